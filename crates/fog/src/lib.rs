@@ -1,1 +1,21 @@
-//! To be described.
+//! What FOG's client and server say to each other, as types.
+//!
+//! Both ends of this project use the same definitions, so that neither can drift from the
+//! other: kernel arguments, check-in answers, the progress line, the names and the order of
+//! an image's streams, the record in front of a stream. [`native`] holds our own additions,
+//! which stock FOG clients and servers ignore. The crate does no input or output.
+
+#![warn(missing_docs)]
+
+pub mod args;
+pub mod checkin;
+pub mod encoding;
+pub mod mac;
+pub mod native;
+pub mod record;
+pub mod status;
+pub mod store;
+pub mod task;
+
+pub use args::KernelArgs;
+pub use mac::Mac;

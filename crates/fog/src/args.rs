@@ -1,0 +1,274 @@
+//! Kernel arguments: the whole job description of a client.
+//!
+//! FOG's rules: tokens are separated by blanks; the name ends at the first `=`, the value at
+//! the second; `+_+` stands for a blank; later tokens win; an empty value means "not set".
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::mac::{self, Mac};
+
+/// The named arguments and bare words of a kernel command line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelArgs {
+    values: BTreeMap<String, String>,
+    words: Vec<String>,
+}
+
+/// Why an argument cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// A needed argument is missing.
+    #[error("kernel argument {name}= is missing: {why}")]
+    Missing {
+        /// Name of the argument.
+        name: &'static str,
+        /// What it is needed for.
+        why: &'static str,
+    },
+    /// An argument has a value that makes no sense.
+    #[error("kernel argument {name}={value:?} is not usable: expected {expected}")]
+    Invalid {
+        /// Name of the argument.
+        name: &'static str,
+        /// The value, cut to a printable length.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl KernelArgs {
+    /// Reads a command line. Never fails: what is no argument of FOG's is kept or ignored.
+    #[must_use]
+    pub fn parse(line: &str) -> Self {
+        let mut args = Self::default();
+        for token in line.split_ascii_whitespace() {
+            let mut parts = token.splitn(3, '=');
+            let name = parts.next().unwrap_or_default();
+            match parts.next() {
+                Some(_) if name == "nvme_core.default_ps_max_latency_us" => {}
+                Some(value) => {
+                    let value = value.replace("+_+", " ");
+                    args.values.insert(name.to_owned(), value);
+                }
+                None => args.words.push(name.to_owned()),
+            }
+        }
+        args
+    }
+
+    /// The value of an argument; `None` if absent or empty.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.values
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Whether a bare word such as `debug` or `nombr` was given.
+    #[must_use]
+    pub fn has_word(&self, word: &str) -> bool {
+        self.words.iter().any(|have| have == word)
+    }
+
+    /// Base URL of the FOG server, ending with `/`.
+    ///
+    /// # Errors
+    /// If `web` is missing or no HTTP URL.
+    pub fn web(&self) -> Result<String, ArgsError> {
+        let value = self.value("web").ok_or(ArgsError::Missing {
+            name: "web",
+            why: "it says where the server is (for example web=http://10.0.0.5/fog/)",
+        })?;
+        if !(value.starts_with("http://") || value.starts_with("https://")) {
+            return Err(invalid(
+                "web",
+                value,
+                "http://SERVER/fog/ or https://SERVER/fog/",
+            ));
+        }
+        let slash = if value.ends_with('/') { "" } else { "/" };
+        Ok(format!("{value}{slash}"))
+    }
+
+    /// The addresses in `mac`, which is empty for hosts that are not registered.
+    #[must_use]
+    pub fn macs(&self) -> Vec<Mac> {
+        self.value("mac").map(mac::parse_list).unwrap_or_default()
+    }
+
+    /// Whether this is a deploy by multicast (`type=down mc=yes`).
+    #[must_use]
+    pub fn is_multicast_deploy(&self) -> bool {
+        self.value("type") == Some("down") && self.value("mc") == Some("yes")
+    }
+
+    /// Base port of the multicast session: even, both ports usable without wrapping.
+    ///
+    /// # Errors
+    /// If `port` is missing, no number, zero or above 65534.
+    pub fn port(&self) -> Result<u16, ArgsError> {
+        let value = self.value("port").ok_or(ArgsError::Missing {
+            name: "port",
+            why: "it is the base port of the multicast session",
+        })?;
+        match value.parse::<u16>() {
+            Ok(port) if (1..=65534).contains(&port) => Ok(port),
+            _ => Err(invalid("port", value, "a port number from 1 to 65534")),
+        }
+    }
+
+    /// Where the sender is asked: `mcastrdv`, else `storageip`.
+    ///
+    /// # Errors
+    /// If neither is there, or the one that counts is no IPv4 address.
+    pub fn rendezvous(&self) -> Result<Ipv4Addr, ArgsError> {
+        for name in ["mcastrdv", "storageip"] {
+            if let Some(value) = self.value(name) {
+                return value
+                    .parse()
+                    .map_err(|_| invalid(name, value, "an IPv4 address"));
+            }
+        }
+        Err(ArgsError::Missing {
+            name: "storageip",
+            why: "it is the address of the multicast sender",
+        })
+    }
+
+    /// Whether the machine shall be switched off instead of rebooted at the end.
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        self.value("shutdown") == Some("1")
+    }
+
+    /// Whether a technician asked for a shell.
+    #[must_use]
+    pub fn is_debug(&self) -> bool {
+        self.value("isdebug") == Some("yes")
+            || self
+                .value("mode")
+                .is_some_and(|mode| mode.ends_with("debug"))
+    }
+
+    /// Whether the server knows nothing of this host: no check-in and no report.
+    #[must_use]
+    pub fn is_unregistered(&self) -> bool {
+        self.value("capone") == Some("1")
+    }
+}
+
+fn invalid(name: &'static str, value: &str, expected: &'static str) -> ArgsError {
+    ArgsError::Invalid {
+        name,
+        value: value.chars().take(80).collect(),
+        expected,
+    }
+}
+
+/// Writes a command line: `name=value` in the order of the calls, empty values left out.
+#[derive(Debug, Clone, Default)]
+pub struct ArgsWriter(String);
+
+impl ArgsWriter {
+    /// Adds `name=value`; blanks in the value become `+_+`. Nothing if the value is empty.
+    #[must_use]
+    pub fn set(self, name: &str, value: impl fmt::Display) -> Self {
+        let value = value.to_string();
+        if value.is_empty() {
+            return self;
+        }
+        let value: String = value
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect::<String>()
+            .replace(' ', "+_+");
+        self.raw(&format!("{name}={value}"))
+    }
+
+    /// Adds a bare word or free text as it is, line breaks removed.
+    #[must_use]
+    pub fn raw(mut self, text: &str) -> Self {
+        for token in text.split_ascii_whitespace() {
+            if !self.0.is_empty() {
+                self.0.push(' ');
+            }
+            self.0.push_str(token);
+        }
+        self
+    }
+
+    /// The line.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "bzImage loglevel=4 initrd=init.xz root=/dev/ram0 rw ramdisk_size=275000 \
+        web=http://10.0.0.5/fog/ consoleblank=0 rootfstype=ext4 \
+        nvme_core.default_ps_max_latency_us=0 setmacto=00:1b:21:aa:bb:cc mac=00:1b:21:aa:bb:cc \
+        ftp=10.0.0.5 storage=10.0.0.5:/images/ storageip=10.0.0.5 osid=9 irqpoll hostname=LAB-01 \
+        chkdsk=0 img=win11lab imgType=n imgPartitionType=all imgid=7 imgFormat=5 PIGZ_COMP=-6 \
+        port=63100 type=down mc=yes";
+
+    #[test]
+    fn a_complete_multicast_line_is_understood() {
+        let args = KernelArgs::parse(LINE);
+        assert!(args.is_multicast_deploy());
+        assert_eq!(args.web().unwrap(), "http://10.0.0.5/fog/");
+        assert_eq!(args.port().unwrap(), 63100);
+        assert_eq!(args.rendezvous().unwrap(), Ipv4Addr::new(10, 0, 0, 5));
+        assert_eq!(args.macs().len(), 1);
+        assert_eq!(args.value("nvme_core.default_ps_max_latency_us"), None);
+        assert!(args.has_word("irqpoll"));
+        assert!(!args.is_shutdown() && !args.is_debug() && !args.is_unregistered());
+    }
+
+    #[test]
+    fn odd_tokens_follow_the_rules() {
+        let args =
+            KernelArgs::parse("a=1 a=2 b=x=y c= d=one+_+two nombr mcastrdv=1.2.3.4 storageip=x");
+        assert_eq!(args.value("a"), Some("2"));
+        assert_eq!(args.value("b"), Some("x"));
+        assert_eq!(args.value("c"), None);
+        assert_eq!(args.value("d"), Some("one two"));
+        assert!(args.has_word("nombr"));
+        assert_eq!(args.rendezvous().unwrap(), Ipv4Addr::new(1, 2, 3, 4));
+        assert!(KernelArgs::parse("").macs().is_empty());
+    }
+
+    #[test]
+    fn unusable_values_are_named() {
+        let args = KernelArgs::parse("web=ftp://x port=65535 storageip=::1");
+        for text in [
+            args.web().unwrap_err().to_string(),
+            args.port().unwrap_err().to_string(),
+            args.rendezvous().unwrap_err().to_string(),
+        ] {
+            assert!(text.contains("is not usable"), "{text}");
+        }
+        assert!(matches!(
+            KernelArgs::parse("").web(),
+            Err(ArgsError::Missing { name: "web", .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let line = ArgsWriter::default()
+            .set("hostname", "LAB 01\n")
+            .set("img", "")
+            .raw("irqpoll  type=down\nmc=yes")
+            .finish();
+        assert_eq!(line, "hostname=LAB+_+01 irqpoll type=down mc=yes");
+        assert_eq!(KernelArgs::parse(&line).value("hostname"), Some("LAB 01"));
+    }
+}
