@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask`: builds, packs, demonstrates and checks this workspace.
+//!
+//! One file for each subcommand. What several of them share: [`paths`], [`process`] (child processes
+//! that never outlive us), [`signals`] (Ctrl-C ends a wait, not the cleaning up), [`toolchain`].
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool: printing is its job"
+)]
+
+mod ci;
+mod codegen;
+mod demo;
+mod initramfs;
+mod paths;
+mod process;
+mod setup;
+mod signals;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Build, pack, demonstrate and check this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Install the Debian packages that the other commands need (only what is missing; root)
+    Setup(setup::Options),
+    /// Build the static agent and pack it with busybox and kernel modules into an initramfs
+    Initramfs(initramfs::Options),
+    /// Deploy a real disk image by multicast to PXE booted virtual machines, and compare every byte
+    Demo(demo::Options),
+    /// Run every test, with everything installed that the tests use
+    Test(test::Options),
+    /// Run the checks: format, clippy, generated files, licences
+    Ci(ci::Options),
+    /// Make the generated source files afresh, or check that they are fresh
+    Codegen(codegen::Options),
+}
+
+fn main() -> ExitCode {
+    let task = Task::parse();
+    let result = signals::install().and_then(|()| match task {
+        Task::Setup(options) => setup::run(&options),
+        Task::Initramfs(options) => initramfs::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Ci(options) => ci::run(&options),
+        Task::Codegen(options) => codegen::run(&options),
+    });
+    match (result, signals::caught()) {
+        (Ok(()), None) => ExitCode::SUCCESS,
+        (result, Some(signal)) => {
+            if let Err(error) = result {
+                eprintln!("xtask: {error:#}");
+            }
+            // The shell's convention for a program ended by a signal.
+            ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+        }
+        (Err(error), None) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `cargo xtask initramfs`: what a PXE booted client runs, in one file.
+//!
+//! `/init` is the agent. Beside it: busybox, the kernel modules that `initramfs/manifest.toml` names
+//! (in load order in `/lib/modules/list`), the files of `initramfs/skeleton`, and `/dev/console`,
+//! without which `/init` would start without a console. The same input gives the same bytes.
+
+mod archive;
+mod modules;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use self::{archive::Tree, modules::Kernel};
+use crate::{
+    paths,
+    setup::{self, Purpose},
+    toolchain::{self, BuildOptions},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    build: BuildOptions,
+    /// Version of the kernel whose modules are packed; without it the newest cloud kernel in /boot
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+    /// Where boot/vmlinuz-VERSION and lib/modules/VERSION are, for a kernel that is only unpacked
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    kernel_root: PathBuf,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
+    let kernel = Kernel::find(&options.kernel_root, options.kernel.as_deref())?;
+    let agent = toolchain::build_agent(&options.build)?;
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| paths::target().join("initramfs/initramfs.cpio.zst"));
+    let packed = pack(&agent, &kernel)?;
+    packed.write(&out)?;
+    println!("{}", packed.summary);
+    println!("kernel {}", kernel.image.display());
+    println!("wrote {}", out.display());
+    Ok(())
+}
+
+/// A kernel and the initramfs made for it.
+#[derive(Debug)]
+pub(crate) struct BootFiles {
+    pub(crate) kernel: PathBuf,
+    pub(crate) initramfs: Packed,
+    pub(crate) agent_len: u64,
+}
+
+/// Builds the agent and packs it for the newest installed cloud kernel.
+pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
+    let kernel = Kernel::find(Path::new("/"), None)?;
+    let agent = toolchain::build_agent(build)?;
+    Ok(BootFiles {
+        initramfs: pack(&agent, &kernel)?,
+        kernel: kernel.image,
+        agent_len: fs::metadata(&agent)?.len(),
+    })
+}
+
+/// Packs twice, from the same agent, and fails if the bytes differ.
+pub(crate) fn check_reproducible(build: &BuildOptions) -> Result<()> {
+    let kernel = Kernel::find(Path::new("/"), None)?;
+    let agent = toolchain::build_agent(build)?;
+    let (first, second) = (pack(&agent, &kernel)?, pack(&agent, &kernel)?);
+    if first.bytes != second.bytes {
+        bail!("two initramfs made of the same files differ");
+    }
+    println!(
+        "the initramfs is reproducible ({} bytes)",
+        first.bytes.len()
+    );
+    Ok(())
+}
+
+/// A finished archive, compressed.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    bytes: Vec<u8>,
+    /// Sizes in words, for people.
+    pub(crate) summary: String,
+}
+
+impl Packed {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Writes the archive to `file`, making its directory.
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+        if let Some(dir) = file.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        }
+        fs::write(file, &self.bytes).with_context(|| format!("writing {}", file.display()))
+    }
+}
+
+/// `initramfs/manifest.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    /// Directories that would otherwise not exist: mount points and the like.
+    directories: Vec<String>,
+    busybox: Busybox,
+    /// Symbolic links: path and what it points to.
+    links: BTreeMap<String, String>,
+    /// Kernel modules, in the order wanted; their dependencies follow by themselves.
+    modules: Vec<ModuleGroup>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModuleGroup {
+    #[expect(dead_code, reason = "for the reader of the manifest, and every group must have one")]
+    purpose: String,
+    names: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Busybox {
+    /// Applets that get a link in /bin.
+    links: Vec<String>,
+}
+
+fn pack(agent: &Path, kernel: &Kernel) -> Result<Packed> {
+    let dir = paths::root().join("initramfs");
+    let manifest_path = dir.join("manifest.toml");
+    let text = fs::read_to_string(&manifest_path)
+        .with_context(|| format!("reading {}", manifest_path.display()))?;
+    let manifest: Manifest =
+        toml::from_str(&text).with_context(|| format!("parsing {}", manifest_path.display()))?;
+
+    let mut tree = Tree::default();
+    for path in &manifest.directories {
+        tree.directory(path, 0o755)?;
+    }
+    tree.directory("tmp", 0o1777)?;
+    tree.character_device("dev/console", 0o600, 5, 1)?;
+    add_directory(&mut tree, &dir.join("skeleton"), "")?;
+
+    let busybox = find_busybox()?;
+    tree.file("bin/busybox", 0o755, read(&busybox)?)?;
+    for applet in &manifest.busybox.links {
+        tree.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    let agent_bytes = read(agent)?;
+    let agent_len = agent_bytes.len();
+    tree.file("init", 0o755, agent_bytes)?;
+    for (path, to) in &manifest.links {
+        tree.link(path, to)?;
+    }
+
+    let wanted: Vec<&str> = manifest
+        .modules
+        .iter()
+        .flat_map(|group| &group.names)
+        .map(String::as_str)
+        .collect();
+    let set = kernel.modules(&wanted)?;
+    let mut list = String::new();
+    let mut modules_len = 0;
+    for module in &set.in_load_order {
+        let path = format!("lib/modules/{}/{}", kernel.version, module.path);
+        modules_len += module.bytes.len();
+        list.push_str(&format!("/{path}\n"));
+        tree.file(&path, 0o644, module.bytes.clone())?;
+    }
+    tree.file("lib/modules/list", 0o644, list.into_bytes())?;
+
+    let archive = tree.to_newc()?;
+    let bytes = archive::compress(&archive)?;
+    let mut summary = format!(
+        "agent {}, busybox {}, {} modules of {} with {}; packed {}, compressed {}",
+        size(agent_len),
+        size(fs::metadata(&busybox)?.len().try_into()?),
+        set.in_load_order.len(),
+        kernel.version,
+        size(modules_len),
+        size(archive.len()),
+        size(bytes.len()),
+    );
+    if !set.absent.is_empty() {
+        summary.push_str(&format!(
+            "\nnot in this kernel, left out: {}",
+            set.absent.join(" ")
+        ));
+    }
+    Ok(Packed { bytes, summary })
+}
+
+/// Adds what is below `from` under the name `to`, executable where the file is.
+fn add_directory(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("reading {}", from.display()))?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            bail!("{}: a name that is not UTF-8", path.display());
+        };
+        let inside = if to.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{to}/{name}")
+        };
+        let meta = fs::symlink_metadata(&path)?;
+        if meta.is_dir() {
+            tree.directory(&inside, 0o755)?;
+            add_directory(tree, &path, &inside)?;
+        } else if meta.is_file() {
+            let is_program = meta.permissions().mode() & 0o111 != 0;
+            tree.file(&inside, if is_program { 0o755 } else { 0o644 }, read(&path)?)?;
+        } else {
+            bail!("{}: only files and directories here", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// busybox, which must be the static one.
+fn find_busybox() -> Result<PathBuf> {
+    let busybox = setup::find_program("busybox").context("busybox is missing")?;
+    toolchain::check_static(&busybox).context("package busybox-static is needed")?;
+    Ok(busybox)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// A length in MB, as people say it.
+pub(crate) fn size(len: usize) -> String {
+    format!("{}.{:02} MB", len / 1_000_000, len % 1_000_000 / 10_000)
+}

@@ -1,0 +1,329 @@
+//! Child processes: each in a process group of its own, described in words when it fails, and gone
+//! with everything it started when its guard is dropped.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{Read as _, Seek as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
+    unistd::Pid,
+};
+
+use crate::signals;
+
+/// A command to be run. Standard input is empty.
+#[derive(Debug)]
+pub(crate) struct Cmd {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    dir: Option<PathBuf>,
+}
+
+impl Cmd {
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: None,
+        }
+    }
+
+    /// The cargo that runs us.
+    pub(crate) fn cargo() -> Self {
+        Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .dir(crate::paths::root())
+            // Set for us by `cargo run`; cargo would hand them on to build scripts of the package.
+            .without_env("CARGO_MANIFEST_DIR")
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    pub(crate) fn without_env(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), None));
+        self
+    }
+
+    pub(crate) fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// The same command, started in the network namespace `name`.
+    pub(crate) fn in_namespace(mut self, name: &str) -> Self {
+        let program = std::mem::replace(&mut self.program, "ip".into());
+        let mut args: Vec<OsString> = ["netns", "exec", name].map(Into::into).into();
+        args.push(program);
+        args.append(&mut self.args);
+        self.args = args;
+        self
+    }
+
+    /// Runs it to its end, with its output on ours.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, does not end with 0, or a signal tells us to end.
+    pub(crate) fn run(self) -> Result<()> {
+        let status = self.status()?;
+        if !status.success() {
+            bail!("`{self}` failed: {status}");
+        }
+        Ok(())
+    }
+
+    /// Like [`Cmd::run`], with the exit status as the answer.
+    pub(crate) fn status(&self) -> Result<ExitStatus> {
+        self.start(&mut self.command())?.wait()
+    }
+
+    /// Runs it to its end; its standard output is the answer, both outputs are shown if it fails.
+    pub(crate) fn output(self) -> Result<String> {
+        let (status, output, errors) = self.capture()?;
+        if !status.success() {
+            bail!(
+                "`{self}` failed: {status}\n{}{}",
+                output.trim_start(),
+                errors
+            );
+        }
+        Ok(output)
+    }
+
+    /// Like [`Cmd::output`] for a command whose output matters only when it fails.
+    pub(crate) fn quiet(self) -> Result<()> {
+        self.output().map(drop)
+    }
+
+    /// Runs it to its end; answers its exit status, standard output and standard error.
+    pub(crate) fn capture(&self) -> Result<(ExitStatus, String, String)> {
+        // Files, not pipes: nothing can block, however much is written.
+        let mut output = tempfile::tempfile().context("making a temporary file")?;
+        let mut errors = tempfile::tempfile().context("making a temporary file")?;
+        let mut command = self.command();
+        command.stdout(output.try_clone()?).stderr(errors.try_clone()?);
+        let status = self.start(&mut command)?.wait()?;
+        let mut read = |file: &mut File| -> Result<String> {
+            let mut bytes = Vec::new();
+            file.rewind()?;
+            file.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok((status, read(&mut output)?, read(&mut errors)?))
+    }
+
+    /// Runs it to its end with its standard output going to the new file `path`.
+    pub(crate) fn output_to(self, path: &Path) -> Result<()> {
+        let mut errors = tempfile::tempfile().context("making a temporary file")?;
+        let mut command = self.command();
+        command
+            .stdout(File::create(path).with_context(|| format!("creating {}", path.display()))?)
+            .stderr(errors.try_clone()?);
+        let status = self.start(&mut command)?.wait()?;
+        if !status.success() {
+            let mut text = String::new();
+            errors.rewind()?;
+            errors.read_to_string(&mut text)?;
+            bail!("`{self}` failed: {status}\n{text}");
+        }
+        Ok(())
+    }
+
+    /// Starts it and lets it run; both outputs are appended to `log`. It is killed when we die
+    /// without a chance to clean up (`setpriv --pdeathsig`).
+    pub(crate) fn spawn(mut self, label: &str, log: &Path) -> Result<Running> {
+        let program = std::mem::replace(&mut self.program, "setpriv".into());
+        let mut args: Vec<OsString> = ["--pdeathsig", "KILL", "--"].map(Into::into).into();
+        args.push(program);
+        args.append(&mut self.args);
+        self.args = args;
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("opening {}", log.display()))?;
+        let mut command = self.command();
+        command.stdout(file.try_clone()?).stderr(file);
+        let mut running = self.start(&mut command)?;
+        running.label = label.to_owned();
+        running.log = Some(log.to_owned());
+        Ok(running)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).stdin(Stdio::null());
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        // A group of its own: Ctrl-C reaches us alone, and we end the whole group.
+        command.process_group(0);
+        command
+    }
+
+    fn start(&self, command: &mut Command) -> Result<Running> {
+        signals::check()?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting `{self}`"))?;
+        let group = Pid::from_raw(i32::try_from(child.id()).context("process id")?);
+        Ok(Running {
+            child,
+            group,
+            label: self.program.to_string_lossy().into_owned(),
+            log: None,
+            status: None,
+        })
+    }
+}
+
+impl std::fmt::Display for Cmd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.program.to_string_lossy())?;
+        for arg in &self.args {
+            write!(f, " {}", arg.to_string_lossy())?;
+        }
+        Ok(())
+    }
+}
+
+/// A running command. Dropping it ends its whole process group: politely, then by force.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    group: Pid,
+    label: String,
+    log: Option<PathBuf>,
+    status: Option<ExitStatus>,
+}
+
+impl Running {
+    /// How it ended, if it has. What it left running in its group ends with it.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        // Look before reaping: as long as the dead leader is not reaped, nobody else can get the
+        // number of its group.
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let waiting = || format!("waiting for {}", self.label);
+        match waitid(Id::Pid(self.group), peek).with_context(waiting)? {
+            WaitStatus::StillAlive => Ok(None),
+            _ => {
+                self.signal(Signal::SIGKILL);
+                self.status = Some(self.child.wait().with_context(waiting)?);
+                Ok(self.status)
+            }
+        }
+    }
+
+    /// Fails, with the end of its log, when it is no longer running.
+    pub(crate) fn must_run(&mut self) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!(
+                "{} ended too early: {status}\n{}",
+                self.label,
+                self.log.as_deref().map(tail).unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    /// Kills it and its group at once, as a power failure would.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL);
+        self.wait().map(drop)
+    }
+
+    /// Waits for its end; a signal to us ends it and the wait.
+    fn wait(&mut self) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            signals::check()?;
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        match killpg(self.group, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => eprintln!("xtask: sending {signal} to {}: {error}", self.label),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !matches!(self.ended(), Ok(None)) {
+            return;
+        }
+        self.signal(Signal::SIGTERM);
+        let begin = Instant::now();
+        while matches!(self.ended(), Ok(None)) && begin.elapsed() < POLITE {
+            thread::sleep(Duration::from_millis(10));
+        }
+        if matches!(self.ended(), Ok(None)) {
+            self.signal(Signal::SIGKILL);
+            if let Err(error) = self.child.wait() {
+                eprintln!("xtask: waiting for {}: {error}", self.label);
+            }
+        }
+    }
+}
+
+/// The last lines of a text file, indented, for error messages.
+pub(crate) fn tail(path: &Path) -> String {
+    const LINES: usize = 25;
+    let Ok(bytes) = fs::read(path) else {
+        return format!("  (no log {})", path.display());
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let mut answer = format!("  the end of {}:\n", path.display());
+    for line in &lines[lines.len().saturating_sub(LINES)..] {
+        answer.push_str("  | ");
+        answer.extend(line.chars().filter(|c| !c.is_control()));
+        answer.push('\n');
+    }
+    answer
+}
+
+/// How long a process may take to end after SIGTERM.
+const POLITE: Duration = Duration::from_secs(5);

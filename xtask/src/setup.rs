@@ -1,0 +1,204 @@
+//! `cargo xtask setup`: the Debian packages that building, packing, demonstrating and testing need.
+
+use std::{
+    env, fs,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process::Cmd, toolchain};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only say what is missing; fail if anything is
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if !options.check {
+        return install(&Purpose::ALL);
+    }
+    let missing = missing(&Purpose::ALL)?;
+    if missing.is_empty() {
+        println!("nothing is missing");
+        return Ok(());
+    }
+    bail!("missing packages: {}", missing.join(" "));
+}
+
+/// What a package is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Compiling for the host.
+    Build,
+    /// Generating bindings from C headers.
+    Bindings,
+    /// Compiling the standard library for musl. Not needed where rustup has that target.
+    MuslStd,
+    /// Packing the initramfs.
+    Initramfs,
+    /// Making disk images with the original programs.
+    Image,
+    /// Network namespaces.
+    Network,
+    /// Virtual machines that boot from the network.
+    Machines,
+    /// What only tests use.
+    Tests,
+}
+
+impl Purpose {
+    const ALL: [Self; 8] = [
+        Self::Build,
+        Self::Bindings,
+        Self::MuslStd,
+        Self::Initramfs,
+        Self::Image,
+        Self::Network,
+        Self::Machines,
+        Self::Tests,
+    ];
+}
+
+/// How to see that a package is there without asking dpkg about each.
+enum Sign {
+    /// A program in the search path.
+    Program(&'static str),
+    /// A file or directory.
+    File(&'static str),
+    /// A directory holding a name that begins with the first and ends with the second text.
+    Like(&'static str, &'static str, &'static str),
+    /// dpkg's own word, where a file might come from another package.
+    Installed,
+}
+
+struct Need(Purpose, Sign, &'static str);
+
+use Purpose::{Bindings, Build, Image, Initramfs, Machines, MuslStd, Network, Tests};
+use Sign::{File, Installed, Like, Program};
+
+const NEEDS: &[Need] = &[
+    Need(Build, Program("cc"), "gcc"),
+    Need(Build, File("/usr/include/stdlib.h"), "libc6-dev"),
+    Need(Build, Program("readelf"), "binutils"),
+    Need(Bindings, Installed, "libclang-dev"),
+    Need(MuslStd, Program("musl-gcc"), "musl-tools"),
+    Need(MuslStd, File("/usr/lib/x86_64-linux-musl/libc.a"), "musl-dev"),
+    Need(MuslStd, Installed, "rustc-web"),
+    Need(MuslStd, Installed, "rust-web-src"),
+    Need(MuslStd, Installed, "libstd-rust-web-dev"),
+    Need(Initramfs, Installed, "busybox-static"),
+    Need(Initramfs, Program("modprobe"), "kmod"),
+    Need(Initramfs, Like("/boot", "vmlinuz-", "-cloud-amd64"), "linux-image-cloud-amd64"),
+    Need(Image, Program("partclone.restore"), "partclone"),
+    Need(Image, Program("zstd"), "zstd"),
+    Need(Image, Program("sgdisk"), "gdisk"),
+    Need(Image, Program("sfdisk"), "fdisk"),
+    Need(Image, Program("mkfs.ext4"), "e2fsprogs"),
+    Need(Image, Program("mkfs.vfat"), "dosfstools"),
+    Need(Image, Program("mcopy"), "mtools"),
+    Need(Image, Program("mkntfs"), "ntfs-3g"),
+    Need(Network, Program("ip"), "iproute2"),
+    Need(Network, Program("nft"), "nftables"),
+    Need(Network, Program("busybox"), "busybox-static"),
+    Need(Machines, Program("qemu-system-x86_64"), "qemu-system-x86"),
+    Need(Machines, Like("/usr/lib/ipxe/qemu", "", ".rom"), "ipxe-qemu"),
+    Need(Machines, File("/usr/share/OVMF/OVMF_CODE_4M.fd"), "ovmf"),
+    Need(Machines, Program("dnsmasq"), "dnsmasq-base"),
+    Need(Tests, Program("udp-sender"), "udpcast"),
+    Need(Tests, Program("partimage"), "partimage"),
+    Need(Tests, Program("mkfs.xfs"), "xfsprogs"),
+    Need(Tests, Program("mkfs.btrfs"), "btrfs-progs"),
+    Need(Tests, Program("mkfs.exfat"), "exfatprogs"),
+    Need(Tests, Program("pigz"), "pigz"),
+    Need(Tests, Program("losetup"), "mount"),
+    Need(Tests, Program("tcpdump"), "tcpdump"),
+    Need(Tests, Program("ping"), "iputils-ping"),
+    Need(Tests, Program("nbdkit"), "nbdkit"),
+];
+
+/// Installs what is missing for these purposes; quick and silent when nothing is.
+///
+/// # Errors
+///
+/// Packages are missing and this is not Debian, or we are not root, or apt-get fails.
+pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
+    let missing = missing(purposes)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if find_program("apt-get").is_none() {
+        bail!(
+            "these Debian packages are needed, and there is no apt-get here: {list}\n\
+             install what corresponds to them on this system"
+        );
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("these packages are missing: {list}\nrun as root: apt-get install {list}");
+    }
+    println!("==> installing {list}");
+    let apt = || {
+        Cmd::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"])
+    };
+    apt().arg("update").run()?;
+    apt()
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(&missing)
+        .run()?;
+    let missing = self::missing(purposes)?;
+    if !missing.is_empty() {
+        bail!(
+            "apt-get was content, but these packages still seem to be missing: {}",
+            missing.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn missing(purposes: &[Purpose]) -> Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    for Need(purpose, sign, package) in NEEDS {
+        let is_wanted = purposes.contains(purpose)
+            && (*purpose != MuslStd || toolchain::wants_own_std()?);
+        if is_wanted && !is_there(sign, package)? && !missing.contains(package) {
+            missing.push(package);
+        }
+    }
+    Ok(missing)
+}
+
+fn is_there(sign: &Sign, package: &str) -> Result<bool> {
+    Ok(match sign {
+        Program(name) => find_program(name).is_some(),
+        File(path) => Path::new(path).exists(),
+        Like(dir, begin, end) => fs::read_dir(dir).is_ok_and(|entries| {
+            entries.flatten().any(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with(begin) && name.ends_with(end)
+            })
+        }),
+        Installed if find_program("dpkg-query").is_none() => false,
+        Installed => {
+            let (status, output, _) = Cmd::new("dpkg-query")
+                .args(["-W", "-f", "${db:Status-Status}", package])
+                .capture()
+                .context("asking dpkg")?;
+            status.success() && output == "installed"
+        }
+    })
+}
+
+/// Where `name` is in the search path, administrators' directories included.
+pub(crate) fn find_program(name: &str) -> Option<std::path::PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into))
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}

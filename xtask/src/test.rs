@@ -1,0 +1,3 @@
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {}
+pub(crate) fn run(_: &Options) -> anyhow::Result<()> { Ok(()) }

@@ -1,0 +1,170 @@
+//! Which compiler and C library make the static agent.
+//!
+//! In this order: rustup's musl target if it is installed; else Debian's compiler with a standard
+//! library built once for musl (module [`musl`]); else glibc, linked statically, with a warning.
+//! `FOS_TARGET=musl` or `FOS_TARGET=glibc` leaves no choice.
+
+mod musl;
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{paths, process::Cmd};
+
+/// Which C library the agent is to be linked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Libc {
+    Musl,
+    Glibc,
+}
+
+/// The options of every command that builds the agent.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct BuildOptions {
+    /// C library to link the agent with; without it musl, or glibc where musl is not to be had
+    #[arg(long, env = "FOS_TARGET", value_name = "LIBC")]
+    pub(crate) target: Option<Libc>,
+    /// Build as for a release: slower to build (fat LTO), smaller
+    #[arg(long)]
+    pub(crate) dist: bool,
+}
+
+/// How to compile for the target.
+#[derive(Debug)]
+struct Toolchain {
+    /// For messages.
+    name: String,
+    triple: &'static str,
+    env: Vec<(&'static str, OsString)>,
+    target_dir: PathBuf,
+}
+
+/// Builds the static `fos-agent` and answers where it is.
+///
+/// # Errors
+///
+/// No way to build a static binary is found, the build fails, or its result is not static.
+pub(crate) fn build_agent(options: &BuildOptions) -> Result<PathBuf> {
+    let toolchain = choose(options.target)?;
+    let profile = if options.dist { "dist" } else { "release" };
+    println!("==> building fos-agent ({}, profile {profile})", toolchain.name);
+    let mut cargo = Cmd::cargo()
+        .args(["build", "--package", "fos-agent", "--profile", profile])
+        .args(["--target", toolchain.triple])
+        .arg("--target-dir")
+        .arg(&toolchain.target_dir)
+        // They would replace the flags given below.
+        .without_env("RUSTFLAGS")
+        .without_env("CARGO_ENCODED_RUSTFLAGS");
+    for (name, value) in &toolchain.env {
+        cargo = cargo.env(name, value);
+    }
+    cargo.run().context("building the agent")?;
+    let agent = toolchain
+        .target_dir
+        .join(toolchain.triple)
+        .join(profile)
+        .join("fos-agent");
+    check_static(&agent)?;
+    Ok(agent)
+}
+
+/// Fails unless the program `file` runs without a loader and without shared libraries.
+pub(crate) fn check_static(file: &Path) -> Result<()> {
+    let listing = Cmd::new("readelf")
+        .args(["--wide", "--program-headers", "--dynamic"])
+        .arg(file)
+        .output()
+        .with_context(|| format!("examining {}", file.display()))?;
+    for line in listing.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        if first == "INTERP" || line.contains("(NEEDED)") {
+            bail!(
+                "{} is not a static program; readelf says: {}",
+                file.display(),
+                line.trim()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a musl build here goes through a standard library of our own making.
+pub(crate) fn wants_own_std() -> Result<bool> {
+    let wants_glibc = std::env::var_os("FOS_TARGET").is_some_and(|value| value == "glibc");
+    Ok(!wants_glibc && rustup_musl()?.is_none())
+}
+
+fn choose(wish: Option<Libc>) -> Result<Toolchain> {
+    if wish == Some(Libc::Glibc) {
+        return Ok(glibc());
+    }
+    if let Some(libdir) = rustup_musl()? {
+        return Ok(Toolchain {
+            name: format!("musl, {}", libdir.display()),
+            triple: musl::TRIPLE,
+            env: Vec::new(),
+            target_dir: paths::target(),
+        });
+    }
+    match musl::prepare() {
+        Ok(std) => Ok(Toolchain {
+            name: format!("musl, {}", std.version),
+            triple: musl::TRIPLE,
+            env: vec![
+                ("RUSTC", std.rustc.into()),
+                (
+                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS",
+                    format!("--sysroot={}", std.prefix.display()).into(),
+                ),
+            ],
+            target_dir: paths::target().join("musl"),
+        }),
+        Err(error) if wish == Some(Libc::Musl) => Err(error),
+        Err(error) => {
+            crate::signals::check()?;
+            eprintln!(
+                "WARNING: no musl: {error:#}\n\
+                 WARNING: the agent is linked statically with glibc instead. It works, but it is \
+                 larger; see `cargo xtask setup`."
+            );
+            Ok(glibc())
+        }
+    }
+}
+
+fn glibc() -> Toolchain {
+    Toolchain {
+        name: "static glibc".to_owned(),
+        triple: "x86_64-unknown-linux-gnu",
+        // With --target the flag reaches neither build scripts nor procedural macros.
+        env: vec![(
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static".into(),
+        )],
+        target_dir: paths::target().join("glibc-static"),
+    }
+}
+
+/// The library directory of the current compiler's musl target, if its standard library is there.
+fn rustup_musl() -> Result<Option<PathBuf>> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(&rustc)
+        .args(["--print", "target-libdir", "--target", musl::TRIPLE])
+        .output()
+        .with_context(|| format!("asking {} for its targets", rustc.to_string_lossy()))?;
+    let libdir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let has_std = fs::read_dir(&libdir).is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+    });
+    Ok((output.status.success() && has_std).then_some(libdir))
+}
