@@ -1,0 +1,320 @@
+//! Runs a protocol core over sockets: datagrams in, timer, transmit. It knows nothing of the protocol.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::batch::{Inbox, Outbox, RECEIVE_COUNT};
+use crate::socket::Endpoint;
+
+/// What the driver needs of a protocol core.
+pub(crate) trait Core {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]);
+    fn handle_timeout(&mut self, now: Instant);
+    /// Clears and fills `buffer`; answers where it goes.
+    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4>;
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// Datagrams do not leave.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing could be sent for {}: the last datagram, to {to}: {source}", crate::seconds(*.lasted))]
+pub struct SendTrouble {
+    /// Destination of the last datagram that was refused.
+    pub to: SocketAddrV4,
+    /// How long nothing has left.
+    pub lasted: Duration,
+    /// The kernel's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Sockets and what waits in front of them.
+pub(crate) struct Driver {
+    /// The first one sends everything; all receive.
+    endpoints: Vec<Endpoint>,
+    readable: Vec<bool>,
+    /// When each one last heard something (or was opened, or joined again).
+    heard: Vec<Instant>,
+    inbox: Inbox,
+    outbox: Outbox,
+    obstacle: Obstacle,
+    failing: Option<Failing>,
+    datagrams: u64,
+}
+
+/// What sending waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    None,
+    /// The socket's buffer is full: until the kernel says it is writable.
+    Buffer,
+    /// The interface's queue is full, which the kernel does not announce: until then.
+    Queue {
+        until: Instant,
+        tries: u32,
+    },
+}
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    last: Errno,
+    to: SocketAddrV4,
+    is_told: bool,
+}
+
+/// Waits between attempts when the interface's queue is full, doubling from 0.25 ms.
+const QUEUE_WAIT: Duration = Duration::from_micros(250);
+/// A datagram refused that often is given up, as if the network had lost it.
+const QUEUE_TRIES: u32 = 8;
+/// A trouble that has lasted this long is told.
+const TELL_AFTER: Duration = Duration::from_secs(2);
+/// A trouble that has lasted this long ends the transfer.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+impl Driver {
+    pub(crate) fn new(main: Endpoint, now: Instant) -> Self {
+        let mut driver = Self {
+            endpoints: Vec::new(),
+            readable: Vec::new(),
+            heard: Vec::new(),
+            inbox: Inbox::new(),
+            outbox: Outbox::new(),
+            obstacle: Obstacle::None,
+            failing: None,
+            datagrams: 0,
+        };
+        driver.add(main, now);
+        driver
+    }
+
+    /// Listens on one more socket.
+    pub(crate) fn add(&mut self, endpoint: Endpoint, now: Instant) {
+        self.endpoints.push(endpoint);
+        self.readable.push(true);
+        self.heard.push(now);
+    }
+
+    /// Whether a socket is bound to that address.
+    pub(crate) fn listens_on(&self, address: Ipv4Addr) -> bool {
+        self.endpoints
+            .iter()
+            .any(|endpoint| *endpoint.local().ip() == address)
+    }
+
+    /// Datagrams received so far.
+    pub(crate) fn datagrams(&self) -> u64 {
+        self.datagrams
+    }
+
+    /// One pass: a batch in from every readable socket, the timer if it is due, a batch out. The
+    /// answer is whether the caller should come again before it waits.
+    ///
+    /// # Errors
+    /// Nothing has left for a minute, or never will.
+    pub(crate) fn turn(&mut self, core: &mut impl Core) -> Result<bool, SendTrouble> {
+        let more_in = self.receive(core);
+        let now = Instant::now();
+        if core.poll_timeout().is_some_and(|due| due <= now) {
+            core.handle_timeout(now);
+        }
+        let more_out = self.transmit(core, now)?;
+        Ok(more_in || more_out)
+    }
+
+    /// Sleeps until a socket or one of `wakers` is readable or the core's timer is due. `busy`: only
+    /// look. Afterwards the next `turn` knows which sockets to read.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait, which is a defect of the program.
+    pub(crate) fn wait(
+        &mut self,
+        core: &impl Core,
+        busy: bool,
+        wakers: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            self.time_left(core)
+        };
+        let mut fds = Vec::with_capacity(self.endpoints.len() + wakers.len());
+        for (position, endpoint) in self.endpoints.iter().enumerate() {
+            let mut interest = PollFlags::POLLIN;
+            if position == 0 && self.obstacle == Obstacle::Buffer {
+                interest |= PollFlags::POLLOUT;
+            }
+            fds.push(PollFd::new(endpoint.as_fd(), interest));
+        }
+        fds.extend(
+            wakers
+                .iter()
+                .map(|waker| PollFd::new(*waker, PollFlags::POLLIN)),
+        );
+        match ppoll(&mut fds, timeout.map(TimeSpec::from_duration), None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for (fd, readable) in fds.iter().zip(&mut self.readable) {
+            let found = fd.revents().unwrap_or(PollFlags::empty());
+            // Errors are fetched by reading.
+            *readable = found.intersects(PollFlags::POLLIN | PollFlags::POLLERR);
+            if found.contains(PollFlags::POLLOUT) && self.obstacle == Obstacle::Buffer {
+                self.obstacle = Obstacle::None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of trouble once, when it has lasted a while.
+    pub(crate) fn poll_trouble(&mut self) -> Option<SendTrouble> {
+        let failing = self.failing.as_mut()?;
+        let lasted = failing.since.elapsed();
+        if failing.is_told || lasted < TELL_AFTER {
+            return None;
+        }
+        failing.is_told = true;
+        Some(SendTrouble {
+            to: failing.to,
+            lasted,
+            source: failing.last.into(),
+        })
+    }
+
+    /// Joins the group of `address` again if nothing came there for `silence`: the switch may have
+    /// forgotten it. Answers when to ask again.
+    pub(crate) fn refresh_group(
+        &mut self,
+        address: Ipv4Addr,
+        silence: Duration,
+    ) -> Option<Instant> {
+        let now = Instant::now();
+        let position = self
+            .endpoints
+            .iter()
+            .position(|endpoint| *endpoint.local().ip() == address)?;
+        let (endpoint, heard) = (self.endpoints.get(position)?, self.heard.get_mut(position)?);
+        if now.duration_since(*heard) >= silence {
+            tracing::debug!(group = %address, "silent: joining again");
+            if let Err(error) = endpoint.rejoin() {
+                tracing::warn!(group = %address, %error, "cannot join again");
+            }
+            *heard = now;
+        }
+        Some(*heard + silence)
+    }
+
+    fn time_left(&self, core: &impl Core) -> Option<Duration> {
+        let queue = match self.obstacle {
+            Obstacle::Queue { until, .. } => Some(until),
+            Obstacle::None | Obstacle::Buffer => None,
+        };
+        let due = [core.poll_timeout(), queue].into_iter().flatten().min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Answers whether more can leave at once.
+    fn transmit(&mut self, core: &mut impl Core, now: Instant) -> Result<bool, SendTrouble> {
+        match self.obstacle {
+            Obstacle::Buffer => return Ok(false),
+            Obstacle::Queue { until, .. } if now < until => return Ok(false),
+            Obstacle::None | Obstacle::Queue { .. } => {}
+        }
+        let is_dry = self.outbox.fill(|buffer| core.poll_transmit(now, buffer));
+        while let (Some(to), Some(main)) = (self.outbox.destination(), self.endpoints.first()) {
+            match self.outbox.send(main) {
+                Ok(_) => {
+                    self.obstacle = Obstacle::None;
+                    if self.failing.take().is_some_and(|failing| failing.is_told) {
+                        tracing::info!("datagrams leave again");
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    self.obstacle = Obstacle::Buffer;
+                    return Ok(false);
+                }
+                Err(Errno::ENOBUFS | Errno::ENOMEM) => {
+                    let tries = match self.obstacle {
+                        Obstacle::Queue { tries, .. } => tries + 1,
+                        Obstacle::None | Obstacle::Buffer => 0,
+                    };
+                    if tries < QUEUE_TRIES {
+                        let until = now + QUEUE_WAIT * (1 << tries);
+                        self.obstacle = Obstacle::Queue { until, tries };
+                        return Ok(false);
+                    }
+                    self.obstacle = Obstacle::None;
+                    self.refused(now, to, Errno::ENOBUFS)?;
+                }
+                // ENETUNREACH, ENETDOWN, EHOSTUNREACH, EPERM (a packet filter) and the like: for the
+                // protocol the datagram is lost, and may get through the next time.
+                Err(errno) => self.refused(now, to, errno)?,
+            }
+        }
+        Ok(!is_dry)
+    }
+
+    fn refused(&mut self, now: Instant, to: SocketAddrV4, errno: Errno) -> Result<(), SendTrouble> {
+        self.outbox.discard_first();
+        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+        let lasted = now.duration_since(since);
+        // No repetition makes a datagram shorter.
+        if errno == Errno::EMSGSIZE || lasted >= GIVE_UP_AFTER {
+            return Err(SendTrouble {
+                to,
+                lasted,
+                source: errno.into(),
+            });
+        }
+        let is_told = self.failing.as_ref().is_some_and(|failing| failing.is_told);
+        self.failing = Some(Failing {
+            since,
+            last: errno,
+            to,
+            is_told,
+        });
+        Ok(())
+    }
+
+    /// Answers whether more may be waiting.
+    fn receive(&mut self, core: &mut impl Core) -> bool {
+        let mut more = false;
+        let sockets = self
+            .endpoints
+            .iter()
+            .zip(&mut self.readable)
+            .zip(&mut self.heard);
+        for ((endpoint, readable), heard) in sockets {
+            if !*readable {
+                continue;
+            }
+            let now = Instant::now();
+            match self.inbox.receive(endpoint, |from, datagram| {
+                core.handle_datagram(now, from, datagram)
+            }) {
+                Ok(count) => {
+                    self.datagrams += u64::try_from(count).unwrap_or(0);
+                    *heard = now;
+                    more |= count == RECEIVE_COUNT;
+                    // A shorter batch emptied the socket.
+                    *readable = count == RECEIVE_COUNT;
+                }
+                Err(Errno::EINTR) => more = true,
+                Err(Errno::EAGAIN) => *readable = false,
+                Err(errno) => {
+                    // The interface went down, for example; it is told once and may come back.
+                    tracing::debug!(local = %endpoint.local(), %errno, "receiving");
+                    *readable = false;
+                }
+            }
+        }
+        more
+    }
+}
