@@ -1,1 +1,15 @@
-//! To be described.
+//! Protocol cores of the cast programs, as pure state machines.
+//!
+//! Nothing here opens a socket, reads a clock, starts a thread or draws a random number: datagrams
+//! and the time are handed in, datagrams, wake-up times and events are polled out. The same core is
+//! run by the thread driver, by the simulator in the tests and by whatever comes later.
+//!
+//! [`udpcast`] holds both ends of the udpcast protocol; [`bitmap`], [`pacing`] and [`timers`] are
+//! the parts that know nothing of it.
+
+#![warn(missing_docs)]
+
+pub mod bitmap;
+pub mod pacing;
+pub mod timers;
+pub mod udpcast;

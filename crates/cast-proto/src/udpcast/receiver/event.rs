@@ -1,0 +1,140 @@
+//! What a receiver reports.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::udpcast::{ClientNo, Ignored, SliceNo};
+
+/// Something that happened; [`Join`](Self::Join) has to be acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiverEvent {
+    /// A request was sent.
+    Requested {
+        /// Where to.
+        to: SocketAddrV4,
+        /// How many have been sent, this one included.
+        attempt: u32,
+    },
+    /// The sender let us in (or needs no request).
+    Connected {
+        /// Own number; 0 without return channel.
+        client: ClientNo,
+        /// The sender; nobody else is listened to from now on.
+        sender: SocketAddrV4,
+        /// Bytes of a block.
+        block_size: u16,
+        /// There is no return channel: what is lost stays lost.
+        asynchronous: bool,
+    },
+    /// Open a socket for this multicast group (at the own port); data may come there.
+    Join(Ipv4Addr),
+    /// The transfer has begun.
+    FirstData {
+        /// First slice heard of.
+        slice: SliceNo,
+    },
+    /// The end is reached and everything before it is complete. Slices may still have to be taken.
+    Complete {
+        /// Length of the stream.
+        bytes: u64,
+    },
+    /// It cannot go on. Slices complete until then can still be taken.
+    Failed(ReceiveFailure),
+}
+
+/// Why a receiver failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveFailure {
+    /// No sender was heard.
+    #[error("no sender was heard for {0:?}; {1} requests were sent")]
+    NoSender(Duration, u32),
+    /// Connected, but no data came.
+    #[error("{sender} let us in as {client}, but sent nothing for {silent_for:?}")]
+    NoData {
+        /// The sender.
+        sender: SocketAddrV4,
+        /// Own number.
+        client: ClientNo,
+        /// The start timeout.
+        silent_for: Duration,
+    },
+    /// The sender fell silent.
+    #[error("{sender} fell silent for {silent_for:?} in slice {slice}, after {bytes} bytes")]
+    Silent {
+        /// The sender.
+        sender: SocketAddrV4,
+        /// The receive timeout.
+        silent_for: Duration,
+        /// First slice that is not complete.
+        slice: SliceNo,
+        /// Complete bytes before it.
+        bytes: u64,
+    },
+    /// The sender refused us.
+    #[error("{0} refused us: the transfer is full, already running or not for this host")]
+    Refused(SocketAddrV4),
+    /// Blocks larger than we accept.
+    #[error("{sender} announces blocks of {block_size} bytes; at most {max} are accepted")]
+    BlockSize {
+        /// The sender.
+        sender: SocketAddrV4,
+        /// Announced, in bytes.
+        block_size: u32,
+        /// Accepted, in bytes.
+        max: u16,
+    },
+    /// The sender went on without us: it has given us up, or (no return channel) blocks are lost.
+    #[error(
+        "slice {slice} lacks {missing} blocks (after {bytes} bytes), but the sender is at slice {heard}"
+    )]
+    Lost {
+        /// First slice that is not complete.
+        slice: SliceNo,
+        /// Blocks missing in it; 0 if nothing is known of it.
+        missing: u32,
+        /// Complete bytes before it.
+        bytes: u64,
+        /// The slice the sender has reached.
+        heard: SliceNo,
+    },
+    /// The sender contradicts itself about the length of a slice.
+    #[error("slice {slice} had {known} bytes, now the sender says {announced}")]
+    Inconsistent {
+        /// The slice.
+        slice: SliceNo,
+        /// Length as first told, in bytes.
+        known: u32,
+        /// Length as told now, in bytes.
+        announced: u32,
+    },
+    /// [`Receiver::abort`](super::Receiver::abort) was called.
+    #[error("the transfer was aborted")]
+    Aborted,
+}
+
+/// Counters of a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiverStatistics {
+    /// Stream bytes in complete slices.
+    pub bytes: u64,
+    /// Complete slices.
+    pub slices: u64,
+    /// Datagrams handed in, of any kind.
+    pub datagrams: u64,
+    /// Blocks stored from DATA.
+    pub blocks: u64,
+    /// Blocks that were already there.
+    pub duplicates: u64,
+    /// Blocks asked for again, over all rounds.
+    pub lost_blocks: u64,
+    /// Blocks rebuilt from FEC.
+    pub rebuilt_blocks: u64,
+    /// Blocks replaced by zeroes, if lost data is ignored.
+    pub zeroed_blocks: u64,
+    /// Requests answered with "one block missing" because slices were not taken.
+    pub held: u64,
+    /// Blocks that wait to be taken.
+    pub waiting_blocks: u32,
+    /// Datagrams dropped without effect.
+    pub ignored: Ignored,
+}

@@ -1,0 +1,193 @@
+//! What a sender reports.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use crate::udpcast::wire::Capabilities;
+use crate::udpcast::{ClientNo, Ignored, SliceNo};
+
+/// Something the caller may want to know; nothing has to be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderEvent {
+    /// A receiver became a participant.
+    Joined {
+        /// Its number.
+        client: ClientNo,
+        /// Its address.
+        addr: Ipv4Addr,
+        /// What it announced.
+        capabilities: Capabilities,
+    },
+    /// A receiver was told that it cannot take part.
+    Refused {
+        /// Who asked.
+        addr: Ipv4Addr,
+        /// Why not.
+        reason: RefuseReason,
+    },
+    /// Data flows from now on: provide input.
+    Started {
+        /// What started it.
+        reason: StartReason,
+        /// Where the data goes.
+        data: SocketAddrV4,
+        /// Number of participants.
+        participants: u32,
+    },
+    /// A participant left by itself, before or after the end.
+    Left {
+        /// Which one.
+        addr: Ipv4Addr,
+        /// What it got.
+        outcome: Outcome,
+    },
+    /// A participant was given up.
+    Dropped {
+        /// Which one.
+        addr: Ipv4Addr,
+        /// How long nothing had come from it while it was being asked.
+        silent_for: Duration,
+        /// The slice it did not acknowledge.
+        slice: SliceNo,
+    },
+    /// A slice is not acknowledged although it has been asked for many times; reported again and
+    /// again while that lasts.
+    SlowRound {
+        /// The slice.
+        slice: SliceNo,
+        /// Number of the round.
+        round: u32,
+        /// Participants that have not acknowledged the slice, with the time since each was heard
+        /// while it was being asked.
+        waiting_for: Vec<(Ipv4Addr, Duration)>,
+    },
+    /// All participants have a slice.
+    SliceAcked {
+        /// The slice.
+        slice: SliceNo,
+        /// Stream bytes acknowledged so far.
+        bytes: u64,
+        /// The participant whose OK came last.
+        last: Option<Ipv4Addr>,
+    },
+    /// The whole stream is acknowledged and there is nothing left to do. The last event.
+    Finished,
+    /// The transfer ended without success for anybody. The last event.
+    GaveUp(GiveUpReason),
+}
+
+/// Why a receiver was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefuseReason {
+    /// There are 1024 participants.
+    Full,
+    /// It is not one of the expected receivers.
+    NotExpected,
+    /// The transfer has already started.
+    Late,
+    /// Point-to-point, and the one place is taken.
+    PointToPoint,
+}
+
+/// What started the transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartReason {
+    /// [`Sender::start`](super::Sender::start) was called.
+    Operator,
+    /// A participant sent GO.
+    Go(Ipv4Addr),
+    /// All that were waited for are there.
+    Complete,
+    /// The longest wait is over.
+    MaxWait,
+    /// HELLO was repeated often enough.
+    Autostart,
+}
+
+/// Why a sender gave up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GiveUpReason {
+    /// Nobody was heard within the start timeout.
+    #[error("no receiver was heard within the start timeout")]
+    StartTimeout,
+    /// Started, but nobody takes part.
+    #[error("the transfer was started without participants")]
+    NoParticipants,
+    /// Started point-to-point with more or fewer than one participant.
+    #[error("a point-to-point transfer needs exactly one participant")]
+    NotPointToPoint,
+    /// Every participant left, was dropped or removed before the end.
+    #[error("no participant is left")]
+    AllGone,
+    /// Slice numbers are used up (2^31 slices).
+    #[error("the stream has more slices than the protocol can number")]
+    TooLong,
+}
+
+/// How a participant fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Still taking part.
+    Connected,
+    /// It acknowledged the end of the stream, and with it every byte.
+    Completed,
+    /// It left before the end.
+    Left {
+        /// The last slice it acknowledged.
+        last_slice: Option<SliceNo>,
+    },
+    /// It was silent for too long.
+    Dropped {
+        /// The last slice it acknowledged.
+        last_slice: Option<SliceNo>,
+    },
+    /// [`Sender::remove`](super::Sender::remove) was called for it.
+    Removed {
+        /// The last slice it acknowledged.
+        last_slice: Option<SliceNo>,
+    },
+}
+
+/// A view of one participant, past or present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Participant {
+    /// Its address; a participant is known by nothing else.
+    pub addr: Ipv4Addr,
+    /// Its number.
+    pub client: ClientNo,
+    /// What it announced.
+    pub capabilities: Capabilities,
+    /// How it fares.
+    pub outcome: Outcome,
+    /// The last slice it acknowledged.
+    pub last_slice: Option<SliceNo>,
+    /// Blocks it asked for again, over all rounds.
+    pub repeats_asked: u64,
+    /// When something last came from it.
+    pub last_heard: Instant,
+}
+
+/// Counters of a sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderStatistics {
+    /// Stream bytes that all participants have acknowledged.
+    pub bytes_acked: u64,
+    /// Slices that all participants have acknowledged.
+    pub slices_acked: u64,
+    /// DATA datagrams, repeats included.
+    pub blocks_sent: u64,
+    /// DATA datagrams sent again.
+    pub blocks_repeated: u64,
+    /// FEC datagrams.
+    pub fec_sent: u64,
+    /// REQACK datagrams.
+    pub rounds: u64,
+    /// Rounds that were not answered in time by all.
+    pub deadlines_missed: u64,
+    /// Datagrams of all kinds.
+    pub datagrams_sent: u64,
+    /// Present slice size, in blocks.
+    pub slice_size: u16,
+    /// Datagrams dropped without effect.
+    pub ignored: Ignored,
+}

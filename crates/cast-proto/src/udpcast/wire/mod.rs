@@ -1,0 +1,3 @@
+//! Messages.
+mod capabilities;
+pub use capabilities::Capabilities;
