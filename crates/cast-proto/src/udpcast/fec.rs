@@ -1,6 +1,12 @@
 //! Forward error correction: repair blocks over GF(2^8).
+//!
+//! With S stripes, data block `i` of a slice is number `i / S` of stripe `i mod S`. Repair block `f`
+//! is row `f / S` of stripe `f mod S`; row `r` is the sum over the stripe's blocks `D_j` of
+//! `inv(128 ^ r ^ j) * D_j`, byte by byte, a short last block padded with zeroes. Every square part
+//! of that matrix can be inverted, so any `e` repair blocks of a stripe make up for any `e` missing
+//! data blocks. The field has the polynomial x^8 + x^4 + x^3 + x^2 + 1.
 
-use super::MAX_BLOCKS_PER_SLICE;
+use super::{BlockNo, MAX_BLOCKS_PER_SLICE, block_count, block_len};
 
 /// Most data blocks in a stripe, and most repair blocks.
 pub const MAX_STRIPE_BLOCKS: u16 = 128;
@@ -61,6 +67,360 @@ impl FecParams {
     /// Most data blocks of a slice.
     #[must_use]
     pub fn largest_slice(self) -> u16 {
-        (self.stripes * MAX_STRIPE_BLOCKS).min(MAX_BLOCKS_PER_SLICE)
+        (self.stripes.saturating_mul(MAX_STRIPE_BLOCKS)).min(MAX_BLOCKS_PER_SLICE)
+    }
+}
+
+/// Number of data blocks in stripe `stripe` of a slice of `blocks` blocks.
+#[must_use]
+pub fn stripe_blocks(blocks: u16, stripes: u16, stripe: u16) -> u16 {
+    blocks.saturating_sub(stripe).div_ceil(stripes.max(1))
+}
+
+/// Appends repair block `fec_block` of a slice to `out`: `block_size` bytes, zeroes if its stripe
+/// has no data. Costs one multiplication per data byte of the stripe.
+pub fn encode(slice: &[u8], block_size: u16, stripes: u16, fec_block: u16, out: &mut Vec<u8>) {
+    let stripes = stripes.max(1);
+    let (row, stripe) = (fec_block / stripes, fec_block % stripes);
+    let start = out.len();
+    out.resize(start + usize::from(block_size), 0);
+    let Some(sum) = out.get_mut(start..) else {
+        return;
+    };
+    let blocks = slice.chunks(usize::from(block_size.max(1)));
+    for (index, data) in (0..).zip(blocks.skip(stripe.into()).step_by(stripes.into())) {
+        add_product(sum, data, coefficient(row, index));
+    }
+}
+
+/// A repair block kept for later.
+#[derive(Clone, Debug)]
+pub struct Repair {
+    /// Row within its stripe, below 128.
+    pub row: u16,
+    /// A full block; spoilt by [`decode`].
+    pub payload: Vec<u8>,
+}
+
+/// Rebuilds the data blocks of stripe `stripe` for which `is_present` says no, in place.
+///
+/// `slice` is the whole slice, its missing blocks holding anything. Returns the number of blocks
+/// rebuilt; 0 and nothing changed if `repairs` are fewer than the missing blocks, or do not fit.
+pub fn decode(
+    slice: &mut [u8],
+    block_size: u16,
+    stripes: u16,
+    stripe: u16,
+    is_present: impl Fn(BlockNo) -> bool,
+    repairs: &mut [Repair],
+) -> u16 {
+    let Ok(slice_len) = u32::try_from(slice.len()) else {
+        return 0;
+    };
+    let Ok(blocks) = u16::try_from(block_count(slice_len, block_size)) else {
+        return 0;
+    };
+    let stripe_len = stripe_blocks(blocks, stripes, stripe);
+    let number = |index: u16| BlockNo(index * stripes + stripe);
+    let missing: Vec<u16> = (0..stripe_len)
+        .filter(|index| !is_present(number(*index)))
+        .collect();
+    let size = missing.len();
+    let block_len_of = |block| usize::from(block_len(slice_len, block_size, block));
+    let Some(repairs) = repairs.get_mut(..size) else {
+        return 0;
+    };
+    let fits = |repair: &Repair| {
+        repair.row < MAX_STRIPE_BLOCKS && repair.payload.len() == usize::from(block_size)
+    };
+    if size == 0 || stripe_len > MAX_STRIPE_BLOCKS || !repairs.iter().all(fits) {
+        return 0;
+    }
+    let mut matrix = Matrix::new(repairs, &missing);
+    let Some(inverse) = matrix.invert() else {
+        return 0;
+    };
+
+    // Subtract what is known, so that each repair block is a sum of missing blocks only.
+    for repair in repairs.iter_mut() {
+        for index in (0..stripe_len).filter(|index| missing.binary_search(index).is_err()) {
+            let from = usize::from(number(index).0) * usize::from(block_size);
+            let known = slice.get(from..from + block_len_of(number(index)));
+            add_product(
+                &mut repair.payload,
+                known.unwrap_or(&[]),
+                coefficient(repair.row, index),
+            );
+        }
+    }
+    for (column, index) in missing.iter().enumerate() {
+        let from = usize::from(number(*index).0) * usize::from(block_size);
+        let Some(block) = slice.get_mut(from..from + block_len_of(number(*index))) else {
+            return 0;
+        };
+        block.fill(0);
+        for (row, repair) in repairs.iter().enumerate() {
+            add_product(block, &repair.payload, inverse.at(column, row));
+        }
+    }
+    u16::try_from(size).unwrap_or(0)
+}
+
+fn coefficient(row: u16, index: u16) -> u8 {
+    // Both are below 128, so the argument is 128 to 255 and has an inverse.
+    let [_, argument] = (128 ^ row ^ index).to_be_bytes();
+    inverse(argument)
+}
+
+/// `sum += factor * data`, as far as both reach.
+fn add_product(sum: &mut [u8], data: &[u8], factor: u8) {
+    let Some(products) = PRODUCTS.get(usize::from(factor)) else {
+        return;
+    };
+    for (to, from) in sum.iter_mut().zip(data) {
+        *to ^= products.get(usize::from(*from)).copied().unwrap_or(0);
+    }
+}
+
+/// A square matrix over the field, row by row.
+struct Matrix {
+    size: usize,
+    cells: Vec<u8>,
+}
+
+impl Matrix {
+    fn new(repairs: &[Repair], missing: &[u16]) -> Self {
+        let cell = |repair: &Repair| missing.iter().map(move |j| (repair.row, *j));
+        let cells = repairs
+            .iter()
+            .flat_map(cell)
+            .map(|(r, j)| coefficient(r, j))
+            .collect();
+        Self {
+            size: missing.len(),
+            cells,
+        }
+    }
+
+    fn at(&self, row: usize, column: usize) -> u8 {
+        self.cells
+            .get(row * self.size + column)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn row_times(&mut self, row: usize, factor: u8) {
+        for cell in self.cells.iter_mut().skip(row * self.size).take(self.size) {
+            *cell = product(*cell, factor);
+        }
+    }
+
+    fn add_row(&mut self, to: usize, from: usize, factor: u8) {
+        for column in 0..self.size {
+            let addend = product(self.at(from, column), factor);
+            if let Some(cell) = self.cells.get_mut(to * self.size + column) {
+                *cell ^= addend;
+            }
+        }
+    }
+
+    fn swap_rows(&mut self, a: usize, b: usize) {
+        for column in 0..self.size {
+            self.cells
+                .swap(a * self.size + column, b * self.size + column);
+        }
+    }
+
+    /// Gauss and Jordan; spoils `self`. `None` if two rows are the same repair block.
+    fn invert(&mut self) -> Option<Self> {
+        let size = self.size;
+        let mut inverted = Self {
+            size,
+            cells: vec![0; size * size],
+        };
+        for i in 0..size {
+            *inverted.cells.get_mut(i * size + i)? = 1;
+        }
+        for column in 0..size {
+            let pivot = (column..size).find(|row| self.at(*row, column) != 0)?;
+            if pivot != column {
+                self.swap_rows(pivot, column);
+                inverted.swap_rows(pivot, column);
+            }
+            let factor = inverse(self.at(column, column));
+            self.row_times(column, factor);
+            inverted.row_times(column, factor);
+            for row in (0..size).filter(|row| *row != column) {
+                let factor = self.at(row, column);
+                if factor != 0 {
+                    self.add_row(row, column, factor);
+                    inverted.add_row(row, column, factor);
+                }
+            }
+        }
+        Some(inverted)
+    }
+}
+
+fn product(a: u8, b: u8) -> u8 {
+    PRODUCTS
+        .get(usize::from(a))
+        .and_then(|row| row.get(usize::from(b)))
+        .copied()
+        .unwrap_or(0)
+}
+
+/// Multiplicative inverse; 0 for 0, which has none.
+fn inverse(a: u8) -> u8 {
+    INVERSES.get(usize::from(a)).copied().unwrap_or(0)
+}
+
+static PRODUCTS: [[u8; 256]; 256] = products();
+
+static INVERSES: [u8; 256] = inverses();
+
+/// x^8 = x^4 + x^3 + x^2 + 1.
+const REDUCTION: u8 = 0x1d;
+
+const fn products() -> [[u8; 256]; 256] {
+    let mut table = [[0; 256]; 256];
+    let mut b = 0;
+    while b < 256 {
+        // Row a is row a / 2 times x, plus b if a is odd.
+        let mut a = 1;
+        while a < 256 {
+            let half: u8 = table[a / 2][b];
+            let double = (half << 1) ^ if half & 0x80 != 0 { REDUCTION } else { 0 };
+            #[expect(clippy::cast_possible_truncation, reason = "b is below 256")]
+            let odd = if a % 2 == 1 { b as u8 } else { 0 };
+            table[a][b] = double ^ odd;
+            a += 1;
+        }
+        b += 1;
+    }
+    table
+}
+
+const fn inverses() -> [u8; 256] {
+    // The powers of x run through all of the field: the inverse of x^n is x^(255-n).
+    let mut powers: [u8; 256] = [1; 256];
+    let mut n = 1;
+    while n < 256 {
+        let half = powers[n - 1];
+        powers[n] = (half << 1) ^ if half & 0x80 != 0 { REDUCTION } else { 0 };
+        n += 1;
+    }
+    let mut table = [0; 256];
+    n = 0;
+    while n < 255 {
+        table[powers[n] as usize] = powers[255 - n];
+        n += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn field_has_the_published_values() {
+        assert_eq!(product(0x80, 2), 0x1d);
+        assert_eq!(product(0x53, 0xca), 0x8f);
+        assert_eq!(product(0xff, 0xff), 0xe2);
+        for (a, b) in [
+            (2, 0x8e),
+            (3, 0xf4),
+            (0x53, 0x8c),
+            (0x80, 0x1b),
+            (0x81, 0x54),
+            (0xff, 0xfd),
+            (1, 1),
+        ] {
+            assert_eq!(inverse(a), b);
+        }
+        for a in 1..=255 {
+            assert_eq!(product(a, inverse(a)), 1);
+        }
+    }
+
+    #[test]
+    fn coefficients_are_the_published_ones() {
+        let row = |r| (0..8).map(|j| coefficient(r, j)).collect::<Vec<_>>();
+        assert_eq!(row(0), [0x1b, 0x54, 0xa1, 0x1d, 0x7c, 0xcc, 0xe4, 0xb0]);
+        assert_eq!(row(1), [0x54, 0x1b, 0x1d, 0xa1, 0xcc, 0x7c, 0xb0, 0xe4]);
+        assert_eq!(row(2), [0xa1, 0x1d, 0x1b, 0x54, 0xe4, 0xb0, 0x7c, 0xcc]);
+        assert_eq!(row(3), [0x1d, 0xa1, 0x54, 0x1b, 0xb0, 0xe4, 0xcc, 0x7c]);
+    }
+
+    #[test]
+    fn small_example_is_encoded_as_published() {
+        let slice = [1, 2, 3, 4, 0x10, 0x20, 0x30, 0x40, 0xff, 0, 0x80, 0x7f];
+        let row = |row| {
+            let mut out = vec![0xee];
+            encode(&slice, 4, 1, row, &mut out);
+            out[1..].to_vec()
+        };
+        assert_eq!(row(0), [0x39, 0x64, 0x08, 0x9d]);
+        assert_eq!(row(1), [0x3d, 0xef, 0x30, 0x21]);
+        assert_eq!(row(2), [0x90, 0xd8, 0xb5, 0x50]);
+    }
+
+    #[test]
+    fn parameters_are_limited_as_documented() {
+        let shape = |s, r, t| FecParams::new(s, r, t).map(|p| (p.slice_size(), p.largest_slice()));
+        assert_eq!(shape(8, 1, 128), Some((1024, 1024)));
+        assert_eq!(shape(16, 1, 128), Some((1024, 1024)));
+        assert_eq!(shape(4, 2, 8), Some((32, 512)));
+        assert_eq!(shape(0, 1, 1), None);
+        assert_eq!(shape(257, 1, 1), None);
+        assert_eq!(shape(8, 0, 1), None);
+        assert_eq!(shape(8, 129, 1), None);
+        assert_eq!(shape(16, 65, 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_repair_blocks_as_missing_ones_rebuild_a_slice(
+            seed in any::<u64>(), stripes in 1u16..9, blocks in 1u16..60, short in 0usize..16,
+            lost in prop::collection::vec(any::<prop::sample::Index>(), 0..12), first_row in 0u16..116,
+        ) {
+            const BLOCK_SIZE: u16 = 16;
+            let mut state = seed;
+            let slice: Vec<u8> = (0..usize::from(blocks) * 16 - short.min(15)).map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state.to_be_bytes()[0]
+            }).collect();
+            let mut lost: Vec<u16> = lost.iter().map(|i| i.index(blocks.into()) as u16).collect();
+            lost.sort_unstable();
+            lost.dedup();
+            let mut broken = slice.clone();
+            for block in &lost {
+                let from = usize::from(*block) * 16;
+                let to = slice.len().min(from + 16);
+                broken[from..to].fill(0xee);
+            }
+            let mut rebuilt = 0;
+            for stripe in 0..stripes {
+                let here = lost.iter().filter(|b| **b % stripes == stripe).count() as u16;
+                let mut repairs: Vec<Repair> = (first_row..first_row + here).rev().map(|row| {
+                    let mut payload = Vec::new();
+                    encode(&slice, BLOCK_SIZE, stripes, row * stripes + stripe, &mut payload);
+                    Repair { row, payload }
+                }).collect();
+                if here > 0 {
+                    let mut same = broken.clone();
+                    let one_short = &mut repairs[1..];
+                    let done = decode(&mut same, BLOCK_SIZE, stripes, stripe, |b| !lost.contains(&b.0), one_short);
+                    prop_assert_eq!(done, 0);
+                    prop_assert_eq!(&same, &broken);
+                }
+                rebuilt += decode(&mut broken, BLOCK_SIZE, stripes, stripe, |b| !lost.contains(&b.0), &mut repairs);
+            }
+            prop_assert_eq!(usize::from(rebuilt), lost.len());
+            prop_assert_eq!(broken, slice);
+        }
     }
 }
