@@ -1,0 +1,464 @@
+//! What can be wrong with an image: what was found, what was expected, where, and what to do.
+
+use std::{fmt, io};
+
+use crate::geometry::{ChecksumMode, Compression};
+
+/// Why an image was refused or could not be restored.
+///
+/// Offsets are bytes of the image itself, after decompression, unless a text says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The image stops early.
+    #[error(
+        "image ends in the middle of the {part}: needs {needed} bytes at offset {offset}, {found} \
+         there; the file or its transfer is incomplete"
+    )]
+    Truncated {
+        /// What was cut.
+        part: Part,
+        /// Where that part begins.
+        offset: u64,
+        /// Its length in bytes.
+        needed: u64,
+        /// Bytes of it that are there.
+        found: u64,
+    },
+    /// The compressed stream stops early.
+    #[error(
+        "{compression} stream ends in the middle after {input_len} compressed bytes ({decoded_len} \
+         decoded); the file or its transfer is incomplete"
+    )]
+    TruncatedCompression {
+        /// The compression.
+        compression: Compression,
+        /// Compressed bytes that were there.
+        input_len: u64,
+        /// Bytes they decoded to.
+        decoded_len: u64,
+    },
+    /// Neither partclone nor partimage.
+    #[error("not a partclone or partimage image (first bytes {found}){hint}")]
+    BadMagic {
+        /// The first bytes in hexadecimal.
+        found: String,
+        /// What it looks like, with punctuation; may be empty.
+        hint: &'static str,
+    },
+    /// A compression that is recognised and not read.
+    #[error(
+        "image is compressed with {name}, which is not supported; store it with zstd, gzip or \
+         uncompressed"
+    )]
+    UnsupportedCompression {
+        /// Name of the compression.
+        name: &'static str,
+    },
+    /// A version of partclone's format that does not exist yet.
+    #[error(
+        "partclone image version \"{found}\" is not supported, only 0001 and 0002; the image was \
+         made by another program or is damaged"
+    )]
+    UnsupportedVersion {
+        /// The version field as text.
+        found: String,
+    },
+    /// A format that is recognised and not read.
+    #[error("this is a {format} image, which is not supported yet; capture it anew with partclone")]
+    UnsupportedFormat {
+        /// Name of the format.
+        format: &'static str,
+    },
+    /// The header's CRC is wrong.
+    #[error(
+        "image header is damaged: its checksum at offset 106 is {stored:#010x}, computed \
+         {computed:#010x}"
+    )]
+    HeaderChecksum {
+        /// The CRC in the header.
+        stored: u32,
+        /// The CRC of the header's bytes.
+        computed: u32,
+    },
+    /// The byte-order marker is not ours.
+    #[error(
+        "image was written in another byte order: marker at offset 34 is {found:#06x}, expected \
+         0xc0de; restore it on a machine of the kind that wrote it"
+    )]
+    WrongEndian {
+        /// The marker.
+        found: u16,
+    },
+    /// The block size is absurd.
+    #[error("image header has a block size of {found} bytes, expected 1 to {max}")]
+    BadBlockSize {
+        /// The block size.
+        found: i64,
+        /// The largest that is accepted.
+        max: u32,
+    },
+    /// There are no blocks.
+    #[error("image header has a total block count of 0")]
+    NoBlocks,
+    /// More blocks than any device has.
+    #[error(
+        "image header has {total_blocks} blocks of {block_size} bytes, more than the limits of 2^43 \
+         blocks and 2^63 bytes"
+    )]
+    TooManyBlocks {
+        /// The block count.
+        total_blocks: u64,
+        /// Bytes per block.
+        block_size: u32,
+    },
+    /// More used blocks than blocks.
+    #[error("image header has {used_blocks} used blocks of {total_blocks} in all")]
+    UsedExceedsTotal {
+        /// Used blocks as the header claims.
+        used_blocks: u64,
+        /// The block count.
+        total_blocks: u64,
+    },
+    /// The file system is larger than the device it was on.
+    #[error(
+        "image header has a file system of {filesystem_size} bytes on a device of {device_size} bytes"
+    )]
+    FilesystemLargerThanDevice {
+        /// Blocks times block size.
+        filesystem_size: u128,
+        /// The device's size.
+        device_size: u64,
+    },
+    /// The target is too small.
+    #[error(
+        "image needs a target of {device_size} bytes, this one has {target_size}: {} bytes missing; \
+         choose a larger disk or partition",
+        .device_size.saturating_sub(*.target_size)
+    )]
+    BeyondTarget {
+        /// Bytes that the image needs.
+        device_size: u64,
+        /// Bytes of the target.
+        target_size: u64,
+    },
+    /// The size check was waived, but a used block lies beyond the target.
+    #[error(
+        "used block {block} of the image ends at byte {end}, beyond the target's {target_size} bytes; \
+         shrink the file system before the capture or choose a larger target"
+    )]
+    BlockBeyondTarget {
+        /// The last used block.
+        block: u64,
+        /// Where it ends on the target.
+        end: u64,
+        /// Bytes of the target.
+        target_size: u64,
+    },
+    /// A checksum mode that does not exist.
+    #[error(
+        "image header has the unknown checksum mode {found:#06x}; known are 0x00, 0x20, 0x30 and 0x31"
+    )]
+    UnknownChecksumMode {
+        /// The mode.
+        found: u16,
+    },
+    /// The checksum size does not fit the mode.
+    #[error("image header has a checksum size of {found} bytes, {mode} has {expected}")]
+    ChecksumSize {
+        /// The mode.
+        mode: ChecksumMode,
+        /// The size in the header.
+        found: u16,
+        /// The size that belongs to the mode.
+        expected: usize,
+    },
+    /// Checksums over strips of no blocks.
+    #[error("image header has a strip length of 0 blocks with checksum {mode}")]
+    ZeroStrip {
+        /// The checksum mode.
+        mode: ChecksumMode,
+    },
+    /// A bitmap mode that does not exist.
+    #[error("image header has the unknown bitmap mode {found}; known are 0, 1 and 8")]
+    UnknownBitmapMode {
+        /// The mode.
+        found: u8,
+    },
+    /// The bitmap's CRC is wrong.
+    #[error(
+        "bitmap of the image is damaged: its checksum at offset {offset} is {stored:#010x}, computed \
+         {computed:#010x}"
+    )]
+    BitmapChecksum {
+        /// Where the checksum stands.
+        offset: u64,
+        /// The CRC in the image.
+        stored: u32,
+        /// The CRC of the bitmap.
+        computed: u32,
+    },
+    /// The characters behind a bitmap of bytes are not there.
+    #[error(
+        "bitmap of the image is damaged: {found} at offset {offset} where \"BiTmAgIc\" must close it"
+    )]
+    BitmapMagic {
+        /// Where they should stand.
+        offset: u64,
+        /// The bytes there, in hexadecimal.
+        found: String,
+    },
+    /// The bitmap would need more memory than allowed.
+    #[error(
+        "bitmap of the image ({total_blocks} blocks) needs more than the {limit} bytes of memory set \
+         aside for it"
+    )]
+    BitmapTooLarge {
+        /// The block count.
+        total_blocks: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A strip's or block's checksum is wrong.
+    #[error("{0}")]
+    BlockChecksum(BlockChecksum),
+    /// The compressed stream is damaged.
+    #[error("{compression} stream is damaged at compressed offset {offset}: {detail}")]
+    Corrupt {
+        /// The compression.
+        compression: Compression,
+        /// How far the decompressor got, in compressed bytes.
+        offset: u64,
+        /// What it said.
+        detail: String,
+    },
+    /// A zstd frame wants more memory than allowed.
+    #[error(
+        "zstd frame at compressed offset {offset} needs a window of {window} bytes ({} MiB), allowed \
+         are {limit}; give the machine more memory or compress the image without --long",
+        .window.div_ceil(1 << 20)
+    )]
+    WindowTooLarge {
+        /// Where the frame begins, in compressed bytes.
+        offset: u64,
+        /// Bytes that it needs.
+        window: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The sink refused or failed.
+    #[error("writing the image's data: {0}")]
+    Sink(#[source] crate::SinkError),
+    /// The source could not be read.
+    #[error("reading the image: {0}")]
+    Read(#[source] io::Error),
+    /// The decoder was used again after an error.
+    #[error("the image decoder stopped at an earlier error")]
+    Stopped,
+}
+
+/// The kinds of [`ImageError`], for tables and for programs. `Display` gives the short name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the variants of ImageError explain them")]
+pub enum ErrorKind {
+    Truncated,
+    BadMagic,
+    UnsupportedCompression,
+    UnsupportedVersion,
+    UnsupportedFormat,
+    HeaderChecksum,
+    WrongEndian,
+    BadBlockSize,
+    NoBlocks,
+    TooManyBlocks,
+    UsedExceedsTotal,
+    FilesystemLargerThanDevice,
+    BeyondTarget,
+    UnknownChecksumMode,
+    ChecksumSize,
+    ZeroStrip,
+    UnknownBitmapMode,
+    BitmapChecksum,
+    BitmapMagic,
+    BitmapTooLarge,
+    BlockChecksum,
+    Corrupt,
+    WindowTooLarge,
+    Sink,
+    Read,
+    Stopped,
+}
+
+impl ImageError {
+    /// The kind of this error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Truncated { .. } | Self::TruncatedCompression { .. } => ErrorKind::Truncated,
+            Self::BadMagic { .. } => ErrorKind::BadMagic,
+            Self::UnsupportedCompression { .. } => ErrorKind::UnsupportedCompression,
+            Self::UnsupportedVersion { .. } => ErrorKind::UnsupportedVersion,
+            Self::UnsupportedFormat { .. } => ErrorKind::UnsupportedFormat,
+            Self::HeaderChecksum { .. } => ErrorKind::HeaderChecksum,
+            Self::WrongEndian { .. } => ErrorKind::WrongEndian,
+            Self::BadBlockSize { .. } => ErrorKind::BadBlockSize,
+            Self::NoBlocks => ErrorKind::NoBlocks,
+            Self::TooManyBlocks { .. } => ErrorKind::TooManyBlocks,
+            Self::UsedExceedsTotal { .. } => ErrorKind::UsedExceedsTotal,
+            Self::FilesystemLargerThanDevice { .. } => ErrorKind::FilesystemLargerThanDevice,
+            Self::BeyondTarget { .. } | Self::BlockBeyondTarget { .. } => ErrorKind::BeyondTarget,
+            Self::UnknownChecksumMode { .. } => ErrorKind::UnknownChecksumMode,
+            Self::ChecksumSize { .. } => ErrorKind::ChecksumSize,
+            Self::ZeroStrip { .. } => ErrorKind::ZeroStrip,
+            Self::UnknownBitmapMode { .. } => ErrorKind::UnknownBitmapMode,
+            Self::BitmapChecksum { .. } => ErrorKind::BitmapChecksum,
+            Self::BitmapMagic { .. } => ErrorKind::BitmapMagic,
+            Self::BitmapTooLarge { .. } => ErrorKind::BitmapTooLarge,
+            Self::BlockChecksum(_) => ErrorKind::BlockChecksum,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::WindowTooLarge { .. } => ErrorKind::WindowTooLarge,
+            Self::Sink(_) => ErrorKind::Sink,
+            Self::Read(_) => ErrorKind::Read,
+            Self::Stopped => ErrorKind::Stopped,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "truncated",
+            Self::BadMagic => "bad-magic",
+            Self::UnsupportedCompression => "unsupported-compression",
+            Self::UnsupportedVersion => "unsupported-version",
+            Self::UnsupportedFormat => "unsupported-format",
+            Self::HeaderChecksum => "header-checksum",
+            Self::WrongEndian => "wrong-endian",
+            Self::BadBlockSize => "bad-block-size",
+            Self::NoBlocks => "no-blocks",
+            Self::TooManyBlocks => "too-many-blocks",
+            Self::UsedExceedsTotal => "used-exceeds-total",
+            Self::FilesystemLargerThanDevice => "fs-larger-than-device",
+            Self::BeyondTarget => "beyond-target",
+            Self::UnknownChecksumMode => "unknown-checksum-mode",
+            Self::ChecksumSize => "checksum-size",
+            Self::ZeroStrip => "zero-strip",
+            Self::UnknownBitmapMode => "unknown-bitmap-mode",
+            Self::BitmapChecksum => "bitmap-checksum",
+            Self::BitmapMagic => "bitmap-magic",
+            Self::BitmapTooLarge => "bitmap-too-large",
+            Self::BlockChecksum => "block-checksum",
+            Self::Corrupt => "corrupt",
+            Self::WindowTooLarge => "window-too-large",
+            Self::Sink => "sink",
+            Self::Read => "read",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// A part of an image, for [`ImageError::Truncated`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The header.
+    Header,
+    /// The map of used blocks.
+    Bitmap,
+    /// The checksum or the characters behind the bitmap.
+    BitmapEnd,
+    /// The block of this number.
+    Block(u64),
+    /// The checksum behind the block of this number.
+    Checksum(u64),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("header"),
+            Self::Bitmap => f.write_str("bitmap"),
+            Self::BitmapEnd => f.write_str("bitmap's checksum"),
+            Self::Block(block) => write!(f, "data of block {block}"),
+            Self::Checksum(block) => write!(f, "checksum after block {block}"),
+        }
+    }
+}
+
+/// A wrong checksum of a strip, or of a block of format 0001.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockChecksum {
+    /// First used block that the checksum covers.
+    pub first_block: u64,
+    /// Last used block that it covers.
+    pub last_block: u64,
+    /// Used blocks that it covers.
+    pub block_count: u64,
+    /// Where it stands in the image.
+    pub offset: u64,
+    /// The checksum in the image.
+    pub stored: Digest,
+    /// The checksum of the blocks.
+    pub computed: Digest,
+    /// Whether some of the blocks had been handed on before the checksum came: the strip is larger
+    /// than what is kept in memory.
+    pub is_handed_on: bool,
+}
+
+impl fmt::Display for BlockChecksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.block_count == 1 {
+            write!(f, "checksum error in block {}", self.last_block)?;
+        } else {
+            write!(
+                f,
+                "checksum error in the {} used blocks {} to {}",
+                self.block_count, self.first_block, self.last_block
+            )?;
+        }
+        write!(
+            f,
+            " (checksum at offset {} is {}, computed {}",
+            self.offset, self.stored, self.computed
+        )?;
+        if self.is_handed_on {
+            f.write_str("; the blocks have already been written")?;
+        }
+        f.write_str("): the image is damaged; fetch or capture it again")
+    }
+}
+
+/// The value of a block checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named like the checksum modes")]
+pub enum Digest {
+    None,
+    Crc32(u32),
+    Xxh64(u64),
+    Xxh128(u128),
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Crc32(value) => write!(f, "{value:#010x}"),
+            Self::Xxh64(value) => write!(f, "{value:#018x}"),
+            Self::Xxh128(value) => write!(f, "{value:#034x}"),
+        }
+    }
+}
+
+/// `bytes` in hexadecimal, with blanks between.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+
+    let mut text = String::new();
+    for byte in bytes {
+        let gap = if text.is_empty() { "" } else { " " };
+        // Writing to a string cannot fail.
+        _ = write!(text, "{gap}{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,201 @@
+//! Headers of both formats: bytes to [`Header`], everything refused that makes no sense.
+
+use partclone_sys as sys;
+
+use crate::error::{ImageError, Part, hex};
+use crate::geometry::{BitmapMode, ChecksumMode, Compression, Header, ImageFormat};
+use crate::partclone::checksum::jam_crc;
+
+/// First bytes of a partimage volume.
+const PARTIMAGE_MAGIC: &[u8] = b"PaRtImAgE-VoLuMe";
+
+/// Bytes of the header that begins with `bytes`; `None` when the version is not among them.
+///
+/// # Errors
+/// The image is of no format or version that is read here.
+pub(crate) fn len(bytes: &[u8]) -> Result<Option<usize>, ImageError> {
+    if !is_prefix_of_magic(bytes) {
+        return Err(bad_magic(bytes));
+    }
+    match bytes.get(sys::VERSION_OFFSET..sys::VERSION_OFFSET + 4) {
+        None => Ok(None),
+        Some(sys::VERSION_0001) => Ok(Some(sys::HEADER_0001_LEN)),
+        Some(sys::VERSION_0002) => Ok(Some(sys::HEADER_0002_LEN)),
+        Some(version) => Err(ImageError::UnsupportedVersion {
+            found: sys::text(version),
+        }),
+    }
+}
+
+/// Whether an image could begin with these bytes.
+pub(crate) fn is_prefix_of_magic(bytes: &[u8]) -> bool {
+    bytes.starts_with(sys::MAGIC) || sys::MAGIC.starts_with(bytes)
+}
+
+/// The error for a beginning that is not partclone's.
+pub(crate) fn bad_magic(bytes: &[u8]) -> ImageError {
+    if bytes.starts_with(PARTIMAGE_MAGIC) {
+        return ImageError::UnsupportedFormat {
+            format: "partimage",
+        };
+    }
+    let hint = match bytes {
+        [0x1F, 0x8B, ..] | [0x28, 0xB5, 0x2F, 0xFD, ..] => {
+            "; it looks like a compressed stream inside another: unpack it once"
+        }
+        [0x78, 0x01 | 0x5E | 0x9C | 0xDA, ..] => {
+            "; it looks like a zlib stream: unpack it, or store it with zstd or gzip"
+        }
+        _ if bytes.iter().all(|&byte| byte == 0) => "; it begins with zeros",
+        _ => "; check that the stream begins with the image's first piece",
+    };
+    ImageError::BadMagic {
+        found: hex(bytes.get(..16).unwrap_or(bytes)),
+        hint,
+    }
+}
+
+/// The header at the beginning of `bytes`.
+///
+/// # Errors
+/// What is wrong with it; [`ImageError::Truncated`] if `bytes` is too short.
+pub(crate) fn parse(bytes: &[u8], compression: Compression) -> Result<Header, ImageError> {
+    let needed = len(bytes)?.unwrap_or(sys::HEADER_0002_LEN);
+    let truncated = || ImageError::Truncated {
+        part: Part::Header,
+        offset: 0,
+        needed: needed as u64,
+        found: bytes.len() as u64,
+    };
+    if needed == sys::HEADER_0001_LEN {
+        let view = sys::Header0001::view(bytes).ok_or_else(truncated)?;
+        parse_v1(view, compression)
+    } else {
+        let covered = bytes
+            .get(..sys::HEADER_0002_CRC_OFFSET)
+            .ok_or_else(truncated)?;
+        let view = sys::Header0002::view(bytes).ok_or_else(truncated)?;
+        parse_v2(view, jam_crc(covered), compression)
+    }
+}
+
+fn parse_v1(view: &sys::Header0001, compression: Compression) -> Result<Header, ImageError> {
+    let (total_blocks, used) = (view.total_blocks.get(), view.used_blocks.get());
+    let block_size = block_size(i64::from(view.block_size.get()))?;
+    let device_size = filesystem_size(total_blocks, block_size)?;
+    check_used(used, total_blocks)?;
+    Ok(Header {
+        format: ImageFormat::Partclone0001,
+        compression,
+        writer: None,
+        filesystem: sys::text(&view.filesystem),
+        device_size,
+        block_size,
+        total_blocks,
+        claimed_used_blocks: used,
+        checksum: ChecksumMode::Crc32FirstByte,
+        strip_blocks: 1,
+        is_reseeded: false,
+        bitmap: BitmapMode::Byte,
+    })
+}
+
+fn parse_v2(
+    view: &sys::Header0002,
+    computed: u32,
+    compression: Compression,
+) -> Result<Header, ImageError> {
+    let stored = view.crc.get();
+    if stored != computed {
+        return Err(ImageError::HeaderChecksum { stored, computed });
+    }
+    let endian = view.endian_mark.get();
+    if endian != sys::ENDIAN_MARK {
+        return Err(ImageError::WrongEndian { found: endian });
+    }
+    let (total_blocks, used) = (view.total_blocks.get(), view.used_blocks_bitmap.get());
+    let block_size = block_size(i64::from(view.block_size.get()))?;
+    let filesystem_size = filesystem_size(total_blocks, block_size)?;
+    check_used(used, total_blocks)?;
+    let device_size = view.device_size.get();
+    if filesystem_size > device_size {
+        return Err(ImageError::FilesystemLargerThanDevice {
+            filesystem_size: filesystem_size.into(),
+            device_size,
+        });
+    }
+    let checksum = match view.checksum_mode.get() {
+        sys::CHECKSUM_NONE => ChecksumMode::None,
+        sys::CHECKSUM_CRC32 => ChecksumMode::Crc32,
+        sys::CHECKSUM_XXH64 => ChecksumMode::Xxh64,
+        sys::CHECKSUM_XXH128 => ChecksumMode::Xxh128,
+        found => return Err(ImageError::UnknownChecksumMode { found }),
+    };
+    let found = view.checksum_size.get();
+    if usize::from(found) != checksum.size() {
+        return Err(ImageError::ChecksumSize {
+            mode: checksum,
+            found,
+            expected: checksum.size(),
+        });
+    }
+    let strip_blocks = match (checksum, view.blocks_per_checksum.get()) {
+        (ChecksumMode::None, _) => 0,
+        (mode, 0) => return Err(ImageError::ZeroStrip { mode }),
+        (_, count) => count,
+    };
+    let bitmap = match view.bitmap_mode {
+        sys::BITMAP_NONE => BitmapMode::None,
+        sys::BITMAP_BIT => BitmapMode::Bit,
+        sys::BITMAP_BYTE => BitmapMode::Byte,
+        found => return Err(ImageError::UnknownBitmapMode { found }),
+    };
+    Ok(Header {
+        format: ImageFormat::Partclone0002,
+        compression,
+        writer: Some(sys::text(&view.writer)),
+        filesystem: sys::text(&view.filesystem),
+        device_size,
+        block_size,
+        total_blocks,
+        claimed_used_blocks: used,
+        checksum,
+        strip_blocks,
+        is_reseeded: view.reseed != 0,
+        bitmap,
+    })
+}
+
+fn block_size(found: i64) -> Result<u32, ImageError> {
+    match u32::try_from(found) {
+        Ok(size @ 1..=sys::MAX_BLOCK_SIZE) => Ok(size),
+        _ => Err(ImageError::BadBlockSize {
+            found,
+            max: sys::MAX_BLOCK_SIZE,
+        }),
+    }
+}
+
+/// Blocks times block size, which fits in 63 bits.
+fn filesystem_size(total_blocks: u64, block_size: u32) -> Result<u64, ImageError> {
+    if total_blocks == 0 {
+        return Err(ImageError::NoBlocks);
+    }
+    total_blocks
+        .checked_mul(block_size.into())
+        .filter(|&size| total_blocks <= sys::MAX_BLOCKS && size <= i64::MAX.cast_unsigned())
+        .ok_or(ImageError::TooManyBlocks {
+            total_blocks,
+            block_size,
+        })
+}
+
+fn check_used(used_blocks: u64, total_blocks: u64) -> Result<(), ImageError> {
+    if used_blocks > total_blocks {
+        return Err(ImageError::UsedExceedsTotal {
+            used_blocks,
+            total_blocks,
+        });
+    }
+    Ok(())
+}
