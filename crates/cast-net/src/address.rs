@@ -2,10 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::interface::Interface;
+use cast_proto::udpcast::ALL_SYSTEMS;
 
-/// All hosts of the link (RFC 1112): the fall-back for control messages.
-const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+use crate::interface::Interface;
 
 /// Where HELLO and the first CONNECT_REQ go: the rendezvous address if one is given; the broadcast
 /// address of the interface for TTL 1 (on loopback, which has none, its own address); 224.0.0.1 else.
@@ -15,21 +14,13 @@ pub fn control_address(interface: &Interface, ttl: u8, rendezvous: Option<Ipv4Ad
         return rendezvous;
     }
     if ttl != 1 {
-        return ALL_HOSTS;
+        return ALL_SYSTEMS;
     }
     match interface.broadcast {
         Some(broadcast) => broadcast,
         None if interface.addr.is_loopback() => interface.addr,
-        None => ALL_HOSTS,
+        None => ALL_SYSTEMS,
     }
-}
-
-/// The group that a sender announces by default: the low 17 bits of its address behind
-/// 233.254.0.0/15 (udpcast 20230924 and later; the rule before could land in 232.0.0.0/8, which
-/// routers keep for source-specific joins).
-#[must_use]
-pub fn default_data_group(sender: Ipv4Addr) -> Ipv4Addr {
-    Ipv4Addr::from_bits((sender.to_bits() & 0x0001_ffff) | 0xe9fe_0000)
 }
 
 /// Where a sender announces itself beside the control address, so that receivers with other settings
@@ -39,7 +30,7 @@ pub fn default_data_group(sender: Ipv4Addr) -> Ipv4Addr {
 pub fn further_hello_addresses(interface: &Interface, ttl: u8, control: Ipv4Addr) -> Vec<Ipv4Addr> {
     let mut further: Vec<Ipv4Addr> = interface.broadcast.into_iter().collect();
     if ttl != 1 && !interface.is_loopback {
-        further.push(ALL_HOSTS);
+        further.push(ALL_SYSTEMS);
     }
     further.retain(|address| *address != control);
     further
@@ -98,28 +89,17 @@ mod tests {
     }
 
     #[test]
-    fn data_group_is_the_one_that_udpcast_20250223_announces() {
-        for (sender, group) in [
-            ([10, 99, 0, 1], [233, 255, 0, 1]),
-            ([127, 0, 0, 1], [233, 254, 0, 1]),
-            ([192, 168, 1, 5], [233, 254, 1, 5]),
-            ([172, 16, 0, 9], [233, 254, 0, 9]),
-            ([10, 0, 0, 5], [233, 254, 0, 5]),
-            ([193, 1, 2, 3], [233, 255, 2, 3]),
-        ] {
-            assert_eq!(default_data_group(sender.into()), Ipv4Addr::from(group));
-        }
-    }
-
-    #[test]
     fn hello_also_goes_where_receivers_with_other_settings_listen() {
         let broadcast = Ipv4Addr::new(10, 99, 0, 255);
         assert!(further_hello_addresses(&eth0(), 1, broadcast).is_empty());
-        assert_eq!(further_hello_addresses(&eth0(), 32, ALL_HOSTS), [broadcast]);
+        assert_eq!(
+            further_hello_addresses(&eth0(), 32, ALL_SYSTEMS),
+            [broadcast]
+        );
         let unicast = Ipv4Addr::new(10, 99, 0, 1);
         assert_eq!(
             further_hello_addresses(&eth0(), 32, unicast),
-            [broadcast, ALL_HOSTS]
+            [broadcast, ALL_SYSTEMS]
         );
         assert!(further_hello_addresses(&lo(), 1, Ipv4Addr::LOCALHOST).is_empty());
     }

@@ -79,7 +79,8 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
 impl Driver {
-    pub(crate) fn new(main: Endpoint, now: Instant) -> Self {
+    /// The first of `endpoints` sends.
+    pub(crate) fn new(endpoints: Vec<Endpoint>, now: Instant) -> Self {
         let mut driver = Self {
             endpoints: Vec::new(),
             readable: Vec::new(),
@@ -90,7 +91,9 @@ impl Driver {
             failing: None,
             datagrams: 0,
         };
-        driver.add(main, now);
+        for endpoint in endpoints {
+            driver.add(endpoint, now);
+        }
         driver
     }
 
@@ -128,8 +131,8 @@ impl Driver {
         Ok(more_in || more_out)
     }
 
-    /// Sleeps until a socket or one of `wakers` is readable or the core's timer is due. `busy`: only
-    /// look. Afterwards the next `turn` knows which sockets to read.
+    /// Sleeps until a socket or one of `wakers` is readable, the core's timer is due or `until` has
+    /// come. `busy`: only look. Afterwards the next `turn` knows which sockets to read.
     ///
     /// # Errors
     /// The kernel refuses to wait, which is a defect of the program.
@@ -137,12 +140,13 @@ impl Driver {
         &mut self,
         core: &impl Core,
         busy: bool,
+        until: Option<Instant>,
         wakers: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
-            self.time_left(core)
+            self.time_left(core, until)
         };
         let mut fds = Vec::with_capacity(self.endpoints.len() + wakers.len());
         for (position, endpoint) in self.endpoints.iter().enumerate() {
@@ -210,12 +214,15 @@ impl Driver {
         Some(*heard + silence)
     }
 
-    fn time_left(&self, core: &impl Core) -> Option<Duration> {
+    fn time_left(&self, core: &impl Core, until: Option<Instant>) -> Option<Duration> {
         let queue = match self.obstacle {
             Obstacle::Queue { until, .. } => Some(until),
             Obstacle::None | Obstacle::Buffer => None,
         };
-        let due = [core.poll_timeout(), queue].into_iter().flatten().min()?;
+        let due = [core.poll_timeout(), queue, until]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 

@@ -1,21 +1,38 @@
 //! Sockets, interfaces and threads around the protocol cores of `cast-proto`.
+//!
+//! [`send()`] and [`receive()`] run one transfer each. The driver between the sockets and a core takes
+//! datagrams in, serves the core's timer and sends what the core wants sent; it knows nothing of the
+//! protocol. Datagrams move in batches. Reading the stream (sender) and writing it (receiver) happen
+//! on other threads than the protocol, behind bounded queues, so that neither a slow file nor a slow
+//! disk keeps a peer waiting for an answer.
+
 #![warn(missing_docs)]
 
 mod address;
 mod batch;
 mod driver;
-mod input;
 mod interface;
+mod receive;
+mod send;
 mod socket;
 mod wake;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use address::{control_address, default_data_group, further_hello_addresses};
+pub use cast_proto::udpcast;
+
+pub use address::{control_address, further_hello_addresses};
 pub use driver::SendTrouble;
-pub use input::InputError;
 pub use interface::{Available, Interface, InterfaceError};
+pub use receive::{
+    ReceiveControl, ReceiveError, ReceiveOptions, ReceivePhase, ReceiveReport, ReceiveSnapshot,
+    ReceiveStatus, ReceivedStream, receive,
+};
+pub use send::{
+    InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport,
+    TransferOptions, send,
+};
 pub use socket::SocketError;
 pub use wake::Stop;
 

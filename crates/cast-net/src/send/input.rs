@@ -116,6 +116,11 @@ impl Input {
         debug_assert!(self.position <= self.current.len());
     }
 
+    /// Whether the last offer is not used up.
+    pub(crate) fn has_more(&self) -> bool {
+        self.position < self.current.len()
+    }
+
     /// Bytes taken so far.
     pub(crate) fn offset(&self) -> u64 {
         self.offset

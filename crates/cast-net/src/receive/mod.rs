@@ -1,0 +1,295 @@
+//! Receiving a stream.
+
+mod options;
+mod status;
+mod thread;
+
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver as Messages, Sender as Spares, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cast_proto::udpcast::receiver::{ConfigError, ReceiveFailure, Receiver, ReceiverStatistics};
+
+pub use options::ReceiveOptions;
+pub use status::{ReceivePhase, ReceiveSnapshot, ReceiveStatus};
+
+use crate::driver::SendTrouble;
+use crate::socket::{Endpoint, SocketError};
+use crate::wake::Stop;
+use thread::{Message, Signals, Worker};
+
+/// Why a stream did not arrive whole.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The options contradict each other.
+    #[error("these options cannot work")]
+    Config(#[from] ConfigError),
+    /// A socket could not be made ready.
+    #[error("{0}")]
+    Socket(Arc<SocketError>),
+    /// The protocol ended it.
+    #[error(transparent)]
+    Failed(#[from] ReceiveFailure),
+    /// Datagrams do not leave this host.
+    #[error("{0}")]
+    Network(Arc<SendTrouble>),
+    /// Threads, polling and the like.
+    #[error("the system refused {what}: {source}")]
+    System {
+        /// What was asked.
+        what: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// [`Stop::stop`] was called.
+    #[error("the transfer was stopped after {bytes} bytes")]
+    Stopped {
+        /// Complete bytes until then.
+        bytes: u64,
+    },
+    /// The stream was let go before its end.
+    #[error("the stream was given up after {bytes} bytes, before its end")]
+    Abandoned {
+        /// Bytes read until then.
+        bytes: u64,
+    },
+    /// The thread is a defect of ours.
+    #[error("the receive thread stopped: {0}")]
+    Panicked(String),
+}
+
+/// A stream that arrived whole.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceiveReport {
+    /// Its length.
+    pub bytes: u64,
+    /// Counters.
+    pub statistics: ReceiverStatistics,
+    /// Receive buffer of the socket, as the kernel counts it, in bytes.
+    pub receive_buffer: usize,
+    /// Time since the call.
+    pub elapsed: Duration,
+    /// Time from the first data to the end; `None` for an empty stream without data.
+    pub transfer_time: Option<Duration>,
+}
+
+/// A stream on its way. `read` blocks until the next bytes are there; `Ok(0)` means that the sender
+/// said so: everything has arrived. Every failure is an error that holds a [`ReceiveError`].
+///
+/// Dropping it before its end leaves the transfer; either way it waits for the thread, after the end
+/// for at most [`ReceiveOptions::exit_wait`], so that the port is free for the next one.
+#[derive(Debug)]
+pub struct ReceivedStream {
+    messages: Messages<Message>,
+    spares: Spares<Vec<u8>>,
+    signals: Signals,
+    status: Arc<ReceiveStatus>,
+    thread: Option<JoinHandle<Result<ReceiveReport, ReceiveError>>>,
+    result: Option<Result<ReceiveReport, ReceiveError>>,
+    slice: Vec<u8>,
+    position: usize,
+    has_ended: bool,
+    bytes: u64,
+}
+
+/// Complete slices that wait for the reader, beside those in the window.
+pub(crate) const READY_SLICES: usize = 2;
+
+/// Opens the sockets and starts the receive thread. Returns at once; the stream begins when a sender
+/// is found.
+///
+/// # Errors
+/// The sockets cannot be opened, or the options cannot work.
+pub fn receive(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, ReceiveError> {
+    let now = Instant::now();
+    let (endpoints, receive_buffer) = open(&options)?;
+    let config = options.config(receive_buffer);
+    let status = Arc::new(ReceiveStatus::new(config.control));
+    let core = Receiver::new(config, now)?;
+    let system = |what| {
+        move |source| ReceiveError::System {
+            what,
+            source: Arc::new(source),
+        }
+    };
+    let signals = Signals::new().map_err(system("an eventfd"))?;
+    let (ready, messages) = sync_channel(READY_SLICES);
+    let (spares, returned) = channel();
+    let worker = Worker {
+        core,
+        options,
+        stop,
+        signals: signals.clone(),
+        ready,
+        returned,
+        status: Arc::clone(&status),
+        receive_buffer,
+        began: now,
+    };
+    let thread = std::thread::Builder::new()
+        .name("cast-receive".into())
+        .spawn(move || worker.run(endpoints))
+        .map_err(system("a receive thread"))?;
+    Ok(ReceivedStream {
+        messages,
+        spares,
+        signals,
+        status,
+        thread: Some(thread),
+        result: None,
+        slice: Vec::new(),
+        position: 0,
+        has_ended: false,
+        bytes: 0,
+    })
+}
+
+/// The first socket sends.
+fn open(options: &ReceiveOptions) -> Result<(Vec<Endpoint>, usize), ReceiveError> {
+    let interface = &options.interface;
+    let port = options.port_base;
+    let main = Endpoint::main(interface, port, options.ttl)?;
+    let receive_buffer = main.grow_receive_buffer(options.receive_buffer);
+    let mut endpoints = vec![main];
+    let control = Some(options.control_address()).filter(Ipv4Addr::is_multicast);
+    for address in interface.broadcast.into_iter().chain(control) {
+        let endpoint = Endpoint::listen(interface, address, port)?;
+        endpoint.grow_receive_buffer(options.receive_buffer);
+        endpoints.push(endpoint);
+    }
+    Ok((endpoints, receive_buffer))
+}
+
+impl ReceivedStream {
+    /// What it is doing, to be asked from anywhere.
+    #[must_use]
+    pub fn status(&self) -> Arc<ReceiveStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Steers the receiver from other threads.
+    #[must_use]
+    pub fn control(&self) -> ReceiveControl {
+        ReceiveControl(self.signals.clone())
+    }
+
+    /// Waits for the thread, and says how it went. Read to the end (`Ok(0)`) before.
+    ///
+    /// # Errors
+    /// The stream did not arrive whole, or was not read to its end.
+    pub fn finish(mut self) -> Result<ReceiveReport, ReceiveError> {
+        if !self.has_ended && self.result.is_none() && self.next_slice()?.is_some() {
+            return Err(ReceiveError::Abandoned { bytes: self.bytes });
+        }
+        self.join()
+    }
+
+    /// The next slice into `slice`; `None` at the end.
+    fn next_slice(&mut self) -> Result<Option<()>, ReceiveError> {
+        let done = std::mem::take(&mut self.slice);
+        self.position = 0;
+        // The thread may be gone; then nobody needs the buffer.
+        drop(self.spares.send(done));
+        match self.messages.recv() {
+            Ok(Message::Slice(slice)) => {
+                self.signals.ring();
+                self.slice = slice;
+                Ok(Some(()))
+            }
+            Ok(Message::End) => {
+                self.has_ended = true;
+                Ok(None)
+            }
+            // Gone without an end: it failed.
+            Err(_) => match self.join() {
+                Err(error) => Err(error),
+                Ok(_) => Err(ReceiveError::Panicked(
+                    "it left no end of the stream".into(),
+                )),
+            },
+        }
+    }
+
+    fn join(&mut self) -> Result<ReceiveReport, ReceiveError> {
+        if let Some(thread) = self.thread.take() {
+            self.result = Some(match thread.join() {
+                Ok(result) => result,
+                Err(panic) => Err(ReceiveError::Panicked(crate::panic_text(panic.as_ref()))),
+            });
+        }
+        let bytes = self.bytes;
+        self.result
+            .clone()
+            .unwrap_or(Err(ReceiveError::Abandoned { bytes }))
+    }
+}
+
+impl Read for ReceivedStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while self.position == self.slice.len() {
+            if self.has_ended {
+                return Ok(0);
+            }
+            let next = match &self.result {
+                Some(Err(error)) => Err(error.clone()),
+                _ => self.next_slice(),
+            };
+            match next {
+                Ok(Some(())) => {}
+                Ok(None) => return Ok(0),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        let waiting = self.slice.get(self.position..).unwrap_or_default();
+        let count = waiting.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&waiting[..count]);
+        self.position += count;
+        self.bytes += u64::try_from(count).unwrap_or(0);
+        Ok(count)
+    }
+}
+
+impl Drop for ReceivedStream {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            if !self.has_ended {
+                self.signals.abandon();
+                // The thread may be waiting for room.
+                while self.messages.recv().is_ok() {}
+            }
+            // Nobody is left to tell.
+            drop(self.join());
+        }
+    }
+}
+
+/// Steers a [`ReceivedStream`] from other threads.
+#[derive(Clone, Debug)]
+pub struct ReceiveControl(Signals);
+
+impl ReceiveControl {
+    /// Asks the sender to start (GO). Counts once, between the connection and the first data;
+    /// earlier it is remembered.
+    pub fn go(&self) {
+        self.0.go();
+    }
+}
+
+impl From<SocketError> for ReceiveError {
+    fn from(error: SocketError) -> Self {
+        Self::Socket(Arc::new(error))
+    }
+}
+
+impl From<SendTrouble> for ReceiveError {
+    fn from(trouble: SendTrouble) -> Self {
+        Self::Network(Arc::new(trouble))
+    }
+}

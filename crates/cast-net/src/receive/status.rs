@@ -1,0 +1,142 @@
+//! What a receiver is doing, for whoever has to explain a wait.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use cast_proto::udpcast::ClientNo;
+
+use crate::seconds;
+
+/// What a receive thread is doing; share it and look at it whenever you like.
+#[derive(Debug)]
+pub struct ReceiveStatus(Mutex<ReceiveSnapshot>);
+
+/// A [`ReceiveStatus`] at one time. Its `Display` is a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiveSnapshot {
+    /// How far it is.
+    pub phase: ReceivePhase,
+    /// Bytes of the stream in complete slices.
+    pub bytes: u64,
+    /// Datagrams heard, of any kind.
+    pub datagrams: u64,
+    /// Blocks that had to be asked for again.
+    pub lost_blocks: u64,
+    /// Datagrams that meant nothing here.
+    pub ignored: u64,
+    /// Complete slices that wait because the reader is slow.
+    pub slices_waiting: usize,
+    /// When the last datagram came.
+    pub last_packet: Option<Instant>,
+}
+
+/// How far a receiver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceivePhase {
+    /// Asking for a sender.
+    Asking {
+        /// Since when.
+        since: Instant,
+        /// Where the last request went.
+        to: SocketAddrV4,
+        /// How many requests have been sent.
+        requests: u32,
+    },
+    /// A sender knows us; nothing has been sent yet.
+    Connected {
+        /// Since when.
+        since: Instant,
+        /// The sender.
+        sender: SocketAddrV4,
+        /// Our number there.
+        client: ClientNo,
+    },
+    /// Data flows.
+    Receiving {
+        /// Since when.
+        since: Instant,
+        /// The sender.
+        sender: SocketAddrV4,
+        /// Our number there.
+        client: ClientNo,
+    },
+    /// The whole stream is here.
+    Complete,
+    /// It ended early.
+    Failed,
+}
+
+impl ReceiveStatus {
+    pub(super) fn new(to: SocketAddrV4) -> Self {
+        Self(Mutex::new(ReceiveSnapshot {
+            phase: ReceivePhase::Asking {
+                since: Instant::now(),
+                to,
+                requests: 0,
+            },
+            bytes: 0,
+            datagrams: 0,
+            lost_blocks: 0,
+            ignored: 0,
+            slices_waiting: 0,
+            last_packet: None,
+        }))
+    }
+
+    /// How it stands now.
+    #[must_use]
+    pub fn snapshot(&self) -> ReceiveSnapshot {
+        self.lock().clone()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, ReceiveSnapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for ReceiveSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.phase {
+            ReceivePhase::Asking {
+                since,
+                to,
+                requests,
+            } => {
+                let waited = seconds(since.elapsed());
+                write!(
+                    f,
+                    "asking {to} for a sender for {waited} ({requests} requests, "
+                )?;
+                match self.datagrams {
+                    0 => write!(f, "nothing heard)"),
+                    heard => write!(f, "{heard} datagrams heard, none of them lets us in)"),
+                }
+            }
+            ReceivePhase::Connected {
+                since,
+                sender,
+                client,
+            } => {
+                let waited = seconds(since.elapsed());
+                write!(
+                    f,
+                    "connected to {sender} as {client}, waiting for its start for {waited}"
+                )
+            }
+            ReceivePhase::Receiving { sender, .. } => {
+                write!(f, "receiving from {sender}, {} bytes so far", self.bytes)?;
+                if let Some(last) = self.last_packet {
+                    write!(f, ", last datagram {} ago", seconds(last.elapsed()))?;
+                }
+                if self.slices_waiting > 0 {
+                    write!(f, ", {} slices wait to be written", self.slices_waiting)?;
+                }
+                Ok(())
+            }
+            ReceivePhase::Complete => write!(f, "all {} bytes received", self.bytes),
+            ReceivePhase::Failed => write!(f, "failed after {} bytes", self.bytes),
+        }
+    }
+}

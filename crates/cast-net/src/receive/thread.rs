@@ -1,0 +1,318 @@
+//! The thread between the sockets and the reader of a stream.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Returned, SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use cast_proto::udpcast::ClientNo;
+use cast_proto::udpcast::receiver::{ReceiveFailure, Receiver, ReceiverEvent};
+
+use super::options::ReceiveOptions;
+use super::status::{ReceivePhase, ReceiveStatus};
+use super::{ReceiveError, ReceiveReport};
+use crate::driver::{Core, Driver};
+use crate::socket::Endpoint;
+use crate::wake::{Bell, Stop};
+
+/// What the thread hands to the reader.
+#[derive(Debug)]
+pub(super) enum Message {
+    Slice(Vec<u8>),
+    /// Everything has arrived. Without it the thread has failed.
+    End,
+}
+
+/// What the reader's side tells the thread.
+#[derive(Clone, Debug)]
+pub(super) struct Signals(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bell: Bell,
+    is_abandoned: AtomicBool,
+    is_go_asked: AtomicBool,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            bell: Bell::new()?,
+            is_abandoned: AtomicBool::new(false),
+            is_go_asked: AtomicBool::new(false),
+        })))
+    }
+
+    /// A slice was taken.
+    pub(super) fn ring(&self) {
+        self.0.bell.ring();
+    }
+
+    pub(super) fn abandon(&self) {
+        self.0.is_abandoned.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    pub(super) fn go(&self) {
+        self.0.is_go_asked.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+}
+
+/// Everything the thread owns.
+pub(super) struct Worker {
+    pub(super) core: Receiver,
+    pub(super) options: ReceiveOptions,
+    pub(super) stop: Stop,
+    pub(super) signals: Signals,
+    pub(super) ready: SyncSender<Message>,
+    pub(super) returned: Returned<Vec<u8>>,
+    pub(super) status: Arc<ReceiveStatus>,
+    pub(super) receive_buffer: usize,
+    pub(super) began: Instant,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Course {
+    connection: Option<(SocketAddrV4, ClientNo)>,
+    group: Option<Ipv4Addr>,
+    first_data: Option<Instant>,
+    /// Length of the stream and when it was complete.
+    complete: Option<(u64, Instant)>,
+    failure: Option<ReceiveFailure>,
+    is_aborted: bool,
+    /// The next message, when the reader has no room yet.
+    waiting: Option<Message>,
+    is_end_delivered: bool,
+    is_reader_gone: bool,
+    datagrams: u64,
+}
+
+/// A silent group is joined again that often, in case a switch has forgotten it.
+const REJOIN_AFTER: Duration = Duration::from_secs(10);
+
+impl Worker {
+    pub(super) fn run(mut self, endpoints: Vec<Endpoint>) -> Result<ReceiveReport, ReceiveError> {
+        let result = self.transfer(endpoints);
+        if result.is_err() {
+            self.status.lock().phase = ReceivePhase::Failed;
+        }
+        result
+    }
+
+    fn transfer(&mut self, endpoints: Vec<Endpoint>) -> Result<ReceiveReport, ReceiveError> {
+        let mut course = Course::default();
+        let mut driver = Driver::new(endpoints, Instant::now());
+        while !self.core.is_closed() {
+            self.signals.0.bell.quiet();
+            self.obey(&mut course);
+            self.deliver(&mut course);
+            let busy = driver.turn(&mut self.core)?;
+            while let Some(event) = self.core.poll_event() {
+                self.note(event, &mut course, &mut driver)?;
+            }
+            self.publish(&mut course, driver.datagrams());
+            let mut until = None;
+            if let (Some(group), None) = (course.group, course.complete) {
+                until = driver.refresh_group(group, REJOIN_AFTER);
+            }
+            // The next slice may be complete already.
+            let busy = busy || self.deliver(&mut course);
+            let mut wakers = vec![self.signals.0.bell.as_fd()];
+            if !course.is_aborted {
+                wakers.push(self.stop.as_fd());
+            }
+            driver
+                .wait(&self.core, busy, until, &wakers)
+                .map_err(|source| ReceiveError::System {
+                    what: "to wait for datagrams",
+                    source: Arc::new(source),
+                })?;
+        }
+        // The port is free from here on, however long the reader takes.
+        drop(driver);
+        self.conclude(course)
+    }
+
+    /// Does what the other side has asked for.
+    fn obey(&mut self, course: &mut Course) {
+        while let Ok(buffer) = self.returned.try_recv() {
+            self.core.return_buffer(buffer);
+        }
+        let signals = &self.signals.0;
+        let is_unwanted = self.stop.is_stopped()
+            || signals.is_abandoned.load(Ordering::SeqCst)
+            || course.is_reader_gone;
+        // Once everything has arrived, the thread only lingers; then a stop is a matter of no concern.
+        if is_unwanted && !course.is_aborted && course.complete.is_none() {
+            course.is_aborted = true;
+            self.core.abort(Instant::now());
+        }
+        if course.connection.is_some() && signals.is_go_asked.swap(false, Ordering::SeqCst) {
+            self.core.go(Instant::now());
+        }
+    }
+
+    /// Hands over as many slices as the reader has room for; answers whether any went.
+    fn deliver(&mut self, course: &mut Course) -> bool {
+        let mut has_moved = false;
+        while !course.is_reader_gone && !course.is_end_delivered {
+            let Some(message) = course.waiting.take().or_else(|| self.next_message(course)) else {
+                break;
+            };
+            let is_end = matches!(message, Message::End);
+            match self.ready.try_send(message) {
+                Ok(()) => {
+                    has_moved = true;
+                    course.is_end_delivered = is_end;
+                }
+                Err(TrySendError::Full(message)) => {
+                    course.waiting = Some(message);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => course.is_reader_gone = true,
+            }
+        }
+        has_moved
+    }
+
+    fn next_message(&mut self, course: &Course) -> Option<Message> {
+        let slice = self.core.take_slice().map(Message::Slice);
+        slice.or_else(|| course.complete.map(|_| Message::End))
+    }
+
+    fn note(
+        &mut self,
+        event: ReceiverEvent,
+        course: &mut Course,
+        driver: &mut Driver,
+    ) -> Result<(), ReceiveError> {
+        let now = Instant::now();
+        tracing::debug!(?event);
+        match event {
+            ReceiverEvent::Requested { to, attempt } => {
+                if let ReceivePhase::Asking {
+                    to: last, requests, ..
+                } = &mut self.status.lock().phase
+                {
+                    *last = to;
+                    *requests = attempt;
+                }
+            }
+            ReceiverEvent::Connected { client, sender, .. } => {
+                course.connection = Some((sender, client));
+                self.status.lock().phase = ReceivePhase::Connected {
+                    since: now,
+                    sender,
+                    client,
+                };
+            }
+            ReceiverEvent::Join(group) => self.join(group, course, driver)?,
+            ReceiverEvent::FirstData { .. } => {
+                course.first_data = Some(now);
+                if let Some((sender, client)) = course.connection {
+                    self.status.lock().phase = ReceivePhase::Receiving {
+                        since: now,
+                        sender,
+                        client,
+                    };
+                }
+            }
+            ReceiverEvent::Complete { bytes } => {
+                course.complete = Some((bytes, now));
+                self.status.lock().phase = ReceivePhase::Complete;
+            }
+            ReceiverEvent::Failed(failure) => course.failure = Some(failure),
+        }
+        Ok(())
+    }
+
+    fn join(
+        &mut self,
+        group: Ipv4Addr,
+        course: &mut Course,
+        driver: &mut Driver,
+    ) -> Result<(), ReceiveError> {
+        if driver.listens_on(group) {
+            return Ok(());
+        }
+        match Endpoint::listen(&self.options.interface, group, self.options.port_base) {
+            Ok(endpoint) => {
+                endpoint.grow_receive_buffer(self.options.receive_buffer);
+                driver.add(endpoint, Instant::now());
+                course.group = Some(group).filter(Ipv4Addr::is_multicast);
+                Ok(())
+            }
+            Err(error) => {
+                // Say goodbye, or the sender waits for us.
+                self.core.abort(Instant::now());
+                while driver.turn(&mut self.core)? {}
+                Err(error.into())
+            }
+        }
+    }
+
+    fn publish(&self, course: &mut Course, datagrams: u64) {
+        let statistics = self.core.statistics();
+        let mut status = self.status.lock();
+        if datagrams != course.datagrams {
+            course.datagrams = datagrams;
+            status.last_packet = Some(Instant::now());
+        }
+        status.datagrams = datagrams;
+        status.bytes = statistics.bytes;
+        status.lost_blocks = statistics.lost_blocks;
+        status.ignored = statistics.ignored.total();
+        status.slices_waiting = usize::from(course.waiting.is_some());
+    }
+
+    /// The protocol is through; the reader may not be.
+    fn conclude(&mut self, mut course: Course) -> Result<ReceiveReport, ReceiveError> {
+        let statistics = self.core.statistics();
+        let Some((bytes, end)) = course.complete else {
+            let bytes = statistics.bytes;
+            return Err(match course.failure {
+                _ if self.stop.is_stopped() => ReceiveError::Stopped { bytes },
+                _ if course.is_aborted => ReceiveError::Abandoned { bytes },
+                Some(failure) => failure.into(),
+                None => ReceiveFailure::Aborted.into(),
+            });
+        };
+        while !course.is_reader_gone && !course.is_end_delivered {
+            let Some(message) = course.waiting.take().or_else(|| self.next_message(&course)) else {
+                break;
+            };
+            course.is_end_delivered = matches!(message, Message::End);
+            course.is_reader_gone = self.ready.send(message).is_err();
+        }
+        Ok(ReceiveReport {
+            bytes,
+            statistics,
+            receive_buffer: self.receive_buffer,
+            elapsed: end.duration_since(self.began),
+            transfer_time: course.first_data.map(|first| end.duration_since(first)),
+        })
+    }
+}
+
+impl Core for Receiver {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
+        Self::handle_datagram(self, now, from, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
+        Self::poll_transmit(self, now, buffer).map(|transmit| transmit.to)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+}

@@ -1,0 +1,279 @@
+//! Sending a stream to many receivers.
+
+mod control;
+mod input;
+mod options;
+
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use cast_proto::udpcast::SliceNo;
+use cast_proto::udpcast::sender::{
+    ConfigError, GiveUpReason, Outcome, Participant, Sender, SenderEvent, SenderStatistics,
+};
+
+pub use control::SendControl;
+pub use input::InputError;
+pub use options::{SendOptions, TransferOptions};
+
+use crate::driver::{Core, Driver, SendTrouble};
+use crate::socket::{Endpoint, SocketError};
+use control::Command;
+use input::{Input, Offer};
+
+/// Something to tell people about, or to act upon from another thread.
+#[derive(Debug)]
+pub enum SendEvent<'a> {
+    /// Something happened between the sender and its receivers.
+    Protocol(SenderEvent),
+    /// Twice a second while data flows.
+    Progress {
+        /// Counters so far.
+        statistics: SenderStatistics,
+        /// All who take or took part.
+        participants: &'a [Participant],
+    },
+    /// Nothing has left this host for a while. The transfer goes on trying for a minute.
+    Trouble(SendTrouble),
+}
+
+/// How a transfer went.
+#[derive(Clone, Debug)]
+#[must_use = "the participants may have fared badly"]
+pub struct SendReport {
+    /// Bytes of the stream that were read.
+    pub bytes: u64,
+    /// How each receiver fared, in the order of joining.
+    pub participants: Vec<ParticipantResult>,
+    /// Counters.
+    pub statistics: SenderStatistics,
+    /// Time since the call.
+    pub elapsed: Duration,
+    /// Time since the data started to flow; `None` if it never did.
+    pub transfer_time: Option<Duration>,
+}
+
+/// How one receiver fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParticipantResult {
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// What became of it. Only `Completed` means that it received every byte; that it wrote them
+    /// nothing here can tell.
+    pub outcome: Outcome,
+    /// The last slice it acknowledged.
+    pub last_slice: Option<SliceNo>,
+}
+
+/// Why a transfer ended early. The receivers cannot be told: they see the sender fall silent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The options contradict each other.
+    #[error("these options cannot work")]
+    Config(#[from] ConfigError),
+    /// A socket could not be made ready.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Threads, polling and the like.
+    #[error("the system refused {what}")]
+    System {
+        /// What was asked.
+        what: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The stream could not be read to its end.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Datagrams do not leave this host.
+    #[error(transparent)]
+    Network(#[from] SendTrouble),
+    /// No receiver got the stream.
+    #[error("nobody received the stream: {reason}")]
+    GaveUp {
+        /// Why.
+        reason: GiveUpReason,
+        /// How far it came.
+        report: Box<SendReport>,
+    },
+    /// [`SendControl::stop`] was called.
+    #[error("the transfer was stopped")]
+    Stopped {
+        /// How far it came.
+        report: Box<SendReport>,
+    },
+}
+
+/// Sends all of `source` to the receivers that connect. Blocks until the transfer is over; run it on
+/// a thread of its own. `source` is read on another one; after an early end nobody waits for it, so a
+/// source that blocks for ever only costs that thread.
+///
+/// Some receivers may have failed when this is `Ok`: see [`SendReport::participants`].
+///
+/// # Errors
+/// Nobody got the stream, or it could not be read or sent to its end.
+pub fn send(
+    options: &SendOptions,
+    source: impl Read + Send + 'static,
+    control: &SendControl,
+    on_event: &mut dyn FnMut(&SendEvent<'_>),
+) -> Result<SendReport, SendError> {
+    let began = Instant::now();
+    let mut core = Sender::new(options.config(), began)?;
+    let mut driver = Driver::new(open(options)?, began);
+    let mut input =
+        Input::start(source, control.bell.clone()).map_err(|source| SendError::System {
+            what: "a thread for reading the stream",
+            source,
+        })?;
+    let mut started = None;
+    let mut gave_up = None;
+    let mut input_done = false;
+    let mut next_progress = began;
+    loop {
+        control.bell.quiet();
+        let now = Instant::now();
+        for command in control.take() {
+            match command {
+                Command::Stop => {
+                    let report = Box::new(report(&core, &input, began, started));
+                    return Err(SendError::Stopped { report });
+                }
+                Command::Start => core.start(now),
+                Command::Expect(addresses) => core.set_expected(now, &addresses),
+                Command::Remove(participant) => core.remove(now, participant),
+            }
+        }
+        if !input_done {
+            input_done = feed(&mut core, &mut input)?;
+        }
+        let busy = driver.turn(&mut core)?;
+        while let Some(event) = core.poll_event() {
+            match &event {
+                SenderEvent::Started { .. } => started = Some(now),
+                SenderEvent::GaveUp(reason) => gave_up = Some(*reason),
+                _ => {}
+            }
+            on_event(&SendEvent::Protocol(event));
+        }
+        if let Some(trouble) = driver.poll_trouble() {
+            on_event(&SendEvent::Trouble(trouble));
+        }
+        if core.is_closed() && !busy {
+            break;
+        }
+        if started.is_some() && now >= next_progress {
+            next_progress = now + PROGRESS_PERIOD;
+            let participants: Vec<Participant> = core.participants().collect();
+            on_event(&SendEvent::Progress {
+                statistics: core.statistics(),
+                participants: &participants,
+            });
+        }
+        // A slice that has gone makes room at once.
+        let is_hungry = !input_done && core.input_room() > 0 && input.has_more();
+        let until = started.map(|_| next_progress);
+        driver
+            .wait(&core, busy || is_hungry, until, &[control.bell.as_fd()])
+            .map_err(|source| SendError::System {
+                what: "to wait for datagrams",
+                source,
+            })?;
+    }
+    let report = report(&core, &input, began, started);
+    match gave_up {
+        Some(reason) => Err(SendError::GaveUp {
+            reason,
+            report: Box::new(report),
+        }),
+        None => Ok(report),
+    }
+}
+
+const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
+
+/// The first socket sends.
+fn open(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
+    let port = options.port_base.saturating_add(1);
+    let broadcast = options.interface.broadcast;
+    let main = Endpoint::main(&options.interface, port, options.ttl)?;
+    main.grow_receive_buffer(options.receive_buffer);
+    let mut endpoints = vec![main];
+    // Requests come to the control address, and from receivers with other settings to the others.
+    let control = options.control_address();
+    let mut addresses = options.further_hello_addresses();
+    if control.is_multicast() || Some(control) == broadcast {
+        addresses.push(control);
+    }
+    for address in addresses {
+        endpoints.push(Endpoint::listen(&options.interface, address, port)?);
+    }
+    Ok(endpoints)
+}
+
+/// Gives the core what it wants of the stream; answers whether the stream is over.
+fn feed(core: &mut Sender, input: &mut Input) -> Result<bool, InputError> {
+    loop {
+        let room = core.input_room();
+        // Looked at before there is room too: a source that fails ends the transfer before its start.
+        let taken = match input.poll()? {
+            Offer::Bytes(_) if room == 0 => return Ok(false),
+            Offer::Bytes(bytes) => {
+                let bite = bytes.get(..room).unwrap_or(bytes);
+                core.push_input(bite);
+                bite.len()
+            }
+            Offer::NotYet => return Ok(false),
+            Offer::End => {
+                core.finish_input();
+                return Ok(true);
+            }
+        };
+        input.consume(taken);
+    }
+}
+
+fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>) -> SendReport {
+    SendReport {
+        bytes: input.offset(),
+        participants: core
+            .participants()
+            .map(
+                |Participant {
+                     addr,
+                     outcome,
+                     last_slice,
+                     ..
+                 }| ParticipantResult {
+                    addr,
+                    outcome,
+                    last_slice,
+                },
+            )
+            .collect(),
+        statistics: core.statistics(),
+        elapsed: began.elapsed(),
+        transfer_time: started.map(|started| started.elapsed()),
+    }
+}
+
+impl Core for Sender {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
+        Self::handle_datagram(self, now, from, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
+        Self::poll_transmit(self, now, buffer).map(|transmit| transmit.to)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+}
