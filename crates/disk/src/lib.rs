@@ -1,1 +1,32 @@
-//! To be described.
+//! Disks: found, chosen, planned, written.
+//!
+//! [`probe`] reads sysfs, [`choose`] picks the one to overwrite, [`plan_table`] computes a partition
+//! table for it without touching it, and [`Target`] carries the plan out: [`Target::make_unbootable`]
+//! before the first byte of data, a [`RegionWriter`] per partition, [`Target::make_bootable`] once
+//! every byte is known to be good and on the disk. Whatever fails in between leaves a disk that has
+//! no partition table and no boot code.
+//!
+//! The crate knows neither images nor networks. Nothing here asks udev or runs another program.
+
+#![warn(missing_docs)]
+
+mod choose;
+mod probe;
+mod swap;
+mod sys;
+mod table;
+mod target;
+mod text;
+
+pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
+pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in};
+pub use swap::{SwapError, swap_header, swap_uuids};
+pub use table::{
+    Dump, DumpError, DumpLabel, DumpPartition, FillError, FillPartition, GptError, Kind, Label,
+    Layout, MbrError, PlanError, PlannedPartition, Shape, Table, TableFiles, TablePlan, TableWrite,
+    fill, plan_table, read_table,
+};
+pub use target::{
+    BootReport, OpenError, Operation, RegionWriter, Target, WriteError, WriteReport, WriterOptions,
+};
+pub use text::Bytes;

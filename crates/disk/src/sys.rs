@@ -1,0 +1,48 @@
+//! The block device ioctls, with safe functions around them.
+
+#![expect(
+    unsafe_code,
+    reason = "ioctl is a foreign function; this module is the only place that calls it"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+mod raw {
+    // `linux/fs.h`: _IOR(0x12, 114, size_t), _IO(0x12, 104), _IO(0x12, 95). BLKSSZGET stores an int
+    // although its number carries no size.
+    nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
+    nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), libc_int);
+    nix::ioctl_none!(blkrrpart, 0x12, 95);
+
+    #[expect(non_camel_case_types, reason = "named as in C")]
+    pub(super) type libc_int = std::ffi::c_int;
+}
+
+/// Size of a block device in bytes (`BLKGETSIZE64`).
+pub(crate) fn device_size(device: &File) -> io::Result<u64> {
+    // The number says size_t, the kernel writes a u64 (block/ioctl.c, put_u64).
+    let mut size: u64 = 0;
+    // SAFETY: the descriptor is open for the duration of the call and the kernel writes exactly eight
+    // octets to `size`, which is eight octets long and aligned on every platform.
+    unsafe { raw::blkgetsize64(device.as_raw_fd(), (&raw mut size).cast()) }?;
+    Ok(size)
+}
+
+/// Logical sector size of a block device in bytes (`BLKSSZGET`).
+pub(crate) fn logical_sector(device: &File) -> io::Result<u32> {
+    let mut size: raw::libc_int = 0;
+    // SAFETY: the descriptor is open for the duration of the call and the kernel writes one int
+    // (block/ioctl.c, put_int), which is what `size` is.
+    unsafe { raw::blksszget(device.as_raw_fd(), &raw mut size) }?;
+    u32::try_from(size)
+        .map_err(|_| io::Error::other(format!("the kernel says a sector has {size} bytes")))
+}
+
+/// Makes the kernel read the partition table again (`BLKRRPART`).
+pub(crate) fn reread_partitions(device: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the duration of the call; the request has no argument.
+    unsafe { raw::blkrrpart(device.as_raw_fd()) }?;
+    Ok(())
+}

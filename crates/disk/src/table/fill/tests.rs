@@ -1,0 +1,257 @@
+use proptest::prelude::*;
+
+use super::super::dump::DumpPartition;
+use super::*;
+
+fn dump(label: DumpLabel, ends: Option<(u64, u64)>, rows: &[(u32, &str, u64, u64)]) -> Dump {
+    Dump {
+        label: Some(label),
+        first_lba: ends.map(|ends| ends.0),
+        last_lba: ends.map(|ends| ends.1),
+        partitions: rows
+            .iter()
+            .map(|&(number, kind, start, size)| DumpPartition {
+                number,
+                kind: kind.to_owned(),
+                start,
+                size,
+                ..DumpPartition::default()
+            })
+            .collect(),
+        ..Dump::default()
+    }
+}
+
+fn disk(sectors: u64, logical_sector: u32) -> Shape {
+    Shape {
+        size: sectors * u64::from(logical_sector),
+        logical_sector,
+    }
+}
+
+#[track_caller]
+fn layout(
+    original: &Dump,
+    minimum: &Dump,
+    fixed: &str,
+    disk: Shape,
+) -> Result<Vec<(u32, u64, u64)>, FillError> {
+    let fixed = parse_fixed(fixed).unwrap();
+    let filled = fill(original, Some(minimum), &fixed, &disk)?;
+    Ok(filled.iter().map(|p| (p.number, p.start, p.size)).collect())
+}
+
+/// ESP, MSR, data, recovery on a disk of 134217728 sectors; only the data partition varies.
+fn windows() -> (Dump, Dump) {
+    let rows = |data| {
+        [
+            (1, "ESP", 2048, 204_800),
+            (2, "MSR", 206_848, 32_768),
+            (3, "data", 239_616, data),
+            (4, "recovery", 133_144_576, 1_071_104),
+        ]
+    };
+    let ends = Some((34, 134_217_694));
+    (
+        dump(DumpLabel::Gpt, ends, &rows(132_904_960)),
+        dump(DumpLabel::Gpt, ends, &rows(60_000_000)),
+    )
+}
+
+#[test]
+fn gpt_data_partition_takes_what_is_there() {
+    let (original, minimum) = windows();
+    for (sectors, data, recovery) in [
+        (268_435_456, 267_124_224, 267_363_840),
+        (134_217_728, 132_906_496, 133_146_112),
+        (100_000_000, 98_689_024, 98_928_640),
+        (61_400_000, 60_088_832, 60_328_448),
+    ] {
+        assert_eq!(
+            layout(&original, &minimum, "1:2:4", disk(sectors, 512)).unwrap(),
+            [
+                (1, 2048, 204_800),
+                (2, 206_848, 32_768),
+                (3, 239_616, data),
+                (4, recovery, 1_071_104),
+            ],
+            "{sectors}"
+        );
+    }
+}
+
+#[test]
+fn a_disk_that_would_truncate_data_is_refused_with_figures() {
+    let (original, minimum) = windows();
+    for sectors in [61_000_000, 50_000_000] {
+        let error = layout(&original, &minimum, "1:2:4", disk(sectors, 512)).unwrap_err();
+        let FillError::TooSmall {
+            number,
+            needed,
+            got,
+            disk,
+            required,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(number == 3 || number == 4);
+        assert!(got < needed);
+        assert_eq!(disk, sectors);
+        assert_eq!(
+            required,
+            2048 + 34 + 204_800 + 32_768 + 1_071_104 + 60_000_000
+        );
+    }
+}
+
+fn linux() -> (Dump, Dump) {
+    let rows = |p5, p7| {
+        [
+            (1, "83", 2048, 1_024_000),
+            (2, "5", 1_028_094, 40_912_898),
+            (5, "83", 1_028_096, p5),
+            (6, "82", 21_030_912, 4_194_304),
+            (7, "83", 25_227_264, p7),
+        ]
+    };
+    (
+        dump(DumpLabel::Dos, None, &rows(20_000_768, 16_713_728)),
+        dump(DumpLabel::Dos, None, &rows(8_000_512, 2_000_896)),
+    )
+}
+
+#[test]
+fn logical_partitions_share_and_the_container_follows() {
+    let (original, minimum) = linux();
+    for (sectors, expected) in [
+        (
+            41_943_040,
+            [
+                (1, 2048, 1_024_000),
+                (2, 1_028_094, 40_912_898),
+                (5, 1_028_096, 20_000_768),
+                (6, 21_030_912, 4_194_304),
+                (7, 25_227_264, 16_713_728),
+            ],
+        ),
+        (
+            83_886_080,
+            [
+                (1, 2048, 2_161_664),
+                (2, 2_165_758, 81_717_250),
+                (5, 2_165_760, 42_229_760),
+                (6, 44_397_568, 4_194_304),
+                (7, 48_593_920, 35_289_088),
+            ],
+        ),
+        (
+            20_000_000,
+            [
+                (1, 2048, 1_024_000),
+                (2, 1_028_094, 18_971_650),
+                (5, 1_028_096, 8_371_200),
+                (6, 9_401_344, 4_194_304),
+                (7, 13_597_696, 6_402_048),
+            ],
+        ),
+    ] {
+        assert_eq!(
+            layout(&original, &minimum, "6", disk(sectors, 512)).unwrap(),
+            expected,
+            "{sectors}"
+        );
+    }
+}
+
+#[test]
+fn large_sectors_have_a_quantum_of_their_own() {
+    let rows = |p3| {
+        [
+            (1, "ESP", 256, 25_600),
+            (2, "data", 25_856, 262_144),
+            (3, "data", 288_000, p3),
+        ]
+    };
+    let ends = Some((6, 16_777_210));
+    let original = dump(DumpLabel::Gpt, ends, &rows(16_489_210));
+    let minimum = dump(DumpLabel::Gpt, ends, &rows(3_000_000));
+    assert_eq!(
+        layout(&original, &minimum, "1", disk(33_554_432, 4096)).unwrap(),
+        [
+            (1, 256, 25_600),
+            (2, 25_856, 524_672),
+            (3, 550_528, 33_003_712),
+        ]
+    );
+}
+
+#[test]
+fn a_minimum_between_quanta_is_kept() {
+    // 1000001 sectors are needed; FOG would give 1000000 rounded down to 999936.
+    let original = dump(
+        DumpLabel::Gpt,
+        Some((34, 9_999_966)),
+        &[(1, "a", 2048, 1_500_000), (2, "b", 1_502_048, 8_000_000)],
+    );
+    let minimum = dump(
+        DumpLabel::Gpt,
+        None,
+        &[(1, "a", 2048, 1_000_001), (2, "b", 1_502_048, 10_000)],
+    );
+    let out = layout(&original, &minimum, "", disk(4_000_000, 512)).unwrap();
+    assert!(out[0].2 >= 1_000_001, "{out:?}");
+}
+
+#[test]
+fn lists_of_fixed_partitions_may_be_ragged() {
+    assert_eq!(parse_fixed("1:2:4\n").unwrap(), [1, 2, 4]);
+    assert_eq!(parse_fixed(":3").unwrap(), [3]);
+    assert_eq!(parse_fixed("").unwrap(), [0_u32; 0]);
+    assert!(parse_fixed("1,2").is_err());
+}
+
+#[test]
+fn nothing_to_lay_out_is_an_error() {
+    let empty = dump(DumpLabel::Gpt, None, &[]);
+    assert_eq!(
+        fill(&empty, None, &[], &disk(1000, 512)),
+        Err(FillError::Empty)
+    );
+}
+
+proptest! {
+    /// Whatever the image and the disk: a layout keeps every need, overlaps nothing and ends in time,
+    /// or there is none.
+    #[test]
+    fn layouts_are_sound(
+        sizes in prop::collection::vec((1_u64..5_000_000, 1_u64..100, any::<bool>()), 1..8),
+        sectors in 2048_u64..20_000_000,
+    ) {
+        let mut start = 2048;
+        let mut rows = Vec::new();
+        let mut least = Vec::new();
+        let mut fixed = Vec::new();
+        for (index, (size, percent, is_fixed)) in sizes.iter().enumerate() {
+            let number = u32::try_from(index + 1).unwrap();
+            rows.push((number, "x", start, *size));
+            least.push((number, "x", start, if *is_fixed { *size } else { (size * percent / 100).max(1) }));
+            if *is_fixed {
+                fixed.push(number);
+            }
+            start += size;
+        }
+        let ends = Some((34, start + 100));
+        let original = dump(DumpLabel::Gpt, ends, &rows);
+        let minimum = dump(DumpLabel::Gpt, ends, &least);
+        if let Ok(out) = fill(&original, Some(&minimum), &fixed, &disk(sectors, 512)) {
+            let mut end = 2048;
+            for (p, need) in out.iter().zip(&least) {
+                prop_assert!(p.start >= end);
+                prop_assert!(p.size >= need.3);
+                end = p.start + p.size;
+            }
+            prop_assert!(end <= sectors - 34);
+        }
+    }
+}

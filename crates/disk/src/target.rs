@@ -1,0 +1,179 @@
+//! The disk that is overwritten, and the order in which that happens.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::text::Bytes;
+
+mod boot;
+mod buffer;
+mod device;
+mod open;
+mod writer;
+
+pub use open::Target;
+pub use writer::{RegionWriter, WriteReport, WriterOptions};
+
+/// Why a disk was not opened for writing. Nothing has been written.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// A system call failed.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The device node or file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else uses the disk.
+    #[error("{path} is in use: {reason}")]
+    InUse {
+        /// The device node or file.
+        path: PathBuf,
+        /// By whom, as far as known.
+        reason: String,
+    },
+    /// What is behind the path is not what was chosen.
+    #[error(
+        "{path} is not the disk that was chosen: its {what} is {found}, expected {expected}; nothing was written"
+    )]
+    Changed {
+        /// The device node or file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// As it was.
+        expected: String,
+        /// As it is.
+        found: String,
+    },
+    /// The path leads to neither a block device nor a regular file.
+    #[error("{path} is neither a block device nor a regular file")]
+    Kind {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// What was being done when a disk failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Making sure that what was written is on the medium.
+    Sync,
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "reading",
+            Self::Write => "writing",
+            Self::Sync => "syncing",
+        })
+    }
+}
+
+/// Why data is not on the disk. Once returned, the [`Target`] refuses to make the disk bootable.
+#[derive(Clone, Debug, Error)]
+pub enum WriteError {
+    /// The disk, or the file, refused.
+    #[error("{operation} {device}, {len} bytes at offset {offset}: {source}")]
+    Io {
+        /// The device node or file.
+        device: PathBuf,
+        /// What was tried.
+        operation: Operation,
+        /// First byte, from the start of the disk.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+        /// The operating system's error.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Data for a place outside the region; it was not written.
+    #[error(
+        "{device}: {len} bytes for offset {offset} of a region of {}; the image does not fit its partition",
+        Bytes(*.region_len)
+    )]
+    OutsideRegion {
+        /// The device node or file.
+        device: PathBuf,
+        /// First byte, from the start of the region.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Length of the region in bytes.
+        region_len: u64,
+    },
+    /// The region itself is not on the disk, or not made of whole sectors.
+    #[error("{device}: no region of {len} bytes at offset {offset} on a disk of {} with {logical_sector}-byte sectors", Bytes(*.size))]
+    NoSuchRegion {
+        /// The device node or file.
+        device: PathBuf,
+        /// First byte of the region.
+        offset: u64,
+        /// Length of the region in bytes.
+        len: u64,
+        /// Capacity of the disk in bytes.
+        size: u64,
+        /// Logical sector size in bytes.
+        logical_sector: u32,
+    },
+    /// The plan was made for another disk.
+    #[error(
+        "{device}: the partition table was planned for another disk ({planned}, this one has {found})"
+    )]
+    OtherShape {
+        /// The device node or file.
+        device: PathBuf,
+        /// Size and sector size the plan was made for.
+        planned: String,
+        /// Size and sector size of this disk.
+        found: String,
+    },
+    /// Something failed earlier, so the disk stays without a partition table.
+    #[error("{device} is left without a partition table: {reason}")]
+    Incomplete {
+        /// The device node or file.
+        device: PathBuf,
+        /// What failed first.
+        reason: String,
+    },
+    /// The disk took the table and gives back something else.
+    #[error(
+        "{device}: {what} at offset {offset} reads back differently from what was written; the disk is defective"
+    )]
+    Mismatch {
+        /// The device node or file.
+        device: PathBuf,
+        /// Which part of the table.
+        what: String,
+        /// First differing byte, from the start of the disk.
+        offset: u64,
+    },
+    /// The thread that writes could not be started, or died.
+    #[error("{device}: the writing thread {reason}")]
+    Thread {
+        /// The device node or file.
+        device: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What [`Target::make_bootable`] has to say beside success.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootReport {
+    /// Things an operator may want to know; the disk is fine.
+    pub warnings: Vec<String>,
+}

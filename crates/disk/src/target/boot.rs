@@ -1,0 +1,162 @@
+//! The first and the last step: taking the old table away, putting the new one down.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::device::Device;
+use super::{BootReport, Target, WriteError};
+use crate::sys;
+use crate::table::{TablePlan, backup_headers};
+
+/// Sectors at the front that hold a boot area and a primary GPT: the MBR, the header, 32 sectors of
+/// entries (UEFI specification, section 5.3.1: at least 16,384 octets).
+const HEAD_SECTORS: u64 = 34;
+/// Sectors at the end that hold the backup GPT.
+const TAIL_SECTORS: u64 = 33;
+/// How long to wait for somebody who has a partition open for a moment.
+const REREAD_PATIENCE: Duration = Duration::from_secs(5);
+const REREAD_PAUSE: Duration = Duration::from_millis(100);
+
+impl Target {
+    /// Removes what could make the old content boot or appear: boot code, MBR, and both copies of a
+    /// GPT wherever the old header says they are. Synced and read back. Comes before any data.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the disk may have lost its old table.
+    pub fn make_unbootable(&self, plan: &TablePlan) -> Result<(), WriteError> {
+        let device = &*self.device;
+        check_shape(device, plan)?;
+        let result = wipe(device);
+        match &result {
+            Ok(()) => device.set_unbootable(),
+            Err(error) => device.spoil(error),
+        }
+        result
+    }
+
+    /// Writes the plan: everything but sector 0, sync, read back; then sector 0, sync, read back; then
+    /// the kernel is asked to look at the table.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Incomplete`] when a region failed, was given up or is still being written, or when
+    /// [`Target::make_unbootable`] did not succeed before. After any other failure the sectors at the
+    /// front are wiped again as far as the disk lets us, so that it does not boot.
+    pub fn make_bootable(&self, plan: &TablePlan) -> Result<BootReport, WriteError> {
+        let device = &*self.device;
+        check_shape(device, plan)?;
+        device.check_complete()?;
+        if let Err(error) = write_table(device, plan) {
+            device.spoil(&error);
+            // The first failure is the one to report; the disk may be unable to take this either.
+            drop(wipe(device));
+            return Err(error);
+        }
+        let mut report = BootReport::default();
+        if device.is_block {
+            report.warnings.extend(reread(device));
+        }
+        Ok(report)
+    }
+}
+
+fn check_shape(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
+    if device.shape == plan.shape {
+        return Ok(());
+    }
+    let text = |shape: &crate::table::Shape| {
+        format!(
+            "{} bytes with {}-byte sectors",
+            shape.size, shape.logical_sector
+        )
+    };
+    Err(WriteError::OtherShape {
+        device: device.path.clone(),
+        planned: text(&plan.shape),
+        found: text(&device.shape),
+    })
+}
+
+fn wipe(device: &Device) -> Result<(), WriteError> {
+    let sector = u64::from(device.shape.logical_sector);
+    let size = device.shape.size;
+    let head = (HEAD_SECTORS * sector).min(size);
+    let tail = (TAIL_SECTORS * sector).min(size - head);
+    let index = |n: u64| usize::try_from(n).expect("a few sectors fit in memory");
+    let old = device.read(0, index(head))?;
+    let zeroes = vec![0; index(head)];
+    device.write(0, &zeroes)?;
+    device.write(size - tail, &zeroes[..index(tail)])?;
+    // A disk that was once copied from a smaller one has its backup header somewhere inside.
+    for offset in backup_headers(&old) {
+        let inside = offset >= head && offset.checked_add(sector).is_some_and(|end| end <= size);
+        if inside && device.read(offset, 8)? == b"EFI PART" {
+            device.write(offset, &[0; 512])?;
+        }
+    }
+    device.sync(0, head)?;
+    device.drop_cache()?;
+    verify(device, "the wiped boot area", 0, &zeroes)
+}
+
+fn write_table(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
+    let Some((boot_sector, rest)) = plan.writes().split_last() else {
+        return Ok(());
+    };
+    for group in [rest, std::slice::from_ref(boot_sector)] {
+        for write in group {
+            device.write(write.offset, &write.bytes)?;
+        }
+        for write in group {
+            device.sync(write.offset, write.bytes.len() as u64)?;
+        }
+        device.drop_cache()?;
+        for write in group {
+            verify(device, &write.what, write.offset, &write.bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn verify(device: &Device, what: &str, offset: u64, expected: &[u8]) -> Result<(), WriteError> {
+    let found = device.read(offset, expected.len())?;
+    let differing = found.iter().zip(expected).position(|(a, b)| a != b);
+    match differing {
+        None => Ok(()),
+        Some(index) => Err(WriteError::Mismatch {
+            device: device.path.clone(),
+            what: what.to_owned(),
+            offset: offset + index as u64,
+        }),
+    }
+}
+
+/// Asks the kernel to read the table. The disk is complete whatever it answers, so a refusal is only
+/// worth a warning: kernels without partition support exist, and a reboot follows.
+fn reread(device: &Device) -> Option<String> {
+    let begun = Instant::now();
+    loop {
+        let error = match sys::reread_partitions(&device.file) {
+            Ok(()) => return None,
+            Err(error) => error,
+        };
+        let is_busy = error.raw_os_error() == Some(Errno::EBUSY as i32);
+        if !is_busy || begun.elapsed() >= REREAD_PATIENCE {
+            return Some(reread_warning(device, &error));
+        }
+        std::thread::sleep(REREAD_PAUSE);
+    }
+}
+
+fn reread_warning(device: &Device, error: &io::Error) -> String {
+    format!(
+        "the kernel did not read the new partition table of {}: {error}; it will after a reboot",
+        device.path.display()
+    )
+}
+
+#[cfg(test)]
+mod tests;
