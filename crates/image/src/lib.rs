@@ -27,5 +27,13 @@ pub use partclone::STRIP_BUFFER;
 pub use peek::{PEEK_LEN, peek};
 pub use read::{decode, verify};
 
+#[cfg(any(test, feature = "writer"))]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a helper of tests: what does not fit should fail them"
+)]
+pub mod writer;
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 
 #![warn(missing_docs)]
 
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
 #[expect(unreachable_pub, reason = "bindgen knows one visibility")]
 mod bindings;
@@ -58,6 +58,18 @@ impl Header0001 {
     pub fn view(bytes: &[u8]) -> Option<&Self> {
         Self::ref_from_prefix(bytes).ok().map(|(view, _)| view)
     }
+
+    /// The structure with every byte 0, to be filled by a writer.
+    #[must_use]
+    pub fn zeroed() -> Self {
+        Self::new_zeroed()
+    }
+
+    /// The structure as it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
 }
 
 impl Header0002 {
@@ -65,6 +77,18 @@ impl Header0002 {
     #[must_use]
     pub fn view(bytes: &[u8]) -> Option<&Self> {
         Self::ref_from_prefix(bytes).ok().map(|(view, _)| view)
+    }
+
+    /// The structure with every byte 0, to be filled by a writer.
+    #[must_use]
+    pub fn zeroed() -> Self {
+        Self::new_zeroed()
+    }
+
+    /// The structure as it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.as_bytes()
     }
 }
 

@@ -146,7 +146,8 @@ impl V1Data {
     /// How many bytes behind the last block may belong to its checksum. They may be missing.
     pub(crate) fn padding_len(&self) -> u64 {
         match self.layout {
-            Layout::Wide => SUM as u64,
+            // After a single block the layout is not known.
+            Layout::Wide | Layout::Second => SUM as u64,
             _ => 0,
         }
     }
