@@ -1,3 +1,34 @@
+//! `cargo xtask ci`: what must hold for every commit beside the tests.
+
+mod licences;
+mod sources;
+
+use anyhow::Result;
+
+use crate::{
+    codegen,
+    process::Cmd,
+    setup::{self, Purpose},
+    steps::Steps,
+};
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {}
-pub(crate) fn run(_: &Options) -> anyhow::Result<()> { Ok(()) }
+
+pub(crate) fn run(_: &Options) -> Result<()> {
+    setup::install(&[Purpose::Build, Purpose::Bindings])?;
+    let mut steps = Steps::default();
+    steps.run("format", || {
+        Cmd::cargo().args(["fmt", "--all", "--check"]).run()
+    })?;
+    steps.run("clippy", || {
+        Cmd::cargo()
+            .args(["clippy", "--quiet", "--workspace", "--all-targets"])
+            .args(["--", "-D", "warnings"])
+            .run()
+    })?;
+    steps.run("generated files", codegen::check)?;
+    steps.run("licences", licences::check)?;
+    steps.run("sources", sources::check)?;
+    steps.finish()
+}

@@ -1,3 +1,336 @@
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
-pub(crate) fn run(_: &Options) -> anyhow::Result<()> { Ok(()) }
+//! `cargo xtask demo`: a whole deployment, from power-on to a verified disk.
+//!
+//! A disk image made by the original programs, our server and dnsmasq in a network namespace, and
+//! clients: virtual machines that boot from the network, or (`--no-vm`) agents in namespaces that write
+//! to files. Afterwards every byte of every partition is compared. With the fault switches the run is a
+//! success when the deployment *fails* as it should.
+
+mod client;
+mod compare;
+mod image;
+mod lab;
+mod phases;
+mod report;
+mod run_dir;
+mod services;
+mod watch;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+pub(crate) use self::client::Firmware;
+use self::{
+    client::Client,
+    image::SourceImage,
+    lab::Lab,
+    report::Column,
+    run_dir::RunDir,
+    services::{Dnsmasq, Server, ServerOptions},
+    watch::{Machine, Outcome},
+};
+use crate::{
+    initramfs, paths,
+    process::{Cmd, tail},
+    setup::{self, Purpose},
+    toolchain::BuildOptions,
+};
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// How many clients
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) clients: u8,
+    /// Firmware of the virtual machines
+    #[arg(long, value_enum, default_value_t = Firmware::Bios)]
+    pub(crate) firmware: Firmware,
+    /// No virtual machines: agents in network namespaces that write to files
+    #[arg(long)]
+    pub(crate) no_vm: bool,
+    /// Leave logs, disks and the server's data behind
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Kill this client in the middle of a stream: the others must finish
+    #[arg(long, value_name = "K", conflicts_with = "corrupt")]
+    pub(crate) kill_client: Option<u8>,
+    /// Damage the stored image behind the server's back: every client must refuse it
+    #[arg(long)]
+    pub(crate) corrupt: bool,
+    /// Limit of the server's sending rate, for example 80M
+    #[arg(long, value_name = "RATE")]
+    pub(crate) max_bitrate: Option<String>,
+    #[command(flatten)]
+    pub(crate) build: BuildOptions,
+}
+
+/// What a run is expected to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expectation {
+    AllEqual,
+    /// Client of this number is killed, all others are equal.
+    OneKilled(usize),
+    /// Nobody accepts the image.
+    AllRefuse,
+}
+
+impl Expectation {
+    fn of(options: &Options) -> Result<Self> {
+        match options.kill_client {
+            Some(number) if number == 0 || number > options.clients => {
+                bail!(
+                    "--kill-client {number}: clients are numbered 1 to {}",
+                    options.clients
+                )
+            }
+            Some(_) if options.clients < 2 => bail!("--kill-client needs at least two clients"),
+            Some(number) => Ok(Self::OneKilled(usize::from(number))),
+            None if options.corrupt => Ok(Self::AllRefuse),
+            None => Ok(Self::AllEqual),
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let expectation = Expectation::of(options)?;
+    if !nix::unistd::geteuid().is_root() {
+        bail!("this makes network namespaces: run it as root");
+    }
+    let mut purposes = vec![Purpose::Build, Purpose::Image, Purpose::Network];
+    if !options.no_vm {
+        purposes.extend([Purpose::MuslStd, Purpose::Initramfs, Purpose::Machines]);
+    }
+    setup::install(&purposes)?;
+    let programs = Programs::build(options)?;
+    let source = image::prepare()?;
+    println!(
+        "==> the source disk: {} MiB, three partitions, {} MB in the store",
+        source.disk_len >> 20,
+        source.streams_len / 1_000_000
+    );
+
+    let mut run_dir = RunDir::new(options.keep)?;
+    deploy(options, expectation, &programs, &source, run_dir.path())?;
+    run_dir.succeeded();
+    Ok(())
+}
+
+/// What is started.
+#[derive(Debug)]
+struct Programs {
+    server: PathBuf,
+    client: ClientProgram,
+}
+
+#[derive(Debug)]
+enum ClientProgram {
+    /// The agent itself.
+    Agent(PathBuf),
+    /// Kernel and initramfs.
+    Boot(initramfs::BootFiles),
+}
+
+impl Programs {
+    fn build(options: &Options) -> Result<Self> {
+        println!("==> building for this machine");
+        let mut cargo = Cmd::cargo().args(["build", "--release", "--package", "fos-server"]);
+        let wants_agent = options.no_vm && options.build.agent.is_none();
+        if wants_agent {
+            cargo = cargo.args(["--package", "fos-agent"]);
+        }
+        cargo.run().context("building")?;
+        let release = paths::target().join("release");
+        let client = if wants_agent {
+            ClientProgram::Agent(release.join("fos-agent"))
+        } else if let (true, Some(agent)) = (options.no_vm, &options.build.agent) {
+            ClientProgram::Agent(agent.clone())
+        } else {
+            ClientProgram::Boot(initramfs::boot_files(&options.build)?)
+        };
+        Ok(Self {
+            server: release.join("fos-server"),
+            client,
+        })
+    }
+}
+
+/// Name of the image and of its directory in the store.
+const IMAGE: &str = "demo";
+
+fn deploy(
+    options: &Options,
+    expectation: Expectation,
+    programs: &Programs,
+    source: &SourceImage,
+    run_dir: &Path,
+) -> Result<()> {
+    let images = run_dir.join("images");
+    let store = images.join(IMAGE);
+    image::copy_store(&source.store, &store)?;
+    let boot = run_dir.join("boot");
+    fs::create_dir_all(&boot)?;
+    if let ClientProgram::Boot(files) = &programs.client {
+        fs::copy(&files.kernel, boot.join("bzImage"))
+            .with_context(|| format!("copying {}", files.kernel.display()))?;
+        files.initramfs.write(&boot.join("init.xz"))?;
+        println!("==> initramfs: {}", files.initramfs.summary);
+    }
+
+    // Declared before what runs in it, so dropped after that.
+    let mut lab = Lab::new()?;
+    // A killed client must be killed within a stream, however fast this machine is.
+    let slow = (expectation != Expectation::AllEqual && options.no_vm).then_some("200M");
+    let mut server = Server::start(
+        &lab,
+        &ServerOptions {
+            program: &programs.server,
+            run_dir,
+            images: &images,
+            boot: &boot,
+            kernel_args: "console=ttyS0 quiet panic=-1",
+            max_bitrate: options.max_bitrate.as_deref().or(slow),
+        },
+    )?;
+    let mut dnsmasq = match programs.client {
+        ClientProgram::Boot(_) => Some(Dnsmasq::start(&lab, run_dir)?),
+        ClientProgram::Agent(_) => None,
+    };
+
+    let clients: Vec<Client> = (1..=usize::from(options.clients))
+        .map(|number| Client::new(number, source.disk_len, run_dir))
+        .collect::<Result<_>>()?;
+    server.command(&["image", "add", IMAGE, "--path", IMAGE, "--type", "mps"])?;
+    let mut deploy = vec!["deploy", IMAGE];
+    for client in &clients {
+        server.command(&["host", "add", &client.name, &client.mac, "--image", IMAGE])?;
+        deploy.push(&client.name);
+    }
+    deploy.extend(["--max-wait", "10"]);
+    server.command(&deploy)?;
+    if expectation == Expectation::AllRefuse {
+        let damaged = image::corrupt(&store)?;
+        println!("==> damaged {}", paths::short(&damaged));
+    }
+
+    let mut machines = Vec::new();
+    for client in clients {
+        let disk_mib = client.disk_len >> 20;
+        match &programs.client {
+            ClientProgram::Boot(_) => println!(
+                "==> switching on {}: {:?}, an empty {} of {disk_mib} MiB",
+                client.name,
+                options.firmware,
+                client.bus()
+            ),
+            ClientProgram::Agent(_) => println!(
+                "==> starting {}: an empty file of {disk_mib} MiB",
+                client.name
+            ),
+        }
+        let process = match &programs.client {
+            ClientProgram::Boot(_) => client.boot(&mut lab, options.firmware, run_dir)?,
+            ClientProgram::Agent(agent) => client.start_agent(&mut lab, agent)?,
+        };
+        machines.push(Machine::new(client, process));
+    }
+    let watched = watch::until_the_end(&mut machines, &mut server, dnsmasq.as_mut(), expectation);
+    let result = watched.and_then(|()| judge(&machines, &server, expectation, source));
+    show(&machines, &programs.client);
+    if result.is_err() {
+        println!("{}", tail(&server.log));
+        for machine in &machines {
+            println!("{}", tail(&machine.client.log));
+        }
+        if let Some(dnsmasq) = &dnsmasq {
+            println!("{}", tail(&dnsmasq.log));
+        }
+    }
+    result
+}
+
+/// Compares what happened with what was expected, and fills in the machines' verdicts.
+fn judge(
+    machines: &[Machine],
+    server: &Server,
+    expectation: Expectation,
+    source: &SourceImage,
+) -> Result<()> {
+    let session = watch::final_session(server)?;
+    let mut problems = Vec::new();
+    for machine in machines {
+        let name = &machine.client.name;
+        let state = session.state_of(name);
+        let result = match (expectation, machine.client.number) {
+            (Expectation::OneKilled(number), own) if own == number => killed(machine, state),
+            (Expectation::AllRefuse, _) => refused(machine, state),
+            _ => equal(machine, state, source),
+        };
+        let verdict = match result {
+            Ok(text) => text,
+            Err(error) => {
+                problems.push(format!("{name}: {error:#}"));
+                "WRONG".to_owned()
+            }
+        };
+        machine.verdict.replace(verdict);
+    }
+    println!("==> the server says: {}", session.text);
+    let is_complete = session.state == "complete";
+    if is_complete != (expectation == Expectation::AllEqual) {
+        problems.push(format!("the server calls the session {}", session.state));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", problems.join("\n"));
+}
+
+fn equal(machine: &Machine, state: &str, source: &SourceImage) -> Result<String> {
+    machine.must_have(Outcome::Succeeded)?;
+    if state != "complete" {
+        bail!("the server calls its task {state}");
+    }
+    let bytes = compare::compare(&source.disk, &machine.client.disk)?;
+    Ok(format!("{} MiB equal", bytes >> 20))
+}
+
+fn killed(machine: &Machine, state: &str) -> Result<String> {
+    machine.must_have(Outcome::Killed)?;
+    if state == "complete" {
+        bail!("it was killed, and the server calls its task complete");
+    }
+    if !compare::has_no_table(&machine.client.disk)? {
+        bail!("it was killed in the middle, and its disk looks bootable");
+    }
+    Ok(format!("killed; task {state}"))
+}
+
+fn refused(machine: &Machine, state: &str) -> Result<String> {
+    machine.must_have(Outcome::Failed)?;
+    if state == "complete" {
+        bail!("the image is damaged, and the server calls its task complete");
+    }
+    if !compare::has_no_table(&machine.client.disk)? {
+        bail!("the image is damaged, and its disk looks bootable");
+    }
+    let story = machine.story();
+    let Some(reason) = story.failures.first() else {
+        bail!("it failed without saying why");
+    };
+    println!("    {} says: {reason}", machine.client.name);
+    Ok(format!("refused; task {state}"))
+}
+
+fn show(machines: &[Machine], program: &ClientProgram) {
+    let columns: Vec<Column> = machines.iter().map(Machine::column).collect();
+    println!("\n{}", report::table(&columns));
+    if let ClientProgram::Boot(files) = program {
+        println!(
+            "agent {} bytes, initramfs {} bytes compressed",
+            files.agent_len,
+            files.initramfs.len()
+        );
+    }
+}

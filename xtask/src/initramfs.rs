@@ -126,7 +126,10 @@ struct Manifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModuleGroup {
-    #[expect(dead_code, reason = "for the reader of the manifest, and every group must have one")]
+    #[expect(
+        dead_code,
+        reason = "for the reader of the manifest, and every group must have one"
+    )]
     purpose: String,
     names: Vec<String>,
 }
@@ -228,7 +231,11 @@ fn add_directory(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
             add_directory(tree, &path, &inside)?;
         } else if meta.is_file() {
             let is_program = meta.permissions().mode() & 0o111 != 0;
-            tree.file(&inside, if is_program { 0o755 } else { 0o644 }, read(&path)?)?;
+            tree.file(
+                &inside,
+                if is_program { 0o755 } else { 0o644 },
+                read(&path)?,
+            )?;
         } else {
             bail!("{}: only files and directories here", path.display());
         }

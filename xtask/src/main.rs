@@ -17,6 +17,7 @@ mod paths;
 mod process;
 mod setup;
 mod signals;
+mod steps;
 mod test;
 mod toolchain;
 

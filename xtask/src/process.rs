@@ -130,9 +130,11 @@ impl Cmd {
         let mut output = tempfile::tempfile().context("making a temporary file")?;
         let mut errors = tempfile::tempfile().context("making a temporary file")?;
         let mut command = self.command();
-        command.stdout(output.try_clone()?).stderr(errors.try_clone()?);
+        command
+            .stdout(output.try_clone()?)
+            .stderr(errors.try_clone()?);
         let status = self.start(&mut command)?.wait()?;
-        let mut read = |file: &mut File| -> Result<String> {
+        let read = |file: &mut File| -> Result<String> {
             let mut bytes = Vec::new();
             file.rewind()?;
             file.read_to_end(&mut bytes)?;
@@ -154,6 +156,22 @@ impl Cmd {
             errors.rewind()?;
             errors.read_to_string(&mut text)?;
             bail!("`{self}` failed: {status}\n{text}");
+        }
+        Ok(())
+    }
+
+    /// Runs it to its end even when a signal has told us to end: for cleaning up.
+    pub(crate) fn run_regardless(&self) -> Result<()> {
+        let output = self
+            .command()
+            .output()
+            .with_context(|| format!("starting `{self}`"))?;
+        if !output.status.success() {
+            bail!(
+                "`{self}` failed: {}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(())
     }

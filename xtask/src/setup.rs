@@ -1,9 +1,6 @@
 //! `cargo xtask setup`: the Debian packages that building, packing, demonstrating and testing need.
 
-use std::{
-    env, fs,
-    path::Path,
-};
+use std::{env, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -18,7 +15,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.check {
-        return install(&Purpose::ALL);
+        return install_all();
     }
     let missing = missing(&Purpose::ALL)?;
     if missing.is_empty() {
@@ -85,13 +82,21 @@ const NEEDS: &[Need] = &[
     Need(Build, Program("readelf"), "binutils"),
     Need(Bindings, Installed, "libclang-dev"),
     Need(MuslStd, Program("musl-gcc"), "musl-tools"),
-    Need(MuslStd, File("/usr/lib/x86_64-linux-musl/libc.a"), "musl-dev"),
+    Need(
+        MuslStd,
+        File("/usr/lib/x86_64-linux-musl/libc.a"),
+        "musl-dev",
+    ),
     Need(MuslStd, Installed, "rustc-web"),
     Need(MuslStd, Installed, "rust-web-src"),
     Need(MuslStd, Installed, "libstd-rust-web-dev"),
     Need(Initramfs, Installed, "busybox-static"),
     Need(Initramfs, Program("modprobe"), "kmod"),
-    Need(Initramfs, Like("/boot", "vmlinuz-", "-cloud-amd64"), "linux-image-cloud-amd64"),
+    Need(
+        Initramfs,
+        Like("/boot", "vmlinuz-", "-cloud-amd64"),
+        "linux-image-cloud-amd64",
+    ),
     Need(Image, Program("partclone.restore"), "partclone"),
     Need(Image, Program("zstd"), "zstd"),
     Need(Image, Program("sgdisk"), "gdisk"),
@@ -104,7 +109,11 @@ const NEEDS: &[Need] = &[
     Need(Network, Program("nft"), "nftables"),
     Need(Network, Program("busybox"), "busybox-static"),
     Need(Machines, Program("qemu-system-x86_64"), "qemu-system-x86"),
-    Need(Machines, Like("/usr/lib/ipxe/qemu", "", ".rom"), "ipxe-qemu"),
+    Need(
+        Machines,
+        Like("/usr/lib/ipxe/qemu", "", ".rom"),
+        "ipxe-qemu",
+    ),
     Need(Machines, File("/usr/share/OVMF/OVMF_CODE_4M.fd"), "ovmf"),
     Need(Machines, Program("dnsmasq"), "dnsmasq-base"),
     Need(Tests, Program("udp-sender"), "udpcast"),
@@ -118,6 +127,11 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("ping"), "iputils-ping"),
     Need(Tests, Program("nbdkit"), "nbdkit"),
 ];
+
+/// Installs everything that anything here needs.
+pub(crate) fn install_all() -> Result<()> {
+    install(&Purpose::ALL)
+}
 
 /// Installs what is missing for these purposes; quick and silent when nothing is.
 ///
@@ -163,8 +177,8 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
 fn missing(purposes: &[Purpose]) -> Result<Vec<&'static str>> {
     let mut missing = Vec::new();
     for Need(purpose, sign, package) in NEEDS {
-        let is_wanted = purposes.contains(purpose)
-            && (*purpose != MuslStd || toolchain::wants_own_std()?);
+        let is_wanted =
+            purposes.contains(purpose) && (*purpose != MuslStd || toolchain::wants_own_std()?);
         if is_wanted && !is_there(sign, package)? && !missing.contains(package) {
             missing.push(package);
         }

@@ -33,6 +33,9 @@ pub(crate) struct BuildOptions {
     /// Build as for a release: slower to build (fat LTO), smaller
     #[arg(long)]
     pub(crate) dist: bool,
+    /// Take this static program for the agent, build none
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "dist"])]
+    pub(crate) agent: Option<PathBuf>,
 }
 
 /// How to compile for the target.
@@ -51,9 +54,16 @@ struct Toolchain {
 ///
 /// No way to build a static binary is found, the build fails, or its result is not static.
 pub(crate) fn build_agent(options: &BuildOptions) -> Result<PathBuf> {
+    if let Some(agent) = &options.agent {
+        check_static(agent)?;
+        return Ok(agent.clone());
+    }
     let toolchain = choose(options.target)?;
     let profile = if options.dist { "dist" } else { "release" };
-    println!("==> building fos-agent ({}, profile {profile})", toolchain.name);
+    println!(
+        "==> building fos-agent ({}, profile {profile})",
+        toolchain.name
+    );
     let mut cargo = Cmd::cargo()
         .args(["build", "--package", "fos-agent", "--profile", profile])
         .args(["--target", toolchain.triple])

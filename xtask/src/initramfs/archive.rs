@@ -155,7 +155,10 @@ mod tests {
 
     #[test]
     fn same_contents_give_the_same_bytes_in_whatever_order_they_came() {
-        let (one, two) = (tree(false).to_newc().unwrap(), tree(true).to_newc().unwrap());
+        let (one, two) = (
+            tree(false).to_newc().unwrap(),
+            tree(true).to_newc().unwrap(),
+        );
         assert_eq!(one, two);
         assert_eq!(compress(&one).unwrap(), compress(&two).unwrap());
     }

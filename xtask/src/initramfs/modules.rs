@@ -148,7 +148,9 @@ fn newest(boot: &Path) -> Result<String> {
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let version = name.strip_prefix("vmlinuz-")?;
-            version.ends_with("-cloud-amd64").then(|| version.to_owned())
+            version
+                .ends_with("-cloud-amd64")
+                .then(|| version.to_owned())
         })
         .collect();
     versions.sort_by(|a, b| natural(a, b));
@@ -176,7 +178,11 @@ mod tests {
 
     #[test]
     fn the_newer_kernel_has_the_larger_number_not_the_later_text() {
-        let mut versions = ["6.1.0-9-cloud-amd64", "6.1.0-56-cloud-amd64", "5.10.0-30-cloud-amd64"];
+        let mut versions = [
+            "6.1.0-9-cloud-amd64",
+            "6.1.0-56-cloud-amd64",
+            "5.10.0-30-cloud-amd64",
+        ];
         versions.sort_by(|a, b| natural(a, b));
         assert_eq!(versions[2], "6.1.0-56-cloud-amd64");
         assert_eq!(versions[0], "5.10.0-30-cloud-amd64");

@@ -50,7 +50,13 @@ pub(super) fn prepare() -> Result<MuslStd> {
     }
     let key: String = version
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     let cache = paths::target().join("musl-std");
     let prefix = cache.join(format!("{key}.{RECIPE}"));
@@ -64,8 +70,13 @@ pub(super) fn prepare() -> Result<MuslStd> {
             .context("making a directory to build in")?;
         let made = work.path().join("prefix");
         build(work.path(), &made)?;
-        fs::rename(&made, &prefix)
-            .with_context(|| format!("moving the library to {}", prefix.display()))?;
+        if let Err(error) = fs::rename(&made, &prefix)
+            // Another run may have been quicker; its library is as good.
+            && !prefix.exists()
+        {
+            return Err(error)
+                .with_context(|| format!("moving the library to {}", prefix.display()));
+        }
     }
     Ok(MuslStd {
         rustc: RUSTC,
@@ -79,7 +90,9 @@ fn check_version(version: &str) -> Result<()> {
     let wanted = env!("CARGO_PKG_RUST_VERSION");
     let number = version.split_whitespace().nth(1).unwrap_or_default();
     let parts = |text: &str| -> Vec<u32> {
-        text.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
+        text.split(['.', '-'])
+            .map_while(|part| part.parse().ok())
+            .collect()
     };
     if parts(number) < parts(wanted) {
         bail!("{RUSTC} is {number}, and {wanted} is needed (package rustc-web)");
@@ -104,7 +117,14 @@ fn c_parts(work: &Path, own: &Path) -> Result<()> {
     }
     let shim = work.join("unwind_shim.o");
     Cmd::new("gcc")
-        .args(["-O2", "-Wall", "-fPIC", "-nostdinc", "-isystem", MUSL_INCLUDE])
+        .args([
+            "-O2",
+            "-Wall",
+            "-fPIC",
+            "-nostdinc",
+            "-isystem",
+            MUSL_INCLUDE,
+        ])
         .arg("-isystem")
         .arg(of_gcc("include")?)
         .arg("-c")
@@ -153,7 +173,10 @@ fn rust_parts(work: &Path, lib: &Path) -> Result<()> {
         // Bitcode: fat LTO over the standard library stays possible.
         .env(
             "RUSTFLAGS",
-            format!("-Cembed-bitcode=yes --remap-path-prefix={}=.", work.display()),
+            format!(
+                "-Cembed-bitcode=yes --remap-path-prefix={}=.",
+                work.display()
+            ),
         )
         .without_env("CARGO_ENCODED_RUSTFLAGS")
         .args(["build", "--release", "--target", TRIPLE, "--target-dir"])
@@ -162,7 +185,9 @@ fn rust_parts(work: &Path, lib: &Path) -> Result<()> {
         // The library's own dependencies lie beside it; no registry is asked.
         .args(["--config", "source.crates-io.replace-with='library'"])
         .arg("--config")
-        .arg(format!("source.library.directory='{LIBRARY_SOURCE}/vendor'"))
+        .arg(format!(
+            "source.library.directory='{LIBRARY_SOURCE}/vendor'"
+        ))
         .run()?;
     let made = build_dir.join(TRIPLE).join("release/deps");
     let mut count = 0;

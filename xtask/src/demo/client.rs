@@ -1,0 +1,176 @@
+//! The machines that are deployed: virtual ones that boot from the network, or agents in namespaces
+//! that write to files.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    lab::{CLIENT_INTERFACE, Lab, SERVER},
+    services::{WEB, fetch},
+};
+use crate::process::{Cmd, Running};
+
+/// What firmware the virtual machines have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Firmware {
+    Bios,
+    Uefi,
+}
+
+/// A machine and the disk it gets.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Counted from 1.
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    pub(crate) mac: String,
+    pub(crate) disk: PathBuf,
+    pub(crate) disk_len: u64,
+    /// The serial console, or the agent's output.
+    pub(crate) log: PathBuf,
+}
+
+impl Client {
+    /// Describes client `number` and makes its empty disk: each larger than the one before.
+    pub(crate) fn new(number: usize, source_len: u64, run_dir: &Path) -> Result<Self> {
+        const STEP: u64 = 160 << 20;
+        let name = format!("pc{number}");
+        let disk = run_dir.join(format!("{name}.raw"));
+        let disk_len = source_len + STEP * u64::try_from(number - 1)?;
+        File::create(&disk)
+            .and_then(|file| file.set_len(disk_len))
+            .with_context(|| format!("making {}", disk.display()))?;
+        Ok(Self {
+            number,
+            mac: format!("52:54:00:f0:05:{number:02x}"),
+            log: run_dir.join(format!("{name}.log")),
+            name,
+            disk,
+            disk_len,
+        })
+    }
+
+    /// Bytes that its disk really holds so far.
+    pub(crate) fn written(&self) -> u64 {
+        fs::metadata(&self.disk).map_or(0, |meta| meta.blocks() * 512)
+    }
+
+    /// How its disk hangs on the machine.
+    pub(crate) fn bus(&self) -> &'static str {
+        ["virtio-blk", "virtio-scsi", "nvme"][(self.number - 1) % 3]
+    }
+
+    /// Switches on a virtual machine that boots from the network. Its end is its reboot.
+    pub(crate) fn boot(
+        &self,
+        lab: &mut Lab,
+        firmware: Firmware,
+        run_dir: &Path,
+    ) -> Result<Running> {
+        let tap = lab.add_tap(self.number)?;
+        let mut qemu = Cmd::new("qemu-system-x86_64")
+            .args([
+                "-nodefaults",
+                "-no-user-config",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
+            .args(["-m", "512", "-name", &self.name])
+            .arg("-serial")
+            .arg(format!("file:{}", self.log.display()))
+            .arg("-netdev")
+            .arg(format!("tap,id=net,ifname={tap},script=no,downscript=no"))
+            .arg("-device")
+            .arg(format!(
+                "virtio-net-pci,netdev=net,mac={},bootindex=1",
+                self.mac
+            ))
+            .arg("-drive")
+            .arg(format!(
+                "if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap",
+                self.disk.display()
+            ));
+        let serial = format!("FOSDEMO{:04}", self.number);
+        qemu = match self.bus() {
+            "virtio-blk" => qemu
+                .arg("-device")
+                .arg(format!("virtio-blk-pci,drive=disk,serial={serial}")),
+            "nvme" => qemu
+                .arg("-device")
+                .arg(format!("nvme,drive=disk,serial={serial}")),
+            _ => qemu
+                .args(["-device", "virtio-scsi-pci", "-device"])
+                .arg(format!("scsi-hd,drive=disk,serial={serial}")),
+        };
+        qemu = match firmware {
+            // graphics=off: SeaBIOS and iPXE talk to the serial port.
+            Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
+            Firmware::Uefi => {
+                let variables = run_dir.join(format!("{}.vars", self.name));
+                fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables)
+                    .context("copying OVMF's variables")?;
+                qemu.args(["-machine", "q35"])
+                    .args(["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
+                    .arg("-drive")
+                    .arg(format!("if=pflash,format=raw,unit=1,file={}", variables.display()))
+            }
+        };
+        // QEMU's own messages apart from the guest's.
+        qemu.in_namespace(lab.name())
+            .spawn(&self.name, &run_dir.join(format!("{}.qemu.log", self.name)))
+    }
+
+    /// Starts the agent in a namespace of its own, with the kernel command line that the server would
+    /// boot it with.
+    pub(crate) fn start_agent(&self, lab: &mut Lab, agent: &Path) -> Result<Running> {
+        let namespace = lab.add_client(self.number, &self.mac)?;
+        let script = fetch(
+            &namespace,
+            &format!(
+                "http://{SERVER}{WEB}service/ipxe/boot.php?mac0={}&arch=x86_64&platform=pcbios",
+                self.mac
+            ),
+        )
+        .context("asking the server what to boot")?;
+        let cmdline = kernel_arguments(&script)
+            .with_context(|| format!("the server boots nothing for {}:\n{script}", self.mac))?;
+        Cmd::new(agent)
+            .arg("deploy")
+            .arg(format!("--cmdline={cmdline}"))
+            .arg("--target")
+            .arg(&self.disk)
+            .args(["--interface", CLIENT_INTERFACE, "--no-reboot"])
+            .in_namespace(&namespace)
+            .spawn(&self.name, &self.log)
+    }
+}
+
+/// The arguments of the `kernel` command in an iPXE script.
+fn kernel_arguments(script: &str) -> Option<&str> {
+    script.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix("kernel ")?.trim_start();
+        let (_file, arguments) = rest.split_once(char::is_whitespace)?;
+        Some(arguments.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_what_follows_the_kernel_file() {
+        let script = "#!ipxe\nset x y\nkernel bzImage loglevel=4 initrd=init.xz  mc=yes\nboot\n";
+        assert_eq!(
+            kernel_arguments(script),
+            Some("loglevel=4 initrd=init.xz  mc=yes")
+        );
+        assert_eq!(kernel_arguments("#!ipxe\nexit\n"), None);
+    }
+}

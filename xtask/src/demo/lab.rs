@@ -1,0 +1,149 @@
+//! A network of its own: a namespace with a bridge, where server and DHCP run, taps for virtual
+//! machines, and further namespaces for clients without one. Nothing of it touches the host's network,
+//! and dropping it removes it.
+
+use std::{net::Ipv4Addr, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use crate::process::Cmd;
+
+/// Where server, DHCP and boot files are.
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const BRIDGE: &str = "br0";
+/// Interface of a client that is a namespace.
+pub(crate) const CLIENT_INTERFACE: &str = "eth0";
+const PREFIX: &str = "fosdemo-";
+
+/// The network. Drop it after everything that runs in it.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    name: String,
+    /// Every namespace made, the server's first.
+    namespaces: Vec<String>,
+}
+
+impl Lab {
+    /// Makes the server's namespace and its bridge.
+    pub(crate) fn new() -> Result<Self> {
+        remove_stale();
+        let name = format!("{PREFIX}{}", std::process::id());
+        let mut lab = Self {
+            name: name.clone(),
+            namespaces: Vec::new(),
+        };
+        lab.add_namespace(&name)?;
+        lab.ip(&["link", "add", BRIDGE, "type", "bridge"])?;
+        lab.ip(&["addr", "add", &format!("{SERVER}/24"), "dev", BRIDGE])?;
+        lab.ip(&["-6", "addr", "add", "fd00:77::1/64", "dev", BRIDGE, "nodad"])?;
+        lab.ip(&["link", "set", BRIDGE, "up"])?;
+        Ok(lab)
+    }
+
+    /// The server's namespace.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a tap for a virtual machine; answers its name.
+    pub(crate) fn add_tap(&mut self, number: usize) -> Result<String> {
+        let tap = format!("tap{number}");
+        self.ip(&["tuntap", "add", &tap, "mode", "tap"])?;
+        self.ip(&["link", "set", &tap, "master", BRIDGE, "up"])?;
+        Ok(tap)
+    }
+
+    /// Adds a namespace with an interface on the bridge; answers its name.
+    pub(crate) fn add_client(&mut self, number: usize, mac: &str) -> Result<String> {
+        let name = format!("{}-c{number}", self.name);
+        self.add_namespace(&name)?;
+        let port = format!("port{number}");
+        self.ip(&[
+            "link",
+            "add",
+            &port,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            CLIENT_INTERFACE,
+            "netns",
+            &name,
+        ])?;
+        self.ip(&["link", "set", &port, "master", BRIDGE, "up"])?;
+        let ip = |args: &[&str]| {
+            Cmd::new("ip")
+                .args(["-n", &name])
+                .args(args)
+                .quiet()
+                .context("setting up a client's network")
+        };
+        ip(&["link", "set", CLIENT_INTERFACE, "address", mac, "up"])?;
+        let addr = Ipv4Addr::new(10, 77, 0, u8::try_from(100 + number)?);
+        ip(&[
+            "addr",
+            "add",
+            &format!("{addr}/24"),
+            "brd",
+            "+",
+            "dev",
+            CLIENT_INTERFACE,
+        ])?;
+        ip(&["route", "add", "default", "via", &SERVER.to_string()])?;
+        Ok(name)
+    }
+
+    fn add_namespace(&mut self, name: &str) -> Result<()> {
+        Cmd::new("ip")
+            .args(["netns", "add", name])
+            .quiet()
+            .context("making a network namespace (this needs root)")?;
+        self.namespaces.push(name.to_owned());
+        Cmd::new("ip")
+            .args(["-n", name, "link", "set", "lo", "up"])
+            .quiet()
+    }
+
+    /// `ip ARGS` in the server's namespace.
+    fn ip(&self, args: &[&str]) -> Result<()> {
+        Cmd::new("ip")
+            .args(["-n", &self.name])
+            .args(args)
+            .quiet()
+            .context("setting up the network")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The server's last: the clients' cables end in it.
+        for name in self.namespaces.iter().rev() {
+            remove(name);
+        }
+    }
+}
+
+fn remove(name: &str) {
+    if let Err(error) = Cmd::new("ip").args(["netns", "del", name]).run_regardless() {
+        eprintln!("xtask: removing network namespace {name}: {error:#}");
+    }
+}
+
+/// Removes what a run left that was killed and could not clean up.
+fn remove_stale() {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let pid = rest.split('-').next().unwrap_or_default();
+        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            remove(&name);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What runs beside the clients: the server under test, and dnsmasq for DHCP and TFTP.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::lab::{BRIDGE, Lab, SERVER};
+use crate::{
+    process::{Cmd, Running},
+    signals::wait_for,
+};
+
+/// Below the server's address, as FOG has it.
+pub(crate) const WEB: &str = "/fog/";
+
+/// `fos-server`: the running service and its command line.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) process: Running,
+    program: PathBuf,
+    data: PathBuf,
+    namespace: String,
+    pub(crate) log: PathBuf,
+}
+
+/// How the service is started.
+#[derive(Debug)]
+pub(crate) struct ServerOptions<'a> {
+    pub(crate) program: &'a Path,
+    /// Directory of this run: the data directory and the log go below it.
+    pub(crate) run_dir: &'a Path,
+    pub(crate) images: &'a Path,
+    pub(crate) boot: &'a Path,
+    pub(crate) kernel_args: &'a str,
+    pub(crate) max_bitrate: Option<&'a str>,
+}
+
+impl Server {
+    /// Starts it and waits until it answers.
+    pub(crate) fn start(lab: &Lab, options: &ServerOptions<'_>) -> Result<Self> {
+        let data = options.run_dir.join("server");
+        let log = options.run_dir.join("server.log");
+        let mut command = Cmd::new(options.program)
+            .arg("--data")
+            .arg(&data)
+            .args(["serve", "--listen", &format!("{SERVER}:80")])
+            .args(["--address", &SERVER.to_string(), "--interface", BRIDGE])
+            .arg("--images")
+            .arg(options.images)
+            .arg("--boot")
+            .arg(options.boot)
+            .arg(format!("--kernel-args={}", options.kernel_args));
+        if let Some(rate) = options.max_bitrate {
+            command = command.args(["--max-bitrate", rate]);
+        }
+        let process = command.in_namespace(lab.name()).spawn("fos-server", &log)?;
+        let mut server = Self {
+            process,
+            program: options.program.to_owned(),
+            data,
+            namespace: lab.name().to_owned(),
+            log,
+        };
+        let url = format!("http://{SERVER}{WEB}service/getversion.php");
+        wait_for("fos-server to answer", Duration::from_secs(60), || {
+            server.process.must_run()?;
+            Ok(fetch(&server.namespace, &url).ok())
+        })?;
+        Ok(server)
+    }
+
+    /// Runs a command of its command line; answers what that prints.
+    pub(crate) fn command(&self, args: &[&str]) -> Result<String> {
+        Cmd::new(&self.program)
+            .arg("--data")
+            .arg(&self.data)
+            .args(args)
+            .in_namespace(&self.namespace)
+            .output()
+    }
+
+    /// What it says of itself.
+    pub(crate) fn status(&self) -> Result<serde_json::Value> {
+        let text = self.command(&["status", "--json"])?;
+        serde_json::from_str(&text).context("reading the answer of `fos-server status --json`")
+    }
+}
+
+/// The body of `url`, asked for from inside the namespace.
+pub(crate) fn fetch(namespace: &str, url: &str) -> Result<String> {
+    Cmd::new("busybox")
+        .args(["wget", "-q", "-T", "10", "-O", "-", url])
+        .in_namespace(namespace)
+        .output()
+}
+
+/// DHCP and TFTP for PXE.
+#[derive(Debug)]
+pub(crate) struct Dnsmasq {
+    pub(crate) process: Running,
+    pub(crate) log: PathBuf,
+}
+
+impl Dnsmasq {
+    pub(crate) fn start(lab: &Lab, run_dir: &Path) -> Result<Self> {
+        let tftp = run_dir.join("tftp");
+        fs::create_dir_all(&tftp)?;
+        fs::write(tftp.join("default.ipxe"), chain_script())?;
+        let config = run_dir.join("dnsmasq.conf");
+        let leases = run_dir.join("leases");
+        fs::write(&config, dnsmasq_config(&tftp, &leases))?;
+        let log = run_dir.join("dnsmasq.log");
+        let process = Cmd::new("dnsmasq")
+            .arg("--keep-in-foreground")
+            .arg(format!("--conf-file={}", config.display()))
+            .in_namespace(lab.name())
+            .spawn("dnsmasq", &log)?;
+        let mut dnsmasq = Self { process, log };
+        wait_for("dnsmasq to start", Duration::from_secs(30), || {
+            dnsmasq.process.must_run()?;
+            let text = fs::read_to_string(&dnsmasq.log).unwrap_or_default();
+            Ok(text.contains("started").then_some(()))
+        })?;
+        Ok(dnsmasq)
+    }
+}
+
+/// The client's iPXE asks the server, as FOG's own `default.ipxe` lets it.
+fn chain_script() -> String {
+    format!(
+        "#!ipxe\n\
+         :again\n\
+         chain http://{SERVER}{WEB}service/ipxe/boot.php?mac0=${{net0/mac}}&arch=${{buildarch}}\
+         &platform=${{platform}} ||\n\
+         echo The server has nothing to boot for ${{net0/mac}}; asking again\n\
+         sleep 3\n\
+         goto again\n"
+    )
+}
+
+fn dnsmasq_config(tftp: &Path, leases: &Path) -> String {
+    // Every network card of QEMU comes with an iPXE in its ROM, which gives option 175.
+    // The router advertisements keep that iPXE from waiting for IPv6; without `no-ping` dnsmasq
+    // probes every address for three seconds.
+    format!(
+        "port=0\n\
+         interface={BRIDGE}\n\
+         bind-interfaces\n\
+         except-interface=lo\n\
+         user=root\n\
+         log-facility=-\n\
+         log-dhcp\n\
+         no-ping\n\
+         dhcp-range=10.77.0.50,10.77.0.90,255.255.255.0,1h\n\
+         dhcp-leasefile={}\n\
+         enable-ra\n\
+         dhcp-range=fd00:77::,ra-only\n\
+         ra-param={BRIDGE},10,600\n\
+         enable-tftp\n\
+         tftp-root={}\n\
+         dhcp-match=set:ipxe,175\n\
+         dhcp-boot=tag:ipxe,default.ipxe\n",
+        leases.display(),
+        tftp.display()
+    )
+}
