@@ -27,6 +27,7 @@ pub use table::{
     fill, plan_table, read_table,
 };
 pub use target::{
-    BootReport, OpenError, Operation, RegionWriter, Target, WriteError, WriteReport, WriterOptions,
+    BootReport, OpenError, Operation, RegionWriter, TableError, Target, WriteError, WriteReport,
+    WriterOptions,
 };
 pub use text::Bytes;

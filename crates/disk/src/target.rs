@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::table::PlanError;
 use crate::text::Bytes;
 
 mod boot;
@@ -169,6 +170,17 @@ pub enum WriteError {
         /// What happened.
         reason: String,
     },
+}
+
+/// Why the table of an open disk is not known.
+#[derive(Debug, Error)]
+pub enum TableError {
+    /// The disk cannot be read.
+    #[error(transparent)]
+    Read(#[from] WriteError),
+    /// The table is damaged.
+    #[error(transparent)]
+    Table(#[from] PlanError),
 }
 
 /// What [`Target::make_bootable`] has to say beside success.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::device::Device;
-use super::{BootReport, Target, WriteError};
+use super::{BootReport, TableError, Target, WriteError};
 use crate::sys;
-use crate::table::{TablePlan, backup_headers};
+use crate::table::{Table, TablePlan, backup_headers, read_table};
 
 /// Sectors at the front that hold a boot area and a primary GPT: the MBR, the header, 32 sectors of
 /// entries (UEFI specification, section 5.3.1: at least 16,384 octets).
@@ -35,6 +35,17 @@ impl Target {
             Err(error) => device.spoil(error),
         }
         result
+    }
+
+    /// Reads the partition table that the disk has now; `Ok(None)` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`] when the disk cannot be read or its table is damaged.
+    pub fn table(&self) -> Result<Option<Table>, TableError> {
+        read_table(&self.device.shape, &mut |offset, len| {
+            Ok(self.device.read(offset, len)?)
+        })
     }
 
     /// Writes the plan: everything but sector 0, sync, read back; then sector 0, sync, read back; then
@@ -97,7 +108,7 @@ fn wipe(device: &Device) -> Result<(), WriteError> {
             device.write(offset, &[0; 512])?;
         }
     }
-    device.sync(0, head)?;
+    device.sync(0, size)?;
     device.drop_cache()?;
     verify(device, "the wiped boot area", 0, &zeroes)
 }
@@ -110,9 +121,7 @@ fn write_table(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
         for write in group {
             device.write(write.offset, &write.bytes)?;
         }
-        for write in group {
-            device.sync(write.offset, write.bytes.len() as u64)?;
-        }
+        device.sync(0, device.shape.size)?;
         device.drop_cache()?;
         for write in group {
             verify(device, &write.what, write.offset, &write.bytes)?;

@@ -39,6 +39,14 @@ impl Target {
     ///
     /// [`OpenError`]; nothing has been written.
     pub fn open(path: &Path, expect: &Shape) -> Result<Self, OpenError> {
+        Self::open_with(path, expect, Caching::Avoid)
+    }
+
+    pub(super) fn open_with(
+        path: &Path,
+        expect: &Shape,
+        caching: Caching,
+    ) -> Result<Self, OpenError> {
         let io = |what, source| OpenError::Io {
             what,
             path: path.to_owned(),
@@ -51,7 +59,7 @@ impl Target {
                 path: path.to_owned(),
             });
         }
-        let (file, is_direct) = open_best(path, is_block, expect.logical_sector)?;
+        let (file, is_direct) = open_best(path, is_block, expect.logical_sector, caching)?;
         let opened = file.metadata().map_err(|error| io("looking at", error))?;
         if identity(&named) != identity(&opened) {
             return Err(changed(path, "identity", "the same", "replaced meanwhile"));
@@ -194,8 +202,22 @@ impl Target {
     }
 }
 
+/// Whether the page cache is to be bypassed where that works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caching {
+    Avoid,
+    /// As on a file system that knows no direct I/O.
+    #[cfg(test)]
+    Use,
+}
+
 /// Opens with direct I/O if a sector can be read that way, else without.
-fn open_best(path: &Path, is_block: bool, sector: u32) -> Result<(File, bool), OpenError> {
+fn open_best(
+    path: &Path,
+    is_block: bool,
+    sector: u32,
+    caching: Caching,
+) -> Result<(File, bool), OpenError> {
     // O_EXCL without O_CREAT is defined for block devices only (open(2)).
     let exclusive = if is_block {
         OFlag::O_EXCL
@@ -230,7 +252,12 @@ fn open_best(path: &Path, is_block: bool, sector: u32) -> Result<(File, bool), O
             source,
         }),
     };
-    match open(exclusive | OFlag::O_DIRECT) {
+    let direct = match caching {
+        Caching::Avoid => open(exclusive | OFlag::O_DIRECT),
+        #[cfg(test)]
+        Caching::Use => Err(io::Error::from(Errno::EINVAL)),
+    };
+    match direct {
         Ok(file) => {
             if can_read_sector(&file, sector) {
                 lock(&file)?;
