@@ -23,7 +23,10 @@ pub fn root_and_tools(tools: &[&str]) -> bool {
 ///
 /// # Panics
 /// `FOS_TEST_REQUIRE_ALL` is set.
-#[expect(clippy::print_stderr, reason = "the reason is for whoever runs the tests")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the reason is for whoever runs the tests"
+)]
 #[track_caller]
 #[must_use]
 pub fn skip(reason: &str) -> bool {
@@ -42,6 +45,10 @@ fn is_root() -> bool {
 /// Looks where root's programs are too, whatever `PATH` says.
 fn is_installed(tool: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
-    let places = path.split(':').chain(["/usr/sbin", "/sbin", "/usr/local/sbin"]);
-    places.into_iter().any(|place| Path::new(place).join(tool).is_file())
+    let places = path
+        .split(':')
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"]);
+    places
+        .into_iter()
+        .any(|place| Path::new(place).join(tool).is_file())
 }

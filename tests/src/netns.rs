@@ -1,5 +1,6 @@
 //! Networks of namespaces: a bridge, and hosts that hang on it. No packet leaves them.
 
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take before the test is failed. Not a measure of speed.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A bridge in a namespace of its own, with hosts 10.99.0.1, 10.99.0.2 and so on, each a namespace
 /// with one interface `eth0`. Everything goes when it is dropped, also when a test panics.
@@ -42,10 +43,16 @@ impl Lab {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{number}", std::process::id());
         // Exists from here on, so that a failure half way is cleaned up too.
-        let mut lab = Self { switch: format!("{prefix}-sw"), hosts: Vec::new() };
+        let mut lab = Self {
+            switch: format!("{prefix}-sw"),
+            hosts: Vec::new(),
+        };
         ip(&format!("netns add {}", lab.switch));
         let switch = &lab.switch;
-        ip_batch(switch, "link set lo up\nlink add br0 type bridge\nlink set br0 up\n");
+        ip_batch(
+            switch,
+            "link set lo up\nlink add br0 type bridge\nlink set br0 up\n",
+        );
         for number in 1..=hosts {
             let host = Host {
                 namespace: format!("{prefix}-h{number}"),
@@ -84,7 +91,12 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for namespace in self.hosts.iter().map(|host| &host.namespace).chain([&self.switch]) {
+        for namespace in self
+            .hosts
+            .iter()
+            .map(|host| &host.namespace)
+            .chain([&self.switch])
+        {
             remove(namespace);
         }
     }
@@ -101,7 +113,9 @@ impl Host {
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace]).arg(program.as_ref());
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(program.as_ref());
         command
     }
 
@@ -136,11 +150,17 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn lost(&self) -> u64 {
-        let output = self.command("nft").args(["list", "table", "inet", "loss"]).output().unwrap();
+        let output = self
+            .command("nft")
+            .args(["list", "table", "inet", "loss"])
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let counts = text.split("counter packets ").skip(1).map(|rest| {
             let digits = rest.split(' ').next().unwrap_or_default();
-            digits.parse::<u64>().unwrap_or_else(|_| panic!("a count in {text}"))
+            digits
+                .parse::<u64>()
+                .unwrap_or_else(|_| panic!("a count in {text}"))
         });
         counts.sum()
     }
@@ -151,7 +171,9 @@ impl Host {
     /// None has within [`PATIENCE`].
     #[track_caller]
     pub fn wait_for_port(&self, port: u16) {
-        wait_for(&format!("UDP port {port} on {}", self.addr), || self.has_port(port));
+        wait_for(&format!("UDP port {port} on {}", self.addr), || {
+            self.has_port(port)
+        });
     }
 
     /// Whether a program on this host has UDP port `port` open.
@@ -164,7 +186,9 @@ impl Host {
         let wanted = format!(":{port:04X}");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().skip(1).any(|line| {
-            line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&wanted))
+            line.split_whitespace()
+                .nth(1)
+                .is_some_and(|local| local.ends_with(&wanted))
         })
     }
 }
@@ -192,7 +216,12 @@ impl Running {
             .stderr(File::create(&messages).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("starting {name}: {error}"));
-        Self { name: name.to_owned(), child, output: output.to_owned(), messages }
+        Self {
+            name: name.to_owned(),
+            child,
+            output: output.to_owned(),
+            messages,
+        }
     }
 
     /// Waits for its end.
@@ -207,7 +236,11 @@ impl Running {
                 return status;
             }
             let name = &self.name;
-            assert!(Instant::now() < deadline, "{name} does not end; it said:\n{}", self.messages());
+            assert!(
+                Instant::now() < deadline,
+                "{name} does not end; it said:\n{}",
+                self.messages()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -219,7 +252,12 @@ impl Running {
     #[track_caller]
     pub fn succeed(&mut self) -> Vec<u8> {
         let status = self.wait();
-        assert!(status.success(), "{} ended with {status}; it said:\n{}", self.name, self.messages());
+        assert!(
+            status.success(),
+            "{} ended with {status}; it said:\n{}",
+            self.name,
+            self.messages()
+        );
         fs::read(&self.output).unwrap()
     }
 
@@ -237,7 +275,11 @@ impl Running {
                 return;
             }
             let is_late = has_ended || Instant::now() > deadline;
-            assert!(!is_late, "{} never said \"{words}\" but:\n{messages}", self.name);
+            assert!(
+                !is_late,
+                "{} never said \"{words}\" but:\n{messages}",
+                self.name
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -302,20 +344,35 @@ const PREFIX: &str = "foslab-";
 
 #[track_caller]
 fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    let output = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "ip {arguments}: {said}");
 }
 
 #[track_caller]
 fn ip_batch(namespace: &str, lines: &str) {
-    feed(Command::new("ip").args(["-n", namespace, "-batch", "-"]), lines);
+    feed(
+        Command::new("ip").args(["-n", namespace, "-batch", "-"]),
+        lines,
+    );
 }
 
 #[track_caller]
 fn feed(command: &mut Command, input: &str) {
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?} with\n{input}: {said}");
@@ -323,13 +380,21 @@ fn feed(command: &mut Command, input: &str) {
 
 /// Deletes a namespace with what still runs in it.
 fn remove(namespace: &str) {
-    if let Ok(output) = Command::new("ip").args(["netns", "pids", namespace]).output() {
+    if let Ok(output) = Command::new("ip")
+        .args(["netns", "pids", namespace])
+        .output()
+    {
         let pids = String::from_utf8_lossy(&output.stdout).into_owned();
         for pid in pids.split_whitespace() {
             drop(Command::new("kill").args(["-KILL", pid]).status());
         }
     }
-    drop(Command::new("ip").args(["netns", "del", namespace]).stderr(Stdio::null()).status());
+    drop(
+        Command::new("ip")
+            .args(["netns", "del", namespace])
+            .stderr(Stdio::null())
+            .status(),
+    );
 }
 
 /// Removes namespaces of test processes that were killed.
@@ -337,8 +402,13 @@ fn remove_leftovers() {
     let Ok(entries) = fs::read_dir("/run/netns") else {
         return;
     };
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    for name in entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
+        let owner = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
         if let Some(owner) = owner.and_then(|digits| digits.parse::<u32>().ok())
             && !Path::new(&format!("/proc/{owner}")).exists()
         {

@@ -107,7 +107,7 @@ impl Worker {
     fn transfer(&mut self, endpoints: Vec<Endpoint>) -> Result<ReceiveReport, ReceiveError> {
         let mut course = Course::default();
         let mut driver = Driver::new(endpoints, Instant::now());
-        while !self.core.is_closed() {
+        loop {
             self.signals.0.bell.quiet();
             self.obey(&mut course);
             self.deliver(&mut course);
@@ -116,6 +116,9 @@ impl Worker {
                 self.note(event, &mut course, &mut driver)?;
             }
             self.publish(&mut course, driver.datagrams());
+            if self.core.is_closed() && !busy {
+                break;
+            }
             let mut until = None;
             if let (Some(group), None) = (course.group, course.complete) {
                 until = driver.refresh_group(group, REJOIN_AFTER);

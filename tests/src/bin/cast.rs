@@ -1,0 +1,214 @@
+//! `cast send` and `cast receive`: the shortest way to our sender and receiver, for tests.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cast_net::udpcast::sender::{DataRouting, Duplex, Outcome, SenderEvent};
+use cast_net::{Interface, ReceiveOptions, SendControl, SendEvent, SendOptions, Stop};
+use clap::{Args, Parser};
+
+#[derive(Parser)]
+enum Command {
+    /// Sends a file, or standard input.
+    Send(Send),
+    /// Receives to standard output.
+    Receive(Receive),
+}
+
+#[derive(Args)]
+struct Common {
+    #[arg(long)]
+    interface: Option<String>,
+    #[arg(long, default_value_t = 9000)]
+    portbase: u16,
+    #[arg(long, default_value_t = 1)]
+    ttl: u8,
+    #[arg(long)]
+    rendezvous: Option<Ipv4Addr>,
+}
+
+impl Common {
+    fn interface(&self) -> anyhow::Result<Interface> {
+        Ok(Interface::choose(&Interface::list()?, self.interface.as_deref())?.clone())
+    }
+}
+
+#[derive(Args)]
+struct Send {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long)]
+    file: Option<PathBuf>,
+    #[arg(long)]
+    half_duplex: bool,
+    #[arg(long, value_parser = ["multicast", "auto", "pointopoint", "broadcast"], default_value = "auto")]
+    routing: String,
+    #[arg(long, default_value_t = 0)]
+    min_receivers: u32,
+    /// Addresses that must be there, no others.
+    #[arg(long)]
+    expect: Vec<Ipv4Addr>,
+    #[arg(long)]
+    slice_size: Option<u16>,
+    #[arg(long)]
+    max_bitrate: Option<u64>,
+    /// Milliseconds of silence until a participant is dropped.
+    #[arg(long)]
+    silence: Option<u64>,
+    /// Send as many streams one behind the other on the same port: the file again and again.
+    #[arg(long, default_value_t = 1)]
+    times: u32,
+}
+
+#[derive(Args)]
+struct Receive {
+    #[command(flatten)]
+    common: Common,
+    #[arg(long)]
+    sender: Option<Ipv4Addr>,
+    /// Seconds.
+    #[arg(long)]
+    start_timeout: Option<u64>,
+    /// Seconds.
+    #[arg(long)]
+    receive_timeout: Option<u64>,
+    /// Bytes per second at which the stream is taken.
+    #[arg(long)]
+    read_rate: Option<u64>,
+    /// Receive so many streams one behind the other.
+    #[arg(long, default_value_t = 1)]
+    times: u32,
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a test program, watched through its messages"
+)]
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Send(options) => send(&options),
+        Command::Receive(options) => receive(&options),
+    };
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Status 2: somebody did not get everything.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test program, watched through its messages"
+)]
+fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
+    let mut options = SendOptions::new(arguments.common.interface()?);
+    options.port_base = arguments.common.portbase;
+    options.ttl = arguments.common.ttl;
+    options.rendezvous = arguments.common.rendezvous;
+    let transfer = &mut options.transfer;
+    transfer.duplex = if arguments.half_duplex {
+        Duplex::Half
+    } else {
+        Duplex::Full
+    };
+    transfer.routing = match arguments.routing.as_str() {
+        "multicast" => DataRouting::Multicast,
+        "pointopoint" => DataRouting::PointToPoint,
+        "broadcast" => DataRouting::Broadcast,
+        _ => DataRouting::AutoPointToPoint,
+    };
+    transfer.start.min_receivers = arguments.min_receivers;
+    transfer.start.only_expected = !arguments.expect.is_empty();
+    transfer.start.expected.clone_from(&arguments.expect);
+    transfer.slice.initial = arguments.slice_size;
+    transfer.max_bitrate = arguments.max_bitrate;
+    if let Some(silence) = arguments.silence {
+        transfer.drop.silence = Duration::from_millis(silence);
+    }
+    let mut all_well = true;
+    for _ in 0..arguments.times {
+        let source: Box<dyn Read + std::marker::Send> = match &arguments.file {
+            Some(path) => Box::new(File::open(path)?),
+            None => Box::new(io::stdin()),
+        };
+        let mut tell = |event: &SendEvent<'_>| match event {
+            SendEvent::Protocol(SenderEvent::SliceAcked { .. }) | SendEvent::Progress { .. } => {}
+            event => eprintln!("{event:?}"),
+        };
+        let report = cast_net::send(&options, source, &SendControl::new()?, &mut tell)?;
+        for participant in &report.participants {
+            eprintln!("{participant:?}");
+            all_well &= participant.outcome == Outcome::Completed;
+        }
+        eprintln!(
+            "sent {} bytes in {:?}: {:?}",
+            report.bytes, report.transfer_time, report.statistics
+        );
+    }
+    Ok(if all_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a test program, watched through its messages"
+)]
+fn receive(arguments: &Receive) -> anyhow::Result<ExitCode> {
+    let mut options = ReceiveOptions::new(arguments.common.interface()?);
+    options.port_base = arguments.common.portbase;
+    options.ttl = arguments.common.ttl;
+    options.rendezvous = arguments.common.rendezvous;
+    options.sender = arguments.sender;
+    options.start_timeout = arguments.start_timeout.map(Duration::from_secs);
+    options.receive_timeout = arguments.receive_timeout.map(Duration::from_secs);
+    let mut output = io::stdout().lock();
+    for _ in 0..arguments.times {
+        let mut stream = cast_net::receive(options.clone(), Stop::new()?)?;
+        let status = stream.status();
+        watch(stream.status());
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = stream.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            output.write_all(&buffer[..count])?;
+            if let Some(rate) = arguments.read_rate {
+                std::thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
+            }
+        }
+        output.flush()?;
+        let report = stream.finish()?;
+        eprintln!("{} ({report:?})", status.snapshot());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells where it stands whenever that changes, and every few seconds: for the log of a failed test.
+#[expect(
+    clippy::print_stderr,
+    reason = "a test program, watched through its messages"
+)]
+fn watch(status: std::sync::Arc<cast_net::ReceiveStatus>) {
+    std::thread::spawn(move || {
+        let mut last = None;
+        for tick in 0_u64.. {
+            let now = status.snapshot();
+            let phase = std::mem::discriminant(&now.phase);
+            if last.replace(phase) != Some(phase) || tick % 200 == 0 {
+                eprintln!("{now} [{now:?}]");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
