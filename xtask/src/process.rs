@@ -276,10 +276,15 @@ impl Running {
             bail!(
                 "{} ended too early: {status}\n{}",
                 self.label,
-                self.log.as_deref().map(tail).unwrap_or_default()
+                self.log_tail()
             );
         }
         Ok(())
+    }
+
+    /// The end of its log, for error messages.
+    pub(crate) fn log_tail(&self) -> String {
+        self.log.as_deref().map(tail).unwrap_or_default()
     }
 
     /// Kills it and its group at once, as a power failure would.
@@ -345,3 +350,79 @@ pub(crate) fn tail(path: &Path) -> String {
 
 /// How long a process may take to end after SIGTERM.
 const POLITE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signals::wait_for;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Gone, or dead and only waiting for whoever has to reap it.
+    fn is_dead(pid: &str) -> bool {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "))
+    }
+
+    /// A shell that ignores polite requests, with a child; answers both process ids.
+    fn start(log: &Path) -> (Running, Vec<String>) {
+        let script = "trap '' TERM; sleep 1000 & echo $! $$; wait; sleep 1000";
+        let running = Cmd::new("bash")
+            .args(["-c", script])
+            .spawn("a stubborn shell", log)
+            .unwrap();
+        let pids = wait_for("the shell to speak", LIMIT, || {
+            let text = fs::read_to_string(log)?;
+            let pids: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            Ok((pids.len() == 2).then_some(pids))
+        })
+        .unwrap();
+        (running, pids)
+    }
+
+    #[test]
+    fn killing_reaches_the_whole_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut running, pids) = start(&dir.path().join("log"));
+        assert!(running.ended().unwrap().is_none());
+        running.kill().unwrap();
+        wait_for("both to be dead", LIMIT, || {
+            Ok(pids.iter().all(|pid| is_dead(pid)).then_some(()))
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn dropping_the_guard_ends_even_who_ignores_requests() {
+        let dir = tempfile::tempdir().unwrap();
+        let (running, pids) = start(&dir.path().join("log"));
+        drop(running);
+        wait_for("both to be dead", LIMIT, || {
+            Ok(pids.iter().all(|pid| is_dead(pid)).then_some(()))
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_failure_shows_what_the_program_said() {
+        let error = Cmd::new("sh")
+            .args(["-c", "echo out; echo err >&2; exit 3"])
+            .output()
+            .unwrap_err()
+            .to_string();
+        for part in ["exit status: 3", "out", "err"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = Cmd::new("/nonexistent/program").run().unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/program"));
+    }
+
+    #[test]
+    fn large_outputs_do_not_block() {
+        let text = Cmd::new("sh")
+            .args(["-c", "head -c 3000000 /dev/zero | tr '\\0' x; echo end"])
+            .output()
+            .unwrap();
+        assert_eq!(text.len(), 3_000_004);
+    }
+}

@@ -17,7 +17,7 @@ pub(crate) struct Story {
     pub(crate) phases: Vec<Phase>,
     /// Highest resident memory of the agent in KiB.
     pub(crate) memory_peak: Option<u64>,
-    /// Lines that begin with `FAILED: `.
+    /// What follows `FAILED` at the beginning of lines, each text once.
     pub(crate) failures: Vec<String>,
     /// Last line that is no machine's.
     pub(crate) last_line: String,
@@ -38,9 +38,10 @@ impl Story {
                 story.phase(rest);
             } else if let Some((_, rest)) = line.split_once("fos-agent: memory peak=") {
                 story.memory_peak = number(rest);
-            } else if let Some((_, rest)) = line.split_once("FAILED: ") {
-                if !story.failures.iter().any(|known| known == rest) {
-                    story.failures.push(rest.to_owned());
+            } else if let Some(rest) = line.strip_prefix("FAILED") {
+                let reason = rest.trim_start_matches([':', ' ']);
+                if !story.failures.iter().any(|known| known == reason) {
+                    story.failures.push(reason.to_owned());
                 }
             } else if !line.is_empty() {
                 story.last_line = line.to_owned();
@@ -124,7 +125,7 @@ mod tests {
         let story = Story::parse(
             "SeaBIOS\n\x1b[2Jfos-agent: phase network start t=1200\r\nsome text\n\
              fos-agent: phase network end t=1500\nfos-agent: phase d1p1.img start t=1600\n\
-             fos-agent: memory peak=20480 KiB\nFAILED: no disk\n",
+             fos-agent: memory peak=20480 KiB\nFAILED: no disk\nFAILED   no disk\n",
         );
         assert_eq!(story.phases.len(), 2);
         assert_eq!(story.phases[0].took, Some(300));

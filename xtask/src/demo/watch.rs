@@ -96,6 +96,11 @@ impl Machine {
         let outcome = match status {
             // A virtual machine ends with 0 whatever happened in it.
             Some(status) if status.success() && !has_failed => Outcome::Succeeded,
+            Some(status) if !has_failed => bail!(
+                "{} ended without saying why: {status}\n{}",
+                self.client.name,
+                self.process.log_tail()
+            ),
             Some(_) => Outcome::Failed,
             // A machine that failed shows its text for a while before it reboots.
             None if has_failed && is_refusal_expected => Outcome::Failed,
