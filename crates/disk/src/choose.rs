@@ -270,3 +270,6 @@ fn candidates(disks: &[Disk]) -> Candidates {
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ pub use dump::{Dump, DumpError, DumpLabel, DumpPartition};
 pub use fill::{FillError, FillPartition, fill};
 pub use gpt::GptError;
 pub(crate) use gpt::backup_headers;
+#[cfg(test)]
+pub(crate) use gpt::tests::backup as test_backup;
 pub use mbr::MbrError;
 pub use plan::plan_table;
 pub use read::read_table;

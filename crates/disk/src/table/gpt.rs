@@ -515,4 +515,4 @@ pub(crate) fn backup_headers(front: &[u8]) -> Vec<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -461,4 +461,4 @@ fn chs(lba: u64) -> [u8; 3] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
