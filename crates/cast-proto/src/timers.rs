@@ -1,7 +1,7 @@
 //! All timers of a machine in one table; the next timeout is their minimum.
 
 use std::marker::PhantomData;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The timers of one machine: an enum whose variants count up from 0.
 pub trait TimerKind: Copy + 'static {
@@ -60,6 +60,17 @@ impl<T: TimerKind, const N: usize> TimerTable<T, N> {
         self.at.iter().flatten().min().copied()
     }
 
+    /// Moves timers that should have gone off before `now` to `now`; by how much the first one.
+    pub fn catch_up(&mut self, now: Instant) -> Duration {
+        let late = self
+            .next()
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        for at in self.at.iter_mut().flatten() {
+            *at = (*at).max(now.min(*at + late));
+        }
+        late
+    }
+
     /// Unsets and returns a timer that is due; of several the first in [`TimerKind::ALL`].
     pub fn expire(&mut self, now: Instant) -> Option<T> {
         let timer = *T::ALL
@@ -72,8 +83,6 @@ impl<T: TimerKind, const N: usize> TimerTable<T, N> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[derive(Clone, Copy, Debug, PartialEq)]

@@ -190,12 +190,10 @@ struct Matrix {
 
 impl Matrix {
     fn new(repairs: &[Repair], missing: &[u16]) -> Self {
-        let cell = |repair: &Repair| missing.iter().map(move |j| (repair.row, *j));
-        let cells = repairs
-            .iter()
-            .flat_map(cell)
-            .map(|(r, j)| coefficient(r, j))
-            .collect();
+        let mut cells = Vec::with_capacity(repairs.len() * missing.len());
+        for repair in repairs {
+            cells.extend(missing.iter().map(|index| coefficient(repair.row, *index)));
+        }
         Self {
             size: missing.len(),
             cells,

@@ -1,10 +1,22 @@
 //! The sending end.
+//!
+//! A [`Sender`] gathers participants, cuts the stream into slices, and sends each slice until every
+//! participant has it or is given up. Only participants are listened to: nobody else can start the
+//! transfer, acknowledge or leave. What became of each of them is kept as an [`Outcome`].
 
 mod config;
+mod data;
 mod event;
+mod participants;
+mod rendezvous;
+mod slice_size;
+mod slot;
+#[cfg(test)]
+mod tests;
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use config::{
     ConfigError, DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, StartRule,
@@ -13,84 +25,411 @@ pub use event::{
     GiveUpReason, Outcome, Participant, RefuseReason, SenderEvent, SenderStatistics, StartReason,
 };
 
-use crate::udpcast::Transmit;
+use crate::pacing::Pacer;
+use crate::timers::{TimerKind, TimerTable};
+use crate::udpcast::wire::{ConnectReply, HelloKind, Message};
+use crate::udpcast::{ClientNo, SliceNo, Transmit};
+use participants::Participants;
+use slice_size::SliceSize;
+use slot::Slot;
 
 /// The sender's state machine.
+///
+/// After any other call that takes `&mut self`: poll for transmits until there is none, then for
+/// the timeout and the events. Waits for answers begin when there is nothing left to transmit.
+///
+/// Memory: three slices of [`SliceLimits::max`] blocks, and some 200 bytes per participant.
 pub struct Sender {
     config: SenderConfig,
+    phase: Phase,
+    timers: TimerTable<Timer, { Timer::ALL.len() }>,
+    pacer: Pacer,
+    outbox: VecDeque<Outgoing>,
+    events: VecDeque<SenderEvent>,
+    statistics: SenderStatistics,
+    participants: Participants,
+    gathering: Gathering,
+    stream: Stream,
+    wait: Wait,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Rendezvous,
+    Data,
+    /// The end is acknowledged; waiting for DISCONNECT.
+    Lingering,
+    Closed,
+}
+
+/// State of the rendezvous.
+struct Gathering {
+    /// When there first was a participant.
+    first: Option<Instant>,
+    hello_repeats: u32,
+}
+
+/// The stream on its way.
+struct Stream {
+    /// Where DATA, FEC and REQACK go; fixed at the start.
+    to: SocketAddrV4,
+    duplex: Duplex,
+    size: SliceSize,
+    next_slice: SliceNo,
+    /// Input that is not in a slice yet, at most one slice (more only if the size just shrank).
+    filling: Vec<u8>,
+    is_input_finished: bool,
+    /// Being sent for the first time.
+    transmit: Option<Slot>,
+    /// Sent, and being acknowledged.
+    acknowledge: Option<Slot>,
+    /// The slice of 0 bytes has been made.
+    is_end_made: bool,
+    spare: Vec<Vec<u8>>,
+}
+
+/// The wait for answers.
+struct Wait {
+    /// Average time until an answer comes.
+    average: Duration,
+    /// Deadlines missed since the last answer.
+    missed: u32,
+    /// The wait under way, if there is one.
+    since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outgoing {
+    Hello {
+        to: SocketAddrV4,
+        kind: HelloKind,
+    },
+    Reply {
+        to: SocketAddrV4,
+        client: Option<ClientNo>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// Announce again.
+    Hello,
+    /// The least or the longest wait for participants is over.
+    MinWait,
+    MaxWait,
+    /// Nobody was heard.
+    Start,
+    /// Answers are overdue.
+    Deadline,
+    /// The rate limit allows the next datagram.
+    Pacing,
+    /// No more waiting for DISCONNECT.
+    Linger,
+}
+
+impl TimerKind for Timer {
+    const ALL: &'static [Self] = &[
+        Self::Hello,
+        Self::MinWait,
+        Self::MaxWait,
+        Self::Start,
+        Self::Deadline,
+        Self::Pacing,
+        Self::Linger,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Replies and announcements waiting to be sent; further ones are dropped, and asked for again.
+const OUTBOX_MAX: usize = 2048;
+
+/// A timeout served later than this means that the process did not run.
+const LATE: Duration = Duration::from_secs(1);
+
 impl Sender {
-    /// A sender in rendezvous; the first HELLO is due at once.
+    /// A sender without participants; the first HELLO is due at once.
     ///
     /// # Errors
     /// If the configuration cannot work.
     pub fn new(config: SenderConfig, now: Instant) -> Result<Self, ConfigError> {
         config.check()?;
-        let _ = now;
-        Ok(Self { config })
+        let mut sender = Self {
+            phase: Phase::Rendezvous,
+            timers: TimerTable::default(),
+            pacer: Pacer::new(config.max_bitrate, now),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            statistics: SenderStatistics::default(),
+            participants: Participants::default(),
+            gathering: Gathering {
+                first: None,
+                hello_repeats: 0,
+            },
+            stream: Stream::new(&config),
+            wait: Wait::new(),
+            config,
+        };
+        sender.announce(HelloKind::Plain);
+        sender.begin_rendezvous(now);
+        Ok(sender)
     }
-    /// Takes in a datagram that came from `from`.
+
+    /// Takes in a datagram that came from `from`. Bounded work; all polls may have changed.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        let _ = (now, from, datagram);
+        self.absorb_standstill(now);
+        let Ok(message) = Message::parse(datagram) else {
+            self.statistics.ignored.malformed += 1;
+            return;
+        };
+        match self.phase {
+            Phase::Rendezvous => self.on_rendezvous(now, from, &message),
+            Phase::Data | Phase::Lingering => self.on_data_phase(now, from, &message),
+            Phase::Closed => self.statistics.ignored.unexpected += 1,
+        }
     }
-    /// Serves the timers; call when [`poll_timeout`](Self::poll_timeout) is reached.
+
+    /// Serves the timers; call when [`poll_timeout`](Self::poll_timeout) is reached, and whenever
+    /// you like. All polls may have changed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.absorb_standstill(now);
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Hello => self.on_hello_timer(now),
+                Timer::MinWait | Timer::MaxWait => self.start_if_all_there(now),
+                Timer::Start => self.give_up(GiveUpReason::StartTimeout),
+                Timer::Deadline => self.on_deadline(now),
+                Timer::Pacing => {}
+                Timer::Linger => self.close(),
+            }
+        }
     }
-    /// Starts the transfer with the participants there are.
+
+    /// Starts the transfer with the participants there are: a key press, an operator. Gives up if
+    /// there is none. Without effect after the start.
     pub fn start(&mut self, now: Instant) {
-        let _ = now;
+        if self.phase == Phase::Rendezvous {
+            self.begin(now, StartReason::Operator);
+        }
     }
+
     /// Replaces the expected receivers; may start the transfer. Without effect after the start.
     pub fn set_expected(&mut self, now: Instant, expected: &[Ipv4Addr]) {
-        let _ = (now, expected);
+        if self.phase == Phase::Rendezvous {
+            self.config.start.expected = expected.to_vec();
+            self.start_if_all_there(now);
+        }
     }
-    /// Gives a participant up.
+
+    /// Gives a participant up, whatever it is doing.
     pub fn remove(&mut self, now: Instant, participant: Ipv4Addr) {
-        let _ = (now, participant);
+        match self.phase {
+            Phase::Rendezvous => {
+                if self.participants.forget(participant) {
+                    let outcome = Outcome::Removed { last_slice: None };
+                    self.events.push_back(SenderEvent::Left {
+                        addr: participant,
+                        outcome,
+                    });
+                    self.start_if_all_there(now);
+                }
+            }
+            Phase::Data => {
+                if let Some(member) = self.participants.present(participant) {
+                    let outcome = match member.outcome {
+                        Outcome::Completed => Outcome::Completed,
+                        _ => Outcome::Removed {
+                            last_slice: member.last_slice,
+                        },
+                    };
+                    self.leave(participant, outcome);
+                }
+            }
+            Phase::Lingering | Phase::Closed => {}
+        }
     }
-    /// Bytes of input wanted now; 0 before the start and while enough is buffered.
+
+    /// Bytes of input wanted now; 0 before the start and while enough is buffered. Changes with
+    /// [`poll_transmit`](Self::poll_transmit).
     #[must_use]
     pub fn input_room(&self) -> usize {
-        0
+        if self.phase == Phase::Data && !self.stream.is_input_finished {
+            self.slice_bytes().saturating_sub(self.stream.filling.len())
+        } else {
+            0
+        }
     }
-    /// Takes the next bytes of the stream, at most [`input_room`](Self::input_room).
+
+    /// Takes the next bytes of the stream.
+    ///
+    /// # Panics
+    /// If they are more than [`input_room`](Self::input_room).
     pub fn push_input(&mut self, bytes: &[u8]) {
-        let _ = bytes;
+        assert!(
+            bytes.len() <= self.input_room(),
+            "more input than there is room for"
+        );
+        self.stream.filling.extend_from_slice(bytes);
     }
+
     /// There is no more input.
-    pub fn finish_input(&mut self) {}
-    /// Writes the next datagram into `buf` (cleared first); poll until `None`.
-    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
-        let _ = now;
-        buf.clear();
-        None
+    pub fn finish_input(&mut self) {
+        self.stream.is_input_finished = true;
     }
+
+    /// Writes the next datagram into `buf`, which is cleared first; `None` if there is none, or
+    /// none allowed by the rate limit before the next timeout.
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<Transmit> {
+        buf.clear();
+        if let Some(at) = self.pacer.wait_until(now) {
+            self.timers.set(Timer::Pacing, at);
+            return None;
+        }
+        let to = match self.emit_outgoing(buf) {
+            Some(to) => to,
+            None => self.emit_stream(now, buf)?,
+        };
+        self.pacer.sent(now, buf.len());
+        self.statistics.datagrams_sent += 1;
+        Some(Transmit { to })
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<SenderEvent> {
-        None
+        self.events.pop_front()
     }
-    /// Everything is over: the last event has been or can be polled.
+
+    /// Nothing is left to do; the last event can be or has been polled.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        false
+        self.phase == Phase::Closed
     }
-    /// All who take or took part.
+
+    /// All who take part, and after the start all who took part, by address.
     pub fn participants(&self) -> impl Iterator<Item = Participant> {
-        std::iter::empty()
+        self.participants.views()
     }
+
     /// Counters.
     #[must_use]
     pub fn statistics(&self) -> SenderStatistics {
         SenderStatistics {
-            slice_size: self.config.first_slice(),
-            ..SenderStatistics::default()
+            slice_size: self.stream.size.blocks(),
+            ..self.statistics
+        }
+    }
+
+    fn slice_bytes(&self) -> usize {
+        usize::from(self.stream.size.blocks()) * usize::from(self.config.block_size)
+    }
+
+    fn queue(&mut self, outgoing: Outgoing) {
+        if self.outbox.len() < OUTBOX_MAX && !self.outbox.contains(&outgoing) {
+            self.outbox.push_back(outgoing);
+        }
+    }
+
+    fn emit_outgoing(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddrV4> {
+        match self.outbox.pop_front()? {
+            Outgoing::Hello { to, kind } => {
+                Message::Hello(self.hello(kind)).emit(buf);
+                Some(to)
+            }
+            Outgoing::Reply { to, client } => {
+                Message::ConnectReply(ConnectReply {
+                    client,
+                    block_size: self.config.block_size.into(),
+                    capabilities: self.capabilities(),
+                    data_address: self.announced(Some(*to.ip())),
+                })
+                .emit(buf);
+                Some(to)
+            }
+        }
+    }
+
+    /// A timeout that is served much too late tells that this process stood still: nobody could
+    /// have been heard meanwhile.
+    fn absorb_standstill(&mut self, now: Instant) {
+        if self
+            .timers
+            .next()
+            .is_none_or(|at| now.saturating_duration_since(at) <= LATE)
+        {
+            return;
+        }
+        let lost = self.timers.catch_up(now);
+        self.participants.excuse(now, lost);
+        if let Some(slot) = &mut self.stream.acknowledge {
+            slot.asked_since = (slot.asked_since + lost).min(now);
+        }
+        if let Some(since) = &mut self.wait.since {
+            *since = (*since + lost).min(now);
+        }
+    }
+
+    fn leave(&mut self, addr: Ipv4Addr, outcome: Outcome) {
+        self.participants.leave(addr, outcome);
+        self.events.push_back(SenderEvent::Left { addr, outcome });
+    }
+
+    fn give_up(&mut self, reason: GiveUpReason) {
+        self.stop();
+        self.events.push_back(SenderEvent::GaveUp(reason));
+    }
+
+    /// The end of the linger time.
+    fn close(&mut self) {
+        let left: Vec<Ipv4Addr> = self.participants.all_present().map(|m| m.addr).collect();
+        for addr in left {
+            self.leave(addr, Outcome::Completed);
+        }
+        self.stop();
+        self.events.push_back(SenderEvent::Finished);
+    }
+
+    fn stop(&mut self) {
+        self.phase = Phase::Closed;
+        self.timers.stop_all();
+        self.outbox.clear();
+        self.stream.transmit = None;
+        self.stream.acknowledge = None;
+        self.stream.filling = Vec::new();
+        self.stream.spare.clear();
+    }
+}
+
+impl Stream {
+    fn new(config: &SenderConfig) -> Self {
+        let size = config.first_slice();
+        let size = if config.asynchronous {
+            SliceSize::constant(size)
+        } else {
+            match config.duplex {
+                Duplex::Full if config.fec.is_some() => SliceSize::constant(size),
+                Duplex::Full => SliceSize::full_duplex(size),
+                Duplex::Half => SliceSize::half_duplex(size, config.largest_slice()),
+            }
+        };
+        Self {
+            to: config.data_group,
+            duplex: config.duplex,
+            size,
+            next_slice: SliceNo(0),
+            filling: Vec::new(),
+            is_input_finished: false,
+            transmit: None,
+            acknowledge: None,
+            is_end_made: false,
+            spare: Vec::new(),
         }
     }
 }

@@ -1,0 +1,384 @@
+//! The data phase: slices in, answers out.
+
+use std::time::{Duration, Instant};
+
+use super::assembly::{Assembly, Stored};
+use super::window::Place;
+use super::{Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Request, Timer};
+use crate::bitmap::Bitmap;
+use crate::udpcast::wire::{Data, Fec, Message, ReqAck, Retransmit};
+use crate::udpcast::{MAX_BLOCKS_PER_SLICE, SliceNo, block_count};
+
+/// A held request is answered so much later from this round on. The original's deadlines are one
+/// second from round 11 on; before, they are too short for any delay, so answers go at once.
+const HOLD_DELAY: Duration = Duration::from_millis(700);
+const HOLD_FROM_ROUND: u32 = 11;
+
+/// So many requests that contradict the known length of a slice are too many.
+const CONTRADICTIONS_MAX: u32 = 8;
+
+impl Receiver {
+    /// A message of our sender.
+    pub(super) fn on_message(&mut self, now: Instant, message: &Message<'_>) {
+        if matches!(message, Message::Hello(_) | Message::ConnectReply(_)) {
+            self.on_late_rendezvous(now, message);
+            return;
+        }
+        if matches!(self.phase, Phase::Complete | Phase::Failed) {
+            self.on_afterwards(now, message);
+            return;
+        }
+        let slice = match message {
+            Message::Data(data) => data.slice,
+            Message::Fec(fec) => fec.slice,
+            Message::ReqAck(request) => request.slice,
+            _ => {
+                self.statistics.ignored.unexpected += 1;
+                return;
+            }
+        };
+        self.on_sign_of_life(now, slice);
+        if !self.make_way(now, slice) {
+            return;
+        }
+        match message {
+            Message::Data(data) => self.on_data(data),
+            Message::Fec(fec) => self.on_fec(now, fec),
+            Message::ReqAck(request) => self.on_reqack(now, request),
+            _ => {}
+        }
+        self.after_progress(now);
+    }
+
+    fn on_sign_of_life(&mut self, now: Instant, slice: SliceNo) {
+        if self.phase == Phase::Waiting {
+            self.phase = Phase::Receiving;
+            self.timers.stop(Timer::Start);
+            self.timers.stop(Timer::Go);
+            self.events.push_back(ReceiverEvent::FirstData { slice });
+        }
+        if let Some(timeout) = self.config.receive_timeout {
+            self.timers.set(Timer::Receive, now + timeout);
+        }
+    }
+
+    /// Moves the window for a slice ahead of it, if that can be. False if the slice is no use.
+    fn make_way(&mut self, now: Instant, slice: SliceNo) -> bool {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        if link.is_searching && slice > link.window.next() {
+            // Joined in the middle: what is not complete when the next slice begins is given up.
+            link.window.restart(slice);
+        }
+        while link.window.place(slice) == Place::Beyond {
+            let lost = if link.is_one_way && self.config.ignore_lost_data {
+                link.window.give_up_first()
+            } else {
+                None
+            };
+            let Some((zeroed, bytes)) = lost else {
+                self.fail_lost(now, slice);
+                return false;
+            };
+            self.statistics.zeroed_blocks += u64::from(zeroed);
+            self.statistics.bytes += bytes;
+            self.statistics.slices += 1;
+        }
+        true
+    }
+
+    fn on_data(&mut self, data: &Data<'_>) {
+        let Some(link) = &mut self.link else { return };
+        let stored = match link.window.place(data.slice) {
+            Place::Open(at) => match link.window.open(at, data.slice_len) {
+                Ok(assembly) => assembly.data(data.block, data.slice_len, data.payload),
+                Err(closed) => closed.into(),
+            },
+            Place::Old | Place::Beyond => Stored::Duplicate,
+        };
+        match stored {
+            Stored::New => self.statistics.blocks += 1,
+            Stored::Duplicate => self.statistics.duplicates += 1,
+            other => self.count_ignored(other),
+        }
+    }
+
+    fn on_fec(&mut self, now: Instant, fec: &Fec<'_>) {
+        if fec.slice_len == 0 {
+            self.on_end(now, fec.slice);
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        let stored = match link.window.place(fec.slice) {
+            Place::Open(at) => match link.window.open(at, fec.slice_len) {
+                Ok(assembly) if assembly.is_complete() => Stored::Duplicate,
+                Ok(assembly) => assembly.repair(fec.block, fec.stripes, fec.slice_len, fec.payload),
+                Err(closed) => closed.into(),
+            },
+            Place::Old | Place::Beyond => Stored::Duplicate,
+        };
+        self.count_ignored(stored);
+    }
+
+    fn on_reqack(&mut self, now: Instant, request: &ReqAck) {
+        let Some(link) = &mut self.link else { return };
+        let blocks = block_count(request.slice_len, link.window.block_size());
+        if blocks > u32::from(MAX_BLOCKS_PER_SLICE) {
+            self.statistics.ignored.malformed += 1;
+            return;
+        }
+        if request.slice_len == 0 {
+            if link.window.place(request.slice) == Place::Old {
+                self.statistics.ignored.inconsistent += 1;
+                return;
+            }
+            self.on_end(now, request.slice);
+        } else if let Place::Open(at) = link.window.place(request.slice) {
+            match link.window.open(at, request.slice_len) {
+                Ok(assembly) if assembly.slice_len() != request.slice_len => {
+                    let known = assembly.slice_len();
+                    self.on_contradiction(now, request, known);
+                    return;
+                }
+                Ok(_) => {}
+                // Without room the slice is asked for from scratch, later.
+                Err(closed) => self.count_ignored(closed.into()),
+            }
+        }
+        let Some(link) = &mut self.link else { return };
+        match request.is_ready(link.client) {
+            Some(false) if !link.is_one_way => self.queue(Outgoing::Answer(request.request())),
+            Some(_) => {}
+            None => self.statistics.ignored.malformed += 1,
+        }
+    }
+
+    /// Requests are what the sender itself goes by, so they are not merely passed over.
+    fn on_contradiction(&mut self, now: Instant, request: &ReqAck, known: u32) {
+        self.statistics.ignored.inconsistent += 1;
+        let Some(link) = &mut self.link else { return };
+        link.contradictions += 1;
+        if link.contradictions >= CONTRADICTIONS_MAX {
+            let (slice, announced) = (request.slice, request.slice_len);
+            self.fail(
+                now,
+                ReceiveFailure::Inconsistent {
+                    slice,
+                    known,
+                    announced,
+                },
+            );
+        }
+    }
+
+    fn on_end(&mut self, now: Instant, slice: SliceNo) {
+        let Some(link) = &mut self.link else { return };
+        let is_known_otherwise = match link.window.place(slice) {
+            Place::Open(at) => link.window.known(at).is_some(),
+            Place::Old | Place::Beyond => true,
+        };
+        if is_known_otherwise || link.end.is_some_and(|end| end != slice) {
+            self.statistics.ignored.inconsistent += 1;
+            return;
+        }
+        link.end = Some(slice);
+        let is_missing = link.window.next() != slice || link.is_searching;
+        if is_missing && self.timers.get(Timer::Lost).is_none() {
+            // The sender is done, but something is missing: late datagrams are all the hope left.
+            self.timers.set(Timer::Lost, now + self.config.exit_wait);
+        }
+    }
+
+    /// Hands over what has become complete, and ends when everything has.
+    fn after_progress(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let advanced = link.window.advance();
+        if advanced.slices > 0 {
+            link.is_searching = false;
+            link.contradictions = 0;
+            self.statistics.slices += advanced.slices;
+            self.statistics.bytes += advanced.bytes;
+            self.statistics.rebuilt_blocks += advanced.rebuilt;
+        }
+        if link.end == Some(link.window.next()) && !link.is_searching {
+            self.complete(now);
+        }
+    }
+
+    fn complete(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Complete | Phase::Failed | Phase::Closed) {
+            return;
+        }
+        self.timers.stop_all();
+        self.events.push_back(ReceiverEvent::Complete {
+            bytes: self.statistics.bytes,
+        });
+        if self.link.as_ref().is_some_and(|link| link.is_one_way) {
+            self.phase = Phase::Closed;
+        } else {
+            self.phase = Phase::Complete;
+            self.timers.set(Timer::Linger, now + self.config.exit_wait);
+        }
+    }
+
+    /// After the end or a failure, only requests that still ask us matter.
+    fn on_afterwards(&mut self, now: Instant, message: &Message<'_>) {
+        let (Message::ReqAck(request), Some(link)) = (message, &self.link) else {
+            self.statistics.ignored.stale += 1;
+            return;
+        };
+        let is_asked = request.is_ready(link.client) == Some(false);
+        let is_end = link.end == Some(request.slice) && request.slice_len == 0;
+        match self.phase {
+            Phase::Complete if is_end && is_asked => {
+                self.queue(Outgoing::Answer(request.request()));
+            }
+            // It has our OK: nothing more will be asked.
+            Phase::Complete if is_end => {
+                self.timers.stop(Timer::Linger);
+                self.phase = Phase::Closed;
+                return;
+            }
+            Phase::Failed if is_asked => self.queue(Outgoing::Disconnect),
+            _ => {
+                self.statistics.ignored.stale += 1;
+                return;
+            }
+        }
+        self.timers.set(Timer::Linger, now + self.config.exit_wait);
+    }
+
+    pub(super) fn on_receive_timeout(&mut self, now: Instant) {
+        let Some(link) = &self.link else { return };
+        let failure = ReceiveFailure::Silent {
+            sender: link.sender,
+            silent_for: self.config.receive_timeout.unwrap_or_default(),
+            slice: link.window.next(),
+            bytes: self.statistics.bytes,
+        };
+        self.fail(now, failure);
+    }
+
+    /// The end was announced, and what is missing before it has not come.
+    pub(super) fn on_lost(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let Some(end) = link.end else { return };
+        let may_skip = link.is_one_way && self.config.ignore_lost_data && !link.is_searching;
+        while may_skip && link.window.next() < end {
+            let Some((zeroed, bytes)) = link.window.give_up_first() else {
+                break;
+            };
+            self.statistics.zeroed_blocks += u64::from(zeroed);
+            self.statistics.bytes += bytes;
+            self.statistics.slices += 1;
+        }
+        if link.window.next() == end && !link.is_searching {
+            self.complete(now);
+        } else {
+            self.fail_lost(now, end);
+        }
+    }
+
+    fn fail_lost(&mut self, now: Instant, heard: SliceNo) {
+        let Some(link) = &self.link else { return };
+        let failure = ReceiveFailure::Lost {
+            slice: link.window.next(),
+            missing: link.window.missing().into(),
+            bytes: self.statistics.bytes,
+            heard,
+        };
+        self.fail(now, failure);
+    }
+
+    /// The answer to a request, by what is there now; `None` if it has to wait.
+    pub(super) fn answer(&mut self, now: Instant, request: Request) -> Option<Message<'static>> {
+        let link = self.link.as_mut()?;
+        let (slice, round) = (request.slice, request.round);
+        if link.end == Some(slice) {
+            if self.phase != Phase::Complete {
+                // Something before the end is missing; OK would be a lie.
+                return None;
+            }
+            // Both together: the sender need not wait for us any more.
+            self.queue(Outgoing::Disconnect);
+            return Some(Message::Ok(slice));
+        }
+        match link.window.place(slice) {
+            Place::Old => {
+                let is_promised = link.promised.is_some_and(|promised| slice <= promised);
+                if is_promised || link.window.has_reserve() {
+                    link.promised = link.promised.max(Some(slice));
+                    if link.held.is_some_and(|held| held.slice <= slice) {
+                        link.held = None;
+                        self.timers.stop(Timer::Hold);
+                    }
+                    return Some(Message::Ok(slice));
+                }
+                if round < HOLD_FROM_ROUND {
+                    self.statistics.held += 1;
+                    link.held = Some(request);
+                    return self.all_but_one(request);
+                }
+                // One answer serves all rounds that come in the meantime.
+                if self.timers.get(Timer::Hold).is_none() {
+                    self.timers.set(Timer::Hold, now + HOLD_DELAY);
+                }
+                link.held = Some(request);
+                None
+            }
+            Place::Open(at) => match link.window.known(at) {
+                Some(assembly) if assembly.is_complete() => Some(Message::Ok(slice)),
+                known => {
+                    let received = known.map(Assembly::received).copied().unwrap_or_default();
+                    let blocks = block_count(request.slice_len, link.window.block_size());
+                    let missing = blocks.saturating_sub(u32::from(received.count()));
+                    self.statistics.lost_blocks += u64::from(missing);
+                    Some(Message::Retransmit(Retransmit {
+                        slice,
+                        round,
+                        received,
+                    }))
+                }
+            },
+            Place::Beyond => None,
+        }
+    }
+
+    pub(super) fn on_hold_over(&mut self) {
+        if self.link.as_ref().is_some_and(|link| link.held.is_some()) {
+            self.queue(Outgoing::Hold);
+        }
+    }
+
+    /// The late answer to a held request; `None` if there is room meanwhile.
+    pub(super) fn hold(&mut self) -> Option<Message<'static>> {
+        let request = self.link.as_ref()?.held?;
+        self.statistics.held += 1;
+        self.all_but_one(request)
+    }
+
+    /// "All blocks but one are there": the sender repeats one block and asks again.
+    fn all_but_one(&self, request: Request) -> Option<Message<'static>> {
+        let link = self.link.as_ref()?;
+        let blocks = block_count(request.slice_len, link.window.block_size());
+        let received = Bitmap::first(u16::try_from(blocks.checked_sub(1)?).ok()?);
+        let (slice, round) = (request.slice, request.round);
+        Some(Message::Retransmit(Retransmit {
+            slice,
+            round,
+            received,
+        }))
+    }
+
+    fn count_ignored(&mut self, stored: Stored) {
+        let ignored = &mut self.statistics.ignored;
+        match stored {
+            Stored::New => {}
+            Stored::Duplicate => ignored.stale += 1,
+            Stored::Inconsistent => ignored.inconsistent += 1,
+            Stored::Malformed => ignored.malformed += 1,
+            Stored::NoRoom => ignored.no_room += 1,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Getting a place in a transfer.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use super::{
+    GO_INTERVAL, Link, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Timer, Window,
+};
+use crate::udpcast::wire::{Capabilities, ConnectReply, Hello, HelloKind, Message};
+use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE};
+
+/// A HELLO that comes so long after the last confirmation of the place makes us ask again, as it
+/// may be from a sender that was started anew and does not know us.
+const CONFIRM_AFTER: Duration = Duration::from_secs(5);
+
+impl Receiver {
+    /// Asks for a place, unless passive, and sets the timer for the next time.
+    pub(super) fn ask(&mut self, now: Instant, to: SocketAddrV4) {
+        if self.config.passive {
+            return;
+        }
+        self.queue(Outgoing::ConnectReq(to));
+        self.rendezvous.attempts = self.rendezvous.attempts.saturating_add(1);
+        let attempt = self.rendezvous.attempts;
+        self.events
+            .push_back(ReceiverEvent::Requested { to, attempt });
+        self.timers
+            .set(Timer::Connect, now + self.rendezvous.next_wait);
+    }
+
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        let doubled = self.rendezvous.next_wait.saturating_mul(2);
+        self.rendezvous.next_wait = doubled.min(self.config.connect_retry.max);
+        self.ask(now, self.config.control);
+    }
+
+    pub(super) fn restart_start_timeout(&mut self, now: Instant) {
+        if let Some(timeout) = self.config.start_timeout {
+            self.timers.set(Timer::Start, now + timeout);
+        }
+    }
+
+    pub(super) fn on_start_timeout(&mut self, now: Instant) {
+        let silent_for = self.config.start_timeout.unwrap_or_default();
+        let failure = match &self.link {
+            Some(link) => ReceiveFailure::NoData {
+                sender: link.sender,
+                client: link.client,
+                silent_for,
+            },
+            None => ReceiveFailure::NoSender(
+                now.saturating_duration_since(self.started),
+                self.rendezvous.attempts,
+            ),
+        };
+        self.fail(now, failure);
+    }
+
+    pub(super) fn say_go(&mut self, now: Instant) {
+        if self.go_wanted && self.phase == Phase::Waiting {
+            self.queue(Outgoing::Go);
+            self.timers.set(Timer::Go, now + GO_INTERVAL);
+        }
+    }
+
+    /// A message while there is no place yet.
+    pub(super) fn on_rendezvous(
+        &mut self,
+        now: Instant,
+        from: SocketAddrV4,
+        message: &Message<'_>,
+    ) {
+        let is_sender = from.port() == self.config.port_base.saturating_add(1)
+            && self.config.sender.is_none_or(|sender| sender == *from.ip());
+        if !is_sender {
+            self.statistics.ignored.stranger += 1;
+            return;
+        }
+        match message {
+            Message::ConnectReply(reply) if !self.config.passive => {
+                self.on_connect_reply(now, from, reply);
+            }
+            Message::Hello(hello) => self.on_hello(now, from, hello),
+            _ => {
+                // Perhaps of a transfer that is running already; its sender will tell us.
+                self.statistics.ignored.unexpected += 1;
+                return;
+            }
+        }
+        if self.phase == Phase::Asking {
+            self.restart_start_timeout(now);
+        }
+    }
+
+    fn on_hello(&mut self, now: Instant, from: SocketAddrV4, hello: &Hello) {
+        let is_new_generation = hello.capabilities.contains(Capabilities::NEW_GENERATION);
+        if is_new_generation {
+            self.rendezvous.announced = Some((from, hello.data_address, hello.block_size));
+        }
+        let is_asynchronous = hello.capabilities.contains(Capabilities::ASYNCHRONOUS);
+        if is_new_generation && (is_asynchronous || self.config.passive) {
+            let block_size = u32::from(hello.block_size);
+            self.connect(
+                now,
+                from,
+                ClientNo(0),
+                block_size,
+                Some(hello.data_address),
+                true,
+            );
+            if let Some(link) = &mut self.link {
+                link.is_searching = hello.kind == HelloKind::Streaming;
+            }
+        } else if !self.config.passive && !is_asynchronous {
+            self.ask(now, from);
+        } else {
+            self.statistics.ignored.unexpected += 1;
+        }
+    }
+
+    fn on_connect_reply(&mut self, now: Instant, from: SocketAddrV4, reply: &ConnectReply) {
+        let Some(client) = reply.client else {
+            self.fail(now, ReceiveFailure::Refused(from));
+            return;
+        };
+        let announced = self.rendezvous.announced.filter(|(by, ..)| *by == from);
+        let data_address = if reply.capabilities.contains(Capabilities::NEW_GENERATION) {
+            Some(reply.data_address)
+        } else {
+            announced.map(|(_, data_address, _)| data_address)
+        };
+        let is_asynchronous = reply.capabilities.contains(Capabilities::ASYNCHRONOUS);
+        self.connect(
+            now,
+            from,
+            client,
+            reply.block_size,
+            data_address,
+            is_asynchronous,
+        );
+    }
+
+    fn connect(
+        &mut self,
+        now: Instant,
+        sender: SocketAddrV4,
+        client: ClientNo,
+        block_size: u32,
+        data_address: Option<Ipv4Addr>,
+        is_one_way: bool,
+    ) {
+        let max = self.config.max_block_size;
+        let Some(block_size) = u16::try_from(block_size).ok().filter(|size| *size <= max) else {
+            self.fail(
+                now,
+                ReceiveFailure::BlockSize {
+                    sender,
+                    block_size,
+                    max,
+                },
+            );
+            return;
+        };
+        if block_size == 0 || block_size > MAX_BLOCK_SIZE {
+            self.statistics.ignored.malformed += 1;
+            return;
+        }
+        self.timers.stop_all();
+        self.outbox.clear();
+        self.phase = Phase::Waiting;
+        self.link = Some(Link {
+            sender,
+            client,
+            is_one_way,
+            confirmed: now,
+            window: Window::new(block_size, self.config.window_blocks),
+            end: None,
+            is_searching: false,
+            promised: None,
+            held: None,
+            contradictions: 0,
+        });
+        let asynchronous = is_one_way;
+        self.events.push_back(ReceiverEvent::Connected {
+            client,
+            sender,
+            block_size,
+            asynchronous,
+        });
+        let is_elsewhere = |address: &Ipv4Addr| {
+            address.is_multicast()
+                && *address != self.config.own
+                && *address != *self.config.control.ip()
+        };
+        if let Some(group) = data_address.filter(is_elsewhere) {
+            self.events.push_back(ReceiverEvent::Join(group));
+        }
+        self.restart_start_timeout(now);
+        self.say_go(now);
+    }
+
+    /// HELLO or CONNECT_REPLY of our sender when there is a place already.
+    pub(super) fn on_late_rendezvous(&mut self, now: Instant, message: &Message<'_>) {
+        let is_waiting = self.phase == Phase::Waiting;
+        let Some(link) = self
+            .link
+            .as_mut()
+            .filter(|link| is_waiting && !link.is_one_way)
+        else {
+            self.statistics.ignored.unexpected += 1;
+            return;
+        };
+        match message {
+            Message::ConnectReply(reply) => {
+                if let Some(client) = reply.client
+                    && reply.block_size == u32::from(link.window.block_size())
+                {
+                    link.client = client;
+                    link.confirmed = now;
+                }
+            }
+            _ => {
+                if now.saturating_duration_since(link.confirmed) >= CONFIRM_AFTER {
+                    link.confirmed = now;
+                    let to = link.sender;
+                    self.queue(Outgoing::ConnectReq(to));
+                }
+            }
+        }
+        self.restart_start_timeout(now);
+    }
+}

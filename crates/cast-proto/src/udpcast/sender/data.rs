@@ -1,0 +1,532 @@
+//! The data phase: slices out, answers in.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use super::slot::{Answered, Next, Slot};
+use super::{Duplex, GiveUpReason, Outcome, Phase, Sender, SenderEvent, Timer, Wait};
+use crate::udpcast::wire::{Data, HelloKind, Message, ReqAck, Retransmit};
+use crate::udpcast::{SliceNo, fec};
+
+/// Slices of fewer blocks are answered by all before the next is begun: a receiver that misses all
+/// of a slice and hears the next one exits, and short ones are easily missed.
+const SHORT_SLICE: u16 = 8;
+
+/// With so many blocks of input a slice is made if nothing else is under way, full or not.
+const FEW_BLOCKS: usize = 10;
+
+/// First guess of the time until an answer comes.
+const FIRST_AVERAGE: Duration = Duration::from_millis(10);
+
+/// Shortest wait: a receiver that is off the processor for a moment is not asked ten times.
+const SHORTEST_WAIT: Duration = Duration::from_millis(2);
+
+/// Longest extra wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Deadlines missed in a row before the wait is doubled with each further one.
+const PATIENCE: u32 = 3;
+
+/// Missed deadlines in a row, and rounds, between reports of slowness.
+const SLOW_MISSED: u32 = 6;
+const SLOW_ROUNDS: u32 = 50;
+
+/// Rounds in which a participant that left at the very end is still asked for its last OK.
+const LEAVING_ROUNDS: u32 = 4;
+
+impl Sender {
+    /// A message after the start.
+    pub(super) fn on_data_phase(
+        &mut self,
+        now: Instant,
+        from: SocketAddrV4,
+        message: &Message<'_>,
+    ) {
+        if self.config.asynchronous {
+            self.statistics.ignored.unexpected += 1;
+            return;
+        }
+        let addr = *from.ip();
+        if matches!(message, Message::ConnectReq(_)) {
+            self.on_late_request(from);
+            return;
+        }
+        let Some(member) = self.participants.present(addr) else {
+            self.statistics.ignored.stranger += 1;
+            return;
+        };
+        if matches!(message, Message::Ok(_) | Message::Retransmit(_)) {
+            member.last_heard = now;
+            member.has_answered = true;
+        }
+        match message {
+            Message::Ok(slice) => self.on_ok(now, addr, *slice),
+            Message::Retransmit(retransmit) => self.on_retransmit(now, addr, retransmit),
+            Message::Disconnect => self.on_disconnect(addr),
+            _ => self.statistics.ignored.unexpected += 1,
+        }
+    }
+
+    fn on_ok(&mut self, now: Instant, addr: Ipv4Addr, slice: SliceNo) {
+        let Some(member) = self.participants.present(addr) else {
+            return;
+        };
+        let is_fec = self.config.fec.is_some();
+        // Before all blocks are out only repair blocks can have made it complete; otherwise it is
+        // a word of an earlier transfer.
+        let slots = self
+            .stream
+            .acknowledge
+            .iter_mut()
+            .chain(&mut self.stream.transmit);
+        let mut slots = slots.filter(|slot| slot.slice == slice && (slot.is_sent() || is_fec));
+        let Some(slot) = slots.next() else {
+            self.statistics.ignored.stale += 1;
+            return;
+        };
+        if slot.on_ok(member.client, addr) == Answered::Stale {
+            self.statistics.ignored.stale += 1;
+            return;
+        }
+        let is_end = slot.is_end();
+        if is_end {
+            member.outcome = Outcome::Completed;
+        } else {
+            member.last_slice = member.last_slice.max(Some(slice));
+        }
+        let is_leaving = member.leaving_since.is_some();
+        if is_end && is_leaving {
+            self.leave(addr, Outcome::Completed);
+        }
+        self.on_answer(now);
+    }
+
+    fn on_retransmit(&mut self, now: Instant, addr: Ipv4Addr, retransmit: &Retransmit) {
+        let Some(member) = self.participants.present(addr) else {
+            return;
+        };
+        let slot = self.stream.acknowledge.as_mut();
+        let Some(slot) = slot.filter(|slot| slot.slice == retransmit.slice) else {
+            self.statistics.ignored.stale += 1;
+            return;
+        };
+        match slot.on_retransmit(member.client, retransmit.round, &retransmit.received) {
+            (Answered::Counted, missing) => {
+                member.repeats_asked += u64::from(missing);
+                self.on_answer(now);
+            }
+            (Answered::Stale, _) => self.statistics.ignored.stale += 1,
+            (Answered::Impossible, _) => self.statistics.ignored.inconsistent += 1,
+        }
+    }
+
+    fn on_disconnect(&mut self, addr: Ipv4Addr) {
+        let Some(member) = self.participants.present(addr) else {
+            return;
+        };
+        let end = self
+            .stream
+            .acknowledge
+            .as_ref()
+            .filter(|slot| slot.is_end());
+        match (member.outcome, end) {
+            (Outcome::Completed, _) => self.leave(addr, Outcome::Completed),
+            // OK and DISCONNECT come together at the end; the OK may be the one that was lost.
+            (_, Some(slot)) => {
+                if member.leaving_since.is_none() {
+                    member.leaving_since = Some(slot.round);
+                }
+            }
+            _ => {
+                let outcome = Outcome::Left {
+                    last_slice: member.last_slice,
+                };
+                self.leave(addr, outcome);
+            }
+        }
+        if self.phase == Phase::Lingering && self.participants.is_empty() {
+            self.close();
+        }
+    }
+
+    /// An answer that changed something came: a wait for it is over.
+    fn on_answer(&mut self, now: Instant) {
+        self.wait.on_answer(now);
+        self.timers.stop(Timer::Deadline);
+    }
+
+    /// No answer in time.
+    pub(super) fn on_deadline(&mut self, now: Instant) {
+        self.wait.since = None;
+        self.wait.missed = self.wait.missed.saturating_add(1);
+        self.statistics.deadlines_missed += 1;
+        self.drop_silent(now);
+        let active = self.participants.active();
+        if self
+            .stream
+            .acknowledge
+            .as_ref()
+            .is_some_and(|slot| !slot.is_ready(active))
+        {
+            if self.wait.missed.is_multiple_of(SLOW_MISSED) {
+                self.report_slow(now);
+            }
+            self.next_round(now);
+        }
+    }
+
+    /// Gives up those that have been silent for too long in too many rounds.
+    fn drop_silent(&mut self, now: Instant) {
+        let Some(slot) = &self.stream.acknowledge else {
+            return;
+        };
+        let (slice, round, asked_since) = (slot.slice, slot.round, slot.asked_since);
+        let policy = self.config.drop;
+        let mut gone = Vec::new();
+        for member in self.participants.all_present() {
+            if slot.ready.contains(member.client.0) {
+                continue;
+            }
+            let last_slice = member.last_slice;
+            let silent_for = member.silence(now, asked_since);
+            if member
+                .leaving_since
+                .is_some_and(|since| round >= since + LEAVING_ROUNDS)
+            {
+                gone.push((member.addr, None, Outcome::Left { last_slice }));
+            } else if round > policy.retries
+                && silent_for >= policy.silence
+                && !slot.has_answered(member.client)
+            {
+                gone.push((
+                    member.addr,
+                    Some(silent_for),
+                    Outcome::Dropped { last_slice },
+                ));
+            }
+        }
+        for (addr, dropped, outcome) in gone {
+            match dropped {
+                None => self.leave(addr, outcome),
+                Some(silent_for) => {
+                    self.participants.leave(addr, outcome);
+                    self.events.push_back(SenderEvent::Dropped {
+                        addr,
+                        silent_for,
+                        slice,
+                    });
+                }
+            }
+        }
+    }
+
+    fn report_slow(&mut self, now: Instant) {
+        let Some(slot) = &self.stream.acknowledge else {
+            return;
+        };
+        let waiting_for = self
+            .participants
+            .all_present()
+            .filter(|member| !slot.ready.contains(member.client.0))
+            .map(|member| (member.addr, member.silence(now, slot.asked_since)))
+            .collect();
+        let (slice, round) = (slot.slice, slot.round);
+        self.events.push_back(SenderEvent::SlowRound {
+            slice,
+            round,
+            waiting_for,
+        });
+    }
+
+    fn next_round(&mut self, now: Instant) {
+        let Some(slot) = &mut self.stream.acknowledge else {
+            return;
+        };
+        let repeated = slot.next_round();
+        if !repeated.is_empty() {
+            self.stream.size.on_repeated(slot.blocks, &repeated);
+        }
+        if slot.round.is_multiple_of(SLOW_ROUNDS) {
+            self.report_slow(now);
+        }
+    }
+
+    /// Data is still to come or to be acknowledged: not yet at the end slice.
+    pub(super) fn is_data_due(&self) -> bool {
+        self.phase == Phase::Data
+            && self
+                .stream
+                .acknowledge
+                .as_ref()
+                .is_none_or(|slot| !slot.is_end())
+    }
+
+    /// The next datagram of the stream; without one, the wait for answers begins.
+    pub(super) fn emit_stream(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddrV4> {
+        self.advance(now);
+        if self.phase != Phase::Data {
+            return None;
+        }
+        let is_sent = self.emit_acknowledging(buf) || self.emit_first_pass(buf);
+        if !is_sent {
+            // HELLO_STREAMING may have become due in the first pass.
+            if let Some(to) = self.emit_outgoing(buf) {
+                return Some(to);
+            }
+            self.begin_wait(now);
+            return None;
+        }
+        Some(self.stream.to)
+    }
+
+    /// Moves slices along as far as possible without sending anything.
+    fn advance(&mut self, now: Instant) {
+        while self.phase == Phase::Data {
+            let active = self.participants.active();
+            let is_asynchronous = self.config.asynchronous;
+            if !is_asynchronous && active.is_empty() {
+                self.on_all_gone();
+            } else if self.stream.acknowledge.as_ref().is_some_and(|slot| {
+                if is_asynchronous {
+                    !slot.is_request_due
+                } else {
+                    slot.is_ready(active)
+                }
+            }) {
+                self.on_slice_done(now);
+            } else if self.stream.acknowledge.is_none()
+                && self.stream.transmit.as_ref().is_some_and(Slot::is_sent)
+            {
+                let mut slot = self.stream.transmit.take();
+                if let Some(slot) = &mut slot {
+                    slot.begin_asking(now);
+                    // Without return channel only the end is told, and not if repair blocks did.
+                    slot.is_request_due &=
+                        !is_asynchronous || (slot.is_end() && self.config.fec.is_none());
+                }
+                self.stream.acknowledge = slot;
+            } else if self.stream.acknowledge.as_ref().is_some_and(|slot| {
+                !slot.is_request_due && slot.next_repeat().is_none() && slot.is_answered(active)
+            }) {
+                self.next_round(now);
+                return;
+            } else if !self.make_slice(now) {
+                return;
+            }
+        }
+    }
+
+    /// Cuts the next slice off the input, if there is a place for it and enough input.
+    fn make_slice(&mut self, now: Instant) -> bool {
+        let stream = &self.stream;
+        let is_idle = stream.acknowledge.is_none();
+        let has_place = stream.transmit.is_none() && (stream.duplex == Duplex::Full || is_idle);
+        if !has_place || stream.is_end_made {
+            return false;
+        }
+        let block_size = usize::from(self.config.block_size);
+        let (available, full) = (stream.filling.len(), self.slice_bytes());
+        let is_enough = available >= full
+            || stream.is_input_finished
+            || (is_idle && available >= FEW_BLOCKS * block_size);
+        if !is_enough {
+            return false;
+        }
+        if stream.next_slice.0 >= i32::MAX.unsigned_abs() {
+            // Original programs take the number as signed in places.
+            self.give_up(GiveUpReason::TooLong);
+            return true;
+        }
+        // Whole blocks, or a single short one: what the original cuts.
+        let mut len = available.min(full);
+        if len > block_size {
+            len -= len % block_size;
+        }
+        let mut rest = self.stream.spare.pop().unwrap_or_default();
+        rest.clear();
+        rest.extend_from_slice(self.stream.filling.get(len..).unwrap_or(&[]));
+        let mut data = std::mem::replace(&mut self.stream.filling, rest);
+        data.truncate(len);
+        self.stream.is_end_made = data.is_empty();
+        let repairs = match self.config.fec {
+            Some(fec) if !data.is_empty() || self.config.asynchronous => fec.blocks_per_slice(),
+            _ => 0,
+        };
+        let slice = self.stream.next_slice;
+        self.stream.next_slice = slice.next();
+        let slot = Slot::new(now, slice, data, self.config.block_size, repairs);
+        self.stream.transmit = Some(slot);
+        true
+    }
+
+    fn on_slice_done(&mut self, now: Instant) {
+        let Some(slot) = self.stream.acknowledge.take() else {
+            return;
+        };
+        self.wait.since = None;
+        self.timers.stop(Timer::Deadline);
+        if slot.is_end() {
+            self.on_end_done(now);
+            return;
+        }
+        self.statistics.bytes_acked += u64::from(slot.slice_len);
+        self.statistics.slices_acked += 1;
+        self.stream.size.on_acked();
+        self.events.push_back(SenderEvent::SliceAcked {
+            slice: slot.slice,
+            bytes: self.statistics.bytes_acked,
+            last: slot.last_ok,
+        });
+        self.stream.spare.push(slot.data);
+    }
+
+    /// Everybody has the end.
+    fn on_end_done(&mut self, now: Instant) {
+        self.timers.stop_all();
+        self.phase = Phase::Lingering;
+        if self.participants.is_empty() {
+            self.close();
+        } else {
+            self.timers.set(Timer::Linger, now + self.config.linger);
+        }
+    }
+
+    fn on_all_gone(&mut self) {
+        if self
+            .participants
+            .iter()
+            .any(|member| member.outcome == Outcome::Completed)
+        {
+            self.close();
+        } else {
+            self.give_up(GiveUpReason::AllGone);
+        }
+    }
+
+    /// Requests and repeated blocks.
+    fn emit_acknowledging(&mut self, buf: &mut Vec<u8>) -> bool {
+        let Some(slot) = &mut self.stream.acknowledge else {
+            return false;
+        };
+        if slot.is_request_due {
+            let request: ReqAck = slot.request();
+            if self.config.asynchronous && slot.round == 0 {
+                // The end is told twice.
+                slot.next_round();
+            }
+            Message::ReqAck(request).emit(buf);
+            self.statistics.rounds += 1;
+            return true;
+        }
+        let Some(block) = slot.take_repeat() else {
+            return false;
+        };
+        let payload = slot.block(block, self.config.block_size);
+        let (slice, slice_len) = (slot.slice, slot.slice_len);
+        Message::Data(Data {
+            slice,
+            block,
+            slice_len,
+            payload,
+        })
+        .emit(buf);
+        self.statistics.blocks_sent += 1;
+        self.statistics.blocks_repeated += 1;
+        true
+    }
+
+    /// Blocks that go out for the first time.
+    fn emit_first_pass(&mut self, buf: &mut Vec<u8>) -> bool {
+        let active = self.participants.active();
+        let is_guarded = |slot: &Slot| slot.blocks < SHORT_SLICE && !slot.is_heard(active);
+        if self.stream.acknowledge.as_ref().is_some_and(is_guarded) {
+            return false;
+        }
+        let Some(slot) = &mut self.stream.transmit else {
+            return false;
+        };
+        let Some(next) = slot.peek() else {
+            return false;
+        };
+        if let (Some(offset), Next::Data(block)) = (self.config.streaming, next)
+            && !slot.is_announced
+            && block.0 >= slot.blocks.saturating_sub(offset)
+        {
+            slot.is_announced = true;
+            self.announce(HelloKind::Streaming);
+            return false;
+        }
+        slot.advance();
+        let (slice, slice_len) = (slot.slice, slot.slice_len);
+        match (next, self.config.fec) {
+            (Next::Repair(block), Some(fec)) => {
+                let stripes = fec.stripes();
+                let header = crate::udpcast::wire::Fec {
+                    stripes,
+                    slice,
+                    block,
+                    slice_len,
+                    payload: &[],
+                };
+                Message::Fec(header).emit(buf);
+                fec::encode(&slot.data, self.config.block_size, stripes, block.0, buf);
+                self.statistics.fec_sent += 1;
+            }
+            (Next::Data(block) | Next::Repair(block), _) => {
+                let payload = slot.block(block, self.config.block_size);
+                Message::Data(Data {
+                    slice,
+                    block,
+                    slice_len,
+                    payload,
+                })
+                .emit(buf);
+                self.statistics.blocks_sent += 1;
+            }
+        }
+        true
+    }
+
+    /// There is nothing to send until an answer comes, or until it is overdue.
+    fn begin_wait(&mut self, now: Instant) {
+        if self.stream.acknowledge.is_some() && self.wait.since.is_none() {
+            self.wait.since = Some(now);
+            self.timers.set(Timer::Deadline, now + self.wait.deadline());
+        }
+    }
+}
+
+impl Wait {
+    pub(super) fn new() -> Self {
+        Self {
+            average: FIRST_AVERAGE,
+            missed: 0,
+            since: None,
+        }
+    }
+
+    /// How long to wait this time.
+    ///
+    /// The original waits 1.1 times the average, and a second more from round 11 on. Here the wait
+    /// doubles with each deadline missed beyond the third: a burst of loss costs milliseconds
+    /// instead of a second, and a receiver that stalls is not asked ten times in one.
+    fn deadline(&self) -> Duration {
+        let base = (self.average + self.average / 10).max(SHORTEST_WAIT);
+        let doublings = self.missed.saturating_sub(PATIENCE - 1).min(16);
+        base.saturating_mul(1 << doublings).min(base + LONGEST_WAIT)
+    }
+
+    /// The original's moving average, in whole microseconds.
+    fn on_answer(&mut self, now: Instant) {
+        let missed = std::mem::take(&mut self.missed);
+        let Some(since) = self.since.take() else {
+            return;
+        };
+        let mut waited = now.saturating_duration_since(since);
+        if missed > 0 {
+            waited += self.average;
+        }
+        let average = self.average + Duration::from_micros(9);
+        self.average = (average * 9 + waited) / 10;
+    }
+}

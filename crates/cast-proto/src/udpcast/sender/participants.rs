@@ -1,0 +1,145 @@
+//! Who takes or took part.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use super::{Outcome, Participant};
+use crate::bitmap::Bitmap;
+use crate::udpcast::wire::Capabilities;
+use crate::udpcast::{ClientNo, SliceNo};
+
+/// Participants by address. At most 1024 at a time; those who left after the start are kept, and
+/// no new ones come then. (An ordered map, so that the machine behaves the same in every run.)
+#[derive(Default)]
+pub(super) struct Participants {
+    members: BTreeMap<Ipv4Addr, Member>,
+    /// Numbers of those that still take part.
+    active: Bitmap,
+}
+
+pub(super) struct Member {
+    pub(super) addr: Ipv4Addr,
+    pub(super) client: ClientNo,
+    pub(super) capabilities: Capabilities,
+    /// What it has come to; `Connected` while it takes part, until the end is acknowledged.
+    pub(super) outcome: Outcome,
+    pub(super) last_slice: Option<SliceNo>,
+    pub(super) repeats_asked: u64,
+    pub(super) last_heard: Instant,
+    /// It has answered a request at least once, so it has got its place.
+    pub(super) has_answered: bool,
+    /// It said DISCONNECT, or its place is taken away.
+    pub(super) is_gone: bool,
+    /// It said DISCONNECT in this round of the end slice, but its OK may have been lost.
+    pub(super) leaving_since: Option<u32>,
+}
+
+impl Member {
+    /// How long nothing has come from it while it was being asked, since `asked_since`.
+    pub(super) fn silence(&self, now: Instant, asked_since: Instant) -> Duration {
+        now.saturating_duration_since(self.last_heard.max(asked_since))
+    }
+}
+
+impl Participants {
+    /// Gives `addr` the lowest free number. `None` if there is none below `limit`.
+    pub(super) fn join(
+        &mut self,
+        now: Instant,
+        addr: Ipv4Addr,
+        capabilities: Capabilities,
+        limit: u16,
+    ) -> Option<ClientNo> {
+        let client = ClientNo(
+            self.active
+                .lowest_absent()
+                .filter(|number| *number < limit)?,
+        );
+        self.active.insert(client.0);
+        let member = Member {
+            addr,
+            client,
+            capabilities,
+            outcome: Outcome::Connected,
+            last_slice: None,
+            repeats_asked: 0,
+            last_heard: now,
+            has_answered: false,
+            is_gone: false,
+            leaving_since: None,
+        };
+        self.members.insert(addr, member);
+        Some(client)
+    }
+
+    /// Before the start: as if it had never been there.
+    pub(super) fn forget(&mut self, addr: Ipv4Addr) -> bool {
+        let Some(member) = self.members.remove(&addr) else {
+            return false;
+        };
+        self.active.remove(member.client.0);
+        true
+    }
+
+    /// After the start: it takes part no longer, and this is what came of it.
+    pub(super) fn leave(&mut self, addr: Ipv4Addr, outcome: Outcome) {
+        if let Some(member) = self.members.get_mut(&addr) {
+            member.outcome = outcome;
+            member.is_gone = true;
+            self.active.remove(member.client.0);
+        }
+    }
+
+    /// Numbers of those that still take part.
+    pub(super) fn active(&self) -> &Bitmap {
+        &self.active
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    pub(super) fn count(&self) -> u16 {
+        self.active.count()
+    }
+
+    /// Past and present.
+    pub(super) fn get(&self, addr: Ipv4Addr) -> Option<&Member> {
+        self.members.get(&addr)
+    }
+
+    /// One that still takes part.
+    pub(super) fn present(&mut self, addr: Ipv4Addr) -> Option<&mut Member> {
+        self.members.get_mut(&addr).filter(|member| !member.is_gone)
+    }
+
+    /// Past and present, by address.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// Those that still take part, by address.
+    pub(super) fn all_present(&self) -> impl Iterator<Item = &Member> {
+        self.iter().filter(|member| !member.is_gone)
+    }
+
+    /// Time in which this process did not run is not held against anybody.
+    pub(super) fn excuse(&mut self, now: Instant, lost: Duration) {
+        for member in self.members.values_mut() {
+            member.last_heard = (member.last_heard + lost).min(now);
+        }
+    }
+
+    pub(super) fn views(&self) -> impl Iterator<Item = Participant> {
+        self.iter().map(|member| Participant {
+            addr: member.addr,
+            client: member.client,
+            capabilities: member.capabilities,
+            outcome: member.outcome,
+            last_slice: member.last_slice,
+            repeats_asked: member.repeats_asked,
+            last_heard: member.last_heard,
+        })
+    }
+}

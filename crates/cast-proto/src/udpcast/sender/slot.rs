@@ -1,0 +1,307 @@
+//! A slice under way: what has been sent of it, and who has it.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use crate::bitmap::Bitmap;
+use crate::udpcast::wire::ReqAck;
+use crate::udpcast::{BlockNo, ClientNo, SliceNo, block_count};
+
+/// A slice with the state of its acknowledgement.
+pub(super) struct Slot {
+    pub(super) slice: SliceNo,
+    /// Empty for the slice that ends the stream.
+    pub(super) data: Vec<u8>,
+    pub(super) slice_len: u32,
+    pub(super) blocks: u16,
+    /// Repair blocks behind the data blocks in the first pass.
+    repairs: u16,
+    /// Data and repair blocks sent in the first pass.
+    sent: u16,
+    /// HELLO_STREAMING of this slice is out.
+    pub(super) is_announced: bool,
+    /// Who said OK.
+    pub(super) ready: Bitmap,
+    /// Who answered in this round.
+    answered: Bitmap,
+    /// Who answered in any round.
+    heard: Bitmap,
+    /// Blocks asked for in this round.
+    wanted: Bitmap,
+    /// Blocks repeated in this round.
+    repeated: Bitmap,
+    pub(super) round: u32,
+    /// First round whose answers are still true: nothing has been repeated since it was asked,
+    /// except what is in `repeated`.
+    valid_since: u32,
+    /// REQACK of the present round has to be sent.
+    pub(super) is_request_due: bool,
+    /// When round 0 was asked.
+    pub(super) asked_since: Instant,
+    /// Whose OK came last.
+    pub(super) last_ok: Option<Ipv4Addr>,
+}
+
+/// What an answer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It changed something.
+    Counted,
+    /// It came too late, or twice.
+    Stale,
+    /// It answers a round that has not been asked.
+    Impossible,
+}
+
+/// What comes next in the first pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Data(BlockNo),
+    Repair(BlockNo),
+}
+
+impl Slot {
+    pub(super) fn new(
+        now: Instant,
+        slice: SliceNo,
+        data: Vec<u8>,
+        block_size: u16,
+        repairs: u16,
+    ) -> Self {
+        let slice_len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let blocks = u16::try_from(block_count(slice_len, block_size)).unwrap_or(u16::MAX);
+        Self {
+            slice,
+            data,
+            slice_len,
+            blocks,
+            repairs,
+            sent: 0,
+            is_announced: false,
+            ready: Bitmap::new(),
+            answered: Bitmap::new(),
+            heard: Bitmap::new(),
+            wanted: Bitmap::new(),
+            repeated: Bitmap::new(),
+            round: 0,
+            valid_since: 0,
+            is_request_due: false,
+            asked_since: now,
+            last_ok: None,
+        }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.slice_len == 0
+    }
+
+    /// The next block of the first pass.
+    pub(super) fn peek(&self) -> Option<Next> {
+        match self.sent.checked_sub(self.blocks) {
+            None => Some(Next::Data(BlockNo(self.sent))),
+            Some(repair) if repair < self.repairs => Some(Next::Repair(BlockNo(repair))),
+            Some(_) => None,
+        }
+    }
+
+    /// The block last peeked at is sent.
+    pub(super) fn advance(&mut self) {
+        self.sent += 1;
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        self.peek().is_none()
+    }
+
+    /// The first pass is over: ask.
+    pub(super) fn begin_asking(&mut self, now: Instant) {
+        self.asked_since = now;
+        self.is_request_due = true;
+    }
+
+    /// A new round: ask again those that are not ready. Returns the blocks repeated in the old one.
+    pub(super) fn next_round(&mut self) -> Bitmap {
+        let repeated = std::mem::take(&mut self.repeated);
+        self.round = self.round.saturating_add(1);
+        if !repeated.is_empty() {
+            self.valid_since = self.round;
+        }
+        self.wanted = Bitmap::new();
+        self.answered = self.ready;
+        self.is_request_due = true;
+        repeated
+    }
+
+    pub(super) fn request(&mut self) -> ReqAck {
+        self.is_request_due = false;
+        ReqAck::new(self.slice, self.slice_len, self.round, self.ready)
+    }
+
+    pub(super) fn on_ok(&mut self, client: ClientNo, from: Ipv4Addr) -> Answered {
+        self.heard.insert(client.0);
+        self.answered.insert(client.0);
+        if !self.ready.insert(client.0) {
+            return Answered::Stale;
+        }
+        self.last_ok = Some(from);
+        Answered::Counted
+    }
+
+    /// Takes in which blocks a participant has; returns how many it asks for.
+    pub(super) fn on_retransmit(
+        &mut self,
+        client: ClientNo,
+        round: u32,
+        received: &Bitmap,
+    ) -> (Answered, u16) {
+        if round > self.round {
+            return (Answered::Impossible, 0);
+        }
+        self.heard.insert(client.0);
+        if round < self.valid_since || self.ready.contains(client.0) {
+            return (Answered::Stale, 0);
+        }
+        let missing = Bitmap::first(self.blocks).without(received);
+        let wanted = self.wanted.union(&missing);
+        let is_news = self.answered.insert(client.0) || wanted != self.wanted;
+        self.wanted = wanted;
+        let answered = if is_news {
+            Answered::Counted
+        } else {
+            Answered::Stale
+        };
+        (answered, missing.count())
+    }
+
+    /// The next block to repeat in this round; it counts as repeated.
+    pub(super) fn take_repeat(&mut self) -> Option<BlockNo> {
+        let block = self.next_repeat()?;
+        self.repeated.insert(block);
+        Some(BlockNo(block))
+    }
+
+    pub(super) fn next_repeat(&self) -> Option<u16> {
+        self.wanted.without(&self.repeated).lowest()
+    }
+
+    pub(super) fn is_ready(&self, active: &Bitmap) -> bool {
+        active.without(&self.ready).is_empty()
+    }
+
+    pub(super) fn is_answered(&self, active: &Bitmap) -> bool {
+        active.without(&self.answered).is_empty()
+    }
+
+    /// All have been heard about this slice at least once.
+    pub(super) fn is_heard(&self, active: &Bitmap) -> bool {
+        active.without(&self.heard).is_empty()
+    }
+
+    pub(super) fn has_answered(&self, client: ClientNo) -> bool {
+        self.answered.contains(client.0)
+    }
+
+    /// A block's bytes.
+    pub(super) fn block(&self, block: BlockNo, block_size: u16) -> &[u8] {
+        let from = usize::from(block.0) * usize::from(block_size);
+        let to = self.data.len().min(from + usize::from(block_size));
+        self.data.get(from..to).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do; only differences count"
+    )]
+    fn slot(blocks: u16) -> Slot {
+        Slot::new(
+            Instant::now(),
+            SliceNo(0),
+            vec![0; usize::from(blocks) * 4],
+            4,
+            0,
+        )
+    }
+
+    fn all_but(blocks: u16, missing: &[u16]) -> Bitmap {
+        let mut set = Bitmap::first(blocks);
+        for block in missing {
+            set.remove(*block);
+        }
+        set
+    }
+
+    #[test]
+    fn a_block_is_repeated_once_a_round_whoever_asks() {
+        let mut slot = slot(16);
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 0, &all_but(16, &[1, 5])),
+            (Answered::Counted, 2)
+        );
+        assert_eq!(slot.take_repeat(), Some(BlockNo(1)));
+        assert_eq!(
+            slot.on_retransmit(ClientNo(1), 0, &all_but(16, &[0, 1])),
+            (Answered::Counted, 2)
+        );
+        assert_eq!(slot.take_repeat(), Some(BlockNo(0)));
+        assert_eq!(slot.take_repeat(), Some(BlockNo(5)));
+        assert_eq!(slot.take_repeat(), None);
+        assert_eq!(slot.next_round().count(), 3);
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 0, &all_but(16, &[1])).0,
+            Answered::Stale
+        );
+        assert_eq!(
+            slot.take_repeat(),
+            None,
+            "the answer is from before the repetition"
+        );
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 1, &all_but(16, &[1])).0,
+            Answered::Counted
+        );
+        assert_eq!(slot.take_repeat(), Some(BlockNo(1)));
+    }
+
+    #[test]
+    fn a_late_answer_counts_while_nothing_has_been_repeated_since() {
+        let mut slot = slot(4);
+        assert!(slot.next_round().is_empty());
+        assert!(slot.next_round().is_empty());
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 3, &all_but(4, &[2])).0,
+            Answered::Impossible
+        );
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 0, &all_but(4, &[2])).0,
+            Answered::Counted
+        );
+        assert_eq!(slot.take_repeat(), Some(BlockNo(2)));
+    }
+
+    #[test]
+    fn bits_behind_the_slice_and_those_of_the_ready_want_nothing() {
+        let mut slot = slot(4);
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 0, &Bitmap::first(4)),
+            (Answered::Counted, 0)
+        );
+        assert_eq!(
+            slot.on_ok(ClientNo(0), Ipv4Addr::LOCALHOST),
+            Answered::Counted
+        );
+        assert_eq!(
+            slot.on_ok(ClientNo(0), Ipv4Addr::LOCALHOST),
+            Answered::Stale
+        );
+        assert_eq!(
+            slot.on_retransmit(ClientNo(0), 0, &Bitmap::new()),
+            (Answered::Stale, 0)
+        );
+        assert_eq!(slot.take_repeat(), None);
+    }
+}
