@@ -311,7 +311,7 @@ impl Decoder {
             return Err(ImageError::TruncatedCompression {
                 compression,
                 input_len: self.input_len,
-                decoded_len: stage.core().offset(),
+                decoded_len: stage.input_len(),
             });
         }
         stage.finish(sink)?;

@@ -379,7 +379,7 @@ impl fmt::Display for Part {
         match self {
             Self::Header => f.write_str("header"),
             Self::Bitmap => f.write_str("bitmap"),
-            Self::BitmapEnd => f.write_str("bitmap's checksum"),
+            Self::BitmapEnd => f.write_str("end of the bitmap"),
             Self::Block(block) => write!(f, "data of block {block}"),
             Self::Checksum(block) => write!(f, "checksum after block {block}"),
         }

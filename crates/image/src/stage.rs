@@ -30,6 +30,11 @@ impl Stage {
         &self.core
     }
 
+    /// Bytes of the image that have come in.
+    pub(crate) fn input_len(&self) -> u64 {
+        self.core.offset() + self.filled as u64
+    }
+
     /// Takes `bytes`, decoding what can be decoded.
     pub(crate) fn push(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), ImageError> {
         let mut bytes = bytes;

@@ -129,7 +129,7 @@ fn truncation_names_the_part_and_the_place() {
     assert!(message(0).contains("middle of the header: needs 110 bytes at offset 0, 0 there"));
     assert!(message(109).contains("needs 110 bytes at offset 0, 109 there"));
     assert!(message(112).contains("middle of the bitmap: needs 5 bytes at offset 110, 2 there"));
-    assert!(message(116).contains("bitmap's checksum: needs 4 bytes at offset 115, 1 there"));
+    assert!(message(116).contains("end of the bitmap: needs 4 bytes at offset 115, 1 there"));
     // Used blocks are 0, 1, 3, 4, 5, then the checksum, then 6.
     let text = message(data + 2 * 64 + 10);
     assert!(
