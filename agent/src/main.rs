@@ -1,1 +1,35 @@
-fn main() {}
+//! The client: PID 1 of a boot image, the worker that writes a disk, and drop-in tools.
+//!
+//! One binary with several names. As PID 1 (or called `init`) it runs the machine; called
+//! `udp-receiver`, `udp-sender` or `partclone.restore` it is that tool; else the first argument
+//! chooses.
+
+mod applet;
+mod cli;
+mod control;
+mod deploy;
+mod exit;
+mod init;
+mod net;
+mod screen;
+mod worker;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// musl's own allocator is very slow with threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if std::process::id() == 1 {
+        init::main();
+    }
+    let called = args.first().map(Path::new).and_then(Path::file_name);
+    if called.is_some_and(|name| name == "init") {
+        return cli::complain("only the first process of the machine can be init");
+    }
+    cli::dispatch(&args)
+}

@@ -1,0 +1,211 @@
+//! Commands and their options.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::applet;
+use crate::worker;
+
+/// Deploys disk images by multicast: the client side.
+#[derive(Debug, Parser)]
+#[command(name = "fos-agent", version, arg_required_else_help = true)]
+#[command(
+    after_help = "As the first process of a boot image (or through a link called init) it mounts \
+    the system's file systems, loads drivers, and runs `fos-agent run`.\n\
+    Exit status of run: 0 reboot, 10 power off, 20 failed and reported, 21 failed and not reported. \
+    Of the other commands: 0 done, 1 failed, 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Does what the kernel command line asks for: network, check-in, deploy, report
+    Run(RunArgs),
+    /// Deploys to a given disk or file; the network is up already
+    Deploy(DeployArgs),
+    /// Tells the server that this machine's task has failed
+    ReportFailure(ReportArgs),
+    /// Receives a multicast stream, as udpcast's program of this name; also by a link
+    #[command(name = "udp-receiver", disable_help_flag = true)]
+    UdpReceiver(AppletArgs),
+    /// Sends a multicast stream, as udpcast's program of this name; also by a link
+    #[command(name = "udp-sender", disable_help_flag = true)]
+    UdpSender(AppletArgs),
+}
+
+#[derive(Debug, Args)]
+struct AppletArgs {
+    /// The options of that program; --help lists them
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
+    options: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Kernel arguments to use instead of /proc/cmdline
+    #[arg(long, value_name = "ARGUMENTS")]
+    cmdline: Option<String>,
+    /// Stop when the server is reached
+    #[arg(long)]
+    network_only: bool,
+}
+
+#[derive(Debug, Args)]
+struct DeployArgs {
+    /// The job, as kernel arguments: "web=http://... mac=... type=down mc=yes port=... ..."
+    #[arg(long, value_name = "ARGUMENTS")]
+    cmdline: String,
+    /// The disk to overwrite; a regular file must exist and have the size of the disk it stands for
+    #[arg(long, value_name = "DISK|FILE")]
+    target: PathBuf,
+    /// Network interface to receive on, by name or address (default: by the route to the sender)
+    #[arg(long, value_name = "INTERFACE")]
+    interface: Option<String>,
+    /// Do not reboot at the end. This is always so for this command; scripts may say it
+    #[arg(long)]
+    no_reboot: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// What went wrong
+    #[arg(long)]
+    text: String,
+    /// Kernel arguments to use instead of /proc/cmdline
+    #[arg(long, value_name = "ARGUMENTS")]
+    cmdline: Option<String>,
+}
+
+/// Runs the command that the name or the first argument chooses.
+pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
+    if let Some((applet, options)) = by_name(args) {
+        return applet(options);
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" with code 0.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    match cli.command {
+        Command::Run(args) => {
+            let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
+            let goal = if args.network_only {
+                worker::Goal::Network
+            } else {
+                worker::Goal::Task
+            };
+            worker::run(&cmdline, goal).into()
+        }
+        Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
+        Command::ReportFailure(args) => {
+            let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
+            worker::report_failure(&cmdline, &args.text)
+        }
+        // Not reached by way of by_name(), but the definition above is what --help shows.
+        Command::UdpReceiver(args) => applet::udp_receiver(&args.options),
+        Command::UdpSender(args) => applet::udp_sender(&args.options),
+    }
+}
+
+type Applet = fn(&[OsString]) -> ExitCode;
+
+/// Programs that this one stands in for. Their options are their own, `--help` too.
+const APPLETS: [(&str, Applet); 2] = [
+    ("udp-receiver", applet::udp_receiver),
+    ("udp-sender", applet::udp_sender),
+];
+
+/// The applet named by the program's own name (a link) or by the first argument, and its options.
+fn by_name(args: &[OsString]) -> Option<(Applet, &[OsString])> {
+    let find = |name: &std::ffi::OsStr| {
+        let known = APPLETS.iter().find(|(known, _)| name == *known);
+        known.map(|(_, applet)| *applet)
+    };
+    let (program, rest) = args.split_first()?;
+    if let Some(applet) = Path::new(program).file_name().and_then(find) {
+        return Some((applet, rest));
+    }
+    let (first, rest) = rest.split_first()?;
+    Some((find(first)?, rest))
+}
+
+/// A usage error in the same form as clap's.
+#[expect(clippy::print_stderr, reason = "there is no screen yet")]
+pub(crate) fn complain(text: &str) -> ExitCode {
+    eprintln!("error: {text}");
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn documented_lines_parse() {
+        for line in [
+            &["fos-agent", "run"][..],
+            &["fos-agent", "run", "--cmdline", "web=http://x/ type=down"],
+            &[
+                "fos-agent",
+                "deploy",
+                "--cmdline",
+                "a=b",
+                "--target",
+                "/tmp/disk",
+                "--no-reboot",
+            ],
+            &[
+                "fos-agent",
+                "deploy",
+                "--cmdline",
+                "a=b",
+                "--target",
+                "x",
+                "--interface",
+                "eth0",
+            ],
+            &["fos-agent", "report-failure", "--text", "it broke"],
+        ] {
+            Cli::try_parse_from(line).unwrap();
+        }
+        Cli::try_parse_from(["fos-agent", "deploy", "--cmdline", "a=b"]).unwrap_err();
+    }
+
+    #[test]
+    fn applets_go_by_their_name_or_the_first_argument() {
+        let options = |line: &[&str]| {
+            let args: Vec<OsString> = line.iter().map(OsString::from).collect();
+            by_name(&args).map(|(_, options)| options.to_vec())
+        };
+        assert_eq!(
+            options(&["/bin/udp-receiver", "--nokbd"]).unwrap(),
+            ["--nokbd"]
+        );
+        let found = options(&["fos-agent", "udp-sender", "--help"]).unwrap();
+        assert_eq!(found, ["--help"]);
+        assert_eq!(options(&["fos-agent", "run"]), None);
+        assert_eq!(options(&["fos-agent"]), None);
+        assert_eq!(options(&[]), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! The check-in loop: asks until the server says go, and never gives up by itself.
+
+use std::time::Duration;
+
+use fog::checkin::CheckinAnswer;
+use fog::native::FIELD_AGENT;
+
+use super::http::{AGENT, CALL_TIMEOUT};
+use super::{CallError, Server};
+use crate::screen::Board;
+
+/// FOG's rhythm.
+pub(crate) const PAUSE: Duration = Duration::from_secs(5);
+
+/// Asks every `pause` until the answer is `##@GO`. Whatever else the server says is shown.
+pub(crate) async fn check_in(server: &Server, board: &Board, pause: Duration) {
+    loop {
+        match ask(server).await {
+            Ok(CheckinAnswer::Go) => break,
+            Ok(CheckinAnswer::Wait(text)) => {
+                let said = if text.is_empty() {
+                    "the server answered with an empty text; look into its error log".to_owned()
+                } else {
+                    format!("the server says: {text}")
+                };
+                board.wait_for(WHAT, vec![said]);
+            }
+            Err(error) => board.wait_for(WHAT, vec![error.to_string(), hint(&error)]),
+        }
+        tokio::time::sleep(pause).await;
+    }
+    board.go_on();
+}
+
+async fn ask(server: &Server) -> Result<CheckinAnswer, CallError> {
+    let fields = [("type", "down"), (FIELD_AGENT, AGENT)];
+    let body = server.post("mc_checkin.php", &fields, CALL_TIMEOUT).await?;
+    Ok(CheckinAnswer::parse(&body))
+}
+
+fn hint(error: &CallError) -> String {
+    match error {
+        CallError::Unreachable { .. } => {
+            "check that the server runs and that nothing blocks the way to its web port".into()
+        }
+        _ => "look into the server's error log".into(),
+    }
+}
+
+/// Does not change while waiting, so that the clock on the screen is the time in line.
+const WHAT: &str = "the server's go-ahead";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::test_server::{Reply, TestServer};
+    use super::*;
+
+    const QUICK: Duration = Duration::from_millis(1);
+
+    #[tokio::test]
+    async fn only_the_exact_token_ends_the_loop() {
+        let count = AtomicUsize::new(0);
+        let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::text("No open slots, There&#039;s one before me"),
+            1 => Reply::text("#!@GO"),
+            2 => Reply::status(500, "<html>oops</html>"),
+            3 => Reply::text(""),
+            4 => Reply::text("##@GO later"),
+            _ => Reply::text("##@GO\n"),
+        });
+        let board = Board::default();
+        check_in(&server.client(), &board, QUICK).await;
+        let requests = server.requests();
+        assert_eq!(requests.len(), 6);
+        for request in requests {
+            assert_eq!(request.path, "/fog/service/mc_checkin.php");
+            assert_eq!(request.field("type").as_deref(), Some("down"));
+            assert_eq!(request.field("agent").as_deref(), Some(AGENT));
+        }
+        board.read(|state| assert_eq!(state.wait, None));
+    }
+
+    #[tokio::test]
+    async fn every_other_answer_is_shown_unescaped() {
+        let server = TestServer::start(|_| Reply::text("There&#039;s no slot"));
+        let board = Board::default();
+        let shown = async {
+            loop {
+                if let Some(wait) = board.read(|state| state.wait.clone()) {
+                    break wait;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let client = server.client();
+        let wait = tokio::select! {
+            () = check_in(&client, &board, QUICK) => panic!("no go was given"),
+            wait = shown => wait,
+        };
+        assert_eq!(wait.what, "the server's go-ahead");
+        assert_eq!(wait.advice, ["the server says: There's no slot"]);
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_not_an_answer() {
+        let board = Board::default();
+        let shown = async {
+            loop {
+                if let Some(wait) = board.read(|state| state.wait.clone()) {
+                    break wait;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let client = TestServer::dead_client();
+        let wait = tokio::select! {
+            () = check_in(&client, &board, QUICK) => panic!("no go was given"),
+            wait = shown => wait,
+        };
+        assert!(wait.advice[0].contains("cannot be reached"), "{wait:?}");
+    }
+}

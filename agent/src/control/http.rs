@@ -1,0 +1,386 @@
+//! Calls to the server, with errors that tell "did not get through" from "said no".
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use fog::KernelArgs;
+use fog::encoding::printable;
+use reqwest::{Client, Response};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The server, and who we are to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    client: Client,
+    /// Ends with `/`.
+    web: String,
+    identity: Identity,
+}
+
+/// The fields that name this machine in every call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// One address, or several separated by `|`.
+    pub(crate) mac: String,
+    /// SMBIOS system UUID in lower case, where there is one.
+    pub(crate) sysuuid: Option<String>,
+}
+
+/// Why a call brought nothing usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No answer: the network, or no server there.
+    #[error("{url} cannot be reached: {cause}")]
+    Unreachable { url: String, cause: String },
+    /// The web server answered, but not with what was asked for.
+    #[error("{url} answered HTTP status {status}{}", text_after_colon(.text))]
+    Status {
+        url: String,
+        status: u16,
+        text: String,
+    },
+    /// An empty body where FOG always sends text: a crashed PHP script.
+    #[error("{url} answered with an empty body; look into the server's error log")]
+    Empty { url: String },
+    /// More than there can be.
+    #[error("{url} answered with more than {limit} bytes")]
+    TooLong { url: String, limit: u64 },
+    /// Not what was agreed on.
+    #[error("{url} answered something unexpected: {detail}")]
+    Unexpected { url: String, detail: String },
+}
+
+impl CallError {
+    /// Whether asking again later can help without anybody doing anything.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Empty { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            Self::TooLong { .. } | Self::Unexpected { .. } => false,
+        }
+    }
+}
+
+fn text_after_colon(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
+}
+
+impl Server {
+    /// A client for the server at `web`. No connection is made.
+    ///
+    /// # Errors
+    /// If the TLS library cannot be set up.
+    pub(crate) fn new(web: String, identity: Identity) -> anyhow::Result<Self> {
+        // Fails only if a provider is installed already, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = Client::builder()
+            .user_agent(AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            // An initramfs has no root certificates, and FOG's are self-signed: as FOG's own
+            // client, take any. The caller warns.
+            .tls_danger_accept_invalid_certs(true)
+            .build()
+            .map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
+        Ok(Self {
+            client,
+            web,
+            identity,
+        })
+    }
+
+    /// Base URL, ending with `/`.
+    pub(crate) fn web(&self) -> &str {
+        &self.web
+    }
+
+    /// Who we are to the server.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether certificates would have to be believed unseen.
+    pub(crate) fn is_https(&self) -> bool {
+        self.web.starts_with("https:")
+    }
+
+    /// `HEAD {web}/index.php`, FOG's test whether the server is there. The doubled slash is FOG's.
+    pub(crate) async fn probe(&self) -> Result<(), CallError> {
+        let url = format!("{}/index.php", self.web);
+        let answer = self
+            .client
+            .head(&url)
+            .timeout(PROBE_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        refuse_bad_status(&url, answer).await.map(drop)
+    }
+
+    /// `GET service/getversion.php?caps=1`: the features of the server, blank-separated.
+    pub(crate) async fn capabilities(&self) -> Result<String, CallError> {
+        self.text("service/getversion.php", &[("caps", "1")]).await
+    }
+
+    /// POSTs a form with our identity and `fields` to a FOG service; answers the body.
+    pub(crate) async fn post(
+        &self,
+        name: &str,
+        fields: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, CallError> {
+        let url = format!("{}service/{name}", self.web);
+        let mut form: Vec<(&str, &str)> = vec![("mac", &self.identity.mac)];
+        if let Some(sysuuid) = &self.identity.sysuuid {
+            form.push(("sysuuid", sysuuid));
+        }
+        // A field given by the caller replaces ours.
+        form.retain(|(name, _)| fields.iter().all(|(given, _)| given != name));
+        form.extend_from_slice(fields);
+        let answer = self
+            .client
+            .post(&url)
+            .form(&form)
+            .timeout(timeout)
+            .send()
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        let answer = refuse_bad_status(&url, answer).await?;
+        let bytes = body(&url, answer, TEXT_LIMIT).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// GETs a text; an empty one is an error.
+    pub(crate) async fn text(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<String, CallError> {
+        let bytes = self.bytes(path, query, TEXT_LIMIT).await?;
+        if bytes.is_empty() {
+            return Err(CallError::Empty {
+                url: format!("{}{path}", self.web),
+            });
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// GETs JSON from one of our server's own endpoints, with `mac` in the query.
+    pub(crate) async fn json<T>(&self, path: &str) -> Result<T, CallError>
+    where
+        T: DeserializeOwned,
+    {
+        let bytes = self
+            .bytes(path, &[("mac", &self.identity.mac)], JSON_LIMIT)
+            .await?;
+        serde_json::from_slice(&bytes).map_err(|error| CallError::Unexpected {
+            url: format!("{}{path}", self.web),
+            detail: error.to_string(),
+        })
+    }
+
+    /// GETs at most `limit` bytes.
+    pub(crate) async fn bytes(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        limit: u64,
+    ) -> Result<Vec<u8>, CallError> {
+        let url = format!("{}{path}", self.web);
+        let answer = self
+            .client
+            .get(&url)
+            .query(query)
+            .send()
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        let answer = refuse_bad_status(&url, answer).await?;
+        body(&url, answer, limit).await
+    }
+}
+
+impl Identity {
+    /// From the kernel arguments; machines that the server does not know have an empty `mac`, and
+    /// then those of the network cards count.
+    pub(crate) fn new(args: &KernelArgs, cards: &[fog::Mac]) -> Self {
+        let mut macs = args.macs();
+        if macs.is_empty() {
+            macs = cards.to_vec();
+        }
+        let list: Vec<String> = macs.iter().map(ToString::to_string).collect();
+        Self {
+            mac: list.join("|"),
+            sysuuid: sysuuid("/sys/class/dmi/id/product_uuid"),
+        }
+    }
+}
+
+fn sysuuid(file: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let text = text.trim().to_ascii_lowercase();
+    (!text.is_empty()).then_some(text)
+}
+
+async fn refuse_bad_status(url: &str, answer: Response) -> Result<Response, CallError> {
+    let status = answer.status();
+    if status.as_u16() < 400 {
+        return Ok(answer);
+    }
+    let text = body(url, answer, TEXT_LIMIT).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Err(CallError::Status {
+        url: url.to_owned(),
+        status: status.as_u16(),
+        text: printable(&error_text(&text), 300),
+    })
+}
+
+/// The message of an error body: our server's JSON, or plain text. HTML is for browsers.
+fn error_text(body: &str) -> String {
+    if let Ok(Value::Object(object)) = serde_json::from_str(body)
+        && let Some(Value::String(text)) = object.get("error").or_else(|| object.get("message"))
+    {
+        return text.clone();
+    }
+    if body.trim_start().starts_with('<') {
+        return String::new();
+    }
+    body.to_owned()
+}
+
+async fn body(url: &str, mut answer: Response, limit: u64) -> Result<Vec<u8>, CallError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .map_err(|error| unreachable(url, &error))?
+    {
+        bytes.extend_from_slice(&chunk);
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+            return Err(CallError::TooLong {
+                url: url.to_owned(),
+                limit,
+            });
+        }
+    }
+    Ok(bytes)
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> CallError {
+    let cause = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        causes(error)
+    };
+    CallError::Unreachable {
+        url: url.to_owned(),
+        cause,
+    }
+}
+
+/// The innermost cause: what the outer ones say is known from the context.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text
+}
+
+/// How this program calls itself.
+pub(crate) const AGENT: &str = concat!("fos-agent/", env!("CARGO_PKG_VERSION"));
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
+/// For calls whose answer is waited for. The server may take 2 s on purpose at completion.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+const TEXT_LIMIT: u64 = 64 << 10;
+/// A manifest of a thousand streams has some hundred kB.
+const JSON_LIMIT: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_server::{Reply, TestServer};
+    use super::*;
+
+    #[tokio::test]
+    async fn identity_goes_with_every_form() {
+        let server = TestServer::start(|_| Reply::text("##@GO"));
+        let answer = server
+            .client()
+            .post("mc_checkin.php", &[("type", "down")], CALL_TIMEOUT)
+            .await
+            .unwrap();
+        assert_eq!(answer, "##@GO");
+        let request = server.requests().remove(0);
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.path, "/fog/service/mc_checkin.php");
+        assert_eq!(request.field("mac").as_deref(), Some("00:1b:21:aa:bb:cc"));
+        assert_eq!(request.field("type").as_deref(), Some("down"));
+    }
+
+    #[tokio::test]
+    async fn probe_asks_as_fog_does() {
+        let server = TestServer::start(|_| Reply::text(""));
+        server.client().probe().await.unwrap();
+        let request = server.requests().remove(0);
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("HEAD", "/fog//index.php")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_taken_for_a_dead_network() {
+        let server = TestServer::start(|_| Reply::status(404, "{\"error\":\"no such host\"}"));
+        let error = server.client().capabilities().await.unwrap_err();
+        assert!(!error.is_temporary());
+        let text = error.to_string();
+        assert!(
+            text.contains("404") && text.ends_with(": no such host"),
+            "{text}"
+        );
+
+        let dead = TestServer::dead_client();
+        let error = dead.capabilities().await.unwrap_err();
+        assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
+        assert!(error.is_temporary());
+    }
+
+    #[tokio::test]
+    async fn endless_answers_are_cut() {
+        let server = TestServer::start(|_| Reply::text(&"x".repeat(100_000)));
+        let error = server.client().capabilities().await.unwrap_err();
+        assert!(matches!(error, CallError::TooLong { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn json_of_another_shape_is_named() {
+        let server = TestServer::start(|_| Reply::text("[1]"));
+        let error = server
+            .client()
+            .json::<fog::native::SessionView>(fog::native::SESSION_PATH)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, CallError::Unexpected { .. }), "{error}");
+    }
+
+    #[test]
+    fn unregistered_machines_use_their_own_addresses() {
+        let cards = [
+            "00:1b:21:00:00:01".parse().unwrap(),
+            "00:1b:21:00:00:02".parse().unwrap(),
+        ];
+        let identity = Identity::new(&KernelArgs::parse("mac= type=down"), &cards);
+        assert_eq!(identity.mac, "00:1b:21:00:00:01|00:1b:21:00:00:02");
+        let identity = Identity::new(&KernelArgs::parse("mac=00:1B:21:AA:BB:CC"), &cards);
+        assert_eq!(identity.mac, "00:1b:21:aa:bb:cc");
+    }
+}

@@ -1,0 +1,137 @@
+//! What the server tells about the image: manifest and small files.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use fog::native::{FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest};
+
+use super::{CallError, Server};
+use crate::screen::Board;
+
+/// The small files of an image by name.
+pub(crate) type SmallFiles = BTreeMap<String, Vec<u8>>;
+
+/// Repeats a call as long as its failures are temporary, saying what is waited for.
+///
+/// # Errors
+/// The last error, once `limit` is over or another try cannot help.
+pub(crate) async fn persist<T, F>(
+    board: &Board,
+    what: &str,
+    limit: Duration,
+    mut call: impl FnMut() -> F,
+) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let start = Instant::now();
+    loop {
+        match call().await {
+            Err(error) if error.is_temporary() && start.elapsed() < limit => {
+                board.wait_for(what, vec![error.to_string()]);
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            done => {
+                board.go_on();
+                return done;
+            }
+        }
+    }
+}
+
+/// Fetches the manifest of the image in this machine's task.
+pub(crate) async fn manifest(server: &Server, board: &Board) -> Result<Manifest, CallError> {
+    persist(board, "the list of the image's contents", PATIENCE, || {
+        server.json(MANIFEST_PATH)
+    })
+    .await
+}
+
+/// Fetches every small file that the manifest lists.
+pub(crate) async fn small_files(
+    server: &Server,
+    board: &Board,
+    manifest: &Manifest,
+) -> Result<SmallFiles, CallError> {
+    let mut files = SmallFiles::new();
+    for file in &manifest.files {
+        let what = format!("{} of the image", file.name);
+        let query = [
+            ("mac", server.identity().mac.as_str()),
+            ("name", &file.name),
+        ];
+        let bytes = persist(board, &what, PATIENCE, || {
+            server.bytes(FILE_PATH, &query, MAX_SMALL_FILE)
+        })
+        .await?;
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if len != file.len {
+            return Err(CallError::Unexpected {
+                url: format!("{}{FILE_PATH}?name={}", server.web(), file.name),
+                detail: format!(
+                    "{len} bytes where the manifest says {}; was the image changed just now?",
+                    file.len
+                ),
+            });
+        }
+        files.insert(file.name.clone(), bytes);
+    }
+    Ok(files)
+}
+
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use fog::native::SmallFile;
+    use fog::task::ImageType;
+
+    use super::super::test_server::{Reply, TestServer};
+    use super::*;
+
+    fn manifest_with(len: u64) -> Manifest {
+        Manifest {
+            image_id: 7,
+            image_name: "lab".into(),
+            image_path: "lab".into(),
+            image_type: ImageType::SingleDisk,
+            os_id: 50,
+            files: vec![SmallFile {
+                name: "d1.mbr".into(),
+                len,
+            }],
+            streams: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn files_come_by_name_and_with_their_length() {
+        let server = TestServer::start(|_| Reply::bytes(&[1, 2, 3]));
+        let board = Board::default();
+        let files = small_files(&server.client(), &board, &manifest_with(3))
+            .await
+            .unwrap();
+        assert_eq!(files["d1.mbr"], [1, 2, 3]);
+        let request = server.requests().remove(0);
+        assert_eq!(request.path, "/fog/service/fos/file");
+        assert_eq!(request.field("name").as_deref(), Some("d1.mbr"));
+        assert_eq!(request.field("mac").as_deref(), Some("00:1b:21:aa:bb:cc"));
+
+        let error = small_files(&server.client(), &board, &manifest_with(4))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("3 bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_manifest_is_final() {
+        let server = TestServer::start(|_| Reply::status(404, "no active task"));
+        let error = manifest(&server.client(), &Board::default())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("no active task"), "{error}");
+        assert_eq!(server.requests().len(), 1);
+    }
+}

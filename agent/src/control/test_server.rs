@@ -1,0 +1,157 @@
+//! A web server for tests: one thread, one request per connection, answers from a closure.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use super::{Identity, Server};
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Without the query.
+    pub(crate) path: String,
+    /// Fields of the query and of a form, decoded.
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl Request {
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        self.fields
+            .iter()
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.clone())
+    }
+}
+
+/// What is answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    status: u16,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn text(body: &str) -> Self {
+        Self::status(200, body)
+    }
+
+    pub(crate) fn bytes(body: &[u8]) -> Self {
+        Self {
+            status: 200,
+            body: body.to_vec(),
+        }
+    }
+
+    pub(crate) fn status(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            body: body.as_bytes().to_vec(),
+        }
+    }
+}
+
+pub(crate) struct TestServer {
+    web: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl TestServer {
+    /// Serves until the process ends.
+    pub(crate) fn start(answer: impl Fn(&Request) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let web = format!("http://{}/fog/", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                if let Some(request) = read(&stream) {
+                    let reply = answer(&request);
+                    let is_head = request.method == "HEAD";
+                    seen.lock().unwrap().push(request);
+                    write(&mut stream, &reply, is_head);
+                }
+            }
+        });
+        Self { web, requests }
+    }
+
+    pub(crate) fn client(&self) -> Server {
+        Server::new(self.web.clone(), identity()).unwrap()
+    }
+
+    pub(crate) fn web(&self) -> &str {
+        &self.web
+    }
+
+    /// All requests so far, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// A client of a server that does not exist.
+    pub(crate) fn dead_client() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let web = format!("http://{}/fog/", listener.local_addr().unwrap());
+        drop(listener);
+        Server::new(web, identity()).unwrap()
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        mac: "00:1b:21:aa:bb:cc".into(),
+        sysuuid: None,
+    }
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let method = words.next()?.to_owned();
+    let target = words.next()?.to_owned();
+    let mut len = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let header = header.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            len = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body).ok()?;
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let body = String::from_utf8(body).ok()?;
+    let fields = [query, &body].into_iter().flat_map(decode).collect();
+    Some(Request {
+        method,
+        path: path.to_owned(),
+        fields,
+    })
+}
+
+fn decode(form: &str) -> Vec<(String, String)> {
+    let url = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
+    url.query_pairs()
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect()
+}
+
+fn write(stream: &mut TcpStream, reply: &Reply, is_head: bool) {
+    let head = format!(
+        "HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        reply.status,
+        reply.body.len()
+    );
+    let body: &[u8] = if is_head { b"" } else { &reply.body };
+    // The client may have given up already.
+    drop(stream.write_all(&[head.as_bytes(), body].concat()));
+}

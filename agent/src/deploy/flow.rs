@@ -1,0 +1,198 @@
+//! How much has flowed where, and who waits for whom.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::screen::Bottleneck;
+
+/// Counters of the data path, written by its threads, read by everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// Bytes taken from the network, over all streams.
+    stored: AtomicU64,
+    /// Bytes of used blocks handed to the disk, over all streams.
+    used: AtomicU64,
+    /// Time the reader spent waiting for the network, in nanoseconds.
+    network_wait: AtomicU64,
+    /// Time the decoder spent waiting for the disk, in nanoseconds.
+    disk_wait: AtomicU64,
+}
+
+/// A look at a [`Flow`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) stored: u64,
+    pub(crate) used: u64,
+    pub(crate) network_wait: Duration,
+    pub(crate) disk_wait: Duration,
+}
+
+impl Flow {
+    pub(crate) fn stored(&self, bytes: usize, waited: Duration) {
+        add(&self.stored, bytes);
+        add_time(&self.network_wait, waited);
+    }
+
+    pub(crate) fn used(&self, bytes: usize, waited: Duration) {
+        add(&self.used, bytes);
+        add_time(&self.disk_wait, waited);
+    }
+
+    pub(crate) fn sample(&self) -> Sample {
+        let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
+        Sample {
+            stored: self.stored.load(Ordering::Relaxed),
+            used: self.used.load(Ordering::Relaxed),
+            network_wait: time(&self.network_wait),
+            disk_wait: time(&self.disk_wait),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, bytes: usize) {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    counter.fetch_add(bytes, Ordering::Relaxed);
+}
+
+fn add_time(counter: &AtomicU64, time: Duration) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    counter.fetch_add(nanos, Ordering::Relaxed);
+}
+
+/// Rates over the last seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Meter(VecDeque<(Instant, Sample)>);
+
+/// What a [`Meter`] shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Reading {
+    /// Bytes of used blocks per second.
+    pub(crate) used_rate: f64,
+    /// Bytes from the network per second.
+    pub(crate) stored_rate: f64,
+    pub(crate) bottleneck: Option<Bottleneck>,
+}
+
+impl Meter {
+    /// Takes a sample and reads the rates over the window that ends with it.
+    #[expect(clippy::cast_precision_loss, reason = "rates for display")]
+    pub(crate) fn read(&mut self, now: Instant, sample: Sample) -> Reading {
+        while let Some((at, _)) = self.0.front() {
+            let is_old = now.saturating_duration_since(*at) > WINDOW;
+            if !(is_old && self.0.len() > 1) {
+                break;
+            }
+            self.0.pop_front();
+        }
+        self.0.push_back((now, sample));
+        let (start, first) = self.0.front().copied().unwrap_or((now, sample));
+        let time = now.saturating_duration_since(start);
+        let seconds = time.as_secs_f64();
+        let rate = |now: u64, then: u64| {
+            if seconds > 0.0 {
+                now.saturating_sub(then) as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        let is_enough = time >= Duration::from_secs(1) && sample.stored > first.stored;
+        Reading {
+            used_rate: rate(sample.used, first.used),
+            stored_rate: rate(sample.stored, first.stored),
+            bottleneck: is_enough.then(|| {
+                bottleneck(
+                    time,
+                    sample.network_wait.saturating_sub(first.network_wait),
+                    sample.disk_wait.saturating_sub(first.disk_wait),
+                )
+            }),
+        }
+    }
+}
+
+/// A reader that mostly waits has nothing to do: the network is slow. Else the decoder holds it up,
+/// which either computes or waits for the disk.
+fn bottleneck(time: Duration, network_wait: Duration, disk_wait: Duration) -> Bottleneck {
+    if network_wait > time / 2 {
+        Bottleneck::Network
+    } else if disk_wait > time / 2 {
+        Bottleneck::Disk
+    } else {
+        Bottleneck::Cpu
+    }
+}
+
+/// How far rates look back.
+const WINDOW: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_last_seconds() {
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        let mut reading = None;
+        for second in 0..=20_u64 {
+            // Fast for ten seconds, then slow.
+            let used = if second <= 10 {
+                second * 100
+            } else {
+                1000 + (second - 10) * 10
+            };
+            let sample = Sample {
+                used,
+                stored: used / 2,
+                ..Sample::default()
+            };
+            reading = Some(meter.read(start + Duration::from_secs(second), sample));
+        }
+        let reading = reading.unwrap();
+        assert!((9.0..=11.0).contains(&reading.used_rate), "{reading:?}");
+        assert!((4.0..=6.0).contains(&reading.stored_rate), "{reading:?}");
+    }
+
+    #[test]
+    fn the_bottleneck_is_the_one_that_is_waited_for() {
+        let start = Instant::now();
+        let read = |network_ms, disk_ms| {
+            let mut meter = Meter::default();
+            meter.read(start, Sample::default());
+            let sample = Sample {
+                stored: 1,
+                used: 1,
+                network_wait: Duration::from_millis(network_ms),
+                disk_wait: Duration::from_millis(disk_ms),
+            };
+            meter
+                .read(start + Duration::from_secs(2), sample)
+                .bottleneck
+        };
+        assert_eq!(read(1900, 0), Some(Bottleneck::Network));
+        assert_eq!(read(100, 1800), Some(Bottleneck::Disk));
+        assert_eq!(read(100, 100), Some(Bottleneck::Cpu));
+        assert_eq!(
+            Meter::default().read(start, Sample::default()).bottleneck,
+            None
+        );
+    }
+
+    #[test]
+    fn counters_add_up() {
+        let flow = Flow::default();
+        flow.stored(5, Duration::from_secs(1));
+        flow.stored(6, Duration::from_secs(1));
+        flow.used(7, Duration::from_millis(3));
+        assert_eq!(
+            flow.sample(),
+            Sample {
+                stored: 11,
+                used: 7,
+                network_wait: Duration::from_secs(2),
+                disk_wait: Duration::from_millis(3),
+            }
+        );
+    }
+}

@@ -1,0 +1,383 @@
+//! A multicast deploy: from the server's word to the report.
+//!
+//! Control runs on tokio in this thread; the data has threads of its own. Nothing is written before
+//! everything that can be checked has been checked, and what makes the disk bootable is written
+//! last.
+
+mod flow;
+mod follow;
+mod plan;
+mod receive;
+mod streams;
+mod target;
+
+#[cfg(test)]
+mod samples;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cast_net::Stop;
+use disk::Target;
+use fog::checkin::caps;
+use fog::native::Manifest;
+use fog::{KernelArgs, Mac};
+use tokio::sync::oneshot;
+
+use crate::control::completion::{self, Completion, Patience};
+use crate::control::trouble::{self, Severity};
+use crate::control::{Server, checkin, image, inventory, progress, session};
+use crate::screen::Board;
+use flow::Flow;
+use follow::{Follower, Totals};
+use plan::DeployPlan;
+use receive::{Current, NetworkSources};
+use streams::Pipeline;
+use target::Chosen;
+pub(crate) use target::TargetChoice;
+
+/// What is to be done, and with what.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) args: KernelArgs,
+    pub(crate) target: TargetChoice,
+    /// To receive on, by name or address; by the route to the sender if not given.
+    pub(crate) interface: Option<String>,
+    /// Addresses of all cards, for the inventory.
+    pub(crate) cards: Vec<Mac>,
+}
+
+/// Why a deploy is over.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// Which part failed, one word.
+    pub(crate) part: &'static str,
+    /// For people: what, where, what to do.
+    pub(crate) text: String,
+    /// The server has ended the task itself, and need not be told.
+    pub(crate) is_known_to_server: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(part: &'static str, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            part,
+            text: format!("{:#}", error.into()),
+            is_known_to_server: false,
+        }
+    }
+}
+
+/// Runs the whole deploy.
+///
+/// # Errors
+/// The first thing that went wrong. The disk then has no partition table, unless nothing had been
+/// written yet.
+pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), Failure> {
+    plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
+    let capabilities = capabilities(server, board).await?;
+    if !job.args.is_unregistered() {
+        let _phase = board.phase("checkin");
+        board.activity("checkin", "checking in");
+        checkin::check_in(server, board, checkin::PAUSE).await;
+    }
+    let prepared = {
+        let _phase = board.phase("prepare");
+        board.activity(
+            "prepare",
+            "reading the image's description and checking the disk",
+        );
+        prepare(&job, server, board).await?
+    };
+    tell_warnings(server, board, &prepared.plan.warnings).await;
+    {
+        let reports = progress::report(server, board, progress::Rhythm::default());
+        let machine = prepared.chosen.inventory();
+        let machine = inventory::send(server, &job.cards, &machine);
+        let work = transfer(&job, server, board, prepared, &capabilities);
+        tokio::select! {
+            done = work => done?,
+            // Neither ends before the work does.
+            () = async { tokio::join!(reports, machine); } => {}
+        }
+    }
+    if job.args.is_unregistered() {
+        return Ok(());
+    }
+    let _phase = board.phase("report");
+    board.activity("report", "reporting completion");
+    match completion::report(server, board, Patience::default()).await {
+        Completion::Accepted => Ok(()),
+        // Servers that end the session before slow clients have reported answer "no active task",
+        // in any language. The data is complete and verified all the same.
+        Completion::Refused(text) => {
+            board.warn(format!(
+                "everything is written and verified, but the server does not take the completion \
+                 report; it says: {text}"
+            ));
+            Ok(())
+        }
+        Completion::Unanswered(error) => Err(Failure {
+            part: "report",
+            text: format!(
+                "everything is written and verified, but the server could not be told, so it may \
+                 start the task again: {error}"
+            ),
+            is_known_to_server: false,
+        }),
+    }
+}
+
+/// Asks what the server can; only our own server has what a deploy needs beside the streams.
+async fn capabilities(server: &Server, board: &Board) -> Result<String, Failure> {
+    board.activity("checkin", "asking the server for its features");
+    let list = image::persist(board, "the server's list of features", PATIENCE, || {
+        server.capabilities()
+    })
+    .await
+    .map_err(|error| Failure::new("capabilities", error))?;
+    if !receive::has_capability(&list, caps::NATIVE) {
+        let said = fog::encoding::printable(&list, 80);
+        return Err(Failure::new(
+            "capabilities",
+            anyhow::anyhow!(
+                "the server at {} is not fos-server (its feature list is {said:?}). A stock FOG \
+                 server hands out partition tables by NFS, which this version of fos-agent does \
+                 not support: use fos-server, or boot FOG's own client for this host",
+                server.web()
+            ),
+        ));
+    }
+    Ok(list)
+}
+
+/// Everything that is known before the first byte.
+struct Prepared {
+    chosen: Chosen,
+    target: Target,
+    plan: DeployPlan,
+    window_log_max: u32,
+}
+
+async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, Failure> {
+    let failed = |error: anyhow::Error| Failure::new("prepare", error);
+    let manifest = image::manifest(server, board)
+        .await
+        .context("asking for the image's description")
+        .map_err(failed)?;
+    board.update(|state| state.image = fog::encoding::printable(&manifest.image_name, 64));
+    plan::check_manifest(&job.args, &manifest).map_err(|error| failed(error.into()))?;
+    let files = image::small_files(server, board, &manifest)
+        .await
+        .context("fetching the image's small files")
+        .map_err(failed)?;
+    let window_log_max = memory_for_windows(&manifest).map_err(failed)?;
+    let chosen = target::choose(&job.target, &job.args, board)
+        .await
+        .map_err(failed)?;
+    board.update(|state| state.disk = chosen.to_string());
+    let plan = plan::plan(&manifest, &files, &chosen.shape)
+        .with_context(|| format!("image {} on {chosen}", manifest.image_name))
+        .map_err(failed)?;
+    for line in plan.table.to_string().lines() {
+        board.say(line);
+    }
+    // Exclusive from here on; nothing is written yet.
+    let target = chosen.open().map_err(|error| failed(error.into()))?;
+    Ok(Prepared {
+        chosen,
+        target,
+        plan,
+        window_log_max,
+    })
+}
+
+/// The largest decompression window that the memory allows, as a power of two.
+fn memory_for_windows(manifest: &Manifest) -> anyhow::Result<u32> {
+    let info = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
+    let bitmap = manifest
+        .streams
+        .iter()
+        .map(|stream| stream.image.total_blocks / 8)
+        .max();
+    window_log(&info, bitmap.unwrap_or_default())
+}
+
+fn window_log(meminfo: &str, bitmap: u64) -> anyhow::Result<u32> {
+    let kib: u64 = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .context("/proc/meminfo has no MemAvailable")?;
+    let available = kib.saturating_mul(1024);
+    let needed = MEMORY_BESIDE.saturating_add(bitmap);
+    let left = available.saturating_sub(needed);
+    if left < 1 << WINDOW_LOG_MIN {
+        anyhow::bail!(
+            "this machine has too little memory: {} available, {} needed beside the decompression \
+             window; give it at least 512 MiB",
+            crate::screen::size(available),
+            crate::screen::size(needed)
+        );
+    }
+    Ok(left.ilog2().min(WINDOW_LOG_MAX))
+}
+
+/// The data and the partition table.
+async fn transfer(
+    job: &Job,
+    server: &Server,
+    board: &Board,
+    prepared: Prepared,
+    capabilities: &str,
+) -> Result<(), Failure> {
+    let failed = |error: anyhow::Error| Failure::new("streams", error);
+    board.activity("receive", "receiving and writing");
+    let options = receive::options(&job.args, job.interface.as_deref()).map_err(failed)?;
+    let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
+    board.say(format!(
+        "receiving on {}, rendezvous {rendezvous}",
+        options.interface
+    ));
+    let stop = Stop::new()
+        .context("preparing to receive")
+        .map_err(failed)?;
+    let news = session::News::new();
+    let current = Current::default();
+    let flow = Arc::new(Flow::default());
+    let follower = Follower {
+        board: board.clone(),
+        flow: Arc::clone(&flow),
+        current: current.clone(),
+        news: news.clone(),
+        rendezvous,
+        names: prepared
+            .plan
+            .streams
+            .iter()
+            .map(|stream| stream.name.to_string())
+            .collect(),
+        totals: Totals::of(&prepared.plan),
+    };
+    let mut sources = NetworkSources {
+        options,
+        stop: stop.clone(),
+        current,
+        news: news.clone(),
+        has_record_capability: receive::promises_records(capabilities),
+    };
+    let data_board = board.clone();
+    let (say, mut done) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("deploy".into())
+        .spawn(move || {
+            let result = write_disk(&mut sources, prepared, flow, &data_board);
+            // Nobody listens any more only if the program ends.
+            drop(say.send(result));
+        })
+        .context("starting the data thread")
+        .map_err(failed)?;
+    let given_up = tokio::select! {
+        result = &mut done => {
+            return result.unwrap_or_else(|_| {
+                Err(Failure::new(
+                    "streams",
+                    anyhow::anyhow!("the data path stopped by a programming error"),
+                ))
+            });
+        }
+        reason = session::watch(server, &news, SESSION_PAUSE) => Failure {
+            part: "session",
+            text: reason,
+            is_known_to_server: true,
+        },
+        reason = follower.follow() => Failure {
+            part: "streams",
+            text: reason,
+            is_known_to_server: false,
+        },
+    };
+    stop.stop();
+    // The data thread leaves the transfer properly. A disk that hangs must not hang us.
+    match tokio::time::timeout(STOP_PATIENCE, done).await {
+        // It was quicker than the news: all is on the disk.
+        Ok(Ok(Ok(()))) => Ok(()),
+        _ => Err(given_up),
+    }
+}
+
+/// The data thread: all streams, then the partition table.
+fn write_disk(
+    sources: &mut NetworkSources,
+    prepared: Prepared,
+    flow: Arc<Flow>,
+    board: &Board,
+) -> Result<(), Failure> {
+    let Prepared {
+        target,
+        plan,
+        window_log_max,
+        ..
+    } = prepared;
+    let pipeline = Pipeline {
+        plan: &plan,
+        target: &target,
+        flow,
+        board: board.clone(),
+        window_log_max,
+        is_table_gone: Mutex::new(false),
+    };
+    pipeline
+        .run(sources)
+        .map_err(|error| Failure::new("streams", error))?;
+    let _phase = board.phase("table");
+    let report = target
+        .make_bootable(&plan.table)
+        .context("writing the partition table")
+        .map_err(|error| Failure::new("table", error))?;
+    for warning in report.warnings {
+        board.warn(warning);
+    }
+    Ok(())
+}
+
+/// Shows warnings and tells the server; that it cannot be told is no further trouble.
+async fn tell_warnings(server: &Server, board: &Board, warnings: &[String]) {
+    for warning in warnings {
+        board.warn(warning.clone());
+        if trouble::tell(server, Severity::Warning, warning, "prepare")
+            .await
+            .is_err()
+        {
+            // The endpoint is missing or the server busy: the screen has it.
+            return;
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(300);
+const SESSION_PAUSE: Duration = Duration::from_secs(2);
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Buffers of network, decoder and disk: 12 + 3 + 16 MiB, rounded up generously.
+const MEMORY_BESIDE: u64 = 48 << 20;
+/// zstd's default window at FOG's levels is at most 8 MiB, `--ultra` has 128 MiB.
+const WINDOW_LOG_MIN: u32 = 23;
+const WINDOW_LOG_MAX: u32 = 27;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_what_the_memory_allows() {
+        let log = |mib: u64| window_log(&format!("MemAvailable: {} kB\n", mib << 10), 0);
+        assert_eq!(log(4096).unwrap(), 27);
+        assert_eq!(log(48 + 70).unwrap(), 26);
+        assert_eq!(log(48 + 8).unwrap(), 23);
+        let text = log(48 + 7).unwrap_err().to_string();
+        assert!(text.contains("too little memory"), "{text}");
+        assert!(window_log("", 0).is_err());
+        assert!(window_log("MemAvailable: 100000 kB\n", 1 << 40).is_err());
+    }
+}

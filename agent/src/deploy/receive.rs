@@ -1,0 +1,184 @@
+//! Streams from the network: one udpcast receiver per stream on the session's port.
+
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cast_net::{Interface, ReceiveOptions, ReceiveStatus, ReceivedStream, Stop};
+use fog::KernelArgs;
+use fog::checkin::caps;
+
+use super::streams::{Source, Sources};
+use crate::control::session::News;
+
+/// The receiver in use now, for whoever explains what is waited for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Current(Arc<Mutex<Option<Receiving>>>);
+
+/// One receiver.
+#[derive(Debug, Clone)]
+pub(crate) struct Receiving {
+    /// Counted from 0.
+    pub(crate) index: usize,
+    pub(crate) status: Arc<ReceiveStatus>,
+}
+
+impl Current {
+    pub(crate) fn get(&self) -> Option<Receiving> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, receiving: Option<Receiving>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = receiving;
+    }
+}
+
+/// Opens a receiver per stream.
+#[derive(Debug)]
+pub(crate) struct NetworkSources {
+    pub(crate) options: ReceiveOptions,
+    pub(crate) stop: Stop,
+    pub(crate) current: Current,
+    pub(crate) news: News,
+    /// `getversion.php?caps=1` lists the stream record.
+    pub(crate) has_record_capability: bool,
+}
+
+/// Where and how to receive: as FOG's client calls `udp-receiver`, on the given interface or the
+/// one that routes to the rendezvous address.
+pub(crate) fn options(
+    args: &KernelArgs,
+    interface: Option<&str>,
+) -> anyhow::Result<ReceiveOptions> {
+    let rendezvous = args.rendezvous()?;
+    let interface = choose_interface(interface, rendezvous)?;
+    let mut options = ReceiveOptions::new(interface);
+    options.port_base = args.port()?;
+    options.rendezvous = Some(rendezvous);
+    options.ttl = TTL;
+    options.start_timeout = None;
+    options.receive_timeout = Some(RECEIVE_TIMEOUT);
+    Ok(options)
+}
+
+fn choose_interface(wanted: Option<&str>, rendezvous: Ipv4Addr) -> anyhow::Result<Interface> {
+    let chosen = match wanted {
+        Some(wanted) => {
+            let list = Interface::list()?;
+            Interface::choose(&list, Some(wanted)).cloned()
+        }
+        None => Interface::towards(rendezvous),
+    };
+    chosen.with_context(|| format!("choosing the network interface to receive from {rendezvous}"))
+}
+
+/// Whether a token is in the blank-separated list of a server's features.
+pub(crate) fn has_capability(list: &str, token: &str) -> bool {
+    list.split_whitespace().any(|have| have == token)
+}
+
+/// Whether the server promises stream records by its capabilities alone.
+pub(crate) fn promises_records(capabilities: &str) -> bool {
+    has_capability(capabilities, caps::STREAM_RECORD)
+}
+
+impl Sources for NetworkSources {
+    fn open(&mut self, index: usize) -> io::Result<Box<dyn Source>> {
+        let stream = cast_net::receive(self.options.clone(), self.stop.clone())
+            .map_err(|error| io::Error::other(chain(&error)))?;
+        self.current.set(Some(Receiving {
+            index,
+            status: stream.status(),
+        }));
+        Ok(Box::new(NetworkSource {
+            stream,
+            current: self.current.clone(),
+        }))
+    }
+
+    fn is_record_promised(&self) -> bool {
+        let latest = self.news.latest();
+        let promised = latest.view.is_some_and(|view| view.records == Some(true));
+        self.has_record_capability || promised
+    }
+}
+
+struct NetworkSource {
+    stream: ReceivedStream,
+    current: Current,
+}
+
+impl Read for NetworkSource {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream
+            .read(buffer)
+            .map_err(|error| io::Error::other(chain(&error)))
+    }
+}
+
+impl Source for NetworkSource {
+    fn close(self: Box<Self>) -> io::Result<()> {
+        self.current.set(None);
+        self.stream
+            .finish()
+            .map(drop)
+            .map_err(|error| io::Error::other(chain(&error)))
+    }
+}
+
+/// An error and its causes in one line, repetitions left out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// FOG's client and server use this for every stream.
+const TTL: u8 = 32;
+/// A sender that is silent for so long is taken for dead. A server may restart within a minute.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(180);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_whole_words() {
+        assert!(has_capability("mclvm mcstreamid fosnative1", "fosnative1"));
+        assert!(!has_capability("1.5.10", "fosnative1"));
+        assert!(!has_capability("fosnative10", "fosnative1"));
+        assert!(promises_records("mclvm mcstreamid"));
+        assert!(!promises_records(""));
+    }
+
+    #[test]
+    fn receivers_are_set_up_as_fog_calls_them() {
+        let args = KernelArgs::parse("storageip=127.0.0.1 port=63100");
+        let options = options(&args, None).unwrap();
+        assert!(options.interface.is_loopback);
+        assert_eq!(options.port_base, 63100);
+        assert_eq!(options.rendezvous, Some(Ipv4Addr::LOCALHOST));
+        assert_eq!(options.ttl, 32);
+        let error = super::options(&args, Some("nosuch0")).unwrap_err();
+        assert!(format!("{error:#}").contains("nosuch0"), "{error:#}");
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = io::Error::other("disk full");
+        let outer = io::Error::other(inner);
+        assert_eq!(chain(&outer), "disk full");
+    }
+}

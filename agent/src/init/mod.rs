@@ -1,0 +1,181 @@
+//! PID 1: prepares the system, runs the worker, and outlives whatever happens to it.
+//!
+//! Returning from here would panic the kernel, so nothing does: every path ends in a reboot or a
+//! power-off. The worker is never restarted blindly; a failure is reported to the server (so that it
+//! does not hand out the same task again), shown, and followed by a reboot.
+
+mod children;
+mod modules;
+mod mounts;
+mod power;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fog::KernelArgs;
+
+use crate::exit::{Ending, FailureNote, Verdict};
+use crate::screen::{Board, Console, Outcome, Screen};
+use children::Children;
+use power::Power;
+
+/// Runs the machine until it reboots or is switched off.
+pub(crate) fn main() -> ! {
+    let power = std::panic::catch_unwind(live).unwrap_or_else(|_| {
+        // The panic hook has printed the text.
+        pause(Duration::from_secs(30));
+        Power::Reboot
+    });
+    power::go(power)
+}
+
+fn live() -> Power {
+    let mount_problems = mounts::mount_early();
+    let board = Board::default();
+    let Ok(screen) = Screen::start(&board, Console::stdout()) else {
+        return Power::Reboot;
+    };
+    for problem in mount_problems {
+        board.warn(problem);
+    }
+    board.activity("modules", "loading drivers");
+    {
+        let _phase = board.phase("modules");
+        let loaded = modules::load_listed(Path::new(MODULE_LIST));
+        for problem in loaded.problems {
+            board.say(problem);
+        }
+        if loaded.count > 0 {
+            board.say(format!("{} kernel modules loaded", loaded.count));
+        }
+    }
+    let args = KernelArgs::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    // From here on the console belongs to the worker.
+    drop(screen);
+
+    let mut children = Children::default();
+    if args.is_debug() {
+        debug(&mut children);
+        return Power::Reboot;
+    }
+    let verdict = children.run(&mut own(&["run"]));
+    match verdict {
+        Verdict::Said(Ending::Reboot) => Power::Reboot,
+        Verdict::Said(Ending::PowerOff) => Power::Off,
+        Verdict::Said(Ending::FailedReported) => {
+            let text = FailureNote::of_boot().read();
+            fail(&text.unwrap_or_else(|| NO_REASON.into()), Told::Yes)
+        }
+        Verdict::Said(Ending::FailedUnreported) => {
+            let text = FailureNote::of_boot().read();
+            report_and_fail(&mut children, &text.unwrap_or_else(|| NO_REASON.into()))
+        }
+        Verdict::Died(how) => {
+            let text = match FailureNote::of_boot().read() {
+                Some(reason) => format!("{how}: {reason}"),
+                None => how,
+            };
+            report_and_fail(&mut children, &text)
+        }
+    }
+}
+
+fn report_and_fail(children: &mut Children, text: &str) -> Power {
+    let told = match children.run(&mut own(&["report-failure", "--text", text])) {
+        Verdict::Said(Ending::Reboot) => Told::Yes,
+        _ => Told::No,
+    };
+    fail(text, told)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    No,
+}
+
+/// Shows the failure for a minute, then reboots.
+fn fail(text: &str, told: Told) -> Power {
+    let board = Board::default();
+    // Without a console there is nobody to wait for, but the pause also slows down a reboot loop.
+    let screen = Screen::start(&board, Console::stdout()).ok();
+    board.update(|state| {
+        state.activity = "stopped".into();
+        state.result = Some(Outcome::Failed(text.to_owned()));
+    });
+    board.say(format!("FAILED: {text}"));
+    if told == Told::No {
+        board.warn(
+            "the server could not be told: if the task is still active, this machine will start \
+             it again",
+        );
+    }
+    let end = Instant::now() + FAILURE_PAUSE;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        // Rounded up, and in steps: each line costs time on a serial console.
+        let seconds = left.as_secs().div_ceil(10) * 10;
+        board.update(|state| state.activity = format!("reboot in {seconds} s"));
+        board.wait_for(format!("the reboot in {seconds} s"), Vec::new());
+        pause(left.min(Duration::from_secs(10)));
+    }
+    drop(screen);
+    Power::Reboot
+}
+
+/// Network up, then a shell in place of the automatic run.
+fn debug(children: &mut Children) {
+    let network = children.run(&mut own(&["run", "--network-only"]));
+    let shell = Command::new("/bin/busybox");
+    let network = match network {
+        Verdict::Said(Ending::Reboot) => "The network is up.".to_owned(),
+        _ => format!(
+            "The network is NOT up: {}",
+            FailureNote::of_boot().read().unwrap_or_default()
+        ),
+    };
+    FailureNote::of_boot().clear();
+    say_directly(&format!(
+        "\nDebug mode. {network}\n\
+         \x20 fos-agent run     runs the task of this machine\n\
+         \x20 fos-agent --help  lists everything else; busybox --list the shell's commands\n\
+         Leave the shell (exit) to reboot.\n"
+    ));
+    let mut shell = shell;
+    shell.args(["setsid", "-c", "/bin/busybox", "sh"]);
+    children.run(&mut shell);
+}
+
+/// This program again, with other arguments.
+fn own(args: &[&str]) -> Command {
+    // Not current_exe(): it needs /proc, which may be the very thing that failed.
+    let mut command = Command::new("/init");
+    command.args(args).envs(ENVIRONMENT);
+    command
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the shell that follows owns the console"
+)]
+fn say_directly(text: &str) {
+    println!("{text}");
+}
+
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+const MODULE_LIST: &str = "/lib/modules/list";
+const NO_REASON: &str = "the imaging program failed without giving a reason";
+/// As long as FOG's own client shows a fatal error.
+const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"),
+    ("HOME", "/"),
+    ("TERM", "linux"),
+];

@@ -1,0 +1,295 @@
+//! Network bring-up: find a card, wait for the link, get an address, reach the server.
+//!
+//! A switch port may forward nothing for some 30 s after the link comes up (spanning tree), so
+//! every card is tried for at least a minute from its carrier, without fixed sleeps: what works at
+//! once is used at once.
+
+mod dhcp;
+mod nic;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fog::{KernelArgs, Mac};
+use tokio::time::sleep;
+
+use crate::control::{CallError, Server};
+use crate::screen::Board;
+use dhcp::{Client, Lease};
+pub(crate) use nic::Nic;
+
+/// The way to the server. The lease is renewed as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    /// The card in use.
+    pub(crate) card: String,
+    /// Addresses of all cards at boot.
+    pub(crate) cards: Vec<Mac>,
+    /// Ends the DHCP client when dropped.
+    _dhcp: Client,
+}
+
+/// Why there is no network.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error(
+        "no wired network card was found within {seconds} s; its driver or firmware is missing \
+         from this boot image, or it is switched off in the firmware setup"
+    )]
+    NoCard { seconds: u64 },
+    #[error("the list of network cards cannot be read: {0}")]
+    List(std::io::Error),
+    #[error("{0}")]
+    Ip(std::io::Error),
+    #[error(
+        "no network card has a link ({cards}); check the cable and the switch port, and whether \
+         the card is off until the power is removed for 10 s"
+    )]
+    NoCarrier { cards: String },
+    #[error("the server was not reached through any network card: {}", .0.join("; "))]
+    NoServer(Vec<String>),
+}
+
+/// Waits until the kernel shows at least one wired card.
+///
+/// # Errors
+/// If there is none after two minutes.
+pub(crate) async fn find_cards(board: &Board) -> Result<Vec<Nic>, NetworkError> {
+    let start = Instant::now();
+    loop {
+        let cards = nic::list(Path::new(CLASS)).map_err(NetworkError::List)?;
+        if !cards.is_empty() {
+            board.go_on();
+            return Ok(cards);
+        }
+        if start.elapsed() >= CARD_LIMIT {
+            return Err(NetworkError::NoCard {
+                seconds: CARD_LIMIT.as_secs(),
+            });
+        }
+        let advice = if start.elapsed() > Duration::from_secs(10) {
+            vec!["a USB adapter may be plugged in now; a missing driver cannot be helped".into()]
+        } else {
+            Vec::new()
+        };
+        board.wait_for("a wired network card", advice);
+        sleep(POLL).await;
+    }
+}
+
+/// Addresses of the wired cards that are there now; none if they cannot be listed.
+pub(crate) fn cards_now() -> Vec<Mac> {
+    nic::list(Path::new(CLASS))
+        .map(|cards| cards.iter().map(|card| card.mac).collect())
+        .unwrap_or_default()
+}
+
+/// Tries the cards, the one that the server knows first, until one reaches the server.
+///
+/// # Errors
+/// If no card has a link for five minutes, or every card with a link failed twice.
+pub(crate) async fn bring_up(
+    board: &Board,
+    mut cards: Vec<Nic>,
+    args: &KernelArgs,
+    server: &Server,
+) -> Result<Uplink, NetworkError> {
+    nic::prefer(&mut cards, &args.macs());
+    let macs: Vec<Mac> = cards.iter().map(|card| card.mac).collect();
+    for card in &cards {
+        dhcp::ip(&["link", "set", "dev", &card.name, "up"]).map_err(NetworkError::Ip)?;
+    }
+    let mut failures: Vec<String> = Vec::new();
+    for _ in 0..ROUNDS {
+        for card in with_carrier(board, &cards).await? {
+            board.say(format!("{}: link is up ({})", card.name, card.mac));
+            match attempt(board, &card, server).await {
+                Ok((client, lease)) => {
+                    announce(board, &card, &lease);
+                    if let Some(note) = setmacto_note(&card, args) {
+                        board.say(note);
+                    }
+                    return Ok(Uplink {
+                        card: card.name,
+                        cards: macs,
+                        _dhcp: client,
+                    });
+                }
+                Err(reason) => {
+                    let text = format!("{}: {reason}", card.name);
+                    board.say(text.clone());
+                    failures.push(text);
+                    // Its address must not get in the way of the next card.
+                    drop(dhcp::ip(&["addr", "flush", "dev", &card.name]));
+                }
+            }
+        }
+    }
+    failures.dedup();
+    Err(NetworkError::NoServer(failures))
+}
+
+/// Waits for links: the preferred card gets a head start, then whatever has one is taken.
+async fn with_carrier(board: &Board, cards: &[Nic]) -> Result<Vec<Nic>, NetworkError> {
+    let names: Vec<&str> = cards.iter().map(|card| card.name.as_str()).collect();
+    let names = names.join(", ");
+    let start = Instant::now();
+    loop {
+        let linked: Vec<Nic> = cards
+            .iter()
+            .filter(|card| card.has_carrier())
+            .cloned()
+            .collect();
+        let has_preferred = linked.first() == cards.first();
+        if !linked.is_empty() && (has_preferred || start.elapsed() >= HEAD_START) {
+            board.go_on();
+            return Ok(linked);
+        }
+        if start.elapsed() >= CARRIER_LIMIT {
+            return Err(NetworkError::NoCarrier { cards: names });
+        }
+        let advice = if start.elapsed() > Duration::from_secs(10) {
+            vec!["check the cable and the switch port".into()]
+        } else {
+            Vec::new()
+        };
+        board.wait_for(format!("a link on {names}"), advice);
+        sleep(POLL).await;
+    }
+}
+
+/// DHCP and the test of the server, on one card. The reason of a failure is for people.
+async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, Lease), String> {
+    let start = Instant::now();
+    let mut client = Client::start(&card.name).map_err(|error| error.to_string())?;
+    let lease = loop {
+        if let Some(lease) = client.lease().map_err(|error| error.to_string())? {
+            break lease;
+        }
+        if start.elapsed() >= ATTEMPT {
+            return Err(format!(
+                "no DHCP answer in {} s; check that a DHCP server serves this network segment",
+                ATTEMPT.as_secs()
+            ));
+        }
+        if !card.has_carrier() && start.elapsed() >= HEAD_START {
+            return Err("the link went down again; check the cable".into());
+        }
+        board.wait_for(
+            format!("an address by DHCP on {}", card.name),
+            spanning_tree(start.elapsed()),
+        );
+        sleep(POLL).await;
+    };
+    loop {
+        let error = match server.probe().await {
+            Ok(()) => {
+                board.go_on();
+                return Ok((client, lease));
+            }
+            Err(error) => error,
+        };
+        if start.elapsed() >= ATTEMPT {
+            return Err(explain_probe(&error, &lease));
+        }
+        let mut advice = vec![explain_probe(&error, &lease)];
+        advice.extend(spanning_tree(start.elapsed()));
+        board.wait_for(format!("the server at {}", server.web()), advice);
+        sleep(PROBE_PAUSE).await;
+    }
+}
+
+fn announce(board: &Board, card: &Nic, lease: &Lease) {
+    let mut text = format!(
+        "{}: address {}/{}",
+        card.name, lease.address, lease.prefix_len
+    );
+    if let Some(server) = lease.server {
+        text.push_str(&format!(" from DHCP server {server}"));
+    }
+    board.say(text);
+}
+
+/// What slow switches need to be known about, by the time since the link came up.
+fn spanning_tree(since_link: Duration) -> Vec<String> {
+    match since_link.as_secs() {
+        0..5 => Vec::new(),
+        5..40 => vec![
+            "a switch port without PortFast/RSTP forwards nothing for about 30 s after the link \
+             comes up"
+                .into(),
+        ],
+        _ => vec![
+            "check the DHCP server, the VLAN of this port, and 802.1X; unplugging power and \
+             cable for 10 s wakes a hung network card"
+                .into(),
+        ],
+    }
+}
+
+fn explain_probe(error: &CallError, lease: &Lease) -> String {
+    let router = lease.router.map_or_else(
+        || "no router".to_owned(),
+        |router| format!("router {router}"),
+    );
+    let own = format!(
+        "own address {}/{}, {router}",
+        lease.address, lease.prefix_len
+    );
+    match error {
+        CallError::Status { .. } => {
+            format!("{error}; is web= in the kernel arguments the FOG directory? ({own})")
+        }
+        _ => format!("{error} ({own})"),
+    }
+}
+
+/// What to say about `setmacto`. FOG's client gives that address to the card it uses; but FOG 1.5
+/// always names the first card, plugged in or not, and a card that owned the address at boot still
+/// has it. So no address is ever changed here.
+fn setmacto_note(card: &Nic, args: &KernelArgs) -> Option<String> {
+    let wanted: Mac = args.value("setmacto")?.parse().ok()?;
+    (wanted != card.mac).then(|| {
+        format!(
+            "{}: setmacto={wanted} belongs to another card; {} stays",
+            card.name, card.mac
+        )
+    })
+}
+
+const CLASS: &str = "/sys/class/net";
+const POLL: Duration = Duration::from_millis(200);
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the card that the server knows is waited for before another one is used.
+const HEAD_START: Duration = Duration::from_secs(12);
+const CARD_LIMIT: Duration = Duration::from_secs(120);
+const CARRIER_LIMIT: Duration = Duration::from_secs(300);
+/// Per card, from its link.
+const ATTEMPT: Duration = Duration::from_secs(75);
+const ROUNDS: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_setmacto_is_only_noted() {
+        let card = nic::tests::at("eth0", "02:00:00:00:00:01");
+        let note = |line| setmacto_note(&card, &KernelArgs::parse(line));
+        assert_eq!(note(""), None);
+        assert_eq!(note("setmacto=02:00:00:00:00:01"), None);
+        assert!(
+            note("setmacto=02:00:00:00:00:02")
+                .unwrap()
+                .contains("stays")
+        );
+    }
+
+    #[test]
+    fn advice_follows_the_time_since_the_link() {
+        let advice = |seconds| spanning_tree(Duration::from_secs(seconds));
+        assert!(advice(0).is_empty());
+        assert!(advice(20)[0].contains("PortFast"));
+        assert!(advice(60)[0].contains("DHCP server"));
+    }
+}

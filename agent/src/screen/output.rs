@@ -1,0 +1,243 @@
+//! Where the screen goes: a terminal that is redrawn, or lines.
+
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use super::draw;
+use super::state::State;
+
+/// What the output can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A block is redrawn in place.
+    Terminal,
+    /// A serial console, a pipe or a file: only lines.
+    Plain,
+}
+
+/// The output and what was printed there last.
+pub(crate) struct Console {
+    out: Box<dyn Write + Send>,
+    kind: Kind,
+    width: usize,
+    /// Lines of the block on the terminal now.
+    drawn: usize,
+    last_block: Vec<String>,
+    last_subject: String,
+    last_line: Option<Instant>,
+}
+
+impl Console {
+    /// Standard output; which kind it is, is found out.
+    pub(crate) fn stdout() -> Self {
+        Self::new(Box::new(std::io::stdout()), kind_of_stdout(), 80)
+    }
+
+    pub(crate) fn new(out: Box<dyn Write + Send>, kind: Kind, width: usize) -> Self {
+        Self {
+            out,
+            kind,
+            width,
+            drawn: 0,
+            last_block: Vec::new(),
+            last_subject: String::new(),
+            last_line: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn to_memory() -> (Self, std::sync::Arc<std::sync::Mutex<Vec<u8>>>) {
+        #[derive(Clone, Default)]
+        struct Memory(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Memory {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let memory = Memory::default();
+        let text = std::sync::Arc::clone(&memory.0);
+        (Self::new(Box::new(memory), Kind::Plain, 80), text)
+    }
+
+    /// Prints `lines`, then the state if it is due. A console that cannot be written to is no
+    /// reason to stop: errors are ignored.
+    pub(crate) fn show(&mut self, lines: &[String], state: &State, now: Instant, is_last: bool) {
+        let text = match self.kind {
+            Kind::Terminal => self.redraw(lines, state, now),
+            Kind::Plain => self.append(lines, state, now, is_last),
+        };
+        if !text.is_empty() {
+            drop(self.out.write_all(text.as_bytes()));
+            drop(self.out.flush());
+        }
+    }
+
+    fn redraw(&mut self, lines: &[String], state: &State, now: Instant) -> String {
+        let block = draw::block(state, now, self.width - 1);
+        let kept: Vec<&String> = lines
+            .iter()
+            .filter(|line| !line.starts_with(MACHINE_PREFIX) || line.contains(RESULT_WORD))
+            .collect();
+        if kept.is_empty() && block == self.last_block {
+            return String::new();
+        }
+        let mut text = String::new();
+        if self.drawn > 0 {
+            // Up to the first line of the block, then clear to the end of the screen.
+            text.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
+        }
+        for line in kept.into_iter().chain(&block) {
+            text.push_str(line);
+            text.push_str("\r\n");
+        }
+        self.drawn = block.len();
+        self.last_block = block;
+        text
+    }
+
+    fn append(&mut self, lines: &[String], state: &State, now: Instant, is_last: bool) -> String {
+        let mut text = String::new();
+        let subject = draw::subject(state);
+        let is_due = subject != self.last_subject
+            || self
+                .last_line
+                .is_none_or(|last| now.saturating_duration_since(last) >= REPEAT);
+        if is_due && !is_last {
+            if let Some(line) = draw::line(state, now) {
+                text.push_str(&line);
+                text.push('\n');
+            }
+            self.last_subject = subject;
+            self.last_line = Some(now);
+        }
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A virtual terminal or a pseudo terminal can be redrawn; a serial line would be too slow.
+fn kind_of_stdout() -> Kind {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return Kind::Plain;
+    }
+    let device = stdout
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|fd| std::fs::File::from(fd).metadata())
+        .map(|meta| meta.rdev());
+    let Ok(device) = device else {
+        return Kind::Plain;
+    };
+    let console = std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    kind_of(
+        nix::sys::stat::major(device),
+        nix::sys::stat::minor(device),
+        &console,
+    )
+}
+
+/// Device numbers: Linux `Documentation/admin-guide/devices.txt`. `/dev/console` (5:1) is the
+/// last of the active consoles.
+fn kind_of(major: u64, minor: u64, active_consoles: &str) -> Kind {
+    match (major, minor) {
+        (4, 0..=63) | (136..=143, _) => Kind::Terminal,
+        (5, 1) => {
+            let last = active_consoles
+                .split_whitespace()
+                .last()
+                .unwrap_or_default();
+            match last.strip_prefix("tty") {
+                Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => Kind::Terminal,
+                _ => Kind::Plain,
+            }
+        }
+        _ => Kind::Plain,
+    }
+}
+
+/// How often an unchanged subject gets another line.
+const REPEAT: Duration = Duration::from_secs(5);
+/// Lines for programs; on a terminal they would only disturb.
+const MACHINE_PREFIX: &str = "fos-agent: ";
+const RESULT_WORD: &str = "fos-agent: result";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_lines_come_on_change_and_every_few_seconds() {
+        let (mut console, text) = Console::to_memory();
+        let start = Instant::now();
+        let mut state = State::default();
+        state.wait_for(start, "the server", Vec::new());
+        for second in 0..=11 {
+            console.show(&[], &state, start + Duration::from_secs(second), false);
+        }
+        state.wait_for(start, "the server", vec!["it answers 500".into()]);
+        console.show(
+            &["a line".into()],
+            &state,
+            start + Duration::from_secs(12),
+            false,
+        );
+        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "waiting for the server (0 s)",
+                "waiting for the server (5 s)",
+                "waiting for the server (10 s)",
+                "waiting for the server (12 s); it answers 500",
+                "a line",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_terminal_is_redrawn_only_when_something_moved() {
+        let (mut console, text) = Console::to_memory();
+        console.kind = Kind::Terminal;
+        let now = Instant::now();
+        let mut state = State {
+            activity: "network".into(),
+            ..State::default()
+        };
+        console.show(
+            &["fos-agent: phase network start t=1".into()],
+            &state,
+            now,
+            false,
+        );
+        console.show(&[], &state, now, false);
+        state.activity = "check-in".into();
+        console.show(&[], &state, now, false);
+        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        let head = format!("fos-agent {}\r\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            text,
+            format!("{head}now      network\r\n\x1b[2A\r\x1b[J{head}now      check-in\r\n")
+        );
+    }
+
+    #[test]
+    fn serial_consoles_are_told_from_terminals() {
+        assert_eq!(kind_of(4, 1, ""), Kind::Terminal);
+        assert_eq!(kind_of(136, 0, ""), Kind::Terminal);
+        assert_eq!(kind_of(4, 64, ""), Kind::Plain);
+        assert_eq!(kind_of(5, 1, "tty0 ttyS0\n"), Kind::Plain);
+        assert_eq!(kind_of(5, 1, "ttyS0 tty0\n"), Kind::Terminal);
+        assert_eq!(kind_of(5, 1, "ttyAMA0"), Kind::Plain);
+        assert_eq!(kind_of(5, 1, ""), Kind::Plain);
+    }
+}

@@ -1,0 +1,110 @@
+//! What the screen knows: values only, so that drawing is a pure function of them.
+
+use std::time::{Duration, Instant};
+
+/// Everything that is shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    /// Name of this machine as the server knows it, or its MAC address.
+    pub(crate) host: String,
+    /// Base URL of the server.
+    pub(crate) server: String,
+    /// The image, once known.
+    pub(crate) image: String,
+    /// The disk that is written, once chosen.
+    pub(crate) disk: String,
+    /// The part of the job that runs now, one word for programs.
+    pub(crate) phase: &'static str,
+    /// The same for people.
+    pub(crate) activity: String,
+    /// Set while the machine can do nothing but wait.
+    pub(crate) wait: Option<Wait>,
+    /// Set while streams are received.
+    pub(crate) transfer: Option<Transfer>,
+    /// Everything the user shall know at the end, in order.
+    pub(crate) warnings: Vec<String>,
+    /// The end of the job.
+    pub(crate) result: Option<Outcome>,
+}
+
+impl State {
+    /// Begins or changes the wait. The clock goes on as long as `what` stays the same.
+    pub(crate) fn wait_for(&mut self, now: Instant, what: impl Into<String>, advice: Vec<String>) {
+        let what = what.into();
+        let since = match &self.wait {
+            Some(wait) if wait.what == what => wait.since,
+            _ => now,
+        };
+        self.wait = Some(Wait {
+            what,
+            since,
+            advice,
+        });
+    }
+}
+
+/// One thing that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// Continues the phrase "waiting for"; does not change while the same thing is awaited.
+    pub(crate) what: String,
+    pub(crate) since: Instant,
+    /// What is known about the cause and what to check; may change at any time.
+    pub(crate) advice: Vec<String>,
+}
+
+/// Progress of the data.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Transfer {
+    /// Counted from 1.
+    pub(crate) stream: usize,
+    pub(crate) streams: usize,
+    pub(crate) name: String,
+    /// Bytes of the target's used blocks, over all streams.
+    pub(crate) copied: u64,
+    /// Bytes of used blocks in all streams.
+    pub(crate) total: u64,
+    /// Bytes per second over the last seconds, used blocks.
+    pub(crate) rate: f64,
+    /// Bytes per second over the last seconds as received from the network.
+    pub(crate) wire_rate: f64,
+    pub(crate) elapsed: Duration,
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) bottleneck: Option<Bottleneck>,
+}
+
+impl Transfer {
+    /// 0 to 100; 100 where there is nothing to do.
+    #[expect(clippy::cast_precision_loss, reason = "for display only")]
+    pub(crate) fn percent(&self) -> f64 {
+        if self.total == 0 {
+            return 100.0;
+        }
+        (self.copied as f64 / self.total as f64 * 100.0).clamp(0.0, 100.0)
+    }
+}
+
+/// The part of the pipe that the others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bottleneck {
+    Network,
+    Cpu,
+    Disk,
+}
+
+impl Bottleneck {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Cpu => "CPU",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Failed(String),
+}
