@@ -37,6 +37,9 @@ enum Command {
     /// Sends a multicast stream, as udpcast's program of this name; also by a link
     #[command(name = "udp-sender", disable_help_flag = true)]
     UdpSender(AppletArgs),
+    /// Writes a partclone image, as partclone's program of this name; also by a link
+    #[command(name = "partclone.restore", disable_help_flag = true)]
+    PartcloneRestore(AppletArgs),
 }
 
 #[derive(Debug, Args)]
@@ -118,15 +121,17 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         // Not reached by way of by_name(), but the definition above is what --help shows.
         Command::UdpReceiver(args) => applet::udp_receiver(&args.options),
         Command::UdpSender(args) => applet::udp_sender(&args.options),
+        Command::PartcloneRestore(args) => applet::partclone_restore(&args.options),
     }
 }
 
 type Applet = fn(&[OsString]) -> ExitCode;
 
 /// Programs that this one stands in for. Their options are their own, `--help` too.
-const APPLETS: [(&str, Applet); 2] = [
+const APPLETS: [(&str, Applet); 3] = [
     ("udp-receiver", applet::udp_receiver),
     ("udp-sender", applet::udp_sender),
+    ("partclone.restore", applet::partclone_restore),
 ];
 
 /// The applet named by the program's own name (a link) or by the first argument, and its options.

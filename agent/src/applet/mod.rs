@@ -3,6 +3,7 @@
 mod keyboard;
 mod messages;
 mod numbers;
+mod partclone_restore;
 mod udp_receiver;
 mod udp_sender;
 
@@ -13,6 +14,7 @@ use clap::Parser;
 
 use cast_net::Interface;
 
+pub(crate) use partclone_restore::partclone_restore;
 pub(crate) use udp_receiver::udp_receiver;
 pub(crate) use udp_sender::udp_sender;
 

@@ -1,0 +1,215 @@
+//! `partclone.restore`: writes a partclone image to a block device, a file or standard output.
+//!
+//! Takes the command lines of the original, and images that are still compressed. Where the original
+//! can be told to call damage a success (`--force`), this program cannot.
+
+mod options;
+mod progress;
+mod target;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use image::{Decoder, Geometry, Summary, Verify};
+
+use self::options::{Options, Request};
+use self::progress::{Progress, amount};
+use self::target::Target;
+use super::messages::say;
+
+/// Exit status of a wrong command line.
+const USAGE: u8 = 2;
+/// Bytes read at once.
+const PIECE: usize = 1 << 20;
+/// log2 of the largest zstd window: the one that `zstd --ultra -22` needs.
+const WINDOW_LOG: u32 = 27;
+
+/// Runs `partclone.restore` with `args` (without the program's name). Ends with 0 when everything was
+/// written and synced, 1 when anything failed, 2 on wrong usage.
+pub(crate) fn partclone_restore(args: &[OsString]) -> ExitCode {
+    let options = match options::parse(args) {
+        Ok(Request::Restore(options)) => options,
+        Ok(Request::Help) => {
+            say(options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Request::Version) => {
+            say(VERSION);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            say(&format!(
+                "partclone.restore: {error}; --help lists the options"
+            ));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let mut log = Log::open(&options.log);
+    match restore(&options, &mut log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.tell(&format!("partclone.restore: {}", super::chain(&error)));
+            if options.is_forced {
+                log.tell("--force does not turn a failure into a success");
+            }
+            log.tell("partclone.restore failed: the target is not usable");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const VERSION: &str = concat!("partclone.restore of fos-agent ", env!("CARGO_PKG_VERSION"));
+
+fn restore(options: &Options, log: &mut Log) -> anyhow::Result<()> {
+    let source_name = name(options.source.as_deref());
+    let target_name = name(options.target.path());
+    log.tell(VERSION);
+    log.tell(&format!("restoring ({source_name}) to ({target_name})"));
+    if let Some(note) = &options.note {
+        log.tell(&format!("note: {note}"));
+    }
+    let source: Box<dyn Read> = match &options.source {
+        None => Box::new(io::stdin().lock()),
+        Some(path) => {
+            Box::new(File::open(path).with_context(|| format!("opening the image {source_name}"))?)
+        }
+    };
+    let mut target =
+        Target::open(options).with_context(|| format!("opening the target {target_name}"))?;
+    let begin = Instant::now();
+    let summary = decode(source, options, &mut target, log)
+        .with_context(|| format!("restoring {source_name} to {target_name}"))?;
+    for warning in &summary.warnings {
+        log.tell(&format!("warning: {warning}"));
+    }
+    if summary.checksum_errors > 0 {
+        log.tell(&format!(
+            "WARNING: {} checksums of the image were wrong and ignored as asked: the target holds \
+             damaged blocks",
+            summary.checksum_errors
+        ));
+    }
+    target
+        .finish(&summary.geometry)
+        .with_context(|| format!("writing {target_name}"))?;
+    let elapsed = begin.elapsed();
+    log.tell(&format!(
+        "restored ({source_name}) to ({target_name}): {} written and synced in {}.{} s, {}",
+        amount(summary.output_len),
+        elapsed.as_secs(),
+        elapsed.subsec_millis() / 100,
+        if summary.checksums > 0 {
+            format!("{} checksums compared", summary.checksums)
+        } else {
+            "the image has no checksums".to_owned()
+        },
+    ));
+    Ok(())
+}
+
+fn decode(
+    mut source: Box<dyn Read>,
+    options: &Options,
+    target: &mut Target,
+    log: &mut Log,
+) -> anyhow::Result<Summary> {
+    let mut decoder = Decoder::new(image::Options {
+        verify: if options.is_crc_ignored {
+            Verify::Warn
+        } else {
+            Verify::Enforce
+        },
+        target_size: target.size_to_check(options),
+        check_size: !options.is_size_unchecked,
+        window_log_max: WINDOW_LOG,
+        ..image::Options::default()
+    });
+    let mut progress =
+        (!options.is_quiet).then(|| Progress::new(options.interval, options.has_block_detail));
+    let mut is_announced = false;
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let len = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).context("reading the image"),
+        };
+        let pushed = decoder.push(&buffer[..len], target);
+        if let Some(geometry) = decoder.geometry() {
+            if !is_announced {
+                is_announced = true;
+                announce(geometry, log);
+            }
+            if let Some(progress) = &mut progress {
+                progress.show(&decoder.progress(), geometry, false);
+            }
+        }
+        pushed.inspect_err(|_| end(progress.as_mut()))?;
+    }
+    let summary = decoder
+        .finish(target)
+        .inspect_err(|_| end(progress.as_mut()))?;
+    if !is_announced {
+        announce(&summary.geometry, log);
+    }
+    end(progress.as_mut());
+    Ok(summary)
+}
+
+/// Leaves the progress lines standing.
+fn end(progress: Option<&mut Progress>) {
+    if let Some(progress) = progress {
+        progress.end();
+    }
+}
+
+/// Says what the image is.
+fn announce(geometry: &Geometry, log: &mut Log) {
+    let block_size = u64::from(geometry.block_size);
+    let free = geometry.total_blocks.saturating_sub(geometry.used_blocks);
+    log.tell(&format!("image:        {}", geometry.header));
+    for (what, len) in [
+        ("device size:", geometry.device_size),
+        ("space in use:", geometry.used_len()),
+        ("free space:", free.saturating_mul(block_size)),
+    ] {
+        log.tell(&format!(
+            "{what:13} {} = {} blocks",
+            amount(len),
+            len / block_size
+        ));
+    }
+    log.tell(&format!("block size:   {block_size} bytes"));
+}
+
+fn name(path: Option<&Path>) -> String {
+    path.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+}
+
+/// The log file beside standard error. That it cannot be written is no reason to fail.
+struct Log(Option<File>);
+
+impl Log {
+    fn open(path: &Path) -> Self {
+        Self(File::create(path).ok())
+    }
+
+    fn tell(&mut self, line: &str) {
+        say(line);
+        if let Some(file) = &mut self.0
+            && writeln!(file, "{line}").is_err()
+        {
+            self.0 = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

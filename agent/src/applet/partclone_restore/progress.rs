@@ -1,0 +1,138 @@
+//! The progress display: one or two lines that overwrite themselves.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use image::Geometry;
+
+pub(super) struct Progress {
+    begin: Instant,
+    interval: Duration,
+    last: Option<Instant>,
+    has_block_detail: bool,
+    /// Lines on the terminal that the next display overwrites.
+    lines: usize,
+}
+
+impl Progress {
+    /// A display every `interval`; a second line with blocks if asked for.
+    pub(super) fn new(interval: Duration, has_block_detail: bool) -> Self {
+        Self {
+            begin: Instant::now(),
+            interval,
+            last: None,
+            has_block_detail,
+            lines: 0,
+        }
+    }
+
+    /// Shows `progress` if it is time, or in any case if it `is_due`.
+    pub(super) fn show(&mut self, progress: &image::Progress, geometry: &Geometry, is_due: bool) {
+        let is_over = self.last.is_none_or(|last| last.elapsed() >= self.interval);
+        if !is_over && !is_due {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let mut text = String::from("\r");
+        if self.lines > 1 {
+            text.push_str("\x1b[A");
+        }
+        text.push_str("\x1b[K");
+        text.push_str(&line(progress, self.begin.elapsed()));
+        self.lines = 1;
+        if self.has_block_detail {
+            // Writing to a string cannot fail.
+            _ = write!(
+                text,
+                "\n\x1b[Kblock {} of {} used, {} in all",
+                progress.blocks_done, progress.blocks_total, geometry.total_blocks
+            );
+            self.lines = 2;
+        }
+        drop(io::stderr().write_all(text.as_bytes()));
+    }
+
+    /// What follows goes below.
+    pub(super) fn end(&mut self) {
+        if self.lines > 0 {
+            self.lines = 0;
+            drop(io::stderr().write_all(b"\n"));
+        }
+    }
+}
+
+/// Elapsed and remaining time, percent of the used blocks, bytes per minute.
+fn line(progress: &image::Progress, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs().max(1);
+    let total = u128::from(progress.blocks_total.max(1));
+    let done = u128::from(progress.blocks_done).min(total);
+    // Hundredths of a percent; only the end is the end.
+    let percent = (done * 10_000 / total).clamp(1, 10_000);
+    let remaining = u128::from(seconds) * (10_000 - percent) / percent;
+    let rate = u128::from(progress.output_len) * 60 / u128::from(seconds);
+    format!(
+        "elapsed {}, remaining {}, {}.{:02} % done, {}/min",
+        clock(seconds.into()),
+        clock(remaining),
+        percent / 100,
+        percent % 100,
+        amount(u64::try_from(rate).unwrap_or(u64::MAX)),
+    )
+}
+
+fn clock(seconds: u128) -> String {
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// A number of bytes in powers of 1000, with one decimal.
+pub(super) fn amount(len: u64) -> String {
+    let (mut unit, mut name) = (1_u64, "B");
+    for next in ["kB", "MB", "GB", "TB", "PB"] {
+        if len / unit < 1000 {
+            break;
+        }
+        unit *= 1000;
+        name = next;
+    }
+    if unit == 1 {
+        return format!("{len} B");
+    }
+    format!("{}.{} {name}", len / unit, len % unit / (unit / 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_decimal() {
+        assert_eq!(amount(0), "0 B");
+        assert_eq!(amount(999), "999 B");
+        assert_eq!(amount(16_777_216), "16.7 MB");
+        assert_eq!(amount(1_000_000_000), "1.0 GB");
+        assert_eq!(amount(u64::MAX), "18446.7 PB");
+    }
+
+    #[test]
+    fn line_has_times_percent_and_rate() {
+        let progress = image::Progress {
+            blocks_done: 1,
+            blocks_total: 3,
+            output_len: 1_000_000,
+            ..image::Progress::default()
+        };
+        let text = line(&progress, Duration::from_secs(60));
+        assert_eq!(
+            text,
+            "elapsed 00:01:00, remaining 00:02:00, 33.33 % done, 1.0 MB/min"
+        );
+        // Nothing done yet, no time passed, no blocks at all: no division by zero.
+        line(&image::Progress::default(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,279 @@
+//! What the image is written to: a block device, a file or standard output.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use nix::fcntl::OFlag;
+
+use image::{Geometry, Sink, SinkError};
+
+use super::super::messages::say;
+use super::options::{Options, TargetName};
+
+/// Writes extents and keeps the books.
+pub(super) struct Target {
+    output: Output,
+    offset: u64,
+    is_space_checked: bool,
+    is_skipping_errors: bool,
+    write_errors: u64,
+    /// Neighbouring small extents, gathered for one write.
+    gathered: Vec<u8>,
+    gathered_offset: u64,
+}
+
+enum Output {
+    /// Block device of this many bytes.
+    Device(File, u64),
+    /// Anything else with a name, and its length at the start.
+    File(File, u64),
+    /// A plain file that was empty at the start.
+    Plain(File),
+    /// Standard output, and how far it is.
+    Stream(u64),
+}
+
+/// Extents at least this long are written as they come, in bytes.
+const GATHER: usize = 1 << 20;
+
+impl Target {
+    /// Opens, and makes if it is a file, the target that `options` name.
+    ///
+    /// # Errors
+    /// It cannot be opened, or it is in use.
+    pub(super) fn open(options: &Options) -> anyhow::Result<Self> {
+        let output = match &options.target {
+            TargetName::StandardOutput => Output::Stream(0),
+            TargetName::Plain(path) => open_plain(path)?,
+            TargetName::New(path) => open(path, true)?,
+            TargetName::Existing(path) => open(path, false)?,
+        };
+        Ok(Self {
+            output,
+            offset: options.offset,
+            is_space_checked: !options.is_size_unchecked,
+            is_skipping_errors: options.is_skipping_write_errors,
+            write_errors: 0,
+            gathered: Vec::new(),
+            gathered_offset: 0,
+        })
+    }
+
+    /// The size that the image must fit in; `None` for a target that grows.
+    pub(super) fn size_to_check(&self, options: &Options) -> Option<u64> {
+        match self.output {
+            Output::Device(_, size) => Some(size),
+            Output::File(_, len) if !options.is_size_unchecked => Some(len),
+            _ => None,
+        }
+    }
+
+    /// Writes what is still gathered, brings a stream or plain file to its length, syncs, closes.
+    ///
+    /// # Errors
+    /// Any of that failed, or a write did before and was skipped.
+    pub(super) fn finish(mut self, geometry: &Geometry) -> anyhow::Result<()> {
+        self.flush()
+            .map_err(anyhow::Error::from_boxed)
+            .context("writing the last data")?;
+        let blocks = geometry
+            .total_blocks
+            .saturating_mul(geometry.block_size.into());
+        match self.output {
+            Output::Plain(file) => {
+                // As the original does: only an unused end makes the file longer.
+                if geometry.data_end < blocks {
+                    let len = geometry.device_size.saturating_add(self.offset);
+                    file.set_len(len)
+                        .with_context(|| format!("setting the file's length to {len}"))?;
+                }
+                sync_and_close(file)?;
+            }
+            Output::Device(file, _) | Output::File(file, _) => sync_and_close(file)?,
+            Output::Stream(position) => {
+                let end = geometry.device_size.saturating_add(self.offset);
+                let mut output = io::stdout().lock();
+                zeros(&mut output, end.saturating_sub(position))
+                    .and_then(|()| output.flush())
+                    .context("writing to standard output")?;
+            }
+        }
+        ensure!(
+            self.write_errors == 0,
+            "{} writes failed and were skipped as asked; the target is not complete",
+            self.write_errors
+        );
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        let gathered = std::mem::take(&mut self.gathered);
+        if !gathered.is_empty() {
+            self.write(self.gathered_offset, &gathered)?;
+        }
+        self.gathered = gathered;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
+        let position = offset
+            .checked_add(self.offset)
+            .ok_or("the position with --offset added is beyond 2^64")?;
+        let written = match &mut self.output {
+            Output::Device(file, _) | Output::File(file, _) | Output::Plain(file) => {
+                file.write_all_at(data, position)
+            }
+            Output::Stream(at) => {
+                let mut output = io::stdout().lock();
+                // Offsets ascend, so only zeros are missing.
+                let gap = position.saturating_sub(*at);
+                let written = zeros(&mut output, gap).and_then(|()| output.write_all(data));
+                *at = position + data.len() as u64;
+                written
+            }
+        };
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) if self.is_skipping_errors => {
+                self.write_errors += 1;
+                say(&format!(
+                    "write error at byte {position} ({} bytes): {error}; skipped",
+                    data.len()
+                ));
+                Ok(())
+            }
+            Err(error) => Err(format!(
+                "write error at byte {position} ({} bytes): {error}",
+                data.len()
+            )
+            .into()),
+        }
+    }
+}
+
+impl Sink for Target {
+    fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
+        let end = geometry
+            .data_end
+            .checked_add(self.offset)
+            .ok_or("--offset and the image's size together are beyond 2^64")?;
+        match &self.output {
+            Output::Device(_, size) if end > *size => Err(format!(
+                "with --offset {} the image's data ends at byte {end}, beyond the target's {size}",
+                self.offset
+            )
+            .into()),
+            Output::Plain(file) if self.is_space_checked => {
+                let free = nix::sys::statvfs::fstatvfs(file)?;
+                let free = free.blocks_available().saturating_mul(free.fragment_size());
+                if geometry.used_len() > free {
+                    return Err(format!(
+                        "the image's data has {} bytes, on the target's file system {free} are free; \
+                         -C skips this check",
+                        geometry.used_len()
+                    )
+                    .into());
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
+        let is_next = self.gathered_offset + self.gathered.len() as u64 == offset;
+        if !is_next || self.gathered.len() >= GATHER {
+            self.flush()?;
+        }
+        if self.gathered.is_empty() {
+            if data.len() >= GATHER {
+                return self.write(offset, data);
+            }
+            self.gathered_offset = offset;
+        }
+        self.gathered.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+fn open(path: &Path, must_be_new: bool) -> anyhow::Result<Output> {
+    let found = path.metadata().ok();
+    if found.is_some_and(|found| found.file_type().is_block_device()) {
+        // Exclusive: fails while the device is mounted or otherwise in use.
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlag::O_EXCL.bits())
+            .open(path)
+            .map_err(|error| {
+                let is_busy = error.raw_os_error() == Some(nix::libc::EBUSY);
+                let hint = if is_busy {
+                    ": it is mounted or in use; unmount it first"
+                } else {
+                    ""
+                };
+                anyhow::Error::new(error).context(format!("opening it exclusively{hint}"))
+            })?;
+        let size = device_size(&file).context("finding the device's size")?;
+        return Ok(Output::Device(file, size));
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .create_new(must_be_new)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| {
+            let is_there = must_be_new && error.kind() == io::ErrorKind::AlreadyExists;
+            let hint = if is_there {
+                "; -O writes into an existing file"
+            } else {
+                ""
+            };
+            anyhow::Error::new(error).context(format!("opening it for writing{hint}"))
+        })?;
+    let found = file.metadata()?;
+    // What is no regular file has no length to be compared.
+    let len = if found.is_file() { found.len() } else { 0 };
+    Ok(Output::File(file, len))
+}
+
+fn open_plain(path: &Path) -> anyhow::Result<Output> {
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        bail!("it is no plain file; leave out -W to write to a device");
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .context("making the file")?;
+    Ok(Output::Plain(file))
+}
+
+/// Bytes of a block device: where its end is.
+fn device_size(file: &File) -> io::Result<u64> {
+    use std::io::{Seek, SeekFrom};
+
+    let mut file = file;
+    file.seek(SeekFrom::End(0))
+}
+
+fn sync_and_close(file: File) -> anyhow::Result<()> {
+    match file.sync_all() {
+        // Pipes and the like cannot be synced; there is nothing to be kept either.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => {}
+        synced => synced.context("syncing the target")?,
+    }
+    // Dropping the file would lose the error.
+    nix::unistd::close(file).context("closing the target")
+}
+
+fn zeros(output: &mut impl Write, count: u64) -> io::Result<()> {
+    io::copy(&mut io::Read::take(io::repeat(0), count), output).map(drop)
+}
