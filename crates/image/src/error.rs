@@ -1,5 +1,6 @@
 //! What can be wrong with an image: what was found, what was expected, where, and what to do.
 
+use std::error::Error;
 use std::{fmt, io};
 
 use crate::geometry::{ChecksumMode, Compression};
@@ -246,12 +247,12 @@ pub enum ImageError {
         /// Bytes allowed.
         limit: u64,
     },
-    /// The sink refused or failed.
-    #[error("writing the image's data: {0}")]
-    Sink(#[source] crate::SinkError),
-    /// The source could not be read.
-    #[error("reading the image: {0}")]
-    Read(#[source] io::Error),
+    /// The sink refused or failed. The text has its causes, so there is no `source()`.
+    #[error("writing the image's data: {}", chain(.0.as_ref()))]
+    Sink(crate::SinkError),
+    /// The source could not be read. The text has its causes, so there is no `source()`.
+    #[error("reading the image: {}", chain(.0))]
+    Read(io::Error),
     /// The decoder was used again after an error.
     #[error("the image decoder stopped at an earlier error")]
     Stopped,
@@ -448,6 +449,20 @@ impl fmt::Display for Digest {
             Self::Xxh128(value) => write!(f, "{value:#034x}"),
         }
     }
+}
+
+/// The text of `error` and of those of its causes that it does not repeat.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// `bytes` in hexadecimal, with blanks between.
