@@ -1,6 +1,10 @@
 //! Our partition tables and writes against sgdisk, sfdisk, mkswap and real block devices.
 
-#![expect(clippy::cast_possible_truncation, reason = "figures of small disks")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "tests: small disks, and a failing step has nothing to add to its error"
+)]
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
