@@ -1,0 +1,148 @@
+//! The command line.
+
+mod cancel;
+mod deploy;
+mod host;
+mod image;
+mod serve;
+mod status;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::store::{Store, nodes};
+
+/// Deploys disk images to many machines at once by multicast, speaking the protocols of FOG.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fos-server",
+    version,
+    after_help = "A first deploy:\n  \
+        fos-server serve --boot BOOTDIR --images IMAGEDIR &\n  \
+        fos-server host add LAB-01 00:1b:21:aa:bb:cc\n  \
+        fos-server image add win11lab\n  \
+        fos-server deploy win11lab LAB-01 --wait\n\n\
+        Exit status: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    places: Places,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where everything is.
+#[derive(Debug, Clone, clap::Args)]
+struct Places {
+    /// Directory of database, logs and run-time files
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "FOS_SERVER_DATA",
+        default_value = "/var/lib/fos-server"
+    )]
+    data: PathBuf,
+    /// Directory of the images, one directory each; kept for later commands [default: DATA/images]
+    #[arg(long, global = true, value_name = "DIR", env = "FOS_SERVER_IMAGES")]
+    images: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: HTTP for clients, multicast sessions
+    Serve(serve::Serve),
+    /// Register machines
+    #[command(subcommand)]
+    Host(host::HostCommand),
+    /// Register and verify images
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Create a multicast session for some hosts; prints its number
+    Deploy(deploy::Deploy),
+    /// Show sessions and what every host does or waits for
+    Status(status::Status),
+    /// Cancel a session
+    Cancel(cancel::Cancel),
+}
+
+impl Cli {
+    /// Carries the command out. `Ok(false)` is a failure that has already been told.
+    ///
+    /// # Errors
+    /// With a text that says what went wrong and what to do.
+    pub fn run(self) -> anyhow::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let result = runtime.block_on(self.run_async());
+        // A blocked reader of a stopped stream must not keep the program.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn run_async(self) -> anyhow::Result<bool> {
+        let places = self.places;
+        match self.command {
+            Command::Serve(serve) => serve.run(&places).await,
+            Command::Host(host) => host.run(&places).await,
+            Command::Image(image) => image.run(&places).await,
+            Command::Deploy(deploy) => deploy.run(&places).await,
+            Command::Status(status) => status.run(&places).await,
+            Command::Cancel(cancel) => cancel.run(&places).await,
+        }
+    }
+}
+
+impl Places {
+    async fn store(&self) -> anyhow::Result<Store> {
+        Store::open(&self.data).await
+    }
+
+    /// The image root: as given now (and remembered), as given before, or the default.
+    async fn image_root(&self, store: &Store) -> anyhow::Result<PathBuf> {
+        let mut conn = store.begin().await?;
+        let root = match &self.images {
+            Some(given) => std::path::absolute(given)
+                .with_context(|| format!("the image directory {}", given.display()))?,
+            None => match nodes::root_path(&mut conn).await? {
+                Some(kept) => return Ok(kept.into()),
+                None => std::path::absolute(self.data.join("images"))?,
+            },
+        };
+        let text = root
+            .to_str()
+            .context("the path of the image directory is no UTF-8 text")?;
+        nodes::set_root_path(&mut conn, text).await?;
+        conn.commit().await?;
+        Ok(root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_told_apart() {
+        for arguments in [
+            &["fos-server"][..],
+            &["fos-server", "deploy", "image"],
+            &["fos-server", "host", "add", "A", "nonsense"],
+            &["fos-server", "serve", "--stream-records", "sometimes"],
+        ] {
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What a running server was told.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use cast_net::Interface;
+
+/// Settings of `fos-server serve`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Database, logs, run-time files.
+    pub data: PathBuf,
+    /// Where the images are, a directory each.
+    pub images: PathBuf,
+    /// Where `bzImage` and `init.xz` are.
+    pub boot: PathBuf,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Own address as clients know it; found by the route to the client if not set.
+    pub address: Option<Ipv4Addr>,
+    /// Interface for multicast; found by address or route if not set.
+    pub interface: Option<String>,
+    /// Whether streams begin with a record.
+    pub stream_records: StreamRecords,
+    /// Limit of each session in bit/s.
+    pub max_bitrate: Option<u64>,
+    /// Further kernel arguments for every client.
+    pub kernel_args: String,
+    /// Waits of the sessions.
+    pub timing: Timing,
+}
+
+/// When streams begin with the 128-octet record that names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum StreamRecords {
+    /// If every client of the session is one of ours.
+    #[default]
+    Auto,
+    /// Always; `getversion.php?caps=1` says so. FOG clients before late 2026 cannot read them.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Waits that are not a property of one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Least wait for known receivers between two streams; a longer first wait counts here too.
+    pub stream_wait: Duration,
+    /// From a client's last sign until it is given up after the last stream.
+    pub grace: Duration,
+    /// How long one of our clients may be silent between two streams.
+    pub agent_silence: Duration,
+    /// Silence after which a receiver is dropped, if all clients are ours: they always answer.
+    pub drop_agents: Duration,
+    /// The same if there are others, which fall silent while their disk is busy.
+    pub drop_others: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            stream_wait: Duration::from_secs(600),
+            grace: Duration::from_secs(600),
+            agent_silence: Duration::from_secs(120),
+            drop_agents: Duration::from_secs(10),
+            drop_others: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// Own address for a client: as configured, else the one from which packets reach it.
+    ///
+    /// # Errors
+    /// If the interface is not there or no route leads to the client.
+    pub fn address_for(&self, client: IpAddr) -> anyhow::Result<Ipv4Addr> {
+        match self.address {
+            Some(address) => Ok(address),
+            None => Ok(self.interface_for(client)?.addr),
+        }
+    }
+
+    /// The interface for multicast to a client.
+    ///
+    /// # Errors
+    /// As [`Self::address_for`].
+    pub fn interface_for(&self, client: IpAddr) -> anyhow::Result<Interface> {
+        let wanted = match (&self.interface, self.address) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Some(address)) => Some(address.to_string()),
+            (None, None) => None,
+        };
+        if let Some(wanted) = wanted {
+            let list = Interface::list()?;
+            return Ok(Interface::choose(&list, Some(&wanted))?.clone());
+        }
+        match client.to_canonical() {
+            IpAddr::V4(client) => Ok(Interface::towards(client)?),
+            IpAddr::V6(client) => {
+                anyhow::bail!("{client} is an IPv6 address; multicast deploys need IPv4")
+            }
+        }
+    }
+
+    /// Base URL for a client, ending with `/`.
+    #[must_use]
+    pub fn web_url(&self, address: Ipv4Addr) -> String {
+        match self.listen.port() {
+            80 => format!("http://{address}/fog/"),
+            port => format!("http://{address}:{port}/fog/"),
+        }
+    }
+
+    /// Where the logs are.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.data.join("log")
+    }
+}
+
+/// A rate limit: a number of bit/s, with `k`, `m` or `g` for powers of 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bitrate(pub u64);
+
+impl FromStr for Bitrate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, factor) = match text.as_bytes().last() {
+            Some(b'k' | b'K') => (&text[..text.len() - 1], 1_000),
+            Some(b'm' | b'M') => (&text[..text.len() - 1], 1_000_000),
+            Some(b'g' | b'G') => (&text[..text.len() - 1], 1_000_000_000),
+            _ => (text, 1),
+        };
+        let number = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(factor));
+        match number {
+            Some(rate) if rate >= 10_000 => Ok(Self(rate)),
+            _ => Err("expected bits per second such as 900m, 1g or 50000k, at least 10k".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_suffixes() {
+        for (text, rate) in [
+            ("900m", 900_000_000),
+            ("1G", 1_000_000_000),
+            ("50000", 50_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Bitrate(rate)));
+        }
+        for text in ["", "m", "-1m", "0", "1.5g", "99999999999999999999g", "ä"] {
+            assert!(text.parse::<Bitrate>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What clients ask over HTTP: FOG's endpoints and a few of our own, all below `/fog`.
+
+mod blame;
+mod boot_files;
+mod boot_script;
+mod checkin;
+mod completion;
+mod index;
+mod inventory;
+mod native;
+mod progress;
+pub mod request;
+mod status;
+mod taskerror;
+#[cfg(test)]
+mod tests;
+mod version;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::timeout::TimeoutLayer;
+
+pub use status::{MAX_SESSIONS, ServerStatus};
+
+use crate::config::Config;
+use crate::logs::MulticastLog;
+use crate::session::Sessions;
+use crate::store::Store;
+
+/// What every endpoint works with.
+#[derive(Clone)]
+pub struct App {
+    /// Database.
+    pub store: Store,
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Sessions.
+    pub sessions: Arc<Sessions>,
+    /// Logs.
+    pub log: MulticastLog,
+}
+
+/// Largest request body in bytes; inventories are some kilobytes.
+const MAX_BODY: usize = 256 << 10;
+
+/// Longest time until an answer begins.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// All endpoints.
+///
+/// Paths are expected as [`normalise`] leaves them.
+pub fn router(app: App) -> Router {
+    let service = Router::new()
+        .route(
+            "/getversion.php",
+            get(version::version).post(version::version),
+        )
+        .route(
+            "/mc_checkin.php",
+            post(checkin::check_in).get(checkin::check_in),
+        )
+        .route(
+            "/Pre_Stage1.php",
+            post(checkin::check_in).get(checkin::check_in),
+        )
+        .route(
+            "/Post_Stage3.php",
+            post(completion::complete).get(completion::complete),
+        )
+        .route(
+            "/inventory.php",
+            post(inventory::store).get(inventory::store),
+        )
+        .route("/progress.php", post(progress::store).get(progress::store))
+        .route("/blame.php", post(blame::blame).get(blame::blame))
+        .route(
+            "/taskerror.php",
+            post(taskerror::report).get(taskerror::report),
+        )
+        .route(
+            "/ipxe/boot.php",
+            post(boot_script::script).get(boot_script::script),
+        )
+        .route("/ipxe/{file}", get(boot_files::file))
+        .route("/fos/manifest", get(native::manifest))
+        .route("/fos/file", get(native::file))
+        .route("/fos/session", get(native::session))
+        .route("/fos/status", get(status::status));
+    let fog = Router::new()
+        .route("/", get(index::index))
+        .route("/index.php", get(index::index))
+        .nest("/service", service);
+    Router::new()
+        .nest("/fog", fog)
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ANSWER_LIMIT,
+        ))
+        .with_state(app)
+}
+
+/// Removes double slashes from the path: FOG's client asks for `/fog//index.php`.
+pub fn normalise<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
+    let path = request.uri().path();
+    if path.contains("//") {
+        let mut clean = String::with_capacity(path.len());
+        for c in path.chars() {
+            if c != '/' || !clean.ends_with('/') {
+                clean.push(c);
+            }
+        }
+        if let Some(query) = request.uri().query() {
+            clean.push('?');
+            clean.push_str(query);
+        }
+        // Taken from a valid URI, so this is one; if not, the path stays as it was.
+        if let Ok(uri) = clean.parse::<Uri>() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+async fn not_found(uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(200).collect();
+    let text =
+        format!("{path} is not served here; this is fos-server, FOG's web pages do not exist");
+    (StatusCode::NOT_FOUND, plain(text)).into_response()
+}
+
+/// A plain text, as FOG answers: status 200 also for what went wrong.
+fn plain(text: impl Into<String>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (headers, text.into()).into_response()
+}
+
+/// An error inside the server: a text for the client, the cause in the log.
+struct Failure(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        tracing::error!("answering a request: {:#}", self.0);
+        plain("the server could not answer because of an internal error; its log has the cause")
+    }
+}

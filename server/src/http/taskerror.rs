@@ -1,0 +1,78 @@
+//! `taskerror.php`: a client reports an error or a warning.
+
+use axum::extract::State as AppState;
+use axum::response::Response;
+use fog::checkin::DONE;
+use fog::task::State;
+
+use super::request::{Form, KnownHost};
+use super::{App, Failure, plain};
+use crate::clock::Timestamp;
+use crate::store::events::{self, MAX_TEXT, TaskLogEntry};
+use crate::store::{images, tasks};
+
+/// Always answers `##`. An error ends the host's part in its session and fails its task.
+pub(super) async fn report(AppState(app): AppState<App>, form: Form) -> Result<Response, Failure> {
+    match app.host(form).await? {
+        Ok(known) => store(&app, &known).await?,
+        Err(text) => tracing::warn!("an error report that belongs to nobody: {text}"),
+    }
+    Ok(plain(DONE))
+}
+
+async fn store(app: &App, known: &KnownHost) -> anyhow::Result<()> {
+    let KnownHost { host, form, .. } = known;
+    let is_warning = form.get("type") == "warning";
+    let mut text = fog::encoding::printable(form.get("text"), MAX_TEXT);
+    if text.is_empty() {
+        text = "an error without a text".to_owned();
+    }
+    let script = fog::encoding::printable(form.get("script"), 80);
+    if !script.is_empty() {
+        text = format!("{text} (in {script})");
+    }
+    let now = Timestamp::now();
+    let mut conn = app.store.conn().await?;
+    let Some(task) = tasks::active_of_host(&mut conn, host.id).await? else {
+        tracing::warn!("{} reports, but has no task: {text}", host.name);
+        return Ok(());
+    };
+    let session = tasks::session_of(&mut conn, task.id).await?;
+    let handle = match session {
+        Some(session) if !is_warning => app.sessions.handle(session).await?,
+        _ => None,
+    };
+    if let Some(handle) = handle {
+        drop(conn);
+        handle.failed(host.id, text).await;
+        return Ok(());
+    }
+    let image = images::by_id(&mut conn, task.image).await?;
+    let entry = TaskLogEntry {
+        task: task.id,
+        state: if is_warning {
+            task.state
+        } else {
+            State::Failed
+        },
+        ip: &form.client.to_string(),
+        kind: if is_warning { "warning" } else { "error" },
+        text: &text,
+        host: host.id,
+        host_name: &host.name,
+        image_name: image.as_ref().map_or("", |image| image.name.as_str()),
+    };
+    events::log_task(&mut conn, now, &entry).await?;
+    let line = format!("{}: {text}", host.name);
+    events::add(&mut conn, now, session, Some(host.id), entry.kind, &line).await?;
+    if !is_warning {
+        tasks::set_state(&mut conn, task.id, State::Failed).await?;
+    }
+    match session {
+        Some(session) => app
+            .log
+            .session(now, session, "", &format!("{}: {line}", entry.kind)),
+        None => app.log.service(now, &line),
+    }
+    Ok(())
+}
