@@ -31,8 +31,13 @@ const PATIENCE: u32 = 3;
 const SLOW_MISSED: u32 = 6;
 const SLOW_ROUNDS: u32 = 50;
 
-/// Rounds in which a participant that left at the very end is still asked for its last OK.
+/// The same for the slice that ends the stream: participants wait to leave, and not for long.
+const LONGEST_WAIT_AT_END: Duration = Duration::from_millis(100);
+
+/// A participant that left at the very end is still asked for its last OK in so many rounds and for
+/// so long.
 const LEAVING_ROUNDS: u32 = 4;
+const LEAVING_TIME: Duration = Duration::from_secs(1);
 
 impl Sender {
     /// A message after the start.
@@ -62,7 +67,7 @@ impl Sender {
         match message {
             Message::Ok(slice) => self.on_ok(now, addr, *slice),
             Message::Retransmit(retransmit) => self.on_retransmit(now, addr, retransmit),
-            Message::Disconnect => self.on_disconnect(addr),
+            Message::Disconnect => self.on_disconnect(now, addr),
             _ => self.statistics.ignored.unexpected += 1,
         }
     }
@@ -120,7 +125,7 @@ impl Sender {
         }
     }
 
-    fn on_disconnect(&mut self, addr: Ipv4Addr) {
+    fn on_disconnect(&mut self, now: Instant, addr: Ipv4Addr) {
         let Some(member) = self.participants.present(addr) else {
             return;
         };
@@ -134,7 +139,7 @@ impl Sender {
             // OK and DISCONNECT come together at the end; the OK may be the one that was lost.
             (_, Some(slot)) => {
                 if member.leaving_since.is_none() {
-                    member.leaving_since = Some(slot.round);
+                    member.leaving_since = Some((now, slot.round));
                 }
             }
             _ => {
@@ -189,10 +194,11 @@ impl Sender {
             }
             let last_slice = member.last_slice;
             let silent_for = member.silence(now, asked_since);
-            if member
-                .leaving_since
-                .is_some_and(|since| round >= since + LEAVING_ROUNDS)
-            {
+            let has_left = |(since, from_round): (Instant, u32)| {
+                round >= from_round.saturating_add(LEAVING_ROUNDS)
+                    && now.saturating_duration_since(since) >= LEAVING_TIME
+            };
+            if member.leaving_since.is_some_and(has_left) {
                 gone.push((member.addr, None, Outcome::Left { last_slice }));
             } else if round > policy.retries
                 && silent_for >= policy.silence
@@ -489,10 +495,22 @@ impl Sender {
 
     /// There is nothing to send until an answer comes, or until it is overdue.
     fn begin_wait(&mut self, now: Instant) {
-        if self.stream.acknowledge.is_some() && self.wait.since.is_none() {
-            self.wait.since = Some(now);
-            self.timers.set(Timer::Deadline, now + self.wait.deadline());
-        }
+        let Some(slot) = self
+            .stream
+            .acknowledge
+            .as_ref()
+            .filter(|_| self.wait.since.is_none())
+        else {
+            return;
+        };
+        let longest = if slot.is_end() {
+            LONGEST_WAIT_AT_END
+        } else {
+            LONGEST_WAIT
+        };
+        self.wait.since = Some(now);
+        self.timers
+            .set(Timer::Deadline, now + self.wait.deadline(longest));
     }
 }
 
@@ -510,10 +528,10 @@ impl Wait {
     /// The original waits 1.1 times the average, and a second more from round 11 on. Here the wait
     /// doubles with each deadline missed beyond the third: a burst of loss costs milliseconds
     /// instead of a second, and a receiver that stalls is not asked ten times in one.
-    fn deadline(&self) -> Duration {
+    fn deadline(&self, longest: Duration) -> Duration {
         let base = (self.average + self.average / 10).max(SHORTEST_WAIT);
         let doublings = self.missed.saturating_sub(PATIENCE - 1).min(16);
-        base.saturating_mul(1 << doublings).min(base + LONGEST_WAIT)
+        base.saturating_mul(1 << doublings).min(base + longest)
     }
 
     /// The original's moving average, in whole microseconds.

@@ -31,8 +31,8 @@ pub(super) struct Member {
     pub(super) has_answered: bool,
     /// It said DISCONNECT, or its place is taken away.
     pub(super) is_gone: bool,
-    /// It said DISCONNECT in this round of the end slice, but its OK may have been lost.
-    pub(super) leaving_since: Option<u32>,
+    /// It said DISCONNECT then, in this round of the end slice, but its OK may have been lost.
+    pub(super) leaving_since: Option<(Instant, u32)>,
 }
 
 impl Member {

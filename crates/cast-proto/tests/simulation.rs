@@ -1,0 +1,561 @@
+//! Sender and receivers in a simulated network.
+
+#[expect(dead_code, reason = "captures are read by other tests")]
+mod common;
+mod sim;
+
+use std::fmt::Write as _;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use cast_proto::udpcast::fec::FecParams;
+use cast_proto::udpcast::sender::{
+    DataRouting, DropPolicy, Duplex, GiveUpReason, Outcome, StartRule,
+};
+use sim::{
+    Action, BROADCAST, GROUP, Goal, Link, PORT, Reader, Report, Rng, SENDER, Scenario,
+    receiver_addr,
+};
+
+const BLOCK: usize = 100;
+const SLICE: usize = 112 * BLOCK;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[track_caller]
+fn assert_all_completed(report: &Report) {
+    assert_eq!(report.gave_up, None);
+    for (addr, outcome) in &report.outcomes {
+        assert_eq!(*outcome, Outcome::Completed, "{addr}");
+    }
+}
+
+/// One seed if the environment names it, else so many.
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("FOS_SIM_SEED") {
+        Ok(seed) => vec![seed.parse().expect("FOS_SIM_SEED is a number")],
+        Err(_) => (0..count).collect(),
+    }
+}
+
+#[test]
+fn every_size_arrives_without_a_repetition_if_nothing_is_lost() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for receivers in [1, 2, 8] {
+            for len in [
+                0,
+                1,
+                BLOCK - 1,
+                BLOCK,
+                BLOCK + 1,
+                SLICE,
+                130 * BLOCK,
+                10 * SLICE + 7,
+            ] {
+                let mut scenario = Scenario::new(1, len, receivers);
+                scenario.sender.duplex = duplex;
+                let report = scenario.run();
+                assert_all_completed(&report);
+                assert_eq!(report.outcomes.len(), receivers);
+                assert_eq!(report.sender.bytes_acked, len as u64);
+                assert_eq!(report.sender.blocks_repeated, 0);
+                assert_eq!(report.sender.blocks_sent, len.div_ceil(BLOCK) as u64);
+                assert!(
+                    report.elapsed < Duration::from_secs(2),
+                    "{:?}",
+                    report.elapsed
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn any_network_delivers_the_stream() {
+    for seed in seeds(240) {
+        let mut rng = Rng(seed);
+        let receivers = rng.pick(&[1, 1, 2, 2, 3, 8]);
+        let len = match rng.below(4) {
+            0 => rng.pick(&[0, 1, BLOCK - 1, BLOCK, BLOCK + 1, SLICE, SLICE + 1]),
+            _ => usize::try_from(rng.below(20 * SLICE as u64)).unwrap(),
+        };
+        let mut scenario = Scenario::new(seed, len, receivers);
+        scenario.sender.duplex = rng.pick(&[Duplex::Full, Duplex::Half]);
+        scenario.sender.routing = rng.pick(&[
+            DataRouting::Multicast,
+            DataRouting::AutoPointToPoint,
+            DataRouting::Broadcast,
+        ]);
+        if rng.chance(200) {
+            scenario.sender.fec = FecParams::new(4, 2, 16);
+        }
+        if rng.chance(200) {
+            scenario.sender.max_bitrate = Some(rng.pick(&[1_000_000, 20_000_000]));
+        }
+        scenario.sender.slice.initial = rng.pick(&[None, None, Some(1), Some(16), Some(1024)]);
+        scenario.sender.slice.min = 1;
+        for receiver in &mut scenario.receivers {
+            receiver.link = Link {
+                delay: Duration::from_micros(50 + rng.below(rng.clone().pick(&[100, 20_000]))),
+                jitter: Duration::from_micros(rng.pick(&[0, 10, 500, 30_000])),
+                loss_per_mille: rng.pick(&[0, 5, 50, 150, 300]),
+                duplicate_per_mille: rng.pick(&[0, 0, 20, 200]),
+                rate: rng.pick(&[None, Some((50_000_000, 30_000))]),
+            };
+        }
+        let report = scenario.run();
+        assert_all_completed(&report);
+    }
+}
+
+#[test]
+fn a_receiver_that_dies_is_dropped_and_the_others_finish() {
+    for (duplex, seed) in [(Duplex::Full, 1), (Duplex::Half, 2)] {
+        let link = Link {
+            loss_per_mille: 20,
+            ..Link::default()
+        };
+        let mut scenario = Scenario::new(seed, 40 * SLICE, 4).links(link);
+        scenario.sender.duplex = duplex;
+        scenario.sender.drop = DropPolicy {
+            retries: 12,
+            silence: Duration::from_secs(20),
+        };
+        scenario.receivers[2].goal = Goal::Die;
+        scenario.actions.push((millis(15), Action::Kill(2)));
+        let report = scenario.run();
+        for (addr, outcome) in &report.outcomes {
+            if addr == receiver_addr(2).ip() {
+                assert!(matches!(outcome, Outcome::Dropped { .. }), "{outcome:?}");
+            } else {
+                assert_eq!(*outcome, Outcome::Completed);
+            }
+        }
+        assert!(report.elapsed >= Duration::from_secs(20));
+        assert!(
+            report.elapsed < Duration::from_secs(40),
+            "{:?}",
+            report.elapsed
+        );
+    }
+}
+
+#[test]
+fn the_last_receiver_to_die_ends_the_transfer() {
+    let mut scenario = Scenario::new(1, 40 * SLICE, 1);
+    scenario.receivers[0].goal = Goal::Die;
+    scenario.actions.push((millis(5), Action::Kill(0)));
+    let report = scenario.run();
+    assert_eq!(report.gave_up, Some(GiveUpReason::AllGone));
+}
+
+#[test]
+fn a_silent_receiver_is_dropped_after_retries_plus_one_rounds() {
+    for retries in [3, 13, 200] {
+        let mut scenario = Scenario::new(1, 10 * BLOCK, 1);
+        scenario.sender.drop = DropPolicy {
+            retries,
+            silence: Duration::ZERO,
+        };
+        scenario.receivers[0].goal = Goal::Die;
+        // After CONNECT_REPLY, before the first block.
+        scenario
+            .actions
+            .push((Duration::from_micros(150), Action::Kill(0)));
+        let report = scenario.run();
+        assert_eq!(report.gave_up, Some(GiveUpReason::AllGone));
+        assert_eq!(
+            report.sender.rounds,
+            u64::from(retries) + 2,
+            "rounds 0 to retries + 1"
+        );
+    }
+}
+
+#[test]
+fn a_vanished_sender_is_noticed_after_the_receive_timeout() {
+    let mut scenario = Scenario::new(1, 400 * SLICE, 1);
+    scenario.receivers[0].goal = Goal::Fail;
+    scenario.receivers[0].config.receive_timeout = Some(Duration::from_secs(20));
+    scenario
+        .actions
+        .push((millis(5), Action::Stall(None, Duration::from_secs(3600))));
+    let report = scenario.run();
+    let failure = report.receivers[0].failure.clone().unwrap();
+    assert!(
+        failure.contains("10.0.0.1:9001 fell silent for 20s in slice"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_receiver_without_a_sender_asks_and_then_fails() {
+    let mut scenario = Scenario::new(1, 1, 1);
+    scenario.receivers[0].goal = Goal::Fail;
+    scenario.receivers[0].link.loss_per_mille = 1000;
+    scenario.receivers[0].config.start_timeout = Some(Duration::from_secs(60));
+    scenario.sender.start.start_timeout = Some(Duration::from_secs(60));
+    let report = scenario.run();
+    assert_eq!(report.gave_up, Some(GiveUpReason::StartTimeout));
+    let failure = report.receivers[0].failure.clone().unwrap();
+    // After 0, 1, 3, 7, 15, 25, 35, 45 and 55 seconds.
+    assert_eq!(failure, "no sender was heard for 60s; 9 requests were sent");
+}
+
+#[test]
+fn a_receiver_that_comes_before_the_start_takes_part() {
+    let mut scenario = Scenario::new(1, 3 * SLICE, 3);
+    scenario
+        .actions
+        .push((Duration::from_secs(7), Action::SwitchOn(1)));
+    let report = scenario.run();
+    assert_all_completed(&report);
+    assert_eq!(report.outcomes.len(), 3);
+}
+
+#[test]
+fn max_wait_starts_without_those_missing() {
+    let mut scenario = Scenario::new(1, 3 * SLICE, 3);
+    scenario.sender.start.max_wait = Some(Duration::from_secs(5));
+    scenario.receivers[1].goal = Goal::Fail;
+    scenario.receivers[1].config.start_timeout = Some(Duration::from_secs(30));
+    scenario
+        .actions
+        .push((Duration::from_secs(60), Action::SwitchOn(1)));
+    let report = scenario.run();
+    assert_all_completed(&report);
+    assert_eq!(report.outcomes.len(), 2);
+}
+
+#[test]
+fn a_receiver_that_comes_after_the_start_is_refused_and_says_so() {
+    let mut scenario = Scenario::new(1, 200 * SLICE, 3);
+    scenario.sender.start = StartRule {
+        min_receivers: 2,
+        ..StartRule::default()
+    };
+    scenario.sender.max_bitrate = Some(10_000_000);
+    scenario.receivers[2].goal = Goal::Fail;
+    scenario.actions.push((millis(500), Action::SwitchOn(2)));
+    let report = scenario.run();
+    assert_all_completed(&report);
+    assert_eq!(report.outcomes.len(), 2);
+    let failure = report.receivers[2].failure.clone().unwrap();
+    assert!(failure.contains("refused us"), "{failure}");
+}
+
+#[test]
+fn a_receiver_started_anew_in_the_middle_leaves_at_once() {
+    let mut scenario = Scenario::new(1, 200 * SLICE, 2);
+    scenario.sender.max_bitrate = Some(10_000_000);
+    scenario.receivers[1].goal = Goal::Fail;
+    scenario.actions.push((millis(499), Action::Kill(1)));
+    scenario.actions.push((millis(500), Action::SwitchOn(1)));
+    // Not switched on late, but anew.
+    scenario.actions.push((Duration::ZERO, Action::SwitchOn(1)));
+    let report = scenario.run();
+    assert_eq!(report.outcomes[receiver_addr(0).ip()], Outcome::Completed);
+    assert!(matches!(
+        report.outcomes[receiver_addr(1).ip()],
+        Outcome::Left { .. }
+    ));
+    assert!(
+        report.elapsed < Duration::from_secs(10),
+        "{:?}",
+        report.elapsed
+    );
+}
+
+#[test]
+fn a_slow_reader_holds_the_sender_and_loses_nothing() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for reader in [
+            Reader::Every(millis(400)),
+            Reader::After(Duration::from_secs(300)),
+        ] {
+            let mut scenario = Scenario::new(1, 120 * SLICE, 2);
+            scenario.sender.duplex = duplex;
+            // Far shorter than the hold.
+            scenario.sender.drop = DropPolicy {
+                retries: 12,
+                silence: Duration::from_secs(3),
+            };
+            scenario.receivers[1].reader = reader;
+            scenario.receivers[1].config.window_blocks = 3072;
+            let report = scenario.run();
+            assert_all_completed(&report);
+            assert!(report.receivers[1].most_waiting <= 3072 - 1024);
+            assert!(report.receivers[1].statistics.held > 0);
+            assert_eq!(report.receivers[1].statistics.ignored.no_room, 0);
+            assert_eq!(report.receivers[1].statistics.lost_blocks, 0);
+            let share = report.sender.blocks_repeated * 100 / report.sender.blocks_sent;
+            assert!(share < 20, "{share} % repeated");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_stood_still_for_a_minute_drops_nobody() {
+    for stalled in [vec![None], vec![Some(0)], vec![None, Some(0), Some(1)]] {
+        for at in [millis(2), millis(20), millis(1001)] {
+            let link = Link {
+                loss_per_mille: 30,
+                ..Link::default()
+            };
+            let mut scenario = Scenario::new(1, 40 * SLICE, 2).links(link);
+            scenario.sender.max_bitrate = Some(20_000_000);
+            let is_receiver_only = stalled == [Some(0)];
+            // A receiver that stands still is silent in truth; the limit must allow for that.
+            let silence = Duration::from_secs(if is_receiver_only { 90 } else { 5 });
+            scenario.sender.drop = DropPolicy {
+                retries: 3,
+                silence,
+            };
+            for receiver in &mut scenario.receivers {
+                receiver.config.receive_timeout = Some(Duration::from_secs(5));
+                if stalled.len() < 3 {
+                    receiver.config.receive_timeout = Some(Duration::from_secs(90));
+                }
+            }
+            for node in &stalled {
+                scenario
+                    .actions
+                    .push((at, Action::Stall(*node, Duration::from_secs(60))));
+            }
+            assert_all_completed(&scenario.run());
+        }
+    }
+}
+
+#[test]
+fn strays_and_hostile_datagrams_change_nothing() {
+    use cast_proto::bitmap::Bitmap;
+    use cast_proto::udpcast::wire::{
+        Capabilities, ConnectReply, Data, Hello, HelloKind, Message, ReqAck, Retransmit,
+    };
+    use cast_proto::udpcast::{BlockNo, ClientNo, SliceNo};
+
+    for seed in seeds(20) {
+        let mut rng = Rng(seed);
+        let link = Link {
+            loss_per_mille: 20,
+            jitter: millis(1),
+            ..Link::default()
+        };
+        let mut scenario = Scenario::new(seed, 40 * SLICE, 3).links(link);
+        scenario.sender.max_bitrate = Some(30_000_000);
+        for receiver in &mut scenario.receivers {
+            receiver.config.sender = Some(*SENDER.ip());
+        }
+        let stranger = SocketAddrV4::new([10, 0, 3, 9].into(), rng.pick(&[PORT, PORT + 1, 4711]));
+        for _ in 0..600 {
+            let at = Duration::from_micros(rng.below(200_000));
+            let garbage: Vec<u8> = (0..rng.below(200))
+                .map(|_| u8::try_from(rng.below(256)).unwrap())
+                .collect();
+            let slice = SliceNo(u32::try_from(rng.below(60)).unwrap());
+            let round = u32::try_from(rng.below(5)).unwrap();
+            let block = BlockNo(u16::try_from(rng.below(2000)).unwrap());
+            let set = Bitmap::from_bytes(&garbage);
+            let slice_len = rng.pick(&[0, 1, 11_200, u32::MAX]);
+            let capabilities = Capabilities(u32::try_from(rng.below(64)).unwrap());
+            let data_address = rng.pick(&[GROUP, BROADCAST]);
+            let forged = [
+                Message::Ok(slice),
+                Message::Retransmit(Retransmit {
+                    slice,
+                    round,
+                    received: set,
+                }),
+                Message::Go,
+                Message::Disconnect,
+                Message::ReqAck(ReqAck::new(slice, slice_len, round, set)),
+                Message::ConnectReply(ConnectReply {
+                    client: rng.pick(&[None, Some(ClientNo(7))]),
+                    block_size: rng.pick(&[0, 100, 1456, u32::MAX]),
+                    capabilities,
+                    data_address,
+                }),
+                Message::Data(Data {
+                    slice,
+                    block,
+                    slice_len,
+                    payload: &garbage,
+                }),
+                Message::Hello(Hello {
+                    kind: HelloKind::Streaming,
+                    capabilities,
+                    data_address,
+                    block_size: 77,
+                }),
+                Message::Unknown(5),
+            ];
+            let message = &forged[usize::try_from(rng.below(forged.len() as u64)).unwrap()];
+            let mut bytes = Vec::new();
+            message.emit(&mut bytes);
+            if rng.chance(300) {
+                bytes.truncate(usize::try_from(rng.below(bytes.len() as u64)).unwrap());
+            }
+            let target = if rng.chance(500) {
+                SENDER
+            } else {
+                SocketAddrV4::new(GROUP, PORT)
+            };
+            scenario.actions.push((
+                at,
+                Action::Inject {
+                    from: stranger,
+                    to: target,
+                    bytes,
+                },
+            ));
+
+            // From a participant or from the sender itself: what says nothing true or false about
+            // data, and what is broken.
+            let mut bytes = garbage.clone();
+            if let Some(first) = bytes.first_chunk_mut() {
+                *first = rng
+                    .pick(&[2_u16, 3, 5, 6, 7, 10, 11, 0x0500, 999])
+                    .to_be_bytes();
+            }
+            bytes.truncate(11);
+            let (from, to) = if rng.chance(500) {
+                (receiver_addr(1), SENDER)
+            } else {
+                (SENDER, SocketAddrV4::new(GROUP, PORT))
+            };
+            scenario
+                .actions
+                .push((at, Action::Inject { from, to, bytes }));
+        }
+        let report = scenario.run();
+        assert_all_completed(&report);
+        assert_eq!(report.outcomes.len(), 3, "the stranger did not come in");
+        assert!(report.sender.ignored.total() > 0);
+    }
+}
+
+#[test]
+fn only_expected_receivers_come_in() {
+    let mut scenario = Scenario::new(1, 3 * SLICE, 3);
+    scenario.sender.start = StartRule {
+        expected: vec![*receiver_addr(0).ip(), *receiver_addr(2).ip()],
+        only_expected: true,
+        ..StartRule::default()
+    };
+    scenario.receivers[1].goal = Goal::Fail;
+    let report = scenario.run();
+    assert_all_completed(&report);
+    assert_eq!(report.outcomes.len(), 2);
+}
+
+#[test]
+fn point_to_point_takes_one_and_refuses_the_second() {
+    let mut scenario = Scenario::new(1, 3 * SLICE, 2);
+    scenario.sender.routing = DataRouting::PointToPoint;
+    scenario.sender.start = StartRule {
+        min_wait: Some(Duration::from_secs(3)),
+        ..StartRule::default()
+    };
+    scenario.receivers[1].goal = Goal::Fail;
+    scenario.actions.push((millis(1200), Action::SwitchOn(1)));
+    let report = scenario.run();
+    assert_all_completed(&report);
+    assert_eq!(report.outcomes.len(), 1);
+}
+
+#[test]
+fn an_operator_starts_with_those_who_are_there() {
+    let mut scenario = Scenario::new(1, 3 * SLICE, 2);
+    scenario.sender.start = StartRule::default();
+    scenario
+        .actions
+        .push((Duration::from_secs(2), Action::Start));
+    assert_all_completed(&scenario.run());
+}
+
+#[test]
+fn repair_blocks_make_up_for_loss_without_a_return_channel() {
+    for seed in seeds(10) {
+        let link = Link {
+            loss_per_mille: 20,
+            jitter: Duration::from_micros(50),
+            ..Link::default()
+        };
+        let mut scenario = Scenario::new(seed, 20 * SLICE, 2).links(link);
+        scenario.sender.asynchronous = true;
+        scenario.sender.fec = FecParams::new(8, 4, 8);
+        scenario.sender.max_bitrate = Some(20_000_000);
+        scenario.sender.start = StartRule {
+            autostart: Some(3),
+            ..StartRule::default()
+        };
+        let report = scenario.run();
+        assert_eq!(report.sender.blocks_repeated, 0);
+        assert!(
+            report
+                .receivers
+                .iter()
+                .all(|r| r.statistics.rebuilt_blocks > 0)
+        );
+    }
+}
+
+#[test]
+fn without_a_return_channel_a_perfect_network_needs_no_repair() {
+    let mut scenario = Scenario::new(1, 20 * SLICE + 5, 2);
+    scenario.sender.asynchronous = true;
+    scenario.sender.streaming = Some(50);
+    scenario.sender.max_bitrate = Some(20_000_000);
+    scenario.sender.start = StartRule {
+        autostart: Some(1),
+        ..StartRule::default()
+    };
+    let report = scenario.run();
+    assert_eq!(report.sender.rounds, 2, "the end is told twice");
+}
+
+#[test]
+fn the_cost_of_loss_is_as_written_down() {
+    let mut table = String::from(
+        "Blocks repeated per 100 blocks of the stream, and virtual time, for 4000 blocks of 1456\n\
+         bytes at 1 Gbit/s and 100 us delay, by loss per mille and number of receivers.\n\n\
+         duplex  loss  receivers  repeated    time\n",
+    );
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for loss_per_mille in [0, 1, 10, 50, 200] {
+            for receivers in [1, 2, 8] {
+                let link = Link {
+                    loss_per_mille,
+                    ..Link::default()
+                };
+                let mut scenario = Scenario::new(7, 4000 * 1456, receivers).links(link);
+                scenario.sender.block_size = 1456;
+                scenario.sender.duplex = duplex;
+                // The rendezvous is not what is measured.
+                scenario.sender.start.min_wait = Some(Duration::from_secs(20));
+                let report = scenario.run();
+                assert_all_completed(&report);
+                let share = report.sender.blocks_repeated as f64 / 40.0;
+                let time = (report.finished.unwrap() - Duration::from_secs(20)).as_millis();
+                let duplex = format!("{duplex:?}").to_lowercase();
+                writeln!(
+                    table,
+                    "{duplex:6} {loss_per_mille:5} {receivers:10} {share:9.1} {time:5} ms"
+                )
+                .unwrap();
+            }
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cost-of-loss.txt");
+    if std::env::var_os("FOS_UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(path, &table).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == table,
+        "{path} differs (FOS_UPDATE_SNAPSHOTS=1 rewrites it):\n{table}"
+    );
+}
