@@ -3,6 +3,8 @@
 //! Old dumps say `Id=` where newer ones say `type=`, and have no header but `unit: sectors`. Some images
 //! carry dumps whose quoting was damaged on the way, so that attributes stand in the name.
 
+use std::fmt;
+
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -30,6 +32,15 @@ pub enum DumpLabel {
     Gpt,
     /// `dos`.
     Dos,
+}
+
+impl fmt::Display for DumpLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gpt => "gpt",
+            Self::Dos => "dos",
+        })
+    }
 }
 
 /// One line of a dump.

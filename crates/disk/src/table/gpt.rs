@@ -1,4 +1,4 @@
-//! GUID partition tables (UEFI specification 2.10, section 5.3), on disks and in gdisk's backup files.
+//! GUID partition tables (UEFI specification 2.10, section 5.3).
 
 use thiserror::Error;
 use uuid::{Uuid, uuid};
@@ -7,11 +7,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Shape;
 
+mod backup;
+
+pub(super) use backup::{GptBackup, is_backup};
+
 /// First octets of a header.
 pub(super) const SIGNATURE: &[u8; 8] = b"EFI PART";
-/// gdisk writes its backups in sectors of this size whatever the disk has: protective MBR, primary
-/// header, backup header, entries.
-const BACKUP_SECTOR: usize = 512;
 const HEADER_LEN: usize = 92;
 const ENTRY_LEN: usize = 128;
 /// Bound on the entries of one table. 128 entries of 128 octets are usual; this allows 64 times more.
@@ -156,82 +157,6 @@ pub(super) struct Gpt {
     pub(super) entries_lba: u64,
     pub(super) entry_len: usize,
     entries: Vec<u8>,
-}
-
-/// A GPT backup as gdisk and sgdisk write it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GptBackup {
-    /// The protective MBR.
-    pub(super) mbr: [u8; 512],
-    pub(super) gpt: Gpt,
-    /// Logical sector size of the disk it comes from, as far as the table tells: the distance from the
-    /// backup's entries to its header is their length in sectors.
-    pub(super) sector_size: Option<u32>,
-}
-
-/// Whether a boot area file is a GPT backup rather than the start of an MBR disk.
-pub(super) fn is_backup(bytes: &[u8]) -> bool {
-    bytes.get(512..520) == Some(SIGNATURE)
-}
-
-impl GptBackup {
-    /// Parses a backup file and checks every checksum in it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, GptError> {
-        let sector = |index: usize| {
-            let needed = (index + 1) * BACKUP_SECTOR;
-            bytes
-                .get(needed - BACKUP_SECTOR..needed)
-                .ok_or(GptError::Truncated {
-                    len: bytes.len(),
-                    needed,
-                })
-        };
-        let mut mbr = [0; 512];
-        mbr.copy_from_slice(sector(0)?);
-        let primary = Header::parse(sector(1)?, "primary")?;
-        let backup = Header::parse(sector(2)?, "backup")?;
-        for (what, is_same) in [
-            ("disk GUID", primary.view.disk_guid == backup.view.disk_guid),
-            (
-                "number of entries",
-                primary.view.entry_count == backup.view.entry_count,
-            ),
-            (
-                "length of an entry",
-                primary.view.entry_len == backup.view.entry_len,
-            ),
-            (
-                "checksum of the entries",
-                primary.view.entries_crc == backup.view.entries_crc,
-            ),
-        ] {
-            if !is_same {
-                return Err(GptError::Differ(what));
-            }
-        }
-        let needed = 3 * BACKUP_SECTOR + primary.entries_len;
-        let entries = bytes
-            .get(3 * BACKUP_SECTOR..needed)
-            .ok_or(GptError::Truncated {
-                len: bytes.len(),
-                needed,
-            })?;
-        let gpt = primary.with_entries(entries)?;
-        let distance = backup
-            .view
-            .my_lba
-            .get()
-            .checked_sub(backup.view.entries_lba.get());
-        let sector_size = [512_u32, 1024, 2048, 4096].into_iter().find(|size| {
-            let sectors = primary.entries_len.div_ceil(*size as usize) as u64;
-            distance == Some(sectors)
-        });
-        Ok(Self {
-            mbr,
-            gpt,
-            sector_size,
-        })
-    }
 }
 
 /// A header whose own checksum is right and whose figures are bounded.

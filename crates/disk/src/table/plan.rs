@@ -1,15 +1,15 @@
 //! From an image's files and a disk's shape to a plan.
 
-use super::check::{check_partitions, self_check};
-use super::dump::{Dump, DumpLabel, DumpPartition};
+use super::check::self_check;
+use super::dump::{Dump, DumpLabel};
 use super::fill::{FillError, FillPartition, fill, parse_fixed};
-use super::gpt::{self, GptBackup};
-use super::mbr::{self, BOOT_SECTOR_LEN, BootSector, Logical, MbrError, PROTECTIVE, Slot};
-use super::read::{gpt_partition, mbr_partition};
-use super::{
-    Kind, Label, Layout, PlanError, PlannedPartition, Shape, TableFiles, TablePlan, TableWrite,
-};
+use super::gpt::is_backup;
+use super::mbr::{BOOT_SECTOR_LEN, BootSector};
+use super::{Kind, Layout, PlanError, PlannedPartition, Shape, TableFiles, TablePlan, TableWrite};
 use crate::swap::swap_uuids;
+
+mod gpt;
+mod mbr;
 
 /// Computes the partition table of an image for a disk, with every octet that will be written.
 ///
@@ -50,7 +50,7 @@ pub fn plan_table(
         warnings: Vec::new(),
     };
     draft.read_dumps()?;
-    let mut plan = if gpt::is_backup(files.mbr) {
+    let mut plan = if is_backup(files.mbr) {
         draft.gpt()?
     } else {
         draft.mbr(&BootSector::new(first))?
@@ -131,329 +131,9 @@ impl Draft<'_> {
     fn check_label(&self, expected: DumpLabel) -> Result<(), PlanError> {
         match self.original.as_ref().and_then(|dump| dump.label) {
             Some(found) if found != expected => Err(PlanError::Mismatch(format!(
-                "one is a {expected:?} table, the other a {found:?} table"
+                "one is a {expected} table, the other a {found} table"
             ))),
             _ => Ok(()),
-        }
-    }
-
-    fn gpt(mut self) -> Result<TablePlan, PlanError> {
-        let GptBackup {
-            mbr,
-            mut gpt,
-            sector_size,
-        } = GptBackup::parse(self.files.mbr)?;
-        self.check_sector_size(sector_size)?;
-        self.check_label(DumpLabel::Gpt)?;
-        self.apply_guids(&mut gpt);
-        let original: Vec<_> = gpt.entries().collect();
-        let own = || Dump {
-            label: Some(DumpLabel::Gpt),
-            first_lba: Some(gpt.first_usable),
-            // Only whether there is one matters.
-            last_lba: Some(0),
-            partitions: original
-                .iter()
-                .map(|entry| DumpPartition {
-                    number: entry.number,
-                    start: entry.first,
-                    size: entry.last - entry.first + 1,
-                    ..DumpPartition::default()
-                })
-                .collect(),
-            ..Dump::default()
-        };
-        let room = gpt.place(&self.shape).ok_or(PlanError::Shape {
-            size: self.shape.size,
-            logical_sector: self.shape.logical_sector,
-        })?;
-        let in_place = original.iter().all(|entry| entry.last <= room.last_usable);
-        let filled = match self.layout {
-            Layout::Keep => None,
-            Layout::Fill => {
-                let dump = self.original.take().unwrap_or_else(own);
-                self.fill(&dump, in_place)?
-            }
-        };
-        let mut sizes = Vec::new();
-        for mut entry in original {
-            sizes.push(entry.last - entry.first + 1);
-            if let Some(filled) = &filled {
-                let new = placed(filled, entry.number)?;
-                entry.first = new.start;
-                entry.last = new.start.saturating_add(new.size).saturating_sub(1);
-            }
-            gpt.set_entry(&entry);
-        }
-        if let Some(filled) = &filled {
-            let is_unknown =
-                |p: &&FillPartition| p.size > 0 && gpt.entries().all(|e| e.number != p.number);
-            if let Some(stranger) = filled.iter().find(is_unknown) {
-                return Err(only_in_dump(stranger.number));
-            }
-        }
-        let partitions: Vec<_> = gpt
-            .entries()
-            .zip(sizes)
-            .map(|(entry, size)| PlannedPartition {
-                original_len: self.bytes(size),
-                ..gpt_partition(&entry, &self.shape)
-            })
-            .collect();
-        let limit = self.bytes(room.last_usable + 1);
-        check_partitions(&partitions, self.bytes(room.table_end()), limit)?;
-        // Placed again: the first usable sector depends on where partitions begin.
-        let place = gpt.place(&self.shape).unwrap_or(room);
-
-        let mut writes = Vec::new();
-        let mut boot = BootSector::new(&mbr);
-        if let Some(grub) = self.files.grub_mbr {
-            let area = boot_area(grub);
-            if let Some(first) = area.first_chunk() {
-                boot = BootSector::new(first).with_table_of(&boot);
-            }
-            let from = self.bytes(place.table_end());
-            writes.extend(gap_write(area, from, first_offset(&partitions, limit)));
-        }
-        writes.extend(
-            gpt.emit(&place, &self.shape)
-                .into_iter()
-                .map(|(what, lba, bytes)| TableWrite {
-                    what: what.to_owned(),
-                    offset: self.bytes(lba),
-                    bytes,
-                }),
-        );
-        if boot.protect(self.shape.sectors(), filled.is_none()) {
-            self.warnings.push(match filled {
-                None => "the image has a hybrid MBR; it is written as it was".to_owned(),
-                Some(_) => "the image has a hybrid MBR; it is replaced by a protective one, \
-                            because partitions move"
-                    .to_owned(),
-            });
-        }
-        writes.push(boot_write("protective MBR", &boot));
-        Ok(TablePlan {
-            shape: self.shape,
-            label: Label::Gpt {
-                disk_guid: gpt.disk_guid,
-            },
-            partitions,
-            warnings: self.warnings,
-            writes,
-        })
-    }
-
-    /// Takes over the disk's GUID and the partitions' types and GUIDs from the dump, as the original
-    /// does after the data. Swap spaces keep what the backup has.
-    fn apply_guids(&mut self, gpt: &mut gpt::Gpt) {
-        let Some(dump) = &self.original else {
-            return;
-        };
-        let label_id = dump.label_id.as_deref();
-        if let Some(guid) = label_id.and_then(|id| uuid::Uuid::try_parse(id).ok())
-            && guid != gpt.disk_guid
-        {
-            self.warnings.push(format!(
-                "the disk's GUID is taken from dN.partitions ({guid:X}), dN.mbr has {:X}",
-                gpt.disk_guid
-            ));
-            gpt.disk_guid = guid;
-        }
-        let entries: Vec<_> = gpt.entries().collect();
-        for entry in &entries {
-            let Some(line) = dump.partition(entry.number) else {
-                self.warnings.push(format!(
-                    "partition {} is in dN.mbr but not in dN.partitions",
-                    entry.number
-                ));
-                continue;
-            };
-            let mut new = entry.clone();
-            new.kind = line.gpt_kind().unwrap_or(entry.kind);
-            new.guid = line.uuid.unwrap_or(entry.guid);
-            if new != *entry && gpt::type_name(&new.kind) != Some("Linux swap") {
-                self.warnings.push(format!(
-                    "type and GUID of partition {} are taken from dN.partitions, dN.mbr differs",
-                    entry.number
-                ));
-                gpt.set_entry(&new);
-            }
-        }
-        for line in dump.partitions.iter().filter(|line| line.size > 0) {
-            if entries.iter().all(|entry| entry.number != line.number) {
-                self.warnings.push(format!(
-                    "partition {} is in dN.partitions but not in dN.mbr",
-                    line.number
-                ));
-            }
-        }
-    }
-
-    fn mbr(mut self, boot: &BootSector) -> Result<TablePlan, PlanError> {
-        self.check_label(DumpLabel::Dos)?;
-        let mut boot = *boot;
-        let slots = boot.slots()?;
-        if slots.iter().any(|slot| slot.kind == PROTECTIVE) {
-            return Err(MbrError::ProtectiveOnly.into());
-        }
-        let container = container(&slots)?;
-        let logicals = self.logicals(container)?;
-        self.compare_slots(&slots);
-
-        let sectors = self.shape.sectors();
-        let own = || Dump {
-            label: Some(DumpLabel::Dos),
-            partitions: slots
-                .iter()
-                .map(|slot| DumpPartition {
-                    number: slot.number,
-                    start: slot.start,
-                    size: slot.size,
-                    kind: format!("{:x}", slot.kind),
-                    ..DumpPartition::default()
-                })
-                .collect(),
-            ..Dump::default()
-        };
-        let in_place = slots.iter().all(|slot| slot.start + slot.size <= sectors);
-        let filled = match self.layout {
-            Layout::Keep => None,
-            Layout::Fill => {
-                let dump = self.original.take().unwrap_or_else(own);
-                self.fill(&dump, in_place)?
-            }
-        };
-        let mut new_slots = slots.clone();
-        let mut new_logicals = logicals.clone();
-        if let Some(filled) = &filled {
-            for slot in &mut new_slots {
-                let new = placed(filled, slot.number)?;
-                (slot.start, slot.size) = (new.start, new.size);
-                boot.set_slot(slot.number, new.start, new.size)?;
-            }
-            for logical in &mut new_logicals {
-                let new = placed(filled, logical.number)?;
-                (logical.start, logical.size) = (new.start, new.size);
-            }
-            let is_unknown = |p: &&FillPartition| {
-                p.size > 0 && p.number <= 4 && slots.iter().all(|slot| slot.number != p.number)
-            };
-            if let Some(stranger) = filled.iter().find(is_unknown) {
-                return Err(only_in_dump(stranger.number));
-            }
-        }
-        let limit = self.bytes(sectors);
-        let mut partitions = Vec::new();
-        for (new, old) in new_slots.iter().zip(&slots) {
-            partitions.push(PlannedPartition {
-                original_len: self.bytes(old.size),
-                ..mbr_partition(
-                    new.number,
-                    new.is_active,
-                    new.kind,
-                    new.start,
-                    new.size,
-                    &self.shape,
-                )
-            });
-        }
-        check_partitions(&partitions, self.bytes(1), limit)?;
-        let mut inner = Vec::new();
-        for (new, old) in new_logicals.iter().zip(&logicals) {
-            inner.push(PlannedPartition {
-                original_len: self.bytes(old.size),
-                ..mbr_partition(
-                    new.number,
-                    new.is_active,
-                    new.kind,
-                    new.start,
-                    new.size,
-                    &self.shape,
-                )
-            });
-        }
-        check_partitions(&inner, self.bytes(1), limit)?;
-
-        let area = boot_area(self.files.mbr);
-        let first = first_offset(&partitions, limit);
-        let mut writes = Vec::new();
-        writes.extend(gap_write(area, BOOT_SECTOR_LEN as u64, first));
-        if let Some(slot) = new_slots.iter().find(|slot| mbr::is_extended(slot.kind)) {
-            let code = self.files.ebrs.iter();
-            let code = code.clone().find(|(number, _)| *number == slot.number);
-            let records = mbr::chain(
-                &(slot.start..slot.start + slot.size),
-                &new_logicals,
-                code.map(|(_, bytes)| *bytes),
-                self.shape.logical_sector,
-            )?;
-            for (index, (lba, octets)) in records.iter().enumerate() {
-                writes.push(TableWrite {
-                    what: format!("table of logical partition {}", index + 5),
-                    offset: self.bytes(*lba),
-                    bytes: octets.to_vec(),
-                });
-            }
-        }
-        writes.push(boot_write("MBR", &boot));
-        partitions.extend(inner);
-        Ok(TablePlan {
-            shape: self.shape,
-            label: Label::Mbr {
-                disk_id: boot.disk_id(),
-            },
-            partitions,
-            warnings: self.warnings,
-            writes,
-        })
-    }
-
-    /// The logical partitions, which only the dump knows.
-    fn logicals(&self, container: Option<&Slot>) -> Result<Vec<Logical>, PlanError> {
-        let lines = self.original.iter().flat_map(|dump| &dump.partitions);
-        let mut logicals = Vec::new();
-        for line in lines.filter(|line| line.number >= 5 && line.size > 0) {
-            let kind = line.mbr_kind().ok_or_else(|| MbrError::Kind {
-                number: line.number,
-                kind: line.kind.chars().take(40).collect(),
-            })?;
-            logicals.push(Logical {
-                number: line.number,
-                is_active: line.is_bootable,
-                kind,
-                start: line.start,
-                size: line.size,
-            });
-        }
-        logicals.sort_by_key(|logical| logical.number);
-        match (container, logicals.first()) {
-            (Some(slot), _) if self.original.is_none() => {
-                let number = slot.number;
-                Err(MbrError::NoDump { number }.into())
-            }
-            (None, Some(logical)) => {
-                let number = logical.number;
-                Err(MbrError::NoContainer { number }.into())
-            }
-            _ => Ok(logicals),
-        }
-    }
-
-    fn compare_slots(&mut self, slots: &[Slot]) {
-        let Some(dump) = &self.original else {
-            return;
-        };
-        for slot in slots {
-            let is_same = dump
-                .partition(slot.number)
-                .is_some_and(|line| (line.start, line.size) == (slot.start, slot.size));
-            if !is_same && self.layout == Layout::Keep {
-                self.warnings.push(format!(
-                    "partition {} is in another place in dN.partitions; the place in dN.mbr counts",
-                    slot.number
-                ));
-            }
         }
     }
 
@@ -477,18 +157,6 @@ impl Draft<'_> {
     /// Sectors in bytes; what is beyond any disk stays beyond it.
     fn bytes(&self, sectors: u64) -> u64 {
         sectors.saturating_mul(self.shape.logical_sector.into())
-    }
-}
-
-fn container(slots: &[Slot]) -> Result<Option<&Slot>, MbrError> {
-    let mut extended = slots.iter().filter(|slot| mbr::is_extended(slot.kind));
-    let first = extended.next();
-    match (first, extended.next()) {
-        (Some(first), Some(second)) => Err(MbrError::TwoExtended {
-            first: first.number,
-            second: second.number,
-        }),
-        _ => Ok(first),
     }
 }
 
