@@ -325,3 +325,176 @@ impl Driver {
         more
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::interface::Interface;
+    use crate::wake::Stop;
+
+    /// Sends what it is given, notes what comes and when the timer was served.
+    #[derive(Default)]
+    struct Notebook {
+        outgoing: VecDeque<(SocketAddrV4, Vec<u8>)>,
+        heard: Vec<(SocketAddrV4, Vec<u8>)>,
+        due: Option<Instant>,
+        served: u32,
+    }
+
+    impl Core for Notebook {
+        fn handle_datagram(&mut self, _: Instant, from: SocketAddrV4, datagram: &[u8]) {
+            self.heard.push((from, datagram.to_vec()));
+        }
+
+        fn handle_timeout(&mut self, now: Instant) {
+            assert!(self.due.take().is_some_and(|due| due <= now));
+            self.served += 1;
+        }
+
+        fn poll_transmit(&mut self, _: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
+            let (to, datagram) = self.outgoing.pop_front()?;
+            buffer.clear();
+            buffer.extend_from_slice(&datagram);
+            Some(to)
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            self.due
+        }
+    }
+
+    fn lo() -> Interface {
+        Interface::towards(Ipv4Addr::LOCALHOST).unwrap()
+    }
+
+    /// A driver on a free port of loopback, with its address.
+    fn driver() -> (Driver, SocketAddrV4) {
+        // The kernel's choice is asked of a socket that is gone when the driver takes the port.
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let main = Endpoint::main(&lo(), port, 1).unwrap();
+        let address = main.local();
+        (Driver::new(vec![main], Instant::now()), address)
+    }
+
+    #[test]
+    fn many_datagrams_pass_in_order_and_the_timer_is_served() {
+        let (mut sending, from) = driver();
+        let (mut receiving, to) = driver();
+        let datagrams: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; 1 + usize::from(n)]).collect();
+        let mut sender = Notebook::default();
+        sender.outgoing = datagrams
+            .iter()
+            .map(|datagram| (to, datagram.clone()))
+            .collect();
+        let mut receiver = Notebook::default();
+        while receiver.heard.len() < datagrams.len() {
+            // So few fit into any socket's buffer: none can be lost.
+            while sending.turn(&mut sender).unwrap() {}
+            let busy = receiving.turn(&mut receiver).unwrap();
+            if receiver.heard.len() < datagrams.len() {
+                receiving.wait(&receiver, busy, None, &[]).unwrap();
+            }
+        }
+        assert!(receiver.heard.iter().all(|(source, _)| *source == from));
+        let got: Vec<_> = receiver
+            .heard
+            .into_iter()
+            .map(|(_, datagram)| datagram)
+            .collect();
+        assert_eq!(got, datagrams);
+        assert_eq!(receiving.datagrams(), 100);
+
+        let mut waiting = Notebook {
+            due: Some(Instant::now() + Duration::from_millis(5)),
+            ..Default::default()
+        };
+        while waiting.served == 0 {
+            // Answers when the timer is due, so that the next turn serves it.
+            sending.wait(&waiting, false, None, &[]).unwrap();
+            sending.turn(&mut waiting).unwrap();
+        }
+        assert_eq!(waiting.served, 1);
+    }
+
+    #[test]
+    fn a_stop_ends_a_wait_without_limit() {
+        let (mut driver, _) = driver();
+        let core = Notebook::default();
+        let stop = Stop::new().unwrap();
+        let other = stop.clone();
+        let stopper = std::thread::spawn(move || other.stop());
+        while !stop.is_stopped() {
+            driver.wait(&core, false, None, &[stop.as_fd()]).unwrap();
+        }
+        // It stays stopped: this returns too.
+        driver.wait(&core, false, None, &[stop.as_fd()]).unwrap();
+        stopper.join().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_sent_does_not_hold_up_the_rest() {
+        let (mut sending, _) = driver();
+        let (mut receiving, to) = driver();
+        // Nothing on loopback leads there: EINVAL or ENETUNREACH, never delivered.
+        let nowhere = SocketAddrV4::new([240, 0, 0, 1].into(), 9);
+        let mut sender = Notebook::default();
+        sender.outgoing = [
+            (nowhere, vec![1]),
+            (to, vec![2]),
+            (nowhere, vec![3]),
+            (to, vec![4]),
+        ]
+        .into();
+        while sending.turn(&mut sender).unwrap() {}
+        let mut receiver = Notebook::default();
+        while receiver.heard.len() < 2 {
+            let busy = receiving.turn(&mut receiver).unwrap();
+            receiving
+                .wait(&receiver, busy || receiver.heard.len() == 2, None, &[])
+                .unwrap();
+        }
+        let got: Vec<_> = receiver
+            .heard
+            .into_iter()
+            .map(|(_, datagram)| datagram)
+            .collect();
+        assert_eq!(got, [[2], [4]]);
+        assert!(sending.failing.is_none(), "the last one left");
+    }
+
+    #[test]
+    fn a_datagram_that_is_too_long_for_udp_ends_it() {
+        let (mut sending, to) = driver();
+        let mut sender = Notebook::default();
+        sender.outgoing = [(to, vec![0; 65_508])].into();
+        let trouble = sending.turn(&mut sender).unwrap_err();
+        assert_eq!(trouble.source.raw_os_error(), Some(Errno::EMSGSIZE as i32));
+        assert!(trouble.to_string().contains(&to.to_string()), "{trouble}");
+    }
+
+    #[test]
+    fn a_silent_group_is_joined_again() {
+        let (mut driver, address) = driver();
+        let group = Ipv4Addr::new(239, 255, 77, 9);
+        let endpoint = Endpoint::listen(&lo(), group, address.port()).unwrap();
+        driver.add(endpoint, Instant::now());
+        assert!(driver.listens_on(group) && !driver.listens_on(Ipv4Addr::new(239, 255, 77, 8)));
+        let hour = Duration::from_secs(3600);
+        let before = driver.heard[1];
+        let next = driver.refresh_group(group, hour);
+        assert_eq!(next, Some(before + hour), "not yet");
+        let next = driver.refresh_group(group, Duration::ZERO).unwrap();
+        assert!(
+            next >= before && driver.heard[1] == next,
+            "joined again just now"
+        );
+        assert_eq!(
+            driver.refresh_group(Ipv4Addr::new(239, 255, 77, 8), hour),
+            None
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Sender and receiver of one process over loopback: what happens beside a plain transfer.
+
+use std::io::{self, Cursor, Read};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use cast_net::udpcast::receiver::ReceiveFailure;
+use cast_net::udpcast::sender::{GiveUpReason, Outcome, SenderEvent};
+use cast_net::{
+    Interface, ReceiveError, ReceiveOptions, ReceivePhase, SendControl, SendError, SendEvent,
+    SendOptions, SendReport, Stop, receive, send,
+};
+
+/// A port base whose two ports are free on loopback.
+fn port_base() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let offset = NEXT.fetch_add(2, Ordering::Relaxed);
+    let start = 20_000 + u16::try_from(std::process::id() % 400).unwrap() * 50;
+    let is_free = |port: &u16| {
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
+            && UdpSocket::bind((Ipv4Addr::LOCALHOST, *port + 1)).is_ok()
+    };
+    (start + offset..start + 10_000)
+        .step_by(50)
+        .find(is_free)
+        .unwrap()
+}
+
+fn lo() -> Interface {
+    Interface::towards(Ipv4Addr::LOCALHOST).unwrap()
+}
+
+fn send_options(port_base: u16) -> SendOptions {
+    let mut options = SendOptions::new(lo());
+    options.port_base = port_base;
+    options.transfer.start.min_receivers = 1;
+    options.transfer.hello_interval = Some(Duration::from_millis(50));
+    options
+}
+
+fn receive_options(port_base: u16) -> ReceiveOptions {
+    let mut options = ReceiveOptions::new(lo());
+    options.port_base = port_base;
+    options.exit_wait = Duration::from_millis(20);
+    options
+}
+
+fn start_sending(
+    options: SendOptions,
+    source: impl Read + Send + 'static,
+) -> (
+    SendControl,
+    thread::JoinHandle<Result<SendReport, SendError>>,
+) {
+    let control = SendControl::new().unwrap();
+    let handle = control.clone();
+    let work = move || send(&options, source, &handle, &mut |_| {});
+    (control, thread::spawn(work))
+}
+
+fn payload(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n / 7 ^ n >> 9) as u8).collect()
+}
+
+/// The failure inside the error of a read.
+fn failure(error: &io::Error) -> &ReceiveError {
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref())
+        .unwrap()
+}
+
+#[test]
+fn a_stream_arrives_and_both_reports_agree() {
+    let port = port_base();
+    let bytes = payload(3_000_001);
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    assert!(got == bytes);
+    assert_eq!(stream.status().snapshot().phase, ReceivePhase::Complete);
+    let received = stream.finish().unwrap();
+    let sent = sender.join().unwrap().unwrap();
+    assert_eq!((received.bytes, sent.bytes), (3_000_001, 3_000_001));
+    assert_eq!(sent.participants.len(), 1);
+    assert_eq!(sent.participants[0].outcome, Outcome::Completed);
+    assert_eq!(sent.participants[0].addr, Ipv4Addr::LOCALHOST);
+}
+
+#[test]
+fn events_tell_who_joins_and_when_it_starts() {
+    let port = port_base();
+    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut told = Vec::new();
+    let mut tell = |event: &SendEvent<'_>| {
+        if let SendEvent::Protocol(event) = event {
+            told.push(event.clone());
+        }
+    };
+    let control = SendControl::new().unwrap();
+    let reader = thread::spawn(move || {
+        let mut stream = stream;
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).map(|_| got.len())
+    });
+    let report = send(
+        &send_options(port),
+        Cursor::new(payload(5_000)),
+        &control,
+        &mut tell,
+    )
+    .unwrap();
+    assert_eq!(reader.join().unwrap().unwrap(), 5_000);
+    assert_eq!(report.statistics.bytes_acked, 5_000);
+    assert!(
+        matches!(told.first(), Some(SenderEvent::Joined { addr, .. }) if addr.is_loopback()),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|event| matches!(event, SenderEvent::Started { .. })),
+        "{told:?}"
+    );
+    assert!(
+        matches!(told.last(), Some(SenderEvent::Finished)),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_source_that_fails_ends_the_transfer_and_never_the_stream() {
+    struct Fails;
+    impl Read for Fails {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(5))
+        }
+    }
+    let port = port_base();
+    let mut options = receive_options(port);
+    options.receive_timeout = Some(Duration::from_millis(300));
+    options.start_timeout = Some(Duration::from_millis(300));
+    let mut stream = receive(options, Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(
+        send_options(port),
+        Cursor::new(payload(2_000_000)).chain(Fails),
+    );
+    let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
+    assert!(
+        matches!(failure(&error), ReceiveError::Failed(_)),
+        "{error:?}"
+    );
+    let error = sender.join().unwrap().unwrap_err();
+    assert!(
+        matches!(&error, SendError::Input(input) if input.offset <= 2_000_000),
+        "{error:?}"
+    );
+    // A second read fails again, and so does the end.
+    assert!(stream.read(&mut [0]).is_err());
+    assert!(stream.finish().is_err());
+}
+
+#[test]
+fn a_stream_let_go_early_leaves_the_transfer() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(send_options(port), io::repeat(7));
+    stream.read_exact(&mut [0; 100_000]).unwrap();
+    drop(stream);
+    let error = sender.join().unwrap().unwrap_err();
+    let SendError::GaveUp { reason, report } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(reason, GiveUpReason::AllGone);
+    assert!(
+        matches!(report.participants[0].outcome, Outcome::Left { .. }),
+        "{report:?}"
+    );
+    // The port is free again.
+    drop(receive(receive_options(port), Stop::new().unwrap()).unwrap());
+}
+
+#[test]
+fn finishing_before_the_end_is_no_success() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(payload(4_000_000)));
+    stream.read_exact(&mut [0; 1_000]).unwrap();
+    let error = stream.finish().unwrap_err();
+    assert!(
+        matches!(error, ReceiveError::Abandoned { bytes: 1_000 }),
+        "{error:?}"
+    );
+    assert!(sender.join().unwrap().is_err());
+}
+
+#[test]
+fn a_stop_is_heard_while_nobody_answers() {
+    let stop = Stop::new().unwrap();
+    let mut stream = receive(receive_options(port_base()), stop.clone()).unwrap();
+    assert!(matches!(
+        stream.status().snapshot().phase,
+        ReceivePhase::Asking { .. }
+    ));
+    let stopper = thread::spawn(move || stop.stop());
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert!(
+        matches!(failure(&error), ReceiveError::Stopped { bytes: 0 }),
+        "{error:?}"
+    );
+    stopper.join().unwrap();
+
+    let (control, sender) = start_sending(send_options(port_base()), io::empty());
+    control.stop();
+    assert!(matches!(
+        sender.join().unwrap(),
+        Err(SendError::Stopped { .. })
+    ));
+}
+
+#[test]
+fn a_source_that_blocks_does_not_keep_the_sender_from_stopping() {
+    struct Blocks(mpsc::Receiver<()>);
+    impl Read for Blocks {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            // Until the test is over.
+            self.0.recv().map_or(Ok(0), |()| Ok(0))
+        }
+    }
+    let (_open, blocks) = mpsc::channel();
+    let port = port_base();
+    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let status = stream.status();
+    let (control, sender) = start_sending(send_options(port), Blocks(blocks));
+    while !matches!(status.snapshot().phase, ReceivePhase::Connected { .. }) {
+        thread::yield_now();
+    }
+    control.stop();
+    assert!(matches!(
+        sender.join().unwrap(),
+        Err(SendError::Stopped { .. })
+    ));
+    drop(stream);
+}
+
+#[test]
+fn without_a_sender_the_start_timeout_says_so() {
+    let mut options = receive_options(port_base());
+    options.start_timeout = Some(Duration::from_millis(50));
+    let mut stream = receive(options, Stop::new().unwrap()).unwrap();
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert!(
+        matches!(
+            failure(&error),
+            ReceiveError::Failed(ReceiveFailure::NoSender(..))
+        ),
+        "{error:?}"
+    );
+    assert_eq!(stream.status().snapshot().phase, ReceivePhase::Failed);
+}
+
+#[test]
+fn a_slow_reader_gets_everything() {
+    let port = port_base();
+    let bytes = payload(12_000_000);
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
+    let mut got = Vec::new();
+    let mut buffer = vec![0; 1_000_000];
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        got.extend_from_slice(&buffer[..count]);
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(got == bytes);
+    assert!(sender.join().unwrap().is_ok());
+}
+
+#[test]
+fn an_operator_starts_and_removes() {
+    let port = port_base();
+    let mut options = send_options(port);
+    // Would wait for ever.
+    options.transfer.start.expected = vec![Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 255, 255, 1)];
+    options.transfer.start.min_receivers = 0;
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let status = stream.status();
+    let (control, sender) = start_sending(options, Cursor::new(payload(10_000)));
+    while !matches!(status.snapshot().phase, ReceivePhase::Connected { .. }) {
+        thread::yield_now();
+    }
+    control.set_expected(vec![Ipv4Addr::LOCALHOST]);
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 10_000);
+    assert!(sender.join().unwrap().is_ok());
+}
