@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use disk::{
-    Layout, OpenError, Shape, TableFiles, TablePlan, Target, WriteError, plan_table, swap_header,
+    Disk, Layout, OpenError, Shape, TableFiles, TablePlan, Target, Transport, WriteError,
+    plan_table, swap_header,
 };
 use fos_tests::need::{root_and_tools, skip};
 use tempfile::TempDir;
@@ -32,6 +33,10 @@ fn gpt_equals_what_sgdisk_restores_from_its_backup() {
         "sgdisk -n 1:2048:+4M -t 1:ef00 -c 1:EFI -n 2:0:+1M -t 2:0c01 -A 2:set:63 \
          -n 5:0:+16M -t 5:0700 -n 3:0:+8M -c 3:größe -A 3:set:2 -n 128:0:+1M {source}"
     ));
+    // Boot code as GRUB leaves it in front of a GPT, and a signature that nobody should have written.
+    let disk = File::options().write(true).open(&source).unwrap();
+    disk.write_all_at(&[0xeb; 440], 0).unwrap();
+    disk.write_all_at(&[1, 2, 3, 4], 440).unwrap();
     let image = Image::of_gpt(&dir, &source, &source);
     for mib in [34, 64, 65, 100, 70_000] {
         let ours = disk_file(&dir, "ours", mib * MIB);
@@ -277,6 +282,48 @@ fn a_disk_is_opened_by_one_and_never_while_mounted() {
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     drop(mount);
     Target::open(path, &shape(size, 512)).unwrap();
+}
+
+#[test]
+fn a_disk_that_changed_since_it_was_probed_is_refused() {
+    if !root_and_tools(&["losetup"]) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let size = 16 * MIB;
+    let Some(device) = LoopDevice::new(&disk_file(&dir, "disk", size), 512) else {
+        return;
+    };
+    let probed = Disk {
+        path: device.path.clone().into(),
+        name: "sdz".to_owned(),
+        major: 8,
+        minor: 400,
+        size,
+        logical_sector: 512,
+        physical_sector: 512,
+        is_removable: false,
+        is_read_only: false,
+        transport: Transport::Scsi,
+        model: None,
+        serial: None,
+        wwn: None,
+        in_use: Vec::new(),
+    };
+    let error = Target::open_disk(&probed).unwrap_err();
+    assert!(
+        error.to_string().contains("its device number is 7:"),
+        "{error}"
+    );
+    let minor = device.path.trim_start_matches("/dev/loop").parse().unwrap();
+    let gone = Disk {
+        major: 7,
+        minor,
+        ..probed
+    };
+    let error = Target::open_disk(&gone).unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+    assert_eq!(octets(&device.path, 0, size), vec![0; size as usize]);
 }
 
 #[test]
