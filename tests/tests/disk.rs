@@ -33,10 +33,9 @@ fn gpt_equals_what_sgdisk_restores_from_its_backup() {
         "sgdisk -n 1:2048:+4M -t 1:ef00 -c 1:EFI -n 2:0:+1M -t 2:0c01 -A 2:set:63 \
          -n 5:0:+16M -t 5:0700 -n 3:0:+8M -c 3:größe -A 3:set:2 -n 128:0:+1M {source}"
     ));
-    // Boot code as GRUB leaves it in front of a GPT, and a signature that nobody should have written.
+    // Boot code, as GRUB leaves it in front of a GPT.
     let disk = File::options().write(true).open(&source).unwrap();
     disk.write_all_at(&[0xeb; 440], 0).unwrap();
-    disk.write_all_at(&[1, 2, 3, 4], 440).unwrap();
     let image = Image::of_gpt(&dir, &source, &source);
     for mib in [34, 64, 65, 100, 70_000] {
         let ours = disk_file(&dir, "ours", mib * MIB);

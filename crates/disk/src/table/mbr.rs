@@ -248,7 +248,8 @@ impl BootSector {
             .find(|slot| slot.kind == PROTECTIVE)
             .map_or(0, |slot| slot.status & ACTIVE);
         let last = sectors.saturating_sub(1);
-        // UEFI specification, table 5-4: the signature is unused and zero, as sgdisk leaves it too.
+        // UEFI specification, table 5-4: the signature is unused and zero. sgdisk agrees on
+        // disks of another size, and leaves it alone on those of the same.
         self.0.disk_id = U32::ZERO;
         self.0.reserved = U16::ZERO;
         let empty = slot_view_unchecked(0, 0, 0, 0, 0);
