@@ -1,4 +1,5 @@
 //! Helpers for the tests that cross crates.
 
+pub mod corpus;
 pub mod need;
 pub mod netns;

@@ -229,7 +229,7 @@ impl Recipe {
     }
 
     fn push_byte_map(&self, image: &mut Vec<u8>) {
-        image.extend((0_u8..).cycle().zip(&self.used).map(|(odd, used)| {
+        image.extend((0..=u8::MAX).cycle().zip(&self.used).map(|(odd, used)| {
             match (used, self.has_odd_bitmap) {
                 (true, _) => 1,
                 (false, true) => odd | 2,
