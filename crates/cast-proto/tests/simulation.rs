@@ -1,5 +1,10 @@
 //! Sender and receivers in a simulated network.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 #[expect(dead_code, reason = "captures are read by other tests")]
 mod common;
 mod sim;
@@ -435,6 +440,19 @@ fn strays_and_hostile_datagrams_change_nothing() {
         assert_eq!(report.outcomes.len(), 3, "the stranger did not come in");
         assert!(report.sender.ignored.total() > 0);
     }
+}
+
+#[test]
+fn the_start_timeout_does_not_end_a_transfer_under_way() {
+    let mut scenario = Scenario::new(1, 1000 * SLICE, 2);
+    scenario.sender.max_bitrate = Some(10_000_000);
+    scenario.sender.start.start_timeout = Some(Duration::from_secs(3));
+    for receiver in &mut scenario.receivers {
+        receiver.config.start_timeout = Some(Duration::from_secs(3));
+    }
+    let report = scenario.run();
+    assert_all_completed(&report);
+    assert!(report.elapsed > Duration::from_secs(10));
 }
 
 #[test]

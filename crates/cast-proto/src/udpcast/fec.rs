@@ -318,6 +318,7 @@ const fn inverses() -> [u8; 256] {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test data is small")]
 mod tests {
     use proptest::prelude::*;
 

@@ -140,6 +140,7 @@ fn block_len(slice_len: u32, block_size: u16, block: BlockNo) -> u16 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test data is small")]
 mod tests {
     use super::*;
 

@@ -1,5 +1,10 @@
 //! Helpers of the tests: captures and the stream they carry.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,7 +55,7 @@ pub(crate) fn capture(name: &str) -> Vec<Packet> {
 /// The stream that the captures carry, and that the tests send.
 pub(crate) fn payload(len: usize) -> Vec<u8> {
     (0..len)
-        .map(|i| (7 * i + 13 * (i / 256) + 3) as u8)
+        .map(|i| ((7 * i + 13 * (i / 256) + 3) % 256).try_into().unwrap())
         .collect()
 }
 

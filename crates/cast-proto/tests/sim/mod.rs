@@ -4,7 +4,13 @@
 //! met; when nothing can happen any more and a goal is left, or after a day, the run has failed. All
 //! chance comes from one seed, which is printed with a failure and can be given in `FOS_SIM_SEED`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod node;
+mod observer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,6 +24,7 @@ use cast_proto::udpcast::sender::{
 use crate::common::epoch;
 pub(crate) use node::{Goal, Reader};
 use node::{ReceiverNode, SenderNode};
+use observer::Observer;
 
 pub(crate) const PORT: u16 = 9000;
 pub(crate) const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), PORT + 1);
@@ -181,6 +188,10 @@ impl Scenario {
     pub(crate) fn run(self) -> Report {
         struct Seed(u64);
         impl Drop for Seed {
+            #[expect(
+                clippy::print_stderr,
+                reason = "the seed goes with the panic's message"
+            )]
             fn drop(&mut self) {
                 if std::thread::panicking() {
                     eprintln!(
@@ -209,6 +220,8 @@ struct Network {
     now: Instant,
     rng: Rng,
     sender: SenderNode,
+    /// Of a transfer with a return channel.
+    observer: Option<Observer>,
     receivers: Vec<ReceiverNode>,
     links: Vec<Link>,
     /// When the queue before each receiver is empty.
@@ -238,6 +251,8 @@ impl Network {
             start,
             now: start,
             rng: Rng(scenario.seed),
+            observer: (!scenario.sender.asynchronous)
+                .then(|| Observer::new(scenario.sender.block_size)),
             sender: SenderNode::new(start, scenario.sender, scenario.len, scenario.sender_rate),
             links: scenario.receivers.iter().map(|setup| setup.link).collect(),
             link_free: vec![start; receivers.len()],
@@ -335,6 +350,9 @@ impl Network {
             }
         }
         while let Some((to, bytes)) = self.sender.poll(self.now) {
+            if let Some(observer) = &mut self.observer {
+                observer.see(to, &bytes);
+            }
             self.send(SENDER, to, &bytes);
         }
     }

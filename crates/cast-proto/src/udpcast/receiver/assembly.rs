@@ -227,6 +227,7 @@ impl Repairs {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test data is small")]
 mod tests {
     use proptest::prelude::*;
 

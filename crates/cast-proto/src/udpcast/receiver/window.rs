@@ -8,6 +8,9 @@ use crate::udpcast::{MAX_BLOCKS_PER_SLICE, SliceNo, block_count};
 /// Slices a sender may have under way at once.
 const AHEAD: usize = 2;
 
+/// Blocks those may have, at most.
+const RESERVE: u32 = 2 * MAX_BLOCKS_PER_SLICE as u32;
+
 /// Spare buffers kept for coming slices.
 const SPARE: usize = 4;
 
@@ -177,7 +180,6 @@ impl Window {
     /// Whether a sender that is told OK cannot overrun the memory with the two slices it may then
     /// have under way, of the largest size.
     pub(super) fn has_reserve(&self) -> bool {
-        const RESERVE: u32 = AHEAD as u32 * MAX_BLOCKS_PER_SLICE as u32;
         self.ready_blocks + RESERVE <= self.limit
     }
 

@@ -141,7 +141,7 @@ pub enum Outcome {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
     },
-    /// [`Sender::remove`](super::Sender::remove) was called for it.
+    /// [`Sender::remove`](super::Sender::remove) was called for it, or the sender gave up.
     Removed {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,

@@ -382,6 +382,14 @@ impl Sender {
     }
 
     fn give_up(&mut self, reason: GiveUpReason) {
+        let left: Vec<_> = self
+            .participants
+            .all_present()
+            .map(|m| (m.addr, m.last_slice))
+            .collect();
+        for (addr, last_slice) in left {
+            self.leave(addr, Outcome::Removed { last_slice });
+        }
         self.stop();
         self.events.push_back(SenderEvent::GaveUp(reason));
     }

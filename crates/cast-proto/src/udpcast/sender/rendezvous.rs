@@ -26,9 +26,10 @@ impl Sender {
 
     fn hello_interval(&self) -> Option<Duration> {
         let is_needed = self.config.asynchronous || self.config.start.autostart.is_some();
-        self.config
-            .hello_interval
-            .or(is_needed.then_some(HELLO_INTERVAL))
+        match self.config.hello_interval {
+            None if is_needed => Some(HELLO_INTERVAL),
+            configured => configured,
+        }
     }
 
     fn restart_start_timeout(&mut self, now: Instant) {
@@ -127,8 +128,9 @@ impl Sender {
         }
         match message {
             Message::ConnectReq(request) => {
-                self.on_connect_req(now, from, request);
+                // Before it may start the transfer, which ends this timeout.
                 self.restart_start_timeout(now);
+                self.on_connect_req(now, from, request);
             }
             Message::Go if self.participants.get(*from.ip()).is_some() => {
                 if self.config.start.accept_go {
