@@ -153,6 +153,9 @@ fn decode(
         }
         pushed.inspect_err(|_| end(progress.as_mut()))?;
     }
+    if let (Some(progress), Some(geometry)) = (&mut progress, decoder.geometry()) {
+        progress.show(&decoder.progress(), geometry, true);
+    }
     let summary = decoder
         .finish(target)
         .inspect_err(|_| end(progress.as_mut()))?;

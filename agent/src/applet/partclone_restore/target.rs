@@ -84,11 +84,13 @@ impl Target {
             .saturating_mul(geometry.block_size.into());
         match self.output {
             Output::Plain(file) => {
-                // As the original does: only an unused end makes the file longer.
-                if geometry.data_end < blocks {
-                    let len = geometry.device_size.saturating_add(self.offset);
-                    file.set_len(len)
-                        .with_context(|| format!("setting the file's length to {len}"))?;
+                // As the original does: only an unused end makes the file longer, and --offset does not
+                // count. Unlike it, never make the file shorter: that would lose data.
+                let len = file.metadata().context("finding the file's length")?.len();
+                if geometry.data_end < blocks && len < geometry.device_size {
+                    file.set_len(geometry.device_size).with_context(|| {
+                        format!("setting the file's length to {}", geometry.device_size)
+                    })?;
                 }
                 sync_and_close(file)?;
             }
