@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take before the test is failed. Not a measure of speed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A bridge in a namespace of its own, with hosts 10.99.0.1, 10.99.0.2 and so on, each a namespace
 /// with one interface `eth0`. Everything goes when it is dropped, also when a test panics.

@@ -3,6 +3,11 @@
 //! Every test compares the bytes that arrived. The originals are Debian's `udp-sender` and
 //! `udp-receiver`; ours is the program `cast` of this crate.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

@@ -343,6 +343,15 @@ mod tests {
         served: u32,
     }
 
+    impl Notebook {
+        fn sending(datagrams: impl IntoIterator<Item = (SocketAddrV4, Vec<u8>)>) -> Self {
+            Self {
+                outgoing: datagrams.into_iter().collect(),
+                ..Self::default()
+            }
+        }
+    }
+
     impl Core for Notebook {
         fn handle_datagram(&mut self, _: Instant, from: SocketAddrV4, datagram: &[u8]) {
             self.heard.push((from, datagram.to_vec()));
@@ -385,11 +394,7 @@ mod tests {
         let (mut sending, from) = driver();
         let (mut receiving, to) = driver();
         let datagrams: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; 1 + usize::from(n)]).collect();
-        let mut sender = Notebook::default();
-        sender.outgoing = datagrams
-            .iter()
-            .map(|datagram| (to, datagram.clone()))
-            .collect();
+        let mut sender = Notebook::sending(datagrams.iter().map(|datagram| (to, datagram.clone())));
         let mut receiver = Notebook::default();
         while receiver.heard.len() < datagrams.len() {
             // So few fit into any socket's buffer: none can be lost.
@@ -441,14 +446,12 @@ mod tests {
         let (mut receiving, to) = driver();
         // Nothing on loopback leads there: EINVAL or ENETUNREACH, never delivered.
         let nowhere = SocketAddrV4::new([240, 0, 0, 1].into(), 9);
-        let mut sender = Notebook::default();
-        sender.outgoing = [
+        let mut sender = Notebook::sending([
             (nowhere, vec![1]),
             (to, vec![2]),
             (nowhere, vec![3]),
             (to, vec![4]),
-        ]
-        .into();
+        ]);
         while sending.turn(&mut sender).unwrap() {}
         let mut receiver = Notebook::default();
         while receiver.heard.len() < 2 {
@@ -469,8 +472,7 @@ mod tests {
     #[test]
     fn a_datagram_that_is_too_long_for_udp_ends_it() {
         let (mut sending, to) = driver();
-        let mut sender = Notebook::default();
-        sender.outgoing = [(to, vec![0; 65_508])].into();
+        let mut sender = Notebook::sending([(to, vec![0; 65_508])]);
         let trouble = sending.turn(&mut sender).unwrap_err();
         assert_eq!(trouble.source.raw_os_error(), Some(Errno::EMSGSIZE as i32));
         assert!(trouble.to_string().contains(&to.to_string()), "{trouble}");

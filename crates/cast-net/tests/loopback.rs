@@ -1,5 +1,10 @@
 //! Sender and receiver of one process over loopback: what happens beside a plain transfer.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::io::{self, Cursor, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -62,7 +67,9 @@ fn start_sending(
 }
 
 fn payload(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n / 7 ^ n >> 9) as u8).collect()
+    (0..len)
+        .map(|n| (n / 7).to_le_bytes()[0] ^ (n >> 9).to_le_bytes()[0])
+        .collect()
 }
 
 /// The failure inside the error of a read.
