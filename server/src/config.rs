@@ -53,7 +53,8 @@ pub struct Timing {
     pub grace: Duration,
     /// How long one of our clients may be silent between two streams.
     pub agent_silence: Duration,
-    /// Silence after which a receiver is dropped, if all clients are ours: they always answer.
+    /// Silence after which a receiver is dropped while others answer, if all clients are ours:
+    /// they always answer.
     pub drop_agents: Duration,
     /// The same if there are others, which fall silent while their disk is busy.
     pub drop_others: Duration,
@@ -64,8 +65,8 @@ impl Default for Timing {
         Self {
             stream_wait: Duration::from_secs(600),
             grace: Duration::from_secs(600),
-            agent_silence: Duration::from_secs(120),
-            drop_agents: Duration::from_secs(10),
+            agent_silence: Duration::from_secs(60),
+            drop_agents: Duration::from_secs(15),
             drop_others: Duration::from_secs(60),
         }
     }

@@ -13,3 +13,5 @@ pub mod output;
 pub mod runfile;
 pub mod session;
 pub mod store;
+#[cfg(test)]
+mod testing;

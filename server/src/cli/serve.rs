@@ -55,8 +55,8 @@ pub(super) struct Serve {
     /// Seconds that a client may take after its last sign to report its end
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     grace: u64,
-    /// Seconds of silence after which a receiver is dropped from a running stream
-    /// [default: 10 if all clients are fos-agents, else 60]
+    /// Seconds of silence after which a receiver is dropped from a running stream, while others
+    /// answer [default: 15 if all clients are fos-agents, else 60]
     #[arg(long, value_name = "SECONDS")]
     drop_after: Option<u64>,
 }

@@ -55,9 +55,8 @@ pub(super) async fn script(State(app): State<App>, form: Form) -> Result<Respons
 
 async fn build(app: &App, form: Form) -> anyhow::Result<String> {
     let macs = form.macs();
-    let known = match app.host(form).await? {
-        Ok(known) => known,
-        Err(_) => return Ok(unknown_host(&macs)),
+    let Ok(known) = app.host(form).await? else {
+        return Ok(unknown_host(&macs));
     };
     let mut conn = app.store.conn().await?;
     let Some(task) = tasks::active_of_host(&mut conn, known.host.id).await? else {

@@ -97,6 +97,7 @@ pub fn router(app: App) -> Router {
         .route("/index.php", get(index::index))
         .nest("/service", service);
     Router::new()
+        .route("/fog/", get(index::index))
         .nest("/fog", fog)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -99,6 +99,9 @@ pub(super) async fn session(AppState(app): AppState<App>, form: Form) -> Result<
         let text = format!("host {} was never in a session", known.host.name);
         return Ok(refuse(StatusCode::NOT_FOUND, text));
     };
+    if let Some(handle) = app.sessions.handle(last.session).await? {
+        handle.contact(host).await;
+    }
     let Some(status) = app.session_status(last.session).await? else {
         let text = format!("session {} does not exist any more", last.session);
         return Ok(refuse(StatusCode::NOT_FOUND, text));

@@ -11,12 +11,12 @@ use crate::store::images::Facts;
 #[derive(Debug, thiserror::Error)]
 pub enum ChangedError {
     /// A file cannot be looked at.
-    #[error("{path}: {source}; restore the file or add the image again")]
+    #[error("{path}: {cause}; restore the file or add the image again")]
     Missing {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file has another size or date.
     #[error(
@@ -42,7 +42,7 @@ pub fn check_unchanged(dir: &Path, facts: &Facts) -> Result<(), ChangedError> {
         let path = dir.join(&file.name);
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
-            Err(source) => return Err(ChangedError::Missing { path, source }),
+            Err(cause) => return Err(ChangedError::Missing { path, cause }),
         };
         let is_same = metadata.is_file()
             && metadata.len() == file.size

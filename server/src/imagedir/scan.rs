@@ -31,28 +31,28 @@ pub enum ScanError {
     )]
     Path(String),
     /// It cannot be read.
-    #[error("cannot read the image directory {path}: {source}")]
+    #[error("cannot read the image directory {path}: {cause}")]
     Directory {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file cannot be looked at.
-    #[error("cannot look at {path}: {source}")]
+    #[error("cannot look at {path}: {cause}")]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The streams are not complete.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Streams {
         /// Where.
         path: PathBuf,
         /// What is missing.
-        source: StoreError,
+        cause: StoreError,
     },
     /// A file of a stream is empty.
     #[error("{0} is empty: the capture failed or the copy was interrupted")]
@@ -114,9 +114,9 @@ pub fn scan(
     let found = list(&dir)?;
     let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
     let streams =
-        fog::store::streams(&names, image_type, os_id).map_err(|source| ScanError::Streams {
+        fog::store::streams(&names, image_type, os_id).map_err(|cause| ScanError::Streams {
             path: dir.clone(),
-            source,
+            cause,
         })?;
     let mut listing = Listing {
         streams,
@@ -146,9 +146,9 @@ pub fn scan(
 
 /// Regular files of a directory by name.
 fn list(dir: &Path) -> Result<Vec<StoredFile>, ScanError> {
-    let unreadable = |source| ScanError::Directory {
+    let unreadable = |cause| ScanError::Directory {
         path: dir.to_owned(),
-        source,
+        cause,
     };
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
@@ -158,7 +158,7 @@ fn list(dir: &Path) -> Result<Vec<StoredFile>, ScanError> {
             continue;
         };
         let path = entry.path();
-        let metadata = fs::metadata(&path).map_err(|source| ScanError::File { path, source })?;
+        let metadata = fs::metadata(&path).map_err(|cause| ScanError::File { path, cause })?;
         if metadata.is_file() {
             files.push(StoredFile {
                 name,
@@ -235,9 +235,9 @@ fn check_tables(dir: &Path, listing: &Listing) -> Result<(), ScanError> {
             continue;
         };
         let table = dir.join(&dump.name);
-        let text = fs::read(&table).map_err(|source| ScanError::File {
+        let text = fs::read(&table).map_err(|cause| ScanError::File {
             path: table.clone(),
-            source,
+            cause,
         })?;
         if !has_partition(&String::from_utf8_lossy(&text), id.partition) {
             return Err(ScanError::NoPartition {

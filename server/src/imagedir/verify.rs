@@ -25,20 +25,20 @@ pub struct Inspection {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// A file cannot be read.
-    #[error("reading {path}: {source}")]
+    #[error("reading {path}: {cause}")]
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The image in it is damaged or unknown.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Image {
         /// Which stream, by its first file.
         path: PathBuf,
         /// What and where.
-        source: ImageError,
+        cause: Box<ImageError>,
     },
     /// The stream ends before its image's header does.
     #[error("{0}: the file is too short to be an image")]
@@ -103,9 +103,9 @@ fn inspect_stream(
     report: &mut dyn FnMut(u64),
 ) -> Result<StreamFacts, VerifyError> {
     let first = dir.join(stream.files.first().map_or("", String::as_str));
-    let bad = |source| VerifyError::Image {
+    let bad = |cause: ImageError| VerifyError::Image {
         path: first.clone(),
-        source,
+        cause: Box::new(cause),
     };
     let mut hasher = blake3::Hasher::new();
     let mut stored_len = 0;
@@ -115,9 +115,9 @@ fn inspect_stream(
     let mut buffer = vec![0; 1 << 20];
     for file in &stream.files {
         let path = dir.join(file);
-        let failed = |source| VerifyError::Read {
+        let failed = |cause| VerifyError::Read {
             path: path.clone(),
-            source,
+            cause,
         };
         let mut file = File::open(&path).map_err(failed)?;
         loop {
@@ -220,4 +220,96 @@ fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, Verify
         (_, false) => 5,
         (_, true) => 6,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use fog::task::ImageType;
+
+    use super::*;
+    use crate::imagedir::scan;
+    use crate::testing::write_image;
+
+    fn inspected(root: &Path, is_full: bool) -> Result<Inspection, VerifyError> {
+        let listing = scan(root, "img", ImageType::SingleDisk, 50).unwrap();
+        inspect(&root.join("img"), &listing, is_full, &mut |_, _, _| {})
+    }
+
+    #[test]
+    fn streams_are_hashed_and_counted() {
+        let root = tempfile::tempdir().unwrap();
+        write_image(&root.path().join("img"));
+        let full = inspected(root.path(), true).unwrap();
+        assert_eq!(full.format, 5);
+        let facts = &full.streams[0];
+        assert_eq!(
+            (facts.image.total_blocks, facts.image.used_blocks),
+            (64, Some(42))
+        );
+        assert_eq!(
+            (facts.image.block_size, facts.image.device_size),
+            (512, 32768)
+        );
+        let quick = inspected(root.path(), false).unwrap();
+        assert_eq!(quick.streams[1].blake3, full.streams[1].blake3);
+        assert_eq!(quick.streams[1].image.used_blocks, None);
+    }
+
+    #[test]
+    fn damage_is_found_with_file_and_offset() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("img");
+        write_image(&dir);
+        let path = dir.join("d1p2.img");
+        let plain = zstd::decode_all(File::open(&path).unwrap()).unwrap();
+        let mut flipped = plain.clone();
+        let last = flipped.len() - 100;
+        flipped[last] ^= 1;
+        let half = &plain[..plain.len() / 2];
+        for (bytes, expected) in [
+            (
+                zstd::encode_all(&flipped[..], 3).unwrap(),
+                "checksum error in",
+            ),
+            (zstd::encode_all(half, 3).unwrap(), "incomplete"),
+            (
+                b"MZ is not an image, whatever it says".to_vec(),
+                "not a partclone",
+            ),
+            (b"MZ".to_vec(), "d1p2.img"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = inspected(root.path(), true).unwrap_err().to_string();
+            assert!(
+                error.contains("d1p2.img") && error.contains(expected),
+                "{error}"
+            );
+        }
+        // Without decoding only the header is judged.
+        std::fs::write(&path, zstd::encode_all(&flipped[..], 3).unwrap()).unwrap();
+        inspected(root.path(), false).unwrap();
+    }
+
+    #[test]
+    fn one_image_has_one_format() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("img");
+        write_image(&dir);
+        let plain = zstd::decode_all(File::open(dir.join("d1p1.img")).unwrap()).unwrap();
+        std::fs::write(dir.join("d1p1.img"), &plain).unwrap();
+        let error = inspected(root.path(), true).unwrap_err().to_string();
+        assert!(
+            error.contains("d1p1.img is stored as none and d1p2.img as zstd"),
+            "{error}"
+        );
+        std::fs::remove_file(dir.join("d1p2.img")).unwrap();
+        assert_eq!(inspected(root.path(), true).unwrap().format, 3);
+        std::fs::remove_file(dir.join("d1p1.img")).unwrap();
+        let (a, b) = plain.split_at(1000);
+        std::fs::write(dir.join("d1p1.img.000"), a).unwrap();
+        std::fs::write(dir.join("d1p1.img.001"), b).unwrap();
+        let split = inspected(root.path(), true).unwrap();
+        assert_eq!((split.format, split.streams.len()), (4, 1));
+        assert_eq!(split.streams[0].stored_len, plain.len() as u64);
+    }
 }

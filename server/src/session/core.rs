@@ -32,8 +32,8 @@ pub struct Plan {
     pub stream_wait: Duration,
     /// From the last sign of a client until it is given up after the last stream.
     pub grace: Duration,
-    /// How long a client of ours, which reports at least every 30 s, may be silent between two
-    /// streams before it is given up.
+    /// How long a client of ours, which asks for the session every few seconds, may be silent
+    /// between two streams before it is given up.
     pub agent_silence: Duration,
 }
 
@@ -143,6 +143,11 @@ pub struct Core {
     /// Participants of the present stream that belong to no known address.
     pub(super) strangers: BTreeSet<Ipv4Addr>,
     is_sender_open: bool,
+    /// Silence counts from here: before, nobody could be heard.
+    hearing_since: Instant,
+    /// Last sign of any client, and last call of `tick`.
+    last_sign: Instant,
+    last_tick: Instant,
     actions: VecDeque<Action>,
 }
 
@@ -162,6 +167,9 @@ impl Core {
             first_check_in: None,
             strangers: BTreeSet::new(),
             is_sender_open: false,
+            hearing_since: now,
+            last_sign: now,
+            last_tick: now,
             actions: VecDeque::new(),
         }
     }
@@ -277,10 +285,10 @@ impl Core {
         address: Ipv4Addr,
         is_agent: bool,
     ) -> CheckIn {
+        self.contact(now, id);
         let Some(host) = self.hosts.get_mut(&id) else {
             return CheckIn::Refused("this host does not belong to the session".into());
         };
-        host.last_contact = Some(now);
         if let HostStatus::Ended(ending) = &host.status {
             return CheckIn::Refused(ending.text.clone());
         }
@@ -334,6 +342,10 @@ impl Core {
 
     /// Any other sign of life of a client.
     pub fn contact(&mut self, now: Instant, id: HostId) {
+        if now.duration_since(self.last_sign) > DEAF {
+            self.hearing_since = now;
+        }
+        self.last_sign = now;
         if let Some(host) = self.hosts.get_mut(&id) {
             host.last_contact = Some(now);
         }
@@ -378,10 +390,10 @@ impl Core {
     pub fn complete(&mut self, now: Instant, id: HostId) -> Completion {
         let total = self.plan.streams.len();
         let is_last = self.stream_index() + 1 == total;
+        self.contact(now, id);
         let Some(host) = self.hosts.get_mut(&id) else {
             return Completion::Refused("this host does not belong to the session".into());
         };
-        host.last_contact = Some(now);
         if let HostStatus::Ended(ending) = &host.status {
             return match ending.state {
                 State::Complete => Completion::Accepted,
@@ -409,6 +421,12 @@ impl Core {
 
     /// The sender has a new participant.
     pub fn joined(&mut self, now: Instant, address: Ipv4Addr) {
+        let is_out = |host: &Host| !host.is_live() && host.address == Some(address);
+        if self.hosts.values().any(is_out) && self.host_at(address).is_none() {
+            // Its session is over, whatever it tries.
+            self.actions.push_back(Action::Remove(address));
+            return;
+        }
         match self.host_at(address) {
             Some(host) => {
                 host.last_contact = Some(now);
@@ -606,6 +624,11 @@ impl Core {
 
     /// Time passes; call it every second or so.
     pub fn tick(&mut self, now: Instant) {
+        if now.duration_since(self.last_tick) > DEAF {
+            // This process was stopped.
+            self.hearing_since = now;
+        }
+        self.last_tick = now;
         match self.phase {
             Phase::Gathering { stream: 0 } => self.tick_first(now),
             Phase::Gathering { .. } => self.tick_between(now),
@@ -650,10 +673,10 @@ impl Core {
             if !host.is_live() || host.is_connected() {
                 continue;
             }
-            let silent = now.duration_since(
-                host.last_contact
-                    .map_or(self.since, |at| at.max(self.since)),
-            );
+            let heard = host
+                .last_contact
+                .map_or(self.since, |at| at.max(self.since));
+            let silent = now.duration_since(heard.max(self.hearing_since));
             if is_over {
                 let waited = self.plan.stream_wait.as_secs();
                 given_up.push((*id, format!("did not connect for {name} within {waited} s")));
@@ -784,6 +807,9 @@ impl Core {
 /// Beginning of the result of a host that received everything and did not report its end in time:
 /// its report still counts.
 pub const OVERDUE: &str = "received all streams, but did not report its end";
+
+/// Without any sign of anybody for so long, the server or its network is the one to blame.
+const DEAF: Duration = Duration::from_secs(10);
 
 /// Restarts of a client that cannot use the image share before it is given up.
 const MAX_BLAMES: u32 = 3;

@@ -53,6 +53,11 @@ pub enum Command {
         /// What it says; fields left empty keep their value.
         report: ClientReport,
     },
+    /// Any other request.
+    Contact {
+        /// Host.
+        host: HostId,
+    },
     /// Failure report.
     Failed {
         /// Host.
@@ -65,8 +70,6 @@ pub enum Command {
         /// Host.
         host: HostId,
     },
-    /// Something may have changed in the database.
-    Look,
 }
 
 /// Everything that a session needs from its surroundings.
@@ -249,11 +252,11 @@ impl Driver {
                 self.core.contact(now, host);
                 self.take_report(host, report);
             }
+            Command::Contact { host } => self.core.contact(now, host),
             Command::Failed { host, text } => {
                 self.core.client_failed(now, host, &text);
             }
             Command::Blamed { host } => self.core.client_blamed(now, host),
-            Command::Look => self.look().await,
         }
     }
 

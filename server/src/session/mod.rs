@@ -8,6 +8,8 @@ mod rate;
 mod registry;
 pub mod source;
 pub mod status;
+#[cfg(test)]
+mod tests;
 pub mod transmit;
 mod view;
 

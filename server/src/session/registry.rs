@@ -72,6 +72,11 @@ impl Handle {
         self.tell(Command::Progress { host, report }).await;
     }
 
+    /// Any other request of a client.
+    pub async fn contact(&self, host: HostId) {
+        self.tell(Command::Contact { host }).await;
+    }
+
     /// A failure report.
     pub async fn failed(&self, host: HostId, text: String) {
         self.tell(Command::Failed { host, text }).await;

@@ -1,5 +1,6 @@
 //! The sender of one stream, on its own thread.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -158,6 +159,40 @@ impl Drop for Running {
     }
 }
 
+/// If nobody answers, the network or this host is to blame rather than the receivers: they get
+/// more time than one that is silent alone.
+const ALL_SILENT: Duration = Duration::from_secs(90);
+
+/// Those who take part, to find who is silent while others answer.
+#[derive(Debug, Default)]
+struct Present(BTreeSet<Ipv4Addr>);
+
+impl Present {
+    /// Receivers that are to be dropped: silent for too long while another one answers.
+    fn overdue(&mut self, event: &SenderEvent, limit: Duration) -> Vec<(Ipv4Addr, Duration)> {
+        match event {
+            SenderEvent::Joined { addr, .. } => {
+                self.0.insert(*addr);
+            }
+            SenderEvent::Left { addr, .. } | SenderEvent::Dropped { addr, .. } => {
+                self.0.remove(addr);
+            }
+            SenderEvent::SlowRound { waiting_for, .. } => {
+                let silence = |addr| {
+                    let found = waiting_for.iter().find(|(waiting, _)| *waiting == addr);
+                    found.map_or(Duration::ZERO, |(_, silent)| *silent)
+                };
+                if self.0.iter().any(|addr| silence(*addr) < limit / 3) {
+                    let overdue = waiting_for.iter().filter(|(_, silent)| *silent >= limit);
+                    return overdue.copied().collect();
+                }
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+}
+
 /// TTL of everything, as FOG's sender has it.
 const TTL: u8 = 32;
 
@@ -175,7 +210,7 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         ..StartRule::default()
     };
     options.transfer.drop = DropPolicy {
-        silence: job.drop_after,
+        silence: job.drop_after.max(ALL_SILENT),
         ..DropPolicy::default()
     };
     options.transfer.max_bitrate = job.max_bitrate;
@@ -185,8 +220,15 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         options.port_base,
         options.data_group()
     )));
+    let mut present = Present::default();
     let mut on_event = |event: &SendEvent<'_>| match event {
-        SendEvent::Protocol(event) => protocol_event(event, &tell),
+        SendEvent::Protocol(event) => {
+            for (addr, silent) in present.overdue(event, job.drop_after) {
+                tell(TransmitEvent::Departed(addr, Some(silent)));
+                control.remove(addr);
+            }
+            protocol_event(event, &tell);
+        }
         SendEvent::Progress { statistics, .. } => counters.set(Counters {
             bytes_acked: statistics.bytes_acked,
             blocks_sent: statistics.blocks_sent,
@@ -290,4 +332,44 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use cast_net::udpcast::{ClientNo, SliceNo, wire::Capabilities};
+
+    use super::*;
+
+    #[test]
+    fn only_who_is_silent_alone_is_dropped() {
+        let addr = |last| Ipv4Addr::new(10, 0, 0, last);
+        let limit = Duration::from_secs(15);
+        let mut present = Present::default();
+        for last in [1, 2] {
+            let event = SenderEvent::Joined {
+                client: ClientNo(0),
+                addr: addr(last),
+                capabilities: Capabilities::CURRENT,
+            };
+            assert!(present.overdue(&event, limit).is_empty());
+        }
+        let mut slow = |silent: &[(u8, u64)]| {
+            let waiting_for = silent
+                .iter()
+                .map(|(last, s)| (addr(*last), Duration::from_secs(*s)));
+            let event = SenderEvent::SlowRound {
+                slice: SliceNo(1),
+                round: 20,
+                waiting_for: waiting_for.collect(),
+            };
+            present.overdue(&event, limit)
+        };
+        assert!(slow(&[(1, 14)]).is_empty());
+        assert!(slow(&[(1, 60), (2, 60)]).is_empty());
+        assert_eq!(slow(&[(1, 15)]), [(addr(1), Duration::from_secs(15))]);
+        assert_eq!(
+            slow(&[(1, 60), (2, 1)]),
+            [(addr(1), Duration::from_secs(60))]
+        );
+    }
 }
