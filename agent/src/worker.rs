@@ -226,11 +226,15 @@ impl Stage {
     /// The last lines: peak memory and the result, for people and programs.
     fn show_result(&self, result: &Outcome) {
         if let Some(peak) = peak_memory() {
-            self.board.say(format!("fos-agent: memory peak {peak}"));
+            self.board.say(format!("fos-agent: memory peak={peak}"));
         }
         let text = match result {
             Outcome::Done => "ok".to_owned(),
-            Outcome::Failed(text) => format!("failed: {}", text.replace('\n', "; ")),
+            Outcome::Failed(text) => {
+                let text = text.replace('\n', "; ");
+                self.board.say(format!("FAILED: {text}"));
+                format!("failed: {text}")
+            }
         };
         self.board.say(format!("fos-agent: result {text}"));
         self.board.update(|state| {
@@ -240,11 +244,9 @@ impl Stage {
     }
 }
 
-/// The largest resident size so far, as the kernel words it (`VmHWM` in `/proc/self/status`).
-fn peak_memory() -> Option<String> {
+/// The largest resident size so far in KiB (`VmHWM` in `/proc/self/status`).
+fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().to_owned())
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -80,7 +80,18 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), 
     if !job.args.is_unregistered() {
         let _phase = board.phase("checkin");
         board.activity("checkin", "checking in");
-        checkin::check_in(server, board, checkin::PAUSE).await;
+        // A task that is over will never be let in; only our own server can tell.
+        let news = session::News::new();
+        tokio::select! {
+            () = checkin::check_in(server, board, checkin::PAUSE) => {}
+            reason = session::watch(server, &news, checkin::PAUSE) => {
+                return Err(Failure {
+                    part: "checkin",
+                    text: reason,
+                    is_known_to_server: true,
+                });
+            }
+        }
     }
     let prepared = {
         let _phase = board.phase("prepare");

@@ -13,7 +13,7 @@ use fog::checkin::caps;
 use super::streams::{Source, Sources};
 use crate::control::session::News;
 
-/// The receiver in use now, for whoever explains what is waited for.
+/// The receiver in use now, or the last one, for whoever explains what is waited for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Current(Arc<Mutex<Option<Receiving>>>);
 
@@ -33,8 +33,8 @@ impl Current {
             .clone()
     }
 
-    fn set(&self, receiving: Option<Receiving>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = receiving;
+    fn set(&self, receiving: Receiving) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiving);
     }
 }
 
@@ -63,6 +63,7 @@ pub(crate) fn options(
     options.ttl = TTL;
     options.start_timeout = None;
     options.receive_timeout = Some(RECEIVE_TIMEOUT);
+    options.exit_wait = EXIT_WAIT;
     Ok(options)
 }
 
@@ -91,14 +92,11 @@ impl Sources for NetworkSources {
     fn open(&mut self, index: usize) -> io::Result<Box<dyn Source>> {
         let stream = cast_net::receive(self.options.clone(), self.stop.clone())
             .map_err(|error| io::Error::other(chain(&error)))?;
-        self.current.set(Some(Receiving {
+        self.current.set(Receiving {
             index,
             status: stream.status(),
-        }));
-        Ok(Box::new(NetworkSource {
-            stream,
-            current: self.current.clone(),
-        }))
+        });
+        Ok(Box::new(NetworkSource(stream)))
     }
 
     fn is_record_promised(&self) -> bool {
@@ -108,14 +106,11 @@ impl Sources for NetworkSources {
     }
 }
 
-struct NetworkSource {
-    stream: ReceivedStream,
-    current: Current,
-}
+struct NetworkSource(ReceivedStream);
 
 impl Read for NetworkSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream
+        self.0
             .read(buffer)
             .map_err(|error| io::Error::other(chain(&error)))
     }
@@ -123,8 +118,7 @@ impl Read for NetworkSource {
 
 impl Source for NetworkSource {
     fn close(self: Box<Self>) -> io::Result<()> {
-        self.current.set(None);
-        self.stream
+        self.0
             .finish()
             .map(drop)
             .map_err(|error| io::Error::other(chain(&error)))
@@ -149,6 +143,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 const TTL: u8 = 32;
 /// A sender that is silent for so long is taken for dead. A server may restart within a minute.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a receiver answers after the end, in case the sender lost its last word. The next stream
+/// uses the same port and waits for this.
+const EXIT_WAIT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

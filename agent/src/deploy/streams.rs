@@ -161,7 +161,6 @@ struct Running<'scope, 'env> {
     /// Used buffers come back.
     empty: Receiver<Vec<u8>>,
     decoder: ScopedJoinHandle<'scope, Result<(), StreamError>>,
-    phase: Option<Phase>,
 }
 
 impl<'scope, 'env> Running<'scope, 'env> {
@@ -193,7 +192,6 @@ impl<'scope, 'env> Running<'scope, 'env> {
             full: Some(full),
             empty,
             decoder,
-            phase: None,
         })
     }
 
@@ -250,11 +248,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
             if len == 0 {
                 break;
             }
-            if self.phase.is_none() {
-                drop(wait.take());
-                let name = format!("stream:{}", self.stream.name);
-                self.phase = Some(self.pipeline.board.phase(&name));
-            }
+            drop(wait.take());
             start.extend_from_slice(&piece[..len]);
         }
         Ok(())
@@ -320,9 +314,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
                 });
             }
         }
-        decoded?;
-        drop(self.phase);
-        Ok(())
+        decoded
     }
 }
 
@@ -333,6 +325,14 @@ fn decode(
     todo: &Receiver<Vec<u8>>,
     give_back: &Sender<Vec<u8>>,
 ) -> Result<(), StreamError> {
+    // From the first piece until all is on the disk.
+    let mut phase = None;
+    let todo = todo.iter().inspect(|_| {
+        phase.get_or_insert_with(|| {
+            let name = format!("stream:{}", stream.name);
+            pipeline.board.phase(&name)
+        });
+    });
     let Destination::Partition { offset, len, .. } = stream.destination else {
         for buffer in todo {
             // The reader may have gone.

@@ -160,9 +160,9 @@ mod tests {
 
     #[test]
     fn wishes_come_from_the_kernel_arguments() {
-        let wish = |line| super::wish(&KernelArgs::parse(line));
-        assert_eq!(wish("type=down"), Wish::default());
-        let all = wish("fdrive=/dev/sdb,XYZ largesize=1 smallsize=0");
+        let of = |line| wish(&KernelArgs::parse(line));
+        assert_eq!(of("type=down"), Wish::default());
+        let all = of("fdrive=/dev/sdb,XYZ largesize=1 smallsize=0");
         assert_eq!(all.fdrive.as_deref(), Some("/dev/sdb,XYZ"));
         assert!(all.largest && !all.smallest);
     }

@@ -65,38 +65,51 @@ fn live() -> Power {
         Verdict::Said(Ending::PowerOff) => Power::Off,
         Verdict::Said(Ending::FailedReported) => {
             let text = FailureNote::of_boot().read();
-            fail(&text.unwrap_or_else(|| NO_REASON.into()), Told::Yes)
+            fail(
+                &text.unwrap_or_else(|| NO_REASON.into()),
+                Told::Yes,
+                Said::Yes,
+            )
         }
         Verdict::Said(Ending::FailedUnreported) => {
             let text = FailureNote::of_boot().read();
-            report_and_fail(&mut children, &text.unwrap_or_else(|| NO_REASON.into()))
+            let text = text.unwrap_or_else(|| NO_REASON.into());
+            report_and_fail(&mut children, &text, Said::Yes)
         }
         Verdict::Died(how) => {
             let text = match FailureNote::of_boot().read() {
                 Some(reason) => format!("{how}: {reason}"),
                 None => how,
             };
-            report_and_fail(&mut children, &text)
+            report_and_fail(&mut children, &text, Said::No)
         }
     }
 }
 
-fn report_and_fail(children: &mut Children, text: &str) -> Power {
+fn report_and_fail(children: &mut Children, text: &str, said: Said) -> Power {
     let told = match children.run(&mut own(&["report-failure", "--text", text])) {
         Verdict::Said(Ending::Reboot) => Told::Yes,
         _ => Told::No,
     };
-    fail(text, told)
+    fail(text, told, said)
 }
 
+/// Whether the server knows of the failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     Yes,
     No,
 }
 
+/// Whether the worker has printed the reason itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Yes,
+    No,
+}
+
 /// Shows the failure for a minute, then reboots.
-fn fail(text: &str, told: Told) -> Power {
+fn fail(text: &str, told: Told, said: Said) -> Power {
     let board = Board::default();
     // Without a console there is nobody to wait for, but the pause also slows down a reboot loop.
     let screen = Screen::start(&board, Console::stdout()).ok();
@@ -104,7 +117,9 @@ fn fail(text: &str, told: Told) -> Power {
         state.activity = "stopped".into();
         state.result = Some(Outcome::Failed(text.to_owned()));
     });
-    board.say(format!("FAILED: {text}"));
+    if said == Said::No {
+        board.say(format!("FAILED: {text}"));
+    }
     if told == Told::No {
         board.warn(
             "the server could not be told: if the task is still active, this machine will start \

@@ -39,8 +39,9 @@ fn load_with(list: &Path, mut insert: impl FnMut(&Path) -> Result<(), LoadError>
         match insert(&path) {
             Ok(()) => loaded.count += 1,
             // EEXIST: loaded before, or built in. ENODEV: this machine has no such device, or its
-            // CPU lacks the instruction that the module is for.
-            Err(LoadError::Kernel(Errno::EEXIST | Errno::ENODEV)) => {}
+            // CPU lacks the instruction that the module is for. ENOENT: a module that it builds on
+            // is not there, which said ENODEV itself.
+            Err(LoadError::Kernel(Errno::EEXIST | Errno::ENODEV | Errno::ENOENT)) => {}
             Err(error) => loaded
                 .problems
                 .push(format!("module {}: {error}", path.display())),
@@ -88,13 +89,14 @@ mod tests {
     #[test]
     fn modules_are_tried_in_order_and_absent_hardware_is_no_problem() {
         let (dir, list) =
-            list_of("# order matters\nfirst.ko\n\n/abs/second.ko\nthird.ko\nbad.ko\n");
+            list_of("# order matters\nfirst.ko\n\n/abs/second.ko\norphan.ko\nthird.ko\nbad.ko\n");
         let mut tried = Vec::new();
         let loaded = load_with(&list, |path| {
             tried.push(path.to_owned());
             match path.file_name().and_then(|name| name.to_str()) {
                 Some("first.ko") => Err(LoadError::Kernel(Errno::EEXIST)),
                 Some("second.ko") => Err(LoadError::Kernel(Errno::ENODEV)),
+                Some("orphan.ko") => Err(LoadError::Kernel(Errno::ENOENT)),
                 Some("bad.ko") => Err(LoadError::Kernel(Errno::ENOEXEC)),
                 _ => Ok(()),
             }
@@ -104,6 +106,7 @@ mod tests {
             [
                 dir.path().join("first.ko"),
                 PathBuf::from("/abs/second.ko"),
+                dir.path().join("orphan.ko"),
                 dir.path().join("third.ko"),
                 dir.path().join("bad.ko"),
             ]

@@ -41,15 +41,24 @@ pub(crate) fn block(state: &State, now: Instant, width: usize) -> Vec<String> {
     lines.iter().flat_map(|line| wrap(line, width)).collect()
 }
 
+/// How much a [`line`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Everything.
+    Full,
+    /// Without the advice, which was printed before.
+    Short,
+}
+
 /// One line for a serial console or a log; `None` when nothing goes on.
-pub(crate) fn line(state: &State, now: Instant) -> Option<String> {
+pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String> {
     if let Some(wait) = &state.wait {
         let mut text = format!(
             "waiting for {} ({})",
             wait.what,
             clock(now.saturating_duration_since(wait.since))
         );
-        for advice in &wait.advice {
+        for advice in wait.advice.iter().filter(|_| detail == Detail::Full) {
             text.push_str("; ");
             text.push_str(advice);
         }
@@ -249,7 +258,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            line(&state, now).unwrap(),
+            line(&state, now, Detail::Full).unwrap(),
             "d1p2.img (2 of 3): 25.0 %, 300.0 MiB of 1.2 GiB, 50.0 MiB/s to disk, \
              20.0 MiB/s from network, 18 s left, limited by the disk"
         );
@@ -270,7 +279,7 @@ mod tests {
         );
         let now = start + Duration::from_secs(72);
         assert_eq!(
-            line(&state, now).unwrap(),
+            line(&state, now, Detail::Full).unwrap(),
             "waiting for the sender at 10.0.0.5:9000 (1 min 12 s); \
              2 of 3 clients are in; missing: LAB-03"
         );
@@ -299,7 +308,7 @@ mod tests {
 
     #[test]
     fn idle_has_no_line() {
-        assert_eq!(line(&State::default(), Instant::now()), None);
+        assert_eq!(line(&State::default(), Instant::now(), Detail::Full), None);
     }
 
     #[test]

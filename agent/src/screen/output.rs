@@ -104,12 +104,23 @@ impl Console {
     fn append(&mut self, lines: &[String], state: &State, now: Instant, is_last: bool) -> String {
         let mut text = String::new();
         let subject = draw::subject(state);
-        let is_due = subject != self.last_subject
+        let is_new = subject != self.last_subject;
+        let repeat = if state.wait.is_some() {
+            REPEAT_WAIT
+        } else {
+            REPEAT
+        };
+        let is_due = is_new
             || self
                 .last_line
-                .is_none_or(|last| now.saturating_duration_since(last) >= REPEAT);
+                .is_none_or(|last| now.saturating_duration_since(last) >= repeat);
+        let detail = if is_new {
+            draw::Detail::Full
+        } else {
+            draw::Detail::Short
+        };
         if is_due && !is_last {
-            if let Some(line) = draw::line(state, now) {
+            if let Some(line) = draw::line(state, now, detail) {
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -165,8 +176,10 @@ fn kind_of(major: u64, minor: u64, active_consoles: &str) -> Kind {
     }
 }
 
-/// How often an unchanged subject gets another line.
+/// How often progress gets another line.
 const REPEAT: Duration = Duration::from_secs(5);
+/// How often an unchanged wait gets another line.
+const REPEAT_WAIT: Duration = Duration::from_secs(15);
 /// Lines for programs; on a terminal they would only disturb.
 const MACHINE_PREFIX: &str = "fos-agent: ";
 const RESULT_WORD: &str = "fos-agent: result";
@@ -181,14 +194,14 @@ mod tests {
         let start = Instant::now();
         let mut state = State::default();
         state.wait_for(start, "the server", Vec::new());
-        for second in 0..=11 {
+        for second in 0..=31 {
             console.show(&[], &state, start + Duration::from_secs(second), false);
         }
         state.wait_for(start, "the server", vec!["it answers 500".into()]);
         console.show(
             &["a line".into()],
             &state,
-            start + Duration::from_secs(12),
+            start + Duration::from_secs(32),
             false,
         );
         let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
@@ -196,9 +209,9 @@ mod tests {
             text.lines().collect::<Vec<_>>(),
             [
                 "waiting for the server (0 s)",
-                "waiting for the server (5 s)",
-                "waiting for the server (10 s)",
-                "waiting for the server (12 s); it answers 500",
+                "waiting for the server (15 s)",
+                "waiting for the server (30 s)",
+                "waiting for the server (32 s); it answers 500",
                 "a line",
             ]
         );
