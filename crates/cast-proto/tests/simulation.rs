@@ -1,10 +1,5 @@
 //! Sender and receivers in a simulated network.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
 #[expect(dead_code, reason = "captures are read by other tests")]
 mod common;
 mod sim;

@@ -14,6 +14,9 @@ use crate::udpcast::{MAX_BLOCKS_PER_SLICE, SliceNo, block_count};
 const HOLD_DELAY: Duration = Duration::from_millis(700);
 const HOLD_FROM_ROUND: u32 = 11;
 
+/// So many datagrams in a row about slices that cannot be due yet are no leftovers.
+const BEYOND_MAX: u32 = 32;
+
 /// So many requests that contradict the known length of a slice are too many.
 const CONTRADICTIONS_MAX: u32 = 8;
 
@@ -28,7 +31,16 @@ impl Receiver {
             self.on_afterwards(now, message);
             return;
         }
+        let is_waiting = self.phase == Phase::Waiting;
+        let is_one_way = self.link.as_ref().is_some_and(|link| link.is_one_way);
         let slice = match message {
+            // A sender that waits for us cannot end before we have heard anything: a leftover.
+            Message::ReqAck(request)
+                if is_waiting && !is_one_way && request.slice_len == 0 && request.slice.0 > 0 =>
+            {
+                self.on_beyond(now, request.slice);
+                return;
+            }
             Message::Data(data) => data.slice,
             Message::Fec(fec) => fec.slice,
             Message::ReqAck(request) => request.slice,
@@ -37,10 +49,10 @@ impl Receiver {
                 return;
             }
         };
-        self.on_sign_of_life(now, slice);
         if !self.make_way(now, slice) {
             return;
         }
+        self.on_sign_of_life(now, slice);
         match message {
             Message::Data(data) => self.on_data(data),
             Message::Fec(fec) => self.on_fec(now, fec),
@@ -71,8 +83,19 @@ impl Receiver {
             // Joined in the middle: what is not complete when the next slice begins is given up.
             link.window.restart(slice);
         }
+        if link.window.place(slice) != Place::Beyond {
+            link.beyond = 0;
+            if link.end.is_none() {
+                self.timers.stop(Timer::Lost);
+            }
+            return true;
+        }
+        if !link.is_one_way {
+            self.on_beyond(now, slice);
+            return false;
+        }
         while link.window.place(slice) == Place::Beyond {
-            let lost = if link.is_one_way && self.config.ignore_lost_data {
+            let lost = if self.config.ignore_lost_data {
                 link.window.give_up_first()
             } else {
                 None
@@ -86,6 +109,20 @@ impl Receiver {
             self.statistics.slices += 1;
         }
         true
+    }
+
+    /// The sender is where it could only be if it did not wait for us any more: it has given us up,
+    /// or we came in the middle. A few such datagrams may be leftovers of an earlier transfer.
+    fn on_beyond(&mut self, now: Instant, slice: SliceNo) {
+        self.statistics.ignored.unexpected += 1;
+        let Some(link) = &mut self.link else { return };
+        link.beyond += 1;
+        link.heard = slice;
+        if link.beyond >= BEYOND_MAX {
+            self.fail_lost(now, slice);
+        } else if self.phase == Phase::Receiving && self.timers.get(Timer::Lost).is_none() {
+            self.timers.set(Timer::Lost, now + self.config.exit_wait);
+        }
     }
 
     fn on_data(&mut self, data: &Data<'_>) {
@@ -260,10 +297,14 @@ impl Receiver {
         self.fail(now, failure);
     }
 
-    /// The end was announced, and what is missing before it has not come.
+    /// The end was announced or passed, and what is missing before it has not come.
     pub(super) fn on_lost(&mut self, now: Instant) {
         let Some(link) = &mut self.link else { return };
-        let Some(end) = link.end else { return };
+        let Some(end) = link.end else {
+            let heard = link.heard;
+            self.fail_lost(now, heard);
+            return;
+        };
         let may_skip = link.is_one_way && self.config.ignore_lost_data && !link.is_searching;
         while may_skip && link.window.next() < end {
             let Some((zeroed, bytes)) = link.window.give_up_first() else {

@@ -90,6 +90,9 @@ struct Link {
     promised: Option<SliceNo>,
     /// A request that is answered "one block missing" when the time has come.
     held: Option<Request>,
+    /// Datagrams in a row about slices that cannot be due yet, and the slice of the last one.
+    beyond: u32,
+    heard: SliceNo,
     /// Requests for a slice whose length contradicts what is known.
     contradictions: u32,
 }

@@ -7,7 +7,7 @@ use super::{
     GO_INTERVAL, Link, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Timer, Window,
 };
 use crate::udpcast::wire::{Capabilities, ConnectReply, Hello, HelloKind, Message};
-use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE};
+use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
 
 /// A HELLO that comes so long after the last confirmation of the place makes us ask again, as it
 /// may be from a sender that was started anew and does not know us.
@@ -178,6 +178,8 @@ impl Receiver {
             is_searching: false,
             promised: None,
             held: None,
+            beyond: 0,
+            heard: SliceNo(0),
             contradictions: 0,
         });
         let asynchronous = is_one_way;

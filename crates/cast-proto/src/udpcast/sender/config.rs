@@ -110,6 +110,7 @@ pub struct DropPolicy {
 }
 
 impl Default for DropPolicy {
+    /// A minute: the original receiver does not answer while a slow disk keeps its buffer full.
     fn default() -> Self {
         Self {
             retries: 12,

@@ -256,7 +256,9 @@ impl Sender {
     #[must_use]
     pub fn input_room(&self) -> usize {
         if self.phase == Phase::Data && !self.stream.is_input_finished {
-            self.slice_bytes().saturating_sub(self.stream.filling.len())
+            let blocks = usize::from(self.stream.size.blocks_to_come());
+            let wanted = blocks * usize::from(self.config.block_size);
+            wanted.saturating_sub(self.stream.filling.len())
         } else {
             0
         }

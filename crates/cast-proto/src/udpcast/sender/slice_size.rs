@@ -62,15 +62,24 @@ impl SliceSize {
         self.size
     }
 
+    /// The size once the slice under way is acknowledged without loss.
+    pub(super) fn blocks_to_come(&self) -> u16 {
+        match self.rule {
+            Rule::HalfDuplex { is_growing: true } => {
+                self.size.saturating_add(self.size / 4).min(self.max)
+            }
+            _ => self.size,
+        }
+    }
+
     /// A slice has been acknowledged by all.
     pub(super) fn on_acked(&mut self) {
+        let grown = self.blocks_to_come();
         match &mut self.rule {
             Rule::Constant => {}
             Rule::HalfDuplex { is_growing } => {
-                if *is_growing {
-                    self.size = self.size.saturating_add(self.size / 4).min(self.max);
-                    *is_growing = self.size < self.max;
-                }
+                self.size = grown;
+                *is_growing &= grown < self.max;
             }
             Rule::FullDuplex { initial, calm } => {
                 *calm += 1;
