@@ -318,6 +318,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match result {
         Ok(report) => {
             conclude(&report, &options, &mut messages);
+            messages.tell("Transfer complete.\x07");
             Ok(())
         }
         Err(SendError::Stopped { .. }) if has_quit.load(Ordering::SeqCst) => anyhow::bail!("quit"),
@@ -477,7 +478,6 @@ fn conclude(report: &SendReport, options: &SendOptions, messages: &mut Messages)
         true,
         progress(&report.statistics, &[], options.transfer.block_size),
     );
-    messages.tell("Transfer complete.\x07");
     for participant in &report.participants {
         messages.note(&format!(
             "{}: {}",

@@ -12,6 +12,8 @@ mod streams;
 mod target;
 
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod samples;
 
 use std::sync::{Arc, Mutex};
