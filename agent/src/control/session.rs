@@ -117,11 +117,20 @@ pub(crate) fn explain(latest: &Latest, now: Instant) -> Vec<String> {
     let silent = now.saturating_duration_since(latest.answered);
     if let Some(error) = &latest.error {
         lines.push(format!(
-            "the web server has not answered for {} s: {error}",
-            silent.as_secs()
+            "the web server has not answered for {}: {error}",
+            roughly(silent)
         ));
     }
     lines
+}
+
+/// A time that does not change with every look: a new text is a new line on a serial console.
+fn roughly(time: Duration) -> String {
+    match time.as_secs() {
+        0..30 => "some seconds".to_owned(),
+        30..90 => "about a minute".to_owned(),
+        seconds => format!("about {} minutes", (seconds + 30) / 60),
+    }
 }
 
 fn explain_view(view: &SessionView) -> String {
@@ -144,7 +153,8 @@ fn explain_view(view: &SessionView) -> String {
         }
     }
     if let Some(seconds) = view.starts_in_seconds {
-        text.push_str(&format!("; starts without them in {seconds} s"));
+        let left = roughly(Duration::from_secs(seconds));
+        text.push_str(&format!("; starts without them in {left}"));
     }
     text
 }
@@ -193,11 +203,13 @@ mod tests {
             explain(&latest, now),
             ["2 of 3 clients are in; missing: LAB-03"]
         );
+        latest.view.as_mut().unwrap().starts_in_seconds = Some(583);
+        assert!(explain(&latest, now)[0].ends_with("; starts without them in about 10 minutes"));
         latest.error = Some("connection refused".into());
         let lines = explain(&latest, now + Duration::from_secs(34));
         assert_eq!(
             lines[1],
-            "the web server has not answered for 34 s: connection refused"
+            "the web server has not answered for about a minute: connection refused"
         );
     }
 

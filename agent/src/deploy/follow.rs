@@ -88,11 +88,10 @@ impl Follower {
                     Totals::Used(_) => reading.used_rate,
                     Totals::Stored(_) => reading.stored_rate,
                 };
-                let index = receiving
-                    .as_ref()
-                    .map_or(self.names.len().saturating_sub(1), |receiving| {
-                        receiving.index
-                    });
+                let index = receiving.as_ref().map_or_else(
+                    || self.names.len().saturating_sub(1),
+                    |receiving| receiving.index,
+                );
                 Transfer {
                     stream: index + 1,
                     streams: self.names.len(),

@@ -75,7 +75,7 @@ pub(crate) enum StreamError {
     #[error("{name}: {source}")]
     Image {
         name: StreamName,
-        source: image::ImageError,
+        source: Box<image::ImageError>,
     },
     #[error("{name}: {source}")]
     Write {
@@ -342,7 +342,7 @@ fn decode(
     };
     let image_error = |source| StreamError::Image {
         name: stream.name.clone(),
-        source,
+        source: Box::new(source),
     };
     let mut sink = RegionSink {
         pipeline,

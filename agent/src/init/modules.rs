@@ -65,11 +65,10 @@ fn insert(path: &Path) -> Result<(), LoadError> {
 }
 
 fn paths(text: &str, list: &Path) -> Vec<PathBuf> {
-    let base = list.parent().unwrap_or(Path::new("/"));
     text.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| base.join(line))
+        .map(|line| list.with_file_name(line))
         .collect()
 }
 
