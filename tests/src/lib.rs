@@ -3,3 +3,4 @@
 pub mod corpus;
 pub mod need;
 pub mod netns;
+pub mod site;

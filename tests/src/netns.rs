@@ -293,6 +293,15 @@ impl Running {
         String::from_utf8_lossy(&fs::read(&self.messages).unwrap()).into_owned()
     }
 
+    /// What it has written on standard output so far, as text.
+    ///
+    /// # Panics
+    /// The file is gone.
+    #[must_use]
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned()
+    }
+
     /// Bytes it has written on standard output so far.
     ///
     /// # Panics
@@ -300,6 +309,17 @@ impl Running {
     #[must_use]
     pub fn output_len(&self) -> u64 {
         fs::metadata(&self.output).unwrap().len()
+    }
+
+    /// Tells how it stood when the test failed: the fault may be in another program than the one
+    /// that was waited for.
+    #[expect(clippy::print_stderr, reason = "for whoever reads the failure")]
+    fn tell(&mut self, messages: &str) {
+        let state = match self.child.try_wait() {
+            Ok(Some(status)) => status.to_string(),
+            _ => "still running".into(),
+        };
+        eprintln!("--- {} ({state}) had said:\n{messages}", self.name);
     }
 
     /// Number of the process.
@@ -320,6 +340,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(messages) = fs::read(&self.messages)
+        {
+            self.tell(&String::from_utf8_lossy(&messages));
+        }
         // It may have ended; and after a panic nothing more can be done about a failure here.
         drop(self.child.kill());
         drop(self.child.wait());
