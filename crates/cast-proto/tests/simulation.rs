@@ -97,6 +97,13 @@ fn any_network_delivers_the_stream() {
         scenario.sender.slice.initial = rng.pick(&[None, None, Some(1), Some(16), Some(1024)]);
         scenario.sender.slice.min = 1;
         for receiver in &mut scenario.receivers {
+            receiver.reader = rng.pick(&[
+                Reader::Immediate,
+                Reader::Immediate,
+                Reader::Every(millis(20)),
+                Reader::After(Duration::from_secs(30)),
+            ]);
+            receiver.config.window_blocks = 3072;
             receiver.link = Link {
                 delay: Duration::from_micros(50 + rng.below(rng.clone().pick(&[100, 20_000]))),
                 jitter: Duration::from_micros(rng.pick(&[0, 10, 500, 30_000])),
