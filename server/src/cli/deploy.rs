@@ -1,6 +1,6 @@
 //! `deploy`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use fog::task::State;
@@ -180,16 +180,19 @@ impl Deploy {
 
 /// Follows the session to its end.
 async fn wait(places: &Places, store: &Store, id: SessionId) -> anyhow::Result<bool> {
-    let mut told = String::new();
+    let mut told = None;
+    let mut told_at = Instant::now();
     loop {
         let found = status::collect(places, store, Some(id)).await?;
         let Some(session) = found.sessions.into_iter().next() else {
             bail!("session {id} does not exist any more");
         };
-        let line = status::headline(&session);
-        if line != told {
-            output::explain(&line);
-            told = line;
+        let stream = session.stream.as_ref().map(|stream| stream.number);
+        let news = (session.stage, stream, session.missing.clone());
+        if told.as_ref() != Some(&news) || told_at.elapsed() >= TELL_PERIOD {
+            output::explain(&status::headline(&session));
+            told = Some(news);
+            told_at = Instant::now();
         }
         if !session.state.is_active() {
             for host in &session.hosts {
@@ -200,6 +203,9 @@ async fn wait(places: &Places, store: &Store, id: SessionId) -> anyhow::Result<b
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
+
+/// How often the same stage is told anew.
+const TELL_PERIOD: Duration = Duration::from_secs(5);
 
 /// Minutes, or seconds with an `s`.
 fn wait_seconds(text: &str) -> Result<u32, String> {

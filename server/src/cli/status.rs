@@ -37,7 +37,7 @@ impl Status {
             return Ok(true);
         }
         if status.version.is_empty() {
-            output::explain("No server is running; this is the state of the database.");
+            output::explain("No server answers; this is the state of the database.");
         }
         if wanted.is_none() {
             let newest = status.sessions.first().map(|session| session.session);

@@ -115,7 +115,7 @@ fn view_for(status: &SessionStatus, host: HostId) -> fog::native::SessionView {
     let state = own.map_or(State::Cancelled, |own| own.state);
     let mut view = status.to_view(state);
     if let Some(own) = own.filter(|own| !own.state.is_active()) {
-        view.text = format!("{}: {}", own.state, own.text);
+        view.text.clone_from(&own.text);
     }
     view
 }

@@ -9,7 +9,7 @@ use super::request::{Form, KnownHost};
 use super::{App, Failure, plain};
 use crate::clock::Timestamp;
 use crate::store::events::{self, MAX_TEXT, TaskLogEntry};
-use crate::store::{images, tasks};
+use crate::store::{images, session_hosts, sessions, tasks};
 
 /// Always answers `##`. An error ends the host's part in its session and fails its task.
 pub(super) async fn report(AppState(app): AppState<App>, form: Form) -> Result<Response, Failure> {
@@ -34,8 +34,8 @@ async fn store(app: &App, known: &KnownHost) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let mut conn = app.store.conn().await?;
     let Some(task) = tasks::active_of_host(&mut conn, host.id).await? else {
-        tracing::warn!("{} reports, but has no task: {text}", host.name);
-        return Ok(());
+        drop(conn);
+        return without_task(app, known, &text).await;
     };
     let session = tasks::session_of(&mut conn, task.id).await?;
     let handle = match session {
@@ -76,3 +76,48 @@ async fn store(app: &App, known: &KnownHost) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// The task is over already: the reason often comes after the consequence, so it is added to the
+/// result of the session that has just ended.
+async fn without_task(app: &App, known: &KnownHost, text: &str) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let host = &known.host;
+    let mut conn = app.store.begin().await?;
+    let last = session_hosts::newest_of_host(&mut conn, host.id).await?;
+    let session = match &last {
+        Some(last) => sessions::by_id(&mut conn, last.session).await?,
+        None => None,
+    };
+    let (Some(last), Some(session)) = (last, session) else {
+        tracing::warn!("{} reports, but was never in a session: {text}", host.name);
+        return Ok(());
+    };
+    let ended = Timestamp::parse(&session.ended_at);
+    let is_recent = ended.is_none_or(|at| now.seconds_since(at) <= REPORT_LIMIT);
+    let line = format!("{}: {text}", host.name);
+    events::add(
+        &mut conn,
+        now,
+        Some(session.id),
+        Some(host.id),
+        "error",
+        &line,
+    )
+    .await?;
+    if is_recent && last.state == State::Failed.to_string() && !last.result.contains(text) {
+        let result = format!("the client reports: {text} ({})", last.result);
+        session_hosts::set_result(&mut conn, session.id, host.id, State::Failed, &result).await?;
+    }
+    conn.commit().await?;
+    app.log
+        .session(now, session.id, &session.name, &format!("host {line}"));
+    if session.state.is_active()
+        && let Some(handle) = app.sessions.handle(session.id).await?
+    {
+        handle.failed(host.id, text.to_owned()).await;
+    }
+    Ok(())
+}
+
+/// Seconds after the end of a session in which reports belong to it.
+const REPORT_LIMIT: u64 = 600;

@@ -354,6 +354,19 @@ impl Core {
     /// A client reports that it failed.
     pub fn client_failed(&mut self, now: Instant, id: HostId, text: &str) {
         self.contact(now, id);
+        if let Some(host) = self.hosts.get_mut(&id)
+            && let HostStatus::Ended(ending) = &mut host.status
+        {
+            // The reason comes after the consequence.
+            if ending.state == State::Failed && !ending.text.contains(text) {
+                ending.text = format!("the client reports: {text} ({})", ending.text);
+                let (state, text) = (ending.state, ending.text.clone());
+                let host = id;
+                self.actions
+                    .push_back(Action::HostEnded { host, state, text });
+            }
+            return;
+        }
         self.end_host(
             now,
             id,
@@ -446,7 +459,7 @@ impl Core {
     pub fn departed(&mut self, now: Instant, address: Ipv4Addr, silent: Option<Duration>) {
         let stream = self.stream_name();
         self.strangers.remove(&address);
-        let is_gathering = matches!(self.phase, Phase::Gathering { .. });
+        let is_gathering = matches!(self.phase, Phase::Gathering { .. } | Phase::Starting { .. });
         let Some((id, host)) = self.entry_at(address) else {
             return;
         };
@@ -462,16 +475,26 @@ impl Core {
             ));
             return;
         }
-        let text = match silent {
-            Some(silent) => format!(
-                "dropped in {stream} after {} s of silence: the machine was switched off, lost \
-                 its network or stopped; its disk is not complete",
-                silent.as_secs()
-            ),
-            None => format!("left during {stream}, before its end; its disk is not complete"),
-        };
-        self.end_host(now, id, Ending::failed(text));
+        match silent {
+            Some(silent) => {
+                let text = format!(
+                    "dropped in {stream} after {} s of silence: the machine was switched off, \
+                     lost its network or stopped; its disk is not complete",
+                    silent.as_secs()
+                );
+                self.end_host(now, id, Ending::failed(text));
+            }
+            None => self.leaves(now, id, &format!("left during {stream}, before its end")),
+        }
         self.settle(now);
+    }
+
+    /// A host went away by itself. It mostly has a reason, which it reports in a moment.
+    fn leaves(&mut self, now: Instant, id: HostId, text: &str) {
+        if let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_live()) {
+            let text = format!("{text}; its disk is not complete");
+            host.set_status(now, HostStatus::Leaving { text });
+        }
     }
 
     /// The sender has begun to send the present stream.
@@ -517,8 +540,13 @@ impl Core {
 
     /// The sender has ended the present stream with these participants.
     pub fn stream_ended(&mut self, now: Instant, participants: &[(Ipv4Addr, StreamOutcome)]) {
-        let Phase::Sending { stream } = self.phase else {
-            return;
+        let stream = match self.phase {
+            Phase::Sending { stream } => stream,
+            Phase::Gathering { stream } | Phase::Starting { stream } => {
+                self.gather_again(now, stream);
+                return;
+            }
+            Phase::Finishing | Phase::Ended { .. } => return,
         };
         self.is_sender_open = false;
         let name = self.stream_name();
@@ -533,6 +561,7 @@ impl Core {
             })
             .count();
         let mut lost = Vec::new();
+        let mut left = Vec::new();
         for (id, host) in &mut self.hosts {
             if !host.is_live() {
                 continue;
@@ -540,7 +569,7 @@ impl Core {
             match host.address.and_then(outcome_of) {
                 Some(StreamOutcome::Completed) => {}
                 Some(StreamOutcome::Left) => {
-                    lost.push((*id, format!("left during {name}, before its end")));
+                    left.push(*id);
                     continue;
                 }
                 Some(StreamOutcome::Dropped) => {
@@ -568,6 +597,9 @@ impl Core {
             let ending = Ending::failed(format!("{text}; its disk is not complete"));
             self.end_host(now, id, ending);
         }
+        for id in left {
+            self.leaves(now, id, &format!("left during {name}, before its end"));
+        }
         self.strangers.clear();
         let next = stream + 1;
         if next == self.plan.streams.len() {
@@ -576,10 +608,20 @@ impl Core {
             self.enter(now, Phase::Gathering { stream: next });
         }
         self.settle(now);
-        if matches!(self.phase, Phase::Gathering { .. }) {
+        if matches!(self.phase, Phase::Gathering { .. }) && self.has_live_hosts() {
             self.is_sender_open = true;
             self.actions.push_back(Action::OpenStream(next));
         }
+    }
+
+    /// The sender ended before it began: everybody had left at that moment. They may come again.
+    fn gather_again(&mut self, now: Instant, stream: usize) {
+        for host in self.hosts.values_mut().filter(|host| host.is_connected()) {
+            host.set_status(now, HostStatus::CheckedIn);
+        }
+        self.strangers.clear();
+        self.phase = Phase::Gathering { stream };
+        self.actions.push_back(Action::OpenStream(stream));
     }
 
     /// The sender failed: nothing more can be sent.
@@ -594,7 +636,7 @@ impl Core {
 
     /// The session cannot go on, for a reason that lies with the server.
     pub fn fail(&mut self, now: Instant, text: &str) {
-        for id in self.live_hosts() {
+        for id in self.open_hosts() {
             self.end_host(
                 now,
                 id,
@@ -612,7 +654,7 @@ impl Core {
 
     /// The session was cancelled.
     pub fn cancelled(&mut self, now: Instant) {
-        for id in self.live_hosts() {
+        for id in self.open_hosts() {
             self.end_host(
                 now,
                 id,
@@ -629,6 +671,7 @@ impl Core {
             self.hearing_since = now;
         }
         self.last_tick = now;
+        self.tick_leaving(now);
         match self.phase {
             Phase::Gathering { stream: 0 } => self.tick_first(now),
             Phase::Gathering { .. } => self.tick_between(now),
@@ -636,6 +679,21 @@ impl Core {
             Phase::Starting { .. } | Phase::Sending { .. } | Phase::Ended { .. } => {}
         }
         self.settle(now);
+    }
+
+    fn tick_leaving(&mut self, now: Instant) {
+        let leaving = self
+            .hosts
+            .iter()
+            .filter_map(|(id, host)| match &host.status {
+                HostStatus::Leaving { text } if now.duration_since(host.since) >= REPORT_WAIT => {
+                    Some((*id, text.clone()))
+                }
+                _ => None,
+            });
+        for (id, text) in leaving.collect::<Vec<_>>() {
+            self.end_host(now, id, Ending::failed(text));
+        }
     }
 
     fn tick_first(&mut self, now: Instant) {
@@ -715,7 +773,7 @@ impl Core {
         if self.is_ended() {
             return;
         }
-        if self.live_hosts().is_empty() {
+        if self.open_hosts().is_empty() {
             let (state, text) = self.summary();
             self.end(now, state, text);
             return;
@@ -752,7 +810,7 @@ impl Core {
     }
 
     fn end_host(&mut self, now: Instant, id: HostId, ending: Ending) {
-        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_live()) else {
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.is_ended()) else {
             return;
         };
         let (state, text) = (ending.state, ending.text.clone());
@@ -787,9 +845,14 @@ impl Core {
         self.actions.push_back(Action::Note(text));
     }
 
-    fn live_hosts(&self) -> Vec<HostId> {
-        let live = self.hosts.iter().filter(|(_, host)| host.is_live());
-        live.map(|(id, _)| *id).collect()
+    /// Hosts without a result, also those that are just leaving.
+    fn open_hosts(&self) -> Vec<HostId> {
+        let open = self.hosts.iter().filter(|(_, host)| !host.is_ended());
+        open.map(|(id, _)| *id).collect()
+    }
+
+    fn has_live_hosts(&self) -> bool {
+        self.hosts.values().any(Host::is_live)
     }
 
     fn host_at(&mut self, address: Ipv4Addr) -> Option<&mut Host> {
@@ -807,6 +870,9 @@ impl Core {
 /// Beginning of the result of a host that received everything and did not report its end in time:
 /// its report still counts.
 pub const OVERDUE: &str = "received all streams, but did not report its end";
+
+/// How long a host that left has for its report of the reason.
+const REPORT_WAIT: Duration = Duration::from_secs(10);
 
 /// Without any sign of anybody for so long, the server or its network is the one to blame.
 const DEAF: Duration = Duration::from_secs(10);

@@ -18,6 +18,11 @@ pub(super) enum HostStatus {
     Receiving,
     /// Acknowledged the last stream; not yet at the next rendezvous, or finishing.
     Between,
+    /// Went away by itself; its report is awaited for a moment.
+    Leaving {
+        /// The result, if none comes.
+        text: String,
+    },
     /// Out.
     Ended(Ending),
 }
@@ -111,13 +116,22 @@ impl Host {
         }
     }
 
+    /// Still takes part.
     pub(super) fn is_live(&self) -> bool {
-        !matches!(self.status, HostStatus::Ended(_))
+        !matches!(
+            self.status,
+            HostStatus::Leaving { .. } | HostStatus::Ended(_)
+        )
+    }
+
+    /// Has its result.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.status, HostStatus::Ended(_))
     }
 
     /// Checked in and still part of the session.
     pub(super) fn is_checked_in(&self) -> bool {
-        !matches!(self.status, HostStatus::Expected | HostStatus::Ended(_))
+        self.is_live() && self.status != HostStatus::Expected
     }
 
     /// At the rendezvous or receiving.

@@ -393,6 +393,7 @@ fn completion_must_agree_with_what_the_sender_saw() {
     bench.join(2);
     bench.core.transfer_started(bench.now);
     bench.ended(&[(2, Left)]);
+    bench.wait(10, &[]);
     let actions = bench.actions();
     assert!(
         host_end(&actions, 2)
@@ -535,4 +536,77 @@ fn records_need_clients_that_know_them() {
     assert!(bench.core.are_all_agents());
     bench.core.check_in(bench.now, HostId(2), ip(2), false);
     assert!(!bench.core.are_all_agents());
+}
+
+#[test]
+fn who_leaves_is_asked_for_the_reason_and_holds_nobody() {
+    let mut bench = Bench::started(2, &["d1p1.img", "d1p2.img"]);
+    bench.core.departed(bench.now, ip(2), None);
+    assert_eq!(bench.actions(), []);
+    bench.ended(&[(1, Completed), (2, Left)]);
+    bench.join(1);
+    assert!(bench.actions().contains(&Action::StartTransfer));
+    bench.wait(1, &[1]);
+    bench
+        .core
+        .client_failed(bench.now, HostId(2), "checksum error in d1p1.img");
+    let actions = bench.actions();
+    let (_, text) = host_end(&actions, 2).unwrap();
+    assert_eq!(text, "the client reports: checksum error in d1p1.img");
+}
+
+#[test]
+fn when_all_leave_their_reasons_come_before_the_end() {
+    let mut bench = Bench::started(2, &["d1p1.img", "d1p2.img"]);
+    bench.core.departed(bench.now, ip(1), None);
+    bench.core.departed(bench.now, ip(2), None);
+    bench.ended(&[(1, Left), (2, Left)]);
+    assert_eq!(bench.actions(), [], "no further stream without hosts");
+    bench.core.client_failed(bench.now, HostId(1), "disk full");
+    bench.wait(9, &[]);
+    assert!(!bench.core.is_ended());
+    bench.wait(1, &[]);
+    let actions = bench.actions();
+    let (state, text) = end_of(&actions).unwrap();
+    assert_eq!(state, State::Failed);
+    assert!(
+        text.contains("disk full") && text.contains("LAB-02: left during d1p1.img"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_reason_that_comes_late_is_added() {
+    let mut bench = Bench::started(2, &["d1p1.img"]);
+    bench
+        .core
+        .departed(bench.now, ip(2), Some(Duration::from_secs(20)));
+    bench.actions();
+    for _ in 0..2 {
+        bench
+            .core
+            .client_failed(bench.now, HostId(2), "network cable pulled");
+    }
+    let actions = bench.actions();
+    assert_eq!(actions.len(), 1);
+    let (_, text) = host_end(&actions, 2).unwrap();
+    assert!(
+        text.starts_with("the client reports: network cable pulled (dropped in"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_sender_that_ends_before_it_began_is_opened_again() {
+    let mut bench = bench(1, &["d1p1.img"]);
+    bench.check_in(1);
+    bench.join(1);
+    bench.actions();
+    bench.core.departed(bench.now, ip(1), None);
+    bench.ended(&[]);
+    assert!(bench.actions().contains(&Action::OpenStream(0)));
+    bench.join(1);
+    assert_eq!(bench.actions(), [Action::StartTransfer]);
+    bench.core.transfer_started(bench.now);
+    assert_eq!(bench.core.stage(), Stage::Sending);
 }

@@ -220,6 +220,9 @@ impl Core {
                 "received everything; has not reported its end".to_owned(),
             ),
             HostStatus::Between => (State::InProgress, format!("not yet back for {name}")),
+            HostStatus::Leaving { text } => {
+                (State::InProgress, format!("{text}; waiting for its report"))
+            }
             HostStatus::Ended(ending) => (ending.state, ending.text.clone()),
         };
         HostView {
