@@ -44,6 +44,8 @@ pub enum TransmitEvent {
     Ended(Vec<(Ipv4Addr, StreamOutcome)>),
     /// Nothing more will come.
     Failed(String),
+    /// These have not acknowledged what all others have, with the time of their silence.
+    Slow(Vec<(Ipv4Addr, Duration)>),
     /// A line for the session's log.
     Note(String),
 }
@@ -288,6 +290,7 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
                 "round {round} for slice {slice}; waiting for {}",
                 names.join(", ")
             )));
+            tell(TransmitEvent::Slow(waiting_for.clone()));
         }
         SenderEvent::GaveUp(_) | SenderEvent::Finished | SenderEvent::SliceAcked { .. } => {}
     }

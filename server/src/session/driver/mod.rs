@@ -1,22 +1,24 @@
 //! Runs the state machine of one session: requests, sender events and time in; sender, database
 //! and logs out.
 
+mod actions;
+mod publish;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fog::native::StreamNow;
 use fog::task::State;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::core::{Action, CheckIn, Completion, Core};
-use super::persist::{self, Fact, Member, Record, Subject};
+use super::core::{CheckIn, Completion, Core};
+use super::persist::{Member, Record};
 use super::rate::Rate;
-use super::source::{Gate, Source};
-use super::status::{ClientReport, HostStatus, SessionStatus};
-use super::transmit::{Job, SharedCounters, Transmission, TransmitEvent, Transmitter};
+use super::source::Gate;
+use super::status::{ClientReport, SessionStatus};
+use super::transmit::{SharedCounters, Transmission, TransmitEvent, Transmitter};
 use crate::clock::Timestamp;
 use crate::config::{Config, StreamRecords};
 use crate::logs::MulticastLog;
@@ -108,7 +110,12 @@ pub(super) struct Driver {
     counters: SharedCounters,
     rate: Rate,
     records: Option<bool>,
+    /// Receivers that hold the others up: when that was said, and their silence.
+    slow: BTreeMap<Ipv4Addr, (Instant, Duration)>,
     unsaved: VecDeque<Record>,
+    is_save_failing: bool,
+    /// Lines that may still be written into the session's log.
+    details_left: u32,
     waiting: Vec<(HostId, oneshot::Sender<Completion>)>,
     events_in: mpsc::UnboundedSender<(usize, TransmitEvent)>,
     status: watch::Sender<Arc<SessionStatus>>,
@@ -156,7 +163,10 @@ impl Driver {
             counters: SharedCounters::default(),
             rate: Rate::default(),
             records,
+            slow: BTreeMap::new(),
             unsaved: VecDeque::new(),
+            is_save_failing: false,
+            details_left: MAX_DETAILS,
             waiting: Vec::new(),
             events_in,
             status,
@@ -298,6 +308,12 @@ impl Driver {
                 self.core.sender_failed(now, &text);
                 self.waiting.clear();
             }
+            TransmitEvent::Slow(waiting_for) => {
+                let new = waiting_for
+                    .into_iter()
+                    .map(|(addr, silent)| (addr, (now, silent)));
+                self.slow = new.collect();
+            }
             TransmitEvent::Note(text) => self.detail(&text),
         }
     }
@@ -352,162 +368,6 @@ impl Driver {
         self.core.fail(now, &problem);
     }
 
-    async fn carry_out(&mut self) {
-        while let Some(action) = self.core.poll_action() {
-            match action {
-                Action::OpenStream(index) => self.open_stream(index).await,
-                Action::StartTransfer => self.start_transfer(),
-                Action::Remove(address) => {
-                    if let Some(open) = &self.open {
-                        open.transmission.remove(address);
-                    }
-                }
-                Action::StopSender => self.open = None,
-                action => self.record(action),
-            }
-        }
-    }
-
-    async fn open_stream(&mut self, index: usize) {
-        let now = Instant::now();
-        let address = self.core.addresses().first().copied();
-        let peer = IpAddr::V4(address.unwrap_or(Ipv4Addr::UNSPECIFIED));
-        if let Err(error) = self.try_open(index, peer) {
-            self.core.sender_failed(now, &format!("{error:#}"));
-        }
-    }
-
-    fn try_open(&mut self, index: usize, peer: IpAddr) -> anyhow::Result<()> {
-        let config = &self.around.config;
-        let interface = config.interface_for(peer)?;
-        let gate = Gate::default();
-        let source = Source::new(&self.dir(), &self.subjects.facts, index, gate.clone())?;
-        let timing = config.timing;
-        let job = Job {
-            index,
-            port: self.subjects.session.port,
-            interface,
-            source,
-            drop_after: match self.core.are_all_agents() {
-                true => timing.drop_agents,
-                false => timing.drop_others,
-            },
-            max_bitrate: config.max_bitrate,
-        };
-        self.counters = SharedCounters::default();
-        self.rate = Rate::default();
-        let port = job.port;
-        let transmission =
-            self.around
-                .transmitter
-                .open(job, self.events_in.clone(), self.counters.clone())?;
-        self.open = Some(OpenStream {
-            index,
-            gate,
-            transmission,
-        });
-        if index == 0 {
-            self.state = State::InProgress;
-            self.log(&format!("sending on base port {port}"));
-        }
-        Ok(())
-    }
-
-    fn start_transfer(&mut self) {
-        let all_agents = self.core.are_all_agents();
-        let has_records = *self.records.get_or_insert(all_agents);
-        if let Some(open) = &self.open {
-            open.gate.open(has_records);
-            open.transmission.start();
-        }
-    }
-
-    /// Logs an action and puts it on the list of what is to be stored.
-    fn record(&mut self, action: Action) {
-        let fact = match action {
-            Action::CheckedIn { host, count } => {
-                let Some(member) = self.member(host) else {
-                    return;
-                };
-                let address = self.address(host).unwrap_or(Ipv4Addr::UNSPECIFIED);
-                let total = self.subjects.members.len();
-                self.log(&format!(
-                    "host {} checked in from {address} ({count} of {total})",
-                    member.name
-                ));
-                let agent = self
-                    .reports
-                    .get(&host)
-                    .map(|r| r.agent.clone())
-                    .unwrap_or_default();
-                Fact::CheckedIn {
-                    host,
-                    member,
-                    address,
-                    agent,
-                    count,
-                }
-            }
-            Action::Started => {
-                self.log("has started");
-                Fact::Started {
-                    has_records: self.records.unwrap_or(false),
-                }
-            }
-            Action::StreamsDone { host, count } => Fact::StreamsDone { host, count },
-            Action::HostEnded { host, state, text } => {
-                let Some(member) = self.member(host) else {
-                    return;
-                };
-                self.log(&format!("host {}: {state}: {text}", member.name));
-                let address = self
-                    .address(host)
-                    .map(|ip| ip.to_string())
-                    .unwrap_or_default();
-                Fact::HostEnded {
-                    host,
-                    member,
-                    address,
-                    state,
-                    text,
-                }
-            }
-            Action::End { state, text } => {
-                self.state = state;
-                self.log(&format!("is now {state}: {text}"));
-                Fact::Ended { state, text }
-            }
-            Action::Note(text) => {
-                self.log(&text);
-                Fact::Note(text)
-            }
-            Action::OpenStream(_)
-            | Action::StartTransfer
-            | Action::Remove(_)
-            | Action::StopSender => return,
-        };
-        self.unsaved.push_back(Record {
-            at: Timestamp::now(),
-            fact,
-        });
-    }
-
-    /// Stores what is to be stored. What fails stays on the list for the next time.
-    async fn save(&mut self) {
-        let subject = Subject {
-            session: self.subjects.session.id,
-            image: self.subjects.session.image,
-            image_name: self.subjects.image_name.clone(),
-        };
-        while let Some(record) = self.unsaved.front() {
-            if let Err(error) = persist::store(&self.around.store, &subject, record).await {
-                tracing::error!(session = self.id(), "storing the session's state: {error}");
-                return;
-            }
-            self.unsaved.pop_front();
-        }
-    }
-
     /// The server ends: the sender too. A session that had started is told as failed by the next
     /// start of the server; one that waits goes on then.
     async fn shut_down(&mut self) {
@@ -519,54 +379,6 @@ impl Driver {
         self.save().await;
         self.open = None;
         self.publish(Instant::now());
-    }
-
-    fn publish(&mut self, now: Instant) {
-        let view = self.core.view(now);
-        let counters = self.counters.get();
-        let streams = &self.subjects.facts.streams;
-        let index = self.core.stream_index();
-        let stream = streams.get(index).map(|stream| StreamNow {
-            number: u32::try_from(index + 1).unwrap_or(u32::MAX),
-            count: u32::try_from(streams.len()).unwrap_or(u32::MAX),
-            name: stream.name.clone(),
-            acked: counters.bytes_acked.min(stream.stored_len),
-            len: stream.stored_len,
-        });
-        let hosts = view.hosts.into_iter().map(|host| HostStatus {
-            host: host.id.0,
-            name: host.name,
-            ip: host.address.map(|ip| ip.to_string()),
-            state: host.state,
-            text: host.text,
-            seconds: Some(host.age.as_secs()),
-            streams_done: u32::try_from(host.streams_done).unwrap_or(u32::MAX),
-            client: self.reports.get(&host.id).cloned().unwrap_or_default(),
-            silent_seconds: host.silent.map(|age| age.as_secs()),
-        });
-        let session = &self.subjects.session;
-        self.status.send_replace(Arc::new(SessionStatus {
-            session: session.id.0,
-            name: session.name.clone(),
-            image: self.subjects.image_name.clone(),
-            state: self.state,
-            stage: view.stage,
-            port: session.port,
-            expected: view.expected,
-            checked_in: view.checked_in,
-            connected: view.connected,
-            missing: view.missing,
-            stream,
-            rate: self.rate.sample(now, counters.bytes_acked),
-            repeated_percent: counters.repeated_percent(),
-            records: self.records,
-            stage_seconds: view.stage_age.as_secs(),
-            starts_in_seconds: view.starts_in.map(|left| left.as_secs()),
-            text: view.text,
-            created_at: session.created_at.clone(),
-            ended_at: (!self.state.is_active()).then(|| Timestamp::now().to_string()),
-            hosts: hosts.collect(),
-        }));
     }
 
     fn member(&self, host: HostId) -> Option<Member> {
@@ -596,12 +408,23 @@ impl Driver {
             .session(Timestamp::now(), session.id, &session.name, text);
     }
 
-    fn detail(&self, text: &str) {
+    /// A line for the session's own log. Whoever is on the network can cause such lines: there is
+    /// an end to them.
+    fn detail(&mut self, text: &str) {
+        let text = match self.details_left {
+            0 => return,
+            1 => "too many lines; what follows is left out",
+            _ => text,
+        };
+        self.details_left -= 1;
         self.around
             .log
             .detail(Timestamp::now(), self.subjects.session.id, text);
     }
 }
+
+/// Most lines of details in the log of a session.
+const MAX_DETAILS: u32 = 20_000;
 
 const TICK: Duration = Duration::from_millis(500);
 
