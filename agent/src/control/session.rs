@@ -108,20 +108,24 @@ pub(crate) fn left_behind(view: &SessionView, wanted: usize) -> Option<String> {
     })
 }
 
-/// What to say while waiting for a stream: who is in, who is missing, how long it can take.
-pub(crate) fn explain(latest: &Latest, now: Instant) -> Vec<String> {
-    let mut lines = Vec::new();
-    if let Some(view) = &latest.view {
-        lines.push(explain_view(view));
-    }
+/// What to say while waiting since `since`: who is in, who is missing, how long it can take. Older
+/// news are of another wait.
+pub(crate) fn explain(latest: &Latest, since: Instant, now: Instant) -> Vec<String> {
+    let view = latest.view.as_ref().filter(|_| latest.answered >= since);
+    view.map(explain_view)
+        .into_iter()
+        .chain(explain_silence(latest, now))
+        .collect()
+}
+
+/// What to say when the web server does not answer.
+pub(crate) fn explain_silence(latest: &Latest, now: Instant) -> Option<String> {
+    let error = latest.error.as_ref()?;
     let silent = now.saturating_duration_since(latest.answered);
-    if let Some(error) = &latest.error {
-        lines.push(format!(
-            "the web server has not answered for {}: {error}",
-            roughly(silent)
-        ));
-    }
-    lines
+    Some(format!(
+        "the web server has not answered for {}: {error}",
+        roughly(silent)
+    ))
 }
 
 /// A time that does not change with every look: a new text is a new line on a serial console.
@@ -200,13 +204,16 @@ mod tests {
             error: None,
         };
         assert_eq!(
-            explain(&latest, now),
+            explain(&latest, now, now),
             ["2 of 3 clients are in; missing: LAB-03"]
         );
         latest.view.as_mut().unwrap().starts_in_seconds = Some(583);
-        assert!(explain(&latest, now)[0].ends_with("; starts without them in about 10 minutes"));
+        assert!(
+            explain(&latest, now, now)[0].ends_with("; starts without them in about 10 minutes")
+        );
         latest.error = Some("connection refused".into());
-        let lines = explain(&latest, now + Duration::from_secs(34));
+        let lines = explain(&latest, now, now + Duration::from_secs(34));
+        assert!(explain(&latest, now + Duration::from_secs(1), now).len() == 1);
         assert_eq!(
             lines[1],
             "the web server has not answered for about a minute: connection refused"

@@ -158,7 +158,7 @@ fn explain(
     match &snapshot.phase {
         ReceivePhase::Asking { since, .. } => {
             let waited = now.saturating_duration_since(*since);
-            let mut advice = session::explain(latest, now);
+            let mut advice = session::explain(latest, *since, now);
             if waited >= FIRST_ADVICE {
                 advice.push(asking_advice(snapshot, waited));
             }
@@ -169,7 +169,7 @@ fn explain(
         }
         ReceivePhase::Connected { since, sender, .. } => {
             let waited = now.saturating_duration_since(*since);
-            let mut advice = session::explain(latest, now);
+            let mut advice = session::explain(latest, *since, now);
             if is_sending && waited >= FIRST_ADVICE {
                 advice.push(
                     "the server is sending, but no data reaches this machine although it is \
@@ -193,7 +193,7 @@ fn explain(
                      the network",
                     snapshot.bytes
                 )];
-                advice.extend(session::explain(latest, now).into_iter().skip(1));
+                advice.extend(session::explain_silence(latest, now));
                 Waiting {
                     what: format!("more data from {sender} (stream {number})"),
                     advice,

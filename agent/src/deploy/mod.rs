@@ -4,6 +4,7 @@
 //! everything that can be checked has been checked, and what makes the disk bootable is written
 //! last.
 
+mod failure;
 mod flow;
 mod follow;
 mod plan;
@@ -16,6 +17,7 @@ mod run_tests;
 #[cfg(test)]
 mod samples;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,12 +27,13 @@ use disk::Target;
 use fog::checkin::caps;
 use fog::native::Manifest;
 use fog::{KernelArgs, Mac};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
 use crate::control::trouble::{self, Severity};
 use crate::control::{Server, checkin, image, inventory, progress, session};
 use crate::screen::Board;
+pub(crate) use failure::Failure;
 use flow::Flow;
 use follow::{Follower, Totals};
 use plan::DeployPlan;
@@ -50,27 +53,6 @@ pub(crate) struct Job {
     pub(crate) cards: Vec<Mac>,
 }
 
-/// Why a deploy is over.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// Which part failed, one word.
-    pub(crate) part: &'static str,
-    /// For people: what, where, what to do.
-    pub(crate) text: String,
-    /// The server has ended the task itself, and need not be told.
-    pub(crate) is_known_to_server: bool,
-}
-
-impl Failure {
-    pub(crate) fn new(part: &'static str, error: impl Into<anyhow::Error>) -> Self {
-        Self {
-            part,
-            text: format!("{:#}", error.into()),
-            is_known_to_server: false,
-        }
-    }
-}
-
 /// Runs the whole deploy.
 ///
 /// # Errors
@@ -87,11 +69,7 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), 
         tokio::select! {
             () = checkin::check_in(server, board, checkin::PAUSE) => {}
             reason = session::watch(server, &news, checkin::PAUSE) => {
-                return Err(Failure {
-                    part: "checkin",
-                    text: reason,
-                    is_known_to_server: true,
-                });
+                return Err(Failure::known("checkin", reason));
             }
         }
     }
@@ -131,14 +109,13 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), 
             ));
             Ok(())
         }
-        Completion::Unanswered(error) => Err(Failure {
-            part: "report",
-            text: format!(
+        Completion::Unanswered(error) => Err(Failure::new(
+            "report",
+            anyhow::anyhow!(
                 "everything is written and verified, but the server could not be told, so it may \
                  start the task again: {error}"
             ),
-            is_known_to_server: false,
-        }),
+        )),
     }
 }
 
@@ -273,12 +250,15 @@ async fn transfer(
             .collect(),
         totals: Totals::of(&prepared.plan),
     };
+    let (farewell, mut farewells) = mpsc::unbounded_channel::<receive::Farewell>();
     let mut sources = NetworkSources {
         options,
         stop: stop.clone(),
         current,
         news: news.clone(),
         has_record_capability: receive::promises_records(capabilities),
+        farewells: farewell,
+        is_server_told: false,
     };
     let data_board = board.clone();
     let (say, mut done) = oneshot::channel();
@@ -291,26 +271,33 @@ async fn transfer(
         })
         .context("starting the data thread")
         .map_err(failed)?;
-    let given_up = tokio::select! {
-        result = &mut done => {
-            return result.unwrap_or_else(|_| {
-                Err(Failure::new(
-                    "streams",
-                    anyhow::anyhow!("the data path stopped by a programming error"),
-                ))
-            });
+    let mut watch = pin!(session::watch(server, &news, SESSION_PAUSE));
+    let mut follow = pin!(follower.follow());
+    let mut is_leaving = false;
+    let given_up = loop {
+        tokio::select! {
+            result = &mut done => {
+                return result.unwrap_or_else(|_| {
+                    Err(Failure::new(
+                        "streams",
+                        anyhow::anyhow!("the data path stopped by a programming error"),
+                    ))
+                });
+            }
+            Some(farewell) = farewells.recv() => {
+                // What the server says from now on is only the echo of this.
+                is_leaving = true;
+                let told = trouble::tell(server, Severity::Error, &farewell.text, "streams").await;
+                // The data thread may have lost its patience.
+                farewell.told.send(told.is_ok()).unwrap_or_default();
+            }
+            reason = &mut watch, if !is_leaving => break Failure::known("session", reason),
+            reason = &mut follow, if !is_leaving => {
+                break Failure::new("streams", anyhow::anyhow!("{reason}"));
+            }
         }
-        reason = session::watch(server, &news, SESSION_PAUSE) => Failure {
-            part: "session",
-            text: reason,
-            is_known_to_server: true,
-        },
-        reason = follower.follow() => Failure {
-            part: "streams",
-            text: reason,
-            is_known_to_server: false,
-        },
     };
+    drop(farewells);
     stop.stop();
     // The data thread leaves the transfer properly. A disk that hangs must not hang us.
     match tokio::time::timeout(STOP_PATIENCE, done).await {
@@ -341,9 +328,11 @@ fn write_disk(
         window_log_max,
         is_table_gone: Mutex::new(false),
     };
-    pipeline
-        .run(sources)
-        .map_err(|error| Failure::new("streams", error))?;
+    if let Err(error) = pipeline.run(sources) {
+        let mut failure = Failure::new("streams", error);
+        failure.is_known_to_server = sources.is_server_told;
+        return Err(failure);
+    }
     let _phase = board.phase("table");
     let report = target
         .make_bootable(&plan.table)

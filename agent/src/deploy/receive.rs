@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use cast_net::{Interface, ReceiveOptions, ReceiveStatus, ReceivedStream, Stop};
 use fog::KernelArgs;
 use fog::checkin::caps;
+use tokio::sync::mpsc;
 
-use super::streams::{Source, Sources};
+use super::failure::causes;
+use super::streams::{Source, Sources, StreamError};
 use crate::control::session::News;
 
 /// The receiver in use now, or the last one, for whoever explains what is waited for.
@@ -47,6 +49,18 @@ pub(crate) struct NetworkSources {
     pub(crate) news: News,
     /// `getversion.php?caps=1` lists the stream record.
     pub(crate) has_record_capability: bool,
+    pub(crate) farewells: mpsc::UnboundedSender<Farewell>,
+    /// Whether the server knows why the transfer was left.
+    pub(crate) is_server_told: bool,
+}
+
+/// Why a transfer is being left, on its way to the server. The sender notices that a receiver leaves
+/// within milliseconds; the reason must be there before.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    pub(crate) text: String,
+    /// Answers whether the server knows.
+    pub(crate) told: std::sync::mpsc::Sender<bool>,
 }
 
 /// Where and how to receive: as FOG's client calls `udp-receiver`, on the given interface or the
@@ -91,7 +105,7 @@ pub(crate) fn promises_records(capabilities: &str) -> bool {
 impl Sources for NetworkSources {
     fn open(&mut self, index: usize) -> io::Result<Box<dyn Source>> {
         let stream = cast_net::receive(self.options.clone(), self.stop.clone())
-            .map_err(|error| io::Error::other(chain(&error)))?;
+            .map_err(|error| io::Error::other(causes(&error)))?;
         self.current.set(Receiving {
             index,
             status: stream.status(),
@@ -104,6 +118,15 @@ impl Sources for NetworkSources {
         let promised = latest.view.is_some_and(|view| view.records == Some(true));
         self.has_record_capability || promised
     }
+
+    fn leaving(&mut self, error: &StreamError) {
+        let (told, answer) = std::sync::mpsc::channel();
+        let text = causes(error);
+        // Nobody listens when it is the server that ended it.
+        if self.farewells.send(Farewell { text, told }).is_ok() {
+            self.is_server_told = answer.recv_timeout(FAREWELL_PATIENCE).unwrap_or(false);
+        }
+    }
 }
 
 struct NetworkSource(ReceivedStream);
@@ -112,7 +135,7 @@ impl Read for NetworkSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0
             .read(buffer)
-            .map_err(|error| io::Error::other(chain(&error)))
+            .map_err(|error| io::Error::other(causes(&error)))
     }
 }
 
@@ -121,28 +144,16 @@ impl Source for NetworkSource {
         self.0
             .finish()
             .map(drop)
-            .map_err(|error| io::Error::other(chain(&error)))
+            .map_err(|error| io::Error::other(causes(&error)))
     }
-}
-
-/// An error and its causes in one line, repetitions left out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
 }
 
 /// FOG's client and server use this for every stream.
 const TTL: u8 = 32;
 /// A sender that is silent for so long is taken for dead. A server may restart within a minute.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long others are held up, at most, for the sake of a reason.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a receiver answers after the end, in case the sender lost its last word. The next stream
 /// uses the same port and waits for this.
 const EXIT_WAIT: Duration = Duration::from_millis(200);
@@ -170,12 +181,5 @@ mod tests {
         assert_eq!(options.ttl, 32);
         let error = super::options(&args, Some("nosuch0")).unwrap_err();
         assert!(format!("{error:#}").contains("nosuch0"), "{error:#}");
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let inner = io::Error::other("disk full");
-        let outer = io::Error::other(inner);
-        assert_eq!(chain(&outer), "disk full");
     }
 }

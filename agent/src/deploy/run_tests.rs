@@ -236,7 +236,13 @@ async fn a_damaged_image_fails_and_leaves_no_table() {
         .unwrap_err();
     sending.join().unwrap();
     assert!(failure.text.contains("d1p2.img"), "{}", failure.text);
-    assert!(!failure.is_known_to_server);
+    // Told before the transfer was left.
+    assert!(failure.is_known_to_server);
+    let requests = server.requests();
+    let told = requests
+        .iter()
+        .find(|request| request.path.ends_with("taskerror.php"));
+    assert_eq!(told.unwrap().field("text").unwrap(), failure.text);
     let written = std::fs::read(disk.path()).unwrap();
     assert!(written[..512].iter().all(|byte| *byte == 0));
     assert!(!paths(&server).contains(&"Post_Stage3.php".to_owned()));

@@ -27,6 +27,9 @@ pub(crate) trait Sources {
 
     /// Whether the server promised a record in front of every stream, as far as known now.
     fn is_record_promised(&self) -> bool;
+
+    /// Called before a transfer is left because of an error: the last chance to tell the server why.
+    fn leaving(&mut self, error: &StreamError);
 }
 
 /// One stream on its way. End of file is only reported after the sender ended the stream properly.
@@ -131,19 +134,22 @@ impl Pipeline<'_> {
                 };
                 let mut source = sources.open(index).map_err(fail)?;
                 // The new stream buffers while the previous one is written to its end.
-                if let Some(previous) = previous.take() {
-                    previous.finish()?;
-                }
-                let mut running = Running::start(scope, self, stream)?;
-                running.receive(&mut *source, sources, &mut wait)?;
-                if running.full.is_some() {
-                    // The decoder has failed. Leave the transfer, so that nobody waits for us.
-                    drop(source);
-                    let name = stream.name.clone();
-                    return running.finish().and(Err(StreamError::Panic { name }));
+                let finished = previous.take().map_or(Ok(()), Running::finish);
+                let received = finished.and_then(|()| {
+                    let mut running = Running::start(scope, self, stream)?;
+                    running.receive(&mut *source, sources, &mut wait)?;
+                    running.check_decoder()
+                });
+                match received {
+                    Ok(running) => previous = Some(running),
+                    Err(error) => {
+                        sources.leaving(&error);
+                        // Leaves the transfer, so that nobody waits for us.
+                        drop(source);
+                        return Err(error);
+                    }
                 }
                 source.close().map_err(fail)?;
-                previous = Some(running);
             }
             previous.map_or(Ok(()), Running::finish)
         })
@@ -285,6 +291,15 @@ impl<'scope, 'env> Running<'scope, 'env> {
             .full
             .as_ref()
             .is_some_and(|full| full.send(piece).is_ok()))
+    }
+
+    /// After [`Self::receive`]: whether the decoder has taken everything. If not, it has failed.
+    fn check_decoder(self) -> Result<Self, StreamError> {
+        if self.full.is_none() {
+            return Ok(self);
+        }
+        let name = self.stream.name.clone();
+        self.finish().and(Err(StreamError::Panic { name }))
     }
 
     /// Waits until everything is decoded and on the disk, and compares it with the manifest.

@@ -13,6 +13,8 @@ struct Canned {
     /// Fails after so many bytes of each stream.
     breaks_after: Option<usize>,
     is_record_promised: bool,
+    /// What was said when leaving.
+    told: Option<String>,
 }
 
 struct CannedSource {
@@ -30,6 +32,11 @@ impl Sources for Canned {
 
     fn is_record_promised(&self) -> bool {
         self.is_record_promised
+    }
+
+    fn leaving(&mut self, error: &StreamError) {
+        assert!(self.told.is_none(), "a transfer is left once");
+        self.told = Some(error.to_string());
     }
 }
 
@@ -72,6 +79,7 @@ fn run_with(
         streams: streams.to_vec().into(),
         breaks_after: None,
         is_record_promised: false,
+        told: None,
     };
     change(&mut sources);
     let pipeline = Pipeline {
@@ -83,6 +91,9 @@ fn run_with(
         is_table_gone: Mutex::new(false),
     };
     let result = pipeline.run(&mut sources);
+    if let Some(told) = &sources.told {
+        assert_eq!(*told, result.as_ref().unwrap_err().to_string());
+    }
     if result.is_ok() {
         target.make_bootable(&plan.table).unwrap();
     } else {
