@@ -26,9 +26,10 @@ fn millis(millis: u64) -> Duration {
 
 #[track_caller]
 fn assert_all_completed(report: &Report) {
-    assert_eq!(report.gave_up, None);
+    let seed = report.seed;
+    assert_eq!(report.gave_up, None, "seed {seed}");
     for (addr, outcome) in &report.outcomes {
-        assert_eq!(*outcome, Outcome::Completed, "{addr}");
+        assert_eq!(*outcome, Outcome::Completed, "{addr}, seed {seed}");
     }
 }
 

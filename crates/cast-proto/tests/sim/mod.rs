@@ -126,6 +126,7 @@ pub(crate) struct ReceiverSetup {
 
 /// What a run came to.
 pub(crate) struct Report {
+    pub(crate) seed: u64,
     pub(crate) elapsed: Duration,
     /// Until the sender was done, if it was.
     pub(crate) finished: Option<Duration>,
@@ -201,8 +202,11 @@ impl Scenario {
                 }
             }
         }
-        let _seed = Seed(self.seed);
-        Network::new(self).run()
+        let seed = Seed(self.seed);
+        Report {
+            seed: seed.0,
+            ..Network::new(self).run()
+        }
     }
 }
 
@@ -432,6 +436,7 @@ impl Network {
 
     fn report(self) -> Report {
         Report {
+            seed: 0,
             elapsed: self.now - self.start,
             finished: self.sender.finished().map(|at| at - self.start),
             sender: self.sender.statistics(),

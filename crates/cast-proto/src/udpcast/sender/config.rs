@@ -114,7 +114,7 @@ impl Default for DropPolicy {
     fn default() -> Self {
         Self {
             retries: 12,
-            silence: Duration::from_secs(30),
+            silence: Duration::from_secs(60),
         }
     }
 }

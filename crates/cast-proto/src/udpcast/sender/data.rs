@@ -31,8 +31,9 @@ const PATIENCE: u32 = 3;
 const SLOW_MISSED: u32 = 6;
 const SLOW_ROUNDS: u32 = 50;
 
-/// The same for the slice that ends the stream: participants wait to leave, and not for long.
-const LONGEST_WAIT_AT_END: Duration = Duration::from_millis(100);
+/// The same for the slice that ends the stream: participants that have said OK answer repeated
+/// requests for half a second only, and their OK may have been lost.
+const LONGEST_WAIT_AT_END: Duration = Duration::from_millis(50);
 
 /// A participant that left at the very end is still asked for its last OK in so many rounds and for
 /// so long.
@@ -529,7 +530,9 @@ impl Wait {
     /// doubles with each deadline missed beyond the third: a burst of loss costs milliseconds
     /// instead of a second, and a receiver that stalls is not asked ten times in one.
     fn deadline(&self, longest: Duration) -> Duration {
-        let base = (self.average + self.average / 10).max(SHORTEST_WAIT);
+        // Answers of a receiver that holds us come late and raise the average.
+        let average = self.average + self.average / 10;
+        let base = average.clamp(SHORTEST_WAIT, longest);
         let doublings = self.missed.saturating_sub(PATIENCE - 1).min(16);
         base.saturating_mul(1 << doublings).min(base + longest)
     }
