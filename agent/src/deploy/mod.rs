@@ -10,6 +10,7 @@ mod follow;
 mod plan;
 mod receive;
 mod streams;
+mod swap;
 mod target;
 
 #[cfg(test)]
@@ -334,6 +335,7 @@ fn write_disk(
         return Err(failure);
     }
     let _phase = board.phase("table");
+    swap::create(&plan, &target).map_err(|error| Failure::new("swap", error))?;
     let report = target
         .make_bootable(&plan.table)
         .context("writing the partition table")

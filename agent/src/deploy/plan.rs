@@ -1,6 +1,6 @@
 //! Everything that is decided, and refused, before the first write.
 
-use disk::{Layout, Shape, TableFiles, TablePlan};
+use disk::{Layout, PlannedPartition, Shape, TableFiles, TablePlan};
 use fog::KernelArgs;
 use fog::native::{ImageFacts, Manifest, StreamFacts};
 use fog::store::StreamName;
@@ -18,6 +18,22 @@ pub(crate) struct DeployPlan {
     pub(crate) streams: Vec<PlannedStream>,
     /// What people should know although it can be done.
     pub(crate) warnings: Vec<String>,
+}
+
+impl DeployPlan {
+    /// Partitions that are to become swap space: no stream comes for them.
+    pub(crate) fn swap_spaces(&self) -> impl Iterator<Item = &PlannedPartition> {
+        self.table
+            .partitions
+            .iter()
+            .filter(|partition| partition.is_swap && !is_written(&self.streams, partition.number))
+    }
+}
+
+fn is_written(streams: &[PlannedStream], partition: u32) -> bool {
+    streams.iter().any(|stream| {
+        matches!(stream.destination, Destination::Partition { number, .. } if number == partition)
+    })
 }
 
 /// One stream and its place.
@@ -320,15 +336,11 @@ fn warnings(table: &TablePlan, streams: &[PlannedStream]) -> Vec<String> {
             matches!(stream.destination, Destination::Partition { number, .. }
                 if number == partition.number)
         });
-        if partition.is_swap && stream.is_none() {
+        if partition.is_swap && stream.is_none() && partition.swap_uuid.is_none() {
             warnings.push(format!(
-                "partition {} is swap space, which this version does not create: run mkswap{} on \
-                 it after the first start",
-                partition.number,
-                partition
-                    .swap_uuid
-                    .map(|uuid| format!(" -U {uuid}"))
-                    .unwrap_or_default()
+                "partition {} is swap space whose UUID the image does not record: run mkswap on it \
+                 after the first start",
+                partition.number
             ));
         }
         let Some(stream) = stream else { continue };

@@ -132,22 +132,31 @@ fn what_does_not_fit_is_refused_with_numbers() {
 
 #[test]
 fn what_is_left_undone_is_said() {
-    let mut manifest = samples::manifest();
-    let mut files = samples::small_files();
-    // Partition 2 becomes swap, for which no data comes.
-    manifest.streams.pop();
-    let mut mbr = samples::mbr();
-    mbr[446 + 16 + 4] = 0x82;
-    files.insert("d1.mbr".into(), mbr);
-    let dump = samples::dump();
-    let at = dump.rfind("type=83").unwrap();
-    let dump = format!("{}type=82\n", &dump[..at]);
-    files.insert("d1.partitions".into(), dump.into_bytes());
+    let (mut manifest, files) = samples::with_swap(None);
     manifest.streams[0].image.device_size -= 4096;
     let plan = plan(&manifest, &files, &shape(DISK_LEN)).unwrap();
     let text = plan.warnings.join("\n");
     assert!(text.contains("partition 2 is swap"), "{text}");
     assert!(text.contains("does not grow"), "{text}");
+}
+
+#[test]
+fn swap_spaces_are_made_with_their_uuid() {
+    let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
+    let (manifest, files) = samples::with_swap(Some(&format!("2 {uuid}\n")));
+    let plan = plan(&manifest, &files, &shape(DISK_LEN)).unwrap();
+    assert_eq!(plan.warnings, [""; 0]);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(DISK_LEN).unwrap();
+    let target = disk::Target::open(file.path(), &shape(DISK_LEN)).unwrap();
+    target.make_unbootable(&plan.table).unwrap();
+    super::super::swap::create(&plan, &target).unwrap();
+    drop(target);
+    let written = std::fs::read(file.path()).unwrap();
+    let swap = &written[samples::region(2)];
+    assert_eq!(&swap[4086..4096], b"SWAPSPACE2");
+    assert_eq!(swap[1036], 0x8c);
 }
 
 #[test]

@@ -94,6 +94,26 @@ pub(super) fn restored(number: u32) -> Vec<u8> {
         .collect()
 }
 
+/// The same image with a swap space in place of its second partition.
+pub(super) fn with_swap(swap_uuids: Option<&str>) -> (Manifest, SmallFiles) {
+    let mut manifest = manifest();
+    manifest.streams.pop();
+    let mut files = small_files();
+    let mut sector = mbr();
+    sector[446 + 16 + 4] = 0x82;
+    files.insert("d1.mbr".into(), sector);
+    let dump = dump();
+    let at = dump.rfind("type=83").unwrap();
+    files.insert(
+        "d1.partitions".into(),
+        format!("{}type=82\n", &dump[..at]).into_bytes(),
+    );
+    if let Some(text) = swap_uuids {
+        files.insert("d1.original.swapuuids".into(), text.into());
+    }
+    (manifest, files)
+}
+
 /// The manifest of both partitions.
 pub(super) fn manifest() -> Manifest {
     Manifest {

@@ -28,7 +28,7 @@ pub(crate) trait Sources {
     /// Whether the server promised a record in front of every stream, as far as known now.
     fn is_record_promised(&self) -> bool;
 
-    /// Called before a transfer is left because of an error: the last chance to tell the server why.
+    /// Called on an error, before the transfer is left: the chance to tell the server why.
     fn leaving(&mut self, error: &StreamError);
 }
 
@@ -151,7 +151,9 @@ impl Pipeline<'_> {
                 }
                 source.close().map_err(fail)?;
             }
-            previous.map_or(Ok(()), Running::finish)
+            previous
+                .map_or(Ok(()), Running::finish)
+                .inspect_err(|error| sources.leaving(error))
         })
     }
 }
