@@ -260,4 +260,22 @@ mod tests {
         let body = "a=1&".repeat(10_000);
         assert_eq!(form(&body).fields.len(), MAX_FIELDS);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_odd(query in ".{0,200}", body in proptest::collection::vec(0_u8.., 0..400)) {
+            let form = Form::new(&query, &body, IpAddr::V4(Ipv4Addr::LOCALHOST));
+            assert!(form.macs().len() <= 400);
+            for name in ["mac", "status", "", "%"] {
+                assert!(form.base64(name).is_none_or(|text| text.len() <= 400));
+            }
+        }
+
+        #[test]
+        fn what_is_escaped_comes_back(value in ".{0,60}") {
+            let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let form = form(&format!("a=b&x={escaped}"));
+            proptest::prop_assert_eq!(form.get("x"), value);
+        }
+    }
 }

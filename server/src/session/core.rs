@@ -414,12 +414,18 @@ impl Core {
             };
         }
         let done = host.streams_done;
+        if !host.has_received {
+            // Perhaps the report of an earlier session: no reason to end this one.
+            let text =
+                "the client reports that it is done, but this session has sent nothing to it";
+            return Completion::Refused(text.into());
+        }
         if done >= total {
             self.end_host(now, id, Ending::complete());
             self.settle(now);
             return Completion::Accepted;
         }
-        let is_ending = is_last && done + 1 == total && host.has_received;
+        let is_ending = is_last && done + 1 == total;
         if is_ending && matches!(self.phase, Phase::Sending { .. }) {
             return Completion::NotYet;
         }
@@ -443,6 +449,7 @@ impl Core {
         match self.host_at(address) {
             Some(host) => {
                 host.last_contact = Some(now);
+                host.is_seen = true;
                 host.set_status(now, HostStatus::Connected);
             }
             None => {
@@ -506,7 +513,7 @@ impl Core {
         let mut without = Vec::new();
         let has_strangers = !self.strangers.is_empty();
         for (id, host) in &mut self.hosts {
-            if host.is_connected() || (has_strangers && host.is_checked_in() && host.is_live()) {
+            if host.is_connected() || (has_strangers && host.may_be_a_stranger()) {
                 host.has_received = true;
                 host.set_status(now, HostStatus::Receiving);
             } else if host.is_live() {
@@ -580,7 +587,7 @@ impl Core {
                     continue;
                 }
                 // Seen under another address than the one that it checked in from.
-                None if strangers_done > 0 => strangers_done -= 1,
+                None if strangers_done > 0 && !host.is_seen => strangers_done -= 1,
                 None => {
                     lost.push((*id, format!("took no part in {name}")));
                     continue;
@@ -794,7 +801,13 @@ impl Core {
             if !host.is_checked_in() {
                 return false;
             }
-            unseen += usize::from(!host.is_connected());
+            if host.is_connected() {
+                continue;
+            }
+            if host.is_seen {
+                return false;
+            }
+            unseen += 1;
         }
         unseen <= self.strangers.len() && self.connected_count() > 0
     }

@@ -135,7 +135,13 @@ impl Transmitter for Network {
         let running = Running(control.clone());
         thread::Builder::new()
             .name(format!("send-{}", job.port))
-            .spawn(move || transmit(job, &control, &events, &counters))
+            .spawn(move || {
+                let _last_words = LastWords {
+                    index: job.index,
+                    events: events.clone(),
+                };
+                transmit(job, &control, &events, &counters);
+            })
             .context("starting the sender's thread")?;
         Ok(Box::new(running))
     }
@@ -158,6 +164,24 @@ impl Transmission for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.stop();
+    }
+}
+
+/// A sender that panics must not leave its session waiting.
+struct LastWords {
+    index: usize,
+    events: Events,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let text = "internal error of the sender; the server's log has the cause";
+            drop(
+                self.events
+                    .send((self.index, TransmitEvent::Failed(text.into()))),
+            );
+        }
     }
 }
 
@@ -342,6 +366,17 @@ mod tests {
     use cast_net::udpcast::{ClientNo, SliceNo, wire::Capabilities};
 
     use super::*;
+
+    #[test]
+    fn a_panic_of_the_sender_is_told() {
+        let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let sender = thread::spawn(move || {
+            let _last_words = LastWords { index: 3, events };
+            panic!("a test");
+        });
+        assert!(sender.join().is_err());
+        assert!(matches!(told.try_recv(), Ok((3, TransmitEvent::Failed(_)))));
+    }
 
     #[test]
     fn only_who_is_silent_alone_is_dropped() {

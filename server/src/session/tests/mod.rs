@@ -1,5 +1,7 @@
 //! The state machine, driven by hand.
 
+mod random;
+
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
