@@ -102,7 +102,9 @@ impl Interface {
                 continue;
             };
             let netmask = ipv4(entry.netmask.as_ref()).unwrap_or(Ipv4Addr::BROADCAST);
-            let broadcast = ipv4(entry.broadcast.as_ref()).filter(|addr| !addr.is_unspecified());
+            // Without a configured broadcast address, getifaddrs gives the interface's own.
+            let broadcast = ipv4(entry.broadcast.as_ref())
+                .filter(|broadcast| !broadcast.is_unspecified() && *broadcast != addr);
             let running = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
             interfaces.push(Self {
                 index: if_nametoindex(entry.interface_name.as_str()).unwrap_or(0),
