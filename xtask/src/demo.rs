@@ -62,6 +62,9 @@ pub(crate) struct Options {
     /// Limit of the server's sending rate, for example 80M
     #[arg(long, value_name = "RATE")]
     pub(crate) max_bitrate: Option<String>,
+    /// Take this program for the server, build none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) build: BuildOptions,
 }
@@ -134,25 +137,32 @@ enum ClientProgram {
 
 impl Programs {
     fn build(options: &Options) -> Result<Self> {
-        println!("==> building for this machine");
-        let mut cargo = Cmd::cargo().args(["build", "--release", "--package", "fos-server"]);
+        let wants_server = options.server.is_none();
         let wants_agent = options.no_vm && options.build.agent.is_none();
+        let mut cargo = Cmd::cargo().args(["build", "--release"]);
+        if wants_server {
+            cargo = cargo.args(["--package", "fos-server"]);
+        }
         if wants_agent {
             cargo = cargo.args(["--package", "fos-agent"]);
         }
-        cargo.run().context("building")?;
+        if wants_server || wants_agent {
+            println!("==> building for this machine");
+            cargo.run().context("building")?;
+        }
         let release = paths::target().join("release");
-        let client = if wants_agent {
-            ClientProgram::Agent(release.join("fos-agent"))
-        } else if let (true, Some(agent)) = (options.no_vm, &options.build.agent) {
+        let client = if !options.no_vm {
+            ClientProgram::Boot(initramfs::boot_files(&options.build)?)
+        } else if let Some(agent) = &options.build.agent {
             ClientProgram::Agent(agent.clone())
         } else {
-            ClientProgram::Boot(initramfs::boot_files(&options.build)?)
+            ClientProgram::Agent(release.join("fos-agent"))
         };
-        Ok(Self {
-            server: release.join("fos-server"),
-            client,
-        })
+        let server = options
+            .server
+            .clone()
+            .unwrap_or_else(|| release.join("fos-server"));
+        Ok(Self { server, client })
     }
 }
 
@@ -171,11 +181,19 @@ fn deploy(
     image::copy_store(&source.store, &store)?;
     let boot = run_dir.join("boot");
     fs::create_dir_all(&boot)?;
-    if let ClientProgram::Boot(files) = &programs.client {
-        fs::copy(&files.kernel, boot.join("bzImage"))
-            .with_context(|| format!("copying {}", files.kernel.display()))?;
-        files.initramfs.write(&boot.join("init.xz"))?;
-        println!("==> initramfs: {}", files.initramfs.summary);
+    match &programs.client {
+        ClientProgram::Boot(files) => {
+            fs::copy(&files.kernel, boot.join("bzImage"))
+                .with_context(|| format!("copying {}", files.kernel.display()))?;
+            files.initramfs.write(&boot.join("init.xz"))?;
+            println!("==> initramfs: {}", files.initramfs.summary);
+        }
+        // Nobody boots them, but without them the server hands out no boot script.
+        ClientProgram::Agent(_) => {
+            for name in ["bzImage", "init.xz"] {
+                fs::write(boot.join(name), "not booted in this run\n")?;
+            }
+        }
     }
 
     // Declared before what runs in it, so dropped after that.

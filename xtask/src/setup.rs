@@ -107,7 +107,6 @@ const NEEDS: &[Need] = &[
     Need(Image, Program("mkntfs"), "ntfs-3g"),
     Need(Network, Program("ip"), "iproute2"),
     Need(Network, Program("nft"), "nftables"),
-    Need(Network, Program("busybox"), "busybox-static"),
     Need(Machines, Program("qemu-system-x86_64"), "qemu-system-x86"),
     Need(
         Machines,

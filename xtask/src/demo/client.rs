@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    lab::{CLIENT_INTERFACE, Lab, SERVER},
-    services::{WEB, fetch},
+    lab::{CLIENT_INTERFACE, Lab},
+    services::fetch,
 };
 use crate::process::{Cmd, Running};
 
@@ -133,7 +133,7 @@ impl Client {
         let script = fetch(
             &namespace,
             &format!(
-                "http://{SERVER}{WEB}service/ipxe/boot.php?mac0={}&arch=x86_64&platform=pcbios",
+                "service/ipxe/boot.php?mac0={}&arch=x86_64&platform=pcbios",
                 self.mac
             ),
         )

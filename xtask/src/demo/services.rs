@@ -1,12 +1,16 @@
 //! What runs beside the clients: the server under test, and dnsmasq for DHCP and TFTP.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 use super::lab::{BRIDGE, Lab, SERVER};
 use crate::{
@@ -65,11 +69,11 @@ impl Server {
             namespace: lab.name().to_owned(),
             log,
         };
-        let url = format!("http://{SERVER}{WEB}service/getversion.php");
         wait_for("fos-server to answer", Duration::from_secs(60), || {
             server.process.must_run()?;
-            Ok(fetch(&server.namespace, &url).ok())
-        })?;
+            Ok(fetch(&server.namespace, "service/getversion.php").ok())
+        })
+        .with_context(|| server.process.log_tail())?;
         Ok(server)
     }
 
@@ -90,12 +94,38 @@ impl Server {
     }
 }
 
-/// The body of `url`, asked for from inside the namespace.
-pub(crate) fn fetch(namespace: &str, url: &str) -> Result<String> {
-    Cmd::new("busybox")
-        .args(["wget", "-q", "-T", "10", "-O", "-", url])
-        .in_namespace(namespace)
-        .output()
+/// `GET path` below the server's address, asked from inside a namespace; answers the body.
+///
+/// # Errors
+///
+/// The server does not answer, or not with 200.
+pub(crate) fn fetch(namespace: &str, path: &str) -> Result<String> {
+    let name = Path::new("/run/netns").join(namespace);
+    let request = format!("GET {WEB}{path} HTTP/1.0\r\nHost: {SERVER}\r\n\r\n");
+    // A namespace is a thread's own matter, and this thread ends with the request.
+    let worker = thread::spawn(move || -> Result<Vec<u8>> {
+        let namespace = File::open(&name).with_context(|| format!("opening {}", name.display()))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET).context("entering the network namespace")?;
+        let limit = Duration::from_secs(10);
+        let mut stream = TcpStream::connect_timeout(&(SERVER, 80).into(), limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    });
+    let Ok(answer) = worker.join() else {
+        bail!("asking for {path} panicked");
+    };
+    let answer = answer.with_context(|| format!("asking for {path}"))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .with_context(|| format!("{path}: no HTTP answer"))?;
+    if head.split_whitespace().nth(1) != Some("200") {
+        bail!("{path}: {}", head.lines().next().unwrap_or_default());
+    }
+    Ok(body.to_owned())
 }
 
 /// DHCP and TFTP for PXE.
