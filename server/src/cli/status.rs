@@ -9,7 +9,7 @@ use crate::http::ServerStatus;
 use crate::output;
 use crate::runfile;
 use crate::session::status::{HostStatus, SessionStatus};
-use crate::store::{SessionId, Store, images, session_hosts, sessions};
+use crate::store::{SessionId, Store, events, images, session_hosts, sessions};
 
 /// Sessions.
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,10 @@ impl Status {
         let store = places.store().await?;
         let wanted = self.session.map(SessionId);
         let mut status = collect(places, &store, wanted).await?;
+        let events = match wanted {
+            Some(id) => events::of_session(&mut *store.conn().await?, id, EVENTS_SHOWN).await?,
+            None => Vec::new(),
+        };
         store.close().await;
         if let Some(id) = wanted
             && status.sessions.is_empty()
@@ -51,9 +55,15 @@ impl Status {
         for session in &status.sessions {
             output::result(&describe(session));
         }
+        for event in events {
+            output::result(&format!("  {} {}: {}", event.at, event.kind, event.text));
+        }
         Ok(true)
     }
 }
+
+/// The last events of a session that are shown with it.
+const EVENTS_SHOWN: u32 = 30;
 
 /// The state: from the running server, else from the database.
 pub(super) async fn collect(

@@ -1,5 +1,7 @@
 //! Our own endpoints for our own client: manifest, small files, session.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::{StatusCode, header};
@@ -125,9 +127,9 @@ impl App {
     pub(super) async fn session_status(
         &self,
         id: SessionId,
-    ) -> anyhow::Result<Option<SessionStatus>> {
+    ) -> anyhow::Result<Option<Arc<SessionStatus>>> {
         if let Some(handle) = self.sessions.handle(id).await? {
-            return Ok(Some(SessionStatus::clone(&handle.status())));
+            return Ok(Some(handle.status()));
         }
         let mut conn = self.store.conn().await?;
         let Some(session) = sessions::by_id(&mut conn, id).await? else {
@@ -136,7 +138,8 @@ impl App {
         let image = images::by_id(&mut conn, session.image).await?;
         let rows = session_hosts::of_session(&mut conn, id).await?;
         let name = image.map_or_else(String::new, |image| image.name);
-        Ok(Some(SessionStatus::from_rows(&session, &name, &rows)))
+        let status = SessionStatus::from_rows(&session, &name, &rows);
+        Ok(Some(Arc::new(status)))
     }
 }
 

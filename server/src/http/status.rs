@@ -44,7 +44,8 @@ pub(super) async fn status(State(app): State<App>, form: Form) -> Result<Respons
     };
     let mut sessions = Vec::new();
     for id in ids {
-        sessions.extend(app.session_status(id).await?);
+        let found = app.session_status(id).await?;
+        sessions.extend(found.map(|status| SessionStatus::clone(&status)));
     }
     Ok(Json(ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -8,6 +8,7 @@ use fog::task::State;
 use super::request::{Form, KnownHost};
 use super::{App, Failure, plain};
 use crate::clock::Timestamp;
+use crate::session::core::REPORTED;
 use crate::store::events::{self, MAX_TEXT, TaskLogEntry};
 use crate::store::{images, session_hosts, sessions, tasks};
 
@@ -104,8 +105,9 @@ async fn without_task(app: &App, known: &KnownHost, text: &str) -> anyhow::Resul
         &line,
     )
     .await?;
-    if is_recent && last.state == State::Failed.to_string() && !last.result.contains(text) {
-        let result = format!("the client reports: {text} ({})", last.result);
+    let is_first = last.state == State::Failed.to_string() && !last.result.starts_with(REPORTED);
+    if is_recent && is_first {
+        let result = format!("{REPORTED} {text} ({})", last.result);
         session_hosts::set_result(&mut conn, session.id, host.id, State::Failed, &result).await?;
     }
     conn.commit().await?;

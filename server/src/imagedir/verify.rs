@@ -58,6 +58,17 @@ pub enum VerifyError {
         /// Its format.
         other_format: String,
     },
+    /// FOG has no number for this compression, so no client could be told.
+    #[error(
+        "{stream} is compressed with {compression}, for which FOG has no image format; store it \
+         with zstd, gzip or uncompressed"
+    )]
+    NoNumber {
+        /// A stream.
+        stream: String,
+        /// Its compression.
+        compression: String,
+    },
     /// A stream's name does not fit into a record.
     #[error(transparent)]
     Name(#[from] fog::record::RecordError),
@@ -212,13 +223,23 @@ fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, Verify
             });
         }
     }
+    let is_partimage = facts
+        .iter()
+        .any(|facts| facts.image.format.starts_with("partimage"));
     Ok(match (format.0.as_str(), format.1) {
+        ("gzip", false) if is_partimage => 1,
         ("gzip", false) => 0,
         ("gzip", true) => 2,
         ("none", false) => 3,
         ("none", true) => 4,
-        (_, false) => 5,
-        (_, true) => 6,
+        ("zstd", false) => 5,
+        ("zstd", true) => 6,
+        _ => {
+            return Err(VerifyError::NoNumber {
+                stream: first.name.to_string(),
+                compression: format.0,
+            });
+        }
     })
 }
 

@@ -203,7 +203,7 @@ impl Core {
         if let Some(host) = self.hosts.get_mut(&id) {
             let ending = Ending {
                 state,
-                is_wish: false,
+                is_wish: text == TASK_CANCELLED,
                 text,
             };
             host.set_status(now, HostStatus::Ended(ending));
@@ -358,8 +358,8 @@ impl Core {
             && let HostStatus::Ended(ending) = &mut host.status
         {
             // The reason comes after the consequence.
-            if ending.state == State::Failed && !ending.text.contains(text) {
-                ending.text = format!("the client reports: {text} ({})", ending.text);
+            if ending.state == State::Failed && !ending.text.starts_with(REPORTED) {
+                ending.text = format!("{REPORTED} {text} ({})", ending.text);
                 let (state, text) = (ending.state, ending.text.clone());
                 let host = id;
                 self.actions
@@ -367,11 +367,7 @@ impl Core {
             }
             return;
         }
-        self.end_host(
-            now,
-            id,
-            Ending::failed(format!("the client reports: {text}")),
-        );
+        self.end_host(now, id, Ending::failed(format!("{REPORTED} {text}")));
         self.settle(now);
     }
 
@@ -655,7 +651,7 @@ impl Core {
 
     /// A host's task was cancelled; the others go on.
     pub fn host_cancelled(&mut self, now: Instant, id: HostId) {
-        self.end_host(now, id, Ending::cancelled("the task was cancelled".into()));
+        self.end_host(now, id, Ending::cancelled(TASK_CANCELLED.into()));
         self.settle(now);
     }
 
@@ -879,6 +875,12 @@ impl Core {
             .map(|(id, host)| (*id, host))
     }
 }
+
+/// Beginning of the result of a host that told the reason itself; only its first one counts.
+pub const REPORTED: &str = "the client reports:";
+
+/// Result of a host whose task a person cancelled.
+const TASK_CANCELLED: &str = "the task was cancelled";
 
 /// Beginning of the result of a host that received everything and did not report its end in time:
 /// its report still counts.

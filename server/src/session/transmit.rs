@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub struct Job {
     pub interface: Interface,
     /// The bytes; read only after [`Transmission::start`].
     pub source: Source,
-    /// Silence after which a receiver is dropped.
-    pub drop_after: Duration,
+    /// Silence after which receivers are dropped even if nobody answers.
+    pub silence_limit: Duration,
     /// Limit in bit/s.
     pub max_bitrate: Option<u64>,
 }
@@ -110,8 +110,9 @@ pub trait Transmitter: Send + Sync + 'static {
 
 /// A sender that was opened. Dropping it stops the sender.
 pub trait Transmission: Send + 'static {
-    /// Starts with the receivers that are connected.
-    fn start(&self);
+    /// Starts with the receivers that are connected. One that is silent for `drop_after` while
+    /// others answer is dropped.
+    fn start(&self, drop_after: Duration);
     /// Goes on without a receiver.
     fn remove(&self, address: Ipv4Addr);
     /// Ends now.
@@ -122,7 +123,14 @@ pub trait Transmission: Send + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Network;
 
-struct Running(SendControl);
+struct Running {
+    control: SendControl,
+    drop_after: DropAfter,
+}
+
+/// Silence after which a receiver is dropped; decided at the start.
+#[derive(Debug, Clone, Default)]
+struct DropAfter(Arc<OnceLock<Duration>>);
 
 impl Transmitter for Network {
     fn open(
@@ -132,7 +140,11 @@ impl Transmitter for Network {
         counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
         let control = SendControl::new().context("preparing the sender's thread")?;
-        let running = Running(control.clone());
+        let drop_after = DropAfter::default();
+        let running = Running {
+            control: control.clone(),
+            drop_after: drop_after.clone(),
+        };
         thread::Builder::new()
             .name(format!("send-{}", job.port))
             .spawn(move || {
@@ -140,7 +152,7 @@ impl Transmitter for Network {
                     index: job.index,
                     events: events.clone(),
                 };
-                transmit(job, &control, &events, &counters);
+                transmit(job, &control, &drop_after, &events, &counters);
             })
             .context("starting the sender's thread")?;
         Ok(Box::new(running))
@@ -148,22 +160,23 @@ impl Transmitter for Network {
 }
 
 impl Transmission for Running {
-    fn start(&self) {
-        self.0.start_now();
+    fn start(&self, drop_after: Duration) {
+        self.drop_after.0.get_or_init(|| drop_after);
+        self.control.start_now();
     }
 
     fn remove(&self, address: Ipv4Addr) {
-        self.0.remove(address);
+        self.control.remove(address);
     }
 
     fn stop(&self) {
-        self.0.stop();
+        self.control.stop();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.stop();
+        self.control.stop();
     }
 }
 
@@ -222,7 +235,13 @@ impl Present {
 /// TTL of everything, as FOG's sender has it.
 const TTL: u8 = 32;
 
-fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedCounters) {
+fn transmit(
+    job: Job,
+    control: &SendControl,
+    drop_after: &DropAfter,
+    events: &Events,
+    counters: &SharedCounters,
+) {
     let index = job.index;
     let tell = |event| {
         // The session is gone: nobody wants to know.
@@ -236,7 +255,7 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         ..StartRule::default()
     };
     options.transfer.drop = DropPolicy {
-        silence: job.drop_after.max(ALL_SILENT),
+        silence: job.silence_limit.max(ALL_SILENT),
         ..DropPolicy::default()
     };
     options.transfer.max_bitrate = job.max_bitrate;
@@ -249,7 +268,8 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
     let mut present = Present::default();
     let mut on_event = |event: &SendEvent<'_>| match event {
         SendEvent::Protocol(event) => {
-            for (addr, silent) in present.overdue(event, job.drop_after) {
+            let limit = drop_after.0.get().copied().unwrap_or(job.silence_limit);
+            for (addr, silent) in present.overdue(event, limit) {
                 tell(TransmitEvent::Departed(addr, Some(silent)));
                 control.remove(addr);
             }

@@ -50,10 +50,7 @@ impl Driver {
             port: self.subjects.session.port,
             interface,
             source,
-            drop_after: match self.core.are_all_agents() {
-                true => timing.drop_agents,
-                false => timing.drop_others,
-            },
+            silence_limit: timing.drop_agents.max(timing.drop_others),
             max_bitrate: config.max_bitrate,
         };
         self.counters = SharedCounters::default();
@@ -81,7 +78,12 @@ impl Driver {
         let has_records = *self.records.get_or_insert(all_agents);
         if let Some(open) = &self.open {
             open.gate.open(has_records);
-            open.transmission.start();
+            let timing = self.around.config.timing;
+            let drop_after = match all_agents {
+                true => timing.drop_agents,
+                false => timing.drop_others,
+            };
+            open.transmission.start(drop_after);
         }
     }
 

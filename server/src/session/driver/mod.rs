@@ -209,6 +209,16 @@ impl Driver {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
+                    Some(Command::Contact { host }) => {
+                        self.core.contact(Instant::now(), host);
+                        continue;
+                    }
+                    // Hundreds of clients report every few seconds: shown with the next tick.
+                    Some(Command::Progress { host, report }) => {
+                        self.core.contact(Instant::now(), host);
+                        self.take_report(host, report);
+                        continue;
+                    }
                     Some(command) => self.command(command).await,
                     None => return,
                 },
@@ -258,11 +268,8 @@ impl Driver {
                     drop(reply.send(answer));
                 }
             },
-            Command::Progress { host, report } => {
-                self.core.contact(now, host);
-                self.take_report(host, report);
-            }
-            Command::Contact { host } => self.core.contact(now, host),
+            // Served before: nothing follows from them.
+            Command::Progress { .. } | Command::Contact { .. } => {}
             Command::Failed { host, text } => {
                 self.core.client_failed(now, host, &text);
             }

@@ -584,10 +584,8 @@ fn a_reason_that_comes_late_is_added() {
         .core
         .departed(bench.now, ip(2), Some(Duration::from_secs(20)));
     bench.actions();
-    for _ in 0..2 {
-        bench
-            .core
-            .client_failed(bench.now, HostId(2), "network cable pulled");
+    for text in ["network cable pulled", "and more"] {
+        bench.core.client_failed(bench.now, HostId(2), text);
     }
     let actions = bench.actions();
     assert_eq!(actions.len(), 1);
