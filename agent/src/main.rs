@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         init::main();
     }
     let called = args.first().map(Path::new).and_then(Path::file_name);
-    if called.is_some_and(|name| name == "init") {
+    if args.len() == 1 && called.is_some_and(|name| name == "init") {
         return cli::complain("only the first process of the machine can be init");
     }
     cli::dispatch(&args)

@@ -9,6 +9,7 @@ mod modules;
 mod mounts;
 mod power;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use fog::KernelArgs;
 
 use crate::exit::{Ending, FailureNote, Verdict};
-use crate::screen::{Board, Console, Outcome, Screen};
+use crate::screen::{Board, COUNTDOWN, Console, Outcome, Screen};
 use children::Children;
 use power::Power;
 
@@ -113,10 +114,7 @@ fn fail(text: &str, told: Told, said: Said) -> Power {
     let board = Board::default();
     // Without a console there is nobody to wait for, but the pause also slows down a reboot loop.
     let screen = Screen::start(&board, Console::stdout()).ok();
-    board.update(|state| {
-        state.activity = "stopped".into();
-        state.result = Some(Outcome::Failed(text.to_owned()));
-    });
+    board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
     if said == Said::No {
         board.say(format!("FAILED: {text}"));
     }
@@ -134,8 +132,7 @@ fn fail(text: &str, told: Told, said: Said) -> Power {
         }
         // Rounded up, and in steps: each line costs time on a serial console.
         let seconds = left.as_secs().div_ceil(10) * 10;
-        board.update(|state| state.activity = format!("reboot in {seconds} s"));
-        board.wait_for(format!("the reboot in {seconds} s"), Vec::new());
+        board.activity(COUNTDOWN, format!("reboot in {seconds} s"));
         pause(left.min(Duration::from_secs(10)));
     }
     drop(screen);
@@ -169,7 +166,7 @@ fn debug(children: &mut Children) {
 fn own(args: &[&str]) -> Command {
     // Not current_exe(): it needs /proc, which may be the very thing that failed.
     let mut command = Command::new("/init");
-    command.args(args).envs(ENVIRONMENT);
+    command.arg0("fos-agent").args(args).envs(ENVIRONMENT);
     command
 }
 

@@ -192,8 +192,7 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, 
         if start.elapsed() >= ATTEMPT {
             return Err(explain_probe(&error, &lease));
         }
-        let mut advice = vec![explain_probe(&error, &lease)];
-        advice.extend(spanning_tree(start.elapsed()));
+        let advice = vec![explain_probe(&error, &lease)];
         board.wait_for(format!("the server at {}", server.web()), advice);
         sleep(PROBE_PAUSE).await;
     }
@@ -240,7 +239,7 @@ fn explain_probe(error: &CallError, lease: &Lease) -> String {
         CallError::Status { .. } => {
             format!("{error}; is web= in the kernel arguments the FOG directory? ({own})")
         }
-        _ => format!("{error} ({own})"),
+        _ => format!("{error} ({own}); check that the server runs and has this address"),
     }
 }
 

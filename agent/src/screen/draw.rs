@@ -64,6 +64,9 @@ pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String
         }
         return Some(text);
     }
+    if state.phase == COUNTDOWN {
+        return Some(state.activity.clone());
+    }
     let transfer = state.transfer.as_ref()?;
     Some(format!(
         "{} ({} of {}): {:.1} %, {}",
@@ -98,10 +101,14 @@ pub(crate) fn summary(state: &State) -> String {
 pub(crate) fn subject(state: &State) -> String {
     match (&state.wait, &state.transfer) {
         (Some(wait), _) => format!("{}\n{}", wait.what, wait.advice.join("\n")),
+        (None, _) if state.phase == COUNTDOWN => state.activity.clone(),
         (None, Some(transfer)) => transfer.name.clone(),
         (None, None) => String::new(),
     }
 }
+
+/// The phase whose activity is printed as it changes.
+pub(crate) const COUNTDOWN: &str = "countdown";
 
 /// `1 h 02 min`, `3 min 07 s` or `12 s`.
 pub(crate) fn clock(time: Duration) -> String {
@@ -304,6 +311,18 @@ mod tests {
             let lines = block(&state, Instant::now(), width);
             assert!(lines.iter().all(|line| line.chars().count() <= width));
         }
+    }
+
+    #[test]
+    fn a_countdown_is_printed_step_by_step() {
+        let state = State {
+            phase: COUNTDOWN,
+            activity: "reboot in 50 s".into(),
+            ..State::default()
+        };
+        let shown = line(&state, Instant::now(), Detail::Full);
+        assert_eq!(shown.as_deref(), Some("reboot in 50 s"));
+        assert_eq!(subject(&state), "reboot in 50 s");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use draw::{size, summary};
+pub(crate) use draw::{COUNTDOWN, size, summary};
 pub(crate) use output::Console;
 pub(crate) use state::{Bottleneck, Outcome, State, Transfer};
 

@@ -102,7 +102,7 @@ impl Console {
     }
 
     fn append(&mut self, lines: &[String], state: &State, now: Instant, is_last: bool) -> String {
-        let mut text = String::new();
+        let mut text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
         let subject = draw::subject(state);
         let is_new = subject != self.last_subject;
         let repeat = if state.wait.is_some() {
@@ -110,10 +110,10 @@ impl Console {
         } else {
             REPEAT
         };
-        let is_due = is_new
-            || self
-                .last_line
-                .is_none_or(|last| now.saturating_duration_since(last) >= repeat);
+        let is_old = self
+            .last_line
+            .is_none_or(|last| now.saturating_duration_since(last) >= repeat);
+        let is_due = is_new || (is_old && state.phase != draw::COUNTDOWN);
         let detail = if is_new {
             draw::Detail::Full
         } else {
@@ -126,10 +126,6 @@ impl Console {
             }
             self.last_subject = subject;
             self.last_line = Some(now);
-        }
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
         }
         text
     }
@@ -211,8 +207,8 @@ mod tests {
                 "waiting for the server (0 s)",
                 "waiting for the server (15 s)",
                 "waiting for the server (30 s)",
-                "waiting for the server (32 s); it answers 500",
                 "a line",
+                "waiting for the server (32 s); it answers 500",
             ]
         );
     }
