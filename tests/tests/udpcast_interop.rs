@@ -26,6 +26,9 @@ struct Scene {
     directory: tempfile::TempDir,
     payload: Vec<u8>,
     count: usize,
+    /// Number of the last host.
+    receivers: usize,
+    is_lossy: bool,
 }
 
 /// Which program plays a part.
@@ -46,6 +49,8 @@ impl Scene {
             directory,
             payload: Vec::new(),
             count: 0,
+            receivers: usize::from(receivers) + 1,
+            is_lossy: false,
         };
         scene.set_payload(payload_len);
         Some(scene)
@@ -119,7 +124,27 @@ impl Scene {
         for receiver in &mut running {
             self.check(receiver);
         }
-        sender.succeed();
+        if self.is_lossy && receivers.contains(&Original) && sender.wait().code() == Some(2) {
+            // When the OK of an original receiver for the end is lost, it says goodbye instead of
+            // repeating it; then only the receiver knows that it has everything.
+            let said = sender.messages();
+            assert!(
+                !said.contains("Dropped") && said.contains("Left { last_slice: Some"),
+                "{said}"
+            );
+        } else {
+            sender.succeed();
+        }
+    }
+
+    /// Loses so many of a thousand datagrams that match, on their way in: to all receivers, and to
+    /// the sender.
+    fn lose(&mut self, to_receivers: &str, to_sender: &str, per_mille: u16) {
+        self.is_lossy = true;
+        self.lab.host(1).lose(to_sender, per_mille);
+        for host in 2..=self.receivers {
+            self.lab.host(host).lose(to_receivers, per_mille);
+        }
     }
 }
 
@@ -229,9 +254,13 @@ fn mixed_receivers_of_the_original_sender_survive_loss() {
     let Some(mut scene) = Scene::new(3, 6_000_000 + 13) else {
         return;
     };
-    lose_everywhere(&scene, 3, 30);
+    // The handshake is spared: the original sender starts without looking whether its replies arrived,
+    // and then hears no further request. Opcodes: HELLO, CONNECT_REPLY; CONNECT_REQ.
+    let data = "udp dport 9000 @th,64,16 != { 0x0500, 0x0007 }";
+    scene.lose(data, "udp dport 9001 @th,64,16 != 0x0003", 30);
     // In full duplex the original receiver gives up when it misses all of a short slice.
-    scene.transfer(Original, &[Original, Ours, Ours], "--half-duplex", "");
+    let mixed = [Original, Ours, Ours];
+    scene.transfer(Original, &mixed, "--half-duplex", "");
     scene.transfer(Original, &[Ours, Ours, Ours], "--full-duplex", "");
     assert!(scene.lab.host(3).lost() > 50, "the loss was real");
 }
@@ -241,18 +270,10 @@ fn mixed_receivers_of_our_sender_survive_loss() {
     let Some(mut scene) = Scene::new(3, 6_000_000 + 13) else {
         return;
     };
-    lose_everywhere(&scene, 3, 30);
+    scene.lose("udp dport 9000", "udp dport 9001", 30);
     scene.transfer(Ours, &[Original, Ours, Ours], "--half-duplex", "");
     scene.transfer(Ours, &[Ours, Ours, Ours], "", "");
     assert!(scene.lab.host(3).lost() > 50, "the loss was real");
-}
-
-/// Data and requests are lost on their way to every receiver, answers on their way to the sender.
-fn lose_everywhere(scene: &Scene, receivers: usize, per_mille: u16) {
-    scene.lab.host(1).lose("udp dport 9001", per_mille);
-    for host in 2..2 + receivers {
-        scene.lab.host(host).lose("udp dport 9000", per_mille);
-    }
 }
 
 #[test]
