@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use crate::error::{BlockChecksum, ImageError};
+use crate::engine::Core;
+use crate::error::{BlockChecksum, ImageError, TotalChecksum};
 use crate::geometry::{Compression, Geometry};
-use crate::partclone::Core;
 use crate::stage::Stage;
 use crate::wrapper::{Codec, SNIFF_LEN, sniff};
 
 /// What a [`Decoder`] checks and how much memory it may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// What the stream holds, inside its compression.
+    pub content: Content,
     /// What a wrong block checksum does.
     pub verify: Verify,
     /// Bytes of the target. With it, nothing is ever handed out that ends beyond, and an image with
@@ -19,8 +21,9 @@ pub struct Options {
     /// Whether the target must be as large as the image's source device. Without this it is enough
     /// that every used block fits.
     pub check_size: bool,
-    /// log2 of the largest zstd window in bytes, 10 to 31. The window is allocated as the frame asks,
-    /// up to this. `zstd --ultra -22` needs 27, which is also the reference decoder's limit.
+    /// log2 of the largest zstd window or xz dictionary in bytes, 10 to 31. It is allocated as the
+    /// stream asks, up to this. `zstd --ultra -22` needs 27, which is also the reference decoder's
+    /// limit.
     pub window_log_max: u32,
     /// Most bytes that the bitmap may take: a bit per block, less where long stretches are all used
     /// or all free.
@@ -31,6 +34,7 @@ impl Default for Options {
     /// Everything enforced, target unknown, windows up to 128 MiB, bitmaps up to 2 GiB.
     fn default() -> Self {
         Self {
+            content: Content::Image,
             verify: Verify::Enforce,
             target_size: None,
             check_size: true,
@@ -38,6 +42,19 @@ impl Default for Options {
             bitmap_memory_max: 2 << 30,
         }
     }
+}
+
+/// What a stream holds, inside its compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// An image of one of the known formats.
+    Image,
+    /// A disk or partition as it is. Anything could be that, so it must be asked for. Every byte is
+    /// handed out, zeroes too. There is no header and no checksum; the compression may have one.
+    Raw {
+        /// Bytes that there should be, where that is known. They are compared.
+        len: Option<u64>,
+    },
 }
 
 /// What a wrong block checksum does.
@@ -80,6 +97,8 @@ pub enum Warning {
         /// How many.
         count: u64,
     },
+    /// A wrong sum over the whole image, under [`Verify::Warn`].
+    TotalChecksum(TotalChecksum),
     /// Bytes behind the image.
     Trailing {
         /// Where they begin, in the decompressed stream.
@@ -103,6 +122,7 @@ impl fmt::Display for Warning {
             Self::MoreBlockChecksums { count } => {
                 write!(f, "ignored: {count} more checksum errors")
             }
+            Self::TotalChecksum(error) => write!(f, "ignored: {error}"),
             Self::Trailing { offset, len } => {
                 write!(
                     f,
@@ -128,7 +148,7 @@ pub struct Progress {
     pub image_len: u64,
     /// Bytes handed out.
     pub output_len: u64,
-    /// Used blocks handed out.
+    /// Used blocks handed out; bytes of raw data.
     pub blocks_done: u64,
     /// Used blocks in all; 0 until the bitmap is there.
     pub blocks_total: u64,
@@ -163,6 +183,7 @@ pub struct Summary {
 pub(crate) struct Warnings {
     pub(crate) checksum_errors: u64,
     first: Vec<BlockChecksum>,
+    total: Option<TotalChecksum>,
 }
 
 /// Wrong checksums that are kept to be shown.
@@ -175,9 +196,26 @@ impl Warnings {
             self.first.push(error);
         }
     }
+
+    pub(crate) fn total(&mut self, error: TotalChecksum) {
+        self.checksum_errors += 1;
+        self.total = Some(error);
+    }
+
+    fn list(&self) -> Vec<Warning> {
+        let first = self.first.iter().cloned().map(Warning::BlockChecksum);
+        let total = self.total.iter().cloned().map(Warning::TotalChecksum);
+        let mut list: Vec<Warning> = first.chain(total).collect();
+        let more = self.checksum_errors - list.len() as u64;
+        if more > 0 {
+            list.push(Warning::MoreBlockChecksums { count: more });
+        }
+        list
+    }
 }
 
-/// Decodes one stream: zstd, gzip or nothing around partclone 0002 or 0001.
+/// Decodes one stream: zstd, gzip, xz, bzip2, lz4 or nothing around an image of partclone (0002 or
+/// 0001) or partimage (0.6), or around raw data.
 ///
 /// [`push`](Self::push) the bytes as they come, then [`finish`](Self::finish). Only a summary means
 /// that the image was complete and good. After an error every call fails.
@@ -242,11 +280,11 @@ impl Decoder {
         if let State::Decoding { stage, .. } = &self.state {
             let core = stage.core();
             progress.image_len = core.offset();
-            progress.output_len = core.tally.output_len;
-            progress.checksum_errors = core.warnings.checksum_errors;
+            progress.output_len = core.books.tally.output_len;
+            progress.checksum_errors = core.books.warnings.checksum_errors;
             if let Some(geometry) = core.geometry() {
                 progress.blocks_total = geometry.used_blocks;
-                progress.blocks_done = core.tally.output_len / u64::from(geometry.block_size);
+                progress.blocks_done = core.books.tally.output_len / u64::from(geometry.block_size);
             }
         }
         progress
@@ -304,10 +342,7 @@ impl Decoder {
         if let Some(codec) = codec
             && !codec.is_complete()
         {
-            let compression = match codec {
-                Codec::Gzip(_) => Compression::Gzip,
-                Codec::Zstd(_) => Compression::Zstd,
-            };
+            let compression = stage.core().compression();
             return Err(ImageError::TruncatedCompression {
                 compression,
                 input_len: self.input_len,
@@ -319,17 +354,7 @@ impl Decoder {
         let geometry = core.geometry().cloned().ok_or(ImageError::Stopped)?;
         let trailing = core.trailing_len();
         let image_len = core.offset();
-        let mut warnings: Vec<Warning> = core
-            .warnings
-            .first
-            .iter()
-            .cloned()
-            .map(Warning::BlockChecksum)
-            .collect();
-        let more = core.warnings.checksum_errors - warnings.len() as u64;
-        if more > 0 {
-            warnings.push(Warning::MoreBlockChecksums { count: more });
-        }
+        let mut warnings = core.books.warnings.list();
         if trailing > 0 {
             warnings.push(Warning::Trailing {
                 offset: image_len.saturating_sub(trailing),
@@ -346,10 +371,10 @@ impl Decoder {
         let summary = Summary {
             input_len: self.input_len,
             image_len,
-            output_len: core.tally.output_len,
-            extents: core.tally.extents,
-            checksums: core.tally.checksums,
-            checksum_errors: core.warnings.checksum_errors,
+            output_len: core.books.tally.output_len,
+            extents: core.books.tally.extents,
+            checksums: core.books.tally.checksums,
+            checksum_errors: core.books.warnings.checksum_errors,
             warnings,
             geometry,
         };

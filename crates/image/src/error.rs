@@ -49,27 +49,25 @@ pub enum ImageError {
     },
     /// A compression that is recognised and not read.
     #[error(
-        "image is compressed with {name}, which is not supported; store it with zstd, gzip or \
-         uncompressed"
+        "image is compressed with {name}, which is not supported; store it with zstd, gzip, xz, \
+         bzip2, lz4 (frames) or uncompressed"
     )]
     UnsupportedCompression {
         /// Name of the compression.
         name: &'static str,
     },
-    /// A version of partclone's format that does not exist yet.
+    /// A version that does not exist yet.
     #[error(
-        "partclone image version \"{found}\" is not supported, only 0001 and 0002; the image was \
-         made by another program or is damaged"
+        "{program} image version \"{found}\" is not supported, only {known}; the image was made by \
+         another program or is damaged"
     )]
     UnsupportedVersion {
+        /// The program whose format it is.
+        program: &'static str,
         /// The version field as text.
         found: String,
-    },
-    /// A format that is recognised and not read.
-    #[error("this is a {format} image, which is not supported yet; capture it anew with partclone")]
-    UnsupportedFormat {
-        /// Name of the format.
-        format: &'static str,
+        /// The versions that are read.
+        known: &'static str,
     },
     /// The header's CRC is wrong.
     #[error(
@@ -80,6 +78,21 @@ pub enum ImageError {
         /// The CRC in the header.
         stored: u32,
         /// The CRC of the header's bytes.
+        computed: u32,
+    },
+    /// The sum of one of partimage's structures is wrong.
+    #[error(
+        "{part} of the image is damaged: its sum at offset {offset} is {stored:#010x}, computed \
+         {computed:#010x}"
+    )]
+    StructureChecksum {
+        /// Which one.
+        part: Part,
+        /// Where the sum stands.
+        offset: u64,
+        /// The sum in the image.
+        stored: u32,
+        /// The sum of the structure's bytes, taken as signed.
         computed: u32,
     },
     /// The byte-order marker is not ours.
@@ -209,6 +222,99 @@ pub enum ImageError {
         /// The bytes there, in hexadecimal.
         found: String,
     },
+    /// A partimage section does not begin where it must.
+    #[error("{found} at offset {offset} where \"{expected}\" must stand: the image is damaged")]
+    SectionMagic {
+        /// What must stand there.
+        expected: &'static str,
+        /// Where.
+        offset: u64,
+        /// The bytes there, in hexadecimal.
+        found: String,
+    },
+    /// A field of a partimage header makes no sense.
+    #[error("image header has {found} {what}, at most {max} make sense: it is damaged")]
+    BadHeader {
+        /// What is counted.
+        what: &'static str,
+        /// How many.
+        found: u64,
+        /// The most that is accepted.
+        max: u64,
+    },
+    /// The bitmap's size does not fit the number of blocks.
+    #[error(
+        "image header has a bitmap of {found} bytes for {total_blocks} blocks, expected {min} to {max}"
+    )]
+    BadBitmapSize {
+        /// The size in the header.
+        found: u64,
+        /// The block count.
+        total_blocks: u64,
+        /// The least that holds the blocks.
+        min: u64,
+        /// The most that is accepted.
+        max: u64,
+    },
+    /// The image is encrypted.
+    #[error("the image is encrypted (method {method}); save it again without encryption")]
+    Encrypted {
+        /// The method's number.
+        method: u32,
+    },
+    /// The stream does not begin with the first volume.
+    #[error(
+        "the stream begins with volume {found} of the image; give all volumes, beginning with number 0"
+    )]
+    NotFirstVolume {
+        /// The number of the first volume in the stream.
+        found: u32,
+    },
+    /// Volumes are missing.
+    #[error(
+        "the image has {} volumes, {read} were read; give all of them in their order",
+        u64::from(*.last) + 1
+    )]
+    MissingVolume {
+        /// Number of the last volume, counted from 0.
+        last: u32,
+        /// Volumes in the stream.
+        read: u32,
+    },
+    /// Another volume than the next one follows.
+    #[error(
+        "volume {found} of the image follows at offset {offset} where volume {expected} must; give \
+         all volumes in their order"
+    )]
+    VolumeOrder {
+        /// Where it begins.
+        offset: u64,
+        /// The number that is due.
+        expected: u32,
+        /// The number there.
+        found: u32,
+    },
+    /// The sum over a whole partimage image is wrong.
+    #[error("{0}")]
+    TotalChecksum(TotalChecksum),
+    /// An image was to be taken for raw data.
+    #[error("this is a partclone or partimage image and no raw data; leave the raw mode out")]
+    NotRaw,
+    /// Raw data does not fit the target.
+    #[error(
+        "the raw data is longer than the target's {target_size} bytes; choose a larger disk or \
+         partition"
+    )]
+    RawBeyondTarget {
+        /// Bytes of the target.
+        target_size: u64,
+    },
+    /// There is more raw data than announced.
+    #[error("the raw data is longer than the {expected} bytes that it was to have")]
+    RawTooLong {
+        /// Bytes that it was to have.
+        expected: u64,
+    },
     /// The bitmap would need more memory than allowed.
     #[error(
         "bitmap of the image ({total_blocks} blocks) needs more than the {limit} bytes of memory set \
@@ -233,13 +339,16 @@ pub enum ImageError {
         /// What it said.
         detail: String,
     },
-    /// A zstd frame wants more memory than allowed.
+    /// The decompressor wants more memory than allowed.
     #[error(
-        "zstd frame at compressed offset {offset} needs a window of {window} bytes ({} MiB), allowed \
-         are {limit}; give the machine more memory or compress the image without --long",
+        "{compression} stream at compressed offset {offset} needs a window of {window} bytes ({} MiB), \
+         allowed are {limit}; allow more if the machine has the memory, or compress the image with a \
+         smaller window (zstd without --long, xz with a lower level)",
         .window.div_ceil(1 << 20)
     )]
     WindowTooLarge {
+        /// The compression.
+        compression: Compression,
         /// Where the frame begins, in compressed bytes.
         offset: u64,
         /// Bytes that it needs.
@@ -267,7 +376,6 @@ pub enum ErrorKind {
     BadMagic,
     UnsupportedCompression,
     UnsupportedVersion,
-    UnsupportedFormat,
     HeaderChecksum,
     WrongEndian,
     BadBlockSize,
@@ -283,6 +391,15 @@ pub enum ErrorKind {
     BitmapChecksum,
     BitmapMagic,
     BitmapTooLarge,
+    SectionMagic,
+    BadHeader,
+    BadBitmapSize,
+    Encrypted,
+    NotFirstVolume,
+    MissingVolume,
+    TotalChecksum,
+    NotRaw,
+    RawTooLong,
     BlockChecksum,
     Corrupt,
     WindowTooLarge,
@@ -300,15 +417,18 @@ impl ImageError {
             Self::BadMagic { .. } => ErrorKind::BadMagic,
             Self::UnsupportedCompression { .. } => ErrorKind::UnsupportedCompression,
             Self::UnsupportedVersion { .. } => ErrorKind::UnsupportedVersion,
-            Self::UnsupportedFormat { .. } => ErrorKind::UnsupportedFormat,
-            Self::HeaderChecksum { .. } => ErrorKind::HeaderChecksum,
+            Self::HeaderChecksum { .. } | Self::StructureChecksum { .. } => {
+                ErrorKind::HeaderChecksum
+            }
             Self::WrongEndian { .. } => ErrorKind::WrongEndian,
             Self::BadBlockSize { .. } => ErrorKind::BadBlockSize,
             Self::NoBlocks => ErrorKind::NoBlocks,
             Self::TooManyBlocks { .. } => ErrorKind::TooManyBlocks,
             Self::UsedExceedsTotal { .. } => ErrorKind::UsedExceedsTotal,
             Self::FilesystemLargerThanDevice { .. } => ErrorKind::FilesystemLargerThanDevice,
-            Self::BeyondTarget { .. } | Self::BlockBeyondTarget { .. } => ErrorKind::BeyondTarget,
+            Self::BeyondTarget { .. }
+            | Self::BlockBeyondTarget { .. }
+            | Self::RawBeyondTarget { .. } => ErrorKind::BeyondTarget,
             Self::UnknownChecksumMode { .. } => ErrorKind::UnknownChecksumMode,
             Self::ChecksumSize { .. } => ErrorKind::ChecksumSize,
             Self::ZeroStrip { .. } => ErrorKind::ZeroStrip,
@@ -316,6 +436,15 @@ impl ImageError {
             Self::BitmapChecksum { .. } => ErrorKind::BitmapChecksum,
             Self::BitmapMagic { .. } => ErrorKind::BitmapMagic,
             Self::BitmapTooLarge { .. } => ErrorKind::BitmapTooLarge,
+            Self::SectionMagic { .. } => ErrorKind::SectionMagic,
+            Self::BadHeader { .. } => ErrorKind::BadHeader,
+            Self::BadBitmapSize { .. } => ErrorKind::BadBitmapSize,
+            Self::Encrypted { .. } => ErrorKind::Encrypted,
+            Self::NotFirstVolume { .. } => ErrorKind::NotFirstVolume,
+            Self::MissingVolume { .. } | Self::VolumeOrder { .. } => ErrorKind::MissingVolume,
+            Self::TotalChecksum(_) => ErrorKind::TotalChecksum,
+            Self::NotRaw => ErrorKind::NotRaw,
+            Self::RawTooLong { .. } => ErrorKind::RawTooLong,
             Self::BlockChecksum(_) => ErrorKind::BlockChecksum,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::WindowTooLarge { .. } => ErrorKind::WindowTooLarge,
@@ -333,7 +462,6 @@ impl fmt::Display for ErrorKind {
             Self::BadMagic => "bad-magic",
             Self::UnsupportedCompression => "unsupported-compression",
             Self::UnsupportedVersion => "unsupported-version",
-            Self::UnsupportedFormat => "unsupported-format",
             Self::HeaderChecksum => "header-checksum",
             Self::WrongEndian => "wrong-endian",
             Self::BadBlockSize => "bad-block-size",
@@ -349,6 +477,15 @@ impl fmt::Display for ErrorKind {
             Self::BitmapChecksum => "bitmap-checksum",
             Self::BitmapMagic => "bitmap-magic",
             Self::BitmapTooLarge => "bitmap-too-large",
+            Self::SectionMagic => "section-magic",
+            Self::BadHeader => "bad-header",
+            Self::BadBitmapSize => "bad-bitmap-size",
+            Self::Encrypted => "encrypted",
+            Self::NotFirstVolume => "not-first-volume",
+            Self::MissingVolume => "missing-volume",
+            Self::TotalChecksum => "total-checksum",
+            Self::NotRaw => "not-raw",
+            Self::RawTooLong => "raw-too-long",
             Self::BlockChecksum => "block-checksum",
             Self::Corrupt => "corrupt",
             Self::WindowTooLarge => "window-too-large",
@@ -373,6 +510,24 @@ pub enum Part {
     Block(u64),
     /// The checksum behind the block of this number.
     Checksum(u64),
+    /// partimage: the volume header.
+    VolumeHeader,
+    /// partimage: the main header.
+    MainHeader,
+    /// partimage: the records of boot sectors.
+    BootRecords,
+    /// partimage: the extension of this number.
+    Extension(u8),
+    /// partimage: the header of the partition.
+    LocalHeader,
+    /// partimage: facts about the file system.
+    Information,
+    /// partimage: the characters that begin the data.
+    DataMagic,
+    /// partimage: the end.
+    Tail,
+    /// Data without a format.
+    RawData,
 }
 
 impl fmt::Display for Part {
@@ -383,6 +538,15 @@ impl fmt::Display for Part {
             Self::BitmapEnd => f.write_str("end of the bitmap"),
             Self::Block(block) => write!(f, "data of block {block}"),
             Self::Checksum(block) => write!(f, "checksum after block {block}"),
+            Self::VolumeHeader => f.write_str("volume header"),
+            Self::MainHeader => f.write_str("main header"),
+            Self::BootRecords => f.write_str("boot sector records"),
+            Self::Extension(number) => write!(f, "extension {number}"),
+            Self::LocalHeader => f.write_str("partition header"),
+            Self::Information => f.write_str("file system information"),
+            Self::DataMagic => f.write_str("beginning of the data"),
+            Self::Tail => f.write_str("tail"),
+            Self::RawData => f.write_str("raw data"),
         }
     }
 }
@@ -430,14 +594,45 @@ impl fmt::Display for BlockChecksum {
     }
 }
 
+/// A wrong sum over a whole partimage image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TotalChecksum {
+    /// Where it stands in the image.
+    pub offset: u64,
+    /// The sum in the image.
+    pub stored: u64,
+    /// The sum of the image's bytes.
+    pub computed: u64,
+}
+
+impl fmt::Display for TotalChecksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the sum over the whole image (at offset {}) is {:#x}, computed {:#x}: the image is \
+             damaged; fetch or capture it again",
+            self.offset, self.stored, self.computed
+        )
+    }
+}
+
 /// The value of a block checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "named like the checksum modes")]
 pub enum Digest {
     None,
     Crc32(u32),
     Xxh64(u64),
     Xxh128(u128),
+    /// partimage's record behind 64 KiB of data.
+    Record {
+        /// Its first three characters are `CHK`.
+        is_marked: bool,
+        crc: u32,
+        /// First block of the run of blocks that the record ends in.
+        block: u64,
+    },
 }
 
 impl fmt::Display for Digest {
@@ -447,6 +642,14 @@ impl fmt::Display for Digest {
             Self::Crc32(value) => write!(f, "{value:#010x}"),
             Self::Xxh64(value) => write!(f, "{value:#018x}"),
             Self::Xxh128(value) => write!(f, "{value:#034x}"),
+            Self::Record {
+                is_marked,
+                crc,
+                block,
+            } => {
+                let mark = if *is_marked { "CHK" } else { "no mark" };
+                write!(f, "{mark} {crc:#010x} at block {block}")
+            }
         }
     }
 }

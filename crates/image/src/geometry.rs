@@ -11,6 +11,10 @@ pub enum ImageFormat {
     Partclone0001,
     /// partclone 0.3.0 and later.
     Partclone0002,
+    /// partimage 0.6.
+    Partimage06,
+    /// None: a disk or partition as it is.
+    Raw,
 }
 
 impl fmt::Display for ImageFormat {
@@ -18,6 +22,8 @@ impl fmt::Display for ImageFormat {
         f.write_str(match self {
             Self::Partclone0001 => "partclone 0001",
             Self::Partclone0002 => "partclone 0002",
+            Self::Partimage06 => "partimage 0.6",
+            Self::Raw => "raw",
         })
     }
 }
@@ -26,12 +32,18 @@ impl fmt::Display for ImageFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Nothing: the image as partclone wrote it.
+    /// Nothing: the image as it was written.
     Plain,
     /// One or more gzip members (RFC 1952).
     Gzip,
     /// One or more zstd frames (RFC 8878).
     Zstd,
+    /// One or more .xz streams.
+    Xz,
+    /// One or more bzip2 streams.
+    Bzip2,
+    /// One or more LZ4 frames.
+    Lz4,
 }
 
 impl fmt::Display for Compression {
@@ -40,6 +52,9 @@ impl fmt::Display for Compression {
             Self::Plain => "uncompressed",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
+            Self::Lz4 => "lz4",
         })
     }
 }
@@ -58,6 +73,8 @@ pub enum ChecksumMode {
     Xxh128,
     /// Format 0001: a CRC-32 that sees the first byte of each block only.
     Crc32FirstByte,
+    /// partimage: a record with a CRC-32 after every 64 KiB, and a sum over the whole image.
+    Crc32Records,
 }
 
 impl ChecksumMode {
@@ -68,7 +85,7 @@ impl ChecksumMode {
             Self::None => 0,
             Self::Crc32 | Self::Crc32FirstByte => 4,
             Self::Xxh64 => 8,
-            Self::Xxh128 => 16,
+            Self::Xxh128 | Self::Crc32Records => 16,
         }
     }
 }
@@ -81,6 +98,7 @@ impl fmt::Display for ChecksumMode {
             Self::Xxh64 => "XXH64",
             Self::Xxh128 => "XXH128",
             Self::Crc32FirstByte => "CRC32 of 0001",
+            Self::Crc32Records => "CRC32 of partimage",
         })
     }
 }
@@ -108,17 +126,18 @@ pub struct Header {
     /// Name of the file system, for display only. Control characters are replaced.
     pub filesystem: String,
     /// Bytes of the source device: the least that a target must have. Format 0001's own field is
-    /// not to be trusted, so there it is `total_blocks` times `block_size`.
+    /// not to be trusted, so there it is `total_blocks` times `block_size`. Raw data has no header:
+    /// it is the length, or 0 while that is not known.
     pub device_size: u64,
-    /// Bytes per block, at least 1 and at most 64 MiB.
+    /// Bytes per block, at least 1 and at most 64 MiB. 1 for raw data.
     pub block_size: u32,
-    /// Blocks of the file system, used or not; at least 1.
+    /// Blocks of the file system, used or not; at least 1 (but see `device_size` for raw data).
     pub total_blocks: u64,
     /// Used blocks as the header claims. The bitmap decides; see [`Geometry::used_blocks`].
     pub claimed_used_blocks: u64,
     /// Checksums of the blocks.
     pub checksum: ChecksumMode,
-    /// Used blocks under one checksum; 0 without checksums.
+    /// Used blocks under one checksum; 0 without checksums, and where these do not follow blocks.
     pub strip_blocks: u32,
     /// Whether the checksum starts afresh for each strip.
     pub is_reseeded: bool,
@@ -161,7 +180,9 @@ impl fmt::Display for Header {
             "{} image ({}) of {}: device of {} bytes, {} blocks of {} bytes, checksum {}",
             self.format,
             self.compression,
-            if self.filesystem.is_empty() {
+            if self.format == ImageFormat::Raw {
+                "a disk or partition"
+            } else if self.filesystem.is_empty() {
                 "an unnamed file system"
             } else {
                 &self.filesystem

@@ -1,12 +1,14 @@
 //! The header of an image from the first bytes of its file.
 
+use crate::decoder::{Options, Sink, SinkError};
+use crate::engine::{Core, could_be_image};
 use crate::error::ImageError;
-use crate::geometry::{Compression, Header};
-use crate::partclone::{bad_magic, header_len, is_prefix_of_magic, parse_header};
+use crate::geometry::{Geometry, Header};
 use crate::wrapper::{Codec, SNIFF_LEN, sniff};
 
 /// Bytes of a stream that are enough for [`peek`] to give an answer, whatever the compression does
-/// (a zstd block is at most 128 KiB; skippable frames in front may need more).
+/// (a zstd block is at most 128 KiB; skippable frames in front may need more, and so may a partimage
+/// with many boot sectors, or one in bzip2 or lz4).
 pub const PEEK_LEN: usize = 256 << 10;
 
 /// What the header of the image says that begins with `prefix`, compressed or not. `None`: more bytes
@@ -21,31 +23,65 @@ pub fn peek(prefix: &[u8]) -> Result<Option<Header>, ImageError> {
         return Ok(None);
     };
     let compression = sniff(first)?;
+    let mut core = Core::new(Options::default(), compression);
     // The window is of no matter: it is not touched for a few kilobytes.
     let Some(mut codec) = Codec::new(compression, 31)? else {
-        return header(prefix, compression);
+        take(&mut core, prefix)?;
+        return Ok(core.header().cloned());
     };
-    let mut decoded = vec![0; partclone_sys::HEADER_0001_LEN];
-    let (mut input, mut len) = (prefix, 0);
-    while let Some(room) = decoded.get_mut(len..)
-        && !room.is_empty()
-    {
+    let mut decoded = Vec::new();
+    let (mut input, mut len, mut start) = (prefix, 0, 0);
+    while len < DECODED_MAX {
+        decoded.resize(len + PIECE, 0);
+        let room = decoded.get_mut(len..).unwrap_or_default();
         let ran = codec.run(input, room)?;
         input = input.get(ran.consumed..).unwrap_or_default();
         len += ran.produced;
+        start += take(&mut core, decoded.get(start..len).unwrap_or_default())?;
+        if let Some(header) = core.header() {
+            return Ok(Some(header.clone()));
+        }
         if ran.produced == 0 && (input.is_empty() || ran.consumed == 0) {
             break;
         }
     }
-    header(decoded.get(..len).unwrap_or_default(), compression)
+    Ok(None)
 }
 
-fn header(bytes: &[u8], compression: Compression) -> Result<Option<Header>, ImageError> {
-    if !is_prefix_of_magic(bytes) {
-        return Err(bad_magic(bytes));
+/// Decoded at once.
+const PIECE: usize = 4 << 10;
+/// Most bytes that are decoded. A partimage with the most boot sectors has half of it before its
+/// header.
+const DECODED_MAX: usize = 1 << 20;
+
+/// Gives `bytes` to the decoder, in steps as small as can be, until the header is known. Returns how
+/// many it took.
+fn take(core: &mut Core, bytes: &[u8]) -> Result<usize, ImageError> {
+    if !could_be_image(bytes) && core.offset() == 0 {
+        return Err(crate::engine::bad_magic(bytes));
     }
-    match header_len(bytes)? {
-        Some(len) if bytes.len() >= len => parse_header(bytes, compression).map(Some),
-        _ => Ok(None),
+    let mut taken = 0_usize;
+    while core.header().is_none() {
+        let Some(end) = taken.checked_add(core.need()) else {
+            break;
+        };
+        let Some(next) = bytes.get(taken..end) else {
+            break;
+        };
+        taken += core.step(next, &mut Nobody)?;
+    }
+    Ok(taken)
+}
+
+/// The header comes before the data, or together with it.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn begin(&mut self, _geometry: &Geometry) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn extent(&mut self, _offset: u64, _data: &[u8]) -> Result<(), SinkError> {
+        Ok(())
     }
 }

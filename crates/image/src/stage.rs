@@ -2,8 +2,8 @@
 //! together.
 
 use crate::decoder::Sink;
+use crate::engine::Core;
 use crate::error::ImageError;
-use crate::partclone::Core;
 
 /// Feeds a [`Core`]. Copies input only where a strip is spread over several pieces of it; what a
 /// decompressor writes into [`room`](Self::room) is decoded where it lies.

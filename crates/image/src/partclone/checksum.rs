@@ -55,7 +55,9 @@ impl Running {
     pub(crate) fn new(mode: ChecksumMode, is_reseeded: bool) -> Self {
         Self {
             sum: match mode {
-                ChecksumMode::None | ChecksumMode::Crc32FirstByte => Sum::None,
+                ChecksumMode::None | ChecksumMode::Crc32FirstByte | ChecksumMode::Crc32Records => {
+                    Sum::None
+                }
                 ChecksumMode::Crc32 => Sum::Crc32(Crc::new()),
                 ChecksumMode::Xxh64 => Sum::Xxh64(Box::new(Xxh64::new(0))),
                 ChecksumMode::Xxh128 => Sum::Xxh128(Box::new(Xxh3::new())),

@@ -2,56 +2,27 @@
 
 use partclone_sys as sys;
 
-use crate::error::{ImageError, Part, hex};
+use crate::engine::bad_magic;
+use crate::error::{ImageError, Part};
 use crate::geometry::{BitmapMode, ChecksumMode, Compression, Header, ImageFormat};
 use crate::partclone::checksum::jam_crc;
 
-/// First bytes of a partimage volume.
-const PARTIMAGE_MAGIC: &[u8] = b"PaRtImAgE-VoLuMe";
-
-/// Bytes of the header that begins with `bytes`; `None` when the version is not among them.
+/// Bytes of the header that begins with `bytes`, which must hold the version.
 ///
 /// # Errors
 /// The image is of no format or version that is read here.
-pub(crate) fn len(bytes: &[u8]) -> Result<Option<usize>, ImageError> {
-    if !is_prefix_of_magic(bytes) {
+pub(super) fn len(bytes: &[u8]) -> Result<usize, ImageError> {
+    if !bytes.starts_with(sys::MAGIC) {
         return Err(bad_magic(bytes));
     }
     match bytes.get(sys::VERSION_OFFSET..sys::VERSION_OFFSET + 4) {
-        None => Ok(None),
-        Some(sys::VERSION_0001) => Ok(Some(sys::HEADER_0001_LEN)),
-        Some(sys::VERSION_0002) => Ok(Some(sys::HEADER_0002_LEN)),
-        Some(version) => Err(ImageError::UnsupportedVersion {
-            found: sys::text(version),
+        Some(sys::VERSION_0001) => Ok(sys::HEADER_0001_LEN),
+        Some(sys::VERSION_0002) => Ok(sys::HEADER_0002_LEN),
+        version => Err(ImageError::UnsupportedVersion {
+            program: "partclone",
+            found: sys::text(version.unwrap_or_default()),
+            known: "0001 and 0002",
         }),
-    }
-}
-
-/// Whether an image could begin with these bytes.
-pub(crate) fn is_prefix_of_magic(bytes: &[u8]) -> bool {
-    bytes.starts_with(sys::MAGIC) || sys::MAGIC.starts_with(bytes)
-}
-
-/// The error for a beginning that is not partclone's.
-pub(crate) fn bad_magic(bytes: &[u8]) -> ImageError {
-    if bytes.starts_with(PARTIMAGE_MAGIC) {
-        return ImageError::UnsupportedFormat {
-            format: "partimage",
-        };
-    }
-    let hint = match bytes {
-        [0x1F, 0x8B, ..] | [0x28, 0xB5, 0x2F, 0xFD, ..] => {
-            "; it looks like a compressed stream inside another: unpack it once"
-        }
-        [0x78, 0x01 | 0x5E | 0x9C | 0xDA, ..] => {
-            "; it looks like a zlib stream: unpack it, or store it with zstd or gzip"
-        }
-        _ if bytes.iter().all(|&byte| byte == 0) => "; it begins with zeros",
-        _ => "; check that the stream begins with the image's first piece",
-    };
-    ImageError::BadMagic {
-        found: hex(bytes.get(..16).unwrap_or(bytes)),
-        hint,
     }
 }
 
@@ -59,8 +30,8 @@ pub(crate) fn bad_magic(bytes: &[u8]) -> ImageError {
 ///
 /// # Errors
 /// What is wrong with it; [`ImageError::Truncated`] if `bytes` is too short.
-pub(crate) fn parse(bytes: &[u8], compression: Compression) -> Result<Header, ImageError> {
-    let needed = len(bytes)?.unwrap_or(sys::HEADER_0002_LEN);
+pub(super) fn parse(bytes: &[u8], compression: Compression) -> Result<Header, ImageError> {
+    let needed = len(bytes)?;
     let truncated = || ImageError::Truncated {
         part: Part::Header,
         offset: 0,
@@ -177,7 +148,10 @@ fn block_size(found: i64) -> Result<u32, ImageError> {
 }
 
 /// Blocks times block size, which fits in 63 bits.
-fn filesystem_size(total_blocks: u64, block_size: u32) -> Result<u64, ImageError> {
+///
+/// # Errors
+/// There are none, or too many.
+pub(crate) fn filesystem_size(total_blocks: u64, block_size: u32) -> Result<u64, ImageError> {
     if total_blocks == 0 {
         return Err(ImageError::NoBlocks);
     }

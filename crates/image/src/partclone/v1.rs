@@ -1,11 +1,11 @@
 //! The data of format 0001: each block with a checksum that runs over the whole image.
 
 use crate::decoder::Verify;
+use crate::engine::Context;
 use crate::error::{BlockChecksum, Digest, ImageError, Part};
 use crate::geometry::Geometry;
-use crate::partclone::Context;
 use crate::partclone::checksum::u32_le;
-use crate::partclone::place::Placer;
+use crate::place::Placer;
 
 pub(crate) struct V1Data {
     placer: Placer,
@@ -157,7 +157,7 @@ impl V1Data {
         let (block, sum) = unit.split_at(self.block_size);
         let stored = u32_le(sum);
         let computed = self.crc.after(block);
-        context.tally.checksums += 1;
+        context.books.tally.checksums += 1;
         let end = context.offset + unit.len() as u64;
         if stored != computed {
             let number = self.placer.block_at(0);
@@ -170,9 +170,9 @@ impl V1Data {
                 computed: Digest::Crc32(computed),
                 is_handed_on: false,
             };
-            match context.verify {
+            match context.options.verify {
                 Verify::Enforce => return Err(ImageError::BlockChecksum(error)),
-                Verify::Warn => context.warnings.checksum(error),
+                Verify::Warn => context.books.warnings.checksum(error),
             }
         }
         context.offset = end;

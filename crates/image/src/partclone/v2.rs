@@ -1,11 +1,11 @@
 //! The data of format 0002: strips of blocks, each with its checksum.
 
 use crate::decoder::Verify;
+use crate::engine::Context;
 use crate::error::{BlockChecksum, Digest, ImageError, Part};
 use crate::geometry::Geometry;
-use crate::partclone::Context;
 use crate::partclone::checksum::Running;
-use crate::partclone::place::Placer;
+use crate::place::Placer;
 
 /// Bytes of the largest strip that is kept until its checksum is verified. Writers make strips of
 /// 1 MiB unless told otherwise. The blocks of a larger one are handed out as they come; its
@@ -95,7 +95,7 @@ impl V2Data {
                     let computed = self.running.whole_strip(data);
                     let stored = self.running.stored(stored);
                     context.offset += len as u64;
-                    context.tally.checksums += 1;
+                    context.books.tally.checksums += 1;
                     if stored != computed {
                         let strip = self.strip(blocks);
                         wrong(strip, stored, computed, false, context)?;
@@ -133,7 +133,7 @@ impl V2Data {
                     };
                     let computed = self.running.end_strip();
                     let stored = self.running.stored(stored);
-                    context.tally.checksums += 1;
+                    context.books.tally.checksums += 1;
                     if stored != computed {
                         wrong(strip, stored, computed, true, context)?;
                     }
@@ -243,10 +243,10 @@ fn wrong(
         computed,
         is_handed_on,
     };
-    match context.verify {
+    match context.options.verify {
         Verify::Enforce => Err(ImageError::BlockChecksum(error)),
         Verify::Warn => {
-            context.warnings.checksum(error);
+            context.books.warnings.checksum(error);
             Ok(())
         }
     }

@@ -16,6 +16,7 @@ fn try_all(bytes: &[u8], pieces: &[usize]) {
                 check_size,
                 bitmap_memory_max: 1 << 20,
                 window_log_max: 20,
+                ..Options::default()
             };
             // The recorder panics on an extent that does not fit.
             let mut sink = Recorder::new(size);
@@ -32,6 +33,7 @@ proptest! {
     fn arbitrary_bytes(
         first in prop::sample::select(vec![
             &b""[..], b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18", b"partclone-image",
+            b"BZh9", b"\xFD7zXZ\0", b"\x04\x22\x4d\x18", b"PaRtImAgE-VoLuMe",
         ]),
         bytes in prop::collection::vec(any::<u8>(), 0..600),
         piece in 1..700_usize,

@@ -1,7 +1,7 @@
 //! Malformed and odd images: what is accepted, what is refused, and with which kind of error.
 
 use super::{FILL, block, decode};
-use crate::writer::Recipe;
+use crate::writer::{PartimageRecipe, Recipe};
 use crate::{BitmapMode, ChecksumMode, ErrorKind, Verify};
 
 /// What must become of an image.
@@ -384,19 +384,197 @@ fn images_0001(table: &mut Table) {
     );
 }
 
+/// Whole sectors of the device.
+const PARTITION: usize = DEVICE / 512 * 512;
+
+fn partimage() -> PartimageRecipe {
+    PartimageRecipe {
+        partition_size: Some(PARTITION as u64),
+        ..PartimageRecipe::new(1024, v2().used)
+    }
+}
+
+impl Table {
+    fn partimage(
+        &mut self,
+        name: &'static str,
+        verdict: Verdict,
+        change: impl FnOnce(&mut PartimageRecipe),
+    ) {
+        self.partimage_bytes(name, verdict, PARTITION, change, |_| {});
+    }
+
+    fn partimage_bytes(
+        &mut self,
+        name: &'static str,
+        verdict: Verdict,
+        target: usize,
+        change: impl FnOnce(&mut PartimageRecipe),
+        spoil: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut recipe = partimage();
+        change(&mut recipe);
+        let mut image = recipe.write(content);
+        spoil(&mut image);
+        let restored = if verdict == Accept || verdict == Checksum {
+            recipe.restored(content, target, FILL)
+        } else {
+            Vec::new()
+        };
+        self.0.push(Case {
+            name,
+            image,
+            verdict,
+            target,
+            restored,
+        });
+    }
+}
+
+fn images_partimage(table: &mut Table) {
+    table.partimage("pi-good", Accept, |_| {});
+    table.partimage("pi-0.6.0", Accept, |r| r.version = "0.6.0".into());
+    table.partimage("pi-boot-records", Accept, |r| r.boot_records = 3);
+    table.partimage("pi-extensions", Accept, |r| {
+        r.extensions[0] = vec![b'x'; 70_000];
+        r.extensions[7] = b"yz".to_vec();
+    });
+    table.partimage("pi-bitmap-exact", Accept, |r| r.bitmap_rest = 0);
+    table.partimage("pi-bitmap-long", Accept, |r| r.bitmap_rest = 200_000);
+    table.partimage("pi-raw", Accept, |r| r.filesystem = "raw".into());
+    table.partimage("pi-unsigned", Accept, |r| r.has_unsigned_sums = true);
+    table.partimage("pi-used-wrong", Accept, |r| r.local = Some(|n| n[1] = 5));
+    table.partimage("pi-no-used-block", Accept, |r| r.used.fill(false));
+    table.partimage_bytes(
+        "pi-trailing",
+        Accept,
+        PARTITION,
+        |_| {},
+        |image| {
+            image.extend(b"more");
+        },
+    );
+    table.partimage("pi-data-bit", Checksum, |r| r.spoil_block = Some(30));
+    table.partimage("pi-record-mark", Checksum, |r| {
+        r.record = Some((0, |mark, _, _| mark.reverse()));
+    });
+    table.partimage("pi-record-block", Checksum, |r| {
+        r.record = Some((0, |_, _, block| *block += 1));
+    });
+    table.partimage("pi-record-crc", Checksum, |r| {
+        r.record = Some((1, |_, crc, _| *crc ^= 1));
+    });
+}
+
+fn bad_partimage(table: &mut Table) {
+    table.partimage("pi-magic", Early(Kind::BadMagic), |r| r.magic[0] = b'p');
+    for (name, version) in [
+        ("pi-old", "0.5.9"),
+        ("pi-new", "0.6.2"),
+        ("pi-junk", "0.6.1x"),
+    ] {
+        table.partimage(name, Early(Kind::UnsupportedVersion), |r| {
+            r.version = version.into();
+        });
+    }
+    table.partimage("pi-volume-1", Early(Kind::NotFirstVolume), |r| r.volume = 1);
+    table.partimage("pi-encrypted", Early(Kind::Encrypted), |r| r.encryption = 1);
+    for (name, spoil_sums) in [
+        ("pi-main-sum", [1, 0, 0]),
+        ("pi-local-sum", [0, 1, 0]),
+        ("pi-info-sum", [0, 0, 1]),
+    ] {
+        table.partimage(name, Early(Kind::HeaderChecksum), |r| {
+            r.spoil_sums = spoil_sums;
+        });
+    }
+    let early = Early(Kind::HeaderChecksum);
+    table.partimage_bytes(
+        "pi-main-bit",
+        early,
+        PARTITION,
+        |_| {},
+        |image| {
+            image[512 + 20] ^= 1;
+        },
+    );
+    for (name, section, other) in [
+        ("pi-boot-magic", "MBRBACKUP", "MBRBACKUX"),
+        ("pi-extension-magic", "EXT005", "EXT00X"),
+        ("pi-local-magic", "LOCALHEADER", "LOCALHEADEX"),
+        ("pi-bitmap-magic", "BITMAP", "BITMAX"),
+        ("pi-info-magic", "INFO", "INFX"),
+        ("pi-data-magic", "DATABLOCKS", "DATABLOCKX"),
+    ] {
+        table.partimage(name, Early(Kind::SectionMagic), |r| {
+            r.spoil_magic = Some((section, other));
+        });
+    }
+    table.partimage("pi-tail-magic", Late(Kind::SectionMagic), |r| {
+        r.spoil_magic = Some(("TAIL", "TAIX"));
+    });
+    table.partimage("pi-boot-count", Early(Kind::SectionMagic), |r| {
+        r.claimed_boot_records = Some(5);
+    });
+    table.partimage("pi-boot-count-max", Early(Kind::BadHeader), |r| {
+        r.claimed_boot_records = Some(u32::MAX);
+    });
+    for (name, change) in [
+        ("pi-block-0", (|n| n[0] = 0) as fn(&mut [u64; 4])),
+        ("pi-block-big", |n| n[0] = 262_144 + 512),
+        ("pi-block-max", |n| n[0] = u64::MAX),
+    ] {
+        table.partimage(name, Early(Kind::BadBlockSize), |r| r.local = Some(change));
+    }
+    table.partimage("pi-count-0", Early(Kind::NoBlocks), |r| {
+        r.local = Some(|n| n[2] = 0);
+    });
+    table.partimage("pi-count-max", Early(Kind::TooManyBlocks), |r| {
+        r.local = Some(|n| n[2] = u64::MAX);
+    });
+    table.partimage(
+        "pi-count-big",
+        Early(Kind::FilesystemLargerThanDevice),
+        |r| {
+            r.local = Some(|n| n[2] = 1 << 40);
+        },
+    );
+    for (name, change) in [
+        ("pi-bitmap-short", (|n| n[3] = 10) as fn(&mut [u64; 4])),
+        ("pi-bitmap-huge", |n| n[3] = 1 << 40),
+    ] {
+        table.partimage(name, Early(Kind::BadBitmapSize), |r| r.local = Some(change));
+    }
+    let early = Early(Kind::BeyondTarget);
+    table.partimage_bytes("pi-target-half", early, PARTITION / 2, |_| {}, |_| {});
+    for (name, verdict, len) in [
+        ("pi-cut-volume", Early(Kind::Truncated), 100),
+        ("pi-cut-header", Early(Kind::Truncated), 9000),
+        ("pi-cut-bitmap", Early(Kind::Truncated), 512 + 33_100),
+        ("pi-cut-data", Late(Kind::Truncated), 150_000),
+        ("pi-cut-tail", Late(Kind::Truncated), 200_000),
+    ] {
+        table.partimage_bytes(
+            name,
+            verdict,
+            PARTITION,
+            |_| {},
+            |image| image.truncate(len),
+        );
+    }
+    table.partimage("pi-tail-volume", Late(Kind::MissingVolume), |r| {
+        r.tail_volume = 2;
+    });
+}
+
 #[test]
 fn every_case_gets_its_verdict() {
     let mut table = Table::default();
     odd_0002(&mut table);
     bad_0002(&mut table);
     images_0001(&mut table);
-    table.0.push(Case {
-        name: "partimage",
-        image: [&b"PaRtImAgE-VoLuMe"[..], &[0; 600]].concat(),
-        verdict: Early(Kind::UnsupportedFormat),
-        target: DEVICE,
-        restored: Vec::new(),
-    });
+    images_partimage(&mut table);
+    bad_partimage(&mut table);
     for case in &table.0 {
         for verify in [Verify::Enforce, Verify::Warn] {
             check(case, verify);

@@ -3,7 +3,9 @@
 mod early;
 mod hostile;
 mod malformed;
+mod partimage;
 mod peek;
+mod raw;
 mod round_trip;
 mod strips;
 mod wrapped;

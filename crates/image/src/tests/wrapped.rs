@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use proptest::prelude::*;
 
 use super::{FILL, Recorder, block, decode, decode_pieces, small};
@@ -29,6 +30,29 @@ fn skippable(len: u32) -> Vec<u8> {
     frame.extend(len.to_le_bytes());
     frame.resize(frame.len() + len as usize, 0xEE);
     frame
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn lz4(bytes: &[u8], mode: BlockMode, size: BlockSize) -> Vec<u8> {
+    let info = FrameInfo::new()
+        .block_mode(mode)
+        .block_size(size)
+        .block_checksums(mode == BlockMode::Linked)
+        .content_checksum(true);
+    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Several streams that hold `image`, all of them good.
@@ -64,6 +88,29 @@ fn good(image: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             ]
             .concat(),
         ),
+        ("xz", xz(image)),
+        (
+            "xz streams",
+            [&xz(a)[..], &[0; 8], &xz(b""), &xz(b), &[0; 4]].concat(),
+        ),
+        ("bzip2", bzip2(image)),
+        ("bzip2 streams", [bzip2(a), bzip2(b""), bzip2(b)].concat()),
+        ("lz4", lz4(image, BlockMode::Independent, BlockSize::Max4MB)),
+        (
+            "lz4 linked",
+            lz4(image, BlockMode::Linked, BlockSize::Max64KB),
+        ),
+        (
+            "lz4 frames",
+            [
+                lz4(a, BlockMode::Linked, BlockSize::Max64KB),
+                skippable(0),
+                skippable(9),
+                lz4(b"", BlockMode::Independent, BlockSize::Max64KB),
+                lz4(b, BlockMode::Independent, BlockSize::Max256KB),
+            ]
+            .concat(),
+        ),
     ]
 }
 
@@ -89,7 +136,7 @@ fn wrapping_cut_at_every_offset_is_truncated() {
     let image = small().write(block(64));
     for (name, stored) in good(&image) {
         // Of less than its magic number nothing can be said.
-        for cut in 4..stored.len() {
+        for cut in 6..stored.len() {
             let (result, _) = decode(&stored[..cut], SIZE, Verify::Enforce);
             match result {
                 Err(error) => assert_eq!(
@@ -97,9 +144,10 @@ fn wrapping_cut_at_every_offset_is_truncated() {
                     ErrorKind::Truncated,
                     "{name} at {cut}: {error}"
                 ),
-                // The last frame is skippable: without it nothing is missing.
+                // The last frame is skippable, or padding: without it nothing is missing.
                 Ok(_) => assert!(
-                    name == "frames" && cut == stored.len() - 11,
+                    name == "frames" && cut == stored.len() - 11
+                        || name == "xz streams" && cut == stored.len() - 4,
                     "{name} at {cut}"
                 ),
             }
@@ -115,7 +163,15 @@ fn flipped_byte_of_a_stream_with_checksums_never_passes_wrongly() {
     };
     let image = recipe.write(block(64));
     let expected = recipe.restored(block(64), SIZE, FILL);
-    for stored in [gzip(&image), zstd_frame(&image)] {
+    let independent = lz4(&image, BlockMode::Independent, BlockSize::Max64KB);
+    let stored = [
+        gzip(&image),
+        zstd_frame(&image),
+        xz(&image),
+        bzip2(&image),
+        independent,
+    ];
+    for stored in stored {
         for at in 0..stored.len() {
             for bit in [1, 0x80] {
                 let mut bad = stored.clone();
@@ -179,10 +235,26 @@ fn bytes_behind_the_end_are_warned_of() {
             );
         }
     }
-    // The reference decoder refuses these, and so do we.
-    let stored = [&zstd_frame(&image)[..], b"junk"].concat();
-    let error = decode(&stored, SIZE, Verify::Enforce).0.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    for junk in [&b"junk"[..], b"B", b"BZ"] {
+        let stored = [&bzip2(&image)[..], junk].concat();
+        for pieces in [1, usize::MAX] {
+            let mut sink = Recorder::new(SIZE);
+            let summary = decode_pieces(&stored, &[pieces], Options::default(), &mut sink).unwrap();
+            let len = junk.len() as u64;
+            let compression = Compression::Bzip2;
+            assert_eq!(
+                summary.warnings,
+                [Warning::TrailingCompressed { compression, len }]
+            );
+        }
+    }
+    // The reference decoders refuse these, and so do we.
+    let independent = lz4(&image, BlockMode::Independent, BlockSize::Max64KB);
+    for stored in [zstd_frame(&image), xz(&image), independent] {
+        let stored = [&stored[..], b"junk, and more"].concat();
+        let error = decode(&stored, SIZE, Verify::Enforce).0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
 }
 
 #[test]
@@ -202,6 +274,7 @@ fn too_large_a_window_is_named() {
         assert!(matches!(
             error,
             ImageError::WindowTooLarge {
+                compression: Compression::Zstd,
                 offset: 0,
                 window: 0x100_0000,
                 limit: 0x80_0000
@@ -219,11 +292,37 @@ fn too_large_a_window_is_named() {
 }
 
 #[test]
+fn too_large_a_dictionary_is_named() {
+    // One of 8 MiB, as `xz -6` makes it.
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    encoder.write_all(&small().write(block(64))).unwrap();
+    let stored = encoder.finish().unwrap();
+    for (window_log_max, is_enough) in [(22, false), (23, true)] {
+        let options = Options {
+            window_log_max,
+            ..Options::default()
+        };
+        for pieces in [1, usize::MAX] {
+            let mut sink = Recorder::new(SIZE);
+            let result = decode_pieces(&stored, &[pieces], options, &mut sink);
+            assert_eq!(result.is_ok(), is_enough);
+            if let Err(error) = result {
+                let text = error.to_string();
+                assert!(
+                    text.contains("needs a window of 8388608 bytes (8 MiB)"),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn unsupported_compressions_are_named() {
     for (first, name) in [
-        (&b"BZh91AY&SY"[..], "bzip2"),
-        (b"\xFD7zXZ\0\0\x04", "xz"),
-        (b"\x04\x22\x4D\x18\x64\x40", "lz4"),
+        (&b"\x02\x21\x4C\x18abcd"[..], "legacy"),
+        (b"LZIP\x01\x0c", "lzip"),
+        (b"7z\xBC\xAF\x27\x1C", "7-Zip"),
     ] {
         let error = decode(first, SIZE, Verify::Enforce).0.unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
@@ -258,7 +357,10 @@ proptest! {
         let image = recipe.write(content);
         let size = 700 * 4096;
         let expected = recipe.restored(content, size, FILL);
-        for stored in [gzip(&image), zstd_frame(&image), image] {
+        let linked = lz4(&image, BlockMode::Linked, BlockSize::Max64KB);
+        let stored =
+            [gzip(&image), zstd_frame(&image), xz(&image), bzip2(&image), linked, image];
+        for stored in stored {
             let mut sink = Recorder::new(size);
             let summary =
                 decode_pieces(&stored, &[piece], Options::default(), &mut sink).unwrap();

@@ -89,6 +89,7 @@ impl Zstd {
         let limit = 1 << self.window_log_max;
         match window(&self.head) {
             Some(window) if window > limit => ImageError::WindowTooLarge {
+                compression: Compression::Zstd,
                 offset: self.frame_offset,
                 window,
                 limit,

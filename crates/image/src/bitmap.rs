@@ -4,7 +4,7 @@
 //! of a whole disk in sectors has almost no others.
 
 use crate::error::ImageError;
-use crate::partclone::checksum::Crc;
+use crate::partclone::Crc;
 
 /// Which blocks are used.
 pub(crate) struct Bitmap {

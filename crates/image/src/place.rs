@@ -1,14 +1,16 @@
 //! Where the bytes of the used blocks go.
 
+use crate::bitmap::{Bitmap, Run};
+use crate::engine::Context;
 use crate::error::ImageError;
-use crate::partclone::Context;
-use crate::partclone::bitmap::{Bitmap, Run};
 
 /// Hands out the data of the used blocks as extents, one per run of blocks as far as they are there.
 pub(crate) struct Placer {
     bitmap: Bitmap,
     block_size: u64,
-    /// What is left of the run being written, in bytes of the target.
+    /// First block of the run being written.
+    run_start: u64,
+    /// What is left of that run, in bytes of the target.
     run_offset: u64,
     run_left: u64,
     /// First block after that run.
@@ -20,6 +22,7 @@ impl Placer {
         Self {
             bitmap,
             block_size: block_size.into(),
+            run_start: 0,
             run_offset: 0,
             run_left: 0,
             next_block: 0,
@@ -53,8 +56,8 @@ impl Placer {
             let len = now.len() as u64;
             self.run_offset += len;
             self.run_left -= len;
-            context.tally.extents += 1;
-            context.tally.output_len += len;
+            context.books.tally.extents += 1;
+            context.books.tally.output_len += len;
             data = rest;
         }
         Ok(())
@@ -62,22 +65,39 @@ impl Placer {
 
     /// The block that holds the byte `ahead` bytes after the next one to be handed out.
     pub(crate) fn block_at(&self, ahead: u64) -> u64 {
+        self.run_and_block_at(ahead).1
+    }
+
+    /// The first block of the run in which that byte is, and the block that holds it.
+    pub(crate) fn run_and_block_at(&self, ahead: u64) -> (u64, u64) {
         let (mut offset, mut left, mut next) = (self.run_offset, self.run_left, self.next_block);
+        let mut start = self.run_start;
         let mut ahead = ahead;
         while ahead >= left {
             ahead -= left;
             let Some(run) = self.bitmap.next_run(next) else {
-                return next.saturating_sub(1);
+                return (start, next.saturating_sub(1));
             };
+            start = run.start;
             offset = run.start * self.block_size;
             left = run.len * self.block_size;
             next = run.start + run.len;
         }
-        (offset + ahead) / self.block_size
+        (start, (offset + ahead) / self.block_size)
+    }
+
+    /// Bytes of the next block that have been handed out already.
+    pub(crate) fn taken_of_block(&self) -> u64 {
+        if self.run_left == 0 {
+            0
+        } else {
+            self.run_offset % self.block_size
+        }
     }
 
     // No overflow: all blocks together fit in 63 bits.
     fn enter(&mut self, run: Run) {
+        self.run_start = run.start;
         self.run_offset = run.start * self.block_size;
         self.run_left = run.len * self.block_size;
         self.next_block = run.start + run.len;

@@ -1,9 +1,14 @@
-//! Writes partclone images, good ones and bad ones, for tests. Plain and slow: it shares no code with
-//! the decoder but the layout of the headers, so that neither hides the other's mistakes.
+//! Writes partclone and partimage images, good ones and bad ones, for tests. Plain and slow: it shares
+//! no code with the decoder but the layout of partclone's headers, so that neither hides the other's
+//! mistakes.
+
+mod partimage;
 
 use partclone_sys as sys;
 
 use crate::geometry::{BitmapMode, ChecksumMode};
+
+pub use self::partimage::{ChangeRecord, PartimageRecipe};
 
 /// An image to be written. Start with [`Recipe::v2`] or [`Recipe::v1`] and change what is wanted.
 #[derive(Clone, Debug)]
@@ -193,7 +198,9 @@ impl Recipe {
 
     fn header_v2(&self, change: impl FnOnce(&mut sys::Header0002)) -> Vec<u8> {
         let (mode, size) = match self.checksum {
-            ChecksumMode::None | ChecksumMode::Crc32FirstByte => (sys::CHECKSUM_NONE, 0_u16),
+            ChecksumMode::None | ChecksumMode::Crc32FirstByte | ChecksumMode::Crc32Records => {
+                (sys::CHECKSUM_NONE, 0_u16)
+            }
             ChecksumMode::Crc32 => (sys::CHECKSUM_CRC32, 4),
             ChecksumMode::Xxh64 => (sys::CHECKSUM_XXH64, 8),
             ChecksumMode::Xxh128 => (sys::CHECKSUM_XXH128, 16),
@@ -250,7 +257,9 @@ impl Recipe {
 
     fn sum(&self, strip: &[u8]) -> Vec<u8> {
         match self.checksum {
-            ChecksumMode::None | ChecksumMode::Crc32FirstByte => Vec::new(),
+            ChecksumMode::None | ChecksumMode::Crc32FirstByte | ChecksumMode::Crc32Records => {
+                Vec::new()
+            }
             ChecksumMode::Crc32 => crc(strip).to_le_bytes().into(),
             ChecksumMode::Xxh64 => xxhash_rust::xxh64::xxh64(strip, 0).to_le_bytes().into(),
             ChecksumMode::Xxh128 => xxhash_rust::xxh3::xxh3_128(strip).to_le_bytes().into(),
