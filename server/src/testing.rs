@@ -72,7 +72,7 @@ impl Transmitter for FakeSender {
 }
 
 impl Transmission for FakeSender {
-    fn start(&self, _drop_after: Duration) {
+    fn start(&self) {
         self.0.lock().unwrap().orders.push(Order::Start);
     }
 

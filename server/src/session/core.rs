@@ -492,6 +492,24 @@ impl Core {
         self.settle(now);
     }
 
+    /// A receiver was silent for so long while all others wait for it. It is dropped after `limit`,
+    /// if another client was heard meanwhile: else the network or the server is to blame.
+    pub fn slow(&mut self, now: Instant, address: Ipv4Addr, silent: Duration, limit: Duration) {
+        let Some((id, _)) = self.entry_at(address) else {
+            return;
+        };
+        let is_another_heard = self.hosts.iter().any(|(other, host)| {
+            let heard = host
+                .last_contact
+                .is_some_and(|at| now.duration_since(at) < DEAF);
+            *other != id && host.is_live() && heard
+        });
+        let is_fair = now.duration_since(self.hearing_since) >= limit;
+        if silent >= limit && is_another_heard && is_fair {
+            self.departed(now, address, Some(silent));
+        }
+    }
+
     /// A host went away by itself. It mostly has a reason, which it reports in a moment.
     fn leaves(&mut self, now: Instant, id: HostId, text: &str) {
         if let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_live()) {

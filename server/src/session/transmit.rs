@@ -1,8 +1,7 @@
 //! The sender of one stream, on its own thread.
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -110,9 +109,8 @@ pub trait Transmitter: Send + Sync + 'static {
 
 /// A sender that was opened. Dropping it stops the sender.
 pub trait Transmission: Send + 'static {
-    /// Starts with the receivers that are connected. One that is silent for `drop_after` while
-    /// others answer is dropped.
-    fn start(&self, drop_after: Duration);
+    /// Starts with the receivers that are connected.
+    fn start(&self);
     /// Goes on without a receiver.
     fn remove(&self, address: Ipv4Addr);
     /// Ends now.
@@ -123,14 +121,7 @@ pub trait Transmission: Send + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Network;
 
-struct Running {
-    control: SendControl,
-    drop_after: DropAfter,
-}
-
-/// Silence after which a receiver is dropped; decided at the start.
-#[derive(Debug, Clone, Default)]
-struct DropAfter(Arc<OnceLock<Duration>>);
+struct Running(SendControl);
 
 impl Transmitter for Network {
     fn open(
@@ -140,11 +131,7 @@ impl Transmitter for Network {
         counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
         let control = SendControl::new().context("preparing the sender's thread")?;
-        let drop_after = DropAfter::default();
-        let running = Running {
-            control: control.clone(),
-            drop_after: drop_after.clone(),
-        };
+        let running = Running(control.clone());
         thread::Builder::new()
             .name(format!("send-{}", job.port))
             .spawn(move || {
@@ -152,7 +139,7 @@ impl Transmitter for Network {
                     index: job.index,
                     events: events.clone(),
                 };
-                transmit(job, &control, &drop_after, &events, &counters);
+                transmit(job, &control, &events, &counters);
             })
             .context("starting the sender's thread")?;
         Ok(Box::new(running))
@@ -160,23 +147,22 @@ impl Transmitter for Network {
 }
 
 impl Transmission for Running {
-    fn start(&self, drop_after: Duration) {
-        self.drop_after.0.get_or_init(|| drop_after);
-        self.control.start_now();
+    fn start(&self) {
+        self.0.start_now();
     }
 
     fn remove(&self, address: Ipv4Addr) {
-        self.control.remove(address);
+        self.0.remove(address);
     }
 
     fn stop(&self) {
-        self.control.stop();
+        self.0.stop();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.control.stop();
+        self.0.stop();
     }
 }
 
@@ -198,50 +184,15 @@ impl Drop for LastWords {
     }
 }
 
-/// If nobody answers, the network or this host is to blame rather than the receivers: they get
-/// more time than one that is silent alone.
+/// A slice stands still until every receiver has answered, and those who have are not asked again:
+/// here nobody can tell a dead receiver from a dead network. The session can, as it hears clients
+/// over HTTP too, and drops earlier; this is the limit if it cannot.
 const ALL_SILENT: Duration = Duration::from_secs(90);
-
-/// Those who take part, to find who is silent while others answer.
-#[derive(Debug, Default)]
-struct Present(BTreeSet<Ipv4Addr>);
-
-impl Present {
-    /// Receivers that are to be dropped: silent for too long while another one answers.
-    fn overdue(&mut self, event: &SenderEvent, limit: Duration) -> Vec<(Ipv4Addr, Duration)> {
-        match event {
-            SenderEvent::Joined { addr, .. } => {
-                self.0.insert(*addr);
-            }
-            SenderEvent::Left { addr, .. } | SenderEvent::Dropped { addr, .. } => {
-                self.0.remove(addr);
-            }
-            SenderEvent::SlowRound { waiting_for, .. } => {
-                let silence = |addr| {
-                    let found = waiting_for.iter().find(|(waiting, _)| *waiting == addr);
-                    found.map_or(Duration::ZERO, |(_, silent)| *silent)
-                };
-                if self.0.iter().any(|addr| silence(*addr) < limit / 3) {
-                    let overdue = waiting_for.iter().filter(|(_, silent)| *silent >= limit);
-                    return overdue.copied().collect();
-                }
-            }
-            _ => {}
-        }
-        Vec::new()
-    }
-}
 
 /// TTL of everything, as FOG's sender has it.
 const TTL: u8 = 32;
 
-fn transmit(
-    job: Job,
-    control: &SendControl,
-    drop_after: &DropAfter,
-    events: &Events,
-    counters: &SharedCounters,
-) {
+fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedCounters) {
     let index = job.index;
     let tell = |event| {
         // The session is gone: nobody wants to know.
@@ -265,16 +216,8 @@ fn transmit(
         options.port_base,
         options.data_group()
     )));
-    let mut present = Present::default();
     let mut on_event = |event: &SendEvent<'_>| match event {
-        SendEvent::Protocol(event) => {
-            let limit = drop_after.0.get().copied().unwrap_or(job.silence_limit);
-            for (addr, silent) in present.overdue(event, limit) {
-                tell(TransmitEvent::Departed(addr, Some(silent)));
-                control.remove(addr);
-            }
-            protocol_event(event, &tell);
-        }
+        SendEvent::Protocol(event) => protocol_event(event, &tell),
         SendEvent::Progress { statistics, .. } => counters.set(Counters {
             bytes_acked: statistics.bytes_acked,
             blocks_sent: statistics.blocks_sent,
@@ -383,8 +326,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cast_net::udpcast::{ClientNo, SliceNo, wire::Capabilities};
-
     use super::*;
 
     #[test]
@@ -396,38 +337,5 @@ mod tests {
         });
         assert!(sender.join().is_err());
         assert!(matches!(told.try_recv(), Ok((3, TransmitEvent::Failed(_)))));
-    }
-
-    #[test]
-    fn only_who_is_silent_alone_is_dropped() {
-        let addr = |last| Ipv4Addr::new(10, 0, 0, last);
-        let limit = Duration::from_secs(15);
-        let mut present = Present::default();
-        for last in [1, 2] {
-            let event = SenderEvent::Joined {
-                client: ClientNo(0),
-                addr: addr(last),
-                capabilities: Capabilities::CURRENT,
-            };
-            assert!(present.overdue(&event, limit).is_empty());
-        }
-        let mut slow = |silent: &[(u8, u64)]| {
-            let waiting_for = silent
-                .iter()
-                .map(|(last, s)| (addr(*last), Duration::from_secs(*s)));
-            let event = SenderEvent::SlowRound {
-                slice: SliceNo(1),
-                round: 20,
-                waiting_for: waiting_for.collect(),
-            };
-            present.overdue(&event, limit)
-        };
-        assert!(slow(&[(1, 14)]).is_empty());
-        assert!(slow(&[(1, 60), (2, 60)]).is_empty());
-        assert_eq!(slow(&[(1, 15)]), [(addr(1), Duration::from_secs(15))]);
-        assert_eq!(
-            slow(&[(1, 60), (2, 1)]),
-            [(addr(1), Duration::from_secs(60))]
-        );
     }
 }

@@ -78,12 +78,7 @@ impl Driver {
         let has_records = *self.records.get_or_insert(all_agents);
         if let Some(open) = &self.open {
             open.gate.open(has_records);
-            let timing = self.around.config.timing;
-            let drop_after = match all_agents {
-                true => timing.drop_agents,
-                false => timing.drop_others,
-            };
-            open.transmission.start(drop_after);
+            open.transmission.start();
         }
     }
 

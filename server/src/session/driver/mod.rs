@@ -316,6 +316,14 @@ impl Driver {
                 self.waiting.clear();
             }
             TransmitEvent::Slow(waiting_for) => {
+                let timing = self.around.config.timing;
+                let limit = match self.core.are_all_agents() {
+                    true => timing.drop_agents,
+                    false => timing.drop_others,
+                };
+                for (address, silent) in &waiting_for {
+                    self.core.slow(now, *address, *silent, limit);
+                }
                 let new = waiting_for
                     .into_iter()
                     .map(|(addr, silent)| (addr, (now, silent)));

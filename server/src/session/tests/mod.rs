@@ -610,3 +610,28 @@ fn a_sender_that_ends_before_it_began_is_opened_again() {
     bench.core.transfer_started(bench.now);
     assert_eq!(bench.core.stage(), Stage::Sending);
 }
+
+#[test]
+fn who_is_silent_while_others_are_heard_is_dropped() {
+    let mut bench = Bench::started(2, &["d1p1.img"]);
+    let limit = Duration::from_secs(15);
+    let slow = |bench: &mut Bench, silent| {
+        bench
+            .core
+            .slow(bench.now, ip(2), Duration::from_secs(silent), limit);
+        host_end(&bench.actions(), 2).map(|(state, _)| state)
+    };
+    bench.wait(20, &[1]);
+    assert_eq!(slow(&mut bench, 14), None);
+    // Nobody is heard for a while: the network.
+    bench.wait(40, &[]);
+    assert_eq!(slow(&mut bench, 60), None);
+    bench.wait(15, &[1]);
+    assert_eq!(
+        slow(&mut bench, 74),
+        None,
+        "it has as long as the others had before"
+    );
+    bench.wait(1, &[1]);
+    assert_eq!(slow(&mut bench, 76), Some(State::Failed));
+}
