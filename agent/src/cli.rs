@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::applet;
+use crate::restore;
 use crate::worker;
 
 /// Deploys disk images by multicast: the client side.
@@ -29,6 +30,10 @@ enum Command {
     Run(RunArgs),
     /// Deploys to a given disk or file; the network is up already
     Deploy(DeployArgs),
+    /// Writes an image to a disk, a partition or a file, or only verifies it
+    Restore(restore::RestoreArgs),
+    /// Receives an image by multicast and writes it
+    Receive(restore::ReceiveArgs),
     /// Tells the server that this machine's task has failed
     ReportFailure(ReportArgs),
     /// Receives a multicast stream, as udpcast's program of this name; also by a link
@@ -113,6 +118,8 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
             };
             worker::run(&cmdline, goal).into()
         }
+        Command::Restore(args) => restore::restore(args),
+        Command::Receive(args) => restore::receive(&args),
         Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
@@ -191,10 +198,21 @@ mod tests {
                 "eth0",
             ],
             &["fos-agent", "report-failure", "--text", "it broke"],
+            &["fos-agent", "restore", "a.img", "a.img.001", "/dev/sda1"],
+            &["fos-agent", "restore", "--check", "--json", "-"],
+            &["fos-agent", "receive", "--rdv", "10.0.0.1", "/dev/sda1"],
+            &["fos-agent", "receive", "--check", "-P", "9002"],
         ] {
             Cli::try_parse_from(line).unwrap();
         }
-        Cli::try_parse_from(["fos-agent", "deploy", "--cmdline", "a=b"]).unwrap_err();
+        for line in [
+            &["fos-agent", "deploy", "--cmdline", "a=b"][..],
+            &["fos-agent", "restore"],
+            &["fos-agent", "receive"],
+            &["fos-agent", "receive", "--check", "/dev/sda1"],
+        ] {
+            Cli::try_parse_from(line).unwrap_err();
+        }
     }
 
     #[test]

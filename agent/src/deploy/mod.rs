@@ -5,7 +5,7 @@
 //! last.
 
 mod failure;
-mod flow;
+pub(crate) mod flow;
 mod follow;
 mod plan;
 mod receive;

@@ -15,6 +15,8 @@ mod raw {
     nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), libc_int);
     nix::ioctl_none!(blkrrpart, 0x12, 95);
+    // `linux/fs.h`: _IO(0x12, 119), which takes two u64, start and length.
+    nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
 
     #[expect(non_camel_case_types, reason = "named as in C")]
     pub(super) type libc_int = std::ffi::c_int;
@@ -38,6 +40,15 @@ pub(crate) fn logical_sector(device: &File) -> io::Result<u32> {
     unsafe { raw::blksszget(device.as_raw_fd(), &raw mut size) }?;
     u32::try_from(size)
         .map_err(|_| io::Error::other(format!("the kernel says a sector has {size} bytes")))
+}
+
+/// Tells a block device that the content of `len` bytes at `offset` is of no more use (`BLKDISCARD`).
+pub(crate) fn discard(device: &File, offset: u64, len: u64) -> io::Result<()> {
+    let range = [offset, len];
+    // SAFETY: the descriptor is open for the duration of the call and the kernel reads two u64 from
+    // `range` (block/ioctl.c, blk_ioctl_discard), which is what it holds.
+    unsafe { raw::blkdiscard(device.as_raw_fd(), &raw const range) }?;
+    Ok(())
 }
 
 /// Makes the kernel read the partition table again (`BLKRRPART`).

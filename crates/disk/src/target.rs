@@ -71,6 +71,8 @@ pub enum Operation {
     Write,
     /// Making sure that what was written is on the medium.
     Sync,
+    /// Declaring content to be of no more use.
+    Discard,
 }
 
 impl std::fmt::Display for Operation {
@@ -79,6 +81,7 @@ impl std::fmt::Display for Operation {
             Self::Read => "reading",
             Self::Write => "writing",
             Self::Sync => "syncing",
+            Self::Discard => "discarding",
         })
     }
 }

@@ -31,6 +31,7 @@ pub use geometry::{BitmapMode, ChecksumMode, Compression, Geometry, Header, Imag
 pub use partclone::STRIP_BUFFER;
 pub use peek::{PEEK_LEN, peek};
 pub use read::{decode, verify};
+pub use wrapper::{SNIFF_LEN, sniff};
 
 #[cfg(any(test, feature = "writer"))]
 #[expect(

@@ -14,7 +14,7 @@ use nix::sys::stat::{major, minor};
 use super::buffer::AlignedBuffer;
 use super::device::Device;
 use super::writer::{RegionWriter, WriterOptions};
-use super::{OpenError, WriteError};
+use super::{OpenError, Operation, WriteError};
 use crate::probe::{Disk, Roots, probe_in};
 use crate::sys;
 use crate::table::Shape;
@@ -175,6 +175,32 @@ impl Target {
     #[must_use]
     pub fn bytes_written(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.device.written)
+    }
+
+    /// Tells the disk that its whole content is of no more use, which frees the blocks of flash memory
+    /// and of thinly provided storage. What is read from there afterwards is undefined: a discard
+    /// does not promise zeroes (ioctl `BLKDISCARD`, `block/ioctl.c`). `Ok(false)`: the disk cannot do
+    /// that, or it is a regular file.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Io`] when the disk can do it in principle and failed.
+    pub fn discard(&self) -> Result<bool, WriteError> {
+        if !self.device.is_block {
+            return Ok(false);
+        }
+        let len = self.device.shape.size;
+        match sys::discard(&self.device.file, 0, len) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Ok(false),
+            Err(source) => Err(WriteError::Io {
+                device: self.device.path.clone(),
+                operation: Operation::Discard,
+                offset: 0,
+                len,
+                source: Arc::new(source),
+            }),
+        }
     }
 
     /// Starts a thread that writes to `[offset, offset + len)` and nowhere else.

@@ -33,14 +33,14 @@ pub(crate) struct Ran {
 }
 
 /// Bytes that [`sniff`] needs to be sure.
-pub(crate) const SNIFF_LEN: usize = 6;
+pub const SNIFF_LEN: usize = 6;
 
 /// The compression of a stream that begins with `first`: all of [`SNIFF_LEN`] bytes, or fewer if the
 /// stream is shorter.
 ///
 /// # Errors
 /// A compression that is known but not read.
-pub(crate) fn sniff(first: &[u8]) -> Result<Compression, ImageError> {
+pub fn sniff(first: &[u8]) -> Result<Compression, ImageError> {
     let name = match first {
         [0x1F, 0x8B, ..] => return Ok(Compression::Gzip),
         // A skippable frame may belong to lz4 as well, which nobody begins a file with.

@@ -1,0 +1,155 @@
+//! Progress for people: how far, how fast, how long still, and what the others wait for.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use super::engine::View;
+use crate::screen::{Bottleneck, size};
+
+/// Shows progress on standard error: a line that overwrites itself on a terminal, else one now and
+/// then.
+pub(super) struct Display {
+    is_terminal: bool,
+    is_quiet: bool,
+    last: Option<Instant>,
+    has_line: bool,
+}
+
+/// Least time between two lines that stay.
+const LINE_PERIOD: Duration = Duration::from_secs(10);
+
+impl Display {
+    pub(super) fn new(is_quiet: bool) -> Self {
+        Self {
+            is_terminal: io::stderr().is_terminal(),
+            is_quiet,
+            last: None,
+            has_line: false,
+        }
+    }
+
+    pub(super) fn show(&mut self, view: &View) {
+        if self.is_quiet || view.geometry.is_none() {
+            return;
+        }
+        if self.is_terminal {
+            self.has_line = true;
+            drop(write!(io::stderr(), "\r\x1b[K{}", line(view)));
+            return;
+        }
+        let since = *self.last.get_or_insert_with(Instant::now);
+        if since.elapsed() >= LINE_PERIOD {
+            self.last = Some(Instant::now());
+            drop(writeln!(io::stderr(), "{}", line(view)));
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if self.has_line {
+            drop(writeln!(io::stderr()));
+        }
+    }
+}
+
+fn line(view: &View) -> String {
+    let mut text = match share(view) {
+        Some(share) => format!("{:5.1} %  ", share * 100.0),
+        None => String::new(),
+    };
+    let rate = view.reading.used_rate;
+    text += &format!("{} written", size(view.progress.output_len));
+    text += &format!(", {}/s", size(whole(rate)));
+    if let Some(left) = left(view) {
+        text += &format!(", {} left", clock(left));
+    }
+    if let Some(bottleneck) = view.reading.bottleneck {
+        text += &format!(", bottleneck: {}", word(bottleneck));
+    }
+    text
+}
+
+/// The slowest part of the pipe, as this command calls it.
+pub(super) fn word(bottleneck: Bottleneck) -> &'static str {
+    match bottleneck {
+        Bottleneck::Network => "source",
+        other => other.word(),
+    }
+}
+
+/// How much is done: of the used blocks, or of the source where these are not known.
+#[expect(clippy::cast_precision_loss, reason = "for display only")]
+fn share(view: &View) -> Option<f64> {
+    let progress = &view.progress;
+    let (done, total) = match (progress.blocks_total, view.source_len) {
+        (0, Some(len)) => (progress.input_len, len),
+        (0, None) => return None,
+        (total, _) => (progress.blocks_done, total),
+    };
+    Some((done as f64 / total.max(1) as f64).min(1.0))
+}
+
+/// At the average rate so far.
+fn left(view: &View) -> Option<Duration> {
+    let share = share(view).filter(|share| *share > 0.0)?;
+    let seconds = view.elapsed.as_secs_f64() / share * (1.0 - share);
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate for display; the cast saturates"
+)]
+fn whole(rate: f64) -> u64 {
+    rate as u64
+}
+
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!(
+        "{}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Progress;
+
+    use super::*;
+    use crate::deploy::flow::Reading;
+
+    #[test]
+    fn line_tells_share_rate_time_left_and_bottleneck() {
+        let mut view = View {
+            progress: Progress {
+                blocks_done: 1,
+                blocks_total: 4,
+                input_len: 50,
+                output_len: 1 << 20,
+                ..Progress::default()
+            },
+            geometry: None,
+            source_len: Some(100),
+            reading: Reading {
+                used_rate: 2048.0,
+                stored_rate: 0.0,
+                bottleneck: Some(Bottleneck::Network),
+            },
+            elapsed: Duration::from_secs(20),
+        };
+        assert_eq!(
+            line(&view),
+            " 25.0 %  1.0 MiB written, 2.0 KiB/s, 0:01:00 left, bottleneck: source"
+        );
+        // Raw data of unknown length goes by the source.
+        view.progress.blocks_total = 0;
+        assert_eq!(share(&view), Some(0.5));
+        view.source_len = None;
+        assert_eq!((share(&view), left(&view)), (None, None));
+    }
+}

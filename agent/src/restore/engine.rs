@@ -1,0 +1,267 @@
+//! One process from the stored bytes to the disk: a thread reads, this one decompresses and verifies,
+//! the disk's own thread writes, another shows how far it is.
+
+use std::io::{self, Read as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
+
+use super::source::{Source, Stopper};
+use super::target::{Output, Place};
+use crate::deploy::flow::{Flow, Meter, Reading};
+
+/// What is to be done.
+pub(crate) struct Job {
+    pub(crate) source: Source,
+    /// Ends a source that waits.
+    pub(crate) stopper: Stopper,
+    pub(crate) place: Place,
+    /// The source holds no image but a disk or partition as it is.
+    pub(crate) is_raw: bool,
+    pub(crate) verify: Verify,
+    /// log2 of the largest decompression window.
+    pub(crate) window_log: u32,
+    /// Least time between two looks at the progress.
+    pub(crate) period: Duration,
+}
+
+/// A look at a running job.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) progress: Progress,
+    pub(crate) geometry: Option<Geometry>,
+    /// Bytes of the source, if known.
+    pub(crate) source_len: Option<u64>,
+    pub(crate) reading: Reading,
+    pub(crate) elapsed: Duration,
+}
+
+/// Everything went well.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) summary: Summary,
+    pub(crate) source: String,
+    pub(crate) record: Option<String>,
+    /// Of the image, and of the target.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) elapsed: Duration,
+}
+
+/// Carries out a job; `show` is called now and then.
+///
+/// # Errors
+/// The first thing that went wrong, with its causes.
+pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Report> {
+    let begin = Instant::now();
+    let flow = Arc::new(Flow::default());
+    let mut output = Output::open(&job.place, Arc::clone(&flow))?;
+    let mut source = job.source;
+    let options = options(&mut source, &output, job.is_raw, job.verify, job.window_log)?;
+    let (name, record, source_len) = (source.name.clone(), source.record.clone(), source.len);
+    let ends_when_stopped = source.ends_when_stopped();
+    let reader = Reader::start(source, Arc::clone(&flow))?;
+    let shared = Shared::default();
+    let decoded = thread::scope(|scope| {
+        let (done, is_done) = channel::<()>();
+        let (shared, flow) = (&shared, &flow);
+        let period = job.period;
+        let watch = move || watch(&is_done, period, shared, flow, source_len, begin, show);
+        thread::Builder::new()
+            .name("progress".into())
+            .spawn_scoped(scope, watch)
+            .context("starting a thread")?;
+        let decoded = decode(&reader, options, &mut output, shared);
+        drop(done);
+        decoded
+    });
+    let summary = match decoded {
+        Ok(summary) => {
+            reader.join().with_context(|| format!("reading {name}"))?;
+            summary
+        }
+        Err(error) => {
+            // The transfer is left properly; a read of standard input would wait for ever.
+            if let Some(stop) = &job.stopper {
+                stop.stop();
+            }
+            if ends_when_stopped {
+                // What it says comes of being stopped.
+                drop(reader.join());
+            }
+            return Err(error.context(name));
+        }
+    };
+    let mut warnings: Vec<String> = summary.warnings.iter().map(ToString::to_string).collect();
+    warnings.extend(output.warnings.iter().cloned());
+    output.finish()?;
+    Ok(Report {
+        summary,
+        source: name,
+        record,
+        warnings,
+        elapsed: begin.elapsed(),
+    })
+}
+
+fn options(
+    source: &mut Source,
+    output: &Output,
+    is_raw: bool,
+    verify: Verify,
+    window_log: u32,
+) -> anyhow::Result<image::Options> {
+    let content = if is_raw {
+        // Only of what is not compressed the length is known.
+        let len = source.len;
+        let first = source.first_bytes()?;
+        let first = &first[..first.len().min(image::SNIFF_LEN)];
+        let is_plain = image::sniff(first)? == Compression::Plain;
+        Content::Raw {
+            len: len.filter(|_| is_plain),
+        }
+    } else {
+        Content::Image
+    };
+    Ok(image::Options {
+        content,
+        verify,
+        target_size: output.size,
+        window_log_max: window_log,
+        ..image::Options::default()
+    })
+}
+
+/// What the decoding thread shows the others.
+#[derive(Default)]
+struct Shared {
+    look: Mutex<(Progress, Option<Geometry>)>,
+    has_geometry: AtomicBool,
+}
+
+fn decode(
+    reader: &Reader,
+    options: image::Options,
+    output: &mut Output,
+    shared: &Shared,
+) -> anyhow::Result<Summary> {
+    let mut decoder = Decoder::new(options);
+    while let Ok(piece) = reader.full.recv() {
+        let piece = piece.context("reading")?;
+        decoder.push(&piece, output)?;
+        // The reader may have come to its end.
+        drop(reader.empty.send(piece));
+        let mut look = shared.look.lock().unwrap_or_else(PoisonError::into_inner);
+        look.0 = decoder.progress();
+        if let Some(geometry) = decoder.geometry()
+            && !shared.has_geometry.swap(true, Ordering::Relaxed)
+        {
+            look.1 = Some(geometry.clone());
+        }
+    }
+    Ok(decoder.finish(output)?)
+}
+
+/// Calls `show` until the other end of `is_done` goes.
+fn watch(
+    is_done: &Receiver<()>,
+    period: Duration,
+    shared: &Shared,
+    flow: &Flow,
+    source_len: Option<u64>,
+    begin: Instant,
+    mut show: impl FnMut(&View),
+) {
+    let mut meter = Meter::default();
+    let mut is_over = false;
+    while !is_over {
+        is_over = is_done.recv_timeout(period) != Err(RecvTimeoutError::Timeout);
+        let reading = meter.read(Instant::now(), flow.sample());
+        let (progress, geometry) = shared
+            .look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        show(&View {
+            progress,
+            geometry,
+            source_len,
+            reading,
+            elapsed: begin.elapsed(),
+        });
+    }
+}
+
+/// The thread that reads, and its queues.
+struct Reader {
+    full: Receiver<io::Result<Vec<u8>>>,
+    empty: Sender<Vec<u8>>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Bytes read at once, and pieces that wait for the decoder.
+const PIECE: usize = 1 << 20;
+const QUEUE_LEN: usize = 4;
+
+impl Reader {
+    fn start(source: Source, flow: Arc<Flow>) -> anyhow::Result<Self> {
+        let (sender, full) = sync_channel(QUEUE_LEN);
+        let (empty, spares) = channel();
+        for _ in 0..QUEUE_LEN + 2 {
+            // The receiving end is held right here.
+            drop(empty.send(Vec::new()));
+        }
+        let thread = thread::Builder::new()
+            .name("reader".into())
+            .spawn(move || read(source, &flow, &sender, &spares))
+            .context("starting a thread")?;
+        Ok(Self {
+            full,
+            empty,
+            thread,
+        })
+    }
+
+    /// Waits for the end of the thread. Hang up before.
+    fn join(self) -> anyhow::Result<()> {
+        drop((self.full, self.empty));
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped by a programming error")))
+    }
+}
+
+fn read(
+    mut source: Source,
+    flow: &Flow,
+    sender: &SyncSender<io::Result<Vec<u8>>>,
+    spares: &Receiver<Vec<u8>>,
+) -> anyhow::Result<()> {
+    while let Ok(mut piece) = spares.recv() {
+        piece.resize(PIECE, 0);
+        let begin = Instant::now();
+        let read = loop {
+            match source.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => break done,
+            }
+        };
+        let (message, is_last) = match read {
+            Ok(0) => return source.close(),
+            Ok(len) => {
+                flow.stored(len, begin.elapsed());
+                piece.truncate(len);
+                (Ok(piece), false)
+            }
+            Err(error) => (Err(error), true),
+        };
+        // The decoder has failed, and says why.
+        if sender.send(message).is_err() || is_last {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! `restore` and `receive`: an image, stored or from the network, to a disk or file in one process.
+
+mod display;
+mod engine;
+mod report;
+mod source;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cast_net::{Interface, ReceiveOptions, Stop};
+use clap::Args;
+use image::Verify;
+
+use self::display::Display;
+pub(crate) use self::engine::{Job, run};
+pub(crate) use self::source::Source;
+pub(crate) use self::target::Place;
+
+/// Options of both commands.
+#[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the switches of a command line"
+)]
+pub(crate) struct CommonArgs {
+    /// Only verify the image; there is no target
+    #[arg(long)]
+    check: bool,
+    /// Print the result, or the failure, as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    /// The data is a disk or partition as it is (perhaps compressed), and no image
+    #[arg(long)]
+    raw: bool,
+    /// Report wrong checksums of blocks, but do not stop at them: the target will hold damaged data.
+    /// Headers, bitmap, sizes and compression are verified all the same
+    #[arg(long, alias = "ignore_crc")]
+    ignore_crc: bool,
+    /// Make the target, a file, if it does not exist
+    #[arg(long)]
+    create: bool,
+    /// Tell the target first that its old content is of no more use. This does not promise zeroes
+    /// where the image has free space
+    #[arg(long)]
+    discard: bool,
+    /// Largest decompression window, as the power of two of its bytes. 31 (2 GiB) takes everything
+    #[arg(long, value_name = "10..31", default_value_t = 27, value_parser = clap::value_parser!(u32).range(10..=31))]
+    window_log: u32,
+    /// No progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// `fos-agent restore`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The image, or all pieces of a split one in any order (- is standard input), and then the target:
+    /// a block device that nobody uses, or a file
+    #[arg(required = true, value_name = "IMAGE... TARGET")]
+    paths: Vec<PathBuf>,
+}
+
+/// `fos-agent receive`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReceiveArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// UDP port of the receivers; the sender has the next
+    #[arg(long, short = 'P', default_value_t = 9000, value_parser = clap::value_parser!(u16).range(1..65535))]
+    portbase: u16,
+    /// Where to ask for a sender: its address, or a group given to both sides
+    #[arg(
+        long,
+        short = 'M',
+        visible_alias = "mcast-rdv-address",
+        value_name = "ADDRESS"
+    )]
+    rdv: Option<Ipv4Addr>,
+    /// Name or address of the network interface (default: by the route to --rdv, or the first)
+    #[arg(long, short, value_name = "INTERFACE")]
+    interface: Option<String>,
+    /// TTL of multicast requests; other than 1 it also makes 224.0.0.1 the rendezvous address
+    #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: u8,
+    /// Fail if no sender is heard, or it sends no data, for so long; 0: wait for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    start_timeout: u64,
+    /// Fail if the sender falls silent for so long; 0: wait for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    receive_timeout: u64,
+    /// A block device that nobody uses, or a file
+    #[arg(required_unless_present = "check", conflicts_with = "check")]
+    target: Option<PathBuf>,
+}
+
+/// Runs `restore`. Ends with 0 when everything was verified, written and synced (or only verified), 1
+/// when anything failed, 2 on wrong usage.
+pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
+    let (common, mut paths) = (args.common, args.paths);
+    let target = if common.check { None } else { paths.pop() };
+    if paths.is_empty() {
+        return crate::cli::complain("an image and a target are needed, or --check and an image");
+    }
+    conclude(&common, || {
+        let source = Source::open(&paths)?;
+        work(&common, source, None, target.as_deref())
+    })
+}
+
+/// Runs `receive`, with the same ends.
+pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
+    conclude(&args.common, || {
+        let options = args.options()?;
+        let name = format!("the stream on port {}", options.port_base);
+        let stop = Stop::new()?;
+        // Looked at first: a sender shall not wait for somebody who cannot write.
+        let place = args.common.place(args.target.as_deref());
+        drop(target::Output::open(&place, std::sync::Arc::default())?);
+        let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
+        let source = Source::network(stream, name)?;
+        work(&args.common, source, Some(stop), args.target.as_deref())
+    })
+}
+
+impl ReceiveArgs {
+    fn options(&self) -> anyhow::Result<ReceiveOptions> {
+        let seconds = |count| (count > 0).then(|| Duration::from_secs(count));
+        let by_route = self.rdv.filter(|address| !address.is_multicast());
+        let interface = match (&self.interface, by_route) {
+            (None, Some(peer)) => Interface::towards(peer)?,
+            (wanted, _) => Interface::choose(&Interface::list()?, wanted.as_deref())?.clone(),
+        };
+        let mut options = ReceiveOptions::new(interface);
+        options.port_base = self.portbase;
+        options.rendezvous = self.rdv;
+        options.ttl = self.ttl;
+        options.start_timeout = seconds(self.start_timeout);
+        options.receive_timeout = seconds(self.receive_timeout);
+        Ok(options)
+    }
+}
+
+impl CommonArgs {
+    fn place(&self, target: Option<&std::path::Path>) -> Place {
+        match target {
+            None => Place::Nowhere,
+            Some(path) => Place::Path {
+                path: path.to_owned(),
+                is_created: self.create,
+                is_discarded: self.discard,
+            },
+        }
+    }
+}
+
+fn work(
+    common: &CommonArgs,
+    source: Source,
+    stopper: Option<Stop>,
+    target: Option<&std::path::Path>,
+) -> anyhow::Result<report::Done> {
+    let mut display = Display::new(common.quiet);
+    let mut bottleneck = None;
+    let job = Job {
+        source,
+        stopper,
+        place: common.place(target),
+        is_raw: common.raw,
+        verify: if common.ignore_crc {
+            Verify::Warn
+        } else {
+            Verify::Enforce
+        },
+        window_log: common.window_log,
+        period: SHOW_PERIOD,
+    };
+    let report = run(job, |view| {
+        bottleneck = view.reading.bottleneck.or(bottleneck);
+        display.show(view);
+    })?;
+    drop(display);
+    Ok(report::Done {
+        report,
+        target: target.map(|path| path.display().to_string()),
+        bottleneck: bottleneck.map(display::word),
+    })
+}
+
+const SHOW_PERIOD: Duration = Duration::from_millis(500);
+
+/// Tells the result and turns it into an exit status.
+fn conclude(common: &CommonArgs, work: impl FnOnce() -> anyhow::Result<report::Done>) -> ExitCode {
+    let result = work();
+    let (lines, status) = match &result {
+        Ok(done) => (done.lines(), ExitCode::SUCCESS),
+        Err(error) => (vec![format!("error: {error:#}")], ExitCode::FAILURE),
+    };
+    for line in lines {
+        tell(&mut io::stderr(), &line);
+    }
+    if common.json && !tell(&mut io::stdout(), &report::json(&result).to_string()) {
+        return ExitCode::FAILURE;
+    }
+    status
+}
+
+/// Whether a line could be written. A closed standard error is no reason to fail.
+fn tell(output: &mut dyn io::Write, line: &str) -> bool {
+    writeln!(output, "{line}").is_ok()
+}

@@ -1,0 +1,118 @@
+//! How a restore ended, for people and for programs.
+
+use image::{ErrorKind, Geometry, ImageError};
+use serde_json::{Value, json};
+
+use super::engine::Report;
+use crate::screen::size;
+
+/// A job that went well, and where.
+pub(super) struct Done {
+    pub(super) report: Report,
+    /// `None`: it was only checked.
+    pub(super) target: Option<String>,
+    pub(super) bottleneck: Option<&'static str>,
+}
+
+impl Done {
+    /// What people are told.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Report {
+            summary,
+            source,
+            record,
+            warnings,
+            elapsed,
+        } = &self.report;
+        let mut lines = vec![format!("image: {}", summary.geometry.header)];
+        if let Some(name) = record {
+            lines.push(format!("stream record: {name}"));
+        }
+        lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+        if summary.checksum_errors > 0 {
+            let what = if self.target.is_some() {
+                "the target holds damaged blocks"
+            } else {
+                "the image is damaged"
+            };
+            lines.push(format!(
+                "WARNING: {} checksums were wrong and ignored as asked: {what}",
+                summary.checksum_errors
+            ));
+        }
+        let checksums = match summary.checksums {
+            0 => "no checksums inside".to_owned(),
+            count => format!("{count} checksums compared"),
+        };
+        let time = format!("{}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
+        lines.push(match &self.target {
+            Some(target) => format!(
+                "{source} restored to {target}: {} written and synced in {time}, {checksums}",
+                size(summary.output_len)
+            ),
+            None => format!(
+                "{source} is complete: {} verified in {time}, {checksums}",
+                size(summary.output_len)
+            ),
+        });
+        lines
+    }
+}
+
+/// The one object that programs read. `ok` tells success; with it comes what was done, without it
+/// `error` and the `kind` of it.
+pub(super) fn json(result: &anyhow::Result<Done>) -> Value {
+    match result {
+        Ok(done) => {
+            let Report {
+                summary,
+                source,
+                record,
+                warnings,
+                elapsed,
+            } = &done.report;
+            json!({
+                "ok": true,
+                "source": source,
+                "target": done.target,
+                "record": record,
+                "image": image_facts(&summary.geometry),
+                "stored_bytes": summary.input_len,
+                "image_bytes": summary.image_len,
+                "written_bytes": summary.output_len,
+                "checksums": summary.checksums,
+                "checksum_errors": summary.checksum_errors,
+                "warnings": warnings,
+                "bottleneck": done.bottleneck,
+                "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            })
+        }
+        Err(error) => json!({
+            "ok": false,
+            "error": format!("{error:#}"),
+            "kind": kind(error).map_or_else(|| "other".to_owned(), |kind| kind.to_string()),
+        }),
+    }
+}
+
+fn image_facts(geometry: &Geometry) -> Value {
+    json!({
+        "format": geometry.format.to_string(),
+        "compression": geometry.compression.to_string(),
+        "writer": geometry.writer,
+        "filesystem": geometry.filesystem,
+        "device_size": geometry.device_size,
+        "block_size": geometry.block_size,
+        "total_blocks": geometry.total_blocks,
+        "used_blocks": geometry.used_blocks,
+        "checksum": geometry.checksum.to_string(),
+    })
+}
+
+/// The kind of an error that the image is to blame for.
+fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<ImageError>())
+        .map(ImageError::kind)
+}

@@ -1,0 +1,227 @@
+//! What an image is written to: a block device or a regular file, or nothing when it is only checked.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use disk::{RegionWriter, Shape, Target};
+use image::{Geometry, ImageFormat, Sink, SinkError};
+
+use crate::deploy::flow::Flow;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// Nothing is written.
+    Nowhere,
+    /// A block device, or a regular file.
+    Path {
+        path: PathBuf,
+        /// A file that does not exist is made, as long as the image's source was.
+        is_created: bool,
+        /// The device is told first that its old content is of no more use.
+        is_discarded: bool,
+    },
+}
+
+/// The opened place; takes what the image holds.
+pub(super) struct Output {
+    kind: Kind,
+    /// Bytes that it has; `None` if it grows, or is none.
+    pub(super) size: Option<u64>,
+    is_discarded: bool,
+    flow: Arc<Flow>,
+    /// Told beside success.
+    pub(super) warnings: Vec<String>,
+}
+
+enum Kind {
+    Nowhere,
+    /// With whole sectors: direct I/O, a thread of its own.
+    Target {
+        target: Target,
+        writer: Option<RegionWriter>,
+    },
+    /// A file of any length.
+    File(File, PathBuf),
+    /// A file that is made when the image is known to be good.
+    New(PathBuf),
+}
+
+/// A file has no sectors of its own.
+const FILE_SECTOR: u32 = 512;
+
+impl Output {
+    /// Opens the place. Nothing is written.
+    ///
+    /// # Errors
+    /// It does not exist, is in use, or is nothing that can be written.
+    pub(super) fn open(place: &Place, flow: Arc<Flow>) -> anyhow::Result<Self> {
+        let (kind, size, is_discarded) = match place {
+            Place::Nowhere => (Kind::Nowhere, None, false),
+            Place::Path {
+                path,
+                is_created,
+                is_discarded,
+            } => {
+                let (kind, size) = open(path, *is_created)
+                    .with_context(|| format!("opening the target {}", path.display()))?;
+                (kind, size, *is_discarded)
+            }
+        };
+        Ok(Self {
+            kind,
+            size,
+            is_discarded,
+            flow,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Everything has been handed over: waits until it is on the medium.
+    ///
+    /// # Errors
+    /// A write or the sync failed.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        match self.kind {
+            Kind::Nowhere | Kind::New(_) => {}
+            Kind::Target { writer, .. } => {
+                if let Some(writer) = writer {
+                    writer.finish()?;
+                }
+            }
+            Kind::File(file, path) => {
+                file.sync_all()
+                    .with_context(|| format!("syncing {}", path.display()))?;
+                // Dropping the file would lose the error.
+                nix::unistd::close(file).with_context(|| format!("closing {}", path.display()))?;
+            }
+        }
+        self.flow.used(0, begin.elapsed());
+        Ok(())
+    }
+
+    fn begin_target(&mut self) -> Result<(), SinkError> {
+        let Kind::Target { target, writer } = &mut self.kind else {
+            return Ok(());
+        };
+        if self.is_discarded && !target.discard()? {
+            let name = target.path().display();
+            self.warnings
+                .push(format!("{name} cannot discard; written without"));
+        }
+        *writer = Some(target.writer(0, target.shape().size)?);
+        Ok(())
+    }
+}
+
+impl Sink for Output {
+    fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
+        if let Kind::New(path) = &self.kind {
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(|error| format!("making {}: {error}", path.display()))?;
+            // Raw data of unknown length makes it longer bit by bit.
+            if geometry.format != ImageFormat::Raw {
+                file.set_len(geometry.device_size)
+                    .map_err(|error| format!("sizing {}: {error}", path.display()))?;
+            }
+            self.kind = Kind::File(file, path.clone());
+        }
+        self.begin_target()
+    }
+
+    fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
+        let begin = Instant::now();
+        match &mut self.kind {
+            Kind::Nowhere => {}
+            Kind::Target { writer, .. } => {
+                let writer = writer.as_mut().ok_or("an extent before the header")?;
+                writer.write_at(offset, data)?;
+            }
+            Kind::File(file, path) => file.write_all_at(data, offset).map_err(|error| {
+                let (len, path) = (data.len(), path.display());
+                format!("writing {len} bytes at offset {offset} of {path}: {error}")
+            })?,
+            Kind::New(_) => return Err("an extent before the header".into()),
+        }
+        self.flow.used(data.len(), begin.elapsed());
+        Ok(())
+    }
+}
+
+/// The opened path and its size.
+fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
+    let meta = match path.metadata() {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            ensure!(
+                is_created,
+                "it does not exist; --create makes a file as long as the image's source"
+            );
+            ensure!(
+                !path.starts_with("/dev"),
+                "there is no such device, and no file is made below /dev"
+            );
+            return Ok((Kind::New(path.to_owned()), None));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if meta.file_type().is_block_device() {
+        let shape = device_shape(path, meta.rdev())?;
+        let target = Target::open(path, &shape)?;
+        let writer = None;
+        return Ok((Kind::Target { target, writer }, Some(shape.size)));
+    }
+    if !meta.is_file() {
+        bail!("it is neither a block device nor a regular file");
+    }
+    let size = meta.len();
+    if size > 0 && size.is_multiple_of(FILE_SECTOR.into()) {
+        let logical_sector = FILE_SECTOR;
+        let shape = Shape {
+            size,
+            logical_sector,
+        };
+        let target = Target::open(path, &shape)?;
+        let writer = None;
+        return Ok((Kind::Target { target, writer }, Some(size)));
+    }
+    let file = OpenOptions::new().write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => bail!("another program has locked it"),
+        Err(fs::TryLockError::Error(error)) => return Err(error).context("locking it"),
+    }
+    Ok((Kind::File(file, path.to_owned()), Some(size)))
+}
+
+/// Size and sectors of a block device, whole or partition.
+pub(crate) fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
+    let mut file = File::open(path)?;
+    let size = file
+        .seek(SeekFrom::End(0))
+        .context("finding the device's size")?;
+    let (major, minor) = (nix::sys::stat::major(rdev), nix::sys::stat::minor(rdev));
+    let node = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"));
+    let node = node.context("looking for the device in sysfs")?;
+    // A partition has no queue of its own.
+    let sector = [Some(node.as_path()), node.parent()]
+        .into_iter()
+        .flatten()
+        .find_map(|node| fs::read_to_string(node.join("queue/logical_block_size")).ok())
+        .context("looking for the device's sector size in sysfs")?;
+    let logical_sector = sector.trim().parse().context("reading the sector size")?;
+    Ok(Shape {
+        size,
+        logical_sector,
+    })
+}
