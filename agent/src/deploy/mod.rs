@@ -206,10 +206,10 @@ fn window_log(meminfo: &str, bitmap: u64) -> anyhow::Result<u32> {
     let left = available.saturating_sub(needed);
     if left < 1 << WINDOW_LOG_MIN {
         anyhow::bail!(
-            "this machine has too little memory: {} available, {} needed beside the decompression \
-             window; give it at least 512 MiB",
+            "this machine has too little memory: {} are available, {} needed at least; FOG's \
+             minimum is 512 MB",
             crate::screen::size(available),
-            crate::screen::size(needed)
+            crate::screen::size(needed.saturating_add(1 << WINDOW_LOG_MIN))
         );
     }
     Ok(left.ilog2().min(WINDOW_LOG_MAX))
