@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use super::services::NOTHING_TO_BOOT;
+
 /// A phase: when it began and, if it is over, how long it took, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Phase {
@@ -19,8 +21,10 @@ pub(crate) struct Story {
     pub(crate) memory_peak: Option<u64>,
     /// What follows `FAILED` at the beginning of lines, each text once.
     pub(crate) failures: Vec<String>,
-    /// Last line that is no machine's.
+    /// The last line of other text.
     pub(crate) last_line: String,
+    /// iPXE got no kernel from the server.
+    pub(crate) has_nothing_to_boot: bool,
 }
 
 impl Story {
@@ -44,6 +48,7 @@ impl Story {
                     story.failures.push(reason.to_owned());
                 }
             } else if !line.is_empty() {
+                story.has_nothing_to_boot |= line.contains(NOTHING_TO_BOOT);
                 story.last_line = line.to_owned();
             }
         }

@@ -159,14 +159,19 @@ impl Dnsmasq {
     }
 }
 
-/// The client's iPXE asks the server, as FOG's own `default.ipxe` lets it.
+/// What the client's console says when the server gave it no kernel.
+pub(crate) const NOTHING_TO_BOOT: &str = "The server has nothing to boot";
+
+/// The client's iPXE asks the server, as FOG's own `default.ipxe` lets it: iPXE for BIOS calls itself
+/// `i386`, whatever the processor can do.
 fn chain_script() -> String {
     format!(
         "#!ipxe\n\
+         cpuid --ext 29 && set arch x86_64 || set arch ${{buildarch}}\n\
          :again\n\
-         chain http://{SERVER}{WEB}service/ipxe/boot.php?mac0=${{net0/mac}}&arch=${{buildarch}}\
+         chain http://{SERVER}{WEB}service/ipxe/boot.php?mac0=${{net0/mac}}&arch=${{arch}}\
          &platform=${{platform}} ||\n\
-         echo The server has nothing to boot for ${{net0/mac}}; asking again\n\
+         echo {NOTHING_TO_BOOT} for ${{net0/mac}} (${{arch}}); asking again\n\
          sleep 3\n\
          goto again\n"
     )

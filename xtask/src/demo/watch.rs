@@ -91,6 +91,13 @@ impl Machine {
         if self.boot.is_none() && !story.phases.is_empty() {
             self.boot = Some(self.started.elapsed());
         }
+        if story.has_nothing_to_boot {
+            bail!(
+                "{} got no kernel from the server\n{}",
+                self.client.name,
+                tail(&self.client.log)
+            );
+        }
         let status = self.process.ended()?;
         let has_failed = !story.failures.is_empty();
         let outcome = match status {
