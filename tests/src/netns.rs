@@ -25,6 +25,8 @@ pub struct Lab {
 pub struct Host {
     namespace: String,
     addr: Ipv4Addr,
+    /// The namespace with the other end of its cable, and the name of that end.
+    port: (String, String),
 }
 
 impl Lab {
@@ -57,6 +59,7 @@ impl Lab {
             let host = Host {
                 namespace: format!("{prefix}-h{number}"),
                 addr: Ipv4Addr::new(10, 99, 0, number),
+                port: (lab.switch.clone(), format!("p{number}")),
             };
             let namespace = host.namespace.clone();
             let addr = host.addr;
@@ -136,6 +139,9 @@ impl Host {
     /// `nft` refuses.
     #[track_caller]
     pub fn lose(&self, what: &str, per_mille: u16) {
+        // Datagrams that left as segments of one would be lost together, as on no real network.
+        let (switch, port) = &self.port;
+        ip(&format!("-n {switch} link set {port} gso_max_segs 1"));
         self.nft(&format!(
             "add table inet loss
              add chain inet loss in {{ type filter hook input priority 0; }}

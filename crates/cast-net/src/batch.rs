@@ -1,36 +1,65 @@
 //! Datagrams in batches: one system call for many.
+//!
+//! Where the kernel can, many datagrams also travel through it as one: datagrams of one length to
+//! one destination leave as segments of a large one (UDP_SEGMENT, Linux 4.18), and arrive joined
+//! (UDP_GRO, Linux 5.0). On the network they are what they always were.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg,
+    sendmsg, setsockopt, sockopt,
+};
 
 /// Takes datagrams from sockets. Costs `RECEIVE_COUNT` × 64 KiB of address space, of which only what
 /// datagrams really fill is memory.
 pub(crate) struct Inbox {
-    headers: MultiHeaders<SockaddrIn>,
     buffers: Vec<u8>,
-    /// Source and length of what the last call brought, by position in `buffers`.
-    arrived: Vec<(SocketAddrV4, usize)>,
+    arrived: Vec<Arrived>,
+}
+
+/// What a place in the buffers holds.
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    source: SocketAddrV4,
+    len: usize,
+    /// Length of each datagram of it but the last, which may be shorter.
+    segment: usize,
 }
 
 /// More come with the next call; between two calls the core answers.
-pub(crate) const RECEIVE_COUNT: usize = 32;
-/// No UDP datagram is longer.
+const RECEIVE_COUNT: usize = 16;
+/// No UDP datagram is longer, nor are several that the kernel has joined.
 const RECEIVE_SIZE: usize = 1 << 16;
+
+/// What [`Inbox::receive`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) datagrams: u64,
+    /// The buffers were all used; more may be waiting.
+    pub(crate) is_full: bool,
+}
 
 impl Inbox {
     pub(crate) fn new() -> Self {
         Self {
-            headers: MultiHeaders::preallocate(RECEIVE_COUNT, None),
             buffers: vec![0; RECEIVE_COUNT * RECEIVE_SIZE],
             arrived: Vec::with_capacity(RECEIVE_COUNT),
         }
     }
 
-    /// Hands at most `RECEIVE_COUNT` waiting datagrams to `take`; the answer is how many.
+    /// Asks the kernel to hand over datagrams joined; without it they come one by one.
+    pub(crate) fn join_datagrams(socket: &impl AsFd) {
+        if let Err(errno) = setsockopt(socket, sockopt::UdpGroSegment, &true) {
+            tracing::debug!(%errno, "UDP_GRO");
+        }
+    }
+
+    /// Hands waiting datagrams to `take`.
     ///
     /// # Errors
     /// That of the socket, `EAGAIN` when nothing waits.
@@ -38,24 +67,62 @@ impl Inbox {
         &mut self,
         socket: impl AsFd,
         mut take: impl FnMut(SocketAddrV4, &[u8]),
-    ) -> Result<usize, Errno> {
+    ) -> Result<Received, Errno> {
         self.arrived.clear();
         {
+            // Made anew each time: the kernel writes into them how much room it has left.
+            let mut headers: MultiHeaders<SockaddrIn> =
+                MultiHeaders::preallocate(RECEIVE_COUNT, Some(cmsg_space!(i32)));
             let chunks = self.buffers.chunks_mut(RECEIVE_SIZE);
             let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
             let fd = socket.as_fd().as_raw_fd();
             let flags = MsgFlags::MSG_DONTWAIT;
-            let messages = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None)?;
+            let messages = recvmmsg(fd, &mut headers, slices.iter_mut(), flags, None)?;
             for message in messages {
                 // A datagram without source cannot be; it would be nobody's.
                 let source = message.address.map_or(NOBODY, SocketAddrV4::from);
-                self.arrived.push((source, message.bytes));
+                let len = message.bytes;
+                let mut segment = len;
+                // There is room for what was asked for; cut off, it would not be known what came.
+                match message.cmsgs() {
+                    Ok(mut controls) => {
+                        let joined = controls.find_map(|control| match control {
+                            ControlMessageOwned::UdpGroSegments(size) => Some(size),
+                            _ => None,
+                        });
+                        if let Some(size) = joined.and_then(|size| usize::try_from(size).ok()) {
+                            segment = size;
+                        }
+                    }
+                    Err(errno) => {
+                        tracing::debug!(%errno, "control messages");
+                        continue;
+                    }
+                }
+                self.arrived.push(Arrived {
+                    source,
+                    len,
+                    segment,
+                });
             }
         }
-        for (&(source, len), buffer) in self.arrived.iter().zip(self.buffers.chunks(RECEIVE_SIZE)) {
-            take(source, buffer.get(..len).unwrap_or(buffer));
+        let mut datagrams = 0;
+        for (arrived, buffer) in self.arrived.iter().zip(self.buffers.chunks(RECEIVE_SIZE)) {
+            let bytes = buffer.get(..arrived.len).unwrap_or(buffer);
+            if arrived.segment == 0 || arrived.segment >= bytes.len() {
+                datagrams += 1;
+                take(arrived.source, bytes);
+                continue;
+            }
+            for datagram in bytes.chunks(arrived.segment) {
+                datagrams += 1;
+                take(arrived.source, datagram);
+            }
         }
-        Ok(self.arrived.len())
+        Ok(Received {
+            datagrams,
+            is_full: self.arrived.len() == RECEIVE_COUNT,
+        })
     }
 }
 
@@ -70,10 +137,28 @@ pub(crate) struct Outbox {
     first: usize,
     /// Those from it on are free.
     end: usize,
+    segmentation: Segmentation,
+    /// Datagrams in a run, at most.
+    run_max: usize,
 }
 
-/// How many are asked of the core before the sockets are looked at again.
-const SEND_COUNT: usize = 32;
+/// Whether runs of datagrams leave as segments of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segmentation {
+    /// The kernel has not been asked yet. One that does not know the option must not be given it:
+    /// it would send one huge datagram in fragments.
+    Unknown,
+    Works,
+    Refused,
+}
+
+/// How many are asked of the core before the sockets are looked at again: two runs of full
+/// Ethernet frames.
+const SEND_COUNT: usize = 88;
+/// Segments that every kernel takes at once (`UDP_MAX_SEGMENTS`, 64 before Linux 6.9).
+const RUN_MAX: usize = 64;
+/// Bytes of a run, at most: what one IPv4 packet can hold.
+const RUN_SIZE: usize = 65_507;
 
 impl Outbox {
     pub(crate) fn new() -> Self {
@@ -83,6 +168,8 @@ impl Outbox {
             addresses: vec![None; SEND_COUNT],
             first: 0,
             end: 0,
+            segmentation: Segmentation::Unknown,
+            run_max: RUN_MAX,
         }
     }
 
@@ -113,13 +200,93 @@ impl Outbox {
         false
     }
 
-    /// Sends what waits; the answer is how many left, which may be fewer than wait.
+    /// Sends the first of what waits; the answer is how many left, which may be fewer than wait.
     ///
     /// # Errors
     /// That of the first waiting datagram.
     pub(crate) fn send(&mut self, socket: impl AsFd) -> Result<usize, Errno> {
-        let waiting = self.buffers.get(self.first..self.end).unwrap_or_default();
-        let addresses = self.addresses.get(self.first..self.end).unwrap_or_default();
+        if self.segmentation == Segmentation::Unknown {
+            self.segmentation = match setsockopt(&socket, sockopt::UdpGsoSegment, &0) {
+                Ok(()) => Segmentation::Works,
+                Err(errno) => {
+                    tracing::debug!(%errno, "UDP_SEGMENT");
+                    Segmentation::Refused
+                }
+            };
+        }
+        if self.segmentation == Segmentation::Refused {
+            return self.send_one_by_one(&socket, self.end - self.first);
+        }
+        let run = self.run(self.first);
+        if run < 2 {
+            let singles = (self.first..self.end).take_while(|at| self.run(*at) < 2);
+            let singles = singles.count();
+            return self.send_one_by_one(&socket, singles);
+        }
+        match self.send_run(&socket, run) {
+            // The device cannot checksum, a route transforms packets, a datagram is longer than the
+            // device's packets, a packet filter that knows no segments: the reasons are many, and
+            // the datagrams may well leave one by one.
+            Err(
+                refusal @ (Errno::EIO
+                | Errno::EINVAL
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::EMSGSIZE),
+            ) => {
+                let sent = self.send_one_by_one(&socket, run)?;
+                tracing::debug!(%refusal, "UDP_SEGMENT; datagrams leave one by one from here on");
+                self.segmentation = Segmentation::Refused;
+                Ok(sent)
+            }
+            result => result,
+        }
+    }
+
+    /// How many datagrams from `at` on can be segments of one: to one destination, and of one
+    /// length but for the last, which may be shorter.
+    fn run(&self, at: usize) -> usize {
+        let waiting = self.buffers.get(at..self.end).unwrap_or_default();
+        let addresses = self.addresses.get(at..self.end).unwrap_or_default();
+        let Some((first, destination)) = waiting.first().zip(addresses.first()) else {
+            return 0;
+        };
+        let (mut count, mut total) = (0, 0);
+        for (datagram, address) in waiting.iter().zip(addresses).take(self.run_max) {
+            let fits = !datagram.is_empty()
+                && datagram.len() <= first.len()
+                && total + datagram.len() <= RUN_SIZE
+                && address == destination;
+            if !fits {
+                break;
+            }
+            count += 1;
+            total += datagram.len();
+            if datagram.len() < first.len() {
+                break;
+            }
+        }
+        count.max(1)
+    }
+
+    fn send_run(&mut self, socket: &impl AsFd, run: usize) -> Result<usize, Errno> {
+        let waiting = self.buffers.get(self.first..self.first + run);
+        let waiting = waiting.unwrap_or_default();
+        let destination = self.addresses.get(self.first).and_then(Option::as_ref);
+        let segment = waiting.first().map_or(0, Vec::len);
+        let segment = u16::try_from(segment).map_err(|_| Errno::EMSGSIZE)?;
+        let slices: Vec<_> = waiting.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let control = [ControlMessage::UdpGsoSegments(&segment)];
+        let fd = socket.as_fd().as_raw_fd();
+        sendmsg(fd, &slices, &control, MsgFlags::MSG_DONTWAIT, destination)?;
+        self.first += run;
+        Ok(run)
+    }
+
+    fn send_one_by_one(&mut self, socket: &impl AsFd, count: usize) -> Result<usize, Errno> {
+        let range = self.first..self.first + count;
+        let waiting = self.buffers.get(range.clone()).unwrap_or_default();
+        let addresses = self.addresses.get(range).unwrap_or_default();
         let slices: Vec<_> = waiting
             .iter()
             .map(|datagram| [IoSlice::new(datagram)])
@@ -152,16 +319,22 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn batches_keep_order_length_and_source() {
+    fn address(socket: &UdpSocket) -> SocketAddrV4 {
+        match socket.local_addr().unwrap() {
+            std::net::SocketAddr::V4(address) => address,
+            std::net::SocketAddr::V6(address) => panic!("{address}"),
+        }
+    }
+
+    /// Sends `datagrams` through `outbox` to a socket that has them joined or not, and answers what
+    /// arrived.
+    fn carry(outbox: &mut Outbox, datagrams: &[Vec<u8>], is_joined: bool) -> Vec<Vec<u8>> {
         let from = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(destination) = to.local_addr().unwrap() else {
-            panic!("an IPv4 address");
-        };
-        // Three batches, one of them partly filled; lengths from 0 up.
-        let datagrams: Vec<Vec<u8>> = (0..70u8).map(|n| vec![n; usize::from(n) * 20]).collect();
-        let mut outbox = Outbox::new();
+        if is_joined {
+            Inbox::join_datagrams(&to);
+        }
+        let destination = address(&to);
         let mut pending = datagrams.iter();
         let mut got = Vec::new();
         let mut inbox = Inbox::new();
@@ -173,25 +346,66 @@ mod tests {
             });
             while !outbox.is_empty() {
                 outbox.send(&from).unwrap();
-            }
-            loop {
-                let taken = inbox.receive(&to, |source, datagram| {
-                    assert_eq!(std::net::SocketAddr::V4(source), from.local_addr().unwrap());
-                    got.push(datagram.to_vec());
-                });
-                match taken {
-                    Ok(_) => {}
-                    Err(errno) => {
-                        assert_eq!(errno, Errno::EAGAIN);
-                        break;
+                loop {
+                    let taken = inbox.receive(&to, |source, datagram| {
+                        assert_eq!(source, address(&from));
+                        got.push(datagram.to_vec());
+                    });
+                    match taken {
+                        Ok(_) => {}
+                        Err(errno) => {
+                            assert_eq!(errno, Errno::EAGAIN);
+                            break;
+                        }
                     }
                 }
             }
             if dry {
-                break;
+                return got;
             }
         }
-        assert_eq!(got, datagrams);
+    }
+
+    /// Lengths from 0 up, then runs of equal ones with a shorter end, then falling ones; no two alike.
+    fn datagrams() -> Vec<Vec<u8>> {
+        let rising = (0..70).map(|n| n * 20);
+        let equal = (0..300).map(|n| if n % 100 == 99 { 7 } else { 1472 });
+        let falling = (0..70).rev().map(|n| n * 20);
+        let lens = rising.chain(equal).chain(falling);
+        let fill = |(n, len): (usize, usize)| {
+            let mut bytes = vec![0; len];
+            bytes
+                .iter_mut()
+                .zip(n.to_le_bytes())
+                .for_each(|(to, from)| *to = from);
+            bytes
+        };
+        lens.enumerate().map(fill).collect()
+    }
+
+    #[test]
+    fn batches_keep_order_length_and_source() {
+        for segmentation in [Segmentation::Unknown, Segmentation::Refused] {
+            for is_joined in [false, true] {
+                let mut outbox = Outbox::new();
+                outbox.segmentation = segmentation;
+                assert!(carry(&mut outbox, &datagrams(), is_joined) == datagrams());
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_will_not_segment_leaves_one_by_one() {
+        /// More than `UDP_MAX_SEGMENTS` of any kernel: EINVAL, if it knows the option.
+        const MANY: usize = 150;
+        let mut outbox = Outbox::new();
+        outbox.buffers.resize(MANY, Vec::new());
+        outbox.addresses.resize(MANY, None);
+        outbox.headers = MultiHeaders::preallocate(MANY, None);
+        outbox.run_max = MANY;
+        let tiny: Vec<Vec<u8>> = (0..MANY).map(|n| n.to_le_bytes().to_vec()).collect();
+        assert!(carry(&mut outbox, &tiny, true) == tiny);
+        assert_eq!(outbox.segmentation, Segmentation::Refused);
     }
 
     #[test]
@@ -202,6 +416,7 @@ mod tests {
         let mut outbox = Outbox::new();
         outbox.fill(|buffer| {
             buffer.clear();
+            buffer.push(1);
             count += 1;
             (count <= 2).then_some(nowhere)
         });

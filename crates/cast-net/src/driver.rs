@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::batch::{Inbox, Outbox, RECEIVE_COUNT};
+use crate::batch::{Inbox, Outbox};
 use crate::socket::Endpoint;
 
 /// What the driver needs of a protocol core.
@@ -99,6 +99,7 @@ impl Driver {
 
     /// Listens on one more socket.
     pub(crate) fn add(&mut self, endpoint: Endpoint, now: Instant) {
+        Inbox::join_datagrams(&endpoint);
         self.endpoints.push(endpoint);
         self.readable.push(true);
         self.heard.push(now);
@@ -306,12 +307,12 @@ impl Driver {
             match self.inbox.receive(endpoint, |from, datagram| {
                 core.handle_datagram(now, from, datagram)
             }) {
-                Ok(count) => {
-                    self.datagrams += u64::try_from(count).unwrap_or(0);
+                Ok(received) => {
+                    self.datagrams += received.datagrams;
                     *heard = now;
-                    more |= count == RECEIVE_COUNT;
+                    more |= received.is_full;
                     // A shorter batch emptied the socket.
-                    *readable = count == RECEIVE_COUNT;
+                    *readable = received.is_full;
                 }
                 Err(Errno::EINTR) => more = true,
                 Err(Errno::EAGAIN) => *readable = false,
