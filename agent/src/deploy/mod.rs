@@ -334,6 +334,11 @@ fn write_disk(
         failure.is_known_to_server = sources.is_server_told;
         return Err(failure);
     }
+    if sources.stop.is_stopped() {
+        // Given up while the last writes were under way: the disk stays as it is, without a table.
+        let stopped = anyhow::anyhow!("the deploy was given up before the partition table");
+        return Err(Failure::new("table", stopped));
+    }
     let _phase = board.phase("table");
     swap::create(&plan, &target).map_err(|error| Failure::new("swap", error))?;
     let report = target
