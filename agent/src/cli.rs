@@ -45,6 +45,15 @@ enum Command {
     /// Writes a partclone image, as partclone's program of this name; also by a link
     #[command(name = "partclone.restore", disable_help_flag = true)]
     PartcloneRestore(AppletArgs),
+    /// Shows what an image is, as partclone's program of this name; also by a link
+    #[command(name = "partclone.info", disable_help_flag = true)]
+    PartcloneInfo(AppletArgs),
+    /// Verifies an image, as partclone's program of this name; also by a link
+    #[command(name = "partclone.chkimg", disable_help_flag = true)]
+    PartcloneChkimg(AppletArgs),
+    /// Restores an image of partimage, as the program of this name; also by a link
+    #[command(name = "partimage", disable_help_flag = true)]
+    Partimage(AppletArgs),
 }
 
 #[derive(Debug, Args)]
@@ -129,23 +138,40 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::UdpReceiver(args) => applet::udp_receiver(&args.options),
         Command::UdpSender(args) => applet::udp_sender(&args.options),
         Command::PartcloneRestore(args) => applet::partclone_restore(&args.options),
+        Command::PartcloneInfo(args) => applet::partclone_info(&args.options),
+        Command::PartcloneChkimg(args) => applet::partclone_chkimg(&args.options),
+        Command::Partimage(args) => applet::partimage(&args.options),
     }
 }
 
 type Applet = fn(&[OsString]) -> ExitCode;
 
 /// Programs that this one stands in for. Their options are their own, `--help` too.
-const APPLETS: [(&str, Applet); 3] = [
+const APPLETS: [(&str, Applet); 6] = [
     ("udp-receiver", applet::udp_receiver),
     ("udp-sender", applet::udp_sender),
     ("partclone.restore", applet::partclone_restore),
+    ("partclone.info", applet::partclone_info),
+    ("partclone.chkimg", applet::partclone_chkimg),
+    ("partimage", applet::partimage),
+];
+
+/// partclone's programs for file systems, which restore with `-r` whatever the file system is.
+const PARTCLONE_FILE_SYSTEMS: [&str; 24] = [
+    "apfs", "btrfs", "exfat", "ext2", "ext3", "ext4", "ext4dev", "extfs", "f2fs", "fat", "fat12",
+    "fat16", "fat32", "hfs+", "hfsp", "hfsplus", "imager", "jfs", "minix", "ntfs", "reiser4",
+    "reiserfs", "vfat", "xfs",
 ];
 
 /// The applet named by the program's own name (a link) or by the first argument, and its options.
 fn by_name(args: &[OsString]) -> Option<(Applet, &[OsString])> {
     let find = |name: &std::ffi::OsStr| {
         let known = APPLETS.iter().find(|(known, _)| name == *known);
-        known.map(|(_, applet)| *applet)
+        known.map(|(_, applet)| *applet).or_else(|| {
+            let kind = name.to_str()?.strip_prefix("partclone.")?;
+            let is_known = PARTCLONE_FILE_SYSTEMS.contains(&kind);
+            is_known.then_some(applet::partclone_filesystem as Applet)
+        })
     };
     let (program, rest) = args.split_first()?;
     if let Some(applet) = Path::new(program).file_name().and_then(find) {
@@ -227,6 +253,10 @@ mod tests {
         );
         let found = options(&["fos-agent", "udp-sender", "--help"]).unwrap();
         assert_eq!(found, ["--help"]);
+        let found = options(&["/sbin/partclone.hfs+", "-r"]).unwrap();
+        assert_eq!(found, ["-r"]);
+        assert!(options(&["partclone.info"]).is_some() && options(&["partimage"]).is_some());
+        assert_eq!(options(&["partclone.dd"]), None);
         assert_eq!(options(&["fos-agent", "run"]), None);
         assert_eq!(options(&["fos-agent"]), None);
         assert_eq!(options(&[]), None);

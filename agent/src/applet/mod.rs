@@ -3,7 +3,8 @@
 mod keyboard;
 mod messages;
 mod numbers;
-mod partclone_restore;
+mod partclone;
+mod partimage;
 mod udp_receiver;
 mod udp_sender;
 
@@ -14,7 +15,10 @@ use clap::Parser;
 
 use cast_net::Interface;
 
-pub(crate) use partclone_restore::partclone_restore;
+pub(crate) use partclone::{
+    partclone_chkimg, partclone_filesystem, partclone_info, partclone_restore,
+};
+pub(crate) use partimage::partimage;
 pub(crate) use udp_receiver::udp_receiver;
 pub(crate) use udp_sender::udp_sender;
 

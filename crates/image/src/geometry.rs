@@ -123,6 +123,8 @@ pub struct Header {
     pub compression: Compression,
     /// Version of the program that wrote the image; 0001 does not tell.
     pub writer: Option<String>,
+    /// Word size in bits of the program that wrote the image; only 0002 tells, and it means nothing.
+    pub word_bits: Option<u16>,
     /// Name of the file system, for display only. Control characters are replaced.
     pub filesystem: String,
     /// Bytes of the source device: the least that a target must have. Format 0001's own field is

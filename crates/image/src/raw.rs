@@ -32,6 +32,7 @@ impl Raw {
             format: ImageFormat::Raw,
             compression: context.compression,
             writer: None,
+            word_bits: None,
             filesystem: String::new(),
             device_size: len,
             block_size: 1,

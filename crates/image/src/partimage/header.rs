@@ -104,6 +104,7 @@ pub(super) fn local(
         format: ImageFormat::Partimage06,
         compression,
         writer: None,
+        word_bits: None,
         filesystem: main.filesystem.clone(),
         device_size: main.partition_size,
         block_size,

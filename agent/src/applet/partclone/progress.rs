@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use image::Geometry;
 
+use super::status::StatusFile;
+
 pub(super) struct Progress {
     begin: Instant,
     interval: Duration,
@@ -13,6 +15,7 @@ pub(super) struct Progress {
     has_block_detail: bool,
     /// Lines on the terminal that the next display overwrites.
     lines: usize,
+    status: StatusFile,
 }
 
 impl Progress {
@@ -24,6 +27,7 @@ impl Progress {
             last: None,
             has_block_detail,
             lines: 0,
+            status: StatusFile::of_fog(),
         }
     }
 
@@ -34,6 +38,7 @@ impl Progress {
             return;
         }
         self.last = Some(Instant::now());
+        self.status.write(progress, geometry, self.begin.elapsed());
         let mut text = String::from("\r");
         if self.lines > 1 {
             text.push_str("\x1b[A");
@@ -62,22 +67,43 @@ impl Progress {
     }
 }
 
+/// What every kind of progress line tells.
+pub(in crate::applet) struct Figures {
+    pub(in crate::applet) elapsed: String,
+    pub(in crate::applet) remaining: String,
+    /// Hundredths of a percent of the used blocks.
+    pub(in crate::applet) percent: u64,
+    /// Bytes per minute.
+    pub(in crate::applet) rate: u64,
+}
+
+impl Figures {
+    pub(in crate::applet) fn of(progress: &image::Progress, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs().max(1);
+        let total = u128::from(progress.blocks_total.max(1));
+        let done = u128::from(progress.blocks_done).min(total);
+        let percent = (done * 10_000 / total).clamp(1, 10_000);
+        let remaining = u128::from(seconds) * (10_000 - percent) / percent;
+        let rate = u128::from(progress.output_len) * 60 / u128::from(seconds);
+        Self {
+            elapsed: clock(seconds.into()),
+            remaining: clock(remaining),
+            percent: u64::try_from(percent).unwrap_or_default(),
+            rate: u64::try_from(rate).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// Elapsed and remaining time, percent of the used blocks, bytes per minute.
 fn line(progress: &image::Progress, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs().max(1);
-    let total = u128::from(progress.blocks_total.max(1));
-    let done = u128::from(progress.blocks_done).min(total);
-    // Hundredths of a percent; only the end is the end.
-    let percent = (done * 10_000 / total).clamp(1, 10_000);
-    let remaining = u128::from(seconds) * (10_000 - percent) / percent;
-    let rate = u128::from(progress.output_len) * 60 / u128::from(seconds);
+    let figures = Figures::of(progress, elapsed);
     format!(
         "elapsed {}, remaining {}, {}.{:02} % done, {}/min",
-        clock(seconds.into()),
-        clock(remaining),
-        percent / 100,
-        percent % 100,
-        amount(u64::try_from(rate).unwrap_or(u64::MAX)),
+        figures.elapsed,
+        figures.remaining,
+        figures.percent / 100,
+        figures.percent % 100,
+        amount(figures.rate),
     )
 }
 
@@ -90,10 +116,10 @@ fn clock(seconds: u128) -> String {
     )
 }
 
-/// A number of bytes in powers of 1000, with one decimal.
+/// A number of bytes in powers of 1000, rounded to one decimal, as the original writes it.
 pub(super) fn amount(len: u64) -> String {
-    let (mut unit, mut name) = (1_u64, "B");
-    for next in ["kB", "MB", "GB", "TB", "PB"] {
+    let (mut unit, mut name) = (1_u64, "Byte");
+    for next in ["KB", "MB", "GB", "TB", "PB"] {
         if len / unit < 1000 {
             break;
         }
@@ -101,9 +127,10 @@ pub(super) fn amount(len: u64) -> String {
         name = next;
     }
     if unit == 1 {
-        return format!("{len} B");
+        return format!("{len} {name}");
     }
-    format!("{}.{} {name}", len / unit, len % unit / (unit / 10))
+    let tenths = (u128::from(len) * 20 / u128::from(unit)).div_ceil(2);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]
@@ -112,9 +139,9 @@ mod tests {
 
     #[test]
     fn amounts_are_decimal() {
-        assert_eq!(amount(0), "0 B");
-        assert_eq!(amount(999), "999 B");
-        assert_eq!(amount(16_777_216), "16.7 MB");
+        assert_eq!(amount(0), "0 Byte");
+        assert_eq!(amount(999), "999 Byte");
+        assert_eq!(amount(16_777_216), "16.8 MB");
         assert_eq!(amount(1_000_000_000), "1.0 GB");
         assert_eq!(amount(u64::MAX), "18446.7 PB");
     }

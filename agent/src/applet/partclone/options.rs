@@ -1,4 +1,4 @@
-//! The command line of the original: GNU rules, with joined short options, abbreviated long ones and
+//! The command lines of the originals: GNU rules, with joined short options, abbreviated long ones and
 //! values that may look like options.
 
 use std::ffi::{OsStr, OsString};
@@ -7,10 +7,24 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The program that is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    /// `partclone.restore`.
+    Restore,
+    /// `partclone.ext4` and the like, which restore with `-r`.
+    FileSystem,
+    /// `partclone.chkimg`.
+    Check,
+    /// `partclone.info`.
+    Info,
+}
+
 /// What a command line asks for.
 #[derive(Debug)]
 pub(super) enum Request {
-    Restore(Box<Options>),
+    /// To do what the program is for.
+    Work(Box<Options>),
     Help,
     Version,
 }
@@ -69,9 +83,38 @@ impl fmt::Display for UsageError {
     }
 }
 
-pub(super) const HELP: &str = "\
+impl Program {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Restore => "partclone.restore",
+            Self::FileSystem => "partclone.FS",
+            Self::Check => "partclone.chkimg",
+            Self::Info => "partclone.info",
+        }
+    }
+
+    pub(super) fn help(self) -> &'static str {
+        match self {
+            Self::Restore | Self::FileSystem => RESTORE_HELP,
+            Self::Check => CHECK_HELP,
+            Self::Info => INFO_HELP,
+        }
+    }
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::Restore => RESTORE,
+            Self::FileSystem => FILE_SYSTEM,
+            Self::Check => CHECK,
+            Self::Info => INFO,
+        }
+    }
+}
+
+const RESTORE_HELP: &str = "\
 Usage: partclone.restore [-s IMAGE] -O TARGET [OPTIONS]
-Writes the used blocks of a partclone image (also within zstd or gzip) to a target.
+   or: partclone.FS -r [-s IMAGE] -O TARGET [OPTIONS]
+Writes the used blocks of an image (also a compressed one) to a target.
 
   -s, --source FILE        image; - or nothing: standard input
   -o, --output FILE        target; a file must not exist
@@ -92,6 +135,31 @@ Accepted and of no effect: -N -d[N] -z N -I --binary-prefix --prog-second
   --write-direct-io --read-direct-io
 Exit status: 0 restored and synced, 1 failed, 2 wrong usage.";
 
+const CHECK_HELP: &str = "\
+Usage: partclone.chkimg -s IMAGE [OPTIONS]
+Reads a whole image (also a compressed one) and verifies everything that can be.
+
+  -s, --source FILE        image; -: standard input
+  -i, --ignore_crc         report wrong block checksums, do not fail for them
+  -L, --logfile FILE       log file (default /var/log/partclone.log)
+  -n, --note TEXT          text to be shown
+  -f, --UI-fresh N         seconds between two progress displays (default 2)
+  -B, --no_block_detail    one line of progress
+  -v, --version; -h, --help
+Accepted and of no effect: -N -C -F -d[N] -z N
+Exit status: 0 the image is good, 1 it is not, 2 wrong usage.";
+
+const INFO_HELP: &str = "\
+Usage: partclone.info IMAGE
+   or: partclone.info -s IMAGE [OPTIONS]
+Shows what the header of an image (also a compressed one) says; the bitmap is verified.
+
+  -s, --source FILE        image; -: standard input
+  -L, --logfile FILE       log file (default /var/log/partclone.log)
+  -v, --version; -h, --help
+Accepted and of no effect: -q -d[N]
+Exit status: 0 shown, 1 the image is bad, 2 wrong usage.";
+
 /// An option of the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
@@ -111,6 +179,10 @@ enum Name {
     Quiet,
     BufferSize,
     BtFiles,
+    /// `-r` of the programs for file systems.
+    RestoreMode,
+    /// What those programs do beside restoring.
+    OtherMode,
     Version,
     Help,
     Debug,
@@ -127,44 +199,49 @@ enum Value {
     Optional,
 }
 
-/// Short name, long name, what it is, whether it takes a value.
-const TABLE: [(Option<u8>, &str, Name, Value); 26] = [
-    (Some(b's'), "source", Name::Source, Value::Required),
-    (Some(b'o'), "output", Name::Output, Value::Required),
-    (Some(b'O'), "overwrite", Name::Overwrite, Value::Required),
-    (Some(b'W'), "restore_raw_file", Name::RawFile, Value::No),
-    (Some(b'E'), "offset", Name::Offset, Value::Required),
-    (Some(b'C'), "no_check", Name::NoCheck, Value::No),
-    (Some(b'i'), "ignore_crc", Name::IgnoreCrc, Value::No),
-    (
-        Some(b'w'),
-        "skip_write_error",
-        Name::SkipWriteError,
-        Value::No,
-    ),
-    (Some(b'F'), "force", Name::Force, Value::No),
-    (Some(b'L'), "logfile", Name::LogFile, Value::Required),
-    (Some(b'n'), "note", Name::Note, Value::Required),
-    (Some(b'f'), "UI-fresh", Name::Fresh, Value::Required),
-    (
-        Some(b'B'),
-        "no_block_detail",
-        Name::NoBlockDetail,
-        Value::No,
-    ),
-    (Some(b'q'), "quiet", Name::Quiet, Value::No),
-    (Some(b'z'), "buffer_size", Name::BufferSize, Value::Required),
-    (Some(b't'), "btfiles_torrent", Name::BtFiles, Value::No),
-    (Some(b'T'), "btfiles", Name::BtFiles, Value::No),
-    (Some(b'v'), "version", Name::Version, Value::No),
-    (Some(b'h'), "help", Name::Help, Value::No),
-    (Some(b'd'), "debug", Name::Debug, Value::Optional),
-    (Some(b'N'), "ncurses", Name::Nothing, Value::No),
-    (Some(b'I'), "ignore_fschk", Name::Nothing, Value::No),
-    (None, "binary-prefix", Name::Nothing, Value::No),
-    (None, "prog-second", Name::Nothing, Value::No),
-    (None, "write-direct-io", Name::Nothing, Value::No),
-    (None, "read-direct-io", Name::Nothing, Value::No),
+/// An option: short name, long name, what it is, whether it takes a value, which programs have it.
+type Known = (Option<u8>, &'static str, Name, Value, u8);
+
+const RESTORE: u8 = 1;
+const FILE_SYSTEM: u8 = 2;
+const CHECK: u8 = 4;
+const INFO: u8 = 8;
+const WRITING: u8 = RESTORE | FILE_SYSTEM;
+const ALL: u8 = WRITING | CHECK | INFO;
+
+#[rustfmt::skip]
+const TABLE: [Known; 31] = [
+    (Some(b's'), "source", Name::Source, Value::Required, ALL),
+    (Some(b'o'), "output", Name::Output, Value::Required, WRITING),
+    (Some(b'O'), "overwrite", Name::Overwrite, Value::Required, WRITING),
+    (Some(b'W'), "restore_raw_file", Name::RawFile, Value::No, WRITING),
+    (Some(b'E'), "offset", Name::Offset, Value::Required, WRITING),
+    (Some(b'C'), "no_check", Name::NoCheck, Value::No, WRITING | CHECK),
+    (Some(b'i'), "ignore_crc", Name::IgnoreCrc, Value::No, WRITING | CHECK),
+    (Some(b'w'), "skip_write_error", Name::SkipWriteError, Value::No, WRITING),
+    (Some(b'F'), "force", Name::Force, Value::No, WRITING | CHECK),
+    (Some(b'L'), "logfile", Name::LogFile, Value::Required, ALL),
+    (Some(b'n'), "note", Name::Note, Value::Required, WRITING | CHECK),
+    (Some(b'f'), "UI-fresh", Name::Fresh, Value::Required, WRITING | CHECK),
+    (Some(b'B'), "no_block_detail", Name::NoBlockDetail, Value::No, WRITING | CHECK),
+    (Some(b'q'), "quiet", Name::Quiet, Value::No, WRITING | INFO),
+    (Some(b'z'), "buffer_size", Name::BufferSize, Value::Required, WRITING | CHECK),
+    (Some(b't'), "btfiles_torrent", Name::BtFiles, Value::No, WRITING),
+    (Some(b'T'), "btfiles", Name::BtFiles, Value::No, WRITING),
+    (Some(b'r'), "restore", Name::RestoreMode, Value::No, FILE_SYSTEM),
+    (Some(b'c'), "clone", Name::OtherMode, Value::No, FILE_SYSTEM),
+    (Some(b'b'), "dev-to-dev", Name::OtherMode, Value::No, FILE_SYSTEM),
+    (Some(b'D'), "domain", Name::OtherMode, Value::No, FILE_SYSTEM),
+    (Some(b'R'), "rescue", Name::OtherMode, Value::No, FILE_SYSTEM),
+    (Some(b'v'), "version", Name::Version, Value::No, ALL),
+    (Some(b'h'), "help", Name::Help, Value::No, ALL),
+    (Some(b'd'), "debug", Name::Debug, Value::Optional, ALL),
+    (Some(b'N'), "ncurses", Name::Nothing, Value::No, WRITING | CHECK),
+    (Some(b'I'), "ignore_fschk", Name::Nothing, Value::No, WRITING),
+    (None, "binary-prefix", Name::Nothing, Value::No, WRITING | CHECK),
+    (None, "prog-second", Name::Nothing, Value::No, WRITING | CHECK),
+    (None, "write-direct-io", Name::Nothing, Value::No, WRITING),
+    (None, "read-direct-io", Name::Nothing, Value::No, WRITING | CHECK),
 ];
 
 /// Most bytes of a note that are shown.
@@ -173,24 +250,24 @@ const NOTE_LEN: usize = 127;
 const LEAST_BUFFER: u64 = 512;
 const LOG: &str = "/var/log/partclone.log";
 
-/// Reads a command line (without the program's name).
+/// Reads the command line of a program (without its name).
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn parse(args: &[OsString]) -> Result<Request, UsageError> {
+pub(super) fn parse(program: Program, args: &[OsString]) -> Result<Request, UsageError> {
     let mut found = Found::default();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let bytes = arg.as_bytes();
         if bytes == b"--" {
             if let Some(rest) = args.next() {
-                return Err(unexpected(rest));
+                found.argument(program, rest)?;
             }
         } else if let Some(long) = bytes.strip_prefix(b"--") {
             let mut parts = long.splitn(2, |byte| *byte == b'=');
             let given = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
             let attached = parts.next().map(|value| OsString::from_vec(value.to_vec()));
-            let (name, value) = by_long_name(&given)?;
+            let (name, value) = by_long_name(program, &given)?;
             let value = match (value, attached) {
                 (Value::No, Some(_)) => {
                     return Err(UsageError(format!("--{given} takes no value")));
@@ -202,7 +279,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Request, UsageError> {
         } else if bytes.len() > 1 && bytes[0] == b'-' {
             let mut letters = &bytes[1..];
             while let [letter, rest @ ..] = letters {
-                let (name, value) = by_letter(*letter)?;
+                let (name, value) = by_letter(program, *letter)?;
                 letters = rest;
                 let attached = OsStr::from_bytes(rest).to_owned();
                 let value = match value {
@@ -220,18 +297,18 @@ pub(super) fn parse(args: &[OsString]) -> Result<Request, UsageError> {
                 found.take(name, value)?;
             }
         } else {
-            return Err(unexpected(arg));
+            found.argument(program, arg)?;
         }
         if let Some(request) = found.at_once.take() {
             return Ok(request);
         }
     }
-    found.finish()
+    found.finish(program)
 }
 
 fn unexpected(arg: &OsStr) -> UsageError {
     UsageError(format!(
-        "unexpected argument {:?}: the target is given with -O",
+        "unexpected argument {:?}: images are given with -s, targets with -O",
         arg.to_string_lossy()
     ))
 }
@@ -245,18 +322,24 @@ fn next_value<'a>(
         .ok_or_else(|| UsageError(format!("{name} needs a value")))
 }
 
-fn by_letter(letter: u8) -> Result<(Name, Value), UsageError> {
+/// The options of a program.
+fn options(program: Program) -> impl Iterator<Item = &'static Known> {
     TABLE
         .iter()
+        .filter(move |(.., programs)| programs & program.bit() != 0)
+}
+
+fn by_letter(program: Program, letter: u8) -> Result<(Name, Value), UsageError> {
+    options(program)
         .find(|(short, ..)| *short == Some(letter))
-        .map(|(_, _, name, value)| (*name, *value))
+        .map(|(_, _, name, value, _)| (*name, *value))
         .ok_or_else(|| UsageError(format!("unknown option -{}", char::from(letter))))
 }
 
 /// The option with this name, or the only one that begins so.
-fn by_long_name(given: &str) -> Result<(Name, Value), UsageError> {
-    let exact = TABLE.iter().find(|(_, long, ..)| *long == given);
-    let mut fitting = TABLE.iter().filter(|(_, long, ..)| long.starts_with(given));
+fn by_long_name(program: Program, given: &str) -> Result<(Name, Value), UsageError> {
+    let exact = options(program).find(|(_, long, ..)| *long == given);
+    let mut fitting = options(program).filter(|(_, long, ..)| long.starts_with(given));
     match (exact, fitting.next(), fitting.next()) {
         (Some(option), ..) | (None, Some(option), None) => Ok((option.2, option.3)),
         (None, None, _) => Err(UsageError(format!("unknown option --{given}"))),
@@ -288,11 +371,21 @@ struct Found {
     interval: Option<Duration>,
     note: Option<String>,
     log: Option<PathBuf>,
+    is_restore_chosen: bool,
     /// Nothing else matters.
     at_once: Option<Request>,
 }
 
 impl Found {
+    /// Only `partclone.info` takes one: the image.
+    fn argument(&mut self, program: Program, argument: &OsStr) -> Result<(), UsageError> {
+        if program == Program::Info && self.source.is_none() {
+            self.source = Some(argument.into());
+            return Ok(());
+        }
+        Err(unexpected(argument))
+    }
+
     fn take(&mut self, name: Name, value: Option<OsString>) -> Result<(), UsageError> {
         let value = value.unwrap_or_default();
         match name {
@@ -335,6 +428,13 @@ impl Found {
                         .to_owned(),
                 ));
             }
+            Name::RestoreMode => self.is_restore_chosen = true,
+            Name::OtherMode => {
+                return Err(UsageError(
+                    "only restoring (-r) is supported; use the original partclone for this"
+                        .to_owned(),
+                ));
+            }
             Name::Version => self.at_once = Some(Request::Version),
             Name::Help => self.at_once = Some(Request::Help),
             Name::Debug | Name::Nothing => {}
@@ -342,7 +442,17 @@ impl Found {
         Ok(())
     }
 
-    fn finish(self) -> Result<Request, UsageError> {
+    fn finish(self, program: Program) -> Result<Request, UsageError> {
+        if program == Program::FileSystem && !self.is_restore_chosen {
+            return Err(UsageError(
+                "-r is missing: only restoring is supported; use the original partclone for anything \
+                 else"
+                    .to_owned(),
+            ));
+        }
+        if self.source.is_none() && matches!(program, Program::Check | Program::Info) {
+            return Err(UsageError("no image is given (-s)".to_owned()));
+        }
         if self.source.is_none() && self.target.is_none() {
             return Err(UsageError(
                 "neither an image (-s) nor a target (-O) is given".to_owned(),
@@ -355,7 +465,7 @@ impl Found {
             Some((path, true)) => TargetName::Existing(path),
             Some((path, false)) => TargetName::New(path),
         };
-        Ok(Request::Restore(Box::new(Options {
+        Ok(Request::Work(Box::new(Options {
             source: self.source.filter(|path| path != Path::new("-")),
             target,
             offset: self.offset,
@@ -388,13 +498,20 @@ mod tests {
     use super::*;
 
     fn parse_line(line: &[&str]) -> Result<Request, UsageError> {
-        parse(&line.iter().map(OsString::from).collect::<Vec<_>>())
+        parse_for(Program::Restore, line)
+    }
+
+    fn parse_for(program: Program, line: &[&str]) -> Result<Request, UsageError> {
+        parse(
+            program,
+            &line.iter().map(OsString::from).collect::<Vec<_>>(),
+        )
     }
 
     #[track_caller]
     fn options(line: &[&str]) -> Box<Options> {
         match parse_line(line).unwrap() {
-            Request::Restore(options) => options,
+            Request::Work(options) => options,
             other => panic!("{other:?}"),
         }
     }
@@ -462,6 +579,39 @@ mod tests {
         ] {
             let text = parse_line(line).unwrap_err().to_string();
             assert!(text.contains(part), "{line:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn every_program_has_options_of_its_own() {
+        use Program::{Check, FileSystem, Info};
+
+        for (program, line) in [
+            (FileSystem, &["-r", "-s", "x", "-O", "y", "-N"][..]),
+            (FileSystem, &["--restore", "-Oy"]),
+            (Check, &["-s", "-", "-iN", "-f", "1", "-C"]),
+            (Info, &["x"]),
+            (Info, &["-q", "-s", "-"]),
+        ] {
+            assert!(
+                matches!(parse_for(program, line), Ok(Request::Work(_))),
+                "{program:?} {line:?}"
+            );
+        }
+        for (program, line, part) in [
+            (FileSystem, &["-s", "x", "-O", "y"][..], "-r is missing"),
+            (FileSystem, &["-c", "-s", "x", "-O", "y"], "only restoring"),
+            (FileSystem, &["-b", "-s", "x", "-O", "y"], "only restoring"),
+            (Check, &["-s", "x", "-O", "y"], "unknown option -O"),
+            (Check, &["-s", "x", "-q"], "unknown option -q"),
+            (Check, &["x"], "unexpected argument"),
+            (Check, &[], "no image"),
+            (Info, &["x", "y"], "unexpected argument \"y\""),
+            (Info, &[], "no image"),
+            (Info, &["-i", "x"], "unknown option -i"),
+        ] {
+            let text = parse_for(program, line).unwrap_err().to_string();
+            assert!(text.contains(part), "{program:?} {line:?}: {text}");
         }
     }
 

@@ -3,58 +3,47 @@
 //! Takes the command lines of the original, and images that are still compressed. Where the original
 //! can be told to call damage a success (`--force`), this program cannot.
 
-mod options;
-mod progress;
-mod target;
-
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Read};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
 
-use image::{Decoder, Geometry, Summary, Verify};
+use image::{Decoder, Sink, Summary, Verify};
 
-use self::options::{Options, Request};
-use self::progress::{Progress, amount};
-use self::target::Target;
-use super::messages::say;
+use super::options::{Options, Program};
+use super::progress::{Progress, amount};
+use super::target::Target;
+use super::{Log, announce, name, start};
 
-/// Exit status of a wrong command line.
-const USAGE: u8 = 2;
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
-/// log2 of the largest zstd window: the one that `zstd --ultra -22` needs.
+/// log2 of the largest decompression window: the one that `zstd --ultra -22` needs.
 const WINDOW_LOG: u32 = 27;
 
 /// Runs `partclone.restore` with `args` (without the program's name). Ends with 0 when everything was
 /// written and synced, 1 when anything failed, 2 on wrong usage.
 pub(crate) fn partclone_restore(args: &[OsString]) -> ExitCode {
-    let options = match options::parse(args) {
-        Ok(Request::Restore(options)) => options,
-        Ok(Request::Help) => {
-            say(options::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Ok(Request::Version) => {
-            say(VERSION);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            say(&format!(
-                "partclone.restore: {error}; --help lists the options"
-            ));
-            return ExitCode::from(USAGE);
-        }
+    run(Program::Restore, args)
+}
+
+/// Runs `partclone.ext4` and its kin, which restore when told `-r`. With the same ends.
+pub(crate) fn partclone_filesystem(args: &[OsString]) -> ExitCode {
+    run(Program::FileSystem, args)
+}
+
+fn run(program: Program, args: &[OsString]) -> ExitCode {
+    let options = match start(program, args) {
+        Ok(options) => options,
+        Err(status) => return status,
     };
     let mut log = Log::open(&options.log);
     match restore(&options, &mut log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log.tell(&format!("partclone.restore: {}", super::chain(&error)));
+            log.tell(&format!("partclone.restore: {error:#}"));
             if options.is_forced {
                 log.tell("--force does not turn a failure into a success");
             }
@@ -74,16 +63,12 @@ fn restore(options: &Options, log: &mut Log) -> anyhow::Result<()> {
     if let Some(note) = &options.note {
         log.tell(&format!("note: {note}"));
     }
-    let source: Box<dyn Read> = match &options.source {
-        None => Box::new(io::stdin().lock()),
-        Some(path) => {
-            Box::new(File::open(path).with_context(|| format!("opening the image {source_name}"))?)
-        }
-    };
+    let source = source(options)?;
     let mut target =
         Target::open(options).with_context(|| format!("opening the target {target_name}"))?;
     let begin = Instant::now();
-    let summary = decode(source, options, &mut target, log)
+    let size = target.size_to_check(options);
+    let summary = decode(source, options, size, &mut target, log)
         .with_context(|| format!("restoring {source_name} to {target_name}"))?;
     for warning in &summary.warnings {
         log.tell(&format!("warning: {warning}"));
@@ -113,10 +98,22 @@ fn restore(options: &Options, log: &mut Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn decode(
+/// The image that `options` name.
+pub(super) fn source(options: &Options) -> anyhow::Result<Box<dyn Read>> {
+    let Some(path) = &options.source else {
+        return Ok(Box::new(io::stdin().lock()));
+    };
+    let file = File::open(path);
+    let file = file.with_context(|| format!("opening the image {}", path.display()))?;
+    Ok(Box::new(file))
+}
+
+/// Reads a whole image, with progress.
+pub(super) fn decode(
     mut source: Box<dyn Read>,
     options: &Options,
-    target: &mut Target,
+    target_size: Option<u64>,
+    target: &mut dyn Sink,
     log: &mut Log,
 ) -> anyhow::Result<Summary> {
     let mut decoder = Decoder::new(image::Options {
@@ -125,7 +122,7 @@ fn decode(
         } else {
             Verify::Enforce
         },
-        target_size: target.size_to_check(options),
+        target_size,
         check_size: !options.is_size_unchecked,
         window_log_max: WINDOW_LOG,
         ..image::Options::default()
@@ -170,47 +167,6 @@ fn decode(
 fn end(progress: Option<&mut Progress>) {
     if let Some(progress) = progress {
         progress.end();
-    }
-}
-
-/// Says what the image is.
-fn announce(geometry: &Geometry, log: &mut Log) {
-    let block_size = u64::from(geometry.block_size);
-    let free = geometry.total_blocks.saturating_sub(geometry.used_blocks);
-    log.tell(&format!("image:        {}", geometry.header));
-    for (what, len) in [
-        ("device size:", geometry.device_size),
-        ("space in use:", geometry.used_len()),
-        ("free space:", free.saturating_mul(block_size)),
-    ] {
-        log.tell(&format!(
-            "{what:13} {} = {} blocks",
-            amount(len),
-            len / block_size
-        ));
-    }
-    log.tell(&format!("block size:   {block_size} bytes"));
-}
-
-fn name(path: Option<&Path>) -> String {
-    path.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
-}
-
-/// The log file beside standard error. That it cannot be written is no reason to fail.
-struct Log(Option<File>);
-
-impl Log {
-    fn open(path: &Path) -> Self {
-        Self(File::create(path).ok())
-    }
-
-    fn tell(&mut self, line: &str) {
-        say(line);
-        if let Some(file) = &mut self.0
-            && writeln!(file, "{line}").is_err()
-        {
-            self.0 = None;
-        }
     }
 }
 

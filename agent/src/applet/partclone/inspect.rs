@@ -1,0 +1,188 @@
+//! `partclone.chkimg`, which verifies an image and writes nothing, and `partclone.info`, which shows
+//! what the header says.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use image::{BitmapMode, ChecksumMode, Decoder, Geometry, ImageFormat, Sink, SinkError};
+
+use super::options::{Options, Program};
+use super::restore::{decode, source};
+use super::{Log, announce, name, start};
+
+/// Runs `partclone.chkimg` with `args` (without the program's name). Ends with 0 when the image is good,
+/// 1 when it is not, 2 on wrong usage.
+pub(crate) fn partclone_chkimg(args: &[OsString]) -> ExitCode {
+    run(Program::Check, args, check)
+}
+
+/// Runs `partclone.info` with `args`. Ends with 0 when header and bitmap are good, 1 when they are not,
+/// 2 on wrong usage.
+pub(crate) fn partclone_info(args: &[OsString]) -> ExitCode {
+    run(Program::Info, args, info)
+}
+
+fn run(
+    program: Program,
+    args: &[OsString],
+    work: fn(&Options, &mut Log) -> anyhow::Result<()>,
+) -> ExitCode {
+    let options = match start(program, args) {
+        Ok(options) => options,
+        Err(status) => return status,
+    };
+    let mut log = Log::open(&options.log);
+    log.tell(&format!(
+        "{} of fos-agent {}",
+        program.name(),
+        env!("CARGO_PKG_VERSION")
+    ));
+    match work(&options, &mut log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.tell(&format!("{}: {error:#}", program.name()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(options: &Options, log: &mut Log) -> anyhow::Result<()> {
+    let name = name(options.source.as_deref());
+    log.tell(&format!("checking ({name})"));
+    if let Some(note) = &options.note {
+        log.tell(&format!("note: {note}"));
+    }
+    let summary = decode(source(options)?, options, None, &mut Nowhere, log)
+        .with_context(|| format!("checking {name}"))?;
+    for warning in &summary.warnings {
+        log.tell(&format!("warning: {warning}"));
+    }
+    if summary.checksum_errors > 0 {
+        log.tell(&format!(
+            "WARNING: {} checksums of the image are wrong and ignored as asked: the image is damaged",
+            summary.checksum_errors
+        ));
+    }
+    log.tell(&match summary.checksums {
+        0 => format!("({name}) is complete; it has no checksums inside"),
+        count => format!("({name}) is complete; {count} checksums compared"),
+    });
+    // The one line that the original prints there.
+    writeln!(io::stdout(), "Checked successfully.").context("writing to standard output")
+}
+
+fn info(options: &Options, log: &mut Log) -> anyhow::Result<()> {
+    let name = name(options.source.as_deref());
+    log.tell(&format!("showing ({name})"));
+    let geometry = geometry(options).with_context(|| format!("reading {name}"))?;
+    announce(&geometry, log);
+    log.tell("");
+    for (what, value) in facts(&geometry) {
+        log.tell(&format!("{what:16} {value}"));
+    }
+    Ok(())
+}
+
+/// Header and bitmap of the image, both verified.
+fn geometry(options: &Options) -> anyhow::Result<Geometry> {
+    let mut source = source(options)?;
+    let mut decoder = Decoder::new(image::Options::default());
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let len = match source.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.context("reading the image")?,
+        };
+        let pushed = decoder.push(&buffer[..len], &mut Nowhere);
+        if let Some(geometry) = decoder.geometry() {
+            // Damage behind the bitmap is not what is asked for.
+            return Ok(geometry.clone());
+        }
+        pushed?;
+        if len == 0 {
+            return Ok(decoder.finish(&mut Nowhere)?.geometry);
+        }
+    }
+}
+
+/// Bytes read at once: no more than is needed.
+const PIECE: usize = 4 << 10;
+
+/// The lines about the format, as the original has them.
+fn facts(geometry: &Geometry) -> Vec<(&'static str, String)> {
+    let none = || "n/a".to_owned();
+    let has_sums = geometry.checksum != ChecksumMode::None;
+    let sums = |value: String| if has_sums { value } else { none() };
+    let is_0001 = geometry.format == ImageFormat::Partclone0001;
+    let bits = geometry.word_bits;
+    vec![
+        (
+            "image format:",
+            match geometry.format {
+                ImageFormat::Partclone0001 => "0001".to_owned(),
+                ImageFormat::Partclone0002 => "0002".to_owned(),
+                other => other.to_string(),
+            },
+        ),
+        (
+            "created on a:",
+            bits.map_or_else(none, |bits| format!("{bits} bits platform")),
+        ),
+        (
+            "with partclone:",
+            geometry
+                .writer
+                .as_ref()
+                .map_or_else(none, |version| format!("v{version}")),
+        ),
+        (
+            "bitmap mode:",
+            match geometry.bitmap {
+                BitmapMode::None => "NONE",
+                BitmapMode::Bit => "BIT",
+                BitmapMode::Byte => "BYTE",
+            }
+            .to_owned(),
+        ),
+        (
+            "checksum algo:",
+            match geometry.checksum {
+                ChecksumMode::None => "NONE".to_owned(),
+                ChecksumMode::Crc32FirstByte => "CRC32_0001".to_owned(),
+                other => other.to_string(),
+            },
+        ),
+        ("checksum size:", sums(geometry.checksum.size().to_string())),
+        (
+            "blocks/checksum:",
+            sums(match geometry.strip_blocks {
+                0 => none(),
+                count => count.to_string(),
+            }),
+        ),
+        (
+            "reseed checksum:",
+            sums(if geometry.is_reseeded && !is_0001 {
+                "yes".to_owned()
+            } else {
+                "no".to_owned()
+            }),
+        ),
+    ]
+}
+
+/// Takes an image and forgets it.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn begin(&mut self, _geometry: &Geometry) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn extent(&mut self, _offset: u64, _data: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
