@@ -88,6 +88,7 @@ pub(crate) fn prepare() -> Result<SourceImage> {
     if !dir.exists() {
         println!("==> making a disk image with mkfs, sgdisk and partclone");
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+        remove_older(&cache)?;
         let work = tempfile::Builder::new()
             .prefix("making-image-")
             .tempdir_in(&cache)
@@ -114,6 +115,17 @@ pub(crate) fn prepare() -> Result<SourceImage> {
         store,
         streams_len,
     })
+}
+
+/// Removes images that older versions of this recipe made.
+fn remove_older(cache: &Path) -> Result<()> {
+    for path in children(cache)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("image-") {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn make(work: &Path, made: &Path) -> Result<()> {

@@ -5,6 +5,11 @@
 use std::{net::Ipv4Addr, path::Path};
 
 use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::process::Cmd;
 
@@ -129,6 +134,20 @@ fn remove(name: &str) {
     }
 }
 
+/// Ends what still runs in a namespace whose maker is dead: dnsmasq outlives it, because a process that
+/// changes its credentials loses its parent-death signal.
+fn end_processes(name: &str) {
+    let Ok(pids) = Cmd::new("ip").args(["netns", "pids", name]).output() else {
+        return;
+    };
+    for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => eprintln!("xtask: ending process {pid} of {name}: {error}"),
+        }
+    }
+}
+
 /// Removes what a run left that was killed and could not clean up.
 fn remove_stale() {
     let Ok(entries) = std::fs::read_dir("/run/netns") else {
@@ -143,6 +162,7 @@ fn remove_stale() {
         };
         let pid = rest.split('-').next().unwrap_or_default();
         if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            end_processes(&name);
             remove(&name);
         }
     }

@@ -274,7 +274,7 @@ pub(crate) fn final_session(server: &Server) -> Result<Session> {
 }
 
 /// How often the progress is printed.
-const SHOW: Duration = Duration::from_secs(4);
+const SHOW: Duration = Duration::from_secs(2);
 /// Far more than a deployment takes here; a hang must end somewhere.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 /// A killed client's task ends when the server has heard nothing of it for a while.
