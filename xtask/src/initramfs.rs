@@ -1,7 +1,7 @@
 //! `cargo xtask initramfs`: what a PXE booted client runs, in one file.
 //!
 //! `/init` is the agent. Beside it: busybox, the kernel modules that `initramfs/manifest.toml` names
-//! (in load order in `/lib/modules/list`), the files of `initramfs/skeleton`, and `/dev/console`,
+//! (in load order in `/lib/modules/list`), the files of `initramfs/skeleton`, `/dev/console` and `/dev/null`,
 //! without which `/init` would start without a console. The same input gives the same bytes.
 
 mod archive;
@@ -155,6 +155,9 @@ fn pack(agent: &Path, kernel: &Kernel) -> Result<Packed> {
     }
     tree.directory("tmp", 0o1777)?;
     tree.character_device("dev/console", 0o600, 5, 1)?;
+    // Rust's start-up code opens it in place of standard files that are closed, and aborts without it:
+    // a kernel that cannot open its console closes all three, and `/init` would never get to mount /dev.
+    tree.character_device("dev/null", 0o666, 1, 3)?;
     add_directory(&mut tree, &dir.join("skeleton"), "")?;
 
     let busybox = find_busybox()?;
