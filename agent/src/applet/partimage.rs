@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use image::Verify;
 
@@ -90,14 +91,20 @@ pub(crate) fn partimage(args: &[OsString]) -> ExitCode {
         say(VERSION);
         return ExitCode::SUCCESS;
     }
-    let arguments: Arguments = match super::parse(args) {
+    let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
-        Err(status) => return status,
+        Err(error) => {
+            say(error.render().to_string().trim_end());
+            return match error.kind() {
+                ErrorKind::DisplayHelp => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            };
+        }
     };
     match restore(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("partimage: {}", super::chain(&error)));
+            say(&format!("partimage: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -114,11 +121,16 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
         ),
         other => bail!("unknown action {other:?}; there is restore"),
     }
-    super::refuse_unsupported(&[
+    for (option, is_given) in [
         ("--erase", arguments.erase),
         ("--server", arguments.server.is_some()),
         ("--automnt", arguments.automnt.is_some()),
-    ])?;
+    ] {
+        ensure!(
+            !is_given,
+            "{option} is not supported; leave it out, or use the original partimage"
+        );
+    }
     let Some(image) = &arguments.image else {
         bail!("no image is given: partimage restore DEVICE IMAGE|stdin");
     };
