@@ -1,11 +1,17 @@
 //! `fos-server`: deploys disk images by multicast, speaking the protocols of FOG.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use fos_server::{cli::Cli, output};
 
 fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(options) = sender_options(&args) {
+        return udpcast_cli::udp_sender(options, "fos-server");
+    }
     match Cli::parse().run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -13,5 +19,39 @@ fn main() -> ExitCode {
             output::explain(&format!("fos-server: {error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The options of `udp-sender`, if the program was called so, by a link or its first argument. They
+/// follow udpcast's rules, not those of the other commands.
+fn sender_options(args: &[OsString]) -> Option<&[OsString]> {
+    let (program, rest) = args.split_first()?;
+    if Path::new(program).file_name()? == UDP_SENDER {
+        return Some(rest);
+    }
+    let (first, options) = rest.split_first()?;
+    (first == UDP_SENDER).then_some(options)
+}
+
+const UDP_SENDER: &str = "udp-sender";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sender_goes_by_its_name_or_the_first_argument() {
+        let options = |line: &[&str]| {
+            let args: Vec<OsString> = line.iter().map(OsString::from).collect();
+            sender_options(&args).map(<[OsString]>::to_vec)
+        };
+        for line in [
+            &["/bin/udp-sender", "--nokbd"][..],
+            &["fos-server", "udp-sender", "--nokbd"],
+        ] {
+            assert_eq!(options(line).unwrap(), ["--nokbd"]);
+        }
+        assert_eq!(options(&["fos-server", "status", "udp-sender"]), None);
+        assert_eq!(options(&["fos-server"]), None);
     }
 }

@@ -1,26 +1,28 @@
 //! Programs that the agent stands in for, called by their names.
 
-mod keyboard;
 mod messages;
-mod numbers;
 mod partclone;
 mod partimage;
-mod udp_receiver;
-mod udp_sender;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cast_net::Interface;
-
 pub(crate) use partclone::{
     partclone_chkimg, partclone_filesystem, partclone_info, partclone_restore,
 };
 pub(crate) use partimage::partimage;
-pub(crate) use udp_receiver::udp_receiver;
-pub(crate) use udp_sender::udp_sender;
+
+/// Runs `udp-receiver` with `args` (without the program's name).
+pub(crate) fn udp_receiver(args: &[OsString]) -> ExitCode {
+    udpcast_cli::udp_receiver(args, "fos-agent")
+}
+
+/// Runs `udp-sender` with `args` (without the program's name).
+pub(crate) fn udp_sender(args: &[OsString]) -> ExitCode {
+    udpcast_cli::udp_sender(args, "fos-agent")
+}
 
 /// Parses `arguments` (without program name). On a mistake, and for `--help`, the text goes to
 /// standard error, as standard output may be the stream; the status is then the one to end with.
@@ -32,13 +34,6 @@ fn parse<T: Parser>(arguments: &[OsString]) -> Result<T, ExitCode> {
             _ => ExitCode::FAILURE,
         }
     })
-}
-
-/// The interface that is wanted by option, or else by the variable `IFNAME`.
-fn interface(wanted: Option<&str>) -> Result<Interface, cast_net::InterfaceError> {
-    let from_environment = std::env::var("IFNAME").ok().filter(|name| !name.is_empty());
-    let list = Interface::list()?;
-    Interface::choose(&list, wanted.or(from_environment.as_deref())).cloned()
 }
 
 /// Says which of `options` (name, given or not) cannot be served.

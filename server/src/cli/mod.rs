@@ -24,6 +24,8 @@ use crate::store::{Store, nodes};
         fos-server host add LAB-01 00:1b:21:aa:bb:cc\n  \
         fos-server image add win11lab\n  \
         fos-server deploy win11lab LAB-01 --wait\n\n\
+        A single stream without the server, with the options of udpcast's program:\n  \
+        fos-server udp-sender --help\n\n\
         Exit status: 0 done, 1 failed, 2 wrong usage."
 )]
 pub struct Cli {

@@ -1,7 +1,7 @@
 //! What a receiver is doing, for whoever has to explain a wait.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +18,10 @@ pub struct ReceiveStatus(Mutex<ReceiveSnapshot>);
 pub struct ReceiveSnapshot {
     /// How far it is.
     pub phase: ReceivePhase,
+    /// The sender that let us in, and our number there, if any did.
+    pub connection: Option<(SocketAddrV4, ClientNo)>,
+    /// Where data may come beside the own addresses; known once connected.
+    pub data_group: Option<Ipv4Addr>,
     /// Bytes of the stream in complete slices.
     pub bytes: u64,
     /// Datagrams heard, of any kind.
@@ -76,6 +80,8 @@ impl ReceiveStatus {
                 to,
                 requests: 0,
             },
+            connection: None,
+            data_group: None,
             bytes: 0,
             datagrams: 0,
             lost_blocks: 0,

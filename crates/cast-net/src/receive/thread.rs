@@ -208,7 +208,9 @@ impl Worker {
             }
             ReceiverEvent::Connected { client, sender, .. } => {
                 course.connection = Some((sender, client));
-                self.status.lock().phase = ReceivePhase::Connected {
+                let mut status = self.status.lock();
+                status.connection = course.connection;
+                status.phase = ReceivePhase::Connected {
                     since: now,
                     sender,
                     client,
@@ -240,6 +242,7 @@ impl Worker {
         course: &mut Course,
         driver: &mut Driver,
     ) -> Result<(), ReceiveError> {
+        self.status.lock().data_group = Some(group);
         if driver.listens_on(group) {
             return Ok(());
         }

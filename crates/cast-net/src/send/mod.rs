@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use cast_proto::udpcast::SliceNo;
 use cast_proto::udpcast::sender::{
     ConfigError, GiveUpReason, Outcome, Participant, Sender, SenderEvent, SenderStatistics,
@@ -201,6 +203,7 @@ fn open(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
     let broadcast = options.interface.broadcast;
     let main = Endpoint::main(&options.interface, port, options.ttl)?;
     main.grow_receive_buffer(options.receive_buffer);
+    limit_send_buffer(&main, options);
     let mut endpoints = vec![main];
     // Requests come to the control address, and from receivers with other settings to the others.
     let control = options.control_address();
@@ -212,6 +215,25 @@ fn open(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
         endpoints.push(Endpoint::listen(&options.interface, address, port)?);
     }
     Ok(endpoints)
+}
+
+/// Sizes the send buffer as asked, as far as the system allows.
+fn limit_send_buffer(main: &Endpoint, options: &SendOptions) {
+    let socket = SockRef::from(main);
+    let set = |size| {
+        if let Err(error) = socket.set_send_buffer_size(size) {
+            tracing::debug!(%error, "SO_SNDBUF");
+        }
+    };
+    if let Some(size) = options.send_buffer {
+        set(size);
+    }
+    if options.is_send_queue_short
+        && let Ok(size) = socket.send_buffer_size()
+    {
+        // Linux answers with twice what it was told.
+        set(size / 4);
+    }
 }
 
 /// Gives the core what it wants of the stream; answers whether the stream is over.

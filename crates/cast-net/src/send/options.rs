@@ -27,6 +27,10 @@ pub struct SendOptions {
     pub ttl: u8,
     /// Receive buffer of each socket in bytes, for the answers of many receivers.
     pub receive_buffer: usize,
+    /// Send buffer of the socket in bytes; `None`: what the system gives.
+    pub send_buffer: Option<usize>,
+    /// Fill the send buffer only half, which leaves room in front of the network card for others.
+    pub is_send_queue_short: bool,
     /// What is not about addresses.
     pub transfer: TransferOptions,
 }
@@ -95,6 +99,8 @@ impl SendOptions {
             data_group: None,
             ttl: 1,
             receive_buffer: 1 << 20,
+            send_buffer: None,
+            is_send_queue_short: false,
             transfer: TransferOptions::default(),
         }
     }

@@ -1,0 +1,82 @@
+//! The command lines of udpcast's programs, `udp-sender` and `udp-receiver`, over `cast-net`.
+//!
+//! Options, statuses and the occasions of messages are theirs. Where theirs would call a broken
+//! transfer a success (everybody gone, no data at all, a failed pipe program at the sender), these
+//! programs fail. Numbers that are none are refused instead of being read as 0.
+
+#![warn(missing_docs)]
+
+mod daemon;
+mod keyboard;
+mod messages;
+mod numbers;
+mod pipe;
+mod receiver;
+mod sender;
+mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cast_net::Interface;
+
+use messages::say;
+
+pub use receiver::udp_receiver;
+pub use sender::udp_sender;
+
+/// Options whose contradiction or mistake udpcast answers with status 255.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("\"{text}\" of {option} is no IPv4 address; host names are not looked up")]
+    Address { option: &'static str, text: String },
+    #[error(
+        "--async and --pointopoint contradict each other, unless --mcast-data-address is given"
+    )]
+    AsynchronousPointToPoint,
+}
+
+/// Parses `arguments` (without program name). On a mistake, and for `--help`, the text goes to
+/// standard error, as standard output may be the stream; the status is then the one to end with.
+fn parse<T: Parser>(arguments: &[OsString]) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| {
+        say(error.render().to_string().trim_end());
+        match error.kind() {
+            clap::error::ErrorKind::DisplayHelp => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+/// The address given with `option`, in any form that the C library takes.
+fn address(
+    option: &'static str,
+    given: Option<&str>,
+) -> Result<Option<std::net::Ipv4Addr>, Refusal> {
+    let parse = |text: &str| {
+        numbers::address(text).ok_or_else(|| Refusal::Address {
+            option,
+            text: text.to_owned(),
+        })
+    };
+    given.map(parse).transpose()
+}
+
+/// The interface that is wanted by option, or else by the variable `IFNAME`.
+fn interface(wanted: Option<&str>) -> Result<Interface, cast_net::InterfaceError> {
+    let from_environment = std::env::var("IFNAME").ok().filter(|name| !name.is_empty());
+    let list = Interface::list()?;
+    Interface::choose(&list, wanted.or(from_environment.as_deref())).cloned()
+}
+
+/// Answers `--license`.
+fn print_license(program: &str) -> ExitCode {
+    say(&format!(
+        "{program} may be used under the MIT license, which follows, or the Apache License, \
+         Version 2.0 (http://www.apache.org/licenses/LICENSE-2.0), as you choose.\n"
+    ));
+    say(include_str!("../../../LICENSE-MIT").trim_end());
+    ExitCode::SUCCESS
+}

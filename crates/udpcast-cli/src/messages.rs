@@ -1,0 +1,146 @@
+//! What the programs say: on standard error or in a log, never on standard output.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+
+/// A line on standard error. A closed one is no reason to end a transfer.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// Messages that a log may take, and a progress line.
+pub(crate) struct Messages {
+    log: Option<File>,
+    progress: Option<Progress>,
+}
+
+struct Progress {
+    period: Duration,
+    last: Option<Instant>,
+    is_open: bool,
+}
+
+impl Messages {
+    /// `log`: messages are appended there instead of standard error, each with the time (UTC).
+    /// `progress`: least time between two progress lines; `None` for none at all.
+    ///
+    /// # Errors
+    /// The log cannot be opened.
+    pub(crate) fn new(log: Option<&Path>, progress: Option<Duration>) -> anyhow::Result<Self> {
+        let open = |path: &Path| {
+            let log = OpenOptions::new().append(true).create(true).open(path);
+            log.with_context(|| format!("opening the log {}", path.display()))
+        };
+        let progress = progress.map(|period| Progress {
+            period,
+            last: None,
+            is_open: false,
+        });
+        Ok(Self {
+            log: log.map(open).transpose()?,
+            progress,
+        })
+    }
+
+    /// An ordinary message: to the log if there is one.
+    pub(crate) fn note(&mut self, text: &str) {
+        let Some(log) = &mut self.log else {
+            self.tell(text);
+            return;
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let second = now.as_secs() % 86_400;
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        let micros = now.subsec_micros();
+        let line = format!(
+            "{hour:02}:{minute:02}:{:02}.{micros:06} {text}\n",
+            second % 60
+        );
+        if let Err(error) = log.write_all(line.as_bytes()) {
+            say(&format!(
+                "the log cannot be written any more ({error}); going on without"
+            ));
+            self.log = None;
+            self.tell(text);
+        }
+    }
+
+    /// A message for standard error and the log.
+    pub(crate) fn record(&mut self, text: &str) {
+        if self.log.is_some() {
+            self.tell(text);
+        }
+        self.note(text);
+    }
+
+    /// A message for the log alone; none without a log.
+    pub(crate) fn log(&mut self, text: &str) {
+        if self.log.is_some() {
+            self.note(text);
+        }
+    }
+
+    /// A message for standard error in any case.
+    pub(crate) fn tell(&mut self, text: &str) {
+        self.end_progress();
+        say(text);
+    }
+
+    /// Shows a progress line if it is time for one, or if it is the `last`.
+    pub(crate) fn progress(&mut self, is_last: bool, line: impl fmt::Display) {
+        let Some(progress) = &mut self.progress else {
+            return;
+        };
+        let is_due = progress
+            .last
+            .is_none_or(|last| last.elapsed() >= progress.period);
+        if is_due || is_last {
+            progress.last = Some(Instant::now());
+            progress.is_open = true;
+            drop(write!(io::stderr(), "{line}\r"));
+        }
+    }
+
+    /// The next line shall not overwrite the progress.
+    pub(crate) fn end_progress(&mut self) {
+        if let Some(progress) = &mut self.progress
+            && std::mem::take(&mut progress.is_open)
+        {
+            say("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_appended_to_with_the_time_on_each_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        for text in ["first", "second"] {
+            let mut messages = Messages::new(Some(&path), None).unwrap();
+            messages.note(text);
+        }
+        let log = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        for (line, text) in lines.iter().zip(["first", "second"]) {
+            let (time, rest) = line.split_once(' ').unwrap();
+            assert_eq!(rest, text);
+            let shape: String = time
+                .chars()
+                .map(|c| if c.is_ascii_digit() { '9' } else { c })
+                .collect();
+            assert_eq!(shape, "99:99:99.999999");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What a sender tells while it works.
+
+use std::fs::File;
+use std::io::Seek;
+use std::time::{Duration, Instant};
+
+use cast_net::udpcast::sender::{
+    Duplex, Outcome, Participant, SenderEvent, SenderStatistics, StartReason,
+};
+use cast_net::{Interface, SendEvent, SendOptions, SendReport};
+
+use super::arguments::Arguments;
+use crate::messages::{Messages, say};
+use crate::numbers;
+
+/// Tells of one transfer.
+pub(super) struct Narrator {
+    messages: Messages,
+    block_size: u16,
+    /// The input, if its position is shown.
+    input: Option<File>,
+    bandwidth: Option<Bandwidth>,
+    /// As last logged.
+    repeated: u64,
+    slice_size: u16,
+}
+
+/// The rate at which receivers got the stream lately.
+struct Bandwidth {
+    period: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Narrator {
+    /// `input`: the handle whose position is shown with the progress.
+    pub(super) fn new(
+        messages: Messages,
+        arguments: &Arguments,
+        options: &SendOptions,
+        input: Option<File>,
+    ) -> Self {
+        let bandwidth = (arguments.bw_period > 0).then(|| Bandwidth {
+            period: Duration::from_secs(arguments.bw_period.into()),
+            since: Instant::now(),
+            bytes: 0,
+        });
+        Self {
+            messages,
+            block_size: options.transfer.block_size,
+            input,
+            bandwidth,
+            repeated: 0,
+            slice_size: 0,
+        }
+    }
+
+    /// What will be sent, from where and how.
+    pub(super) fn introduce(&mut self, arguments: &Arguments, options: &SendOptions, name: &str) {
+        let transfer = &options.transfer;
+        let is_detected = !arguments.full_duplex && !arguments.asynchronous;
+        if transfer.duplex == Duplex::Full && is_detected {
+            self.messages
+                .note("the network card is full duplex, so is the transfer");
+        }
+        if arguments.mcast_data_address.is_none() && !arguments.pointopoint {
+            let group = options.data_group();
+            self.messages.note(&format!("data goes to group {group}"));
+        }
+        let Interface {
+            name: interface,
+            addr,
+            ..
+        } = &options.interface;
+        let kind = match arguments.pipe {
+            Some(_) => "Compressed ",
+            None => "",
+        };
+        say(&format!(
+            "{kind}UDP sender for {name} at {addr} on {interface}"
+        ));
+        let control = options.control_address();
+        self.messages.note(&format!("announcing at {control}"));
+        if arguments.asynchronous && arguments.fec.is_none() {
+            self.messages.tell(
+                "Warning: asynchronous transfer without forward error correction (--fec).\n\
+                 A single lost datagram makes a receiver fail,\n\
+                 and nobody here will know of it.",
+            );
+        }
+    }
+
+    pub(super) fn prompt(&mut self) {
+        self.messages.tell("Press any key to start, q to quit.");
+    }
+
+    pub(super) fn tell(&mut self, event: &SendEvent<'_>) {
+        match event {
+            SendEvent::Protocol(event) => self.tell_protocol(event),
+            SendEvent::Trouble(trouble) => self.messages.note(&trouble.to_string()),
+            SendEvent::Progress {
+                statistics,
+                participants,
+            } => self.tell_progress(statistics, participants),
+        }
+    }
+
+    fn tell_protocol(&mut self, event: &SenderEvent) {
+        match event {
+            SenderEvent::Joined {
+                client,
+                addr,
+                capabilities,
+            } => {
+                let capabilities = capabilities.0;
+                self.messages.tell(&format!(
+                    "New connection from {addr} ({client}) {capabilities:08x}"
+                ));
+            }
+            SenderEvent::Refused { addr, reason } => {
+                self.messages.note(&format!("refused {addr}: {reason:?}"));
+            }
+            SenderEvent::Started {
+                reason,
+                data,
+                participants,
+            } => {
+                if let Some(bandwidth) = &mut self.bandwidth {
+                    bandwidth.since = Instant::now();
+                }
+                let reason = match reason {
+                    StartReason::Operator => "a key was pressed".to_owned(),
+                    StartReason::Go(addr) => format!("{addr} asked for it"),
+                    StartReason::Complete => "all are there".to_owned(),
+                    StartReason::MaxWait => "the longest wait is over".to_owned(),
+                    StartReason::Autostart => "announced often enough".to_owned(),
+                };
+                self.messages.note(&format!(
+                    "Starting transfer to {data}, {participants} receivers: {reason}"
+                ));
+            }
+            SenderEvent::Left { addr, outcome } => {
+                let fate = fate(*outcome);
+                self.messages.note(&format!("disconnecting {addr}: {fate}"));
+            }
+            SenderEvent::Dropped {
+                addr,
+                silent_for,
+                slice,
+            } => {
+                let silent = silent_for.as_secs_f64();
+                self.messages.note(&format!(
+                    "Dropping {addr}: silent for {silent:.1} s, lacks slice {slice}"
+                ));
+            }
+            SenderEvent::SlowRound {
+                slice,
+                round,
+                waiting_for,
+            } => {
+                let names: Vec<String> = waiting_for
+                    .iter()
+                    .map(|(addr, _)| addr.to_string())
+                    .collect();
+                self.messages.note(&format!(
+                    "slice {slice}, round {round}: waiting for {}",
+                    names.join(", ")
+                ));
+            }
+            SenderEvent::SliceAcked { .. } | SenderEvent::Finished | SenderEvent::GaveUp(_) => {}
+        }
+    }
+
+    fn tell_progress(&mut self, statistics: &SenderStatistics, participants: &[Participant]) {
+        let line = self.progress_line(statistics, participants);
+        self.messages.progress(false, line);
+        let SenderStatistics {
+            blocks_repeated,
+            slice_size,
+            bytes_acked,
+            ..
+        } = *statistics;
+        if blocks_repeated > self.repeated {
+            let new = blocks_repeated - self.repeated;
+            self.messages.log(&format!("RETX {blocks_repeated} {new}"));
+            self.repeated = blocks_repeated;
+        }
+        if slice_size != self.slice_size && self.slice_size != 0 {
+            let before = self.slice_size;
+            self.messages
+                .log(&format!("slice size {before} -> {slice_size}"));
+        }
+        self.slice_size = slice_size;
+        if let Some(bandwidth) = &mut self.bandwidth
+            && bandwidth.since.elapsed() >= bandwidth.period
+        {
+            let micros = bandwidth.since.elapsed().as_micros().max(1);
+            let new = bytes_acked.saturating_sub(bandwidth.bytes);
+            let hundredths = u128::from(new) * 800 / micros;
+            bandwidth.since = Instant::now();
+            bandwidth.bytes = bytes_acked;
+            let (whole, part) = (hundredths / 100, hundredths % 100);
+            self.messages.log(&format!("Inst BW={whole}.{part:02}"));
+        }
+    }
+
+    /// The last progress, and how each participant fared.
+    pub(super) fn conclude(&mut self, report: &SendReport) {
+        let line = self.progress_line(&report.statistics, &[]);
+        self.messages.progress(true, line);
+        for participant in &report.participants {
+            let fate = fate(participant.outcome);
+            self.messages
+                .record(&format!("{}: {fate}", participant.addr));
+        }
+    }
+
+    pub(super) fn complete(&mut self) {
+        self.messages.tell("Transfer complete.\x07\n");
+    }
+
+    /// For a sender that goes on with the next transfer.
+    pub(super) fn failed(&mut self, text: &str) {
+        self.messages.record(text);
+    }
+
+    fn progress_line(
+        &mut self,
+        statistics: &SenderStatistics,
+        participants: &[Participant],
+    ) -> String {
+        let position = self
+            .input
+            .as_mut()
+            .and_then(|input| input.stream_position().ok());
+        progress(statistics, participants, self.block_size, position)
+    }
+}
+
+fn fate(outcome: Outcome) -> String {
+    let after = |last| match last {
+        Some(slice) => format!("after slice {slice}"),
+        None => "before the first slice".to_owned(),
+    };
+    match outcome {
+        Outcome::Connected => "still connected".into(),
+        Outcome::Completed => "has everything".into(),
+        Outcome::Left { last_slice } => format!("left {}", after(last_slice)),
+        Outcome::Dropped { last_slice } => format!("given up {}", after(last_slice)),
+        Outcome::Removed { last_slice } => format!("removed {}", after(last_slice)),
+    }
+}
+
+fn progress(
+    statistics: &SenderStatistics,
+    participants: &[Participant],
+    block_size: u16,
+    position: Option<u64>,
+) -> String {
+    let blocks = statistics
+        .bytes_acked
+        .div_ceil(u64::from(block_size.max(1)))
+        .max(1);
+    let repeated = statistics.blocks_repeated;
+    let per_mille = repeated.saturating_mul(1000) / blocks;
+    let last = participants
+        .iter()
+        .max_by_key(|participant| participant.last_heard);
+    format!(
+        "bytes={} re-xmits={repeated:07} ({:3}.{}%) slice={:04} {}- {:3}",
+        numbers::grouped(statistics.bytes_acked),
+        per_mille / 10,
+        per_mille % 10,
+        statistics.slice_size,
+        position.map(numbers::grouped).unwrap_or_default(),
+        last.map_or(0, |participant| participant.client.0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_looks_as_in_udpcast() {
+        let statistics = SenderStatistics {
+            bytes_acked: 5_000,
+            slice_size: 112,
+            ..Default::default()
+        };
+        assert_eq!(
+            progress(&statistics, &[], 1456, None),
+            "bytes=       5 000  re-xmits=0000000 (  0.0%) slice=0112 -   0"
+        );
+        assert_eq!(
+            progress(&statistics, &[], 1456, Some(12_000_000)),
+            "bytes=       5 000  re-xmits=0000000 (  0.0%) slice=0112  12 000 000 -   0"
+        );
+    }
+}
