@@ -1,13 +1,15 @@
-//! Disk images made by the original tools, and what the original `partclone.restore` makes of them.
+//! Disk images made by the original tools, and what the originals make of them.
 //!
 //! [`Corpus::new`] builds small file systems of every kind that is deployed in the field and clones
-//! them with partclone's programs. What these cannot be asked for (other bitmaps, format 0001, sums
+//! them with partclone's programs and with partimage. What these cannot be asked for (other bitmaps, format 0001, sums
 //! of XXH64) comes from our own writer and is given to the original all the same.
 
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
+mod device;
 mod filesystems;
 mod images;
+mod partimage;
 mod wrappings;
 
 use std::fs;
@@ -16,8 +18,14 @@ use std::process::{Command, Output, Stdio};
 
 use crate::need;
 
+pub use device::LoopDevice;
+
 /// What the corpus is made with, and restored with.
-pub const TOOLS: [&str; 17] = [
+pub const TOOLS: [&str; 26] = [
+    "blockdev",
+    "bzip2",
+    "losetup",
+    "lz4",
     "mcopy",
     "mkfs.btrfs",
     "mkfs.exfat",
@@ -33,8 +41,13 @@ pub const TOOLS: [&str; 17] = [
     "partclone.imager",
     "partclone.ntfs",
     "partclone.restore",
+    "partclone.chkimg",
+    "partclone.info",
     "partclone.xfs",
+    "partimage",
     "pigz",
+    "setsid",
+    "xz",
 ];
 
 /// A directory with source file systems and images of them. It goes when this is dropped.
@@ -63,6 +76,8 @@ pub enum Reference {
     Verifies,
     /// It does not know the checksum, but restores the image with `--ignore_crc`.
     IgnoresChecksums,
+    /// It is partimage's.
+    Partimage,
 }
 
 /// An image as it is stored, in one way or another.
@@ -92,7 +107,7 @@ impl Corpus {
         };
         filesystems::make(&corpus);
         images::make(&mut corpus);
-        Some(corpus)
+        partimage::make(&mut corpus).then_some(corpus)
     }
 
     /// A path in the corpus's directory.
@@ -121,12 +136,25 @@ impl Corpus {
         wrappings::of(&fs::read(&image.path).unwrap())
     }
 
+    /// An image of `ext3` as partimage itself stores it: compressed, in volumes, or both; the files of
+    /// each.
+    ///
+    /// # Panics
+    /// A program fails.
+    #[must_use]
+    pub fn stored_by_partimage(&self) -> Vec<(&'static str, Vec<PathBuf>)> {
+        partimage::stored(self)
+    }
+
     /// What the original leaves in a target of `size` bytes full of `fill`.
     ///
     /// # Panics
     /// It refuses the image.
     #[must_use]
     pub fn restored_by_original(&self, image: &Image, size: u64, fill: u8) -> Vec<u8> {
+        if image.reference == Reference::Partimage {
+            return partimage::restored(self, image, size, fill);
+        }
         let target = self.path("target");
         fs::write(&target, vec![fill; usize::try_from(size).unwrap()]).unwrap();
         let mut command = Command::new("partclone.restore");
@@ -147,7 +175,13 @@ impl Corpus {
 /// It fails; its standard error is shown.
 #[track_caller]
 fn succeed(command: &mut Command) -> Output {
-    let output = tool(command).output();
+    succeed_with(command, Stdio::null())
+}
+
+/// The same with something on its standard input.
+#[track_caller]
+fn succeed_with(command: &mut Command, input: impl Into<Stdio>) -> Output {
+    let output = tool(command).stdin(input).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),

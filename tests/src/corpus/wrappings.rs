@@ -41,6 +41,42 @@ pub(super) fn of(image: &[u8]) -> Vec<Wrapped> {
             ]
             .concat(),
         ),
+        ("xz -6", through("xz", &["-6"], image)),
+        (
+            "xz -9e, SHA-256",
+            through("xz", &["-9e", "-C", "sha256"], image),
+        ),
+        (
+            "xz, blocks and streams",
+            [
+                through("xz", &["-1", "--block-size=100000"], first),
+                through("xz", &["-0", "-C", "none"], second),
+            ]
+            .concat(),
+        ),
+        ("bzip2 -9", through("bzip2", &["-9"], image)),
+        (
+            "bzip2, streams",
+            [
+                through("bzip2", &["-1"], first),
+                through("bzip2", &["-5"], second),
+            ]
+            .concat(),
+        ),
+        ("lz4 -1", through("lz4", &["-q", "-1"], image)),
+        (
+            "lz4 -9, linked blocks with sums",
+            through("lz4", &["-q", "-9", "-BD", "-BX", "-B4"], image),
+        ),
+        (
+            "lz4, frames",
+            [
+                through("lz4", &["-q", "-12", "-B5", "--no-frame-crc"], first),
+                SKIPPABLE.to_vec(),
+                through("lz4", &["-q", "-3", "-BD"], second),
+            ]
+            .concat(),
+        ),
     ];
     wrapped
         .into_iter()
