@@ -271,10 +271,12 @@ impl Receiver {
             Phase::Complete if is_end && is_asked => {
                 self.queue(Outgoing::Answer(request.request()));
             }
-            // It has our OK: nothing more will be asked.
+            // It has our OK: nothing more will be asked. DISCONNECT again, as it stays for that;
+            // where that came through, the set of an original sender does not have us any more.
             Phase::Complete if is_end => {
                 self.timers.stop(Timer::Linger);
                 self.phase = Phase::Closed;
+                self.queue(Outgoing::Disconnect);
                 return;
             }
             Phase::Failed if is_asked => self.queue(Outgoing::Disconnect),

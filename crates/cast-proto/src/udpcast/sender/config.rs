@@ -21,8 +21,9 @@ pub enum Duplex {
 /// Slice size, in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SliceLimits {
-    /// First slice size, limited to `min..=max`. `None`: 112 in full duplex, 130 in half duplex,
-    /// 1024 if asynchronous, stripes × stripe size with FEC.
+    /// First slice size, limited to `min..=max`. `None`: 112 in full duplex or as many more as the
+    /// receive buffers of all participants take, 130 in half duplex, 1024 if asynchronous,
+    /// stripes × stripe size with FEC.
     pub initial: Option<u16>,
     /// Least first slice size, at least 1.
     pub min: u16,

@@ -271,6 +271,10 @@ impl Sender {
     /// The next datagram of the stream; without one, the wait for answers begins.
     pub(super) fn emit_stream(&mut self, now: Instant, buf: &mut Vec<u8>) -> Option<SocketAddrV4> {
         self.advance(now);
+        if let Some(request) = self.stream.farewell.take() {
+            Message::ReqAck(request).emit(buf);
+            return Some(self.stream.to);
+        }
         if self.phase != Phase::Data {
             return None;
         }
@@ -373,6 +377,7 @@ impl Sender {
         self.wait.since = None;
         self.timers.stop(Timer::Deadline);
         if slot.is_end() {
+            self.say_farewell(&slot);
             self.on_end_done(now);
             return;
         }
@@ -398,7 +403,19 @@ impl Sender {
         }
     }
 
+    /// One more round, in which nobody is asked: original receivers take no notice.
+    fn say_farewell(&mut self, slot: &Slot) {
+        if !self.config.asynchronous && slot.is_end() && !slot.ready.is_empty() {
+            let round = slot.round.saturating_add(1);
+            let request = ReqAck::new(slot.slice, 0, round, slot.ready);
+            self.stream.farewell = Some(request);
+        }
+    }
+
     fn on_all_gone(&mut self) {
+        if let Some(slot) = self.stream.acknowledge.take() {
+            self.say_farewell(&slot);
+        }
         if self
             .participants
             .iter()

@@ -27,7 +27,7 @@ pub use event::{
 
 use crate::pacing::Pacer;
 use crate::timers::{TimerKind, TimerTable};
-use crate::udpcast::wire::{ConnectReply, HelloKind, Message};
+use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo, Transmit};
 use participants::Participants;
 use slice_size::SliceSize;
@@ -85,6 +85,9 @@ struct Stream {
     acknowledge: Option<Slot>,
     /// The slice of 0 bytes has been made.
     is_end_made: bool,
+    /// The last word: it tells those who are through that nothing more will be asked, so that they
+    /// need not stay for it.
+    farewell: Option<ReqAck>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -309,10 +312,10 @@ impl Sender {
         self.events.pop_front()
     }
 
-    /// Nothing is left to do; the last event can be or has been polled.
+    /// Nothing is left to do or to send; the last event can be or has been polled.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
+        self.phase == Phase::Closed && self.stream.farewell.is_none()
     }
 
     /// All who take part, and after the start all who took part, by address.
@@ -439,6 +442,7 @@ impl Stream {
             transmit: None,
             acknowledge: None,
             is_end_made: false,
+            farewell: None,
             spare: Vec::new(),
         }
     }

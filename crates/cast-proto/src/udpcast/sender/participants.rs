@@ -22,6 +22,8 @@ pub(super) struct Member {
     pub(super) addr: Ipv4Addr,
     pub(super) client: ClientNo,
     pub(super) capabilities: Capabilities,
+    /// Receive buffer it has told, in bytes.
+    pub(super) rcvbuf: u32,
     /// What it has come to; `Connected` while it takes part, until the end is acknowledged.
     pub(super) outcome: Outcome,
     pub(super) last_slice: Option<SliceNo>,
@@ -49,6 +51,7 @@ impl Participants {
         now: Instant,
         addr: Ipv4Addr,
         capabilities: Capabilities,
+        rcvbuf: u32,
         limit: u16,
     ) -> Option<ClientNo> {
         let client = ClientNo(
@@ -61,6 +64,7 @@ impl Participants {
             addr,
             client,
             capabilities,
+            rcvbuf,
             outcome: Outcome::Connected,
             last_slice: None,
             repeats_asked: 0,

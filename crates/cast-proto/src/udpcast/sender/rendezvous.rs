@@ -13,6 +13,10 @@ use crate::udpcast::{ClientNo, MAX_PARTICIPANTS};
 /// Period of HELLO where repetition is needed but not configured, as in the original.
 const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes of a receive buffer that a byte of a datagram may take: kernels count the memory a
+/// datagram lies in (2304 bytes for one of 1500, 4352 with some drivers).
+const BUFFER_PER_BYTE: u32 = 3;
+
 /// Refusals told as events; a flood of requests is only counted beyond that.
 const REFUSALS_TOLD: usize = 64;
 
@@ -177,7 +181,11 @@ impl Sender {
             MAX_PARTICIPANTS
         };
         let capabilities = request.capabilities | Capabilities::BIG_ENDIAN;
-        let Some(client) = self.participants.join(now, addr, capabilities, limit) else {
+        let rcvbuf = request.rcvbuf;
+        let joined = self
+            .participants
+            .join(now, addr, capabilities, rcvbuf, limit);
+        let Some(client) = joined else {
             let reason = if is_point_to_point {
                 RefuseReason::PointToPoint
             } else {
@@ -299,6 +307,26 @@ impl Sender {
             let max = self.config.largest_slice();
             self.stream.size = SliceSize::half_duplex(self.config.first_slice(), max);
         }
+        drop(present);
+        self.fit_slices();
+    }
+
+    /// In full duplex the first slice size stays: larger ones need fewer rounds, if the receive
+    /// buffers of all take the two that may be under way while a receiver does not run.
+    fn fit_slices(&mut self) {
+        let config = &self.config;
+        if config.asynchronous
+            || config.fec.is_some()
+            || config.slice.initial.is_some()
+            || self.stream.duplex == Duplex::Half
+        {
+            return;
+        }
+        let smallest = self.participants.all_present().map(|m| m.rcvbuf).min();
+        let fitting = smallest.unwrap_or(0) / BUFFER_PER_BYTE / 2 / u32::from(config.block_size);
+        let fitting = u16::try_from(fitting).unwrap_or(u16::MAX);
+        let first = config.first_slice();
+        self.stream.size = SliceSize::full_duplex(fitting.clamp(first, config.largest_slice()));
     }
 
     /// CONNECT_REQ after the start.
