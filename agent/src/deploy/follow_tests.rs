@@ -12,6 +12,8 @@ const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001)
 fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
     ReceiveSnapshot {
         phase,
+        connection: None,
+        data_group: None,
         bytes: 0,
         datagrams: 0,
         lost_blocks: 0,
