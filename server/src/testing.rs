@@ -54,6 +54,7 @@ pub(crate) struct FakeSender(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     orders: Vec<Order>,
+    admitted: Vec<Ipv4Addr>,
     open: Option<(Job, Events)>,
 }
 
@@ -66,12 +67,17 @@ impl Transmitter for FakeSender {
     ) -> anyhow::Result<Box<dyn Transmission>> {
         let mut inner = self.0.lock().unwrap();
         inner.orders.push(Order::Open(job.index));
+        inner.admitted.clone_from(&job.admitted);
         inner.open = Some((job, events));
         Ok(Box::new(self.clone()))
     }
 }
 
 impl Transmission for FakeSender {
+    fn admit(&self, addresses: Vec<Ipv4Addr>) {
+        self.0.lock().unwrap().admitted = addresses;
+    }
+
     fn start(&self) {
         self.0.lock().unwrap().orders.push(Order::Start);
     }
@@ -86,6 +92,10 @@ impl Transmission for FakeSender {
 }
 
 impl FakeSender {
+    pub(crate) fn admitted(&self) -> Vec<Ipv4Addr> {
+        self.0.lock().unwrap().admitted.clone()
+    }
+
     pub(crate) fn orders(&self) -> Vec<Order> {
         self.0.lock().unwrap().orders.clone()
     }

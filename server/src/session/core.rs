@@ -6,9 +6,10 @@
 //! The rules: the first stream starts when every expected host is connected, or when the wait
 //! that began with the first check-in is over; further streams wait for the receivers that are
 //! known to be alive, not for a fixed time; nothing waits for ever; one host's trouble never
-//! ends the others; only a client's own report makes its task complete.
+//! ends the others; only a client's own report makes its task complete; only hosts that checked
+//! in are let in, each at the address that it checked in from.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub enum StreamOutcome {
 pub enum Action {
     /// Open the rendezvous of the stream with this index.
     OpenStream(usize),
+    /// Let in receivers at these addresses and no others; in force until the next of its kind.
+    Admit(Vec<Ipv4Addr>),
     /// Start the transfer with the receivers that are connected.
     StartTransfer,
     /// Drop a participant: its host is out of the session.
@@ -140,8 +143,6 @@ pub struct Core {
     pub(super) since: Instant,
     /// The first check-in: the wait for the first stream counts from here.
     pub(super) first_check_in: Option<Instant>,
-    /// Participants of the present stream that belong to no known address.
-    pub(super) strangers: BTreeSet<Ipv4Addr>,
     is_sender_open: bool,
     /// Silence counts from here: before, nobody could be heard.
     hearing_since: Instant,
@@ -165,7 +166,6 @@ impl Core {
             phase: Phase::Gathering { stream: 0 },
             since: now,
             first_check_in: None,
-            strangers: BTreeSet::new(),
             is_sender_open: false,
             hearing_since: now,
             last_sign: now,
@@ -254,6 +254,12 @@ impl Core {
         present.peek().is_some() && present.all(|host| host.is_agent)
     }
 
+    /// Whether data has flowed.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.hosts.values().any(|host| host.has_received)
+    }
+
     /// Whether data has flowed and more is to come.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
@@ -312,7 +318,9 @@ impl Core {
         if !self.is_sender_open {
             self.is_sender_open = true;
             self.since = now;
-            self.actions.push_back(Action::OpenStream(0));
+            self.open_stream(0);
+        } else if !is_known {
+            self.admit();
         }
         CheckIn::Accepted
     }
@@ -436,32 +444,19 @@ impl Core {
 
     /// The sender has a new participant.
     pub fn joined(&mut self, now: Instant, address: Ipv4Addr) {
-        let is_out = |host: &Host| !host.is_live() && host.address == Some(address);
-        if self.hosts.values().any(is_out) && self.host_at(address).is_none() {
-            // Its session is over, whatever it tries.
+        let Some(host) = self.host_at(address) else {
+            // Its session is over whatever it tries, or it asked before its host left.
             self.actions.push_back(Action::Remove(address));
             return;
-        }
-        match self.host_at(address) {
-            Some(host) => {
-                host.last_contact = Some(now);
-                host.is_seen = true;
-                host.set_status(now, HostStatus::Connected);
-            }
-            None => {
-                self.strangers.insert(address);
-                self.note(format!(
-                    "{address} joined the rendezvous; no host checked in from that address"
-                ));
-            }
-        }
+        };
+        host.last_contact = Some(now);
+        host.set_status(now, HostStatus::Connected);
         self.settle(now);
     }
 
     /// A participant said goodbye or was dropped before the end of the stream.
     pub fn departed(&mut self, now: Instant, address: Ipv4Addr, silent: Option<Duration>) {
         let stream = self.stream_name();
-        self.strangers.remove(&address);
         let is_gathering = matches!(self.phase, Phase::Gathering { .. } | Phase::Starting { .. });
         let Some((id, host)) = self.entry_at(address) else {
             return;
@@ -525,9 +520,8 @@ impl Core {
         };
         self.enter(now, Phase::Sending { stream });
         let mut without = Vec::new();
-        let has_strangers = !self.strangers.is_empty();
         for (id, host) in &mut self.hosts {
-            if host.is_connected() || (has_strangers && host.may_be_a_stranger()) {
+            if host.is_connected() {
                 host.has_received = true;
                 host.set_status(now, HostStatus::Receiving);
             } else if host.is_live() {
@@ -575,12 +569,6 @@ impl Core {
             let found = participants.iter().find(|(at, _)| *at == address);
             found.map(|(_, outcome)| *outcome)
         };
-        let mut strangers_done = participants
-            .iter()
-            .filter(|(at, outcome)| {
-                *outcome == StreamOutcome::Completed && self.strangers.contains(at)
-            })
-            .count();
         let mut lost = Vec::new();
         let mut left = Vec::new();
         for (id, host) in &mut self.hosts {
@@ -600,8 +588,6 @@ impl Core {
                     ));
                     continue;
                 }
-                // Seen under another address than the one that it checked in from.
-                None if strangers_done > 0 && !host.is_seen => strangers_done -= 1,
                 None => {
                     lost.push((*id, format!("took no part in {name}")));
                     continue;
@@ -621,7 +607,6 @@ impl Core {
         for id in left {
             self.leaves(now, id, &format!("left during {name}, before its end"));
         }
-        self.strangers.clear();
         let next = stream + 1;
         if next == self.plan.streams.len() {
             self.enter(now, Phase::Finishing);
@@ -631,7 +616,7 @@ impl Core {
         self.settle(now);
         if matches!(self.phase, Phase::Gathering { .. }) && self.has_live_hosts() {
             self.is_sender_open = true;
-            self.actions.push_back(Action::OpenStream(next));
+            self.open_stream(next);
         }
     }
 
@@ -640,9 +625,8 @@ impl Core {
         for host in self.hosts.values_mut().filter(|host| host.is_connected()) {
             host.set_status(now, HostStatus::CheckedIn);
         }
-        self.strangers.clear();
         self.phase = Phase::Gathering { stream };
-        self.actions.push_back(Action::OpenStream(stream));
+        self.open_stream(stream);
     }
 
     /// The sender failed: nothing more can be sent.
@@ -807,23 +791,22 @@ impl Core {
         }
     }
 
-    /// Whether every live host is connected. A participant from an unknown address stands for a
-    /// host that checked in and is not seen (it may be behind address translation).
+    /// Whether every live host is connected.
     fn is_complete_gathering(&self) -> bool {
-        let mut unseen = 0;
-        for host in self.hosts.values().filter(|host| host.is_live()) {
-            if !host.is_checked_in() {
-                return false;
-            }
-            if host.is_connected() {
-                continue;
-            }
-            if host.is_seen {
-                return false;
-            }
-            unseen += 1;
-        }
-        unseen <= self.strangers.len() && self.connected_count() > 0
+        let mut live = self.hosts.values().filter(|host| host.is_live());
+        self.connected_count() > 0 && live.all(Host::is_connected)
+    }
+
+    fn open_stream(&mut self, stream: usize) {
+        self.actions.push_back(Action::OpenStream(stream));
+        self.admit();
+    }
+
+    /// A host is known at the rendezvous by nothing but the address that it checked in from, and
+    /// whoever is let in holds up all others and is counted as received: nobody else gets in.
+    fn admit(&mut self) {
+        let addresses = self.addresses();
+        self.actions.push_back(Action::Admit(addresses));
     }
 
     fn start(&mut self, now: Instant, stream: usize) {
@@ -845,6 +828,9 @@ impl Core {
         host.set_status(now, HostStatus::Ended(ending));
         if let Some(address) = address.filter(|_| self.is_sender_open) {
             self.actions.push_back(Action::Remove(address));
+            if matches!(self.phase, Phase::Gathering { .. }) {
+                self.admit();
+            }
         }
         self.actions.push_back(Action::HostEnded {
             host: id,

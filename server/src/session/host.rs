@@ -86,8 +86,6 @@ pub(super) struct Host {
     pub(super) is_agent: bool,
     /// Last request.
     pub(super) last_contact: Option<Instant>,
-    /// Whether the sender ever saw it at its address; then it counts by that address alone.
-    pub(super) is_seen: bool,
     /// Whether a stream began with it.
     pub(super) has_received: bool,
     /// Streams acknowledged to the end.
@@ -105,7 +103,6 @@ impl Host {
             address: None,
             is_agent: false,
             last_contact: None,
-            is_seen: false,
             has_received: false,
             streams_done: 0,
             blames: 0,
@@ -135,11 +132,6 @@ impl Host {
     /// Checked in and still part of the session.
     pub(super) fn is_checked_in(&self) -> bool {
         self.is_live() && self.status != HostStatus::Expected
-    }
-
-    /// Checked in and never seen at its address: a participant from an unknown address may be it.
-    pub(super) fn may_be_a_stranger(&self) -> bool {
-        self.is_checked_in() && !self.is_seen
     }
 
     /// At the rendezvous or receiving.

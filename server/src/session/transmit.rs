@@ -22,6 +22,8 @@ pub struct Job {
     pub port: u16,
     /// Where to send.
     pub interface: Interface,
+    /// Receivers that are let in.
+    pub admitted: Vec<Ipv4Addr>,
     /// The bytes; read only after [`Transmission::start`].
     pub source: Source,
     /// Silence after which receivers are dropped even if nobody answers.
@@ -109,6 +111,8 @@ pub trait Transmitter: Send + Sync + 'static {
 
 /// A sender that was opened. Dropping it stops the sender.
 pub trait Transmission: Send + 'static {
+    /// Replaces the receivers that are let in; all others are told that they are not.
+    fn admit(&self, addresses: Vec<Ipv4Addr>);
     /// Starts with the receivers that are connected.
     fn start(&self);
     /// Goes on without a receiver.
@@ -147,6 +151,10 @@ impl Transmitter for Network {
 }
 
 impl Transmission for Running {
+    fn admit(&self, addresses: Vec<Ipv4Addr>) {
+        self.0.set_expected(addresses);
+    }
+
     fn start(&self) {
         self.0.start_now();
     }
@@ -192,6 +200,19 @@ const ALL_SILENT: Duration = Duration::from_secs(90);
 /// TTL of everything, as FOG's sender has it.
 const TTL: u8 = 32;
 
+/// Nobody but the session starts the transfer, and only its hosts are let in.
+fn start_rule(admitted: Vec<Ipv4Addr>) -> StartRule {
+    StartRule {
+        expected: admitted,
+        only_expected: true,
+        // More than there can ever be: not even the presence of all who are let in starts it, as
+        // more may be let in.
+        min_receivers: u32::MAX,
+        accept_go: false,
+        ..StartRule::default()
+    }
+}
+
 fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedCounters) {
     let index = job.index;
     let tell = |event| {
@@ -201,10 +222,7 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
     let mut options = SendOptions::new(job.interface);
     options.port_base = job.port;
     options.ttl = TTL;
-    options.transfer.start = StartRule {
-        accept_go: false,
-        ..StartRule::default()
-    };
+    options.transfer.start = start_rule(job.admitted);
     options.transfer.drop = DropPolicy {
         silence: job.silence_limit.max(ALL_SILENT),
         ..DropPolicy::default()
@@ -327,6 +345,52 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_who_are_let_in_do_not_start_the_transfer_and_nobody_else_gets_in() {
+        use cast_net::udpcast::sender::{RefuseReason, Sender, SenderConfig};
+        use cast_net::udpcast::wire::{Capabilities, ConnectReq, Message};
+        use std::net::SocketAddrV4;
+        use std::time::Instant;
+
+        let host = |last| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 9000);
+        let group = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 1), 9000);
+        let now = Instant::now();
+        let mut config = SenderConfig::new(group, group);
+        config.start = start_rule(vec![*host(1).ip()]);
+        let mut sender = Sender::new(config, now).unwrap();
+        let mut request = Vec::new();
+        Message::ConnectReq(ConnectReq {
+            capabilities: Capabilities::CURRENT,
+            rcvbuf: 1 << 20,
+        })
+        .emit(&mut request);
+        let told = |sender: &mut Sender, last| {
+            sender.handle_datagram(now, host(last), &request);
+            std::iter::from_fn(|| sender.poll_event()).collect::<Vec<_>>()
+        };
+        assert!(matches!(
+            told(&mut sender, 1)[..],
+            [SenderEvent::Joined { .. }]
+        ));
+        assert!(matches!(
+            told(&mut sender, 2)[..],
+            [SenderEvent::Refused {
+                reason: RefuseReason::NotExpected,
+                ..
+            }]
+        ));
+        sender.set_expected(now, &[*host(1).ip(), *host(2).ip()]);
+        assert!(matches!(
+            told(&mut sender, 2)[..],
+            [SenderEvent::Joined { .. }]
+        ));
+        sender.start(now);
+        assert!(matches!(
+            sender.poll_event(),
+            Some(SenderEvent::Started { .. })
+        ));
+    }
 
     #[test]
     fn a_panic_of_the_sender_is_told() {

@@ -20,7 +20,7 @@ pub struct View {
     pub expected: u32,
     /// Of these, hosts that checked in.
     pub checked_in: u32,
-    /// Of these, hosts at the rendezvous or receiving; strangers count.
+    /// Of these, hosts at the rendezvous or receiving.
     pub connected: u32,
     /// Names of hosts that are waited for.
     pub missing: Vec<String>,
@@ -65,12 +65,11 @@ impl Core {
             .map(|(id, host)| self.host_view(now, *id, host))
             .collect();
         hosts.sort_by(|a, b| fog::store::natural_cmp(&a.name, &b.name));
-        let strangers = count(self.strangers.len());
         View {
             stage: self.stage(),
             expected: count(self.hosts.values().filter(|host| host.is_live()).count()),
             checked_in: self.checked_in_count(),
-            connected: count(self.connected_count()) + strangers,
+            connected: count(self.connected_count()),
             missing: self.missing(),
             stage_age: now.duration_since(self.since),
             starts_in: self.starts_in(now),
@@ -89,12 +88,10 @@ impl Core {
     }
 
     pub(super) fn connected_count(&self) -> usize {
-        let connected = self
-            .hosts
+        self.hosts
             .values()
             .filter(|host| host.is_connected())
-            .count();
-        connected.max(usize::from(!self.strangers.is_empty()))
+            .count()
     }
 
     /// Names of live hosts that are not connected, in natural order.

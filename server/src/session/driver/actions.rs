@@ -7,6 +7,7 @@ use fog::task::State;
 
 use super::{Driver, OpenStream};
 use crate::clock::Timestamp;
+use crate::config::StreamRecords;
 use crate::session::core::Action;
 use crate::session::persist::{self, Fact, Record, Subject};
 use crate::session::rate::Rate;
@@ -18,6 +19,11 @@ impl Driver {
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::OpenStream(index) => self.open_stream(index).await,
+                Action::Admit(addresses) => {
+                    if let Some(open) = &self.open {
+                        open.transmission.admit(addresses);
+                    }
+                }
                 Action::StartTransfer => self.start_transfer(),
                 Action::Remove(address) => {
                     if let Some(open) = &self.open {
@@ -50,6 +56,7 @@ impl Driver {
             port: self.subjects.session.port,
             interface,
             source,
+            admitted: self.core.addresses(),
             silence_limit: timing.drop_agents.max(timing.drop_others),
             max_bitrate: config.max_bitrate,
         };
@@ -74,8 +81,11 @@ impl Driver {
     }
 
     fn start_transfer(&mut self) {
-        let all_agents = self.core.are_all_agents();
-        let has_records = *self.records.get_or_insert(all_agents);
+        // Decided anew until data flows: a start that found nobody left is no decision.
+        if self.around.config.stream_records == StreamRecords::Auto && !self.core.has_started() {
+            self.records = Some(self.core.are_all_agents());
+        }
+        let has_records = self.records.unwrap_or(false);
         if let Some(open) = &self.open {
             open.gate.open(has_records);
             open.transmission.start();
@@ -146,6 +156,7 @@ impl Driver {
                 Fact::Note(text)
             }
             Action::OpenStream(_)
+            | Action::Admit(_)
             | Action::StartTransfer
             | Action::Remove(_)
             | Action::StopSender => return,

@@ -126,7 +126,8 @@ fn a_session_goes_its_way() {
                 host: HostId(1),
                 count: 1
             },
-            Action::OpenStream(0)
+            Action::OpenStream(0),
+            Action::Admit(vec![ip(1)]),
         ]
     );
     bench.join(1);
@@ -134,10 +135,13 @@ fn a_session_goes_its_way() {
     assert_eq!(bench.check_in(2), CheckIn::Accepted);
     assert_eq!(
         bench.actions(),
-        [Action::CheckedIn {
-            host: HostId(2),
-            count: 2
-        }]
+        [
+            Action::CheckedIn {
+                host: HostId(2),
+                count: 2
+            },
+            Action::Admit(vec![ip(1), ip(2)]),
+        ]
     );
     bench.join(2);
     assert_eq!(bench.actions(), [Action::StartTransfer]);
@@ -151,7 +155,12 @@ fn a_session_goes_its_way() {
     };
     assert_eq!(
         bench.actions(),
-        [done(1, 1), done(2, 1), Action::OpenStream(1)]
+        [
+            done(1, 1),
+            done(2, 1),
+            Action::OpenStream(1),
+            Action::Admit(vec![ip(1), ip(2)]),
+        ]
     );
     bench.join(2);
     bench.join(1);
@@ -178,7 +187,7 @@ fn a_repeated_check_in_is_accepted_and_counted_once() {
     for _ in 0..3 {
         assert_eq!(bench.check_in(1), CheckIn::Accepted);
     }
-    assert_eq!(bench.actions().len(), 2);
+    assert_eq!(bench.actions().len(), 3);
     // It had joined: it restarted, and its old place must not start the session.
     bench.join(1);
     assert_eq!(bench.check_in(1), CheckIn::Accepted);
@@ -483,32 +492,69 @@ fn a_failing_sender_ends_the_session_with_its_reason() {
 }
 
 #[test]
-fn a_host_behind_address_translation_counts_by_number() {
+fn a_stranger_starts_nothing_and_stands_for_nobody() {
+    let stranger = Ipv4Addr::new(192, 168, 0, 9);
     let mut bench = bench(2, &["d1p1.img"]);
     bench.check_in(1);
-    bench.check_in(2);
     bench.join(1);
-    bench.core.joined(bench.now, Ipv4Addr::new(192, 168, 0, 9));
-    assert!(bench.actions().contains(&Action::StartTransfer));
+    bench.check_in(2);
+    bench.actions();
+    // It had asked before the sender was told whom to let in.
+    bench.core.joined(bench.now, stranger);
+    assert_eq!(bench.actions(), [Action::Remove(stranger)]);
+    assert_eq!(bench.core.view(bench.now).connected, 1);
+    bench.wait(MAX_WAIT, &[1, 2]);
     bench.core.transfer_started(bench.now);
-    let stranger = Ipv4Addr::new(192, 168, 0, 9);
+    let actions = bench.actions();
+    let (_, text) = host_end(&actions, 2).unwrap();
+    assert!(text.contains("did not connect to the sender"), "{text}");
     bench
         .core
         .stream_ended(bench.now, &[(ip(1), Completed), (stranger, Completed)]);
-    assert_eq!(bench.complete(2), Completion::Accepted);
+    assert!(matches!(bench.complete(2), Completion::Refused(_)));
     assert_eq!(bench.complete(1), Completion::Accepted);
+    assert_eq!(end_of(&bench.actions()).unwrap().0, State::Failed);
 }
 
 #[test]
-fn a_stranger_starts_nothing() {
-    let mut bench = bench(2, &["d1p1.img"]);
+fn a_stranger_alone_does_not_begin_after_the_wait() {
+    let mut bench = bench(1, &["d1p1.img"]);
     bench.check_in(1);
-    bench.join(1);
     bench.core.joined(bench.now, Ipv4Addr::new(192, 168, 0, 9));
-    assert!(
-        !bench.actions().contains(&Action::StartTransfer),
-        "host 2 has not checked in"
-    );
+    bench.wait(MAX_WAIT, &[1]);
+    let actions = bench.actions();
+    assert!(!actions.contains(&Action::StartTransfer));
+    assert!(end_of(&actions).unwrap().1.contains("nobody connected"));
+}
+
+#[test]
+fn only_hosts_of_the_session_are_let_in_at_their_present_address() {
+    let mut bench = bench(3, &["d1p1.img", "d1p2.img"]);
+    let admitted = |bench: &mut Bench| {
+        bench
+            .actions()
+            .into_iter()
+            .rev()
+            .find_map(|action| match action {
+                Action::Admit(addresses) => Some(addresses),
+                _ => None,
+            })
+    };
+    bench.check_in(1);
+    assert_eq!(admitted(&mut bench), Some(vec![ip(1)]));
+    bench.check_in(2);
+    assert_eq!(admitted(&mut bench), Some(vec![ip(1), ip(2)]));
+    bench.core.check_in(bench.now, HostId(2), ip(22), true);
+    assert_eq!(admitted(&mut bench), Some(vec![ip(1), ip(22)]));
+    bench.core.client_failed(bench.now, HostId(2), "no disk");
+    assert_eq!(admitted(&mut bench), Some(vec![ip(1)]));
+    bench.check_in(3);
+    bench.join(1);
+    bench.join(3);
+    bench.core.transfer_started(bench.now);
+    bench.core.departed(bench.now, ip(3), None);
+    bench.ended(&[(1, Completed), (3, Left)]);
+    assert_eq!(admitted(&mut bench), Some(vec![ip(1)]));
 }
 
 #[test]
