@@ -1,6 +1,7 @@
 //! Helpers for the tests that cross crates.
 
 pub mod corpus;
+pub mod fuzz;
 pub mod need;
 pub mod netns;
 pub mod site;

@@ -130,7 +130,6 @@ fn partimage_may_store_in_its_own_way(corpus: &Corpus) {
         let pieces: Vec<Vec<u8>> = files.iter().map(read).collect();
         let (found, _) = restored_by_us(name, &pieces.concat(), 60_001, size, 0xA5);
         assert!(found == expected, "{name}: other bytes");
-        println!("partimage, {name}: {} files", files.len());
         if files.len() > 2 {
             let error = verify(&[&pieces[0][..], &pieces[2]].concat()[..]).expect_err(name);
             assert_eq!(

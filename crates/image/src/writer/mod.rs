@@ -2,12 +2,14 @@
 //! no code with the decoder but the layout of partclone's headers, so that neither hides the other's
 //! mistakes.
 
+mod compress;
 mod partimage;
 
 use partclone_sys as sys;
 
 use crate::geometry::{BitmapMode, ChecksumMode};
 
+pub use self::compress::wrap;
 pub use self::partimage::{ChangeRecord, PartimageRecipe};
 
 /// An image to be written. Start with [`Recipe::v2`] or [`Recipe::v1`] and change what is wanted.

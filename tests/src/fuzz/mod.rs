@@ -1,0 +1,37 @@
+//! Bodies of the fuzz targets: one per parser and state machine. Plain functions of bytes, so that the
+//! committed corpus runs as an ordinary test too. They return nothing and panic when something is
+//! wrong.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "panicking is how these report what they find"
+)]
+
+mod contract;
+mod feed;
+mod images;
+mod tables;
+mod udpcast;
+
+pub use contract::contract;
+pub use images::{image, image_recipe, peek, wrapper};
+pub use tables::{partition_dump, partition_plan, partition_table};
+pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
+
+/// A target's body.
+pub type Body = fn(&[u8]);
+
+/// Every target: its name, which is that of its corpus, and its body.
+pub const TARGETS: [(&str, Body); 11] = [
+    ("contract", contract),
+    ("image", image),
+    ("image_recipe", image_recipe),
+    ("partition_dump", partition_dump),
+    ("partition_plan", partition_plan),
+    ("partition_table", partition_table),
+    ("peek", peek),
+    ("udpcast_receiver", udpcast_receiver),
+    ("udpcast_sender", udpcast_sender),
+    ("udpcast_wire", udpcast_wire),
+    ("wrapper", wrapper),
+];

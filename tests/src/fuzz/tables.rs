@@ -1,0 +1,96 @@
+//! Partition tables: as they are on disks, in dumps, and planned from an image's files.
+
+use disk::{Dump, Layout, PlanError, Shape, TableFiles, fill, plan_table, read_table};
+
+use super::feed::Feed;
+
+/// Any bytes as the beginning of a disk whose rest is zero.
+pub fn partition_table(data: &[u8]) {
+    let mut feed = Feed(data);
+    let shape = shape(&mut feed);
+    let disk = feed.rest();
+    let mut read = |offset: u64, len: usize| -> Result<Vec<u8>, PlanError> {
+        let end = offset + len as u64;
+        assert!(end <= shape.size, "a read beyond the end of the disk");
+        assert!(len <= 16 << 20, "a table of {len} bytes");
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(disk.len());
+        let mut bytes = disk[start..].to_vec();
+        bytes.resize(len, 0);
+        Ok(bytes)
+    };
+    drop(read_table(&shape, &mut read));
+}
+
+/// Any text as a dump of sfdisk, laid out on disks.
+pub fn partition_dump(data: &[u8]) {
+    let mut feed = Feed(data);
+    let shape = shape(&mut feed);
+    let fixed = [u32::from(feed.byte() % 6)];
+    let text = String::from_utf8_lossy(feed.rest());
+    let Ok(dump) = Dump::parse(&text) else {
+        return;
+    };
+    let Ok(partitions) = fill(&dump, None, &fixed, &shape) else {
+        return;
+    };
+    for partition in &partitions {
+        let end = partition.start.checked_add(partition.size);
+        assert!(
+            end.is_some_and(|end| end <= shape.sectors()),
+            "{partition:?} leaves the disk"
+        );
+    }
+}
+
+/// Any files of an image: a plan writes inside its disk, and its partitions do not overlap.
+pub fn partition_plan(data: &[u8]) {
+    let mut feed = Feed(data);
+    let shape = shape(&mut feed);
+    let layout = feed.one_of(&[Layout::Keep, Layout::Fill]);
+    let has = feed.byte();
+    let mut mbr = feed.bytes(2048).to_vec();
+    if has & 1 != 0 && mbr.len() >= 512 {
+        mbr[510..512].copy_from_slice(&[0x55, 0xAA]);
+    }
+    let mut text = || String::from_utf8_lossy(feed.bytes(1024)).into_owned();
+    let (partitions, minimum, fixed) = (text(), text(), text());
+    let ebr = feed.bytes(512);
+    let files = TableFiles {
+        mbr: &mbr,
+        grub_mbr: None,
+        partitions: (has & 2 != 0).then_some(&*partitions),
+        minimum: (has & 4 != 0).then_some(&*minimum),
+        fixed: (has & 8 != 0).then_some(&*fixed),
+        swap_uuids: (has & 16 != 0).then_some(&*fixed),
+        ebrs: if has & 32 != 0 {
+            vec![(5, ebr)]
+        } else {
+            Vec::new()
+        },
+    };
+    let Ok(plan) = plan_table(&files, &shape, layout) else {
+        return;
+    };
+    assert!(!plan.to_string().is_empty());
+    for partition in &plan.partitions {
+        let end = partition.offset.checked_add(partition.len);
+        assert!(
+            end.is_some_and(|end| end <= shape.size),
+            "{partition:?} leaves the disk"
+        );
+    }
+}
+
+fn shape(feed: &mut Feed<'_>) -> Shape {
+    let logical_sector = feed.one_of(&[512, 512, 4096]);
+    let sectors = match feed.byte() {
+        0 => feed.u64() >> 14,
+        small => u64::from(small) * 2048,
+    };
+    Shape {
+        size: sectors.max(2) * u64::from(logical_sector),
+        logical_sector,
+    }
+}
