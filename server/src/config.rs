@@ -58,6 +58,8 @@ pub struct Timing {
     pub drop_agents: Duration,
     /// The same if there are others, which fall silent while their disk is busy.
     pub drop_others: Duration,
+    /// How long a stream may stand still, whoever answers; who holds it up is told twice a minute.
+    pub stall_limit: Duration,
 }
 
 impl Default for Timing {
@@ -68,6 +70,7 @@ impl Default for Timing {
             agent_silence: Duration::from_secs(60),
             drop_agents: Duration::from_secs(15),
             drop_others: Duration::from_secs(60),
+            stall_limit: Duration::from_secs(300),
         }
     }
 }

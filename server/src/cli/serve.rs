@@ -59,6 +59,11 @@ pub(super) struct Serve {
     /// answer [default: 15 if all clients are fos-agents, else 60]
     #[arg(long, value_name = "SECONDS")]
     drop_after: Option<u64>,
+    /// Seconds that a stream may stand still until the receivers that hold it up are dropped, even
+    /// if they answer, or the session fails; at least 120
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(120..))]
+    stall_limit: u64,
 }
 
 impl Serve {
@@ -122,6 +127,7 @@ impl Serve {
     fn config(&self, places: &Places, images: PathBuf) -> Config {
         let mut timing = Timing {
             grace: Duration::from_secs(self.grace),
+            stall_limit: Duration::from_secs(self.stall_limit),
             ..Timing::default()
         };
         if let Some(seconds) = self.drop_after {

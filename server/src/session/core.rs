@@ -9,7 +9,7 @@
 //! ends the others; only a client's own report makes its task complete; only hosts that checked
 //! in are let in, each at the address that it checked in from.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,20 @@ pub struct Plan {
     /// How long a client of ours, which asks for the session every few seconds, may be silent
     /// between two streams before it is given up.
     pub agent_silence: Duration,
+    /// How long a stream may stand still until those who hold it up are dropped, or the session
+    /// fails if it is not some of its hosts.
+    pub stall_limit: Duration,
+}
+
+/// Counters of which one grows while a stream goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Movement {
+    /// Bytes read from the image.
+    pub read: u64,
+    /// Blocks sent for the first time.
+    pub sent: u64,
+    /// Bytes acknowledged by all.
+    pub acked: u64,
 }
 
 /// How a participant of a stream ended, as the sender saw it.
@@ -143,7 +157,13 @@ pub struct Core {
     pub(super) since: Instant,
     /// The first check-in: the wait for the first stream counts from here.
     pub(super) first_check_in: Option<Instant>,
+    /// When the stream last moved, where it was then, and who has held it up since.
+    moved_at: Instant,
+    movement: Movement,
+    behind: BTreeSet<Ipv4Addr>,
     is_sender_open: bool,
+    /// When this process last stood still.
+    awake_since: Instant,
     /// Silence counts from here: before, nobody could be heard.
     hearing_since: Instant,
     /// Last sign of any client, and last call of `tick`.
@@ -166,7 +186,11 @@ impl Core {
             phase: Phase::Gathering { stream: 0 },
             since: now,
             first_check_in: None,
+            moved_at: now,
+            movement: Movement::default(),
+            behind: BTreeSet::new(),
             is_sender_open: false,
+            awake_since: now,
             hearing_since: now,
             last_sign: now,
             last_tick: now,
@@ -505,6 +529,35 @@ impl Core {
         }
     }
 
+    /// These receivers have not acknowledged what others have, whether they answer or not.
+    pub fn behind(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+        if matches!(self.phase, Phase::Sending { .. }) {
+            // Whoever has acknowledged a part has done so for good, so the last news is all.
+            self.behind = addresses.into_iter().collect();
+        }
+    }
+
+    /// How far the present stream is.
+    pub fn moved(&mut self, now: Instant, movement: Movement) {
+        if self.movement != movement {
+            self.movement = movement;
+            self.moved_at = now;
+            self.behind.clear();
+        }
+    }
+
+    /// How long the stream that is being sent has stood still.
+    #[must_use]
+    pub fn stands_still(&self, now: Instant) -> Duration {
+        match self.phase {
+            Phase::Starting { .. } | Phase::Sending { .. } => {
+                let since = self.moved_at.max(self.since).max(self.awake_since);
+                now.duration_since(since)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// A host went away by itself. It mostly has a reason, which it reports in a moment.
     fn leaves(&mut self, now: Instant, id: HostId, text: &str) {
         if let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_live()) {
@@ -519,6 +572,7 @@ impl Core {
             return;
         };
         self.enter(now, Phase::Sending { stream });
+        self.behind.clear();
         let mut without = Vec::new();
         for (id, host) in &mut self.hosts {
             if host.is_connected() {
@@ -674,6 +728,7 @@ impl Core {
         if now.duration_since(self.last_tick) > DEAF {
             // This process was stopped.
             self.hearing_since = now;
+            self.awake_since = now;
         }
         self.last_tick = now;
         self.tick_leaving(now);
@@ -681,7 +736,8 @@ impl Core {
             Phase::Gathering { stream: 0 } => self.tick_first(now),
             Phase::Gathering { .. } => self.tick_between(now),
             Phase::Finishing => self.tick_finishing(now),
-            Phase::Starting { .. } | Phase::Sending { .. } | Phase::Ended { .. } => {}
+            Phase::Starting { .. } | Phase::Sending { .. } => self.tick_sending(now),
+            Phase::Ended { .. } => {}
         }
         self.settle(now);
     }
@@ -754,6 +810,44 @@ impl Core {
             let ending = Ending::failed(format!("{text}; its disk is not complete"));
             self.end_host(now, id, ending);
         }
+    }
+
+    /// A receiver whose disk hangs answers for ever and so is never dropped for its silence, and an
+    /// image store that hangs is silent itself: neither may hold the others for ever.
+    fn tick_sending(&mut self, now: Instant) {
+        let stood = self.stands_still(now);
+        if stood < self.plan.stall_limit {
+            return;
+        }
+        let (seconds, name) = (stood.as_secs(), self.stream_name());
+        let connected = self.hosts.iter().filter(|(_, host)| host.is_connected());
+        let (behind, ready): (Vec<_>, Vec<_>) = connected
+            .map(|(id, host)| (*id, host.address))
+            .partition(|(_, address)| address.is_some_and(|at| self.behind.contains(&at)));
+        if behind.is_empty() || ready.is_empty() {
+            let cause = match (&self.phase, behind.is_empty()) {
+                (Phase::Starting { .. }, _) => "the sender did not begin",
+                (_, true) => {
+                    "no data came from the image store; look whether its disk or mount hangs"
+                }
+                (_, false) => {
+                    "no receiver took any data, although they answer; look at their screens,                      their disks may hang"
+                }
+            };
+            self.fail(
+                now,
+                &format!("sending {name}: nothing moved for {seconds} s: {cause}"),
+            );
+            return;
+        }
+        for (id, _) in behind {
+            let text = format!(
+                "dropped in {name}: it took no data for {seconds} s while the others waited for                  it; look at its screen, its disk may hang. Its disk is not complete"
+            );
+            self.end_host(now, id, Ending::failed(text));
+        }
+        self.behind.clear();
+        self.moved_at = now;
     }
 
     fn tick_finishing(&mut self, now: Instant) {

@@ -293,6 +293,7 @@ impl Sessions {
             stream_wait: timing.stream_wait.max(max_wait),
             grace: timing.grace,
             agent_silence: timing.agent_silence,
+            stall_limit: timing.stall_limit,
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
@@ -72,6 +73,7 @@ pub struct Source {
     current: Option<(File, Part)>,
     hasher: blake3::Hasher,
     expected_hash: String,
+    bytes_read: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -123,7 +125,14 @@ impl Source {
             current: None,
             hasher: blake3::Hasher::new(),
             expected_hash: blake3.clone(),
+            bytes_read: Arc::default(),
         })
+    }
+
+    /// Bytes of the files read so far; goes on counting.
+    #[must_use]
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes_read)
     }
 
     fn next_part(&mut self) -> io::Result<bool> {
@@ -196,6 +205,7 @@ impl Read for Source {
                 )));
             }
             part.left -= length;
+            self.bytes_read.fetch_add(length, Ordering::Relaxed);
             self.hasher.update(&buffer[..count]);
             return Ok(count);
         }

@@ -50,6 +50,7 @@ impl Driver {
         let interface = config.interface_for(peer)?;
         let gate = Gate::default();
         let source = Source::new(&self.dir(), &self.subjects.facts, index, gate.clone())?;
+        let bytes_read = source.bytes_read();
         let timing = config.timing;
         let job = Job {
             index,
@@ -71,6 +72,7 @@ impl Driver {
         self.open = Some(OpenStream {
             index,
             gate,
+            bytes_read,
             transmission,
         });
         if index == 0 {

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fog::task::State;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::core::{CheckIn, Completion, Core};
+use super::core::{CheckIn, Completion, Core, Movement};
 use super::persist::{Member, Record};
 use super::rate::Rate;
 use super::source::Gate;
@@ -125,6 +126,7 @@ pub(super) struct Driver {
 struct OpenStream {
     index: usize,
     gate: Gate,
+    bytes_read: Arc<AtomicU64>,
     transmission: Box<dyn Transmission>,
 }
 
@@ -225,6 +227,7 @@ impl Driver {
                 Some((index, event)) = events.recv() => self.sender_event(index, event),
                 _ = ticker.tick() => {
                     self.look().await;
+                    self.watch_stream();
                     self.core.tick(Instant::now());
                 }
                 _ = shutdown.changed() => {
@@ -324,12 +327,27 @@ impl Driver {
                 for (address, silent) in &waiting_for {
                     self.core.slow(now, *address, *silent, limit);
                 }
+                self.core.behind(waiting_for.iter().map(|(addr, _)| *addr));
                 let new = waiting_for
                     .into_iter()
                     .map(|(addr, silent)| (addr, (now, silent)));
                 self.slow = new.collect();
             }
             TransmitEvent::Note(text) => self.detail(&text),
+        }
+    }
+
+    fn watch_stream(&mut self) {
+        if let Some(open) = &self.open {
+            let counters = self.counters.get();
+            let movement = Movement {
+                read: open.bytes_read.load(Ordering::Relaxed),
+                sent: counters
+                    .blocks_sent
+                    .saturating_sub(counters.blocks_repeated),
+                acked: counters.bytes_acked,
+            };
+            self.core.moved(Instant::now(), movement);
         }
     }
 

@@ -60,10 +60,13 @@ impl Driver {
         if let Some(silent) = host.address.and_then(|address| self.silence(now, address))
             && host.state.is_active()
         {
-            text.push_str(&format!(
-                "; the others wait for it, silent for {} s",
-                silent.as_secs()
-            ));
+            let waited = self.core.stands_still(now).as_secs();
+            text.push_str(&match silent.as_secs() {
+                seconds if seconds < ANSWERS => {
+                    format!("; the others wait for it, it answers, but took no data for {waited} s")
+                }
+                seconds => format!("; the others wait for it, silent for {seconds} s"),
+            });
         }
         HostStatus {
             host: host.id.0,
@@ -85,6 +88,9 @@ impl Driver {
         (age < SLOW_NEWS).then_some(*silent + age)
     }
 }
+
+/// Seconds of silence below which a receiver counts as one that answers.
+const ANSWERS: u64 = 5;
 
 /// How long it counts that a receiver was said to be slow; it is said again and again.
 const SLOW_NEWS: Duration = Duration::from_secs(8);

@@ -9,7 +9,7 @@ use fog::native::Stage;
 use fog::store::StreamName;
 use fog::task::State;
 
-use super::core::{Action, CheckIn, Completion, Core, Plan, StreamOutcome};
+use super::core::{Action, CheckIn, Completion, Core, Movement, Plan, StreamOutcome};
 use crate::store::HostId;
 
 /// A session with hosts 1..=n at 10.0.0.n and its time.
@@ -19,6 +19,7 @@ struct Bench {
 }
 
 const MAX_WAIT: u64 = 300;
+const STALL_LIMIT: u64 = 300;
 
 fn bench(hosts: i64, streams: &[&str]) -> Bench {
     let now = Instant::now();
@@ -34,6 +35,7 @@ fn bench(hosts: i64, streams: &[&str]) -> Bench {
         stream_wait: Duration::from_secs(600),
         grace: Duration::from_secs(600),
         agent_silence: Duration::from_secs(60),
+        stall_limit: Duration::from_secs(STALL_LIMIT),
     };
     Bench {
         core: Core::new(plan, now),
@@ -680,4 +682,66 @@ fn who_is_silent_while_others_are_heard_is_dropped() {
     );
     bench.wait(1, &[1]);
     assert_eq!(slow(&mut bench, 76), Some(State::Failed));
+}
+
+fn acked(bytes: u64) -> Movement {
+    Movement {
+        acked: bytes,
+        ..Movement::default()
+    }
+}
+
+#[test]
+fn who_answers_but_takes_no_data_is_dropped_for_the_others() {
+    let mut bench = Bench::started(3, &["d1p1.img"]);
+    for bytes in 1..=3 {
+        bench.core.moved(bench.now, acked(bytes));
+        bench.core.behind([ip(1), ip(2)]);
+        bench.wait(STALL_LIMIT - 1, &[1, 2, 3]);
+        assert_eq!(bench.actions(), [], "it still moves");
+    }
+    bench.core.behind([ip(2)]);
+    bench.wait(1, &[1, 2, 3]);
+    let actions = bench.actions();
+    let (state, text) = host_end(&actions, 2).unwrap();
+    assert!(
+        state == State::Failed && text.contains("took no data for 300 s"),
+        "{text}"
+    );
+    assert!(actions.contains(&Action::Remove(ip(2))));
+    assert_eq!(end_of(&actions), None);
+    // The others have their own time.
+    bench.wait(STALL_LIMIT - 1, &[1, 3]);
+    assert_eq!(bench.actions(), []);
+}
+
+#[test]
+fn a_stream_that_stands_still_fails_with_the_cause() {
+    for (behind, expected) in [
+        (vec![], "no data came from the image store"),
+        (vec![ip(1), ip(2)], "no receiver took any data"),
+    ] {
+        let mut bench = Bench::started(2, &["d1p1.img"]);
+        bench.core.moved(bench.now, acked(7));
+        bench.core.behind(behind);
+        bench.wait(STALL_LIMIT - 1, &[1, 2]);
+        assert_eq!(bench.actions(), []);
+        bench.wait(1, &[1, 2]);
+        let actions = bench.actions();
+        let (state, text) = end_of(&actions).unwrap();
+        assert_eq!(state, State::Failed);
+        assert!(
+            text.contains(expected) && text.contains("d1p1.img"),
+            "{text}"
+        );
+        assert!(actions.contains(&Action::StopSender));
+    }
+}
+
+#[test]
+fn a_stop_of_the_server_is_no_standstill() {
+    let mut bench = Bench::started(1, &["d1p1.img"]);
+    bench.now += Duration::from_secs(3 * STALL_LIMIT);
+    bench.wait(STALL_LIMIT - 1, &[1]);
+    assert_eq!(bench.actions(), []);
 }

@@ -53,6 +53,7 @@ struct World {
     is_sending: bool,
     acked: BTreeMap<Ipv4Addr, usize>,
     has_begun: bool,
+    blocks: u64,
     admitted: Vec<Ipv4Addr>,
     reported: BTreeSet<i64>,
     ended: BTreeMap<i64, State>,
@@ -102,7 +103,16 @@ impl World {
                     core.sender_failed(now, "trouble");
                 }
             }
-            Step::Wait(seconds) => self.bench.wait(u64::from(seconds), &[]),
+            Step::Wait(seconds) => {
+                self.blocks += 1;
+                let sent = self.blocks;
+                let movement = Movement {
+                    sent,
+                    ..Movement::default()
+                };
+                core.moved(now, movement);
+                self.bench.wait(u64::from(seconds), &[]);
+            }
         }
         self.carry_out();
     }
@@ -217,6 +227,7 @@ proptest! {
             is_sending: false,
             acked: BTreeMap::new(),
             has_begun: false,
+            blocks: 0,
             admitted: Vec::new(),
             reported: BTreeSet::new(),
             ended: BTreeMap::new(),
