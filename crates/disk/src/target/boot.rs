@@ -54,8 +54,8 @@ impl Target {
     /// # Errors
     ///
     /// [`WriteError::Incomplete`] when a region failed, was given up or is still being written, or when
-    /// [`Target::make_unbootable`] did not succeed before. After any other failure the sectors at the
-    /// front are wiped again as far as the disk lets us, so that it does not boot.
+    /// [`Target::make_unbootable`] did not succeed before. After any other failure the places of the
+    /// table are wiped again as far as the disk lets us, sector 0 first, so that it does not boot.
     pub fn make_bootable(&self, plan: &TablePlan) -> Result<BootReport, WriteError> {
         let device = &*self.device;
         check_shape(device, plan)?;
@@ -63,7 +63,7 @@ impl Target {
         if let Err(error) = write_table(device, plan) {
             device.spoil(&error);
             // The first failure is the one to report; the disk may be unable to take this either.
-            drop(wipe(device));
+            drop(wipe_what_can_be(device));
             return Err(error);
         }
         let mut report = BootReport::default();
@@ -111,6 +111,24 @@ fn wipe(device: &Device) -> Result<(), WriteError> {
     device.sync(0, size)?;
     device.drop_cache()?;
     verify(device, "the wiped boot area", 0, &zeroes)
+}
+
+/// Wipes the places of the new table after a failure. Each step is tried whatever became of the
+/// others and nothing is read, for the failure may be a sector that cannot be; sector 0 alone comes
+/// first, since it decides whether the disk boots.
+fn wipe_what_can_be(device: &Device) -> Result<(), WriteError> {
+    let sector = u64::from(device.shape.logical_sector);
+    let size = device.shape.size;
+    let head = (HEAD_SECTORS * sector).min(size);
+    let tail = (TAIL_SECTORS * sector).min(size - head);
+    let index = |n: u64| usize::try_from(n).expect("a few sectors fit in memory");
+    let zeroes = vec![0; index(head)];
+    let mut done = Ok(());
+    for (offset, len) in [(0, sector.min(size)), (0, head), (size - tail, tail)] {
+        // `and` keeps the first error.
+        done = done.and(device.write(offset, &zeroes[..index(len)]));
+    }
+    done.and(device.sync(0, size))
 }
 
 fn write_table(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
