@@ -343,7 +343,18 @@ fn warnings(table: &TablePlan, streams: &[PlannedStream]) -> Vec<String> {
                 partition.number
             ));
         }
-        let Some(stream) = stream else { continue };
+        let Some(stream) = stream else {
+            if !(partition.is_extended || partition.is_swap || partition.is_reserved()) {
+                warnings.push(format!(
+                    "partition {} ({}, {}) is not in the image: it stays as it is on this disk, \
+                     without a usable file system",
+                    partition.number,
+                    partition.kind,
+                    size(partition.len)
+                ));
+            }
+            continue;
+        };
         if partition.len > stream.facts.device_size {
             warnings.push(format!(
                 "partition {} has {}, its file system {} keeps {}: this version does not grow file \

@@ -141,6 +141,25 @@ fn what_is_left_undone_is_said() {
 }
 
 #[test]
+fn a_partition_that_gets_no_data_is_said() {
+    let mut manifest = samples::manifest();
+    manifest.streams.pop();
+    let planned = plan(&manifest, &samples::small_files(), &shape(DISK_LEN)).unwrap();
+    assert_eq!(planned.warnings.len(), 1, "{:?}", planned.warnings);
+    let warning = &planned.warnings[0];
+    assert!(
+        warning.starts_with("partition 2 (83 Linux, 2.0 MiB) is not in the image"),
+        "{warning}"
+    );
+
+    // Of a reserved partition nothing is expected.
+    let mut table = planned.table;
+    table.partitions[1].kind =
+        disk::Kind::Gpt("e3c9e316-0b5c-4db8-817d-f92df00215ae".parse().unwrap());
+    assert_eq!(warnings(&table, &planned.streams), [""; 0]);
+}
+
+#[test]
 fn swap_spaces_are_made_with_their_uuid() {
     let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
     let (manifest, files) = samples::with_swap(Some(&format!("2 {uuid}\n")));

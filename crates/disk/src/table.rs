@@ -159,6 +159,12 @@ impl PlannedPartition {
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.len)
     }
+
+    /// Whether it is of the type "Microsoft reserved", in which there is never any data.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.kind == Kind::Gpt(gpt::MICROSOFT_RESERVED)
+    }
 }
 
 /// One piece of the table as it will be written.
