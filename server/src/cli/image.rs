@@ -122,6 +122,13 @@ async fn add(
             output::size(stream.stored_len),
         ));
     }
+    if !listing.bare.is_empty() {
+        output::explain(&format!(
+            "  warning: there is no image file for {}: clients get these partitions without content. \
+             If that is not meant, complete the directory and add the image again",
+            listing.bare.join(", ")
+        ));
+    }
     if !listing.ignored.is_empty() {
         output::explain(&format!("  not used: {}", listing.ignored.join(", ")));
     }

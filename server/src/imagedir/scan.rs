@@ -20,6 +20,8 @@ pub struct Listing {
     pub files: Vec<StoredFile>,
     /// Names of files that nobody needs.
     pub ignored: Vec<String>,
+    /// Partitions that should have data and have no file, as `partition 3 of disk 1`.
+    pub bare: Vec<String>,
 }
 
 /// Why a directory is no image.
@@ -122,6 +124,7 @@ pub fn scan(
         streams,
         files: Vec::new(),
         ignored: Vec::new(),
+        bare: Vec::new(),
     };
     for mut file in found {
         file.place = place_of(&listing.streams, &file.name);
@@ -140,7 +143,7 @@ pub fn scan(
         }
         listing.files.push(file);
     }
-    check_tables(&dir, &listing)?;
+    listing.bare = check_tables(&dir, &listing)?;
     Ok(listing)
 }
 
@@ -219,18 +222,25 @@ fn is_small_file(name: &str) -> bool {
 }
 
 /// Every disk needs its boot area, and every stream a partition in the table, where there is one.
-fn check_tables(dir: &Path, listing: &Listing) -> Result<(), ScanError> {
-    for stream in &listing.streams {
-        let Some(id) = stream.name.partition() else {
-            continue;
-        };
+/// Answers the other way round the partitions that no stream fills although they hold data.
+fn check_tables(dir: &Path, listing: &Listing) -> Result<Vec<String>, ScanError> {
+    let ids: Vec<_> = listing
+        .streams
+        .iter()
+        .filter_map(|stream| Some((stream, stream.name.partition()?)))
+        .collect();
+    let mut disks: Vec<u32> = ids.iter().map(|(_, id)| id.disk).collect();
+    disks.sort_unstable();
+    disks.dedup();
+    let mut bare = Vec::new();
+    for disk in disks {
         let find = |name: String| listing.files.iter().find(|file| file.name == name);
-        let boot_area = format!("d{}.mbr", id.disk);
+        let boot_area = format!("d{disk}.mbr");
         if find(boot_area.clone()).is_none_or(|file| file.size == 0) {
             return Err(ScanError::NoTable(dir.join(boot_area)));
         }
-        let dump = find(format!("d{}.partitions", id.disk))
-            .or_else(|| find(format!("d{}.original.partitions", id.disk)));
+        let dump = find(format!("d{disk}.partitions"))
+            .or_else(|| find(format!("d{disk}.original.partitions")));
         let Some(dump) = dump.filter(|dump| dump.size > 0) else {
             continue;
         };
@@ -239,31 +249,57 @@ fn check_tables(dir: &Path, listing: &Listing) -> Result<(), ScanError> {
             path: table.clone(),
             cause,
         })?;
-        if !has_partition(&String::from_utf8_lossy(&text), id.partition) {
-            return Err(ScanError::NoPartition {
-                stream: stream.name.to_string(),
-                number: id.partition,
-                table,
-            });
+        let text = String::from_utf8_lossy(&text);
+        let rows: Vec<(u32, bool)> = text.lines().filter_map(row).collect();
+        let streams = || ids.iter().filter(|(_, id)| id.disk == disk);
+        for (stream, id) in streams() {
+            if !rows.iter().any(|(number, _)| *number == id.partition) {
+                return Err(ScanError::NoPartition {
+                    stream: stream.name.to_string(),
+                    number: id.partition,
+                    table,
+                });
+            }
         }
+        let unfilled = rows.iter().filter(|(number, has_data)| {
+            *has_data && !streams().any(|(_, id)| id.partition == *number)
+        });
+        bare.extend(unfilled.map(|(number, _)| format!("partition {number} of disk {disk}")));
     }
-    Ok(())
+    Ok(bare)
 }
 
-/// Whether an `sfdisk -d` dump has a partition of this number.
-fn has_partition(dump: &str, number: u32) -> bool {
-    dump.lines()
-        .filter(|line| line.contains("start="))
-        .any(|line| {
-            let device = line
-                .split_whitespace()
-                .next()
-                .unwrap_or_default()
-                .trim_end_matches(':');
-            let digits = device.len() - device.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-            device[device.len() - digits..].parse() == Ok(number)
-        })
+/// A partition in a line of an `sfdisk -d` dump: its number, and whether its type holds data.
+fn row(line: &str) -> Option<(u32, bool)> {
+    let (device, fields) = line.split_once(':')?;
+    if !fields.contains("start=") {
+        return None;
+    }
+    let device = device.trim();
+    let digits = device.len() - device.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let number = device[device.len() - digits..].parse().ok()?;
+    // Older versions write `Id=`.
+    let kind = fields.split(',').find_map(|field| {
+        let (name, value) = field.split_once('=')?;
+        matches!(name.trim(), "type" | "Id").then(|| value.trim())
+    });
+    let is_empty = kind.is_some_and(|kind| {
+        WITHOUT_DATA
+            .iter()
+            .any(|known| kind.eq_ignore_ascii_case(known))
+    });
+    Some((number, !is_empty))
 }
+
+/// Types of partitions that never have a file: extended, swap, and Microsoft's reserved.
+const WITHOUT_DATA: [&str; 6] = [
+    "5",
+    "f",
+    "85",
+    "82",
+    "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
+    "E3C9E316-0B5C-4DB8-817D-F92DF00215AE",
+];
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -329,6 +365,25 @@ pub(crate) mod tests {
             let error = scanned(&files).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn partitions_without_a_file_are_named() {
+        let files = |dump: &'static str| {
+            [
+                ("d1.mbr", &b"x"[..]),
+                ("d1.partitions", dump.as_bytes()),
+                ("d1p1.img", b"x"),
+            ]
+        };
+        let listing = scanned(&files(DUMP)).unwrap();
+        assert_eq!(listing.bare, ["partition 2 of disk 1"]);
+        let others = "label: dos\nunit: sectors\n\n\
+            /dev/nvme0n1p1 : start= 2048, size= 2048, type=83, bootable\n\
+            /dev/nvme0n1p2 : start= 4096, size= 2048, type=f\n\
+            /dev/nvme0n1p3 : start= 8192, size= 2048, type=E3C9E316-0B5C-4DB8-817D-F92DF00215AE\n\
+            /dev/nvme0n1p5 : start= 5000, size= 1000, Id=82\n";
+        assert_eq!(scanned(&files(others)).unwrap().bare, [""; 0]);
     }
 
     #[test]
