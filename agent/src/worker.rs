@@ -132,7 +132,7 @@ async fn boot(
     let server = server(args, &macs).map_err(|error| Failure::new("arguments", error))?;
     *told_by = Some(server.clone());
     greet(board, args, &server);
-    let uplink = net::bring_up(board, cards, args, &server)
+    let uplink = net::bring_up(board, args, &server)
         .await
         .map_err(no_network)?;
     drop(phase);

@@ -4,10 +4,12 @@
 //! every card is tried for at least a minute from its carrier, without fixed sleeps: what works at
 //! once is used at once.
 
+mod cards;
 mod dhcp;
 mod nic;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fog::{KernelArgs, Mac};
@@ -15,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::control::{CallError, Server};
 use crate::screen::Board;
+use cards::Cards;
 use dhcp::{Client, Lease};
 pub(crate) use nic::Nic;
 
@@ -23,7 +26,7 @@ pub(crate) use nic::Nic;
 pub(crate) struct Uplink {
     /// The card in use.
     pub(crate) card: String,
-    /// Addresses of all cards at boot.
+    /// Addresses of all cards that were there when the server was reached.
     pub(crate) cards: Vec<Mac>,
     /// Ends the DHCP client when dropped.
     _dhcp: Client,
@@ -38,9 +41,9 @@ pub(crate) enum NetworkError {
     )]
     NoCard { seconds: u64 },
     #[error("the list of network cards cannot be read: {0}")]
-    List(std::io::Error),
-    #[error("{0}")]
-    Ip(std::io::Error),
+    List(io::Error),
+    #[error("no network card works: {}", .0.join("; "))]
+    Broken(Vec<String>),
     #[error(
         "no network card has a link ({cards}); check the cable and the switch port, and whether \
          the card is off until the power is removed for 10 s"
@@ -84,24 +87,21 @@ pub(crate) fn cards_now() -> Vec<Mac> {
         .unwrap_or_default()
 }
 
-/// Tries the cards, the one that the server knows first, until one reaches the server.
+/// Tries the cards, the one that the server knows first, until one reaches the server. Cards that
+/// are plugged in meanwhile are tried too.
 ///
 /// # Errors
 /// If no card has a link for five minutes, or every card with a link failed twice.
 pub(crate) async fn bring_up(
     board: &Board,
-    mut cards: Vec<Nic>,
     args: &KernelArgs,
     server: &Server,
 ) -> Result<Uplink, NetworkError> {
-    nic::prefer(&mut cards, &args.macs());
-    let macs: Vec<Mac> = cards.iter().map(|card| card.mac).collect();
-    for card in &cards {
-        dhcp::ip(&["link", "set", "dev", &card.name, "up"]).map_err(NetworkError::Ip)?;
-    }
+    let switch_on = |card: &str| dhcp::ip(&["link", "set", "dev", card, "up"]);
+    let mut cards = Cards::new(PathBuf::from(CLASS), args.macs(), switch_on);
     let mut failures: Vec<String> = Vec::new();
     for _ in 0..ROUNDS {
-        for card in with_carrier(board, &cards).await? {
+        for card in with_carrier(board, &mut cards).await? {
             board.say(format!("{}: link is up ({})", card.name, card.mac));
             match attempt(board, &card, server).await {
                 Ok((client, lease)) => {
@@ -111,7 +111,7 @@ pub(crate) async fn bring_up(
                     }
                     return Ok(Uplink {
                         card: card.name,
-                        cards: macs,
+                        cards: cards.macs(),
                         _dhcp: client,
                     });
                 }
@@ -125,26 +125,43 @@ pub(crate) async fn bring_up(
             }
         }
     }
+    failures.extend(cards.troubles());
     failures.dedup();
     Err(NetworkError::NoServer(failures))
 }
 
 /// Waits for links: the preferred card gets a head start, then whatever has one is taken.
-async fn with_carrier(board: &Board, cards: &[Nic]) -> Result<Vec<Nic>, NetworkError> {
-    let names: Vec<&str> = cards.iter().map(|card| card.name.as_str()).collect();
-    let names = names.join(", ");
+async fn with_carrier<S: Fn(&str) -> io::Result<()>>(
+    board: &Board,
+    cards: &mut Cards<S>,
+) -> Result<Vec<Nic>, NetworkError> {
     let start = Instant::now();
     loop {
-        let linked: Vec<Nic> = cards
+        for trouble in cards.refresh()? {
+            board.warn(trouble);
+        }
+        let usable = cards.usable();
+        let linked: Vec<Nic> = usable
             .iter()
             .filter(|card| card.has_carrier())
             .cloned()
             .collect();
-        let has_preferred = linked.first() == cards.first();
+        let has_preferred = linked.first() == usable.first();
         if !linked.is_empty() && (has_preferred || start.elapsed() >= HEAD_START) {
             board.go_on();
             return Ok(linked);
         }
+        if usable.is_empty() {
+            // All that is left is that one is plugged in.
+            if start.elapsed() >= CARD_LIMIT {
+                return Err(NetworkError::Broken(cards.troubles()));
+            }
+            board.wait_for("a network card that works", cards.troubles());
+            sleep(POLL).await;
+            continue;
+        }
+        let names: Vec<&str> = usable.iter().map(|card| card.name.as_str()).collect();
+        let names = names.join(", ");
         if start.elapsed() >= CARRIER_LIMIT {
             return Err(NetworkError::NoCarrier { cards: names });
         }

@@ -13,6 +13,8 @@ pub(crate) struct Nic {
     pub(crate) name: String,
     /// Its address when it was first seen.
     pub(crate) mac: Mac,
+    /// The kernel's number for it: another one after it was plugged in again.
+    index: u32,
     dir: PathBuf,
 }
 
@@ -48,9 +50,11 @@ pub(crate) fn list(class: &Path) -> io::Result<Vec<Nic>> {
             .ok()
             .and_then(|text| text.parse().ok())
         {
+            let index = read(&dir.join("ifindex")).ok();
             cards.push(Nic {
                 name: name.to_owned(),
                 mac,
+                index: index.and_then(|text| text.parse().ok()).unwrap_or_default(),
                 dir,
             });
         }
@@ -79,11 +83,12 @@ pub(super) mod tests {
         Nic {
             name: name.into(),
             mac: mac.parse().unwrap(),
+            index: 0,
             dir: PathBuf::from("/nonexistent"),
         }
     }
 
-    fn card(class: &Path, name: &str, files: &[(&str, &str)]) {
+    pub(in super::super) fn card(class: &Path, name: &str, files: &[(&str, &str)]) {
         let dir = class.join(name);
         fs::create_dir_all(&dir).unwrap();
         for (file, text) in files {
