@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Client {
     child: Child,
     lease: PathBuf,
+    troubles: PathBuf,
 }
 
 /// What the DHCP server gave.
@@ -31,9 +32,12 @@ impl Client {
     pub(crate) fn start(card: &str) -> io::Result<Self> {
         fs::create_dir_all(STATE_DIR)?;
         let lease = Path::new(STATE_DIR).join(format!("lease.{card}"));
-        match fs::remove_file(&lease) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let troubles = Path::new(STATE_DIR).join(format!("trouble.{card}"));
+        for old in [&lease, &troubles] {
+            match fs::remove_file(old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         let child = Command::new(BUSYBOX)
             .args(["udhcpc", "-f", "-i", card, "-s", SCRIPT])
@@ -43,7 +47,18 @@ impl Client {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { child, lease })
+        Ok(Self {
+            child,
+            lease,
+            troubles,
+        })
+    }
+
+    /// What the script could not do with the last answer, for people.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.troubles).ok()?;
+        let text = fog::encoding::printable(text.trim(), 400);
+        (!text.is_empty()).then_some(text)
     }
 
     /// The lease, once there is one.
@@ -113,12 +128,90 @@ fn parse(text: &str) -> Option<Lease> {
 
 const BUSYBOX: &str = "/bin/busybox";
 const SCRIPT: &str = "/etc/udhcpc.script";
-/// Where the script leaves leases: `lease.CARD`.
+/// Where the script leaves leases (`lease.CARD`) and what it could not do (`trouble.CARD`).
 const STATE_DIR: &str = "/run/fos-agent";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SCRIPT_TEXT: &str = include_str!("../../../initramfs/skeleton/etc/udhcpc.script");
+
+    /// Runs the script in a directory of its own, with a program in place of busybox that only
+    /// touches files and fails to set the address `192.0.2.66`. Answers lease and troubles.
+    fn bound(ip: &str, mask: &str) -> (Option<String>, Option<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let stub = "#!/bin/sh\ncase \"$*\" in\n\
+            'ip addr replace 192.0.2.66'*) echo 'RTNETLINK answers: no' >&2; exit 2 ;;\n\
+            ip*) exit 0 ;;\n*) exec \"$@\" ;;\nesac\n";
+        fs::write(at("busybox"), stub).unwrap();
+        let script = SCRIPT_TEXT
+            .replace(
+                "\nbusybox=/bin/busybox\n",
+                &format!("\nbusybox='sh {}'\n", at("busybox")),
+            )
+            .replace(STATE_DIR, &at("state"))
+            .replace("/etc/resolv.conf", &at("resolv.conf"))
+            .replace("/dev/kmsg", &at("kmsg"));
+        fs::write(at("script"), script).unwrap();
+        let status = Command::new("sh")
+            .arg(at("script"))
+            .arg("bound")
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .envs([("interface", "eth0"), ("ip", ip), ("mask", mask)])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let read = |name: &str| fs::read_to_string(dir.path().join("state").join(name)).ok();
+        let troubles = read("trouble.eth0");
+        if troubles.is_some() {
+            let kmsg = fs::read_to_string(at("kmsg")).unwrap();
+            assert!(kmsg.starts_with("udhcpc.script: eth0: "), "{kmsg}");
+        }
+        (read("lease.eth0"), troubles)
+    }
+
+    #[test]
+    fn the_script_leaves_a_lease_only_for_an_address_that_is_set() {
+        let (lease, troubles) = bound("192.0.2.7", "23");
+        let lease = parse(&lease.unwrap()).unwrap();
+        assert_eq!(lease.prefix_len, 23);
+        assert_eq!(troubles, None);
+
+        let (lease, troubles) = bound("192.0.2.66", "24");
+        assert_eq!(lease, None);
+        let troubles = troubles.unwrap();
+        assert!(
+            troubles.contains("192.0.2.66/24 cannot be set: RTNETLINK"),
+            "{troubles}"
+        );
+
+        for mask in ["0", "33", "255.255.255.0", "24 dev lo", "-1"] {
+            let (lease, troubles) = bound("192.0.2.7", mask);
+            assert_eq!(lease, None, "{mask}");
+            assert!(troubles.unwrap().contains(mask), "{mask}");
+        }
+    }
+
+    #[test]
+    fn a_mask_that_is_missing_follows_from_the_address() {
+        for (ip, expected) in [
+            ("9.0.0.1", 8),
+            ("10.0.0.7", 8),
+            ("126.1.1.1", 8),
+            ("128.0.0.1", 16),
+            ("172.16.0.9", 16),
+            ("191.255.0.1", 16),
+            ("192.168.1.2", 24),
+            ("203.0.113.1", 24),
+        ] {
+            let (lease, troubles) = bound(ip, "");
+            assert_eq!(parse(&lease.unwrap()).unwrap().prefix_len, expected, "{ip}");
+            assert!(troubles.unwrap().contains("no network mask"));
+        }
+    }
 
     #[test]
     fn leases_are_read_as_the_script_writes_them() {

@@ -105,7 +105,7 @@ pub(crate) async fn bring_up(
             board.say(format!("{}: link is up ({})", card.name, card.mac));
             match attempt(board, &card, server).await {
                 Ok((client, lease)) => {
-                    announce(board, &card, &lease);
+                    announce(board, &card, &lease, client.trouble());
                     if let Some(note) = setmacto_note(&card, args) {
                         board.say(note);
                     }
@@ -183,7 +183,11 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, 
         if let Some(lease) = client.lease().map_err(|error| error.to_string())? {
             break lease;
         }
+        let trouble = client.trouble();
         if start.elapsed() >= ATTEMPT {
+            if let Some(trouble) = trouble {
+                return Err(trouble);
+            }
             return Err(format!(
                 "no DHCP answer in {} s; check that a DHCP server serves this network segment",
                 ATTEMPT.as_secs()
@@ -192,10 +196,11 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, 
         if !card.has_carrier() && start.elapsed() >= HEAD_START {
             return Err("the link went down again; check the cable".into());
         }
-        board.wait_for(
-            format!("an address by DHCP on {}", card.name),
-            spanning_tree(start.elapsed()),
-        );
+        let advice = match trouble {
+            Some(trouble) => vec![trouble],
+            None => spanning_tree(start.elapsed()),
+        };
+        board.wait_for(format!("an address by DHCP on {}", card.name), advice);
         sleep(POLL).await;
     };
     loop {
@@ -215,7 +220,10 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, 
     }
 }
 
-fn announce(board: &Board, card: &Nic, lease: &Lease) {
+fn announce(board: &Board, card: &Nic, lease: &Lease, trouble: Option<String>) {
+    if let Some(trouble) = trouble {
+        board.warn(format!("{}: {trouble}", card.name));
+    }
     let mut text = format!(
         "{}: address {}/{}",
         card.name, lease.address, lease.prefix_len
