@@ -16,6 +16,8 @@ pub(crate) enum Ending {
     Reboot,
     /// Done: power off.
     PowerOff,
+    /// Done, but the server could not be told: reboot or power off all the same.
+    DoneUnreported,
     /// Failed, and the server knows it (or must not be told).
     FailedReported,
     /// Failed, and the server could not be told.
@@ -23,9 +25,10 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Reboot,
         Self::PowerOff,
+        Self::DoneUnreported,
         Self::FailedReported,
         Self::FailedUnreported,
     ];
@@ -35,6 +38,7 @@ impl Ending {
         match self {
             Self::Reboot => 0,
             Self::PowerOff => 10,
+            Self::DoneUnreported => 11,
             Self::FailedReported => 20,
             Self::FailedUnreported => 21,
         }
@@ -91,7 +95,7 @@ impl Verdict {
     }
 }
 
-/// Where the reason of a failure is left for PID 1.
+/// Where the reason of a failure, or of a report that was not taken, is left for PID 1.
 #[derive(Debug, Clone)]
 pub(crate) struct FailureNote(PathBuf);
 

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use fog::KernelArgs;
 
+use crate::control::completion::Patience;
 use crate::control::trouble;
 use crate::control::{Identity, Server};
-use crate::deploy::{self, Failure, Job};
+use crate::deploy::{self, Failure, Job, Told};
 use crate::exit::{Ending, FailureNote};
 use crate::net;
 use crate::screen::{Board, Console, Outcome, Screen};
@@ -37,8 +38,13 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     let mut told_by = None;
     let result = console.block_on(boot(&args, goal, &console.board, &mut told_by));
     match result {
-        Ok(()) if goal == Goal::Network => Ending::Reboot,
-        Ok(()) => {
+        Ok(_) if goal == Goal::Network => Ending::Reboot,
+        Ok(Told::No(text)) => {
+            note.leave(&text);
+            console.show_result(&Outcome::DoneUnreported(text));
+            Ending::DoneUnreported
+        }
+        Ok(Told::Yes) => {
             console.show_result(&Outcome::Done);
             if args.is_shutdown() {
                 Ending::PowerOff
@@ -77,6 +83,7 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
             target: deploy::TargetChoice::Path(target),
             interface,
             cards: args.macs(),
+            patience: Patience::default(),
         };
         let result = deploy::run(job, &server, board).await;
         if let Err(failure) = &result {
@@ -85,7 +92,11 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
         result
     });
     match outcome {
-        Ok(()) => {
+        Ok(Told::No(text)) => {
+            console.show_result(&Outcome::DoneUnreported(text));
+            Ending::DoneUnreported.into()
+        }
+        Ok(Told::Yes) => {
             console.show_result(&Outcome::Done);
             ExitCode::SUCCESS
         }
@@ -123,7 +134,7 @@ async fn boot(
     goal: Goal,
     board: &Board,
     told_by: &mut Option<Server>,
-) -> Result<(), Failure> {
+) -> Result<Told, Failure> {
     let phase = board.phase("network");
     board.activity("network", "connecting to the network");
     let no_network = |error| Failure::new("network", anyhow::Error::from(error));
@@ -138,13 +149,14 @@ async fn boot(
     drop(phase);
     if goal == Goal::Network {
         // The address stays; only nobody renews it.
-        return Ok(());
+        return Ok(Told::Yes);
     }
     let job = Job {
         args: args.clone(),
         target: deploy::TargetChoice::ByArguments,
         interface: Some(uplink.card.clone()),
         cards: uplink.cards.clone(),
+        patience: Patience::default(),
     };
     deploy::run(job, &server, board).await
 }
@@ -230,6 +242,8 @@ impl Stage {
         }
         let text = match result {
             Outcome::Done => "ok".to_owned(),
+            // The warning has the reason.
+            Outcome::DoneUnreported(_) => "ok, but the server could not be told".to_owned(),
             Outcome::Failed(text) => {
                 let text = text.replace('\n', "; ");
                 self.board.say(format!("FAILED: {text}"));

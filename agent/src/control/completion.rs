@@ -25,7 +25,7 @@ impl Default for Patience {
         Self {
             pause: Duration::from_secs(5),
             refusals: 11,
-            silence: Duration::from_secs(300),
+            silence: Duration::from_secs(600),
         }
     }
 }

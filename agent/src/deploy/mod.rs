@@ -52,14 +52,26 @@ pub(crate) struct Job {
     pub(crate) interface: Option<String>,
     /// Addresses of all cards, for the inventory.
     pub(crate) cards: Vec<Mac>,
+    /// With the report at the end.
+    pub(crate) patience: Patience,
 }
 
-/// Runs the whole deploy.
+/// Whether the server knows that everything is written and verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It does, or there is nobody to tell.
+    Yes,
+    /// It did not answer, and why.
+    No(String),
+}
+
+/// Runs the whole deploy. `Ok` means that the disk is complete and verified, whatever the server
+/// knows of it.
 ///
 /// # Errors
 /// The first thing that went wrong. The disk then has no partition table, unless nothing had been
 /// written yet.
-pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), Failure> {
+pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told, Failure> {
     plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
     let capabilities = capabilities(server, board).await?;
     if !job.args.is_unregistered() {
@@ -95,12 +107,12 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), 
         }
     }
     if job.args.is_unregistered() {
-        return Ok(());
+        return Ok(Told::Yes);
     }
     let _phase = board.phase("report");
     board.activity("report", "reporting completion");
-    match completion::report(server, board, Patience::default()).await {
-        Completion::Accepted => Ok(()),
+    match completion::report(server, board, job.patience).await {
+        Completion::Accepted => Ok(Told::Yes),
         // Servers that end the session before slow clients have reported answer "no active task",
         // in any language. The data is complete and verified all the same.
         Completion::Refused(text) => {
@@ -108,15 +120,17 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<(), 
                 "everything is written and verified, but the server does not take the completion \
                  report; it says: {text}"
             ));
-            Ok(())
+            Ok(Told::Yes)
         }
-        Completion::Unanswered(error) => Err(Failure::new(
-            "report",
-            anyhow::anyhow!(
+        // The disk is good, so this is no failure: as one, the server would hear of it as such.
+        Completion::Unanswered(error) => {
+            let text = format!(
                 "everything is written and verified, but the server could not be told, so it may \
                  start the task again: {error}"
-            ),
-        )),
+            );
+            board.warn(text.clone());
+            Ok(Told::No(text))
+        }
     }
 }
 

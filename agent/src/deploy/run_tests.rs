@@ -43,6 +43,11 @@ fn job(web: &str, port: u16, target: &Path) -> Job {
         target: TargetChoice::Path(target.to_owned()),
         interface: None,
         cards: Vec::new(),
+        patience: Patience {
+            pause: Duration::from_millis(1),
+            silence: Duration::ZERO,
+            ..Patience::default()
+        },
     }
 }
 
@@ -126,7 +131,8 @@ async fn a_deploy_goes_from_the_check_in_to_the_report() {
     let sending = sender(port, vec![(1, samples::stored(1)), (2, samples::stored(2))]);
     let board = Board::default();
     let job = job(server.web(), port, disk.path());
-    run(job, &server.client(), &board).await.unwrap();
+    let told = run(job, &server.client(), &board).await.unwrap();
+    assert_eq!(told, Told::Yes);
     sending.join().unwrap();
 
     let written = std::fs::read(disk.path()).unwrap();
@@ -143,6 +149,34 @@ async fn a_deploy_goes_from_the_check_in_to_the_report() {
     assert!(paths.contains(&"inventory.php".to_owned()));
     assert_eq!(paths.last().unwrap(), "Post_Stage3.php");
     assert!(!paths.contains(&"taskerror.php".to_owned()));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_take_the_report_makes_no_failure_of_a_good_disk() {
+    let server = TestServer::start(|request| {
+        if request.path.ends_with("Post_Stage3.php") {
+            return Reply::status(500, "down");
+        }
+        answer(request, &session(task::State::InProgress, ""))
+    });
+    let disk = disk();
+    let port = port_base();
+    let sending = sender(port, vec![(1, samples::stored(1)), (2, samples::stored(2))]);
+    let job = job(server.web(), port, disk.path());
+    let told = run(job, &server.client(), &Board::default()).await.unwrap();
+    sending.join().unwrap();
+    let Told::No(text) = told else {
+        panic!("{told:?}")
+    };
+    assert!(text.contains("written and verified"), "{text}");
+    let written = std::fs::read(disk.path()).unwrap();
+    assert_eq!(written[446..512], samples::mbr()[446..512]);
+    let requests = server.requests();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.field("type").as_deref() != Some("error"))
+    );
 }
 
 /// Runs a deploy that must fail before anything is written; answers the failure and all calls.

@@ -64,6 +64,15 @@ fn live() -> Power {
     match verdict {
         Verdict::Said(Ending::Reboot) => Power::Reboot,
         Verdict::Said(Ending::PowerOff) => Power::Off,
+        Verdict::Said(Ending::DoneUnreported) => {
+            let text = FailureNote::of_boot().read();
+            let power = if args.is_shutdown() {
+                Power::Off
+            } else {
+                Power::Reboot
+            };
+            end_unreported(&text.unwrap_or_default(), power)
+        }
         Verdict::Said(Ending::FailedReported) => {
             let text = FailureNote::of_boot().read();
             fail(
@@ -124,6 +133,30 @@ fn fail(text: &str, told: Told, said: Said) -> Power {
              it again",
         );
     }
+    count_down(&board, Power::Reboot);
+    drop(screen);
+    Power::Reboot
+}
+
+/// The disk is good, but the server still has the task: shows it for a minute, which also slows
+/// down a machine that is sent through the task again and again.
+fn end_unreported(text: &str, power: Power) -> Power {
+    let board = Board::default();
+    let screen = Screen::start(&board, Console::stdout()).ok();
+    board.update(|state| {
+        state.warnings.push(text.to_owned());
+        state.result = Some(Outcome::DoneUnreported(text.to_owned()));
+    });
+    count_down(&board, power);
+    drop(screen);
+    power
+}
+
+fn count_down(board: &Board, power: Power) {
+    let what = match power {
+        Power::Reboot => "reboot",
+        Power::Off => "power off",
+    };
     let end = Instant::now() + FAILURE_PAUSE;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -132,11 +165,9 @@ fn fail(text: &str, told: Told, said: Said) -> Power {
         }
         // Rounded up, and in steps: each line costs time on a serial console.
         let seconds = left.as_secs().div_ceil(10) * 10;
-        board.activity(COUNTDOWN, format!("reboot in {seconds} s"));
+        board.activity(COUNTDOWN, format!("{what} in {seconds} s"));
         pause(left.min(Duration::from_secs(10)));
     }
-    drop(screen);
-    Power::Reboot
 }
 
 /// Network up, then a shell in place of the automatic run.

@@ -36,6 +36,10 @@ pub(crate) fn block(state: &State, now: Instant, width: usize) -> Vec<String> {
     match &state.result {
         None => {}
         Some(Outcome::Done) => lines.push("result   done".into()),
+        // The reason is among the warnings.
+        Some(Outcome::DoneUnreported(_)) => {
+            lines.push("result   done, but the server could not be told".into());
+        }
         Some(Outcome::Failed(text)) => lines.push(format!("FAILED   {text}")),
     }
     lines.iter().flat_map(|line| wrap(line, width)).collect()

@@ -106,5 +106,7 @@ impl Bottleneck {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
+    /// Done, but the server does not know; why.
+    DoneUnreported(String),
     Failed(String),
 }
