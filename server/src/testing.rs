@@ -4,6 +4,7 @@
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(crate) enum Order {
 
 /// A sender that does nothing but remember.
 #[derive(Clone, Default)]
-pub(crate) struct FakeSender(Arc<Mutex<Inner>>);
+pub(crate) struct FakeSender(Arc<Mutex<Inner>>, Arc<AtomicBool>);
 
 #[derive(Default)]
 struct Inner {
@@ -65,6 +66,7 @@ impl Transmitter for FakeSender {
         events: Events,
         _counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
+        assert!(!self.1.load(Ordering::SeqCst), "of purpose");
         let mut inner = self.0.lock().unwrap();
         inner.orders.push(Order::Open(job.index));
         inner.admitted.clone_from(&job.admitted);
@@ -92,6 +94,11 @@ impl Transmission for FakeSender {
 }
 
 impl FakeSender {
+    /// From now on the driver of a session that opens a stream panics.
+    pub(crate) fn panic_at_open(&self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+
     pub(crate) fn admitted(&self) -> Vec<Ipv4Addr> {
         self.0.lock().unwrap().admitted.clone()
     }

@@ -44,8 +44,14 @@ pub(super) async fn status(State(app): State<App>, form: Form) -> Result<Respons
     };
     let mut sessions = Vec::new();
     for id in ids {
-        let found = app.session_status(id).await?;
-        sessions.extend(found.map(|status| SessionStatus::clone(&status)));
+        match app.session_status(id).await {
+            Ok(found) => sessions.extend(found.map(|status| SessionStatus::clone(&status))),
+            // The others are not hidden by it.
+            Err(error) => {
+                tracing::error!(session = id.0, "reading its state: {error:#}");
+                sessions.push(SessionStatus::unreadable(id.0, &format!("{error:#}")));
+            }
+        }
     }
     Ok(Json(ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -39,15 +39,17 @@ async fn store(app: &App, known: &KnownHost) -> anyhow::Result<()> {
         return without_task(app, known, &text).await;
     };
     let session = tasks::session_of(&mut conn, task.id).await?;
+    // Connections are few, and whoever starts the session needs one.
+    drop(conn);
     let handle = match session {
         Some(session) if !is_warning => app.sessions.handle(session).await?,
         _ => None,
     };
     if let Some(handle) = handle {
-        drop(conn);
         handle.failed(host.id, text).await;
         return Ok(());
     }
+    let mut conn = app.store.conn().await?;
     let image = images::by_id(&mut conn, task.image).await?;
     let entry = TaskLogEntry {
         task: task.id,

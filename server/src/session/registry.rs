@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use fog::task::State;
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::core::{CheckIn, Completion, Core, Plan};
@@ -24,7 +24,7 @@ use crate::store::{HostId, SessionId, images, session_hosts, sessions};
 pub struct Sessions {
     around: Surroundings,
     running: Mutex<HashMap<SessionId, Running>>,
-    wake: Notify,
+    starting: Mutex<()>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -120,7 +120,7 @@ impl Sessions {
         Arc::new(Self {
             around,
             running: Mutex::default(),
-            wake: Notify::new(),
+            starting: Mutex::default(),
             shutdown: watch::channel(false).0,
         })
     }
@@ -134,15 +134,9 @@ impl Sessions {
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
-                () = self.wake.notified() => {}
                 _ = shutdown.changed() => return,
             }
         }
-    }
-
-    /// Looks into the database at once.
-    pub fn wake(&self) {
-        self.wake.notify_one();
     }
 
     /// The running session of this number, started if it is to run.
@@ -150,32 +144,24 @@ impl Sessions {
     /// # Errors
     /// If the database fails.
     pub async fn handle(&self, id: SessionId) -> anyhow::Result<Option<Handle>> {
-        let mut running = self.running.lock().await;
-        if let Some(found) = running.get(&id).filter(|found| !found.task.is_finished()) {
-            return Ok(Some(found.handle.clone()));
+        let is_lost = match self.running.lock().await.get(&id) {
+            Some(found) if !found.task.is_finished() => return Ok(Some(found.handle.clone())),
+            found => found.is_some(),
+        };
+        if is_lost {
+            self.bury(id).await?;
         }
-        let mut conn = self.around.store.conn().await?;
-        let session = sessions::by_id(&mut conn, id).await?;
-        drop(conn);
-        match session {
-            Some(session) if session.state.is_active() => self.start(&mut running, session).await,
-            _ => Ok(None),
-        }
-    }
-
-    /// The running sessions.
-    pub async fn running(&self) -> Vec<Handle> {
-        let running = self.running.lock().await;
-        running
-            .values()
-            .map(|running| running.handle.clone())
-            .collect()
+        self.start(id).await
     }
 
     /// Ends all drivers and waits for them.
     pub async fn shut_down(&self) {
-        self.shutdown.send_replace(true);
-        let running = std::mem::take(&mut *self.running.lock().await);
+        let running = {
+            let mut running = self.running.lock().await;
+            // Under the lock: nothing is started behind it.
+            self.shutdown.send_replace(true);
+            std::mem::take(&mut *running)
+        };
         for (id, Running { task, .. }) in running {
             if let Err(error) = task.await {
                 tracing::error!(session = id.0, "the session's driver: {error}");
@@ -184,40 +170,73 @@ impl Sessions {
     }
 
     async fn look(&self) -> anyhow::Result<()> {
-        let mut running = self.running.lock().await;
-        let finished: Vec<SessionId> = running
+        let finished: Vec<SessionId> = self
+            .running
+            .lock()
+            .await
             .iter()
             .filter(|(_, running)| running.task.is_finished())
             .map(|(id, _)| *id)
             .collect();
         for id in finished {
-            if let Some(Running { task, .. }) = running.remove(&id)
-                && let Err(error) = task.await
-            {
-                // A panic: the session is lost, the others are not.
-                let text = format!("internal error of the server: {error}");
-                tracing::error!(session = id.0, "{text}");
-                self.fail(id, &text).await?;
-            }
+            self.bury(id).await?;
         }
         let mut conn = self.around.store.conn().await?;
         let active = sessions::active(&mut conn).await?;
         drop(conn);
-        for session in active {
-            if !running.contains_key(&session.id) {
-                self.start(&mut running, session).await?;
+        for Session { id, .. } in active {
+            if self.running.lock().await.contains_key(&id) {
+                continue;
+            }
+            match self.start(id).await {
+                Ok(_) => {}
+                Err(error) if is_broken_row(&error) => {
+                    self.fail(id, &format!("{error:#}")).await?;
+                }
+                // Trouble of the database itself passes; other sessions may still come through.
+                Err(error) => tracing::error!(session = id.0, "starting the session: {error:#}"),
             }
         }
         Ok(())
     }
 
-    async fn start(
-        &self,
-        running: &mut HashMap<SessionId, Running>,
-        session: Session,
-    ) -> anyhow::Result<Option<Handle>> {
-        let id = session.id;
+    /// Takes out a session whose driver has ended. If it panicked, the session is lost: what its
+    /// state was nobody knows.
+    async fn bury(&self, id: SessionId) -> anyhow::Result<()> {
+        let mut running = self.running.lock().await;
+        if !running
+            .get(&id)
+            .is_some_and(|found| found.task.is_finished())
+        {
+            return Ok(());
+        }
+        let Some(Running { task, .. }) = running.remove(&id) else {
+            return Ok(());
+        };
+        // It has finished: this does not wait.
+        let ended = task.await;
+        drop(running);
+        if let Err(error) = ended {
+            let text = format!("internal error of the server: {error}");
+            tracing::error!(session = id.0, "{text}");
+            self.fail(id, &text).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the driver of a session that is to run, or fails the session if it cannot be sent. The
+    /// list of those that run is not locked while the database is asked: everybody needs it.
+    async fn start(&self, id: SessionId) -> anyhow::Result<Option<Handle>> {
+        let _one_at_a_time = self.starting.lock().await;
+        if let Some(found) = self.running.lock().await.get(&id) {
+            // Somebody else was faster.
+            return Ok(Some(found.handle.clone()));
+        }
         let mut conn = self.around.store.conn().await?;
+        let session = sessions::by_id(&mut conn, id).await?;
+        let Some(session) = session.filter(|session| session.state.is_active()) else {
+            return Ok(None);
+        };
         let image = images::by_id(&mut conn, session.image).await?;
         let facts = images::facts(&mut conn, session.image).await?;
         let rows = session_hosts::of_session(&mut conn, id).await?;
@@ -261,19 +280,18 @@ impl Sessions {
             facts: Arc::new(facts),
             members,
         };
+        let mut running = self.running.lock().await;
+        if *self.shutdown.borrow() {
+            return Ok(None);
+        }
         let (mut driver, status, events) = Driver::new(self.around.clone(), subjects, core);
         driver.resume(&rows);
         let (commands, inbox) = mpsc::channel(64);
         let task = tokio::spawn(driver.run(inbox, events, self.shutdown.subscribe()));
         let handle = Handle { commands, status };
-        running.insert(
-            id,
-            Running {
-                handle: handle.clone(),
-                task,
-            },
-        );
-        Ok(Some(handle))
+        let kept = handle.clone();
+        running.insert(id, Running { handle, task });
+        Ok(Some(kept))
     }
 
     fn plan(&self, session: &Session, facts: &images::Facts, rows: &[SessionHost]) -> Plan {
@@ -304,8 +322,10 @@ impl Sessions {
         let session = sessions::by_id(&mut conn, id)
             .await?
             .context("the session is gone")?;
-        let rows = session_hosts::of_session(&mut conn, id).await?;
-        let image = images::by_id(&mut conn, session.image).await?;
+        // What cannot be read may be the problem.
+        let rows = session_hosts::of_session(&mut conn, id).await;
+        let rows = readable(rows)?.unwrap_or_default();
+        let image = readable(images::by_id(&mut conn, session.image).await)?.flatten();
         drop(conn);
         if !session.state.is_active() {
             return Ok(());
@@ -341,6 +361,27 @@ impl Sessions {
             persist::store(store, &subject, &Record { at: now, fact }).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether an error lies in what is stored, so that trying again cannot help.
+fn is_broken_row(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(is_decode_error)
+}
+
+fn is_decode_error(error: &sqlx::Error) -> bool {
+    matches!(
+        error,
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
+    )
+}
+
+/// Nothing in place of rows that cannot be decoded.
+fn readable<T>(found: sqlx::Result<T>) -> sqlx::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_decode_error(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

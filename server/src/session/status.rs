@@ -135,6 +135,33 @@ impl SessionStatus {
         }
     }
 
+    /// In place of a session whose rows cannot be read.
+    #[must_use]
+    pub fn unreadable(session: i64, problem: &str) -> Self {
+        Self {
+            session,
+            name: String::new(),
+            image: String::new(),
+            state: State::Failed,
+            stage: Stage::Ended,
+            port: 0,
+            expected: 0,
+            checked_in: 0,
+            connected: 0,
+            missing: Vec::new(),
+            stream: None,
+            rate: 0,
+            repeated_percent: 0.0,
+            records: None,
+            stage_seconds: 0,
+            starts_in_seconds: None,
+            text: format!("its state cannot be read: {problem}"),
+            created_at: String::new(),
+            ended_at: None,
+            hosts: Vec::new(),
+        }
+    }
+
     /// The view of a client.
     #[must_use]
     pub fn to_view(&self, your_task: State) -> SessionView {

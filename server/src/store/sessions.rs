@@ -256,19 +256,6 @@ pub async fn newest(conn: &mut Connection, limit: u32) -> sqlx::Result<Vec<Sessi
     Ok(rows.into_iter().map(Session::from).collect())
 }
 
-/// Puts a session into a state.
-///
-/// # Errors
-/// If the database fails.
-pub async fn set_state(conn: &mut Connection, id: SessionId, state: State) -> sqlx::Result<()> {
-    sqlx::query("UPDATE multicastSessions SET msState = ? WHERE msID = ?")
-        .bind(state.number())
-        .bind(id)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
 /// Stores the number of hosts that checked in, and the state "in progress" as FOG does then.
 ///
 /// # Errors
