@@ -57,8 +57,8 @@ pub(crate) fn end_other(pid_file: Option<&Path>) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let name = path.display();
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             say(&format!("udp-sender: reading the pid file {name}: {error}"));
             return ExitCode::FAILURE;
