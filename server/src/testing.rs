@@ -224,7 +224,7 @@ impl Bench {
         let facts = Facts {
             checked_at: Timestamp::now(),
             is_verified: true,
-            files: listing.files,
+            files: inspection.files,
             streams: inspection.streams,
         };
         let image = NewImage {

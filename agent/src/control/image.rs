@@ -101,6 +101,7 @@ mod tests {
             files: vec![SmallFile {
                 name: "d1.mbr".into(),
                 len,
+                blake3: None,
             }],
             streams: Vec::new(),
         }

@@ -127,6 +127,7 @@ pub(super) fn manifest() -> Manifest {
             .map(|(name, bytes)| SmallFile {
                 name: name.clone(),
                 len: bytes.len() as u64,
+                blake3: None,
             })
             .collect(),
         streams: PARTITIONS

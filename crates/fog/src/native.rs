@@ -54,6 +54,9 @@ pub struct SmallFile {
     pub name: String,
     /// Length in bytes.
     pub len: u64,
+    /// BLAKE3 of its bytes, 64 hexadecimal digits; `None` if the server does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
 }
 
 /// One stream and what must come out of it.

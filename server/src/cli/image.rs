@@ -88,7 +88,7 @@ async fn add(
     let facts = Facts {
         checked_at: Timestamp::now(),
         is_verified: is_full,
-        files: listing.files,
+        files: inspection.files,
         streams: inspection.streams,
     };
     // A file that was written while it was read shows now.

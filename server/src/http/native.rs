@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use fog::native::{Manifest, SmallFile};
 use fog::task::State;
 
@@ -16,6 +16,21 @@ use crate::session::status::SessionStatus;
 use crate::store::images::{Facts, Image};
 use crate::store::{HostId, SessionId, images, session_hosts, sessions, tasks};
 
+/// As [`Failure`], with a status by which our client knows that asking again may help.
+pub(super) struct NativeFailure(anyhow::Error);
+
+impl<E: Into<anyhow::Error>> From<E> for NativeFailure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for NativeFailure {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, Failure(self.0)).into_response()
+    }
+}
+
 /// A text and a status: our own endpoints have real ones.
 fn refuse(status: StatusCode, text: impl Into<String>) -> Response {
     (status, plain(text)).into_response()
@@ -25,7 +40,7 @@ fn refuse(status: StatusCode, text: impl Into<String>) -> Response {
 pub(super) async fn manifest(
     AppState(app): AppState<App>,
     form: Form,
-) -> Result<Response, Failure> {
+) -> Result<Response, NativeFailure> {
     let (image, facts) = match image_of(&app, form).await? {
         Ok(found) => found,
         Err(refusal) => return Ok(refusal),
@@ -41,6 +56,7 @@ pub(super) async fn manifest(
             .map(|file| SmallFile {
                 name: file.name.clone(),
                 len: file.size,
+                blake3: Some(file.blake3.clone()).filter(|hash| !hash.is_empty()),
             })
             .collect(),
         streams: facts.streams,
@@ -50,7 +66,10 @@ pub(super) async fn manifest(
 
 /// `fos/file`: a small file of that image. Only names that were listed when the image was added
 /// are served, so no name leads elsewhere.
-pub(super) async fn file(AppState(app): AppState<App>, form: Form) -> Result<Response, Failure> {
+pub(super) async fn file(
+    AppState(app): AppState<App>,
+    form: Form,
+) -> Result<Response, NativeFailure> {
     let name = form.get("name").to_owned();
     let (image, facts) = match image_of(&app, form).await? {
         Ok(found) => found,
@@ -66,13 +85,19 @@ pub(super) async fn file(AppState(app): AppState<App>, form: Form) -> Result<Res
         return Ok(refuse(StatusCode::NOT_FOUND, text));
     };
     let dir = app.config.images.join(&image.path);
+    let hash = file.blake3.clone();
     let only = Facts {
         files: vec![file],
         ..facts
     };
     let read = tokio::task::spawn_blocking(move || {
         imagedir::check_unchanged(&dir, &only)?;
-        anyhow::Ok(std::fs::read(dir.join(&name))?)
+        let bytes = std::fs::read(dir.join(&name))?;
+        anyhow::ensure!(
+            hash.is_empty() || blake3::hash(&bytes).to_hex().as_str() == hash,
+            "the bytes of {name} are not those that were there when the image was added"
+        );
+        anyhow::Ok(bytes)
     });
     match read.await? {
         Ok(bytes) => {
@@ -88,7 +113,10 @@ pub(super) async fn file(AppState(app): AppState<App>, form: Form) -> Result<Res
 }
 
 /// `fos/session`: the session of the host's task, or the last one that it was in.
-pub(super) async fn session(AppState(app): AppState<App>, form: Form) -> Result<Response, Failure> {
+pub(super) async fn session(
+    AppState(app): AppState<App>,
+    form: Form,
+) -> Result<Response, NativeFailure> {
     let known = match app.host(form).await? {
         Ok(known) => known,
         Err(text) => return Ok(refuse(StatusCode::NOT_FOUND, text)),

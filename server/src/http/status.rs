@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 
+use super::native::NativeFailure;
 use super::request::Form;
-use super::{App, Failure, plain};
+use super::{App, plain};
 use crate::clock::Timestamp;
 use crate::session::status::SessionStatus;
 use crate::store::{SessionId, sessions};
@@ -27,7 +28,7 @@ pub struct ServerStatus {
 pub const MAX_SESSIONS: u32 = 50;
 
 /// Answers the newest sessions, or the one in the field `session`.
-pub(super) async fn status(State(app): State<App>, form: Form) -> Result<Response, Failure> {
+pub(super) async fn status(State(app): State<App>, form: Form) -> Result<Response, NativeFailure> {
     let wanted = form.get("session");
     let ids: Vec<SessionId> = if wanted.is_empty() {
         let mut conn = app.store.conn().await?;

@@ -168,6 +168,7 @@ fn list(dir: &Path) -> Result<Vec<StoredFile>, ScanError> {
                 place: None,
                 size: metadata.len(),
                 mtime: mtime_nanos(&metadata),
+                blake3: String::new(),
             });
         }
     }

@@ -11,12 +11,15 @@ use image::{
 };
 
 use super::scan::Listing;
+use crate::store::images::StoredFile;
 
 /// What was found out about the streams.
 #[derive(Debug, Clone)]
 pub struct Inspection {
     /// Facts in sending order.
     pub streams: Vec<StreamFacts>,
+    /// The files of the listing; the small ones with their hashes.
+    pub files: Vec<StoredFile>,
     /// FOG's `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks.
     pub format: u8,
 }
@@ -104,7 +107,17 @@ pub fn inspect(
         streams.push(inspect_stream(dir, stream, is_full, &mut report)?);
     }
     let format = common_format(&listing.streams, &streams)?;
-    Ok(Inspection { streams, format })
+    let mut files = listing.files.clone();
+    for file in files.iter_mut().filter(|file| file.place.is_none()) {
+        let path = dir.join(&file.name);
+        let bytes = std::fs::read(&path).map_err(|cause| VerifyError::Read { path, cause })?;
+        file.blake3 = blake3::hash(&bytes).to_hex().to_string();
+    }
+    Ok(Inspection {
+        streams,
+        files,
+        format,
+    })
 }
 
 fn inspect_stream(

@@ -261,6 +261,7 @@ mod tests {
                 place: Some(Place { stream: 0, part }),
                 size: metadata.len(),
                 mtime: mtime_nanos(&metadata),
+                blake3: String::new(),
             });
         }
         facts.streams[0].blake3 = hasher.finalize().to_hex().to_string();

@@ -38,6 +38,8 @@ pub struct StoredFile {
     pub size: u64,
     /// Last change, nanoseconds since 1970.
     pub mtime: i64,
+    /// BLAKE3 of a small file, in hexadecimal digits; empty if not known.
+    pub blake3: String,
 }
 
 /// Where a file's bytes are sent.
@@ -151,8 +153,8 @@ async fn add_facts(conn: &mut Connection, id: ImageId, facts: &Facts) -> sqlx::R
         .await?;
     for file in &facts.files {
         sqlx::query(
-            "INSERT INTO fos_imageFiles (imageID, name, streamIndex, part, size, mtime) \
-             VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO fos_imageFiles (imageID, name, streamIndex, part, size, mtime, blake3) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id)
         .bind(&file.name)
@@ -160,6 +162,7 @@ async fn add_facts(conn: &mut Connection, id: ImageId, facts: &Facts) -> sqlx::R
         .bind(file.place.map_or(0, |place| place.part))
         .bind(signed(file.size))
         .bind(file.mtime)
+        .bind(&file.blake3)
         .execute(&mut *conn)
         .await?;
     }
@@ -288,8 +291,8 @@ pub async fn facts(conn: &mut Connection, id: ImageId) -> sqlx::Result<Option<Fa
     let Some((checked_at, is_verified)) = head else {
         return Ok(None);
     };
-    let files: Vec<(String, Option<u32>, u32, i64, i64)> = sqlx::query_as(
-        "SELECT name, streamIndex, part, size, mtime FROM fos_imageFiles WHERE imageID = ? \
+    let files: Vec<(String, Option<u32>, u32, i64, i64, String)> = sqlx::query_as(
+        "SELECT name, streamIndex, part, size, mtime, blake3 FROM fos_imageFiles WHERE imageID = ? \
          ORDER BY name",
     )
     .bind(id)
@@ -317,11 +320,12 @@ pub async fn facts(conn: &mut Connection, id: ImageId) -> sqlx::Result<Option<Fa
         is_verified,
         files: files
             .into_iter()
-            .map(|(name, stream, part, size, mtime)| StoredFile {
+            .map(|(name, stream, part, size, mtime, blake3)| StoredFile {
                 name,
                 place: stream.map(|stream| Place { stream, part }),
                 size: unsigned(size),
                 mtime,
+                blake3,
             })
             .collect(),
         streams: streams.collect::<sqlx::Result<_>>()?,
@@ -377,6 +381,7 @@ pub(crate) mod tests {
             place,
             size: 1000,
             mtime: 1_700_000_000_000_000_000,
+            blake3: String::new(),
         };
         let mut files = vec![file("d1.mbr", None)];
         for (index, name) in (0..).zip(streams) {
