@@ -125,10 +125,12 @@ fn wipe_what_can_be(device: &Device) -> Result<(), WriteError> {
     let zeroes = vec![0; index(head)];
     let mut done = Ok(());
     for (offset, len) in [(0, sector.min(size)), (0, head), (size - tail, tail)] {
-        // `and` keeps the first error.
-        done = done.and(device.write(offset, &zeroes[..index(len)]));
+        let written = device.write(offset, &zeroes[..index(len)]);
+        // The first error is kept.
+        done = done.and(written);
     }
-    done.and(device.sync(0, size))
+    let synced = device.sync(0, size);
+    done.and(synced)
 }
 
 fn write_table(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
