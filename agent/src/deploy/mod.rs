@@ -182,9 +182,11 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         .await
         .map_err(failed)?;
     board.update(|state| state.disk = chosen.to_string());
-    let plan = plan::plan(&manifest, &files, &chosen.shape)
+    let mut plan = plan::plan(&manifest, &files, &chosen.shape)
         .with_context(|| format!("image {} on {chosen}", manifest.image_name))
         .map_err(failed)?;
+    plan.warnings
+        .extend(plan::computer_name(&job.args, manifest.os_id));
     for line in plan.table.to_string().lines() {
         board.say(line);
     }

@@ -377,6 +377,22 @@ fn warnings(table: &TablePlan, streams: &[PlannedStream]) -> Vec<String> {
     warnings
 }
 
+/// What to say where FOG's client would write the computer's name into the restored Windows
+/// (`hostname=` and `hostearly=1`), which is not done here.
+pub(crate) fn computer_name(args: &KernelArgs, os_id: i64) -> Option<String> {
+    let name = args.value("hostname")?;
+    let is_wanted = args.value("hostearly").is_some_and(|value| value != "0");
+    (is_wanted && WINDOWS_SYSTEMS.contains(&os_id)).then(|| {
+        format!(
+            "the computer name {} is not written into Windows by this version (hostearly=1): \
+             rename the machine by FOG's service or in Windows",
+            fog::encoding::printable(name, 64)
+        )
+    })
+}
+
+/// FOG's numbers of the Windows versions whose registry its client changes.
+const WINDOWS_SYSTEMS: [i64; 9] = [1, 2, 4, 5, 6, 7, 9, 10, 11];
 /// FOG's operating systems whose images may be of type `n`.
 const RESIZABLE_SYSTEMS: [i64; 11] = [1, 2, 4, 5, 6, 7, 9, 10, 11, 50, 51];
 

@@ -160,6 +160,17 @@ fn a_partition_that_gets_no_data_is_said() {
 }
 
 #[test]
+fn a_computer_name_that_is_not_written_is_said() {
+    let said = |line, os_id| computer_name(&KernelArgs::parse(line), os_id);
+    let text = said("hostname=LAB-01 hostearly=1", 9).unwrap();
+    assert!(text.contains("LAB-01"), "{text}");
+    assert_eq!(said("hostname=LAB-01 hostearly=1", 50), None);
+    assert_eq!(said("hostname=LAB-01 hostearly=0", 9), None);
+    assert_eq!(said("hostname=LAB-01", 9), None);
+    assert_eq!(said("hostearly=1", 9), None);
+}
+
+#[test]
 fn swap_spaces_are_made_with_their_uuid() {
     let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
     let (manifest, files) = samples::with_swap(Some(&format!("2 {uuid}\n")));
