@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::screen::Bottleneck;
@@ -17,6 +18,19 @@ pub(crate) struct Flow {
     network_wait: AtomicU64,
     /// Time the decoder spent waiting for the disk, in nanoseconds.
     disk_wait: AtomicU64,
+    /// The call of the disk that has not returned yet. There is one thread that makes them.
+    on_disk: Mutex<Option<(DiskStep, Instant)>>,
+}
+
+/// What the disk is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DiskStep {
+    /// It takes data.
+    Write,
+    /// It takes the rest of a stream and puts it on the medium.
+    Sync,
+    /// It takes the partition table.
+    Table,
 }
 
 /// A look at a [`Flow`].
@@ -37,6 +51,25 @@ impl Flow {
     pub(crate) fn used(&self, bytes: usize, waited: Duration) {
         add(&self.used, bytes);
         add_time(&self.disk_wait, waited);
+    }
+
+    /// Does something that may have to wait for the disk, and counts the time.
+    pub(crate) fn on_disk<T>(&self, step: DiskStep, work: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        self.set_on_disk(Some((step, begin)));
+        let done = work();
+        self.set_on_disk(None);
+        add_time(&self.disk_wait, begin.elapsed());
+        done
+    }
+
+    /// What the disk is doing, and since when.
+    pub(crate) fn disk_step(&self) -> Option<(DiskStep, Instant)> {
+        *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_on_disk(&self, call: Option<(DiskStep, Instant)>) {
+        *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner) = call;
     }
 
     pub(crate) fn sample(&self) -> Sample {
@@ -184,14 +217,20 @@ mod tests {
         let flow = Flow::default();
         flow.stored(5, Duration::from_secs(1));
         flow.stored(6, Duration::from_secs(1));
-        flow.used(7, Duration::from_millis(3));
+        assert_eq!(flow.disk_step(), None);
+        flow.on_disk(DiskStep::Sync, || {
+            assert_eq!(flow.disk_step().unwrap().0, DiskStep::Sync);
+        });
+        assert_eq!(flow.disk_step(), None);
+        flow.used(7, Duration::ZERO);
+        let disk_wait = flow.sample().disk_wait;
         assert_eq!(
             flow.sample(),
             Sample {
                 stored: 11,
                 used: 7,
                 network_wait: Duration::from_secs(2),
-                disk_wait: Duration::from_millis(3),
+                disk_wait,
             }
         );
     }

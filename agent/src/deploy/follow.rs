@@ -1,16 +1,17 @@
 //! Follows the data path for the screen and the server: rates, waits, and when to give up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cast_net::{ReceivePhase, ReceiveSnapshot};
 use fog::native::Stage;
 
-use super::flow::{Flow, Meter};
+use super::flow::{DiskStep, Flow, Meter};
 use super::plan::DeployPlan;
 use super::receive::Current;
 use crate::control::session::{self, Latest, News};
-use crate::screen::{Board, State, Transfer};
+use crate::screen::{Board, State, Transfer, size};
 
 /// What is followed.
 pub(crate) struct Follower {
@@ -23,6 +24,8 @@ pub(crate) struct Follower {
     /// Names of all streams.
     pub(crate) names: Vec<String>,
     pub(crate) totals: Totals,
+    /// Bytes that the disk has taken.
+    pub(crate) written: Arc<AtomicU64>,
 }
 
 /// What 100 % is.
@@ -77,7 +80,11 @@ impl Follower {
             {
                 return reason;
             }
-            let waiting = snapshot.as_ref().and_then(|snapshot| {
+            let written = self.written.load(Ordering::Relaxed);
+            let pending = sample.used.saturating_sub(written);
+            let waiting = explain_disk(self.flow.disk_step(), pending, now);
+            let waiting = waiting.or_else(|| {
+                let snapshot = snapshot.as_ref()?;
                 let number = receiving
                     .as_ref()
                     .map_or(0, |receiving| receiving.index + 1);
@@ -116,7 +123,7 @@ fn show(state: &mut State, now: Instant, transfer: Option<Transfer>, waiting: Op
     state.transfer = transfer;
     match waiting {
         Some(waiting) => {
-            state.phase = "wait";
+            state.phase = waiting.phase;
             state.wait_for(now, waiting.what, waiting.advice);
         }
         None => {
@@ -136,11 +143,43 @@ fn remaining(left: u64, rate: f64) -> Option<Duration> {
     (rate > 1.0).then(|| Duration::from_secs((left as f64 / rate) as u64))
 }
 
-/// A wait for the network.
+/// A wait for the network or the disk.
 #[derive(Debug, PartialEq, Eq)]
 struct Waiting {
+    /// Only without data from the network this machine counts as waiting.
+    phase: &'static str,
     what: String,
     advice: Vec<String>,
+}
+
+/// What is waited for, if one call of the disk takes long. Each returns as soon as one buffer is
+/// written, the last one of a stream when all is on the medium.
+fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -> Option<Waiting> {
+    let (step, since) = step?;
+    if now.saturating_duration_since(since) < DISK_SHOWN {
+        return None;
+    }
+    let what = match step {
+        DiskStep::Write => "the DISK to write",
+        DiskStep::Sync => "the DISK to write and sync the rest of a stream",
+        DiskStep::Table => "the DISK to write and sync the partition table",
+    };
+    let mut advice = Vec::new();
+    if pending > 0 {
+        advice.push(format!("{} are still to be written", size(pending)));
+    }
+    if now.saturating_duration_since(since) >= DISK_SUSPECT {
+        advice.push(
+            "it is busy with one call for so long that it may be defective: look for errors of \
+             the disk on this console"
+                .into(),
+        );
+    }
+    Some(Waiting {
+        phase: "receive",
+        what: what.into(),
+        advice,
+    })
 }
 
 /// What is waited for, if data does not flow. `number` is the stream's, from 1.
@@ -163,6 +202,7 @@ fn explain(
                 advice.push(asking_advice(snapshot, waited));
             }
             Some(Waiting {
+                phase: "wait",
                 what: format!("the sender at {rendezvous} (stream {number})"),
                 advice,
             })
@@ -178,6 +218,7 @@ fn explain(
                 );
             }
             Some(Waiting {
+                phase: "wait",
                 what: format!("the start of stream {number} by {sender}"),
                 advice,
             })
@@ -195,6 +236,7 @@ fn explain(
                 )];
                 advice.extend(session::explain_silence(latest, now));
                 Waiting {
+                    phase: "wait",
                     what: format!("more data from {sender} (stream {number})"),
                     advice,
                 }
@@ -256,6 +298,10 @@ fn hopeless(
 const TICK: Duration = Duration::from_millis(500);
 const FIRST_ADVICE: Duration = Duration::from_secs(5);
 const SECOND_ADVICE: Duration = Duration::from_secs(20);
+/// A healthy disk takes a buffer within this time.
+const DISK_SHOWN: Duration = Duration::from_secs(5);
+/// Longer than a disk needs to wake up or to empty its cache.
+const DISK_SUSPECT: Duration = Duration::from_secs(60);
 const SILENCE_SHOWN: Duration = Duration::from_secs(3);
 /// Without any sign of the server for so long, there is nothing to wait for.
 const GIVE_UP: Duration = Duration::from_secs(600);

@@ -130,6 +130,21 @@ fn a_silent_stream_is_a_wait_but_a_slow_disk_is_not() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_is_a_wait() {
+    let start = Instant::now();
+    let after = |step, time| explain_disk(Some((step, start)), 16 << 20, start + seconds(time));
+    assert_eq!(explain_disk(None, 1, start), None);
+    assert_eq!(after(DiskStep::Write, 4), None);
+    let waiting = after(DiskStep::Write, 5).unwrap();
+    assert_eq!(waiting.what, "the DISK to write");
+    assert_eq!(waiting.advice, ["16.0 MiB are still to be written"]);
+    assert!(after(DiskStep::Sync, 5).unwrap().what.contains("sync"));
+    assert!(after(DiskStep::Write, 60).unwrap().advice[1].contains("defective"));
+    let table = explain_disk(Some((DiskStep::Table, start)), 0, start + seconds(5)).unwrap();
+    assert!(table.what.contains("partition table") && table.advice.is_empty());
+}
+
+#[test]
 fn a_missed_stream_or_a_dead_server_is_given_up() {
     let start = Instant::now();
     let now = start + seconds(20);

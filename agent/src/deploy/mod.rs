@@ -35,7 +35,7 @@ use crate::control::trouble::{self, Severity};
 use crate::control::{Server, checkin, image, inventory, progress, session};
 use crate::screen::Board;
 pub(crate) use failure::Failure;
-use flow::Flow;
+use flow::{DiskStep, Flow};
 use follow::{Follower, Totals};
 use plan::DeployPlan;
 use receive::{Current, NetworkSources};
@@ -206,7 +206,7 @@ fn memory_for_windows(manifest: &Manifest) -> anyhow::Result<u32> {
     let bitmap = manifest
         .streams
         .iter()
-        .map(|stream| stream.image.total_blocks / 8)
+        .map(|stream| streams::bitmap_memory(stream.image.total_blocks))
         .max();
     window_log(&info, bitmap.unwrap_or_default())
 }
@@ -240,7 +240,7 @@ async fn transfer(
     capabilities: &str,
 ) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::new("streams", error);
-    board.activity("receive", "receiving and writing");
+    board.activity("receive", ACTIVITY);
     let options = receive::options(&job.args, job.interface.as_deref()).map_err(failed)?;
     let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
     board.say(format!(
@@ -266,6 +266,7 @@ async fn transfer(
             .map(|stream| stream.name.to_string())
             .collect(),
         totals: Totals::of(&prepared.plan),
+        written: prepared.target.bytes_written(),
     };
     let (farewell, mut farewells) = mpsc::unbounded_channel::<receive::Farewell>();
     let mut sources = NetworkSources {
@@ -340,7 +341,7 @@ fn write_disk(
     let pipeline = Pipeline {
         plan: &plan,
         target: &target,
-        flow,
+        flow: Arc::clone(&flow),
         board: board.clone(),
         window_log_max,
         is_table_gone: Mutex::new(false),
@@ -356,9 +357,15 @@ fn write_disk(
         return Err(Failure::new("table", stopped));
     }
     let _phase = board.phase("table");
+    board.update(|state| state.activity = "writing the partition table".into());
+    // Still there if no stream goes to a partition.
+    pipeline
+        .remove_old_table()
+        .context("removing the old partition table")
+        .map_err(|error| Failure::new("table", error))?;
     swap::create(&plan, &target).map_err(|error| Failure::new("swap", error))?;
-    let report = target
-        .make_bootable(&plan.table)
+    let report = flow
+        .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))
         .context("writing the partition table")
         .map_err(|error| Failure::new("table", error))?;
     for warning in report.warnings {
@@ -381,6 +388,8 @@ async fn tell_warnings(server: &Server, board: &Board, warnings: &[String]) {
     }
 }
 
+/// While data comes.
+const ACTIVITY: &str = "receiving and writing";
 const PATIENCE: Duration = Duration::from_secs(300);
 const SESSION_PAUSE: Duration = Duration::from_secs(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);

@@ -9,14 +9,14 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use disk::{RegionWriter, Target};
+use disk::{RegionWriter, Target, WriteError};
 use fog::record::{self, RECORD_LEN, RecordError};
 use fog::store::StreamName;
-use image::{Decoder, Geometry, Sink, SinkError};
+use image::{Decoder, Geometry, ImageError, Sink, SinkError};
 
-use super::flow::Flow;
+use super::flow::{DiskStep, Flow};
 use super::plan::{DeployPlan, Destination, PlannedStream};
 use crate::screen::{Board, Phase};
 
@@ -78,12 +78,23 @@ pub(crate) enum StreamError {
     #[error("{name}: {source}")]
     Image {
         name: StreamName,
-        source: Box<image::ImageError>,
+        source: Box<ImageError>,
+    },
+    #[error(
+        "{name}: out of step: the stream has an image whose bitmap does not fit into {limit} bytes \
+         ({found} blocks), but due is one of {expected} blocks; nothing of it was written. A client \
+         that missed a stream cannot catch up in this session: deploy it again"
+    )]
+    Bitmap {
+        name: StreamName,
+        found: u64,
+        expected: u64,
+        limit: u64,
     },
     #[error("{name}: {source}")]
     Write {
         name: StreamName,
-        source: disk::WriteError,
+        source: WriteError,
     },
     #[error("{name}: a thread could not be started: {source}")]
     Thread { name: StreamName, source: io::Error },
@@ -155,6 +166,24 @@ impl Pipeline<'_> {
                 .map_or(Ok(()), Running::finish)
                 .inspect_err(|error| sources.leaving(error))
         })
+    }
+}
+
+impl Pipeline<'_> {
+    /// Destroys the old partition table unless that has happened.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub(crate) fn remove_old_table(&self) -> Result<(), WriteError> {
+        let gone = &self.is_table_gone;
+        let mut is_gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_gone {
+            self.flow.on_disk(DiskStep::Write, || {
+                self.target.make_unbootable(&self.plan.table)
+            })?;
+            *is_gone = true;
+        }
+        Ok(())
     }
 }
 
@@ -357,9 +386,21 @@ fn decode(
         }
         return Ok(());
     };
-    let image_error = |source| StreamError::Image {
-        name: stream.name.clone(),
-        source: Box::new(source),
+    let image_error = |source| match source {
+        // Read before begin() can compare.
+        ImageError::BitmapTooLarge {
+            total_blocks,
+            limit,
+        } => StreamError::Bitmap {
+            name: stream.name.clone(),
+            found: total_blocks,
+            expected: stream.facts.total_blocks,
+            limit,
+        },
+        source => StreamError::Image {
+            name: stream.name.clone(),
+            source: Box::new(source),
+        },
     };
     let mut sink = RegionSink {
         pipeline,
@@ -373,6 +414,8 @@ fn decode(
         // one: a stream out of order shall be called that, not "too large".
         target_size: None,
         window_log_max: pipeline.window_log_max,
+        // Another image may claim any number of blocks, and the bitmap comes before begin().
+        bitmap_memory_max: bitmap_memory(stream.facts.total_blocks),
         ..image::Options::default()
     });
     for buffer in todo {
@@ -384,13 +427,16 @@ fn decode(
         pipeline.board.warn(format!("{}: {warning}", stream.name));
     }
     if let Some(writer) = sink.writer {
-        let begin = Instant::now();
-        let done = writer.finish();
-        pipeline.flow.used(0, begin.elapsed());
-        done.map_err(|source| StreamError::Write {
-            name: stream.name.clone(),
-            source,
-        })?;
+        let activity = |text| pipeline.board.update(|state| state.activity = text);
+        activity(format!("syncing {}", stream.name));
+        pipeline
+            .flow
+            .on_disk(DiskStep::Sync, || writer.finish())
+            .map_err(|source| StreamError::Write {
+                name: stream.name.clone(),
+                source,
+            })?;
+        activity(super::ACTIVITY.to_owned());
     }
     Ok(())
 }
@@ -408,25 +454,26 @@ impl Sink for RegionSink<'_> {
     fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
         same_image(self.stream, geometry)?;
         let target = self.pipeline.target;
-        {
-            let gone = &self.pipeline.is_table_gone;
-            let mut is_gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
-            if !*is_gone {
-                target.make_unbootable(&self.pipeline.plan.table)?;
-                *is_gone = true;
-            }
-        }
+        self.pipeline.remove_old_table()?;
         self.writer = Some(target.writer(self.offset, self.len)?);
         Ok(())
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let begin = Instant::now();
         let writer = self.writer.as_mut().ok_or("an extent before the header")?;
-        writer.write_at(offset, data)?;
-        self.pipeline.flow.used(data.len(), begin.elapsed());
+        let flow = &self.pipeline.flow;
+        flow.on_disk(DiskStep::Write, || writer.write_at(offset, data))?;
+        flow.used(data.len(), Duration::ZERO);
         Ok(())
     }
+}
+
+/// Most bytes that the bitmap of an image of so many blocks takes in memory: a bit per block, what
+/// the pieces of it need beside, and a little for the smallest.
+pub(super) fn bitmap_memory(total_blocks: u64) -> u64 {
+    (total_blocks / 8)
+        .saturating_add(total_blocks / 128)
+        .saturating_add(1 << 20)
 }
 
 /// Compares what came with what the manifest promised.

@@ -67,14 +67,23 @@ fn run_with(
     streams: &[Vec<u8>],
     change: impl FnOnce(&mut Canned),
 ) -> (Vec<u8>, Result<(), StreamError>) {
+    let plan = plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+    run_plan(&plan, streams, change)
+}
+
+const SHAPE: Shape = Shape {
+    size: DISK_LEN,
+    logical_sector: 512,
+};
+
+fn run_plan(
+    plan: &DeployPlan,
+    streams: &[Vec<u8>],
+    change: impl FnOnce(&mut Canned),
+) -> (Vec<u8>, Result<(), StreamError>) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), vec![0xee; usize::try_from(DISK_LEN).unwrap()]).unwrap();
-    let shape = Shape {
-        size: DISK_LEN,
-        logical_sector: 512,
-    };
-    let plan = plan::plan(&samples::manifest(), &samples::small_files(), &shape).unwrap();
-    let target = Target::open(file.path(), &shape).unwrap();
+    let target = Target::open(file.path(), &SHAPE).unwrap();
     let mut sources = Canned {
         streams: streams.to_vec().into(),
         breaks_after: None,
@@ -83,7 +92,7 @@ fn run_with(
     };
     change(&mut sources);
     let pipeline = Pipeline {
-        plan: &plan,
+        plan,
         target: &target,
         flow: Arc::default(),
         board: Board::default(),
@@ -95,6 +104,7 @@ fn run_with(
         assert_eq!(*told, result.as_ref().unwrap_err().to_string());
     }
     if result.is_ok() {
+        pipeline.remove_old_table().unwrap();
         target.make_bootable(&plan.table).unwrap();
     } else {
         target.make_bootable(&plan.table).unwrap_err();
@@ -222,6 +232,36 @@ fn a_stream_that_ends_early_is_found() {
     let mut cut = samples::stored(2);
     cut.truncate(cut.len() - 10_000);
     assert_no_table(&[samples::stored(1), cut], "ended after");
+}
+
+#[test]
+fn a_bitmap_larger_than_the_promised_one_is_not_taken_into_memory() {
+    // 1.1 MB of bitmap, with a used block in every piece, so that none is stored as uniform.
+    let used: Vec<bool> = (0..9_000_000).map(|block| block % 4096 == 0).collect();
+    let foreign = image::writer::Recipe::v2(1, used).write(|_| vec![1]);
+    let mut manifest = samples::manifest();
+    manifest.streams[0].stored_len = foreign.len() as u64;
+    let plan = plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+    let (disk, result) = run_plan(&plan, &[foreign, vec![]], |_| {});
+    let text = result.unwrap_err().to_string();
+    assert!(
+        text.contains("out of step") && text.contains("9000000 blocks"),
+        "{text}"
+    );
+    assert!(disk.iter().all(|byte| *byte == 0xee));
+}
+
+#[test]
+fn an_image_without_data_still_replaces_the_table() {
+    let mut plan = plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+    for stream in &mut plan.streams {
+        stream.destination = Destination::Nowhere;
+    }
+    let streams = [samples::stored(1), samples::stored(2)];
+    let (disk, result) = run_plan(&plan, &streams, |_| {});
+    result.unwrap();
+    assert_eq!(disk[446..512], samples::mbr()[446..512]);
+    assert!(disk[samples::region(1)].iter().all(|byte| *byte == 0xee));
 }
 
 #[test]
