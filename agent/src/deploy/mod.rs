@@ -268,7 +268,7 @@ async fn transfer(
         totals: Totals::of(&prepared.plan),
         written: prepared.target.bytes_written(),
     };
-    let (farewell, mut farewells) = mpsc::unbounded_channel::<receive::Farewell>();
+    let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
     let mut sources = NetworkSources {
         options,
         stop: stop.clone(),
@@ -279,7 +279,7 @@ async fn transfer(
         is_server_told: false,
     };
     let data_board = board.clone();
-    let (say, mut done) = oneshot::channel();
+    let (say, done) = oneshot::channel();
     std::thread::Builder::new()
         .name("deploy".into())
         .spawn(move || {
@@ -289,40 +289,98 @@ async fn transfer(
         })
         .context("starting the data thread")
         .map_err(failed)?;
-    let mut watch = pin!(session::watch(server, &news, SESSION_PAUSE));
-    let mut follow = pin!(follower.follow());
-    let mut is_leaving = false;
-    let given_up = loop {
-        tokio::select! {
-            result = &mut done => {
-                return result.unwrap_or_else(|_| {
-                    Err(Failure::new(
-                        "streams",
-                        anyhow::anyhow!("the data path stopped by a programming error"),
-                    ))
-                });
-            }
-            Some(farewell) = farewells.recv() => {
-                // What the server says from now on is only the echo of this.
-                is_leaving = true;
-                let told = trouble::tell(server, Severity::Error, &farewell.text, "streams").await;
-                // The data thread may have lost its patience.
-                farewell.told.send(told.is_ok()).unwrap_or_default();
-            }
-            reason = &mut watch, if !is_leaving => break Failure::known("session", reason),
-            reason = &mut follow, if !is_leaving => {
-                break Failure::new("streams", anyhow::anyhow!("{reason}"));
-            }
-        }
+    let outcome = Outcomes {
+        done,
+        farewells,
+        patience: STOP_PATIENCE,
     };
-    drop(farewells);
-    stop.stop();
-    // The data thread leaves the transfer properly. A disk that hangs must not hang us.
-    match tokio::time::timeout(STOP_PATIENCE, done).await {
-        // It was quicker than the news: all is on the disk.
-        Ok(Ok(Ok(()))) => Ok(()),
-        _ => Err(given_up),
+    let watch = session::watch(server, &news, SESSION_PAUSE);
+    outcome
+        .wait(server, board, &stop, watch, follower.follow())
+        .await
+}
+
+/// What the data threads say.
+struct Outcomes {
+    done: oneshot::Receiver<Result<(), Failure>>,
+    farewells: mpsc::UnboundedReceiver<receive::Farewell>,
+    /// How long they may take to end once the deploy is over.
+    patience: Duration,
+}
+
+impl Outcomes {
+    /// Waits for the end of the deploy: the threads', or the reason that `watch` or `follow` gives.
+    async fn wait(
+        mut self,
+        server: &Server,
+        board: &Board,
+        stop: &Stop,
+        watch: impl Future<Output = String>,
+        follow: impl Future<Output = String>,
+    ) -> Result<(), Failure> {
+        let mut watch = pin!(watch);
+        let mut follow = pin!(follow);
+        let given_up = tokio::select! {
+            result = &mut self.done => return ended(result),
+            Some(farewell) = self.farewells.recv() => {
+                return self.leave(server, board, farewell).await;
+            }
+            reason = &mut watch => Failure::known("session", reason),
+            reason = &mut follow => Failure::new("streams", anyhow::anyhow!("{reason}")),
+        };
+        drop(self.farewells);
+        stop.stop();
+        board.activity(
+            "receive",
+            "given up; waiting for the last writes to the disk",
+        );
+        // The data thread leaves the transfer properly. A disk that hangs must not hang us.
+        match tokio::time::timeout(self.patience, self.done).await {
+            // It was quicker than the news: all is on the disk.
+            Ok(Ok(Ok(()))) => Ok(()),
+            _ => Err(given_up),
+        }
     }
+
+    /// After a failure of the data: tells the server, then waits for the threads. What the server
+    /// says from now on is only the echo of this.
+    async fn leave(
+        self,
+        server: &Server,
+        board: &Board,
+        farewell: receive::Farewell,
+    ) -> Result<(), Failure> {
+        let receive::Farewell { text, told } = farewell;
+        let is_told = trouble::tell(server, Severity::Error, &text, "streams")
+            .await
+            .is_ok();
+        // The data thread may have lost its patience.
+        told.send(is_told).unwrap_or_default();
+        board.activity("receive", "failed; waiting for the last writes to the disk");
+        tokio::time::timeout(self.patience, self.done)
+            .await
+            .map_or_else(
+                |_| {
+                    board.warn(format!(
+                        "the disk has not answered for {} s; it may be defective",
+                        self.patience.as_secs()
+                    ));
+                    let mut failure = Failure::new("streams", anyhow::anyhow!("{text}"));
+                    failure.is_known_to_server = is_told;
+                    Err(failure)
+                },
+                ended,
+            )
+    }
+}
+
+fn ended(result: Result<Result<(), Failure>, oneshot::error::RecvError>) -> Result<(), Failure> {
+    result.unwrap_or_else(|_| {
+        Err(Failure::new(
+            "streams",
+            anyhow::anyhow!("the data path stopped by a programming error"),
+        ))
+    })
 }
 
 /// The data thread: all streams, then the partition table.
@@ -402,6 +460,37 @@ const WINDOW_LOG_MAX: u32 = 27;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::test_server::{Reply, TestServer};
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_does_not_hang_a_deploy_that_has_failed() {
+        let server = TestServer::start(|_| Reply::text("##"));
+        let (_still_at_work, done) = oneshot::channel();
+        let (farewell, farewells) = mpsc::unbounded_channel();
+        let (told, answer) = std::sync::mpsc::channel();
+        let text = "d1p1.img: the stream ended early".to_owned();
+        farewell.send(receive::Farewell { text, told }).unwrap();
+        let outcomes = Outcomes {
+            done,
+            farewells,
+            patience: Duration::from_millis(1),
+        };
+        let board = Board::default();
+        let never = std::future::pending::<String>;
+        let failure = outcomes
+            .wait(
+                &server.client(),
+                &board,
+                &Stop::new().unwrap(),
+                never(),
+                never(),
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(failure.text, "d1p1.img: the stream ended early");
+        assert!(failure.is_known_to_server && answer.recv().unwrap());
+        assert!(board.read(|state| state.activity.contains("waiting for the last writes")));
+    }
 
     #[test]
     fn the_window_is_what_the_memory_allows() {
