@@ -111,7 +111,7 @@ impl FakeSender {
     pub(crate) fn tell(&self, event: TransmitEvent) {
         let inner = self.0.lock().unwrap();
         let (job, events) = inner.open.as_ref().expect("a stream is open");
-        events.send((job.index, event)).unwrap();
+        events.try_tell(job.index, event);
     }
 
     /// The bytes that would be sent; call it after the start.

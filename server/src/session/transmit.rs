@@ -1,14 +1,18 @@
 //! The sender of one stream, on its own thread.
 
+use std::io::{self, Read};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cast_net::udpcast::sender::{DropPolicy, Outcome, SenderEvent, StartRule};
-use cast_net::{Interface, SendControl, SendError, SendEvent, SendOptions, SendReport};
-use tokio::sync::mpsc::UnboundedSender;
+use cast_net::udpcast::sender::{DropPolicy, Outcome, RefuseReason, SenderEvent, StartRule};
+use cast_net::{
+    Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
+};
+use tokio::sync::mpsc;
 
 use super::core::StreamOutcome;
 use super::source::Source;
@@ -92,8 +96,64 @@ impl SharedCounters {
     }
 }
 
-/// Events of a sender with the index of its stream.
-pub type Events = UnboundedSender<(usize, TransmitEvent)>;
+/// An event with the index of its stream.
+pub type StreamEvent = (usize, TransmitEvent);
+
+/// The way of events from a sender to its session. Bounded: whoever is on the network can cause
+/// lines for the log, and a session may be slow while its database is.
+#[derive(Debug, Clone)]
+pub struct Events {
+    queue: mpsc::Sender<StreamEvent>,
+    /// Lines left out because the session did not keep up.
+    left_out: Arc<AtomicU64>,
+}
+
+/// Events that may wait, some 100 bytes each.
+const QUEUE: usize = 4096;
+
+impl Events {
+    /// A new one with its other end.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::Receiver<StreamEvent>) {
+        let (queue, events) = mpsc::channel(QUEUE);
+        let left_out = Arc::default();
+        (Self { queue, left_out }, events)
+    }
+
+    /// Tells an event. What the session must know waits for a place in the queue; the rest is left
+    /// out if there is none. Not for asynchronous code: it may block.
+    pub fn tell(&self, index: usize, event: TransmitEvent) {
+        if event.is_dispensable() {
+            if self.queue.try_send((index, event)).is_err() {
+                self.left_out.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        // An error means that the session is gone: nobody wants to know.
+        drop(self.queue.blocking_send((index, event)));
+    }
+
+    /// Tells an event if there is a place for it.
+    #[cfg(test)]
+    pub(crate) fn try_tell(&self, index: usize, event: TransmitEvent) {
+        self.queue.try_send((index, event)).unwrap();
+    }
+
+    fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+}
+
+impl TransmitEvent {
+    /// Whether it comes again, or is only for people.
+    fn is_dispensable(&self) -> bool {
+        matches!(self, Self::Slow(_) | Self::Note(_))
+    }
+}
 
 /// Opens senders. The network, or a replacement in tests.
 pub trait Transmitter: Send + Sync + 'static {
@@ -184,10 +244,8 @@ impl Drop for LastWords {
     fn drop(&mut self) {
         if thread::panicking() {
             let text = "internal error of the sender; the server's log has the cause";
-            drop(
-                self.events
-                    .send((self.index, TransmitEvent::Failed(text.into()))),
-            );
+            self.events
+                .tell(self.index, TransmitEvent::Failed(text.into()));
         }
     }
 }
@@ -215,10 +273,7 @@ fn start_rule(admitted: Vec<Ipv4Addr>) -> StartRule {
 
 fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedCounters) {
     let index = job.index;
-    let tell = |event| {
-        // The session is gone: nobody wants to know.
-        drop(events.send((index, event)));
-    };
+    let tell = |event| events.tell(index, event);
     let mut options = SendOptions::new(job.interface);
     options.port_base = job.port;
     options.ttl = TTL;
@@ -234,7 +289,13 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         options.port_base,
         options.data_group()
     )));
+    let mut refusals = Refusals::default();
     let mut on_event = |event: &SendEvent<'_>| match event {
+        SendEvent::Protocol(SenderEvent::Refused { addr, reason }) => {
+            if let Some(text) = refusals.next(Instant::now(), *addr, *reason) {
+                tell(TransmitEvent::Note(text));
+            }
+        }
         SendEvent::Protocol(event) => protocol_event(event, &tell),
         SendEvent::Progress { statistics, .. } => counters.set(Counters {
             bytes_acked: statistics.bytes_acked,
@@ -243,13 +304,81 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         }),
         SendEvent::Trouble(trouble) => tell(TransmitEvent::Note(chain(trouble))),
     };
-    match cast_net::send(&options, job.source, control, &mut on_event) {
+    let source = Shared(Arc::new(Mutex::new(job.source)));
+    let began = Instant::now();
+    let mut is_wait_told = false;
+    let sent = loop {
+        let sent = cast_net::send(&options, source.clone(), control, &mut on_event);
+        match &sent {
+            Err(SendError::Socket(error @ SocketError::InUse(_)))
+                if began.elapsed() < PORT_WAIT && !events.is_closed() =>
+            {
+                if !std::mem::replace(&mut is_wait_told, true) {
+                    tell(TransmitEvent::Note(format!("{error}; trying for a while")));
+                }
+                thread::sleep(PORT_RETRY);
+            }
+            _ => break sent,
+        }
+    };
+    if events.left_out() > 0 {
+        tell(TransmitEvent::Note(format!(
+            "{} lines were left out",
+            events.left_out()
+        )));
+    }
+    match sent {
         Ok(report) => ended(&report, counters, &tell),
         Err(SendError::GaveUp { reason, report }) => {
             tell(TransmitEvent::Note(format!("the sender gave up: {reason}")));
             ended(&report, counters, &tell);
         }
         Err(error) => tell(TransmitEvent::Failed(chain(&error))),
+    }
+}
+
+/// A port is given away again as soon as its session is cancelled, a moment before its sender has
+/// closed it.
+const PORT_WAIT: Duration = Duration::from_secs(10);
+const PORT_RETRY: Duration = Duration::from_millis(200);
+
+/// The source for one attempt; nothing is read of it before the port is open.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Source>>);
+
+impl Read for Shared {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut source = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        source.read(buffer)
+    }
+}
+
+/// Who was refused is told once a second at most: a receiver that is not wanted asks for hours.
+#[derive(Default)]
+struct Refusals {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Refusals {
+    fn next(&mut self, now: Instant, addr: Ipv4Addr, reason: RefuseReason) -> Option<String> {
+        let is_soon = |told| now.duration_since(told) < Duration::from_secs(1);
+        if self.told.is_some_and(is_soon) {
+            self.untold += 1;
+            return None;
+        }
+        self.told = Some(now);
+        let more = match std::mem::take(&mut self.untold) {
+            0 => String::new(),
+            untold => format!(" ({untold} refusals before it are not shown)"),
+        };
+        let reason = match reason {
+            RefuseReason::NotExpected => "no host of this session checked in from that address",
+            RefuseReason::Late => "the transfer has already started",
+            RefuseReason::Full => "there are as many receivers as the protocol can have",
+            RefuseReason::PointToPoint => "there is one receiver already",
+        };
+        Some(format!("refused {addr}: {reason}{more}"))
     }
 }
 
@@ -278,9 +407,6 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
             )));
             tell(TransmitEvent::Departed(*addr, Some(*silent_for)));
         }
-        SenderEvent::Refused { addr, reason } => {
-            tell(TransmitEvent::Note(format!("refused {addr}: {reason:?}")));
-        }
         SenderEvent::SlowRound {
             slice,
             round,
@@ -297,7 +423,10 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
             )));
             tell(TransmitEvent::Slow(waiting_for.clone()));
         }
-        SenderEvent::GaveUp(_) | SenderEvent::Finished | SenderEvent::SliceAcked { .. } => {}
+        SenderEvent::Refused { .. }
+        | SenderEvent::GaveUp(_)
+        | SenderEvent::Finished
+        | SenderEvent::SliceAcked { .. } => {}
     }
 }
 
@@ -393,8 +522,98 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_left_out_and_states_wait() {
+        let (events, mut told) = Events::channel();
+        for _ in 0..QUEUE + 7 {
+            events.tell(0, TransmitEvent::Note("refused".into()));
+        }
+        assert_eq!(events.left_out(), 7);
+        let sender = thread::spawn(move || events.tell(0, TransmitEvent::Started));
+        let mut received = 0;
+        while let Some((_, event)) = told.blocking_recv() {
+            received += 1;
+            if event == TransmitEvent::Started {
+                break;
+            }
+        }
+        assert_eq!(received, QUEUE + 1);
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn refusals_are_told_once_a_second() {
+        let mut refusals = Refusals::default();
+        let now = Instant::now();
+        let addr = Ipv4Addr::LOCALHOST;
+        let mut next = |millis| {
+            refusals.next(
+                now + Duration::from_millis(millis),
+                addr,
+                RefuseReason::Late,
+            )
+        };
+        assert_eq!(
+            next(0).unwrap(),
+            "refused 127.0.0.1: the transfer has already started"
+        );
+        assert_eq!(next(10), None);
+        assert_eq!(next(999), None);
+        assert!(
+            next(1000)
+                .unwrap()
+                .ends_with("(2 refusals before it are not shown)")
+        );
+    }
+
+    #[test]
+    fn a_port_that_is_still_in_use_is_waited_for() {
+        let list = Interface::list().unwrap();
+        let interface = list.into_iter().find(|found| found.is_loopback).unwrap();
+        // The sender uses the port behind the base.
+        let taken = std::net::UdpSocket::bind((interface.addr, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let mut facts = crate::store::images::tests::sample_facts(&["d1p1.img"]);
+        facts.files.clear();
+        let gate = crate::session::source::Gate::default();
+        let (events, mut told) = Events::channel();
+        let job = Job {
+            index: 0,
+            port: port - 1,
+            interface,
+            admitted: vec![Ipv4Addr::LOCALHOST],
+            source: Source::new(dir.path(), &facts, 0, gate.clone()).unwrap(),
+            silence_limit: Duration::from_secs(1),
+            max_bitrate: None,
+        };
+        let transmission = Network
+            .open(job, events, SharedCounters::default())
+            .unwrap();
+        loop {
+            match told.blocking_recv() {
+                Some((0, TransmitEvent::Note(text))) if text.contains("trying") => break,
+                Some((0, TransmitEvent::Note(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(taken);
+        transmission.stop();
+        gate.close();
+        // Stopped, not failed for the port.
+        match told.blocking_recv() {
+            Some((0, TransmitEvent::Failed(text))) => {
+                assert!(
+                    text.contains("stopped") || text.contains("ended first"),
+                    "{text}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn a_panic_of_the_sender_is_told() {
-        let (events, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (events, mut told) = Events::channel();
         let sender = thread::spawn(move || {
             let _last_words = LastWords { index: 3, events };
             panic!("a test");

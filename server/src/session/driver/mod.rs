@@ -19,7 +19,9 @@ use super::persist::{Member, Record};
 use super::rate::Rate;
 use super::source::Gate;
 use super::status::{ClientReport, SessionStatus};
-use super::transmit::{SharedCounters, Transmission, TransmitEvent, Transmitter};
+use super::transmit::{
+    Events, SharedCounters, StreamEvent, Transmission, TransmitEvent, Transmitter,
+};
 use crate::clock::Timestamp;
 use crate::config::{Config, StreamRecords};
 use crate::logs::MulticastLog;
@@ -118,7 +120,7 @@ pub(super) struct Driver {
     /// Lines that may still be written into the session's log.
     details_left: u32,
     waiting: Vec<(HostId, oneshot::Sender<Completion>)>,
-    events_in: mpsc::UnboundedSender<(usize, TransmitEvent)>,
+    events_in: Events,
     status: watch::Sender<Arc<SessionStatus>>,
     state: State,
 }
@@ -145,11 +147,11 @@ impl Driver {
     ) -> (
         Self,
         watch::Receiver<Arc<SessionStatus>>,
-        mpsc::UnboundedReceiver<(usize, TransmitEvent)>,
+        mpsc::Receiver<StreamEvent>,
     ) {
         let rows = SessionStatus::from_rows(&subjects.session, &subjects.image_name, &[]);
         let (status, watcher) = watch::channel(Arc::new(rows));
-        let (events_in, events) = mpsc::unbounded_channel();
+        let (events_in, events) = Events::channel();
         let records = match around.config.stream_records {
             StreamRecords::Auto => None,
             StreamRecords::Always => Some(true),
@@ -203,7 +205,7 @@ impl Driver {
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
-        mut events: mpsc::UnboundedReceiver<(usize, TransmitEvent)>,
+        mut events: mpsc::Receiver<StreamEvent>,
         mut shutdown: watch::Receiver<bool>,
     ) {
         let mut ticker = tokio::time::interval(TICK);
