@@ -8,7 +8,7 @@
 mod client;
 mod compare;
 mod image;
-mod lab;
+pub(crate) mod lab;
 mod phases;
 mod report;
 mod run_dir;

@@ -9,6 +9,7 @@
     reason = "a command line tool: printing is its job"
 )]
 
+mod bench;
 mod ci;
 mod codegen;
 mod demo;
@@ -35,6 +36,8 @@ enum Task {
     Initramfs(initramfs::Options),
     /// Deploy a real disk image by multicast to PXE booted virtual machines, and compare every byte
     Demo(demo::Options),
+    /// Measure our programs and the originals alternately, and write docs/benchmarks.md
+    Bench(bench::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
     /// Run the checks: format, clippy, generated files, licences
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Initramfs(options) => initramfs::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Codegen(options) => codegen::run(&options),

@@ -116,6 +116,7 @@ const NEEDS: &[Need] = &[
     Need(Machines, File("/usr/share/OVMF/OVMF_CODE_4M.fd"), "ovmf"),
     Need(Machines, Program("dnsmasq"), "dnsmasq-base"),
     Need(Tests, Program("udp-sender"), "udpcast"),
+    Need(Tests, Program("time"), "time"),
     Need(Tests, Program("partimage"), "partimage"),
     Need(Tests, Program("mkfs.xfs"), "xfsprogs"),
     Need(Tests, Program("mkfs.btrfs"), "btrfs-progs"),

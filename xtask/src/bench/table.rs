@@ -1,0 +1,241 @@
+//! Figures into a table, and the document around it.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::{Options, Plan};
+use crate::process::Cmd;
+
+/// One figure of both.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    title: String,
+    unit: &'static str,
+    original: Option<f64>,
+    ours: f64,
+    goal: Goal,
+}
+
+/// What ours is to reach.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    None,
+    /// So many times the original's figure at least.
+    TimesAtLeast(f64),
+    TimesAtMost(f64),
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Row {
+    /// A figure of which more is better; `goal` times the original's.
+    pub(super) fn higher(
+        title: &str,
+        unit: &'static str,
+        original: f64,
+        ours: f64,
+        goal: Option<f64>,
+    ) -> Self {
+        let goal = goal.map_or(Goal::None, Goal::TimesAtLeast);
+        Self::new(title, unit, Some(original), ours, goal)
+    }
+
+    /// A figure of which less is better; `goal` times the original's.
+    pub(super) fn lower(
+        title: &str,
+        unit: &'static str,
+        original: f64,
+        ours: f64,
+        goal: Option<f64>,
+    ) -> Self {
+        let goal = goal.map_or(Goal::None, Goal::TimesAtMost);
+        Self::new(title, unit, Some(original), ours, goal)
+    }
+
+    /// A figure that only ours is measured for.
+    pub(super) fn ours(title: &str, unit: &'static str, ours: f64) -> Self {
+        Self::new(title, unit, None, ours, Goal::None)
+    }
+
+    pub(super) fn limit_at_most(self, limit: f64) -> Self {
+        let goal = Goal::AtMost(limit);
+        Self { goal, ..self }
+    }
+
+    pub(super) fn limit_at_least(self, limit: f64) -> Self {
+        let goal = Goal::AtLeast(limit);
+        Self { goal, ..self }
+    }
+
+    fn new(title: &str, unit: &'static str, original: Option<f64>, ours: f64, goal: Goal) -> Self {
+        Self {
+            title: title.to_owned(),
+            unit,
+            original,
+            ours,
+            goal,
+        }
+    }
+
+    fn line(&self) -> String {
+        let ratio = self.original.map(|original| self.ours / original);
+        let (goal, is_met) = match self.goal {
+            Goal::None => (String::new(), None),
+            Goal::TimesAtLeast(times) => (format!("≥ {times:.2} ×"), ratio.map(|r| r >= times)),
+            Goal::TimesAtMost(times) => (format!("≤ {times:.2} ×"), ratio.map(|r| r <= times)),
+            Goal::AtLeast(limit) => (format!("≥ {}", number(limit)), Some(self.ours >= limit)),
+            Goal::AtMost(limit) => (format!("≤ {}", number(limit)), Some(self.ours <= limit)),
+        };
+        let verdict = match is_met {
+            None => "",
+            Some(true) => "met",
+            Some(false) => "**not met**",
+        };
+        let original = self.original.map_or_else(String::new, number);
+        let ratio = ratio
+            .filter(|ratio| ratio.is_finite())
+            .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        format!(
+            "| {} | {} | {original} | {} | {ratio} | {goal} | {verdict} |",
+            self.title,
+            self.unit,
+            number(self.ours)
+        )
+    }
+}
+
+fn number(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; 0 of nothing.
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match (sorted.get(middle), sorted.len() % 2) {
+        (None, _) => 0.0,
+        (Some(value), 1) => *value,
+        (Some(value), _) => (value + sorted[middle - 1]) / 2.0,
+    }
+}
+
+/// All figures of a run.
+#[derive(Debug)]
+pub(super) struct Report {
+    head: String,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    pub(super) fn new(options: &Options, plan: &Plan) -> Result<Self> {
+        let said = |program: &str, arguments: &[&str]| -> Result<String> {
+            let (_, output, errors) = Cmd::new(program).args(arguments).capture()?;
+            let first = output.lines().chain(errors.lines()).next();
+            Ok(first.unwrap_or_default().trim().to_owned())
+        };
+        let kernel = said("uname", &["-sr"])?;
+        let cores = said("nproc", &[])?;
+        let version = said(
+            "dpkg-query",
+            &["-W", "-f", "${Package} ${Version}", "udpcast"],
+        )?;
+        let partclone = said(
+            "dpkg-query",
+            &["-W", "-f", "${Package} ${Version}", "partclone"],
+        )?;
+        let command = if options.quick {
+            "cargo xtask bench --quick".to_owned()
+        } else {
+            format!(
+                "cargo xtask bench --rounds {} --size {}",
+                plan.rounds,
+                plan.size / 1_000_000
+            )
+        };
+        let head = format!(
+            "# Benchmarks\n\n\
+             Made by `{command}`: {kernel}, {cores} cores that everything shared, sender and \
+             receivers alike; {version}, {partclone}.\n\n\
+             Medians of {} rounds; in each round the original programs ran, then ours. A long stream \
+             has {} MB that do not compress. Its rate is its length by the time from the start of the \
+             sender's process to its end; receivers wait before that, and write to `/dev/null`. CPU \
+             and memory are what the kernel charges to the process (user and system time, largest \
+             resident size); on a virtual cable that includes carrying its datagrams to the sockets of \
+             all receivers.\n",
+            plan.rounds,
+            plan.size / 1_000_000
+        );
+        Ok(Self {
+            head,
+            rows: Vec::new(),
+        })
+    }
+
+    pub(super) fn add(&mut self, row: Row) {
+        println!("{}", row.line());
+        self.rows.push(row);
+    }
+
+    /// Transfers of the original programs that failed and were repeated.
+    pub(super) fn note_failures(&mut self, count: u32) {
+        if count > 0 {
+            let times = if count == 1 {
+                "once"
+            } else {
+                &format!("{count} times")
+            };
+            self.head += &format!(
+                "\nThe original programs failed {times} (a receiver gave up, with status 1); only \
+                 transfers that succeeded are in the table.\n"
+            );
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = self.head.clone();
+        text += "\n| what | unit | original | ours | ours / original | goal | |\n\
+                 | --- | --- | --: | --: | --: | --- | --- |\n";
+        for row in &self.rows {
+            writeln!(text, "{}", row.line()).unwrap_or_default();
+        }
+        text += NOTES;
+        text
+    }
+}
+
+const NOTES: &str = include_str!("notes.md");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_met_or_not() {
+        let row = |ours| Row::higher("x", "MB/s", 100.0, ours, Some(3.0)).line();
+        assert_eq!(
+            row(300.0),
+            "| x | MB/s | 100 | 300 | 3.00 | ≥ 3.00 × | met |"
+        );
+        assert!(row(299.0).contains("not met"));
+        let row = |ours| {
+            Row::lower("x", "s", 1.9, ours, None)
+                .limit_at_most(0.2)
+                .line()
+        };
+        assert!(row(0.2).contains("| met |") && row(0.21).contains("not met"));
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let of = |values: &[f64]| median(values.iter().copied());
+        assert_eq!(of(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(of(&[]), 0.0);
+    }
+}
