@@ -8,9 +8,10 @@ use fog::task::State;
 use super::request::{Form, KnownHost};
 use super::{App, Failure, plain};
 use crate::clock::Timestamp;
+use crate::session::Handle;
 use crate::session::core::{Completion, OVERDUE};
 use crate::store::session_hosts::SessionHost;
-use crate::store::{events, hosts, images, session_hosts, sessions, tasks};
+use crate::store::{HostId, events, hosts, images, session_hosts, sessions, tasks};
 
 /// Answers `##`, or a text; clients try again some times.
 pub(super) async fn complete(
@@ -40,13 +41,17 @@ async fn answer(app: &App, known: &KnownHost) -> anyhow::Result<String> {
     let Some(handle) = handle else {
         return late(app, known).await;
     };
-    Ok(match handle.complete(host.id).await {
+    Ok(ask(&handle, host.id).await)
+}
+
+async fn ask(handle: &Handle, host: HostId) -> String {
+    match handle.complete(host).await {
         Some(Completion::Accepted) => DONE.to_owned(),
         Some(Completion::Refused(text)) => text,
         Some(Completion::NotYet) | None => {
             "the sender has not yet seen the end of the last stream; ask again".to_owned()
         }
-    })
+    }
 }
 
 /// The session does not run any more. A report that was accepted before is accepted again, its
@@ -58,6 +63,10 @@ async fn late(app: &App, known: &KnownHost) -> anyhow::Result<String> {
     match last {
         Some(last) if last.state == State::Complete.to_string() => Ok(DONE.to_owned()),
         Some(last) if last.result.starts_with(OVERDUE) => {
+            // While it runs, the session itself has to know, as it tells its result at its end.
+            if let Some(handle) = app.sessions.handle(last.session).await? {
+                return Ok(ask(&handle, last.host).await);
+            }
             accept_late(app, &last).await?;
             Ok(DONE.to_owned())
         }

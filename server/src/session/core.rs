@@ -438,6 +438,7 @@ impl Core {
         if let HostStatus::Ended(ending) = &host.status {
             return match ending.state {
                 State::Complete => Completion::Accepted,
+                State::Failed if ending.text.starts_with(OVERDUE) => self.complete_late(now, id),
                 _ => Completion::Refused(ending.text.clone()),
             };
         }
@@ -464,6 +465,20 @@ impl Core {
         self.end_host(now, id, Ending::failed(text.clone()));
         self.settle(now);
         Completion::Refused(text)
+    }
+
+    /// The report comes after the time of grace; it was only missing, so it still counts.
+    fn complete_late(&mut self, now: Instant, id: HostId) -> Completion {
+        if self.is_ended() {
+            // The result is told already; asked again, the database has it.
+            return Completion::NotYet;
+        }
+        if let Some(host) = self.hosts.get_mut(&id) {
+            host.set_status(now, HostStatus::Between);
+        }
+        self.end_host(now, id, Ending::complete());
+        self.settle(now);
+        Completion::Accepted
     }
 
     /// The sender has a new participant.

@@ -40,8 +40,9 @@ pub struct Handle {
     status: watch::Receiver<Arc<SessionStatus>>,
 }
 
-/// How long a client's request waits for its session before it is told to ask again.
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How long a client's request waits for its session before it is told to ask again: less than
+/// clients wait for an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 impl Handle {
     /// A check-in; `None` if the session does not answer.

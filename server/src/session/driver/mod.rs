@@ -266,7 +266,16 @@ impl Driver {
                 drop(reply.send(answer));
             }
             Command::Complete { host, reply } => match self.core.complete(now, host) {
-                Completion::NotYet => self.waiting.push((host, reply)),
+                Completion::NotYet => {
+                    // Whoever has gone meanwhile asks again.
+                    self.waiting.retain(|(_, waiter)| !waiter.is_closed());
+                    self.waiting.push((host, reply));
+                    let name = self.member(host).map(|member| member.name);
+                    self.detail(&format!(
+                        "{} reports its end; waiting for the last acknowledgements",
+                        name.unwrap_or_default()
+                    ));
+                }
                 answer => {
                     self.carry_out().await;
                     self.save().await;

@@ -435,8 +435,24 @@ fn the_time_of_grace_counts_from_the_last_sign() {
             .1
             .starts_with(super::core::OVERDUE)
     );
+    // Its report comes late, and counts.
+    assert_eq!(bench.complete(2), Completion::Accepted);
+    assert_eq!(host_end(&bench.actions(), 2).unwrap().0, State::Complete);
     assert_eq!(bench.complete(1), Completion::Accepted);
+    assert_eq!(
+        end_of(&bench.actions()).unwrap(),
+        (State::Complete, "2 of 2 hosts complete")
+    );
+}
+
+#[test]
+fn a_report_that_never_came_is_a_failure() {
+    let mut bench = Bench::started(1, &["d1p1.img"]);
+    bench.ended(&[(1, Completed)]);
+    bench.wait(600, &[]);
     assert_eq!(end_of(&bench.actions()).unwrap().0, State::Failed);
+    assert_eq!(bench.complete(1), Completion::NotYet);
+    assert_eq!(bench.actions(), [], "nothing follows the end");
 }
 
 #[test]

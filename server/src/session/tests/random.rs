@@ -57,6 +57,7 @@ struct World {
     admitted: Vec<Ipv4Addr>,
     reported: BTreeSet<i64>,
     ended: BTreeMap<i64, State>,
+    overdue: BTreeSet<i64>,
     end: Option<State>,
 }
 
@@ -158,10 +159,14 @@ impl World {
                     }
                 }
                 Action::StopSender => self.open = None,
-                Action::HostEnded { host, state, .. } => {
+                Action::HostEnded { host, state, text } => {
                     let before = self.ended.insert(host.0, state);
+                    let is_late = self.overdue.remove(&host.0) && state == State::Complete;
+                    if text.starts_with(crate::session::core::OVERDUE) {
+                        self.overdue.insert(host.0);
+                    }
                     assert!(
-                        before.is_none_or(|before| before == state),
+                        before.is_none_or(|before| before == state || is_late),
                         "a result stays"
                     );
                 }
@@ -231,6 +236,7 @@ proptest! {
             admitted: Vec::new(),
             reported: BTreeSet::new(),
             ended: BTreeMap::new(),
+            overdue: BTreeSet::new(),
             end: None,
         };
         for step in steps {
