@@ -22,7 +22,8 @@ pub fn image(data: &[u8]) {
             assert_eq!(first.warnings, second.warnings);
             assert!(once.bytes == whole.bytes, "pieces make a difference");
         }
-        (Err(first), Err(second)) => assert_eq!(first.kind(), second.kind()),
+        // Which of several faults is met first may differ: a decompressor sees ahead.
+        (Err(_), Err(_)) => {}
         (first, second) => panic!("pieces make a difference: {first:?}, {second:?}"),
     }
 }
@@ -112,7 +113,8 @@ pub fn wrapper(data: &[u8]) {
     ]);
     let repeats = usize::from(feed.byte()) + 1;
     let content = feed.bytes(600).repeat(repeats);
-    let content = [&content[..], b"!"].concat();
+    // Images are no raw data.
+    let content = [b"!", &content[..]].concat();
     let is_twice = feed.flag();
     let mut bytes = wrap(compression, &content);
     let mut expected = content;
