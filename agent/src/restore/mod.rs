@@ -127,6 +127,17 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
         drop(target::Output::open(&place, std::sync::Arc::default())?);
+        if !args.common.quiet {
+            // What is waited for, should nothing happen.
+            let line = format!(
+                "receiving on {} ({}), port {}: asking {} for a sender",
+                options.interface.name,
+                options.interface.addr,
+                options.port_base,
+                options.control_address()
+            );
+            tell(&mut io::stderr(), &line);
+        }
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
         let source = Source::network(stream, name)?;
         work(&args.common, source, Some(stop), args.target.as_deref())
