@@ -122,6 +122,12 @@ async fn add(
             output::size(stream.stored_len),
         ));
     }
+    if inspection.format == PARTIMAGE {
+        output::explain(
+            "  warning: these are partimage images, which fos-agent does not write to a disk in a \
+             deploy; boot FOG's own client for this image",
+        );
+    }
     if !listing.bare.is_empty() {
         output::explain(&format!(
             "  warning: there is no image file for {}: clients get these partitions without content. \
@@ -198,6 +204,9 @@ async fn remove(places: &Places, wanted: &str) -> anyhow::Result<()> {
     store.close().await;
     Ok(())
 }
+
+/// FOG's number for partimage.
+const PARTIMAGE: u8 = 1;
 
 /// Tells how far reading is, if it takes long.
 struct Progress {

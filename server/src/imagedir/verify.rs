@@ -1,5 +1,6 @@
 //! Reads every stream of an image: hash, header facts, and the whole image decoded.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub struct Inspection {
     pub streams: Vec<StreamFacts>,
     /// The files of the listing; the small ones with their hashes.
     pub files: Vec<StoredFile>,
-    /// FOG's `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks.
+    /// FOG's `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks; 1 partimage.
     pub format: u8,
 }
 
@@ -61,16 +62,16 @@ pub enum VerifyError {
         /// Its format.
         other_format: String,
     },
-    /// FOG has no number for this compression, so no client could be told.
+    /// FOG has no number for this, so no client could be told, and none could restore it.
     #[error(
-        "{stream} is compressed with {compression}, for which FOG has no image format; store it \
-         with zstd, gzip or uncompressed"
+        "{stream} is stored as {format}, for which FOG has no image format; store partclone images \
+         with zstd, gzip or uncompressed, partimage images with gzip"
     )]
     NoNumber {
         /// A stream.
         stream: String,
-        /// Its compression.
-        compression: String,
+        /// How it is stored.
+        format: String,
     },
     /// A stream's name does not fit into a record.
     #[error(transparent)]
@@ -210,49 +211,68 @@ impl Sink for Counted {
     }
 }
 
-/// FOG's number for how the streams are stored.
-fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, VerifyError> {
-    let describe = |stream: &Stream, facts: &StreamFacts| {
-        let is_split = stream.files.iter().any(|file| !file.ends_with(".img"));
-        (facts.image.compression.clone(), is_split)
-    };
-    let mut formats = streams
-        .iter()
-        .zip(facts)
-        .map(|(stream, facts)| (stream, describe(stream, facts)));
-    let Some((first, format)) = formats.next() else {
-        return Ok(5);
-    };
-    let words = |(compression, is_split): &(String, bool)| {
-        format!("{compression}{}", if *is_split { " in chunks" } else { "" })
-    };
-    for (other, other_format) in formats {
-        if other_format != format {
-            return Err(VerifyError::Mixed {
-                first: first.name.to_string(),
-                first_format: words(&format),
-                other: other.name.to_string(),
-                other_format: words(&other_format),
-            });
+/// How a stream is stored, as far as FOG's numbers tell it apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Storage {
+    is_partimage: bool,
+    compression: String,
+    is_split: bool,
+}
+
+impl Storage {
+    fn of(stream: &Stream, facts: &ImageFacts) -> Self {
+        let is_partimage = facts.format.starts_with("partimage");
+        Self {
+            is_partimage,
+            compression: facts.compression.clone(),
+            // One number for partimage, whatever its files are called.
+            is_split: !is_partimage && stream.files.iter().any(|file| !file.ends_with(".img")),
         }
     }
-    let is_partimage = facts
+
+    fn number(&self) -> Option<u8> {
+        Some(match (self.compression.as_str(), self.is_split) {
+            ("gzip", _) if self.is_partimage => 1,
+            _ if self.is_partimage => return None,
+            ("gzip", false) => 0,
+            ("gzip", true) => 2,
+            ("none", false) => 3,
+            ("none", true) => 4,
+            ("zstd", false) => 5,
+            ("zstd", true) => 6,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_partimage { "partimage, " } else { "" };
+        let split = if self.is_split { " in chunks" } else { "" };
+        write!(f, "{kind}{}{split}", self.compression)
+    }
+}
+
+/// FOG's number for how the streams are stored.
+fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, VerifyError> {
+    let mut found = streams
         .iter()
-        .any(|facts| facts.image.format.starts_with("partimage"));
-    Ok(match (format.0.as_str(), format.1) {
-        ("gzip", false) if is_partimage => 1,
-        ("gzip", false) => 0,
-        ("gzip", true) => 2,
-        ("none", false) => 3,
-        ("none", true) => 4,
-        ("zstd", false) => 5,
-        ("zstd", true) => 6,
-        _ => {
-            return Err(VerifyError::NoNumber {
-                stream: first.name.to_string(),
-                compression: format.0,
-            });
-        }
+        .zip(facts)
+        .map(|(stream, facts)| (&stream.name, Storage::of(stream, &facts.image)));
+    let Some((first, format)) = found.next() else {
+        return Ok(5);
+    };
+    if let Some((other, other_format)) = found.find(|(_, other)| *other != format) {
+        return Err(VerifyError::Mixed {
+            first: first.to_string(),
+            first_format: format.to_string(),
+            other: other.to_string(),
+            other_format: other_format.to_string(),
+        });
+    }
+    format.number().ok_or_else(|| VerifyError::NoNumber {
+        stream: first.to_string(),
+        format: format.to_string(),
     })
 }
 
@@ -322,6 +342,61 @@ mod tests {
         // Without decoding only the header is judged.
         std::fs::write(&path, zstd::encode_all(&flipped[..], 3).unwrap()).unwrap();
         inspected(root.path(), false).unwrap();
+    }
+
+    #[test]
+    fn every_way_of_storing_has_its_number_or_is_refused() {
+        let format = |stored: &[(&str, &str, &[&str])]| {
+            let names: Vec<String> = (1..=stored.len()).map(|n| format!("d1p{n}.img")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let mut facts = crate::store::images::tests::sample_facts(&names).streams;
+            let mut streams = Vec::new();
+            for (facts, (kind, compression, suffixes)) in facts.iter_mut().zip(stored) {
+                facts.image.format = (*kind).to_owned();
+                facts.image.compression = (*compression).to_owned();
+                streams.push(Stream {
+                    name: facts.name.clone(),
+                    files: suffixes
+                        .iter()
+                        .map(|suffix| format!("{}{suffix}", facts.name))
+                        .collect(),
+                });
+            }
+            common_format(&streams, &facts).map_err(|error| error.to_string())
+        };
+        let (partclone, partimage) = ("partclone 0002", "partimage 0.6");
+        for (kind, compression, suffix, number) in [
+            (partclone, "gzip", "", 0),
+            (partclone, "gzip", ".000", 2),
+            (partclone, "none", "", 3),
+            (partclone, "none", ".000", 4),
+            (partclone, "zstd", "", 5),
+            (partclone, "zstd", ".000", 6),
+            (partimage, "gzip", "", 1),
+            (partimage, "gzip", ".000", 1),
+        ] {
+            assert_eq!(format(&[(kind, compression, &[suffix])]), Ok(number));
+        }
+        let mixed = [
+            (partimage, "gzip", &[".000"][..]),
+            (partimage, "gzip", &[""]),
+        ];
+        assert_eq!(format(&mixed), Ok(1), "one number for both namings");
+        for (kind, compression) in [
+            (partclone, "xz"),
+            (partclone, "lz4"),
+            (partclone, "bzip2"),
+            (partimage, "none"),
+            (partimage, "zstd"),
+        ] {
+            let error = format(&[(kind, compression, &[""])]).unwrap_err();
+            assert!(error.contains("FOG has no image format"), "{error}");
+        }
+        let error = format(&[(partclone, "gzip", &[""]), (partimage, "gzip", &[""])]).unwrap_err();
+        assert!(
+            error.contains("stored as gzip and d1p2.img as partimage, gzip"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Image {
     pub image_type: ImageType,
     /// Operating system, FOG's number.
     pub os_id: i64,
-    /// `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks.
+    /// `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks; 1 partimage.
     pub format: u8,
     /// Bytes in the store.
     pub stored_size: u64,
