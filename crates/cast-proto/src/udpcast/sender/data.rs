@@ -462,7 +462,9 @@ impl Sender {
     /// Blocks that go out for the first time.
     fn emit_first_pass(&mut self, buf: &mut Vec<u8>) -> bool {
         let active = self.participants.active();
-        let is_guarded = |slot: &Slot| slot.blocks < SHORT_SLICE && !slot.is_heard(active);
+        // The first slice may pass before a receiver has opened its socket for the data.
+        let is_missable = |slot: &Slot| slot.blocks < SHORT_SLICE || slot.slice == SliceNo(0);
+        let is_guarded = |slot: &Slot| is_missable(slot) && !slot.is_heard(active);
         if self.stream.acknowledge.as_ref().is_some_and(is_guarded) {
             return false;
         }
