@@ -67,13 +67,20 @@ impl From<Mac> for String {
     }
 }
 
-/// Splits a `|`-separated list; what is no address is left out, doubles are merged.
+/// Most addresses of a machine that are looked at.
+pub const MAX_LIST: usize = 16;
+
+/// Splits a `|`-separated list; what is no address is left out, doubles are merged, and there is an
+/// end after [`MAX_LIST`].
 ///
 /// FOG's clients send such lists in every `mac*` field.
 #[must_use]
 pub fn parse_list(text: &str) -> Vec<Mac> {
     let mut found = Vec::new();
     for mac in text.split('|').filter_map(|part| part.parse().ok()) {
+        if found.len() == MAX_LIST {
+            break;
+        }
         if !found.contains(&mac) {
             found.push(mac);
         }
@@ -109,5 +116,7 @@ mod tests {
         let list = parse_list("AA:BB:CC:DD:EE:FF||nonsense|aa-bb-cc-dd-ee-ff|11:22:33:44:55:66");
         assert_eq!(list.len(), 2);
         assert_eq!(list[1].to_string(), "11:22:33:44:55:66");
+        let many: Vec<String> = (0..1000).map(|n| format!("00000000{n:04}")).collect();
+        assert_eq!(parse_list(&many.join("|")).len(), MAX_LIST);
     }
 }
