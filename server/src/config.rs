@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use cast_net::Interface;
 
 /// Settings of `fos-server serve`.
@@ -93,7 +94,10 @@ impl Config {
     /// As [`Self::address_for`].
     pub fn interface_for(&self, client: IpAddr) -> anyhow::Result<Interface> {
         let wanted = match (&self.interface, self.address) {
-            (Some(name), _) => Some(name.clone()),
+            (Some(name), Some(address)) => {
+                return entry(&Interface::list()?, name, address).cloned();
+            }
+            (Some(name), None) => Some(name.clone()),
             (None, Some(address)) => Some(address.to_string()),
             (None, None) => None,
         };
@@ -125,6 +129,27 @@ impl Config {
     }
 }
 
+/// The interface of this name with this address: it may have others too.
+fn entry<'a>(
+    list: &'a [Interface],
+    name: &str,
+    address: Ipv4Addr,
+) -> anyhow::Result<&'a Interface> {
+    let found = list
+        .iter()
+        .find(|entry| entry.name == name && entry.addr == address);
+    found.with_context(|| {
+        let present: Vec<String> = list
+            .iter()
+            .map(|entry| format!("{} {}", entry.name, entry.addr))
+            .collect();
+        format!(
+            "interface {name} has no address {address}; there are: {}",
+            present.join(", ")
+        )
+    })
+}
+
 /// A rate limit: a number of bit/s, with `k`, `m` or `g` for powers of 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bitrate(pub u64);
@@ -153,6 +178,28 @@ impl FromStr for Bitrate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_is_taken_with_the_address_that_was_named() {
+        let entry_of = |name: &str, last| Interface {
+            name: name.into(),
+            index: 2,
+            addr: Ipv4Addr::new(10, 0, 0, last),
+            prefix_len: 24,
+            broadcast: None,
+            is_up: true,
+            is_loopback: false,
+        };
+        let list = [
+            entry_of("eth0", 1),
+            entry_of("eth0", 2),
+            entry_of("eth1", 3),
+        ];
+        let find = |name, last| entry(&list, name, Ipv4Addr::new(10, 0, 0, last));
+        assert_eq!(find("eth0", 2).unwrap().addr, list[1].addr);
+        let error = find("eth1", 2).unwrap_err().to_string();
+        assert!(error.contains("eth0 10.0.0.2"), "{error}");
+    }
 
     #[test]
     fn rates_have_suffixes() {
