@@ -229,13 +229,14 @@ fn message(first: &str, more: &[String]) -> String {
 /// A text that means nothing to iPXE: no variables, no operators, no line ends.
 fn safe(text: &str) -> String {
     text.chars()
-        .map(|c| match c {
-            '$' | '{' | '}' | '&' | '|' | '\\' | '#' | '"' | '\'' => ' ',
-            c if c.is_ascii_graphic() => c,
-            _ => ' ',
-        })
+        .map(|c| if is_safe(c) { c } else { ' ' })
         .take(500)
         .collect()
+}
+
+/// Whether a character stays as it is in a boot script.
+pub(crate) fn is_safe(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '$' | '{' | '}' | '&' | '|' | '\\' | '#' | '"' | '\'')
 }
 
 fn boot_files(arch: &str) -> BootFiles {

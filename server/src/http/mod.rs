@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
+pub(crate) use boot_script::is_safe;
 pub use status::{MAX_SESSIONS, ServerStatus};
 
 use crate::config::Config;

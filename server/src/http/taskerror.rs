@@ -65,6 +65,10 @@ async fn store(app: &App, known: &KnownHost) -> anyhow::Result<()> {
         host_name: &host.name,
         image_name: image.as_ref().map_or("", |image| image.name.as_str()),
     };
+    if events::is_full(&mut conn, session, host.id).await? && is_warning {
+        tracing::debug!("{} sends too many warnings: {text}", host.name);
+        return Ok(());
+    }
     events::log_task(&mut conn, now, &entry).await?;
     let line = format!("{}: {text}", host.name);
     events::add(&mut conn, now, session, Some(host.id), entry.kind, &line).await?;
@@ -95,6 +99,10 @@ async fn without_task(app: &App, known: &KnownHost, text: &str) -> anyhow::Resul
         tracing::warn!("{} reports, but was never in a session: {text}", host.name);
         return Ok(());
     };
+    if events::is_full(&mut conn, Some(session.id), host.id).await? {
+        tracing::debug!("{} sends too many reports: {text}", host.name);
+        return Ok(());
+    }
     let ended = Timestamp::parse(&session.ended_at);
     let is_recent = ended.is_none_or(|at| now.seconds_since(at) <= REPORT_LIMIT);
     let line = format!("{}: {text}", host.name);

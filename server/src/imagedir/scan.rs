@@ -11,6 +11,9 @@ use fog::task::ImageType;
 use crate::session::source::mtime_nanos;
 use crate::store::images::{Place, StoredFile};
 
+/// Longest name of an image directory, in bytes: file systems take no longer ones.
+const MAX_PATH: usize = 255;
+
 /// The files of an image.
 #[derive(Debug, Clone)]
 pub struct Listing {
@@ -29,7 +32,8 @@ pub struct Listing {
 pub enum ScanError {
     /// The name could lead anywhere.
     #[error(
-        "{0:?} is not a directory name below the image root: use a plain name without / and .."
+        "{0:?} is not a directory name below the image root that clients can be told: use letters, \
+         digits, - _ . + and the like"
     )]
     Path(String),
     /// It cannot be read.
@@ -103,9 +107,9 @@ pub fn scan(
 ) -> Result<Listing, ScanError> {
     let is_plain = !path.is_empty()
         && !path.starts_with('.')
-        && path
-            .bytes()
-            .all(|c| c != b'/' && c != b'\\' && !c.is_ascii_control() && c != b' ');
+        && path.len() <= MAX_PATH
+        // Clients get it in their boot script, where it must be the same.
+        && path.chars().all(|c| c != '/' && crate::http::is_safe(c));
     if !is_plain {
         return Err(ScanError::Path(path.chars().take(80).collect()));
     }
@@ -389,7 +393,9 @@ pub(crate) mod tests {
 
     #[test]
     fn paths_stay_below_the_root() {
-        for path in ["", "..", ".", "a/b", "/etc", ".hidden", "a b", "a\\b"] {
+        for path in [
+            "", "..", ".", "a/b", "/etc", ".hidden", "a b", "a\\b", "a#b", "ä", "${x}",
+        ] {
             let refused = scan(Path::new("/nowhere"), path, ImageType::Resizable, 50);
             assert!(matches!(refused, Err(ScanError::Path(_))), "{path}");
         }

@@ -278,6 +278,12 @@ impl Core {
         present.peek().is_some() && present.all(|host| host.is_agent)
     }
 
+    /// Whether hosts may still check in.
+    #[must_use]
+    pub fn awaits_check_ins(&self) -> bool {
+        matches!(self.phase, Phase::Gathering { stream: 0 })
+    }
+
     /// Whether data has flowed.
     #[must_use]
     pub fn has_started(&self) -> bool {

@@ -49,6 +49,27 @@ pub async fn add(
     Ok(())
 }
 
+/// Most events of a host in a session before its reports are not stored any more.
+pub const MAX_OF_HOST: i64 = 200;
+
+/// Whether a host has reported so often in a session (or outside of any) that it is enough.
+///
+/// # Errors
+/// If the database fails.
+pub async fn is_full(
+    conn: &mut Connection,
+    session: Option<SessionId>,
+    host: HostId,
+) -> sqlx::Result<bool> {
+    let (count,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM fos_events WHERE msID = ? AND hostID = ?")
+            .bind(session.unwrap_or(SessionId(0)))
+            .bind(host)
+            .fetch_one(conn)
+            .await?;
+    Ok(count >= MAX_OF_HOST)
+}
+
 /// The newest events of a session, oldest first.
 ///
 /// # Errors

@@ -255,7 +255,7 @@ impl Driver {
                 agent,
                 reply,
             } => {
-                if self.open.is_none() && !self.core.is_ended() && self.core.stream_index() == 0 {
+                if self.open.is_none() && self.core.awaits_check_ins() {
                     self.check_files(now).await;
                 }
                 self.reports.entry(host).or_default().agent = agent.clone();
