@@ -64,7 +64,11 @@ impl Input {
     pub(crate) fn start(source: impl Read + Send + 'static, bell: Bell) -> io::Result<Self> {
         let (filled, chunks) = sync_channel(AHEAD);
         let (spare, empty) = sync_channel(AHEAD + 2);
-        let work = move || read_ahead(source, &filled, &empty, &bell);
+        let work = move || {
+            // Dropped last, when the channel is closed: who is woken then must find it so.
+            let _rings_at_the_end = RingOnDrop(&bell);
+            read_ahead(source, filled, &empty, &bell);
+        };
         let thread = thread::Builder::new()
             .name("cast-input".into())
             .spawn(work)?;
@@ -143,11 +147,10 @@ impl Input {
 
 fn read_ahead(
     mut source: impl Read,
-    filled: &SyncSender<Chunk>,
+    filled: SyncSender<Chunk>,
     empty: &Receiver<Vec<u8>>,
     bell: &Bell,
 ) {
-    let _rings_at_the_end = RingOnDrop(bell);
     loop {
         let mut buffer = empty.try_recv().unwrap_or_default();
         buffer.resize(CHUNK, 0);
