@@ -32,12 +32,13 @@ pub(crate) fn main() -> ! {
 }
 
 fn live() -> Power {
-    let mount_problems = mounts::mount_early();
+    let mut problems: Vec<String> = power::obey_signals().err().into_iter().collect();
+    problems.extend(mounts::mount_early());
     let board = Board::default();
     let Ok(screen) = Screen::start(&board, Console::stdout()) else {
         return Power::Reboot;
     };
-    for problem in mount_problems {
+    for problem in problems {
         board.warn(problem);
     }
     board.activity("modules", "loading drivers");
@@ -156,6 +157,7 @@ fn count_down(board: &Board, power: Power) {
     let what = match power {
         Power::Reboot => "reboot",
         Power::Off => "power off",
+        Power::Halt => "halt",
     };
     let end = Instant::now() + FAILURE_PAUSE;
     loop {
@@ -186,7 +188,7 @@ fn debug(children: &mut Children) {
         "\nDebug mode. {network}\n\
          \x20 fos-agent run     runs the task of this machine\n\
          \x20 fos-agent --help  lists everything else; busybox --list the shell's commands\n\
-         Leave the shell (exit) to reboot.\n"
+         Leave the shell (exit) to reboot; reboot, poweroff and halt work too.\n"
     ));
     let mut shell = shell;
     shell.args(["setsid", "-c", "/bin/busybox", "sh"]);
