@@ -8,6 +8,7 @@ mod draw;
 mod output;
 mod state;
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -133,18 +134,28 @@ impl Drop for Phase {
 pub(crate) struct Screen {
     board: Board,
     thread: Option<JoinHandle<()>>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+    /// How long the last lines may take.
+    patience: Duration,
 }
 
 impl Screen {
     /// Starts to show `board` on `console`.
     pub(crate) fn start(board: &Board, console: Console) -> std::io::Result<Self> {
         let shown = board.clone();
+        let (end, ended) = channel();
         let thread = std::thread::Builder::new()
             .name("screen".into())
-            .spawn(move || show(&shown, console))?;
+            .spawn(move || {
+                show(&shown, console);
+                drop::<Sender<()>>(end);
+            })?;
         Ok(Self {
             board: board.clone(),
             thread: Some(thread),
+            ended,
+            patience: CLOSE_PATIENCE,
         })
     }
 }
@@ -153,7 +164,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         self.board.lock().is_closed = true;
         self.board.0.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
+        // Somebody may have stopped the output with Scroll Lock or a serial line's flow control: that
+        // must not keep the machine. The thread is left to itself then.
+        let is_stuck = self.ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Timeout);
+        if let Some(thread) = self.thread.take().filter(|_| !is_stuck) {
             // A panicked screen has nothing left to show.
             drop(thread.join());
         }
@@ -192,6 +206,8 @@ pub(crate) fn monotonic_ms() -> u128 {
 
 /// How often times and rates on the screen move.
 const TICK: Duration = Duration::from_millis(500);
+/// A screenful takes two seconds at 9600 baud.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +231,28 @@ mod tests {
         assert_eq!(lines[1..3], ["eth0: address 10.0.0.7", "warning: no swap"]);
         assert!(lines[3].starts_with("fos-agent: phase network end t="));
         assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn a_console_that_is_stopped_keeps_nobody() {
+        struct Stopped(Receiver<()>);
+        impl std::io::Write for Stopped {
+            fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.recv().unwrap_err();
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (go_on, stop) = channel();
+        let console = Console::new(Box::new(Stopped(stop)), output::Kind::Plain, 80);
+        let board = Board::default();
+        let mut screen = Screen::start(&board, console).unwrap();
+        screen.patience = Duration::from_millis(1);
+        board.say("never seen");
+        drop(screen);
+        drop(go_on);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Where the screen goes: a terminal that is redrawn, or lines.
 
 use std::io::{IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
+
+use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
 use super::draw;
 use super::state::State;
@@ -27,12 +30,55 @@ pub(crate) struct Console {
     last_block: Vec<String>,
     last_subject: String,
     last_line: Option<Instant>,
+    /// Until the end of the screen.
+    _flow_control: Option<FlowControlOff>,
+}
+
+/// Ctrl-S (IXON, termios(3)) does nothing on a terminal while this lives: who hits it by accident
+/// would stop the screen, and wonder.
+struct FlowControlOff(OwnedFd);
+
+impl FlowControlOff {
+    /// `None` if `terminal` is none, has it off already, or belongs to others now.
+    fn of(terminal: BorrowedFd<'_>) -> Option<Self> {
+        if is_background(terminal) {
+            return None;
+        }
+        let mut settings = tcgetattr(terminal).ok()?;
+        if !settings.input_flags.contains(InputFlags::IXON) {
+            return None;
+        }
+        settings.input_flags.remove(InputFlags::IXON);
+        let kept = terminal.try_clone_to_owned().ok()?;
+        tcsetattr(terminal, SetArg::TCSANOW, &settings).ok()?;
+        Some(Self(kept))
+    }
+}
+
+/// Whether changing the terminal would stop this process (SIGTTOU).
+fn is_background(terminal: BorrowedFd<'_>) -> bool {
+    tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
+}
+
+impl Drop for FlowControlOff {
+    fn drop(&mut self) {
+        if is_background(self.0.as_fd()) {
+            return;
+        }
+        if let Ok(mut settings) = tcgetattr(&self.0) {
+            settings.input_flags.insert(InputFlags::IXON);
+            // The terminal may be gone.
+            tcsetattr(&self.0, SetArg::TCSANOW, &settings).unwrap_or_default();
+        }
+    }
 }
 
 impl Console {
     /// Standard output; which kind it is, is found out.
     pub(crate) fn stdout() -> Self {
-        Self::new(Box::new(std::io::stdout()), kind_of_stdout(), 80)
+        let mut console = Self::new(Box::new(std::io::stdout()), kind_of_stdout(), 80);
+        console._flow_control = FlowControlOff::of(std::io::stdout().as_fd());
+        console
     }
 
     pub(crate) fn new(out: Box<dyn Write + Send>, kind: Kind, width: usize) -> Self {
@@ -44,6 +90,7 @@ impl Console {
             last_block: Vec::new(),
             last_subject: String::new(),
             last_line: None,
+            _flow_control: None,
         }
     }
 
@@ -237,6 +284,21 @@ mod tests {
             text,
             format!("{head}now      network\r\n\x1b[2A\r\x1b[J{head}now      check-in\r\n")
         );
+    }
+
+    #[test]
+    fn ctrl_s_is_off_while_the_screen_is_shown() {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let terminal = &pty.slave;
+        let is_on = || {
+            let flags = tcgetattr(terminal).unwrap().input_flags;
+            flags.contains(InputFlags::IXON)
+        };
+        assert!(is_on());
+        let off = FlowControlOff::of(terminal.as_fd());
+        assert!(!is_on());
+        drop(off);
+        assert!(is_on());
     }
 
     #[test]
