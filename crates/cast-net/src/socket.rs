@@ -157,6 +157,19 @@ impl Endpoint {
         self.socket.recv_buffer_size().unwrap_or(0)
     }
 
+    /// Asks for a send buffer of `size` bytes, above the system's limit if privileged; never makes it
+    /// smaller.
+    pub(crate) fn grow_send_buffer(&self, size: usize) {
+        // Linux answers with twice what it was told.
+        let present = self.socket.send_buffer_size().unwrap_or(0) / 2;
+        if present < size
+            && setsockopt(&self.socket, sockopt::SndBufForce, &size).is_err()
+            && let Err(error) = self.socket.set_send_buffer_size(size)
+        {
+            tracing::debug!(%error, local = %self.local, "SO_SNDBUF");
+        }
+    }
+
     /// Leaves and joins the group again, which makes the kernel tell the switches and routers once
     /// more. Nothing happens on a socket without group.
     pub(crate) fn rejoin(&self) -> io::Result<()> {
@@ -232,6 +245,16 @@ mod tests {
         let second = Endpoint::listen(&lo(), group, 47_001).unwrap();
         first.rejoin().unwrap();
         assert_eq!(second.local(), SocketAddrV4::new(group, 47_001));
+    }
+
+    #[test]
+    fn the_send_buffer_grows_and_never_shrinks() {
+        let main = Endpoint::main(&lo(), 0, 1).unwrap();
+        let before = main.socket.send_buffer_size().unwrap();
+        main.grow_send_buffer(1);
+        assert_eq!(main.socket.send_buffer_size().unwrap(), before);
+        main.grow_send_buffer(1 << 20);
+        assert!(main.socket.send_buffer_size().unwrap() >= before);
     }
 
     #[test]
