@@ -130,9 +130,13 @@ impl Window {
     pub(super) fn advance(&mut self) -> Advanced {
         let mut advanced = Advanced::default();
         while self.known(0).is_some_and(Assembly::is_complete) {
-            let Some((bytes, rebuilt)) = self.shift().and_then(Assembly::finish) else {
+            let [first, _] = &mut self.open;
+            // What could not be finished would not have been complete. It is never passed over:
+            // its place stays, and all its blocks are asked for again.
+            let Some((bytes, rebuilt)) = first.take().and_then(Assembly::finish) else {
                 break;
             };
+            self.shift();
             advanced.slices += 1;
             advanced.bytes += bytes.len() as u64;
             advanced.rebuilt += u64::from(rebuilt);
@@ -183,6 +187,7 @@ impl Window {
         self.ready_blocks + RESERVE <= self.limit
     }
 
+    /// The next slice is first; what was first is handed out, if it is still there.
     fn shift(&mut self) -> Option<Assembly> {
         let [first, second] = &mut self.open;
         let assembly = first.take();
