@@ -105,7 +105,12 @@ pub fn look(start: &[u8]) -> Found {
         .copied()
         .take_while(|byte| !byte.is_ascii_whitespace())
         .collect();
-    Found::Record(String::from_utf8_lossy(&name).escape_debug().to_string())
+    let text = String::from_utf8_lossy(&name);
+    Found::Record(if name.iter().all(u8::is_ascii_graphic) {
+        text.into_owned()
+    } else {
+        text.escape_debug().to_string()
+    })
 }
 
 /// Checks the first bytes of a stream against the one that is due.
@@ -161,6 +166,8 @@ mod tests {
         assert!(record[15..127].iter().all(|&byte| byte == b' '));
         assert_eq!(record[127], b'\n');
         assert_eq!(check(&record, &name("d1p2.img"), true), Ok(RECORD_LEN));
+        let odd = name(r#"it's_"d1".img"#);
+        assert_eq!(check(&emit(&odd).unwrap(), &odd, true), Ok(RECORD_LEN));
         assert!(emit(&name(&"x".repeat(121))).is_err());
         assert!(emit(&name(&"x".repeat(120))).is_ok());
     }
