@@ -25,8 +25,8 @@ pub(super) enum ImageCommand {
         /// Operating system, FOG's number: 9 Windows 10, 10 Windows 11, 50 Linux, 99 other
         #[arg(long, value_name = "N", default_value_t = 50)]
         os: i64,
-        /// What it holds: mps one disk as it is, n one disk that is fitted to the target,
-        /// mpa all disks, dd a raw disk
+        /// What it holds: mps one disk as it is, n one disk that is fitted to the target, mpa all
+        /// disks (for FOG's own client only); dd, a raw disk, is refused
         #[arg(long = "type", value_name = "TYPE", default_value = "mps")]
         image_type: ImageType,
         /// Do not decode the streams; only hash them and look at their headers
@@ -126,6 +126,12 @@ async fn add(
         output::explain(
             "  warning: these are partimage images, which fos-agent does not write to a disk in a \
              deploy; boot FOG's own client for this image",
+        );
+    }
+    if image_type == ImageType::AllDisks {
+        output::explain(
+            "  warning: fos-agent does not deploy images of all disks (type mpa); boot FOG's own \
+             client for this image",
         );
     }
     if !listing.bare.is_empty() {

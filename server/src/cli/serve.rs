@@ -111,6 +111,9 @@ impl Serve {
                 config.listen
             ),
         );
+        for missing in missing_places(&config) {
+            log.service(Timestamp::now(), &format!("WARNING: {missing}"));
+        }
         let supervisor = tokio::spawn({
             let sessions = Arc::clone(&sessions);
             async move { sessions.supervise().await }
@@ -166,6 +169,27 @@ fn lock(places: &Places) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("locking {}", path.display()))
         }
     }
+}
+
+/// What clients will need and is not there yet. No error: it may come while the server runs.
+fn missing_places(config: &Config) -> Vec<String> {
+    let mut missing = Vec::new();
+    if !config.images.is_dir() {
+        missing.push(format!(
+            "the image directory {} does not exist; name another with --images",
+            config.images.display()
+        ));
+    }
+    for file in ["bzImage", "init.xz"].map(|name| config.boot.join(name)) {
+        if !file.is_file() {
+            missing.push(format!(
+                "{} does not exist, so no machine can boot from here; put kernel and initramfs \
+                 into the directory of --boot",
+                file.display()
+            ));
+        }
+    }
+    missing
 }
 
 /// A wrong interface is told at the start, not when the first session fails.

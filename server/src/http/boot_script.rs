@@ -10,6 +10,7 @@ use fog::args::ArgsWriter;
 
 use super::request::{Form, KnownHost};
 use super::{App, Failure};
+use crate::clock::Timestamp;
 use crate::store::images::Image;
 use crate::store::sessions::Session;
 use crate::store::tasks::Task;
@@ -102,6 +103,8 @@ async fn build(app: &App, form: Form) -> anyhow::Result<String> {
     let files = boot_files(known.form.get("arch"));
     if let Some(missing) = missing_file(&app.config.boot, files) {
         let line = format!("{missing} is missing on the server; put kernel and initramfs there.");
+        let note = format!("{} asked to boot, but {line}", known.host.name);
+        app.log.service(Timestamp::now(), &note);
         return Ok(message(
             "This host has a task, but cannot boot it.",
             &[line],

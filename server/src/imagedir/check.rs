@@ -20,8 +20,13 @@ pub enum ChangedError {
     },
     /// A file has another size or date.
     #[error(
-        "{path} was changed after the image was added (it has {size} bytes, had {expected}); \
-         remove the image and add it again, so that it is verified"
+        "{path} was changed after the image was added ({}); remove the image and add it again, so \
+         that it is verified",
+        if size == expected {
+            format!("it still has {size} bytes, but another date")
+        } else {
+            format!("it has {size} bytes, had {expected}")
+        }
     )]
     Changed {
         /// Which.
@@ -78,6 +83,10 @@ mod tests {
         fs::write(dir.join("d1p1.img"), b"longer content").unwrap();
         let error = check_unchanged(&dir, &facts).unwrap_err().to_string();
         assert!(error.contains("d1p1.img was changed"), "{error}");
+        assert!(error.contains("14 bytes, had 7"), "{error}");
+        fs::write(dir.join("d1p1.img"), b"CONTENT").unwrap();
+        let error = check_unchanged(&dir, &facts).unwrap_err().to_string();
+        assert!(error.contains("another date"), "{error}");
         fs::remove_file(dir.join("d1p1.img")).unwrap();
         let error = check_unchanged(&dir, &facts).unwrap_err().to_string();
         assert!(
