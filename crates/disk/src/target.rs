@@ -54,6 +54,18 @@ pub enum OpenError {
         /// As it is.
         found: String,
     },
+    /// A length that is zero or no whole number of sectors.
+    #[error(
+        "{path} has {len} bytes, which is no whole number of {sector}-byte sectors; a file that stands for a disk needs the length of one (truncate -s); nothing was written"
+    )]
+    Length {
+        /// The device node or file.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+        /// The logical sector in bytes.
+        sector: u64,
+    },
     /// The path leads to neither a block device nor a regular file.
     #[error("{path} is neither a block device nor a regular file")]
     Kind {

@@ -86,8 +86,11 @@ impl Target {
         let sector = u64::from(found.logical_sector);
         if !sector.is_power_of_two() || sector < 512 || found.size == 0 || found.size % sector != 0
         {
-            let expected = format!("a multiple of {sector}-byte sectors");
-            return Err(changed(path, "size", expected, found.size));
+            return Err(OpenError::Length {
+                path: path.to_owned(),
+                len: found.size,
+                sector,
+            });
         }
         Ok(Self {
             device: Arc::new(Device::new(
