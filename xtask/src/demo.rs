@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// Damage the stored image behind the server's back: every client must refuse it
     #[arg(long)]
     pub(crate) corrupt: bool,
+    /// Let this virtual machine's disk fail in the middle of the second partition: the others must finish
+    #[arg(long, value_name = "K", conflicts_with_all = ["corrupt", "kill_client", "no_vm"])]
+    pub(crate) bad_disk: Option<u8>,
     /// Limit of the server's sending rate, for example 80M
     #[arg(long, value_name = "RATE")]
     pub(crate) max_bitrate: Option<String>,
@@ -75,23 +78,40 @@ pub(crate) enum Expectation {
     AllEqual,
     /// Client of this number is killed, all others are equal.
     OneKilled(usize),
+    /// The disk of the client of this number fails, all others are equal.
+    OneFails(usize),
     /// Nobody accepts the image.
     AllRefuse,
 }
 
 impl Expectation {
     fn of(options: &Options) -> Result<Self> {
-        match options.kill_client {
-            Some(number) if number == 0 || number > options.clients => {
+        let one = |switch: &str, number: u8| {
+            if number == 0 || number > options.clients {
                 bail!(
-                    "--kill-client {number}: clients are numbered 1 to {}",
+                    "{switch} {number}: clients are numbered 1 to {}",
                     options.clients
-                )
+                );
             }
-            Some(_) if options.clients < 2 => bail!("--kill-client needs at least two clients"),
-            Some(number) => Ok(Self::OneKilled(usize::from(number))),
-            None if options.corrupt => Ok(Self::AllRefuse),
-            None => Ok(Self::AllEqual),
+            if options.clients < 2 {
+                bail!("{switch} needs at least two clients");
+            }
+            Ok(usize::from(number))
+        };
+        match (options.kill_client, options.bad_disk) {
+            (Some(number), _) => Ok(Self::OneKilled(one("--kill-client", number)?)),
+            (None, Some(number)) => Ok(Self::OneFails(one("--bad-disk", number)?)),
+            (None, None) if options.corrupt => Ok(Self::AllRefuse),
+            (None, None) => Ok(Self::AllEqual),
+        }
+    }
+
+    /// Whether a client of this number is to refuse or fail.
+    fn is_failure(self, number: usize) -> bool {
+        match self {
+            Self::AllRefuse => true,
+            Self::OneFails(one) => one == number,
+            Self::AllEqual | Self::OneKilled(_) => false,
         }
     }
 }
@@ -217,7 +237,15 @@ fn deploy(
     };
 
     let clients: Vec<Client> = (1..=usize::from(options.clients))
-        .map(|number| Client::new(number, source.disk_len, run_dir))
+        .map(|number| {
+            let mut client = Client::new(number, source.disk_len, run_dir)?;
+            if expectation != Expectation::AllEqual {
+                // So that "it does not boot" says something.
+                client.partition()?;
+            }
+            client.is_bad = expectation == Expectation::OneFails(number);
+            Ok(client)
+        })
         .collect::<Result<_>>()?;
     server.command(&["image", "add", IMAGE, "--path", IMAGE, "--type", "mps"])?;
     let mut deploy = vec!["deploy", IMAGE];
@@ -282,7 +310,7 @@ fn judge(
         let state = session.state_of(name);
         let result = match (expectation, machine.client.number) {
             (Expectation::OneKilled(number), own) if own == number => killed(machine, state),
-            (Expectation::AllRefuse, _) => refused(machine, state),
+            (_, own) if expectation.is_failure(own) => refused(machine, state),
             _ => equal(machine, state, source),
         };
         let verdict = match result {
@@ -328,17 +356,17 @@ fn killed(machine: &Machine, state: &str) -> Result<String> {
 fn refused(machine: &Machine, state: &str) -> Result<String> {
     machine.must_have(Outcome::Failed)?;
     if state == "complete" {
-        bail!("the image is damaged, and the server calls its task complete");
+        bail!("it cannot have succeeded, and the server calls its task complete");
     }
     if !compare::has_no_table(&machine.client.disk)? {
-        bail!("the image is damaged, and its disk looks bootable");
+        bail!("it failed in the middle, and its disk looks bootable");
     }
     let story = machine.story();
     let Some(reason) = story.failures.first() else {
         bail!("it failed without saying why");
     };
     println!("    {} says: {reason}", machine.client.name);
-    Ok(format!("refused; task {state}"))
+    Ok(format!("failed; task {state}"))
 }
 
 fn show(machines: &[Machine], program: &ClientProgram) {

@@ -35,6 +35,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         initramfs::check_reproducible(&build_options()?)
     })?;
     steps.run("deployment of two PXE booted machines", || demo(&[]))?;
+    steps.run("deployment with a disk that fails", || {
+        demo(&["--bad-disk", "1"])
+    })?;
     steps.finish()
 }
 

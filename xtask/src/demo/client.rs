@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) mac: String,
     pub(crate) disk: PathBuf,
     pub(crate) disk_len: u64,
+    /// Whether writes in the middle of its second partition fail.
+    pub(crate) is_bad: bool,
     /// The serial console, or the agent's output.
     pub(crate) log: PathBuf,
 }
@@ -52,7 +54,31 @@ impl Client {
             name,
             disk,
             disk_len,
+            is_bad: false,
         })
+    }
+
+    /// Gives the disk an old partition table.
+    pub(crate) fn partition(&self) -> Result<()> {
+        Cmd::new("sgdisk")
+            .args(["--clear", "--new=1:2048:+64M"])
+            .arg(&self.disk)
+            .quiet()
+            .with_context(|| format!("partitioning {}", self.disk.display()))
+    }
+
+    /// QEMU's block device: the raw file, behind a layer that fails if that is wanted.
+    fn drive(&self) -> String {
+        let disk = self.disk.display();
+        if !self.is_bad {
+            return format!("if=none,id=disk,format=raw,file={disk},cache=unsafe,discard=unmap");
+        }
+        format!(
+            "if=none,id=disk,driver=raw,file.driver=blkdebug,file.image.driver=file,\
+             file.image.filename={disk},file.inject-error.0.event=none,\
+             file.inject-error.0.iotype=write,file.inject-error.0.errno=5,\
+             file.inject-error.0.sector={BAD_SECTOR},file.inject-error.0.once=off"
+        )
     }
 
     /// Bytes that its disk really holds so far.
@@ -92,21 +118,18 @@ impl Client {
                 self.mac
             ))
             .arg("-drive")
-            .arg(format!(
-                "if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap",
-                self.disk.display()
-            ));
+            .arg(self.drive());
         let serial = format!("FOSDEMO{:04}", self.number);
         qemu = match self.bus() {
-            "virtio-blk" => qemu
-                .arg("-device")
-                .arg(format!("virtio-blk-pci,drive=disk,serial={serial}")),
+            "virtio-blk" => qemu.arg("-device").arg(format!(
+                "virtio-blk-pci,drive=disk,serial={serial},werror=report"
+            )),
             "nvme" => qemu
                 .arg("-device")
                 .arg(format!("nvme,drive=disk,serial={serial}")),
             _ => qemu
                 .args(["-device", "virtio-scsi-pci", "-device"])
-                .arg(format!("scsi-hd,drive=disk,serial={serial}")),
+                .arg(format!("scsi-hd,drive=disk,serial={serial},werror=report")),
         };
         qemu = match firmware {
             // graphics=off: SeaBIOS and iPXE talk to the serial port.
@@ -150,6 +173,9 @@ impl Client {
             .spawn(&self.name, &self.log)
     }
 }
+
+/// In the inode table or data of the second partition, which begins at 65 MiB.
+const BAD_SECTOR: u64 = (65 + 40) << 11;
 
 /// The arguments of the `kernel` command in an iPXE script.
 fn kernel_arguments(script: &str) -> Option<&str> {

@@ -111,7 +111,12 @@ pub(crate) fn has_no_table(disk: &Path) -> Result<bool> {
     let file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
     let mut sectors = [0; 1024];
     file.read_exact_at(&mut sectors, 0)?;
-    Ok(sectors[510..512] != [0x55, 0xaa] && &sectors[512..520] != b"EFI PART")
+    // The second copy of a GPT is in the last sector.
+    let mut last = [0; 512];
+    file.read_exact_at(&mut last, file.metadata()?.len() - 512)?;
+    Ok(sectors[510..512] != [0x55, 0xaa]
+        && &sectors[512..520] != b"EFI PART"
+        && &last[..8] != b"EFI PART")
 }
 
 #[cfg(test)]

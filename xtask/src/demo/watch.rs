@@ -87,6 +87,8 @@ impl Machine {
         if self.ended.is_some() {
             return Ok(());
         }
+        // Asked before the console is read: what it said before its end is there then.
+        let status = self.process.ended()?;
         let story = self.story();
         if self.boot.is_none() && !story.phases.is_empty() {
             self.boot = Some(self.started.elapsed());
@@ -98,7 +100,6 @@ impl Machine {
                 tail(&self.client.log)
             );
         }
-        let status = self.process.ended()?;
         let has_failed = !story.failures.is_empty();
         let outcome = match status {
             // A virtual machine ends with 0 whatever happened in it.
@@ -189,7 +190,7 @@ pub(crate) fn until_the_end(
                 machine.ended = Some((Outcome::Killed, machine.started.elapsed()));
                 has_killed = true;
             }
-            machine.look(expectation == Expectation::AllRefuse)?;
+            machine.look(expectation.is_failure(machine.client.number))?;
         }
         if machines.iter().all(|machine| machine.ended.is_some()) {
             print_progress(begin, machines, server);
