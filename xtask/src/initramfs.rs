@@ -50,6 +50,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     packed.write(&out)?;
     println!("{}", packed.summary);
     println!("kernel {}", kernel.image.display());
+    if kernel.version.contains("cloud") {
+        println!(
+            "WARNING: a cloud kernel has drivers for virtual machines only. For ordinary PCs install \
+             linux-image-amd64 and name its version with --kernel"
+        );
+    }
     println!("wrote {}", out.display());
     Ok(())
 }

@@ -138,12 +138,24 @@ pub(crate) fn install_all() -> Result<()> {
     install(&Purpose::ALL)
 }
 
-/// Installs what is missing for these purposes; quick and silent when nothing is.
+/// Installs what is missing for these purposes; quick and silent when nothing is. What a musl target
+/// needs may be missing: the agent is then linked with glibc, unless musl was asked for.
 ///
 /// # Errors
 ///
 /// Packages are missing and this is not Debian, or we are not root, or apt-get fails.
 pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
+    let (optional, needed): (Vec<Purpose>, Vec<Purpose>) =
+        purposes.iter().partition(|purpose| **purpose == MuslStd);
+    install_needed(&needed)?;
+    if let Err(error) = install_needed(&optional) {
+        crate::signals::check()?;
+        eprintln!("WARNING: what a musl target needs cannot be installed: {error:#}");
+    }
+    Ok(())
+}
+
+fn install_needed(purposes: &[Purpose]) -> Result<()> {
     let missing = missing(purposes)?;
     if missing.is_empty() {
         return Ok(());
