@@ -863,7 +863,8 @@ impl Core {
         }
         for (id, _) in behind {
             let text = format!(
-                "dropped in {name}: it took no data for {seconds} s while the others waited for                  it; look at its screen, its disk may hang. Its disk is not complete"
+                "dropped in {name}: it took no data for {seconds} s while the others waited for it; \
+                 look at its screen, its disk may hang. Its disk is not complete"
             );
             self.end_host(now, id, Ending::failed(text));
         }

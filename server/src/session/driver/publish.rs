@@ -24,6 +24,21 @@ impl Driver {
             acked: counters.bytes_acked.min(stream.stored_len),
             len: stream.stored_len,
         });
+        let mut text = view.text;
+        let held_up_by: Vec<String> = view
+            .hosts
+            .iter()
+            .filter(|host| host.state.is_active())
+            .filter_map(|host| {
+                let silent = self.silence(now, host.address?)?;
+                Some(format!("{} ({} s)", host.name, silent.as_secs()))
+            })
+            .take(MAX_NAMED)
+            .collect();
+        if !held_up_by.is_empty() {
+            text.push_str("; held up by ");
+            text.push_str(&held_up_by.join(", "));
+        }
         let hosts = view
             .hosts
             .into_iter()
@@ -48,7 +63,7 @@ impl Driver {
             records: self.records,
             stage_seconds: view.stage_age.as_secs(),
             starts_in_seconds: view.starts_in.map(|left| left.as_secs()),
-            text: view.text,
+            text,
             created_at: session.created_at.clone(),
             ended_at: (!self.state.is_active()).then(|| Timestamp::now().to_string()),
             hosts,
@@ -63,7 +78,7 @@ impl Driver {
             let waited = self.core.stands_still(now).as_secs();
             text.push_str(&match silent.as_secs() {
                 seconds if seconds < ANSWERS => {
-                    format!("; the others wait for it, it answers, but took no data for {waited} s")
+                    format!("; the others wait for it, it took no data for {waited} s")
                 }
                 seconds => format!("; the others wait for it, silent for {seconds} s"),
             });
@@ -88,6 +103,9 @@ impl Driver {
         (age < SLOW_NEWS).then_some(*silent + age)
     }
 }
+
+/// Hosts that are named in the session's sentence.
+const MAX_NAMED: usize = 5;
 
 /// Seconds of silence below which a receiver counts as one that answers.
 const ANSWERS: u64 = 5;
