@@ -148,11 +148,29 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
     let (optional, needed): (Vec<Purpose>, Vec<Purpose>) =
         purposes.iter().partition(|purpose| **purpose == MuslStd);
     install_needed(&needed)?;
+    if needed.contains(&Tests) {
+        provide_mtab()?;
+    }
     if let Err(error) = install_needed(&optional) {
         crate::signals::check()?;
         eprintln!("WARNING: what a musl target needs cannot be installed: {error:#}");
     }
     Ok(())
+}
+
+/// The original partimage refuses every disk on a machine without `/etc/mtab`, which minimal systems
+/// lack. It is Debian's own link that is made, the one that systemd makes elsewhere.
+fn provide_mtab() -> Result<()> {
+    let mtab = Path::new("/etc/mtab");
+    if mtab.exists() || !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    println!(
+        "==> linking {} to the kernel's list of mounts",
+        mtab.display()
+    );
+    std::os::unix::fs::symlink("../proc/self/mounts", mtab)
+        .with_context(|| format!("linking {}", mtab.display()))
 }
 
 fn install_needed(purposes: &[Purpose]) -> Result<()> {
