@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use fog::native::{FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest};
+use fog::native::{FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest, SmallFile};
 
 use super::{CallError, Server};
 use crate::screen::Board;
@@ -65,19 +65,32 @@ pub(crate) async fn small_files(
             server.bytes(FILE_PATH, &query, MAX_SMALL_FILE)
         })
         .await?;
-        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if len != file.len {
-            return Err(CallError::Unexpected {
-                url: format!("{}{FILE_PATH}?name={}", server.web(), file.name),
-                detail: format!(
-                    "{len} bytes where the manifest says {}; was the image changed just now?",
-                    file.len
-                ),
-            });
-        }
+        check(file, &bytes).map_err(|detail| CallError::Unexpected {
+            url: format!("{}{FILE_PATH}?name={}", server.web(), file.name),
+            detail,
+        })?;
         files.insert(file.name.clone(), bytes);
     }
     Ok(files)
+}
+
+/// Compares what came with what the manifest promised; says what differs.
+fn check(file: &SmallFile, bytes: &[u8]) -> Result<(), String> {
+    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if len != file.len {
+        return Err(format!(
+            "{len} bytes where the manifest says {}; was the image changed just now?",
+            file.len
+        ));
+    }
+    let found = blake3::hash(bytes).to_hex();
+    match &file.blake3 {
+        Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(format!(
+            "its BLAKE3 is {found}, the manifest says {}; was the image changed just now?",
+            fog::encoding::printable(expected, 64)
+        )),
+        _ => Ok(()),
+    }
 }
 
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
@@ -85,7 +98,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
-    use fog::native::SmallFile;
     use fog::task::ImageType;
 
     use super::super::test_server::{Reply, TestServer};
@@ -124,6 +136,17 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.to_string().contains("3 bytes"), "{error}");
+
+        let mut manifest = manifest_with(3);
+        manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 3]).to_hex().to_string());
+        small_files(&server.client(), &board, &manifest)
+            .await
+            .unwrap();
+        manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 4]).to_hex().to_string());
+        let error = small_files(&server.client(), &board, &manifest)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("BLAKE3"), "{error}");
     }
 
     #[tokio::test]
