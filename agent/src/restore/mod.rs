@@ -2,6 +2,7 @@
 
 mod display;
 mod engine;
+mod head;
 mod report;
 mod source;
 mod target;

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use disk::{RegionWriter, Shape, Target};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
+use super::head::HeldHead;
 use crate::deploy::flow::Flow;
 
 /// What is asked for.
@@ -45,6 +46,7 @@ enum Kind {
     Target {
         target: Target,
         writer: Option<RegionWriter>,
+        head: HeldHead,
     },
     /// A file of any length.
     File(File, PathBuf),
@@ -90,8 +92,18 @@ impl Output {
         let begin = Instant::now();
         match self.kind {
             Kind::Nowhere | Kind::New(_) => {}
-            Kind::Target { writer, .. } => {
+            Kind::Target {
+                target,
+                writer,
+                head,
+            } => {
                 if let Some(writer) = writer {
+                    writer.finish()?;
+                    // All else is on the medium: now what makes it boot.
+                    let mut writer = target.writer(0, target.shape().size)?;
+                    for (offset, piece) in head.into_pieces() {
+                        writer.write_at(offset, &piece)?;
+                    }
                     writer.finish()?;
                 }
             }
@@ -107,7 +119,7 @@ impl Output {
     }
 
     fn begin_target(&mut self) -> Result<(), SinkError> {
-        let Kind::Target { target, writer } = &mut self.kind else {
+        let Kind::Target { target, writer, .. } = &mut self.kind else {
             return Ok(());
         };
         if self.is_discarded && !target.discard()? {
@@ -143,9 +155,11 @@ impl Sink for Output {
         let begin = Instant::now();
         match &mut self.kind {
             Kind::Nowhere => {}
-            Kind::Target { writer, .. } => {
+            Kind::Target { writer, head, .. } => {
                 let writer = writer.as_mut().ok_or("an extent before the header")?;
-                writer.write_at(offset, data)?;
+                let held = head.keep(offset, data);
+                writer.write_at(offset, &vec![0; held])?;
+                writer.write_at(offset + held as u64, &data[held..])?;
             }
             Kind::File(file, path) => file.write_all_at(data, offset).map_err(|error| {
                 let (len, path) = (data.len(), path.display());
@@ -178,8 +192,7 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
     if meta.file_type().is_block_device() {
         let shape = device_shape(path, meta.rdev())?;
         let target = Target::open(path, &shape)?;
-        let writer = None;
-        return Ok((Kind::Target { target, writer }, Some(shape.size)));
+        return Ok((whole(target), Some(shape.size)));
     }
     if !meta.is_file() {
         bail!("it is neither a block device nor a regular file");
@@ -192,8 +205,7 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
             logical_sector,
         };
         let target = Target::open(path, &shape)?;
-        let writer = None;
-        return Ok((Kind::Target { target, writer }, Some(size)));
+        return Ok((whole(target), Some(size)));
     }
     let file = OpenOptions::new().write(true).open(path)?;
     match file.try_lock() {
@@ -202,6 +214,14 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
         Err(fs::TryLockError::Error(error)) => return Err(error).context("locking it"),
     }
     Ok((Kind::File(file, path.to_owned()), Some(size)))
+}
+
+fn whole(target: Target) -> Kind {
+    Kind::Target {
+        target,
+        writer: None,
+        head: HeldHead::default(),
+    }
 }
 
 /// Size and sectors of a block device, whole or partition.

@@ -211,6 +211,23 @@ fn raw_data_is_written_whole() {
 }
 
 #[test]
+fn a_disk_whose_image_turns_out_bad_does_not_boot() {
+    let scene = Scene::new();
+    let len = 12 << 20;
+    let packed = image::writer::wrap(image::Compression::Zstd, &vec![0x5A; len]);
+    let image = [scene.write("disk.zst", &packed[..packed.len() - 4])];
+    scene.write("target", &vec![0xA5; len]);
+    let job = Job {
+        is_raw: true,
+        ..scene.job(&image, Some("target"))
+    };
+    assert!(restored(job).is_err());
+    let found = fs::read(scene.path("target")).unwrap();
+    assert!(found[..1 << 20].iter().all(|&byte| byte == 0));
+    assert!(found.contains(&0x5A), "data was written before the end");
+}
+
+#[test]
 fn volumes_of_partimage_are_pieces_too() {
     let scene = Scene::new();
     let recipe = PartimageRecipe::new(512, recipe().used);
