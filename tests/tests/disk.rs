@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk::{
     Disk, Layout, OpenError, Shape, TableFiles, TablePlan, Target, Transport, WriteError,
@@ -22,8 +23,16 @@ const MIB: u64 = 1 << 20;
 /// What a GPT occupies at either end with 128 entries and 512-byte sectors.
 const GPT_SECTORS: u64 = 34;
 
+/// One test at a time: a program that another test starts has our exclusive devices open for a
+/// moment, between fork and exec, and keeps deleted files alive.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn gpt_equals_what_sgdisk_restores_from_its_backup() {
+    let _turn = turn();
     if !root_and_tools(&["sgdisk", "sfdisk"]) {
         return;
     }
@@ -55,6 +64,7 @@ fn gpt_equals_what_sgdisk_restores_from_its_backup() {
 
 #[test]
 fn gpt_with_another_number_of_entries_is_kept() {
+    let _turn = turn();
     if !root_and_tools(&["sgdisk", "sfdisk"]) {
         return;
     }
@@ -74,6 +84,7 @@ fn gpt_with_another_number_of_entries_is_kept() {
 
 #[test]
 fn gpt_of_large_sectors_on_a_block_device() {
+    let _turn = turn();
     if !root_and_tools(&["sgdisk", "sfdisk", "losetup"]) {
         return;
     }
@@ -105,6 +116,7 @@ fn gpt_of_large_sectors_on_a_block_device() {
 
 #[test]
 fn filled_gpt_satisfies_sgdisk() {
+    let _turn = turn();
     if !root_and_tools(&["sgdisk", "sfdisk"]) {
         return;
     }
@@ -136,6 +148,7 @@ fn filled_gpt_satisfies_sgdisk() {
 
 #[test]
 fn mbr_with_boot_loader_and_logical_partitions() {
+    let _turn = turn();
     if !root_and_tools(&["sfdisk", "losetup"]) {
         return;
     }
@@ -177,6 +190,7 @@ fn mbr_with_boot_loader_and_logical_partitions() {
 
 #[test]
 fn filled_mbr_satisfies_sfdisk() {
+    let _turn = turn();
     if !root_and_tools(&["sfdisk"]) {
         return;
     }
@@ -198,6 +212,7 @@ fn filled_mbr_satisfies_sfdisk() {
 
 #[test]
 fn swap_header_is_the_one_mkswap_writes() {
+    let _turn = turn();
     if !root_and_tools(&["mkswap", "blkid"]) {
         return;
     }
@@ -218,6 +233,7 @@ fn swap_header_is_the_one_mkswap_writes() {
 
 #[test]
 fn large_sectors_are_written_through_a_block_device() {
+    let _turn = turn();
     if !root_and_tools(&["losetup"]) {
         return;
     }
@@ -258,6 +274,7 @@ fn large_sectors_are_written_through_a_block_device() {
 
 #[test]
 fn a_disk_is_opened_by_one_and_never_while_mounted() {
+    let _turn = turn();
     if !root_and_tools(&["losetup", "mkfs.ext4", "mount", "umount"]) {
         return;
     }
@@ -285,6 +302,7 @@ fn a_disk_is_opened_by_one_and_never_while_mounted() {
 
 #[test]
 fn a_disk_that_changed_since_it_was_probed_is_refused() {
+    let _turn = turn();
     if !root_and_tools(&["losetup"]) {
         return;
     }
@@ -327,6 +345,7 @@ fn a_disk_that_changed_since_it_was_probed_is_refused() {
 
 #[test]
 fn a_full_medium_is_reported_with_its_place_and_leaves_no_table() {
+    let _turn = turn();
     if !root_and_tools(&["sgdisk", "losetup", "mount", "umount"]) {
         return;
     }
