@@ -128,9 +128,6 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("curl"), "curl"),
     Need(Tests, Program("kill"), "procps"),
     Need(Tests, Program("losetup"), "mount"),
-    Need(Tests, Program("tcpdump"), "tcpdump"),
-    Need(Tests, Program("ping"), "iputils-ping"),
-    Need(Tests, Program("nbdkit"), "nbdkit"),
 ];
 
 /// Installs everything that anything here needs.
