@@ -194,7 +194,7 @@ fn unknown_host(macs: &[Mac]) -> String {
     let Some(first) = macs.first() else {
         return message(
             "This machine told no MAC address.",
-            &["Boot it with the iPXE script that posts mac0 (see the manual).".to_owned()],
+            &["Boot it with an iPXE script that sends mac0; the README shows one.".to_owned()],
         );
     };
     let list: Vec<String> = macs.iter().map(Mac::to_string).collect();
