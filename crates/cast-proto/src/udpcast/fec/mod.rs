@@ -6,6 +6,14 @@
 //! of that matrix can be inverted, so any `e` repair blocks of a stripe make up for any `e` missing
 //! data blocks. The field has the polynomial x^8 + x^4 + x^3 + x^2 + 1.
 
+mod field;
+mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod shuffle;
+
+use field::{add_product, inverse};
+use matrix::Matrix;
+
 use super::{BlockNo, MAX_BLOCKS_PER_SLICE, block_count, block_len};
 
 /// Most data blocks in a stripe, and most repair blocks.
@@ -172,178 +180,12 @@ fn coefficient(row: u16, index: u16) -> u8 {
     inverse(argument)
 }
 
-/// `sum += factor * data`, as far as both reach.
-fn add_product(sum: &mut [u8], data: &[u8], factor: u8) {
-    let Some(products) = PRODUCTS.get(usize::from(factor)) else {
-        return;
-    };
-    for (to, from) in sum.iter_mut().zip(data) {
-        *to ^= products.get(usize::from(*from)).copied().unwrap_or(0);
-    }
-}
-
-/// A square matrix over the field, row by row.
-struct Matrix {
-    size: usize,
-    cells: Vec<u8>,
-}
-
-impl Matrix {
-    fn new(repairs: &[Repair], missing: &[u16]) -> Self {
-        let mut cells = Vec::with_capacity(repairs.len() * missing.len());
-        for repair in repairs {
-            cells.extend(missing.iter().map(|index| coefficient(repair.row, *index)));
-        }
-        Self {
-            size: missing.len(),
-            cells,
-        }
-    }
-
-    fn at(&self, row: usize, column: usize) -> u8 {
-        self.cells
-            .get(row * self.size + column)
-            .copied()
-            .unwrap_or(0)
-    }
-
-    fn row_times(&mut self, row: usize, factor: u8) {
-        for cell in self.cells.iter_mut().skip(row * self.size).take(self.size) {
-            *cell = product(*cell, factor);
-        }
-    }
-
-    fn add_row(&mut self, to: usize, from: usize, factor: u8) {
-        for column in 0..self.size {
-            let addend = product(self.at(from, column), factor);
-            if let Some(cell) = self.cells.get_mut(to * self.size + column) {
-                *cell ^= addend;
-            }
-        }
-    }
-
-    fn swap_rows(&mut self, a: usize, b: usize) {
-        for column in 0..self.size {
-            self.cells
-                .swap(a * self.size + column, b * self.size + column);
-        }
-    }
-
-    /// Gauss and Jordan; spoils `self`. `None` if two rows are the same repair block.
-    fn invert(&mut self) -> Option<Self> {
-        let size = self.size;
-        let mut inverted = Self {
-            size,
-            cells: vec![0; size * size],
-        };
-        for i in 0..size {
-            *inverted.cells.get_mut(i * size + i)? = 1;
-        }
-        for column in 0..size {
-            let pivot = (column..size).find(|row| self.at(*row, column) != 0)?;
-            if pivot != column {
-                self.swap_rows(pivot, column);
-                inverted.swap_rows(pivot, column);
-            }
-            let factor = inverse(self.at(column, column));
-            self.row_times(column, factor);
-            inverted.row_times(column, factor);
-            for row in (0..size).filter(|row| *row != column) {
-                let factor = self.at(row, column);
-                if factor != 0 {
-                    self.add_row(row, column, factor);
-                    inverted.add_row(row, column, factor);
-                }
-            }
-        }
-        Some(inverted)
-    }
-}
-
-fn product(a: u8, b: u8) -> u8 {
-    PRODUCTS
-        .get(usize::from(a))
-        .and_then(|row| row.get(usize::from(b)))
-        .copied()
-        .unwrap_or(0)
-}
-
-/// Multiplicative inverse; 0 for 0, which has none.
-fn inverse(a: u8) -> u8 {
-    INVERSES.get(usize::from(a)).copied().unwrap_or(0)
-}
-
-static PRODUCTS: [[u8; 256]; 256] = products();
-
-static INVERSES: [u8; 256] = inverses();
-
-/// x^8 = x^4 + x^3 + x^2 + 1.
-const REDUCTION: u8 = 0x1d;
-
-const fn products() -> [[u8; 256]; 256] {
-    let mut table = [[0; 256]; 256];
-    let mut b = 0;
-    while b < 256 {
-        // Row a is row a / 2 times x, plus b if a is odd.
-        let mut a = 1;
-        while a < 256 {
-            let half: u8 = table[a / 2][b];
-            let double = (half << 1) ^ if half & 0x80 != 0 { REDUCTION } else { 0 };
-            #[expect(clippy::cast_possible_truncation, reason = "b is below 256")]
-            let odd = if a % 2 == 1 { b as u8 } else { 0 };
-            table[a][b] = double ^ odd;
-            a += 1;
-        }
-        b += 1;
-    }
-    table
-}
-
-const fn inverses() -> [u8; 256] {
-    // The powers of x run through all of the field: the inverse of x^n is x^(255-n).
-    let mut powers: [u8; 256] = [1; 256];
-    let mut n = 1;
-    while n < 256 {
-        let half = powers[n - 1];
-        powers[n] = (half << 1) ^ if half & 0x80 != 0 { REDUCTION } else { 0 };
-        n += 1;
-    }
-    let mut table = [0; 256];
-    n = 0;
-    while n < 255 {
-        table[powers[n] as usize] = powers[255 - n];
-        n += 1;
-    }
-    table
-}
-
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test data is small")]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn field_has_the_published_values() {
-        assert_eq!(product(0x80, 2), 0x1d);
-        assert_eq!(product(0x53, 0xca), 0x8f);
-        assert_eq!(product(0xff, 0xff), 0xe2);
-        for (a, b) in [
-            (2, 0x8e),
-            (3, 0xf4),
-            (0x53, 0x8c),
-            (0x80, 0x1b),
-            (0x81, 0x54),
-            (0xff, 0xfd),
-            (1, 1),
-        ] {
-            assert_eq!(inverse(a), b);
-        }
-        for a in 1..=255 {
-            assert_eq!(product(a, inverse(a)), 1);
-        }
-    }
 
     #[test]
     fn coefficients_are_the_published_ones() {
