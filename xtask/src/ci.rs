@@ -6,7 +6,7 @@ mod sources;
 use anyhow::Result;
 
 use crate::{
-    codegen,
+    codegen, fuzz,
     process::Cmd,
     setup::{self, Purpose},
     steps::Steps,
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct Options {}
 
 pub(crate) fn run(_: &Options) -> Result<()> {
-    setup::install(&[Purpose::Build, Purpose::Bindings])?;
+    setup::install(&[Purpose::Build, Purpose::Bindings, Purpose::Fuzz])?;
     let mut steps = Steps::default();
     steps.run("format", || {
         Cmd::cargo().args(["fmt", "--all", "--check"]).run()
@@ -30,5 +30,6 @@ pub(crate) fn run(_: &Options) -> Result<()> {
     steps.run("generated files", codegen::check)?;
     steps.run("licences", licences::check)?;
     steps.run("sources", sources::check)?;
+    steps.run("fuzzing", fuzz::ci)?;
     steps.finish()
 }

@@ -13,6 +13,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod demo;
+mod fuzz;
 mod initramfs;
 mod paths;
 mod process;
@@ -40,8 +41,10 @@ enum Task {
     Bench(bench::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
-    /// Run the checks: format, clippy, generated files, licences
+    /// Run the checks: format, clippy, generated files, licences, fuzzing for some minutes
     Ci(ci::Options),
+    /// Run the fuzz targets, each for a while from the committed corpus
+    Fuzz(fuzz::Options),
     /// Make the generated source files afresh, or check that they are fresh
     Codegen(codegen::Options),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Ci(options) => ci::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Codegen(options) => codegen::run(&options),
     });
     match (result, signals::caught()) {

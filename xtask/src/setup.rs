@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Build,
     /// Generating bindings from C headers.
     Bindings,
+    /// Compiling libFuzzer.
+    Fuzz,
     /// Compiling the standard library for musl. Not needed where rustup has that target.
     MuslStd,
     /// Packing the initramfs.
@@ -47,9 +49,10 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Build,
         Self::Bindings,
+        Self::Fuzz,
         Self::MuslStd,
         Self::Initramfs,
         Self::Image,
@@ -73,7 +76,7 @@ enum Sign {
 
 struct Need(Purpose, Sign, &'static str);
 
-use Purpose::{Bindings, Build, Image, Initramfs, Machines, MuslStd, Network, Tests};
+use Purpose::{Bindings, Build, Fuzz, Image, Initramfs, Machines, MuslStd, Network, Tests};
 use Sign::{File, Installed, Like, Program};
 
 const NEEDS: &[Need] = &[
@@ -81,6 +84,7 @@ const NEEDS: &[Need] = &[
     Need(Build, File("/usr/include/stdlib.h"), "libc6-dev"),
     Need(Build, Program("readelf"), "binutils"),
     Need(Bindings, Installed, "libclang-dev"),
+    Need(Fuzz, Program("c++"), "g++"),
     Need(MuslStd, Program("musl-gcc"), "musl-tools"),
     Need(
         MuslStd,

@@ -27,13 +27,16 @@ pub(super) fn check() -> Result<()> {
     let root = paths::root();
     let mut problems = Vec::new();
 
-    let text = fs::read_to_string(root.join("Cargo.lock")).context("reading Cargo.lock")?;
-    let lock: Lock = toml::from_str(&text).context("parsing Cargo.lock")?;
-    for package in &lock.package {
-        if let Some(source) = &package.source
-            && source != CRATES_IO
-        {
-            problems.push(format!("Cargo.lock: {} comes from {source}", package.name));
+    for file in ["Cargo.lock", "fuzz/Cargo.lock"] {
+        let text =
+            fs::read_to_string(root.join(file)).with_context(|| format!("reading {file}"))?;
+        let lock: Lock = toml::from_str(&text).with_context(|| format!("parsing {file}"))?;
+        for package in &lock.package {
+            if let Some(source) = &package.source
+                && source != CRATES_IO
+            {
+                problems.push(format!("{file}: {} comes from {source}", package.name));
+            }
         }
     }
 
