@@ -10,7 +10,12 @@ pub fn partition_table(data: &[u8]) {
     let shape = shape(&mut feed);
     let disk = feed.rest();
     let mut read = |offset: u64, len: usize| -> Result<Vec<u8>, PlanError> {
-        assert!(len <= 16 << 20, "a table of {len} bytes");
+        assert!(len <= 1 << 20, "a table of {len} bytes");
+        let end = offset.checked_add(len as u64);
+        assert!(
+            end.is_some_and(|end| end <= shape.size),
+            "read beyond the disk: {len} bytes at {offset}"
+        );
         let start = usize::try_from(offset)
             .unwrap_or(usize::MAX)
             .min(disk.len());
@@ -30,9 +35,18 @@ pub fn partition_dump(data: &[u8]) {
     let Ok(dump) = Dump::parse(&text) else {
         return;
     };
-    // Whether a table holds what comes out is for the plan to say.
-    if let Ok(partitions) = fill(&dump, None, &fixed, &shape) {
-        assert!(partitions.len() <= dump.partitions.len());
+    let Ok(partitions) = fill(&dump, None, &fixed, &shape) else {
+        return;
+    };
+    assert_eq!(partitions.len(), dump.partitions.len());
+    for partition in &partitions {
+        let original = dump.partition(partition.number).expect("no other ones");
+        assert_eq!(partition.size == 0, original.size == 0, "{partition:?}");
+        let end = partition.start.checked_add(partition.size);
+        assert!(
+            partition.size == 0 || end.is_some_and(|end| end <= shape.sectors()),
+            "{partition:?} leaves the disk"
+        );
     }
 }
 
@@ -73,6 +87,22 @@ pub fn partition_plan(data: &[u8]) {
             "{partition:?} leaves the disk"
         );
     }
+    let mut places: Vec<_> = plan
+        .partitions
+        .iter()
+        .filter(|partition| !partition.is_extended)
+        .map(|partition| partition.offset..partition.end())
+        .collect();
+    for write in plan.writes() {
+        let end = write.offset.checked_add(write.bytes.len() as u64);
+        assert!(end.is_some_and(|end| end <= shape.size), "{}", write.what);
+        places.push(write.offset..write.offset + write.bytes.len() as u64);
+    }
+    places.retain(|place| !place.is_empty());
+    places.sort_by_key(|place| place.start);
+    for pair in places.windows(2) {
+        assert!(pair[0].end <= pair[1].start, "{places:?} overlap");
+    }
 }
 
 fn shape(feed: &mut Feed<'_>) -> Shape {
@@ -82,7 +112,7 @@ fn shape(feed: &mut Feed<'_>) -> Shape {
         small => u64::from(small) * 2048,
     };
     Shape {
-        size: sectors.max(2) * u64::from(logical_sector),
+        size: sectors * u64::from(logical_sector),
         logical_sector,
     }
 }

@@ -51,6 +51,14 @@ pub enum FillError {
         /// Sectors that a disk needs for this image.
         required: u64,
     },
+    /// Logical partitions that are in front of the extended partition that should hold them.
+    #[error(
+        "the dump's logical partitions are not inside its extended partition {number}; it is damaged"
+    )]
+    Container {
+        /// The extended partition.
+        number: u32,
+    },
     /// Figures so large that no disk can be meant.
     #[error("the dump's figures are larger than any disk")]
     Overflow,
@@ -93,7 +101,8 @@ enum Role {
 /// Lays the partitions of `original` out on a disk. Sizes in `minimum` (after shrinking; `original`
 /// where it is missing) bound from below; `fixed` lists the partitions that keep their size.
 ///
-/// The result is in ascending order of numbers. Partitions of size 0 keep their place.
+/// The result is in ascending order of numbers, all of it on the disk. Partitions that have size 0 in
+/// the dump are of size 0 in it too, at the place that the dump names; no other one is.
 ///
 /// # Errors
 ///
@@ -182,7 +191,7 @@ pub fn fill(
             pos = sum([pos, 2])?;
             continue;
         }
-        if out.size == 0 {
+        if input.size == 0 {
             continue;
         }
         if is_logical(input) {
@@ -195,10 +204,7 @@ pub fn fill(
         if sum([out.start, out.size])? > limit {
             out.size = cut(input, out.start, limit, quantum);
         }
-        let needed = match input.role {
-            Role::Variable => input.minimum,
-            _ => input.size,
-        };
+        let needed = needed(input);
         if out.size < needed {
             return Err(FillError::TooSmall {
                 number: input.number,
@@ -214,9 +220,32 @@ pub fn fill(
             logical_end = logical_end.max(Some(previous_end));
         }
     }
+    let starts: Vec<u64> = placed.iter().map(|out| out.start).collect();
     for (input, out) in inputs.iter().zip(&mut placed) {
-        if let (Role::Extended, Some(end)) = (input.role, logical_end) {
-            out.size = end.saturating_sub(out.start);
+        if input.role != Role::Extended || input.size == 0 {
+            continue;
+        }
+        let number = input.number;
+        out.size = match logical_end {
+            Some(end) => end
+                .checked_sub(out.start)
+                .filter(|size| *size > 0)
+                .ok_or(FillError::Container { number })?,
+            // Nothing is in it: it ends where the next one begins.
+            None => {
+                let next = starts.iter().filter(|start| **start > out.start).min();
+                let end = next.map_or(limit, |next| limit.min(*next));
+                input.size.min(end.saturating_sub(out.start))
+            }
+        };
+        if out.size == 0 {
+            return Err(FillError::TooSmall {
+                number,
+                needed: 1,
+                got: 0,
+                disk: sectors,
+                required,
+            });
         }
     }
     Ok(placed)
@@ -270,14 +299,19 @@ fn share(input: &Input, room: u64, total: u64, quantum: u64) -> u64 {
     }
 }
 
+/// What a partition must get: a sector at least, or it would be none.
+fn needed(input: &Input) -> u64 {
+    match input.role {
+        Role::Variable => input.minimum.max(1),
+        _ => input.size,
+    }
+}
+
 /// The size of a partition that would end behind the limit: whole quanta, unless its exact need fits.
 fn cut(input: &Input, start: u64, limit: u64, quantum: u64) -> u64 {
     let rest = limit.saturating_sub(start);
     let whole = rest - rest % quantum;
-    let needed = match input.role {
-        Role::Variable => input.minimum,
-        _ => input.size,
-    };
+    let needed = needed(input);
     if whole < needed && needed <= rest {
         needed
     } else {

@@ -389,7 +389,7 @@ pub(super) struct GptCopy {
     pub(super) alternate_lba: u64,
 }
 
-/// Reads the copy whose header is at `lba`; `Ok(None)` if there is no signature.
+/// Reads the copy whose header is at `lba`; `Ok(None)` if there is no signature, or no such sector.
 pub(super) fn read_copy<E: From<GptError>>(
     read: &mut dyn FnMut(u64, usize) -> Result<Vec<u8>, E>,
     lba: u64,
@@ -397,6 +397,9 @@ pub(super) fn read_copy<E: From<GptError>>(
 ) -> Result<Option<GptCopy>, E> {
     let sector = u64::from(disk.logical_sector);
     let which = if lba == 1 { "primary" } else { "backup" };
+    if lba >= disk.sectors() {
+        return Ok(None);
+    }
     let bytes = read(lba * sector, disk.logical_sector as usize)?;
     if bytes.get(..8) != Some(SIGNATURE) {
         return Ok(None);

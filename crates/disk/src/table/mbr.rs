@@ -370,6 +370,10 @@ pub(super) fn follow_chain<E>(
     let mut logicals = Vec::new();
     let mut place = container.start;
     for _ in 0..MAX_RECORDS {
+        // Also where the container begins behind the end of the disk.
+        if !container.contains(&place) {
+            break;
+        }
         let record = BootSector::new(&read(place)?).0;
         if record.signature != [0x55, 0xaa] {
             break;
@@ -384,11 +388,10 @@ pub(super) fn follow_chain<E>(
                 size: data.size.get().into(),
             });
         }
-        let next = container.start.saturating_add(link.start.get().into());
-        if !is_extended(link.kind) || !container.contains(&next) {
+        if !is_extended(link.kind) {
             break;
         }
-        place = next;
+        place = container.start.saturating_add(link.start.get().into());
     }
     Ok(logicals)
 }

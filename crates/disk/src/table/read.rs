@@ -17,6 +17,9 @@ pub fn read_table<E: From<PlanError>>(
     shape: &Shape,
     read: &mut dyn FnMut(u64, usize) -> Result<Vec<u8>, E>,
 ) -> Result<Option<Table>, E> {
+    if shape.size < BOOT_SECTOR_LEN as u64 {
+        return Ok(None);
+    }
     let boot = boot_sector(read, 0)?;
     let slots = match boot.slots() {
         Ok(slots) => slots,

@@ -220,6 +220,58 @@ fn nothing_to_lay_out_is_an_error() {
     );
 }
 
+#[test]
+fn an_empty_container_stays_on_the_disk() {
+    let rows = [(1, "83", 2048, 100_000), (2, "5", 102_048, 9_000_000)];
+    let original = dump(DumpLabel::Dos, None, &rows);
+    let out = layout(&original, &original, "1", disk(200_000, 512)).unwrap();
+    assert_eq!(out, [(1, 2048, 100_000), (2, 104_094, 95_906)]);
+    let error = layout(&original, &original, "1", disk(102_500, 512)).unwrap_err();
+    assert!(
+        matches!(error, FillError::TooSmall { number: 2, .. }),
+        "{error}"
+    );
+    // And does not swallow what comes behind it.
+    let rows = [
+        (1, "5", 2048, 50_000),
+        (2, "83", 60_000, 1000),
+        (3, "0", 900_000, 0),
+    ];
+    let original = dump(DumpLabel::Dos, None, &rows);
+    let out = layout(&original, &original, "2", disk(200_000, 512)).unwrap();
+    assert!(out[0].1 + out[0].2 <= out[1].1, "{out:?}");
+}
+
+#[test]
+fn no_partition_vanishes_behind_the_end() {
+    // The minimum says nothing is needed, and there is no room at all.
+    let original = dump(
+        DumpLabel::Gpt,
+        Some((34, 9_999_966)),
+        &[(1, "a", 2048, 1_500_000), (2, "b", 1_502_048, 8_000_000)],
+    );
+    let minimum = dump(
+        DumpLabel::Gpt,
+        None,
+        &[(1, "a", 2048, 1_500_000), (2, "b", 1_502_048, 0)],
+    );
+    let error = layout(&original, &minimum, "1", disk(1_502_082, 512)).unwrap_err();
+    assert!(
+        matches!(error, FillError::TooSmall { number: 2, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn logical_partitions_outside_their_container_are_refused() {
+    let rows = [(5, "83", 2048, 1000), (1, "5", 500_000, 20_000)];
+    let original = dump(DumpLabel::Dos, None, &rows);
+    assert_eq!(
+        layout(&original, &original, "5", disk(2_000_000, 512)),
+        Err(FillError::Container { number: 1 })
+    );
+}
+
 proptest! {
     /// Whatever the image and the disk: a layout keeps every need, overlaps nothing and ends in time,
     /// or there is none.
