@@ -6,7 +6,7 @@ use crate::engine::Core;
 use crate::error::{BlockChecksum, ImageError, TotalChecksum};
 use crate::geometry::{Compression, Geometry};
 use crate::stage::Stage;
-use crate::wrapper::{Codec, SNIFF_LEN, sniff};
+use crate::wrapper::{Codec, Sniffer};
 
 /// What a [`Decoder`] checks and how much memory it may take.
 #[derive(Clone, Copy, Debug)]
@@ -227,10 +227,7 @@ pub struct Decoder {
 
 enum State {
     /// Too few bytes yet to know the compression.
-    Sniffing {
-        first: [u8; SNIFF_LEN],
-        len: usize,
-    },
+    Sniffing(Sniffer),
     /// `codec` is `None` when there is nothing to decompress.
     Decoding {
         codec: Option<Codec>,
@@ -245,10 +242,7 @@ impl Decoder {
     pub fn new(options: Options) -> Self {
         Self {
             options,
-            state: State::Sniffing {
-                first: [0; SNIFF_LEN],
-                len: 0,
-            },
+            state: State::Sniffing(Sniffer::default()),
             input_len: 0,
         }
     }
@@ -301,18 +295,12 @@ impl Decoder {
 
     fn try_push(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), ImageError> {
         let mut bytes = bytes;
-        if let State::Sniffing { first, len } = &mut self.state {
-            let room = first.get_mut(*len..).unwrap_or_default();
-            let (now, rest) = bytes.split_at(room.len().min(bytes.len()));
-            if let Some(room) = room.get_mut(..now.len()) {
-                room.copy_from_slice(now);
-            }
-            *len += now.len();
-            if *len < SNIFF_LEN {
+        if let State::Sniffing(sniffer) = &mut self.state {
+            let (taken, Some(compression)) = sniffer.push(bytes)? else {
                 return Ok(());
-            }
-            bytes = rest;
-            self.begin(sink)?;
+            };
+            bytes = bytes.get(taken..).unwrap_or_default();
+            self.begin(compression, sink)?;
         }
         match &mut self.state {
             State::Decoding { codec, stage } => feed(codec.as_mut(), stage, bytes, sink),
@@ -320,22 +308,30 @@ impl Decoder {
         }
     }
 
-    /// The first bytes are there, or the stream has ended within them.
-    fn begin(&mut self, sink: &mut dyn Sink) -> Result<(), ImageError> {
-        let State::Sniffing { first, len } = self.state else {
+    /// The compression is known.
+    fn begin(&mut self, compression: Compression, sink: &mut dyn Sink) -> Result<(), ImageError> {
+        let State::Sniffing(sniffer) = &self.state else {
             return Ok(());
         };
-        let first = first.get(..len).unwrap_or_default();
-        let compression = sniff(first)?;
-        let mut codec = Codec::new(compression, self.options.window_log_max)?;
+        let window = self.options.window_log_max;
+        let mut codec = Codec::new(compression, window, sniffer.offset())?;
         let mut stage = Box::new(Stage::new(Core::new(self.options, compression)));
-        feed(codec.as_mut(), &mut stage, first, sink)?;
+        feed(codec.as_mut(), &mut stage, sniffer.first(), sink)?;
         self.state = State::Decoding { codec, stage };
         Ok(())
     }
 
     fn try_finish(&mut self, sink: &mut dyn Sink) -> Result<Summary, ImageError> {
-        self.begin(sink)?;
+        if let State::Sniffing(sniffer) = &self.state {
+            let Some(compression) = sniffer.finish()? else {
+                return Err(ImageError::TruncatedCompression {
+                    compression: Compression::Zstd,
+                    input_len: self.input_len,
+                    decoded_len: 0,
+                });
+            };
+            self.begin(compression, sink)?;
+        }
         let State::Decoding { codec, stage } = &mut self.state else {
             return Err(ImageError::Stopped);
         };

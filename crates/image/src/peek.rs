@@ -4,12 +4,12 @@ use crate::decoder::{Options, Sink, SinkError};
 use crate::engine::{Core, could_be_image};
 use crate::error::ImageError;
 use crate::geometry::{Geometry, Header};
-use crate::wrapper::{Codec, SNIFF_LEN, sniff};
+use crate::wrapper::{Codec, Sniffer};
 
-/// Bytes of a stream that are enough for [`peek`] to give an answer, whatever the compression does
-/// (a zstd block is at most 128 KiB; skippable frames in front may need more, and so may a partimage
-/// with many boot sectors, or one in bzip2 or lz4).
-pub const PEEK_LEN: usize = 256 << 10;
+/// Bytes of a stream that are enough for [`peek`] to give an answer, whatever the compression: nothing
+/// comes out of lz4 before a whole block, of up to 4 MiB, and the header of a partimage may stand behind
+/// half a MiB of boot sectors. Only skippable frames in front may need more.
+pub const PEEK_LEN: usize = 5 << 20;
 
 /// What the header of the image says that begins with `prefix`, compressed or not. `None`: more bytes
 /// are needed.
@@ -19,13 +19,17 @@ pub const PEEK_LEN: usize = 256 << 10;
 /// # Errors
 /// The image is of no known kind, or its header is bad.
 pub fn peek(prefix: &[u8]) -> Result<Option<Header>, ImageError> {
-    let Some(first) = prefix.get(..SNIFF_LEN) else {
+    let mut sniffer = Sniffer::default();
+    let (_, Some(compression)) = sniffer.push(prefix)? else {
         return Ok(None);
     };
-    let compression = sniff(first)?;
+    let prefix = usize::try_from(sniffer.offset())
+        .ok()
+        .and_then(|offset| prefix.get(offset..))
+        .unwrap_or_default();
     let mut core = Core::new(Options::default(), compression);
     // The window is of no matter: it is not touched for a few kilobytes.
-    let Some(mut codec) = Codec::new(compression, 31)? else {
+    let Some(mut codec) = Codec::new(compression, 31, sniffer.offset())? else {
         take(&mut core, prefix)?;
         return Ok(core.header().cloned());
     };

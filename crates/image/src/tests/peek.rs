@@ -31,6 +31,40 @@ fn header_is_read_through_any_compression() {
 }
 
 #[test]
+fn the_largest_blocks_are_no_obstacle() {
+    // Nothing that compresses, more than a block of any compression has.
+    let used = vec![true; 6000];
+    let image = Recipe::v2(1000, used).write(block(1000));
+    let bzip2 = || {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        encoder.write_all(&image).unwrap();
+        encoder.finish().unwrap()
+    };
+    let lz4 = || {
+        let info = lz4_flex::frame::FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max4MB);
+        let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&image).unwrap();
+        encoder.finish().unwrap()
+    };
+    let skipped = [
+        b"\x50\x2A\x4D\x18\x03\0\0\0abc".to_vec(),
+        zstd::encode_all(&image[..], 1).unwrap(),
+    ];
+    for (compression, stored) in [
+        (Compression::Bzip2, bzip2()),
+        (Compression::Lz4, lz4()),
+        (Compression::Zstd, skipped.concat()),
+    ] {
+        assert!(stored.len() > PEEK_LEN);
+        let header = peek(&stored[..PEEK_LEN]).unwrap().unwrap();
+        assert_eq!(
+            (header.compression, header.total_blocks),
+            (compression, 6000)
+        );
+    }
+}
+
+#[test]
 fn too_few_bytes_are_no_error() {
     let image = small().write(block(64));
     for stored in [

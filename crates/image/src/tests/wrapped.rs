@@ -101,6 +101,15 @@ fn good(image: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             lz4(image, BlockMode::Linked, BlockSize::Max64KB),
         ),
         (
+            "lz4 behind what zstd skips too",
+            [
+                skippable(0),
+                skippable(5),
+                lz4(image, BlockMode::Independent, BlockSize::Max64KB),
+            ]
+            .concat(),
+        ),
+        (
             "lz4 frames",
             [
                 lz4(a, BlockMode::Linked, BlockSize::Max64KB),
@@ -112,6 +121,37 @@ fn good(image: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             .concat(),
         ),
     ]
+}
+
+#[test]
+fn skippable_frames_lead_nowhere_else() {
+    let image = small().write(block(64));
+    let kind = |stored: &[u8]| {
+        let (result, sink) = decode(stored, SIZE, Verify::Enforce);
+        assert_eq!(sink.target, vec![FILL; SIZE]);
+        result.unwrap_err().kind()
+    };
+    // gzip has no such frames, and neither has what is not compressed.
+    for rest in [gzip(&image), image.clone(), b"123".to_vec()] {
+        let stored = [skippable(9), rest].concat();
+        let kind = kind(&stored);
+        assert!(
+            matches!(kind, ErrorKind::Corrupt | ErrorKind::Truncated),
+            "{kind:?}"
+        );
+    }
+    let frame = skippable(9);
+    for len in 4..frame.len() {
+        assert_eq!(kind(&frame[..len]), ErrorKind::Truncated, "{len}");
+    }
+    assert_eq!(kind(&frame), ErrorKind::Truncated);
+    // Errors say where in the stream they are.
+    let mut stored = [skippable(100), zstd_frame(&image)].concat();
+    stored[108 + 30] ^= 1;
+    match decode(&stored, SIZE, Verify::Enforce).0.unwrap_err() {
+        ImageError::Corrupt { offset, .. } => assert!(offset >= 108, "{offset}"),
+        other => panic!("{other}"),
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ const SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
 const SUM: usize = 4;
 
 impl Lz4 {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(offset: u64) -> Self {
         Self {
             state: State::Magic,
             part: Vec::new(),
@@ -79,8 +79,8 @@ impl Lz4 {
             window: Vec::new(),
             history_len: 0,
             waiting: 0..0,
-            offset: 0,
-            is_first: true,
+            offset,
+            is_first: offset == 0,
         }
     }
 

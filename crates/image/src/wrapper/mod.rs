@@ -3,6 +3,7 @@
 mod bzip2;
 mod gzip;
 mod lz4;
+mod sniff;
 mod xz;
 mod zstd;
 
@@ -13,6 +14,9 @@ use self::xz::Xz;
 use self::zstd::Zstd;
 use crate::error::ImageError;
 use crate::geometry::Compression;
+
+pub(crate) use self::sniff::Sniffer;
+pub use self::sniff::{SNIFF_LEN, sniff};
 
 /// A decompressor that is given input and room for output.
 pub(crate) enum Codec {
@@ -32,49 +36,24 @@ pub(crate) struct Ran {
     pub(crate) produced: usize,
 }
 
-/// Bytes that [`sniff`] needs to be sure.
-pub const SNIFF_LEN: usize = 6;
-
-/// The compression of a stream that begins with `first`: all of [`SNIFF_LEN`] bytes, or fewer if the
-/// stream is shorter.
-///
-/// # Errors
-/// A compression that is known but not read.
-pub fn sniff(first: &[u8]) -> Result<Compression, ImageError> {
-    let name = match first {
-        [0x1F, 0x8B, ..] => return Ok(Compression::Gzip),
-        // A skippable frame may belong to lz4 as well, which nobody begins a file with.
-        [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] => {
-            return Ok(Compression::Zstd);
-        }
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => return Ok(Compression::Bzip2),
-        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => return Ok(Compression::Xz),
-        [0x04, 0x22, 0x4D, 0x18, ..] => return Ok(Compression::Lz4),
-        [0x02, 0x21, 0x4C, 0x18, ..] => "lz4 in its legacy format",
-        [0x1F, 0x9D, ..] => "compress",
-        [b'L', b'Z', b'I', b'P', ..] => "lzip",
-        [b'7', b'z', 0xBC, 0xAF, 0x27, 0x1C, ..] => "7-Zip",
-        _ => return Ok(Compression::Plain),
-    };
-    Err(ImageError::UnsupportedCompression { name })
-}
-
 impl Codec {
-    /// The decompressor for a compression, or `None` if nothing is to be done.
+    /// The decompressor for a compression, or `None` if nothing is to be done. What it is given begins
+    /// at `offset` of the stream; in front of it were skippable frames.
     ///
     /// # Errors
     /// It could not be set up.
     pub(crate) fn new(
         compression: Compression,
         window_log_max: u32,
+        offset: u64,
     ) -> Result<Option<Self>, ImageError> {
         Ok(match compression {
             Compression::Plain => None,
             Compression::Gzip => Some(Self::Gzip(Box::new(Gzip::new()))),
-            Compression::Zstd => Some(Self::Zstd(Zstd::new(window_log_max)?)),
+            Compression::Zstd => Some(Self::Zstd(Zstd::new(window_log_max, offset)?)),
             Compression::Xz => Some(Self::Xz(Box::new(Xz::new(window_log_max)))),
             Compression::Bzip2 => Some(Self::Bzip2(Box::new(Bzip2::new()))),
-            Compression::Lz4 => Some(Self::Lz4(Box::new(Lz4::new()))),
+            Compression::Lz4 => Some(Self::Lz4(Box::new(Lz4::new(offset)))),
         })
     }
 

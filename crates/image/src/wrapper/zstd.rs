@@ -25,7 +25,7 @@ const HEAD_LEN: usize = 18;
 const WINDOW_LOG: std::ops::RangeInclusive<u32> = 10..=31;
 
 impl Zstd {
-    pub(crate) fn new(window_log_max: u32) -> Result<Self, ImageError> {
+    pub(crate) fn new(window_log_max: u32, offset: u64) -> Result<Self, ImageError> {
         let window_log_max = window_log_max.clamp(*WINDOW_LOG.start(), *WINDOW_LOG.end());
         let failed = |error: std::io::Error| ImageError::Corrupt {
             compression: Compression::Zstd,
@@ -40,9 +40,9 @@ impl Zstd {
             decoder,
             window_log_max,
             head: Vec::with_capacity(HEAD_LEN),
-            frame_offset: 0,
-            offset: 0,
-            is_between_frames: false,
+            frame_offset: offset,
+            offset,
+            is_between_frames: offset > 0,
         })
     }
 
