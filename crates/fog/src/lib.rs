@@ -10,6 +10,7 @@
 pub mod args;
 pub mod checkin;
 pub mod encoding;
+pub mod form;
 pub mod mac;
 pub mod native;
 pub mod record;
