@@ -3,10 +3,14 @@
 //! Streams go between network namespaces, files lie in memory. What is printed are medians and the
 //! ratios between them; `docs/benchmarks.md` is written from the same figures.
 
+mod killed;
+mod loss;
 mod restore;
 mod room;
+pub(crate) mod soak;
 mod stream;
 mod table;
+mod transfer;
 
 use std::{
     fs,
@@ -14,8 +18,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
 
-use self::table::Report;
+use self::{room::Room, table::Report, transfer::Stage};
 use crate::{
     paths,
     process::Cmd,
@@ -30,9 +35,15 @@ pub(crate) struct Options {
     /// How often everything is measured; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: u8,
-    /// Bytes of a long stream, in MB
+    /// MB of a long stream
     #[arg(long, value_name = "MB", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=8000))]
     size: u64,
+    /// Wait for what takes minutes too: the original sender's patience with a dead receiver
+    #[arg(long)]
+    long: bool,
+    /// Only that part (may be repeated); prints only
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
     /// Take this program for the agent, build none
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
@@ -41,7 +52,66 @@ pub(crate) struct Options {
     dry_run: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Streams that nothing disturbs
+    Stream,
+    /// Receivers that lose datagrams
+    Loss,
+    /// A receiver that is killed
+    Killed,
+    /// Images to disks
+    Restore,
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let agent = prepare(options.agent.as_deref())?;
+    let plan = Plan {
+        rounds: if options.quick { 1 } else { options.rounds },
+        size: if options.quick { 100 } else { options.size } * 1_000_000,
+        is_long: options.long,
+    };
+    // Dropped last: what still runs reads and writes there.
+    let directory = directory_in_memory()?;
+    let directory = directory.path();
+    let mut report = Report::new(options, &plan)?;
+    let is_wanted = |part| options.only.is_empty() || options.only.contains(&part);
+    if [Part::Stream, Part::Loss, Part::Killed]
+        .into_iter()
+        .any(is_wanted)
+    {
+        let long = directory.join("long");
+        random_file(&long, plan.size)?;
+        let stage = Stage {
+            agent: &agent,
+            room: &Room::new(stream::MOST)?,
+            directory,
+        };
+        if is_wanted(Part::Stream) {
+            stream::measure(&stage, &long, &plan, &mut report)?;
+        }
+        if is_wanted(Part::Loss) {
+            loss::measure(&stage, &long, &plan, &mut report)?;
+        }
+        if is_wanted(Part::Killed) {
+            killed::measure(&stage, &long, &plan, &mut report)?;
+        }
+    }
+    if is_wanted(Part::Restore) {
+        restore::measure(&agent, &plan, directory, &mut report)?;
+    }
+    let text = report.text();
+    print!("\n{text}");
+    if !options.dry_run && !options.quick && options.only.is_empty() {
+        let path = paths::root().join("docs/benchmarks.md");
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        println!("==> written to {}", paths::short(&path));
+    }
+    Ok(())
+}
+
+/// Installs what is needed; answers the agent to be measured: `given`, or one built now.
+fn prepare(given: Option<&Path>) -> Result<PathBuf> {
     if !nix::unistd::geteuid().is_root() {
         bail!("this makes network namespaces: run it as root");
     }
@@ -51,33 +121,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Purpose::Network,
         Purpose::Tests,
     ])?;
-    let agent = match &options.agent {
+    match given {
         Some(agent) => {
-            fs::canonicalize(agent).with_context(|| format!("looking for {}", agent.display()))?
+            fs::canonicalize(agent).with_context(|| format!("looking for {}", agent.display()))
         }
-        None => build()?,
-    };
-    let plan = Plan {
-        rounds: if options.quick { 1 } else { options.rounds },
-        size: if options.quick { 100 } else { options.size } * 1_000_000,
-    };
-    // Dropped last: what still runs reads and writes there.
-    let directory = tempfile::Builder::new()
-        .prefix("fosbench-")
-        .tempdir_in(MEMORY)
-        .with_context(|| format!("making a directory in {MEMORY}"))?;
-    let mut report = Report::new(options, &plan)?;
-    stream::measure(&agent, &plan, directory.path(), &mut report)?;
-    restore::measure(&agent, &plan, directory.path(), &mut report)?;
-    let text = report.text();
-    print!("\n{text}");
-    if !options.dry_run && !options.quick {
-        let path = paths::root().join("docs/benchmarks.md");
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        println!("==> written to {}", paths::short(&path));
+        None => build(),
     }
-    Ok(())
 }
+
+/// A directory for large files, removed when dropped; so are those of runs that were killed.
+fn directory_in_memory() -> Result<TempDir> {
+    for entry in fs::read_dir(MEMORY).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| {
+            let (pid, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
+            pid.parse::<u32>().ok()
+        });
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            fs::remove_dir_all(entry.path())
+                .with_context(|| format!("removing {}", entry.path().display()))?;
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(&format!("{PREFIX}{}-", std::process::id()))
+        .tempdir_in(MEMORY)
+        .with_context(|| format!("making a directory in {MEMORY}"))
+}
+
+const PREFIX: &str = "fosbench-";
 
 /// A file system in memory.
 const MEMORY: &str = "/dev/shm";
@@ -88,6 +159,8 @@ struct Plan {
     rounds: u8,
     /// Bytes of a long stream.
     size: u64,
+    /// Whether to wait for what takes minutes.
+    is_long: bool,
 }
 
 fn build() -> Result<PathBuf> {

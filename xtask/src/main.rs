@@ -39,6 +39,8 @@ enum Task {
     Demo(demo::Options),
     /// Measure our programs and the originals alternately, and write docs/benchmarks.md
     Bench(bench::Options),
+    /// Send many short streams through a bad network: does each arrive, does nobody hang?
+    Soak(bench::soak::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
     /// Run the checks: format, clippy, generated files, licences, fuzzing for some minutes
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::Initramfs(options) => initramfs::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => bench::soak::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

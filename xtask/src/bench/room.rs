@@ -33,9 +33,10 @@ pub(super) struct Usage {
     pub(super) memory: u64,
 }
 
-/// A program under measurement.
+/// A program under measurement. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Measured {
+    label: String,
     running: Running,
     began: Instant,
     usage: PathBuf,
@@ -97,25 +98,23 @@ impl Room {
     /// by one, as they would otherwise be lost in runs.
     pub(super) fn lose(&self, per_mille: u32) -> Result<()> {
         self.single_datagrams_from_sender()?;
-        let rules = format!(
-            "add table inet loss; \
-             add chain inet loss in {{ type filter hook input priority 0; }}; \
-             add rule inet loss in udp dport {PORT} numgen random mod 1000 < {per_mille} drop"
-        );
         for host in self.hosts.iter().skip(1) {
-            Cmd::new("nft")
-                .arg(&rules)
-                .in_namespace(host)
-                .quiet()
-                .context("making a host lose datagrams")?;
+            lose_at(host, PORT, per_mille)?;
         }
         Ok(())
     }
 
+    /// The sender loses as much of what receivers say.
+    pub(super) fn lose_answers(&self, per_mille: u32) -> Result<()> {
+        lose_at(self.sender(), PORT + 1, per_mille)
+    }
+
+    /// Ends all loss.
     pub(super) fn lose_nothing(&self) -> Result<()> {
-        for host in self.hosts.iter().skip(1) {
+        for host in &self.hosts {
+            // Adding it first makes deleting right whether it was there or not.
             Cmd::new("nft")
-                .args(["delete", "table", "inet", "loss"])
+                .arg("add table inet loss; delete table inet loss")
                 .in_namespace(host)
                 .quiet()?;
         }
@@ -141,10 +140,23 @@ impl Room {
     }
 }
 
-/// UDP port of the receivers.
+fn lose_at(host: &str, port: u16, per_mille: u32) -> Result<()> {
+    let rules = format!(
+        "add table inet loss; \
+         add chain inet loss in {{ type filter hook input priority 0; }}; \
+         add rule inet loss in udp dport {port} numgen random mod 1000 < {per_mille} drop"
+    );
+    Cmd::new("nft")
+        .arg(&rules)
+        .in_namespace(host)
+        .quiet()
+        .context("making a host lose datagrams")
+}
+
+/// UDP port of the receivers; the sender's is the next.
 const PORT: u16 = 9000;
 
-/// Longer than anything here lasts, unless it hangs.
+/// Longer than anything here lasts that has no limit of its own, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Measured {
@@ -171,36 +183,71 @@ impl Measured {
         let began = Instant::now();
         let running = cmd.spawn(label, &log)?;
         Ok(Self {
+            label: label.to_owned(),
             running,
             began,
             usage,
         })
     }
 
-    /// Waits for all of them; answers when each had ended, measured from the start of each, in
-    /// their order.
-    pub(super) fn wait_all(mut all: Vec<Self>) -> Result<Vec<Usage>> {
-        let mut ended: Vec<Option<Duration>> = vec![None; all.len()];
+    /// When it was started.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Fails if it has ended.
+    pub(super) fn must_run(&mut self) -> Result<()> {
+        self.running.must_run()
+    }
+
+    /// Kills it at once.
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.running.kill()
+    }
+
+    /// [`Self::wait_within`] the time that nothing here takes.
+    pub(super) fn wait_all(all: Vec<Self>) -> Result<Vec<Usage>> {
+        Self::wait_within(all, PATIENCE)
+    }
+
+    /// Waits for all of them, for `limit` at most; answers what each has used, in their order.
+    ///
+    /// # Errors
+    ///
+    /// One ended otherwise than with 0, or some had not ended after `limit`: with the last lines of
+    /// their logs. The others are ended then.
+    pub(super) fn wait_within(mut all: Vec<Self>, limit: Duration) -> Result<Vec<Usage>> {
+        let begin = Instant::now();
+        let mut ended: Vec<Option<Instant>> = vec![None; all.len()];
         while ended.contains(&None) {
             signals::check()?;
             for (measured, ended) in all.iter_mut().zip(&mut ended) {
                 if ended.is_none()
                     && let Some(status) = measured.running.ended()?
                 {
-                    *ended = Some(measured.began.elapsed());
+                    *ended = Some(Instant::now());
                     if !status.success() {
-                        bail!("it ended with {status}\n{}", measured.running.log_tail());
+                        let log = measured.running.log_tail();
+                        bail!("{} ended with {status}\n{log}", measured.label);
                     }
                 }
-                if measured.began.elapsed() > PATIENCE {
-                    bail!("it does not end\n{}", measured.running.log_tail());
-                }
+            }
+            if begin.elapsed() > limit {
+                let waiting = all.iter().zip(&ended).filter(|(_, ended)| ended.is_none());
+                let (names, logs): (Vec<&str>, String) = waiting
+                    .map(|(measured, _)| (measured.label.as_str(), measured.running.log_tail()))
+                    .unzip();
+                let seconds = limit.as_secs();
+                bail!("not ended after {seconds} s: {}\n{logs}", names.join(", "));
             }
             thread::sleep(LOOK);
         }
         all.iter()
             .zip(ended)
-            .map(|(measured, wall)| read_usage(&measured.usage, wall.unwrap_or_default()))
+            .map(|(measured, ended)| {
+                let wall = ended.map(|ended| ended.duration_since(measured.began));
+                read_usage(&measured.usage, wall.unwrap_or_default())
+            })
             .collect()
     }
 }

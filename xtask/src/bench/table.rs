@@ -105,7 +105,45 @@ impl Row {
     }
 }
 
-fn number(value: f64) -> String {
+/// A table of texts: a line for each case, a column for each pair of programs.
+#[derive(Clone, Debug)]
+pub(super) struct Grid {
+    caption: String,
+    lines: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// `caption` is a paragraph above the table, `head` its first line.
+    pub(super) fn new<T: Into<String>>(caption: &str, head: impl IntoIterator<Item = T>) -> Self {
+        let head: Vec<String> = head.into_iter().map(Into::into).collect();
+        let rule = vec!["---".to_owned(); head.len()];
+        Self {
+            caption: caption.to_owned(),
+            lines: vec![head, rule],
+        }
+    }
+
+    pub(super) fn add(&mut self, cells: Vec<String>) {
+        println!("{}", line_of(&cells));
+        self.lines.push(cells);
+    }
+
+    fn text(&self) -> String {
+        let lines: String = self
+            .lines
+            .iter()
+            .map(|cells| line_of(cells) + "\n")
+            .collect();
+        format!("\n{}\n\n{lines}", self.caption)
+    }
+}
+
+fn line_of(cells: &[String]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
+
+/// Three digits, or as many as a whole number has.
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),
@@ -130,6 +168,7 @@ pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
 pub(super) struct Report {
     head: String,
     rows: Vec<Row>,
+    grids: Vec<Grid>,
 }
 
 impl Report {
@@ -174,12 +213,17 @@ impl Report {
         Ok(Self {
             head,
             rows: Vec::new(),
+            grids: Vec::new(),
         })
     }
 
     pub(super) fn add(&mut self, row: Row) {
         println!("{}", row.line());
         self.rows.push(row);
+    }
+
+    pub(super) fn add_grid(&mut self, grid: Grid) {
+        self.grids.push(grid);
     }
 
     /// Transfers of the original programs that failed and were repeated.
@@ -199,11 +243,14 @@ impl Report {
 
     pub(super) fn text(&self) -> String {
         let mut text = self.head.clone();
-        text += "\n| what | unit | original | ours | ours / original | goal | |\n\
-                 | --- | --- | --: | --: | --: | --- | --- |\n";
+        if !self.rows.is_empty() {
+            text += "\n| what | unit | original | ours | ours / original | goal | |\n\
+                     | --- | --- | --: | --: | --: | --- | --- |\n";
+        }
         for row in &self.rows {
             writeln!(text, "{}", row.line()).unwrap_or_default();
         }
+        text.extend(self.grids.iter().map(Grid::text));
         text += NOTES;
         text
     }

@@ -1,0 +1,120 @@
+//! What a receiver that dies costs the others.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Plan,
+    stream::{ANNOUNCE_OFTEN, CABLE},
+    table::{Grid, Report, median, number},
+    transfer::{Figures, Pair, Run, Stage},
+};
+use crate::signals;
+
+/// Receivers, one of which is killed.
+const RECEIVERS: u8 = 4;
+
+/// Seconds that the others may end later between ours.
+const ALLOWED: f64 = 5.0;
+
+/// Retries of the original sender where its default would take too long: it waits ten of them for some
+/// milliseconds, and each further one for a second.
+const FEW_RETRIES: &str = "--retries-until-drop 20";
+
+/// The original sender's 200 retries take 195 s.
+const LIMIT: Duration = Duration::from_secs(300);
+
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    long: &Path,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<()> {
+    println!("==> a receiver that is killed");
+    let caption = format!(
+        "A killed receiver: the same cable, {RECEIVERS} receivers, one of which is killed (SIGKILL) when \
+         it has written a third of the stream. How many seconds later than without that the last of the \
+         other receivers ends."
+    );
+    let head = ["programs", "s later", "goal", ""];
+    let mut grid = Grid::new(&caption, head);
+    for pair in Pair::ALL {
+        let is_ours = matches!(pair, Pair::Ours | Pair::OurSender);
+        let (options, told) = if is_ours {
+            (String::new(), "")
+        } else if plan.is_long {
+            (String::new(), " (its default of 200 retries)")
+        } else {
+            (FEW_RETRIES.to_owned(), " (`--retries-until-drop 20`)")
+        };
+        let options = format!("{ANNOUNCE_OFTEN} {options}");
+        let run = Run {
+            kept: 1,
+            options: &options,
+            limit: LIMIT,
+            ..Run::new(pair, RECEIVERS, long, plan.size)
+        };
+        stage.room.limit(CABLE)?;
+        let later = later(stage, &run, plan.rounds);
+        stage.room.unlimit()?;
+        signals::check()?;
+        let (cell, verdict) = match later {
+            Ok(later) if pair == Pair::Ours && later <= ALLOWED => (number(later), "met"),
+            Ok(later) if pair == Pair::Ours => (number(later), "**not met**"),
+            Ok(later) => (number(later), ""),
+            // Between ours it is a defect.
+            Err(error) if pair == Pair::Ours => bail!(error),
+            Err(error) => {
+                println!("    failed: {error:#}");
+                ("another program failed".to_owned(), "")
+            }
+        };
+        let goal = match pair {
+            Pair::Ours => format!("≤ {ALLOWED}"),
+            _ => String::new(),
+        };
+        grid.add(vec![
+            format!("{}{told}", pair.name()),
+            cell,
+            goal,
+            verdict.to_owned(),
+        ]);
+    }
+    report.add_grid(grid);
+    Ok(())
+}
+
+/// Medians, with and without; alternately.
+fn later(stage: &Stage<'_>, run: &Run<'_>, rounds: u8) -> Result<f64> {
+    let (mut undisturbed, mut disturbed) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let figures = stage.run(run).context("nobody killed")?;
+        undisturbed.push(figures.receivers_ended);
+        let figures = with_a_death(stage, run).context("a receiver killed")?;
+        println!(
+            "    {}, a receiver killed: the others had ended {:.3} s later",
+            run.pair.name(),
+            figures.receivers_ended - median(undisturbed.iter().copied())
+        );
+        disturbed.push(figures.receivers_ended);
+    }
+    Ok(median(disturbed.into_iter()) - median(undisturbed.into_iter()))
+}
+
+fn with_a_death(stage: &Stage<'_>, run: &Run<'_>) -> Result<Figures> {
+    let victim = 0;
+    let file = stage.received(victim);
+    // What an earlier run left there would be taken for this one's.
+    if file.exists() {
+        fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    }
+    let mut transfer = stage.start(run)?;
+    signals::wait_for("a third of the stream", run.limit, || {
+        transfer.must_run()?;
+        let written = fs::metadata(&file).map_or(0, |file| file.len());
+        Ok((written >= run.len / 3).then_some(()))
+    })?;
+    transfer.kill_receiver(victim)?;
+    transfer.wait()
+}

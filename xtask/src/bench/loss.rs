@@ -1,0 +1,145 @@
+//! What lost datagrams cost.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    Plan,
+    stream::{ANNOUNCE_OFTEN, CABLE, MOST},
+    table::{Grid, Report, median, number},
+    transfer::{Pair, Run, Stage, people},
+};
+use crate::signals;
+
+/// Per mille that each receiver loses, and the share of the rate that ours may lose by it.
+const CASES: [(u32, Option<f64>); 3] = [(0, None), (10, Some(0.05)), (50, Some(0.3))];
+
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    long: &Path,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<()> {
+    println!("==> lost datagrams");
+    let caption = format!(
+        "Loss: the same cable of 1 Gbit/s, {}, each of which loses so much at random by itself. MB/s, \
+         and how much slower that is than without loss; runs in which a program failed do not count.",
+        people(MOST)
+    );
+    let columns = Pair::ALL.iter().map(|pair| pair.name());
+    let head = ["loss"]
+        .into_iter()
+        .chain(columns)
+        .chain(["goal of ours", ""]);
+    let mut grid = Grid::new(&caption, head);
+    let mut without = [None; Pair::ALL.len()];
+    for (per_mille, allowed) in CASES {
+        stage.room.limit(CABLE)?;
+        stage.room.lose(per_mille)?;
+        let tallies = tallies(stage, long, plan);
+        stage.room.lose_nothing()?;
+        stage.room.unlimit()?;
+        let mut cells = vec![format!("{} %", per_mille / 10)];
+        let mut cost_of_ours = None;
+        for ((pair, tally), without) in Pair::ALL.iter().zip(tallies?).zip(&mut without) {
+            let rate = tally.rate();
+            if per_mille == 0 {
+                *without = rate;
+            }
+            let cost = rate
+                .zip(*without)
+                .map(|(rate, without)| 1.0 - rate / without);
+            if *pair == Pair::Ours {
+                cost_of_ours = cost;
+            }
+            cells.push(tally.text(cost.filter(|_| per_mille > 0)));
+        }
+        cells.push(allowed.map_or_else(String::new, |allowed| {
+            format!("{:.0} % slower at most", allowed * 100.0)
+        }));
+        let verdict =
+            allowed
+                .zip(cost_of_ours)
+                .map_or("", |(allowed, cost)| match cost <= allowed {
+                    true => "met",
+                    false => "**not met**",
+                });
+        cells.push(verdict.to_owned());
+        grid.add(cells);
+    }
+    report.add_grid(grid);
+    Ok(())
+}
+
+/// Runs of one pair.
+#[derive(Debug, Default)]
+struct Tally {
+    rates: Vec<f64>,
+    failed: usize,
+}
+
+impl Tally {
+    /// The median of the runs that succeeded.
+    fn rate(&self) -> Option<f64> {
+        (!self.rates.is_empty()).then(|| median(self.rates.iter().copied()))
+    }
+
+    fn text(&self, cost: Option<f64>) -> String {
+        let rate = self.rate().map(|rate| match cost {
+            Some(cost) => format!("{} ({:.1} % slower)", number(rate), cost * 100.0),
+            None => number(rate),
+        });
+        let failed = (self.failed > 0).then(|| {
+            let all = self.failed + self.rates.len();
+            format!("{} of {all} failed", self.failed)
+        });
+        let parts: Vec<String> = rate.into_iter().chain(failed).collect();
+        parts.join("; ")
+    }
+}
+
+/// All pairs, alternately.
+fn tallies(stage: &Stage<'_>, long: &Path, plan: &Plan) -> Result<Vec<Tally>> {
+    let mut tallies: Vec<Tally> = Pair::ALL.iter().map(|_| Tally::default()).collect();
+    for _ in 0..plan.rounds {
+        for (pair, tally) in Pair::ALL.iter().zip(&mut tallies) {
+            let run = Run {
+                options: ANNOUNCE_OFTEN,
+                ..Run::new(*pair, MOST, long, plan.size)
+            };
+            let result = stage.run(&run).with_context(|| pair.name());
+            signals::check()?;
+            match result {
+                Ok(figures) => tally.rates.push(figures.rate),
+                // Between ours it is a defect.
+                Err(error) if *pair == Pair::Ours => bail!(error),
+                Err(error) => {
+                    println!("    failed: {error:#}");
+                    tally.failed += 1;
+                }
+            }
+        }
+    }
+    Ok(tallies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_beside_the_rate() {
+        let tally = |rates: &[f64], failed| Tally {
+            rates: rates.to_vec(),
+            failed,
+        };
+        assert_eq!(tally(&[100.0], 0).text(None), "100");
+        let cost = Some(0.125);
+        assert_eq!(
+            tally(&[100.0], 2).text(cost),
+            "100 (12.5 % slower); 2 of 3 failed"
+        );
+        assert_eq!(tally(&[], 3).text(None), "3 of 3 failed");
+    }
+}
