@@ -146,12 +146,22 @@ impl Bitmap {
         set
     }
 
-    /// Items of both sets.
+    /// Items of either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut set = *self;
         for (word, theirs) in set.words.iter_mut().zip(&other.words) {
             *word |= theirs;
+        }
+        set
+    }
+
+    /// Items that are in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut set = *self;
+        for (word, theirs) in set.words.iter_mut().zip(&other.words) {
+            *word &= theirs;
         }
         set
     }

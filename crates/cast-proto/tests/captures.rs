@@ -72,6 +72,7 @@ impl Replay {
     fn new(own: Ipv4Addr, passive: bool, now: Instant) -> Self {
         let config = ReceiverConfig {
             passive,
+            tell_attentive: false,
             ..ReceiverConfig::new(BROADCAST, own)
         };
         let receiver = Receiver::new(config, now).unwrap();

@@ -282,6 +282,8 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         silence: job.silence_limit.max(ALL_SILENT),
         ..DropPolicy::default()
     };
+    // Agents are watched over HTTP too; a session drops them by its own rule.
+    options.transfer.drop_attentive = options.transfer.drop;
     options.transfer.max_bitrate = job.max_bitrate;
     tell(TransmitEvent::Note(format!(
         "sender on {}, port base {}, group {}",

@@ -131,6 +131,7 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
     transfer.max_bitrate = arguments.max_bitrate;
     if let Some(silence) = arguments.silence {
         transfer.drop.silence = Duration::from_millis(silence);
+        transfer.drop_attentive = transfer.drop;
     }
     let mut all_well = true;
     for _ in 0..arguments.times {

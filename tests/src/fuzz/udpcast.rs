@@ -124,6 +124,7 @@ pub fn udpcast_sender(data: &[u8]) {
         retries: 5,
         silence: Duration::from_secs(2),
     };
+    config.drop_attentive = config.drop;
     let is_started = flags & 8 != 0;
     config.start = StartRule {
         min_receivers: if is_started { 1 } else { 3 },

@@ -52,6 +52,8 @@ pub struct TransferOptions {
     pub start: StartRule,
     /// When a silent participant is given up.
     pub drop: DropPolicy,
+    /// The same for attentive ones, which answer whatever their output does.
+    pub drop_attentive: DropPolicy,
     /// Tell receivers that come after the start that they are too late.
     pub refuse_late: bool,
     /// No return channel; needs `max_bitrate`.
@@ -78,6 +80,7 @@ impl Default for TransferOptions {
             hello_interval: config.hello_interval,
             start: config.start,
             drop: config.drop,
+            drop_attentive: config.drop_attentive,
             refuse_late: config.refuse_late,
             asynchronous: config.asynchronous,
             fec: config.fec,
@@ -133,6 +136,7 @@ impl SendOptions {
             hello_interval,
             start,
             drop,
+            drop_attentive,
             refuse_late,
             asynchronous,
             fec,
@@ -156,6 +160,7 @@ impl SendOptions {
             hello_interval,
             start,
             drop,
+            drop_attentive,
             refuse_late,
             asynchronous,
             fec,

@@ -9,6 +9,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+pub(crate) mod any;
 mod node;
 mod observer;
 
@@ -72,6 +73,9 @@ pub(crate) struct Link {
     pub(crate) jitter: Duration,
     pub(crate) loss_per_mille: u32,
     pub(crate) duplicate_per_mille: u32,
+    /// Damaged so that no checksum notices, but the form does: cut short, or of another kind. (What
+    /// is damaged within cannot be told by anybody; the images have checksums of their own.)
+    pub(crate) damage_per_mille: u32,
     /// Bit/s toward the receiver, with a queue of so many bytes before it; what does not fit is lost.
     pub(crate) rate: Option<(u64, u64)>,
 }
@@ -83,6 +87,7 @@ impl Default for Link {
             jitter: Duration::ZERO,
             loss_per_mille: 0,
             duplicate_per_mille: 0,
+            damage_per_mille: 0,
             rate: None,
         }
     }
@@ -408,13 +413,26 @@ impl Network {
             at += link.delay + Duration::from_nanos(jitter);
             self.sequence += 1;
             let group = Some(*to.ip()).filter(Ipv4Addr::is_multicast);
+            let mut bytes = bytes.to_vec();
+            if self.rng.chance(link.damage_per_mille) {
+                self.damage(&mut bytes);
+            }
             let delivery = Delivery {
                 from,
-                bytes: bytes.to_vec(),
+                bytes,
                 group,
                 to: node,
             };
             self.on_the_way.insert((at, self.sequence), delivery);
+        }
+    }
+
+    fn damage(&mut self, bytes: &mut Vec<u8>) {
+        if self.rng.chance(500) {
+            let len = self.rng.below(bytes.len() as u64);
+            bytes.truncate(usize::try_from(len).unwrap());
+        } else if let Some(opcode) = bytes.first_chunk_mut() {
+            *opcode = self.rng.pick(&[5_u16, 12, 0x0400, 0xffff]).to_be_bytes();
         }
     }
 

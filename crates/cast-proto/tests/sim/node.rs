@@ -37,6 +37,8 @@ pub(crate) enum Goal {
     Fail,
     /// To be switched off.
     Die,
+    /// To come to an end: the whole stream, or a reason why not.
+    End,
 }
 
 /// Datagrams that came while a process did not run: its socket's buffer.
@@ -234,6 +236,10 @@ impl ReceiverNode {
             }
             Goal::Fail => self.failure.is_some() && self.receiver.is_closed(),
             Goal::Die => !self.is_on,
+            Goal::End => {
+                let is_whole = self.complete && self.taken == self.stream.len();
+                (is_whole || self.failure.is_some()) && self.receiver.is_closed()
+            }
         }
     }
 

@@ -123,7 +123,8 @@ pub(super) struct Arguments {
     /// Do not watch the keyboard.
     #[arg(short = 'k', long)]
     pub(super) nokbd: bool,
-    /// Give a silent receiver up after so many requests, and 3 s at least (default: after a minute).
+    /// Give a silent receiver up after so many requests, and 3 s at least (default: after 4 s if it is
+    /// one of ours, after a minute if it is an original one, which a slow disk may silence).
     #[arg(short = 'R', long, alias = "retriesUntilDrop", value_name = "COUNT", value_parser = numbers::number::<u32>)]
     retries_until_drop: Option<u32>,
     /// Let receivers of an asynchronous transfer in at any time.
@@ -245,6 +246,7 @@ impl Arguments {
                 retries,
                 silence: LEAST_SILENCE,
             };
+            transfer.drop_attentive = transfer.drop;
         }
         Ok(options)
     }

@@ -72,12 +72,27 @@ impl Assembly {
         self.blocks
     }
 
-    pub(super) fn received(&self) -> &Bitmap {
-        &self.received
-    }
-
     pub(super) fn missing(&self) -> u16 {
         self.missing
+    }
+
+    /// What need not be sent any more: the blocks received, and as many missing ones as the repair
+    /// blocks kept make up for. Any block or repair block of what is left brings it one further.
+    pub(super) fn settled(&self) -> Bitmap {
+        let mut settled = self.received;
+        let Some(repairs) = &self.repairs else {
+            return settled;
+        };
+        let mut kept: Vec<usize> = repairs.by_stripe.iter().map(|s| s.kept.len()).collect();
+        for block in Bitmap::first(self.blocks).without(&self.received).iter() {
+            if let Some(kept) = kept.get_mut(usize::from(block % repairs.stripes))
+                && *kept > 0
+            {
+                *kept -= 1;
+                settled.insert(block);
+            }
+        }
+        settled
     }
 
     /// Every block is there or can be rebuilt.

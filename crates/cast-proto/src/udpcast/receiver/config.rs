@@ -36,6 +36,9 @@ pub struct ReceiverConfig {
     pub port_base: u16,
     /// Size of the socket's receive buffer, in bytes; only told to the sender.
     pub rcvbuf: u32,
+    /// Tell the sender that this receiver is
+    /// [attentive](crate::udpcast::wire::ConnectReq::ATTENTIVE), as it is.
+    pub tell_attentive: bool,
     /// Send nothing at all; take everything from HELLO.
     pub passive: bool,
     /// Memory for slices that are being received or wait to be taken, in blocks; costs
@@ -69,6 +72,7 @@ impl ReceiverConfig {
             own,
             port_base: DEFAULT_PORT_BASE,
             rcvbuf: 212_992,
+            tell_attentive: true,
             passive: false,
             window_blocks: 4096,
             max_block_size: 8972,

@@ -11,11 +11,14 @@ use crate::udpcast::{MAX_BLOCKS_PER_SLICE, SliceNo, block_count};
 
 /// A held request is answered so much later from this round on. The original's deadlines are one
 /// second from round 11 on; before, they are too short for any delay, so answers go at once.
-const HOLD_DELAY: Duration = Duration::from_millis(700);
+const HOLD_DELAY: Duration = Duration::from_millis(300);
 const HOLD_FROM_ROUND: u32 = 11;
 
 /// So many datagrams in a row about slices that cannot be due yet are no leftovers.
 const BEYOND_MAX: u32 = 32;
+
+/// So many blocks of a slice without a request for the one before: it was lost, not overtaken.
+const UNASKED_BLOCKS: u16 = 8;
 
 /// So many requests that contradict the known length of a slice are too many.
 const CONTRADICTIONS_MAX: u32 = 8;
@@ -126,6 +129,7 @@ impl Receiver {
     }
 
     fn on_data(&mut self, data: &Data<'_>) {
+        self.notice_lost_request(data.slice);
         let Some(link) = &mut self.link else { return };
         let stored = match link.window.place(data.slice) {
             Place::Open(at) => match link.window.open(at, data.slice_len) {
@@ -139,6 +143,32 @@ impl Receiver {
             Stored::Duplicate => self.statistics.duplicates += 1,
             other => self.count_ignored(other),
         }
+    }
+
+    /// A slice is begun only when the one before has been asked about. If that request was lost, the
+    /// answer need not wait until the sender misses it.
+    fn notice_lost_request(&mut self, slice: SliceNo) {
+        let Some(link) = &mut self.link else { return };
+        let Some(before) = slice.0.checked_sub(1).map(SliceNo) else {
+            return;
+        };
+        if link.is_one_way || link.is_searching || link.asked >= Some(before) {
+            return;
+        }
+        link.unasked += 1;
+        if link.unasked < UNASKED_BLOCKS {
+            return;
+        }
+        (link.asked, link.unasked) = (Some(before), 0);
+        let slice_len = match link.window.place(before) {
+            Place::Open(at) => link.window.known(at).map_or(0, Assembly::slice_len),
+            Place::Old | Place::Beyond => 0,
+        };
+        self.queue(Outgoing::Answer(Request {
+            slice: before,
+            slice_len,
+            round: 0,
+        }));
     }
 
     fn on_fec(&mut self, now: Instant, fec: &Fec<'_>) {
@@ -184,6 +214,9 @@ impl Receiver {
             }
         }
         let Some(link) = &mut self.link else { return };
+        if link.asked < Some(request.slice) {
+            (link.asked, link.unasked) = (Some(request.slice), 0);
+        }
         match request.is_ready(link.client) {
             Some(false) if !link.is_one_way => self.queue(Outgoing::Answer(request.request())),
             Some(_) => {}
@@ -373,7 +406,7 @@ impl Receiver {
             Place::Open(at) => match link.window.known(at) {
                 Some(assembly) if assembly.is_complete() => Some(Message::Ok(slice)),
                 known => {
-                    let received = known.map(Assembly::received).copied().unwrap_or_default();
+                    let received = known.map(Assembly::settled).unwrap_or_default();
                     let blocks = block_count(request.slice_len, link.window.block_size());
                     let missing = blocks.saturating_sub(u32::from(received.count()));
                     self.statistics.lost_blocks += u64::from(missing);

@@ -86,6 +86,9 @@ struct Link {
     end: Option<SliceNo>,
     /// A late joiner that has not got a complete slice yet; then `window` starts anywhere.
     is_searching: bool,
+    /// The highest slice asked about, and how many blocks told since that a request was missed.
+    asked: Option<SliceNo>,
+    unasked: u16,
     /// The highest slice answered with OK, once there is one; such a word is not taken back.
     promised: Option<SliceNo>,
     /// A request that is answered "one block missing" when the time has come.
@@ -343,7 +346,11 @@ impl Receiver {
         match outgoing {
             Outgoing::ConnectReq(to) => {
                 let capabilities = Capabilities::CURRENT;
-                let rcvbuf = self.config.rcvbuf;
+                let rcvbuf = if self.config.tell_attentive {
+                    ConnectReq::attentive_rcvbuf(self.config.rcvbuf)
+                } else {
+                    self.config.rcvbuf
+                };
                 Message::ConnectReq(ConnectReq {
                     capabilities,
                     rcvbuf,

@@ -176,6 +176,8 @@ impl Receiver {
             window: Window::new(block_size, self.config.window_blocks),
             end: None,
             is_searching: false,
+            asked: None,
+            unasked: 0,
             promised: None,
             held: None,
             beyond: 0,

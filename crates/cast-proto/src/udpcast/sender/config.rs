@@ -110,6 +110,17 @@ pub struct DropPolicy {
     pub silence: Duration,
 }
 
+impl DropPolicy {
+    /// Four seconds.
+    #[must_use]
+    pub fn attentive() -> Self {
+        Self {
+            retries: 8,
+            silence: Duration::from_secs(4),
+        }
+    }
+}
+
 impl Default for DropPolicy {
     /// A minute: the original receiver does not answer while a slow disk keeps its buffer full.
     fn default() -> Self {
@@ -146,6 +157,10 @@ pub struct SenderConfig {
     pub start: StartRule,
     /// When a silent participant is given up.
     pub drop: DropPolicy,
+    /// The same for receivers that are
+    /// [attentive](crate::udpcast::wire::ConnectReq::ATTENTIVE): they are not silent for their
+    /// disk's sake.
+    pub drop_attentive: DropPolicy,
     /// Answer a request that comes after the start with a refusal, so that the receiver fails with
     /// a reason; the original leaves it waiting for ever.
     pub refuse_late: bool,
@@ -180,6 +195,7 @@ impl SenderConfig {
             hello_interval: Some(Duration::from_secs(1)),
             start: StartRule::default(),
             drop: DropPolicy::default(),
+            drop_attentive: DropPolicy::attentive(),
             refuse_late: true,
             asynchronous: false,
             fec: None,

@@ -3,10 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::slot::{Answered, Next, Slot};
-use super::{Duplex, GiveUpReason, Outcome, Phase, Sender, SenderEvent, Timer, Wait};
-use crate::udpcast::wire::{Data, HelloKind, Message, ReqAck, Retransmit};
-use crate::udpcast::{SliceNo, fec};
+use super::participants::{Member, Participants};
+use super::slot::{Answered, Next, Shape, Slot};
+use super::wait::Patience;
+use super::{Duplex, GiveUpReason, Outcome, Phase, Sender, SenderEvent, Timer};
+use crate::udpcast::fec::{self, FecParams};
+use crate::udpcast::wire::{Data, Fec, HelloKind, Message, ReqAck, Retransmit};
+use crate::udpcast::{BlockNo, SliceNo};
 
 /// Slices of fewer blocks are answered by all before the next is begun: a receiver that misses all
 /// of a slice and hears the next one exits, and short ones are easily missed.
@@ -15,25 +18,9 @@ const SHORT_SLICE: u16 = 8;
 /// With so many blocks of input a slice is made if nothing else is under way, full or not.
 const FEW_BLOCKS: usize = 10;
 
-/// First guess of the time until an answer comes.
-const FIRST_AVERAGE: Duration = Duration::from_millis(10);
-
-/// Shortest wait: a receiver that is off the processor for a moment is not asked ten times.
-const SHORTEST_WAIT: Duration = Duration::from_millis(2);
-
-/// Longest extra wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
-
-/// Deadlines missed in a row before the wait is doubled with each further one.
-const PATIENCE: u32 = 3;
-
 /// Missed deadlines in a row, and rounds, between reports of slowness.
 const SLOW_MISSED: u32 = 6;
 const SLOW_ROUNDS: u32 = 50;
-
-/// The same for the slice that ends the stream: participants that have said OK answer repeated
-/// requests for half a second only, and their OK may have been lost.
-const LONGEST_WAIT_AT_END: Duration = Duration::from_millis(50);
 
 /// A participant that left at the very end is still asked for its last OK in so many rounds and for
 /// so long.
@@ -116,7 +103,8 @@ impl Sender {
             self.statistics.ignored.stale += 1;
             return;
         };
-        match slot.on_retransmit(member.client, retransmit.round, &retransmit.received) {
+        let (client, is_attentive) = (member.client, member.is_attentive);
+        match slot.on_retransmit(client, is_attentive, retransmit.round, &retransmit.received) {
             (Answered::Counted, missing) => {
                 member.repeats_asked += u64::from(missing);
                 self.on_answer(now);
@@ -155,16 +143,23 @@ impl Sender {
         }
     }
 
-    /// An answer that changed something came: a wait for it is over.
+    /// An answer that changed something came.
     fn on_answer(&mut self, now: Instant) {
-        self.wait.on_answer(now);
-        self.timers.stop(Timer::Deadline);
+        let Some(slot) = self.stream.acknowledge.as_ref() else {
+            return;
+        };
+        if slot.is_answered(self.participants.active()) {
+            self.wait.on_all(now);
+            self.timers.stop(Timer::Deadline);
+        } else if self.wait.is_under_way() {
+            let deadline = self.wait.on_answer(now, patience(slot, &self.participants));
+            self.timers.set(Timer::Deadline, deadline);
+        }
     }
 
     /// No answer in time.
     pub(super) fn on_deadline(&mut self, now: Instant) {
-        self.wait.since = None;
-        self.wait.missed = self.wait.missed.saturating_add(1);
+        let missed = self.wait.on_missed();
         self.statistics.deadlines_missed += 1;
         self.drop_silent(now);
         let active = self.participants.active();
@@ -174,9 +169,24 @@ impl Sender {
             .as_ref()
             .is_some_and(|slot| !slot.is_ready(active))
         {
-            if self.wait.missed.is_multiple_of(SLOW_MISSED) {
+            if missed.is_multiple_of(SLOW_MISSED) {
                 self.report_slow(now);
             }
+            self.end_round(now, true);
+        }
+    }
+
+    /// Ends the round, once what the answers ask for has been sent.
+    fn end_round(&mut self, now: Instant, is_last: bool) {
+        let shape = Shape {
+            stripes: self.config.fec.map(FecParams::stripes),
+            used_rows: self.config.fec.map_or(0, FecParams::redundancy),
+        };
+        let active = self.participants.active();
+        let Some(slot) = &mut self.stream.acknowledge else {
+            return;
+        };
+        if !slot.plan(active, shape, is_last) && !slot.is_repeat_due() {
             self.next_round(now);
         }
     }
@@ -187,13 +197,17 @@ impl Sender {
             return;
         };
         let (slice, round, asked_since) = (slot.slice, slot.round, slot.asked_since);
-        let policy = self.config.drop;
         let mut gone = Vec::new();
         for member in self.participants.all_present() {
             if slot.ready.contains(member.client.0) {
                 continue;
             }
             let last_slice = member.last_slice;
+            let policy = if member.is_attentive {
+                self.config.drop_attentive
+            } else {
+                self.config.drop
+            };
             let silent_for = member.silence(now, asked_since);
             let has_left = |(since, from_round): (Instant, u32)| {
                 round >= from_round.saturating_add(LEAVING_ROUNDS)
@@ -278,7 +292,7 @@ impl Sender {
         if self.phase != Phase::Data {
             return None;
         }
-        let is_sent = self.emit_acknowledging(buf) || self.emit_first_pass(buf);
+        let is_sent = self.emit_acknowledging(now, buf) || self.emit_first_pass(buf);
         if !is_sent {
             // HELLO_STREAMING may have become due in the first pass.
             if let Some(to) = self.emit_outgoing(buf) {
@@ -316,10 +330,13 @@ impl Sender {
                         !is_asynchronous || (slot.is_end() && self.config.fec.is_none());
                 }
                 self.stream.acknowledge = slot;
-            } else if self.stream.acknowledge.as_ref().is_some_and(|slot| {
-                !slot.is_request_due && slot.next_repeat().is_none() && slot.is_answered(active)
-            }) {
-                self.next_round(now);
+            } else if self
+                .stream
+                .acknowledge
+                .as_ref()
+                .is_some_and(|slot| slot.is_round_over(active) && !slot.is_repeat_due())
+            {
+                self.end_round(now, false);
                 return;
             } else if !self.make_slice(now) {
                 return;
@@ -374,7 +391,7 @@ impl Sender {
         let Some(slot) = self.stream.acknowledge.take() else {
             return;
         };
-        self.wait.since = None;
+        self.wait.stop();
         self.timers.stop(Timer::Deadline);
         if slot.is_end() {
             self.say_farewell(&slot);
@@ -427,35 +444,35 @@ impl Sender {
         }
     }
 
-    /// Requests and repeated blocks.
-    fn emit_acknowledging(&mut self, buf: &mut Vec<u8>) -> bool {
+    /// Requests, repeated blocks and repair blocks.
+    fn emit_acknowledging(&mut self, now: Instant, buf: &mut Vec<u8>) -> bool {
         let Some(slot) = &mut self.stream.acknowledge else {
             return false;
         };
         if slot.is_request_due {
             let request: ReqAck = slot.request();
-            if self.config.asynchronous && slot.round == 0 {
-                // The end is told twice.
-                slot.next_round();
+            if self.config.asynchronous {
+                if slot.round == 0 {
+                    // The end is told twice.
+                    slot.next_round();
+                }
+            } else {
+                let deadline = self.wait.begin(now, patience(slot, &self.participants));
+                self.timers.set(Timer::Deadline, deadline);
             }
             Message::ReqAck(request).emit(buf);
             self.statistics.rounds += 1;
-            return true;
-        }
-        let Some(block) = slot.take_repeat() else {
+        } else if let Some(block) = slot.take_repeat() {
+            emit_data(slot, block, self.config.block_size, buf);
+            self.statistics.blocks_sent += 1;
+            self.statistics.blocks_repeated += 1;
+        } else if let Some((block, stripes)) = slot.take_repair() {
+            emit_fec(slot, block, stripes, self.config.block_size, buf);
+            self.statistics.fec_sent += 1;
+            self.statistics.repairs_sent += 1;
+        } else {
             return false;
-        };
-        let payload = slot.block(block, self.config.block_size);
-        let (slice, slice_len) = (slot.slice, slot.slice_len);
-        Message::Data(Data {
-            slice,
-            block,
-            slice_len,
-            payload,
-        })
-        .emit(buf);
-        self.statistics.blocks_sent += 1;
-        self.statistics.blocks_repeated += 1;
+        }
         true
     }
 
@@ -483,90 +500,66 @@ impl Sender {
             return false;
         }
         slot.advance();
-        let (slice, slice_len) = (slot.slice, slot.slice_len);
         match (next, self.config.fec) {
             (Next::Repair(block), Some(fec)) => {
-                let stripes = fec.stripes();
-                let header = crate::udpcast::wire::Fec {
-                    stripes,
-                    slice,
-                    block,
-                    slice_len,
-                    payload: &[],
-                };
-                Message::Fec(header).emit(buf);
-                fec::encode(&slot.data, self.config.block_size, stripes, block.0, buf);
+                emit_fec(slot, block, fec.stripes(), self.config.block_size, buf);
                 self.statistics.fec_sent += 1;
             }
             (Next::Data(block) | Next::Repair(block), _) => {
-                let payload = slot.block(block, self.config.block_size);
-                Message::Data(Data {
-                    slice,
-                    block,
-                    slice_len,
-                    payload,
-                })
-                .emit(buf);
+                emit_data(slot, block, self.config.block_size, buf);
                 self.statistics.blocks_sent += 1;
             }
         }
         true
     }
 
-    /// There is nothing to send until an answer comes, or until it is overdue.
+    /// There is nothing to send until an answer comes, or until it is overdue. The wait began with
+    /// the request, unless an answer that does not end the slice has ended it.
     fn begin_wait(&mut self, now: Instant) {
         let Some(slot) = self
             .stream
             .acknowledge
             .as_ref()
-            .filter(|_| self.wait.since.is_none())
+            .filter(|_| !self.wait.is_under_way())
         else {
             return;
         };
-        let longest = if slot.is_end() {
-            LONGEST_WAIT_AT_END
-        } else {
-            LONGEST_WAIT
-        };
-        self.wait.since = Some(now);
-        self.timers
-            .set(Timer::Deadline, now + self.wait.deadline(longest));
+        let deadline = self.wait.begin(now, patience(slot, &self.participants));
+        self.timers.set(Timer::Deadline, deadline);
     }
 }
 
-impl Wait {
-    pub(super) fn new() -> Self {
-        Self {
-            average: FIRST_AVERAGE,
-            missed: 0,
-            since: None,
-        }
+fn patience(slot: &Slot, participants: &Participants) -> Patience {
+    if slot.is_end() {
+        return Patience::End;
     }
+    let is_awaited = |member: &&Member| !slot.ready.contains(member.client.0);
+    let mut awaited = participants.all_present().filter(is_awaited);
+    if awaited.any(|member| member.is_attentive) {
+        Patience::Attentive
+    } else {
+        Patience::Any
+    }
+}
 
-    /// How long to wait this time.
-    ///
-    /// The original waits 1.1 times the average, and a second more from round 11 on. Here the wait
-    /// doubles with each deadline missed beyond the third: a burst of loss costs milliseconds
-    /// instead of a second, and a receiver that stalls is not asked ten times in one.
-    fn deadline(&self, longest: Duration) -> Duration {
-        // Answers of a receiver that holds us come late and raise the average.
-        let average = self.average + self.average / 10;
-        let base = average.clamp(SHORTEST_WAIT, longest);
-        let doublings = self.missed.saturating_sub(PATIENCE - 1).min(16);
-        base.saturating_mul(1 << doublings).min(base + longest)
-    }
+fn emit_data(slot: &Slot, block: BlockNo, block_size: u16, buf: &mut Vec<u8>) {
+    let data = Data {
+        slice: slot.slice,
+        block,
+        slice_len: slot.slice_len,
+        payload: slot.block(block, block_size),
+    };
+    Message::Data(data).emit(buf);
+}
 
-    /// The original's moving average, in whole microseconds.
-    fn on_answer(&mut self, now: Instant) {
-        let missed = std::mem::take(&mut self.missed);
-        let Some(since) = self.since.take() else {
-            return;
-        };
-        let mut waited = now.saturating_duration_since(since);
-        if missed > 0 {
-            waited += self.average;
-        }
-        let average = self.average + Duration::from_micros(9);
-        self.average = (average * 9 + waited) / 10;
-    }
+fn emit_fec(slot: &Slot, block: BlockNo, stripes: u16, block_size: u16, buf: &mut Vec<u8>) {
+    let header = Fec {
+        stripes,
+        slice: slot.slice,
+        block,
+        slice_len: slot.slice_len,
+        payload: &[],
+    };
+    Message::Fec(header).emit(buf);
+    fec::encode(&slot.data, block_size, stripes, block.0, buf);
 }

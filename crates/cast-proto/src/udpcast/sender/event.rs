@@ -180,6 +180,8 @@ pub struct SenderStatistics {
     pub blocks_repeated: u64,
     /// FEC datagrams.
     pub fec_sent: u64,
+    /// FEC datagrams sent in place of repeats.
+    pub repairs_sent: u64,
     /// REQACK datagrams.
     pub rounds: u64,
     /// Rounds that were not answered in time by all.

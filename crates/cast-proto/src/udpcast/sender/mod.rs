@@ -9,10 +9,12 @@ mod data;
 mod event;
 mod participants;
 mod rendezvous;
+mod repair;
 mod slice_size;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -32,6 +34,7 @@ use crate::udpcast::{ClientNo, SliceNo, Transmit};
 use participants::Participants;
 use slice_size::SliceSize;
 use slot::Slot;
+use wait::Wait;
 
 /// The sender's state machine.
 ///
@@ -89,16 +92,6 @@ struct Stream {
     /// need not stay for it.
     farewell: Option<ReqAck>,
     spare: Vec<Vec<u8>>,
-}
-
-/// The wait for answers.
-struct Wait {
-    /// Average time until an answer comes.
-    average: Duration,
-    /// Deadlines missed since the last answer.
-    missed: u32,
-    /// The wait under way, if there is one.
-    since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -376,9 +369,7 @@ impl Sender {
         if let Some(slot) = &mut self.stream.acknowledge {
             slot.asked_since = (slot.asked_since + lost).min(now);
         }
-        if let Some(since) = &mut self.wait.since {
-            *since = (*since + lost).min(now);
-        }
+        self.wait.excuse(now, lost);
     }
 
     fn leave(&mut self, addr: Ipv4Addr, outcome: Outcome) {

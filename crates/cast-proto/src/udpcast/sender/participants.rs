@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Outcome, Participant};
 use crate::bitmap::Bitmap;
-use crate::udpcast::wire::Capabilities;
+use crate::udpcast::wire::{Capabilities, ConnectReq};
 use crate::udpcast::{ClientNo, SliceNo};
 
 /// Participants by address. At most 1024 at a time; those who left after the start are kept, and
@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub(super) capabilities: Capabilities,
     /// Receive buffer it has told, in bytes.
     pub(super) rcvbuf: u32,
+    /// It answers whatever its output does, and makes use of repair blocks.
+    pub(super) is_attentive: bool,
     /// What it has come to; `Connected` while it takes part, until the end is acknowledged.
     pub(super) outcome: Outcome,
     pub(super) last_slice: Option<SliceNo>,
@@ -50,8 +52,7 @@ impl Participants {
         &mut self,
         now: Instant,
         addr: Ipv4Addr,
-        capabilities: Capabilities,
-        rcvbuf: u32,
+        request: &ConnectReq,
         limit: u16,
     ) -> Option<ClientNo> {
         let client = ClientNo(
@@ -63,8 +64,9 @@ impl Participants {
         let member = Member {
             addr,
             client,
-            capabilities,
-            rcvbuf,
+            capabilities: request.capabilities | Capabilities::BIG_ENDIAN,
+            rcvbuf: request.rcvbuf,
+            is_attentive: request.is_attentive(),
             outcome: Outcome::Connected,
             last_slice: None,
             repeats_asked: 0,

@@ -13,6 +13,9 @@ use crate::udpcast::{ClientNo, MAX_PARTICIPANTS};
 /// Period of HELLO where repetition is needed but not configured, as in the original.
 const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same after the start, when the others wait for one that may not know its place.
+const HELLO_INTERVAL_IN_DATA: Duration = Duration::from_millis(250);
+
 /// Bytes of a receive buffer that a byte of a datagram may take: kernels count the memory a
 /// datagram lies in (2304 bytes for one of 1500, 4352 with some drivers).
 const BUFFER_PER_BYTE: u32 = 3;
@@ -110,7 +113,8 @@ impl Sender {
                     .any(|member| !member.has_answered) =>
             {
                 self.announce(HelloKind::Plain);
-                self.timers.set(Timer::Hello, now + interval);
+                self.timers
+                    .set(Timer::Hello, now + interval.min(HELLO_INTERVAL_IN_DATA));
             }
             Phase::Data | Phase::Lingering | Phase::Closed => {}
         }
@@ -181,10 +185,7 @@ impl Sender {
             MAX_PARTICIPANTS
         };
         let capabilities = request.capabilities | Capabilities::BIG_ENDIAN;
-        let rcvbuf = request.rcvbuf;
-        let joined = self
-            .participants
-            .join(now, addr, capabilities, rcvbuf, limit);
+        let joined = self.participants.join(now, addr, request, limit);
         let Some(client) = joined else {
             let reason = if is_point_to_point {
                 RefuseReason::PointToPoint
@@ -273,6 +274,7 @@ impl Sender {
         if self.config.asynchronous {
             self.timers.stop(Timer::Hello);
         } else if let Some(interval) = self.hello_interval() {
+            let interval = interval.min(HELLO_INTERVAL_IN_DATA);
             self.timers.set(Timer::Hello, now + interval);
         }
         self.route();

@@ -1,9 +1,12 @@
 //! A slice under way: what has been sent of it, and who has it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use super::repair::Repairs;
 use crate::bitmap::Bitmap;
+use crate::udpcast::fec::MAX_STRIPE_BLOCKS;
 use crate::udpcast::wire::ReqAck;
 use crate::udpcast::{BlockNo, ClientNo, SliceNo, block_count};
 
@@ -15,7 +18,7 @@ pub(super) struct Slot {
     pub(super) slice_len: u32,
     pub(super) blocks: u16,
     /// Repair blocks behind the data blocks in the first pass.
-    repairs: u16,
+    first_repairs: u16,
     /// Data and repair blocks sent in the first pass.
     sent: u16,
     /// HELLO_STREAMING of this slice is out.
@@ -26,20 +29,47 @@ pub(super) struct Slot {
     answered: Bitmap,
     /// Who answered in any round.
     heard: Bitmap,
-    /// Blocks asked for in this round.
+    /// Blocks to be repeated in this round.
     wanted: Bitmap,
+    /// What each attentive participant that answered in this round lacks.
+    needs: BTreeMap<u16, Bitmap>,
+    /// There are needs that have not been planned for.
+    is_unplanned: bool,
+    /// On-demand repair blocks; made when first needed.
+    repairs: Option<Repairs>,
+    /// Blocks made up for by repair blocks in this round.
+    repaired: Bitmap,
     /// Blocks repeated in this round.
     repeated: Bitmap,
     pub(super) round: u32,
     /// First round whose answers are still true: nothing has been repeated since it was asked,
     /// except what is in `repeated`.
     valid_since: u32,
+    /// The round ends when what is due has been sent, whoever has not answered.
+    is_closing: bool,
     /// REQACK of the present round has to be sent.
     pub(super) is_request_due: bool,
     /// When round 0 was asked.
     pub(super) asked_since: Instant,
     /// Whose OK came last.
     pub(super) last_ok: Option<Ipv4Addr>,
+}
+
+/// How the data blocks of a slice are spread over stripes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Number of stripes, if the configuration gives it.
+    pub(super) stripes: Option<u16>,
+    /// Rows sent in the first pass.
+    pub(super) used_rows: u16,
+}
+
+impl Shape {
+    /// As few stripes as the code allows: the longer they are, the more a repair block can do.
+    fn stripes(self, blocks: u16) -> u16 {
+        self.stripes
+            .unwrap_or_else(|| blocks.div_ceil(MAX_STRIPE_BLOCKS).max(1))
+    }
 }
 
 /// What an answer did.
@@ -66,7 +96,7 @@ impl Slot {
         slice: SliceNo,
         data: Vec<u8>,
         block_size: u16,
-        repairs: u16,
+        first_repairs: u16,
     ) -> Self {
         let slice_len = u32::try_from(data.len()).unwrap_or(u32::MAX);
         let blocks = u16::try_from(block_count(slice_len, block_size)).unwrap_or(u16::MAX);
@@ -75,16 +105,21 @@ impl Slot {
             data,
             slice_len,
             blocks,
-            repairs,
+            first_repairs,
             sent: 0,
             is_announced: false,
             ready: Bitmap::new(),
             answered: Bitmap::new(),
             heard: Bitmap::new(),
             wanted: Bitmap::new(),
+            needs: BTreeMap::new(),
+            is_unplanned: false,
+            repairs: None,
+            repaired: Bitmap::new(),
             repeated: Bitmap::new(),
             round: 0,
             valid_since: 0,
+            is_closing: false,
             is_request_due: false,
             asked_since: now,
             last_ok: None,
@@ -99,7 +134,7 @@ impl Slot {
     pub(super) fn peek(&self) -> Option<Next> {
         match self.sent.checked_sub(self.blocks) {
             None => Some(Next::Data(BlockNo(self.sent))),
-            Some(repair) if repair < self.repairs => Some(Next::Repair(BlockNo(repair))),
+            Some(repair) if repair < self.first_repairs => Some(Next::Repair(BlockNo(repair))),
             Some(_) => None,
         }
     }
@@ -119,17 +154,61 @@ impl Slot {
         self.is_request_due = true;
     }
 
-    /// A new round: ask again those that are not ready. Returns the blocks repeated in the old one.
+    /// A new round: ask again those that are not ready. Returns the blocks that were repeated, or
+    /// made up for, in the old one.
     pub(super) fn next_round(&mut self) -> Bitmap {
         let repeated = std::mem::take(&mut self.repeated);
+        let repaired = std::mem::take(&mut self.repaired);
+        let has_repaired = self.repairs.as_mut().is_some_and(Repairs::next_round);
         self.round = self.round.saturating_add(1);
-        if !repeated.is_empty() {
+        if !repeated.is_empty() || has_repaired {
             self.valid_since = self.round;
         }
         self.wanted = Bitmap::new();
+        self.needs.clear();
+        (self.is_unplanned, self.is_closing) = (false, false);
         self.answered = self.ready;
         self.is_request_due = true;
-        repeated
+        repeated.union(&repaired)
+    }
+
+    /// Decides how the needs told so far are met; says whether that gives something to send.
+    /// `is_last`: the round ends then, without the answers that are still out.
+    pub(super) fn plan(&mut self, active: &Bitmap, shape: Shape, is_last: bool) -> bool {
+        self.is_closing |= is_last;
+        if !std::mem::take(&mut self.is_unplanned) {
+            return false;
+        }
+        let served = self.wanted.union(&self.repeated);
+        self.needs.retain(|client, _| active.contains(*client));
+        let needs: Vec<Bitmap> = self
+            .needs
+            .values()
+            .map(|need| need.without(&served))
+            .collect();
+        let blocks = self.blocks;
+        let repairs = self
+            .repairs
+            .get_or_insert_with(|| Repairs::new(blocks, shape.stripes(blocks), shape.used_rows));
+        let plan = repairs.plan(&needs);
+        self.wanted = self.wanted.union(&plan.repeat);
+        self.repaired = self.repaired.union(&plan.repaired);
+        self.is_repeat_due()
+    }
+
+    /// Blocks or repair blocks are to be sent in this round.
+    pub(super) fn is_repeat_due(&self) -> bool {
+        self.next_repeat().is_some() || self.repairs.as_ref().is_some_and(Repairs::is_due)
+    }
+
+    /// The round may end: all have answered, or are not waited for.
+    pub(super) fn is_round_over(&self, active: &Bitmap) -> bool {
+        !self.is_request_due && (self.is_closing || self.is_answered(active))
+    }
+
+    /// The next repair block to send, and the number of stripes; it counts as sent.
+    pub(super) fn take_repair(&mut self) -> Option<(BlockNo, u16)> {
+        self.repairs.as_mut()?.take()
     }
 
     pub(super) fn request(&mut self) -> ReqAck {
@@ -144,13 +223,16 @@ impl Slot {
             return Answered::Stale;
         }
         self.last_ok = Some(from);
+        self.needs.remove(&client.0);
         Answered::Counted
     }
 
-    /// Takes in which blocks a participant has; returns how many it asks for.
+    /// Takes in which blocks a participant has; returns how many it asks for. What an attentive one
+    /// lacks is met once the others have been heard, as one repair block may serve them all.
     pub(super) fn on_retransmit(
         &mut self,
         client: ClientNo,
+        is_attentive: bool,
         round: u32,
         received: &Bitmap,
     ) -> (Answered, u16) {
@@ -162,9 +244,15 @@ impl Slot {
             return (Answered::Stale, 0);
         }
         let missing = Bitmap::first(self.blocks).without(received);
-        let wanted = self.wanted.union(&missing);
-        let is_news = self.answered.insert(client.0) || wanted != self.wanted;
-        self.wanted = wanted;
+        let mut is_news = self.answered.insert(client.0);
+        if is_attentive {
+            is_news |= self.needs.insert(client.0, missing) != Some(missing);
+            self.is_unplanned |= is_news;
+        } else {
+            let wanted = self.wanted.union(&missing);
+            is_news |= wanted != self.wanted;
+            self.wanted = wanted;
+        }
         let answered = if is_news {
             Answered::Counted
         } else {
@@ -239,12 +327,12 @@ mod tests {
     fn a_block_is_repeated_once_a_round_whoever_asks() {
         let mut slot = slot(16);
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 0, &all_but(16, &[1, 5])),
+            slot.on_retransmit(ClientNo(0), false, 0, &all_but(16, &[1, 5])),
             (Answered::Counted, 2)
         );
         assert_eq!(slot.take_repeat(), Some(BlockNo(1)));
         assert_eq!(
-            slot.on_retransmit(ClientNo(1), 0, &all_but(16, &[0, 1])),
+            slot.on_retransmit(ClientNo(1), false, 0, &all_but(16, &[0, 1])),
             (Answered::Counted, 2)
         );
         assert_eq!(slot.take_repeat(), Some(BlockNo(0)));
@@ -252,7 +340,8 @@ mod tests {
         assert_eq!(slot.take_repeat(), None);
         assert_eq!(slot.next_round().count(), 3);
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 0, &all_but(16, &[1])).0,
+            slot.on_retransmit(ClientNo(0), false, 0, &all_but(16, &[1]))
+                .0,
             Answered::Stale
         );
         assert_eq!(
@@ -261,7 +350,8 @@ mod tests {
             "the answer is from before the repetition"
         );
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 1, &all_but(16, &[1])).0,
+            slot.on_retransmit(ClientNo(0), false, 1, &all_but(16, &[1]))
+                .0,
             Answered::Counted
         );
         assert_eq!(slot.take_repeat(), Some(BlockNo(1)));
@@ -273,11 +363,13 @@ mod tests {
         assert!(slot.next_round().is_empty());
         assert!(slot.next_round().is_empty());
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 3, &all_but(4, &[2])).0,
+            slot.on_retransmit(ClientNo(0), false, 3, &all_but(4, &[2]))
+                .0,
             Answered::Impossible
         );
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 0, &all_but(4, &[2])).0,
+            slot.on_retransmit(ClientNo(0), false, 0, &all_but(4, &[2]))
+                .0,
             Answered::Counted
         );
         assert_eq!(slot.take_repeat(), Some(BlockNo(2)));
@@ -287,7 +379,7 @@ mod tests {
     fn bits_behind_the_slice_and_those_of_the_ready_want_nothing() {
         let mut slot = slot(4);
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 0, &Bitmap::first(4)),
+            slot.on_retransmit(ClientNo(0), false, 0, &Bitmap::first(4)),
             (Answered::Counted, 0)
         );
         assert_eq!(
@@ -299,7 +391,7 @@ mod tests {
             Answered::Stale
         );
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), 0, &Bitmap::new()),
+            slot.on_retransmit(ClientNo(0), false, 0, &Bitmap::new()),
             (Answered::Stale, 0)
         );
         assert_eq!(slot.take_repeat(), None);

@@ -103,8 +103,32 @@ pub enum HelloKind {
 pub struct ConnectReq {
     /// What the receiver can do.
     pub capabilities: Capabilities,
-    /// Size of its receive buffer, in bytes.
+    /// Size of its receive buffer, in bytes; see [`ATTENTIVE`](Self::ATTENTIVE).
     pub rcvbuf: u32,
+}
+
+impl ConnectReq {
+    /// Lowest 12 bits of the buffer size by which receivers of this crate know each other.
+    ///
+    /// No version of udpcast makes use of the size, capability bits and lengths are fixed, and no
+    /// kernel reports such a size (it doubles what it is asked for). An attentive receiver answers
+    /// requests whatever its output is doing, so its silence means that it is gone; and it rebuilds
+    /// blocks from repair blocks that come in any round, so those can serve several receivers.
+    pub const ATTENTIVE: u32 = 0x5a7;
+
+    const ATTENTIVE_MASK: u32 = 0xfff;
+
+    /// The buffer size as an attentive receiver tells it, less than 4 KiB off.
+    #[must_use]
+    pub fn attentive_rcvbuf(rcvbuf: u32) -> u32 {
+        (rcvbuf & !Self::ATTENTIVE_MASK) | Self::ATTENTIVE
+    }
+
+    /// Whether an attentive receiver asks.
+    #[must_use]
+    pub fn is_attentive(&self) -> bool {
+        self.rcvbuf & Self::ATTENTIVE_MASK == Self::ATTENTIVE
+    }
 }
 
 /// CONNECT_REPLY, 32 octets (20 accepted).
