@@ -11,6 +11,7 @@ mod deploy;
 mod exit;
 mod init;
 mod net;
+mod pieces;
 mod restore;
 mod screen;
 mod worker;

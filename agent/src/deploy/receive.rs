@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::failure::causes;
 use super::streams::{Source, Sources, StreamError};
 use crate::control::session::News;
+use crate::pieces::Piece;
 
 /// The receiver in use now, or the last one, for whoever explains what is waited for.
 #[derive(Debug, Clone, Default)]
@@ -140,6 +141,13 @@ impl Read for NetworkSource {
 }
 
 impl Source for NetworkSource {
+    fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+        let slice = self.0.take_slice(spare);
+        slice
+            .map(Piece::from)
+            .map_err(|error| io::Error::other(causes(&error)))
+    }
+
     fn close(self: Box<Self>) -> io::Result<()> {
         self.0
             .finish()

@@ -18,6 +18,7 @@ use image::{Decoder, Geometry, ImageError, Sink, SinkError};
 
 use super::flow::{DiskStep, Flow};
 use super::plan::{DeployPlan, Destination, PlannedStream};
+use crate::pieces::Piece;
 use crate::screen::{Board, Phase};
 
 /// Where streams come from: the network, or memory in tests.
@@ -34,6 +35,9 @@ pub(crate) trait Sources {
 
 /// One stream on its way. End of file is only reported after the sender ended the stream properly.
 pub(crate) trait Source: Read + Send {
+    /// The next bytes, in `spare` if that helps; none at the end of file.
+    fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece>;
+
     /// After the end of file: leaves the transfer, so that the next stream can be opened.
     fn close(self: Box<Self>) -> io::Result<()>;
 }
@@ -194,7 +198,7 @@ struct Running<'scope, 'env> {
     hasher: blake3::Hasher,
     received: u64,
     /// To the decoder; `None` once all is handed over.
-    full: Option<SyncSender<Vec<u8>>>,
+    full: Option<SyncSender<Piece>>,
     /// Used buffers come back.
     empty: Receiver<Vec<u8>>,
     decoder: ScopedJoinHandle<'scope, Result<(), StreamError>>,
@@ -250,22 +254,22 @@ impl<'scope, 'env> Running<'scope, 'env> {
                 }
             })?;
         let image_start = start.split_off(strip);
-        if !image_start.is_empty() && !self.hand_over(image_start)? {
+        if !image_start.is_empty() && !self.hand_over(image_start.into())? {
             return Ok(());
         }
         loop {
             // A closed channel means that the decoder has failed; finish() will say why.
-            let Ok(mut buffer) = self.empty.recv() else {
+            let Ok(spare) = self.empty.recv() else {
                 return Ok(());
             };
-            buffer.resize(BUFFER_LEN, 0);
-            let len = self.read(source, &mut buffer)?;
-            if len == 0 {
+            let begin = Instant::now();
+            let piece = source.next_piece(spare);
+            let piece = self.timed(piece, begin, |piece| piece.len())?;
+            if piece.is_empty() {
                 self.full = None;
                 return Ok(());
             }
-            buffer.truncate(len);
-            if !self.hand_over(buffer)? {
+            if !self.hand_over(piece)? {
                 return Ok(());
             }
         }
@@ -299,17 +303,27 @@ impl<'scope, 'env> Running<'scope, 'env> {
                 done => break done,
             }
         };
-        let len = len.map_err(|source| StreamError::Receive {
+        self.timed(len, begin, |len| *len)
+    }
+
+    /// Counts what was read since `begin`.
+    fn timed<T>(
+        &self,
+        read: io::Result<T>,
+        begin: Instant,
+        len: impl FnOnce(&T) -> usize,
+    ) -> Result<T, StreamError> {
+        let read = read.map_err(|source| StreamError::Receive {
             name: self.stream.name.clone(),
             bytes: self.received,
             source,
         })?;
-        self.pipeline.flow.stored(len, begin.elapsed());
-        Ok(len)
+        self.pipeline.flow.stored(len(&read), begin.elapsed());
+        Ok(read)
     }
 
     /// Hashes a piece and gives it to the decoder; `false` if that has failed.
-    fn hand_over(&mut self, piece: Vec<u8>) -> Result<bool, StreamError> {
+    fn hand_over(&mut self, piece: Piece) -> Result<bool, StreamError> {
         self.hasher.update(&piece);
         self.received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
         if self.received > self.stream.stored_len {
@@ -368,7 +382,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
 fn decode(
     pipeline: &Pipeline<'_>,
     stream: &PlannedStream,
-    todo: &Receiver<Vec<u8>>,
+    todo: &Receiver<Piece>,
     give_back: &Sender<Vec<u8>>,
 ) -> Result<(), StreamError> {
     // From the first piece until all is on the disk.
@@ -380,9 +394,9 @@ fn decode(
         });
     });
     let Destination::Partition { offset, len, .. } = stream.destination else {
-        for buffer in todo {
+        for piece in todo {
             // The reader may have gone.
-            drop(give_back.send(buffer));
+            drop(give_back.send(piece.into_buffer()));
         }
         return Ok(());
     };
@@ -418,9 +432,9 @@ fn decode(
         bitmap_memory_max: bitmap_memory(stream.facts.total_blocks),
         ..image::Options::default()
     });
-    for buffer in todo {
-        decoder.push(&buffer, &mut sink).map_err(image_error)?;
-        drop(give_back.send(buffer));
+    for piece in todo {
+        decoder.push(&piece, &mut sink).map_err(image_error)?;
+        drop(give_back.send(piece.into_buffer()));
     }
     let summary = decoder.finish(&mut sink).map_err(image_error)?;
     for warning in &summary.warnings {
@@ -509,9 +523,9 @@ fn same_image(stream: &PlannedStream, geometry: &Geometry) -> Result<(), OtherIm
     })
 }
 
-/// Pieces between reader and decoder: with [`BUFFER_LEN`], 2.5 MiB at most.
+/// Pieces between reader and decoder: 15 MB of the longest slices (1024 blocks of 1456 bytes), with
+/// those that both have in hand.
 const QUEUE_LEN: usize = 8;
-const BUFFER_LEN: usize = 256 << 10;
 
 #[cfg(test)]
 #[path = "streams_tests.rs"]

@@ -53,6 +53,10 @@ impl Read for CannedSource {
 }
 
 impl Source for CannedSource {
+    fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+        Piece::read(self, spare, 256 << 10)
+    }
+
     fn close(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! One process from the stored bytes to the disk: a thread reads, this one decompresses and verifies,
 //! the disk's own thread writes, another shows how far it is.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,6 +14,7 @@ use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
 use super::source::{Source, Stopper};
 use super::target::{Output, Place};
 use crate::deploy::flow::{Flow, Meter, Reading};
+use crate::pieces::{Piece, Pieces, ReadAhead};
 
 /// What is to be done.
 pub(crate) struct Job {
@@ -64,7 +65,8 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
     let options = options(&mut source, &output, job.is_raw, job.verify, job.window_log)?;
     let (name, record, source_len) = (source.name.clone(), source.record.clone(), source.len);
     let ends_when_stopped = source.ends_when_stopped();
-    let reader = Reader::start(source, Arc::clone(&flow))?;
+    let source = Metered(source, Arc::clone(&flow));
+    let reader = ReadAhead::start(source).context("starting a thread")?;
     let shared = Shared::default();
     let decoded = thread::scope(|scope| {
         let (done, is_done) = channel::<()>();
@@ -81,7 +83,10 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
     });
     let summary = match decoded {
         Ok(summary) => {
-            reader.join().with_context(|| format!("reading {name}"))?;
+            let source = reader.join();
+            let source = source.context("the reader stopped by a programming error")?;
+            let ended = source.0.close();
+            ended.with_context(|| format!("reading {name}"))?;
             summary
         }
         Err(error) => {
@@ -144,17 +149,16 @@ struct Shared {
 }
 
 fn decode(
-    reader: &Reader,
+    reader: &ReadAhead<Metered>,
     options: image::Options,
     output: &mut Output,
     shared: &Shared,
 ) -> anyhow::Result<Summary> {
     let mut decoder = Decoder::new(options);
-    while let Ok(piece) = reader.full.recv() {
+    while let Some(piece) = reader.next() {
         let piece = piece.context("reading")?;
         decoder.push(&piece, output)?;
-        // The reader may have come to its end.
-        drop(reader.empty.send(piece));
+        reader.give_back(piece);
         let mut look = shared.look.lock().unwrap_or_else(PoisonError::into_inner);
         look.0 = decoder.progress();
         if let Some(geometry) = decoder.geometry()
@@ -196,72 +200,14 @@ fn watch(
     }
 }
 
-/// The thread that reads, and its queues.
-struct Reader {
-    full: Receiver<io::Result<Vec<u8>>>,
-    empty: Sender<Vec<u8>>,
-    thread: JoinHandle<anyhow::Result<()>>,
-}
+/// A source, and how much comes from it.
+struct Metered(Source, Arc<Flow>);
 
-/// Bytes read at once, and pieces that wait for the decoder.
-const PIECE: usize = 1 << 20;
-const QUEUE_LEN: usize = 4;
-
-impl Reader {
-    fn start(source: Source, flow: Arc<Flow>) -> anyhow::Result<Self> {
-        let (sender, full) = sync_channel(QUEUE_LEN);
-        let (empty, spares) = channel();
-        for _ in 0..QUEUE_LEN + 2 {
-            // The receiving end is held right here.
-            drop(empty.send(Vec::new()));
-        }
-        let thread = thread::Builder::new()
-            .name("reader".into())
-            .spawn(move || read(source, &flow, &sender, &spares))
-            .context("starting a thread")?;
-        Ok(Self {
-            full,
-            empty,
-            thread,
-        })
-    }
-
-    /// Waits for the end of the thread. Hang up before.
-    fn join(self) -> anyhow::Result<()> {
-        drop((self.full, self.empty));
-        let ended = self.thread.join();
-        ended.unwrap_or_else(|_| Err(anyhow::anyhow!("the reader stopped by a programming error")))
-    }
-}
-
-fn read(
-    mut source: Source,
-    flow: &Flow,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-    spares: &Receiver<Vec<u8>>,
-) -> anyhow::Result<()> {
-    while let Ok(mut piece) = spares.recv() {
-        piece.resize(PIECE, 0);
+impl Pieces for Metered {
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
         let begin = Instant::now();
-        let read = loop {
-            match source.read(&mut piece) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => break done,
-            }
-        };
-        let (message, is_last) = match read {
-            Ok(0) => return source.close(),
-            Ok(len) => {
-                flow.stored(len, begin.elapsed());
-                piece.truncate(len);
-                (Ok(piece), false)
-            }
-            Err(error) => (Err(error), true),
-        };
-        // The decoder has failed, and says why.
-        if sender.send(message).is_err() || is_last {
-            break;
-        }
+        let piece = self.0.next_piece(spare)?;
+        self.1.stored(piece.len(), begin.elapsed());
+        Ok(piece)
     }
-    Ok(())
 }

@@ -11,6 +11,8 @@ use fog::record::{self, Found, RECORD_LEN};
 use fog::store::{self, StoreError};
 use fog::task::ImageType;
 
+use crate::pieces::{self, PIECE_LEN, Piece};
+
 /// The bytes of an image, stored or on their way.
 pub(crate) struct Source {
     input: Input,
@@ -26,7 +28,7 @@ pub(crate) struct Source {
 
 enum Input {
     Files(Pieces),
-    Stdin,
+    Stdin(File),
     Network(Box<ReceivedStream>),
 }
 
@@ -47,7 +49,8 @@ impl Source {
                 paths.len() == 1,
                 "standard input (-) cannot be one of several pieces"
             );
-            return Self::new(Input::Stdin, "standard input".into(), None);
+            let input = pieces::standard_input().context("opening standard input")?;
+            return Self::new(Input::Stdin(input), "standard input".into(), None);
         }
         let paths = in_order(paths)?;
         let mut next = VecDeque::new();
@@ -135,9 +138,22 @@ impl Source {
         Ok(self.start.make_contiguous())
     }
 
+    /// The next bytes; none at the end. What comes from the network is not copied.
+    ///
+    /// # Errors
+    /// As [`read`](Read::read).
+    pub(super) fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+        match &mut self.input {
+            Input::Network(stream) if self.start.is_empty() => {
+                stream.take_slice(spare).map(Piece::from)
+            }
+            _ => Piece::read(self, spare, PIECE_LEN),
+        }
+    }
+
     /// Whether a blocked [`read`](Read::read) can be ended by [`Stop`] or ends by itself.
     pub(super) fn ends_when_stopped(&self) -> bool {
-        !matches!(self.input, Input::Stdin)
+        !matches!(self.input, Input::Stdin(_))
     }
 
     /// After the last byte: leaves the transfer, if it was one.
@@ -168,7 +184,7 @@ impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Files(pieces) => pieces.read(buffer),
-            Self::Stdin => io::stdin().lock().read(buffer),
+            Self::Stdin(file) => file.read(buffer),
             Self::Network(stream) => stream.read(buffer),
         }
     }

@@ -27,7 +27,7 @@ pub use driver::SendTrouble;
 pub use interface::{Available, Interface, InterfaceError};
 pub use receive::{
     ReceiveControl, ReceiveError, ReceiveOptions, ReceivePhase, ReceiveReport, ReceiveSnapshot,
-    ReceiveStatus, ReceivedStream, receive,
+    ReceiveStatus, ReceivedStream, TakenSlice, receive,
 };
 pub use send::{
     InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport,

@@ -291,6 +291,42 @@ fn a_slow_reader_gets_everything() {
 }
 
 #[test]
+fn whole_slices_can_be_taken_between_reads() {
+    let port = port_base();
+    let bytes = payload(7_000_001);
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
+    let mut got = Vec::new();
+    let mut spare = Vec::new();
+    let mut start = [0; 128];
+    loop {
+        // What is left of a slice that was read in part, and whole ones.
+        stream.read_exact(&mut start).unwrap();
+        got.extend_from_slice(&start);
+        let Some(slice) = stream.take_slice(spare).unwrap() else {
+            break;
+        };
+        got.extend_from_slice(&slice);
+        spare = slice.into_buffer();
+        let Some(slice) = stream.take_slice(spare).unwrap() else {
+            break;
+        };
+        got.extend_from_slice(&slice);
+        spare = slice.into_buffer();
+        if got.len() + start.len() > bytes.len() {
+            break;
+        }
+    }
+    while let Some(slice) = stream.take_slice(Vec::new()).unwrap() {
+        got.extend_from_slice(&slice);
+    }
+    assert!(got == bytes);
+    assert!(stream.take_slice(Vec::new()).unwrap().is_none());
+    assert_eq!(stream.finish().unwrap().bytes, 7_000_001);
+    assert!(sender.join().unwrap().is_ok());
+}
+
+#[test]
 fn an_operator_starts_and_removes() {
     let port = port_base();
     let mut options = send_options(port);

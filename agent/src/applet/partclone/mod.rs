@@ -6,6 +6,7 @@ pub(in crate::applet) mod progress;
 mod restore;
 pub(in crate::applet) mod status;
 mod target;
+mod writer;
 
 use std::ffi::OsString;
 use std::fs::File;

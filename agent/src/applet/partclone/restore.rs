@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -17,9 +16,8 @@ use super::options::{Options, Program};
 use super::progress::{Progress, amount};
 use super::target::Target;
 use super::{Log, announce, name, start};
+use crate::pieces::{self, ReadAhead};
 
-/// Bytes read at once.
-const PIECE: usize = 1 << 20;
 /// log2 of the largest decompression window: the one that `zstd --ultra -22` needs.
 const WINDOW_LOG: u32 = 27;
 
@@ -99,18 +97,16 @@ fn restore(options: &Options, log: &mut Log) -> anyhow::Result<()> {
 }
 
 /// The image that `options` name.
-pub(super) fn source(options: &Options) -> anyhow::Result<Box<dyn Read>> {
+pub(super) fn source(options: &Options) -> anyhow::Result<File> {
     let Some(path) = &options.source else {
-        return Ok(Box::new(io::stdin().lock()));
+        return pieces::standard_input().context("opening standard input");
     };
-    let file = File::open(path);
-    let file = file.with_context(|| format!("opening the image {}", path.display()))?;
-    Ok(Box::new(file))
+    File::open(path).with_context(|| format!("opening the image {}", path.display()))
 }
 
-/// Reads a whole image, with progress.
+/// Reads a whole image, with progress. One thread reads, this one decodes.
 pub(super) fn decode(
-    mut source: Box<dyn Read>,
+    source: File,
     options: &Options,
     target_size: Option<u64>,
     target: &mut dyn Sink,
@@ -130,15 +126,11 @@ pub(super) fn decode(
     let mut progress =
         (!options.is_quiet).then(|| Progress::new(options.interval, options.has_block_detail));
     let mut is_announced = false;
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let len = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error).context("reading the image"),
-        };
-        let pushed = decoder.push(&buffer[..len], target);
+    let reader = ReadAhead::start(source).context("starting a thread")?;
+    while let Some(piece) = reader.next() {
+        let piece = piece.context("reading the image")?;
+        let pushed = decoder.push(&piece, target);
+        reader.give_back(piece);
         if let Some(geometry) = decoder.geometry() {
             if !is_announced {
                 is_announced = true;

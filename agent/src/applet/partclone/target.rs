@@ -10,22 +10,25 @@ use nix::fcntl::OFlag;
 
 use image::{Geometry, Sink, SinkError};
 
-use super::super::messages::say;
 use super::options::{Options, TargetName};
+use super::writer::{Writer, Written};
 
-/// Writes extents and keeps the books.
+/// Where extents go; they are written by a thread of its own.
 pub(super) struct Target {
-    output: Output,
+    state: State,
     offset: u64,
     is_space_checked: bool,
     is_skipping_errors: bool,
-    write_errors: u64,
-    /// Neighbouring small extents, gathered for one write.
-    gathered: Vec<u8>,
-    gathered_offset: u64,
 }
 
-enum Output {
+enum State {
+    Opened(Output),
+    Writing(Writer),
+    /// The thread could not be started.
+    Lost,
+}
+
+pub(super) enum Output {
     /// Block device of this many bytes.
     Device(File, u64),
     /// Anything else with a name, and its length at the start.
@@ -35,9 +38,6 @@ enum Output {
     /// Standard output, and how far it is.
     Stream(u64),
 }
-
-/// Extents at least this long are written as they come, in bytes.
-const GATHER: usize = 1 << 20;
 
 impl Target {
     /// Opens, and makes if it is a file, the target that `options` name.
@@ -52,37 +52,40 @@ impl Target {
             TargetName::Existing(path) => open(path, false)?,
         };
         Ok(Self {
-            output,
+            state: State::Opened(output),
             offset: options.offset,
             is_space_checked: !options.is_size_unchecked,
             is_skipping_errors: options.is_skipping_write_errors,
-            write_errors: 0,
-            gathered: Vec::new(),
-            gathered_offset: 0,
         })
     }
 
     /// The size that the image must fit in; `None` for a target that grows.
     pub(super) fn size_to_check(&self, options: &Options) -> Option<u64> {
-        match self.output {
-            Output::Device(_, size) => Some(size),
-            Output::File(_, len) if !options.is_size_unchecked => Some(len),
+        match self.state {
+            State::Opened(Output::Device(_, size)) => Some(size),
+            State::Opened(Output::File(_, len)) if !options.is_size_unchecked => Some(len),
             _ => None,
         }
     }
 
-    /// Writes what is still gathered, brings a stream or plain file to its length, syncs, closes.
+    /// Waits for what is still to be written, brings a stream or plain file to its length, syncs, closes.
     ///
     /// # Errors
     /// Any of that failed, or a write did before and was skipped.
-    pub(super) fn finish(mut self, geometry: &Geometry) -> anyhow::Result<()> {
-        self.flush()
+    pub(super) fn finish(self, geometry: &Geometry) -> anyhow::Result<()> {
+        let State::Writing(writer) = self.state else {
+            bail!("there was no image");
+        };
+        let Written {
+            output, skipped, ..
+        } = writer
+            .finish()
             .map_err(anyhow::Error::from_boxed)
             .context("writing the last data")?;
         let blocks = geometry
             .total_blocks
             .saturating_mul(geometry.block_size.into());
-        match self.output {
+        match output {
             Output::Plain(file) => {
                 // As the original does: only an unused end makes the file longer, and --offset does not
                 // count. Unlike it, never make the file shorter: that would lose data.
@@ -104,32 +107,20 @@ impl Target {
             }
         }
         ensure!(
-            self.write_errors == 0,
-            "{} writes failed and were skipped as asked; the target is not complete",
-            self.write_errors
+            skipped == 0,
+            "{skipped} writes failed and were skipped as asked; the target is not complete"
         );
         Ok(())
     }
+}
 
-    fn flush(&mut self) -> Result<(), SinkError> {
-        let gathered = std::mem::take(&mut self.gathered);
-        if !gathered.is_empty() {
-            self.write(self.gathered_offset, &gathered)?;
-        }
-        self.gathered = gathered;
-        self.gathered.clear();
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let position = offset
-            .checked_add(self.offset)
-            .ok_or("the position with --offset added is beyond 2^64")?;
-        let written = match &mut self.output {
-            Output::Device(file, _) | Output::File(file, _) | Output::Plain(file) => {
+impl Output {
+    pub(super) fn write(&mut self, position: u64, data: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Device(file, _) | Self::File(file, _) | Self::Plain(file) => {
                 file.write_all_at(data, position)
             }
-            Output::Stream(at) => {
+            Self::Stream(at) => {
                 let mut output = io::stdout().lock();
                 // Offsets ascend, so only zeros are missing.
                 let gap = position.saturating_sub(*at);
@@ -137,22 +128,6 @@ impl Target {
                 *at = position + data.len() as u64;
                 written
             }
-        };
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) if self.is_skipping_errors => {
-                self.write_errors += 1;
-                say(&format!(
-                    "write error at byte {position} ({} bytes): {error}; skipped",
-                    data.len()
-                ));
-                Ok(())
-            }
-            Err(error) => Err(format!(
-                "write error at byte {position} ({} bytes): {error}",
-                data.len()
-            )
-            .into()),
         }
     }
 }
@@ -163,12 +138,17 @@ impl Sink for Target {
             .data_end
             .checked_add(self.offset)
             .ok_or("--offset and the image's size together are beyond 2^64")?;
-        match &self.output {
-            Output::Device(_, size) if end > *size => Err(format!(
-                "with --offset {} the image's data ends at byte {end}, beyond the target's {size}",
-                self.offset
-            )
-            .into()),
+        let State::Opened(output) = &self.state else {
+            return Err("a second image".into());
+        };
+        match output {
+            Output::Device(_, size) if end > *size => {
+                return Err(format!(
+                    "with --offset {} the image's data ends at byte {end}, beyond the target's {size}",
+                    self.offset
+                )
+                .into());
+            }
             Output::Plain(file) if self.is_space_checked => {
                 let free = nix::sys::statvfs::fstatvfs(file)?;
                 let free = free.blocks_available().saturating_mul(free.fragment_size());
@@ -180,25 +160,24 @@ impl Sink for Target {
                     )
                     .into());
                 }
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        if let State::Opened(output) = std::mem::replace(&mut self.state, State::Lost) {
+            self.state = State::Writing(Writer::start(output, self.is_skipping_errors)?);
+        }
+        Ok(())
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let is_next = self.gathered_offset + self.gathered.len() as u64 == offset;
-        if !is_next || self.gathered.len() >= GATHER {
-            self.flush()?;
-        }
-        if self.gathered.is_empty() {
-            if data.len() >= GATHER {
-                return self.write(offset, data);
-            }
-            self.gathered_offset = offset;
-        }
-        self.gathered.extend_from_slice(data);
-        Ok(())
+        let State::Writing(writer) = &mut self.state else {
+            return Err("an extent before the header".into());
+        };
+        let position = offset
+            .checked_add(self.offset)
+            .filter(|position| position.checked_add(data.len() as u64).is_some())
+            .ok_or("the position with --offset added is beyond 2^64")?;
+        writer.write(position, data)
     }
 }
 

@@ -4,7 +4,7 @@ mod options;
 mod status;
 mod thread;
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Messages, Sender as Spares, channel, sync_channel};
@@ -177,6 +177,26 @@ impl ReceivedStream {
         ReceiveControl(self.signals.clone())
     }
 
+    /// The next bytes of the stream in the buffer they arrived in, without copying them: a slice, or
+    /// what is left of one that was read in part. `None` at the end of the stream. `spare` takes its
+    /// place for later data; hand back what was taken before, or an empty one.
+    ///
+    /// # Errors
+    /// As [`read`](Read::read) says.
+    pub fn take_slice(&mut self, spare: Vec<u8>) -> io::Result<Option<TakenSlice>> {
+        if self.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        let slice = TakenSlice {
+            bytes: std::mem::replace(&mut self.slice, spare),
+            start: std::mem::take(&mut self.position),
+        };
+        self.bytes += u64::try_from(slice.len()).unwrap_or(0);
+        // The spare one holds nothing to be read.
+        self.position = self.slice.len();
+        Ok(Some(slice))
+    }
+
     /// Waits for the thread, and says how it went. Read to the end (`Ok(0)`) before.
     ///
     /// # Errors
@@ -192,8 +212,10 @@ impl ReceivedStream {
     fn next_slice(&mut self) -> Result<Option<()>, ReceiveError> {
         let done = std::mem::take(&mut self.slice);
         self.position = 0;
-        // The thread may be gone; then nobody needs the buffer.
-        drop(self.spares.send(done));
+        if done.capacity() > 0 {
+            // The thread may be gone; then nobody needs the buffer.
+            drop(self.spares.send(done));
+        }
         match self.messages.recv() {
             Ok(Message::Slice(slice)) => {
                 self.signals.ring();
@@ -233,26 +255,52 @@ impl Read for ReceivedStream {
         if buffer.is_empty() {
             return Ok(0);
         }
-        while self.position == self.slice.len() {
-            if self.has_ended {
-                return Ok(0);
-            }
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for ReceivedStream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.position == self.slice.len() && !self.has_ended {
             let next = match &self.result {
                 Some(Err(error)) => Err(error.clone()),
                 _ => self.next_slice(),
             };
-            match next {
-                Ok(Some(())) => {}
-                Ok(None) => return Ok(0),
-                Err(error) => return Err(io::Error::other(error)),
-            }
+            next.map_err(io::Error::other)?;
         }
-        let waiting = self.slice.get(self.position..).unwrap_or_default();
-        let count = waiting.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&waiting[..count]);
+        Ok(self.slice.get(self.position..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = count.min(self.slice.len() - self.position);
         self.position += count;
         self.bytes += u64::try_from(count).unwrap_or(0);
-        Ok(count)
+    }
+}
+
+/// Bytes of a stream, in the buffer they arrived in.
+#[derive(Debug)]
+pub struct TakenSlice {
+    bytes: Vec<u8>,
+    /// What is before has been read already.
+    start: usize,
+}
+
+impl TakenSlice {
+    /// The buffer, to be handed back.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl std::ops::Deref for TakenSlice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@ mod output;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufRead, Seek};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -242,13 +242,14 @@ fn progress(bytes: u64, time: Duration, position: Option<u64>) -> String {
 }
 
 fn copy(stream: &mut ReceivedStream, output: &mut Output) -> anyhow::Result<()> {
-    let mut buffer = vec![0; 256 << 10];
     loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
+        let bytes = stream.fill_buf()?;
+        if bytes.is_empty() {
             return output.finish();
         }
-        output.write(&buffer[..count])?;
+        output.write(bytes)?;
+        let count = bytes.len();
+        stream.consume(count);
     }
 }
 

@@ -1,0 +1,238 @@
+//! The thread that writes, so that decoding goes on meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use image::SinkError;
+
+use super::super::messages::say;
+use super::target::Output;
+
+/// Joins neighbouring data and hands it to its thread. Dropped, it waits for what was handed over.
+pub(super) struct Writer {
+    /// What is being joined.
+    open: Option<Block>,
+    free: Receiver<Vec<u8>>,
+    jobs: Option<SyncSender<Block>>,
+    thread: Option<JoinHandle<Written>>,
+    has_failed: Arc<AtomicBool>,
+}
+
+/// Data for one place of the output, [`BLOCK_LEN`] bytes at most.
+struct Block {
+    position: u64,
+    data: Vec<u8>,
+}
+
+/// What the thread leaves.
+pub(super) struct Written {
+    pub(super) output: Output,
+    /// Writes that failed and were passed over.
+    pub(super) skipped: u64,
+    /// The first that failed otherwise. Nothing was written after it.
+    failure: Option<String>,
+}
+
+/// Bytes written at once, at most.
+const BLOCK_LEN: usize = 1 << 20;
+const BLOCKS: usize = 4;
+
+impl Writer {
+    /// Starts the thread. It goes on after failures if `is_skipping_errors`, and tells them.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(output: Output, is_skipping_errors: bool) -> Result<Self, SinkError> {
+        let (jobs, todo) = sync_channel(BLOCKS);
+        let (give_back, free) = channel();
+        for _ in 0..BLOCKS {
+            // The receiving end is held right here.
+            drop(give_back.send(Vec::with_capacity(BLOCK_LEN)));
+        }
+        let has_failed: Arc<AtomicBool> = Arc::default();
+        let flag = Arc::clone(&has_failed);
+        let work = move || work(output, is_skipping_errors, &flag, &todo, &give_back);
+        let thread = thread::Builder::new().name("writer".into()).spawn(work)?;
+        Ok(Self {
+            open: None,
+            free,
+            jobs: Some(jobs),
+            thread: Some(thread),
+            has_failed,
+        })
+    }
+
+    /// Takes data for `position`. The caller has seen to it that its end can be told.
+    ///
+    /// # Errors
+    /// What failed before.
+    pub(super) fn write(&mut self, position: u64, data: &[u8]) -> Result<(), SinkError> {
+        if self.has_failed.load(Ordering::Acquire) {
+            return Err(self.failure());
+        }
+        let (mut position, mut rest) = (position, data);
+        while !rest.is_empty() {
+            let mut block = match self.open.take() {
+                Some(block) if block.position + block.data.len() as u64 == position => block,
+                Some(block) => {
+                    self.submit(block)?;
+                    self.begin(position)?
+                }
+                None => self.begin(position)?,
+            };
+            let room = BLOCK_LEN - block.data.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            block.data.extend_from_slice(now);
+            position += now.len() as u64;
+            rest = later;
+            if block.data.len() == BLOCK_LEN {
+                self.submit(block)?;
+            } else {
+                self.open = Some(block);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has been written; it may not be on the medium yet.
+    ///
+    /// # Errors
+    /// What failed.
+    pub(super) fn finish(mut self) -> Result<Written, SinkError> {
+        if let Some(block) = self.open.take() {
+            self.submit(block)?;
+        }
+        match self.end() {
+            Some(Written {
+                failure: Some(failure),
+                ..
+            }) => Err(failure.into()),
+            Some(written) => Ok(written),
+            None => Err(DEFECT.into()),
+        }
+    }
+
+    fn begin(&mut self, position: u64) -> Result<Block, SinkError> {
+        let spare = self.free.recv();
+        let mut data = spare.map_err(|_| self.failure())?;
+        data.clear();
+        Ok(Block { position, data })
+    }
+
+    fn submit(&mut self, block: Block) -> Result<(), SinkError> {
+        let sent = self.jobs.as_ref().map(|jobs| jobs.send(block));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+
+    fn failure(&mut self) -> SinkError {
+        let failure = self.end().and_then(|written| written.failure);
+        failure.unwrap_or_else(|| DEFECT.to_owned()).into()
+    }
+
+    /// Hangs up; `None` if the thread has ended before, or panicked.
+    fn end(&mut self) -> Option<Written> {
+        self.jobs = None;
+        self.thread.take()?.join().ok()
+    }
+}
+
+const DEFECT: &str = "the writing thread stopped by a programming error";
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Whoever drops it has a failure to tell that came first.
+        drop(self.end());
+    }
+}
+
+fn work(
+    mut output: Output,
+    is_skipping_errors: bool,
+    has_failed: &AtomicBool,
+    todo: &Receiver<Block>,
+    give_back: &Sender<Vec<u8>>,
+) -> Written {
+    let (mut skipped, mut failure) = (0, None);
+    for Block { position, data } in todo {
+        let len = data.len();
+        if failure.is_none()
+            && let Err(error) = output.write(position, &data)
+        {
+            let text = format!("write error at byte {position} ({len} bytes): {error}");
+            if is_skipping_errors {
+                skipped += 1;
+                say(&format!("{text}; skipped"));
+            } else {
+                failure = Some(text);
+                has_failed.store(true, Ordering::Release);
+            }
+        }
+        // The other side may be gone.
+        drop(give_back.send(data));
+    }
+    Written {
+        output,
+        skipped,
+        failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn started(path: &std::path::Path, is_skipping_errors: bool) -> Writer {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        Writer::start(Output::File(file, 0), is_skipping_errors).unwrap()
+    }
+
+    #[test]
+    fn data_lands_where_it_belongs_however_it_comes() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut writer = started(&path, false);
+        let mut expected = vec![0; 12 << 20];
+        // Neighbours, gaps, pieces longer than a block, and more than all blocks hold.
+        let mut at = 0;
+        for (number, len) in [1, 512, 700_000, 3 << 20, 5, 0, 4 << 20, 1 << 20, 77]
+            .into_iter()
+            .enumerate()
+        {
+            let data = vec![u8::try_from(number).unwrap() + 1; len];
+            expected[at..at + len].copy_from_slice(&data);
+            writer.write(at as u64, &data).unwrap();
+            at += len + number % 3 * 1000;
+        }
+        let written = writer.finish().unwrap();
+        assert_eq!(written.skipped, 0);
+        drop(written.output);
+        expected.truncate(fs::metadata(&path).unwrap().len().try_into().unwrap());
+        assert!(expected.len() > 8 << 20);
+        assert!(fs::read(&path).unwrap() == expected);
+    }
+
+    #[test]
+    fn the_first_failure_is_told_and_nothing_waits_for_ever() {
+        let full = std::path::Path::new("/dev/full");
+        let mut writer = started(full, false);
+        let data = vec![1; BLOCK_LEN];
+        let failed = (0..1000).find_map(|n| writer.write(n << 21, &data).err());
+        let text = failed.unwrap().to_string();
+        assert!(text.contains("write error at byte 0"), "{text}");
+        // Once told, there is nothing more to say.
+        assert!(writer.write(0, &data).is_err());
+        drop(writer);
+
+        let mut writer = started(full, true);
+        for n in 0..20 {
+            writer.write(n << 21, &data).unwrap();
+        }
+        assert_eq!(writer.finish().unwrap().skipped, 20);
+    }
+}
