@@ -13,6 +13,7 @@ fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
     ReceiveSnapshot {
         phase,
         connection: None,
+        capabilities: None,
         data_group: None,
         bytes: 0,
         datagrams: 0,

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cast_proto::udpcast::ClientNo;
+use cast_proto::udpcast::wire::Capabilities;
 
 use crate::seconds;
 
@@ -20,6 +21,8 @@ pub struct ReceiveSnapshot {
     pub phase: ReceivePhase,
     /// The sender that let us in, and our number there, if any did.
     pub connection: Option<(SocketAddrV4, ClientNo)>,
+    /// What the sender's reply announced, if there was one.
+    pub capabilities: Option<Capabilities>,
     /// Where data may come beside the own addresses; known once connected.
     pub data_group: Option<Ipv4Addr>,
     /// Bytes of the stream in complete slices.
@@ -81,6 +84,7 @@ impl ReceiveStatus {
                 requests: 0,
             },
             connection: None,
+            capabilities: None,
             data_group: None,
             bytes: 0,
             datagrams: 0,

@@ -206,10 +206,16 @@ impl Worker {
                     *requests = attempt;
                 }
             }
-            ReceiverEvent::Connected { client, sender, .. } => {
+            ReceiverEvent::Connected {
+                client,
+                sender,
+                capabilities,
+                ..
+            } => {
                 course.connection = Some((sender, client));
                 let mut status = self.status.lock();
                 status.connection = course.connection;
+                status.capabilities = capabilities;
                 status.phase = ReceivePhase::Connected {
                     since: now,
                     sender,

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use crate::udpcast::wire::Capabilities;
 use crate::udpcast::{ClientNo, Ignored, SliceNo};
 
 /// Something that happened; [`Join`](Self::Join) has to be acted upon.
@@ -25,6 +26,8 @@ pub enum ReceiverEvent {
         block_size: u16,
         /// There is no return channel: what is lost stays lost.
         asynchronous: bool,
+        /// What the sender's CONNECT_REPLY announced; `None` when none was needed.
+        capabilities: Option<Capabilities>,
     },
     /// Open a socket for this multicast group (at the own port); data may come there.
     Join(Ipv4Addr),

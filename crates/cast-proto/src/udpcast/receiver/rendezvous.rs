@@ -106,7 +106,7 @@ impl Receiver {
                 ClientNo(0),
                 block_size,
                 Some(hello.data_address),
-                true,
+                None,
             );
             if let Some(link) = &mut self.link {
                 link.is_searching = hello.kind == HelloKind::Streaming;
@@ -129,14 +129,13 @@ impl Receiver {
         } else {
             announced.map(|(_, data_address, _)| data_address)
         };
-        let is_asynchronous = reply.capabilities.contains(Capabilities::ASYNCHRONOUS);
         self.connect(
             now,
             from,
             client,
             reply.block_size,
             data_address,
-            is_asynchronous,
+            Some(reply.capabilities),
         );
     }
 
@@ -147,8 +146,11 @@ impl Receiver {
         client: ClientNo,
         block_size: u32,
         data_address: Option<Ipv4Addr>,
-        is_one_way: bool,
+        capabilities: Option<Capabilities>,
     ) {
+        // Without a reply there is nobody who would hear us.
+        let is_one_way =
+            capabilities.is_none_or(|sender| sender.contains(Capabilities::ASYNCHRONOUS));
         let max = self.config.max_block_size;
         let Some(block_size) = u16::try_from(block_size).ok().filter(|size| *size <= max) else {
             self.fail(
@@ -190,6 +192,7 @@ impl Receiver {
             sender,
             block_size,
             asynchronous,
+            capabilities,
         });
         let is_elsewhere = |address: &Ipv4Addr| {
             address.is_multicast()
