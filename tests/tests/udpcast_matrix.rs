@@ -595,7 +595,7 @@ fn an_interrupt_gives_the_terminal_back() {
     receiver.press("\x03");
     receiver.wait_for("status 130");
     receiver.wait_for("TERMINAL icanon echo");
-    sender.wait_for_message("disconnecting 10.99.0.2");
+    sender.wait_for_message("Disconnecting #0 (10.99.0.2)");
     sender.kill();
 }
 

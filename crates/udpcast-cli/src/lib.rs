@@ -2,7 +2,8 @@
 //!
 //! Options, statuses and the occasions of messages are theirs. Where theirs would call a broken
 //! transfer a success (everybody gone, no data at all, a failed pipe program at the sender), these
-//! programs fail. Numbers that are none are refused instead of being read as 0.
+//! programs fail; a sender that some receivers have left still ends with 0, as theirs does, and names
+//! them. Numbers that are none are refused instead of being read as 0.
 
 #![warn(missing_docs)]
 
@@ -14,6 +15,7 @@ mod pipe;
 mod receiver;
 mod sender;
 mod signals;
+mod syslog;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -6,8 +6,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
-
 /// A line on standard error. A closed one is no reason to end a transfer.
 pub(crate) fn say(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
@@ -27,24 +25,27 @@ struct Progress {
 
 impl Messages {
     /// `log`: messages are appended there instead of standard error, each with the time (UTC).
+    /// A log that cannot be opened is told, and no reason to end a transfer.
     /// `progress`: least time between two progress lines; `None` for none at all.
-    ///
-    /// # Errors
-    /// The log cannot be opened.
-    pub(crate) fn new(log: Option<&Path>, progress: Option<Duration>) -> anyhow::Result<Self> {
+    pub(crate) fn new(log: Option<&Path>, progress: Option<Duration>) -> Self {
         let open = |path: &Path| {
             let log = OpenOptions::new().append(true).create(true).open(path);
-            log.with_context(|| format!("opening the log {}", path.display()))
+            log.map_err(|error| {
+                let path = path.display();
+                say(&format!(
+                    "the log {path} cannot be opened ({error}); going on without"
+                ));
+            })
         };
         let progress = progress.map(|period| Progress {
             period,
             last: None,
             is_open: false,
         });
-        Ok(Self {
-            log: log.map(open).transpose()?,
+        Self {
+            log: log.and_then(|path| open(path).ok()),
             progress,
-        })
+        }
     }
 
     /// An ordinary message: to the log if there is one.
@@ -78,6 +79,15 @@ impl Messages {
             self.tell(text);
         }
         self.note(text);
+    }
+
+    /// The whole stream is there, or with all that are left: with a bell for whoever waits for it.
+    pub(crate) fn complete(&mut self) {
+        self.end_progress();
+        match self.log {
+            Some(_) => self.note("Transfer complete."),
+            None => say("Transfer complete.\x07"),
+        }
     }
 
     /// A message for the log alone; none without a log.
@@ -127,7 +137,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         for text in ["first", "second"] {
-            let mut messages = Messages::new(Some(&path), None).unwrap();
+            let mut messages = Messages::new(Some(&path), None);
             messages.note(text);
         }
         let log = std::fs::read_to_string(&path).unwrap();

@@ -58,7 +58,7 @@ pub(crate) fn address(text: &str) -> Option<Ipv4Addr> {
 /// `STRIPESxREDUNDANCY/STRIPESIZE`; stripes (8) and stripe size (128) may be left out with their sign.
 pub(crate) fn fec(text: &str) -> Result<FecParams, String> {
     let (shape, size) = match text.split_once('/') {
-        Some((shape, size)) => (shape, number(size)?),
+        Some((shape, size)) => (shape, number::<u16>(size)?.min(128)),
         None => (text, 128),
     };
     let (stripes, redundancy) = match shape.split_once('x') {
@@ -208,6 +208,7 @@ mod tests {
             ("2/16", (8, 2, 128)),
             ("1", (8, 1, 1024)),
             ("16x1/128", (16, 1, 1024)),
+            ("2x1/200", (2, 1, 256)),
         ] {
             let fec = fec(text).unwrap();
             assert_eq!(

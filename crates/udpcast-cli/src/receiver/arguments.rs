@@ -17,14 +17,17 @@ use crate::numbers;
     no_binary_name = true,
     infer_long_args = true,
     args_override_self = true,
-    disable_version_flag = true
+    disable_version_flag = true,
+    after_help = "Exit status: 0 the stream is complete and written; 255 no sender was heard in time, or the \
+    address is none; the status of the program of --pipe if that failed; 1 anything else (also a sender that \
+    lets us in and then sends nothing)."
 )]
 pub(super) struct Arguments {
     /// Write the stream there instead of standard output.
-    #[arg(short, long)]
+    #[arg(short, long, allow_hyphen_values = true)]
     pub(super) file: Option<PathBuf>,
     /// Give the stream to this program, whose output goes to the file; split at spaces, nothing quoted.
-    #[arg(short, long, value_name = "COMMAND")]
+    #[arg(short, long, value_name = "COMMAND", allow_hyphen_values = true)]
     pub(super) pipe: Option<OsString>,
     /// UDP port of the receivers; the sender has the next.
     #[arg(short = 'P', long, alias = "port", default_value_t = 9000, value_parser = numbers::port)]
@@ -70,7 +73,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = numbers::number::<u32>)]
     pub(super) receive_timeout: u32,
     /// Append messages there.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) log: Option<PathBuf>,
     /// No progress line.
     #[arg(long)]

@@ -80,7 +80,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION")
     ));
     let period = (!arguments.no_progress).then(|| Duration::from_millis(arguments.stat_period));
-    let messages = Messages::new(arguments.log.as_deref(), period)?;
+    let mut messages = Messages::new(arguments.log.as_deref(), period);
     // Opened first: a sender shall not wait for somebody who cannot write.
     let mut output = Output::open(arguments.file.as_deref(), arguments.sync, line)?;
     let is_position_shown = match arguments.print_uncompressed_position {
@@ -90,7 +90,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
     let handle = is_position_shown.then(|| output.handle()).transpose()?;
     let Interface { name, addr, .. } = &options.interface;
     let kind = if has_line { "Compressed " } else { "" };
-    say(&format!(
+    messages.note(&format!(
         "{kind}UDP receiver for {} at {addr} on {name}",
         output.name
     ));
@@ -130,7 +130,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         Ok(report) => {
             let time = report.transfer_time.unwrap_or_default();
             reporter.progress(true, report.bytes, time);
-            reporter.messages.tell("Transfer complete.\x07");
+            reporter.messages.complete();
             Ok(())
         }
         Err(error) => {
@@ -205,6 +205,11 @@ impl Reporter {
         let Some((sender, client)) = now.connection else {
             return;
         };
+        if let Some(capabilities) = now.capabilities {
+            let capabilities = capabilities.0;
+            self.messages
+                .note(&format!("received message, cap={capabilities:08x}"));
+        }
         self.messages
             .note(&format!("Connected as {client} to {}", sender.ip()));
         if let Some(group) = now.data_group {

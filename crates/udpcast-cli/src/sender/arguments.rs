@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use cast_net::udpcast::MAX_BLOCKS_PER_SLICE;
 use cast_net::udpcast::fec::FecParams;
 use cast_net::udpcast::sender::{DataRouting, DropPolicy, Duplex};
 use cast_net::{Interface, SendOptions};
@@ -23,14 +24,17 @@ use crate::pipe::Line;
     no_binary_name = true,
     infer_long_args = true,
     args_override_self = true,
-    disable_version_flag = true
+    disable_version_flag = true,
+    after_help = "Exit status: 0 sent, and at least one receiver has all of it (also when others failed: standard \
+    error names each one with what became of it); 1 nobody has it, or anything else is wrong; 255 an address \
+    is none, or --async with --pointopoint."
 )]
 pub(super) struct Arguments {
     /// Send this file instead of standard input; also as first argument without option.
-    #[arg(short, long)]
+    #[arg(short, long, allow_hyphen_values = true)]
     pub(super) file: Option<PathBuf>,
     /// Send what this program makes of the input; split at spaces, nothing quoted.
-    #[arg(short, long, value_name = "COMMAND")]
+    #[arg(short, long, value_name = "COMMAND", allow_hyphen_values = true)]
     pub(super) pipe: Option<OsString>,
     /// UDP port of the receivers; the sender has the next.
     #[arg(short = 'P', long, alias = "port", default_value_t = 9000, value_parser = numbers::port)]
@@ -60,7 +64,7 @@ pub(super) struct Arguments {
     #[arg(short = 'd', long, overrides_with = "half_duplex")]
     pub(super) full_duplex: bool,
     /// One slice at a time.
-    #[arg(short = 'c', long, overrides_with = "full_duplex")]
+    #[arg(short = 'c', long, alias = "h", overrides_with = "full_duplex")]
     half_duplex: bool,
     /// Bytes of a block, rounded down to a multiple of 4.
     #[arg(short, long, value_name = "BYTES", default_value_t = 1456, value_parser = numbers::c_number::<u16>)]
@@ -137,7 +141,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "BYTES", value_parser = numbers::size)]
     sendbuf: Option<usize>,
     /// Append messages there.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) log: Option<PathBuf>,
     /// Log the bandwidth that often; 0: never.
     #[arg(short = 'I', long, value_name = "SECONDS", default_value_t = 0, value_parser = numbers::number::<u32>)]
@@ -162,7 +166,7 @@ pub(super) struct Arguments {
     #[arg(short = 'D', long, action = clap::ArgAction::Count)]
     pub(super) daemon_mode: u8,
     /// Write the process number there when going to the background.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub(super) pid_file: Option<PathBuf>,
     /// End the sender that is named in the pid file.
     #[arg(short = 'K', long)]
@@ -270,6 +274,12 @@ impl Arguments {
             "--blocksize {}: at least 4 bytes",
             self.blocksize
         );
+        for (option, size) in [("min", self.min_slice_size), ("max", self.max_slice_size)] {
+            anyhow::ensure!(
+                size <= MAX_BLOCKS_PER_SLICE,
+                "--{option}-slice-size {size}: at most {MAX_BLOCKS_PER_SLICE} blocks"
+            );
+        }
         anyhow::ensure!(
             self.daemon_mode == 0 || self.file.is_some(),
             "--daemon-mode needs --file: standard input can be sent only once"
@@ -387,6 +397,8 @@ mod tests {
             ("-g mod.so:x", "cannot load modules"),
             ("--async", "--max-bitrate"),
             ("-b 3", "at least 4"),
+            ("--min-slice-size 1025", "at most 1024"),
+            ("--max-slice-size 1025", "at most 1024"),
             ("-D", "needs --file"),
             ("-a -1 -r 1m", "contradict"),
             ("-M host.name", "no IPv4 address"),

@@ -129,7 +129,7 @@ fn transfer(
 ) -> anyhow::Result<anyhow::Result<()>> {
     let has_progress = !arguments.no_progress && !arguments.is_background();
     let period = has_progress.then(|| Duration::from_millis(arguments.stat_period));
-    let messages = Messages::new(arguments.log.as_deref(), period)?;
+    let messages = Messages::new(arguments.log.as_deref(), period);
     // Opened first: receivers shall not wait for a file that cannot be read.
     let (file, name) = open(arguments.file.as_deref())?;
     let input = shown_input(arguments, &file)?;

@@ -1,28 +1,73 @@
 //! What a sender tells while it works.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Seek;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use cast_net::udpcast::ClientNo;
 use cast_net::udpcast::sender::{
     Duplex, Outcome, Participant, SenderEvent, SenderStatistics, StartReason,
 };
+use cast_net::udpcast::wire::Capabilities;
 use cast_net::{Interface, SendEvent, SendOptions, SendReport};
 
 use super::arguments::Arguments;
-use crate::messages::{Messages, say};
+use crate::messages::Messages;
 use crate::numbers;
+use crate::syslog::Syslog;
 
 /// Tells of one transfer.
 pub(super) struct Narrator {
     messages: Messages,
+    syslog: Syslog,
+    facts: Facts,
+    /// Who has joined, and with what.
+    joined: BTreeMap<Ipv4Addr, (ClientNo, Capabilities)>,
     block_size: u16,
     /// The input, if its position is shown.
     input: Option<File>,
     bandwidth: Option<Bandwidth>,
+    has_started: bool,
     /// As last logged.
     repeated: u64,
     slice_size: u16,
+}
+
+/// What the machine's log is told beside the events.
+struct Facts {
+    file: String,
+    pipe: String,
+    port: u16,
+    interface: String,
+    is_asynchronous: bool,
+    /// Least and longest wait in seconds, least number of receivers.
+    waits: Option<(u64, u64, u32)>,
+}
+
+impl Facts {
+    fn new(arguments: &Arguments, options: &SendOptions) -> Self {
+        let start = &options.transfer.start;
+        let seconds = |wait: Option<Duration>| wait.map_or(0, |wait| wait.as_secs());
+        let waits = (
+            seconds(start.min_wait),
+            seconds(start.max_wait),
+            start.min_receivers,
+        );
+        let text = |path: Option<&std::ffi::OsStr>| {
+            path.map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        Self {
+            file: text(arguments.file.as_deref().map(std::path::Path::as_os_str)),
+            pipe: text(arguments.pipe.as_deref()),
+            port: options.port_base,
+            interface: options.interface.name.clone(),
+            is_asynchronous: options.transfer.asynchronous,
+            waits: (waits != (0, 0, 0)).then_some(waits),
+        }
+    }
 }
 
 /// The rate at which receivers got the stream lately.
@@ -47,9 +92,13 @@ impl Narrator {
         });
         Self {
             messages,
+            syslog: Syslog::open(),
+            facts: Facts::new(arguments, options),
+            joined: BTreeMap::new(),
             block_size: options.transfer.block_size,
             input,
             bandwidth,
+            has_started: false,
             repeated: 0,
             slice_size: 0,
         }
@@ -61,7 +110,7 @@ impl Narrator {
         let is_detected = !arguments.full_duplex && !arguments.asynchronous;
         if transfer.duplex == Duplex::Full && is_detected {
             self.messages
-                .note("the network card is full duplex, so is the transfer");
+                .tell("the network card is full duplex, so is the transfer");
         }
         if arguments.mcast_data_address.is_none() && !arguments.pointopoint {
             let group = options.data_group();
@@ -76,7 +125,7 @@ impl Narrator {
             Some(_) => "Compressed ",
             None => "",
         };
-        say(&format!(
+        self.messages.note(&format!(
             "{kind}UDP sender for {name} at {addr} on {interface}"
         ));
         let control = options.control_address();
@@ -112,10 +161,17 @@ impl Narrator {
                 addr,
                 capabilities,
             } => {
-                let capabilities = capabilities.0;
-                self.messages.tell(&format!(
-                    "New connection from {addr} ({client}) {capabilities:08x}"
-                ));
+                let is_first = self.joined.is_empty();
+                self.joined.insert(*addr, (*client, *capabilities));
+                let capabilities = (*capabilities | Capabilities::BIG_ENDIAN).0;
+                let text = format!("New connection from {addr}  ({client})");
+                self.messages.tell(&format!("{text} {capabilities:08x}"));
+                self.syslog.tell(&text);
+                if is_first && let Some((min, max, count)) = self.facts.waits {
+                    self.syslog.tell(&format!(
+                        "first connection: min wait[{min}] secs - max wait[{max}] - min clients[{count}]"
+                    ));
+                }
             }
             SenderEvent::Refused { addr, reason } => {
                 self.messages.note(&format!("refused {addr}: {reason:?}"));
@@ -128,6 +184,9 @@ impl Narrator {
                 if let Some(bandwidth) = &mut self.bandwidth {
                     bandwidth.since = Instant::now();
                 }
+                self.has_started = true;
+                self.log_start(reason, *participants);
+                let capabilities = self.common_capabilities().0;
                 let reason = match reason {
                     StartReason::Operator => "a key was pressed".to_owned(),
                     StartReason::Go(addr) => format!("{addr} asked for it"),
@@ -136,12 +195,15 @@ impl Narrator {
                     StartReason::Autostart => "announced often enough".to_owned(),
                 };
                 self.messages.note(&format!(
-                    "Starting transfer to {data}, {participants} receivers: {reason}"
+                    "Starting transfer: {capabilities:08x}, to {data}, {participants} receivers: {reason}"
                 ));
             }
             SenderEvent::Left { addr, outcome } => {
+                let text = format!("Disconnecting {}", self.name(*addr));
                 let fate = fate(*outcome);
-                self.messages.note(&format!("disconnecting {addr}: {fate}"));
+                self.messages.note(&format!("{text}: {fate}"));
+                self.syslog.tell(&text);
+                self.joined.remove(addr);
             }
             SenderEvent::Dropped {
                 addr,
@@ -149,9 +211,15 @@ impl Narrator {
                 slice,
             } => {
                 let silent = silent_for.as_secs_f64();
+                let name = self.name(*addr);
                 self.messages.note(&format!(
-                    "Dropping {addr}: silent for {silent:.1} s, lacks slice {slice}"
+                    "Dropping client {name}: silent for {silent:.1} s, lacks slice {slice}"
                 ));
+                if let Some((client, _)) = self.joined.get(addr) {
+                    self.syslog
+                        .tell(&format!("dropped client {client} because of timeout"));
+                }
+                self.joined.remove(addr);
             }
             SenderEvent::SlowRound {
                 slice,
@@ -160,10 +228,12 @@ impl Narrator {
             } => {
                 let names: Vec<String> = waiting_for
                     .iter()
-                    .map(|(addr, _)| addr.to_string())
+                    .map(|(addr, _)| self.name(*addr))
                     .collect();
                 self.messages.note(&format!(
-                    "slice {slice}, round {round}: waiting for {}",
+                    "slice {slice}, round {round}: waiting for {} of {} receivers: {}",
+                    names.len(),
+                    self.joined.len(),
                     names.join(", ")
                 ));
             }
@@ -206,22 +276,76 @@ impl Narrator {
 
     /// The last progress, and how each participant fared.
     pub(super) fn conclude(&mut self, report: &SendReport) {
-        let line = self.progress_line(&report.statistics, &[]);
-        self.messages.progress(true, line);
+        if self.has_started {
+            let line = self.progress_line(&report.statistics, &[]);
+            self.messages.progress(true, line);
+        }
         for participant in &report.participants {
             let fate = fate(participant.outcome);
             self.messages
                 .record(&format!("{}: {fate}", participant.addr));
+            if self.joined.contains_key(&participant.addr) {
+                let name = self.name(participant.addr);
+                self.syslog.tell(&format!("Disconnecting {name}"));
+            }
         }
     }
 
+    /// Some may have failed: that is told with the participants.
     pub(super) fn complete(&mut self) {
-        self.messages.tell("Transfer complete.\x07\n");
+        self.messages.complete();
+        self.messages.note("");
+        self.syslog.tell("Transfer complete.");
     }
 
     /// For a sender that goes on with the next transfer.
     pub(super) fn failed(&mut self, text: &str) {
         self.messages.record(text);
+    }
+
+    /// What all that have joined can do.
+    fn common_capabilities(&self) -> Capabilities {
+        let own = match self.facts.is_asynchronous {
+            true => Capabilities::CURRENT | Capabilities::ASYNCHRONOUS,
+            false => Capabilities::CURRENT,
+        };
+        let all = self.joined.values().map(|(_, capabilities)| *capabilities);
+        all.fold(own, |common, one| {
+            Capabilities(common.0 & (one | Capabilities::BIG_ENDIAN).0)
+        })
+    }
+
+    /// `#0 (10.0.0.7)`.
+    fn name(&self, addr: Ipv4Addr) -> String {
+        match self.joined.get(&addr) {
+            Some((client, _)) => format!("{client} ({addr})"),
+            None => addr.to_string(),
+        }
+    }
+
+    fn log_start(&self, reason: &StartReason, participants: u32) {
+        let Facts {
+            file,
+            pipe,
+            port,
+            interface,
+            waits,
+            ..
+        } = &self.facts;
+        let (_, max, count) = waits.unwrap_or_default();
+        match reason {
+            StartReason::Complete => self
+                .syslog
+                .tell(&format!("min receivers[{count}] reached: starting")),
+            StartReason::MaxWait => self
+                .syslog
+                .tell(&format!("max wait[{max}] passed: starting")),
+            StartReason::Operator | StartReason::Go(_) | StartReason::Autostart => {}
+        }
+        self.syslog.tell(&format!(
+            "Starting transfer: file[{file}] pipe[{pipe}] port[{port}] if[{interface}] \
+             participants[{participants}]"
+        ));
     }
 
     fn progress_line(
