@@ -25,3 +25,19 @@ fn every_target_stands_its_corpus() {
         }
     }
 }
+
+#[test]
+fn every_target_has_a_program() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let mut programs: Vec<String> = fs::read_dir(root.join("fuzz_targets"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    programs.sort_unstable();
+    assert_eq!(programs, TARGETS.map(|(name, _)| name));
+    for name in programs {
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
+}

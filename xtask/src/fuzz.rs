@@ -130,7 +130,18 @@ fn complaint(text: &str, log: &Path, program: &Path) -> String {
         ),
         None => "it left no input".to_owned(),
     };
-    format!("{again}\n{}", process::tail(log))
+    // What the panic said; the backtrace behind it is the fuzzer's own.
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.contains("panicked at"));
+    let Some(first) = lines.next() else {
+        return format!("{again}\n{}", process::tail(log));
+    };
+    let said: Vec<&str> = std::iter::once(first)
+        .chain(lines.take_while(|line| !line.contains("stack backtrace")))
+        .take(20)
+        .collect();
+    format!("{again}\n  | {}", said.join("\n  | "))
 }
 
 /// The summary of a run, from what libFuzzer printed.
@@ -261,9 +272,14 @@ mod tests {
 
     #[test]
     fn a_crash_is_told_with_the_line_that_repeats_it() {
-        let text = "panicked\nartifact_prefix='/a/'; Test unit written to /a/crash-1\nBase64: AA==";
+        let text = "thread 'x' panicked at a.rs:1:2:\nout of reach\nstack backtrace:\n  0: main\n\
+                    artifact_prefix='/a/'; Test unit written to /a/crash-1\nBase64: AA==";
         let told = complaint(text, Path::new("/no/log"), Path::new("/b/image"));
         assert!(told.contains("    /b/image /a/crash-1\n"), "{told}");
+        assert!(
+            told.ends_with("panicked at a.rs:1:2:\n  | out of reach"),
+            "{told}"
+        );
     }
 
     #[test]

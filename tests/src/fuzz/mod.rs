@@ -8,12 +8,14 @@
 )]
 
 mod contract;
+mod fec;
 mod feed;
 mod images;
 mod tables;
 mod udpcast;
 
-pub use contract::contract;
+pub use contract::{contract, http_form, native_json};
+pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
@@ -22,14 +24,17 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 14] = [
     ("contract", contract),
+    ("http_form", http_form),
     ("image", image),
     ("image_recipe", image_recipe),
+    ("native_json", native_json),
     ("partition_dump", partition_dump),
     ("partition_plan", partition_plan),
     ("partition_table", partition_table),
     ("peek", peek),
+    ("udpcast_fec", udpcast_fec),
     ("udpcast_receiver", udpcast_receiver),
     ("udpcast_sender", udpcast_sender),
     ("udpcast_wire", udpcast_wire),
