@@ -1,14 +1,15 @@
-//! A compressed partclone image onto a disk that is a file in memory.
+//! Compressed partclone images onto a disk that is a file in memory.
 
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{
-    Plan,
+    Plan, random_file,
     room::{Measured, Usage},
     table::{Report, Row, median},
 };
@@ -21,73 +22,187 @@ pub(super) fn measure(
     report: &mut Report,
 ) -> Result<()> {
     println!("==> an ext4 image to restore");
-    let image = Image::make(plan.size, directory)?;
-    let quoted = |path: &Path| format!("'{}'", path.display());
-    let (file, target) = (quoted(&image.file), quoted(&image.target));
-    let log = quoted(&directory.join("partclone.log"));
-    let original = |options: &str| {
-        format!(
-            "set -o pipefail; zstdmt -dc {file} | partclone.restore {options} -q -L {log} -O {target}"
-        )
+    let bench = Bench {
+        agent,
+        image: &Image::make(plan.size, directory)?,
+        directory,
     };
-    let unchecked = original("--ignore_crc");
-    let checked = original("");
-    let ours = format!(
-        "exec {} partclone.restore -q -L {log} -s {file} -O {target}",
-        quoted(agent)
-    );
-    let (mut of_unchecked, mut of_checked, mut of_ours) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..plan.rounds {
-        of_unchecked.push(image.restore("original, unchecked", &unchecked, directory)?);
-        fs::rename(&image.target, directory.join("expected")).context("keeping the disk")?;
-        of_checked.push(image.restore("original, checked", &checked, directory)?);
-        of_ours.push(image.restore("ours, checked", &ours, directory)?);
-        Cmd::new("cmp")
-            .arg(directory.join("expected"))
-            .arg(&image.target)
-            .quiet()
-            .context("comparing our disk with the original's")?;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let rate = |all: &[Usage]| {
-        median(
-            all.iter()
-                .map(|usage| image.used as f64 / 1e6 / usage.wall.as_secs_f64()),
-        )
+    let goals = Goals {
+        unchecked: 1.5,
+        checked: Some(3.0),
     };
-    let cpu = |all: &[Usage]| median(all.iter().map(|usage| usage.cpu));
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let memory = |all: &[Usage]| median(all.iter().map(|usage| usage.memory as f64 / 1e6));
-    let title = "restore of a zstd image, verified";
-    let (ours, of_unchecked, of_checked) = (&of_ours[..], &of_unchecked[..], &of_checked[..]);
-    report.add(Row::higher(
-        &format!("{title}; original: --ignore_crc"),
-        "MB/s",
-        rate(of_unchecked),
-        rate(ours),
-        Some(1.5),
-    ));
-    report.add(Row::higher(
-        &format!("{title}; original: with its check"),
-        "MB/s",
-        rate(of_checked),
-        rate(ours),
-        Some(3.0),
-    ));
-    report.add(Row::lower(
-        &format!("{title}; original: --ignore_crc"),
-        "CPU s",
-        cpu(of_unchecked),
-        cpu(ours),
-        None,
-    ));
-    report.add(Row::ours(title, "MB of memory", memory(ours)).limit_at_most(128.0));
-    Ok(())
+    bench.compare("zstd", "zstdmt -dc", plan.rounds, &goals, report)?;
+    let goals = Goals {
+        unchecked: 1.2,
+        checked: None,
+    };
+    bench.compare("gzip", "pigz -dc", plan.rounds, &goals, report)?;
+    bench.large_window(report)
 }
 
+/// Factors by which ours is to be faster than the original with and without its check.
+struct Goals {
+    unchecked: f64,
+    checked: Option<f64>,
+}
+
+struct Bench<'a> {
+    agent: &'a Path,
+    image: &'a Image,
+    directory: &'a Path,
+}
+
+/// What one restore took.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    usage: Usage,
+    /// From the start to the last change of the disk.
+    last_write: Duration,
+}
+
+impl Bench<'_> {
+    /// Ours against the original behind `unpack`, for the image compressed by `name`.
+    fn compare(
+        &self,
+        name: &str,
+        unpack: &str,
+        rounds: u8,
+        goals: &Goals,
+        report: &mut Report,
+    ) -> Result<()> {
+        let file = quoted(self.image.compressed(name));
+        let target = quoted(&self.image.target);
+        let log = quoted(self.directory.join("partclone.log"));
+        let agent = quoted(self.agent);
+        // As FOG calls it, without the picture.
+        let behind = |program: &str| {
+            format!(
+                "set -o pipefail; {unpack} {file} | {program} -q -f 1 -L {log} -O {target} -n bench"
+            )
+        };
+        let scripts = [
+            (
+                "original, unchecked",
+                behind("partclone.restore --ignore_crc"),
+            ),
+            ("original, checked", behind("partclone.restore")),
+            (
+                "ours, checked",
+                format!("exec {agent} restore -q {file} {target}"),
+            ),
+            (
+                "ours, drop-in",
+                behind(&format!("{agent} partclone.restore")),
+            ),
+        ];
+        let mut runs: [Vec<Run>; 4] = Default::default();
+        for _ in 0..rounds {
+            for ((who, script), runs) in scripts.iter().zip(&mut runs) {
+                runs.push(self.restore(&format!("{name}: {who}"), script)?);
+                self.image.keep_or_compare(who)?;
+            }
+        }
+        let [unchecked, checked, ours, drop_in] = &runs;
+        let rate = |runs: &[Run], time: fn(&Run) -> Duration| {
+            let used = megabytes(self.image.used);
+            median(runs.iter().map(|run| used / time(run).as_secs_f64()))
+        };
+        let whole = |run: &Run| run.usage.wall;
+        let last_write = |run: &Run| run.last_write;
+        let title = format!("restore of a {name} image, verified");
+        for (runs, options, goal) in [
+            (unchecked, "--ignore_crc", Some(goals.unchecked)),
+            (checked, "with its check", goals.checked),
+        ] {
+            for (time, scope) in [
+                (whole as fn(&Run) -> Duration, "whole time"),
+                (last_write, "original's until its last write"),
+            ] {
+                report.add(Row::higher(
+                    &format!("{title}; {scope}; original: {options}"),
+                    "MB/s",
+                    rate(runs, time),
+                    rate(ours, whole),
+                    goal,
+                ));
+            }
+        }
+        let gigabytes = megabytes(self.image.used) / 1e3;
+        let cpu = |runs: &[Run]| median(runs.iter().map(|run| run.usage.cpu / gigabytes));
+        for (runs, options) in [(unchecked, "--ignore_crc"), (checked, "with its check")] {
+            report.add(Row::lower(
+                &format!("{title}; original: {options}"),
+                "CPU s/GB",
+                cpu(runs),
+                cpu(ours),
+                None,
+            ));
+        }
+        report.add(Row::ours(&title, "MB of memory", memory(ours)).limit_at_most(MEMORY_GOAL));
+        report.add(Row::higher(
+            &format!(
+                "`partclone.restore` behind `{unpack}`, ours verified; each until its last \
+                 write; original: --ignore_crc"
+            ),
+            "MB/s",
+            rate(unchecked, last_write),
+            rate(drop_in, last_write),
+            None,
+        ));
+        Ok(())
+    }
+
+    /// The memory that an image with the largest usual window takes, beside that window.
+    fn large_window(&self, report: &mut Report) -> Result<()> {
+        let [agent, file, target] =
+            [self.agent, &self.image.compressed(LONG), &self.image.target].map(quoted);
+        let script = format!("exec {agent} restore -q {file} {target}");
+        let run = self.restore("zstd --long=27: ours, checked", &script)?;
+        self.image.keep_or_compare("ours")?;
+        report.add(
+            Row::ours(
+                "restore of a `zstd --long=27` image: beside its window of 134 MB",
+                "MB of memory",
+                memory(&[run]) - megabytes(1 << 27),
+            )
+            .limit_at_most(MEMORY_GOAL),
+        );
+        Ok(())
+    }
+
+    fn restore(&self, who: &str, script: &str) -> Result<Run> {
+        let target = &self.image.target;
+        if target.exists() {
+            fs::remove_file(target).context("removing the last disk")?;
+        }
+        File::create(target)
+            .and_then(|file| file.set_len(self.image.disk))
+            .context("making a disk")?;
+        let command = ["bash", "-c", script].map(str::to_owned);
+        let began = SystemTime::now();
+        let running = Measured::start("restore", None, &command, self.directory)?;
+        let usage = Measured::wait_all(vec![running]).with_context(|| who.to_owned())?;
+        let usage = usage.first().copied().unwrap_or_default();
+        let changed = fs::metadata(target).and_then(|disk| disk.modified());
+        let changed = changed.context("looking at the disk")?;
+        let last_write = changed.duration_since(began).unwrap_or_default();
+        println!(
+            "    {who}: {:.2} s (last write after {:.2} s), {:.2} s CPU",
+            usage.wall.as_secs_f64(),
+            last_write.as_secs_f64(),
+            usage.cpu
+        );
+        Ok(Run { usage, last_write })
+    }
+}
+
+/// MB that the agent may take beside the window.
+const MEMORY_GOAL: f64 = 128.0;
+/// The name of the image that needs a large window.
+const LONG: &str = "long.zstd";
+
 struct Image {
-    /// Compressed.
-    file: PathBuf,
+    directory: PathBuf,
     /// Where it is restored to.
     target: PathBuf,
     /// Bytes of the file system.
@@ -97,65 +212,84 @@ struct Image {
 }
 
 impl Image {
-    /// A file system that holds what is found below `/usr`, `len` bytes of it at most.
+    /// A file system with `len` bytes of data: one half is what is found below `/usr`, the other does
+    /// not compress.
     fn make(len: u64, directory: &Path) -> Result<Self> {
         let content = directory.join("content");
         fs::create_dir_all(&content).context("making a directory")?;
-        let used = content.join("usr.tar");
-        let tar = format!("tar -C / -c usr 2>/dev/null | head -c {len}");
-        Cmd::new("sh").args(["-c", &tar]).output_to(&used)?;
+        let half = len / 2;
+        let [tar, random] = ["usr.tar", "random"].map(|name| content.join(name));
+        let script = format!("tar -C / -c usr 2>/dev/null | head -c {half}");
+        Cmd::new("sh").args(["-c", &script]).output_to(&tar)?;
+        random_file(&random, len - half)?;
+        let mut used = 0;
+        for file in [&tar, &random] {
+            used += fs::metadata(file).context("looking at the content")?.len();
+        }
         let disk = len + len / 4 + (32 << 20);
         let disk = disk.next_multiple_of(1 << 20);
-        let [system, image, file, log] =
-            ["system", "image", "image.zst", "make.log"].map(|name| directory.join(name));
+        let [system, plain, log] = ["system", "image", "make.log"].map(|name| directory.join(name));
         Cmd::new("mkfs.ext4")
             .args(["-q", "-F", "-d"])
             .args([&content, &system])
             .arg(format!("{}k", disk >> 10))
             .quiet()?;
+        fs::remove_dir_all(&content).context("removing the content")?;
         Cmd::new("partclone.ext4")
             .args(["-c", "-q", "-L"])
             .arg(&log)
             .arg("-s")
             .arg(&system)
             .arg("-o")
-            .arg(&image)
+            .arg(&plain)
             .quiet()?;
-        Cmd::new("zstdmt")
-            .args(["-q", "-3"])
-            .arg(&image)
-            .arg("-o")
-            .arg(&file)
-            .quiet()?;
-        let used = fs::metadata(&used).context("looking at the content")?.len();
-        for path in [&system, &image] {
-            fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
-        }
-        fs::remove_dir_all(&content).context("removing the content")?;
-        Ok(Self {
-            file,
+        let image = Self {
+            directory: directory.to_owned(),
             target: directory.join("disk"),
             disk,
             used,
-        })
+        };
+        for (name, packer) in [
+            ("zstd", "zstdmt -q -3 -c"),
+            (LONG, "zstdmt -q -3 --long=27 -c"),
+            ("gzip", "pigz -6 -c"),
+        ] {
+            let script = format!("{packer} {}", quoted(&plain));
+            let file = image.compressed(name);
+            Cmd::new("sh").args(["-c", &script]).output_to(&file)?;
+        }
+        for path in [&system, &plain] {
+            fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+        }
+        Ok(image)
     }
 
-    fn restore(&self, who: &str, script: &str, directory: &Path) -> Result<Usage> {
-        if self.target.exists() {
-            fs::remove_file(&self.target).context("removing the last disk")?;
-        }
-        File::create(&self.target)
-            .and_then(|file| file.set_len(self.disk))
-            .context("making a disk")?;
-        let command = ["bash", "-c", script].map(str::to_owned);
-        let running = Measured::start("restore", None, &command, directory)?;
-        let usage = Measured::wait_all(vec![running]).with_context(|| who.to_owned())?;
-        let usage = usage.first().copied().unwrap_or_default();
-        println!(
-            "    {who}: {:.2} s, {:.2} s CPU",
-            usage.wall.as_secs_f64(),
-            usage.cpu
-        );
-        Ok(usage)
+    fn compressed(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("image.{name}"))
     }
+
+    /// The first disk is kept, and every other one compared with it.
+    fn keep_or_compare(&self, who: &str) -> Result<()> {
+        let kept = self.directory.join("expected");
+        if !kept.exists() {
+            return fs::rename(&self.target, kept).context("keeping the disk");
+        }
+        Cmd::new("cmp")
+            .args([&kept, &self.target])
+            .quiet()
+            .with_context(|| format!("comparing the disk of \"{who}\" with the original's"))
+    }
+}
+
+fn quoted(path: impl AsRef<Path>) -> String {
+    format!("'{}'", path.as_ref().display())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn memory(runs: &[Run]) -> f64 {
+    median(runs.iter().map(|run| megabytes(run.usage.memory)))
 }
