@@ -5,3 +5,4 @@ pub mod fuzz;
 pub mod need;
 pub mod netns;
 pub mod site;
+pub mod terminal;

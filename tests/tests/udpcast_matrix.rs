@@ -10,12 +10,12 @@
 )]
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use fos_tests::netns::{Lab, Running, wait_for};
 use fos_tests::site;
+use fos_tests::terminal::Typist;
 
 const TOOLS: [&str; 3] = ["nft", "udp-sender", "udp-receiver"];
 
@@ -524,8 +524,7 @@ fn a_key_at_the_sender_starts_the_transfer() {
     for kind in BOTH {
         let (payload, log) = (scene.text("payload"), scene.text("log"));
         let mut receiver = scene.receiver(kind, 2, "");
-        let mut sender = Typist::start(
-            &scene,
+        let mut sender = scene.type_on(
             1,
             &format!(
                 "udp-sender --file {payload} --log {log} --ttl 1 --nopointopoint --portbase 9000"
@@ -553,11 +552,7 @@ fn a_key_at_the_receiver_starts_the_transfer_and_q_ends_either() {
     for kind in BOTH {
         let mut sender = scene.sender(kind, "--rexmit-hello-interval 200");
         let output = scene.text("got");
-        let mut receiver = Typist::start(
-            &scene,
-            2,
-            &format!("udp-receiver --portbase 9000 -f {output}"),
-        );
+        let mut receiver = scene.type_on(2, &format!("udp-receiver --portbase 9000 -f {output}"));
         receiver.wait_for("Press any key");
         receiver.press(" ");
         receiver.wait_for("status 0");
@@ -566,7 +561,7 @@ fn a_key_at_the_receiver_starts_the_transfer_and_q_ends_either() {
         assert!(fs::read(output).unwrap() == scene.payload);
     }
     let mut sender = scene.sender(Ours, "");
-    let mut receiver = Typist::start(&scene, 2, "udp-receiver");
+    let mut receiver = scene.type_on(2, "udp-receiver");
     receiver.wait_for("Press any key");
     receiver.press("q");
     receiver.wait_for("status 1");
@@ -575,7 +570,7 @@ fn a_key_at_the_receiver_starts_the_transfer_and_q_ends_either() {
 
     let payload = scene.text("payload");
     let mut receiver = scene.receiver(Ours, 2, "");
-    let mut sender = Typist::start(&scene, 1, &format!("udp-sender {payload}"));
+    let mut sender = scene.type_on(1, &format!("udp-sender {payload}"));
     sender.wait_for("Press any key");
     sender.press("q");
     sender.wait_for("status 1");
@@ -590,7 +585,7 @@ fn an_interrupt_gives_the_terminal_back() {
         return;
     };
     let mut sender = scene.sender(Ours, "");
-    let mut receiver = Typist::start(&scene, 2, "udp-receiver");
+    let mut receiver = scene.type_on(2, "udp-receiver");
     receiver.wait_for("Press any key");
     receiver.press("\x03");
     receiver.wait_for("status 130");
@@ -652,70 +647,12 @@ impl Scene {
         }
         Self::new(receivers, payload_len)
     }
-}
 
-/// One of our programs on a terminal, and hands to press keys.
-struct Typist {
-    script: Child,
-    log: PathBuf,
-}
-
-impl Typist {
-    /// Afterwards the shell tells the status and the state of the terminal.
-    fn start(scene: &Scene, host: usize, line: &str) -> Self {
-        let log = scene.path(&format!("screen-{host}"));
-        // What an earlier one has said is not for this one.
-        drop(fs::remove_file(&log));
-        let agent = site::program("fos-agent");
-        // The words of stty with a minus are what the terminal does not do.
-        let line = format!(
-            "trap : INT; {} {line}; echo \"status $?\"; \
-             stty -a | tr ' ;' '\\n\\n' | grep -x -e icanon -e echo | sort -r | xargs echo TERMINAL",
-            agent.display()
-        );
-        let script = scene
-            .lab
-            .host(host)
-            .command("script")
-            .args(["-q", "-f", "-c", &line])
-            .arg(&log)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { script, log }
-    }
-
-    fn screen(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
-    }
-
-    #[track_caller]
-    fn wait_for(&mut self, words: &str) {
-        wait_for(&format!("\"{words}\" on the screen"), || {
-            let screen = self.screen();
-            let has_ended = self.script.try_wait().unwrap().is_some();
-            let is_there = screen.contains(words);
-            assert!(
-                is_there || !has_ended || self.screen().contains(words),
-                "\"{words}\" never came on the screen:\n{screen}"
-            );
-            is_there
-        });
-    }
-
-    fn press(&mut self, keys: &str) {
-        let hands = self.script.stdin.as_mut().unwrap();
-        hands.write_all(keys.as_bytes()).unwrap();
-        hands.flush().unwrap();
-    }
-}
-
-impl Drop for Typist {
-    fn drop(&mut self) {
-        drop(self.script.kill());
-        drop(self.script.wait());
+    /// One of our programs on a terminal of a host.
+    fn type_on(&self, host: usize, line: &str) -> Typist {
+        let line = format!("{} {line}", site::program("fos-agent").display());
+        let log = self.path(&format!("screen-{host}"));
+        Typist::start(self.lab.host(host), &line, log)
     }
 }
 
