@@ -80,8 +80,11 @@ pub fn contract(data: &[u8]) {
             {
                 assert_eq!(args.value("first"), Some("1"), "{line:?}");
                 assert_eq!(args.value("last"), Some("2"), "{line:?}");
-                let is_plain = value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-                if is_plain && !value.is_empty() && !value.contains("+_+") {
+                // FOG's clients end a value at a second equals sign, and take blanks for what they are.
+                let is_plain = value
+                    .chars()
+                    .all(|c| c != '=' && (c.is_ascii_graphic() || c == ' '));
+                if is_plain && !value.is_empty() && !value.contains("+_") && !value.contains("_+") {
                     assert_eq!(args.value("value"), Some(value), "{line:?}");
                 }
             }

@@ -15,10 +15,42 @@ enum Verdict {
     Late(ErrorKind),
     /// It is refused, but every block is restored if checksum errors are ignored.
     Checksum,
+    /// The same, for the sum over a whole partimage image.
+    Total,
 }
 
 use ErrorKind as Kind;
-use Verdict::{Accept, Checksum, Early, Late};
+use Verdict::{Accept, Checksum, Early, Late, Total};
+
+/// What a decoder must find, and in which formats: 0002, 0001, partimage. The magic and the version of
+/// a partclone image stand at the same place in both formats.
+const ROWS: [(ErrorKind, &[&str]); 25] = [
+    (Kind::Truncated, &["v2", "v1", "pi"]),
+    (Kind::BadMagic, &["v2", "pi"]),
+    (Kind::UnsupportedVersion, &["v2", "pi"]),
+    (Kind::HeaderChecksum, &["v2", "pi"]),
+    (Kind::WrongEndian, &["v2"]),
+    (Kind::BadBlockSize, &["v2", "v1", "pi"]),
+    (Kind::NoBlocks, &["v2", "v1", "pi"]),
+    (Kind::TooManyBlocks, &["v2", "v1", "pi"]),
+    (Kind::UsedExceedsTotal, &["v2", "v1"]),
+    (Kind::FilesystemLargerThanDevice, &["v2", "pi"]),
+    (Kind::BeyondTarget, &["v2", "v1", "pi"]),
+    (Kind::UnknownChecksumMode, &["v2"]),
+    (Kind::ChecksumSize, &["v2"]),
+    (Kind::ZeroStrip, &["v2"]),
+    (Kind::UnknownBitmapMode, &["v2"]),
+    (Kind::BitmapChecksum, &["v2"]),
+    (Kind::BitmapMagic, &["v2", "v1"]),
+    (Kind::BlockChecksum, &["v2", "v1", "pi"]),
+    (Kind::Encrypted, &["pi"]),
+    (Kind::SectionMagic, &["pi"]),
+    (Kind::BadHeader, &["pi"]),
+    (Kind::BadBitmapSize, &["pi"]),
+    (Kind::NotFirstVolume, &["pi"]),
+    (Kind::MissingVolume, &["pi"]),
+    (Kind::TotalChecksum, &["pi"]),
+];
 
 const BLOCK: usize = 1024;
 const TOTAL: u64 = 200;
@@ -55,6 +87,23 @@ fn v1() -> Recipe {
     }
 }
 
+impl Verdict {
+    /// Whether there is a way to have all blocks.
+    fn is_restored(self) -> bool {
+        matches!(self, Accept | Checksum | Total)
+    }
+
+    /// How it is refused.
+    fn kind(self) -> Option<ErrorKind> {
+        match self {
+            Accept => None,
+            Early(kind) | Late(kind) => Some(kind),
+            Checksum => Some(Kind::BlockChecksum),
+            Total => Some(Kind::TotalChecksum),
+        }
+    }
+}
+
 /// The table being built.
 #[derive(Default)]
 struct Table(Vec<Case>);
@@ -72,7 +121,7 @@ impl Table {
         verdict: Verdict,
         target: usize,
     ) {
-        let restored = if verdict == Accept || verdict == Checksum {
+        let restored = if verdict.is_restored() {
             recipe.restored(content, target, FILL)
         } else {
             Vec::new()
@@ -416,7 +465,7 @@ impl Table {
         change(&mut recipe);
         let mut image = recipe.write(content);
         spoil(&mut image);
-        let restored = if verdict == Accept || verdict == Checksum {
+        let restored = if verdict.is_restored() {
             recipe.restored(content, target, FILL)
         } else {
             Vec::new()
@@ -547,6 +596,20 @@ fn bad_partimage(table: &mut Table) {
     }
     let early = Early(Kind::BeyondTarget);
     table.partimage_bytes("pi-target-half", early, PARTITION / 2, |_| {}, |_| {});
+    // In the first record, and in the first block: nothing is there that could be believed.
+    for (name, behind_data) in [("pi-cut-record", 65536 + 5), ("pi-cut-block", 700)] {
+        table.partimage_bytes(
+            name,
+            Early(Kind::Truncated),
+            PARTITION,
+            |_| {},
+            |image| {
+                let magic = b"MAGIC-BEGIN-DATABLOCKS";
+                let at = image.windows(magic.len()).position(|w| w == magic);
+                image.truncate(at.unwrap() + magic.len() + behind_data);
+            },
+        );
+    }
     for (name, verdict, len) in [
         ("pi-cut-volume", Early(Kind::Truncated), 100),
         ("pi-cut-header", Early(Kind::Truncated), 9000),
@@ -562,6 +625,11 @@ fn bad_partimage(table: &mut Table) {
             |image| image.truncate(len),
         );
     }
+    // One block less than there are, which no record tells: its bytes stand where the tail should.
+    table.partimage("pi-bitmap-bit", Late(Kind::SectionMagic), |r| {
+        r.spoil_bitmap = 2;
+    });
+    table.partimage("pi-tail-sum", Total, |r| r.spoil_tail = 1);
     table.partimage("pi-tail-volume", Late(Kind::MissingVolume), |r| {
         r.tail_volume = 2;
     });
@@ -575,6 +643,18 @@ fn every_case_gets_its_verdict() {
     images_0001(&mut table);
     images_partimage(&mut table);
     bad_partimage(&mut table);
+    for (kind, formats) in ROWS {
+        for format in formats {
+            let is_here = |case: &Case| case.name.starts_with(format);
+            assert!(
+                table
+                    .0
+                    .iter()
+                    .any(|case| is_here(case) && case.verdict.kind() == Some(kind)),
+                "no case of {kind:?} in {format}"
+            );
+        }
+    }
     for case in &table.0 {
         for verify in [Verify::Enforce, Verify::Warn] {
             check(case, verify);
@@ -601,10 +681,14 @@ fn check(case: &Case, verify: Verify) {
             assert_eq!(found.expect_err(name).0, kind, "{name}");
             assert!(sink.extents > 0, "{name}");
         }
-        (Checksum, Verify::Enforce) => {
-            assert_eq!(found.expect_err(name).0, Kind::BlockChecksum, "{name}");
+        (Checksum | Total, Verify::Enforce) => {
+            assert_eq!(
+                Some(found.expect_err(name).0),
+                case.verdict.kind(),
+                "{name}"
+            );
         }
-        (Checksum, Verify::Warn) => {
+        (Checksum | Total, Verify::Warn) => {
             let summary = found.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             assert!(summary.checksum_errors > 0, "{name}");
             assert_eq!(sink.extents as u64, summary.extents, "{name}");
