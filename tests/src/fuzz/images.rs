@@ -7,16 +7,21 @@ use image::{
 };
 
 use super::feed::Feed;
+use super::mend;
 
 /// Any bytes as an image: nothing is handed out beyond the target, in whatever pieces they come.
 pub fn image(data: &[u8]) {
     let mut feed = Feed(data);
+    let is_mended = feed.0.first().is_some_and(|flags| flags & 4 != 0);
     let options = options(&mut feed, 4096);
     let piece = usize::from(feed.byte()).max(1);
-    let bytes = feed.rest();
-    let (first, once) = decode(bytes, piece, options);
+    let mut bytes = feed.rest().to_vec();
+    if is_mended {
+        mend::image(&mut bytes);
+    }
+    let (first, once) = decode(&bytes, piece, options);
     // The cut of the pieces makes no difference.
-    let (second, whole) = decode(bytes, usize::MAX, options);
+    let (second, whole) = decode(&bytes, usize::MAX, options);
     match (first, second) {
         (Ok(first), Ok(second)) => {
             assert_eq!(first.warnings, second.warnings);

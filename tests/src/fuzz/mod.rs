@@ -11,6 +11,7 @@ mod contract;
 mod fec;
 mod feed;
 mod images;
+mod mend;
 mod tables;
 mod udpcast;
 

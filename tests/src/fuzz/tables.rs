@@ -3,12 +3,19 @@
 use disk::{Dump, Layout, PlanError, Shape, TableFiles, fill, plan_table, read_table};
 
 use super::feed::Feed;
+use super::mend;
 
 /// Any bytes as the beginning of a disk whose rest is zero.
 pub fn partition_table(data: &[u8]) {
     let mut feed = Feed(data);
+    let is_mended = feed.0.first().is_some_and(|first| first & 0x80 != 0);
     let shape = shape(&mut feed);
-    let disk = feed.rest();
+    let mut disk = feed.rest().to_vec();
+    if is_mended {
+        mend::gpt(&mut disk, |lba| {
+            lba.checked_mul(shape.logical_sector.into())
+        });
+    }
     let mut read = |offset: u64, len: usize| -> Result<Vec<u8>, PlanError> {
         assert!(len <= 1 << 20, "a table of {len} bytes");
         let end = offset.checked_add(len as u64);
@@ -59,6 +66,10 @@ pub fn partition_plan(data: &[u8]) {
     let mut mbr = feed.bytes(2048).to_vec();
     if has & 1 != 0 && mbr.len() >= 512 {
         mbr[510..512].copy_from_slice(&[0x55, 0xAA]);
+    }
+    if has & 64 != 0 {
+        // A backup of gdisk: two headers, and the entries behind them.
+        mend::gpt(&mut mbr, |_| Some(1536));
     }
     let mut text = || String::from_utf8_lossy(feed.bytes(1024)).into_owned();
     let (partitions, minimum, fixed) = (text(), text(), text());
