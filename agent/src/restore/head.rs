@@ -2,7 +2,7 @@
 
 /// Bytes at the front of a target that are held back: room for a boot sector, a partition table and
 /// the code behind them.
-const HEAD_LEN: u64 = 1 << 20;
+pub(super) const HEAD_LEN: u64 = 1 << 20;
 
 /// The front of an image, kept in memory until the image is known to be good; zeroes take its place
 /// on the target until then. At most 1 MiB.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use disk::{RegionWriter, Shape, Target};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
-use super::head::HeldHead;
+use super::head::{HEAD_LEN, HeldHead};
 use crate::deploy::flow::Flow;
 
 /// What is asked for.
@@ -100,7 +100,7 @@ impl Output {
                 if let Some(writer) = writer {
                     writer.finish()?;
                     // All else is on the medium: now what makes it boot.
-                    let mut writer = target.writer(0, target.shape().size)?;
+                    let mut writer = target.writer(0, target.shape().size.min(HEAD_LEN))?;
                     for (offset, piece) in head.into_pieces() {
                         writer.write_at(offset, &piece)?;
                     }
