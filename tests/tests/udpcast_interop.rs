@@ -450,6 +450,23 @@ fn a_killed_receiver_does_not_keep_the_others() {
 }
 
 #[test]
+fn an_original_receiver_that_is_killed_is_found_to_be_gone() {
+    let Some(mut scene) = Scene::new(2, 8_000_000) else {
+        return;
+    };
+    let mut survivor = scene.receiver(Original, 2, &with_nokbd(Original, ""));
+    let mut victim = scene.receiver(Original, 3, &with_nokbd(Original, ""));
+    let options = "--min-receivers 2 --max-bitrate 20000000 --routing multicast";
+    let mut sender = scene.sender(Ours, options);
+    fos_tests::netns::wait_for("the first bytes", || victim.output_len() > 0);
+    victim.kill();
+    scene.check(&mut survivor);
+    sender.wait();
+    let said = sender.messages();
+    assert!(said.contains("is_unreachable: true"), "{said}");
+}
+
+#[test]
 fn a_slow_reader_keeps_its_place_with_either_sender() {
     let Some(mut scene) = Scene::new(2, 12_000_000) else {
         return;

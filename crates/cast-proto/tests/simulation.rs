@@ -31,11 +31,18 @@ fn assert_all_completed(report: &Report) {
     }
 }
 
-/// One seed if the environment names it, else so many.
-fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("FOS_SIM_SEED") {
-        Ok(seed) => vec![seed.parse().expect("FOS_SIM_SEED is a number")],
-        Err(_) => (0..count).collect(),
+/// So many seeds; the one that FOS_SIM_SEED names, or as many as FOS_SIM_SEEDS says.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        let number: u64 = value
+            .parse()
+            .expect("a number in FOS_SIM_SEED or FOS_SIM_SEEDS");
+        Some(number)
+    };
+    match number("FOS_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FOS_SIM_SEEDS").unwrap_or(count),
     }
 }
 
@@ -73,7 +80,7 @@ fn every_size_arrives_without_a_repetition_if_nothing_is_lost() {
 
 #[test]
 fn any_network_delivers_the_stream() {
-    for seed in seeds(1000) {
+    for seed in seeds(2000) {
         let report = any_network(seed).run();
         assert_all_completed(&report);
     }

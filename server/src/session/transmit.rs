@@ -401,10 +401,16 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
         SenderEvent::Dropped {
             addr,
             silent_for,
+            is_unreachable,
             slice,
         } => {
+            let why = if *is_unreachable {
+                ", and nothing listens there any more"
+            } else {
+                ""
+            };
             tell(TransmitEvent::Note(format!(
-                "dropped {addr}: silent for {} s in slice {slice}",
+                "dropped {addr}: silent for {} s{why}, in slice {slice}",
                 silent_for.as_secs()
             )));
             tell(TransmitEvent::Departed(*addr, Some(*silent_for)));

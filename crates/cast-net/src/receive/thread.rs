@@ -316,6 +316,9 @@ impl Core for Receiver {
         Self::handle_datagram(self, now, from, datagram);
     }
 
+    // A sender that ends is asked nothing any more, so nothing comes back: its silence tells.
+    fn handle_unreachable(&mut self, _: Ipv4Addr) {}
+
     fn handle_timeout(&mut self, now: Instant) {
         Self::handle_timeout(self, now);
     }

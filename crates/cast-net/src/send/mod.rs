@@ -293,6 +293,10 @@ impl Core for Sender {
         Self::handle_datagram(self, now, from, datagram);
     }
 
+    fn handle_unreachable(&mut self, host: Ipv4Addr) {
+        Self::handle_unreachable(self, host);
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         Self::handle_timeout(self, now);
     }

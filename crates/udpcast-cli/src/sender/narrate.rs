@@ -208,12 +208,18 @@ impl Narrator {
             SenderEvent::Dropped {
                 addr,
                 silent_for,
+                is_unreachable,
                 slice,
             } => {
                 let silent = silent_for.as_secs_f64();
                 let name = self.name(*addr);
+                let why = if *is_unreachable {
+                    ", and nothing listens there any more"
+                } else {
+                    ""
+                };
                 self.messages.note(&format!(
-                    "Dropping client {name}: silent for {silent:.1} s, lacks slice {slice}"
+                    "Dropping client {name}: silent for {silent:.1} s{why}, lacks slice {slice}"
                 ));
                 if let Some((client, _)) = self.joined.get(addr) {
                     self.syslog

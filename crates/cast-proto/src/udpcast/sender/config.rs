@@ -119,6 +119,15 @@ impl DropPolicy {
             silence: Duration::from_secs(4),
         }
     }
+
+    /// The one that waits less.
+    #[must_use]
+    pub(super) fn shorter(self, other: Self) -> Self {
+        Self {
+            retries: self.retries.min(other.retries),
+            silence: self.silence.min(other.silence),
+        }
+    }
 }
 
 impl Default for DropPolicy {

@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use super::config::DropPolicy;
 use super::participants::{Member, Participants};
 use super::slot::{Answered, Next, Shape, Slot};
 use super::wait::Patience;
-use super::{Duplex, GiveUpReason, Outcome, Phase, Sender, SenderEvent, Timer};
+use super::{Duplex, GiveUpReason, Outcome, Outgoing, Phase, Sender, SenderEvent, Timer};
 use crate::udpcast::fec::{self, FecParams};
 use crate::udpcast::wire::{Data, Fec, HelloKind, Message, ReqAck, Retransmit};
 use crate::udpcast::{BlockNo, SliceNo};
@@ -21,6 +22,9 @@ const FEW_BLOCKS: usize = 10;
 /// Missed deadlines in a row, and rounds, between reports of slowness.
 const SLOW_MISSED: u32 = 6;
 const SLOW_ROUNDS: u32 = 50;
+
+/// Silence after which a participant is addressed by itself, and how often.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A participant that left at the very end is still asked for its last OK in so many rounds and for
 /// so long.
@@ -50,6 +54,7 @@ impl Sender {
         };
         if matches!(message, Message::Ok(_) | Message::Retransmit(_)) {
             member.last_heard = now;
+            member.is_unreachable = false;
             member.has_answered = true;
         }
         match message {
@@ -162,6 +167,7 @@ impl Sender {
         let missed = self.wait.on_missed();
         self.statistics.deadlines_missed += 1;
         self.drop_silent(now);
+        self.probe_silent(now);
         let active = self.participants.active();
         if self
             .stream
@@ -203,11 +209,14 @@ impl Sender {
                 continue;
             }
             let last_slice = member.last_slice;
-            let policy = if member.is_attentive {
+            let mut policy = if member.is_attentive {
                 self.config.drop_attentive
             } else {
                 self.config.drop
             };
+            if member.is_unreachable {
+                policy = policy.shorter(DropPolicy::attentive());
+            }
             let silent_for = member.silence(now, asked_since);
             let has_left = |(since, from_round): (Instant, u32)| {
                 round >= from_round.saturating_add(LEAVING_ROUNDS)
@@ -221,7 +230,7 @@ impl Sender {
             {
                 gone.push((
                     member.addr,
-                    Some(silent_for),
+                    Some((silent_for, member.is_unreachable)),
                     Outcome::Dropped { last_slice },
                 ));
             }
@@ -229,15 +238,42 @@ impl Sender {
         for (addr, dropped, outcome) in gone {
             match dropped {
                 None => self.leave(addr, outcome),
-                Some(silent_for) => {
+                Some((silent_for, is_unreachable)) => {
                     self.participants.leave(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
                         silent_for,
+                        is_unreachable,
                         slice,
                     });
                 }
             }
+        }
+    }
+
+    /// Addresses those that are silent by themselves: where a program has ended, or a machine was
+    /// switched off, the answer is that it cannot be delivered. (Requests go to a group, to which
+    /// nobody answers so. A HELLO is without effect on any receiver by now.)
+    fn probe_silent(&mut self, now: Instant) {
+        let Some(slot) = &self.stream.acknowledge else {
+            return;
+        };
+        let port = self.config.receiver_port;
+        let mut silent = Vec::new();
+        for member in self.participants.all_present_mut() {
+            let is_silent = !slot.ready.contains(member.client.0)
+                && member.silence(now, slot.asked_since) >= PROBE_INTERVAL;
+            let is_due = member
+                .probed
+                .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
+            if is_silent && is_due {
+                member.probed = Some(now);
+                silent.push(SocketAddrV4::new(member.addr, port));
+            }
+        }
+        for to in silent {
+            let kind = HelloKind::Plain;
+            self.queue(Outgoing::Hello { to, kind });
         }
     }
 

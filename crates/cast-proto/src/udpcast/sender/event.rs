@@ -47,6 +47,8 @@ pub enum SenderEvent {
         addr: Ipv4Addr,
         /// How long nothing had come from it while it was being asked.
         silent_for: Duration,
+        /// Its host said that nobody listens there any more, or there is no such host.
+        is_unreachable: bool,
         /// The slice it did not acknowledge.
         slice: SliceNo,
     },

@@ -187,6 +187,17 @@ impl Sender {
         }
     }
 
+    /// Takes in that a datagram to `participant` could not be delivered: nobody listens there, or
+    /// there is no such host. That alone ends nothing, as anybody can make it up; but a participant
+    /// that is silent as well is given up as soon as an attentive one is by default.
+    pub fn handle_unreachable(&mut self, participant: Ipv4Addr) {
+        if self.phase == Phase::Data
+            && let Some(member) = self.participants.present(participant)
+        {
+            member.is_unreachable = true;
+        }
+    }
+
     /// Serves the timers; call when [`poll_timeout`](Self::poll_timeout) is reached, and whenever
     /// you like. All polls may have changed.
     pub fn handle_timeout(&mut self, now: Instant) {

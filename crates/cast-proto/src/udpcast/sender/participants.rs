@@ -31,6 +31,10 @@ pub(super) struct Member {
     pub(super) last_slice: Option<SliceNo>,
     pub(super) repeats_asked: u64,
     pub(super) last_heard: Instant,
+    /// Nobody listens there any more, or there is no such host; nothing has been heard since.
+    pub(super) is_unreachable: bool,
+    /// When it was last addressed by itself, to find that out.
+    pub(super) probed: Option<Instant>,
     /// It has answered a request at least once, so it has got its place.
     pub(super) has_answered: bool,
     /// It said DISCONNECT, or its place is taken away.
@@ -71,6 +75,8 @@ impl Participants {
             last_slice: None,
             repeats_asked: 0,
             last_heard: now,
+            is_unreachable: false,
+            probed: None,
             has_answered: false,
             is_gone: false,
             leaving_since: None,
@@ -118,6 +124,11 @@ impl Participants {
     /// One that still takes part.
     pub(super) fn present(&mut self, addr: Ipv4Addr) -> Option<&mut Member> {
         self.members.get_mut(&addr).filter(|member| !member.is_gone)
+    }
+
+    /// Those that still take part, by address.
+    pub(super) fn all_present_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.members.values_mut().filter(|member| !member.is_gone)
     }
 
     /// Past and present, by address.

@@ -26,7 +26,7 @@ pub(super) enum Patience {
 impl Patience {
     fn longest(self) -> Duration {
         Duration::from_millis(match self {
-            Self::End => 50,
+            Self::End => 20,
             Self::Attentive => 250,
             Self::Any => 1000,
         })
