@@ -6,7 +6,10 @@
 
 use std::{
     fs,
+    num::NonZero,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -23,8 +26,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Seconds for each target
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = SECONDS)]
     seconds: u64,
+    /// Targets that run at the same time [default: as many as there are processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
     /// Only this target (may be repeated)
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
@@ -39,7 +45,8 @@ pub(crate) struct Options {
 /// What `cargo xtask ci` does.
 pub(crate) fn ci() -> Result<()> {
     run(&Options {
-        seconds: 15,
+        seconds: SECONDS,
+        jobs: None,
         targets: Vec::new(),
         resume: false,
         build: false,
@@ -60,24 +67,40 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         options.seconds,
         paths::short(&place("inputs", ""))
     );
-    let mut failed = Vec::new();
-    for target in &targets {
-        signals::check()?;
-        match fuzz(target, &programs.join(target), options) {
-            Ok(figures) => println!("{target:<18} {figures}"),
-            Err(error) => {
-                signals::check()?;
-                println!("{target:<18} FAILED: {error:#}");
-                failed.push(target.as_str());
+    let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let jobs = options.jobs.unwrap_or(cores).get().min(targets.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut failed = Vec::new();
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed))
+            && signals::caught().is_none()
+        {
+            match fuzz(target, &programs.join(target), options) {
+                Ok(figures) => println!("{target:<18} {figures}"),
+                Err(error) => {
+                    println!("{target:<18} FAILED: {error:#}");
+                    failed.push(target.as_str());
+                }
             }
         }
-    }
+        failed
+    };
+    let failed: Vec<&str> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended
+            .flat_map(|failed| failed.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    signals::check()?;
     if !failed.is_empty() {
         bail!("fuzzing found something in: {}", failed.join(", "));
     }
     Ok(())
 }
 
+/// What each target gets unless something else is asked for: some minutes for all.
+const SECONDS: u64 = 20;
 /// Bounds of one input. The slowest machine needs a fraction of them.
 const INPUT_SECONDS: u32 = 20;
 const MEMORY_MB: u32 = 1024;
