@@ -91,11 +91,11 @@ impl V1Data {
                         rest = rest.split_at(narrow.len()).1;
                         continue;
                     }
-                    self.take(unit.split_at(SUM).1, context)?;
+                    self.take_wide(unit, context)?;
                     self.layout = Layout::Wide;
                 }
                 Layout::Narrow => self.take(unit, context)?,
-                Layout::Wide => self.take(unit.split_at(SUM).1, context)?,
+                Layout::Wide => self.take_wide(unit, context)?,
             }
             rest = tail;
         }
@@ -150,6 +150,12 @@ impl V1Data {
             Layout::Wide | Layout::Second => SUM as u64,
             _ => 0,
         }
+    }
+
+    /// Passes over the rest of the previous checksum in front of a block.
+    fn take_wide(&mut self, unit: &[u8], context: &mut Context<'_>) -> Result<(), ImageError> {
+        context.offset += SUM as u64;
+        self.take(unit.split_at(SUM).1, context)
     }
 
     /// Verifies and hands out the block and checksum in `unit`.

@@ -237,3 +237,25 @@ fn sink_error_ends_the_decoding_for_good() {
         ErrorKind::Stopped
     );
 }
+
+#[test]
+fn errors_name_the_place_of_a_checksum_however_the_image_is_cut() {
+    for is_wide in [false, true] {
+        let recipe = Recipe {
+            is_wide,
+            spoil_sum: Some(7),
+            ..Recipe::v1(64, vec![true; 20])
+        };
+        let image = recipe.write(block(64));
+        let sum_len = if is_wide { 8 } else { 4 };
+        let place = 4160 + 20 + 8 + 7 * (64 + sum_len) + 64;
+        for piece in [1, 100, usize::MAX] {
+            let mut sink = Recorder::new(20 * 64);
+            let result = decode_pieces(&image, &[piece], Options::default(), &mut sink);
+            match result.unwrap_err() {
+                ImageError::BlockChecksum(error) => assert_eq!(error.offset, place, "{piece}"),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
