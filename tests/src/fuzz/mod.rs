@@ -12,12 +12,14 @@ mod fec;
 mod feed;
 mod images;
 mod mend;
+mod pair;
 mod tables;
 mod udpcast;
 
 pub use contract::{contract, http_form, native_json};
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
+pub use pair::udpcast_pair;
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 
@@ -25,7 +27,7 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 14] = [
+pub const TARGETS: [(&str, Body); 15] = [
     ("contract", contract),
     ("http_form", http_form),
     ("image", image),
@@ -36,6 +38,7 @@ pub const TARGETS: [(&str, Body); 14] = [
     ("partition_table", partition_table),
     ("peek", peek),
     ("udpcast_fec", udpcast_fec),
+    ("udpcast_pair", udpcast_pair),
     ("udpcast_receiver", udpcast_receiver),
     ("udpcast_sender", udpcast_sender),
     ("udpcast_wire", udpcast_wire),

@@ -141,7 +141,7 @@ pub fn udpcast_sender(data: &[u8]) {
         if feed.is_empty() {
             break;
         }
-        match feed.byte() % 9 {
+        match feed.byte() % 10 {
             0..=2 => {
                 let from = address(feed.byte());
                 let bytes = datagram(&mut feed);
@@ -157,6 +157,7 @@ pub fn udpcast_sender(data: &[u8]) {
             5 => sender.start(now),
             6 => sender.remove(now, *address(feed.byte()).ip()),
             7 => sender.set_expected(now, &[*address(feed.byte()).ip()]),
+            8 => sender.handle_unreachable(*address(feed.byte()).ip()),
             _ => {
                 let room = sender.input_room();
                 assert!(room <= 1024 * 4);
@@ -301,7 +302,7 @@ fn control() -> SocketAddrV4 {
 }
 
 /// The machines read no clock; any instant will do.
-fn epoch() -> Instant {
+pub(super) fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
     *EPOCH.get_or_init(Instant::now)
 }

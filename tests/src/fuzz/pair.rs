@@ -1,0 +1,202 @@
+//! A whole transfer over a network that loses, repeats, delays and reorders as the input says: whoever
+//! says that it has everything has exactly what was sent.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use cast_proto::udpcast::fec::FecParams;
+use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
+use cast_proto::udpcast::sender::{
+    DropPolicy, Duplex, Outcome, Sender, SenderConfig, SliceLimits, StartRule,
+};
+
+use super::feed::Feed;
+
+/// One sender, one to three receivers.
+pub fn udpcast_pair(data: &[u8]) {
+    let mut feed = Feed(data);
+    let mut now = super::udpcast::epoch();
+    let flags = feed.byte();
+    let count = feed.byte() % 3 + 1;
+    let block_size = u16::from(feed.byte() % 60) + 4;
+    let len = usize::from(feed.u16()) % 6000;
+    let content: Vec<u8> = (0..=250).cycle().take(len).collect();
+
+    let mut sender = sender(flags, block_size, count, now);
+    let mut receivers: Vec<Node> = (0..count).map(|index| Node::new(index, now)).collect();
+    let mut sent = 0;
+    let mut queue: VecDeque<Datagram> = VecDeque::new();
+    let mut held: Vec<Datagram> = Vec::new();
+    let mut bytes = Vec::new();
+    for _ in 0..STEPS {
+        let room = sender.input_room().min(content.len() - sent);
+        sender.push_input(&content[sent..sent + room]);
+        sent += room;
+        if sent == content.len() {
+            sender.finish_input();
+        }
+        while let Some(transmit) = sender.poll_transmit(now, &mut bytes) {
+            // To one, or to all.
+            for index in 0..count {
+                let addr = address(index);
+                if transmit.to == addr || !is_receiver(*transmit.to.ip()) {
+                    queue.push_back((Some(index), SENDER, bytes.clone()));
+                }
+            }
+        }
+        while sender.poll_event().is_some() {}
+        for (index, node) in (0..).zip(&mut receivers) {
+            node.settle(now, &mut bytes, |datagram| {
+                queue.push_back((None, address(index), datagram));
+            });
+        }
+        if let Some(datagram) = queue.pop_front() {
+            // When the input has run out, everything arrives.
+            match feed.byte() {
+                1..=60 => continue,
+                61..=90 => queue.push_back(datagram.clone()),
+                91..=120 => {
+                    held.push(datagram);
+                    continue;
+                }
+                121..=128 => now += Duration::from_millis(feed.byte().into()),
+                _ => {}
+            }
+            let (to, from, bytes) = datagram;
+            match to {
+                None => sender.handle_datagram(now, from, &bytes),
+                Some(index) => {
+                    let node = &mut receivers[usize::from(index)];
+                    node.core.handle_datagram(now, from, &bytes);
+                }
+            }
+            continue;
+        }
+        if !held.is_empty() {
+            queue.extend(held.drain(..).rev());
+            continue;
+        }
+        let timeouts = receivers.iter().map(|node| node.core.poll_timeout());
+        let Some(next) = timeouts.chain([sender.poll_timeout()]).flatten().min() else {
+            break;
+        };
+        now = now.max(next);
+        sender.handle_timeout(now);
+        for node in &mut receivers {
+            node.core.handle_timeout(now);
+        }
+    }
+    assert!(sender.is_closed(), "the sender does not end");
+    for (index, node) in (0..count).zip(&receivers) {
+        assert!(node.core.is_closed(), "receiver {index} does not end");
+        assert!(
+            content.starts_with(&node.taken),
+            "receiver {index} has other bytes"
+        );
+        if let Some(bytes) = node.complete {
+            assert_eq!(bytes, content.len() as u64);
+            assert!(node.taken == content, "receiver {index} lacks the end");
+        }
+    }
+    for participant in sender.participants() {
+        let node = receivers
+            .iter()
+            .find(|node| node.addr == participant.addr)
+            .expect("nobody else asked");
+        let is_believed = participant.outcome == Outcome::Completed && flags & ASYNCHRONOUS == 0;
+        assert!(
+            !is_believed || node.complete.is_some(),
+            "{participant:?} has not everything"
+        );
+    }
+}
+
+/// For whom (`None`: the sender), from whom, what.
+type Datagram = (Option<u8>, SocketAddrV4, Vec<u8>);
+
+struct Node {
+    core: Receiver,
+    addr: Ipv4Addr,
+    taken: Vec<u8>,
+    complete: Option<u64>,
+}
+
+impl Node {
+    fn new(index: u8, now: Instant) -> Self {
+        let addr = *address(index).ip();
+        let control = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 255), 9001);
+        let mut config = ReceiverConfig::new(control, addr);
+        config.receive_timeout = Some(Duration::from_secs(30));
+        config.start_timeout = Some(Duration::from_secs(100));
+        Self {
+            core: Receiver::new(config, now).expect("a good configuration"),
+            addr,
+            taken: Vec::new(),
+            complete: None,
+        }
+    }
+
+    fn settle(&mut self, now: Instant, bytes: &mut Vec<u8>, mut send: impl FnMut(Vec<u8>)) {
+        while let Some(slice) = self.core.take_slice() {
+            self.taken.extend_from_slice(&slice);
+            self.core.return_buffer(slice);
+        }
+        while self.core.poll_transmit(now, bytes).is_some() {
+            send(bytes.clone());
+        }
+        while let Some(event) = self.core.poll_event() {
+            if let ReceiverEvent::Complete { bytes } = event {
+                assert_eq!(self.complete, None, "complete once");
+                self.complete = Some(bytes);
+            }
+        }
+    }
+}
+
+const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 9001);
+const STEPS: usize = 30_000;
+const ASYNCHRONOUS: u8 = 1;
+
+fn address(index: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2 + index), 9000)
+}
+
+fn is_receiver(addr: Ipv4Addr) -> bool {
+    let [a, _, _, d] = addr.octets();
+    a == 10 && d < 10
+}
+
+fn sender(flags: u8, block_size: u16, count: u8, now: Instant) -> Sender {
+    let control = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 255), 9000);
+    let group = SocketAddrV4::new(Ipv4Addr::new(233, 254, 0, 1), 9000);
+    let mut config = SenderConfig::new(control, group);
+    config.block_size = block_size;
+    config.asynchronous = flags & ASYNCHRONOUS != 0;
+    config.max_bitrate = config.asynchronous.then_some(10_000_000);
+    config.fec = FecParams::new(2, 2, 8).filter(|_| flags & 2 != 0);
+    config.duplex = if flags & 4 != 0 {
+        Duplex::Half
+    } else {
+        Duplex::Full
+    };
+    config.slice = SliceLimits {
+        initial: Some(16),
+        min: 1,
+        max: if flags & 8 != 0 { 16 } else { 1024 },
+    };
+    config.streaming = (flags & 16 != 0).then_some(u16::from(flags >> 5));
+    config.drop = DropPolicy {
+        retries: 20,
+        silence: Duration::from_secs(10),
+    };
+    config.drop_attentive = config.drop;
+    config.start = StartRule {
+        min_receivers: u32::from(count),
+        start_timeout: Some(Duration::from_secs(100)),
+        autostart: config.asynchronous.then_some(3),
+        max_wait: Some(Duration::from_secs(20)),
+        ..StartRule::default()
+    };
+    Sender::new(config, now).expect("a good configuration")
+}
