@@ -338,7 +338,9 @@ pub(crate) fn tail(path: &Path) -> String {
         return format!("  (no log {})", path.display());
     };
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
+    // Progress lines end with a carriage return.
+    let ends = ['\n', '\r'];
+    let lines: Vec<&str> = text.split(ends).filter(|line| !line.is_empty()).collect();
     let mut answer = format!("  the end of {}:\n", path.display());
     for line in &lines[lines.len().saturating_sub(LINES)..] {
         answer.push_str("  | ");
@@ -415,6 +417,17 @@ mod tests {
         }
         let error = Cmd::new("/nonexistent/program").run().unwrap_err();
         assert!(error.to_string().contains("/nonexistent/program"));
+    }
+
+    #[test]
+    fn a_tail_is_short_whatever_ends_the_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let progress: String = (0..1000).map(|n| format!("bytes={n}\r")).collect();
+        fs::write(&log, format!("first\n{progress}\n\nlast\n")).unwrap();
+        let tail = tail(&log);
+        assert!(tail.lines().count() < 30, "{tail}");
+        assert!(tail.ends_with("  | bytes=999\n  | last\n"), "{tail}");
     }
 
     #[test]

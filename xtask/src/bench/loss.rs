@@ -1,6 +1,6 @@
 //! What lost datagrams cost.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -106,6 +106,8 @@ fn tallies(stage: &Stage<'_>, long: &Path, plan: &Plan) -> Result<Vec<Tally>> {
         for (pair, tally) in Pair::ALL.iter().zip(&mut tallies) {
             let run = Run {
                 options: ANNOUNCE_OFTEN,
+                // Those who do not end by then never would.
+                limit: Duration::from_secs(30 + plan.size / 8_000_000),
                 ..Run::new(*pair, MOST, long, plan.size)
             };
             let result = stage.run(&run).with_context(|| pair.name());

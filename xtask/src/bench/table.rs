@@ -206,7 +206,7 @@ impl Report {
              sender's process to its end; receivers wait before that, and write to `/dev/null`. CPU \
              and memory are what the kernel charges to the process (user and system time, largest \
              resident size); on a virtual cable that includes carrying its datagrams to the sockets of \
-             all receivers.\n",
+             all receivers. Everything ran at the highest priority (nice -20).\n",
             plan.rounds,
             plan.size / 1_000_000
         );
