@@ -1,8 +1,9 @@
 //! How much has flowed where, and who waits for whom.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::screen::Bottleneck;
@@ -18,6 +19,8 @@ pub(crate) struct Flow {
     network_wait: AtomicU64,
     /// Time the decoder spent waiting for the disk, in nanoseconds.
     disk_wait: AtomicU64,
+    /// Since when the source has been read in vain, if it is being read.
+    on_source: Mutex<Option<Instant>>,
     /// The call of the disk that has not returned yet. There is one thread that makes them.
     on_disk: Mutex<Option<(DiskStep, Instant)>>,
 }
@@ -48,6 +51,22 @@ impl Flow {
         add_time(&self.network_wait, waited);
     }
 
+    /// Reads a piece of the source, which may have to be waited for; who looks meanwhile sees that.
+    pub(crate) fn on_source<T: Deref<Target = [u8]>, E>(
+        &self,
+        read: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let begin = Instant::now();
+        *lock(&self.on_source) = Some(begin);
+        let piece = read();
+        let mut on_source = lock(&self.on_source);
+        *on_source = None;
+        if let Ok(piece) = &piece {
+            self.stored(piece.len(), begin.elapsed());
+        }
+        piece
+    }
+
     pub(crate) fn used(&self, bytes: usize, waited: Duration) {
         add(&self.used, bytes);
         add_time(&self.disk_wait, waited);
@@ -65,22 +84,32 @@ impl Flow {
 
     /// What the disk is doing, and since when.
     pub(crate) fn disk_step(&self) -> Option<(DiskStep, Instant)> {
-        *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.on_disk)
     }
 
     fn set_on_disk(&self, call: Option<(DiskStep, Instant)>) {
-        *self.on_disk.lock().unwrap_or_else(PoisonError::into_inner) = call;
+        *lock(&self.on_disk) = call;
     }
 
+    /// Waits that are not over count as far as they have come.
     pub(crate) fn sample(&self) -> Sample {
         let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
+        let elapsed = |since: Option<Instant>| since.map_or(Duration::ZERO, |at| at.elapsed());
+        // Locked until the counter has been read: a wait that ends now is seen once.
+        let on_source = lock(&self.on_source);
+        let network_wait = time(&self.network_wait) + elapsed(*on_source);
+        drop(on_source);
         Sample {
             stored: self.stored.load(Ordering::Relaxed),
             used: self.used.load(Ordering::Relaxed),
-            network_wait: time(&self.network_wait),
+            network_wait,
             disk_wait: time(&self.disk_wait),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn add(counter: &AtomicU64, bytes: usize) {
@@ -129,7 +158,9 @@ impl Meter {
                 0.0
             }
         };
-        let is_enough = time >= Duration::from_secs(1) && sample.stored > first.stored;
+        // A source that gives nothing is waited for, too.
+        let has_moved = sample.stored > first.stored || sample.network_wait > first.network_wait;
+        let is_enough = time >= Duration::from_secs(1) && has_moved;
         Reading {
             used_rate: rate(sample.used, first.used),
             stored_rate: rate(sample.stored, first.stored),
@@ -210,6 +241,30 @@ mod tests {
             Meter::default().read(start, Sample::default()).bottleneck,
             None
         );
+    }
+
+    #[test]
+    fn a_source_that_stands_still_is_seen() {
+        let flow = Flow::default();
+        let mut meter = Meter::default();
+        let start = Instant::now();
+        meter.read(start, flow.sample());
+        let stuck = flow.on_source(|| {
+            let mut sample = flow.sample();
+            while sample.network_wait.is_zero() {
+                sample = flow.sample();
+            }
+            // As if it went on.
+            sample.network_wait = Duration::from_secs(2);
+            let reading = meter.read(start + Duration::from_secs(2), sample);
+            assert_eq!(reading.bottleneck, Some(Bottleneck::Network));
+            Err::<Vec<u8>, _>("gone")
+        });
+        assert_eq!(stuck, Err("gone"));
+        // What was waited for in vain is no longer waited for.
+        assert_eq!(flow.sample(), Sample::default());
+        let read = flow.on_source(|| Ok::<_, ()>(vec![0; 5]));
+        assert_eq!((read, flow.sample().stored), (Ok(vec![0; 5]), 5));
     }
 
     #[test]

@@ -205,9 +205,7 @@ struct Metered(Source, Arc<Flow>);
 
 impl Pieces for Metered {
     fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
-        let begin = Instant::now();
-        let piece = self.0.next_piece(spare)?;
-        self.1.stored(piece.len(), begin.elapsed());
-        Ok(piece)
+        let Self(source, flow) = self;
+        flow.on_source(|| source.next_piece(spare))
     }
 }
