@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::netns::{Host, wait_for};
 
@@ -26,6 +26,21 @@ impl Typist {
     #[must_use]
     #[track_caller]
     pub fn start(host: &Host, line: &str, log: PathBuf) -> Self {
+        Self::by(host.command("script"), line, log)
+    }
+
+    /// The same on no host but here.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn here(line: &str, log: PathBuf) -> Self {
+        Self::by(Command::new("script"), line, log)
+    }
+
+    #[track_caller]
+    fn by(mut script: Command, line: &str, log: PathBuf) -> Self {
         // What an earlier one has said is not for this one.
         drop(fs::remove_file(&log));
         // The words of stty with a minus are what the terminal does not do.
@@ -33,8 +48,7 @@ impl Typist {
             "trap : INT; {line}; echo \"status $?\"; \
              stty -a | tr ' ;' '\\n\\n' | grep -x -e icanon -e echo | sort -r | xargs echo TERMINAL"
         );
-        let script = host
-            .command("script")
+        let script = script
             .args(["-q", "-f", "-c", &line])
             .arg(&log)
             .stdin(Stdio::piped())
