@@ -1,7 +1,8 @@
 //! The map of used blocks, read forward once.
 //!
-//! Kept in chunks of 4096 blocks, of which those that are all used or all free cost 16 bytes: an image
-//! of a whole disk in sectors has almost no others.
+//! Kept in chunks of 4096 blocks. Those that are all used or all free cost 24 bytes: an image of a whole
+//! disk in sectors has almost no others. Those with few runs cost 4 bytes more for each run, the rest a
+//! bit for each block.
 
 use crate::error::ImageError;
 use crate::partclone::Crc;
@@ -19,6 +20,8 @@ pub(crate) struct Bitmap {
 enum Chunk {
     Free,
     Used,
+    /// Where used blocks begin, and free ones, and so on: block numbers within the chunk, ascending.
+    Runs(Box<[u16]>),
     Mixed(Box<[u64; WORDS]>),
 }
 
@@ -28,6 +31,8 @@ const WORDS: usize = 64;
 const CHUNK_LEN: usize = WORDS * 8;
 /// Blocks of a chunk.
 const CHUNK_BLOCKS: u64 = WORDS as u64 * 64;
+/// Most ends of runs that are kept as numbers: a bit map would be twice as long.
+const RUN_ENDS: usize = CHUNK_LEN / 4;
 
 /// Consecutive used blocks, as many as there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +74,20 @@ impl Bitmap {
     fn find(&self, from: u64, is_used: bool) -> Option<u64> {
         let mut block = from;
         while block < self.total {
-            let (next, hit) = match self.chunk(block)? {
-                Chunk::Free => (next_chunk(block), !is_used),
-                Chunk::Used => (next_chunk(block), is_used),
+            block = match self.chunk(block)? {
+                Chunk::Free if !is_used => return Some(block),
+                Chunk::Used if is_used => return Some(block),
+                Chunk::Free | Chunk::Used => next_chunk(block),
+                Chunk::Runs(ends) => {
+                    let within = block % CHUNK_BLOCKS;
+                    let passed = ends.partition_point(|&end| u64::from(end) <= within);
+                    if (passed % 2 == 1) == is_used {
+                        return Some(block);
+                    }
+                    // Where it changes is the block looked for.
+                    ends.get(passed)
+                        .map_or_else(|| next_chunk(block), |&end| block - within + u64::from(end))
+                }
                 Chunk::Mixed(words) => {
                     // Below 64, as a chunk has that many words.
                     let index = usize::try_from(block / 64 % WORDS as u64).ok()?;
@@ -82,13 +98,9 @@ impl Bitmap {
                         let found = block + u64::from(rest.trailing_zeros());
                         return (found < self.total).then_some(found);
                     }
-                    ((block | 63) + 1, false)
+                    (block | 63) + 1
                 }
             };
-            if hit {
-                return Some(block);
-            }
-            block = next;
         }
         None
     }
@@ -99,6 +111,30 @@ impl Bitmap {
             Some(chunks) => chunks.get(usize::try_from(block / CHUNK_BLOCKS).ok()?),
         }
     }
+}
+
+/// The blocks at which it changes whether they are used, if those are few. Before the first they are
+/// free.
+fn run_ends(words: &[u64; WORDS]) -> Option<Box<[u16]>> {
+    let changes = words.iter().scan(0, |before, &word| {
+        let changes = word ^ (word << 1 | *before);
+        *before = word >> 63;
+        Some(changes)
+    });
+    let count: u32 = changes.clone().map(u64::count_ones).sum();
+    if usize::try_from(count).ok()? > RUN_ENDS {
+        return None;
+    }
+    let mut ends = Vec::with_capacity(RUN_ENDS.min(count as usize));
+    for (changes, first) in changes.zip((0_u16..).step_by(64)) {
+        let mut rest = changes;
+        while rest != 0 {
+            // Below 64.
+            ends.push(first + u16::try_from(rest.trailing_zeros()).ok()?);
+            rest &= rest - 1;
+        }
+    }
+    Some(ends.into_boxed_slice())
 }
 
 fn next_chunk(block: u64) -> u64 {
@@ -223,8 +259,12 @@ impl BitmapBuilder {
         } else if used == left.min(CHUNK_BLOCKS) {
             Chunk::Used
         } else {
-            self.memory += CHUNK_LEN as u64;
-            Chunk::Mixed(Box::new(words))
+            let chunk = run_ends(&words).map_or_else(|| Chunk::Mixed(Box::new(words)), Chunk::Runs);
+            self.memory += match &chunk {
+                Chunk::Runs(ends) => size_of_val::<[u16]>(ends),
+                _ => CHUNK_LEN,
+            } as u64;
+            chunk
         };
         self.memory += size_of::<Chunk>() as u64;
         if self.memory > self.memory_max {
@@ -290,7 +330,9 @@ mod tests {
         #[test]
         fn equals_a_list_of_flags(
             stretches in prop::collection::vec((any::<bool>(), 1..9000_usize), 1..6),
-            noise in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+            // From chunks of few runs to those of so many that bits are shorter.
+            noise in prop_oneof![0..20_usize, 100..500_usize]
+                .prop_flat_map(|count| prop::collection::vec(any::<prop::sample::Index>(), count)),
             spare in any::<bool>(),
             piece in 1..5000_usize,
             odd in 2..=255_u8,
@@ -337,6 +379,27 @@ mod tests {
             }]
         );
         assert_eq!(bitmap.next_run(1 << 43), None);
+    }
+
+    #[test]
+    fn few_runs_cost_less_than_a_bit_for_each_block() {
+        let memory = |run_len: usize| {
+            let used: Vec<bool> = (0..100 << 12)
+                .map(|n| (n / run_len).is_multiple_of(2))
+                .collect();
+            let mut builder = BitmapBuilder::new(used.len() as u64, u64::MAX);
+            builder.push_bits(&bits(&used, false)).unwrap();
+            let memory = builder.memory / 100;
+            assert_eq!(runs(&builder.finish().unwrap()), naive(&used), "{run_len}");
+            memory
+        };
+        let chunk = size_of::<Chunk>() as u64;
+        assert_eq!(memory(4096), chunk);
+        assert_eq!(memory(1024), chunk + 2 * 4);
+        assert_eq!(memory(256), chunk + 2 * 16);
+        assert_eq!(memory(32), chunk + 2 * 128);
+        assert_eq!(memory(31), chunk + CHUNK_LEN as u64);
+        assert_eq!(memory(1), chunk + CHUNK_LEN as u64);
     }
 
     #[test]
