@@ -459,7 +459,8 @@ impl Sender {
     /// One more round, in which nobody is asked: original receivers take no notice.
     fn say_farewell(&mut self, slot: &Slot) {
         if !self.config.asynchronous && slot.is_end() && !slot.ready.is_empty() {
-            let round = slot.round.saturating_add(1);
+            // Takes the place of a request that is due.
+            let round = slot.round.saturating_add(u32::from(!slot.is_request_due));
             let request = ReqAck::new(slot.slice, 0, round, slot.ready);
             self.stream.farewell = Some(request);
         }
