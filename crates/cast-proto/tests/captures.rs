@@ -1,5 +1,5 @@
 //! Sessions of the original programs, replayed: every message is read and written back, a receiver
-//! rebuilds the stream and answers as the original did.
+//! rebuilds the stream and answers as the original did, and a sender sends what the original sent.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,11 +8,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
+use cast_proto::udpcast::sender::{DataRouting, Duplex, Outcome, Sender, SenderConfig};
 use cast_proto::udpcast::wire::{Hello, Message};
 use common::{Packet, capture, epoch, payload};
 
@@ -314,4 +315,131 @@ fn a_late_joiner_of_a_streaming_transfer_is_connected_by_hello() {
     assert!(replay.receiver.is_closed());
     assert_eq!(replay.receiver.poll_timeout(), None);
     assert!(Duration::ZERO < packets.last().unwrap().at);
+}
+
+/// What a sender says in the data phase.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    /// First copy of each block, as datagrams, in order.
+    first: Vec<Vec<u8>>,
+    /// Blocks sent again, by slice and block, each as often as it was.
+    repeated: BTreeMap<(u32, u16), u32>,
+    /// Slices asked about, with their length, in order.
+    asked: Vec<(u32, u32)>,
+}
+
+impl Said {
+    fn note(&mut self, seen: &mut BTreeSet<(u32, u16)>, datagram: &[u8]) {
+        match Message::parse(datagram).unwrap() {
+            Message::Data(data) => {
+                let block = (data.slice.0, data.block.0);
+                if seen.insert(block) {
+                    self.first.push(datagram.to_vec());
+                } else {
+                    *self.repeated.entry(block).or_default() += 1;
+                }
+            }
+            Message::ReqAck(request) => self.asked.push((request.slice.0, request.slice_len)),
+            _ => {}
+        }
+        self.asked.dedup();
+    }
+}
+
+/// Lets our sender talk to the receivers of a capture: each of their answers comes when our sender
+/// has asked what they answer.
+fn replay_to_sender(packets: &[Packet], config: SenderConfig, stream: &[u8]) -> (Said, Sender) {
+    let mut now = epoch();
+    let mut sender = Sender::new(config, now).unwrap();
+    let (mut said, mut seen, mut asked) = (Said::default(), BTreeSet::new(), BTreeSet::new());
+    let (mut pushed, mut buf) = (0, Vec::new());
+    let mut talk = |sender: &mut Sender, now, asked: &mut BTreeSet<(u32, u32)>| {
+        loop {
+            let room = sender.input_room().min(stream.len() - pushed);
+            sender.push_input(&stream[pushed..pushed + room]);
+            pushed += room;
+            if pushed == stream.len() {
+                sender.finish_input();
+            }
+            if sender.poll_transmit(now, &mut buf).is_none() {
+                return;
+            }
+            said.note(&mut seen, &buf);
+            if let Ok(Message::ReqAck(request)) = Message::parse(&buf) {
+                asked.insert((request.slice.0, request.round));
+            }
+        }
+    };
+    let mut last_asked = (0, 0);
+    for packet in packets {
+        if packet.from == SENDER {
+            if let Ok(Message::ReqAck(request)) = Message::parse(&packet.payload) {
+                last_asked = (request.slice.0, request.round);
+            }
+            continue;
+        }
+        talk(&mut sender, now, &mut asked);
+        let is_answer = matches!(
+            Message::parse(&packet.payload),
+            Ok(Message::Ok(_) | Message::Retransmit(_))
+        );
+        while is_answer && !asked.contains(&last_asked) {
+            now = sender
+                .poll_timeout()
+                .unwrap_or_else(|| panic!("nothing is asked as in {last_asked:?}"));
+            sender.handle_timeout(now);
+            talk(&mut sender, now, &mut asked);
+        }
+        sender.handle_datagram(now, packet.from, &packet.payload);
+    }
+    talk(&mut sender, now, &mut asked);
+    while !sender.is_closed() {
+        now = sender.poll_timeout().unwrap();
+        sender.handle_timeout(now);
+        talk(&mut sender, now, &mut asked);
+    }
+    (said, sender)
+}
+
+#[test]
+fn a_sender_sends_to_original_receivers_what_the_original_sent() {
+    for (name, duplex, receivers, slice_size) in [
+        ("01-fullduplex-1recv.pcap", Duplex::Full, 1, None),
+        ("02-halfduplex-2recv.pcap", Duplex::Half, 2, None),
+        (
+            "04-loss-fullduplex-2recv-at-sender.pcap",
+            Duplex::Full,
+            2,
+            Some(16),
+        ),
+        (
+            "07-halfduplex-slice-shrink-at-sender.pcap",
+            Duplex::Half,
+            1,
+            None,
+        ),
+        ("10-receiver-go.pcap", Duplex::Full, 0, None),
+        ("12-v20250223-2recv.pcap", Duplex::Full, 2, Some(16)),
+    ] {
+        let len = ALL.iter().find(|(known, _)| *known == name).unwrap().1;
+        let packets = capture(name);
+        let mut original = Said::default();
+        let mut seen = BTreeSet::new();
+        for packet in packets.iter().filter(|packet| packet.from == SENDER) {
+            original.note(&mut seen, &packet.payload);
+        }
+        let mut config = SenderConfig::new(
+            SocketAddrV4::new(*BROADCAST.ip(), 9000),
+            SocketAddrV4::new([234, 99, 0, 1].into(), 9000),
+        );
+        config.duplex = duplex;
+        config.routing = DataRouting::AutoPointToPoint;
+        config.start.min_receivers = receivers;
+        config.slice.initial = slice_size;
+        let (ours, sender) = replay_to_sender(&packets, config, &payload(len));
+        assert!(ours == original, "{name}: {ours:?}\noriginal: {original:?}");
+        for participant in sender.participants() {
+            assert_eq!(participant.outcome, Outcome::Completed, "{name}");
+        }
+    }
 }

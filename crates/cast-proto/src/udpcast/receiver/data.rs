@@ -298,10 +298,14 @@ impl Receiver {
             self.statistics.ignored.stale += 1;
             return;
         };
-        let is_asked = request.is_ready(link.client) == Some(false);
+        // Cut short, it says neither.
+        let Some(is_ready) = request.is_ready(link.client) else {
+            self.statistics.ignored.malformed += 1;
+            return;
+        };
         let is_end = link.end == Some(request.slice) && request.slice_len == 0;
         match self.phase {
-            Phase::Complete if is_end && is_asked => {
+            Phase::Complete if is_end && !is_ready => {
                 self.queue(Outgoing::Answer(request.request()));
             }
             // It has our OK: nothing more will be asked. DISCONNECT again, as it stays for that;
@@ -312,7 +316,7 @@ impl Receiver {
                 self.queue(Outgoing::Disconnect);
                 return;
             }
-            Phase::Failed if is_asked => self.queue(Outgoing::Disconnect),
+            Phase::Failed if !is_ready => self.queue(Outgoing::Disconnect),
             _ => {
                 self.statistics.ignored.stale += 1;
                 return;
