@@ -408,6 +408,147 @@ fn failures_of_a_receiver_have_their_statuses() {
     }
 }
 
+/// Side by side with the original, whose status is the first; the second is ours.
+#[test]
+fn what_goes_wrong_on_the_way_has_its_status() {
+    let Some(mut scene) = Scene::new(1, 300_000) else {
+        return;
+    };
+    let fails = scene.text("fails");
+    fs::write(&fails, "cat > /dev/null; kill -9 $$").unwrap();
+    let slow = "--min-receivers 1 --max-bitrate 100k";
+    for (kind, is_ours) in [(Original, false), (Ours, true)] {
+        // The port is taken.
+        let mut holder = scene.sender(Ours, "--min-receivers 1");
+        scene.lab.host(1).wait_for_port(9001);
+        let line = format!("--file {} --nokbd --autostart 1", scene.text("payload"));
+        let (status, said) = scene.status(kind, 1, "udp-sender", &line);
+        assert_eq!(status, Some(1), "{kind:?}: {said}");
+        // May be over before its port can be seen.
+        let mut other = scene.start(kind, 2, "udp-receiver", "--nokbd");
+        holder.succeed();
+        scene.check(&mut other);
+
+        // What cannot be read. The original finds out when receivers are there, and leaves them alone.
+        for input in ["/proc", "/proc/self/mem"] {
+            let mut receiver = scene.receiver(Ours, 2, "--start-timeout 2 --receive-timeout 2");
+            let hello = "--rexmit-hello-interval 200";
+            let line = format!("--file {input} --nokbd --min-receivers 1 {hello}");
+            let (status, said) = scene.status(kind, 1, "udp-sender", &line);
+            assert_eq!(status, Some(1), "{kind:?} {input}: {said}");
+            assert!(matches!(receiver.wait().code(), Some(1 | 255)));
+        }
+
+        // The sender vanishes.
+        let mut receiver = scene.receiver(kind, 2, "--receive-timeout 1");
+        let mut sender = scene.sender(Ours, slow);
+        sender.wait_for_message("Starting transfer");
+        sender.kill();
+        assert_eq!(
+            receiver.wait().code(),
+            Some(1),
+            "{kind:?}: {}",
+            receiver.messages()
+        );
+
+        // Nowhere to write to. The original finds out when it is connected.
+        let mut sender = scene.sender(Ours, "--max-wait 60 --min-receivers 2");
+        scene.lab.host(1).wait_for_port(9001);
+        let line = "--nokbd --file /none/file";
+        let (status, said) = scene.status(kind, 2, "udp-receiver", line);
+        assert_eq!(status, Some(1), "{kind:?}: {said}");
+        sender.kill();
+
+        // The program behind it is killed.
+        let mut receiver = scene.receiver(kind, 2, &format!("--pipe sh_{fails}"));
+        let mut sender = scene.sender(Ours, "--min-receivers 1");
+        assert_eq!(
+            receiver.wait().code(),
+            Some(1),
+            "{kind:?}: {}",
+            receiver.messages()
+        );
+        sender.succeed();
+
+        // The end of standard input is a key, with nobody there.
+        let line = format!("--file {}", scene.text("payload"));
+        let (status, said) = scene.status(kind, 1, "udp-sender", &line);
+        assert_eq!(status, Some(i32::from(is_ours)), "{kind:?}: {said}");
+    }
+}
+
+/// The original receiver ends on the first of them.
+#[test]
+fn strays_are_ignored_and_told() {
+    let Some(mut scene) = Scene::new(1, 300_000) else {
+        return;
+    };
+    // REQACK, GO, DISCONNECT and nonsense from ports that have no part in this.
+    let say = |scene: &Scene, from: usize, to: &str| {
+        let script = "for bytes in '\\0\\6' '\\0\\2\\0\\0' '\\0\\4\\0\\0' 'x' '\\377\\377\\377\\377'; do \
+                      printf \"$bytes\" > /dev/udp/$0; done";
+        let mut command = scene.lab.host(from).command("bash");
+        assert!(command.args(["-c", script, to]).status().unwrap().success());
+    };
+    let mut lonely = scene.receiver(Original, 2, "");
+    say(&scene, 1, "10.99.0.2/9000");
+    assert_eq!(lonely.wait().code(), Some(1), "{}", lonely.messages());
+    let mut lonely = scene.receiver(Ours, 2, "--start-timeout 1");
+    say(&scene, 1, "10.99.0.2/9000");
+    assert_eq!(lonely.wait().code(), Some(255));
+    let said = lonely.messages();
+    assert!(
+        said.contains("5 datagrams were heard that meant nothing"),
+        "{said}"
+    );
+    for kinds in MIXED {
+        let mut sender = scene.sender(
+            kinds.0,
+            "--min-receivers 2 --max-wait 3 --rexmit-hello-interval 200",
+        );
+        scene.lab.host(1).wait_for_port(9001);
+        say(&scene, 2, "10.99.0.1/9001");
+        let mut receiver = scene.receiver(kinds.1, 2, "");
+        sender.wait_for_message("New connection");
+        if kinds.1 == Ours {
+            say(&scene, 1, "10.99.0.2/9000");
+        }
+        scene.check(&mut receiver);
+        sender.succeed();
+        for (kind, said) in [(kinds.0, sender.messages()), (kinds.1, receiver.messages())] {
+            let is_told = said.contains("ignored stray datagrams: ");
+            assert_eq!(is_told, kind == Ours, "{said}");
+        }
+    }
+}
+
+/// Where the original of this version forgets it, as the rendezvous address is no group.
+#[test]
+fn data_has_the_ttl_that_was_asked_for_whatever_the_rendezvous_address() {
+    let Some(mut scene) = Scene::new(1, 200_000) else {
+        return;
+    };
+    scene.lab.host(2).nft(
+        "add table inet ttl
+         add chain inet ttl in { type filter hook input priority 0; }
+         add rule inet ttl in ip daddr 224.0.0.0/4 ip ttl < 32 udp dport 9000 drop\n",
+    );
+    for receiver in BOTH {
+        for rendezvous in [
+            "--mcast-rdv-address 10.99.0.2",
+            "--mcast-rdv-address 239.8.8.8",
+            "",
+        ] {
+            let receive = match rendezvous.contains("10.") {
+                true => "--ttl 32 --mcast-rdv-address 10.99.0.1".to_owned(),
+                false => format!("--ttl 32 {rendezvous}"),
+            };
+            let send = format!("--ttl 32 --nopointopoint --min-receivers 1 {rendezvous}");
+            scene.transfer((Ours, receiver), &send, &receive);
+        }
+    }
+}
+
 /// The log has the messages and their times; what is for the terminal stays there.
 #[test]
 fn a_log_takes_the_messages_and_the_results() {

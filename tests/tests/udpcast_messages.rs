@@ -107,7 +107,14 @@ impl Said {
     /// faster.
     fn occasions(&self) -> Vec<Occasion> {
         let mut all = Vec::new();
-        for line in self.stderr.split(['\n', '\r']) {
+        let lines = || self.stderr.split(['\n', '\r']);
+        all.extend(
+            lines()
+                .rev()
+                .find_map(progress)
+                .map(|what| ("stderr", what)),
+        );
+        for line in lines() {
             all.extend(occasion(line).map(|what| ("stderr", what)));
         }
         for line in self.log.lines() {
@@ -177,9 +184,6 @@ fn occasion(line: &str) -> Option<String> {
         let bell = if line.ends_with('\x07') { ", bell" } else { "" };
         return Some(format!("complete{bell}"));
     }
-    if line.starts_with("bytes=") {
-        return Some("progress".into());
-    }
     let (text, what, count) = KNOWN.iter().find_map(|(original, ours, what, count)| {
         let rest = line
             .strip_prefix(original)
@@ -192,6 +196,29 @@ fn occasion(line: &str) -> Option<String> {
         .map(|word| word.trim_end_matches([',', ':']))
         .collect();
     Some(format!("{what} {}", facts.join(" ")).trim_end().to_owned())
+}
+
+/// Bytes and position (if it is shown) of a progress line of either role, with the blanks of the
+/// original.
+fn progress(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("bytes=")?;
+    let (bytes, position) = match rest.split_once("re-xmits=") {
+        Some((bytes, rest)) => {
+            let (repeats, rest) = rest.split_once("%) slice=")?;
+            assert_eq!(repeats.len(), "0000000 (  0.0".len(), "{line:?}");
+            let (_, rest) = rest.split_at_checked(5)?;
+            let (position, client) = rest.split_once("- ")?;
+            assert_eq!(client.len(), 3, "{line:?}");
+            (bytes, position)
+        }
+        None => {
+            let (bytes, rest) = rest.split_once('(')?;
+            let (rate, position) = rest.split_once(" Mbps)")?;
+            assert_eq!(rate.rfind('.'), Some(rate.len() - 3), "{line:?}");
+            (bytes, position)
+        }
+    };
+    Some(format!("progress {bytes:?} {position:?}"))
 }
 
 /// Of `occasions`, whether there is one of this beginning.
@@ -230,7 +257,7 @@ fn senders_tell_the_same_on_the_same_occasions() {
         ),
         (
             format!("{ready} --pipe cat"),
-            ("stderr", "ready, pipe payload at 10.99.0.1 on eth0"),
+            ("stderr", "progress \"     300 000  \" \"     300 000 \""),
         ),
         (
             format!("{ready} --fec 4x2/16 --ttl 3"),
@@ -447,7 +474,12 @@ fn the_log_of_the_machine_gets_the_same_lines() {
 
 #[test]
 fn occasions_are_told_apart() {
-    assert_eq!(occasion("bytes=  5 000 "), Some("progress".into()));
+    let line = "bytes=     300 000  (  3.14 Mbps)     200 000 ";
+    let shown = "progress \"     300 000  \" \"     200 000 \"";
+    assert_eq!(progress(line), Some(shown.into()));
+    let line = "bytes=     300 000  re-xmits=0000000 (  0.0%) slice=0112 -   0";
+    let shown = "progress \"     300 000  \" \"\"";
+    assert_eq!(progress(line), Some(shown.into()));
     assert_eq!(
         occasion("Transfer complete.\x07"),
         Some("complete, bell".into())

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cast_net::Interface;
+use cast_net::udpcast::Ignored;
 
 use messages::say;
 
@@ -71,6 +72,25 @@ fn interface(wanted: Option<&str>) -> Result<Interface, cast_net::InterfaceError
     let from_environment = std::env::var("IFNAME").ok().filter(|name| !name.is_empty());
     let list = Interface::list()?;
     Interface::choose(&list, wanted.or(from_environment.as_deref())).cloned()
+}
+
+/// What to say of datagrams that others sent, or that somebody spoiled; `None` if there were none.
+fn strays(ignored: &Ignored) -> Option<String> {
+    let Ignored {
+        malformed,
+        stranger,
+        inconsistent,
+        ..
+    } = ignored;
+    let is_quiet = [malformed, stranger, inconsistent]
+        .iter()
+        .all(|count| **count == 0);
+    (!is_quiet).then(|| {
+        format!(
+            "ignored stray datagrams: {stranger} of strangers, {malformed} malformed, {inconsistent} \
+             that contradict others"
+        )
+    })
 }
 
 /// Answers `--license`.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, Seek};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -106,6 +107,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         reporter.keyboard = watch_keyboard(&stream, stop);
     }
     let status = stream.status();
+    let end = Arc::clone(&status);
     let result = thread::scope(|scope| {
         let (done, is_done) = mpsc::channel::<()>();
         let reporter = &mut reporter;
@@ -130,11 +132,19 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         Ok(report) => {
             let time = report.transfer_time.unwrap_or_default();
             reporter.progress(true, report.bytes, time);
+            if let Some(strays) = crate::strays(&report.statistics.ignored) {
+                reporter.messages.note(&strays);
+            }
             reporter.messages.complete();
             Ok(())
         }
         Err(error) => {
             reporter.messages.end_progress();
+            let ignored = end.snapshot().ignored;
+            if ignored > 0 {
+                let text = format!("{ignored} datagrams were heard that meant nothing here");
+                reporter.messages.note(&text);
+            }
             signals.obey();
             Err(error)
         }

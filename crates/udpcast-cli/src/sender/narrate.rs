@@ -248,8 +248,11 @@ impl Narrator {
     }
 
     fn tell_progress(&mut self, statistics: &SenderStatistics, participants: &[Participant]) {
-        let line = self.progress_line(statistics, participants);
-        self.messages.progress(false, line);
+        // The first line comes with the first slice that is acknowledged.
+        if statistics.bytes_acked > 0 {
+            let line = self.progress_line(statistics, participants);
+            self.messages.progress(false, line);
+        }
         let SenderStatistics {
             blocks_repeated,
             slice_size,
@@ -285,6 +288,9 @@ impl Narrator {
         if self.has_started {
             let line = self.progress_line(&report.statistics, &[]);
             self.messages.progress(true, line);
+        }
+        if let Some(strays) = crate::strays(&report.statistics.ignored) {
+            self.messages.note(&strays);
         }
         for participant in &report.participants {
             let fate = fate(participant.outcome);
