@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -22,10 +23,14 @@ fn programs_do_what_the_originals_do() {
     };
     scene.every_line_ends_as_with_the_original();
     scene.info_shows_what_the_original_shows();
+    scene.partclone_restores_a_device();
     scene.partimage_restores_a_device();
     scene.restore_takes_what_the_original_makes();
     scene.restore_leaves_used_devices_alone();
 }
+
+/// `O_EXCL`, which holds a block device for one program (open(2)).
+const EXCLUSIVE: i32 = 0o200;
 
 struct Scene {
     corpus: Corpus,
@@ -241,6 +246,53 @@ impl Scene {
             let mut original = Command::new("partclone.info");
             original.current_dir(self.corpus.path(""));
             assert_eq!(lines(ours), lines(original), "{name}");
+        }
+    }
+
+    /// Devices are written in whole sectors, whatever the offset; the rest of them stays as it was.
+    fn partclone_restores_a_device(&self) {
+        let image = self.image("ext4-a1");
+        let plain = fs::read(&image.path).unwrap();
+        let header = image::peek(&plain[..plain.len().min(image::PEEK_LEN)]);
+        let size = header.unwrap().unwrap().device_size;
+        let restored = self.corpus.restored_by_original(image, size, 0xA5);
+        for (offset, option) in [
+            (0, ""),
+            (1000, "--offset=1000"),
+            // A device that goes on after errors is written through the page cache.
+            (1000, "--offset=1000 --skip_write_error"),
+        ] {
+            let mut expected = vec![0xA5; restored.len() + 4096];
+            expected[offset..offset + restored.len()].copy_from_slice(&restored);
+            let file = self.corpus.path("device");
+            fs::write(&file, vec![0xA5; expected.len()]).unwrap();
+            let device = LoopDevice::new(&file).expect("loop devices were there");
+            let restore = || {
+                let mut command = Command::new(&self.agent);
+                command.args(["partclone.restore", "-q", "-O", device.path(), "-L"]);
+                command.arg(self.corpus.path("partclone.log"));
+                command.args(option.split_whitespace());
+                surroundings(&mut command)
+                    .stdin(File::open(&image.path).unwrap())
+                    .output()
+                    .unwrap()
+            };
+            let output = restore();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{option}: {text}");
+            device.flush();
+            assert!(fs::read(&file).unwrap() == expected, "{option}");
+            // Held by somebody else, it is not touched.
+            let holder = File::options()
+                .read(true)
+                .custom_flags(EXCLUSIVE)
+                .open(device.path())
+                .unwrap();
+            let output = restore();
+            drop(holder);
+            assert_eq!(output.status.code(), Some(1), "{option}");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("in use"), "{option}: {text}");
         }
     }
 

@@ -24,7 +24,7 @@ use image::Verify;
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
 pub(crate) use self::source::Source;
-pub(crate) use self::target::Place;
+pub(crate) use self::target::{Place, device_shape};
 
 /// Options of both commands.
 #[derive(Debug, Clone, Args)]

@@ -2,18 +2,20 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use nix::fcntl::OFlag;
 
+use disk::{RegionWriter, Shape};
 use image::{Geometry, Sink, SinkError};
 
 use super::options::{Options, TargetName};
 use super::writer::{Writer, Written};
+use crate::restore::device_shape;
 
-/// Where extents go; they are written by a thread of its own.
+/// Where extents go; they are written by a thread of its own, to a device without the page cache.
 pub(super) struct Target {
     state: State,
     offset: u64,
@@ -23,13 +25,16 @@ pub(super) struct Target {
 
 enum State {
     Opened(Output),
+    /// A block device that will be written in whole sectors.
+    Disk(disk::Target),
     Writing(Writer),
+    Direct(RegionWriter),
     /// The thread could not be started.
     Lost,
 }
 
 pub(super) enum Output {
-    /// Block device of this many bytes.
+    /// Block device of this many bytes, written through the page cache.
     Device(File, u64),
     /// Anything else with a name, and its length at the start.
     File(File, u64),
@@ -45,14 +50,21 @@ impl Target {
     /// # Errors
     /// It cannot be opened, or it is in use.
     pub(super) fn open(options: &Options) -> anyhow::Result<Self> {
-        let output = match &options.target {
-            TargetName::StandardOutput => Output::Stream(0),
-            TargetName::Plain(path) => open_plain(path)?,
-            TargetName::New(path) => open(path, true)?,
-            TargetName::Existing(path) => open(path, false)?,
+        let state = match &options.target {
+            // After a write that failed, a disk's own thread writes nothing more.
+            TargetName::New(path) | TargetName::Existing(path)
+                if !options.is_skipping_write_errors
+                    && let Some(shape) = shape(path) =>
+            {
+                State::Disk(disk::Target::open(path, &shape)?)
+            }
+            TargetName::StandardOutput => State::Opened(Output::Stream(0)),
+            TargetName::Plain(path) => State::Opened(open_plain(path)?),
+            TargetName::New(path) => State::Opened(open(path, true)?),
+            TargetName::Existing(path) => State::Opened(open(path, false)?),
         };
         Ok(Self {
-            state: State::Opened(output),
+            state,
             offset: options.offset,
             is_space_checked: !options.is_size_unchecked,
             is_skipping_errors: options.is_skipping_write_errors,
@@ -61,9 +73,10 @@ impl Target {
 
     /// The size that the image must fit in; `None` for a target that grows.
     pub(super) fn size_to_check(&self, options: &Options) -> Option<u64> {
-        match self.state {
-            State::Opened(Output::Device(_, size)) => Some(size),
-            State::Opened(Output::File(_, len)) if !options.is_size_unchecked => Some(len),
+        match &self.state {
+            State::Disk(disk) => Some(disk.shape().size),
+            State::Opened(Output::Device(_, size)) => Some(*size),
+            State::Opened(Output::File(_, len)) if !options.is_size_unchecked => Some(*len),
             _ => None,
         }
     }
@@ -73,8 +86,13 @@ impl Target {
     /// # Errors
     /// Any of that failed, or a write did before and was skipped.
     pub(super) fn finish(self, geometry: &Geometry) -> anyhow::Result<()> {
-        let State::Writing(writer) = self.state else {
-            bail!("there was no image");
+        let writer = match self.state {
+            State::Writing(writer) => writer,
+            State::Direct(writer) => {
+                writer.finish()?;
+                return Ok(());
+            }
+            State::Opened(_) | State::Disk(_) | State::Lost => bail!("there was no image"),
         };
         let Written {
             output, skipped, ..
@@ -138,47 +156,66 @@ impl Sink for Target {
             .data_end
             .checked_add(self.offset)
             .ok_or("--offset and the image's size together are beyond 2^64")?;
-        let State::Opened(output) = &self.state else {
-            return Err("a second image".into());
+        let size = match &self.state {
+            State::Disk(disk) => Some(disk.shape().size),
+            State::Opened(Output::Device(_, size)) => Some(*size),
+            _ => None,
         };
-        match output {
-            Output::Device(_, size) if end > *size => {
+        if let Some(size) = size
+            && end > size
+        {
+            return Err(format!(
+                "with --offset {} the image's data ends at byte {end}, beyond the target's {size}",
+                self.offset
+            )
+            .into());
+        }
+        if let State::Opened(Output::Plain(file)) = &self.state
+            && self.is_space_checked
+        {
+            let free = nix::sys::statvfs::fstatvfs(file)?;
+            let free = free.blocks_available().saturating_mul(free.fragment_size());
+            if geometry.used_len() > free {
                 return Err(format!(
-                    "with --offset {} the image's data ends at byte {end}, beyond the target's {size}",
-                    self.offset
+                    "the image's data has {} bytes, on the target's file system {free} are free; \
+                     -C skips this check",
+                    geometry.used_len()
                 )
                 .into());
             }
-            Output::Plain(file) if self.is_space_checked => {
-                let free = nix::sys::statvfs::fstatvfs(file)?;
-                let free = free.blocks_available().saturating_mul(free.fragment_size());
-                if geometry.used_len() > free {
-                    return Err(format!(
-                        "the image's data has {} bytes, on the target's file system {free} are free; \
-                         -C skips this check",
-                        geometry.used_len()
-                    )
-                    .into());
-                }
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Lost) {
+            State::Disk(disk) => State::Direct(disk.writer(0, disk.shape().size)?),
+            State::Opened(output) => {
+                State::Writing(Writer::start(output, self.is_skipping_errors)?)
             }
-            _ => {}
-        }
-        if let State::Opened(output) = std::mem::replace(&mut self.state, State::Lost) {
-            self.state = State::Writing(Writer::start(output, self.is_skipping_errors)?);
-        }
+            _ => return Err("a second image".into()),
+        };
         Ok(())
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let State::Writing(writer) = &mut self.state else {
-            return Err("an extent before the header".into());
-        };
         let position = offset
             .checked_add(self.offset)
             .filter(|position| position.checked_add(data.len() as u64).is_some())
             .ok_or("the position with --offset added is beyond 2^64")?;
-        writer.write(position, data)
+        match &mut self.state {
+            State::Writing(writer) => writer.write(position, data),
+            State::Direct(writer) => Ok(writer.write_at(position, data)?),
+            State::Opened(_) | State::Disk(_) | State::Lost => {
+                Err("an extent before the header".into())
+            }
+        }
     }
+}
+
+/// Size and sectors of a block device; `None` for anything else, and where sysfs does not tell.
+fn shape(path: &Path) -> Option<Shape> {
+    let found = path.metadata().ok()?;
+    if !found.file_type().is_block_device() {
+        return None;
+    }
+    device_shape(path, found.rdev()).ok()
 }
 
 fn open(path: &Path, must_be_new: bool) -> anyhow::Result<Output> {
