@@ -77,6 +77,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         {
             match fuzz(target, &programs.join(target), options) {
                 Ok(figures) => println!("{target:<18} {figures}"),
+                // It was us who ended it.
+                Err(_) if signals::caught().is_some() => break,
                 Err(error) => {
                     println!("{target:<18} FAILED: {error:#}");
                     failed.push(target.as_str());
