@@ -76,6 +76,12 @@ impl Assembly {
         self.missing
     }
 
+    /// Blocks behind the last one that has come.
+    pub(super) fn to_come(&self) -> u16 {
+        let behind = self.received.highest().map_or(0, |block| block + 1);
+        self.blocks.saturating_sub(behind)
+    }
+
     /// What need not be sent any more: the blocks received, and as many missing ones as the repair
     /// blocks kept make up for. Any block or repair block of what is left brings it one further.
     pub(super) fn settled(&self) -> Bitmap {

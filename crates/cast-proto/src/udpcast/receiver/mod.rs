@@ -155,6 +155,9 @@ impl TimerKind for Timer {
 /// Messages waiting to be sent; a driver that polls as documented never has so many.
 const OUTBOX_MAX: usize = 64;
 
+/// Blocks to come without which a slice is nearly over.
+const MID_SLICE: u16 = 32;
+
 /// Period of GO until the data begins.
 const GO_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -279,6 +282,14 @@ impl Receiver {
             self.queue(Outgoing::Answer(request));
         }
         Some(bytes)
+    }
+
+    /// A good part of the newest slice is still to come, and no request for it before that: a driver
+    /// may let datagrams gather, instead of waking up for each.
+    #[must_use]
+    pub fn is_mid_slice(&self) -> bool {
+        let newest = self.link.as_ref().and_then(|link| link.window.newest());
+        newest.is_some_and(|slice| slice.to_come() >= MID_SLICE.max(slice.blocks() / 4))
     }
 
     /// Gives back the memory of a slice, for the next.

@@ -84,6 +84,11 @@ impl Window {
             .map_or(0, Assembly::missing)
     }
 
+    /// The slice furthest ahead of which anything is known.
+    pub(super) fn newest(&self) -> Option<&Assembly> {
+        self.open.iter().rev().flatten().next()
+    }
+
     /// Blocks that wait to be taken.
     pub(super) fn ready_blocks(&self) -> u32 {
         self.ready_blocks
