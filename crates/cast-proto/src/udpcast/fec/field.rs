@@ -32,6 +32,14 @@ fn add_multiple(sum: &mut [u8], data: &[u8], factor: u8) {
     add_multiple_by_table(sum, data, factor);
 }
 
+/// Tells the processor that `data` will be read soon, if it can be told.
+pub(super) fn prefetch(data: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    shuffle::prefetch(data);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _: &[u8] = data;
+}
+
 /// For any processor.
 fn add_multiple_by_table(sum: &mut [u8], data: &[u8], factor: u8) {
     let Some(products) = PRODUCTS.get(usize::from(factor)) else {

@@ -149,16 +149,23 @@ pub fn decode(
         return 0;
     };
 
-    // Subtract what is known, so that each repair block is a sum of missing blocks only.
-    for repair in repairs.iter_mut() {
-        for index in (0..stripe_len).filter(|index| missing.binary_search(index).is_err()) {
-            let from = usize::from(number(index).0) * usize::from(block_size);
-            let known = slice.get(from..from + block_len_of(number(index)));
-            add_product(
-                &mut repair.payload,
-                known.unwrap_or(&[]),
-                coefficient(repair.row, index),
-            );
+    // Subtract what is known, so that each repair block is a sum of missing blocks only. A block at a
+    // time, while the next ones come: they are far apart, and have left the cache long ago.
+    let known = |index| {
+        let from = usize::from(number(index).0) * usize::from(block_size);
+        let block = slice.get(from..from + block_len_of(number(index)));
+        block.unwrap_or(&[])
+    };
+    for index in 0..stripe_len {
+        if index + AHEAD < stripe_len {
+            field::prefetch(known(index + AHEAD));
+        }
+        if missing.binary_search(&index).is_ok() {
+            continue;
+        }
+        for repair in repairs.iter_mut() {
+            let factor = coefficient(repair.row, index);
+            add_product(&mut repair.payload, known(index), factor);
         }
     }
     for (column, index) in missing.iter().enumerate() {
@@ -173,6 +180,9 @@ pub fn decode(
     }
     u16::try_from(size).unwrap_or(0)
 }
+
+/// So many blocks ahead memory is asked for one.
+const AHEAD: u16 = 2;
 
 fn coefficient(row: u16, index: u16) -> u8 {
     // Both are below 128, so the argument is 128 to 255 and has an inverse.

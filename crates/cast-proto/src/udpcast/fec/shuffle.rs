@@ -1,19 +1,20 @@
 //! Products of 16 or 32 bytes at once on x86-64: a shuffle looks 16 bytes up in a table of 16 at once.
 //!
 //! The only unsafe code of this crate: calls of functions that need an instruction set, each behind
-//! the question whether this processor has it.
+//! the question whether this processor has it, and a hint to its caches.
 #![expect(
     unsafe_code,
-    reason = "functions for a certain instruction set are unsafe to call"
+    reason = "functions for a certain instruction set, and prefetching, are unsafe to call"
 )]
 
 use std::{
     arch::{
         is_x86_feature_detected,
         x86_64::{
-            __m128i, __m256i, _mm_and_si128, _mm_set1_epi8, _mm_shuffle_epi8, _mm_srli_epi64,
-            _mm_xor_si128, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_set1_epi8,
-            _mm256_shuffle_epi8, _mm256_srli_epi64, _mm256_xor_si256,
+            __m128i, __m256i, _MM_HINT_T0, _mm_and_si128, _mm_prefetch, _mm_set1_epi8,
+            _mm_shuffle_epi8, _mm_srli_epi64, _mm_xor_si128, _mm256_and_si256,
+            _mm256_broadcastsi128_si256, _mm256_set1_epi8, _mm256_shuffle_epi8, _mm256_srli_epi64,
+            _mm256_xor_si256,
         },
     },
     iter::zip,
@@ -80,6 +81,17 @@ fn by_16(sum: &mut [u8], data: &[u8], halves: &Halves) -> usize {
     }
     done
 }
+
+/// Asks for all of `data` to be brought into the first cache.
+pub(super) fn prefetch(data: &[u8]) {
+    for line in data.chunks(CACHE_LINE) {
+        // SAFETY: every x86-64 processor has it, and it is but a hint, which no address makes fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
+/// In bytes.
+const CACHE_LINE: usize = 64;
 
 /// Like [`add_multiple`].
 #[cfg(test)]
