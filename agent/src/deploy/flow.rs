@@ -75,9 +75,10 @@ impl Flow {
     /// Does something that may have to wait for the disk, and counts the time.
     pub(crate) fn on_disk<T>(&self, step: DiskStep, work: impl FnOnce() -> T) -> T {
         let begin = Instant::now();
-        self.set_on_disk(Some((step, begin)));
+        *lock(&self.on_disk) = Some((step, begin));
         let done = work();
-        self.set_on_disk(None);
+        let mut on_disk = lock(&self.on_disk);
+        *on_disk = None;
         add_time(&self.disk_wait, begin.elapsed());
         done
     }
@@ -87,23 +88,22 @@ impl Flow {
         *lock(&self.on_disk)
     }
 
-    fn set_on_disk(&self, call: Option<(DiskStep, Instant)>) {
-        *lock(&self.on_disk) = call;
-    }
-
     /// Waits that are not over count as far as they have come.
     pub(crate) fn sample(&self) -> Sample {
         let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
         let elapsed = |since: Option<Instant>| since.map_or(Duration::ZERO, |at| at.elapsed());
-        // Locked until the counter has been read: a wait that ends now is seen once.
+        // Locked until the counters have been read: a wait that ends now is seen once.
         let on_source = lock(&self.on_source);
         let network_wait = time(&self.network_wait) + elapsed(*on_source);
         drop(on_source);
+        let on_disk = lock(&self.on_disk);
+        let disk_wait = time(&self.disk_wait) + elapsed(on_disk.map(|(_, since)| since));
+        drop(on_disk);
         Sample {
             stored: self.stored.load(Ordering::Relaxed),
             used: self.used.load(Ordering::Relaxed),
             network_wait,
-            disk_wait: time(&self.disk_wait),
+            disk_wait,
         }
     }
 }
@@ -158,8 +158,10 @@ impl Meter {
                 0.0
             }
         };
-        // A source that gives nothing is waited for, too.
-        let has_moved = sample.stored > first.stored || sample.network_wait > first.network_wait;
+        // A source that gives nothing is waited for, too, and a disk that takes nothing.
+        let has_moved = sample.stored > first.stored
+            || sample.network_wait > first.network_wait
+            || sample.disk_wait > first.disk_wait;
         let is_enough = time >= Duration::from_secs(1) && has_moved;
         Reading {
             used_rate: rate(sample.used, first.used),
@@ -265,6 +267,26 @@ mod tests {
         assert_eq!(flow.sample(), Sample::default());
         let read = flow.on_source(|| Ok::<_, ()>(vec![0; 5]));
         assert_eq!((read, flow.sample().stored), (Ok(vec![0; 5]), 5));
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_is_seen() {
+        let flow = Flow::default();
+        let mut meter = Meter::default();
+        let start = Instant::now();
+        meter.read(start, flow.sample());
+        flow.on_disk(DiskStep::Write, || {
+            let mut sample = flow.sample();
+            while sample.disk_wait.is_zero() {
+                sample = flow.sample();
+            }
+            // As if it went on.
+            sample.disk_wait = Duration::from_secs(2);
+            let reading = meter.read(start + Duration::from_secs(2), sample);
+            assert_eq!(reading.bottleneck, Some(Bottleneck::Disk));
+        });
+        assert_eq!(flow.disk_step(), None);
+        assert!(!flow.sample().disk_wait.is_zero(), "and stays counted");
     }
 
     #[test]

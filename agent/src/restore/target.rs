@@ -5,14 +5,14 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use disk::{RegionWriter, Shape, Target};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
 use super::head::{HEAD_LEN, HeldHead};
-use crate::deploy::flow::Flow;
+use crate::deploy::flow::{DiskStep, Flow};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -152,22 +152,30 @@ impl Sink for Output {
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let begin = Instant::now();
-        match &mut self.kind {
-            Kind::Nowhere => {}
-            Kind::Target { writer, head, .. } => {
+        let kind = &mut self.kind;
+        self.flow
+            .on_disk(DiskStep::Write, || kind.extent(offset, data))?;
+        self.flow.used(data.len(), Duration::ZERO);
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
+        match self {
+            Self::Nowhere => {}
+            Self::Target { writer, head, .. } => {
                 let writer = writer.as_mut().ok_or("an extent before the header")?;
                 let held = head.keep(offset, data);
                 writer.write_at(offset, &vec![0; held])?;
                 writer.write_at(offset + held as u64, &data[held..])?;
             }
-            Kind::File(file, path) => file.write_all_at(data, offset).map_err(|error| {
+            Self::File(file, path) => file.write_all_at(data, offset).map_err(|error| {
                 let (len, path) = (data.len(), path.display());
                 format!("writing {len} bytes at offset {offset} of {path}: {error}")
             })?,
-            Kind::New(_) => return Err("an extent before the header".into()),
+            Self::New(_) => return Err("an extent before the header".into()),
         }
-        self.flow.used(data.len(), begin.elapsed());
         Ok(())
     }
 }
