@@ -386,3 +386,55 @@ fn an_aborted_stream_leaves_a_failure() {
 fn open(path: &Path) -> File {
     File::open(path).unwrap()
 }
+
+/// A file system that takes nothing, until told to.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// Mounts the file system in `file` on `place`, with a target in it, and freezes it.
+    fn new(store: &Store, place: &str) -> Self {
+        store.sh("truncate -s 48M disk && mkfs.ext4 -q -F disk");
+        store.sh(&format!("mkdir {place} && mount -o loop disk {place}"));
+        let frozen = Self(store.path(place));
+        store.sh(&format!("truncate -s {DEVICE_LEN} {place}/target"));
+        store.sh(&format!("fsfreeze -f {place}"));
+        frozen
+    }
+
+    fn thaw(&self) -> bool {
+        let mut command = Command::new("fsfreeze");
+        let status = command
+            .arg("-u")
+            .arg(&self.0)
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It may have been thawed.
+        self.thaw();
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_disk_that_stands_still_is_told() {
+    if !root_and_tools(&["fsfreeze", "losetup", "mkfs.ext4", "script", "stty"]) {
+        return;
+    }
+    let store = Store::new();
+    let frozen = Frozen::new(&store, "frozen");
+    let line = format!(
+        "cd {}; {} restore d1p1.img frozen/target",
+        store.directory.path().display(),
+        store.agent.display()
+    );
+    let mut typist = Typist::here(&line, store.path("screen"));
+    typist.wait_for("bottleneck: disk");
+    assert!(frozen.thaw());
+    typist.wait_for("status 0");
+    assert!(store.get("frozen/target") == store.recipe.restored(content, DEVICE_LEN, 0));
+}
