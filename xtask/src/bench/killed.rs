@@ -12,8 +12,30 @@ use super::{
 };
 use crate::signals;
 
+/// How a receiver dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// Its program; its host says that nobody listens any more.
+    Killed,
+    /// Its host, which says nothing.
+    Unplugged,
+}
+
+/// Original senders do not know the difference.
+const CASES: [(Pair, Death); 6] = [
+    (Pair::Ours, Death::Killed),
+    (Pair::Ours, Death::Unplugged),
+    (Pair::OurSender, Death::Killed),
+    (Pair::OurSender, Death::Unplugged),
+    (Pair::OurReceivers, Death::Killed),
+    (Pair::Originals, Death::Killed),
+];
+
 /// Receivers, one of which is killed.
 const RECEIVERS: u8 = 4;
+
+/// Number of the one.
+const VICTIM: u8 = 0;
 
 /// Seconds that the others may end later between ours.
 const ALLOWED: f64 = 5.0;
@@ -33,13 +55,13 @@ pub(super) fn measure(
 ) -> Result<()> {
     println!("==> a receiver that is killed");
     let caption = format!(
-        "A killed receiver: the same cable, {RECEIVERS} receivers, one of which is killed (SIGKILL) when \
-         it has written a third of the stream. How many seconds later than without that the last of the \
+        "A killed receiver: the same cable, {RECEIVERS} receivers, one of which is killed (SIGKILL), \
+         or unplugged and killed, when it has written a third of the stream. How many seconds later than without that the last of the \
          other receivers ends."
     );
-    let head = ["programs", "s later", "goal", ""];
+    let head = ["programs", "", "s later", "goal", ""];
     let mut grid = Grid::new(&caption, head);
-    for pair in Pair::ALL {
+    for (pair, death) in CASES {
         let is_ours = matches!(pair, Pair::Ours | Pair::OurSender);
         let (options, told) = if is_ours {
             (String::new(), "")
@@ -56,7 +78,7 @@ pub(super) fn measure(
             ..Run::new(pair, RECEIVERS, long, plan.size)
         };
         stage.room.limit(CABLE)?;
-        let later = later(stage, &run, plan.rounds);
+        let later = later(stage, &run, death, plan.rounds);
         stage.room.unlimit()?;
         signals::check()?;
         let (cell, verdict) = match later {
@@ -76,6 +98,7 @@ pub(super) fn measure(
         };
         grid.add(vec![
             format!("{}{told}", pair.name()),
+            death.name().to_owned(),
             cell,
             goal,
             verdict.to_owned(),
@@ -85,16 +108,29 @@ pub(super) fn measure(
     Ok(())
 }
 
+impl Death {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Unplugged => "unplugged",
+        }
+    }
+}
+
 /// Medians, with and without; alternately.
-fn later(stage: &Stage<'_>, run: &Run<'_>, rounds: u8) -> Result<f64> {
+fn later(stage: &Stage<'_>, run: &Run<'_>, death: Death, rounds: u8) -> Result<f64> {
     let (mut undisturbed, mut disturbed) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let figures = stage.run(run).context("nobody killed")?;
         undisturbed.push(figures.receivers_ended);
-        let figures = with_a_death(stage, run).context("a receiver killed")?;
+        let result = with_a_death(stage, run, death);
+        // Plugged in again whatever came of it.
+        stage.room.plug(VICTIM)?;
+        let figures = result.with_context(|| format!("a receiver {}", death.name()))?;
         println!(
-            "    {}, a receiver killed: the others had ended {:.3} s later",
+            "    {}, a receiver {}: the others had ended {:.3} s later",
             run.pair.name(),
+            death.name(),
             figures.receivers_ended - median(undisturbed.iter().copied())
         );
         disturbed.push(figures.receivers_ended);
@@ -102,9 +138,8 @@ fn later(stage: &Stage<'_>, run: &Run<'_>, rounds: u8) -> Result<f64> {
     Ok(median(disturbed.into_iter()) - median(undisturbed.into_iter()))
 }
 
-fn with_a_death(stage: &Stage<'_>, run: &Run<'_>) -> Result<Figures> {
-    let victim = 0;
-    let file = stage.received(victim);
+fn with_a_death(stage: &Stage<'_>, run: &Run<'_>, death: Death) -> Result<Figures> {
+    let file = stage.received(VICTIM);
     // What an earlier run left there would be taken for this one's.
     if file.exists() {
         fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
@@ -115,6 +150,9 @@ fn with_a_death(stage: &Stage<'_>, run: &Run<'_>) -> Result<Figures> {
         let written = fs::metadata(&file).map_or(0, |file| file.len());
         Ok((written >= run.len / 3).then_some(()))
     })?;
-    transfer.kill_receiver(victim)?;
+    if death == Death::Unplugged {
+        stage.room.unplug(VICTIM)?;
+    }
+    transfer.kill_receiver(VICTIM)?;
     transfer.wait()
 }

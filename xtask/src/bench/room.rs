@@ -121,6 +121,22 @@ impl Room {
         self.segments_from_sender(64)
     }
 
+    /// Pulls the cable of receiver `number` out of the switch.
+    pub(super) fn unplug(&self, number: u8) -> Result<()> {
+        self.set_port(number, "down")
+    }
+
+    pub(super) fn plug(&self, number: u8) -> Result<()> {
+        self.set_port(number, "up")
+    }
+
+    fn set_port(&self, number: u8, state: &str) -> Result<()> {
+        let port = format!("port{}", u32::from(number) + 1);
+        Cmd::new("ip")
+            .args(["-n", self.lab.name(), "link", "set", &port, state])
+            .quiet()
+    }
+
     /// Waits until a program in that namespace listens for a sender.
     pub(super) fn wait_for_receiver(&self, host: &str, process: &mut Measured) -> Result<()> {
         let port = format!(":{PORT:04X} ");

@@ -216,7 +216,7 @@ impl Transfer {
         self.programs.first_mut().map_or(Ok(()), Measured::must_run)
     }
 
-    /// Kills a receiver, as a power failure would; the transfer is one of the others from then on.
+    /// Kills a receiver (SIGKILL); the transfer is one of the others from then on.
     pub(super) fn kill_receiver(&mut self, number: u8) -> Result<()> {
         let position = usize::from(number) + 1;
         if position >= self.programs.len() {
