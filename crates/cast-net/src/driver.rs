@@ -15,8 +15,6 @@ use crate::socket::Endpoint;
 /// What the driver needs of a protocol core.
 pub(crate) trait Core {
     fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]);
-    /// A datagram could not be delivered to that host.
-    fn handle_unreachable(&mut self, host: Ipv4Addr);
     fn handle_timeout(&mut self, now: Instant);
     /// Clears and fills `buffer`; answers where it goes.
     fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4>;
@@ -47,8 +45,6 @@ pub(crate) struct Driver {
     outbox: Outbox,
     obstacle: Obstacle,
     failing: Option<Failing>,
-    /// The error queue of a socket has something to say.
-    has_errors: bool,
     datagrams: u64,
 }
 
@@ -93,7 +89,6 @@ impl Driver {
             outbox: Outbox::new(),
             obstacle: Obstacle::None,
             failing: None,
-            has_errors: false,
             datagrams: 0,
         };
         for endpoint in endpoints {
@@ -130,13 +125,6 @@ impl Driver {
     pub(crate) fn turn(&mut self, core: &mut impl Core) -> Result<bool, SendTrouble> {
         let more_in = self.receive(core);
         let now = Instant::now();
-        if std::mem::take(&mut self.has_errors) {
-            for endpoint in &self.endpoints {
-                for host in endpoint.take_unreachable() {
-                    core.handle_unreachable(host);
-                }
-            }
-        }
         if core.poll_timeout().is_some_and(|due| due <= now) {
             core.handle_timeout(now);
         }
@@ -182,7 +170,6 @@ impl Driver {
             let found = fd.revents().unwrap_or(PollFlags::empty());
             // Errors are fetched by reading.
             *readable = found.intersects(PollFlags::POLLIN | PollFlags::POLLERR);
-            self.has_errors |= found.contains(PollFlags::POLLERR);
             if found.contains(PollFlags::POLLOUT) && self.obstacle == Obstacle::Buffer {
                 self.obstacle = Obstacle::None;
             }
@@ -256,8 +243,7 @@ impl Driver {
                         tracing::info!("datagrams leave again");
                     }
                 }
-                // ECONNREFUSED is about an earlier datagram, and told in the error queue too.
-                Err(Errno::EINTR | Errno::ECONNREFUSED) => {}
+                Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
                     self.obstacle = Obstacle::Buffer;
                     return Ok(false);
@@ -354,7 +340,6 @@ mod tests {
     struct Notebook {
         outgoing: VecDeque<(SocketAddrV4, Vec<u8>)>,
         heard: Vec<(SocketAddrV4, Vec<u8>)>,
-        unreachable: Vec<Ipv4Addr>,
         due: Option<Instant>,
         served: u32,
     }
@@ -371,10 +356,6 @@ mod tests {
     impl Core for Notebook {
         fn handle_datagram(&mut self, _: Instant, from: SocketAddrV4, datagram: &[u8]) {
             self.heard.push((from, datagram.to_vec()));
-        }
-
-        fn handle_unreachable(&mut self, host: Ipv4Addr) {
-            self.unreachable.push(host);
         }
 
         fn handle_timeout(&mut self, now: Instant) {
@@ -487,40 +468,6 @@ mod tests {
             .collect();
         assert_eq!(got, [[2], [4]]);
         assert!(sending.failing.is_none(), "the last one left");
-    }
-
-    #[test]
-    fn a_host_on_which_nobody_listens_is_told_and_the_rest_arrives() {
-        let (mut sending, _) = driver();
-        let (mut receiving, to) = driver();
-        let (closed, nobody) = driver();
-        drop(closed);
-        let mut sender = Notebook::sending([(nobody, vec![1])]);
-        while sender.unreachable.is_empty() {
-            let busy = sending.turn(&mut sender).unwrap();
-            sending.wait(&sender, busy, None, &[]).unwrap();
-            sending.turn(&mut sender).unwrap();
-        }
-        assert_eq!(sender.unreachable, [*nobody.ip()]);
-        sender.outgoing = [
-            (nobody, vec![2]),
-            (to, vec![3]),
-            (nobody, vec![4]),
-            (to, vec![5]),
-        ]
-        .into();
-        let mut receiver = Notebook::default();
-        while receiver.heard.len() < 2 {
-            while sending.turn(&mut sender).unwrap() {}
-            receiving.wait(&receiver, true, None, &[]).unwrap();
-            receiving.turn(&mut receiver).unwrap();
-        }
-        let got: Vec<_> = receiver
-            .heard
-            .iter()
-            .map(|(_, datagram)| datagram[0])
-            .collect();
-        assert_eq!(got, [3, 5]);
     }
 
     #[test]

@@ -2,11 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::cmsg_space;
-use nix::libc;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 use crate::interface::Interface;
@@ -59,9 +57,6 @@ pub enum SocketError {
     },
 }
 
-/// Errors taken from a socket at once.
-const MOST_ERRORS: usize = 64;
-
 /// A bound, non-blocking UDP socket.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -98,41 +93,7 @@ impl Endpoint {
             "the multicast interface",
             endpoint.socket.set_multicast_if_v4(&interface.addr),
         )?;
-        // Only a convenience: without it, hosts that are gone are found out by their silence alone.
-        if let Err(errno) = setsockopt(&endpoint.socket, sockopt::Ipv4RecvErr, &true) {
-            tracing::debug!(%errno, "IP_RECVERR");
-        }
         Ok(endpoint)
-    }
-
-    /// Empties the socket's error queue: hosts to which a datagram could not be delivered.
-    pub(crate) fn take_unreachable(&self) -> Vec<Ipv4Addr> {
-        let mut hosts = Vec::new();
-        // What the kernel keeps is bounded by the receive buffer; the rest comes with the next call.
-        for _ in 0..MOST_ERRORS {
-            let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
-            let mut start = [0; 1];
-            let mut slices = [io::IoSliceMut::new(&mut start)];
-            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-            let fd = self.socket.as_raw_fd();
-            let Ok(error) = recvmsg::<SockaddrIn>(fd, &mut slices, Some(&mut space), flags) else {
-                break;
-            };
-            let is_unreachable = |control| {
-                matches!(control, ControlMessageOwned::Ipv4RecvErr(error, _)
-                    if [libc::ECONNREFUSED, libc::EHOSTUNREACH].map(i32::unsigned_abs)
-                        .contains(&error.ee_errno))
-            };
-            // The address is the destination of the datagram that came back.
-            if let Some(address) = error.address
-                && error
-                    .cmsgs()
-                    .is_ok_and(|mut controls| controls.any(is_unreachable))
-            {
-                hosts.push(address.ip());
-            }
-        }
-        hosts
     }
 
     /// Hears broadcasts, or the datagrams of a group, which is joined on the interface.

@@ -282,7 +282,8 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
         silence: job.silence_limit.max(ALL_SILENT),
         ..DropPolicy::default()
     };
-    // Agents are watched over HTTP too; a session drops them by its own rule.
+    // Agents are watched over HTTP too, and dropped by the session's own rule. Only a program that has
+    // ended, as its host says, is not waited for.
     options.transfer.drop_attentive = options.transfer.drop;
     options.transfer.max_bitrate = job.max_bitrate;
     tell(TransmitEvent::Note(format!(
@@ -434,6 +435,7 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
         SenderEvent::Refused { .. }
         | SenderEvent::GaveUp(_)
         | SenderEvent::Finished
+        | SenderEvent::Probe { .. }
         | SenderEvent::SliceAcked { .. } => {}
     }
 }

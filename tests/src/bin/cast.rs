@@ -132,6 +132,7 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
     if let Some(silence) = arguments.silence {
         transfer.drop.silence = Duration::from_millis(silence);
         transfer.drop_attentive = transfer.drop;
+        transfer.drop_gone = transfer.drop;
     }
     let mut all_well = true;
     for _ in 0..arguments.times {

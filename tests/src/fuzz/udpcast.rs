@@ -125,6 +125,7 @@ pub fn udpcast_sender(data: &[u8]) {
         silence: Duration::from_secs(2),
     };
     config.drop_attentive = config.drop;
+    config.drop_gone = config.drop;
     let is_started = flags & 8 != 0;
     config.start = StartRule {
         min_receivers: if is_started { 1 } else { 3 },
@@ -157,7 +158,7 @@ pub fn udpcast_sender(data: &[u8]) {
             5 => sender.start(now),
             6 => sender.remove(now, *address(feed.byte()).ip()),
             7 => sender.set_expected(now, &[*address(feed.byte()).ip()]),
-            8 => sender.handle_unreachable(*address(feed.byte()).ip()),
+            8 => sender.handle_unreachable(now, *address(feed.byte()).ip()),
             _ => {
                 let room = sender.input_room();
                 assert!(room <= 1024 * 4);

@@ -3,6 +3,7 @@
 mod control;
 mod input;
 mod options;
+mod probe;
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -24,6 +25,7 @@ use crate::driver::{Core, Driver, SendTrouble};
 use crate::socket::{Endpoint, SocketError};
 use control::Command;
 use input::{Input, Offer};
+use probe::Prober;
 
 /// Something to tell people about, or to act upon from another thread.
 #[derive(Debug)]
@@ -135,6 +137,7 @@ pub fn send(
     let mut gave_up = None;
     let mut input_done = false;
     let mut next_progress = began;
+    let mut prober = Prober::new(options.interface.addr, options.port_base);
     loop {
         control.bell.quiet();
         let now = Instant::now();
@@ -157,6 +160,10 @@ pub fn send(
             match &event {
                 SenderEvent::Started { .. } => started = Some(now),
                 SenderEvent::GaveUp(reason) => gave_up = Some(*reason),
+                SenderEvent::Probe { addr, hello } => {
+                    prober.probe(*addr, hello);
+                    continue;
+                }
                 _ => {}
             }
             on_event(&SendEvent::Protocol(event));
@@ -169,6 +176,9 @@ pub fn send(
         }
         if started.is_some() && now >= next_progress {
             next_progress = now + PROGRESS_PERIOD;
+            for host in prober.take_refused() {
+                core.handle_unreachable(now, host);
+            }
             let participants: Vec<Participant> = core.participants().collect();
             on_event(&SendEvent::Progress {
                 statistics: core.statistics(),
@@ -293,10 +303,6 @@ fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>
 impl Core for Sender {
     fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
         Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_unreachable(&mut self, host: Ipv4Addr) {
-        Self::handle_unreachable(self, host);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -54,6 +54,8 @@ pub struct TransferOptions {
     pub drop: DropPolicy,
     /// The same for attentive ones, which answer whatever their output does.
     pub drop_attentive: DropPolicy,
+    /// The same for those whose host says that nobody listens there any more.
+    pub drop_gone: DropPolicy,
     /// Tell receivers that come after the start that they are too late.
     pub refuse_late: bool,
     /// No return channel; needs `max_bitrate`.
@@ -81,6 +83,7 @@ impl Default for TransferOptions {
             start: config.start,
             drop: config.drop,
             drop_attentive: config.drop_attentive,
+            drop_gone: config.drop_gone,
             refuse_late: config.refuse_late,
             asynchronous: config.asynchronous,
             fec: config.fec,
@@ -137,6 +140,7 @@ impl SendOptions {
             start,
             drop,
             drop_attentive,
+            drop_gone,
             refuse_late,
             asynchronous,
             fec,
@@ -161,6 +165,7 @@ impl SendOptions {
             start,
             drop,
             drop_attentive,
+            drop_gone,
             refuse_late,
             asynchronous,
             fec,

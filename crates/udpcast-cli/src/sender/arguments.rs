@@ -127,8 +127,9 @@ pub(super) struct Arguments {
     /// Do not watch the keyboard.
     #[arg(short = 'k', long)]
     pub(super) nokbd: bool,
-    /// Give a silent receiver up after so many requests, and 3 s at least (default: after 4 s if it is
-    /// one of ours, after a minute if it is an original one, which a slow disk may silence).
+    /// Give a silent receiver up after so many requests, and 3 s at least (default: after 4 s if
+    /// it is one of ours while others are heard, or if its host says that it has ended; else after a
+    /// minute, as a slow disk may silence an original one).
     #[arg(short = 'R', long, alias = "retriesUntilDrop", value_name = "COUNT", value_parser = numbers::number::<u32>)]
     retries_until_drop: Option<u32>,
     /// Let receivers of an asynchronous transfer in at any time.
@@ -251,6 +252,7 @@ impl Arguments {
                 silence: LEAST_SILENCE,
             };
             transfer.drop_attentive = transfer.drop;
+            transfer.drop_gone = transfer.drop;
         }
         Ok(options)
     }

@@ -243,7 +243,10 @@ impl Narrator {
                     names.join(", ")
                 ));
             }
-            SenderEvent::SliceAcked { .. } | SenderEvent::Finished | SenderEvent::GaveUp(_) => {}
+            SenderEvent::SliceAcked { .. }
+            | SenderEvent::Probe { .. }
+            | SenderEvent::Finished
+            | SenderEvent::GaveUp(_) => {}
         }
     }
 

@@ -284,12 +284,12 @@ impl Receiver {
         Some(bytes)
     }
 
-    /// A good part of the newest slice is still to come, and no request for it before that: a driver
-    /// may let datagrams gather, instead of waking up for each.
+    /// All slices before the present one are complete, and a good part of it is still to come before
+    /// anything is asked: a driver may let datagrams gather, instead of waking up for each.
     #[must_use]
     pub fn is_mid_slice(&self) -> bool {
-        let newest = self.link.as_ref().and_then(|link| link.window.newest());
-        newest.is_some_and(|slice| slice.to_come() >= MID_SLICE.max(slice.blocks() / 4))
+        let present = self.link.as_ref().and_then(|link| link.window.only());
+        present.is_some_and(|slice| slice.to_come() >= MID_SLICE.max(slice.blocks() / 4))
     }
 
     /// Gives back the memory of a slice, for the next.

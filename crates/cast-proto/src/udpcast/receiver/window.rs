@@ -84,9 +84,12 @@ impl Window {
             .map_or(0, Assembly::missing)
     }
 
-    /// The slice furthest ahead of which anything is known.
-    pub(super) fn newest(&self) -> Option<&Assembly> {
-        self.open.iter().rev().flatten().next()
+    /// The slice that is coming, if all before it are complete and nothing is known of the next.
+    pub(super) fn only(&self) -> Option<&Assembly> {
+        match &self.open {
+            [Some(first), None] => Some(first),
+            _ => None,
+        }
     }
 
     /// Blocks that wait to be taken.

@@ -111,21 +111,12 @@ pub struct DropPolicy {
 }
 
 impl DropPolicy {
-    /// Four seconds.
+    /// Four seconds, and so many rounds that bad luck on a bad network does not explain them.
     #[must_use]
-    pub fn attentive() -> Self {
+    pub fn soon() -> Self {
         Self {
-            retries: 8,
+            retries: 15,
             silence: Duration::from_secs(4),
-        }
-    }
-
-    /// The one that waits less.
-    #[must_use]
-    pub(super) fn shorter(self, other: Self) -> Self {
-        Self {
-            retries: self.retries.min(other.retries),
-            silence: self.silence.min(other.silence),
         }
     }
 }
@@ -168,8 +159,11 @@ pub struct SenderConfig {
     pub drop: DropPolicy,
     /// The same for receivers that are
     /// [attentive](crate::udpcast::wire::ConnectReq::ATTENTIVE): they are not silent for their
-    /// disk's sake.
+    /// disk's sake. It holds while others are heard; when all are silent it is the network, and
+    /// `drop` holds for everybody.
     pub drop_attentive: DropPolicy,
+    /// The same for those whose host says that nobody listens there any more.
+    pub drop_gone: DropPolicy,
     /// Answer a request that comes after the start with a refusal, so that the receiver fails with
     /// a reason; the original leaves it waiting for ever.
     pub refuse_late: bool,
@@ -204,7 +198,12 @@ impl SenderConfig {
             hello_interval: Some(Duration::from_secs(1)),
             start: StartRule::default(),
             drop: DropPolicy::default(),
-            drop_attentive: DropPolicy::attentive(),
+            drop_attentive: DropPolicy::soon(),
+            // There is a word for it; no luck is involved.
+            drop_gone: DropPolicy {
+                retries: 3,
+                ..DropPolicy::soon()
+            },
             refuse_late: true,
             asynchronous: false,
             fec: None,

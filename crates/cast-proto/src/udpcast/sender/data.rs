@@ -3,11 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use super::config::DropPolicy;
-use super::participants::{Member, Participants};
+use super::participants::{Member, Participants, Reachability};
 use super::slot::{Answered, Next, Shape, Slot};
 use super::wait::Patience;
-use super::{Duplex, GiveUpReason, Outcome, Outgoing, Phase, Sender, SenderEvent, Timer};
+use super::{Duplex, GiveUpReason, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent, Timer};
 use crate::udpcast::fec::{self, FecParams};
 use crate::udpcast::wire::{Data, Fec, HelloKind, Message, ReqAck, Retransmit};
 use crate::udpcast::{BlockNo, SliceNo};
@@ -23,8 +22,9 @@ const FEW_BLOCKS: usize = 10;
 const SLOW_MISSED: u32 = 6;
 const SLOW_ROUNDS: u32 = 50;
 
-/// Silence after which a participant is addressed by itself, and how often.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Others have been heard so lately: the network works, and a participant that is silent for longer is
+/// silent by itself. All are asked to answer meanwhile.
+const NETWORK_IS_ALIVE: Duration = Duration::from_secs(2);
 
 /// A participant that left at the very end is still asked for its last OK in so many rounds and for
 /// so long.
@@ -53,9 +53,17 @@ impl Sender {
             return;
         };
         if matches!(message, Message::Ok(_) | Message::Retransmit(_)) {
+            self.last_heard = Some(now);
             member.last_heard = now;
-            member.is_unreachable = false;
-            member.has_answered = true;
+            if member.reachability == Reachability::Gone {
+                member.reachability = Reachability::Unknown;
+            }
+            let is_first = !std::mem::replace(&mut member.has_answered, true);
+            if is_first && !member.is_attentive {
+                // Asked while it lives: what its host says then is worth nothing later.
+                member.probed = Some(now);
+                self.probe(addr);
+            }
         }
         match message {
             Message::Ok(slice) => self.on_ok(now, addr, *slice),
@@ -114,6 +122,7 @@ impl Sender {
                 member.repeats_asked += u64::from(missing);
                 self.on_answer(now);
             }
+            (Answered::Again, missing) => member.repeats_asked += u64::from(missing),
             (Answered::Stale, _) => self.statistics.ignored.stale += 1,
             (Answered::Impossible, _) => self.statistics.ignored.inconsistent += 1,
         }
@@ -203,20 +212,24 @@ impl Sender {
             return;
         };
         let (slice, round, asked_since) = (slot.slice, slot.round, slot.asked_since);
+        // Those who have the whole stream may have left, and are not asked any more.
+        let is_network_alive = slot.is_end() && !slot.ready.is_empty()
+            || self
+                .last_heard
+                .is_some_and(|at| now.saturating_duration_since(at) < NETWORK_IS_ALIVE);
         let mut gone = Vec::new();
         for member in self.participants.all_present() {
             if slot.ready.contains(member.client.0) {
                 continue;
             }
             let last_slice = member.last_slice;
-            let mut policy = if member.is_attentive {
+            let policy = if member.reachability == Reachability::Gone {
+                self.config.drop_gone
+            } else if member.is_attentive && is_network_alive {
                 self.config.drop_attentive
             } else {
                 self.config.drop
             };
-            if member.is_unreachable {
-                policy = policy.shorter(DropPolicy::attentive());
-            }
             let silent_for = member.silence(now, asked_since);
             let has_left = |(since, from_round): (Instant, u32)| {
                 round >= from_round.saturating_add(LEAVING_ROUNDS)
@@ -230,7 +243,7 @@ impl Sender {
             {
                 gone.push((
                     member.addr,
-                    Some((silent_for, member.is_unreachable)),
+                    Some((silent_for, member.reachability == Reachability::Gone)),
                     Outcome::Dropped { last_slice },
                 ));
             }
@@ -251,29 +264,38 @@ impl Sender {
         }
     }
 
-    /// Addresses those that are silent by themselves: where a program has ended, or a machine was
-    /// switched off, the answer is that it cannot be delivered. (Requests go to a group, to which
-    /// nobody answers so. A HELLO is without effect on any receiver by now.)
+    /// Looks after those that are silent: probes the hosts of original receivers, and has everybody
+    /// answer the next request, which shows whether the network is alive.
     fn probe_silent(&mut self, now: Instant) {
-        let Some(slot) = &self.stream.acknowledge else {
+        let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
-        let port = self.config.receiver_port;
         let mut silent = Vec::new();
         for member in self.participants.all_present_mut() {
             let is_silent = !slot.ready.contains(member.client.0)
                 && member.silence(now, slot.asked_since) >= PROBE_INTERVAL;
+            if !is_silent {
+                continue;
+            }
+            slot.is_roll_call = !slot.is_end();
             let is_due = member
                 .probed
                 .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
-            if is_silent && is_due {
+            if is_due && !member.is_attentive && member.has_answered {
                 member.probed = Some(now);
-                silent.push(SocketAddrV4::new(member.addr, port));
+                silent.push(member.addr);
             }
         }
-        for to in silent {
-            let kind = HelloKind::Plain;
-            self.queue(Outgoing::Hello { to, kind });
+        for addr in silent {
+            self.probe(addr);
+        }
+    }
+
+    fn probe(&mut self, addr: Ipv4Addr) {
+        // A lone receiver is nobody's burden, and gets the data from its own address.
+        if self.participants.count() > 1 {
+            let hello = self.hello(HelloKind::Plain);
+            self.events.push_back(SenderEvent::Probe { addr, hello });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use crate::udpcast::wire::Capabilities;
+use crate::udpcast::wire::{Capabilities, Hello};
 use crate::udpcast::{ClientNo, Ignored, SliceNo};
 
 /// Something the caller may want to know; nothing has to be done about it.
@@ -47,10 +47,19 @@ pub enum SenderEvent {
         addr: Ipv4Addr,
         /// How long nothing had come from it while it was being asked.
         silent_for: Duration,
-        /// Its host said that nobody listens there any more, or there is no such host.
+        /// Its host said that nobody listens there any more.
         is_unreachable: bool,
         /// The slice it did not acknowledge.
         slice: SliceNo,
+    },
+    /// Somebody may have gone without a word: the driver should send him `hello` from a port of its
+    /// own, and tell [`Sender::handle_unreachable`](super::Sender::handle_unreachable) if his host
+    /// answers that nobody listens there.
+    Probe {
+        /// Which participant.
+        addr: Ipv4Addr,
+        /// What to send.
+        hello: Hello,
     },
     /// A slice is not acknowledged although it has been asked for many times; reported again and
     /// again while that lasts.

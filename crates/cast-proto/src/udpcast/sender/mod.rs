@@ -31,7 +31,7 @@ use crate::pacing::Pacer;
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo, Transmit};
-use participants::Participants;
+use participants::{Participants, Reachability};
 use slice_size::SliceSize;
 use slot::Slot;
 use wait::Wait;
@@ -41,7 +41,7 @@ use wait::Wait;
 /// After any other call that takes `&mut self`: poll for transmits until there is none, then for
 /// the timeout and the events. Waits for answers begin when there is nothing left to transmit.
 ///
-/// Memory: three slices of [`SliceLimits::max`] blocks, and some 200 bytes per participant.
+/// Memory: three slices of [`SliceLimits::max`] blocks, and less than 1 KiB per participant.
 pub struct Sender {
     config: SenderConfig,
     phase: Phase,
@@ -54,6 +54,8 @@ pub struct Sender {
     gathering: Gathering,
     stream: Stream,
     wait: Wait,
+    /// When any participant was last heard.
+    last_heard: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +141,9 @@ impl TimerKind for Timer {
     }
 }
 
+/// Silence after which a participant is probed, and how often.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Replies and announcements waiting to be sent; further ones are dropped, and asked for again.
 const OUTBOX_MAX: usize = 2048;
 
@@ -166,6 +171,7 @@ impl Sender {
             },
             stream: Stream::new(&config),
             wait: Wait::new(),
+            last_heard: None,
             config,
         };
         sender.announce(HelloKind::Plain);
@@ -187,14 +193,20 @@ impl Sender {
         }
     }
 
-    /// Takes in that a datagram to `participant` could not be delivered: nobody listens there, or
-    /// there is no such host. That alone ends nothing, as anybody can make it up; but a participant
-    /// that is silent as well is given up as soon as an attentive one is by default.
-    pub fn handle_unreachable(&mut self, participant: Ipv4Addr) {
-        if self.phase == Phase::Data
-            && let Some(member) = self.participants.present(participant)
-        {
-            member.is_unreachable = true;
+    /// Takes in that the host of `participant` answers that nobody listens on its port
+    /// ([`SenderEvent::Probe`]). If the participant is silent as well, it is given up by
+    /// [`SenderConfig::drop_gone`].
+    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr) {
+        if self.phase != Phase::Data {
+            return;
+        }
+        if let Some(member) = self.participants.present(participant) {
+            let is_alive = now.saturating_duration_since(member.last_heard) < PROBE_INTERVAL;
+            if is_alive {
+                member.reachability = Reachability::Untold;
+            } else if member.reachability == Reachability::Unknown {
+                member.reachability = Reachability::Gone;
+            }
         }
     }
 

@@ -31,9 +31,9 @@ pub(super) struct Member {
     pub(super) last_slice: Option<SliceNo>,
     pub(super) repeats_asked: u64,
     pub(super) last_heard: Instant,
-    /// Nobody listens there any more, or there is no such host; nothing has been heard since.
-    pub(super) is_unreachable: bool,
-    /// When it was last addressed by itself, to find that out.
+    /// Its host says that nobody listens there any more.
+    pub(super) reachability: Reachability,
+    /// When it was last probed for that.
     pub(super) probed: Option<Instant>,
     /// It has answered a request at least once, so it has got its place.
     pub(super) has_answered: bool,
@@ -41,6 +41,16 @@ pub(super) struct Member {
     pub(super) is_gone: bool,
     /// It said DISCONNECT then, in this round of the end slice, but its OK may have been lost.
     pub(super) leaving_since: Option<(Instant, u32)>,
+}
+
+/// What the answers of a participant's host tell of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reachability {
+    Unknown,
+    /// Nobody listens there, and nothing has been heard of it since.
+    Gone,
+    /// It said so while the participant was alive: a packet filter's answer means nothing.
+    Untold,
 }
 
 impl Member {
@@ -75,7 +85,7 @@ impl Participants {
             last_slice: None,
             repeats_asked: 0,
             last_heard: now,
-            is_unreachable: false,
+            reachability: Reachability::Unknown,
             probed: None,
             has_answered: false,
             is_gone: false,

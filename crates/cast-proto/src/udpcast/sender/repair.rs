@@ -12,15 +12,15 @@ const MAX_REPAIR_BLOCKS: u16 = 1024;
 const MAX_ROUNDS: u32 = 4;
 
 /// The repair blocks of one slice. A row, once sent, is not sent again.
-pub(super) struct Repairs {
-    by_stripe: Vec<Stripe>,
-    /// Rows there are for each stripe.
+pub(super) struct RepairQueue {
+    by_stripe: Vec<StripeQueue>,
+    /// Rows there are for each stripe: `next_row` + `due` never exceeds it.
     rows: u16,
     /// Rounds in which some were sent.
     rounds: u32,
 }
 
-struct Stripe {
+struct StripeQueue {
     /// Data blocks of this stripe.
     members: Bitmap,
     next_row: u16,
@@ -38,7 +38,7 @@ pub(super) struct Plan {
     pub(super) repaired: Bitmap,
 }
 
-impl Repairs {
+impl RepairQueue {
     /// For a slice of `blocks` data blocks in `stripes` stripes, rows below `first_row` being used.
     pub(super) fn new(blocks: u16, stripes: u16, first_row: u16) -> Self {
         let stripes = stripes.max(1);
@@ -48,7 +48,7 @@ impl Repairs {
                 for block in (number..blocks).step_by(stripes.into()) {
                     members.insert(block);
                 }
-                Stripe {
+                StripeQueue {
                     members,
                     next_row: first_row,
                     due: 0,
@@ -67,7 +67,14 @@ impl Repairs {
     /// as many repair blocks as the neediest lacks, unless that saves less than a quarter.
     pub(super) fn plan(&mut self, needs: &[Bitmap]) -> Plan {
         let mut plan = Plan::default();
+        let needed = needs
+            .iter()
+            .fold(Bitmap::new(), |all, need| all.union(need));
         for stripe in &mut self.by_stripe {
+            if needed.intersection(&stripe.members).is_empty() {
+                stripe.due = 0;
+                continue;
+            }
             let (mut most, mut all) = (0, Bitmap::new());
             for need in needs {
                 let here = need.intersection(&stripe.members);
@@ -100,7 +107,8 @@ impl Repairs {
         let (number, stripe) = (0..)
             .zip(&mut self.by_stripe)
             .find(|(_, stripe)| stripe.due > 0)?;
-        let block = stripe.next_row.checked_mul(stripes)?.checked_add(number)?;
+        // Below MAX_REPAIR_BLOCKS, as `rows` bounds the row.
+        let block = stripe.next_row * stripes + number;
         stripe.due -= 1;
         stripe.sent += 1;
         stripe.next_row += 1;
@@ -130,7 +138,7 @@ mod tests {
         set
     }
 
-    fn taken(repairs: &mut Repairs) -> Vec<u16> {
+    fn taken(repairs: &mut RepairQueue) -> Vec<u16> {
         std::iter::from_fn(|| repairs.take())
             .map(|(block, _)| block.0)
             .collect()
@@ -138,11 +146,11 @@ mod tests {
 
     #[test]
     fn as_many_repair_blocks_as_the_neediest_lacks_in_each_stripe() {
-        let mut repairs = Repairs::new(16, 2, 0);
+        let mut repairs = RepairQueue::new(16, 2, 0);
         let plan = repairs.plan(&[set(&[0, 2, 1]), set(&[4, 6, 8]), set(&[10, 3]), set(&[5])]);
         assert_eq!(plan.repeat, Bitmap::new());
         assert_eq!(plan.repaired, set(&[0, 1, 2, 3, 4, 5, 6, 8, 10]));
-        // Stripe 0: rows 0 to 2; stripe 1: row 0.
+        // StripeQueue 0: rows 0 to 2; stripe 1: row 0.
         assert_eq!(taken(&mut repairs), [0, 2, 4, 1]);
         assert!(repairs.next_round());
         repairs.plan(&[set(&[0]), set(&[4])]);
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_one_alone_lacks_is_repeated() {
-        let mut repairs = Repairs::new(16, 1, 0);
+        let mut repairs = RepairQueue::new(16, 1, 0);
         let plan = repairs.plan(&[set(&[1, 2, 3, 4]), set(&[4])]);
         assert_eq!(plan.repeat, set(&[1, 2, 3, 4]));
         assert!(!repairs.is_due() && !repairs.next_round());
@@ -159,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_counts_what_is_on_its_way() {
-        let mut repairs = Repairs::new(16, 1, 0);
+        let mut repairs = RepairQueue::new(16, 1, 0);
         repairs.plan(&[set(&[1]), set(&[2])]);
         assert_eq!(taken(&mut repairs), [0]);
         let plan = repairs.plan(&[set(&[1]), set(&[2]), set(&[5, 6])]);
@@ -171,14 +179,14 @@ mod tests {
     #[test]
     fn rows_and_rounds_come_to_an_end() {
         // 256 stripes leave 4 rows, of which 3 are used.
-        let mut repairs = Repairs::new(1024, 256, 3);
+        let mut repairs = RepairQueue::new(1024, 256, 3);
         let needs = [set(&[0]), set(&[256])];
         assert_eq!(repairs.plan(&needs).repaired, set(&[0, 256]));
         assert_eq!(taken(&mut repairs), [3 * 256]);
         repairs.next_round();
         assert_eq!(repairs.plan(&needs).repeat, set(&[0, 256]), "no row left");
 
-        let mut repairs = Repairs::new(128, 1, 0);
+        let mut repairs = RepairQueue::new(128, 1, 0);
         let needs = [set(&[0]), set(&[1])];
         for row in 0..4 {
             assert_eq!(repairs.plan(&needs).repeat, Bitmap::new());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::repair::Repairs;
+use super::repair::RepairQueue;
 use crate::bitmap::Bitmap;
 use crate::udpcast::fec::MAX_STRIPE_BLOCKS;
 use crate::udpcast::wire::ReqAck;
@@ -36,7 +36,7 @@ pub(super) struct Slot {
     /// There are needs that have not been planned for.
     is_unplanned: bool,
     /// On-demand repair blocks; made when first needed.
-    repairs: Option<Repairs>,
+    repairs: Option<RepairQueue>,
     /// Blocks made up for by repair blocks in this round.
     repaired: Bitmap,
     /// Blocks repeated in this round.
@@ -49,6 +49,8 @@ pub(super) struct Slot {
     is_closing: bool,
     /// REQACK of the present round has to be sent.
     pub(super) is_request_due: bool,
+    /// It asks those that are ready, too.
+    pub(super) is_roll_call: bool,
     /// When round 0 was asked.
     pub(super) asked_since: Instant,
     /// Whose OK came last.
@@ -75,8 +77,10 @@ impl Shape {
 /// What an answer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
-    /// It changed something.
+    /// It is the first of this participant in this round, or an OK.
     Counted,
+    /// It changes what the participant told in this round; the wait for others goes on.
+    Again,
     /// It came too late, or twice.
     Stale,
     /// It answers a round that has not been asked.
@@ -121,6 +125,7 @@ impl Slot {
             valid_since: 0,
             is_closing: false,
             is_request_due: false,
+            is_roll_call: false,
             asked_since: now,
             last_ok: None,
         }
@@ -159,7 +164,7 @@ impl Slot {
     pub(super) fn next_round(&mut self) -> Bitmap {
         let repeated = std::mem::take(&mut self.repeated);
         let repaired = std::mem::take(&mut self.repaired);
-        let has_repaired = self.repairs.as_mut().is_some_and(Repairs::next_round);
+        let has_repaired = self.repairs.as_mut().is_some_and(RepairQueue::next_round);
         self.round = self.round.saturating_add(1);
         if !repeated.is_empty() || has_repaired {
             self.valid_since = self.round;
@@ -187,9 +192,9 @@ impl Slot {
             .map(|need| need.without(&served))
             .collect();
         let blocks = self.blocks;
-        let repairs = self
-            .repairs
-            .get_or_insert_with(|| Repairs::new(blocks, shape.stripes(blocks), shape.used_rows));
+        let repairs = self.repairs.get_or_insert_with(|| {
+            RepairQueue::new(blocks, shape.stripes(blocks), shape.used_rows)
+        });
         let plan = repairs.plan(&needs);
         self.wanted = self.wanted.union(&plan.repeat);
         self.repaired = self.repaired.union(&plan.repaired);
@@ -198,7 +203,7 @@ impl Slot {
 
     /// Blocks or repair blocks are to be sent in this round.
     pub(super) fn is_repeat_due(&self) -> bool {
-        self.next_repeat().is_some() || self.repairs.as_ref().is_some_and(Repairs::is_due)
+        self.next_repeat().is_some() || self.repairs.as_ref().is_some_and(RepairQueue::is_due)
     }
 
     /// The round may end: all have answered, or are not waited for.
@@ -213,7 +218,12 @@ impl Slot {
 
     pub(super) fn request(&mut self) -> ReqAck {
         self.is_request_due = false;
-        ReqAck::new(self.slice, self.slice_len, self.round, self.ready)
+        let ready = if std::mem::take(&mut self.is_roll_call) {
+            Bitmap::new()
+        } else {
+            self.ready
+        };
+        ReqAck::new(self.slice, self.slice_len, self.round, ready)
     }
 
     pub(super) fn on_ok(&mut self, client: ClientNo, from: Ipv4Addr) -> Answered {
@@ -227,7 +237,7 @@ impl Slot {
         Answered::Counted
     }
 
-    /// Takes in which blocks a participant has; returns how many it asks for. What an attentive one
+    /// Takes in which blocks a participant no longer needs; returns how many it asks for. What an attentive one
     /// lacks is met once the others have been heard, as one repair block may serve them all.
     pub(super) fn on_retransmit(
         &mut self,
@@ -244,19 +254,19 @@ impl Slot {
             return (Answered::Stale, 0);
         }
         let missing = Bitmap::first(self.blocks).without(received);
-        let mut is_news = self.answered.insert(client.0);
-        if is_attentive {
-            is_news |= self.needs.insert(client.0, missing) != Some(missing);
+        let is_first = self.answered.insert(client.0);
+        let is_news = if is_attentive {
+            let is_news = self.needs.insert(client.0, missing) != Some(missing);
             self.is_unplanned |= is_news;
+            is_news
         } else {
             let wanted = self.wanted.union(&missing);
-            is_news |= wanted != self.wanted;
-            self.wanted = wanted;
-        }
-        let answered = if is_news {
-            Answered::Counted
-        } else {
-            Answered::Stale
+            std::mem::replace(&mut self.wanted, wanted) != wanted
+        };
+        let answered = match (is_first, is_news) {
+            (true, _) => Answered::Counted,
+            (false, true) => Answered::Again,
+            (false, false) => Answered::Stale,
         };
         (answered, missing.count())
     }

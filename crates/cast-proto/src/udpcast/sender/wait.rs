@@ -11,6 +11,9 @@ const SHORTEST: Duration = Duration::from_micros(500);
 /// Deadlines missed in a row before the wait is doubled with each further one.
 const MISSABLE: u32 = 3;
 
+/// How many times its length a wait may become when answers come one after the other.
+const EXTENSIONS: u32 = 8;
+
 /// How long a wait may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Patience {
@@ -67,10 +70,12 @@ impl Wait {
         self.since = None;
     }
 
-    /// Somebody answered, others are still to come: they get the whole time again.
+    /// Somebody answered, others are still to come: they get the whole time again, up to a limit.
     pub(super) fn on_answer(&mut self, now: Instant, patience: Patience) -> Instant {
         self.missed = 0;
-        now + self.length(patience)
+        let length = self.length(patience);
+        let limit = self.since.unwrap_or(now) + length * EXTENSIONS;
+        limit.min(now + length)
     }
 
     /// The last answer came. The original's moving average, in whole microseconds.
@@ -113,6 +118,6 @@ impl Wait {
         // Answers of a receiver that holds us come late and raise the average.
         let base = (self.average + self.average / 2).clamp(SHORTEST, longest);
         let doublings = self.missed.saturating_sub(MISSABLE - 1).min(16);
-        base.saturating_mul(1 << doublings).min(base + longest)
+        base.saturating_mul(1 << doublings).min(longest)
     }
 }

@@ -214,7 +214,8 @@ pub struct Retransmit {
     pub slice: SliceNo,
     /// Round of the request this answers.
     pub round: u32,
-    /// Blocks that are there.
+    /// Blocks that need not be sent: those that are there, and from an attentive receiver as many
+    /// others as it has repair blocks for.
     pub received: Bitmap,
 }
 
