@@ -533,6 +533,29 @@ fn without_a_return_channel_a_perfect_network_needs_no_repair() {
     assert_eq!(report.sender.rounds, 2, "the end is told twice");
 }
 
+/// They say OK too early when they need repair blocks; so they have the slice when those come.
+#[test]
+fn original_receivers_are_served_by_repeats_alone() {
+    for (duplex, seed) in [(Duplex::Full, 1), (Duplex::Half, 2)] {
+        let link = Link {
+            loss_per_mille: 50,
+            ..Link::default()
+        };
+        let mut scenario = Scenario::new(seed, 40 * SLICE, 4).links(link);
+        scenario.sender.duplex = duplex;
+        scenario.receivers[3].config.tell_attentive = false;
+        let report = scenario.run();
+        assert_all_completed(&report);
+        let rebuilt: Vec<u64> = report
+            .receivers
+            .iter()
+            .map(|receiver| receiver.statistics.rebuilt_blocks)
+            .collect();
+        assert!(rebuilt[..3].iter().all(|count| *count > 0), "{rebuilt:?}");
+        assert_eq!(rebuilt[3], 0, "{duplex:?}");
+    }
+}
+
 #[test]
 fn the_cost_of_loss_is_as_written_down() {
     let mut table = String::from(

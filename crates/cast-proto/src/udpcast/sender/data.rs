@@ -198,10 +198,11 @@ impl Sender {
             used_rows: self.config.fec.map_or(0, FecParams::redundancy),
         };
         let active = self.participants.active();
+        let originals = self.participants.originals();
         let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
-        if !slot.plan(active, shape, is_last) && !slot.is_repeat_due() {
+        if !slot.plan(active, &originals, shape, is_last) && !slot.is_repeat_due() {
             self.next_round(now);
         }
     }

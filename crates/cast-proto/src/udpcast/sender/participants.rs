@@ -118,6 +118,17 @@ impl Participants {
         &self.active
     }
 
+    /// Of these, those that are not attentive.
+    pub(super) fn originals(&self) -> Bitmap {
+        let mut originals = Bitmap::new();
+        for member in self.members.values() {
+            if !member.is_gone && !member.is_attentive {
+                originals.insert(member.client.0);
+            }
+        }
+        originals
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.active.is_empty()
     }

@@ -179,9 +179,20 @@ impl Slot {
 
     /// Decides how the needs told so far are met; says whether that gives something to send.
     /// `is_last`: the round ends then, without the answers that are still out.
-    pub(super) fn plan(&mut self, active: &Bitmap, shape: Shape, is_last: bool) -> bool {
+    ///
+    /// Nothing is repaired before all `originals` have the slice. They say OK as soon as repair blocks
+    /// would do, and exit if two more slices come before they have done so: their arithmetic runs on a
+    /// thread of its own, which on a busy machine is late. Until then those that are attentive
+    /// profit from what is repeated for them, and are asked again.
+    pub(super) fn plan(
+        &mut self,
+        active: &Bitmap,
+        originals: &Bitmap,
+        shape: Shape,
+        is_last: bool,
+    ) -> bool {
         self.is_closing |= is_last;
-        if !std::mem::take(&mut self.is_unplanned) {
+        if !std::mem::take(&mut self.is_unplanned) || !originals.without(&self.ready).is_empty() {
             return false;
         }
         let served = self.wanted.union(&self.repeated);
@@ -405,5 +416,36 @@ mod tests {
             (Answered::Stale, 0)
         );
         assert_eq!(slot.take_repeat(), None);
+    }
+
+    #[test]
+    fn nothing_is_repaired_before_the_originals_have_the_slice() {
+        let mut slot = slot(16);
+        let shape = Shape {
+            stripes: None,
+            used_rows: 0,
+        };
+        let (active, mut originals) = (Bitmap::first(3), Bitmap::new());
+        originals.insert(2);
+        let ask = |slot: &mut Slot, round| {
+            for (client, missing) in [(0, 1), (1, 5)] {
+                let received = all_but(16, &[missing]);
+                slot.on_retransmit(ClientNo(client), true, round, &received);
+            }
+        };
+
+        ask(&mut slot, 0);
+        slot.on_retransmit(ClientNo(2), false, 0, &all_but(16, &[7]));
+        assert!(!slot.plan(&active, &originals, shape, false));
+        assert_eq!(slot.take_repeat(), Some(BlockNo(7)));
+        assert!(slot.take_repeat().is_none() && slot.take_repair().is_none());
+
+        slot.next_round();
+        ask(&mut slot, 1);
+        slot.on_ok(ClientNo(2), Ipv4Addr::LOCALHOST);
+        assert!(slot.plan(&active, &originals, shape, false));
+        assert_eq!(slot.take_repeat(), None);
+        assert_eq!(slot.take_repair(), Some((BlockNo(0), 1)));
+        assert_eq!(slot.take_repair(), None);
     }
 }
