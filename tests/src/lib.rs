@@ -5,4 +5,5 @@ pub mod fuzz;
 pub mod need;
 pub mod netns;
 pub mod site;
+pub mod stream;
 pub mod terminal;

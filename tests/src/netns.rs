@@ -156,12 +156,43 @@ impl Host {
     #[must_use]
     #[track_caller]
     pub fn lost(&self) -> u64 {
+        self.packets("loss")
+    }
+
+    /// Counts from here on the datagrams that match `what` and reach this host, [`lose`](Self::lose)
+    /// notwithstanding.
+    ///
+    /// # Panics
+    /// `nft` refuses.
+    #[track_caller]
+    pub fn count(&self, what: &str) {
+        self.nft(&format!(
+            "add table inet arrival
+             add chain inet arrival in {{ type filter hook input priority 10; }}
+             add rule inet arrival in {what} counter\n"
+        ));
+    }
+
+    /// How many packets [`count`](Self::count) has seen.
+    ///
+    /// # Panics
+    /// Without such rules.
+    #[must_use]
+    #[track_caller]
+    pub fn counted(&self) -> u64 {
+        self.packets("arrival")
+    }
+
+    #[track_caller]
+    fn packets(&self, table: &str) -> u64 {
         let output = self
             .command("nft")
-            .args(["list", "table", "inet", "loss"])
+            .args(["list", "table", "inet", table])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "table {table}: {said}");
         let counts = text.split("counter packets ").skip(1).map(|rest| {
             let digits = rest.split(' ').next().unwrap_or_default();
             digits

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fos_tests::netns::{Host, Lab, Running};
+use fos_tests::stream::{assert_same, payload};
 
 const BLOCK: usize = 1456;
 /// First slices have 112 blocks in full and 130 in half duplex.
@@ -56,18 +57,8 @@ impl Scene {
         Some(scene)
     }
 
-    /// Bytes that never repeat at any block or slice distance.
     fn set_payload(&mut self, len: usize) {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ len as u64;
-        self.payload = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        })
-        .flatten()
-        .take(len)
-        .collect();
+        self.payload = payload(len);
         fs::write(self.path("payload"), &self.payload).unwrap();
     }
 
@@ -164,18 +155,6 @@ fn program(host: &Host, kind: Kind, original: &str, ours: &str) -> Command {
             command
         }
     }
-}
-
-/// Says where two streams part, instead of printing megabytes.
-#[track_caller]
-fn assert_same(got: &[u8], expected: &[u8], receiver: &Running) {
-    let same = got.iter().zip(expected).take_while(|(a, b)| a == b).count();
-    let (got, expected) = (got.len(), expected.len());
-    let messages = receiver.messages();
-    assert!(
-        same == got && got == expected,
-        "{got} bytes of {expected}, equal up to {same}:\n{messages}"
-    );
 }
 
 /// Nothing, one byte, one block and around it, one slice and around it, several slices.

@@ -15,6 +15,7 @@ use std::process::Command;
 
 use fos_tests::netns::{Lab, Running, wait_for};
 use fos_tests::site;
+use fos_tests::stream::{assert_same, payload};
 use fos_tests::terminal::Typist;
 
 const TOOLS: [&str; 3] = ["nft", "udp-sender", "udp-receiver"];
@@ -118,32 +119,6 @@ impl Scene {
         let mut running = self.start(kind, host, role, line);
         (running.wait().code(), running.messages())
     }
-}
-
-/// Bytes that never repeat at any block or slice distance.
-fn payload(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ len as u64;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    })
-    .flatten()
-    .take(len)
-    .collect()
-}
-
-/// Says where two streams part, instead of printing megabytes.
-#[track_caller]
-fn assert_same(got: &[u8], expected: &[u8], receiver: &Running) {
-    let same = got.iter().zip(expected).take_while(|(a, b)| a == b).count();
-    let (got, expected) = (got.len(), expected.len());
-    let messages = receiver.messages();
-    assert!(
-        same == got && got == expected,
-        "{got} bytes of {expected}, equal up to {same}:\n{messages}"
-    );
 }
 
 /// Options that must not change what arrives. The originals repeat no HELLO by themselves, so they
