@@ -7,6 +7,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use fos_tests::need::root_and_tools;
 use fos_tests::netns::Running;
@@ -381,6 +384,49 @@ fn an_aborted_stream_leaves_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(result["kind"], "truncated", "{result}");
+}
+
+/// A named pipe that somebody holds open never ends: a failure is told all the same.
+#[test]
+fn a_failure_does_not_wait_for_a_pipe() {
+    if !root_and_tools(&["mkfifo"]) {
+        return;
+    }
+    let store = Store::new();
+    // The first strip, of 1 MiB, is damaged; the second never ends.
+    let mut image = store.get("d1p1.img");
+    image[5000] ^= 0x20;
+    image.truncate(1_100_000);
+    store.put("target", &vec![FILL; DEVICE_LEN]);
+    for line in ["stream target", "--check stream"] {
+        store.sh("rm -f stream; mkfifo stream");
+        let restore = Command::new(&store.agent)
+            .args(["restore", "--json"])
+            .args(line.split(' '))
+            .current_dir(store.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stream = OpenOptions::new()
+            .write(true)
+            .open(store.path("stream"))
+            .unwrap();
+        let (sender, ended) = channel();
+        let waiting = thread::spawn(move || sender.send(restore.wait_with_output().unwrap()));
+        // It may be gone before it has taken all.
+        drop(stream.write_all(&image));
+        let output = ended.recv_timeout(Duration::from_secs(60));
+        drop(stream);
+        waiting.join().unwrap().ok();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["kind"], "block-checksum", "{result}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("error: stream: "), "{said}");
+    }
 }
 
 fn open(path: &Path) -> File {

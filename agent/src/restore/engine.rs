@@ -64,7 +64,7 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
     let mut source = job.source;
     let options = options(&mut source, &output, job.is_raw, job.verify, job.window_log)?;
     let (name, record, source_len) = (source.name.clone(), source.record.clone(), source.len);
-    let ends_when_stopped = source.ends_when_stopped();
+    let can_be_stopped = source.can_be_stopped();
     let source = Metered(source, Arc::clone(&flow));
     let reader = ReadAhead::start(source).context("starting a thread")?;
     let shared = Shared::default();
@@ -90,11 +90,11 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
             summary
         }
         Err(error) => {
-            // The transfer is left properly; a read of standard input would wait for ever.
+            // A transfer is left properly. No other read is waited for: it might never end.
             if let Some(stop) = &job.stopper {
                 stop.stop();
             }
-            if ends_when_stopped {
+            if can_be_stopped {
                 // What it says comes of being stopped.
                 drop(reader.join());
             }

@@ -61,8 +61,16 @@ pub(crate) struct CommonArgs {
     quiet: bool,
 }
 
+/// What `--help` says last, of both commands.
+const AFTER_HELP: &str = "Exit status: 0 everything was verified, written and synced (with --check: \
+    verified), 1 anything failed, 2 wrong usage (nothing is printed on standard output then).\n\
+    --json prints \"ok\": true with source, target, image, stored_bytes, image_bytes, written_bytes, \
+    checksums, checksum_errors, warnings, elapsed_ms, bottleneck and record; or \"ok\": false with error \
+    (the text) and kind (truncated, block-checksum, beyond-target, ...; other: the image is not to blame).";
+
 /// `fos-agent restore`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
     common: CommonArgs,
@@ -74,6 +82,7 @@ pub(crate) struct RestoreArgs {
 
 /// `fos-agent receive`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     common: CommonArgs,

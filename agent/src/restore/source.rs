@@ -151,9 +151,10 @@ impl Source {
         }
     }
 
-    /// Whether a blocked [`read`](Read::read) can be ended by [`Stop`] or ends by itself.
-    pub(super) fn ends_when_stopped(&self) -> bool {
-        !matches!(self.input, Input::Stdin(_))
+    /// Whether a blocked [`read`](Read::read) can be ended, by [`Stop`]. That of a named pipe, of a tape
+    /// or of a file whose server is gone may take for ever.
+    pub(super) fn can_be_stopped(&self) -> bool {
+        matches!(self.input, Input::Network(_))
     }
 
     /// After the last byte: leaves the transfer, if it was one.

@@ -166,7 +166,7 @@ impl Kind {
             Self::Nowhere => {}
             Self::Target { writer, head, .. } => {
                 let writer = writer.as_mut().ok_or("an extent before the header")?;
-                let held = head.keep(offset, data);
+                let held = head.keep(offset, data)?;
                 writer.write_at(offset, &vec![0; held])?;
                 writer.write_at(offset + held as u64, &data[held..])?;
             }

@@ -75,7 +75,8 @@ pub trait Sink {
     /// Ends the decoding.
     fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError>;
 
-    /// `data` belongs at byte `offset` of the target. Offsets ascend and extents do not overlap.
+    /// `data` belongs at byte `offset` of the target. Offsets ascend and extents do not overlap: each
+    /// begins where the one before ends, or later, so that a sink may write them in any order.
     /// Together they are the used blocks; an extent is seldom longer than a strip.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ pub(super) struct Writer {
     jobs: Option<SyncSender<Block>>,
     thread: Option<JoinHandle<Written>>,
     has_failed: Arc<AtomicBool>,
+    /// What has been told, to be told again.
+    told: Option<String>,
 }
 
 /// Data for one place of the output, [`BLOCK_LEN`] bytes at most.
@@ -61,6 +63,7 @@ impl Writer {
             jobs: Some(jobs),
             thread: Some(thread),
             has_failed,
+            told: None,
         })
     }
 
@@ -105,12 +108,8 @@ impl Writer {
             self.submit(block)?;
         }
         match self.end() {
-            Some(Written {
-                failure: Some(failure),
-                ..
-            }) => Err(failure.into()),
-            Some(written) => Ok(written),
-            None => Err(DEFECT.into()),
+            Some(written) if written.failure.is_none() => Ok(written),
+            ended => Err(self.tell(ended)),
         }
     }
 
@@ -130,8 +129,17 @@ impl Writer {
     }
 
     fn failure(&mut self) -> SinkError {
-        let failure = self.end().and_then(|written| written.failure);
-        failure.unwrap_or_else(|| DEFECT.to_owned()).into()
+        let ended = self.end();
+        self.tell(ended)
+    }
+
+    /// The first failure, however often it is asked for.
+    fn tell(&mut self, ended: Option<Written>) -> SinkError {
+        let failure = ended.and_then(|written| written.failure);
+        let told = self
+            .told
+            .get_or_insert_with(|| failure.unwrap_or_else(|| DEFECT.to_owned()));
+        told.as_str().into()
     }
 
     /// Hangs up; `None` if the thread has ended before, or panicked.
@@ -225,9 +233,10 @@ mod tests {
         let failed = (0..1000).find_map(|n| writer.write(n << 21, &data).err());
         let text = failed.unwrap().to_string();
         assert!(text.contains("write error at byte 0"), "{text}");
-        // Once told, there is nothing more to say.
-        assert!(writer.write(0, &data).is_err());
-        drop(writer);
+        // Once told, it is told again.
+        assert_eq!(writer.write(0, &data).unwrap_err().to_string(), text);
+        assert_eq!(writer.write(9, &[]).unwrap_err().to_string(), text);
+        assert_eq!(writer.finish().err().unwrap().to_string(), text);
 
         let mut writer = started(full, true);
         for n in 0..20 {
