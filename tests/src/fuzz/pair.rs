@@ -1,5 +1,5 @@
 //! A whole transfer over a network that loses, repeats, delays and reorders as the input says: whoever
-//! says that it has everything has exactly what was sent.
+//! says that it has everything has exactly what was sent, and where nothing goes wrong all say so.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,14 +18,17 @@ pub fn udpcast_pair(data: &[u8]) {
     let mut feed = Feed(data);
     let mut now = super::udpcast::epoch();
     let flags = feed.byte();
-    let count = feed.byte() % 3 + 1;
+    let receivers = feed.byte();
+    let (count, originals) = (receivers % 3 + 1, receivers / 3);
     let block_size = u16::from(feed.byte() % 60) + 4;
     let len = usize::from(feed.u16()) % 6000;
     let content = content(len);
 
     let mut sender = sender(flags, block_size, count, now);
-    let mut receivers: Vec<Node> = (0..count).map(|index| Node::new(index, now)).collect();
-    let mut sent = 0;
+    let mut receivers: Vec<Node> = (0..count)
+        .map(|index| Node::new(index, originals >> index & 1 == 0, now))
+        .collect();
+    let (mut sent, mut has_fault) = (0, false);
     let mut queue: VecDeque<Datagram> = VecDeque::new();
     let mut held: Vec<Datagram> = Vec::new();
     let mut bytes = Vec::new();
@@ -53,7 +56,9 @@ pub fn udpcast_pair(data: &[u8]) {
         }
         if let Some(datagram) = queue.pop_front() {
             // When the input has run out, everything arrives.
-            match feed.byte() {
+            let fate = feed.byte();
+            has_fault |= matches!(fate, 1..=60 | 91..=128);
+            match fate {
                 1..=60 => continue,
                 61..=90 => queue.push_back(datagram.clone()),
                 91..=120 => {
@@ -66,10 +71,7 @@ pub fn udpcast_pair(data: &[u8]) {
             let (to, from, bytes) = datagram;
             match to {
                 None => sender.handle_datagram(now, from, &bytes),
-                Some(index) => {
-                    let node = &mut receivers[usize::from(index)];
-                    node.core.handle_datagram(now, from, &bytes);
-                }
+                Some(index) => receivers[usize::from(index)].hear(now, from, &bytes),
             }
             continue;
         }
@@ -92,16 +94,24 @@ pub fn udpcast_pair(data: &[u8]) {
         assert!(node.core.is_closed(), "receiver {index} does not end");
         let taken = &node.taken[..];
         // Whoever joins a stream late has what came from then on.
-        let is_late = flags & STREAMING != 0 && !content.starts_with(taken);
+        let is_late = node.is_late;
+        assert!(
+            !is_late || flags & (ASYNCHRONOUS | STREAMING) == ASYNCHRONOUS | STREAMING,
+            "nobody is left behind where receivers answer"
+        );
         let is_part = match node.complete {
-            None if is_late => content.windows(taken.len()).any(|part| part == taken),
-            None => content.starts_with(taken),
-            Some(_) if flags & STREAMING != 0 => content.ends_with(taken),
+            None if content.starts_with(taken) => true,
+            None => is_late && content.windows(taken.len()).any(|part| part == taken),
+            Some(_) if is_late => content.ends_with(taken),
             Some(_) => content == taken,
         };
         assert!(is_part, "receiver {index} has other bytes");
         let bytes = node.complete.unwrap_or(taken.len() as u64);
         assert_eq!(bytes, taken.len() as u64);
+        assert!(
+            has_fault || (node.complete.is_some() && !is_late),
+            "receiver {index} has not everything, though nothing was lost"
+        );
     }
     for participant in sender.participants() {
         let node = receivers
@@ -113,6 +123,15 @@ pub fn udpcast_pair(data: &[u8]) {
             !is_believed || node.complete.is_some(),
             "{participant:?} has not everything"
         );
+        assert!(
+            has_fault || participant.outcome == Outcome::Completed,
+            "{participant:?}, though nothing was lost"
+        );
+        let is_spared = is_believed && !node.is_attentive && flags & FEC == 0;
+        assert!(
+            !is_spared || node.core.statistics().rebuilt_blocks == 0,
+            "{participant:?} needed repair blocks"
+        );
     }
 }
 
@@ -122,20 +141,26 @@ type Datagram = (Option<u8>, SocketAddrV4, Vec<u8>);
 struct Node {
     core: Receiver,
     addr: Ipv4Addr,
+    is_attentive: bool,
+    /// It got in by an announcement in the middle of the stream.
+    is_late: bool,
     taken: Vec<u8>,
     complete: Option<u64>,
 }
 
 impl Node {
-    fn new(index: u8, now: Instant) -> Self {
+    fn new(index: u8, is_attentive: bool, now: Instant) -> Self {
         let addr = *address(index).ip();
         let control = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 255), 9001);
         let mut config = ReceiverConfig::new(control, addr);
+        config.tell_attentive = is_attentive;
         config.receive_timeout = Some(Duration::from_secs(30));
         config.start_timeout = Some(Duration::from_secs(100));
         Self {
             core: Receiver::new(config, now).expect("a good configuration"),
             addr,
+            is_attentive,
+            is_late: false,
             taken: Vec::new(),
             complete: None,
         }
@@ -149,10 +174,23 @@ impl Node {
         while self.core.poll_transmit(now, bytes).is_some() {
             send(bytes.clone());
         }
+        self.note_events(false);
+    }
+
+    fn hear(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
+        self.core.handle_datagram(now, from, datagram);
+        self.note_events(datagram.starts_with(&HELLO_STREAMING));
+    }
+
+    fn note_events(&mut self, is_late: bool) {
         while let Some(event) = self.core.poll_event() {
-            if let ReceiverEvent::Complete { bytes } = event {
-                assert_eq!(self.complete, None, "complete once");
-                self.complete = Some(bytes);
+            match event {
+                ReceiverEvent::Connected { .. } => self.is_late = is_late,
+                ReceiverEvent::Complete { bytes } => {
+                    assert_eq!(self.complete, None, "complete once");
+                    self.complete = Some(bytes);
+                }
+                _ => {}
             }
         }
     }
@@ -160,7 +198,10 @@ impl Node {
 
 const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 9001);
 const STEPS: usize = 30_000;
+/// Opcode.
+const HELLO_STREAMING: [u8; 2] = [0x00, 0x0b];
 const ASYNCHRONOUS: u8 = 1;
+const FEC: u8 = 2;
 const STREAMING: u8 = 16;
 
 /// Bytes that are nowhere the same.
@@ -192,7 +233,7 @@ fn sender(flags: u8, block_size: u16, count: u8, now: Instant) -> Sender {
     config.block_size = block_size;
     config.asynchronous = flags & ASYNCHRONOUS != 0;
     config.max_bitrate = config.asynchronous.then_some(10_000_000);
-    config.fec = FecParams::new(2, 2, 8).filter(|_| flags & 2 != 0);
+    config.fec = FecParams::new(2, 2, 8).filter(|_| flags & FEC != 0);
     config.duplex = if flags & 4 != 0 {
         Duplex::Half
     } else {
