@@ -294,8 +294,10 @@ impl Receiver {
 
     /// After the end or a failure, only requests that still ask us matter.
     fn on_afterwards(&mut self, now: Instant, message: &Message<'_>) {
+        let is_failed = self.phase == Phase::Failed;
         let (Message::ReqAck(request), Some(link)) = (message, &self.link) else {
-            self.statistics.ignored.stale += 1;
+            // Of no more interest to one that has failed, while the others go on.
+            self.statistics.ignored.stale += u64::from(!is_failed);
             return;
         };
         // Cut short, it says neither.
@@ -316,7 +318,13 @@ impl Receiver {
                 self.queue(Outgoing::Disconnect);
                 return;
             }
-            Phase::Failed if !is_ready => self.queue(Outgoing::Disconnect),
+            // In case the first one was lost. The time for it is not prolonged: a sender never takes
+            // those that have left for ready, and asks for as long as its stream lasts.
+            Phase::Failed if !is_ready => {
+                self.queue(Outgoing::Disconnect);
+                return;
+            }
+            Phase::Failed => return,
             _ => {
                 self.statistics.ignored.stale += 1;
                 return;

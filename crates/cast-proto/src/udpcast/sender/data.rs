@@ -48,8 +48,14 @@ impl Sender {
             self.on_late_request(from);
             return;
         }
+        let was_known = self.participants.get(addr).is_some();
         let Some(member) = self.participants.present(addr) else {
-            self.statistics.ignored.stranger += 1;
+            let ignored = &mut self.statistics.ignored;
+            if was_known {
+                ignored.stale += 1;
+            } else {
+                ignored.stranger += 1;
+            }
             return;
         };
         if matches!(message, Message::Ok(_) | Message::Retransmit(_)) {
