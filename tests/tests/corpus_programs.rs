@@ -398,11 +398,31 @@ impl Scene {
             .args(["restore", "--json"])
             .arg(&self.image("ext4-a1").path);
         let output = run(command.arg(device.path()));
+        let mut command = Command::new(&self.agent);
+        command
+            .args(["partclone.restore", "-q", "-L", "/dev/null", "-s"])
+            .arg(&self.image("ext4-a1").path);
+        let theirs = run(command.args(["-O", device.path()]));
+        let mut command = Command::new(&self.agent);
+        command
+            .args(["restore", "--check"])
+            .arg(&self.image("ext4-a1").path);
+        let check = run(command.arg(device.path()));
         let unmounted = run(Command::new("umount").arg(&directory));
         assert!(unmounted.status.success(), "{unmounted:?}");
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("is in use"), "{text}");
+        assert!(text.contains("\"target_touched\":false"), "{text}");
+        let untouched = format!("nothing was written to {}\n", device.path());
+        for output in [&output, &theirs] {
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            assert!(text.ends_with(&untouched), "{text}");
+        }
+        let text = String::from_utf8_lossy(&check.stderr);
+        assert_eq!(check.status.code(), Some(2), "{text}");
+        assert!(text.contains("with --check there is no target"), "{text}");
         assert!(fs::read(&file).unwrap() == before);
         // Wrong usage is a status of its own.
         let mut command = Command::new(&self.agent);

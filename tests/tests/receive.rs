@@ -142,6 +142,8 @@ impl End {
         assert!(told.contains(words), "{told}");
         assert!(self.messages.contains(words), "{}", self.messages);
         assert!(self.messages.contains("error: "), "{}", self.messages);
+        let is_told = self.messages.contains(" is partly overwritten: ");
+        assert_eq!(self.json["target_touched"], is_told, "{}", self.messages);
     }
 }
 
@@ -283,6 +285,7 @@ fn damage_is_found_and_told() {
     let target = scene.target(size);
     let end = scene.transfer(&wrap(Compression::Zstd, &image), &[], Some(&target));
     end.failed("block-checksum", "checksum");
+    assert_eq!(end.json["target_touched"], true);
     let found = fs::read(&target).unwrap();
     assert!(
         found[900 * BLOCK..] == recipe().restored(|_| vec![FILL; BLOCK], size, FILL)[900 * BLOCK..]

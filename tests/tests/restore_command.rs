@@ -196,6 +196,31 @@ fn a_check_writes_nothing_and_a_failure_says_what_is_lost() {
         store.get("target") == before,
         "nothing is written before that is known"
     );
+    assert_eq!(result["target_touched"], false);
+    let fate = |line: &str| {
+        let said = store.restore(line).stderr;
+        String::from_utf8_lossy(&said).trim_end().to_owned()
+    };
+    let untouched = "\nnothing was written to target";
+    for image in ["d1p1.img", "/etc/passwd", "missing"] {
+        let said = fate(&format!("{image} target"));
+        assert!(said.ends_with(untouched), "{image}: {said}");
+    }
+    // Of a damaged image all before the damage is written.
+    store.put("target", &vec![FILL; DEVICE_LEN]);
+    let mut cut = store.get("d1p1.img");
+    cut.truncate(cut.len() - 5_000);
+    store.put("cut", &cut);
+    let (status, result) = store.json("cut target");
+    assert_eq!((status, &result["target_touched"]), (Some(1), &true.into()));
+    let said = fate("cut target");
+    let (_, fate) = said.rsplit_once("target is partly overwritten: ").unwrap();
+    let written = fate.strip_suffix(" bytes written; restore again").unwrap();
+    assert!(written.parse::<usize>().unwrap() > 1 << 20, "{said}");
+    assert!(!said.contains("nothing was written"), "{said}");
+    // Without a target there is nothing to say, and none is taken.
+    let (_, result) = store.json("--check cut");
+    assert_eq!(result["target_touched"], false);
     let (status, result) = store.json("d1p1.img there-is-none");
     assert_eq!(status, Some(1));
     assert!(

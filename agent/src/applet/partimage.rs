@@ -17,7 +17,7 @@ use image::Verify;
 use super::messages::say;
 use super::partclone::progress::Figures;
 use super::partclone::status::{amount, rate};
-use crate::restore::{Job, Place, Source, run};
+use crate::restore::{Job, Place, Source, Trace, run};
 
 /// Restores a partition from an image made by partimage (or partclone).
 #[derive(Debug, Parser)]
@@ -155,6 +155,7 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
                 is_discarded: false,
             }
         },
+        trace: Trace::default(),
         is_raw: false,
         verify: Verify::Enforce,
         window_log: 27,

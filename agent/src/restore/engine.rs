@@ -13,6 +13,7 @@ use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
 
 use super::source::{Source, Stopper};
 use super::target::{Output, Place};
+use super::trace::Trace;
 use crate::deploy::flow::{Flow, Meter, Reading};
 use crate::pieces::{Piece, Pieces, ReadAhead};
 
@@ -22,6 +23,8 @@ pub(crate) struct Job {
     /// Ends a source that waits.
     pub(crate) stopper: Stopper,
     pub(crate) place: Place,
+    /// Tells afterwards what has become of the place.
+    pub(crate) trace: Trace,
     /// The source holds no image but a disk or partition as it is.
     pub(crate) is_raw: bool,
     pub(crate) verify: Verify,
@@ -60,7 +63,7 @@ pub(crate) struct Report {
 pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Report> {
     let begin = Instant::now();
     let flow = Arc::new(Flow::default());
-    let mut output = Output::open(&job.place, Arc::clone(&flow))?;
+    let mut output = Output::open(&job.place, Arc::clone(&flow), &job.trace)?;
     let mut source = job.source;
     let options = options(&mut source, &output, job.is_raw, job.verify, job.window_log)?;
     let (name, record, source_len) = (source.name.clone(), source.record.clone(), source.len);

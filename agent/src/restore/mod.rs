@@ -6,14 +6,17 @@ mod head;
 mod report;
 mod source;
 mod target;
+mod trace;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,6 +28,7 @@ use self::display::Display;
 pub(crate) use self::engine::{Job, run};
 pub(crate) use self::source::Source;
 pub(crate) use self::target::{Place, device_shape};
+pub(crate) use self::trace::Trace;
 
 /// Options of both commands.
 #[derive(Debug, Clone, Args)]
@@ -66,7 +70,8 @@ const AFTER_HELP: &str = "Exit status: 0 everything was verified, written and sy
     verified), 1 anything failed, 2 wrong usage (nothing is printed on standard output then).\n\
     --json prints \"ok\": true with source, target, image, stored_bytes, image_bytes, written_bytes, \
     checksums, checksum_errors, warnings, elapsed_ms, bottleneck and record; or \"ok\": false with error \
-    (the text) and kind (truncated, block-checksum, beyond-target, ...; other: the image is not to blame).";
+    (the text), kind (truncated, block-checksum, beyond-target, ...; other: the image is not to blame) and \
+    target_touched (false: nothing was written to the target; true: it is partly overwritten).";
 
 /// `fos-agent restore`.
 #[derive(Debug, Clone, Args)]
@@ -122,21 +127,34 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     if paths.is_empty() {
         return crate::cli::complain("an image and a target are needed, or --check and an image");
     }
-    conclude(&common, || {
+    if let Some(device) = paths.get(1..).and_then(<[_]>::last)
+        && common.check
+        && is_block_device(device)
+    {
+        return crate::cli::complain(&format!(
+            "with --check there is no target; leave out {}",
+            device.display()
+        ));
+    }
+    conclude(&common, target.as_deref(), |trace| {
         let source = Source::open(&paths)?;
-        work(&common, source, None, target.as_deref())
+        work(&common, source, None, target.as_deref(), trace)
     })
 }
 
 /// Runs `receive`, with the same ends.
 pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
-    conclude(&args.common, || {
+    conclude(&args.common, args.target.as_deref(), |trace| {
         let options = args.options()?;
         let name = format!("the stream on port {}", options.port_base);
         let stop = Stop::new()?;
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
-        drop(target::Output::open(&place, std::sync::Arc::default())?);
+        drop(target::Output::open(
+            &place,
+            Arc::default(),
+            &Trace::default(),
+        )?);
         if !args.common.quiet {
             // What is waited for, should nothing happen.
             let line = format!(
@@ -150,8 +168,14 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         }
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
         let source = Source::network(stream, name)?;
-        work(&args.common, source, Some(stop), args.target.as_deref())
+        let target = args.target.as_deref();
+        work(&args.common, source, Some(stop), target, trace)
     })
+}
+
+fn is_block_device(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| meta.file_type().is_block_device())
 }
 
 impl ReceiveArgs {
@@ -173,7 +197,7 @@ impl ReceiveArgs {
 }
 
 impl CommonArgs {
-    fn place(&self, target: Option<&std::path::Path>) -> Place {
+    fn place(&self, target: Option<&Path>) -> Place {
         match target {
             None => Place::Nowhere,
             Some(path) => Place::Path {
@@ -189,7 +213,8 @@ fn work(
     common: &CommonArgs,
     source: Source,
     stopper: Option<Stop>,
-    target: Option<&std::path::Path>,
+    target: Option<&Path>,
+    trace: &Trace,
 ) -> anyhow::Result<report::Done> {
     let mut display = Display::new(common.quiet);
     let mut bottleneck = None;
@@ -197,6 +222,7 @@ fn work(
         source,
         stopper,
         place: common.place(target),
+        trace: trace.clone(),
         is_raw: common.raw,
         verify: if common.ignore_crc {
             Verify::Warn
@@ -221,16 +247,31 @@ fn work(
 const SHOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// Tells the result and turns it into an exit status.
-fn conclude(common: &CommonArgs, work: impl FnOnce() -> anyhow::Result<report::Done>) -> ExitCode {
-    let result = work();
+fn conclude(
+    common: &CommonArgs,
+    target: Option<&Path>,
+    work: impl FnOnce(&Trace) -> anyhow::Result<report::Done>,
+) -> ExitCode {
+    let trace = Trace::default();
+    let result = work(&trace);
     let (lines, status) = match &result {
         Ok(done) => (done.lines(), ExitCode::SUCCESS),
-        Err(error) => (vec![format!("error: {error:#}")], ExitCode::FAILURE),
+        Err(error) => {
+            let fate = target.map(|path| trace.line(&path.display().to_string()));
+            let mut lines = vec![format!("error: {error:#}")];
+            lines.extend(fate);
+            (lines, ExitCode::FAILURE)
+        }
     };
     for line in lines {
         tell(&mut io::stderr(), &line);
     }
-    if common.json && !tell(&mut io::stdout(), &report::json(&result).to_string()) {
+    if common.json
+        && !tell(
+            &mut io::stdout(),
+            &report::json(&result, &trace).to_string(),
+        )
+    {
         return ExitCode::FAILURE;
     }
     status

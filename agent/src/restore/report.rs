@@ -4,6 +4,7 @@ use image::{ErrorKind, Geometry, ImageError};
 use serde_json::{Value, json};
 
 use super::engine::Report;
+use super::trace::Trace;
 use crate::screen::size;
 
 /// A job that went well, and where.
@@ -60,8 +61,8 @@ impl Done {
 }
 
 /// The one object that programs read. `ok` tells success; with it comes what was done, without it
-/// `error` and the `kind` of it.
-pub(super) fn json(result: &anyhow::Result<Done>) -> Value {
+/// `error`, the `kind` of it, and whether the target was touched.
+pub(super) fn json(result: &anyhow::Result<Done>, trace: &Trace) -> Value {
     match result {
         Ok(done) => {
             let Report {
@@ -91,6 +92,7 @@ pub(super) fn json(result: &anyhow::Result<Done>) -> Value {
             "ok": false,
             "error": format!("{error:#}"),
             "kind": kind(error).map_or_else(|| "other".to_owned(), |kind| kind.to_string()),
+            "target_touched": trace.is_touched(),
         }),
     }
 }

@@ -12,6 +12,7 @@ use disk::{RegionWriter, Shape, Target};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
 use super::head::{HEAD_LEN, HeldHead};
+use super::trace::Trace;
 use crate::deploy::flow::{DiskStep, Flow};
 
 /// What is asked for.
@@ -36,6 +37,7 @@ pub(super) struct Output {
     pub(super) size: Option<u64>,
     is_discarded: bool,
     flow: Arc<Flow>,
+    trace: Trace,
     /// Told beside success.
     pub(super) warnings: Vec<String>,
 }
@@ -58,11 +60,11 @@ enum Kind {
 const FILE_SECTOR: u32 = 512;
 
 impl Output {
-    /// Opens the place. Nothing is written.
+    /// Opens the place. Nothing is written; what is later, `trace` tells.
     ///
     /// # Errors
     /// It does not exist, is in use, or is nothing that can be written.
-    pub(super) fn open(place: &Place, flow: Arc<Flow>) -> anyhow::Result<Self> {
+    pub(super) fn open(place: &Place, flow: Arc<Flow>, trace: &Trace) -> anyhow::Result<Self> {
         let (kind, size, is_discarded) = match place {
             Place::Nowhere => (Kind::Nowhere, None, false),
             Place::Path {
@@ -75,11 +77,15 @@ impl Output {
                 (kind, size, *is_discarded)
             }
         };
+        if let Kind::Target { target, .. } = &kind {
+            trace.follow(target);
+        }
         Ok(Self {
             kind,
             size,
             is_discarded,
             flow,
+            trace: trace.clone(),
             warnings: Vec::new(),
         })
     }
@@ -141,6 +147,7 @@ impl Sink for Output {
                 .mode(0o600)
                 .open(path)
                 .map_err(|error| format!("making {}: {error}", path.display()))?;
+            self.trace.touch();
             // Raw data of unknown length makes it longer bit by bit.
             if geometry.format != ImageFormat::Raw {
                 file.set_len(geometry.device_size)
@@ -152,16 +159,16 @@ impl Sink for Output {
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let kind = &mut self.kind;
+        let (kind, trace) = (&mut self.kind, &self.trace);
         self.flow
-            .on_disk(DiskStep::Write, || kind.extent(offset, data))?;
+            .on_disk(DiskStep::Write, || kind.extent(offset, data, trace))?;
         self.flow.used(data.len(), Duration::ZERO);
         Ok(())
     }
 }
 
 impl Kind {
-    fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
+    fn extent(&mut self, offset: u64, data: &[u8], trace: &Trace) -> Result<(), SinkError> {
         match self {
             Self::Nowhere => {}
             Self::Target { writer, head, .. } => {
@@ -170,10 +177,14 @@ impl Kind {
                 writer.write_at(offset, &vec![0; held])?;
                 writer.write_at(offset + held as u64, &data[held..])?;
             }
-            Self::File(file, path) => file.write_all_at(data, offset).map_err(|error| {
-                let (len, path) = (data.len(), path.display());
-                format!("writing {len} bytes at offset {offset} of {path}: {error}")
-            })?,
+            Self::File(file, path) => {
+                trace.touch();
+                file.write_all_at(data, offset).map_err(|error| {
+                    let (len, path) = (data.len(), path.display());
+                    format!("writing {len} bytes at offset {offset} of {path}: {error}")
+                })?;
+                trace.wrote(data.len());
+            }
             Self::New(_) => return Err("an extent before the header".into()),
         }
         Ok(())

@@ -48,6 +48,7 @@ impl Scene {
                     is_discarded: true,
                 },
             },
+            trace: Trace::default(),
             is_raw: false,
             verify: Verify::Enforce,
             window_log: 27,
@@ -94,7 +95,7 @@ fn split_compressed_image_is_restored_and_the_rest_left_alone() {
         let found = fs::read(scene.path("target")).unwrap();
         assert!(found == recipe().restored(content, SIZE + spare, 0xA5));
         assert!(done.lines().last().unwrap().contains("written and synced"));
-        let json = report::json(&Ok(done));
+        let json = report::json(&Ok(done), &Trace::default());
         assert_eq!(json["ok"], true);
         assert_eq!(json["image"]["compression"], "lz4");
         assert_eq!(json["written_bytes"], recipe().used_blocks().count() * 512);
@@ -108,8 +109,11 @@ fn failures_leave_the_target_alone_and_have_a_kind() {
     let mut damaged = good.clone();
     damaged[60] ^= 1;
     let kind_of = |job: Job| {
+        let trace = job.trace.clone();
         let result = restored(job);
-        let json = report::json(&result);
+        let json = report::json(&result, &trace);
+        assert_eq!(json["target_touched"], false);
+        assert_eq!(trace.line("x"), "nothing was written to x");
         assert_eq!(json["ok"], false);
         json["kind"].clone()
     };
@@ -163,7 +167,10 @@ fn damage_is_an_error_or_a_warning() {
     let done = restored(job).unwrap();
     let text = done.lines().join("\n");
     assert!(text.contains("WARNING: 1 checksums were wrong"), "{text}");
-    assert_eq!(report::json(&Ok(done))["checksum_errors"], 1);
+    assert_eq!(
+        report::json(&Ok(done), &Trace::default())["checksum_errors"],
+        1
+    );
 }
 
 #[test]
@@ -200,7 +207,10 @@ fn raw_data_is_written_whole() {
     let done = restored(raw(&image, "target")).unwrap();
     let found = fs::read(scene.path("target")).unwrap();
     assert!(found[..10_000] == data && found[10_000..] == [0xA5; 240]);
-    assert_eq!(report::json(&Ok(done))["image"]["format"], "raw");
+    assert_eq!(
+        report::json(&Ok(done), &Trace::default())["image"]["format"],
+        "raw"
+    );
     // Known to be too long, so nothing is written.
     scene.write("small", &[0xA5; 9_999]);
     assert!(restored(raw(&image, "small")).is_err());
@@ -221,7 +231,15 @@ fn a_disk_whose_image_turns_out_bad_does_not_boot() {
         is_raw: true,
         ..scene.job(&image, Some("target"))
     };
+    let trace = job.trace.clone();
     assert!(restored(job).is_err());
+    assert!(trace.is_touched());
+    let line = trace.line("/dev/sdx");
+    assert!(
+        line.starts_with("/dev/sdx is partly overwritten: "),
+        "{line}"
+    );
+    assert!(!line.contains(": 0 bytes"), "{line}");
     let found = fs::read(scene.path("target")).unwrap();
     assert!(found[..1 << 20].iter().all(|&byte| byte == 0));
     assert!(found.contains(&0x5A), "data was written before the end");
@@ -266,7 +284,8 @@ fn nothing_unexpected_is_opened() {
             is_created,
             is_discarded: false,
         };
-        let error = target::Output::open(&place, Arc::default()).err().unwrap();
+        let error = target::Output::open(&place, Arc::default(), &Trace::default());
+        let error = error.err().unwrap();
         format!("{error:#}")
     };
     assert!(open("/dev/null", false).contains("neither"));

@@ -130,8 +130,12 @@ Writes the used blocks of an image (also a compressed one) to a target.
   -f, --UI-fresh N         seconds between two progress displays (default 2)
   -B, --no_block_detail    one line of progress
   -q, --quiet              no progress
+  -N, --ncurses            no full screen here, but progress as without it.
+                           With and without -N, progress (not with -q) is also
+                           left for FOG's reporter in status.fog in the
+                           directory of $TMPDIR, or else /tmp
   -v, --version; -h, --help
-Accepted and of no effect: -N -d[N] -z N -I --binary-prefix --prog-second
+Accepted and of no effect: -d[N] -z N -I --binary-prefix --prog-second
   --write-direct-io --read-direct-io
 Exit status: 0 restored and synced, 1 failed, 2 wrong usage.";
 
@@ -145,8 +149,12 @@ Reads a whole image (also a compressed one) and verifies everything that can be.
   -n, --note TEXT          text to be shown
   -f, --UI-fresh N         seconds between two progress displays (default 2)
   -B, --no_block_detail    one line of progress
+  -N, --ncurses            no full screen here, but progress as without it.
+                           With and without -N, progress is also
+                           left for FOG's reporter in status.fog in the
+                           directory of $TMPDIR, or else /tmp
   -v, --version; -h, --help
-Accepted and of no effect: -N -C -F -d[N] -z N
+Accepted and of no effect: -C -F -d[N] -z N
 Exit status: 0 the image is good, 1 it is not, 2 wrong usage.";
 
 const INFO_HELP: &str = "\

@@ -17,6 +17,7 @@ use super::progress::{Progress, amount};
 use super::target::Target;
 use super::{Log, announce, name, start};
 use crate::pieces::{self, ReadAhead};
+use crate::restore::Trace;
 
 /// log2 of the largest decompression window: the one that `zstd --ultra -22` needs.
 const WINDOW_LOG: u32 = 27;
@@ -38,14 +39,16 @@ fn run(program: Program, args: &[OsString]) -> ExitCode {
         Err(status) => return status,
     };
     let mut log = Log::open(&options.log);
-    match restore(&options, &mut log) {
+    let trace = Trace::default();
+    match restore(&options, &mut log, &trace) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.tell(&format!("partclone.restore: {error:#}"));
             if options.is_forced {
                 log.tell("--force does not turn a failure into a success");
             }
-            log.tell("partclone.restore failed: the target is not usable");
+            let fate = trace.line(&name(options.target.path()));
+            log.tell(&format!("partclone.restore failed: {fate}"));
             ExitCode::FAILURE
         }
     }
@@ -53,7 +56,7 @@ fn run(program: Program, args: &[OsString]) -> ExitCode {
 
 const VERSION: &str = concat!("partclone.restore of fos-agent ", env!("CARGO_PKG_VERSION"));
 
-fn restore(options: &Options, log: &mut Log) -> anyhow::Result<()> {
+fn restore(options: &Options, log: &mut Log, trace: &Trace) -> anyhow::Result<()> {
     let source_name = name(options.source.as_deref());
     let target_name = name(options.target.path());
     log.tell(VERSION);
@@ -62,8 +65,8 @@ fn restore(options: &Options, log: &mut Log) -> anyhow::Result<()> {
         log.tell(&format!("note: {note}"));
     }
     let source = source(options)?;
-    let mut target =
-        Target::open(options).with_context(|| format!("opening the target {target_name}"))?;
+    let mut target = Target::open(options, trace)
+        .with_context(|| format!("opening the target {target_name}"))?;
     let begin = Instant::now();
     let size = target.size_to_check(options);
     let summary = decode(source, options, size, &mut target, log)

@@ -13,7 +13,7 @@ use image::{Geometry, Sink, SinkError};
 
 use super::options::{Options, TargetName};
 use super::writer::{Writer, Written};
-use crate::restore::device_shape;
+use crate::restore::{Trace, device_shape};
 
 /// Where extents go; they are written by a thread of its own, to a device without the page cache.
 pub(super) struct Target {
@@ -21,6 +21,7 @@ pub(super) struct Target {
     offset: u64,
     is_space_checked: bool,
     is_skipping_errors: bool,
+    trace: Trace,
 }
 
 enum State {
@@ -45,21 +46,24 @@ pub(super) enum Output {
 }
 
 impl Target {
-    /// Opens, and makes if it is a file, the target that `options` name.
+    /// Opens, and makes if it is a file, the target that `options` name. What is written to it, `trace`
+    /// tells.
     ///
     /// # Errors
     /// It cannot be opened, or it is in use.
-    pub(super) fn open(options: &Options) -> anyhow::Result<Self> {
+    pub(super) fn open(options: &Options, trace: &Trace) -> anyhow::Result<Self> {
         let state = match &options.target {
             // After a write that failed, a disk's own thread writes nothing more.
             TargetName::New(path) | TargetName::Existing(path)
                 if !options.is_skipping_write_errors
                     && let Some(shape) = shape(path) =>
             {
-                State::Disk(disk::Target::open(path, &shape)?)
+                let disk = disk::Target::open(path, &shape)?;
+                trace.follow(&disk);
+                State::Disk(disk)
             }
             TargetName::StandardOutput => State::Opened(Output::Stream(0)),
-            TargetName::Plain(path) => State::Opened(open_plain(path)?),
+            TargetName::Plain(path) => State::Opened(open_plain(path, trace)?),
             TargetName::New(path) => State::Opened(open(path, true)?),
             TargetName::Existing(path) => State::Opened(open(path, false)?),
         };
@@ -68,6 +72,7 @@ impl Target {
             offset: options.offset,
             is_space_checked: !options.is_size_unchecked,
             is_skipping_errors: options.is_skipping_write_errors,
+            trace: trace.clone(),
         })
     }
 
@@ -109,6 +114,7 @@ impl Target {
                 // count. Unlike it, never make the file shorter: that would lose data.
                 let len = file.metadata().context("finding the file's length")?.len();
                 if geometry.data_end < blocks && len < geometry.device_size {
+                    self.trace.touch();
                     file.set_len(geometry.device_size).with_context(|| {
                         format!("setting the file's length to {}", geometry.device_size)
                     })?;
@@ -118,6 +124,7 @@ impl Target {
             Output::Device(file, _) | Output::File(file, _) => sync_and_close(file)?,
             Output::Stream(position) => {
                 let end = geometry.device_size.saturating_add(self.offset);
+                self.trace.touch();
                 let mut output = io::stdout().lock();
                 zeros(&mut output, end.saturating_sub(position))
                     .and_then(|()| output.flush())
@@ -187,7 +194,7 @@ impl Sink for Target {
         self.state = match std::mem::replace(&mut self.state, State::Lost) {
             State::Disk(disk) => State::Direct(disk.writer(0, disk.shape().size)?),
             State::Opened(output) => {
-                State::Writing(Writer::start(output, self.is_skipping_errors)?)
+                State::Writing(Writer::start(output, self.is_skipping_errors, &self.trace)?)
             }
             _ => return Err("a second image".into()),
         };
@@ -220,6 +227,7 @@ fn shape(path: &Path) -> Option<Shape> {
 
 fn open(path: &Path, must_be_new: bool) -> anyhow::Result<Output> {
     let found = path.metadata().ok();
+    ensure_may_be_made(path)?;
     if found.is_some_and(|found| found.file_type().is_block_device()) {
         // Exclusive: fails while the device is mounted or otherwise in use.
         let file = OpenOptions::new()
@@ -260,8 +268,22 @@ fn open(path: &Path, must_be_new: bool) -> anyhow::Result<Output> {
     Ok(Output::File(file, len))
 }
 
-fn open_plain(path: &Path) -> anyhow::Result<Output> {
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
+/// A device that is not there, or misspelt, is not made a file of.
+fn ensure_may_be_made(path: &Path) -> anyhow::Result<()> {
+    let is_missing = path
+        .metadata()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    ensure!(
+        !(is_missing && path.starts_with("/dev")),
+        "there is no such device, and no file is made below /dev"
+    );
+    Ok(())
+}
+
+fn open_plain(path: &Path, trace: &Trace) -> anyhow::Result<Output> {
+    ensure_may_be_made(path)?;
+    let found = path.metadata().ok();
+    if found.as_ref().is_some_and(|found| !found.is_file()) {
         bail!("it is no plain file; leave out -W to write to a device");
     }
     let file = OpenOptions::new()
@@ -271,6 +293,10 @@ fn open_plain(path: &Path) -> anyhow::Result<Output> {
         .mode(0o600)
         .open(path)
         .context("making the file")?;
+    if found.is_some_and(|found| found.len() > 0) {
+        // It has been emptied.
+        trace.touch();
+    }
     Ok(Output::Plain(file))
 }
 

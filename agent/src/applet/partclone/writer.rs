@@ -9,6 +9,7 @@ use image::SinkError;
 
 use super::super::messages::say;
 use super::target::Output;
+use crate::restore::Trace;
 
 /// Joins neighbouring data and hands it to its thread. Dropped, it waits for what was handed over.
 pub(super) struct Writer {
@@ -42,11 +43,16 @@ const BLOCK_LEN: usize = 1 << 20;
 const BLOCKS: usize = 4;
 
 impl Writer {
-    /// Starts the thread. It goes on after failures if `is_skipping_errors`, and tells them.
+    /// Starts the thread. It goes on after failures if `is_skipping_errors`, and tells them; `trace`
+    /// tells what was written.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn start(output: Output, is_skipping_errors: bool) -> Result<Self, SinkError> {
+    pub(super) fn start(
+        output: Output,
+        is_skipping_errors: bool,
+        trace: &Trace,
+    ) -> Result<Self, SinkError> {
         let (jobs, todo) = sync_channel(BLOCKS);
         let (give_back, free) = channel();
         for _ in 0..BLOCKS {
@@ -55,7 +61,8 @@ impl Writer {
         }
         let has_failed: Arc<AtomicBool> = Arc::default();
         let flag = Arc::clone(&has_failed);
-        let work = move || work(output, is_skipping_errors, &flag, &todo, &give_back);
+        let trace = trace.clone();
+        let work = move || work(output, is_skipping_errors, &trace, &flag, &todo, &give_back);
         let thread = thread::Builder::new().name("writer".into()).spawn(work)?;
         Ok(Self {
             open: None,
@@ -161,6 +168,7 @@ impl Drop for Writer {
 fn work(
     mut output: Output,
     is_skipping_errors: bool,
+    trace: &Trace,
     has_failed: &AtomicBool,
     todo: &Receiver<Block>,
     give_back: &Sender<Vec<u8>>,
@@ -168,16 +176,19 @@ fn work(
     let (mut skipped, mut failure) = (0, None);
     for Block { position, data } in todo {
         let len = data.len();
-        if failure.is_none()
-            && let Err(error) = output.write(position, &data)
-        {
-            let text = format!("write error at byte {position} ({len} bytes): {error}");
-            if is_skipping_errors {
-                skipped += 1;
-                say(&format!("{text}; skipped"));
+        if failure.is_none() {
+            trace.touch();
+            if let Err(error) = output.write(position, &data) {
+                let text = format!("write error at byte {position} ({len} bytes): {error}");
+                if is_skipping_errors {
+                    skipped += 1;
+                    say(&format!("{text}; skipped"));
+                } else {
+                    failure = Some(text);
+                    has_failed.store(true, Ordering::Release);
+                }
             } else {
-                failure = Some(text);
-                has_failed.store(true, Ordering::Release);
+                trace.wrote(len);
             }
         }
         // The other side may be gone.
@@ -198,7 +209,7 @@ mod tests {
 
     fn started(path: &std::path::Path, is_skipping_errors: bool) -> Writer {
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        Writer::start(Output::File(file, 0), is_skipping_errors).unwrap()
+        Writer::start(Output::File(file, 0), is_skipping_errors, &Trace::default()).unwrap()
     }
 
     #[test]

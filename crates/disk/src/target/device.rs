@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -23,6 +23,8 @@ pub(super) struct Device {
     pub(super) is_direct: bool,
     /// Bytes of data written so far, over all regions.
     pub(super) written: Arc<AtomicU64>,
+    /// A write or a discard has been tried.
+    pub(super) touched: Arc<AtomicBool>,
     state: Mutex<State>,
 }
 
@@ -49,6 +51,7 @@ impl Device {
             is_block,
             is_direct,
             written: Arc::default(),
+            touched: Arc::default(),
             state: Mutex::default(),
         }
     }
@@ -64,6 +67,7 @@ impl Device {
 
     /// Writes all of `bytes`, which direct I/O needs aligned in memory and in place.
     pub(super) fn write_aligned(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
+        self.touch();
         let mut done = 0;
         while done < bytes.len() {
             let at = offset + done as u64;
@@ -152,6 +156,11 @@ impl Device {
 
     pub(super) fn count_written(&self, bytes: u64) {
         self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The content may change from here on.
+    pub(super) fn touch(&self) {
+        self.touched.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn set_unbootable(&self) {

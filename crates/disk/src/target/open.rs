@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -180,6 +180,12 @@ impl Target {
         Arc::clone(&self.device.written)
     }
 
+    /// Whether the content may have been changed: set before the first write, and by a discard.
+    #[must_use]
+    pub fn touched(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.device.touched)
+    }
+
     /// Tells the disk that its whole content is of no more use, which frees the blocks of flash memory
     /// and of thinly provided storage. What is read from there afterwards is undefined: a discard
     /// does not promise zeroes (ioctl `BLKDISCARD`, `block/ioctl.c`). `Ok(false)`: the disk cannot do
@@ -194,15 +200,22 @@ impl Target {
         }
         let len = self.device.shape.size;
         match sys::discard(&self.device.file, 0, len) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.device.touch();
+                Ok(true)
+            }
             Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => Ok(false),
-            Err(source) => Err(WriteError::Io {
-                device: self.device.path.clone(),
-                operation: Operation::Discard,
-                offset: 0,
-                len,
-                source: Arc::new(source),
-            }),
+            Err(source) => {
+                // It may have come half way.
+                self.device.touch();
+                Err(WriteError::Io {
+                    device: self.device.path.clone(),
+                    operation: Operation::Discard,
+                    offset: 0,
+                    len,
+                    source: Arc::new(source),
+                })
+            }
         }
     }
 

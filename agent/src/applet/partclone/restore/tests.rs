@@ -54,6 +54,28 @@ impl Scene {
         fs::read_to_string(self.path("log")).unwrap()
     }
 
+    #[track_caller]
+    fn says_untouched(&self, target: &str) {
+        let line = format!(
+            "failed: nothing was written to {}\n",
+            self.path(target).display()
+        );
+        let log = self.log();
+        assert!(log.ends_with(&line), "{log}");
+        assert!(!log.contains("overwritten"), "{log}");
+    }
+
+    #[track_caller]
+    fn says_overwritten(&self, target: &str, len: usize) {
+        let line = format!(
+            "failed: {} is partly overwritten: {len} bytes written; restore again\n",
+            self.path(target).display()
+        );
+        let log = self.log();
+        assert!(log.ends_with(&line), "{log}");
+        assert!(!log.contains("nothing was written"), "{log}");
+    }
+
     fn filled(&self, size: usize) {
         fs::write(self.path("target"), vec![0xA5; size]).unwrap();
     }
@@ -95,6 +117,7 @@ fn too_small_a_target_is_refused_untouched_unless_unchecked() {
     scene.filled(SIZE - 1);
     fails(scene.run(&["-O", "@target"]));
     assert_eq!(scene.target(), vec![0xA5; SIZE - 1]);
+    scene.says_untouched("target");
     assert!(
         scene
             .log()
@@ -112,6 +135,7 @@ fn new_target_must_not_exist() {
     let scene = Scene::new(|_| {});
     scene.filled(SIZE);
     fails(scene.run(&["-o", "@target"]));
+    scene.says_untouched("target");
     assert_eq!(scene.target(), vec![0xA5; SIZE]);
     fs::remove_file(scene.path("target")).unwrap();
     succeeds(scene.run(&["-C", "-o", "@target"]));
@@ -176,6 +200,13 @@ fn truncated_image_fails_even_if_forced() {
             .log()
             .contains("image ends in the middle of the checksum after block 44")
     );
+    let written = scene.target().iter().filter(|&&byte| byte != 0xA5).count();
+    assert!(written > 0);
+    scene.says_overwritten("target", written);
+    // Emptying a file is no less than writing to it.
+    fs::write(scene.path("image"), b"junk").unwrap();
+    fails(scene.run(&["-W", "-O", "@target"]));
+    scene.says_overwritten("target", 0);
 }
 
 #[test]
@@ -186,6 +217,9 @@ fn missing_image_and_log_are_told_apart() {
     succeeds(scene.run(&["-O", "@target", "-L", "@no/such/log"]));
     fails(scene.run(&["-O", "@target", "-s", "@nothing"]));
     assert!(scene.log().contains("opening the image"), "{}", scene.log());
+    scene.says_untouched("target");
+    fails(scene.run(&["-O", "@target", "-s", "/etc/passwd"]));
+    scene.says_untouched("target");
 }
 
 #[test]
@@ -203,6 +237,22 @@ fn write_errors_are_reported_with_their_place() {
         "{}",
         scene.log()
     );
+}
+
+#[test]
+fn no_file_is_made_where_a_device_is_missing() {
+    let scene = Scene::new(|_| {});
+    for options in [&["-O"][..], &["-o"], &["-W", "-O"], &["-C", "-O"]] {
+        let options = [options, &["/dev/there-is-none1"]].concat();
+        fails(scene.run(&options));
+        let log = scene.log();
+        assert!(log.contains("there is no such device"), "{log}");
+        assert!(
+            log.ends_with("nothing was written to /dev/there-is-none1\n"),
+            "{log}"
+        );
+        assert!(!std::path::Path::new("/dev/there-is-none1").exists());
+    }
 }
 
 #[test]
