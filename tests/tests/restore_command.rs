@@ -332,7 +332,7 @@ fn every_format_is_told_by_its_first_bytes() {
 
 /// A stream that stands still is held against the source, on a terminal and without one.
 #[test]
-fn progress_tells_share_rate_time_left_and_what_is_waited_for() {
+fn progress_tells_share_and_what_is_waited_for() {
     if !root_and_tools(&["mkfifo", "script", "stty"]) {
         return;
     }
@@ -356,7 +356,7 @@ fn progress_tells_share_rate_time_left_and_what_is_waited_for() {
         store.agent.display()
     );
     let mut typist = Typist::here(&line, store.path("screen"));
-    let words = [" %  ", " written, ", "/s, ", " left", "bottleneck: source"];
+    let words = [" %  ", " written, ", "nothing from standard input for "];
     feed(&mut || {
         for words in words {
             typist.wait_for(words);

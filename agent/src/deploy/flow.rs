@@ -88,6 +88,11 @@ impl Flow {
         *lock(&self.on_disk)
     }
 
+    /// For how long the source has been read in vain, if it is being read.
+    pub(crate) fn source_wait(&self) -> Option<Duration> {
+        lock(&self.on_source).map(|since| since.elapsed())
+    }
+
     /// Waits that are not over count as far as they have come.
     pub(crate) fn sample(&self) -> Sample {
         let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
@@ -251,7 +256,9 @@ mod tests {
         let mut meter = Meter::default();
         let start = Instant::now();
         meter.read(start, flow.sample());
+        assert_eq!(flow.source_wait(), None);
         let stuck = flow.on_source(|| {
+            assert!(flow.source_wait().is_some());
             let mut sample = flow.sample();
             while sample.network_wait.is_zero() {
                 sample = flow.sample();
@@ -263,6 +270,7 @@ mod tests {
             Err::<Vec<u8>, _>("gone")
         });
         assert_eq!(stuck, Err("gone"));
+        assert_eq!(flow.source_wait(), None);
         // What was waited for in vain is no longer waited for.
         assert_eq!(flow.sample(), Sample::default());
         let read = flow.on_source(|| Ok::<_, ()>(vec![0; 5]));

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use super::engine::View;
+use super::silence::{News, Silence, Silences};
 use crate::screen::{Bottleneck, size};
 
 /// Shows progress on standard error: a line that overwrites itself on a terminal, else one now and
@@ -13,6 +14,7 @@ pub(super) struct Display {
     is_quiet: bool,
     last: Option<Instant>,
     has_line: bool,
+    silences: Silences,
 }
 
 /// Least time between two lines that stay.
@@ -25,11 +27,13 @@ impl Display {
             is_quiet,
             last: None,
             has_line: false,
+            silences: Silences::default(),
         }
     }
 
     pub(super) fn show(&mut self, view: &View) {
-        if self.is_quiet || view.geometry.is_none() {
+        let is_silent = view.silence.as_ref().and_then(Silence::text).is_some();
+        if self.is_quiet || view.geometry.is_none() && !is_silent && !self.silences.lasts() {
             return;
         }
         if self.is_terminal {
@@ -37,8 +41,19 @@ impl Display {
             drop(write!(io::stderr(), "\r\x1b[K{}", line(view)));
             return;
         }
+        let text = match self.silences.look(view.silence.as_ref()) {
+            Some(News::Silent) => Some(line(view)),
+            Some(News::Over(text)) => Some(text),
+            None => None,
+        };
+        if let Some(text) = text {
+            self.last = Some(Instant::now());
+            drop(writeln!(io::stderr(), "{text}"));
+            return;
+        }
         let since = *self.last.get_or_insert_with(Instant::now);
-        if since.elapsed() >= LINE_PERIOD {
+        // A silence is told when it begins to last, and when it ends.
+        if !is_silent && since.elapsed() >= LINE_PERIOD {
             self.last = Some(Instant::now());
             drop(writeln!(io::stderr(), "{}", line(view)));
         }
@@ -58,10 +73,16 @@ fn line(view: &View) -> String {
         Some(share) => format!("{:5.1} %  ", share * 100.0),
         None => String::new(),
     };
-    let rate = view.reading.used_rate;
+    let rate = whole(view.reading.used_rate);
     text += &format!("{} written", size(view.progress.output_len));
-    text += &format!(", {}/s", size(whole(rate)));
-    if let Some(left) = left(view) {
+    if let Some(silence) = view.silence.as_ref().and_then(Silence::text) {
+        return text + ", " + &silence;
+    }
+    text += &format!(", {}/s", size(rate));
+    // What stands still is never done.
+    if rate > 0
+        && let Some(left) = left(view)
+    {
         text += &format!(", {} left", clock(left));
     }
     if let Some(bottleneck) = view.reading.bottleneck {
@@ -140,11 +161,27 @@ mod tests {
                 stored_rate: 0.0,
                 bottleneck: Some(Bottleneck::Network),
             },
+            silence: None,
             elapsed: Duration::from_secs(20),
         };
         assert_eq!(
             line(&view),
             " 25.0 %  1.0 MiB written, 2.0 KiB/s, 0:01:00 left, bottleneck: source"
+        );
+        let silence = |seconds| {
+            let wait = Duration::from_secs(seconds);
+            Some(Silence::new("standard input".into(), wait, None, None))
+        };
+        view.silence = silence(13);
+        assert_eq!(
+            line(&view),
+            " 25.0 %  1.0 MiB written, nothing from standard input for 13 s"
+        );
+        view.silence = silence(1);
+        view.reading.used_rate = 0.0;
+        assert_eq!(
+            line(&view),
+            " 25.0 %  1.0 MiB written, 0 B/s, bottleneck: source"
         );
         // Raw data of unknown length goes by the source.
         view.progress.blocks_total = 0;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
 
+use super::silence::{Silence, Watched};
 use super::source::{Source, Stopper};
 use super::target::{Output, Place};
 use super::trace::Trace;
@@ -42,6 +43,8 @@ pub(crate) struct View {
     /// Bytes of the source, if known.
     pub(crate) source_len: Option<u64>,
     pub(crate) reading: Reading,
+    /// The source has been waited for, if it is.
+    pub(crate) silence: Option<Silence>,
     pub(crate) elapsed: Duration,
 }
 
@@ -66,7 +69,8 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
     let mut output = Output::open(&job.place, Arc::clone(&flow), &job.trace)?;
     let mut source = job.source;
     let options = options(&mut source, &output, job.is_raw, job.verify, job.window_log)?;
-    let (name, record, source_len) = (source.name.clone(), source.record.clone(), source.len);
+    let (name, record) = (source.name.clone(), source.record.clone());
+    let watched = source.watched();
     let can_be_stopped = source.can_be_stopped();
     let source = Metered(source, Arc::clone(&flow));
     let reader = ReadAhead::start(source).context("starting a thread")?;
@@ -75,7 +79,7 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
         let (done, is_done) = channel::<()>();
         let (shared, flow) = (&shared, &flow);
         let period = job.period;
-        let watch = move || watch(&is_done, period, shared, flow, source_len, begin, show);
+        let watch = move || watch(&is_done, period, shared, flow, &watched, begin, show);
         thread::Builder::new()
             .name("progress".into())
             .spawn_scoped(scope, watch)
@@ -179,7 +183,7 @@ fn watch(
     period: Duration,
     shared: &Shared,
     flow: &Flow,
-    source_len: Option<u64>,
+    watched: &Watched,
     begin: Instant,
     mut show: impl FnMut(&View),
 ) {
@@ -196,8 +200,9 @@ fn watch(
         show(&View {
             progress,
             geometry,
-            source_len,
+            source_len: watched.len,
             reading,
+            silence: flow.source_wait().map(|wait| watched.silence(wait)),
             elapsed: begin.elapsed(),
         });
     }

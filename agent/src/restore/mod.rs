@@ -4,6 +4,7 @@ mod display;
 mod engine;
 mod head;
 mod report;
+mod silence;
 mod source;
 mod target;
 mod trace;
@@ -166,8 +167,9 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
             );
             tell(&mut io::stderr(), &line);
         }
+        let timeout = options.receive_timeout;
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
-        let source = Source::network(stream, name)?;
+        let source = Source::network(stream, name, timeout)?;
         let target = args.target.as_deref();
         work(&args.common, source, Some(stop), target, trace)
     })

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use cast_net::{ReceivedStream, Stop};
@@ -11,6 +12,7 @@ use fog::record::{self, Found, RECORD_LEN};
 use fog::store::{self, StoreError};
 use fog::task::ImageType;
 
+use super::silence::Watched;
 use crate::pieces::{self, PIECE_LEN, Piece};
 
 /// The bytes of an image, stored or on their way.
@@ -29,7 +31,8 @@ pub(crate) struct Source {
 enum Input {
     Files(Pieces),
     Stdin(File),
-    Network(Box<ReceivedStream>),
+    /// With how long it may be silent.
+    Network(Box<ReceivedStream>, Option<Duration>),
 }
 
 /// The pieces of a split image, one after the other.
@@ -76,12 +79,16 @@ impl Source {
         Self::new(Input::Files(Pieces { current, next }), name, len)
     }
 
-    /// A stream from the network.
+    /// A stream from the network, which fails when it is silent for `timeout`.
     ///
     /// # Errors
     /// It fails before its first bytes.
-    pub(crate) fn network(stream: ReceivedStream, name: String) -> anyhow::Result<Self> {
-        Self::new(Input::Network(Box::new(stream)), name, None)
+    pub(crate) fn network(
+        stream: ReceivedStream,
+        name: String,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<Self> {
+        Self::new(Input::Network(Box::new(stream), timeout), name, None)
     }
 
     /// Reads as many bytes as a record has, and strips it if it is one.
@@ -144,17 +151,29 @@ impl Source {
     /// As [`read`](Read::read).
     pub(super) fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
         match &mut self.input {
-            Input::Network(stream) if self.start.is_empty() => {
+            Input::Network(stream, _) if self.start.is_empty() => {
                 stream.take_slice(spare).map(Piece::from)
             }
             _ => Piece::read(self, spare, PIECE_LEN),
         }
     }
 
+    /// What somebody needs to know who watches this being read.
+    pub(super) fn watched(&self) -> Watched {
+        Watched {
+            name: self.name.clone(),
+            len: self.len,
+            network: match &self.input {
+                Input::Network(stream, timeout) => Some((stream.status(), *timeout)),
+                _ => None,
+            },
+        }
+    }
+
     /// Whether a blocked [`read`](Read::read) can be ended, by [`Stop`]. That of a named pipe, of a tape
     /// or of a file whose server is gone may take for ever.
     pub(super) fn can_be_stopped(&self) -> bool {
-        matches!(self.input, Input::Network(_))
+        matches!(self.input, Input::Network(..))
     }
 
     /// After the last byte: leaves the transfer, if it was one.
@@ -163,7 +182,7 @@ impl Source {
     /// The transfer did not end well after all.
     pub(super) fn close(self) -> anyhow::Result<()> {
         match self.input {
-            Input::Network(stream) => {
+            Input::Network(stream, _) => {
                 stream.finish().context("ending the transfer")?;
                 Ok(())
             }
@@ -186,7 +205,7 @@ impl Read for Input {
         match self {
             Self::Files(pieces) => pieces.read(buffer),
             Self::Stdin(file) => file.read(buffer),
-            Self::Network(stream) => stream.read(buffer),
+            Self::Network(stream, _) => stream.read(buffer),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod output;
+mod silence;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -21,6 +22,7 @@ use cast_net::{
 
 use self::arguments::Arguments;
 use self::output::Output;
+use self::silence::Silences;
 use crate::keyboard::{Key, Keyboard};
 use crate::messages::{Messages, say};
 use crate::pipe::{Failed, Line};
@@ -97,11 +99,13 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
     ));
     let stop = Stop::new()?;
     let signals = watch_signals(stop.clone())?;
+    let receive_timeout = options.receive_timeout;
     let mut stream = cast_net::receive(options, stop.clone())?;
     let mut reporter = Reporter {
         messages,
         handle,
         keyboard: None,
+        silences: Silences::new(receive_timeout),
     };
     if !arguments.nokbd && !arguments.passive {
         reporter.keyboard = watch_keyboard(&stream, stop);
@@ -187,12 +191,15 @@ struct Reporter {
     handle: Option<File>,
     /// Until data comes.
     keyboard: Option<Keyboard>,
+    silences: Silences,
 }
 
 impl Reporter {
     /// Tells of the connection and shows progress until the other end of `is_done` goes.
     fn watch(&mut self, status: &ReceiveStatus, is_done: &mpsc::Receiver<()>) {
         let mut told = None;
+        // When data last waited for the output: the sender had to wait, too.
+        let mut held = None;
         loop {
             let is_over = is_done.recv_timeout(LOOK_PERIOD) != Err(RecvTimeoutError::Timeout);
             let now = status.snapshot();
@@ -200,8 +207,15 @@ impl Reporter {
                 told = now.connection;
                 self.tell_connection(&now);
             }
-            if let ReceivePhase::Receiving { since, .. } = now.phase {
+            if let ReceivePhase::Receiving { since, sender, .. } = now.phase {
                 self.keyboard = None;
+                if now.slices_waiting > 0 {
+                    held = Some(Instant::now());
+                }
+                let last = now.last_packet.unwrap_or(since).max(held.unwrap_or(since));
+                if let Some(text) = self.silences.look(*sender.ip(), last.elapsed()) {
+                    self.messages.record(&text);
+                }
                 self.progress(false, now.bytes, since.elapsed());
             }
             if is_over {

@@ -1,0 +1,69 @@
+//! A sender that falls silent in the middle of the stream.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// Finds the silences that are worth a line.
+pub(super) struct Silences {
+    /// When the receiver gives up, if ever.
+    timeout: Option<Duration>,
+    /// The last look at the one that has been told of.
+    told: Option<Duration>,
+}
+
+/// A silence that has lasted so long is told.
+const LASTING: Duration = Duration::from_secs(10);
+
+impl Silences {
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
+        let told = None;
+        Self { timeout, told }
+    }
+
+    /// `silent`: how long the sender has not been heard. What is to be said of it, if anything.
+    pub(super) fn look(&mut self, sender: Ipv4Addr, silent: Duration) -> Option<String> {
+        if silent < LASTING {
+            let seconds = self.told.take()?.as_secs();
+            return Some(format!("{sender} is heard again, after {seconds} s"));
+        }
+        if self.told.replace(silent).is_some() {
+            return None;
+        }
+        let end = match self.timeout {
+            None => "`--receive-timeout SECONDS` gives up".to_owned(),
+            Some(timeout) => {
+                let left = timeout.saturating_sub(silent).as_secs();
+                format!("gives up in {left} s")
+            }
+        };
+        let seconds = silent.as_secs();
+        Some(format!(
+            "nothing from {sender} for {seconds} s; still waiting; is the sender running? {end}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_told_once_and_its_end_too() {
+        let sender = Ipv4Addr::new(10, 77, 0, 1);
+        let mut silences = Silences::new(None);
+        let mut look = |seconds| silences.look(sender, Duration::from_secs(seconds));
+        assert_eq!((look(0), look(9), look(0)), (None, None, None));
+        assert_eq!(
+            look(10).unwrap(),
+            "nothing from 10.77.0.1 for 10 s; still waiting; is the sender running? \
+             `--receive-timeout SECONDS` gives up"
+        );
+        assert_eq!((look(11), look(25)), (None, None));
+        assert_eq!(look(0).unwrap(), "10.77.0.1 is heard again, after 25 s");
+        assert_eq!(look(0), None);
+
+        let mut silences = Silences::new(Some(Duration::from_secs(180)));
+        let text = silences.look(sender, LASTING).unwrap();
+        assert!(text.ends_with("is the sender running? gives up in 170 s"));
+    }
+}
