@@ -13,6 +13,7 @@ use fos_tests::corpus::LoopDevice;
 use fos_tests::need::root_and_tools;
 use fos_tests::netns::{Lab, Running};
 use fos_tests::site;
+use fos_tests::stream::payload;
 use fos_tests::terminal::Typist;
 use image::writer::PartimageRecipe;
 
@@ -82,7 +83,7 @@ impl Field {
         };
         let content = field.path("content");
         fs::create_dir(&content).unwrap();
-        fs::write(content.join("file"), noise(5_000_000)).unwrap();
+        fs::write(content.join("file"), payload(5_000_000)).unwrap();
         for line in [
             "truncate -s 16M ext4.raw",
             "mkfs.ext4 -q -F -d content ext4.raw",
@@ -191,19 +192,6 @@ fn path(first: Option<&Path>) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     let first = first.map_or_else(String::new, |first| format!("{}:", first.display()));
     format!("{first}{path}:/usr/sbin:/sbin")
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    })
-    .flatten()
-    .take(len)
-    .collect()
 }
 
 /// Two receivers of one sender, each with another mixture behind it.
