@@ -1,192 +1,343 @@
-//! The database: FOG's tables and a few of our own.
+//! What the server remembers: operations, not rows.
 //!
-//! Functions take a connection, so that several steps can share a transaction, and take `now`
-//! instead of reading a clock. Statements use FOG's names and only what SQLite and MariaDB have
-//! in common.
+//! An operation is one transaction, finished or not begun: it runs in a task of its own, so that a
+//! caller that is dropped at any await leaves nothing open. It returns when what it did survives a
+//! power cut. States change by compare and set ([`crate::domain::task`]).
 
-pub mod events;
-pub mod hosts;
-pub mod images;
-pub mod inventory;
-pub mod nodes;
-pub mod session_hosts;
-pub mod sessions;
-pub mod settings;
-pub mod tasks;
+pub mod sqlite;
 
-use std::path::Path;
-use std::str::FromStr as _;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Sqlite, Transaction, pool::PoolConnection};
+use async_trait::async_trait;
+use fog::Mac;
+use fog::status::ReceivedStatus;
+use tokio::sync::broadcast;
 
-/// The connection type that the functions below take.
-pub type Connection = sqlx::SqliteConnection;
+use crate::domain::handout::{Handout, Job};
+use crate::domain::host::{Host, HostActivity, HostName, NewHost, Stranger};
+use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
 
-macro_rules! id {
-    ($(#[$doc:meta] $name:ident),* $(,)?) => {$(
-        #[$doc]
-        #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
-            sqlx::Type, serde::Serialize, serde::Deserialize,
-        )]
-        #[sqlx(transparent)]
-        #[serde(transparent)]
-        pub struct $name(pub i64);
+/// A shared store.
+pub type SharedStore = Arc<dyn Store>;
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    )*};
+/// Why an operation did not happen. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot do it now: disk full, locked by another program, unreachable, closed.
+    #[error("the database cannot be used: {0}")]
+    Unavailable(String),
+    /// A value makes no sense. Nothing else is harmed by it.
+    #[error(transparent)]
+    Broken(#[from] Box<BrokenRow>),
+    /// A programming error.
+    #[error("internal error of the database layer: {0}")]
+    Internal(String),
 }
 
-id! {
-    /// `hosts.hostID`.
-    HostId,
-    /// `images.imageID`.
-    ImageId,
-    /// `tasks.taskID`.
-    TaskId,
-    /// `multicastSessions.msID`.
-    SessionId,
+/// Result of an operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why a host was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddHostError {
+    /// Another host has the name.
+    #[error("there is already a host called {0}; choose another name or remove that host first")]
+    NameTaken(String),
+    /// Another host has the address.
+    #[error("{mac} already belongs to host {host}; remove that host first or check the address")]
+    MacTaken {
+        /// The address.
+        mac: Mac,
+        /// Who has it.
+        host: String,
+    },
+    /// There is no such image.
+    #[error("there is no image {0}; fos-server image list shows them")]
+    NoImage(ImageId),
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// An opened database, schema up to date.
+/// Why a host or image was not removed, or an image not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// It does not exist.
+    #[error("it does not exist any more")]
+    Gone,
+    /// An active session uses it.
+    #[error("session {0} uses it; cancel that first (fos-server cancel {0})")]
+    InUse(SessionId),
+    /// An active task without a session uses it.
+    #[error("task {0} uses it")]
+    InTask(TaskId),
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an image was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddImageError {
+    /// The name is taken.
+    #[error("there is already an image called {0}; choose another name or remove that image first")]
+    NameTaken(String),
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a session was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// A host has another active task.
+    #[error("host {host} already has a task, in {}", match session {
+        Some(id) => format!("session {id} (end it with fos-server cancel {id})"),
+        None => format!("no session, task {task}"),
+    })]
+    HostBusy {
+        /// Host.
+        host: String,
+        /// Its task.
+        task: TaskId,
+        /// Its session, if it is in one.
+        session: Option<SessionId>,
+    },
+    /// A host is not registered any more.
+    #[error("host {0} does not exist any more")]
+    NoHost(HostId),
+    /// The image is not there any more, or was changed since it was looked up.
+    #[error("image {0} does not exist any more, or was changed just now; try again")]
+    NoImage(ImageId),
+    /// An active session took the port meanwhile.
+    #[error("port {0} was taken by another session meanwhile")]
+    PortTaken(u16),
+    /// As many sessions as allowed are active.
+    #[error(
+        "{active} multicast sessions are active and FOG_MULTICAST_MAX_SESSIONS allows {limit}; wait \
+         for one to end or cancel one (fos-server status lists them)"
+    )]
+    TooMany {
+        /// Active sessions.
+        active: u32,
+        /// The setting.
+        limit: u32,
+    },
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a new session is.
 #[derive(Debug, Clone)]
-pub struct Store {
-    pool: SqlitePool,
+pub struct NewSession {
+    /// Name.
+    pub name: String,
+    /// Image.
+    pub image: ImageId,
+    /// When its files were verified: the session is for these files.
+    pub checked_at: Timestamp,
+    /// Hosts, each once.
+    pub hosts: Vec<HostId>,
+    /// Base port.
+    pub port: u16,
+    /// Sessions that may be active, this one included; 0 for any number.
+    pub max_sessions: u32,
+    /// See [`Session::max_wait`]; whole seconds.
+    pub max_wait: Duration,
+    /// Whether the machines are switched off afterwards.
+    pub is_shutdown: bool,
 }
 
-/// Time for which a statement waits for another program's transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
-
-impl Store {
-    /// Opens `fos.sqlite` in `data`, creating directory, file and tables where missing.
-    ///
-    /// # Errors
-    /// If the directory cannot be made, or the file is no database of this program's.
-    pub async fn open(data: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(data)
-            .with_context(|| format!("creating the data directory {}", data.display()))?;
-        let file = data.join("fos.sqlite");
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options)
-            .await
-            .with_context(|| format!("opening the database {}", file.display()))?;
-        Self::migrated(pool)
-            .await
-            .with_context(|| format!("preparing the tables of {}", file.display()))
-    }
-
-    /// An empty database in memory, for tests.
-    ///
-    /// # Errors
-    /// If SQLite refuses.
-    pub async fn in_memory() -> anyhow::Result<Self> {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(SqliteConnectOptions::from_str("sqlite::memory:")?)
-            .await?;
-        Self::migrated(pool).await
-    }
-
-    async fn migrated(pool: SqlitePool) -> anyhow::Result<Self> {
-        sqlx::migrate!().run(&pool).await?;
-        Ok(Self { pool })
-    }
-
-    /// A connection for single statements.
-    ///
-    /// # Errors
-    /// If none becomes free in time.
-    pub async fn conn(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
-        self.pool.acquire().await
-    }
-
-    /// A transaction that may write. Rolled back when dropped without `commit`.
-    ///
-    /// # Errors
-    /// If another program keeps the database locked for too long.
-    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
-        // The write lock is taken at once: a transaction that reads first and writes later
-        // could not wait for the lock, only fail.
-        self.pool.begin_with("BEGIN IMMEDIATE").await
-    }
-
-    /// Closes all connections, so that the write-ahead log is folded into the file.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
+/// `globalSettings`, as far as they are used. An absent or empty row means the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// `FOG_UDPCAST_STARTINGPORT` (63100).
+    pub starting_port: u32,
+    /// `FOG_MULTICAST_MAX_SESSIONS` (64); 0 for any number.
+    pub max_sessions: u32,
+    /// `FOG_UDPCAST_MAXWAIT` in minutes (10); 0 means the default.
+    pub max_wait_minutes: u32,
+    /// `FOG_CHANGE_HOSTNAME_EARLY` (yes).
+    pub is_name_changed_early: bool,
 }
 
-/// Cuts a text to what a column holds, in characters; control characters become blanks.
-#[must_use]
-pub fn column_text(text: &str, max_chars: usize) -> String {
-    fog::encoding::printable(text, max_chars)
+/// A fact that was not stored, because its row is not in a state that allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// Position in the facts of the call.
+    pub fact: usize,
+    /// The state that the task or session has; `None` if its row is gone.
+    pub found: Option<fog::task::State>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_file_is_created_and_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("a/b");
-        for _ in 0..2 {
-            let store = Store::open(&data).await.unwrap();
-            let mut conn = store.conn().await.unwrap();
-            let (mode,): (String,) = sqlx::query_as("PRAGMA journal_mode")
-                .fetch_one(&mut *conn)
-                .await
-                .unwrap();
-            assert_eq!(mode, "wal");
-            drop(conn);
-            store.close().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_of_another_kind_is_refused_with_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("fos.sqlite"), vec![b'x'; 4096]).unwrap();
-        let error = format!("{:#}", Store::open(dir.path()).await.unwrap_err());
-        assert!(error.contains("fos.sqlite"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn two_writers_wait_for_each_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (
-            Store::open(dir.path()).await.unwrap(),
-            Store::open(dir.path()).await.unwrap(),
-        );
-        let mut first = a.begin().await.unwrap();
-        settings::set(&mut first, "KEY", "a").await.unwrap();
-        let second = tokio::spawn(async move {
-            let mut second = b.begin().await.unwrap();
-            settings::set(&mut second, "KEY", "b").await.unwrap();
-            second.commit().await.unwrap();
-        });
-        first.commit().await.unwrap();
-        second.await.unwrap();
-        let mut conn = a.conn().await.unwrap();
-        let value = settings::value(&mut conn, "KEY").await.unwrap();
-        assert_eq!(value.as_deref(), Some("b"));
-    }
+/// What changed in the store, told after it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Hosts were added, changed or removed.
+    Hosts,
+    /// Images were added, changed or removed.
+    Images,
+    /// A session was created, or something of it was stored.
+    Session(SessionId),
 }
+
+/// Fields of an inventory by column, from [`crate::store::inventory`].
+pub type InventoryFields = Vec<(&'static str, String)>;
+
+/// A database.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
+    /// Tells changes from now on. Whoever lags behind looks at everything anew.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Ends: what is being stored is finished, nothing more is.
+    async fn close(&self);
+
+    // Hosts.
+
+    /// Adds a host.
+    async fn add_host(
+        &self,
+        at: Timestamp,
+        host: NewHost,
+    ) -> std::result::Result<HostId, AddHostError>;
+    /// Renames nothing, moves nothing: takes a host out with its addresses and inventory. Tasks and
+    /// events stay.
+    async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError>;
+    /// All hosts by name, without those that are pending. A host of which a row is broken is left out
+    /// of the list and told in the second part.
+    async fn hosts(&self) -> Result<(Vec<Host>, Vec<BrokenRow>)>;
+    /// The host of this name; letter case does not matter.
+    async fn host_by_name(&self, name: &HostName) -> Result<Option<Host>>;
+    /// What each host does.
+    async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>>;
+    /// The session of a host's active task (states 0 to 3; the oldest task, and of it the session with
+    /// the lowest number, as FOG chooses).
+    async fn active_task(&self, host: HostId) -> Result<Option<(TaskId, Option<SessionId>)>>;
+    /// The newest session that a host was in.
+    async fn last_session(&self, host: HostId) -> Result<Option<Session>>;
+    /// Remembers a machine that asked and is not registered; at most [`MAX_STRANGERS`], the oldest goes.
+    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()>;
+    /// These machines, the last one that asked first.
+    async fn strangers(&self) -> Result<Vec<Stranger>>;
+    /// Stores fields of a host's inventory; others keep their value.
+    async fn store_inventory(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        fields: InventoryFields,
+    ) -> Result<()>;
+
+    // Images.
+
+    /// Adds an image.
+    async fn add_image(
+        &self,
+        image: NewImage,
+        facts: Facts,
+    ) -> std::result::Result<ImageId, AddImageError>;
+    /// Replaces what is known of an image's files, and its format.
+    async fn update_image(
+        &self,
+        image: ImageId,
+        format: u8,
+        facts: Facts,
+    ) -> std::result::Result<(), ChangeError>;
+    /// Forgets an image.
+    async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError>;
+    /// All images by name.
+    async fn images(&self) -> Result<Vec<Image>>;
+    /// The image that a person means: its name, else its number.
+    async fn find_image(&self, wanted: &str) -> Result<Option<Image>>;
+    /// The image of this number.
+    async fn image(&self, image: ImageId) -> Result<Option<Image>>;
+    /// What is known of its files; `None` if it was added by another program.
+    async fn facts(&self, image: ImageId) -> Result<Option<Facts>>;
+
+    // Sessions.
+
+    /// Base ports that active sessions hold.
+    async fn held_ports(&self) -> Result<Vec<i64>>;
+    /// Creates a session with a task for each host.
+    async fn create_session(
+        &self,
+        at: Timestamp,
+        session: NewSession,
+    ) -> std::result::Result<SessionId, CreateError>;
+    /// Numbers of the sessions in states 0 to 3, whatever else is in their rows.
+    async fn active_sessions(&self) -> Result<Vec<SessionId>>;
+    /// Numbers of the newest sessions, newest first.
+    async fn newest_sessions(&self, limit: u32) -> Result<Vec<SessionId>>;
+    /// A session with its hosts.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if a row of it makes no sense.
+    async fn session(&self, id: SessionId) -> Result<Option<Session>>;
+    /// Stores what a session decided, in this order, all or nothing but for the conflicts, each with an
+    /// event where it is worth one. A state that does not allow a fact is a conflict: that fact alone is
+    /// not stored. A fact that is stored already is no conflict.
+    async fn apply(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        facts: Vec<Fact>,
+    ) -> Result<Vec<Conflict>>;
+    /// Fails a session whose rows cannot be read, with all its active tasks: touches nothing but states
+    /// and reasons.
+    async fn fail_broken(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        reason: crate::domain::Reason,
+    ) -> Result<()>;
+    /// Stores what clients say of their progress. Loss of it does no harm.
+    async fn store_progress(
+        &self,
+        session: SessionId,
+        progress: Vec<(TaskId, ReceivedStatus)>,
+    ) -> Result<()>;
+    /// Stores an event. More than [`MAX_EVENTS_OF_HOST`] of one host in one session are not kept.
+    async fn add_event(
+        &self,
+        at: Timestamp,
+        session: Option<SessionId>,
+        host: Option<HostId>,
+        note: Note,
+    ) -> Result<()>;
+    /// Events of a session after the one with the number `after`, oldest first, at most `limit`: the
+    /// newest ones if there are more.
+    async fn events(&self, session: SessionId, after: i64, limit: u32) -> Result<Vec<Event>>;
+
+    // What machines were told.
+
+    /// Stores what a boot script told a machine.
+    async fn hand_out(&self, handout: Handout) -> Result<()>;
+    /// Everything that machines were told and may still act on.
+    async fn handouts(&self) -> Result<Vec<Handout>>;
+    /// Whether a job's session is still active.
+    async fn is_active(&self, job: Job) -> Result<bool>;
+
+    // Settings.
+
+    /// FOG's settings.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] for a value that is no number.
+    async fn settings(&self) -> Result<Settings>;
+    /// Where the images are; `None` if that was never said.
+    async fn image_root(&self) -> Result<Option<String>>;
+    /// Stores where the images are.
+    async fn set_image_root(&self, path: String) -> Result<()>;
+}
+
+/// Machines that asked without being registered: some 100 bytes each.
+pub const MAX_STRANGERS: u32 = 1000;
+
+/// Events of one host in one session (or outside of any) that are kept, at most 8 KiB each.
+pub const MAX_EVENTS_OF_HOST: u32 = 200;

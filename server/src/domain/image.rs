@@ -1,0 +1,186 @@
+//! Images, and what was found out about their files when they were verified.
+
+use fog::native::StreamFacts;
+use fog::task::ImageType;
+use serde::{Deserialize, Serialize};
+
+use super::{ImageId, Timestamp};
+
+/// An image as FOG knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Number.
+    pub id: ImageId,
+    /// Display name.
+    pub name: String,
+    /// Directory below the image root.
+    pub path: String,
+    /// What it holds.
+    pub image_type: ImageType,
+    /// Operating system, FOG's number.
+    pub os_id: i64,
+    /// `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks; 1 partimage.
+    pub format: u8,
+    /// Bytes in the store.
+    pub stored_size: u64,
+}
+
+/// What a new image is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewImage {
+    /// Display name.
+    pub name: ImageName,
+    /// Directory below the image root.
+    pub path: String,
+    /// What it holds.
+    pub image_type: ImageType,
+    /// Operating system.
+    pub os_id: i64,
+    /// `imgFormat`.
+    pub format: u8,
+}
+
+/// A display name: 1 to 40 printable characters without blanks around.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageName(String);
+
+/// Why a text is no image name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} cannot be an image name: 1 to 40 printable characters are needed, without a slash and \
+     without blanks around them"
+)]
+pub struct BadImageName(String);
+
+impl ImageName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for ImageName {
+    type Err = BadImageName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = (1..=40).contains(&text.chars().count())
+            && fog::encoding::printable(text, 40) == text
+            && !text.contains('/');
+        if is_name {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadImageName(fog::encoding::printable(text, 60)))
+        }
+    }
+}
+
+impl TryFrom<String> for ImageName {
+    type Error = BadImageName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ImageName> for String {
+    fn from(name: ImageName) -> Self {
+        name.0
+    }
+}
+
+/// A file of an image when it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Name in the image directory.
+    pub name: String,
+    /// Stream and position in it; `None` for files that are not sent.
+    pub place: Option<Place>,
+    /// Length in bytes.
+    pub size: u64,
+    /// Last change, nanoseconds since 1970.
+    pub mtime: i64,
+    /// BLAKE3 of a small file, in hexadecimal digits; empty if not known.
+    pub blake3: String,
+}
+
+/// Where a file's bytes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// Position of the stream in sending order, from 0.
+    pub stream: u32,
+    /// Position of the file in the stream, from 0.
+    pub part: u32,
+}
+
+/// All that was found out about an image when it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// When.
+    pub checked_at: Timestamp,
+    /// Whether every stream was decoded to its end.
+    pub is_verified: bool,
+    /// All files.
+    pub files: Vec<StoredFile>,
+    /// The streams in sending order.
+    pub streams: Vec<StreamFacts>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use fog::native::ImageFacts;
+    use fog::store::StreamName;
+
+    use super::*;
+
+    /// An image with a small file and these streams.
+    pub(crate) fn sample_facts(names: &[&str]) -> Facts {
+        let mut files = vec![StoredFile {
+            name: "d1.mbr".into(),
+            place: None,
+            size: 1000,
+            mtime: 1_790_000_000_000_000_001,
+            blake3: "ab".repeat(32),
+        }];
+        files.extend((0..).zip(names).map(|(stream, name)| StoredFile {
+            name: (*name).to_owned(),
+            place: Some(Place { stream, part: 0 }),
+            size: 1000,
+            mtime: 1_790_000_000_000_000_002,
+            blake3: String::new(),
+        }));
+        let stream = |name: &&str| StreamFacts {
+            name: StreamName::of_file(name),
+            stored_len: 1000,
+            blake3: "0".repeat(64),
+            image: ImageFacts {
+                format: "partclone 0002".into(),
+                compression: "zstd".into(),
+                filesystem: "EXTFS".into(),
+                device_size: 1 << 20,
+                block_size: 4096,
+                total_blocks: 256,
+                used_blocks: Some(10),
+            },
+        };
+        Facts {
+            checked_at: Timestamp(1_790_000_000),
+            is_verified: true,
+            files,
+            streams: names.iter().map(stream).collect(),
+        }
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for name in ["a", "win 11", "ä", &"x".repeat(40)] {
+            assert!(name.parse::<ImageName>().is_ok(), "{name}");
+        }
+        for name in ["", " a", "a\n", "a/", "a\u{202e}b", &"x".repeat(41)] {
+            // Characters that turn a text round are those of `printable`.
+            let is_refused = name.parse::<ImageName>().is_err();
+            assert!(is_refused || name.contains('\u{202e}'), "{name}");
+        }
+    }
+}

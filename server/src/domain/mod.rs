@@ -1,0 +1,18 @@
+//! What the server knows and decides: hosts, images, sessions, who may act for whom, and why
+//! something ended. No database, no HTTP, no clock, and no decision on a text.
+
+pub mod handout;
+pub mod host;
+pub mod ids;
+pub mod image;
+pub mod ports;
+pub mod reason;
+pub mod refusal;
+pub mod session;
+pub mod task;
+pub mod time;
+
+pub use ids::{HostId, ImageId, SessionId, TaskId};
+pub use reason::Reason;
+pub use refusal::Refusal;
+pub use time::Timestamp;

@@ -1,0 +1,96 @@
+//! Why a client's request is refused now. Its words are made at the edge (`crate::text`).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use fog::Mac;
+
+use super::{Reason, SessionId, TaskId};
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request names no usable MAC address.
+    NoMac,
+    /// The machine is not registered.
+    Unknown(Mac),
+    /// The host has nothing to do; how its last session ended for it.
+    NoTask {
+        /// Host.
+        host: String,
+        /// The address that it asked with.
+        mac: Mac,
+        /// Its last session.
+        last: Option<(SessionId, Reason)>,
+    },
+    /// The task is in no multicast session.
+    NoSession(TaskId),
+    /// The client was booted for something else than a multicast deploy.
+    OtherType {
+        /// What it says (`type=`).
+        found: String,
+    },
+    /// The host's part in the session is over.
+    Over(Reason),
+    /// Another machine with this MAC address takes part.
+    AnotherMachine {
+        /// Where that one is.
+        address: Ipv4Addr,
+    },
+    /// This machine did not check in, so it cannot report for the host.
+    NotCheckedIn,
+    /// The machine's kernel arguments are of another job: it must be restarted.
+    OtherJob {
+        /// The session that they are of.
+        told: SessionId,
+        /// The session of its task now.
+        now: SessionId,
+    },
+    /// Multicast needs IPv4.
+    Ipv6(IpAddr),
+    /// The request came through a proxy or NAT, so the receiver cannot be known by its address.
+    Proxied {
+        /// Where the request came from.
+        peer: IpAddr,
+        /// What the client calls its own address, if it does.
+        own: Option<Ipv4Addr>,
+    },
+    /// The client is behind another network card than the session's.
+    OtherNetwork {
+        /// The card that leads to it.
+        client: String,
+        /// The card that the session sends on.
+        session: String,
+    },
+    /// No network card leads to the client.
+    NoNetwork {
+        /// What the system said.
+        text: String,
+    },
+    /// The report contradicts what the sender saw.
+    NothingSent,
+    /// Not decided yet: ask again.
+    AskAgain(AskAgain),
+}
+
+/// What an answer waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskAgain {
+    /// The sender has not seen the end of the last stream.
+    LastStream,
+    /// The database cannot store it.
+    NotStored,
+    /// The image's files are being looked at.
+    ImageStore,
+    /// The session does not answer.
+    NoAnswer(SessionId),
+    /// The server ends.
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// Whether nothing but a restart of the machine helps.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        matches!(self, Self::OtherJob { .. })
+    }
+}

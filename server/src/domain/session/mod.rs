@@ -1,0 +1,5 @@
+//! Multicast sessions.
+
+mod record;
+
+pub use record::{Event, Fact, Member, Note, Session};
