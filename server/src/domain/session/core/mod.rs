@@ -1,0 +1,591 @@
+//! A multicast session as a pure state machine.
+//!
+//! Inputs are check-ins, reports of clients, events of the sender and the time; outputs are
+//! [`Action`]s, to be carried out in order. Opens no socket, reads no clock, knows no database.
+//!
+//! The rules: the first stream starts when every expected host is connected, or when the wait that
+//! began with the first connection is over; further streams wait for the receivers that are known
+//! to be alive, not for a fixed time; nothing waits for ever; one host's trouble never ends the
+//! others; only a client's own report makes its task complete; only hosts that checked in are let
+//! in, each at the address that it checked in from, and only from there anybody acts for it.
+
+mod reports;
+mod resume;
+mod streams;
+mod waits;
+
+pub use resume::facts_of;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use fog::store::StreamName;
+use fog::task::State;
+
+use super::record::{Fact, Note};
+use super::seat::{Seat, SeatStatus};
+use super::summary;
+use crate::domain::handout::Ticket;
+use crate::domain::{HostId, Reason, Refusal};
+
+/// What a session has to do, fixed when it begins.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The streams in sending order.
+    pub streams: Vec<StreamName>,
+    /// Expected hosts with their names.
+    pub hosts: Vec<(HostId, String)>,
+    /// When streams begin with a record.
+    pub records: Records,
+    /// From the first connection until the first stream starts without the missing hosts.
+    pub max_wait: Duration,
+    /// From the first check-in until the session fails if no host connects.
+    pub connect_wait: Duration,
+    /// As `max_wait`, between two streams.
+    pub stream_wait: Duration,
+    /// From the last sign of a client until it is given up after the last stream.
+    pub grace: Duration,
+    /// How long a client of ours, which asks for the session every few seconds, may be silent
+    /// between two streams before it is given up.
+    pub agent_silence: Duration,
+    /// How long a host must have been silent before another address is taken for it.
+    pub rebind_after: Duration,
+    /// How long a stream may stand still until those who hold it up are dropped, or the session
+    /// fails if it is not some of its hosts.
+    pub stall_limit: Duration,
+}
+
+/// When streams begin with the record that names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// If every client of the session is one of ours.
+    Auto,
+    /// As it was decided.
+    Fixed(bool),
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where from.
+    pub address: Ipv4Addr,
+    /// With which ticket.
+    pub ticket: Option<Ticket>,
+    /// Whether its kernel arguments were proved to be those of this session.
+    pub is_proved: bool,
+}
+
+/// Counters of which one grows while a stream goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Movement {
+    /// Bytes read from the image.
+    pub read: u64,
+    /// Blocks sent for the first time.
+    pub sent: u64,
+    /// Bytes acknowledged by all.
+    pub acked: u64,
+}
+
+/// How a participant of a stream ended, as the sender saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamOutcome {
+    /// Acknowledged everything.
+    Completed,
+    /// Said goodbye before the end.
+    Left,
+    /// Did not answer any more, or was dropped.
+    Dropped,
+}
+
+/// What the surroundings must do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Open the rendezvous of the stream with this index.
+    OpenStream(usize),
+    /// Let in receivers at these addresses and no others; in force until the next of its kind.
+    Admit(Vec<Ipv4Addr>),
+    /// Start the transfer with the receivers that are connected, once all facts before are stored.
+    StartTransfer {
+        /// Whether the stream begins with a record.
+        has_record: bool,
+    },
+    /// Drop a participant: its host is out of the session.
+    Remove(Ipv4Addr),
+    /// End the sender, whatever it does.
+    StopSender(StopKind),
+    /// Store this.
+    Store(Fact),
+}
+
+/// How a sender is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopKind {
+    /// At once. Our agents hear of it over HTTP.
+    Plain,
+    /// So that clients that know nothing but the stream see it end too early, and report.
+    EndStream,
+}
+
+/// Answer to a completion report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completion {
+    /// The task is complete.
+    Accepted,
+    /// The sender has not yet seen the end of the last stream: answer after its end.
+    NotYet,
+    /// It is refused.
+    Refused(Refusal),
+}
+
+/// What the session does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// The receivers of a stream are awaited.
+    Gathering {
+        /// Its index.
+        stream: usize,
+    },
+    /// The order to start was given; the sender has not confirmed it.
+    Starting {
+        /// Index of the stream.
+        stream: usize,
+    },
+    /// A stream is being sent.
+    Sending {
+        /// Its index.
+        stream: usize,
+    },
+    /// All is sent; reports are awaited.
+    Finishing,
+    /// Over.
+    Ended {
+        /// State of the session.
+        state: State,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) plan: Plan,
+    pub(super) seats: BTreeMap<HostId, Seat>,
+    pub(super) phase: Phase,
+    /// When the present phase began.
+    pub(super) since: Instant,
+    /// The first check-in.
+    pub(super) first_check_in: Option<Instant>,
+    /// The first connection: the wait for the first stream counts from here.
+    pub(super) first_connection: Option<Instant>,
+    /// Number of the present attempt to send a stream.
+    pub(super) run: u32,
+    pub(super) has_records: Option<bool>,
+    /// When the stream last moved, where it was then, and who has held it up since.
+    moved_at: Instant,
+    movement: Movement,
+    behind: BTreeSet<Ipv4Addr>,
+    is_sender_open: bool,
+    /// When this process last stood still.
+    awake_since: Instant,
+    /// Silence counts from here: before, no host could be heard.
+    hearing_since: Instant,
+    /// Last sign of any client, and last call of `tick`.
+    last_sign: Instant,
+    last_tick: Instant,
+    actions: VecDeque<Action>,
+}
+
+impl Core {
+    /// A session that waits for its first check-in.
+    #[must_use]
+    pub fn new(plan: Plan, now: Instant) -> Self {
+        let seats = plan
+            .hosts
+            .iter()
+            .map(|(id, name)| (*id, Seat::new(name.clone(), now)));
+        let has_records = match plan.records {
+            Records::Auto => None,
+            Records::Fixed(has_records) => Some(has_records),
+        };
+        Self {
+            seats: seats.collect(),
+            plan,
+            phase: Phase::Gathering { stream: 0 },
+            since: now,
+            first_check_in: None,
+            first_connection: None,
+            run: 0,
+            has_records,
+            moved_at: now,
+            movement: Movement::default(),
+            behind: BTreeSet::new(),
+            is_sender_open: false,
+            awake_since: now,
+            hearing_since: now,
+            last_sign: now,
+            last_tick: now,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What to do next; ask until `None` after every other call.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// Index of the stream that is waited for, being sent or was sent last.
+    #[must_use]
+    pub fn stream_index(&self) -> usize {
+        match self.phase {
+            Phase::Gathering { stream }
+            | Phase::Starting { stream }
+            | Phase::Sending { stream } => stream,
+            Phase::Finishing | Phase::Ended { .. } => self.plan.streams.len().saturating_sub(1),
+        }
+    }
+
+    /// Name of the stream that is waited for, being sent or was sent last.
+    #[must_use]
+    pub fn stream_name(&self) -> StreamName {
+        let name = self.plan.streams.get(self.stream_index());
+        name.cloned().unwrap_or_else(|| StreamName::of_file(""))
+    }
+
+    /// Whether every client that checked in is one of ours, so that streams may carry records.
+    #[must_use]
+    pub fn are_all_agents(&self) -> bool {
+        let mut present = self
+            .seats
+            .values()
+            .filter(|seat| seat.is_checked_in())
+            .peekable();
+        present.peek().is_some() && present.all(Seat::is_agent)
+    }
+
+    /// Whether hosts may still check in.
+    #[must_use]
+    pub fn awaits_check_ins(&self) -> bool {
+        matches!(self.phase, Phase::Gathering { stream: 0 })
+    }
+
+    /// Whether a sender is open or ordered.
+    #[must_use]
+    pub fn is_sender_open(&self) -> bool {
+        self.is_sender_open
+    }
+
+    /// Addresses of the hosts that the present stream is for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        let stream = self.stream_index();
+        let due = self.seats.values().filter(|seat| seat.lacks(stream));
+        due.filter_map(|seat| seat.address).collect()
+    }
+
+    /// Whether a host belongs to the session.
+    #[must_use]
+    pub fn has(&self, id: HostId) -> bool {
+        self.seats.contains_key(&id)
+    }
+
+    /// Whether a request comes from the machine that checked in for the host; before its check-in,
+    /// from one whose kernel arguments are proved.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn recognise(&self, id: HostId, peer: &Peer) -> Result<(), Refusal> {
+        let seat = self.seats.get(&id).ok_or(Refusal::NotCheckedIn)?;
+        match seat.address {
+            Some(address) if address == peer.address && is_ticket(seat, peer) => Ok(()),
+            Some(address) => Err(Refusal::AnotherMachine { address }),
+            None if peer.is_proved => Ok(()),
+            None => Err(Refusal::NotCheckedIn),
+        }
+    }
+
+    /// A host asks to begin.
+    ///
+    /// # Errors
+    /// If it may not, or not any more. A refusal of another machine changes nothing.
+    pub fn check_in(
+        &mut self,
+        now: Instant,
+        id: HostId,
+        peer: &Peer,
+        agent: &str,
+    ) -> Result<(), Refusal> {
+        let awaits = self.awaits_check_ins();
+        let rebind_after = self.plan.rebind_after;
+        let seat = self.seats.get(&id).ok_or(Refusal::NotCheckedIn)?;
+        let is_other = seat
+            .address
+            .is_some_and(|at| at != peer.address || !is_ticket(seat, peer));
+        if is_other {
+            let is_gone = seat
+                .heard()
+                .is_none_or(|at| now.duration_since(at) >= rebind_after);
+            if !(awaits && is_gone && !seat.is_connected()) {
+                let address = seat.address.unwrap_or(peer.address);
+                return Err(Refusal::AnotherMachine { address });
+            }
+        }
+        if let SeatStatus::Ended(_, reason) = &seat.status {
+            return Err(Refusal::Over(reason.clone()));
+        }
+        self.contact(now, id);
+        if !awaits {
+            return Err(self.refuse_late(now, id));
+        }
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return Err(Refusal::NotCheckedIn);
+        };
+        let is_known = seat.is_checked_in()
+            && seat.address == Some(peer.address)
+            && seat.ticket == peer.ticket
+            && seat.agent == agent;
+        if let Some(old) = seat.address.filter(|_| seat.is_connected()) {
+            // It joined and begins anew: a restart. Its place in the rendezvous is void.
+            self.actions.push_back(Action::Remove(old));
+        }
+        seat.set_status(now, SeatStatus::CheckedIn);
+        seat.address = Some(peer.address);
+        seat.ticket = peer.ticket;
+        agent.clone_into(&mut seat.agent);
+        if !is_known {
+            let count = self.checked_in_count();
+            self.store(Fact::CheckedIn {
+                host: id,
+                address: peer.address,
+                ticket: peer.ticket,
+                agent: agent.to_owned(),
+                count,
+            });
+        }
+        self.first_check_in.get_or_insert(now);
+        if !self.is_sender_open {
+            self.since = now;
+            self.open_stream(0);
+        } else if !is_known {
+            self.admit();
+        }
+        Ok(())
+    }
+
+    /// A check-in after the start: the host rebooted, or was left behind.
+    fn refuse_late(&mut self, now: Instant, id: HostId) -> Refusal {
+        let stream = self.stream_name();
+        let has_received = self.seats.get(&id).is_some_and(|seat| seat.has_received);
+        let reason = if has_received {
+            Reason::Restarted { stream }
+        } else {
+            Reason::Late { stream }
+        };
+        self.end_seat(now, id, State::Failed, reason.clone());
+        self.settle(now);
+        Refusal::Over(reason)
+    }
+
+    /// A sign of life of a client over HTTP.
+    pub fn contact(&mut self, now: Instant, id: HostId) {
+        if now.duration_since(self.last_sign) > DEAF {
+            self.hearing_since = now;
+        }
+        self.last_sign = now;
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.last_request = Some(now);
+        }
+    }
+
+    /// The session cannot go on, for a reason that lies with the server.
+    pub fn fail(&mut self, now: Instant, reason: Reason) {
+        for id in self.open_seats() {
+            let because = Reason::SessionFailed(Box::new(reason.clone()));
+            self.end_seat(now, id, State::Failed, because);
+        }
+        self.end(now, State::Failed, reason);
+    }
+
+    /// A person took a host out; the others go on.
+    pub fn host_cancelled(&mut self, now: Instant, id: HostId) {
+        self.end_seat(now, id, State::Cancelled, Reason::TaskCancelled);
+        self.settle(now);
+    }
+
+    /// The session was cancelled.
+    pub fn cancelled(&mut self, now: Instant) {
+        for id in self.open_seats() {
+            self.end_seat(now, id, State::Cancelled, Reason::SessionCancelled);
+        }
+        self.end(now, State::Cancelled, Reason::SessionCancelled);
+    }
+
+    /// Draws the conclusions from whatever happened: start, next stream, or end.
+    fn settle(&mut self, now: Instant) {
+        if self.is_ended() {
+            return;
+        }
+        if self.open_seats().is_empty() {
+            let endings = self.seats.values().filter_map(|seat| match &seat.status {
+                SeatStatus::Ended(state, reason) => Some((seat.name.as_str(), *state, reason)),
+                _ => None,
+            });
+            let (state, reason) = summary(endings);
+            self.end(now, state, reason);
+            return;
+        }
+        let Phase::Gathering { stream } = self.phase else {
+            return;
+        };
+        let mut due = self.seats.values().filter(|seat| seat.lacks(stream)).peekable();
+        if due.peek().is_none() {
+            // Those who lacked it are out; the others are further.
+            if self.seats.values().any(Seat::is_live) {
+                self.advance(now);
+            }
+        } else if self.is_sender_open && due.all(Seat::is_connected) {
+            self.start(now, stream);
+        }
+    }
+
+    /// Goes to the first stream that a live host lacks.
+    fn advance(&mut self, now: Instant) {
+        let live = self.seats.values().filter(|seat| seat.is_live());
+        let next = live.map(|seat| seat.streams_done).min();
+        if self.is_sender_open {
+            self.stop_sender(StopKind::Plain);
+        }
+        match next {
+            Some(stream) if stream < self.plan.streams.len() => {
+                self.enter(now, Phase::Gathering { stream });
+                self.open_stream(stream);
+            }
+            Some(_) => self.enter(now, Phase::Finishing),
+            None => {}
+        }
+    }
+
+    fn open_stream(&mut self, stream: usize) {
+        self.is_sender_open = true;
+        self.actions.push_back(Action::OpenStream(stream));
+        self.admit();
+    }
+
+    /// A host is known at the rendezvous by nothing but the address that it checked in from, and
+    /// a receiver that is let in holds up all others and is counted as received: no other gets in.
+    fn admit(&mut self) {
+        let addresses = self.addresses();
+        self.actions.push_back(Action::Admit(addresses));
+    }
+
+    fn start(&mut self, now: Instant, stream: usize) {
+        self.enter(now, Phase::Starting { stream });
+        // Decided anew until data flows: a start that found no receiver is no decision.
+        let has_started = self.seats.values().any(|seat| seat.has_received);
+        let has_record = match (self.plan.records, self.has_records) {
+            (Records::Auto, Some(decided)) if has_started => decided,
+            (Records::Auto, _) => self.are_all_agents(),
+            (Records::Fixed(fixed), _) => fixed,
+        };
+        self.has_records = Some(has_record);
+        self.store(Fact::StreamStarting {
+            stream,
+            run: self.run,
+            has_records: has_record,
+        });
+        self.actions.push_back(Action::StartTransfer { has_record });
+    }
+
+    fn enter(&mut self, now: Instant, phase: Phase) {
+        self.phase = phase;
+        self.since = now;
+    }
+
+    fn end_seat(&mut self, now: Instant, id: HostId, state: State, reason: Reason) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.is_ended()) else {
+            return;
+        };
+        let address = seat.address.filter(|_| state != State::Complete);
+        seat.set_status(now, SeatStatus::Ended(state, reason.clone()));
+        if let Some(address) = address.filter(|_| self.is_sender_open) {
+            self.actions.push_back(Action::Remove(address));
+            if matches!(self.phase, Phase::Gathering { .. }) {
+                self.admit();
+            }
+        }
+        self.store(Fact::MemberEnded {
+            host: id,
+            state,
+            reason,
+        });
+    }
+
+    fn end(&mut self, now: Instant, state: State, reason: Reason) {
+        if self.is_ended() {
+            return;
+        }
+        if self.is_sender_open {
+            let is_sending = matches!(self.phase, Phase::Sending { .. });
+            let has_stock = self
+                .seats
+                .values()
+                .any(|seat| seat.address.is_some() && !seat.is_agent());
+            self.stop_sender(match is_sending && has_stock {
+                true => StopKind::EndStream,
+                false => StopKind::Plain,
+            });
+        }
+        self.store(Fact::Ended {
+            state,
+            reason: reason.clone(),
+        });
+        self.enter(now, Phase::Ended { state, reason });
+    }
+
+    fn stop_sender(&mut self, kind: StopKind) {
+        self.is_sender_open = false;
+        self.actions.push_back(Action::StopSender(kind));
+    }
+
+    fn store(&mut self, fact: Fact) {
+        self.actions.push_back(Action::Store(fact));
+    }
+
+    fn note(&mut self, host: Option<HostId>, note: Note) {
+        self.store(Fact::Noted { host, note });
+    }
+
+    /// Hosts without a result, also those that are just leaving.
+    fn open_seats(&self) -> Vec<HostId> {
+        let open = self.seats.iter().filter(|(_, seat)| !seat.is_ended());
+        open.map(|(id, _)| *id).collect()
+    }
+
+    fn seat_at(&mut self, address: Ipv4Addr) -> Option<(HostId, &mut Seat)> {
+        self.seats
+            .iter_mut()
+            .find(|(_, seat)| seat.is_live() && seat.address == Some(address))
+            .map(|(id, seat)| (*id, seat))
+    }
+}
+
+/// Whether the ticket is the one that the host checked in with, if it had one.
+fn is_ticket(seat: &Seat, peer: &Peer) -> bool {
+    seat.ticket.is_none() || seat.ticket == peer.ticket
+}
+
+/// How long a host that left has for its report of the reason.
+const REPORT_WAIT: Duration = Duration::from_secs(10);
+
+/// Without any sign of anybody for so long, the server or its network is the one to blame.
+const DEAF: Duration = Duration::from_secs(10);
+
+/// Restarts of a client that cannot use the image share before it is given up.
+const MAX_BLAMES: u32 = 3;

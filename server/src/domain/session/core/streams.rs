@@ -1,0 +1,254 @@
+//! What the sender tells of a stream: who joins, holds up and leaves, its start and its end.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use fog::task::State;
+
+use super::{Action, Core, DEAF, Movement, Phase, StreamOutcome};
+use crate::domain::reason::Evidence;
+use crate::domain::session::record::{Fact, Note};
+use crate::domain::session::seat::{Departure, DropCause, Seat, SeatStatus};
+use crate::domain::{HostId, Reason};
+
+impl Core {
+    /// The sender has a new participant.
+    pub fn joined(&mut self, now: Instant, address: Ipv4Addr) {
+        let stream = self.stream_index();
+        let Some((_, seat)) = self.seat_at(address).filter(|(_, seat)| seat.lacks(stream)) else {
+            // Its session is over whatever it tries, or it asked before its host left.
+            self.actions.push_back(Action::Remove(address));
+            return;
+        };
+        seat.last_sign = Some(now);
+        seat.set_status(now, SeatStatus::Connected);
+        self.first_connection.get_or_insert(now);
+        self.settle(now);
+    }
+
+    /// A participant went away before the end of the stream.
+    pub fn departed(&mut self, now: Instant, address: Ipv4Addr, departure: Departure) {
+        let stream = self.stream_name();
+        let is_gathering = matches!(self.phase, Phase::Gathering { .. } | Phase::Starting { .. });
+        let Some((id, seat)) = self.seat_at(address) else {
+            return;
+        };
+        if !seat.is_connected() {
+            return;
+        }
+        if is_gathering {
+            // Before the data it may come again.
+            seat.set_status(now, SeatStatus::CheckedIn);
+            self.note(Some(id), Note::LeftRendezvous { address, stream });
+            return;
+        }
+        match departure {
+            Departure::Dropped(after, cause) => {
+                let is_heard = seat
+                    .last_request
+                    .is_some_and(|at| now.duration_since(at) < DEAF);
+                let reason = Reason::Dropped {
+                    stream,
+                    seconds: after.as_secs(),
+                    evidence: evidence(cause, is_heard),
+                };
+                self.end_seat(now, id, State::Failed, reason);
+            }
+            Departure::Left => self.leaves(now, id, Reason::Left { stream }),
+        }
+        self.settle(now);
+    }
+
+    /// A receiver was silent for so long while all others wait for it. It is dropped after `limit`,
+    /// if another client was heard meanwhile: else the network or the server is to blame.
+    pub fn slow(
+        &mut self,
+        now: Instant,
+        address: Ipv4Addr,
+        silent: Duration,
+        limit: Duration,
+        has_acknowledged: bool,
+    ) {
+        let Some((id, _)) = self.seat_at(address) else {
+            return;
+        };
+        let is_another_heard = self.seats.iter().any(|(other, seat)| {
+            let heard = seat.heard().is_some_and(|at| now.duration_since(at) < DEAF);
+            *other != id && seat.is_live() && heard
+        });
+        let is_fair = now.duration_since(self.hearing_since) >= limit;
+        if silent >= limit && is_another_heard && is_fair {
+            let cause = DropCause::Silent { has_acknowledged };
+            self.departed(now, address, Departure::Dropped(silent, cause));
+        }
+    }
+
+    /// These receivers have not acknowledged what others have, whether they answer or not.
+    pub fn behind(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+        if matches!(self.phase, Phase::Sending { .. }) {
+            // Whoever has acknowledged a part has done so for good, so the last news is all.
+            self.behind = addresses.into_iter().collect();
+        }
+    }
+
+    /// How far the present stream is.
+    pub fn moved(&mut self, now: Instant, movement: Movement) {
+        if self.movement != movement {
+            self.movement = movement;
+            self.moved_at = now;
+            self.behind.clear();
+        }
+    }
+
+    /// How long the stream that is being sent has stood still.
+    #[must_use]
+    pub fn stands_still(&self, now: Instant) -> Duration {
+        match self.phase {
+            Phase::Starting { .. } | Phase::Sending { .. } => {
+                let since = self.moved_at.max(self.since).max(self.awake_since);
+                now.duration_since(since)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A host went away by itself. It mostly has a reason, which it reports in a moment.
+    fn leaves(&mut self, now: Instant, id: HostId, reason: Reason) {
+        if let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.is_live()) {
+            seat.set_status(now, SeatStatus::Leaving(reason));
+        }
+    }
+
+    /// The sender has begun to send the present stream.
+    pub fn transfer_started(&mut self, now: Instant) {
+        let (Phase::Gathering { stream } | Phase::Starting { stream }) = self.phase else {
+            return;
+        };
+        self.enter(now, Phase::Sending { stream });
+        self.behind.clear();
+        let mut without = Vec::new();
+        for (id, seat) in &mut self.seats {
+            if seat.is_connected() {
+                seat.has_received = true;
+                seat.set_status(now, SeatStatus::Receiving);
+            } else if seat.lacks(stream) {
+                without.push((*id, seat.is_checked_in(), seat.has_received));
+            }
+        }
+        let name = self.stream_name();
+        for (id, was_here, has_received) in without {
+            let (state, reason) = match (was_here, has_received) {
+                (false, _) => (State::Cancelled, Reason::Missing),
+                (true, false) => (State::Failed, Reason::NotConnected),
+                (true, true) => {
+                    let (stream, seconds) = (name.clone(), None);
+                    (State::Failed, Reason::NotConnectedFor { stream, seconds })
+                }
+            };
+            self.end_seat(now, id, state, reason);
+        }
+        self.settle(now);
+    }
+
+    /// The sender has ended the present stream with these participants.
+    pub fn stream_ended(&mut self, now: Instant, participants: &[(Ipv4Addr, StreamOutcome)]) {
+        let stream = match self.phase {
+            Phase::Sending { stream } => stream,
+            Phase::Gathering { stream } | Phase::Starting { stream } => {
+                self.gather_again(now, stream);
+                return;
+            }
+            Phase::Finishing | Phase::Ended { .. } => return,
+        };
+        self.is_sender_open = false;
+        let name = self.stream_name();
+        let outcome_of = |address: Ipv4Addr| {
+            let found = participants.iter().find(|(at, _)| *at == address);
+            found.map(|(_, outcome)| *outcome)
+        };
+        let mut done = Vec::new();
+        let mut lost = Vec::new();
+        let mut left = Vec::new();
+        for (id, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.lacks(stream)) {
+            match seat.address.and_then(outcome_of) {
+                Some(StreamOutcome::Completed) => {
+                    seat.streams_done += 1;
+                    seat.set_status(now, SeatStatus::Between);
+                    done.push(*id);
+                }
+                Some(StreamOutcome::Left) => left.push(*id),
+                Some(StreamOutcome::Dropped) => {
+                    let is_heard = seat
+                        .last_request
+                        .is_some_and(|at| now.duration_since(at) < DEAF);
+                    let cause = DropCause::Silent {
+                        has_acknowledged: true,
+                    };
+                    let reason = Reason::Dropped {
+                        stream: name.clone(),
+                        seconds: 0,
+                        evidence: evidence(cause, is_heard),
+                    };
+                    lost.push((*id, reason));
+                }
+                None => {
+                    let stream = name.clone();
+                    lost.push((*id, Reason::TookNoPart { stream }));
+                }
+            }
+        }
+        let count = u32::try_from(stream + 1).unwrap_or(u32::MAX);
+        for host in done {
+            self.store(Fact::StreamsDone { host, count });
+        }
+        for (id, reason) in lost {
+            self.end_seat(now, id, State::Failed, reason);
+        }
+        for id in left {
+            let stream = name.clone();
+            self.leaves(now, id, Reason::Left { stream });
+        }
+        if self.seats.values().any(Seat::is_live) {
+            self.advance(now);
+        } else {
+            // Some may be just leaving: their reports decide.
+            self.enter(now, Phase::Finishing);
+        }
+        self.settle(now);
+    }
+
+    /// The sender ended before it began: everybody had left at that moment. They may come again.
+    fn gather_again(&mut self, now: Instant, stream: usize) {
+        for seat in self.seats.values_mut().filter(|seat| seat.is_connected()) {
+            seat.set_status(now, SeatStatus::CheckedIn);
+        }
+        self.phase = Phase::Gathering { stream };
+        self.open_stream(stream);
+    }
+
+    /// The sender failed: nothing more can be sent.
+    pub fn sender_failed(&mut self, now: Instant, text: &str) {
+        self.is_sender_open = false;
+        if self.is_ended() || matches!(self.phase, Phase::Finishing) {
+            return;
+        }
+        let (stream, text) = (self.stream_name(), text.to_owned());
+        self.fail(now, Reason::SenderFailed { stream, text });
+    }
+}
+
+/// What the sender and the web server know together.
+fn evidence(cause: DropCause, is_heard: bool) -> Evidence {
+    match cause {
+        DropCause::NotListening => Evidence::NotListening,
+        DropCause::NoProgress { lacks_all: true } => Evidence::AnswersWithoutData,
+        DropCause::NoProgress { lacks_all: false } => Evidence::AnswersWithLoss,
+        DropCause::Silent { .. } if !is_heard => Evidence::Gone,
+        DropCause::Silent {
+            has_acknowledged: true,
+        } => Evidence::HeardByHttp,
+        DropCause::Silent {
+            has_acknowledged: false,
+        } => Evidence::HeardByHttpNeverData,
+    }
+}

@@ -1,0 +1,146 @@
+//! What the passing of time decides: nothing waits for ever.
+
+use std::time::Instant;
+
+use fog::task::State;
+
+use super::{Core, DEAF, Phase, REPORT_WAIT};
+use crate::domain::reason::Standstill;
+use crate::domain::session::record::Note;
+use crate::domain::session::seat::SeatStatus;
+use crate::domain::{HostId, Reason};
+
+impl Core {
+    /// Time passes; call it every second or so.
+    pub fn tick(&mut self, now: Instant) {
+        if now.duration_since(self.last_tick) > DEAF {
+            // This process was stopped.
+            self.hearing_since = now;
+            self.awake_since = now;
+        }
+        self.last_tick = now;
+        self.tick_leaving(now);
+        match self.phase {
+            Phase::Gathering { stream: 0 } => self.tick_first(now),
+            Phase::Gathering { .. } => self.tick_between(now),
+            Phase::Finishing => self.tick_finishing(now),
+            Phase::Starting { .. } | Phase::Sending { .. } => self.tick_sending(now),
+            Phase::Ended { .. } => {}
+        }
+        self.settle(now);
+    }
+
+    fn tick_leaving(&mut self, now: Instant) {
+        let leaving = self
+            .seats
+            .iter()
+            .filter_map(|(id, seat)| match &seat.status {
+                SeatStatus::Leaving(reason) if now.duration_since(seat.since) >= REPORT_WAIT => {
+                    Some((*id, reason.clone()))
+                }
+                _ => None,
+            });
+        for (id, reason) in leaving.collect::<Vec<_>>() {
+            self.end_seat(now, id, State::Failed, reason);
+        }
+    }
+
+    fn tick_first(&mut self, now: Instant) {
+        let Some(check_in) = self.first_check_in else {
+            return;
+        };
+        let waited = |since: Instant| now.duration_since(since);
+        let max_wait = self.plan.max_wait;
+        if self.connected_count() > 0 {
+            if self.first_connection.is_some_and(|at| waited(at) >= max_wait) {
+                let missing = self.missing();
+                let seconds = max_wait.as_secs();
+                self.note(None, Note::StartingWithout { seconds, missing });
+                self.start(now, 0);
+            }
+            return;
+        }
+        // Those who had connected may come again, for as long as it would have taken them at first.
+        let since = self.first_connection.map_or(check_in, |at| at.max(check_in));
+        if waited(since) >= self.plan.connect_wait {
+            let reason = Reason::NobodyConnected {
+                seconds: self.plan.connect_wait.as_secs(),
+                missing: self.missing(),
+            };
+            self.fail(now, reason);
+        }
+    }
+
+    fn tick_between(&mut self, now: Instant) {
+        let stream = self.stream_index();
+        let name = self.stream_name();
+        let is_over = now.duration_since(self.since) >= self.plan.stream_wait;
+        let mut given_up = Vec::new();
+        for (id, seat) in &self.seats {
+            if !seat.lacks(stream) || seat.is_connected() {
+                continue;
+            }
+            let heard = seat.heard().map_or(self.since, |at| at.max(self.since));
+            let silent = now.duration_since(heard.max(self.hearing_since));
+            let stream = name.clone();
+            if is_over {
+                let seconds = Some(self.plan.stream_wait.as_secs());
+                given_up.push((*id, Reason::NotConnectedFor { stream, seconds }));
+            } else if seat.is_agent() && silent >= self.plan.agent_silence {
+                let seconds = silent.as_secs();
+                given_up.push((*id, Reason::SilentBefore { stream, seconds }));
+            }
+        }
+        for (id, reason) in given_up {
+            self.end_seat(now, id, State::Failed, reason);
+        }
+    }
+
+    /// A receiver whose disk hangs answers for ever and so is never dropped for its silence, and an
+    /// image store that hangs is silent itself: neither may hold the others for ever.
+    fn tick_sending(&mut self, now: Instant) {
+        let stood = self.stands_still(now);
+        if stood < self.plan.stall_limit {
+            return;
+        }
+        let (seconds, stream) = (stood.as_secs(), self.stream_name());
+        let connected = self.seats.iter().filter(|(_, seat)| seat.is_connected());
+        let (behind, ready): (Vec<_>, Vec<_>) = connected
+            .map(|(id, seat)| (*id, seat.address))
+            .partition(|(_, address)| address.is_some_and(|at| self.behind.contains(&at)));
+        if behind.is_empty() || ready.is_empty() {
+            let cause = match (&self.phase, behind.is_empty()) {
+                (Phase::Starting { .. }, _) => Standstill::Sender,
+                (_, true) => Standstill::ImageStore,
+                (_, false) => Standstill::Receivers,
+            };
+            let reason = Reason::StoodStill {
+                stream,
+                seconds,
+                cause,
+            };
+            self.fail(now, reason);
+            return;
+        }
+        for (id, _) in behind {
+            let stream = stream.clone();
+            self.end_seat(now, id, State::Failed, Reason::Stalled { stream, seconds });
+        }
+        self.behind.clear();
+        self.moved_at = now;
+    }
+
+    fn tick_finishing(&mut self, now: Instant) {
+        let grace = self.plan.grace;
+        let since = self.since;
+        let overdue = self.seats.iter().filter(|(_, seat)| {
+            let last = seat.heard().map_or(since, |at| at.max(since));
+            seat.is_live() && now.duration_since(last) >= grace
+        });
+        let overdue: Vec<HostId> = overdue.map(|(id, _)| *id).collect();
+        for id in overdue {
+            let seconds = grace.as_secs();
+            self.end_seat(now, id, State::Failed, Reason::Overdue { seconds });
+        }
+    }
+}

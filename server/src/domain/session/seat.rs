@@ -1,0 +1,142 @@
+//! One host in a running session.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use fog::task::State;
+
+use crate::domain::Reason;
+use crate::domain::handout::Ticket;
+
+/// How far a host is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeatStatus {
+    /// Nothing heard of it.
+    Expected,
+    /// Told to go; not yet at the rendezvous.
+    CheckedIn,
+    /// At the rendezvous.
+    Connected,
+    /// Receives the present stream.
+    Receiving,
+    /// Acknowledged its last stream; not yet at the next rendezvous, or finishing.
+    Between,
+    /// Went away by itself; its report is awaited for a moment. The reason counts if none comes.
+    Leaving(Reason),
+    /// Out.
+    Ended(State, Reason),
+}
+
+/// How a participant went away from a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// It said goodbye.
+    Left,
+    /// The sender dropped it after this time.
+    Dropped(Duration, DropCause),
+}
+
+/// Why the sender dropped a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropCause {
+    /// It did not answer.
+    Silent {
+        /// Whether it acknowledged anything of this stream.
+        has_acknowledged: bool,
+    },
+    /// Its host said that no program listens.
+    NotListening,
+    /// It answered, but did not get on.
+    NoProgress {
+        /// Whether it lacked every block.
+        lacks_all: bool,
+    },
+}
+
+/// A host.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    pub(super) name: String,
+    pub(super) status: SeatStatus,
+    /// When the status began.
+    pub(super) since: Instant,
+    /// Where it checked in from: only from there anybody acts for it.
+    pub(super) address: Option<Ipv4Addr>,
+    /// What it checked in with.
+    pub(super) ticket: Option<Ticket>,
+    /// What the client calls itself.
+    pub(super) agent: String,
+    /// Last request over HTTP.
+    pub(super) last_request: Option<Instant>,
+    /// Last request or rendezvous.
+    pub(super) last_sign: Option<Instant>,
+    /// Whether a stream began with it.
+    pub(super) has_received: bool,
+    /// Streams acknowledged to the end: the index of the one that it lacks next.
+    pub(super) streams_done: usize,
+    /// Times that it could not use the share.
+    pub(super) blames: u32,
+}
+
+impl Seat {
+    pub(super) fn new(name: String, now: Instant) -> Self {
+        Self {
+            name,
+            status: SeatStatus::Expected,
+            since: now,
+            address: None,
+            ticket: None,
+            agent: String::new(),
+            last_request: None,
+            last_sign: None,
+            has_received: false,
+            streams_done: 0,
+            blames: 0,
+        }
+    }
+
+    pub(super) fn set_status(&mut self, now: Instant, status: SeatStatus) {
+        if self.status != status {
+            self.status = status;
+            self.since = now;
+        }
+    }
+
+    /// Still takes part.
+    pub(super) fn is_live(&self) -> bool {
+        !matches!(
+            self.status,
+            SeatStatus::Leaving(_) | SeatStatus::Ended(..)
+        )
+    }
+
+    /// Has its result.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.status, SeatStatus::Ended(..))
+    }
+
+    /// Checked in and still part of the session.
+    pub(super) fn is_checked_in(&self) -> bool {
+        self.is_live() && self.status != SeatStatus::Expected
+    }
+
+    /// At the rendezvous or receiving.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.status, SeatStatus::Connected | SeatStatus::Receiving)
+    }
+
+    /// Whether this stream is the next one for it.
+    pub(super) fn lacks(&self, stream: usize) -> bool {
+        self.is_live() && self.streams_done == stream
+    }
+
+    /// Whether it is one of our agents, which can begin a stream again.
+    pub(super) fn is_agent(&self) -> bool {
+        self.agent.starts_with("fos-agent/")
+    }
+
+    /// When it was last heard, over HTTP or at the rendezvous.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.last_sign.max(self.last_request)
+    }
+}
