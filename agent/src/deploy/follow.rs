@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cast_net::{ReceivePhase, ReceiveSnapshot};
-use fog::native::Stage;
+use fos_api::Stage;
 
 use super::flow::{DiskStep, Flow, Meter};
 use super::plan::DeployPlan;

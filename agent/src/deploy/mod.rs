@@ -25,9 +25,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cast_net::Stop;
 use disk::Target;
-use fog::checkin::caps;
-use fog::native::Manifest;
 use fog::{KernelArgs, Mac};
+use fos_api::Manifest;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
@@ -142,7 +141,7 @@ async fn capabilities(server: &Server, board: &Board) -> Result<String, Failure>
     })
     .await
     .map_err(|error| Failure::new("capabilities", error))?;
-    if !receive::has_capability(&list, caps::NATIVE) {
+    if !receive::has_capability(&list, fos_api::CAPABILITY) {
         let said = fog::encoding::printable(&list, 80);
         return Err(Failure::new(
             "capabilities",

@@ -2,9 +2,9 @@
 
 use disk::{Layout, PlannedPartition, Shape, TableFiles, TablePlan};
 use fog::KernelArgs;
-use fog::native::{ImageFacts, Manifest, StreamFacts};
 use fog::store::StreamName;
 use fog::task::ImageType;
+use fos_api::{Blake3, ImageFacts, Manifest, StreamFacts};
 
 use crate::control::image::SmallFiles;
 use crate::screen::size;
@@ -43,7 +43,7 @@ pub(crate) struct PlannedStream {
     /// Stored bytes.
     pub(crate) stored_len: u64,
     /// Of the stored bytes.
-    pub(crate) blake3: blake3::Hash,
+    pub(crate) blake3: Blake3,
     pub(crate) facts: ImageFacts,
     pub(crate) destination: Destination,
 }
@@ -100,7 +100,7 @@ pub(crate) enum Refusal {
         "the stream {name} belongs to no partition of a first disk; this version cannot restore it"
     )]
     Stream { name: StreamName },
-    #[error("the server's manifest lists the stream {name} twice or names no valid BLAKE3 for it")]
+    #[error("the server's manifest lists the stream {name} twice")]
     Manifest { name: StreamName },
     #[error("the image has no streams at all; was the capture complete?")]
     NoStreams,
@@ -211,13 +211,13 @@ pub(crate) fn check_manifest(args: &KernelArgs, manifest: &Manifest) -> Result<(
         let is_double = manifest.streams[..index]
             .iter()
             .any(|other| other.name == *name);
-        if is_double || blake3::Hash::from_hex(&stream.blake3).is_err() {
+        if is_double {
             return Err(Refusal::Manifest { name: name.clone() });
         }
-        if !stream.image.format.starts_with("partclone ") {
+        if !stream.image.format.is_partclone() {
             return Err(Refusal::Format {
                 name: name.clone(),
-                format: stream.image.format.clone(),
+                format: fog::encoding::printable(stream.image.format.as_str(), 64),
             });
         }
     }
@@ -293,7 +293,6 @@ fn place(facts: &StreamFacts, table: &TablePlan) -> Result<PlannedStream, Refusa
     let name = facts.name.clone();
     let invalid = || Refusal::Manifest { name: name.clone() };
     let number = name.partition().ok_or_else(invalid)?.partition;
-    let blake3 = blake3::Hash::from_hex(&facts.blake3).map_err(|_| invalid())?;
     let partition = table
         .partition(number)
         .ok_or_else(|| Refusal::NoPartition {
@@ -322,7 +321,7 @@ fn place(facts: &StreamFacts, table: &TablePlan) -> Result<PlannedStream, Refusa
     Ok(PlannedStream {
         name,
         stored_len: facts.stored_len,
-        blake3,
+        blake3: facts.blake3,
         facts: facts.image.clone(),
         destination,
     })

@@ -19,6 +19,8 @@ mod gpt;
 mod mbr;
 mod plan;
 mod read;
+mod source;
+mod warning;
 
 pub use dump::{Dump, DumpError, DumpLabel, DumpPartition};
 pub use fill::{FillError, FillPartition, fill};
@@ -29,6 +31,8 @@ pub(crate) use gpt::tests::backup as test_backup;
 pub use mbr::MbrError;
 pub use plan::plan_table;
 pub use read::read_table;
+pub use source::source_shape;
+pub use warning::TableWarning;
 
 /// What a partition table depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +111,14 @@ pub enum Kind {
     Gpt(Uuid),
     /// System indicator of an MBR entry.
     Mbr(u8),
+}
+
+impl Kind {
+    /// Whether it is Linux swap space.
+    #[must_use]
+    pub fn is_swap(&self) -> bool {
+        matches!(self, Self::Gpt(gpt::LINUX_SWAP) | Self::Mbr(0x82))
+    }
 }
 
 impl fmt::Display for Kind {
@@ -188,7 +200,7 @@ pub struct TablePlan {
     /// The partitions in order of their numbers.
     pub partitions: Vec<PlannedPartition>,
     /// What an operator should know although the plan can be carried out.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<TableWarning>,
     /// In the order of writing. All but the last do not make the disk bootable; the last is sector 0.
     writes: Vec<TableWrite>,
 }

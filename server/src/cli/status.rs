@@ -1,7 +1,7 @@
 //! `status`.
 
 use anyhow::bail;
-use fog::native::Stage;
+use fos_api::Stage;
 
 use super::Places;
 use crate::clock::Timestamp;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use fog::checkin::GO;
-use fog::native::FIELD_AGENT;
+use fos_api::FIELD_AGENT;
 
 use super::request::{Form, KnownHost};
 use super::{App, Failure, plain};

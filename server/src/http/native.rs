@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State as AppState;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fog::native::{Manifest, SmallFile};
 use fog::task::State;
+use fos_api::{MANIFEST_VERSION, Manifest, SmallFile};
 
 use super::request::Form;
 use super::{App, Failure, plain};
@@ -47,6 +47,7 @@ pub(super) async fn manifest(
     };
     let small = facts.files.iter().filter(|file| file.place.is_none());
     Ok(Json(Manifest {
+        version: MANIFEST_VERSION,
         image_id: image.id.0,
         image_name: image.name,
         image_path: image.path,
@@ -56,7 +57,7 @@ pub(super) async fn manifest(
             .map(|file| SmallFile {
                 name: file.name.clone(),
                 len: file.size,
-                blake3: Some(file.blake3.clone()).filter(|hash| !hash.is_empty()),
+                blake3: file.blake3.parse().ok(),
             })
             .collect(),
         streams: facts.streams,
@@ -140,7 +141,7 @@ pub(super) async fn session(
 }
 
 /// The view of one host: where its own part is over, that is what it is told.
-fn view_for(status: &SessionStatus, host: HostId) -> fog::native::SessionView {
+fn view_for(status: &SessionStatus, host: HostId) -> fos_api::SessionView {
     let own = status.hosts.iter().find(|own| own.host == host.0);
     let state = own.map_or(State::Cancelled, |own| own.state);
     let mut view = status.to_view(state);

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use fog::native::{FIELD_DETAIL, FIELD_PHASE, FIELD_STREAM};
+use fos_api::{FIELD_DETAIL, FIELD_PHASE, FIELD_STREAM};
 
 use super::request::Form;
 use super::{App, Failure, plain};

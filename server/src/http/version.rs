@@ -16,7 +16,7 @@ pub(super) async fn version(State(app): State<App>, form: Form) -> Response {
     if form.get("caps") != "1" {
         return plain(concat!("fos-server ", env!("CARGO_PKG_VERSION")));
     }
-    let mut words = vec![caps::NATIVE];
+    let mut words = vec![fos_api::CAPABILITY];
     if app.config.stream_records == StreamRecords::Always {
         words.push(caps::STREAM_RECORD);
     }

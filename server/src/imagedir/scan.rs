@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fog::native::MAX_SMALL_FILE;
 use fog::store::{StoreError, Stream};
 use fog::task::ImageType;
+use fos_api::MAX_SMALL_FILE;
 
 use crate::session::source::mtime_nanos;
 use crate::store::images::{Place, StoredFile};

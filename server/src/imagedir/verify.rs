@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use fog::native::{ImageFacts, StreamFacts};
 use fog::store::Stream;
+use fos_api::{ImageFacts, ImageFormat, StreamFacts};
 use image::{
     Compression, Decoder, Geometry, Header, ImageError, Options, PEEK_LEN, Sink, SinkError,
 };
@@ -174,17 +174,17 @@ fn inspect_stream(
     Ok(StreamFacts {
         name: stream.name.clone(),
         stored_len,
-        blake3: hasher.finalize().to_hex().to_string(),
+        blake3: hasher.finalize().into(),
         image: facts(&header, counted.used_blocks),
     })
 }
 
 fn facts(header: &Header, used_blocks: Option<u64>) -> ImageFacts {
     ImageFacts {
-        format: header.format.to_string(),
+        format: header.format.to_string().into(),
         compression: match header.compression {
-            Compression::Plain => "none".to_owned(),
-            other => other.to_string(),
+            Compression::Plain => fos_api::Compression::Plain,
+            other => other.to_string().into(),
         },
         filesystem: header.filesystem.clone(),
         device_size: header.device_size,
@@ -215,13 +215,13 @@ impl Sink for Counted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Storage {
     is_partimage: bool,
-    compression: String,
+    compression: fos_api::Compression,
     is_split: bool,
 }
 
 impl Storage {
     fn of(stream: &Stream, facts: &ImageFacts) -> Self {
-        let is_partimage = facts.format.starts_with("partimage");
+        let is_partimage = facts.format == ImageFormat::Partimage06;
         Self {
             is_partimage,
             compression: facts.compression.clone(),
@@ -231,15 +231,16 @@ impl Storage {
     }
 
     fn number(&self) -> Option<u8> {
-        Some(match (self.compression.as_str(), self.is_split) {
-            ("gzip", _) if self.is_partimage => 1,
+        use fos_api::Compression::{Gzip, Plain, Zstd};
+        Some(match (&self.compression, self.is_split) {
+            (Gzip, _) if self.is_partimage => 1,
             _ if self.is_partimage => return None,
-            ("gzip", false) => 0,
-            ("gzip", true) => 2,
-            ("none", false) => 3,
-            ("none", true) => 4,
-            ("zstd", false) => 5,
-            ("zstd", true) => 6,
+            (Gzip, false) => 0,
+            (Gzip, true) => 2,
+            (Plain, false) => 3,
+            (Plain, true) => 4,
+            (Zstd, false) => 5,
+            (Zstd, true) => 6,
             _ => return None,
         })
     }
@@ -352,8 +353,8 @@ mod tests {
             let mut facts = crate::store::images::tests::sample_facts(&names).streams;
             let mut streams = Vec::new();
             for (facts, (kind, compression, suffixes)) in facts.iter_mut().zip(stored) {
-                facts.image.format = (*kind).to_owned();
-                facts.image.compression = (*compression).to_owned();
+                facts.image.format = (*kind).into();
+                facts.image.compression = (*compression).into();
                 streams.push(Stream {
                     name: facts.name.clone(),
                     files: suffixes

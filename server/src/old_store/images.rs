@@ -1,8 +1,8 @@
 //! `images`, and what we keep about their files.
 
-use fog::native::{ImageFacts, StreamFacts};
 use fog::store::StreamName;
 use fog::task::ImageType;
+use fos_api::{ImageFacts, NotBlake3, StreamFacts};
 use sqlx::FromRow;
 
 use super::{Connection, ImageId};
@@ -177,7 +177,7 @@ async fn add_facts(conn: &mut Connection, id: ImageId, facts: &Facts) -> sqlx::R
         .bind(index)
         .bind(stream.name.as_str())
         .bind(signed(stream.stored_len))
-        .bind(&stream.blake3)
+        .bind(stream.blake3.to_string())
         .bind(json)
         .execute(&mut *conn)
         .await?;
@@ -311,7 +311,9 @@ pub async fn facts(conn: &mut Connection, id: ImageId) -> sqlx::Result<Option<Fa
         Ok(StreamFacts {
             name: StreamName::of_file(&name),
             stored_len: unsigned(size),
-            blake3,
+            blake3: blake3
+                .parse()
+                .map_err(|error: NotBlake3| sqlx::Error::Decode(error.into()))?,
             image,
         })
     });
@@ -400,7 +402,7 @@ pub(crate) mod tests {
                 .map(|name| StreamFacts {
                     name: StreamName::of_file(name),
                     stored_len: 1000,
-                    blake3: "ab".repeat(32),
+                    blake3: "ab".repeat(32).parse().unwrap(),
                     image: ImageFacts {
                         format: "partclone 0002".into(),
                         compression: "zstd".into(),

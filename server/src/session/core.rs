@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use fog::native::Stage;
 use fog::store::StreamName;
 use fog::task::State;
+use fos_api::Stage;
 
 use super::host::{Ending, Host, HostStatus};
 use crate::store::HostId;

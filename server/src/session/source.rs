@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use fog::native::StreamFacts;
 use fog::record::{RECORD_LEN, RecordError};
+use fos_api::{Blake3, StreamFacts};
 
 use crate::store::images::{Facts, StoredFile};
 
@@ -72,7 +72,7 @@ pub struct Source {
     parts: VecDeque<Part>,
     current: Option<(File, Part)>,
     hasher: blake3::Hasher,
-    expected_hash: String,
+    expected_hash: Blake3,
     bytes_read: Arc<AtomicU64>,
 }
 
@@ -124,7 +124,7 @@ impl Source {
             parts: parts.collect(),
             current: None,
             hasher: blake3::Hasher::new(),
-            expected_hash: blake3.clone(),
+            expected_hash: *blake3,
             bytes_read: Arc::default(),
         })
     }
@@ -137,8 +137,8 @@ impl Source {
 
     fn next_part(&mut self) -> io::Result<bool> {
         let Some(part) = self.parts.pop_front() else {
-            let hash = self.hasher.finalize().to_hex();
-            if hash.as_str() != self.expected_hash {
+            let hash = Blake3::from(self.hasher.finalize());
+            if hash != self.expected_hash {
                 return Err(io::Error::other(
                     "its bytes are not those that were there when the image was added (BLAKE3 \
                      differs): the disk of the server is failing or somebody changed the file. \
@@ -264,7 +264,7 @@ mod tests {
                 blake3: String::new(),
             });
         }
-        facts.streams[0].blake3 = hasher.finalize().to_hex().to_string();
+        facts.streams[0].blake3 = hasher.finalize().into();
         facts
     }
 

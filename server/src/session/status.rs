@@ -1,8 +1,8 @@
 //! The state of a session for `fos-server status`: the same from a running server and from the
 //! database alone.
 
-use fog::native::{SessionView, Stage, StreamNow};
 use fog::task::State;
+use fos_api::{SessionView, Stage, StreamNow};
 use serde::{Deserialize, Serialize};
 
 use crate::store::session_hosts::SessionHost;
@@ -174,11 +174,13 @@ impl SessionStatus {
             connected: self.connected,
             missing: self.missing.iter().take(50).cloned().collect(),
             stream: self.stream.clone(),
+            your_stream: None,
             records: self.records,
             stage_seconds: self.stage_seconds,
             starts_in_seconds: self.starts_in_seconds,
             your_task,
             text: self.text.clone(),
+            refusal: None,
         }
     }
 }

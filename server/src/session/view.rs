@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use fog::native::Stage;
 use fog::store::StreamName;
 use fog::task::State;
+use fos_api::Stage;
 
 use super::core::{Core, Phase};
 use super::host::{Host, HostStatus};

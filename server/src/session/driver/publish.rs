@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fog::native::StreamNow;
+use fos_api::StreamNow;
 
 use super::Driver;
 use crate::clock::Timestamp;
@@ -21,6 +21,7 @@ impl Driver {
             number: u32::try_from(index + 1).unwrap_or(u32::MAX),
             count: u32::try_from(streams.len()).unwrap_or(u32::MAX),
             name: stream.name.clone(),
+            run: 0,
             acked: counters.bytes_acked.min(stream.stored_len),
             len: stream.stored_len,
         });

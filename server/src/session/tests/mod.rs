@@ -5,9 +5,9 @@ mod random;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use fog::native::Stage;
 use fog::store::StreamName;
 use fog::task::State;
+use fos_api::Stage;
 
 use super::core::{Action, CheckIn, Completion, Core, Movement, Plan, StreamOutcome};
 use crate::store::HostId;
