@@ -1,6 +1,6 @@
 //! Images, and what was found out about their files when they were verified.
 
-use fog::native::StreamFacts;
+use fos_api::StreamFacts;
 use fog::task::ImageType;
 use serde::{Deserialize, Serialize};
 

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use fog::task::State;
 
-use super::{Core, Phase, Plan, Records};
+use super::{Action, Core, Phase, Plan, Records};
 use crate::domain::session::record::{Fact, Member, Note, Session};
 use crate::domain::session::seat::{Seat, SeatStatus};
-use crate::domain::Reason;
+use crate::domain::{HostId, Reason};
 
 impl Core {
     /// The session as it is stored. If it had begun to send, it goes on with the first stream that
@@ -72,6 +72,24 @@ impl Core {
         }
     }
 
+    /// Another program had ended a host's task: what was decided of it since is not stored.
+    pub fn overruled(&mut self, now: Instant, id: HostId, found: Option<State>) {
+        let state = found.filter(|state| !state.is_active());
+        let state = state.unwrap_or(State::Cancelled);
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        if matches!(&seat.status, SeatStatus::Ended(known, _) if *known == state) {
+            return;
+        }
+        seat.set_status(now, SeatStatus::Ended(state, Reason::TaskCancelled));
+        if let Some(address) = seat.address.filter(|_| self.is_sender_open) {
+            self.actions.push_back(Action::Remove(address));
+            self.admit();
+        }
+        self.settle(now);
+    }
+
     /// Rows of other programs may have ended a task, or taken it out, while this session runs.
     pub fn compare(&mut self, now: Instant, stored: Option<&Session>) {
         if self.is_ended() {
@@ -122,7 +140,7 @@ impl Seat {
 pub fn facts_of(mut core: Core) -> Vec<Fact> {
     let mut facts = Vec::new();
     while let Some(action) = core.poll_action() {
-        if let super::Action::Store(fact) = action {
+        if let Action::Store(fact) = action {
             facts.push(fact);
         }
     }
