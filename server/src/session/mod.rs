@@ -6,7 +6,6 @@ mod host;
 mod persist;
 mod rate;
 mod registry;
-pub mod source;
 pub mod status;
 #[cfg(test)]
 mod tests;

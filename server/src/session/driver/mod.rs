@@ -17,13 +17,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::core::{CheckIn, Completion, Core, Movement};
 use super::persist::{Member, Record};
 use super::rate::Rate;
-use super::source::Gate;
 use super::status::{ClientReport, SessionStatus};
 use super::transmit::{
     Events, SharedCounters, StreamEvent, Transmission, TransmitEvent, Transmitter,
 };
 use crate::clock::Timestamp;
 use crate::config::{Config, StreamRecords};
+use crate::imagestore::source::Gate;
 use crate::logs::MulticastLog;
 use crate::store::images::Facts;
 use crate::store::session_hosts::SessionHost;
@@ -402,7 +402,7 @@ impl Driver {
         let dir = self.dir();
         let facts = Arc::clone(&self.subjects.facts);
         let checked =
-            tokio::task::spawn_blocking(move || crate::imagedir::check_unchanged(&dir, &facts))
+            tokio::task::spawn_blocking(move || crate::imagestore::check_unchanged(&dir, &facts))
                 .await;
         let problem = match checked {
             Ok(Ok(())) => return,
