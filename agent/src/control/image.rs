@@ -1,16 +1,13 @@
 //! What the server tells about the image: manifest and small files.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use deploy_plan::SmallFiles;
 use fos_api::{Blake3, FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest, SmallFile};
 
 use super::{CallError, Server};
 use crate::screen::Board;
-
-/// The small files of an image by name.
-pub(crate) type SmallFiles = BTreeMap<String, Vec<u8>>;
 
 /// Repeats a call as long as its failures are temporary, saying what is waited for.
 ///

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use deploy_plan::SmallFiles;
 use fog::store::StreamName;
 use fog::task::ImageType;
 use fos_api::{
     Compression, ImageFacts, ImageFormat, MANIFEST_VERSION, Manifest, SmallFile, StreamFacts,
 };
 use image::writer::Recipe;
-
-use crate::control::image::SmallFiles;
 
 /// Capacity of the image's disk in bytes.
 pub(super) const DISK_LEN: u64 = 4 << 20;

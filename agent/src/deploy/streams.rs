@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use deploy_plan::{DeployPlan, Destination, PlannedStream};
 use disk::{RegionWriter, Target, WriteError};
 use fog::record::{self, RECORD_LEN, RecordError};
 use fog::store::StreamName;
@@ -18,7 +19,6 @@ use fos_api::Blake3;
 use image::{Decoder, Geometry, ImageError, Sink, SinkError};
 
 use super::flow::{DiskStep, Flow};
-use super::plan::{DeployPlan, Destination, PlannedStream};
 use crate::pieces::Piece;
 use crate::screen::{Board, Phase};
 

@@ -8,7 +8,7 @@ use fog::task::State;
 use super::Places;
 use super::status;
 use crate::clock::Timestamp;
-use crate::imagedir;
+use crate::imagestore;
 use crate::output;
 use crate::store::hosts::Host;
 use crate::store::images::Image;
@@ -79,7 +79,7 @@ impl Deploy {
                 image.name
             ));
         }
-        imagedir::check_unchanged(&root.join(&image.path), &facts)?;
+        imagestore::check_unchanged(&root.join(&image.path), &facts)?;
         let hosts = self.find_hosts(&mut conn).await?;
         let id = self.insert(&mut conn, &image, &hosts).await?;
         conn.commit().await?;

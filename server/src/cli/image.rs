@@ -7,7 +7,7 @@ use fog::task::ImageType;
 
 use super::Places;
 use crate::clock::Timestamp;
-use crate::imagedir;
+use crate::imagestore;
 use crate::output;
 use crate::store::images::{self, Facts, NewImage};
 use crate::store::sessions;
@@ -75,12 +75,12 @@ async fn add(
     let mut conn = store.conn().await?;
     images::check_name(&mut conn, name).await?;
     drop(conn);
-    let listing = imagedir::scan(&root, path, image_type, os_id)?;
+    let listing = imagestore::scan(&root, path, image_type, os_id)?;
     let dir = root.join(path);
     let work = {
         let listing = listing.clone();
         let dir = dir.clone();
-        move || imagedir::inspect(&dir, &listing, is_full, &mut Progress::new().reporter())
+        move || imagestore::inspect(&dir, &listing, is_full, &mut Progress::new().reporter())
     };
     let inspection = tokio::task::spawn_blocking(work)
         .await?
@@ -92,7 +92,7 @@ async fn add(
         streams: inspection.streams,
     };
     // A file that was written while it was read shows now.
-    imagedir::check_unchanged(&dir, &facts)?;
+    imagestore::check_unchanged(&dir, &facts)?;
     let image = NewImage {
         name,
         path,

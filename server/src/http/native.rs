@@ -11,7 +11,7 @@ use fos_api::{MANIFEST_VERSION, Manifest, SmallFile};
 
 use super::request::Form;
 use super::{App, Failure, plain};
-use crate::imagedir;
+use crate::imagestore;
 use crate::session::status::SessionStatus;
 use crate::store::images::{Facts, Image};
 use crate::store::{HostId, SessionId, images, session_hosts, sessions, tasks};
@@ -92,7 +92,7 @@ pub(super) async fn file(
         ..facts
     };
     let read = tokio::task::spawn_blocking(move || {
-        imagedir::check_unchanged(&dir, &only)?;
+        imagestore::check_unchanged(&dir, &only)?;
         let bytes = std::fs::read(dir.join(&name))?;
         anyhow::ensure!(
             hash.is_empty() || blake3::hash(&bytes).to_hex().as_str() == hash,

@@ -15,7 +15,7 @@ use cast_net::{
 use tokio::sync::mpsc;
 
 use super::core::StreamOutcome;
-use super::source::Source;
+use crate::imagestore::source::Source;
 
 /// What a sender is to do.
 #[derive(Debug)]
@@ -585,7 +585,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut facts = crate::store::images::tests::sample_facts(&["d1p1.img"]);
         facts.files.clear();
-        let gate = crate::session::source::Gate::default();
+        let gate = crate::imagestore::source::Gate::default();
         let (events, mut told) = Events::channel();
         let job = Job {
             index: 0,

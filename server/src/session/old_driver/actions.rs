@@ -8,10 +8,10 @@ use fog::task::State;
 use super::{Driver, OpenStream};
 use crate::clock::Timestamp;
 use crate::config::StreamRecords;
+use crate::imagestore::source::{Gate, Source};
 use crate::session::core::Action;
 use crate::session::persist::{self, Fact, Record, Subject};
 use crate::session::rate::Rate;
-use crate::session::source::{Gate, Source};
 use crate::session::transmit::{Job, SharedCounters};
 
 impl Driver {

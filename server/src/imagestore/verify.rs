@@ -282,7 +282,7 @@ mod tests {
     use fog::task::ImageType;
 
     use super::*;
-    use crate::imagedir::scan;
+    use crate::imagestore::scan;
     use crate::testing::write_image;
 
     fn inspected(root: &Path, is_full: bool) -> Result<Inspection, VerifyError> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::session::source::mtime_nanos;
+use crate::imagestore::source::mtime_nanos;
 use crate::store::images::Facts;
 
 /// What is not as it was.
@@ -68,8 +68,8 @@ mod tests {
     use fog::task::ImageType;
 
     use super::*;
-    use crate::imagedir::scan;
-    use crate::imagedir::scan::tests::directory;
+    use crate::imagestore::scan;
+    use crate::imagestore::scan::tests::directory;
     use crate::store::images::tests::sample_facts;
 
     #[test]

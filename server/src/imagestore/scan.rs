@@ -8,7 +8,7 @@ use fog::store::{StoreError, Stream};
 use fog::task::ImageType;
 use fos_api::MAX_SMALL_FILE;
 
-use crate::session::source::mtime_nanos;
+use crate::imagestore::source::mtime_nanos;
 use crate::store::images::{Place, StoredFile};
 
 /// Longest name of an image directory, in bytes: file systems take no longer ones.

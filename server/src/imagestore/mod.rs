@@ -2,6 +2,7 @@
 
 mod check;
 mod scan;
+pub mod source;
 mod verify;
 
 pub use check::{ChangedError, check_unchanged};
