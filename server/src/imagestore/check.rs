@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::imagestore::source::mtime_nanos;
-use crate::store::images::Facts;
+use crate::domain::image::Facts;
 
 /// What is not as it was.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::imagestore::scan;
     use crate::imagestore::scan::tests::directory;
-    use crate::store::images::tests::sample_facts;
+    use crate::domain::image::tests::sample_facts;
 
     #[test]
     fn a_changed_or_lost_file_is_named() {

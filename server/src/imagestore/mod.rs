@@ -2,9 +2,22 @@
 
 mod check;
 mod scan;
-pub mod source;
+mod source;
 mod verify;
 
 pub use check::{ChangedError, check_unchanged};
 pub use scan::{Listing, ScanError, scan};
+pub use source::{Gate, Source, SourceError};
 pub use verify::{Inspection, VerifyError, inspect};
+
+use fos_api::{ImageFacts, ImageFormat};
+
+/// Whether a stream of this format says how long it is, so that one that ends too early never looks
+/// whole.
+#[must_use]
+pub fn tells_its_end(facts: &ImageFacts) -> bool {
+    matches!(
+        facts.format,
+        ImageFormat::Partclone0001 | ImageFormat::Partclone0002 | ImageFormat::Partimage06
+    )
+}

@@ -9,7 +9,7 @@ use fog::task::ImageType;
 use fos_api::MAX_SMALL_FILE;
 
 use crate::imagestore::source::mtime_nanos;
-use crate::store::images::{Place, StoredFile};
+use crate::domain::image::{Place, StoredFile};
 
 /// Longest name of an image directory, in bytes: file systems take no longer ones.
 const MAX_PATH: usize = 255;

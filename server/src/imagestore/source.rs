@@ -11,7 +11,7 @@ use std::time::UNIX_EPOCH;
 use fog::record::{RECORD_LEN, RecordError};
 use fos_api::{Blake3, StreamFacts};
 
-use crate::store::images::{Facts, StoredFile};
+use crate::domain::image::{Facts, StoredFile};
 
 /// Holds a source back until it is decided whether the stream begins with a record.
 #[derive(Debug, Clone, Default)]
@@ -246,7 +246,7 @@ mod tests {
     use fog::store::StreamName;
 
     use super::*;
-    use crate::store::images::{Place, tests::sample_facts};
+    use crate::domain::image::{Place, tests::sample_facts};
 
     fn prepared(dir: &std::path::Path, parts: &[(&str, &[u8])]) -> Facts {
         let mut facts = sample_facts(&["d1p1.img"]);

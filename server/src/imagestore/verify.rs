@@ -12,7 +12,7 @@ use image::{
 };
 
 use super::scan::Listing;
-use crate::store::images::StoredFile;
+use crate::domain::image::StoredFile;
 
 /// What was found out about the streams.
 #[derive(Debug, Clone)]
@@ -350,7 +350,7 @@ mod tests {
         let format = |stored: &[(&str, &str, &[&str])]| {
             let names: Vec<String> = (1..=stored.len()).map(|n| format!("d1p{n}.img")).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let mut facts = crate::store::images::tests::sample_facts(&names).streams;
+            let mut facts = crate::domain::image::tests::sample_facts(&names).streams;
             let mut streams = Vec::new();
             for (facts, (kind, compression, suffixes)) in facts.iter_mut().zip(stored) {
                 facts.image.format = (*kind).into();

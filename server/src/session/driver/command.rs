@@ -169,25 +169,41 @@ impl Driver {
             interface,
             reply,
         } = check_in;
-        if let (Some(client), Some(session)) = (&interface, &self.interface)
-            && client.index != session.index
+        if let Some(client) = interface
+            && let Err(refusal) = self.check_network(client)
         {
-            let refusal = Refusal::OtherNetwork {
-                client: client.to_string(),
-                session: session.to_string(),
-            };
             drop(reply.send(Err(refusal)));
             return;
         }
-        let is_first = self.interface.is_none();
-        if is_first {
-            self.interface = interface;
-        }
         let result = self.core.check_in(Instant::now(), host, &peer, &agent);
-        if is_first && result.is_err() {
-            self.interface = None;
-        }
         self.answer(reply, result);
+    }
+
+    /// A session sends on one card: that of the configuration, else that of its first client. Whoever
+    /// is behind another one would wait for nothing.
+    fn check_network(&mut self, client: Interface) -> Result<(), Refusal> {
+        let is_free = !self.core.is_sender_open();
+        let session = match (&self.interface, self.around.config.known_interface()) {
+            (Some(session), _) if !is_free => session.clone(),
+            (_, Ok(Some(known))) => known,
+            (_, Ok(None)) => client.clone(),
+            (_, Err(error)) => {
+                let text = format!("{error:#}");
+                return Err(Refusal::NoNetwork { text });
+            }
+        };
+        if client.index != session.index {
+            return Err(Refusal::OtherNetwork {
+                client: client.to_string(),
+                session: session.to_string(),
+            });
+        }
+        if !session.is_up {
+            let text = format!("{session} is down");
+            return Err(Refusal::NoNetwork { text });
+        }
+        self.interface = Some(session);
+        Ok(())
     }
 
     fn complete(&mut self, now: Instant, host: HostId, peer: Peer, reply: Reply) {
