@@ -5,9 +5,9 @@ use std::time::Instant;
 use fog::task::State;
 
 use super::{Core, Phase, Plan, Records};
+use crate::domain::Reason;
 use crate::domain::session::record::{Fact, Member, Note, Session};
 use crate::domain::session::seat::{Seat, SeatStatus};
-use crate::domain::Reason;
 
 impl Core {
     /// The session as it is stored. If it had begun to send, it goes on with the first stream that
@@ -44,7 +44,12 @@ impl Core {
             Some(stream) if stream < total => {
                 core.phase = Phase::Gathering { stream };
                 let stream_name = core.stream_name();
-                core.note(None, Note::Resumed { stream: stream_name });
+                core.note(
+                    None,
+                    Note::Resumed {
+                        stream: stream_name,
+                    },
+                );
                 core.open_stream(stream);
             }
             _ => core.phase = Phase::Finishing,
