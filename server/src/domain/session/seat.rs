@@ -104,10 +104,7 @@ impl Seat {
 
     /// Still takes part.
     pub(super) fn is_live(&self) -> bool {
-        !matches!(
-            self.status,
-            SeatStatus::Leaving(_) | SeatStatus::Ended(..)
-        )
+        !matches!(self.status, SeatStatus::Leaving(_) | SeatStatus::Ended(..))
     }
 
     /// Has its result.

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub age: Duration,
     /// Time left until the wait for missing hosts ends.
     pub starts_in: Option<Duration>,
+    /// Time left until the first host is given up that does not report its end, unless it is heard.
+    pub gives_up_in: Option<Duration>,
     /// Whether streams begin with a record; `None` until decided.
     pub has_records: Option<bool>,
     /// How long the stream that is being sent has stood still.
@@ -60,6 +62,8 @@ pub struct MemberSnapshot {
     pub status: SeatStatus,
     /// Age of that.
     pub age: Duration,
+    /// Whether data may have reached its disk: a stream began with it.
+    pub has_received: bool,
     /// Streams acknowledged to the end.
     pub streams_done: usize,
     /// Time since its last request or rendezvous.
@@ -102,6 +106,7 @@ impl Core {
             has_check_in: self.first_check_in.is_some(),
             age: now.duration_since(self.since),
             starts_in: self.starts_in(now),
+            gives_up_in: self.gives_up_in(now),
             has_records: self.has_records,
             stands_still: self.stands_still(now),
             members,
@@ -145,6 +150,20 @@ impl Core {
         };
         Some((from + wait).saturating_duration_since(now))
     }
+
+    fn gives_up_in(&self, now: Instant) -> Option<Duration> {
+        if self.phase != Phase::Finishing {
+            return None;
+        }
+        let live = self.seats.values().filter(|seat| seat.is_live());
+        let first = live.map(|seat| self.report_awaited_since(seat)).min()?;
+        Some((first + self.plan.grace).saturating_duration_since(now))
+    }
+
+    /// From when on the time of grace of a host counts.
+    pub(super) fn report_awaited_since(&self, seat: &Seat) -> Instant {
+        seat.heard().map_or(self.since, |at| at.max(self.since))
+    }
 }
 
 fn member(now: Instant, host: HostId, seat: &Seat) -> MemberSnapshot {
@@ -155,6 +174,7 @@ fn member(now: Instant, host: HostId, seat: &Seat) -> MemberSnapshot {
         agent: seat.agent.clone(),
         status: seat.status.clone(),
         age: now.duration_since(seat.since),
+        has_received: seat.has_received,
         streams_done: seat.streams_done,
         silent: seat.heard().map(|at| now.duration_since(at)),
     }

@@ -444,7 +444,11 @@ impl Core {
         let Phase::Gathering { stream } = self.phase else {
             return;
         };
-        let mut due = self.seats.values().filter(|seat| seat.lacks(stream)).peekable();
+        let mut due = self
+            .seats
+            .values()
+            .filter(|seat| seat.lacks(stream))
+            .peekable();
         if due.peek().is_none() {
             // Those who lacked it are out; the others are further.
             if self.seats.values().any(Seat::is_live) {

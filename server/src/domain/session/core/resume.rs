@@ -44,7 +44,12 @@ impl Core {
             Some(stream) if stream < total => {
                 core.phase = Phase::Gathering { stream };
                 let stream_name = core.stream_name();
-                core.note(None, Note::Resumed { stream: stream_name });
+                core.note(
+                    None,
+                    Note::Resumed {
+                        stream: stream_name,
+                    },
+                );
                 core.open_stream(stream);
             }
             _ => core.phase = Phase::Finishing,

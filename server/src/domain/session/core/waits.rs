@@ -52,7 +52,10 @@ impl Core {
         let waited = |since: Instant| now.duration_since(since);
         let max_wait = self.plan.max_wait;
         if self.connected_count() > 0 {
-            if self.first_connection.is_some_and(|at| waited(at) >= max_wait) {
+            if self
+                .first_connection
+                .is_some_and(|at| waited(at) >= max_wait)
+            {
                 let missing = self.missing();
                 let seconds = max_wait.as_secs();
                 self.note(None, Note::StartingWithout { seconds, missing });
@@ -61,7 +64,9 @@ impl Core {
             return;
         }
         // Those who had connected may come again, for as long as it would have taken them at first.
-        let since = self.first_connection.map_or(check_in, |at| at.max(check_in));
+        let since = self
+            .first_connection
+            .map_or(check_in, |at| at.max(check_in));
         if waited(since) >= self.plan.connect_wait {
             let reason = Reason::NobodyConnected {
                 seconds: self.plan.connect_wait.as_secs(),
@@ -132,9 +137,8 @@ impl Core {
 
     fn tick_finishing(&mut self, now: Instant) {
         let grace = self.plan.grace;
-        let since = self.since;
         let overdue = self.seats.iter().filter(|(_, seat)| {
-            let last = seat.heard().map_or(since, |at| at.max(since));
+            let last = self.report_awaited_since(seat);
             seat.is_live() && now.duration_since(last) >= grace
         });
         let overdue: Vec<HostId> = overdue.map(|(id, _)| *id).collect();

@@ -1,0 +1,42 @@
+//! All words that people read of hosts and sessions. Decisions are made on types; here they become
+//! English, and nowhere else. Whatever came from outside is made printable on the way.
+
+mod duration;
+mod note;
+mod reason;
+mod refusal;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use duration::{duration, seconds};
+pub use note::{event, note};
+pub use reason::reason;
+pub use refusal::{refusal, refusal_code};
+pub use session::{held_up_by, holds_up, member, phase, stored_member, stored_session};
+
+/// A text from outside: no control characters, and not longer than a screen.
+fn foreign(text: impl AsRef<str>) -> String {
+    fog::encoding::printable(text.as_ref(), MAX_FOREIGN)
+}
+
+/// The first few names of a list.
+fn names<S: AsRef<str>>(names: &[S]) -> String {
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(foreign).collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// `1 host`, `2 hosts`.
+fn count(items: usize, one: &str, more: &str) -> String {
+    format!("{items} {}", if items == 1 { one } else { more })
+}
+
+/// Characters of a text from outside that are shown.
+const MAX_FOREIGN: usize = 1000;
+
+/// Names of a list that are shown.
+const MAX_NAMES: usize = 10;

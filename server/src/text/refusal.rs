@@ -1,0 +1,134 @@
+//! Why a client's request is refused, and what to do: the texts that stand on its screen.
+
+use super::{foreign, reason};
+use crate::domain::refusal::AskAgain;
+use crate::domain::{Reason, Refusal};
+
+/// A refusal in full sentences.
+#[must_use]
+pub fn refusal(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::NoMac => "The request names no MAC address of a network card.".into(),
+        Refusal::Unknown(mac) => format!(
+            "The machine {mac} is not registered here. Register it with: fos-server host add NAME \
+             {mac}"
+        ),
+        Refusal::NoTask { host, mac, last } => {
+            let mut text = format!("No active task for {} ({mac}).", foreign(host));
+            if let Some((session, last)) = last {
+                text.push_str(&format!(" Session {session}: {}.", reason(last)));
+            }
+            text
+        }
+        Refusal::NoSession(task) => format!(
+            "Task {task} of this host is in no multicast session, and this server serves no other \
+             tasks. Cancel the task and deploy the host again."
+        ),
+        Refusal::OtherType { found } => format!(
+            "This machine was booted for another task (type={}), and its task is now a multicast \
+             deploy. Restart it to fetch the present boot script.",
+            foreign(found)
+        ),
+        Refusal::Over(over) => over_text(over),
+        Refusal::AnotherMachine { address } => format!(
+            "A machine at {address} already takes part as this host. If these are two machines with \
+             one MAC address, switch one of them off. If it is one machine that was booted again, \
+             leave it on: it is let in when the server has not heard its earlier boot for a while, \
+             as long as the session has not started."
+        ),
+        Refusal::NotCheckedIn => {
+            "This machine has not checked in for a session, so nothing that it \
+             reports counts. Restart it if it is to be deployed."
+                .into()
+        }
+        Refusal::OtherJob { told, now } if told == now => format!(
+            "Restart this machine: its kernel arguments are not the ones that session {now} has now. \
+             After the restart it fetches the present boot script."
+        ),
+        Refusal::OtherJob { told, now } => format!(
+            "Restart this machine: it was booted for session {told}, its task is now in session \
+             {now}. After the restart it fetches the present boot script."
+        ),
+        Refusal::Ipv6(address) => format!(
+            "The request came from {address}, and multicast needs IPv4. Give the machine an IPv4 \
+             address and boot it from the server's IPv4 address."
+        ),
+        Refusal::Proxied { peer, own } => {
+            let own = own.map_or_else(
+                || "is not this machine's own".into(),
+                |own| format!("is not this machine's own ({own})"),
+            );
+            format!(
+                "The request came from {peer}, which {own}: an HTTP proxy or NAT is on the way, and \
+                 the server knows receivers by their addresses. Let the machine reach the server \
+                 directly."
+            )
+        }
+        Refusal::OtherNetwork { client, session } => {
+            let (client, session) = (foreign(client), foreign(session));
+            format!(
+                "This machine is reached over {client}, the session sends on {session}. Deploy the \
+                 hosts of each network in a session of their own, or connect the machine to the \
+                 network of {session}."
+            )
+        }
+        Refusal::NoNetwork { text } => format!(
+            "The server has no network card that leads to this machine: {}. Check the server's \
+             addresses and routes.",
+            foreign(text)
+        ),
+        Refusal::NothingSent => "This machine reports that it is done, but the session has sent \
+             nothing to it. The report is ignored; restart the machine if it is to be deployed."
+            .into(),
+        Refusal::AskAgain(cause) => ask_again(cause),
+    }
+}
+
+/// A short code of it for programs; `restart` if nothing but a restart of the machine helps.
+#[must_use]
+pub fn refusal_code(refusal: &Refusal) -> &'static str {
+    if refusal.needs_restart() {
+        return "restart";
+    }
+    match refusal {
+        Refusal::NoMac => "no-mac",
+        Refusal::Unknown(_) => "unknown",
+        Refusal::NoTask { .. } => "no-task",
+        Refusal::NoSession(_) => "no-session",
+        Refusal::OtherType { .. } => "other-type",
+        Refusal::Over(_) => "over",
+        Refusal::AnotherMachine { .. } => "another-machine",
+        Refusal::NotCheckedIn => "not-checked-in",
+        Refusal::OtherJob { .. } => "other-job",
+        Refusal::Ipv6(_) => "ipv6",
+        Refusal::Proxied { .. } => "proxied",
+        Refusal::OtherNetwork { .. } => "other-network",
+        Refusal::NoNetwork { .. } => "no-network",
+        Refusal::NothingSent => "nothing-sent",
+        Refusal::AskAgain(_) => "ask-again",
+    }
+}
+
+fn over_text(over: &Reason) -> String {
+    let text = format!(
+        "The part of this host in the session is over: {}.",
+        reason(over)
+    );
+    let is_done = matches!(over, Reason::Written | Reason::WrittenLate);
+    if is_done || over.is_wish() {
+        text
+    } else {
+        format!("{text} Deploy the host again.")
+    }
+}
+
+fn ask_again(cause: &AskAgain) -> String {
+    let cause = match cause {
+        AskAgain::LastStream => "the sender has not yet seen the end of the last stream".into(),
+        AskAgain::NotStored => "the server's database cannot store it now".into(),
+        AskAgain::ImageStore => "the server is looking at the image's files".into(),
+        AskAgain::NoAnswer(session) => format!("session {session} does not answer"),
+        AskAgain::ShuttingDown => "the server is shutting down".into(),
+    };
+    format!("Not yet: {cause}. Ask again in a few seconds.")
+}

@@ -1,0 +1,244 @@
+//! What a session and its hosts do.
+
+use std::time::Duration;
+
+use fog::task::State;
+
+use super::reason::{Disk, disk, with_disk};
+use super::{count, duration, foreign, names, reason};
+use crate::domain::Reason;
+use crate::domain::session::core::Phase;
+use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot};
+
+/// What a running session does or waits for, since when, and until when.
+#[must_use]
+pub fn phase(session: &Snapshot) -> String {
+    let age = duration(session.age);
+    let stream = stream(session);
+    match &session.phase {
+        Phase::Gathering { stream: 0 } if !session.has_check_in => format!(
+            "waiting for the first of {} to check in, for {age}: boot the machines from the network",
+            count_u32(session.expected, "host", "hosts")
+        ),
+        Phase::Gathering { .. } => gathering(session, &stream, &age),
+        Phase::Starting { .. } => {
+            let mut text = format!("starting {stream} for {age}");
+            if !session.missing.is_empty() {
+                text.push_str(&format!(", without {}", names(&session.missing)));
+            }
+            text
+        }
+        Phase::Sending { .. } => {
+            let hosts = count_u32(session.connected, "host", "hosts");
+            let mut text = format!("sending {stream} to {hosts} for {age}");
+            if session.stands_still >= STANDS_STILL {
+                let still = duration(session.stands_still);
+                text.push_str(&format!("; nothing has moved for {still}"));
+            }
+            text
+        }
+        Phase::Finishing => finishing(session, &age),
+        Phase::Ended { state, reason: why } => format!("{state}: {}", reason(why)),
+    }
+}
+
+fn gathering(session: &Snapshot, stream: &str, age: &str) -> String {
+    if session.missing.is_empty() {
+        return format!("about to start {stream}");
+    }
+    let mut text = format!(
+        "waiting for {} of {} before {stream} for {age}: {}",
+        session.missing.len(),
+        count_u32(session.expected, "host", "hosts"),
+        names(&session.missing)
+    );
+    if let Some(left) = session.starts_in {
+        let left = duration(left);
+        text.push_str(&match (session.stream, session.connected) {
+            (0, 0) => format!("; the session fails in {left} if no host connects"),
+            (0, _) => format!("; it starts without them in {left}"),
+            _ => format!("; it goes on without them in {left}"),
+        });
+    }
+    text
+}
+
+fn finishing(session: &Snapshot, age: &str) -> String {
+    let open: Vec<&str> = session
+        .members
+        .iter()
+        .filter(|member| !matches!(member.status, SeatStatus::Ended(..)))
+        .map(|member| member.name.as_str())
+        .collect();
+    let mut text = format!(
+        "all is sent ({}); waiting for the {} of {} for {age}: {}",
+        count(session.streams, "stream", "streams"),
+        if open.len() == 1 { "report" } else { "reports" },
+        count(open.len(), "host", "hosts"),
+        names(&open)
+    );
+    if let Some(left) = session.gives_up_in {
+        let left = duration(left);
+        text.push_str(&format!(
+            "; a host that stays silent fails, the first in {left}"
+        ));
+    }
+    text
+}
+
+/// What a host of a running session does or waits for, or why its part ended.
+#[must_use]
+pub fn member(member: &MemberSnapshot, session: &Snapshot) -> String {
+    let stream = foreign(session.stream_name.as_str());
+    match &member.status {
+        SeatStatus::Expected => "not checked in".into(),
+        SeatStatus::CheckedIn => "checked in; not yet connected to the sender".into(),
+        SeatStatus::Connected => format!("connected for {stream}"),
+        SeatStatus::Receiving => format!("receiving {stream}"),
+        SeatStatus::Between if member.streams_done >= session.streams => {
+            "received everything; has not reported its end".into()
+        }
+        SeatStatus::Between if member.streams_done > session.stream => {
+            format!("has {stream} already; waiting for the others")
+        }
+        SeatStatus::Between => format!("not yet connected for {stream}"),
+        SeatStatus::Leaving(Reason::Left { stream }) => format!(
+            "left during {}, before its end; waiting for its report of the reason",
+            foreign(stream.as_str())
+        ),
+        SeatStatus::Leaving(why) => format!("{}; waiting for its report", reason(why)),
+        SeatStatus::Ended(_, why) => ended(
+            why,
+            match member.streams_done {
+                0 if !member.has_received => Received::Nothing,
+                done if done > 0 && done < session.streams => Received::Streams,
+                _ => Received::Something,
+            },
+        ),
+    }
+}
+
+/// Names hosts that hold up all others, with the time since they were last heard; empty if there are
+/// none.
+#[must_use]
+pub fn held_up_by(hosts: &[(&str, Duration)]) -> String {
+    if hosts.is_empty() {
+        return String::new();
+    }
+    let hosts: Vec<String> = hosts
+        .iter()
+        .map(|(name, silent)| format!("{} ({})", foreign(name), duration(*silent)))
+        .collect();
+    format!("held up by {}", names(&hosts))
+}
+
+/// What is said of such a host: how long it has been silent, and for how long the stream has stood
+/// still.
+#[must_use]
+pub fn holds_up(silent: Duration, stands_still: Duration) -> String {
+    if silent < STANDS_STILL {
+        let still = duration(stands_still);
+        format!("the others wait for it: it answers, but took no data for {still}")
+    } else {
+        format!("the others wait for it: silent for {}", duration(silent))
+    }
+}
+
+/// What is known of a session that no server runs.
+#[must_use]
+pub fn stored_session(session: &Session) -> String {
+    if !session.state.is_active() {
+        return match &session.reason {
+            Some(why) => format!("{}: {}", session.state, reason(why)),
+            None => session.state.to_string(),
+        };
+    }
+    match session.started_at {
+        None => {
+            let here = session.members.iter();
+            let here = here.filter(|member| member.checked_in_at.is_some()).count();
+            let all = count(session.members.len(), "host", "hosts");
+            format!("waiting ({here} of {all} checked in); no server is running that could send it")
+        }
+        Some(at) => format!(
+            "started at {at} (UTC); the server that sent it is not running. It goes on when a server \
+             is started"
+        ),
+    }
+}
+
+/// What is known of a host of such a session.
+#[must_use]
+pub fn stored_member(member: &Member) -> String {
+    match (&member.reason, member.checked_in_at) {
+        (Some(why), _) if !member.state.is_active() => {
+            // How many streams there are is not known here, but whoever failed lacks one, unless its
+            // report alone is missing.
+            let lacks_one = member.state == State::Failed && !why.awaits_report();
+            let received = match member.streams_done {
+                0 if member.address.is_none() => Received::Nothing,
+                done if done > 0 && lacks_one => Received::Streams,
+                _ => Received::Something,
+            };
+            ended(why, received)
+        }
+        (None, _) if !member.state.is_active() => member.state.to_string(),
+        (_, Some(at)) => match member.streams_done {
+            0 => format!("checked in at {at} (UTC)"),
+            done => {
+                let done = count(done as usize, "stream", "streams");
+                format!("checked in at {at} (UTC); received {done}")
+            }
+        },
+        (_, None) => "not checked in".into(),
+    }
+}
+
+/// What a host has received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Received {
+    Nothing,
+    /// Perhaps a part of the first stream, perhaps everything.
+    Something,
+    /// At least one stream, but not all.
+    Streams,
+}
+
+/// Why a host's part ended, with all that is known of its disk: the seat may know more than the
+/// reason.
+fn ended(why: &Reason, received: Received) -> String {
+    let tells_itself = match why {
+        Reason::Written | Reason::WrittenLate => true,
+        Reason::ClientFailed { before, .. } => before.is_some(),
+        _ => false,
+    };
+    let known = match (disk(why), received) {
+        (None, _) if tells_itself => None,
+        (Some(known @ (Disk::Untouched | Disk::Incomplete)), _) => Some(known),
+        (Some(Disk::StreamUntouched), Received::Something) | (_, Received::Nothing) => {
+            Some(Disk::Untouched)
+        }
+        (_, Received::Streams) => Some(Disk::Incomplete),
+        // Its own words may say it.
+        (None, Received::Something) if matches!(why, Reason::ClientFailed { .. }) => None,
+        (_, Received::Something) => Some(Disk::Unknown),
+    };
+    with_disk(why, known)
+}
+
+/// `d1p1.img (stream 1 of 2)`.
+fn stream(session: &Snapshot) -> String {
+    format!(
+        "{} (stream {} of {})",
+        foreign(session.stream_name.as_str()),
+        session.stream.saturating_add(1),
+        session.streams
+    )
+}
+
+fn count_u32(items: u32, one: &str, more: &str) -> String {
+    count(usize::try_from(items).unwrap_or(usize::MAX), one, more)
+}
+
+/// What lasts shorter is normal.
+const STANDS_STILL: Duration = Duration::from_secs(5);
