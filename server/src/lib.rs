@@ -10,6 +10,7 @@ pub mod http;
 pub mod imagedir;
 pub mod logs;
 pub mod output;
+pub mod repeats;
 pub mod runfile;
 pub mod session;
 pub mod store;

@@ -7,6 +7,7 @@ mod checkin;
 mod completion;
 mod index;
 mod inventory;
+pub mod listener;
 mod native;
 mod progress;
 pub mod request;
