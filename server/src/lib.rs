@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod imagedir;
+pub mod logfile;
 pub mod logs;
 pub mod output;
 pub mod repeats;
