@@ -10,6 +10,8 @@ pub mod config;
 pub mod domain;
 pub mod imagestore;
 pub mod logs;
+pub mod ops;
+pub mod repeats;
 pub mod sender;
 pub mod session;
 pub mod store;

@@ -90,6 +90,13 @@ impl From<ImageName> for String {
     }
 }
 
+/// Whether a character means nothing to iPXE and to the shell of FOG's client: clients get the
+/// directory of their image in a boot script, where it must be the same.
+#[must_use]
+pub fn is_safe_in_boot_script(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '$' | '{' | '}' | '&' | '|' | '\\' | '#' | '"' | '\'')
+}
+
 /// A file of an image when it was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {

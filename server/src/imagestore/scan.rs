@@ -109,7 +109,7 @@ pub fn scan(
         && !path.starts_with('.')
         && path.len() <= MAX_PATH
         // Clients get it in their boot script, where it must be the same.
-        && path.chars().all(|c| c != '/' && crate::http::is_safe(c));
+        && path.chars().all(|c| c != '/' && crate::domain::image::is_safe_in_boot_script(c));
     if !is_plain {
         return Err(ScanError::Path(path.chars().take(80).collect()));
     }

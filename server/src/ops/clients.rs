@@ -221,11 +221,20 @@ impl Ops {
     }
 
     /// A sign of life. It counts if it comes from the host's machine.
-    pub async fn contact(&self, known: &Known) {
-        if let Some(handle) = self.sessions.of_host(known.host.id)
-            && let Ok(peer) = self.peer(known, handle.job)
-        {
-            handle.contact(known.host.id, peer).await;
+    ///
+    /// # Errors
+    /// If this machine has to stop: it was booted for another job, or another one has the host's place.
+    pub async fn contact(&self, known: &Known) -> Result<(), Refusal> {
+        let Some(handle) = self.sessions.of_host(known.host.id) else {
+            return Ok(());
+        };
+        let peer = self.peer(known, handle.job)?;
+        match handle.live().address_of(known.host.id) {
+            Some(address) if address != peer.address => Err(Refusal::AnotherMachine { address }),
+            _ => {
+                handle.contact(known.host.id, peer).await;
+                Ok(())
+            }
         }
     }
 

@@ -23,8 +23,7 @@ impl Ops {
     pub async fn task_image(&self, known: &Known) -> ClientResult<TaskImage> {
         let handle = self.session_of(known).await?;
         // What is told here is for the machine that runs this job.
-        self.peer(known, handle.job)?;
-        self.contact(known).await;
+        self.contact(known).await?;
         let id = handle.job.image;
         match (self.store.image(id).await?, self.store.facts(id).await?) {
             (Some(image), Some(facts)) => Ok(TaskImage { image, facts }),

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::domain::handout::Handouts;
 use crate::domain::session::core::Plan;
-use crate::logs::MulticastLog;
+use crate::logs::{MulticastLog, Subject};
 use crate::session::Sessions;
 use crate::store::{Change, SharedStore, StoreError};
 
@@ -128,7 +128,7 @@ impl Ops {
         }
         let now = clock::now();
         self.log
-            .service(now, &format!("{mac} at {address} asked and is not registered"));
+            .info(now, &Subject::Host(mac.to_string()), &format!("asked from {address} and is not registered"));
         if let Err(error) = self.store.remember_stranger(now, mac, address).await {
             tracing::warn!("remembering {mac}: {error}");
         }

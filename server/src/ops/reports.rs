@@ -8,6 +8,7 @@ use crate::clock;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::{Fact, Member, Note, Session, summary};
 use crate::domain::{Reason, Refusal};
+use crate::logs::{Level, Subject};
 use crate::store::StoreError;
 use crate::text;
 
@@ -165,8 +166,10 @@ impl Ops {
             }
             // Of no session any more; it is kept all the same.
             _ => {
-                let line = format!("host {}: a report without a task: {text}", known.host.name);
-                self.log.service(now, &line);
+                let subject = Subject::Host(known.host.name.clone());
+                let line = format!("a report without a task: {text}");
+                self.log
+                    .repeated(now, Level::Warn, &subject, "reports without a task", &line);
                 let note = Note::Warning { text };
                 self.store.add_event(now, None, host, note).await?;
                 Ok(())
@@ -208,7 +211,7 @@ impl Ops {
             return Err(AskAgain::NotStored.into());
         }
         let line = format!("host {}: {state}: {}", member.name, text::reason(&reason));
-        self.log.session(now, session.id, &session.name, &line);
+        self.log.session(now, session.id.0, &session.name, &line);
         Ok(())
     }
 

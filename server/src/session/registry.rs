@@ -21,6 +21,7 @@ use crate::domain::refusal::AskAgain;
 use crate::domain::session::Session;
 use crate::domain::session::core::{Core, Peer, Plan, Records};
 use crate::domain::{HostId, Reason, Refusal, SessionId};
+use crate::logs::Subject;
 use crate::store::{Change, StoreError};
 use crate::text;
 
@@ -469,8 +470,9 @@ impl Sessions {
         let now = clock::now();
         let line = format!("is now failed: {}", text::reason(&reason));
         self.around.store.fail_broken(now, id, reason).await?;
-        tracing::error!(session = id.0, "{line}");
-        self.around.log.session(now, id, "", &line);
+        let (id, name) = (id.0, String::new());
+        let subject = Subject::Session { id, name };
+        self.around.log.error(now, &subject, &line);
         Ok(())
     }
 }

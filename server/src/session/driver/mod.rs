@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use cast_net::Interface;
 use fog::status::ReceivedStatus;
+use fog::task::State;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use command::{CheckIn, Command, Promise};
@@ -30,7 +31,7 @@ use crate::domain::session::core::{Action, Core, Movement, StopKind};
 use crate::domain::session::{Fact, Session};
 use crate::domain::{HostId, Reason, TaskId};
 use crate::imagestore::{self, Gate, Source};
-use crate::logs::MulticastLog;
+use crate::logs::{Level, MulticastLog, Subject};
 use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent, Transmission};
 use crate::store::SharedStore;
 use crate::text;
@@ -490,7 +491,7 @@ impl Driver {
             News::Overruled { host, found } => self.core.overruled(now, host, found),
             News::Failing(text) => {
                 let what = "what the session decides cannot be stored; it waits and tries again";
-                self.log_error(&format!("{what}: {text}"));
+                self.log_at(Level::Error, &format!("{what}: {text}"));
                 self.unstored = Some((now, text));
             }
             News::Recovered => {
@@ -546,21 +547,23 @@ impl Driver {
     }
 
     fn log(&self, text: &str) {
-        self.around
-            .log
-            .session(clock::now(), self.head.id, &self.head.name, text);
+        self.log_at(Level::Info, text);
     }
 
-    fn log_error(&self, text: &str) {
-        tracing::error!(session = self.head.id.0, "{text}");
-        self.log(text);
+    fn log_at(&self, level: Level, text: &str) {
+        let subject = Subject::Session {
+            id: self.head.id.0,
+            name: self.head.name.clone(),
+        };
+        self.around.log.line(clock::now(), level, &subject, text);
     }
 
-    fn log_end(&self, state: fog::task::State, text: &str) {
-        if state == fog::task::State::Failed {
-            tracing::warn!(session = self.head.id.0, "{text}");
-        }
-        self.log(text);
+    fn log_end(&self, state: State, text: &str) {
+        let level = match state {
+            State::Failed => Level::Warn,
+            _ => Level::Info,
+        };
+        self.log_at(level, text);
     }
 
     /// A line for the session's own log. Whoever is on the network can cause such lines: there is
@@ -572,7 +575,7 @@ impl Driver {
             _ => text,
         };
         self.details_left -= 1;
-        self.around.log.detail(clock::now(), self.head.id, text);
+        self.around.log.detail(clock::now(), self.head.id.0, text);
     }
 }
 
