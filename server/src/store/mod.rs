@@ -4,6 +4,9 @@
 //! caller that is dropped at any await leaves nothing open. It returns when what it did survives a
 //! power cut. States change by compare and set ([`crate::domain::task`]).
 
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod inventory;
 pub mod sqlite;
 
 use std::net::IpAddr;
