@@ -1,7 +1,7 @@
 //! What a running server was told.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -89,6 +89,24 @@ impl Default for Timing {
 }
 
 impl Config {
+    /// The defaults, for a server or for none.
+    #[must_use]
+    pub fn idle(data: &Path, images: PathBuf) -> Self {
+        Self {
+            data: data.to_owned(),
+            images,
+            boot: data.join("boot"),
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
+            address: None,
+            interface: None,
+            stream_records: StreamRecords::default(),
+            max_bitrate: None,
+            kernel_args: String::new(),
+            ports: None,
+            timing: Timing::default(),
+        }
+    }
+
     /// Own address as clients are told it: as configured, else the one that HTTP listens on, else the
     /// one from which packets reach the client.
     ///

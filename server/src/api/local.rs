@@ -87,7 +87,9 @@ impl Api for Ops {
 
     async fn image_list(&self, _: Nothing) -> ApiResult<Vec<ImageShown>> {
         let images = self.images().await?.into_iter();
-        Ok(images.map(|(image, facts)| shown_image(image, facts)).collect())
+        Ok(images
+            .map(|(image, facts)| shown_image(image, facts))
+            .collect())
     }
 
     async fn image_remove(&self, request: Named) -> ApiResult<String> {
@@ -185,7 +187,10 @@ fn activity_text(activity: &HostActivity) -> String {
             session: Some(session),
             ..
         } => format!("in session {session}"),
-        HostActivity::Task { task, session: None } => format!("task {task} without a session"),
+        HostActivity::Task {
+            task,
+            session: None,
+        } => format!("task {task} without a session"),
         HostActivity::Last { session, reason } => match reason {
             Some(reason) => format!("session {session}: {}", text::reason(reason)),
             None => format!("session {session}"),

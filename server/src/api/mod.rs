@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use view::{agent_view, session_status};
 
-use crate::domain::host::{HostName, Stranger};
+pub use crate::domain::host::Stranger;
+
+use crate::domain::host::HostName;
 use crate::domain::image::{Facts, NewImage};
 use crate::session::ClientReport;
 

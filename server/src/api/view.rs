@@ -88,7 +88,9 @@ fn live_view(live: &Live, host: HostId) -> SessionView {
         Some((own, _)) if !your_task.is_active() => text::member(own, snapshot),
         _ => sentence(live),
     };
-    let next = own.filter(|_| your_task.is_active()).map(|(own, _)| own.streams_done);
+    let next = own
+        .filter(|_| your_task.is_active())
+        .map(|(own, _)| own.streams_done);
     SessionView {
         session: live.id.0,
         state: live_state(live),
@@ -139,7 +141,9 @@ fn of_live(live: &Live) -> SessionStatus {
         text: sentence(live),
         created_at: live.created_at.to_string(),
         ended_at: (!state.is_active()).then(|| clock::now().to_string()),
-        hosts: members.map(|(member, more)| host_status(live, member, more)).collect(),
+        hosts: members
+            .map(|(member, more)| host_status(live, member, more))
+            .collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Images, and what was found out about their files when they were verified.
 
-use fos_api::StreamFacts;
 use fog::task::ImageType;
+use fos_api::StreamFacts;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageId, Timestamp};

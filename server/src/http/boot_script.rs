@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
-use fog::args::{ArgsWriter, TICKET};
+use fog::args::ArgsWriter;
 
 use super::request::Form;
 use crate::config::Config;
@@ -52,7 +52,13 @@ pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response 
             let subject = Subject::Host(form.client.to_string());
             let now = crate::clock::now();
             let log = format!("cannot make a boot script: {line}");
-            ops.log().repeated(now, Level::Error, &subject, "boot scripts that failed", &log);
+            ops.log().repeated(
+                now,
+                Level::Error,
+                &subject,
+                "boot scripts that failed",
+                &log,
+            );
             message(
                 &format!("fos-server cannot make a boot script: {what}."),
                 &["Its log has the cause. Start this machine again later.".to_owned()],
@@ -83,7 +89,10 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
             &[text::refusal(&refusal)],
         ),
         BootAnswer::NoImage(session) => message(
-            &format!("The image of session {} does not exist any more.", session.id),
+            &format!(
+                "The image of session {} does not exist any more.",
+                session.id
+            ),
             &["Add it again and deploy again.".to_owned()],
         ),
         BootAnswer::MissingFile(path) => {
@@ -94,7 +103,8 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
             let subject = Subject::Host(name.clone());
             let now = crate::clock::now();
             let log = format!("asked to boot, but {line}");
-            ops.log().repeated(now, Level::Warn, &subject, "boots without boot files", &log);
+            ops.log()
+                .repeated(now, Level::Warn, &subject, "boots without boot files", &log);
             message("This host has a task, but cannot boot it.", &[line])
         }
     })
@@ -154,7 +164,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
         .set("hostearly", flag(*is_name_changed_early))
         .set("port", session.port)
         .raw("type=down mc=yes")
-        .set(TICKET, ticket)
+        .set("fosticket", ticket)
         .finish()
 }
 

@@ -91,7 +91,9 @@ impl IntoResponse for HttpError {
             }
             Self::Store(error) => {
                 tracing::error!("answering a request: {error}");
-                ask_again("The server's database cannot be used at present; asking again helps. Its log has the cause.")
+                ask_again(
+                    "The server's database cannot be used at present; asking again helps. Its log has the cause.",
+                )
             }
             Self::Internal(error) => {
                 tracing::error!("answering a request: {error:#}");

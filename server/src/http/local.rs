@@ -9,7 +9,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use crate::api::{self, Api, ApiErrorKind, ApiResult, operations};
+use crate::api::{self, ApiErrorKind, ApiResult, operations};
 use crate::ops::Ops;
 
 /// Largest request: an image of many files.

@@ -122,7 +122,8 @@ pub fn normalise<B>(mut request: axum::http::Request<B>) -> axum::http::Request<
 /// `hostinfo.php` and `hostgetkey.php`, for machines that boot from a stick. Their shell runs whatever
 /// is answered: so it is a comment.
 async fn sourced() -> Response {
-    let text = "# fos-server has no jobs for machines that boot from a stick: boot from the network\n";
+    let text =
+        "# fos-server has no jobs for machines that boot from a stick: boot from the network\n";
     (StatusCode::NOT_FOUND, plain(text)).into_response()
 }
 

@@ -58,7 +58,10 @@ pub(super) async fn file(State(ops): State<Arc<Ops>>, form: Form) -> Result<Resp
     };
     let dir = ops.config().images.join(&found.image.path);
     let read = tokio::task::spawn_blocking(move || imagestore::read_small(&dir, &file));
-    match read.await.map_err(|error| HttpError::Internal(error.into()))? {
+    match read
+        .await
+        .map_err(|error| HttpError::Internal(error.into()))?
+    {
         Ok(bytes) => {
             let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
             Ok((headers, bytes).into_response())

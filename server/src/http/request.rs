@@ -60,12 +60,19 @@ impl FromRequest<Arc<Ops>> for Form {
 
     async fn from_request(request: Request, ops: &Arc<Ops>) -> Result<Self, HttpError> {
         let extensions = request.extensions();
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-        let mocked = || extensions.get::<MockConnectInfo<SocketAddr>>().map(|info| info.0);
-        let client = peer.or_else(mocked).map_or(
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            |peer| peer.ip().to_canonical(),
-        );
+        let peer = extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|info| info.0);
+        let mocked = || {
+            extensions
+                .get::<MockConnectInfo<SocketAddr>>()
+                .map(|info| info.0)
+        };
+        let client = peer
+            .or_else(mocked)
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
+                peer.ip().to_canonical()
+            });
         let is_forwarded = is_forwarded(request.headers());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = if request.method() == Method::POST {

@@ -16,10 +16,7 @@ const MAX_TEXT: usize = 8192;
 
 /// Answers `##` once the report is stored. An error ends the host's part in its session and fails its
 /// task.
-pub(super) async fn report(
-    State(ops): State<Arc<Ops>>,
-    form: Form,
-) -> Result<Response, HttpError> {
+pub(super) async fn report(State(ops): State<Arc<Ops>>, form: Form) -> Result<Response, HttpError> {
     let known = form.known(&ops).await?;
     let is_warning = form.get("type") == "warning";
     let mut text = fog::encoding::printable(form.get("text"), MAX_TEXT);

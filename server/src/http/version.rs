@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use fog::checkin::caps;
-use fos_api::CAPABILITY;
 
 use super::plain;
 use super::request::Form;

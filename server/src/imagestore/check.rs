@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::imagestore::source::mtime_nanos;
 use crate::domain::image::Facts;
+use crate::imagestore::source::mtime_nanos;
 
 /// What is not as it was.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +68,9 @@ mod tests {
     use fog::task::ImageType;
 
     use super::*;
+    use crate::domain::image::tests::sample_facts;
     use crate::imagestore::scan;
     use crate::imagestore::scan::tests::directory;
-    use crate::domain::image::tests::sample_facts;
 
     #[test]
     fn a_changed_or_lost_file_is_named() {

@@ -8,8 +8,8 @@ use fog::store::{StoreError, Stream};
 use fog::task::ImageType;
 use fos_api::MAX_SMALL_FILE;
 
-use crate::imagestore::source::mtime_nanos;
 use crate::domain::image::{Place, StoredFile};
+use crate::imagestore::source::mtime_nanos;
 
 /// Longest name of an image directory, in bytes: file systems take no longer ones.
 const MAX_PATH: usize = 255;

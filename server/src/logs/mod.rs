@@ -279,7 +279,7 @@ impl Writer {
                 self.complain(&text);
                 batch.push(Line {
                     session: None,
-                    text: stamped(Timestamp::now(), &format!(" * WARNING: {text}")),
+                    text: stamped(crate::clock::now(), &format!(" * WARNING: {text}")),
                 });
             }
             batch.extend(work.lines);
@@ -340,7 +340,7 @@ impl Writer {
 
 /// The line at the end of a minute.
 fn numbers(matter: Option<Matter>, count: u64) -> Vec<Line> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     match matter {
         Some((level, subject, what)) => {
             let text = format!("{what}: {count} times more in the last minute");

@@ -9,11 +9,11 @@ use fog::Mac;
 use super::Ops;
 use super::clients::{ClientError, ClientResult, Known};
 use crate::clock;
+use crate::domain::Refusal;
 use crate::domain::handout::{Handout, Ticket};
 use crate::domain::host::Host;
 use crate::domain::image::Image;
 use crate::domain::session::Session;
-use crate::domain::Refusal;
 
 /// The answer to a boot loader.
 #[derive(Debug)]

@@ -124,7 +124,10 @@ impl Ops {
     pub(super) async fn no_task(&self, known: &Known) -> Result<Refusal, StoreError> {
         let id = known.host.id;
         let last = self.store.last_session(id).await?.and_then(|session| {
-            let member = session.members.into_iter().find(|member| member.host == id)?;
+            let member = session
+                .members
+                .into_iter()
+                .find(|member| member.host == id)?;
             Some((session.id, member.reason?))
         });
         Ok(Refusal::NoTask {
@@ -197,7 +200,11 @@ impl Ops {
                 own: asked.own_address,
             });
         }
-        let route = self.sessions.around().sender.route_to(known.request.address);
+        let route = self
+            .sessions
+            .around()
+            .sender
+            .route_to(known.request.address);
         route.map_err(|error| Refusal::NoNetwork {
             text: format!("{error:#}"),
         })

@@ -74,8 +74,8 @@ pub enum DeployError {
     Changed(#[from] imagestore::ChangedError),
     /// The image store does not answer.
     #[error(
-        "the image store {0} has not answered for {} s; look whether its disk or mount hangs",
-        STORE_LIMIT.as_secs()
+        "the image store {} has not answered for {} s; look whether its disk or mount hangs",
+        .0.display(), STORE_LIMIT.as_secs()
     )]
     StoreHangs(PathBuf),
     /// No such host.
@@ -205,9 +205,8 @@ impl Ops {
         let mut found: Vec<Arc<Host>> = Vec::new();
         for name in names {
             let host = self.directory.by_name(name);
-            let host = host.ok_or_else(|| {
-                DeployError::NoHost(fog::encoding::printable(name, 60))
-            })?;
+            let host =
+                host.ok_or_else(|| DeployError::NoHost(fog::encoding::printable(name, 60)))?;
             if !found.iter().any(|other| other.id == host.id) {
                 found.push(host);
             }
@@ -312,7 +311,9 @@ fn pool_of(first: u32, max_sessions: u32) -> Result<PortPool, BadPortPool> {
     // Without a limit: as many as there are ports.
     let last = match max_sessions {
         0 => 65535,
-        sessions => first.saturating_add(sessions.saturating_mul(2)).saturating_sub(1),
+        sessions => first
+            .saturating_add(sessions.saturating_mul(2))
+            .saturating_sub(1),
     };
     PortPool::new(first, last.min(65535))
 }

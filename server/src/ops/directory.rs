@@ -55,7 +55,9 @@ impl Directory {
     pub fn by_name(&self, name: &str) -> Option<Arc<Host>> {
         let index = self.index();
         let mut hosts = index.by_id.values();
-        hosts.find(|host| host.name.eq_ignore_ascii_case(name)).cloned()
+        hosts
+            .find(|host| host.name.eq_ignore_ascii_case(name))
+            .cloned()
     }
 
     /// All hosts in natural order of their names.
@@ -79,7 +81,8 @@ impl Seen {
 
     pub(super) fn is_news(&mut self, now: Instant, mac: Mac) -> bool {
         if self.0.len() >= Self::MAX {
-            self.0.retain(|_, at| now.duration_since(*at) < Self::PERIOD);
+            self.0
+                .retain(|_, at| now.duration_since(*at) < Self::PERIOD);
         }
         if let Some(at) = self.0.get(&mac)
             && now.duration_since(*at) < Self::PERIOD

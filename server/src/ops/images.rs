@@ -2,8 +2,8 @@
 
 use super::Ops;
 use super::clients::{ClientResult, Known};
-use crate::domain::{ImageId, Refusal};
 use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::{ImageId, Refusal};
 use crate::store::{AddImageError, ChangeError, StoreError};
 
 /// The image of a host's task.

@@ -120,15 +120,21 @@ impl Ops {
     /// Remembers a machine that is not registered; now and then, as it may ask for ever.
     async fn remember_stranger(&self, mac: Mac, address: IpAddr) {
         let is_news = {
-            let mut seen = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self
+                .strangers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             seen.is_news(std::time::Instant::now(), mac)
         };
         if !is_news {
             return;
         }
         let now = clock::now();
-        self.log
-            .info(now, &Subject::Host(mac.to_string()), &format!("asked from {address} and is not registered"));
+        self.log.info(
+            now,
+            &Subject::Host(mac.to_string()),
+            &format!("asked from {address} and is not registered"),
+        );
         if let Err(error) = self.store.remember_stranger(now, mac, address).await {
             tracing::warn!("remembering {mac}: {error}");
         }
@@ -146,7 +152,9 @@ fn idle_plan(session: &crate::domain::session::Session) -> Plan {
     let members = session.members.iter();
     Plan {
         streams: Vec::new(),
-        hosts: members.map(|member| (member.host, member.name.clone())).collect(),
+        hosts: members
+            .map(|member| (member.host, member.name.clone()))
+            .collect(),
         records: crate::domain::session::core::Records::Auto,
         max_wait: std::time::Duration::MAX,
         connect_wait: std::time::Duration::MAX,

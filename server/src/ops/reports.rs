@@ -86,9 +86,7 @@ impl Ops {
             }
             Err(refusal) => return Err(refusal.into()),
         };
-        handle
-            .failed(known.host.id, peer, text, is_warning)
-            .await?;
+        handle.failed(known.host.id, peer, text, is_warning).await?;
         Ok(())
     }
 
@@ -99,9 +97,7 @@ impl Ops {
         if self.store.active_task(known.host.id).await?.is_some() {
             let handle = self.session_of(known).await?;
             let peer = self.peer(known, handle.job)?;
-            handle
-                .failed(known.host.id, peer, text, is_warning)
-                .await?;
+            handle.failed(known.host.id, peer, text, is_warning).await?;
             return Ok(());
         }
         let Some((session, member)) = self.last_part(known).await? else {
@@ -152,7 +148,10 @@ impl Ops {
             .ended_at
             .is_none_or(|at| now.seconds_since(at) <= REPORT_LIMIT);
         let host = Some(known.host.id);
-        let reason = member.reason.as_ref().and_then(|reason| reason.with_report(&text));
+        let reason = member
+            .reason
+            .as_ref()
+            .and_then(|reason| reason.with_report(&text));
         match reason {
             Some(reason) if !is_warning && is_recent && member.state != State::Cancelled => {
                 self.amend(&session, &member, State::Failed, reason).await
@@ -228,7 +227,9 @@ impl Ops {
         };
         let session = session.map(|session| session.id);
         let host = Some(known.host.id);
-        self.store.add_event(clock::now(), session, host, note).await
+        self.store
+            .add_event(clock::now(), session, host, note)
+            .await
     }
 
     /// The newest session that a host was in, and its part in it.

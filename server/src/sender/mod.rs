@@ -200,4 +200,3 @@ pub trait Transmission: Send + 'static {
     /// Ends.
     fn stop(&self, kind: StopKind);
 }
-

@@ -12,7 +12,9 @@ use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
 
-use super::{Counters, Events, Job, Sender, SenderEvent, SharedCounters, SlowReceiver, Transmission};
+use super::{
+    Counters, Events, Job, Sender, SenderEvent, SharedCounters, SlowReceiver, Transmission,
+};
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Departure, DropCause};
 use crate::imagestore::Source;
@@ -270,7 +272,7 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
                 DropCause::NotListening
             } else {
                 DropCause::Silent {
-                    has_acknowledged: *slice > 0,
+                    has_acknowledged: slice.0 > 0,
                 }
             };
             let departure = Departure::Dropped(*silent_for, cause);
@@ -293,7 +295,7 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
             let slow = waiting_for.iter().map(|(address, silent)| SlowReceiver {
                 address: *address,
                 silent: *silent,
-                has_acknowledged: *slice > 0,
+                has_acknowledged: slice.0 > 0,
             });
             tell(SenderEvent::Slow(slow.collect()));
         }

@@ -61,7 +61,11 @@ impl Journal {
     pub(super) fn start(
         store: SharedStore,
         session: SessionId,
-    ) -> (Self, mpsc::UnboundedReceiver<News>, tokio::task::JoinHandle<()>) {
+    ) -> (
+        Self,
+        mpsc::UnboundedReceiver<News>,
+        tokio::task::JoinHandle<()>,
+    ) {
         let (entries, queue) = mpsc::unbounded_channel();
         let (tell, news) = mpsc::unbounded_channel();
         let writer = Writer {
@@ -222,7 +226,7 @@ impl Writer {
     fn finish(&mut self, stored: Stored) {
         for answer in self.batch.answers.drain(..) {
             // Whoever asked may have gone; it asks again.
-            drop(answer.send(stored));
+            answer.send(stored).ok();
         }
         if let Some(mark) = self.batch.mark.take() {
             self.say(News::Reached(mark));
@@ -250,7 +254,7 @@ impl Batch {
 
     fn refuse(&mut self) {
         for answer in self.answers.drain(..) {
-            drop(answer.send(Stored::NotYet));
+            answer.send(Stored::NotYet).ok();
         }
     }
 }

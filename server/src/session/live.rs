@@ -118,7 +118,10 @@ impl Live {
     #[must_use]
     pub fn member(&self, host: HostId) -> Option<(&MemberSnapshot, &LiveMember)> {
         let index = *self.by_host.get(&host)?;
-        self.snapshot.members.get(index).zip(self.members.get(index))
+        self.snapshot
+            .members
+            .get(index)
+            .zip(self.members.get(index))
     }
 
     /// Where a host checked in from.

@@ -267,7 +267,10 @@ impl Sessions {
     /// The running session of this number.
     #[must_use]
     pub fn running(&self, id: SessionId) -> Option<Handle> {
-        self.lock().sessions.get(&id).map(|entry| entry.handle.clone())
+        self.lock()
+            .sessions
+            .get(&id)
+            .map(|entry| entry.handle.clone())
     }
 
     /// The newest running session that a host is in.
@@ -275,7 +278,10 @@ impl Sessions {
     pub fn of_host(&self, host: HostId) -> Option<Handle> {
         let running = self.lock();
         let newest = *running.of_host.get(&host)?.last()?;
-        running.sessions.get(&newest).map(|entry| entry.handle.clone())
+        running
+            .sessions
+            .get(&newest)
+            .map(|entry| entry.handle.clone())
     }
 
     /// The running session of this number, started if it is to run.
@@ -319,7 +325,9 @@ impl Sessions {
         let running: Vec<_> = {
             let running = self.lock();
             let entries = running.sessions.iter();
-            entries.map(|(id, entry)| (*id, entry.handle.clone())).collect()
+            entries
+                .map(|(id, entry)| (*id, entry.handle.clone()))
+                .collect()
         };
         for (id, handle) in running {
             match self.around.store.session(id).await {
@@ -383,8 +391,7 @@ impl Sessions {
         if *self.shutdown.borrow() {
             return None;
         }
-        let (driver, ends) =
-            Driver::new(self.around.clone(), head, Arc::new(facts), core, tasks);
+        let (driver, ends) = Driver::new(self.around.clone(), head, Arc::new(facts), core, tasks);
         let (commands, inbox) = mpsc::channel(QUEUE);
         let Ends {
             live,
@@ -448,8 +455,14 @@ impl Sessions {
         let timing = self.around.config.timing;
         let members = session.members.iter();
         Plan {
-            streams: facts.streams.iter().map(|stream| stream.name.clone()).collect(),
-            hosts: members.map(|member| (member.host, member.name.clone())).collect(),
+            streams: facts
+                .streams
+                .iter()
+                .map(|stream| stream.name.clone())
+                .collect(),
+            hosts: members
+                .map(|member| (member.host, member.name.clone()))
+                .collect(),
             records: match self.around.config.stream_records {
                 StreamRecords::Auto => Records::Auto,
                 StreamRecords::Always => Records::Fixed(true),
@@ -490,7 +503,11 @@ fn usable(session: &Session, facts: Option<Facts>) -> Result<(u16, Facts), Defec
     let port = port.filter(|port| *port >= 1024 && port % 2 == 0);
     let port = port.ok_or(Defect::Port { port: session.port })?;
     let has_more = |done: u32| usize::try_from(done).is_ok_and(|done| done > facts.streams.len());
-    if session.members.iter().any(|member| has_more(member.streams_done)) {
+    if session
+        .members
+        .iter()
+        .any(|member| has_more(member.streams_done))
+    {
         return Err(Defect::OtherStreams);
     }
     Ok((port, facts))

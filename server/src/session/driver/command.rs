@@ -7,8 +7,8 @@ use fog::status::ReceivedStatus;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Driver, Files, FilesResult};
-use crate::domain::session::core::{Completion, Peer};
 use crate::domain::session::Session;
+use crate::domain::session::core::{Completion, Peer};
 use crate::domain::{HostId, Refusal};
 use crate::session::journal::Stored;
 use crate::session::live::ClientReport;

@@ -328,7 +328,9 @@ impl Driver {
                 name(*host).unwrap_or_default(),
                 self.live.borrow().members.len()
             )),
-            Fact::StreamStarting { stream: 0, run: 0, .. } => self.log("has started"),
+            Fact::StreamStarting {
+                stream: 0, run: 0, ..
+            } => self.log("has started"),
             Fact::MemberEnded {
                 host,
                 state,
@@ -356,7 +358,8 @@ impl Driver {
 
     fn open_stream(&mut self, index: usize) {
         if let Err(error) = self.try_open(index) {
-            self.core.sender_failed(Instant::now(), &format!("{error:#}"));
+            self.core
+                .sender_failed(Instant::now(), &format!("{error:#}"));
         }
     }
 
@@ -437,8 +440,11 @@ impl Driver {
                     let (silent, acked) = (receiver.silent, receiver.has_acknowledged);
                     self.core.slow(now, receiver.address, silent, limit, acked);
                 }
-                self.core.behind(slow.iter().map(|receiver| receiver.address));
-                let new = slow.iter().map(|receiver| (receiver.address, (now, receiver.silent)));
+                self.core
+                    .behind(slow.iter().map(|receiver| receiver.address));
+                let new = slow
+                    .iter()
+                    .map(|receiver| (receiver.address, (now, receiver.silent)));
                 self.slow = new.collect();
             }
             SenderEvent::Note(text) => self.detail(&text),
@@ -520,11 +526,13 @@ impl Driver {
     }
 
     fn files_checked(&mut self, result: FilesResult) {
-        let Files::Checking { waiting, .. } = std::mem::replace(&mut self.files, Files::Good) else {
+        let Files::Checking { waiting, .. } = std::mem::replace(&mut self.files, Files::Good)
+        else {
             return;
         };
         if let Err(text) = result {
-            self.core.fail(Instant::now(), Reason::ImageChanged { text });
+            self.core
+                .fail(Instant::now(), Reason::ImageChanged { text });
         }
         for check_in in waiting {
             self.check_in(check_in);

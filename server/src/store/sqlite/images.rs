@@ -1,8 +1,8 @@
 //! `images`, and what is known of their files.
 
-use fog::native::{ImageFacts, StreamFacts};
 use fog::store::StreamName;
 use fog::task::ImageType;
+use fos_api::{ImageFacts, StreamFacts};
 
 use super::engine::Tx;
 use super::row::{ACTIVE, Row, args, unless_broken};
@@ -120,7 +120,7 @@ async fn add_facts(tx: &mut Tx, id: ImageId, facts: &Facts) -> Result<()> {
             index,
             stream.name.as_str(),
             signed(stream.stored_len)?,
-            stream.blake3.as_str(),
+            stream.blake3.to_string(),
             json,
         ];
         tx.run(sql, values).await?;
@@ -233,7 +233,9 @@ fn stream((index, row): (u32, &Row)) -> Result<StreamFacts> {
     Ok(StreamFacts {
         name: StreamName::of_file(&cells.text("name")?),
         stored_len: cells.number("size", SIZE)?,
-        blake3: cells.text("blake3")?,
+        blake3: cells.parsed("blake3", "64 hexadecimal digits", |text: &str| {
+            text.parse().ok()
+        })?,
         image: cells.parsed("facts", "what an image header says, in JSON", json)?,
     })
 }

@@ -5,5 +5,6 @@ use crate::store::{SharedStore, conformance};
 
 #[tokio::test]
 async fn in_memory_it_conforms() {
-    conformance::all(|| async { Arc::new(Sqlite::in_memory().await.unwrap()) as SharedStore }).await;
+    conformance::all(|| async { Arc::new(Sqlite::in_memory().await.unwrap()) as SharedStore })
+        .await;
 }
