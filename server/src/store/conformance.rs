@@ -77,10 +77,7 @@ pub(crate) fn member_ended(host: HostId, state: State, reason: Reason) -> Fact {
 }
 
 /// An image, hosts and a session of them at port 63100.
-pub(crate) async fn session_of(
-    store: &dyn Store,
-    count: u16,
-) -> (SessionId, ImageId, Vec<HostId>) {
+pub(crate) async fn session_of(store: &dyn Store, count: u16) -> (SessionId, ImageId, Vec<HostId>) {
     let facts = sample_facts(&["d1p1.img", "d1p2.img"]);
     let image = store.add_image(new_image("win"), facts).await.unwrap();
     let mut hosts = Vec::new();
@@ -160,7 +157,10 @@ pub(crate) async fn a_session_goes_its_way(store: SharedStore) {
     stored(&*store, id, vec![ended]).await;
     let ended = store.session(id).await.unwrap().unwrap();
     assert_eq!(ended.name, "lab");
-    assert_eq!((ended.state, ended.ended_at), (State::Cancelled, Some(at(1))));
+    assert_eq!(
+        (ended.state, ended.ended_at),
+        (State::Cancelled, Some(at(1)))
+    );
     assert_eq!(ended.reason, Some(Reason::SessionCancelled));
     assert_eq!(ended.members[1].state, State::Cancelled);
     assert!(store.active_sessions().await.unwrap().is_empty());
