@@ -1,5 +1,6 @@
 //! The sender of one stream: what a session asks of it, and what it tells.
 
+mod ports;
 pub mod udpcast;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -36,8 +36,7 @@ impl Sender for Udpcast {
     }
 
     fn probe_ports(&self, base: u16) -> Result<(), String> {
-        let _ = base;
-        Ok(())
+        super::ports::probe(base)
     }
 
     fn open(

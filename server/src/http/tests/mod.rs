@@ -1,7 +1,7 @@
 //! The endpoints, asked as clients ask. Where a sentence is compared, it is the one that
 //! [`crate::text`] makes of the typed reason.
 
-// mod authority;
+mod authority;
 mod boot;
 // mod bounds;
 mod checkin;
