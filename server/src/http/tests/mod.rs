@@ -3,16 +3,16 @@
 
 mod authority;
 mod boot;
-// mod bounds;
+mod bounds;
 mod checkin;
 mod completion;
-// mod dropped;
-// mod faults;
-// mod local;
+mod dropped;
+mod faults;
+mod local;
 mod native;
-// mod networks;
+mod networks;
 mod reports;
-// mod resume;
+mod resume;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
