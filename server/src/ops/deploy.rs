@@ -264,6 +264,8 @@ impl Ops {
     /// # Errors
     /// If there is nothing to cancel, or it is not stored yet.
     pub async fn cancel(&self, id: SessionId, host: Option<&str>) -> Result<(), CancelError> {
+        // A session that is just being started does not know what is stored meanwhile.
+        let idle = self.sessions.keep_idle(id).await;
         let session = self.store.session(id).await?;
         let session = session.ok_or(CancelError::NoSession(id))?;
         if !session.state.is_active() {
@@ -282,8 +284,9 @@ impl Ops {
                 Some(member.host)
             }
         };
-        let Some(handle) = self.sessions.running(id) else {
-            return self.cancel_idle(&session, host).await;
+        let handle = match idle {
+            Ok(_idle) => return self.cancel_idle(&session, host).await,
+            Err(handle) => handle,
         };
         let Err(unanswered) = handle.cancel(host).await else {
             return Ok(());

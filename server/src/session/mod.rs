@@ -10,4 +10,4 @@ mod registry;
 pub use driver::Surroundings;
 pub use journal::Stored;
 pub use live::{ClientReport, Live, LiveMember, Wait};
-pub use registry::{Handle, Sessions};
+pub use registry::{Handle, Idle, Sessions};

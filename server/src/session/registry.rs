@@ -40,6 +40,10 @@ struct Running {
     of_host: HashMap<HostId, BTreeSet<SessionId>>,
 }
 
+/// As long as this is there, no session is started.
+#[derive(Debug)]
+pub struct Idle<'a>(#[expect(dead_code, reason = "held")] tokio::sync::MutexGuard<'a, ()>);
+
 struct Entry {
     handle: Handle,
     hosts: Vec<HostId>,
@@ -303,6 +307,18 @@ impl Sessions {
         match self.running(id) {
             Some(handle) => Ok(Some(handle)),
             None => self.start(id).await,
+        }
+    }
+
+    /// Keeps a session that does not run from being started, as long as the answer is kept.
+    ///
+    /// # Errors
+    /// The session, if it runs.
+    pub async fn keep_idle(&self, id: SessionId) -> Result<Idle<'_>, Handle> {
+        let idle = Idle(self.starting.lock().await);
+        match self.running(id) {
+            Some(handle) => Err(handle),
+            None => Ok(idle),
         }
     }
 
