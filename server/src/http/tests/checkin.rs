@@ -235,6 +235,28 @@ async fn one_cancelled_task_leaves_the_session() {
     );
 }
 
+/// Between its start and its first look at the database a session knew nothing of the cancel.
+#[tokio::test]
+async fn a_session_that_is_cancelled_while_it_is_started_does_not_run() {
+    let bench = bench().await;
+    for _ in 0..50 {
+        let id = bench.deploy(&[1]).await;
+        let (check_in, cancelled) = tokio::join!(
+            bench.send(ip(1), "mc_checkin.php", format!("mac={}", mac(1))),
+            bench.ops.cancel(id, None)
+        );
+        cancelled.unwrap();
+        drop(check_in);
+        let gone = async || bench.ops.sessions().running(id).is_none().then_some(());
+        // Not only when it is compared with the database, twice a minute.
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, wait_for("its end", gone))
+            .await
+            .unwrap();
+        assert_eq!(bench.session(id).await.state, State::Cancelled);
+    }
+}
+
 #[tokio::test]
 async fn a_session_whose_driver_panics_has_failed_and_is_not_begun_again() {
     let bench = bench().await;
