@@ -1,13 +1,14 @@
 //! A session after a restart of the server.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use fog::task::State;
 
 use super::{Core, Phase, Plan, Records};
-use crate::domain::Reason;
 use crate::domain::session::record::{Fact, Member, Note, Session};
 use crate::domain::session::seat::{Seat, SeatStatus};
+use crate::domain::{HostId, Reason};
 
 impl Core {
     /// The session as it is stored. If it had begun to send, it goes on with the first stream that
@@ -17,6 +18,16 @@ impl Core {
     pub fn resume(plan: Plan, now: Instant, stored: &Session) -> Self {
         let mut core = Self::new(plan, now);
         let total = core.plan.streams.len();
+        if !stored.state.is_active() {
+            core.phase = Phase::Ended {
+                state: stored.state,
+                reason: reason_of(
+                    stored.state,
+                    stored.reason.as_ref(),
+                    Reason::SessionCancelled,
+                ),
+            };
+        }
         core.run = stored.runs;
         if let (Records::Auto, Some(has_records)) = (core.plan.records, stored.has_records)
             && stored.started_at.is_some()
@@ -25,13 +36,18 @@ impl Core {
         }
         for member in &stored.members {
             if let Some(seat) = core.seats.get_mut(&member.host) {
-                seat.restore(now, member, stored.started_at.is_some());
+                seat.restore(now, member, stored.started_at.is_some(), total);
             }
         }
-        let has_check_in = core.seats.values().any(Seat::is_checked_in);
+        if core.is_ended() {
+            return core;
+        }
+        core.unbind_twins(now, stored);
+        let mut members = stored.members.iter();
+        let has_check_in = members.any(|member| member.checked_in_at.is_some());
         core.first_check_in = has_check_in.then_some(now);
         if stored.started_at.is_none() {
-            if has_check_in {
+            if core.seats.values().any(Seat::is_checked_in) {
                 core.open_stream(0);
             }
             // All may have been cancelled while no server ran.
@@ -86,7 +102,7 @@ impl Core {
             self.cancelled(now);
             return;
         };
-        let gone: Vec<_> = self
+        let gone: Vec<HostId> = self
             .seats
             .iter()
             .filter(|(id, seat)| {
@@ -95,30 +111,69 @@ impl Core {
             })
             .map(|(id, _)| *id)
             .collect();
-        for id in gone {
-            self.host_cancelled(now, id);
+        self.end_seats(now, &gone, State::Cancelled, |_| Reason::TaskCancelled);
+        self.settle(now);
+    }
+
+    /// Of hosts that checked in with the same address, one after the other, the last one has it.
+    fn unbind_twins(&mut self, now: Instant, stored: &Session) {
+        let mut holders: BTreeMap<_, &Member> = BTreeMap::new();
+        for member in stored
+            .members
+            .iter()
+            .filter(|member| member.state.is_active())
+        {
+            let Some(address) = member.address else {
+                continue;
+            };
+            let holder = holders.entry(address).or_insert(member);
+            let loser = if holder.checked_in_at < member.checked_in_at {
+                std::mem::replace(holder, member)
+            } else {
+                member
+            };
+            if loser.host != holder.host
+                && let Some(seat) = self.seats.get_mut(&loser.host)
+            {
+                seat.unbind(now);
+            }
         }
     }
 }
 
 impl Seat {
-    fn restore(&mut self, now: Instant, member: &Member, has_started: bool) {
+    fn restore(&mut self, now: Instant, member: &Member, has_started: bool, total: usize) {
         self.address = member.address;
         self.ticket = member.ticket;
         self.agent.clone_from(&member.agent);
-        self.streams_done = usize::try_from(member.streams_done).unwrap_or(usize::MAX);
+        let done = usize::try_from(member.streams_done).unwrap_or(usize::MAX);
+        self.streams_done = done.min(total);
         let is_checked_in = member.address.is_some() && member.checked_in_at.is_some();
         self.has_received = has_started && is_checked_in;
-        let status = match (&member.reason, member.state.is_active()) {
-            (reason, false) => SeatStatus::Ended(
-                member.state,
-                reason.clone().unwrap_or(Reason::TaskCancelled),
+        self.resumed_in = self.has_received.then_some(self.streams_done);
+        let status = match member.state {
+            state if !state.is_active() => SeatStatus::Ended(
+                state,
+                reason_of(state, member.reason.as_ref(), Reason::TaskCancelled),
             ),
-            (_, true) if !is_checked_in => SeatStatus::Expected,
-            (_, true) if has_started => SeatStatus::Between,
-            (_, true) => SeatStatus::CheckedIn,
+            _ if !is_checked_in => SeatStatus::Expected,
+            _ if has_started => SeatStatus::Between,
+            _ => SeatStatus::CheckedIn,
         };
         self.set_status(now, status);
+    }
+}
+
+/// The stored reason, or what another program means that stored none.
+fn reason_of(state: State, stored: Option<&Reason>, wish: Reason) -> Reason {
+    match (stored, state) {
+        (Some(reason), _) => reason.clone(),
+        (None, State::Cancelled) => wish,
+        (None, State::Complete) => Reason::Written,
+        (None, _) => Reason::Unknown {
+            code: "failed".into(),
+            details: String::new(),
+        },
     }
 }
 
