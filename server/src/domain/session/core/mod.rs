@@ -40,14 +40,15 @@ pub struct Plan {
     pub records: Records,
     /// From the first connection until the first stream starts without the missing hosts.
     pub max_wait: Duration,
-    /// From the first check-in until the session fails if no host connects.
+    /// From the first check-in, or the end of the last connection, until the session fails if no host
+    /// connects.
     pub connect_wait: Duration,
     /// As `max_wait`, between two streams.
     pub stream_wait: Duration,
     /// From the last sign of a client until it is given up after the last stream.
     pub grace: Duration,
     /// How long a client of ours, which asks for the session every few seconds, may be silent
-    /// between two streams before it is given up.
+    /// between two streams before it is given up, if another host is heard.
     pub agent_silence: Duration,
     /// How long a host must have been silent before another address is taken for it.
     pub rebind_after: Duration,
@@ -124,7 +125,7 @@ pub enum StopKind {
     /// At once. Our agents hear of it over HTTP.
     Plain,
     /// So that clients that know nothing but the stream see it end too early, and report. None of
-    /// them is removed before.
+    /// them is removed before. Perhaps the stream has not begun yet.
     EndStream,
 }
 
@@ -338,11 +339,9 @@ impl Core {
         let is_other = seat
             .address
             .is_some_and(|at| at != peer.address || !is_ticket(seat, peer));
-        if is_other {
-            if !(awaits && seat.is_gone(now, rebind_after)) {
-                let address = seat.address.unwrap_or(peer.address);
-                return Err(Refusal::AnotherMachine { address });
-            }
+        if is_other && !(awaits && seat.is_gone(now, rebind_after)) {
+            let address = seat.address.unwrap_or(peer.address);
+            return Err(Refusal::AnotherMachine { address });
         }
         if let SeatStatus::Ended(_, reason) = &seat.status {
             return Err(Refusal::Over(reason.clone()));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use fog::task::State;
 
-use super::{Core, Phase, Plan, Records};
+use super::{Action, Core, Phase, Plan, Records};
 use crate::domain::session::record::{Fact, Member, Note, Session};
 use crate::domain::session::seat::{Seat, SeatStatus};
 use crate::domain::{HostId, Reason};
@@ -182,8 +182,14 @@ fn reason_of(state: State, stored: Option<&Reason>, wish: Reason) -> Reason {
 pub fn facts_of(mut core: Core) -> Vec<Fact> {
     let mut facts = Vec::new();
     while let Some(action) = core.poll_action() {
-        if let super::Action::Store(fact) = action {
-            facts.push(fact);
+        match action {
+            // It does not go on.
+            Action::Store(Fact::Noted {
+                note: Note::Resumed { .. },
+                ..
+            }) => {}
+            Action::Store(fact) => facts.push(fact),
+            _ => {}
         }
     }
     facts

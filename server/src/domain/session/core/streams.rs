@@ -76,7 +76,8 @@ impl Core {
         limit: Duration,
         has_acknowledged: bool,
     ) {
-        let Some((id, _)) = self.seat_at(address) else {
+        let is_sending = matches!(self.phase, Phase::Sending { .. });
+        let Some((id, _)) = self.seat_at(address).filter(|_| is_sending) else {
             return;
         };
         let is_another_heard = self.is_another_heard(now, id);

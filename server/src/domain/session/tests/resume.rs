@@ -530,15 +530,17 @@ fn a_session_that_is_over_is_not_begun_again() {
 
 #[test]
 fn a_session_that_no_server_runs_is_cancelled_by_its_facts() {
-    let mut pair = Pair::new(&[AGENT, STOCK]);
-    pair.bench.check_in(1);
-    pair.store();
-    let mut bench = pair.stored.resume(pair.bench.now);
-    bench.core.cancelled(bench.now);
-    let facts = facts_of(bench.core);
-    for fact in &facts {
-        pair.stored.apply(fact);
+    let mut waiting = Pair::new(&[AGENT, STOCK]);
+    waiting.bench.check_in(1);
+    waiting.store();
+    for mut pair in [waiting, Pair::sending(&[AGENT, STOCK], 1)] {
+        let mut bench = pair.stored.resume(pair.bench.now);
+        bench.core.cancelled(bench.now);
+        let facts = facts_of(bench.core);
+        for fact in &facts {
+            pair.stored.apply(fact);
+        }
+        assert_eq!(facts.len(), 3, "nothing but the ends");
+        assert_eq!(pair.stored.session.state, State::Cancelled);
     }
-    assert_eq!(facts.len(), 3);
-    assert_eq!(pair.stored.session.state, State::Cancelled);
 }

@@ -77,6 +77,18 @@ fn who_is_silent_while_others_are_heard_is_dropped() {
 }
 
 #[test]
+fn at_the_rendezvous_silence_is_no_departure() {
+    let mut bench = bench(2, &["d1p1.img"]);
+    bench.check_in(1);
+    bench.join(1);
+    bench.wait(20, &[1]);
+    bench.actions();
+    let long = seconds(20);
+    bench.core.slow(bench.now, ip(1), long, long, false);
+    assert_eq!(bench.actions(), []);
+}
+
+#[test]
 fn a_failure_report_ends_only_that_host() {
     let mut bench = Bench::started(2, &["d1p1.img", "d1p2.img"]);
     bench.ended(&[(1, Completed), (2, Completed)]);
