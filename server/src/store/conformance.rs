@@ -8,10 +8,13 @@ use fog::Mac;
 use fog::task::{ImageType, State};
 
 use super::*;
-use crate::domain::handout::Ticket;
+use crate::domain::Reason;
+use crate::domain::handout::{Handouts, Ticket};
 use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
-use crate::domain::{Reason, handout::Handouts};
+
+mod model;
+mod random;
 
 /// A time.
 pub(crate) const NOW: Timestamp = Timestamp(1_790_000_000);
@@ -169,7 +172,33 @@ pub(crate) async fn a_session_goes_its_way(store: SharedStore) {
     assert_eq!(last, ended);
 }
 
-/// Runs everything, each on a store of its own.
+/// Random operations have the same outcome as with a model.
+///
+/// # Panics
+/// If they have not; the shortest such list of operations is shown.
+pub(crate) fn random<F>(cases: u32, factory: impl Fn() -> F)
+where
+    F: Future<Output = SharedStore>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..Default::default()
+    });
+    let outcome = runner.run(&random::ops(), |ops| {
+        runtime.block_on(async { random::walk(factory().await, ops).await });
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// Runs everything else, each on a store of its own.
 pub(crate) async fn all<F>(factory: impl Fn() -> F)
 where
     F: Future<Output = SharedStore>,

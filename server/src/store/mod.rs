@@ -8,6 +8,8 @@
 pub(crate) mod conformance;
 pub mod inventory;
 pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
