@@ -94,7 +94,19 @@ fn write_image(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
     std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
-    std::fs::write(dir.join("d1.mbr"), [1; 512]).unwrap();
+    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048)])).unwrap();
+}
+
+/// An MBR with these partitions: first sector, sectors.
+fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    for (entry, (start, len)) in sector[446..510].chunks_mut(16).zip(partitions) {
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..].copy_from_slice(&len.to_le_bytes());
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -171,6 +183,29 @@ fn images_are_verified_before_they_are_added() {
             .contains("images/other")
     );
     server.good(&["image", "remove", "1"]);
+}
+
+#[test]
+fn files_that_lead_elsewhere_are_not_added() {
+    let server = Server::new();
+    let dir = server.dir.path().join("data/images/lab");
+    let link = |name: &str, to: &str| {
+        let path = dir.join(name);
+        std::os::unix::fs::symlink(to, &path).unwrap();
+        let error = server.bad(&["image", "add", "lab"]);
+        assert!(
+            error.contains(name) && error.contains("leads out"),
+            "{error}"
+        );
+        std::fs::remove_file(path).unwrap();
+    };
+    link("d1.partitions", "/etc/passwd");
+    link("d1p2.img", "/dev/zero");
+    link("d1p2.img", "../other/d1p1.img");
+    let made = Command::new("mkfifo").arg(dir.join("d1p2.img")).status();
+    assert!(made.unwrap().success());
+    let error = server.bad(&["image", "add", "lab"]);
+    assert!(error.contains("d1p2.img is a FIFO"), "{error}");
 }
 
 #[test]

@@ -75,30 +75,28 @@ async fn add(
     let mut conn = store.conn().await?;
     images::check_name(&mut conn, name).await?;
     drop(conn);
-    let listing = imagestore::scan(&root, path, image_type, os_id)?;
-    let dir = root.join(path);
-    let work = {
-        let listing = listing.clone();
-        let dir = dir.clone();
-        move || imagestore::inspect(&dir, &listing, is_full, &mut Progress::new().reporter())
+    let typed = path.to_owned();
+    let work = move || {
+        let listing = imagestore::scan(&root, &typed, image_type, os_id)?;
+        let inspected = imagestore::inspect(&listing, is_full, &mut Progress::new().reporter());
+        let inspection = inspected.context("the image is not good and was not added")?;
+        let facts = Facts {
+            checked_at: Timestamp::now(),
+            is_verified: is_full,
+            files: inspection.files,
+            streams: inspection.streams,
+        };
+        // A file that was written while it was read shows now.
+        imagestore::check_unchanged(listing.dir.path(), &facts)?;
+        anyhow::Ok((listing.path, inspection.format, facts))
     };
-    let inspection = tokio::task::spawn_blocking(work)
-        .await?
-        .context("the image is not good and was not added")?;
-    let facts = Facts {
-        checked_at: Timestamp::now(),
-        is_verified: is_full,
-        files: inspection.files,
-        streams: inspection.streams,
-    };
-    // A file that was written while it was read shows now.
-    imagestore::check_unchanged(&dir, &facts)?;
+    let (path, format, facts) = tokio::task::spawn_blocking(work).await??;
     let image = NewImage {
         name,
-        path,
+        path: &path,
         image_type,
         os_id,
-        format: inspection.format,
+        format,
     };
     let mut conn = store.begin().await?;
     let id = images::add(&mut conn, &image, &facts).await?;
@@ -121,28 +119,6 @@ async fn add(
             output::size(stream.image.device_size),
             output::size(stream.stored_len),
         ));
-    }
-    if inspection.format == PARTIMAGE {
-        output::explain(
-            "  warning: these are partimage images, which fos-agent does not write to a disk in a \
-             deploy; boot FOG's own client for this image",
-        );
-    }
-    if image_type == ImageType::AllDisks {
-        output::explain(
-            "  warning: fos-agent does not deploy images of all disks (type mpa); boot FOG's own \
-             client for this image",
-        );
-    }
-    if !listing.bare.is_empty() {
-        output::explain(&format!(
-            "  warning: there is no image file for {}: clients get these partitions without content. \
-             If that is not meant, complete the directory and add the image again",
-            listing.bare.join(", ")
-        ));
-    }
-    if !listing.ignored.is_empty() {
-        output::explain(&format!("  not used: {}", listing.ignored.join(", ")));
     }
     if !is_full {
         output::explain("  not verified: damage inside the streams would show only on the clients");
@@ -210,9 +186,6 @@ async fn remove(places: &Places, wanted: &str) -> anyhow::Result<()> {
     store.close().await;
     Ok(())
 }
-
-/// FOG's number for partimage.
-const PARTIMAGE: u8 = 1;
 
 /// Tells how far reading is, if it takes long.
 struct Progress {

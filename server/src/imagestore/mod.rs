@@ -1,10 +1,15 @@
-//! Image directories: what is in them, whether it is complete, whether it is still the same.
+//! The image store: what is in an image directory, whether clients can deploy it, whether it is still
+//! the same, and its bytes as streams.
+//!
+//! Everything here blocks on the disk, so it runs on threads that may block, never on the runtime's.
 
 mod check;
+mod dir;
 mod scan;
 pub mod source;
 mod verify;
 
-pub use check::{ChangedError, check_unchanged};
-pub use scan::{Listing, ScanError, scan};
+pub use check::{ChangedError, check_unchanged, read_small};
+pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
+pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
 pub use verify::{Inspection, VerifyError, inspect};
