@@ -7,7 +7,7 @@ use fog::task::ImageType;
 
 use super::Places;
 use crate::clock::Timestamp;
-use crate::imagestore;
+use crate::imagestore::{self, MissingStreams};
 use crate::output;
 use crate::store::images::{self, Facts, NewImage};
 use crate::store::sessions;
@@ -32,6 +32,9 @@ pub(super) enum ImageCommand {
         /// Do not decode the streams; only hash them and look at their headers
         #[arg(long)]
         no_verify: bool,
+        /// Add it even if a partition has no image file: clients get that partition without content
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// List the images
     List,
@@ -51,9 +54,15 @@ impl ImageCommand {
                 os,
                 image_type,
                 no_verify,
+                allow_missing,
             } => {
                 let path = path.unwrap_or_else(|| name.clone());
-                add(places, &name, &path, os, image_type, !no_verify).await?;
+                let missing = if allow_missing {
+                    MissingStreams::Allow
+                } else {
+                    MissingStreams::Refuse
+                };
+                add(places, &name, &path, os, image_type, !no_verify, missing).await?;
             }
             Self::List => list(places).await?,
             Self::Remove { image } => remove(places, &image).await?,
@@ -69,6 +78,7 @@ async fn add(
     os_id: i64,
     image_type: ImageType,
     is_full: bool,
+    missing: MissingStreams,
 ) -> anyhow::Result<()> {
     let store = places.store().await?;
     let root = places.image_root(&store).await?;
@@ -80,6 +90,8 @@ async fn add(
         let listing = imagestore::scan(&root, &typed, image_type, os_id)?;
         let inspected = imagestore::inspect(&listing, is_full, &mut Progress::new().reporter());
         let inspection = inspected.context("the image is not good and was not added")?;
+        let warnings = imagestore::check_plan(&listing, &inspection, missing)
+            .context("the image was not added")?;
         let facts = Facts {
             checked_at: Timestamp::now(),
             is_verified: is_full,
@@ -88,9 +100,9 @@ async fn add(
         };
         // A file that was written while it was read shows now.
         imagestore::check_unchanged(listing.dir.path(), &facts)?;
-        anyhow::Ok((listing.path, inspection.format, facts))
+        anyhow::Ok((listing.path, inspection.format, facts, warnings))
     };
-    let (path, format, facts) = tokio::task::spawn_blocking(work).await??;
+    let (path, format, facts, warnings) = tokio::task::spawn_blocking(work).await??;
     let image = NewImage {
         name,
         path: &path,
@@ -119,6 +131,9 @@ async fn add(
             output::size(stream.image.device_size),
             output::size(stream.stored_len),
         ));
+    }
+    for warning in &warnings {
+        output::explain(&format!("  warning: {warning}"));
     }
     if !is_full {
         output::explain("  not verified: damage inside the streams would show only on the clients");

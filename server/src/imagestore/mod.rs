@@ -5,11 +5,13 @@
 
 mod check;
 mod dir;
+mod plan;
 mod scan;
 pub mod source;
 mod verify;
 
 pub use check::{ChangedError, check_unchanged, read_small};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
+pub use plan::{MissingPartition, MissingStreams, PlanRefused, Reason, Warning, check_plan};
 pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
 pub use verify::{Inspection, VerifyError, inspect};

@@ -81,6 +81,12 @@ pub enum ScanError {
         /// What is missing.
         cause: StoreError,
     },
+    /// An early Windows image that is added as something else.
+    #[error(
+        "{} has the file names of FOG's early Windows images (sys.img, rec.img); add it with the type and \
+         the operating system that it was captured with (for example --type n --os 5)", shown(.0)
+    )]
+    Legacy(PathBuf),
     /// A file of a stream is empty.
     #[error("{} is empty: the capture failed or the copy was interrupted", shown(.0))]
     Empty(PathBuf),
@@ -152,10 +158,15 @@ pub fn scan(
     };
     let dir = ImageDir::open(&full).map_err(unreadable)?;
     let names = names(&dir, MAX_ENTRIES)?;
-    let streams = fog::store::streams(&names.found, image_type, os_id).map_err(|cause| {
-        ScanError::Streams {
-            path: full.clone(),
-            cause,
+    let streams = fog::store::streams(&names.found, image_type, os_id);
+    let streams = streams.map_err(|cause| {
+        let path = full.clone();
+        let mut found = names.found.iter();
+        match cause {
+            StoreError::NoStreams { .. } if found.any(|name| is_legacy_name(name)) => {
+                ScanError::Legacy(path)
+            }
+            cause => ScanError::Streams { path, cause },
         }
     })?;
     let mut listing = Listing {
@@ -274,8 +285,12 @@ fn places(streams: &[Stream]) -> HashMap<String, Place> {
 fn is_expected(name: &str) -> bool {
     is_small_file(name)
         || fog::store::StreamName::of_file(name).partition().is_some()
-        || name.starts_with("sys.img")
-        || name.starts_with("rec.img")
+        || is_legacy_name(name)
+}
+
+/// Names of the two partitions of FOG's early Windows images, with or without a chunk number.
+fn is_legacy_name(name: &str) -> bool {
+    matches!(name.get(..7), Some("sys.img" | "rec.img"))
 }
 
 /// Whether clients may need the file: tables, boot areas, lists, never partition data.
@@ -402,6 +417,7 @@ pub(crate) mod tests {
                 vec![mbr, ("d1p1.img.000", b"x"), ("d1p1.img.002", b"x")],
                 "d1p1.img.001",
             ),
+            (vec![("sys.img.000", b"x"), mbr], "--type n --os 5"),
         ] {
             let error = scanned(&files).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
