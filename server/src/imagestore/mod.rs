@@ -4,6 +4,7 @@
 //! Everything here blocks on the disk, so it runs on threads that may block, never on the runtime's.
 
 mod check;
+mod compare;
 mod dir;
 mod plan;
 mod scan;
@@ -11,6 +12,7 @@ pub mod source;
 mod verify;
 
 pub use check::{ChangedError, check_unchanged, read_small};
+pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use plan::{MissingPartition, MissingStreams, PlanRefused, Reason, Warning, check_plan};
 pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
