@@ -219,8 +219,7 @@ impl Bench {
         }
         let root = &self.app.config.images;
         let listing = imagestore::scan(root, "img", ImageType::SingleDisk, 50).unwrap();
-        let inspection =
-            imagestore::inspect(&root.join("img"), &listing, true, &mut |_, _, _| {}).unwrap();
+        let inspection = imagestore::inspect(&listing, true, &mut |_, _, _| {}).unwrap();
         let facts = Facts {
             checked_at: Timestamp::now(),
             is_verified: true,

@@ -302,8 +302,8 @@ impl Driver {
     /// A stream may only be ended early if it cannot look whole then.
     fn possible(&self, kind: StopKind) -> StopKind {
         let stream = self.facts.streams.get(self.core.stream_index());
-        let tells_its_end = stream.is_some_and(|stream| imagestore::tells_its_end(&stream.image));
-        match tells_its_end {
+        let tells_its_length = stream.is_some_and(|stream| stream.image.format.tells_its_length());
+        match tells_its_length {
             true => kind,
             false => StopKind::Plain,
         }
