@@ -1,12 +1,15 @@
 //! What a running server was told.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cast_net::Interface;
+
+use crate::domain::ports::PortPool;
+use crate::sender::Sender;
 
 /// Settings of `fos-server serve`.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Config {
     pub stream_records: StreamRecords,
     /// Limit of each session in bit/s.
     pub max_bitrate: Option<u64>,
+    /// Ports of the sessions; FOG's settings count if not set.
+    pub ports: Option<PortPool>,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
     /// Waits of the sessions.
@@ -59,6 +64,11 @@ pub struct Timing {
     pub drop_agents: Duration,
     /// The same if there are others, which fall silent while their disk is busy.
     pub drop_others: Duration,
+    /// From the first check-in until a session fails if no host connects; a longer first wait counts
+    /// here too.
+    pub connect_wait: Duration,
+    /// How long a host must have been silent before another address is taken for it.
+    pub rebind_after: Duration,
     /// How long a stream may stand still, whoever answers; who holds it up is told twice a minute.
     pub stall_limit: Duration,
 }
@@ -67,6 +77,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             stream_wait: Duration::from_secs(600),
+            connect_wait: Duration::from_secs(120),
+            rebind_after: Duration::from_secs(30),
             grace: Duration::from_secs(600),
             agent_silence: Duration::from_secs(60),
             drop_agents: Duration::from_secs(15),
@@ -77,40 +89,72 @@ impl Default for Timing {
 }
 
 impl Config {
-    /// Own address for a client: as configured, else the one from which packets reach it.
+    /// The defaults, for a server or for none.
+    #[must_use]
+    pub fn idle(data: &Path, images: PathBuf) -> Self {
+        Self {
+            data: data.to_owned(),
+            images,
+            boot: data.join("boot"),
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
+            address: None,
+            interface: None,
+            stream_records: StreamRecords::default(),
+            max_bitrate: None,
+            kernel_args: String::new(),
+            ports: None,
+            timing: Timing::default(),
+        }
+    }
+
+    /// Own address as clients are told it: as configured, else the one that HTTP listens on, else the
+    /// one from which packets reach the client.
     ///
     /// # Errors
     /// If the interface is not there or no route leads to the client.
-    pub fn address_for(&self, client: IpAddr) -> anyhow::Result<Ipv4Addr> {
-        match self.address {
+    pub fn address_for(&self, sender: &dyn Sender, client: IpAddr) -> anyhow::Result<Ipv4Addr> {
+        match self.known_address() {
             Some(address) => Ok(address),
-            None => Ok(self.interface_for(client)?.addr),
+            None => Ok(self.interface_for(sender, client)?.addr),
         }
+    }
+
+    /// Own address, if it does not depend on the client.
+    #[must_use]
+    pub fn known_address(&self) -> Option<Ipv4Addr> {
+        let listen = match self.listen.ip() {
+            IpAddr::V4(listen) if !listen.is_unspecified() => Some(listen),
+            _ => None,
+        };
+        self.address.or(listen)
     }
 
     /// The interface for multicast to a client.
     ///
     /// # Errors
     /// As [`Self::address_for`].
-    pub fn interface_for(&self, client: IpAddr) -> anyhow::Result<Interface> {
-        let wanted = match (&self.interface, self.address) {
+    pub fn interface_for(&self, sender: &dyn Sender, client: IpAddr) -> anyhow::Result<Interface> {
+        match self.known_interface()? {
+            Some(interface) => Ok(interface),
+            None => sender.route_to(client),
+        }
+    }
+
+    /// The interface for multicast, if it does not depend on the client.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn known_interface(&self) -> anyhow::Result<Option<Interface>> {
+        let wanted = match (&self.interface, self.known_address()) {
             (Some(name), Some(address)) => {
-                return entry(&Interface::list()?, name, address).cloned();
+                return entry(&Interface::list()?, name, address).map(|found| Some(found.clone()));
             }
-            (Some(name), None) => Some(name.clone()),
-            (None, Some(address)) => Some(address.to_string()),
-            (None, None) => None,
+            (Some(name), None) => name.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => return Ok(None),
         };
-        if let Some(wanted) = wanted {
-            let list = Interface::list()?;
-            return Ok(Interface::choose(&list, Some(&wanted))?.clone());
-        }
-        match client.to_canonical() {
-            IpAddr::V4(client) => Ok(Interface::towards(client)?),
-            IpAddr::V6(client) => {
-                anyhow::bail!("{client} is an IPv6 address; multicast deploys need IPv4")
-            }
-        }
+        let list = Interface::list()?;
+        Ok(Some(Interface::choose(&list, Some(&wanted))?.clone()))
     }
 
     /// Base URL for a client, ending with `/`.

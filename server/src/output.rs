@@ -32,6 +32,14 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
+/// A rate for people, in MB/s.
+#[must_use]
+pub fn rate(bytes_per_second: u64) -> String {
+    // Tenths of a megabyte, so that no floating point is needed.
+    let tenths = bytes_per_second / 100_000;
+    format!("{}.{} MB/s", tenths / 10, tenths % 10)
+}
+
 /// A table with aligned columns; the last one is not padded.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {

@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 use crate::clock::Timestamp;
 use crate::config::{Config, StreamRecords, Timing};
 use crate::http::{self, App};
-use crate::imagedir;
+use crate::imagestore;
 use crate::logs::MulticastLog;
 use crate::session::core::StreamOutcome;
 use crate::session::transmit::{
@@ -218,9 +218,8 @@ impl Bench {
             hosts::add(&mut conn, Timestamp::now(), &new).await.unwrap();
         }
         let root = &self.app.config.images;
-        let listing = imagedir::scan(root, "img", ImageType::SingleDisk, 50).unwrap();
-        let inspection =
-            imagedir::inspect(&root.join("img"), &listing, true, &mut |_, _, _| {}).unwrap();
+        let listing = imagestore::scan(root, "img", ImageType::SingleDisk, 50).unwrap();
+        let inspection = imagestore::inspect(&listing, true, &mut |_, _, _| {}).unwrap();
         let facts = Facts {
             checked_at: Timestamp::now(),
             is_verified: true,

@@ -94,7 +94,19 @@ fn write_image(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
     std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
-    std::fs::write(dir.join("d1.mbr"), [1; 512]).unwrap();
+    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048)])).unwrap();
+}
+
+/// An MBR with these partitions: first sector, sectors.
+fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    for (entry, (start, len)) in sector[446..510].chunks_mut(16).zip(partitions) {
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..].copy_from_slice(&len.to_le_bytes());
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -171,6 +183,63 @@ fn images_are_verified_before_they_are_added() {
             .contains("images/other")
     );
     server.good(&["image", "remove", "1"]);
+}
+
+#[test]
+fn what_clients_would_refuse_is_not_added() {
+    let server = Server::new();
+    let dir = server.dir.path().join("data/images/lab");
+    let refused = |arguments: &[&str], expected: &str| {
+        let error = server.bad(&[&["image", "add", "lab"], arguments].concat());
+        assert!(error.contains(expected), "{error}");
+        assert!(!server.good(&["image", "list"]).contains("lab"));
+    };
+    refused(
+        &["--type", "n", "--os", "99"],
+        "cannot have the operating system number 99",
+    );
+    let mbr = dir.join("d1.mbr");
+    std::fs::write(&mbr, [1; 512]).unwrap();
+    refused(&[], "the image's partition table cannot be used");
+    std::fs::write(&mbr, boot_area(&[(2048, 32)])).unwrap();
+    refused(
+        &[],
+        "partition 1 has 16.0 KiB in the image's partition table",
+    );
+    std::fs::write(&mbr, boot_area(&[(2048, 2048), (4096, 2048)])).unwrap();
+    refused(&[], "partition 2 of disk 1 (83 Linux, 1.0 MiB)");
+    let swap = dir.join("d1.original.swapuuids");
+    std::fs::write(&swap, "\u{feff}2 11111111-2222-3333-4444-555555555555\n").unwrap();
+    refused(&["--allow-missing"], "swapuuids");
+    std::fs::remove_file(&swap).unwrap();
+    // A partition without content is the one thing that may be meant.
+    let added = server.run(&["image", "add", "lab", "--path", "lab/", "--allow-missing"]);
+    assert!(added.status.success());
+    assert!(text(&added.stderr).contains("there is no image file for partition 2"));
+    assert!(server.good(&["image", "list"]).contains("  lab  "));
+}
+
+#[test]
+fn files_that_lead_elsewhere_are_not_added() {
+    let server = Server::new();
+    let dir = server.dir.path().join("data/images/lab");
+    let link = |name: &str, to: &str| {
+        let path = dir.join(name);
+        std::os::unix::fs::symlink(to, &path).unwrap();
+        let error = server.bad(&["image", "add", "lab"]);
+        assert!(
+            error.contains(name) && error.contains("leads out"),
+            "{error}"
+        );
+        std::fs::remove_file(path).unwrap();
+    };
+    link("d1.partitions", "/etc/passwd");
+    link("d1p2.img", "/dev/zero");
+    link("d1p2.img", "../other/d1p1.img");
+    let made = Command::new("mkfifo").arg(dir.join("d1p2.img")).status();
+    assert!(made.unwrap().success());
+    let error = server.bad(&["image", "add", "lab"]);
+    assert!(error.contains("d1p2.img is a FIFO"), "{error}");
 }
 
 #[test]

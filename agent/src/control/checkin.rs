@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fog::checkin::CheckinAnswer;
-use fog::native::FIELD_AGENT;
+use fos_api::FIELD_AGENT;
 
 use super::http::{AGENT, CALL_TIMEOUT};
 use super::{CallError, Server};

@@ -366,7 +366,7 @@ mod tests {
         let server = TestServer::start(|_| Reply::text("[1]"));
         let error = server
             .client()
-            .json::<fog::native::SessionView>(fog::native::SESSION_PATH)
+            .json::<fos_api::SessionView>(fos_api::SESSION_PATH)
             .await
             .unwrap_err();
         assert!(matches!(error, CallError::Unexpected { .. }), "{error}");

@@ -1,16 +1,13 @@
 //! What the server tells about the image: manifest and small files.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use fog::native::{FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest, SmallFile};
+use deploy_plan::SmallFiles;
+use fos_api::{Blake3, FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest, SmallFile};
 
 use super::{CallError, Server};
 use crate::screen::Board;
-
-/// The small files of an image by name.
-pub(crate) type SmallFiles = BTreeMap<String, Vec<u8>>;
 
 /// Repeats a call as long as its failures are temporary, saying what is waited for.
 ///
@@ -83,11 +80,10 @@ fn check(file: &SmallFile, bytes: &[u8]) -> Result<(), String> {
             file.len
         ));
     }
-    let found = blake3::hash(bytes).to_hex();
-    match &file.blake3 {
-        Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(format!(
-            "its BLAKE3 is {found}, the manifest says {}; was the image changed just now?",
-            fog::encoding::printable(expected, 64)
+    let found = Blake3::from(blake3::hash(bytes));
+    match file.blake3 {
+        Some(expected) if expected != found => Err(format!(
+            "its BLAKE3 is {found}, the manifest says {expected}; was the image changed just now?"
         )),
         _ => Ok(()),
     }
@@ -99,12 +95,14 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[cfg(test)]
 mod tests {
     use fog::task::ImageType;
+    use fos_api::MANIFEST_VERSION;
 
     use super::super::test_server::{Reply, TestServer};
     use super::*;
 
     fn manifest_with(len: u64) -> Manifest {
         Manifest {
+            version: MANIFEST_VERSION,
             image_id: 7,
             image_name: "lab".into(),
             image_path: "lab".into(),
@@ -138,11 +136,11 @@ mod tests {
         assert!(error.to_string().contains("3 bytes"), "{error}");
 
         let mut manifest = manifest_with(3);
-        manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 3]).to_hex().to_string());
+        manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 3]).into());
         small_files(&server.client(), &board, &manifest)
             .await
             .unwrap();
-        manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 4]).to_hex().to_string());
+        manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 4]).into());
         let error = small_files(&server.client(), &board, &manifest)
             .await
             .unwrap_err();

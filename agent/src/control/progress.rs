@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use fog::native::{FIELD_DETAIL, FIELD_PHASE, FIELD_STREAM};
 use fog::status::StatusLine;
+use fos_api::{FIELD_DETAIL, FIELD_PHASE, FIELD_STREAM};
 
 use super::Server;
 use crate::screen::{Board, State, Transfer, summary};

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fog::encoding::printable;
-use fog::native::{SESSION_PATH, SessionView, Stage};
 use fog::task::State;
+use fos_api::{SESSION_PATH, SessionView, Stage};
 
 use super::Server;
 
@@ -165,8 +165,8 @@ fn explain_view(view: &SessionView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fog::native::StreamNow;
     use fog::store::StreamName;
+    use fos_api::StreamNow;
 
     use super::super::test_server::{Reply, TestServer};
     use super::*;
@@ -184,14 +184,17 @@ mod tests {
                 number: 1,
                 count: 3,
                 name: StreamName::of_file("d1p1.img"),
+                run: 0,
                 acked: 0,
                 len: 100,
             }),
+            your_stream: None,
             records: Some(true),
             stage_seconds: 12,
             starts_in_seconds: None,
             your_task: State::InProgress,
             text: "waiting for receivers".into(),
+            refusal: None,
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cast_net::{ReceivePhase, ReceiveSnapshot};
-use fog::native::Stage;
+use deploy_plan::DeployPlan;
+use fos_api::Stage;
 
 use super::flow::{DiskStep, Flow, Meter};
-use super::plan::DeployPlan;
 use super::receive::Current;
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, State, Transfer, size};

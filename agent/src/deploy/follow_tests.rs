@@ -1,9 +1,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use cast_net::udpcast::ClientNo;
-use fog::native::{SessionView, StreamNow};
 use fog::store::StreamName;
 use fog::task;
+use fos_api::{SessionView, StreamNow};
 
 use super::*;
 
@@ -62,14 +62,17 @@ fn latest(answered: Instant, stage: Stage, number: u32) -> Latest {
                 number,
                 count: 3,
                 name: StreamName::of_file("d1p1.img"),
+                run: 0,
                 acked: 0,
                 len: 1,
             }),
+            your_stream: None,
             records: None,
             stage_seconds: 0,
             starts_in_seconds: None,
             your_task: task::State::InProgress,
             text: String::new(),
+            refusal: None,
         }),
         answered,
         error: None,

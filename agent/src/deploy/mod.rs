@@ -7,7 +7,6 @@
 mod failure;
 pub(crate) mod flow;
 mod follow;
-mod plan;
 mod receive;
 mod streams;
 mod swap;
@@ -24,10 +23,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cast_net::Stop;
+use deploy_plan::{DeployPlan, Warning};
 use disk::Target;
-use fog::checkin::caps;
-use fog::native::Manifest;
 use fog::{KernelArgs, Mac};
+use fos_api::Manifest;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
@@ -37,7 +36,6 @@ use crate::screen::Board;
 pub(crate) use failure::Failure;
 use flow::{DiskStep, Flow};
 use follow::{Follower, Totals};
-use plan::DeployPlan;
 use receive::{Current, NetworkSources};
 use streams::Pipeline;
 use target::Chosen;
@@ -72,7 +70,7 @@ pub(crate) enum Told {
 /// The first thing that went wrong. The disk then has no partition table, unless nothing had been
 /// written yet.
 pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told, Failure> {
-    plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
+    deploy_plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
     let capabilities = capabilities(server, board).await?;
     if !job.args.is_unregistered() {
         let _phase = board.phase("checkin");
@@ -142,7 +140,7 @@ async fn capabilities(server: &Server, board: &Board) -> Result<String, Failure>
     })
     .await
     .map_err(|error| Failure::new("capabilities", error))?;
-    if !receive::has_capability(&list, caps::NATIVE) {
+    if !receive::has_capability(&list, fos_api::CAPABILITY) {
         let said = fog::encoding::printable(&list, 80);
         return Err(Failure::new(
             "capabilities",
@@ -172,7 +170,9 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         .context("asking for the image's description")
         .map_err(failed)?;
     board.update(|state| state.image = fog::encoding::printable(&manifest.image_name, 64));
-    plan::check_manifest(&job.args, &manifest).map_err(|error| failed(error.into()))?;
+    deploy_plan::check_same_image(&job.args, &manifest)
+        .and_then(|()| deploy_plan::check_manifest(&manifest))
+        .map_err(|error| failed(error.into()))?;
     let files = image::small_files(server, board, &manifest)
         .await
         .context("fetching the image's small files")
@@ -182,11 +182,11 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         .await
         .map_err(failed)?;
     board.update(|state| state.disk = chosen.to_string());
-    let mut plan = plan::plan(&manifest, &files, &chosen.shape)
+    let mut plan = deploy_plan::plan(&manifest, &files, &chosen.shape)
         .with_context(|| format!("image {} on {chosen}", manifest.image_name))
         .map_err(failed)?;
     plan.warnings
-        .extend(plan::computer_name(&job.args, manifest.os_id));
+        .extend(deploy_plan::computer_name(&job.args, manifest.os_id));
     for line in plan.table.to_string().lines() {
         board.say(line);
     }
@@ -433,10 +433,11 @@ fn write_disk(
 }
 
 /// Shows warnings and tells the server; that it cannot be told is no further trouble.
-async fn tell_warnings(server: &Server, board: &Board, warnings: &[String]) {
+async fn tell_warnings(server: &Server, board: &Board, warnings: &[Warning]) {
     for warning in warnings {
+        let warning = warning.to_string();
         board.warn(warning.clone());
-        if trouble::tell(server, Severity::Warning, warning, "prepare")
+        if trouble::tell(server, Severity::Warning, &warning, "prepare")
             .await
             .is_err()
         {

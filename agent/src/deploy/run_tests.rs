@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 
 use cast_net::{Interface, SendControl, SendOptions, send};
-use fog::native::{FILE_PATH, MANIFEST_PATH, SESSION_PATH, SessionView, Stage};
 use fog::record;
 use fog::store::StreamName;
 use fog::task;
+use fos_api::{FILE_PATH, MANIFEST_PATH, SESSION_PATH, SessionView, Stage};
 
 use super::samples::{self, DISK_LEN};
 use super::*;
@@ -61,11 +61,13 @@ fn session(state: task::State, text: &str) -> SessionView {
         connected: 1,
         missing: Vec::new(),
         stream: None,
+        your_stream: None,
         records: Some(true),
         stage_seconds: 0,
         starts_in_seconds: None,
         your_task: state,
         text: text.into(),
+        refusal: None,
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use fog::native::{ImageFacts, Manifest, SmallFile, StreamFacts};
+use deploy_plan::SmallFiles;
 use fog::store::StreamName;
 use fog::task::ImageType;
+use fos_api::{
+    Compression, ImageFacts, ImageFormat, MANIFEST_VERSION, Manifest, SmallFile, StreamFacts,
+};
 use image::writer::Recipe;
-
-use crate::control::image::SmallFiles;
 
 /// Capacity of the image's disk in bytes.
 pub(super) const DISK_LEN: u64 = 4 << 20;
@@ -117,6 +118,7 @@ pub(super) fn with_swap(swap_uuids: Option<&str>) -> (Manifest, SmallFiles) {
 /// The manifest of both partitions.
 pub(super) fn manifest() -> Manifest {
     Manifest {
+        version: MANIFEST_VERSION,
         image_id: 7,
         image_name: "lab".into(),
         image_path: "lab".into(),
@@ -143,10 +145,10 @@ pub(super) fn facts(number: u32) -> StreamFacts {
     StreamFacts {
         name: StreamName::of_file(&format!("d1p{number}.img")),
         stored_len: stored.len() as u64,
-        blake3: blake3::hash(&stored).to_hex().to_string(),
+        blake3: blake3::hash(&stored).into(),
         image: ImageFacts {
-            format: "partclone 0002".into(),
-            compression: "none".into(),
+            format: ImageFormat::Partclone0002,
+            compression: Compression::Plain,
             filesystem: "raw".into(),
             device_size: region(number).len() as u64,
             block_size: BLOCK,

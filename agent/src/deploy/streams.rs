@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use deploy_plan::{DeployPlan, Destination, PlannedStream};
 use disk::{RegionWriter, Target, WriteError};
 use fog::record::{self, RECORD_LEN, RecordError};
 use fog::store::StreamName;
+use fos_api::Blake3;
 use image::{Decoder, Geometry, ImageError, Sink, SinkError};
 
 use super::flow::{DiskStep, Flow};
-use super::plan::{DeployPlan, Destination, PlannedStream};
 use crate::pieces::Piece;
 use crate::screen::{Board, Phase};
 
@@ -76,8 +77,8 @@ pub(crate) enum StreamError {
     )]
     Hash {
         name: StreamName,
-        found: blake3::Hash,
-        expected: blake3::Hash,
+        found: Blake3,
+        expected: Blake3,
     },
     #[error("{name}: {source}")]
     Image {
@@ -365,7 +366,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
                     expected: self.stream.stored_len,
                 });
             }
-            let found = self.hasher.finalize();
+            let found = Blake3::from(self.hasher.finalize());
             if found != self.stream.blake3 {
                 return Err(StreamError::Hash {
                     name: name.clone(),
@@ -495,7 +496,7 @@ fn same_image(stream: &PlannedStream, geometry: &Geometry) -> Result<(), OtherIm
     let facts = &stream.facts;
     let used = facts.used_blocks.unwrap_or(geometry.used_blocks);
     let expected = (
-        facts.format.clone(),
+        facts.format.to_string(),
         facts.device_size,
         facts.block_size,
         facts.total_blocks,

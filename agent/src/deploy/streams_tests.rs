@@ -3,7 +3,6 @@ use std::io::Cursor;
 
 use disk::Shape;
 
-use super::super::plan;
 use super::super::samples::{self, DISK_LEN};
 use super::*;
 
@@ -71,7 +70,7 @@ fn run_with(
     streams: &[Vec<u8>],
     change: impl FnOnce(&mut Canned),
 ) -> (Vec<u8>, Result<(), StreamError>) {
-    let plan = plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+    let plan = deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
     run_plan(&plan, streams, change)
 }
 
@@ -245,7 +244,7 @@ fn a_bitmap_larger_than_the_promised_one_is_not_taken_into_memory() {
     let foreign = image::writer::Recipe::v2(1, used).write(|_| vec![1]);
     let mut manifest = samples::manifest();
     manifest.streams[0].stored_len = foreign.len() as u64;
-    let plan = plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+    let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
     let (disk, result) = run_plan(&plan, &[foreign, vec![]], |_| {});
     let text = result.unwrap_err().to_string();
     assert!(
@@ -257,7 +256,8 @@ fn a_bitmap_larger_than_the_promised_one_is_not_taken_into_memory() {
 
 #[test]
 fn an_image_without_data_still_replaces_the_table() {
-    let mut plan = plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+    let mut plan =
+        deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
     for stream in &mut plan.streams {
         stream.destination = Destination::Nowhere;
     }

@@ -125,22 +125,8 @@ pub(crate) fn clock(time: Duration) -> String {
 }
 
 /// A byte count in binary units.
-#[expect(clippy::cast_precision_loss, reason = "for display only")]
 pub(crate) fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" {
-        format!("{bytes} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
+    disk::Size(bytes).to_string()
 }
 
 fn head(state: &State) -> String {

@@ -23,11 +23,11 @@ pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in};
 pub use swap::{SwapError, swap_header, swap_uuids};
 pub use table::{
     Dump, DumpError, DumpLabel, DumpPartition, FillError, FillPartition, GptError, Kind, Label,
-    Layout, MbrError, PlanError, PlannedPartition, Shape, Table, TableFiles, TablePlan, TableWrite,
-    fill, plan_table, read_table,
+    Layout, MbrError, PlanError, PlannedPartition, Shape, Table, TableFiles, TablePlan,
+    TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
 };
 pub use target::{
     BootReport, OpenError, Operation, RegionWriter, TableError, Target, WriteError, WriteReport,
     WriterOptions,
 };
-pub use text::Bytes;
+pub use text::{Bytes, Size};

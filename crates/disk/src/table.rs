@@ -19,6 +19,8 @@ mod gpt;
 mod mbr;
 mod plan;
 mod read;
+mod source;
+mod warning;
 
 pub use dump::{Dump, DumpError, DumpLabel, DumpPartition};
 pub use fill::{FillError, FillPartition, fill};
@@ -29,6 +31,8 @@ pub(crate) use gpt::tests::backup as test_backup;
 pub use mbr::MbrError;
 pub use plan::plan_table;
 pub use read::read_table;
+pub use source::source_shape;
+pub use warning::TableWarning;
 
 /// What a partition table depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,26 @@ pub enum Kind {
     Mbr(u8),
 }
 
+impl Kind {
+    /// Whether it is Linux swap space.
+    #[must_use]
+    pub fn is_swap(&self) -> bool {
+        matches!(self, Self::Gpt(gpt::LINUX_SWAP) | Self::Mbr(0x82))
+    }
+
+    /// Whether it is the container of an MBR's logical partitions.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        matches!(self, Self::Mbr(kind) if mbr::is_extended(*kind))
+    }
+
+    /// Whether it is "Microsoft reserved", in which there is never any data.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        *self == Self::Gpt(gpt::MICROSOFT_RESERVED)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -163,7 +187,7 @@ impl PlannedPartition {
     /// Whether it is of the type "Microsoft reserved", in which there is never any data.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        self.kind == Kind::Gpt(gpt::MICROSOFT_RESERVED)
+        self.kind.is_reserved()
     }
 }
 
@@ -188,7 +212,7 @@ pub struct TablePlan {
     /// The partitions in order of their numbers.
     pub partitions: Vec<PlannedPartition>,
     /// What an operator should know although the plan can be carried out.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<TableWarning>,
     /// In the order of writing. All but the last do not make the disk bootable; the last is sector 0.
     writes: Vec<TableWrite>,
 }

@@ -27,9 +27,46 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A number of bytes in binary units with one decimal, as disks and memory are shown on a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut unit = 1;
+        let mut divisor: u64 = 1024;
+        while unit < UNITS.len() && self.0 / divisor >= 1024 {
+            divisor *= 1024;
+            unit += 1;
+        }
+        // Tenths, rounded, so that no floating point is needed.
+        let tenths = (u128::from(self.0) * 10 + u128::from(divisor / 2)) / u128::from(divisor);
+        write!(f, "{}.{} {}", tenths / 10, tenths % 10, UNITS[unit - 1])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn binary_sizes_have_one_decimal() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            ((2 << 30) + (400 << 20), "2.4 GiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
 
     #[test]
     fn sizes_are_readable_and_exact() {

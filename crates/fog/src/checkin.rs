@@ -14,8 +14,6 @@ pub mod caps {
     pub const LVM: &str = "mclvm";
     /// FOG 1.6: every stream begins with the record of [`crate::record`].
     pub const STREAM_RECORD: &str = "mcstreamid";
-    /// Ours: the endpoints of [`crate::native`] exist.
-    pub const NATIVE: &str = "fosnative1";
 }
 
 /// What the server said to a check-in.

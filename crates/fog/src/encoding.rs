@@ -67,16 +67,70 @@ pub fn unescape_html(text: &str) -> String {
     out
 }
 
-/// Makes a text from the other side fit to show: control characters become blanks, cut at
-/// `max_chars` characters.
+/// Makes a text from the other side fit to show: control characters become blanks,
+/// [invisible](is_invisible) ones U+FFFD, cut at `max_chars` characters.
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> String {
     text.trim()
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(printable_char)
         .take(max_chars)
         .collect()
 }
+
+/// A character as [`printable`] shows it.
+#[must_use]
+pub fn printable_char(c: char) -> char {
+    if c.is_control() {
+        ' '
+    } else if is_invisible(c) {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        c
+    }
+}
+
+/// Whether a character is not seen but changes what is: it turns the direction of a line, ends it,
+/// hides text, or makes two names look like one.
+///
+/// The categories Cf, Zl and Zp of Unicode 16, and what Unicode calls default ignorable, without the
+/// variation selectors of the basic plane, which only choose how the character before is drawn.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    !c.is_ascii()
+        && INVISIBLE
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&c))
+}
+
+const INVISIBLE: [(char, char); 24] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    // Ends of lines and paragraphs, and the five characters that turn the direction.
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    // Tags, and variation selectors of names.
+    ('\u{e0000}', '\u{e0fff}'),
+];
 
 #[cfg(test)]
 mod tests {
@@ -114,5 +168,44 @@ mod tests {
     #[test]
     fn control_characters_are_not_shown() {
         assert_eq!(printable(" a\x1b[2Jb\r\nc ", 5), "a [2J");
+        assert_eq!(printable("a\u{9b}2Jb\u{85}", 9), "a 2Jb");
+    }
+
+    #[test]
+    fn no_character_turns_or_hides_what_is_shown() {
+        // "gnp.exe" would be read as "exe.png".
+        assert_eq!(printable("\u{202e}gnp.exe", 20), "\u{fffd}gnp.exe");
+        let invisible = [
+            0xad..=0xad,
+            0x61c..=0x61c,
+            0x180e..=0x180e,
+            0x200b..=0x200f,
+            0x2028..=0x202e,
+            0x2060..=0x2069,
+            0xfeff..=0xfeff,
+            0xfff9..=0xfffb,
+            0xe0000..=0xe007f,
+        ];
+        for c in invisible.into_iter().flatten() {
+            let text = format!("a{}b", char::from_u32(c).unwrap());
+            assert_eq!(printable(&text, 9), "a\u{fffd}b", "{c:x}");
+        }
+        for text in [
+            "Größe",
+            "日本語",
+            "עברית",
+            "العربية",
+            "na\u{308}iv",
+            "❤\u{fe0f} 10\u{a0}%",
+            "�",
+        ] {
+            assert_eq!(printable(text, 20), text);
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_order() {
+        assert!(INVISIBLE.is_sorted());
+        assert!(INVISIBLE.iter().all(|(from, to)| from <= to));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Both ends of this project use the same definitions, so that neither can drift from the
 //! other: kernel arguments, check-in answers, the progress line, the names and the order of
-//! an image's streams, the record in front of a stream. [`native`] holds our own additions,
-//! which stock FOG clients and servers ignore. The crate does no input or output.
+//! an image's streams, the record in front of a stream. Our own additions, which stock FOG clients and
+//! servers ignore, are in the crate `fos-api`. The crate does no input or output.
 
 #![warn(missing_docs)]
 
@@ -12,7 +12,6 @@ pub mod checkin;
 pub mod encoding;
 pub mod form;
 pub mod mac;
-pub mod native;
 pub mod record;
 pub mod status;
 pub mod store;

@@ -2,20 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use fog::task::State;
+use fos_api::Stage;
 
 use super::Places;
+use super::client::Client;
 use super::status;
-use crate::clock::Timestamp;
-use crate::imagedir;
+use crate::api::{self, Deployed, EventLine, EventsQuery, SessionStatus, StatusQuery};
 use crate::output;
-use crate::store::hosts::Host;
-use crate::store::images::Image;
-use crate::store::sessions::NewSession;
-use crate::store::{
-    Connection, SessionId, Store, events, hosts, images, session_hosts, sessions, settings, tasks,
-};
 
 /// A multicast session.
 #[derive(Debug, clap::Args)]
@@ -28,10 +23,10 @@ pub(super) struct Deploy {
     /// Name of the session [default: the image's]
     #[arg(long)]
     name: Option<String>,
-    /// How long to wait for missing hosts after the first has checked in; minutes, or seconds
+    /// How long to wait for missing hosts after the first has connected; minutes, or seconds
     /// with an s [default: the setting FOG_UDPCAST_MAXWAIT, 10 minutes]
     #[arg(long, value_name = "MINUTES", value_parser = wait_seconds)]
-    max_wait: Option<u32>,
+    max_wait: Option<u64>,
     /// Switch the machines off at the end instead of restarting them
     #[arg(long)]
     shutdown: bool,
@@ -42,179 +37,172 @@ pub(super) struct Deploy {
 
 impl Deploy {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
-        let store = places.store().await?;
-        let id = self.create(places, &store).await?;
-        output::result(&id.to_string());
-        self.explain(places, &store, id).await?;
-        let is_good = if self.wait {
-            wait(places, &store, id).await?
-        } else {
-            true
-        };
-        store.close().await;
-        Ok(is_good)
-    }
-
-    /// Checks everything that can be checked, then creates session and tasks in one step.
-    async fn create(&self, places: &Places, store: &Store) -> anyhow::Result<SessionId> {
-        let root = places.image_root(store).await?;
-        let mut conn = store.begin().await?;
-        let image = images::find(&mut conn, &self.image)
-            .await?
-            .with_context(|| {
-                format!(
-                    "there is no image {}; fos-server image list shows them",
-                    self.image
-                )
-            })?;
-        let facts = images::facts(&mut conn, image.id).await?.with_context(|| {
-            format!(
-                "image {} was never verified; add it with fos-server image add",
-                image.name
-            )
-        })?;
-        if !facts.is_verified {
-            output::explain(&format!(
-                "warning: image {} was added without verifying it",
-                image.name
-            ));
-        }
-        imagedir::check_unchanged(&root.join(&image.path), &facts)?;
-        let hosts = self.find_hosts(&mut conn).await?;
-        let id = self.insert(&mut conn, &image, &hosts).await?;
-        conn.commit().await?;
-        Ok(id)
-    }
-
-    /// The named hosts, each once; none may have another task.
-    async fn find_hosts(&self, conn: &mut Connection) -> anyhow::Result<Vec<Host>> {
-        let mut found: Vec<Host> = Vec::new();
-        for name in &self.hosts {
-            let host = hosts::by_name(conn, name).await?.with_context(|| {
-                format!("there is no host {name}; fos-server host list shows them")
-            })?;
-            if let Some(task) = tasks::active_of_host(conn, host.id).await? {
-                let session = tasks::session_of(conn, task.id).await?;
-                let where_ = session.map_or_else(
-                    || format!("task {}", task.id),
-                    |id| format!("session {id} (end it with fos-server cancel {id})"),
-                );
-                bail!("host {} already has a task, in {where_}", host.name);
-            }
-            if !found.iter().any(|other| other.id == host.id) {
-                found.push(host);
-            }
-        }
-        Ok(found)
-    }
-
-    async fn insert(
-        &self,
-        conn: &mut Connection,
-        image: &Image,
-        hosts: &[Host],
-    ) -> anyhow::Result<SessionId> {
-        let now = Timestamp::now();
-        let name = self.name.as_deref().unwrap_or(&image.name);
-        let max_wait_seconds = match self.max_wait {
-            Some(seconds) => seconds,
-            None => match settings::number(conn, settings::MAX_WAIT, 10).await? {
-                0 => 600,
-                minutes => minutes.saturating_mul(60),
-            },
-        };
-        let port = sessions::free_port(conn).await?;
-        let mut task_ids = Vec::new();
-        for host in hosts {
-            let task_name = format!("{name} - {}", host.name);
-            let id = image.id;
-            task_ids.push(
-                tasks::add_multicast(conn, now, &task_name, host.id, id, self.shutdown).await?,
-            );
-        }
-        let session = NewSession {
-            name,
-            port,
-            image: image.id,
-            path: &image.path,
-            image_type: image.image_type,
-            max_wait_seconds,
+        let client = Client::connect(places).await?;
+        let request = api::Deploy {
+            image: self.image.clone(),
+            hosts: self.hosts.clone(),
+            name: self.name.clone(),
+            max_wait_seconds: self.max_wait,
             is_shutdown: self.shutdown,
         };
-        let id = sessions::add(conn, now, &session, &task_ids).await?;
-        for (host, task) in hosts.iter().zip(task_ids) {
-            session_hosts::add(conn, id, host.id, task, &host.name).await?;
+        let deployed = client.api().deploy(request).await;
+        let is_running = client.is_remote();
+        client.close().await;
+        let deployed = deployed?;
+        output::result(&deployed.session.to_string());
+        self.explain(&deployed, is_running);
+        if !self.wait {
+            return Ok(true);
         }
-        let text = format!(
-            "image {} for {} hosts on port {port}",
-            image.name,
-            hosts.len()
-        );
-        events::add(conn, now, Some(id), None, "created", &text).await?;
-        Ok(id)
+        let id = deployed.session;
+        tokio::select! {
+            done = follow(places, id) => done,
+            _ = tokio::signal::ctrl_c() => {
+                output::explain(&format!(
+                    "The session goes on without this command. fos-server status {id} shows how it \
+                     goes, fos-server cancel {id} ends it."
+                ));
+                Ok(false)
+            }
+        }
     }
 
     /// What happens next.
-    async fn explain(&self, places: &Places, store: &Store, id: SessionId) -> anyhow::Result<()> {
-        let mut conn = store.conn().await?;
-        let Some(session) = sessions::by_id(&mut conn, id).await? else {
-            return Ok(());
+    fn explain(&self, deployed: &Deployed, is_running: bool) {
+        for warning in &deployed.warnings {
+            output::explain(&format!("warning: {warning}"));
+        }
+        let hosts = match deployed.hosts {
+            1 => "1 host".to_owned(),
+            more => format!("{more} hosts"),
         };
-        let count = session_hosts::of_session(&mut conn, id).await?.len();
         output::explain(&format!(
-            "session {id} \"{}\" for {count} hosts, UDP ports {} and {}. Boot the hosts from the \
-             network. It starts when all are connected, or {} s after the first has checked in.",
-            session.name,
-            session.port,
-            session.port + 1,
-            session.max_wait_seconds
+            "session {} \"{}\" for {hosts}, UDP ports {} and {}. Boot the hosts from the network. It \
+             starts when all are connected, or {} after the first has connected.",
+            deployed.session,
+            deployed.name,
+            deployed.port,
+            deployed.port + 1,
+            crate::text::seconds(deployed.max_wait_seconds)
         ));
-        if crate::runfile::running(&places.data).is_none() {
+        if !is_running {
             output::explain("No server is running; start it with fos-server serve.");
         } else if !self.wait {
-            output::explain(&format!("fos-server status {id} shows how it goes."));
+            output::explain(&format!(
+                "fos-server status {} shows how it goes.",
+                deployed.session
+            ));
         }
-        Ok(())
     }
 }
 
-/// Follows the session to its end.
-async fn wait(places: &Places, store: &Store, id: SessionId) -> anyhow::Result<bool> {
-    let mut told = None;
-    let mut told_at = Instant::now();
+/// Follows the session to its end: each event once, and how the streams get on.
+async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
+    let mut shown = Shown::default();
+    let mut is_server_missed = false;
     loop {
-        let found = status::collect(places, store, Some(id)).await?;
-        let Some(session) = found.sessions.into_iter().next() else {
-            bail!("session {id} does not exist any more");
+        let client = match Client::connect(places).await {
+            Ok(client) => client,
+            Err(error) => {
+                output::explain(&format!("{error:#}; trying again"));
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
         };
-        let stream = session.stream.as_ref().map(|stream| stream.number);
-        let news = (session.stage, stream, session.missing.clone());
-        if told.as_ref() != Some(&news) || told_at.elapsed() >= TELL_PERIOD {
-            output::explain(&status::headline(&session));
-            told = Some(news);
-            told_at = Instant::now();
-        }
-        if !session.state.is_active() {
-            for host in &session.hosts {
+        let is_running = client.is_remote();
+        let query = EventsQuery {
+            session,
+            after: shown.last_event,
+            limit: 1000,
+            wait_seconds: if is_running { 1 } else { 0 },
+        };
+        let asked = async {
+            let events = client.api().events(query).await?;
+            let session = Some(session);
+            let status = client.api().status(StatusQuery { session }).await?;
+            Ok::<_, api::ApiError>((events, status))
+        };
+        let asked = asked.await;
+        client.close().await;
+        let (events, status) = match asked {
+            Ok(found) => found,
+            Err(error) => {
+                output::explain(&format!("{error}; trying again"));
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        let Some(status) = status.sessions.into_iter().next() else {
+            bail!("session {session} does not exist any more");
+        };
+        shown.events(&events);
+        if !status.state.is_active() {
+            for host in &status.hosts {
                 output::explain(&format!("  {}: {}: {}", host.name, host.state, host.text));
             }
-            return Ok(session.state == State::Complete);
+            output::explain(&status::headline(&status));
+            return Ok(status.state == State::Complete);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        if is_running {
+            shown.progress(&status);
+        } else if !std::mem::replace(&mut is_server_missed, true) {
+            output::explain("No server is running; waiting for one (fos-server serve).");
+        }
+        if !is_running {
+            tokio::time::sleep(RETRY).await;
+        } else {
+            is_server_missed = false;
+        }
     }
 }
 
-/// How often the same stage is told anew.
-const TELL_PERIOD: Duration = Duration::from_secs(5);
+/// What the person has seen.
+#[derive(Default)]
+struct Shown {
+    last_event: i64,
+    stage: Option<(Stage, Option<u32>, Vec<String>)>,
+    progress: Option<(Instant, u64)>,
+}
+
+impl Shown {
+    fn events(&mut self, events: &[EventLine]) {
+        for event in events {
+            output::explain(&format!("{} {}", event.at, event.text));
+            self.last_event = self.last_event.max(event.id);
+        }
+    }
+
+    /// A new stage at once; in the same one only what has changed, and not too often.
+    fn progress(&mut self, session: &SessionStatus) {
+        let stream = session.stream.as_ref();
+        let number = stream.map(|stream| stream.number);
+        let stage = (session.stage, number, session.missing.clone());
+        let acked = stream.map_or(0, |stream| stream.acked);
+        let is_news = self.stage.as_ref() != Some(&stage);
+        let is_progress = self
+            .progress
+            .is_none_or(|(at, before)| at.elapsed() >= PROGRESS_PERIOD && before != acked);
+        if is_news || is_progress {
+            output::explain(&status::headline(session));
+            self.stage = Some(stage);
+            self.progress = Some((Instant::now(), acked));
+        }
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often progress in the same stream is shown.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 
 /// Minutes, or seconds with an `s`.
-fn wait_seconds(text: &str) -> Result<u32, String> {
+fn wait_seconds(text: &str) -> Result<u64, String> {
     let seconds = match text.strip_suffix('s') {
-        Some(seconds) => seconds.parse::<u32>().ok(),
+        Some(seconds) => seconds.parse::<u64>().ok(),
         None => text
             .strip_suffix('m')
             .unwrap_or(text)
-            .parse::<u32>()
+            .parse::<u64>()
             .ok()
             .and_then(|m| m.checked_mul(60)),
     };

@@ -1,13 +1,12 @@
 //! `host`.
 
-use anyhow::bail;
 use fog::Mac;
 
 use super::Places;
-use crate::clock::Timestamp;
+use super::client::Client;
+use crate::api::{HostAdd, Named, Nothing};
+use crate::domain::host::HostName;
 use crate::output;
-use crate::store::hosts::{self, NewHost};
-use crate::store::{images, session_hosts, tasks};
 
 /// Machines.
 #[derive(Debug, clap::Subcommand)]
@@ -15,7 +14,7 @@ pub(super) enum HostCommand {
     /// Register a machine
     Add {
         /// Name, at most 15 letters, digits and hyphens
-        name: String,
+        name: HostName,
         /// MAC addresses, the first is the primary one
         #[arg(required = true)]
         macs: Vec<Mac>,
@@ -28,6 +27,8 @@ pub(super) enum HostCommand {
     },
     /// List the machines
     List,
+    /// List machines that asked and are not registered
+    Pending,
     /// Remove a machine
     Remove {
         /// Name
@@ -37,69 +38,64 @@ pub(super) enum HostCommand {
 
 impl HostCommand {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
-        let store = places.store().await?;
-        match self {
+        let client = Client::connect(places).await?;
+        let done = self.ask(&client).await;
+        client.close().await;
+        output::result(&done?);
+        Ok(true)
+    }
+
+    async fn ask(self, client: &Client) -> anyhow::Result<String> {
+        let api = client.api();
+        Ok(match self {
             Self::Add {
                 name,
                 macs,
                 image,
                 device,
             } => {
-                let mut conn = store.begin().await?;
-                let image = match image {
-                    Some(wanted) => match images::find(&mut conn, &wanted).await? {
-                        Some(image) => Some(image.id),
-                        None => {
-                            bail!("there is no image {wanted}; fos-server image list shows them")
-                        }
-                    },
-                    None => None,
-                };
-                let host = NewHost {
-                    name: &name,
-                    macs: &macs,
+                let shown = name.to_string();
+                let request = HostAdd {
+                    name,
+                    macs,
                     image,
-                    device: &device,
+                    device,
                 };
-                let id = hosts::add(&mut conn, Timestamp::now(), &host).await?;
-                conn.commit().await?;
-                output::result(&format!("host {id}: {name}"));
+                let id = api.host_add(request).await?;
+                format!("host {id}: {shown}")
             }
             Self::List => {
-                let mut conn = store.conn().await?;
                 let mut rows = Vec::new();
-                for host in hosts::all(&mut conn).await? {
-                    let macs = hosts::macs(&mut conn, host.id).await?;
-                    let macs: Vec<String> = macs.iter().map(Mac::to_string).collect();
-                    let task = tasks::active_of_host(&mut conn, host.id).await?;
-                    let last = session_hosts::newest_of_host(&mut conn, host.id).await?;
-                    let state = match (task, last) {
-                        (Some(task), _) => format!("task {} {}", task.id, task.state),
-                        (None, Some(last)) => format!("session {} {}", last.session, last.state),
-                        (None, None) => "-".to_owned(),
-                    };
+                for host in api.host_list(Nothing {}).await? {
+                    let macs: Vec<String> = host.macs.iter().map(Mac::to_string).collect();
+                    let deployed = host.last_deploy.unwrap_or_else(|| "never".to_owned());
                     let id = host.id.to_string();
-                    rows.push(vec![id, host.name, macs.join(" "), host.last_deploy, state]);
+                    rows.push(vec![id, host.name, macs.join(" "), deployed, host.state]);
                 }
                 let head = ["ID", "NAME", "MAC", "LAST DEPLOY (UTC)", "STATE"];
-                output::result(&output::table(&head, &rows));
+                output::table(&head, &rows)
+            }
+            Self::Pending => {
+                let mut rows = Vec::new();
+                for machine in api.host_pending(Nothing {}).await? {
+                    rows.push(vec![
+                        machine.mac.to_string(),
+                        machine.address.to_string(),
+                        machine.first_at.to_string(),
+                        machine.last_at.to_string(),
+                    ]);
+                }
+                let head = ["MAC", "ADDRESS", "FIRST ASKED (UTC)", "LAST ASKED (UTC)"];
+                let table = output::table(&head, &rows);
+                match rows.is_empty() {
+                    true => "no machine asked that is not registered".to_owned(),
+                    false => format!("{table}\nRegister one with: fos-server host add NAME MAC"),
+                }
             }
             Self::Remove { name } => {
-                let mut conn = store.begin().await?;
-                let Some(host) = hosts::by_name(&mut conn, &name).await? else {
-                    bail!("there is no host {name}; fos-server host list shows them");
-                };
-                if let Some(task) = tasks::active_of_host(&mut conn, host.id).await? {
-                    let session = tasks::session_of(&mut conn, task.id).await?;
-                    let hint = session.map(|id| format!("; cancel session {id} first"));
-                    bail!("host {name} has an active task{}", hint.unwrap_or_default());
-                }
-                hosts::remove(&mut conn, host.id).await?;
-                conn.commit().await?;
-                output::result(&format!("host {name} is removed"));
+                let name = api.host_remove(Named { name }).await?;
+                format!("host {name} is removed")
             }
-        }
-        store.close().await;
-        Ok(true)
+        })
     }
 }

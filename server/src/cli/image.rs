@@ -1,16 +1,18 @@
 //! `image`.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use fog::task::ImageType;
 
 use super::Places;
-use crate::clock::Timestamp;
-use crate::imagedir;
+use super::client::Client;
+use crate::api::{ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, Nothing};
+use crate::clock;
+use crate::domain::image::{Facts, ImageName, NewImage};
+use crate::imagestore::{self, MissingStreams};
 use crate::output;
-use crate::store::images::{self, Facts, NewImage};
-use crate::store::sessions;
 
 /// Images.
 #[derive(Debug, clap::Subcommand)]
@@ -32,6 +34,26 @@ pub(super) enum ImageCommand {
         /// Do not decode the streams; only hash them and look at their headers
         #[arg(long)]
         no_verify: bool,
+        /// Take an image although partitions that hold data have no file: clients get them without
+        /// content
+        #[arg(long)]
+        allow_missing: bool,
+    },
+    /// Read, hash and decode an image again, and compare with what is known of it
+    Verify {
+        /// Name or number
+        image: String,
+    },
+    /// Verify an image whose files were changed, and take what is there now
+    Update {
+        /// Name or number
+        image: String,
+        /// Do not decode the streams; only hash them and look at their headers
+        #[arg(long)]
+        no_verify: bool,
+        /// As with image add
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// List the images
     List,
@@ -51,60 +73,138 @@ impl ImageCommand {
                 os,
                 image_type,
                 no_verify,
+                allow_missing,
             } => {
                 let path = path.unwrap_or_else(|| name.clone());
-                add(places, &name, &path, os, image_type, !no_verify).await?;
+                let wanted = Wanted {
+                    path,
+                    os_id: os,
+                    image_type,
+                    is_full: !no_verify,
+                    missing: missing(allow_missing),
+                };
+                add(places, &name, wanted).await
             }
-            Self::List => list(places).await?,
-            Self::Remove { image } => remove(places, &image).await?,
+            Self::Verify { image } => verify(places, &image).await,
+            Self::Update {
+                image,
+                no_verify,
+                allow_missing,
+            } => update(places, &image, !no_verify, missing(allow_missing)).await,
+            Self::List => list(places).await,
+            Self::Remove { image } => {
+                let named = Named { name: image };
+                let client = Client::connect(places).await?;
+                let removed = client.api().image_remove(named).await;
+                client.close().await;
+                let name = removed?;
+                output::result(&format!(
+                    "image {name} is forgotten; its files are still there"
+                ));
+                Ok(true)
+            }
         }
-        Ok(true)
     }
 }
 
-async fn add(
-    places: &Places,
-    name: &str,
-    path: &str,
+/// What is to be read.
+#[derive(Debug, Clone)]
+struct Wanted {
+    path: String,
     os_id: i64,
     image_type: ImageType,
     is_full: bool,
-) -> anyhow::Result<()> {
-    let store = places.store().await?;
-    let root = places.image_root(&store).await?;
-    let mut conn = store.conn().await?;
-    images::check_name(&mut conn, name).await?;
-    drop(conn);
-    let listing = imagedir::scan(&root, path, image_type, os_id)?;
-    let dir = root.join(path);
-    let work = {
-        let listing = listing.clone();
-        let dir = dir.clone();
-        move || imagedir::inspect(&dir, &listing, is_full, &mut Progress::new().reporter())
-    };
-    let inspection = tokio::task::spawn_blocking(work)
-        .await?
-        .context("the image is not good and was not added")?;
-    let facts = Facts {
-        checked_at: Timestamp::now(),
-        is_verified: is_full,
-        files: inspection.files,
-        streams: inspection.streams,
-    };
-    // A file that was written while it was read shows now.
-    imagedir::check_unchanged(&dir, &facts)?;
+    missing: MissingStreams,
+}
+
+fn missing(is_allowed: bool) -> MissingStreams {
+    match is_allowed {
+        true => MissingStreams::Allow,
+        false => MissingStreams::Refuse,
+    }
+}
+
+/// What was found.
+struct Found {
+    facts: Facts,
+    format: u8,
+    /// Directory below the image root.
+    path: String,
+    warnings: Vec<imagestore::Warning>,
+}
+
+async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool> {
+    let name: ImageName = name.trim_end_matches('/').parse()?;
+    let client = Client::connect(places).await?;
+    let root = root(places, &client).await;
+    let taken = client.api().image_show(Named {
+        name: name.as_str().to_owned(),
+    });
+    let taken = taken.await.is_ok_and(|found| found.name == name.as_str());
+    client.close().await;
+    let root = root?;
+    if taken {
+        bail!(
+            "there is already an image called {}; choose another name, remove that image first, or \
+             take its files as they are now with fos-server image update",
+            name.as_str()
+        );
+    }
+    let found = read(&root, &wanted)
+        .await
+        .context("the image was not added")?;
     let image = NewImage {
-        name,
-        path,
-        image_type,
-        os_id,
-        format: inspection.format,
+        name: name.clone(),
+        path: found.path.clone(),
+        image_type: wanted.image_type,
+        os_id: wanted.os_id,
+        format: found.format,
     };
-    let mut conn = store.begin().await?;
-    let id = images::add(&mut conn, &image, &facts).await?;
-    conn.commit().await?;
-    output::result(&format!("image {id}: {name}"));
-    for stream in &facts.streams {
+    let facts = found.facts.clone();
+    let client = Client::connect(places).await?;
+    let added = client.api().image_add(ImageAdd { image, facts }).await;
+    client.close().await;
+    output::result(&format!("image {}: {}", added?, name.as_str()));
+    describe(&wanted, &found);
+    Ok(true)
+}
+
+async fn root(places: &Places, client: &Client) -> anyhow::Result<PathBuf> {
+    let request = ImageRoot {
+        given: places.given_root()?,
+        default: places.default_root()?,
+    };
+    Ok(client.api().image_root(request).await?.into())
+}
+
+/// Reads all files of an image. No server and no database is needed meanwhile.
+async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Found> {
+    let (root, wanted) = (root.to_owned(), wanted.clone());
+    let work = move || {
+        let listing = imagestore::scan(&root, &wanted.path, wanted.image_type, wanted.os_id)?;
+        let mut progress = Progress::new().reporter();
+        let inspection = imagestore::inspect(&listing, wanted.is_full, &mut progress)?;
+        let warnings = imagestore::check_plan(&listing, &inspection, wanted.missing)?;
+        let facts = Facts {
+            checked_at: clock::now(),
+            is_verified: wanted.is_full,
+            files: inspection.files,
+            streams: inspection.streams,
+        };
+        // A file that was written while it was read shows now.
+        imagestore::check_unchanged(listing.dir.path(), &facts)?;
+        anyhow::Ok(Found {
+            facts,
+            format: inspection.format,
+            path: listing.path,
+            warnings,
+        })
+    };
+    tokio::task::spawn_blocking(work).await?
+}
+
+fn describe(wanted: &Wanted, found: &Found) {
+    for stream in &found.facts.streams {
         let used = match stream.image.used_blocks {
             Some(used) => {
                 let used = used.saturating_mul(u64::from(stream.image.block_size));
@@ -122,42 +222,104 @@ async fn add(
             output::size(stream.stored_len),
         ));
     }
-    if inspection.format == PARTIMAGE {
-        output::explain(
-            "  warning: these are partimage images, which fos-agent does not write to a disk in a \
-             deploy; boot FOG's own client for this image",
-        );
+    for warning in &found.warnings {
+        output::explain(&format!("  warning: {warning}"));
     }
-    if image_type == ImageType::AllDisks {
-        output::explain(
-            "  warning: fos-agent does not deploy images of all disks (type mpa); boot FOG's own \
-             client for this image",
-        );
-    }
-    if !listing.bare.is_empty() {
-        output::explain(&format!(
-            "  warning: there is no image file for {}: clients get these partitions without content. \
-             If that is not meant, complete the directory and add the image again",
-            listing.bare.join(", ")
-        ));
-    }
-    if !listing.ignored.is_empty() {
-        output::explain(&format!("  not used: {}", listing.ignored.join(", ")));
-    }
-    if !is_full {
+    if !wanted.is_full {
         output::explain("  not verified: damage inside the streams would show only on the clients");
     }
-    store.close().await;
-    Ok(())
 }
 
-async fn list(places: &Places) -> anyhow::Result<()> {
-    let store = places.store().await?;
-    let mut conn = store.conn().await?;
+/// The image that is meant, where it is, and what is known of it.
+async fn known(places: &Places, image: &str) -> anyhow::Result<(PathBuf, ImageShown)> {
+    let client = Client::connect(places).await?;
+    let root = root(places, &client).await;
+    let name = image.to_owned();
+    let shown = client.api().image_show(Named { name }).await;
+    client.close().await;
+    Ok((root?, shown?))
+}
+
+async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
+    let (root, shown) = known(places, image).await?;
+    let wanted = Wanted {
+        path: shown.path.clone(),
+        os_id: shown.os_id,
+        image_type: shown.image_type,
+        is_full: true,
+        // Whether that is meant was decided when it was added.
+        missing: MissingStreams::Allow,
+    };
+    let found = read(&root, &wanted)
+        .await
+        .with_context(|| format!("image {} is not good", shown.name))?;
+    let Some(facts) = &shown.facts else {
+        output::result(&format!(
+            "image {} is good; it was added by another program, take it over with fos-server image \
+             update",
+            shown.name
+        ));
+        return Ok(true);
+    };
+    let differences = imagestore::compare(facts, &found.facts);
+    for difference in &differences {
+        output::explain(&format!("  {difference}"));
+    }
+    if differences.is_empty() {
+        output::result(&format!("image {} is good and unchanged", shown.name));
+        return Ok(true);
+    }
+    output::result(&format!(
+        "image {} is good, but not what was added; take it with fos-server image update",
+        shown.name
+    ));
+    Ok(false)
+}
+
+async fn update(
+    places: &Places,
+    image: &str,
+    is_full: bool,
+    missing: MissingStreams,
+) -> anyhow::Result<bool> {
+    let (root, shown) = known(places, image).await?;
+    let wanted = Wanted {
+        path: shown.path.clone(),
+        os_id: shown.os_id,
+        image_type: shown.image_type,
+        is_full,
+        missing,
+    };
+    let found = read(&root, &wanted)
+        .await
+        .with_context(|| format!("image {} was not updated", shown.name))?;
+    let request = ImageUpdate {
+        image: shown.id,
+        format: found.format,
+        facts: found.facts.clone(),
+    };
+    let client = Client::connect(places).await?;
+    let updated = client.api().image_update(request).await;
+    client.close().await;
+    output::result(&format!("image {} is updated", updated?));
+    for difference in shown
+        .facts
+        .iter()
+        .flat_map(|old| differences(old, &found.facts))
+    {
+        output::explain(&format!("  {difference}"));
+    }
+    describe(&wanted, &found);
+    Ok(true)
+}
+
+async fn list(places: &Places) -> anyhow::Result<bool> {
+    let client = Client::connect(places).await?;
+    let images = client.api().image_list(Nothing {}).await;
+    client.close().await;
     let mut rows = Vec::new();
-    for image in images::all(&mut conn).await? {
-        let facts = images::facts(&mut conn, image.id).await?;
-        let (streams, checked) = match facts {
+    for image in images? {
+        let (streams, checked) = match &image.facts {
             Some(facts) if facts.is_verified => (facts.streams.len(), "verified"),
             Some(facts) => (facts.streams.len(), "headers only"),
             None => (0, "unknown"),
@@ -184,35 +346,8 @@ async fn list(places: &Places) -> anyhow::Result<()> {
         "CHECKED",
     ];
     output::result(&output::table(&head, &rows));
-    drop(conn);
-    store.close().await;
-    Ok(())
+    Ok(true)
 }
-
-async fn remove(places: &Places, wanted: &str) -> anyhow::Result<()> {
-    let store = places.store().await?;
-    let mut conn = store.begin().await?;
-    let Some(image) = images::find(&mut conn, wanted).await? else {
-        bail!("there is no image {wanted}; fos-server image list shows them");
-    };
-    if let Some(session) = sessions::uses_image(&mut conn, image.id).await? {
-        bail!(
-            "session {session} sends image {}; cancel it first",
-            image.name
-        );
-    }
-    images::remove(&mut conn, image.id).await?;
-    conn.commit().await?;
-    output::result(&format!(
-        "image {} is forgotten; its files are still there",
-        image.name
-    ));
-    store.close().await;
-    Ok(())
-}
-
-/// FOG's number for partimage.
-const PARTIMAGE: u8 = 1;
 
 /// Tells how far reading is, if it takes long.
 struct Progress {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod cancel;
+mod client;
 mod deploy;
 mod host;
 mod image;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::store::{Store, nodes};
+use crate::store::Store;
 
 /// Deploys disk images to many machines at once by multicast, speaking the protocols of FOG.
 #[derive(Debug, Parser)]
@@ -66,7 +67,7 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Show sessions and what every host does or waits for
     Status(status::Status),
-    /// Cancel a session
+    /// Cancel a session, or one host of it
     Cancel(cancel::Cancel),
 }
 
@@ -100,28 +101,44 @@ impl Cli {
 }
 
 impl Places {
-    async fn store(&self) -> anyhow::Result<Store> {
-        Store::open(&self.data).await
+    /// Where a running server is asked.
+    fn socket(&self) -> PathBuf {
+        self.data.join("server.sock")
+    }
+
+    /// The image directory as a person gave it.
+    fn given_root(&self) -> anyhow::Result<Option<String>> {
+        let Some(given) = &self.images else {
+            return Ok(None);
+        };
+        let root = std::path::absolute(given)
+            .with_context(|| format!("the image directory {}", given.display()))?;
+        // `..` and links stay as they are; double and last slashes go.
+        let root: PathBuf = root.components().collect();
+        text(&root).map(Some)
+    }
+
+    fn default_root(&self) -> anyhow::Result<String> {
+        text(&std::path::absolute(self.data.join("images"))?)
     }
 
     /// The image root: as given now (and remembered), as given before, or the default.
-    async fn image_root(&self, store: &Store) -> anyhow::Result<PathBuf> {
-        let mut conn = store.begin().await?;
-        let root = match &self.images {
-            Some(given) => std::path::absolute(given)
-                .with_context(|| format!("the image directory {}", given.display()))?,
-            None => match nodes::root_path(&mut conn).await? {
-                Some(kept) => return Ok(kept.into()),
-                None => std::path::absolute(self.data.join("images"))?,
-            },
+    async fn root_of(&self, store: &dyn Store) -> anyhow::Result<PathBuf> {
+        let kept = store.image_root().await?;
+        let root = match (self.given_root()?, kept) {
+            (None, Some(kept)) => return Ok(kept.into()),
+            (Some(given), _) => given,
+            (None, None) => self.default_root()?,
         };
-        let text = root
-            .to_str()
-            .context("the path of the image directory is no UTF-8 text")?;
-        nodes::set_root_path(&mut conn, text).await?;
-        conn.commit().await?;
-        Ok(root)
+        store.set_image_root(root.clone()).await?;
+        Ok(root.into())
     }
+}
+
+fn text(path: &std::path::Path) -> anyhow::Result<String> {
+    let text = path.to_str();
+    let text = text.with_context(|| format!("{} is no UTF-8 text", path.display()))?;
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

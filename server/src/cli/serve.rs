@@ -7,21 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::ServiceExt;
-use axum::extract::Request;
+use cast_net::Interface;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 use tower::util::MapRequestLayer;
 
 use super::Places;
-use crate::clock::Timestamp;
+use super::client::{self, LOCK_RETRY, LOCK_WAIT};
+use crate::clock;
 use crate::config::{Bitrate, Config, StreamRecords, Timing};
-use crate::http::{self, App};
-use crate::logs::{self, MulticastLog};
+use crate::domain::ports::PortPool;
+use crate::http;
+use crate::http::listener::{self, Limits, LocalSocket};
+use crate::logs::{self, MulticastLog, Subject};
+use crate::ops::Ops;
 use crate::runfile::RunFile;
-use crate::session::transmit::Network;
+use crate::sender::udpcast::Udpcast;
 use crate::session::{Sessions, Surroundings};
+use crate::store::SharedStore;
+use crate::store::sqlite::Sqlite;
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
 #[derive(Debug, clap::Args)]
@@ -29,7 +35,8 @@ pub(super) struct Serve {
     /// Address and port of the HTTP server
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:80")]
     listen: SocketAddr,
-    /// Own address as clients know it [default: the one from which packets reach each client]
+    /// Own address as clients know it [default: that of --listen, else the one from which packets
+    /// reach each client]
     #[arg(long, value_name = "IP")]
     address: Option<Ipv4Addr>,
     /// Network interface for multicast [default: the one of --address, or the route to the client]
@@ -64,18 +71,26 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = 300,
         value_parser = clap::value_parser!(u64).range(120..))]
     stall_limit: u64,
+    /// UDP ports of the sessions, a pair each, for example 63100-63227 [default: FOG's settings, 64
+    /// pairs from 63100 on]
+    #[arg(long, value_name = "FIRST-LAST")]
+    ports: Option<PortPool>,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Serve {
-    pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
-        logs::init_stderr();
-        let store = places.store().await?;
-        let _lock = lock(places)?;
-        let config = Arc::new(self.config(places, places.image_root(&store).await?));
+    pub(super) async fn run(mut self, places: &Places) -> anyhow::Result<bool> {
+        let _stderr = logs::init_stderr().context("starting the log")?;
+        let _lock = lock(places).await?;
+        let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
+        let files =
+            listener::raise_file_limit(&mut self.limits).context("raising the file limit")?;
+        let mut config = self.config(places, places.root_of(&*store).await?);
         let log = MulticastLog::new(&config.log_dir()).with_context(|| {
             format!("creating the log directory {}", config.log_dir().display())
         })?;
-        check_interface(&config)?;
+        let network = check_network(&config)?;
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}; is another server running, or is the port below 1024 \
@@ -84,26 +99,21 @@ impl Serve {
             )
         })?;
         // Port 0 asks for any free one.
-        let config = Arc::new(Config {
-            listen: listener.local_addr()?,
-            ..(*config).clone()
+        config.listen = listener.local_addr()?;
+        let socket = LocalSocket::bind(&places.socket())
+            .with_context(|| format!("making the socket {}", places.socket().display()))?;
+        let config = Arc::new(config);
+        let sessions = Sessions::new(Surroundings {
+            store: Arc::clone(&store),
+            config: Arc::clone(&config),
+            sender: Arc::new(Udpcast),
+            log: log.clone(),
         });
-        let around = Surroundings {
-            store: store.clone(),
-            config: Arc::clone(&config),
-            transmitter: Arc::new(Network),
-            log: log.clone(),
-        };
-        let sessions = Sessions::new(around);
-        let app = App {
-            store: store.clone(),
-            config: Arc::clone(&config),
-            sessions: Arc::clone(&sessions),
-            log: log.clone(),
-        };
+        let ops = Ops::new(Arc::clone(&sessions)).await?;
         let run_file = RunFile::write(&config.data, &local_url(&config))?;
+        let now = clock::now();
         log.service(
-            Timestamp::now(),
+            now,
             &format!(
                 "fos-server {} serves {} on {}",
                 env!("CARGO_PKG_VERSION"),
@@ -111,18 +121,31 @@ impl Serve {
                 config.listen
             ),
         );
-        for missing in missing_places(&config) {
-            log.service(Timestamp::now(), &format!("WARNING: {missing}"));
+        log.service(
+            now,
+            &format!("at most {} connections", self.limits.connections),
+        );
+        if files.connections_less > 0 {
+            let text = format!(
+                "{} connections less than wanted, as only {} files may be open (ulimit -n)",
+                files.connections_less, files.files
+            );
+            log.warn(now, &Subject::Server, &text);
         }
-        let supervisor = tokio::spawn({
-            let sessions = Arc::clone(&sessions);
-            async move { sessions.supervise().await }
-        });
-        let served = serve_until_signal(listener, app, &sessions).await;
-        supervisor.await.context("the supervisor of the sessions")?;
+        for text in missing_places(&config).into_iter().chain(network) {
+            log.warn(now, &Subject::Server, &text);
+        }
+        let signals = Signals::new()?;
+        let served = serve(listener, socket, &ops, self.limits, signals).await;
         drop(run_file);
-        log.service(Timestamp::now(), "fos-server ends");
-        store.close().await;
+        log.service(clock::now(), "fos-server ends");
+        if tokio::time::timeout(STORE_GRACE, store.close())
+            .await
+            .is_err()
+        {
+            tracing::error!("the database does not end; leaving it");
+        }
+        log.close(LOG_GRACE);
         served?;
         Ok(true)
     }
@@ -137,37 +160,40 @@ impl Serve {
             timing.drop_agents = Duration::from_secs(seconds);
             timing.drop_others = Duration::from_secs(seconds);
         }
+        let boot = self.boot.clone();
         Config {
-            data: places.data.clone(),
-            images,
-            boot: self
-                .boot
-                .clone()
-                .unwrap_or_else(|| places.data.join("boot")),
+            boot: boot.unwrap_or_else(|| places.data.join("boot")),
             listen: self.listen,
             address: self.address,
             interface: self.interface.clone(),
             stream_records: self.stream_records,
             max_bitrate: self.max_bitrate.map(|rate| rate.0),
             kernel_args: self.kernel_args.clone(),
+            ports: self.ports,
             timing,
+            ..Config::idle(&places.data, images)
         }
     }
 }
 
 /// Two servers on one database would send every session twice.
-fn lock(places: &Places) -> anyhow::Result<File> {
-    let path = places.data.join("server.lock");
-    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "another fos-server already serves {}; stop it first",
-            places.data.display()
-        ),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("locking {}", path.display()))
+async fn lock(places: &Places) -> anyhow::Result<File> {
+    let end = tokio::time::Instant::now() + LOCK_WAIT;
+    loop {
+        if let Some(lock) = client::lock(&places.data)? {
+            return Ok(lock);
         }
+        // A command has it for a moment; a server has it for good, and answers.
+        let is_served = tokio::net::UnixStream::connect(places.socket())
+            .await
+            .is_ok();
+        if is_served || tokio::time::Instant::now() >= end {
+            bail!(
+                "another fos-server already serves {}; stop it first",
+                places.data.display()
+            );
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
     }
 }
 
@@ -192,14 +218,36 @@ fn missing_places(config: &Config) -> Vec<String> {
     missing
 }
 
-/// A wrong interface is told at the start, not when the first session fails.
-fn check_interface(config: &Config) -> anyhow::Result<()> {
-    if config.interface.is_some() || config.address.is_some() {
-        config
-            .interface_for(IpAddr::V4(Ipv4Addr::LOCALHOST))
-            .context("choosing the interface for multicast")?;
-    }
-    Ok(())
+/// A wrong interface is told at the start, not when the first session fails. Answers what may become
+/// right while the server runs.
+fn check_network(config: &Config) -> anyhow::Result<Option<String>> {
+    let known = config
+        .known_interface()
+        .context("choosing the interface for multicast")?;
+    let interface = match known {
+        Some(interface) => interface,
+        None => {
+            let list = Interface::list()?;
+            let is_usable = |found: &&Interface| found.is_up && !found.is_loopback;
+            let Some(usable) = list.iter().find(is_usable) else {
+                let text =
+                    "no network card is up and has an IPv4 address: no client can be reached";
+                return Ok(Some(text.to_owned()));
+            };
+            usable.clone()
+        }
+    };
+    Ok(match (interface.is_loopback, interface.is_up) {
+        (true, _) => Some(format!(
+            "sessions are sent on {interface}, which reaches no other machine; choose a network card \
+             with --interface"
+        )),
+        (_, false) => Some(format!(
+            "sessions are sent on {interface}, which is down: look at its cable, or choose another \
+             one with --interface"
+        )),
+        (false, true) => None,
+    })
 }
 
 /// Where this machine reaches its own server.
@@ -211,45 +259,78 @@ fn local_url(config: &Config) -> String {
     format!("http://{}/fog/", SocketAddr::new(ip, config.listen.port()))
 }
 
-async fn serve_until_signal(
-    listener: TcpListener,
-    app: App,
-    sessions: &Sessions,
-) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let service = MapRequestLayer::new(http::normalise).layer(http::router(app));
-    let make = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
-    let server = axum::serve(listener, make).with_graceful_shutdown(async move {
-        // Also when the sender is dropped.
-        drop(stopped.await);
-    });
-    let mut server = tokio::spawn(server.into_future());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        ended = &mut server => {
-            sessions.shut_down().await;
-            return ended?.context("serving HTTP");
+/// What ends the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Serves until a signal. Then clients are answered and sessions stored for a moment; whatever hangs
+/// is left behind, at once with a second signal.
+async fn serve(
+    listener: TcpListener,
+    socket: LocalSocket,
+    ops: &Arc<Ops>,
+    limits: Limits,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let sessions = Arc::clone(ops.sessions());
+    let service = MapRequestLayer::new(http::normalise).layer(http::router(Arc::clone(ops)));
+    let clients = tokio::spawn(listener::serve(listener, service, limits, stop.clone()));
+    let people = http::local_router(Arc::clone(ops));
+    let people = tokio::spawn(listener::serve_local(socket, people, limits, stop.clone()));
+    let supervisor = tokio::spawn({
+        let sessions = Arc::clone(&sessions);
+        async move { sessions.supervise().await }
+    });
+    let follower = tokio::spawn({
+        let ops = Arc::clone(ops);
+        async move { ops.follow_changes().await }
+    });
+    signals.next().await;
     tracing::info!("shutting down; a second signal ends at once");
-    if stop.send(()).is_err() {
-        tracing::debug!("the HTTP server has already ended");
-    }
+    stop.cancel();
     let orderly = async {
         sessions.shut_down().await;
-        tokio::time::timeout(HTTP_GRACE, &mut server).await
+        drop((clients.await, people.await, supervisor.await));
     };
     tokio::select! {
-        _ = orderly => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = orderly => {}
+        () = tokio::time::sleep(GRACE) => {
+            tracing::error!("something hangs and is left behind: {}", hints());
+        }
+        () = signals.next() => {}
     }
-    server.abort();
+    follower.abort();
     Ok(())
 }
 
-/// How long running requests may take after the signal.
-const HTTP_GRACE: Duration = Duration::from_secs(3);
+fn hints() -> &'static str {
+    "look at the disks of the database and of the image store"
+}
+
+/// How long sessions and requests may take after the signal.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// How long the database may take after that.
+const STORE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the log may take after that.
+const LOG_GRACE: Duration = Duration::from_secs(1);

@@ -1,15 +1,12 @@
 //! `status`.
 
 use anyhow::bail;
-use fog::native::Stage;
+use fos_api::Stage;
 
 use super::Places;
-use crate::clock::Timestamp;
-use crate::http::ServerStatus;
+use super::client::Client;
+use crate::api::{EventsQuery, HostStatus, SessionStatus, StatusQuery};
 use crate::output;
-use crate::runfile;
-use crate::session::status::{HostStatus, SessionStatus};
-use crate::store::{SessionId, Store, events, images, session_hosts, sessions};
 
 /// Sessions.
 #[derive(Debug, clap::Args)]
@@ -23,27 +20,27 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
-        let store = places.store().await?;
-        let wanted = self.session.map(SessionId);
-        let mut status = collect(places, &store, wanted).await?;
-        let events = match wanted {
-            Some(id) => events::of_session(&mut *store.conn().await?, id, EVENTS_SHOWN).await?,
-            None => Vec::new(),
-        };
-        store.close().await;
-        if let Some(id) = wanted
+        let client = Client::connect(places).await?;
+        let found = self.ask(&client).await;
+        let is_running = client.is_remote();
+        client.close().await;
+        let (mut status, events) = found?;
+        if let Some(id) = self.session
             && status.sessions.is_empty()
         {
             bail!("there is no session {id}; fos-server status lists them");
+        }
+        if !is_running {
+            status.version.clear();
         }
         if self.json {
             output::result(&serde_json::to_string_pretty(&status)?);
             return Ok(true);
         }
-        if status.version.is_empty() {
-            output::explain("No server answers; this is the state of the database.");
+        if !is_running {
+            output::explain("No server is running; this is the state of the database.");
         }
-        if wanted.is_none() {
+        if self.session.is_none() {
             let newest = status.sessions.first().map(|session| session.session);
             status
                 .sessions
@@ -56,48 +53,35 @@ impl Status {
             output::result(&describe(session));
         }
         for event in events {
-            output::result(&format!("  {} {}: {}", event.at, event.kind, event.text));
+            output::result(&format!("  {} {}", event.at, event.text));
         }
         Ok(true)
+    }
+
+    async fn ask(
+        &self,
+        client: &Client,
+    ) -> anyhow::Result<(crate::api::ServerStatus, Vec<crate::api::EventLine>)> {
+        let session = self.session;
+        let status = client.api().status(StatusQuery { session }).await?;
+        let events = match session {
+            Some(session) => {
+                let query = EventsQuery {
+                    session,
+                    after: 0,
+                    limit: EVENTS_SHOWN,
+                    wait_seconds: 0,
+                };
+                client.api().events(query).await?
+            }
+            None => Vec::new(),
+        };
+        Ok((status, events))
     }
 }
 
 /// The last events of a session that are shown with it.
 const EVENTS_SHOWN: u32 = 30;
-
-/// The state: from the running server, else from the database.
-pub(super) async fn collect(
-    places: &Places,
-    store: &Store,
-    wanted: Option<SessionId>,
-) -> anyhow::Result<ServerStatus> {
-    if let Some(running) = runfile::running(&places.data) {
-        let query = wanted.map_or_else(String::new, |id| format!("?session={id}"));
-        let path = format!("service/fos/status{query}");
-        let fetched = tokio::task::spawn_blocking(move || runfile::fetch(&running, &path)).await?;
-        match fetched.and_then(|body| Ok(serde_json::from_slice(&body)?)) {
-            Ok(status) => return Ok(status),
-            Err(error) => output::explain(&format!("the server cannot be asked: {error:#}")),
-        }
-    }
-    let mut conn = store.conn().await?;
-    let rows = match wanted {
-        Some(id) => sessions::by_id(&mut conn, id).await?.into_iter().collect(),
-        None => sessions::newest(&mut conn, crate::http::MAX_SESSIONS).await?,
-    };
-    let mut found = Vec::new();
-    for row in rows {
-        let image = images::by_id(&mut conn, row.image).await?;
-        let hosts = session_hosts::of_session(&mut conn, row.id).await?;
-        let name = image.map_or_else(String::new, |image| image.name);
-        found.push(SessionStatus::from_rows(&row, &name, &hosts));
-    }
-    Ok(ServerStatus {
-        version: String::new(),
-        now: Timestamp::now().to_string(),
-        sessions: found,
-    })
-}
 
 /// A session in one line.
 pub(super) fn headline(session: &SessionStatus) -> String {
@@ -107,9 +91,9 @@ pub(super) fn headline(session: &SessionStatus) -> String {
     {
         let percent = u128::from(stream.acked) * 100 / u128::from(stream.len.max(1));
         line.push_str(&format!(
-            ", {percent} % of {}, {}/s, {:.1} % repeated",
+            ", {percent} % of {}, {}, {:.1} % repeated",
             output::size(stream.len),
-            output::size(session.rate),
+            output::rate(session.rate),
             session.repeated_percent
         ));
     }
@@ -133,8 +117,11 @@ fn describe(session: &SessionStatus) -> String {
     ));
     if session.state.is_active() {
         lines.push(format!(
-            "  expected {}, checked in {}, connected {}, in this stage for {} s",
-            session.expected, session.checked_in, session.connected, session.stage_seconds
+            "  expected {}, checked in {}, connected {}, in this stage for {}",
+            session.expected,
+            session.checked_in,
+            session.connected,
+            crate::text::seconds(session.stage_seconds)
         ));
     }
     let rows: Vec<Vec<String>> = session.hosts.iter().map(host_row).collect();
@@ -154,7 +141,7 @@ fn host_row(host: &HostStatus) -> Vec<String> {
     }
     let age = host
         .seconds
-        .map(|seconds| format!(" (for {seconds} s)"))
+        .map(|seconds| format!(" (for {})", crate::text::seconds(seconds)))
         .unwrap_or_default();
     let detail = match client.detail.as_str() {
         "" => String::new(),
@@ -162,7 +149,7 @@ fn host_row(host: &HostStatus) -> Vec<String> {
     };
     vec![
         format!("  {}", host.name),
-        host.ip.clone().unwrap_or_else(|| "-".into()),
+        host.ip.map_or_else(|| "-".into(), |ip| ip.to_string()),
         host.state.to_string(),
         host.streams_done.to_string(),
         if says.trim().is_empty() {

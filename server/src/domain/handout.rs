@@ -129,10 +129,11 @@ impl Handouts {
                 Some(told) if told.job == job => Origin::ThisJob { is_proved: true },
                 Some(told) => Origin::OtherJob(told.job),
                 // Of a job that is long over, or invented.
-                None => told.first().map_or(
-                    Origin::ThisJob { is_proved: false },
-                    |told| Origin::OtherJob(told.job),
-                ),
+                None => told
+                    .first()
+                    .map_or(Origin::ThisJob { is_proved: false }, |told| {
+                        Origin::OtherJob(told.job)
+                    }),
             };
         }
         let here = told.iter().find(|told| told.address == address);
@@ -225,7 +226,10 @@ mod tests {
     fn the_same_question_has_the_same_ticket() {
         let mut handouts = Handouts::default();
         handouts.insert(told(2, 1, 1));
-        assert_eq!(handouts.ticket(HOST, address(2), job(1)), Some(Ticket([1; 16])));
+        assert_eq!(
+            handouts.ticket(HOST, address(2), job(1)),
+            Some(Ticket([1; 16]))
+        );
         assert_eq!(handouts.ticket(HOST, address(3), job(1)), None);
         assert_eq!(handouts.ticket(HOST, address(2), job(2)), None);
     }

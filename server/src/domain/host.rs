@@ -198,7 +198,11 @@ mod tests {
         let station = |text: &str| StationMac::try_from(text.parse::<Mac>().unwrap());
         assert!(station("00:1b:21:aa:bb:cc").is_ok());
         assert_eq!(station("00:00:00:00:00:00"), Err(BadStationMac::Zero));
-        for group in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01"] {
+        for group in [
+            "ff:ff:ff:ff:ff:ff",
+            "01:00:5e:00:00:01",
+            "33:33:00:00:00:01",
+        ] {
             assert!(matches!(station(group), Err(BadStationMac::Group(_))));
         }
     }

@@ -1,7 +1,7 @@
 //! Images, and what was found out about their files when they were verified.
 
-use fog::native::StreamFacts;
 use fog::task::ImageType;
+use fos_api::StreamFacts;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageId, Timestamp};
@@ -88,6 +88,13 @@ impl From<ImageName> for String {
     fn from(name: ImageName) -> Self {
         name.0
     }
+}
+
+/// Whether a character means nothing to iPXE and to the shell of FOG's client: clients get the
+/// directory of their image in a boot script, where it must be the same.
+#[must_use]
+pub fn is_safe_in_boot_script(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '$' | '{' | '}' | '&' | '|' | '\\' | '#' | '"' | '\'')
 }
 
 /// A file of an image when it was verified.

@@ -44,7 +44,9 @@ impl PortPool {
 
     /// Base ports in order.
     pub fn bases(self) -> impl Iterator<Item = u16> {
-        (self.first..=65534).step_by(2).take(usize::from(self.pairs))
+        (self.first..=65534)
+            .step_by(2)
+            .take(usize::from(self.pairs))
     }
 
     /// First port.
@@ -81,12 +83,23 @@ mod tests {
 
     #[test]
     fn a_pool_has_whole_pairs() {
-        let bases = |first, last| PortPool::new(first, last).unwrap().bases().collect::<Vec<_>>();
+        let bases = |first, last| {
+            PortPool::new(first, last)
+                .unwrap()
+                .bases()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(bases(63100, 63103), [63100, 63102]);
         assert_eq!(bases(63100, 63102), [63100]);
         assert_eq!(bases(65534, 65535), [65534]);
         assert_eq!(PortPool::DEFAULT.bases().count(), 64);
-        for (first, last) in [(63101, 63104), (0, 10), (2000, 2000), (3000, 2000), (65536, 65540)] {
+        for (first, last) in [
+            (63101, 63104),
+            (0, 10),
+            (2000, 2000),
+            (3000, 2000),
+            (65536, 65540),
+        ] {
             assert!(PortPool::new(first, last).is_err(), "{first} {last}");
         }
         assert_eq!("63100-63227".parse(), Ok(PortPool::DEFAULT));

@@ -374,8 +374,10 @@ mod tests {
     #[test]
     fn only_the_first_report_counts() {
         let first = Reason::Written.with_report("bad disk").unwrap();
-        assert!(matches!(&first, Reason::ClientFailed { before: Some(before), .. }
-            if **before == Reason::Written));
+        assert!(
+            matches!(&first, Reason::ClientFailed { before: Some(before), .. }
+            if **before == Reason::Written)
+        );
         assert_eq!(first.with_report("again"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use fog::Mac;
 
-use super::{Reason, SessionId, TaskId};
+use super::{ImageId, Reason, SessionId, TaskId};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Refusal {
     },
     /// The task is in no multicast session.
     NoSession(TaskId),
+    /// The image of its session is not known any more.
+    NoImage(ImageId),
     /// The client was booted for something else than a multicast deploy.
     OtherType {
         /// What it says (`type=`).

@@ -1,30 +1,19 @@
 //! `blame.php`: a client found no `.mntcheck` in the image share.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use fog::checkin::DONE;
 
+use super::error::HttpError;
+use super::plain;
 use super::request::Form;
-use super::{App, Failure, plain};
-use crate::store::tasks;
+use crate::ops::Ops;
 
 /// Answers `##`; the client stops and restarts whatever is said.
-pub(super) async fn blame(State(app): State<App>, form: Form) -> Result<Response, Failure> {
-    let known = match app.host(form).await? {
-        Ok(known) => known,
-        Err(text) => return Ok(plain(text)),
-    };
-    let mut conn = app.store.conn().await?;
-    let Some(task) = tasks::active_of_host(&mut conn, known.host.id).await? else {
-        drop(conn);
-        return Ok(plain(super::checkin::no_task(&app, &known).await?));
-    };
-    let session = tasks::session_of(&mut conn, task.id).await?;
-    drop(conn);
-    if let Some(session) = session
-        && let Some(handle) = app.sessions.handle(session).await?
-    {
-        handle.blamed(known.host.id).await;
-    }
+pub(super) async fn blame(State(ops): State<Arc<Ops>>, form: Form) -> Result<Response, HttpError> {
+    let known = form.known(&ops).await?;
+    ops.blamed(&known).await?;
     Ok(plain(DONE))
 }

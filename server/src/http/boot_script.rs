@@ -1,6 +1,6 @@
 //! `service/ipxe/boot.php`: what a machine does that boots from the network.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
@@ -8,13 +8,13 @@ use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
 use fog::args::ArgsWriter;
 
-use super::request::{Form, KnownHost};
-use super::{App, Failure};
-use crate::clock::Timestamp;
-use crate::store::images::Image;
-use crate::store::sessions::Session;
-use crate::store::tasks::Task;
-use crate::store::{hosts, images, session_hosts, sessions, settings, tasks};
+use super::request::Form;
+use crate::config::Config;
+use crate::domain::image::is_safe_in_boot_script;
+use crate::domain::{Refusal, SessionId};
+use crate::logs::{Level, Subject};
+use crate::ops::{BootAnswer, BootJob, ClientError, Ops};
+use crate::text;
 
 /// Kernel and init file of an architecture, FOG's default names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,134 +40,112 @@ pub(super) const BOOT_FILES: [BootFiles; 3] = [
 ];
 
 /// Answers an iPXE script: the task, or why there is none and the local disk.
-pub(super) async fn script(State(app): State<App>, form: Form) -> Result<Response, Failure> {
-    let text = match build(&app, form).await {
-        Ok(text) => text,
+pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response {
+    let script = match build(&ops, &form).await {
+        Ok(script) => script,
         Err(error) => {
-            tracing::error!("making a boot script: {error:#}");
+            let (what, line) = match error {
+                ClientError::Refused(refusal) => ("refused", text::refusal(&refusal)),
+                ClientError::Store(error) => ("the database fails", error.to_string()),
+                ClientError::Internal(error) => ("an internal error", format!("{error:#}")),
+            };
+            let subject = Subject::Host(form.client.to_string());
+            let now = crate::clock::now();
+            let log = format!("cannot make a boot script: {line}");
+            ops.log().repeated(
+                now,
+                Level::Error,
+                &subject,
+                "boot scripts that failed",
+                &log,
+            );
             message(
-                "fos-server cannot make a boot script because of an internal error.",
-                &["Its log has the cause.".to_owned()],
+                &format!("fos-server cannot make a boot script: {what}."),
+                &["Its log has the cause. Start this machine again later.".to_owned()],
             )
         }
     };
-    Ok(([(header::CONTENT_TYPE, "text/plain")], text).into_response())
+    ([(header::CONTENT_TYPE, "text/plain")], script).into_response()
 }
 
-async fn build(app: &App, form: Form) -> anyhow::Result<String> {
-    let macs = form.macs();
-    let Ok(known) = app.host(form).await? else {
-        return Ok(unknown_host(&macs));
+async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
+    let request = form.request();
+    let macs = request.macs.clone();
+    let known = match ops.identify(request).await {
+        Ok(known) => known,
+        Err(ClientError::Refused(_)) => return Ok(unknown_host(&macs)),
+        Err(error) => return Err(error),
     };
-    let mut conn = app.store.conn().await?;
-    let Some(task) = tasks::active_of_host(&mut conn, known.host.id).await? else {
-        let last = session_hosts::newest_of_host(&mut conn, known.host.id).await?;
-        let last = last.filter(|last| !last.result.is_empty()).map(|last| {
-            format!(
-                "Last session {}: {}: {}",
-                last.session, last.state, last.result
-            )
-        });
-        return Ok(no_task(&known.host.name, last));
-    };
-    let session = match tasks::session_of(&mut conn, task.id).await? {
-        Some(id) => sessions::by_id(&mut conn, id).await?,
-        None => None,
-    };
-    let Some(session) = session else {
-        let line = format!(
-            "Task {} of {} has no multicast session.",
-            task.id, known.host.name
-        );
-        return Ok(message(
-            &line,
-            &["Cancel it and deploy the host again.".to_owned()],
-        ));
-    };
-    let Some(image) = images::by_id(&mut conn, session.image).await? else {
-        let line = format!(
-            "The image of session {} does not exist any more.",
-            session.id
-        );
-        return Ok(message(
-            &line,
+    let files = boot_files(form.get("arch"));
+    let name = &known.host.name;
+    Ok(match ops.boot(&known, [files.kernel, files.init]).await? {
+        BootAnswer::Job(job) => task_script(&job, files, ops.config()),
+        BootAnswer::Nothing(Refusal::NoTask { last, .. }) => {
+            let last = last.map(|(session, reason)| last_session(session, &text::reason(&reason)));
+            no_task(name, last)
+        }
+        BootAnswer::Nothing(refusal) => message(
+            &format!("{name} has nothing to boot:"),
+            &[text::refusal(&refusal)],
+        ),
+        BootAnswer::NoImage(session) => message(
+            &format!(
+                "The image of session {} does not exist any more.",
+                session.id
+            ),
             &["Add it again and deploy again.".to_owned()],
-        ));
-    };
-    let early = settings::number(&mut conn, "FOG_CHANGE_HOSTNAME_EARLY", 1).await?;
-    let primary = hosts::macs(&mut conn, known.host.id)
-        .await?
-        .first()
-        .copied();
-    drop(conn);
-    let files = boot_files(known.form.get("arch"));
-    if let Some(missing) = missing_file(&app.config.boot, files) {
-        let line = format!("{missing} is missing on the server; put kernel and initramfs there.");
-        let note = format!("{} asked to boot, but {line}", known.host.name);
-        app.log.service(Timestamp::now(), &note);
-        return Ok(message(
-            "This host has a task, but cannot boot it.",
-            &[line],
-        ));
-    }
-    let address = app.config.address_for(known.form.client)?;
-    let job = Job {
-        known: &known,
-        mac: primary.unwrap_or(known.mac),
-        task: &task,
-        session: &session,
-        image: &image,
-        files,
-        changes_name_early: early != 0,
-    };
-    Ok(task_script(&job, app, address))
+        ),
+        BootAnswer::MissingFile(path) => {
+            let line = format!(
+                "{} is missing on the server; put kernel and initramfs there.",
+                path.display()
+            );
+            let subject = Subject::Host(name.clone());
+            let now = crate::clock::now();
+            let log = format!("asked to boot, but {line}");
+            ops.log()
+                .repeated(now, Level::Warn, &subject, "boots without boot files", &log);
+            message("This host has a task, but cannot boot it.", &[line])
+        }
+    })
 }
 
-/// Everything that a task's kernel line says.
-struct Job<'a> {
-    known: &'a KnownHost,
-    mac: Mac,
-    task: &'a Task,
-    session: &'a Session,
-    image: &'a Image,
-    files: BootFiles,
-    changes_name_early: bool,
+fn last_session(session: SessionId, reason: &str) -> String {
+    format!("Last session {session}: {reason}")
 }
 
-fn task_script(job: &Job<'_>, app: &App, address: std::net::Ipv4Addr) -> String {
-    let arguments = arguments(job, app, address);
-    let BootFiles { kernel, init } = job.files;
+fn task_script(job: &BootJob, files: BootFiles, config: &Config) -> String {
+    let arguments = arguments(job, files, config);
+    let BootFiles { kernel, init } = files;
     // Images that are still registered (a script of an older stage) would be put in front of the
     // initrd: freed first.
     format!("#!ipxe\nimgfree\nkernel {kernel} {arguments}\nimgfetch {init}\nboot\n")
 }
 
-/// The arguments in FOG's order.
-fn arguments(job: &Job<'_>, app: &App, address: std::net::Ipv4Addr) -> String {
-    let Job {
-        known,
+/// The arguments in FOG's order, and ours at the end.
+fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
+    let BootJob {
+        host,
         mac,
-        task,
         session,
         image,
-        files,
-        changes_name_early,
+        ticket,
+        address,
+        is_name_changed_early,
     } = job;
-    let config = &app.config;
-    let host = &known.host;
-    let is_shutdown = task.is_shutdown || session.is_shutdown;
+    let primary = host.macs.first().unwrap_or(mac);
     let flag = |is_set: bool| if is_set { "1" } else { "" };
     ArgsWriter::default()
         .set("loglevel", 4)
         .set("initrd", files.init)
         .raw("root=/dev/ram0 rw ramdisk_size=275000")
-        .set("web", config.web_url(address))
+        .set("web", config.web_url(*address))
         .raw("consoleblank=0 rootfstype=ext4")
         .raw(&safe(&config.kernel_args))
         .raw(&safe(&host.kernel_args))
         .raw("nvme_core.default_ps_max_latency_us=0")
-        .set("setmacto", known.mac)
-        .set("mac", mac)
+        .set("setmacto", mac)
+        .set("mac", primary)
         .set("ftp", address)
         .set("storage", format!("{address}:{}/", config.images.display()))
         .set("storageip", address)
@@ -181,12 +159,12 @@ fn arguments(job: &Job<'_>, app: &App, address: std::net::Ipv4Addr) -> String {
         .set("imgid", image.id)
         .set("imgFormat", image.format)
         .set("PIGZ_COMP", -6)
-        .set("shutdown", flag(is_shutdown))
+        .set("shutdown", flag(session.is_shutdown))
         .set("fdrive", safe(&host.device))
-        .set("hostearly", flag(*changes_name_early))
+        .set("hostearly", flag(*is_name_changed_early))
         .set("port", session.port)
-        .set("isdebug", if task.is_debug { "yes" } else { "" })
         .raw("type=down mc=yes")
+        .set("fosticket", ticket)
         .finish()
 }
 
@@ -232,14 +210,9 @@ fn message(first: &str, more: &[String]) -> String {
 /// A text that means nothing to iPXE: no variables, no operators, no line ends.
 fn safe(text: &str) -> String {
     text.chars()
-        .map(|c| if is_safe(c) { c } else { ' ' })
+        .map(|c| if is_safe_in_boot_script(c) { c } else { ' ' })
         .take(500)
         .collect()
-}
-
-/// Whether a character stays as it is in a boot script.
-pub(crate) fn is_safe(c: char) -> bool {
-    c.is_ascii_graphic() && !matches!(c, '$' | '{' | '}' | '&' | '|' | '\\' | '#' | '"' | '\'')
 }
 
 fn boot_files(arch: &str) -> BootFiles {
@@ -249,14 +222,6 @@ fn boot_files(arch: &str) -> BootFiles {
         arch if arch.contains("arm") => arm,
         _ => x86_64,
     }
-}
-
-fn missing_file(dir: &Path, files: BootFiles) -> Option<String> {
-    let paths = [files.kernel, files.init].map(|name| dir.join(name));
-    paths
-        .iter()
-        .find(|path| !path.is_file())
-        .map(|path| path.display().to_string())
 }
 
 #[cfg(test)]

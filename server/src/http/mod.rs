@@ -5,11 +5,14 @@ mod boot_files;
 mod boot_script;
 mod checkin;
 mod completion;
+mod error;
 mod index;
 mod inventory;
+pub mod listener;
+mod local;
 mod native;
 mod progress;
-pub mod request;
+mod request;
 mod status;
 mod taskerror;
 #[cfg(test)]
@@ -26,26 +29,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
-pub(crate) use boot_script::is_safe;
-pub use status::{MAX_SESSIONS, ServerStatus};
+pub use local::local_router;
 
-use crate::config::Config;
-use crate::logs::MulticastLog;
-use crate::session::Sessions;
-use crate::store::Store;
-
-/// What every endpoint works with.
-#[derive(Clone)]
-pub struct App {
-    /// Database.
-    pub store: Store,
-    /// Settings.
-    pub config: Arc<Config>,
-    /// Sessions.
-    pub sessions: Arc<Sessions>,
-    /// Logs.
-    pub log: MulticastLog,
-}
+use crate::ops::Ops;
 
 /// Largest request body in bytes; inventories are some kilobytes.
 const MAX_BODY: usize = 256 << 10;
@@ -56,7 +42,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// All endpoints.
 ///
 /// Paths are expected as [`normalise`] leaves them.
-pub fn router(app: App) -> Router {
+pub fn router(ops: Arc<Ops>) -> Router {
     let service = Router::new()
         .route(
             "/getversion.php",
@@ -88,6 +74,8 @@ pub fn router(app: App) -> Router {
             "/ipxe/boot.php",
             post(boot_script::script).get(boot_script::script),
         )
+        .route("/hostinfo.php", post(sourced).get(sourced))
+        .route("/hostgetkey.php", post(sourced).get(sourced))
         .route("/ipxe/{file}", get(boot_files::file))
         .route("/fos/manifest", get(native::manifest))
         .route("/fos/file", get(native::file))
@@ -106,7 +94,7 @@ pub fn router(app: App) -> Router {
             StatusCode::SERVICE_UNAVAILABLE,
             ANSWER_LIMIT,
         ))
-        .with_state(app)
+        .with_state(ops)
 }
 
 /// Removes double slashes from the path: FOG's client asks for `/fog//index.php`.
@@ -131,10 +119,18 @@ pub fn normalise<B>(mut request: axum::http::Request<B>) -> axum::http::Request<
     request
 }
 
-async fn not_found(uri: Uri) -> Response {
-    let path: String = uri.path().chars().take(200).collect();
+/// `hostinfo.php` and `hostgetkey.php`, for machines that boot from a stick. Their shell runs whatever
+/// is answered: so it is a comment.
+async fn sourced() -> Response {
     let text =
-        format!("{path} is not served here; this is fos-server, FOG's web pages do not exist");
+        "# fos-server has no jobs for machines that boot from a stick: boot from the network\n";
+    (StatusCode::NOT_FOUND, plain(text)).into_response()
+}
+
+async fn not_found(uri: Uri) -> Response {
+    let path = fog::encoding::printable(uri.path(), 200);
+    let text =
+        format!("# {path} is not served here; this is fos-server, FOG's web pages do not exist\n");
     (StatusCode::NOT_FOUND, plain(text)).into_response()
 }
 
@@ -142,20 +138,4 @@ async fn not_found(uri: Uri) -> Response {
 fn plain(text: impl Into<String>) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     (headers, text.into()).into_response()
-}
-
-/// An error inside the server: a text for the client, the cause in the log.
-struct Failure(anyhow::Error);
-
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        tracing::error!("answering a request: {:#}", self.0);
-        plain("the server could not answer because of an internal error; its log has the cause")
-    }
 }

@@ -1,63 +1,32 @@
-//! `fos/status`: for `fos-server status` and for monitoring.
+//! `fos/status`: for monitoring.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::{Deserialize, Serialize};
 
-use super::native::NativeFailure;
+use super::error::HttpError;
 use super::request::Form;
-use super::{App, plain};
-use crate::clock::Timestamp;
-use crate::session::status::SessionStatus;
-use crate::store::{SessionId, sessions};
-
-/// State of the server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServerStatus {
-    /// Version of the server; empty if none is running.
-    pub version: String,
-    /// Time of the answer, UTC.
-    pub now: String,
-    /// Sessions, newest first.
-    pub sessions: Vec<SessionStatus>,
-}
-
-/// Sessions in an answer.
-pub const MAX_SESSIONS: u32 = 50;
+use crate::api::{Api as _, ApiErrorKind, StatusQuery};
+use crate::ops::Ops;
 
 /// Answers the newest sessions, or the one in the field `session`.
-pub(super) async fn status(State(app): State<App>, form: Form) -> Result<Response, NativeFailure> {
-    let wanted = form.get("session");
-    let ids: Vec<SessionId> = if wanted.is_empty() {
-        let mut conn = app.store.conn().await?;
-        let newest = sessions::newest(&mut conn, MAX_SESSIONS).await?;
-        newest.into_iter().map(|session| session.id).collect()
-    } else {
-        match wanted.parse() {
-            Ok(number) => vec![SessionId(number)],
-            Err(_) => {
-                let text = plain("session must be a number");
-                return Ok((StatusCode::BAD_REQUEST, text).into_response());
-            }
-        }
+pub(super) async fn status(State(ops): State<Arc<Ops>>, form: Form) -> Result<Response, HttpError> {
+    let session = match form.get("session") {
+        "" => None,
+        wanted => Some(wanted.parse().map_err(|_| HttpError::Unreadable {
+            status: StatusCode::BAD_REQUEST,
+            text: "session must be a number".to_owned(),
+        })?),
     };
-    let mut sessions = Vec::new();
-    for id in ids {
-        match app.session_status(id).await {
-            Ok(found) => sessions.extend(found.map(|status| SessionStatus::clone(&status))),
-            // The others are not hidden by it.
-            Err(error) => {
-                tracing::error!(session = id.0, "reading its state: {error:#}");
-                sessions.push(SessionStatus::unreadable(id.0, &format!("{error:#}")));
-            }
+    match ops.status(StatusQuery { session }).await {
+        Ok(status) => Ok(Json(status).into_response()),
+        Err(error) if error.kind == ApiErrorKind::Unavailable => {
+            let error = crate::store::StoreError::Unavailable(error.text);
+            Err(HttpError::Store(error))
         }
+        Err(error) => Err(HttpError::Internal(error.into())),
     }
-    Ok(Json(ServerStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        now: Timestamp::now().to_string(),
-        sessions,
-    })
-    .into_response())
 }

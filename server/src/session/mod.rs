@@ -1,18 +1,13 @@
-//! Multicast sessions: a pure state machine, its driver, and the registry of those that run.
+//! Multicast sessions at work: each has a driver around its state machine, a journal that stores
+//! what it decides, and a sender while a stream goes on.
 
-pub mod core;
 mod driver;
-mod host;
-mod persist;
+mod journal;
+mod live;
 mod rate;
 mod registry;
-pub mod source;
-pub mod status;
-#[cfg(test)]
-mod tests;
-pub mod transmit;
-mod view;
 
-pub use driver::{Command, Surroundings};
+pub use driver::Surroundings;
+pub use journal::Stored;
+pub use live::{ClientReport, Live, LiveMember, Wait};
 pub use registry::{Handle, Sessions};
-pub use view::{HostView, View};

@@ -1,43 +1,59 @@
-//! The sessions that run: found in the database, each with a driver of its own, so that trouble
-//! in one does not reach the others.
+//! The sessions that run: found in the database, each with a driver of its own, so that trouble in one
+//! does not reach the others.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use fog::task::State;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use fog::status::ReceivedStatus;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::core::{CheckIn, Completion, Core, Plan};
-use super::driver::{Command, Driver, Subjects, Surroundings};
-use super::persist::{self, Fact, Member, Record, Subject};
-use super::status::{ClientReport, SessionStatus};
-use crate::clock::Timestamp;
-use crate::store::session_hosts::SessionHost;
-use crate::store::sessions::Session;
-use crate::store::{HostId, SessionId, images, session_hosts, sessions};
+use super::driver::{CheckIn, Command, Driver, Ends, Promise, Surroundings};
+use super::journal::Stored;
+use super::live::{ClientReport, Head, Live};
+use crate::clock;
+use crate::config::StreamRecords;
+use crate::domain::handout::Job;
+use crate::domain::image::Facts;
+use crate::domain::reason::Defect;
+use crate::domain::refusal::AskAgain;
+use crate::domain::session::Session;
+use crate::domain::session::core::{Core, Peer, Plan, Records};
+use crate::domain::{HostId, Reason, Refusal, SessionId};
+use crate::logs::Subject;
+use crate::store::{Change, StoreError};
+use crate::text;
 
 /// All sessions.
 pub struct Sessions {
     around: Surroundings,
-    running: Mutex<HashMap<SessionId, Running>>,
-    starting: Mutex<()>,
+    running: Mutex<Running>,
+    starting: tokio::sync::Mutex<()>,
     shutdown: watch::Sender<bool>,
 }
 
+/// Those that run, and which of them a host is in: the newest.
+#[derive(Default)]
 struct Running {
+    sessions: HashMap<SessionId, Entry>,
+    of_host: HashMap<HostId, BTreeSet<SessionId>>,
+}
+
+struct Entry {
     handle: Handle,
-    task: JoinHandle<()>,
+    hosts: Vec<HostId>,
+    /// Ends when the driver has ended and everything is stored.
+    ended: JoinHandle<()>,
 }
 
 /// A running session.
 #[derive(Debug, Clone)]
 pub struct Handle {
+    /// What kernel arguments of it tell.
+    pub job: Job,
     commands: mpsc::Sender<Command>,
-    status: watch::Receiver<Arc<SessionStatus>>,
+    live: watch::Receiver<Arc<Live>>,
 }
 
 /// How long a client's request waits for its session before it is told to ask again: less than
@@ -45,67 +61,159 @@ pub struct Handle {
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 impl Handle {
-    /// A check-in; `None` if the session does not answer.
-    pub async fn check_in(
+    /// A check-in; returns when it is stored.
+    ///
+    /// # Errors
+    /// Why it is refused, or has to be asked again.
+    pub(crate) async fn check_in(
         &self,
         host: HostId,
-        address: Ipv4Addr,
+        peer: Peer,
         agent: String,
-    ) -> Option<CheckIn> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::CheckIn {
-            host,
-            address,
-            agent,
-            reply,
-        };
-        self.ask(command, answer).await
+        interface: Option<cast_net::Interface>,
+    ) -> Result<(), Refusal> {
+        self.ask(|reply| {
+            Command::CheckIn(CheckIn {
+                host,
+                peer,
+                agent,
+                interface,
+                reply,
+            })
+        })
+        .await
     }
 
-    /// A completion report; `None` if the sender has not seen the end in time.
-    pub async fn complete(&self, host: HostId) -> Option<Completion> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Command::Complete { host, reply }, answer).await
+    /// A completion report; returns when it is stored.
+    ///
+    /// # Errors
+    /// As [`Self::check_in`].
+    pub(crate) async fn complete(&self, host: HostId, peer: Peer) -> Result<(), Refusal> {
+        let answer = self.ask(|reply| Command::Complete { host, peer, reply });
+        match answer.await {
+            // The last stream goes on.
+            Err(Refusal::AskAgain(AskAgain::NoAnswer(_))) => {
+                Err(Refusal::AskAgain(AskAgain::LastStream))
+            }
+            answer => answer,
+        }
+    }
+
+    /// A failure, or a warning; returns when it is stored.
+    ///
+    /// # Errors
+    /// As [`Self::check_in`].
+    pub(crate) async fn failed(
+        &self,
+        host: HostId,
+        peer: Peer,
+        text: String,
+        is_warning: bool,
+    ) -> Result<(), Refusal> {
+        self.ask(|reply| Command::Failed {
+            host,
+            peer,
+            text,
+            is_warning,
+            reply,
+        })
+        .await
+    }
+
+    /// The client cannot use the image share; returns when it is stored.
+    ///
+    /// # Errors
+    /// As [`Self::check_in`].
+    pub(crate) async fn blamed(&self, host: HostId, peer: Peer) -> Result<(), Refusal> {
+        self.ask(|reply| Command::Blamed { host, peer, reply })
+            .await
     }
 
     /// A progress report.
-    pub async fn progress(&self, host: HostId, report: ClientReport) {
-        self.tell(Command::Progress { host, report }).await;
+    pub(crate) async fn progress(
+        &self,
+        host: HostId,
+        peer: Peer,
+        report: ClientReport,
+        status: Option<ReceivedStatus>,
+    ) {
+        self.tell(Command::Progress {
+            host,
+            peer,
+            report,
+            status,
+        })
+        .await;
     }
 
     /// Any other request of a client.
-    pub async fn contact(&self, host: HostId) {
-        self.tell(Command::Contact { host }).await;
+    pub(crate) async fn contact(&self, host: HostId, peer: Peer) {
+        self.tell(Command::Contact { host, peer }).await;
     }
 
-    /// A failure report.
-    pub async fn failed(&self, host: HostId, text: String) {
-        self.tell(Command::Failed { host, text }).await;
+    /// Whether a request comes from the host's machine.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(crate) async fn recognise(&self, host: HostId, peer: Peer) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Recognise { host, peer, reply }).await;
+        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(result)) => result,
+            _ => Err(Refusal::AskAgain(AskAgain::NoAnswer(self.job.session))),
+        }
     }
 
-    /// The client cannot use the image share.
-    pub async fn blamed(&self, host: HostId) {
-        self.tell(Command::Blamed { host }).await;
+    /// Cancels the session, or one host of it; returns when it is stored.
+    ///
+    /// # Errors
+    /// If it is done, but not stored yet.
+    pub(crate) async fn cancel(&self, host: Option<HostId>) -> Result<(), AskAgain> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Cancel { host, reply }).await;
+        let answer = async { answer.await.ok()?.await.ok() };
+        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            Ok(Some(Stored::Yes)) => Ok(()),
+            Ok(Some(Stored::NotYet)) => Err(AskAgain::NotStored),
+            _ => Err(AskAgain::NoAnswer(self.job.session)),
+        }
     }
 
     /// The present state.
     #[must_use]
-    pub fn status(&self) -> Arc<SessionStatus> {
-        Arc::clone(&self.status.borrow())
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.borrow())
     }
 
     /// Waits for a state that fulfils a condition; `None` if the session ends first.
     pub async fn wait_for(
         &mut self,
-        condition: impl FnMut(&Arc<SessionStatus>) -> bool,
-    ) -> Option<Arc<SessionStatus>> {
-        let found = self.status.wait_for(condition).await;
-        found.ok().map(|status| Arc::clone(&status))
+        condition: impl FnMut(&Arc<Live>) -> bool,
+    ) -> Option<Arc<Live>> {
+        let found = self.live.wait_for(condition).await;
+        found.ok().map(|live| Arc::clone(&live))
     }
 
-    async fn ask<T>(&self, command: Command, answer: oneshot::Receiver<T>) -> Option<T> {
-        self.commands.send(command).await.ok()?;
-        tokio::time::timeout(ANSWER_LIMIT, answer).await.ok()?.ok()
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<Promise, Refusal>>) -> Command,
+    ) -> Result<(), Refusal> {
+        let again = |what| Err(Refusal::AskAgain(what));
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.commands.send(command(reply)).await.ok()?;
+            match answer.await.ok()? {
+                Ok(promise) => Some(Ok(promise.await.unwrap_or(Stored::NotYet))),
+                Err(refusal) => Some(Err(refusal)),
+            }
+        };
+        match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok(Some(Ok(Stored::Yes))) => Ok(()),
+            Ok(Some(Ok(Stored::NotYet))) => again(AskAgain::NotStored),
+            Ok(Some(Err(refusal))) => Err(refusal),
+            Err(_) if self.live().is_looking_at_files() => again(AskAgain::ImageStore),
+            Ok(None) | Err(_) => again(AskAgain::NoAnswer(self.job.session)),
+        }
     }
 
     async fn tell(&self, command: Command) {
@@ -121,286 +229,292 @@ impl Sessions {
         Arc::new(Self {
             around,
             running: Mutex::default(),
-            starting: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             shutdown: watch::channel(false).0,
         })
     }
 
+    /// What the sessions run with.
+    #[must_use]
+    pub fn around(&self) -> &Surroundings {
+        &self.around
+    }
+
     /// Starts what is to be started and looks after what runs, until [`Self::shut_down`].
-    pub async fn supervise(&self) {
+    pub async fn supervise(self: &Arc<Self>) {
         let mut shutdown = self.shutdown.subscribe();
+        let mut changes = self.around.store.changes();
+        let mut compare = tokio::time::interval(COMPARE_PERIOD);
+        compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if let Err(error) = self.look().await {
-                tracing::error!("looking for multicast sessions: {error:#}; trying again");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
+            // The first time at once.
+            let found = tokio::select! {
                 _ = shutdown.changed() => return,
+                _ = compare.tick() => self.look().await,
+                change = changes.recv() => match change {
+                    Ok(Change::Session(id)) if self.running(id).is_none() => self.handle(id).await.map(drop),
+                    Ok(_) => Ok(()),
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.look().await,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            };
+            if let Err(error) = found {
+                tracing::error!("looking for multicast sessions: {error}; trying again");
             }
         }
+    }
+
+    /// The running session of this number.
+    #[must_use]
+    pub fn running(&self, id: SessionId) -> Option<Handle> {
+        self.lock()
+            .sessions
+            .get(&id)
+            .map(|entry| entry.handle.clone())
+    }
+
+    /// The newest running session that a host is in.
+    #[must_use]
+    pub fn of_host(&self, host: HostId) -> Option<Handle> {
+        let running = self.lock();
+        let newest = *running.of_host.get(&host)?.last()?;
+        running
+            .sessions
+            .get(&newest)
+            .map(|entry| entry.handle.clone())
     }
 
     /// The running session of this number, started if it is to run.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn handle(&self, id: SessionId) -> anyhow::Result<Option<Handle>> {
-        let is_lost = match self.running.lock().await.get(&id) {
-            Some(found) if !found.task.is_finished() => return Ok(Some(found.handle.clone())),
-            found => found.is_some(),
-        };
-        if is_lost {
-            self.bury(id).await?;
+    pub async fn handle(self: &Arc<Self>, id: SessionId) -> Result<Option<Handle>, StoreError> {
+        match self.running(id) {
+            Some(handle) => Ok(Some(handle)),
+            None => self.start(id).await,
         }
-        self.start(id).await
     }
 
-    /// Ends all drivers and waits for them.
+    /// Ends all drivers and waits until what they decided is stored.
     pub async fn shut_down(&self) {
         let running = {
-            let mut running = self.running.lock().await;
+            let mut running = self.lock();
             // Under the lock: nothing is started behind it.
             self.shutdown.send_replace(true);
             std::mem::take(&mut *running)
         };
-        for (id, Running { task, .. }) in running {
-            if let Err(error) = task.await {
-                tracing::error!(session = id.0, "the session's driver: {error}");
+        for (id, entry) in running.sessions {
+            if let Err(error) = entry.ended.await {
+                tracing::error!(session = id.0, "ending the session: {error}");
             }
         }
     }
 
-    async fn look(&self) -> anyhow::Result<()> {
-        let finished: Vec<SessionId> = self
-            .running
-            .lock()
-            .await
-            .iter()
-            .filter(|(_, running)| running.task.is_finished())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in finished {
-            self.bury(id).await?;
-        }
-        let mut conn = self.around.store.conn().await?;
-        let active = sessions::active(&mut conn).await?;
-        drop(conn);
-        for Session { id, .. } in active {
-            if self.running.lock().await.contains_key(&id) {
-                continue;
-            }
-            match self.start(id).await {
-                Ok(_) => {}
-                Err(error) if is_broken_row(&error) => {
-                    self.fail(id, &format!("{error:#}")).await?;
-                }
-                // Trouble of the database itself passes; other sessions may still come through.
-                Err(error) => tracing::error!(session = id.0, "starting the session: {error:#}"),
-            }
-        }
-        Ok(())
+    fn lock(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out a session whose driver has ended. If it panicked, the session is lost: what its
-    /// state was nobody knows.
-    async fn bury(&self, id: SessionId) -> anyhow::Result<()> {
-        let mut running = self.running.lock().await;
-        if !running
-            .get(&id)
-            .is_some_and(|found| found.task.is_finished())
-        {
-            return Ok(());
+    /// Starts what does not run, and compares what runs with what is stored.
+    async fn look(self: &Arc<Self>) -> Result<(), StoreError> {
+        for id in self.around.store.active_sessions().await? {
+            if let Err(error) = self.handle(id).await {
+                // Other sessions may still come through.
+                tracing::error!(session = id.0, "starting the session: {error}");
+            }
         }
-        let Some(Running { task, .. }) = running.remove(&id) else {
-            return Ok(());
+        let running: Vec<_> = {
+            let running = self.lock();
+            let entries = running.sessions.iter();
+            entries
+                .map(|(id, entry)| (*id, entry.handle.clone()))
+                .collect()
         };
-        // It has finished: this does not wait.
-        let ended = task.await;
-        drop(running);
-        if let Err(error) = ended {
-            let text = format!("internal error of the server: {error}");
-            tracing::error!(session = id.0, "{text}");
-            self.fail(id, &text).await?;
+        for (id, handle) in running {
+            match self.around.store.session(id).await {
+                Ok(stored) => handle.tell(Command::Compare(stored.map(Box::new))).await,
+                Err(error) => tracing::warn!(session = id.0, "comparing the session: {error}"),
+            }
         }
         Ok(())
     }
 
-    /// Starts the driver of a session that is to run, or fails the session if it cannot be sent. The
-    /// list of those that run is not locked while the database is asked: everybody needs it.
-    async fn start(&self, id: SessionId) -> anyhow::Result<Option<Handle>> {
+    /// Starts the driver of a session that is to run, or fails the session if it cannot be run.
+    async fn start(self: &Arc<Self>, id: SessionId) -> Result<Option<Handle>, StoreError> {
         let _one_at_a_time = self.starting.lock().await;
-        if let Some(found) = self.running.lock().await.get(&id) {
+        if let Some(found) = self.running(id) {
             // Somebody else was faster.
-            return Ok(Some(found.handle.clone()));
+            return Ok(Some(found));
         }
-        let mut conn = self.around.store.conn().await?;
-        let session = sessions::by_id(&mut conn, id).await?;
-        let Some(session) = session.filter(|session| session.state.is_active()) else {
-            return Ok(None);
-        };
-        let image = images::by_id(&mut conn, session.image).await?;
-        let facts = images::facts(&mut conn, session.image).await?;
-        let rows = session_hosts::of_session(&mut conn, id).await?;
-        drop(conn);
-        let problem = match (&image, &facts) {
-            (None, _) => Some("its image is not in the database any more".to_owned()),
-            (_, None) => {
-                Some("its image was never verified; add it with fos-server image add".into())
+        let store = &self.around.store;
+        let session = match store.session(id).await {
+            Ok(Some(session)) if session.state.is_active() => session,
+            Ok(_) => return Ok(None),
+            Err(StoreError::Broken(row)) => {
+                self.fail(id, Reason::BrokenRow(*row)).await?;
+                return Ok(None);
             }
-            _ if rows.is_empty() => Some("it has no hosts".to_owned()),
-            _ if session.port == 0 || session.port % 2 == 1 => Some(format!(
-                "its base port {} is not an even number",
-                session.port
-            )),
-            _ => unfinished(
-                &session,
-                &rows,
-                facts.as_ref().map_or(0, |f| f.streams.len()),
-            ),
+            Err(error) => return Err(error),
         };
-        if let Some(problem) = problem {
-            self.fail(id, &problem).await?;
-            return Ok(None);
-        }
-        let (Some(image), Some(facts)) = (image, facts) else {
-            return Ok(None);
+        let facts = match store.facts(session.image).await {
+            Ok(facts) => facts,
+            Err(StoreError::Broken(row)) => {
+                self.fail(id, Reason::BrokenRow(*row)).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
-        let now = Instant::now();
-        let plan = self.plan(&session, &facts, &rows);
-        let members: BTreeMap<_, _> = rows
-            .iter()
-            .map(|row| (row.host, (row.task, row.name.clone())))
-            .collect();
-        let core = match session.started_at {
-            Some(_) => Core::finishing(plan, now),
-            None => Core::new(plan, now),
+        let (port, facts) = match usable(&session, facts) {
+            Ok(found) => found,
+            Err(defect) => {
+                self.fail(id, Reason::Unusable(defect)).await?;
+                return Ok(None);
+            }
         };
-        let subjects = Subjects {
-            session,
-            image_name: image.name,
-            facts: Arc::new(facts),
-            members,
-        };
-        let mut running = self.running.lock().await;
-        if *self.shutdown.borrow() {
-            return Ok(None);
-        }
-        let (mut driver, status, events) = Driver::new(self.around.clone(), subjects, core);
-        driver.resume(&rows);
-        let (commands, inbox) = mpsc::channel(64);
-        let task = tokio::spawn(driver.run(inbox, events, self.shutdown.subscribe()));
-        let handle = Handle { commands, status };
-        let kept = handle.clone();
-        running.insert(id, Running { handle, task });
-        Ok(Some(kept))
+        Ok(self.run(&session, port, facts))
     }
 
-    fn plan(&self, session: &Session, facts: &images::Facts, rows: &[SessionHost]) -> Plan {
+    fn run(self: &Arc<Self>, session: &Session, port: u16, facts: Facts) -> Option<Handle> {
+        let id = session.id;
+        let core = Core::resume(self.plan(session, &facts), Instant::now(), session);
+        let head = Head {
+            id,
+            name: session.name.clone(),
+            image: session.image,
+            image_name: session.image_name.clone(),
+            path: session.path.clone(),
+            port,
+            created_at: session.created_at,
+        };
+        let tasks: BTreeMap<_, _> = session.members.iter().map(|m| (m.host, m.task)).collect();
+        let hosts: Vec<HostId> = tasks.keys().copied().collect();
+        let mut running = self.lock();
+        if *self.shutdown.borrow() {
+            return None;
+        }
+        let (driver, ends) = Driver::new(self.around.clone(), head, Arc::new(facts), core, tasks);
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let Ends {
+            live,
+            events,
+            news,
+            journal,
+        } = ends;
+        let handle = Handle {
+            job: driver.job(),
+            commands,
+            live,
+        };
+        let driver = tokio::spawn(driver.run(inbox, events, news, self.shutdown.subscribe()));
+        let this = Arc::clone(self);
+        let ended = tokio::spawn(async move {
+            let driver = driver.await;
+            if let Err(error) = journal.await {
+                tracing::error!(session = id.0, "the session's journal: {error}");
+            }
+            this.bury(id, driver.err()).await;
+        });
+        for host in &hosts {
+            running.of_host.entry(*host).or_default().insert(id);
+        }
+        let entry = Entry {
+            handle: handle.clone(),
+            hosts,
+            ended,
+        };
+        running.sessions.insert(id, entry);
+        Some(handle)
+    }
+
+    /// Takes out a session whose driver has ended. If it panicked, the session is lost: its state is
+    /// not known.
+    async fn bury(&self, id: SessionId, panic: Option<tokio::task::JoinError>) {
+        {
+            let mut running = self.lock();
+            if let Some(entry) = running.sessions.remove(&id) {
+                for host in &entry.hosts {
+                    if let Some(sessions) = running.of_host.get_mut(host) {
+                        sessions.remove(&id);
+                        if sessions.is_empty() {
+                            running.of_host.remove(host);
+                        }
+                    }
+                }
+            }
+        }
+        let Some(panic) = panic else {
+            return;
+        };
+        let text = panic.to_string();
+        tracing::error!(session = id.0, "internal error of the session: {text}");
+        if let Err(error) = self.fail(id, Reason::Internal { text }).await {
+            tracing::error!(session = id.0, "failing the session: {error}");
+        }
+    }
+
+    fn plan(&self, session: &Session, facts: &Facts) -> Plan {
         let timing = self.around.config.timing;
-        let max_wait = Duration::from_secs(u64::from(session.max_wait_seconds));
+        let members = session.members.iter();
         Plan {
             streams: facts
                 .streams
                 .iter()
                 .map(|stream| stream.name.clone())
                 .collect(),
-            hosts: rows
-                .iter()
-                .map(|row| (row.host, row.name.clone()))
+            hosts: members
+                .map(|member| (member.host, member.name.clone()))
                 .collect(),
-            max_wait,
-            stream_wait: timing.stream_wait.max(max_wait),
+            records: match self.around.config.stream_records {
+                StreamRecords::Auto => Records::Auto,
+                StreamRecords::Always => Records::Fixed(true),
+                StreamRecords::Never => Records::Fixed(false),
+            },
+            max_wait: session.max_wait,
+            connect_wait: session.max_wait.max(timing.connect_wait),
+            stream_wait: timing.stream_wait.max(session.max_wait),
             grace: timing.grace,
             agent_silence: timing.agent_silence,
+            rebind_after: timing.rebind_after,
             stall_limit: timing.stall_limit,
         }
     }
 
     /// Ends a session that has no driver.
-    async fn fail(&self, id: SessionId, problem: &str) -> anyhow::Result<()> {
-        let store = &self.around.store;
-        let mut conn = store.conn().await?;
-        let session = sessions::by_id(&mut conn, id)
-            .await?
-            .context("the session is gone")?;
-        // What cannot be read may be the problem.
-        let rows = session_hosts::of_session(&mut conn, id).await;
-        let rows = readable(rows)?.unwrap_or_default();
-        let image = readable(images::by_id(&mut conn, session.image).await)?.flatten();
-        drop(conn);
-        if !session.state.is_active() {
-            return Ok(());
-        }
-        let now = Timestamp::now();
-        let text = format!("is now failed: {problem}");
-        self.around.log.session(now, id, &session.name, &text);
-        let subject = Subject {
-            session: id,
-            image: session.image,
-            image_name: image.map(|image| image.name).unwrap_or_default(),
-        };
-        let text = format!("the session failed: {problem}");
-        let mut facts: Vec<Fact> = rows
-            .into_iter()
-            .filter(|row| row.result.is_empty())
-            .map(|row| Fact::HostEnded {
-                host: row.host,
-                member: Member {
-                    task: row.task,
-                    name: row.name,
-                },
-                address: row.ip,
-                state: State::Failed,
-                text: text.clone(),
-            })
-            .collect();
-        facts.push(Fact::Ended {
-            state: State::Failed,
-            text: problem.to_owned(),
-        });
-        for fact in facts {
-            persist::store(store, &subject, &Record { at: now, fact }).await?;
-        }
+    async fn fail(&self, id: SessionId, reason: Reason) -> Result<(), StoreError> {
+        let now = clock::now();
+        let line = format!("is now failed: {}", text::reason(&reason));
+        self.around.store.fail_broken(now, id, reason).await?;
+        let (id, name) = (id.0, String::new());
+        let subject = Subject::Session { id, name };
+        self.around.log.error(now, &subject, &line);
         Ok(())
     }
 }
 
-/// Whether an error lies in what is stored, so that trying again cannot help.
-fn is_broken_row(error: &anyhow::Error) -> bool {
-    error.downcast_ref().is_some_and(is_decode_error)
-}
-
-fn is_decode_error(error: &sqlx::Error) -> bool {
-    matches!(
-        error,
-        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
-    )
-}
-
-/// Nothing in place of rows that cannot be decoded.
-fn readable<T>(found: sqlx::Result<T>) -> sqlx::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if is_decode_error(&error) => Ok(None),
-        Err(error) => Err(error),
+/// Base port and image of a session, if it can be run with what is stored.
+fn usable(session: &Session, facts: Option<Facts>) -> Result<(u16, Facts), Defect> {
+    let facts = facts.ok_or(match session.image_name.is_empty() {
+        true => Defect::NoImage,
+        false => Defect::NotVerified,
+    })?;
+    if session.members.is_empty() {
+        return Err(Defect::NoHosts);
     }
-}
-
-/// What is wrong with a session that a server before this one had started. If all that was left
-/// were the clients' reports, nothing is.
-fn unfinished(session: &Session, rows: &[SessionHost], streams: usize) -> Option<String> {
-    let started = session.started_at.as_ref()?;
-    let is_sent = rows
+    let port = u16::try_from(session.port).ok();
+    let port = port.filter(|port| *port >= 1024 && port % 2 == 0);
+    let port = port.ok_or(Defect::Port { port: session.port })?;
+    let has_more = |done: u32| usize::try_from(done).is_ok_and(|done| done > facts.streams.len());
+    if session
+        .members
         .iter()
-        .filter(|row| row.result.is_empty())
-        .all(|row| usize::try_from(row.streams_done).unwrap_or(0) >= streams);
-    if is_sent {
-        return None;
+        .any(|member| has_more(member.streams_done))
+    {
+        return Err(Defect::OtherStreams);
     }
-    Some(format!(
-        "the server stopped while it was sending (start was at {started}); the disks of its hosts \
-         are not complete. Deploy them again"
-    ))
+    Ok((port, facts))
 }
 
-const POLL: Duration = Duration::from_secs(1);
+/// Requests that wait for a session.
+const QUEUE: usize = 256;
+
+/// Between two times that what runs is compared with what is stored.
+const COMPARE_PERIOD: Duration = Duration::from_secs(30);

@@ -4,7 +4,12 @@
 //! caller that is dropped at any await leaves nothing open. It returns when what it did survives a
 //! power cut. States change by compare and set ([`crate::domain::task`]).
 
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod inventory;
 pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -24,6 +24,10 @@ pub fn refusal(refusal: &Refusal) -> String {
             "Task {task} of this host is in no multicast session, and this server serves no other \
              tasks. Cancel the task and deploy the host again."
         ),
+        Refusal::NoImage(image) => format!(
+            "Image {image} of this host's session is not known any more. Add it again with \
+             fos-server image add, then deploy the host again."
+        ),
         Refusal::OtherType { found } => format!(
             "This machine was booted for another task (type={}), and its task is now a multicast \
              deploy. Restart it to fetch the present boot script.",
@@ -95,6 +99,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::Unknown(_) => "unknown",
         Refusal::NoTask { .. } => "no-task",
         Refusal::NoSession(_) => "no-session",
+        Refusal::NoImage(_) => "no-image",
         Refusal::OtherType { .. } => "other-type",
         Refusal::Over(_) => "over",
         Refusal::AnotherMachine { .. } => "another-machine",

@@ -3,11 +3,11 @@
 use fog::args::ArgsWriter;
 use fog::checkin::{CheckinAnswer, is_done};
 use fog::form::Fields;
-use fog::native::{Manifest, SessionView};
 use fog::record::{self, Found, RECORD_LEN};
 use fog::store::{StreamName, natural_cmp, streams};
 use fog::task::ImageType;
 use fog::{KernelArgs, encoding, mac, status};
+use fos_api::{Manifest, SessionView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

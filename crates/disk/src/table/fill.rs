@@ -24,7 +24,7 @@ pub struct FillPartition {
 }
 
 /// Why the partitions cannot be laid out on a disk.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum FillError {
     /// Neither dump has a partition.
     #[error("the image's dump (dN.partitions) lists no partition")]

@@ -18,7 +18,7 @@ const ENTRY_LEN: usize = 128;
 /// Bound on the entries of one table. 128 entries of 128 octets are usual; this allows 64 times more.
 const MAX_ENTRIES_LEN: usize = 1 << 20;
 
-const LINUX_SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
+pub(super) const LINUX_SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
 /// Space that Windows keeps free for itself: there is nothing in it.
 pub(super) const MICROSOFT_RESERVED: Uuid = uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae");
 const NAMES: [(Uuid, &str); 11] = [
@@ -303,6 +303,17 @@ impl Gpt {
         view.first = entry.first.into();
         view.last = entry.last.into();
         true
+    }
+
+    /// Sectors of the smallest disk that has room for the partitions where they are and for the backup
+    /// copy behind them.
+    pub(super) fn sectors_needed(&self, logical_sector: u32) -> u64 {
+        let entries_sectors = self.entries.len().div_ceil(logical_sector as usize) as u64;
+        let last_used = self.entries().map(|entry| entry.last).max();
+        last_used
+            .unwrap_or_default()
+            .saturating_add(entries_sectors)
+            .saturating_add(2)
     }
 
     /// Where this table goes on a disk: primary copy as it was, backup at the end. `None` if the disk is

@@ -5,7 +5,10 @@ use super::dump::{Dump, DumpLabel};
 use super::fill::{FillError, FillPartition, fill, parse_fixed};
 use super::gpt::is_backup;
 use super::mbr::{BOOT_SECTOR_LEN, BootSector};
-use super::{Kind, Layout, PlanError, PlannedPartition, Shape, TableFiles, TablePlan, TableWrite};
+use super::{
+    Kind, Layout, PlanError, PlannedPartition, Shape, TableFiles, TablePlan, TableWarning,
+    TableWrite,
+};
 use crate::swap::swap_uuids;
 
 mod gpt;
@@ -84,7 +87,7 @@ struct Draft<'a> {
     original: Option<Dump>,
     minimum: Option<Dump>,
     fixed: Vec<u32>,
-    warnings: Vec<String>,
+    warnings: Vec<TableWarning>,
 }
 
 impl Draft<'_> {
@@ -106,7 +109,8 @@ impl Draft<'_> {
             Layout::Keep => {
                 self.minimum = minimum.unwrap_or_default();
                 self.original = original.unwrap_or_else(|error| {
-                    self.warnings.push(format!("not used: {error}"));
+                    self.warnings
+                        .push(TableWarning::DumpNotUsed(error.to_string()));
                     None
                 });
             }
@@ -146,8 +150,7 @@ impl Draft<'_> {
         match fill(original, self.minimum.as_ref(), &self.fixed, &self.shape) {
             Ok(filled) => Ok(Some(filled)),
             Err(error @ FillError::TooSmall { .. }) if in_place => {
-                self.warnings
-                    .push(format!("partitions keep their places: {error}"));
+                self.warnings.push(TableWarning::KeepsPlaces(error));
                 Ok(None)
             }
             Err(error) => Err(error.into()),

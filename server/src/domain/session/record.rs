@@ -39,7 +39,8 @@ pub struct Session {
     pub ended_at: Option<Timestamp>,
     /// Whether its streams begin with a record; `None` until the first one started.
     pub has_records: Option<bool>,
-    /// Starts of streams so far: the number of the last attempt to send one.
+    /// One more than the highest number of an attempt to send a stream so far; 0 before the first one.
+    /// The next attempt may have this number: no client received anything under it.
     pub runs: u32,
     /// Why it ended as it did.
     pub reason: Option<Reason>,

@@ -1,128 +1,98 @@
-//! Runs the state machine of one session: requests, sender events and time in; sender, database
-//! and logs out.
+//! Runs the state machine of one session: requests, sender events and time in; sender, journal and
+//! logs out.
+//!
+//! Nothing in its loop waits: files are looked at elsewhere, facts are stored by the journal, senders
+//! have threads of their own.
 
-mod actions;
+mod command;
 mod publish;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cast_net::Interface;
+use fog::status::ReceivedStatus;
 use fog::task::State;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::core::{CheckIn, Completion, Core, Movement};
-use super::persist::{Member, Record};
+pub(crate) use command::{CheckIn, Command, Promise};
+
+use super::journal::{Journal, News};
+use super::live::{ClientReport, Head, Live};
 use super::rate::Rate;
-use super::source::Gate;
-use super::status::{ClientReport, SessionStatus};
-use super::transmit::{
-    Events, SharedCounters, StreamEvent, Transmission, TransmitEvent, Transmitter,
-};
-use crate::clock::Timestamp;
-use crate::config::{Config, StreamRecords};
-use crate::logs::MulticastLog;
-use crate::store::images::Facts;
-use crate::store::session_hosts::SessionHost;
-use crate::store::sessions::Session;
-use crate::store::{HostId, Store, sessions, tasks};
-
-/// A request of a client to its session.
-#[derive(Debug)]
-pub enum Command {
-    /// Check-in.
-    CheckIn {
-        /// Host.
-        host: HostId,
-        /// Where from.
-        address: Ipv4Addr,
-        /// What the client calls itself.
-        agent: String,
-        /// Answer.
-        reply: oneshot::Sender<CheckIn>,
-    },
-    /// Completion report; answered when the sender has seen the end.
-    Complete {
-        /// Host.
-        host: HostId,
-        /// Answer.
-        reply: oneshot::Sender<Completion>,
-    },
-    /// Progress report.
-    Progress {
-        /// Host.
-        host: HostId,
-        /// What it says; fields left empty keep their value.
-        report: ClientReport,
-    },
-    /// Any other request.
-    Contact {
-        /// Host.
-        host: HostId,
-    },
-    /// Failure report.
-    Failed {
-        /// Host.
-        host: HostId,
-        /// What it says.
-        text: String,
-    },
-    /// The client cannot use the image share.
-    Blamed {
-        /// Host.
-        host: HostId,
-    },
-}
+use crate::clock;
+use crate::config::Config;
+use crate::domain::handout::Job;
+use crate::domain::image::Facts;
+use crate::domain::session::core::{Action, Core, Movement, StopKind};
+use crate::domain::session::{Fact, Session};
+use crate::domain::{HostId, Reason, TaskId};
+use crate::imagestore::{self, Gate, Source};
+use crate::logs::{Level, MulticastLog, Subject};
+use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent, Transmission};
+use crate::store::SharedStore;
+use crate::text;
 
 /// Everything that a session needs from its surroundings.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Database.
-    pub store: Store,
+    pub store: SharedStore,
     /// Settings.
     pub config: Arc<Config>,
-    /// Sender.
-    pub transmitter: Arc<dyn Transmitter>,
+    /// Opens senders.
+    pub sender: Arc<dyn Sender>,
     /// Logs.
     pub log: MulticastLog,
-}
-
-/// What a session is, from the database.
-#[derive(Debug, Clone)]
-pub(super) struct Subjects {
-    /// Its row.
-    pub session: Session,
-    /// Display name of the image.
-    pub image_name: String,
-    /// What is known of the image.
-    pub facts: Arc<Facts>,
-    /// Hosts with task and name.
-    pub members: BTreeMap<HostId, (crate::store::TaskId, String)>,
 }
 
 /// The driver of one session.
 pub(super) struct Driver {
     around: Surroundings,
-    subjects: Subjects,
+    head: Head,
+    facts: Arc<Facts>,
     core: Core,
+    journal: Journal,
+    /// Orders that wait until what is before them is stored, each with its mark.
+    deferred: VecDeque<(u64, Action)>,
     reports: BTreeMap<HostId, ClientReport>,
+    /// Status lines that are not stored yet.
+    progress: BTreeMap<HostId, ReceivedStatus>,
+    progress_stored: Instant,
+    tasks: BTreeMap<HostId, TaskId>,
+    files: Files,
+    /// The card that the session sends on, decided by the first check-in.
+    interface: Option<Interface>,
     open: Option<OpenStream>,
     counters: SharedCounters,
     rate: Rate,
-    records: Option<bool>,
     /// Receivers that hold the others up: when that was said, and their silence.
     slow: BTreeMap<Ipv4Addr, (Instant, Duration)>,
-    unsaved: VecDeque<Record>,
-    is_save_failing: bool,
-    /// Lines that may still be written into the session's log.
+    /// Since when nothing can be stored, and why.
+    unstored: Option<(Instant, String)>,
+    /// Lines and notes that may still be written.
     details_left: u32,
-    waiting: Vec<(HostId, oneshot::Sender<Completion>)>,
+    /// Completion reports that wait for the end of the last stream.
+    completions: Vec<command::Waiting>,
     events_in: Events,
-    status: watch::Sender<Arc<SessionStatus>>,
-    state: State,
+    live: watch::Sender<Arc<Live>>,
+    /// When `live` was last replaced, and whether it is behind.
+    published: Instant,
+    is_dirty: bool,
+}
+
+/// Whether the image's files were found unchanged.
+enum Files {
+    Unchecked,
+    /// Being looked at; check-ins wait.
+    Checking {
+        since: Instant,
+        waiting: Vec<CheckIn>,
+    },
+    Good,
 }
 
 struct OpenStream {
@@ -132,73 +102,86 @@ struct OpenStream {
     transmission: Box<dyn Transmission>,
 }
 
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.gate.close();
-        self.transmission.stop();
+impl OpenStream {
+    fn end(self, kind: StopKind) {
+        if kind == StopKind::Plain {
+            self.gate.close();
+        }
+        self.transmission.stop(kind);
     }
+}
+
+/// The ends of a driver that its registry keeps.
+pub(super) struct Ends {
+    pub(super) live: watch::Receiver<Arc<Live>>,
+    pub(super) events: mpsc::Receiver<StreamEvent>,
+    pub(super) news: mpsc::UnboundedReceiver<News>,
+    pub(super) journal: tokio::task::JoinHandle<()>,
 }
 
 impl Driver {
     pub(super) fn new(
         around: Surroundings,
-        subjects: Subjects,
+        head: Head,
+        facts: Arc<Facts>,
         core: Core,
-    ) -> (
-        Self,
-        watch::Receiver<Arc<SessionStatus>>,
-        mpsc::Receiver<StreamEvent>,
-    ) {
-        let rows = SessionStatus::from_rows(&subjects.session, &subjects.image_name, &[]);
-        let (status, watcher) = watch::channel(Arc::new(rows));
+        tasks: BTreeMap<HostId, TaskId>,
+    ) -> (Self, Ends) {
+        let now = Instant::now();
         let (events_in, events) = Events::channel();
-        let records = match around.config.stream_records {
-            StreamRecords::Auto => None,
-            StreamRecords::Always => Some(true),
-            StreamRecords::Never => Some(false),
-        };
+        let (journal, news, journal_task) = Journal::start(Arc::clone(&around.store), head.id);
+        let first = Live::new(
+            &head,
+            core.snapshot(now),
+            0,
+            sender::Counters::default(),
+            0,
+            vec![Default::default(); core.snapshot(now).members.len()],
+            Vec::new(),
+            now,
+        );
+        let (live, watcher) = watch::channel(Arc::new(first));
         let driver = Self {
-            state: subjects.session.state,
             around,
-            subjects,
+            head,
+            facts,
             core,
+            journal,
+            deferred: VecDeque::new(),
             reports: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            progress_stored: now,
+            tasks,
+            files: Files::Unchecked,
+            interface: None,
             open: None,
             counters: SharedCounters::default(),
             rate: Rate::default(),
-            records,
             slow: BTreeMap::new(),
-            unsaved: VecDeque::new(),
-            is_save_failing: false,
+            unstored: None,
             details_left: MAX_DETAILS,
-            waiting: Vec::new(),
+            completions: Vec::new(),
             events_in,
-            status,
+            live,
+            published: now,
+            is_dirty: true,
         };
-        (driver, watcher, events)
+        let ends = Ends {
+            live: watcher,
+            events,
+            news,
+            journal: journal_task,
+        };
+        (driver, ends)
     }
 
-    /// Puts the hosts back to where they were before the server was restarted.
-    pub(super) fn resume(&mut self, rows: &[SessionHost]) {
-        let now = Instant::now();
-        for row in rows {
-            self.reports
-                .entry(row.host)
-                .or_default()
-                .agent
-                .clone_from(&row.agent);
-            let state = [State::Complete, State::Cancelled, State::Failed]
-                .into_iter()
-                .find(|state| state.to_string() == row.state);
-            if let Some(state) = state {
-                self.core
-                    .restore_ended(now, row.host, state, row.result.clone());
-            } else if let (Ok(address), Some(_)) = (row.ip.parse(), &row.checked_in_at) {
-                self.core
-                    .restore(now, row.host, address, is_agent(&row.agent));
-            }
+    /// The job that kernel arguments of this session tell.
+    pub(super) fn job(&self) -> Job {
+        Job {
+            session: self.head.id,
+            image: self.head.image,
+            port: self.head.port,
         }
-        self.publish(now);
     }
 
     /// Runs until the session is over and stored, or the server shuts down.
@@ -206,146 +189,267 @@ impl Driver {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut events: mpsc::Receiver<StreamEvent>,
+        mut news: mpsc::UnboundedReceiver<News>,
         mut shutdown: watch::Receiver<bool>,
     ) {
+        let (checked_in, mut checked) = mpsc::channel(1);
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.carry_out();
         loop {
+            let mut is_urgent = true;
             tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Contact { host }) => {
-                        self.core.contact(Instant::now(), host);
-                        continue;
+                command = commands.recv() => {
+                    let Some(command) = command else { return };
+                    is_urgent = self.command(command, &checked_in);
+                    // Hundreds of clients ask at a time: one round for all of them.
+                    for _ in 0..MAX_ROUND {
+                        let Ok(command) = commands.try_recv() else { break };
+                        is_urgent |= self.command(command, &checked_in);
                     }
-                    // Hundreds of clients report every few seconds: shown with the next tick.
-                    Some(Command::Progress { host, report }) => {
-                        self.core.contact(Instant::now(), host);
-                        self.take_report(host, report);
-                        continue;
-                    }
-                    Some(command) => self.command(command).await,
-                    None => return,
-                },
+                }
                 Some((index, event)) = events.recv() => self.sender_event(index, event),
+                Some(news) = news.recv() => self.journal_news(news),
+                Some(result) = checked.recv() => self.files_checked(result),
                 _ = ticker.tick() => {
-                    self.look().await;
                     self.watch_stream();
                     self.core.tick(Instant::now());
+                    self.store_progress();
+                    self.is_dirty = true;
                 }
                 _ = shutdown.changed() => {
-                    self.shut_down().await;
+                    self.shut_down();
                     return;
                 }
             }
-            self.carry_out().await;
-            self.save().await;
-            self.publish(Instant::now());
-            if self.core.is_ended() && self.unsaved.is_empty() {
+            self.carry_out();
+            self.publish(is_urgent);
+            if self.core.is_ended() {
+                return self.last_words(commands, news).await;
+            }
+        }
+    }
+
+    /// The session is over: nothing more is decided, but what was is still being stored, and its
+    /// answers go out.
+    async fn last_words(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut news: mpsc::UnboundedReceiver<News>,
+    ) {
+        self.publish(true);
+        let mark = self.journal.mark();
+        let (checked_in, _) = mpsc::channel(1);
+        loop {
+            tokio::select! {
+                found = news.recv() => match found {
+                    Some(News::Reached(reached)) if reached >= mark => return,
+                    Some(news) => self.journal_news(news),
+                    None => return,
+                },
+                Some(command) = commands.recv() => {
+                    self.command(command, &checked_in);
+                    self.carry_out();
+                }
+            }
+            self.publish(true);
+        }
+    }
+
+    /// Carries out what the state machine decided.
+    fn carry_out(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            self.is_dirty = true;
+            if let Action::StartTransfer { .. } = action {
+                let mark = self.journal.mark();
+                self.deferred.push_back((mark, action));
+                continue;
+            }
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::OpenStream(index) => self.open_stream(index),
+            Action::Admit(addresses) => {
+                if let Some(open) = &self.open {
+                    open.transmission.admit(addresses);
+                }
+            }
+            Action::StartTransfer { has_record } => {
+                if let Some(open) = &self.open {
+                    open.gate.open(has_record);
+                    open.transmission.start();
+                }
+            }
+            Action::Remove(address) => {
+                if let Some(open) = &self.open {
+                    open.transmission.remove(address);
+                }
+            }
+            Action::StopSender(kind) => {
+                self.deferred.clear();
+                let kind = self.possible(kind);
+                if let Some(open) = self.open.take() {
+                    open.end(kind);
+                }
+            }
+            Action::Store(fact) => self.record(fact),
+        }
+    }
+
+    /// A stream may only be ended early if it cannot look whole then.
+    fn possible(&self, kind: StopKind) -> StopKind {
+        let stream = self.facts.streams.get(self.core.stream_index());
+        let tells_its_length = stream.is_some_and(|stream| stream.image.format.tells_its_length());
+        match tells_its_length {
+            true => kind,
+            false => StopKind::Plain,
+        }
+    }
+
+    fn record(&mut self, fact: Fact) {
+        if let Fact::Noted { .. } = fact {
+            if self.details_left == 0 {
                 return;
             }
+            self.details_left -= 1;
         }
-    }
-
-    async fn command(&mut self, command: Command) {
-        let now = Instant::now();
-        match command {
-            Command::CheckIn {
+        let name = |host: HostId| self.live.borrow().member(host).map(|(m, _)| m.name.clone());
+        match &fact {
+            Fact::CheckedIn {
                 host,
                 address,
-                agent,
-                reply,
+                count,
+                ..
+            } => self.log(&format!(
+                "host {} checked in from {address} ({count} of {})",
+                name(*host).unwrap_or_default(),
+                self.live.borrow().members.len()
+            )),
+            Fact::StreamStarting {
+                stream: 0, run: 0, ..
+            } => self.log("has started"),
+            Fact::MemberEnded {
+                host,
+                state,
+                reason,
             } => {
-                if self.open.is_none() && self.core.awaits_check_ins() {
-                    self.check_files(now).await;
-                }
-                self.reports.entry(host).or_default().agent = agent.clone();
-                let answer = self.core.check_in(now, host, address, is_agent(&agent));
-                self.carry_out().await;
-                self.save().await;
-                // Whoever asked may have gone; it asks again.
-                drop(reply.send(answer));
+                let name = name(*host).unwrap_or_default();
+                let line = format!("host {name}: {state}: {}", text::reason(reason));
+                self.log_end(*state, &line);
             }
-            Command::Complete { host, reply } => match self.core.complete(now, host) {
-                Completion::NotYet => {
-                    // Whoever has gone meanwhile asks again.
-                    self.waiting.retain(|(_, waiter)| !waiter.is_closed());
-                    self.waiting.push((host, reply));
-                    let name = self.member(host).map(|member| member.name);
-                    self.detail(&format!(
-                        "{} reports its end; waiting for the last acknowledgements",
-                        name.unwrap_or_default()
-                    ));
-                }
-                answer => {
-                    self.carry_out().await;
-                    self.save().await;
-                    drop(reply.send(answer));
-                }
-            },
-            // Served before: nothing follows from them.
-            Command::Progress { .. } | Command::Contact { .. } => {}
-            Command::Failed { host, text } => {
-                self.core.client_failed(now, host, &text);
+            Fact::Ended { state, reason } => {
+                let line = format!("is now {state}: {}", text::reason(reason));
+                self.log_end(*state, &line);
             }
-            Command::Blamed { host } => self.core.client_blamed(now, host),
+            Fact::Noted { host, note } => {
+                let line = text::note(note);
+                match host.and_then(name) {
+                    Some(name) => self.log(&format!("host {name}: {line}")),
+                    None => self.log(&line),
+                }
+            }
+            Fact::StreamStarting { .. } | Fact::StreamsDone { .. } => {}
+        }
+        self.journal.store(fact);
+    }
+
+    fn open_stream(&mut self, index: usize) {
+        if let Err(error) = self.try_open(index) {
+            self.core
+                .sender_failed(Instant::now(), &format!("{error:#}"));
         }
     }
 
-    fn take_report(&mut self, host: HostId, report: ClientReport) {
-        if !self.subjects.members.contains_key(&host) {
-            return;
+    fn try_open(&mut self, index: usize) -> anyhow::Result<()> {
+        let config = &self.around.config;
+        let interface = match &self.interface {
+            Some(interface) => interface.clone(),
+            None => {
+                let first = self.core.addresses().first().copied();
+                let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                config.interface_for(&*self.around.sender, client.into())?
+            }
+        };
+        self.interface = Some(interface.clone());
+        let gate = Gate::default();
+        let dir = config.images.join(&self.head.path);
+        let source = Source::new(&dir, &self.facts, index, gate.clone())?;
+        let bytes_read = source.bytes_read();
+        let job = sender::Job {
+            index,
+            port: self.head.port,
+            interface,
+            source,
+            admitted: self.core.addresses(),
+            silence_limit: config.timing.drop_agents.max(config.timing.drop_others),
+            max_bitrate: config.max_bitrate,
+        };
+        self.counters = SharedCounters::default();
+        self.rate = Rate::default();
+        self.slow.clear();
+        let events = self.events_in.clone();
+        let counters = self.counters.clone();
+        let transmission = self.around.sender.open(job, events, counters)?;
+        self.open = Some(OpenStream {
+            index,
+            gate,
+            bytes_read,
+            transmission,
+        });
+        if index == 0 {
+            self.log(&format!("sending on base port {}", self.head.port));
         }
-        let kept = self.reports.entry(host).or_default();
-        if !report.phase.is_empty() {
-            (kept.phase, kept.stream, kept.detail) = (report.phase, report.stream, report.detail);
-        }
-        if !report.rate.is_empty() {
-            (kept.percent, kept.rate) = (report.percent, report.rate);
-        }
+        Ok(())
     }
 
-    fn sender_event(&mut self, index: usize, event: TransmitEvent) {
+    fn sender_event(&mut self, index: usize, event: SenderEvent) {
         if self.open.as_ref().is_none_or(|open| open.index != index) {
             // A sender that was stopped says its last words.
             return;
         }
         let now = Instant::now();
         match event {
-            TransmitEvent::Joined(address) => {
+            SenderEvent::Joined(address) => {
                 self.detail(&format!("New connection from {address}"));
                 self.core.joined(now, address);
             }
-            TransmitEvent::Departed(address, silent) => self.core.departed(now, address, silent),
-            TransmitEvent::Started => self.core.transfer_started(now),
-            TransmitEvent::Ended(participants) => {
+            SenderEvent::Departed(address, departure) => {
+                self.core.departed(now, address, departure);
+            }
+            SenderEvent::Started => self.core.transfer_started(now),
+            SenderEvent::Ended(participants) => {
                 self.open = None;
                 self.core.stream_ended(now, &participants);
-                for (host, reply) in std::mem::take(&mut self.waiting) {
-                    drop(reply.send(self.core.complete(now, host)));
-                }
+                self.answer_completions(now);
             }
-            TransmitEvent::Failed(text) => {
+            SenderEvent::Failed(text) => {
                 self.open = None;
                 self.core.sender_failed(now, &text);
-                self.waiting.clear();
+                self.answer_completions(now);
             }
-            TransmitEvent::Slow(waiting_for) => {
+            SenderEvent::Slow(slow) => {
                 let timing = self.around.config.timing;
                 let limit = match self.core.are_all_agents() {
                     true => timing.drop_agents,
                     false => timing.drop_others,
                 };
-                for (address, silent) in &waiting_for {
-                    self.core.slow(now, *address, *silent, limit);
+                for receiver in &slow {
+                    let (silent, acked) = (receiver.silent, receiver.has_acknowledged);
+                    self.core.slow(now, receiver.address, silent, limit, acked);
                 }
-                self.core.behind(waiting_for.iter().map(|(addr, _)| *addr));
-                let new = waiting_for
-                    .into_iter()
-                    .map(|(addr, silent)| (addr, (now, silent)));
+                self.core
+                    .behind(slow.iter().map(|receiver| receiver.address));
+                let new = slow
+                    .iter()
+                    .map(|receiver| (receiver.address, (now, receiver.silent)));
                 self.slow = new.collect();
             }
-            TransmitEvent::Note(text) => self.detail(&text),
+            SenderEvent::Note(text) => self.detail(&text),
         }
+        self.is_dirty = true;
     }
 
     fn watch_stream(&mut self) {
@@ -362,94 +466,112 @@ impl Driver {
         }
     }
 
-    /// Looks whether other programs cancelled the session or one of its tasks.
-    async fn look(&mut self) {
-        if let Err(error) = self.try_look().await {
-            tracing::warn!(session = self.id(), "reading the session's state: {error}");
-        }
-    }
-
-    async fn try_look(&mut self) -> sqlx::Result<()> {
-        if self.core.is_ended() {
-            return Ok(());
-        }
+    /// Status lines are for people who look into the database: now and then is enough, and no harm is
+    /// done if one is lost.
+    fn store_progress(&mut self) {
         let now = Instant::now();
-        let id = self.subjects.session.id;
-        let mut conn = self.around.store.conn().await?;
-        let row = sessions::by_id(&mut conn, id).await?;
-        if !row.is_some_and(|session| session.state.is_active()) {
-            self.core.cancelled(now);
-            return Ok(());
+        if self.progress.is_empty() || now.duration_since(self.progress_stored) < PROGRESS_PERIOD {
+            return;
         }
-        sessions::update_percent(&mut conn, id).await?;
-        let associated = sessions::task_ids(&mut conn, id).await?;
-        let mut gone = Vec::new();
-        for (host, (task, _)) in &self.subjects.members {
-            let row = tasks::by_id(&mut conn, *task).await?;
-            let is_cancelled = row.is_none_or(|task| task.state == State::Cancelled);
-            if is_cancelled || !associated.contains(task) {
-                gone.push(*host);
+        self.progress_stored = now;
+        let of_tasks = std::mem::take(&mut self.progress)
+            .into_iter()
+            .filter_map(|(host, status)| Some((*self.tasks.get(&host)?, status)))
+            .collect();
+        let (store, session) = (Arc::clone(&self.around.store), self.head.id);
+        tokio::spawn(async move {
+            if let Err(error) = store.store_progress(session, of_tasks).await {
+                tracing::debug!(session = session.0, "storing progress: {error}");
             }
-        }
-        for host in gone {
-            self.core.host_cancelled(now, host);
-        }
-        Ok(())
+        });
     }
 
-    /// Checks all files before the first host is told to go.
-    async fn check_files(&mut self, now: Instant) {
-        let dir = self.dir();
-        let facts = Arc::clone(&self.subjects.facts);
-        let checked =
-            tokio::task::spawn_blocking(move || crate::imagedir::check_unchanged(&dir, &facts))
-                .await;
-        let problem = match checked {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(error) => format!("checking the image's files: {error}"),
+    fn journal_news(&mut self, news: News) {
+        let now = Instant::now();
+        match news {
+            News::Reached(mark) => {
+                while let Some((_, action)) = self.deferred.pop_front_if(|(at, _)| *at <= mark) {
+                    self.perform(action);
+                }
+            }
+            News::Overruled { host, found } => self.core.overruled(now, host, found),
+            News::Failing(text) => {
+                let what = "what the session decides cannot be stored; it waits and tries again";
+                self.log_at(Level::Error, &format!("{what}: {text}"));
+                self.unstored = Some((now, text));
+            }
+            News::Recovered => {
+                self.log("the database stores again");
+                self.unstored = None;
+            }
+            News::Broken(row) => self.core.fail(now, Reason::BrokenRow(row)),
+        }
+        self.is_dirty = true;
+    }
+
+    /// Looks at all files before the first host is told to go. A store that hangs holds nothing else.
+    fn check_files(&mut self, checked: &mpsc::Sender<FilesResult>, first: CheckIn) {
+        self.files = Files::Checking {
+            since: Instant::now(),
+            waiting: vec![first],
         };
-        self.core.fail(now, &problem);
+        let dir = self.around.config.images.join(&self.head.path);
+        let facts = Arc::clone(&self.facts);
+        let checked = checked.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = imagestore::check_unchanged(&dir, &facts);
+            // The session may be over.
+            drop(checked.blocking_send(result.map_err(|error| format!("{error:#}"))));
+        });
     }
 
-    /// The server ends: the sender too. A session that had started is told as failed by the next
-    /// start of the server; one that waits goes on then.
-    async fn shut_down(&mut self) {
-        if self.core.is_under_way() {
+    fn files_checked(&mut self, result: FilesResult) {
+        let Files::Checking { waiting, .. } = std::mem::replace(&mut self.files, Files::Good)
+        else {
+            return;
+        };
+        if let Err(text) = result {
             self.core
-                .fail(Instant::now(), "the server was shut down while sending");
+                .fail(Instant::now(), Reason::ImageChanged { text });
         }
-        self.carry_out().await;
-        self.save().await;
-        self.open = None;
-        self.publish(Instant::now());
+        for check_in in waiting {
+            self.check_in(check_in);
+        }
     }
 
-    fn member(&self, host: HostId) -> Option<Member> {
-        let (task, name) = self.subjects.members.get(&host)?;
-        Some(Member {
-            task: *task,
-            name: name.clone(),
-        })
+    /// The server ends: so does the sender. What was decided is stored; the rest goes on, or fails, at
+    /// the next start.
+    fn shut_down(&mut self) {
+        self.carry_out();
+        if let Some(open) = self.open.take() {
+            open.end(StopKind::Plain);
+        }
+        self.publish(true);
     }
 
-    fn address(&self, host: HostId) -> Option<Ipv4Addr> {
-        self.core.address_of(host)
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.around.config.images.join(&self.subjects.session.path)
-    }
-
-    fn id(&self) -> i64 {
-        self.subjects.session.id.0
+    /// Compares with what is stored: rows of other programs may have changed.
+    fn compare(&mut self, stored: Option<&Session>) {
+        self.core.compare(Instant::now(), stored);
     }
 
     fn log(&self, text: &str) {
-        let session = &self.subjects.session;
-        self.around
-            .log
-            .session(Timestamp::now(), session.id, &session.name, text);
+        self.log_at(Level::Info, text);
+    }
+
+    fn log_at(&self, level: Level, text: &str) {
+        let subject = Subject::Session {
+            id: self.head.id.0,
+            name: self.head.name.clone(),
+        };
+        self.around.log.line(clock::now(), level, &subject, text);
+    }
+
+    fn log_end(&self, state: State, text: &str) {
+        let level = match state {
+            State::Failed => Level::Warn,
+            _ => Level::Info,
+        };
+        self.log_at(level, text);
     }
 
     /// A line for the session's own log. Whoever is on the network can cause such lines: there is
@@ -461,18 +583,20 @@ impl Driver {
             _ => text,
         };
         self.details_left -= 1;
-        self.around
-            .log
-            .detail(Timestamp::now(), self.subjects.session.id, text);
+        self.around.log.detail(clock::now(), self.head.id.0, text);
     }
 }
 
-/// Most lines of details in the log of a session.
+/// What was found out about the files, as far as it is told.
+type FilesResult = Result<(), String>;
+
+/// Most lines of details in the log of a session, 100 bytes each.
 const MAX_DETAILS: u32 = 20_000;
+
+/// Commands that are served before anything else is looked at.
+const MAX_ROUND: usize = 256;
 
 const TICK: Duration = Duration::from_millis(500);
 
-/// Whether a client's own name is that of our agent.
-fn is_agent(agent: &str) -> bool {
-    agent.starts_with("fos-agent/")
-}
+/// Between two times that status lines are stored.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(5);

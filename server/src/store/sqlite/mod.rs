@@ -1,1 +1,277 @@
-//! SQLite: one file, one process.
+//! The store in an SQLite file: FOG's tables and a few of our own.
+//!
+//! Statements use FOG's names and, where that costs nothing, only what SQLite and MariaDB have in
+//! common.
+
+mod apply;
+mod engine;
+mod events;
+mod handouts;
+mod hosts;
+mod images;
+mod open;
+mod row;
+mod sessions;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fog::Mac;
+use fog::status::ReceivedStatus;
+use tokio::sync::broadcast;
+
+use self::engine::Engine;
+use super::{
+    AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
+    NewSession, Result, Settings, Store,
+};
+use crate::domain::handout::{Handout, Job};
+use crate::domain::host::{Host, HostActivity, HostName, NewHost, Stranger};
+use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+
+/// An opened database, its tables up to date. Clones are the same database.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    engine: Arc<Engine>,
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.engine.changes()
+    }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
+
+    async fn add_host(
+        &self,
+        at: Timestamp,
+        host: NewHost,
+    ) -> std::result::Result<HostId, AddHostError> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::add(tx, at, host)))
+            .await
+    }
+
+    async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::remove(tx, host)))
+            .await
+    }
+
+    async fn hosts(&self) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
+        self.engine.read(|tx| Box::pin(hosts::all(tx))).await
+    }
+
+    async fn host_by_name(&self, name: &HostName) -> Result<Option<Host>> {
+        let name = name.to_string();
+        self.engine
+            .read(move |tx| Box::pin(hosts::by_name(tx, name)))
+            .await
+    }
+
+    async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>> {
+        self.engine.read(|tx| Box::pin(hosts::activity(tx))).await
+    }
+
+    async fn active_task(&self, host: HostId) -> Result<Option<(TaskId, Option<SessionId>)>> {
+        self.engine
+            .read(move |tx| Box::pin(hosts::active_task(tx, host)))
+            .await
+    }
+
+    async fn last_session(&self, host: HostId) -> Result<Option<Session>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::last_of_host(tx, host)))
+            .await
+    }
+
+    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::remember_stranger(tx, at, mac, address)))
+            .await
+    }
+
+    async fn strangers(&self) -> Result<Vec<Stranger>> {
+        self.engine.read(|tx| Box::pin(hosts::strangers(tx))).await
+    }
+
+    async fn store_inventory(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        fields: InventoryFields,
+    ) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::store_inventory(tx, at, host, fields)))
+            .await
+    }
+
+    async fn add_image(
+        &self,
+        image: NewImage,
+        facts: Facts,
+    ) -> std::result::Result<ImageId, AddImageError> {
+        self.engine
+            .write(move |tx| Box::pin(images::add(tx, image, facts)))
+            .await
+    }
+
+    async fn update_image(
+        &self,
+        image: ImageId,
+        format: u8,
+        facts: Facts,
+    ) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(images::update(tx, image, format, facts)))
+            .await
+    }
+
+    async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(images::remove(tx, image)))
+            .await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        self.engine.read(|tx| Box::pin(images::all(tx))).await
+    }
+
+    async fn find_image(&self, wanted: &str) -> Result<Option<Image>> {
+        let wanted = wanted.to_owned();
+        self.engine
+            .read(move |tx| Box::pin(images::find(tx, wanted)))
+            .await
+    }
+
+    async fn image(&self, image: ImageId) -> Result<Option<Image>> {
+        self.engine
+            .read(move |tx| Box::pin(images::by_id(tx, image)))
+            .await
+    }
+
+    async fn facts(&self, image: ImageId) -> Result<Option<Facts>> {
+        self.engine
+            .read(move |tx| Box::pin(images::facts(tx, image)))
+            .await
+    }
+
+    async fn held_ports(&self) -> Result<Vec<i64>> {
+        self.engine
+            .read(|tx| Box::pin(sessions::held_ports(tx)))
+            .await
+    }
+
+    async fn create_session(
+        &self,
+        at: Timestamp,
+        session: NewSession,
+    ) -> std::result::Result<SessionId, CreateError> {
+        self.engine
+            .write(move |tx| Box::pin(sessions::create(tx, at, session)))
+            .await
+    }
+
+    async fn active_sessions(&self) -> Result<Vec<SessionId>> {
+        self.engine.read(|tx| Box::pin(sessions::active(tx))).await
+    }
+
+    async fn newest_sessions(&self, limit: u32) -> Result<Vec<SessionId>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::newest(tx, limit)))
+            .await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::by_id(tx, id)))
+            .await
+    }
+
+    async fn apply(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        facts: Vec<Fact>,
+    ) -> Result<Vec<Conflict>> {
+        self.engine
+            .write(move |tx| Box::pin(apply::apply(tx, at, session, facts)))
+            .await
+    }
+
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(apply::fail_broken(tx, at, session, reason)))
+            .await
+    }
+
+    async fn store_progress(
+        &self,
+        session: SessionId,
+        progress: Vec<(TaskId, ReceivedStatus)>,
+    ) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(sessions::store_progress(tx, session, progress)))
+            .await
+    }
+
+    async fn add_event(
+        &self,
+        at: Timestamp,
+        session: Option<SessionId>,
+        host: Option<HostId>,
+        note: Note,
+    ) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(events::add_note(tx, at, session, host, note)))
+            .await
+    }
+
+    async fn events(&self, session: SessionId, after: i64, limit: u32) -> Result<Vec<Event>> {
+        self.engine
+            .read(move |tx| Box::pin(events::of_session(tx, session, after, limit)))
+            .await
+    }
+
+    async fn hand_out(&self, handout: Handout) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(handouts::add(tx, handout)))
+            .await
+    }
+
+    async fn handouts(&self) -> Result<Vec<Handout>> {
+        self.engine.read(|tx| Box::pin(handouts::all(tx))).await
+    }
+
+    async fn is_active(&self, job: Job) -> Result<bool> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::is_active(tx, job.session)))
+            .await
+    }
+
+    async fn settings(&self) -> Result<Settings> {
+        self.engine.read(|tx| Box::pin(settings::all(tx))).await
+    }
+
+    async fn image_root(&self) -> Result<Option<String>> {
+        self.engine
+            .read(|tx| Box::pin(settings::image_root(tx)))
+            .await
+    }
+
+    async fn set_image_root(&self, path: String) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(settings::set_image_root(tx, path)))
+            .await
+    }
+}

@@ -15,6 +15,8 @@ pub(in crate::table) struct GptBackup {
     /// Logical sector size of the disk it comes from, as far as the table tells: the distance from the
     /// backup's entries to its header is their length in sectors.
     pub(in crate::table) sector_size: Option<u32>,
+    /// Sectors of the disk it comes from: the backup header is in the last one.
+    pub(in crate::table) sectors: u64,
 }
 
 /// Whether a boot area file is a GPT backup rather than the start of an MBR disk.
@@ -82,6 +84,7 @@ impl GptBackup {
             mbr,
             gpt,
             sector_size,
+            sectors: backup.view.my_lba.get().saturating_add(1),
         })
     }
 }

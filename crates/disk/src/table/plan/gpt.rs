@@ -7,7 +7,9 @@ use crate::table::fill::FillPartition;
 use crate::table::gpt::{self, GptBackup};
 use crate::table::mbr::BootSector;
 use crate::table::read::gpt_partition;
-use crate::table::{Label, Layout, PlanError, PlannedPartition, TablePlan, TableWrite};
+use crate::table::{
+    Label, Layout, PlanError, PlannedPartition, TablePlan, TableWarning, TableWrite,
+};
 
 impl Draft<'_> {
     pub(super) fn gpt(mut self) -> Result<TablePlan, PlanError> {
@@ -15,6 +17,7 @@ impl Draft<'_> {
             mbr,
             mut gpt,
             sector_size,
+            ..
         } = GptBackup::parse(self.files.mbr)?;
         self.check_sector_size(sector_size)?;
         self.check_label(DumpLabel::Gpt)?;
@@ -98,11 +101,8 @@ impl Draft<'_> {
                 }),
         );
         if boot.protect(self.shape.sectors(), filled.is_none()) {
-            self.warnings.push(match filled {
-                None => "the image has a hybrid MBR; it is written as it was".to_owned(),
-                Some(_) => "the image has a hybrid MBR; it is replaced by a protective one, \
-                            because partitions move"
-                    .to_owned(),
+            self.warnings.push(TableWarning::Hybrid {
+                is_kept: filled.is_none(),
             });
         }
         writes.push(boot_write("protective MBR", &boot));
@@ -127,38 +127,35 @@ impl Draft<'_> {
         if let Some(guid) = label_id.and_then(|id| uuid::Uuid::try_parse(id).ok())
             && guid != gpt.disk_guid
         {
-            self.warnings.push(format!(
-                "the disk's GUID is taken from dN.partitions ({guid:X}), dN.mbr has {:X}",
-                gpt.disk_guid
-            ));
+            self.warnings.push(TableWarning::DiskGuid {
+                taken: guid,
+                left: gpt.disk_guid,
+            });
             gpt.disk_guid = guid;
         }
         let entries: Vec<_> = gpt.entries().collect();
         for entry in &entries {
             let Some(line) = dump.partition(entry.number) else {
-                self.warnings.push(format!(
-                    "partition {} is in dN.mbr but not in dN.partitions",
-                    entry.number
-                ));
+                self.warnings.push(TableWarning::NotInDump {
+                    number: entry.number,
+                });
                 continue;
             };
             let mut new = entry.clone();
             new.kind = line.gpt_kind().unwrap_or(entry.kind);
             new.guid = line.uuid.unwrap_or(entry.guid);
             if new != *entry && gpt::type_name(&new.kind) != Some("Linux swap") {
-                self.warnings.push(format!(
-                    "type and GUID of partition {} are taken from dN.partitions, dN.mbr differs",
-                    entry.number
-                ));
+                self.warnings.push(TableWarning::OtherIdentity {
+                    number: entry.number,
+                });
                 gpt.set_entry(&new);
             }
         }
         for line in dump.partitions.iter().filter(|line| line.size > 0) {
             if entries.iter().all(|entry| entry.number != line.number) {
-                self.warnings.push(format!(
-                    "partition {} is in dN.partitions but not in dN.mbr",
-                    line.number
-                ));
+                self.warnings.push(TableWarning::NotInBackup {
+                    number: line.number,
+                });
             }
         }
     }

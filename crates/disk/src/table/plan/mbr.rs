@@ -6,7 +6,9 @@ use crate::table::dump::{Dump, DumpLabel, DumpPartition};
 use crate::table::fill::FillPartition;
 use crate::table::mbr::{self, BOOT_SECTOR_LEN, BootSector, Logical, MbrError, PROTECTIVE, Slot};
 use crate::table::read::mbr_partition;
-use crate::table::{Label, Layout, PlanError, PlannedPartition, TablePlan, TableWrite};
+use crate::table::{
+    Label, Layout, PlanError, PlannedPartition, TablePlan, TableWarning, TableWrite,
+};
 
 impl Draft<'_> {
     pub(super) fn mbr(mut self, boot: &BootSector) -> Result<TablePlan, PlanError> {
@@ -168,10 +170,9 @@ impl Draft<'_> {
                 .partition(slot.number)
                 .is_some_and(|line| (line.start, line.size) == (slot.start, slot.size));
             if !is_same && self.layout == Layout::Keep {
-                self.warnings.push(format!(
-                    "partition {} is in another place in dN.partitions; the place in dN.mbr counts",
-                    slot.number
-                ));
+                self.warnings.push(TableWarning::OtherPlace {
+                    number: slot.number,
+                });
             }
         }
     }

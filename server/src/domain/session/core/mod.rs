@@ -538,8 +538,6 @@ impl Core {
         self.end_seats(now, &[id], state, |_| reason.clone());
     }
 
-    /// Ends the parts of hosts that have no result yet, and puts them out of the stream. If none is
-    /// left, the session is about to end, and its sender is ended as a whole.
     fn end_seats(
         &mut self,
         now: Instant,
@@ -547,6 +545,20 @@ impl Core {
         state: State,
         reason: impl Fn(&Seat) -> Reason,
     ) {
+        for fact in self.put_out(now, ids, state, reason) {
+            self.store(fact);
+        }
+    }
+
+    /// Ends the parts of hosts that have no result yet, and puts them out of the stream. If none is
+    /// left, the session is about to end, and its sender is ended as a whole.
+    fn put_out(
+        &mut self,
+        now: Instant,
+        ids: &[HostId],
+        state: State,
+        reason: impl Fn(&Seat) -> Reason,
+    ) -> Vec<Fact> {
         let is_under_way = matches!(self.phase, Phase::Starting { .. } | Phase::Sending { .. });
         let mut facts = Vec::new();
         let mut out = Vec::new();
@@ -577,9 +589,7 @@ impl Core {
                 self.admit();
             }
         }
-        for fact in facts {
-            self.store(fact);
-        }
+        facts
     }
 
     fn end(&mut self, now: Instant, state: State, reason: Reason) {

@@ -93,6 +93,29 @@ impl Core {
         }
     }
 
+    /// Another program had ended a host's task, or removed it: what was decided of it since is not
+    /// stored.
+    pub fn overruled(&mut self, now: Instant, id: HostId, found: Option<State>) {
+        let state = found.filter(|state| !state.is_active());
+        let state = state.unwrap_or(State::Cancelled);
+        let reason = reason_of(state, None, Reason::TaskCancelled);
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        match &seat.status {
+            SeatStatus::Ended(known, _) if *known == state => {}
+            SeatStatus::Ended(..) => {
+                seat.set_status(now, SeatStatus::Ended(state, reason));
+                self.end_again();
+            }
+            _ => {
+                // It is stored already.
+                drop(self.put_out(now, &[id], state, |_| reason.clone()));
+                self.settle(now);
+            }
+        }
+    }
+
     /// Rows of other programs may have ended a task, or taken it out, while this session runs.
     pub fn compare(&mut self, now: Instant, stored: Option<&Session>) {
         if self.is_ended() {

@@ -415,6 +415,57 @@ fn what_other_programs_cancel_is_cancelled_at_once() {
 }
 
 #[test]
+fn what_other_programs_stored_first_counts() {
+    let ended = |state, reason| Some((state, reason));
+    for (found, expected) in [
+        (None, ended(State::Cancelled, Reason::TaskCancelled)),
+        (
+            Some(State::Cancelled),
+            ended(State::Cancelled, Reason::TaskCancelled),
+        ),
+        (
+            Some(State::Complete),
+            ended(State::Complete, Reason::Written),
+        ),
+    ] {
+        // While it receives: it is put out, and nothing is stored of it.
+        let mut bench = Bench::started(2, &["d1p1.img"]);
+        bench.core.overruled(bench.now, HostId(1), found);
+        let actions = bench.actions();
+        assert_eq!(facts(&actions).count(), 0);
+        let status = bench.core.snapshot(bench.now).members[0].status.clone();
+        let SeatStatus::Ended(state, reason) = status else {
+            panic!("{status:?}");
+        };
+        assert_eq!(Some((state, reason)), expected);
+        bench.core.overruled(bench.now, HostId(2), found);
+        let actions = bench.actions();
+        assert_eq!(stops(&actions), [StopKind::Plain]);
+        assert_eq!(facts(&actions).count(), 1, "the end of the session");
+    }
+    let mut bench = Bench::started_as(&[STOCK, STOCK], &["d1p1.img"]);
+    let cancelled = Some(State::Cancelled);
+    bench.core.overruled(bench.now, HostId(1), cancelled);
+    assert_eq!(bench.actions(), [Action::Remove(ip(1))]);
+    bench.core.overruled(bench.now, HostId(2), cancelled);
+    assert_eq!(stops(&bench.actions()), [StopKind::EndStream]);
+    // After the end.
+    let mut bench = Bench::started(2, &["d1p1.img"]);
+    bench.ended(&[(1, Completed), (2, Completed)]);
+    bench.complete(1);
+    bench.complete(2);
+    bench.actions();
+    bench.core.overruled(bench.now, HostId(1), cancelled);
+    let (state, sum) = summary_of(end_of(&bench.actions()));
+    assert_eq!((state, sum.complete), (State::Complete, 1));
+    bench
+        .core
+        .overruled(bench.now, HostId(2), Some(State::Failed));
+    let (state, sum) = summary_of(end_of(&bench.actions()));
+    assert_eq!((state, sum.troubles.len()), (State::Failed, 1));
+}
+
+#[test]
 fn a_stranger_starts_nothing_and_stands_for_no_host() {
     let stranger = Ipv4Addr::new(192, 168, 0, 9);
     let mut bench = bench(2, &["d1p1.img"]);

@@ -1,0 +1,181 @@
+//! Why an image is not deployed.
+
+use disk::Size;
+use fog::store::StreamName;
+
+/// Why an image is not deployed. Nothing has been written.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A kernel argument cannot be read.
+    #[error("{0}")]
+    Argument(#[from] fog::args::ArgsError),
+    /// The kernel arguments ask for something else than a multicast deploy.
+    #[error(
+        "this machine was booted for {found}; this version of fos-agent only deploys by multicast \
+         (type=down mc=yes): create a multicast task, or boot FOG's own client for this host"
+    )]
+    Task {
+        /// What they ask for.
+        found: String,
+    },
+    /// The image's type cannot be deployed.
+    #[error(
+        "image type {found} is not supported by this version, only n (single disk, resizable) and \
+         mps (all partitions of one disk); capture the image anew as one of these"
+    )]
+    ImageType {
+        /// FOG's word for it.
+        found: String,
+    },
+    /// Only a part of the image is asked for.
+    #[error(
+        "imgPartitionType={found} is not supported by this version, only all; set the image's \
+         partition choice to \"Everything\""
+    )]
+    PartitionType {
+        /// The argument's value.
+        found: String,
+    },
+    /// The present partition table is to be kept.
+    #[error(
+        "the kernel argument nombr (keep the partition table) is not supported by this version"
+    )]
+    KeepTable,
+    /// FOG resizes images of certain operating systems only.
+    #[error(
+        "an image of type n cannot have the operating system number {os_id}; correct the image"
+    )]
+    OsId {
+        /// FOG's number.
+        os_id: i64,
+    },
+    /// Kernel arguments and manifest are about different images.
+    #[error(
+        "the kernel arguments speak of the image {arguments:?}, the server's manifest of \
+         {manifest:?}; was the task changed? boot again"
+    )]
+    OtherImage {
+        /// Image path in the kernel arguments.
+        arguments: String,
+        /// Image path in the manifest.
+        manifest: String,
+    },
+    /// A file is absent without which there is no partition table.
+    #[error("the image has no file {name}; was the capture complete?")]
+    MissingFile {
+        /// Which.
+        name: String,
+    },
+    /// A file that must be UTF-8 is not.
+    #[error("the image's file {name} is not text: {cause}")]
+    NotText {
+        /// Which.
+        name: String,
+        /// Where it is wrong.
+        cause: String,
+    },
+    /// The image has LVM metadata.
+    #[error("the image has logical volumes ({name}), which this version cannot restore")]
+    Volumes {
+        /// The file that shows it.
+        name: String,
+    },
+    /// A stream whose name is not that of a partition of the first disk.
+    #[error(
+        "the stream {name} belongs to no partition of a first disk; this version cannot restore it"
+    )]
+    Stream {
+        /// Which.
+        name: StreamName,
+    },
+    /// Two streams have one name.
+    #[error("the server's manifest lists the stream {name} twice")]
+    Twice {
+        /// Which.
+        name: StreamName,
+    },
+    /// There is nothing to deploy.
+    #[error("the image has no streams at all; was the capture complete?")]
+    NoStreams,
+    /// A stream's image format cannot be deployed.
+    #[error("the stream {name} is a {format} image, which this version cannot restore")]
+    Format {
+        /// Which.
+        name: StreamName,
+        /// Its format, printable.
+        format: String,
+    },
+    /// The partition table cannot be made.
+    #[error("the partition table does not fit this disk: {0}")]
+    Table(#[source] disk::PlanError),
+    /// The files of the partition table cannot be used on any disk.
+    #[error("the image's partition table cannot be used: {0}")]
+    BadTable(#[source] disk::PlanError),
+    /// A stream without a partition.
+    #[error(
+        "the image has data for partition {number} ({name}), but its partition table has no such \
+         partition"
+    )]
+    NoPartition {
+        /// Partition number.
+        number: u32,
+        /// The stream.
+        name: StreamName,
+    },
+    /// A partition that is fitted to the disk becomes smaller than its stream needs.
+    #[error(
+        "partition {number} has {} on this disk, but {name} needs {} ({missing} bytes are missing); \
+         a larger disk is needed", Size(*.len), Size(*.needed)
+    )]
+    TooSmall {
+        /// Partition number.
+        number: u32,
+        /// The stream.
+        name: StreamName,
+        /// The partition's length in bytes.
+        len: u64,
+        /// Bytes that the stream needs.
+        needed: u64,
+        /// The difference.
+        missing: u64,
+    },
+    /// A partition whose size is fixed by the image is smaller than its stream needs.
+    #[error(
+        "partition {number} has {} in the image's partition table, but {name} was captured from a \
+         partition of {} ({missing} bytes are missing): the files do not belong together; capture \
+         the image again", Size(*.len), Size(*.needed)
+    )]
+    OtherPartition {
+        /// Partition number.
+        number: u32,
+        /// The stream.
+        name: StreamName,
+        /// The partition's length in bytes.
+        len: u64,
+        /// Bytes that the stream needs.
+        needed: u64,
+        /// The difference.
+        missing: u64,
+    },
+}
+
+impl Refusal {
+    /// Whether another disk could make it possible.
+    #[must_use]
+    pub fn is_about_disk_size(&self) -> bool {
+        matches!(self, Self::Table(_) | Self::TooSmall { .. })
+    }
+}
+
+impl From<disk::PlanError> for Refusal {
+    fn from(error: disk::PlanError) -> Self {
+        use disk::{FillError, PlanError};
+        match error {
+            PlanError::Shape { .. }
+            | PlanError::SectorSize { .. }
+            | PlanError::DoesNotFit { .. }
+            | PlanError::Fill(FillError::TooSmall { .. }) => Self::Table(error),
+            _ => Self::BadTable(error),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+use disk::Shape;
+use fog::KernelArgs;
+use fog::store::StreamName;
+use fog::task::ImageType;
+use fos_api::{ImageFormat, Manifest};
+
+use crate::*;
+
+const LINE: &str = "web=http://10.0.0.5/fog/ mac=00:1b:21:aa:bb:cc storageip=10.0.0.5 img=lab \
+    imgType=mps imgPartitionType=all port=63100 type=down mc=yes";
+
+fn shape(size: u64) -> Shape {
+    Shape {
+        size,
+        logical_sector: 512,
+    }
+}
+
+#[test]
+fn a_multicast_deploy_is_accepted() {
+    check_arguments(&KernelArgs::parse(LINE)).unwrap();
+    check_arguments(&KernelArgs::parse(&format!("{LINE} imgType=n"))).unwrap();
+}
+
+#[test]
+fn other_tasks_are_refused_with_what_to_do() {
+    for (change, word) in [
+        ("mc=", "type=down"),
+        ("type=up", "type=up"),
+        ("type= mode=onlydebug", "mode=onlydebug"),
+        ("imgType=dd", "dd"),
+        ("imgType=mpa", "mpa"),
+        ("imgPartitionType=mbr", "mbr"),
+        ("imgPartitionType=2", "imgPartitionType=2"),
+        ("nombr", "nombr"),
+        ("port=70000", "port"),
+        ("storageip=nowhere", "storageip"),
+        ("web=", "web="),
+    ] {
+        let error = check_arguments(&KernelArgs::parse(&format!("{LINE} {change}"))).unwrap_err();
+        assert!(error.to_string().contains(word), "{change}: {error}");
+    }
+}
+
+#[test]
+fn manifests_are_checked_before_any_disk_is_looked_at() {
+    let refused = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = samples::manifest();
+        change(&mut manifest);
+        check_manifest(&manifest).unwrap_err().to_string()
+    };
+    check_manifest(&samples::manifest()).unwrap();
+
+    assert!(refused(&|m| m.image_type = ImageType::Raw).contains("dd"));
+    assert!(refused(&|m| m.image_type = ImageType::AllDisks).contains("mpa"));
+    assert!(refused(&|m| m.streams.clear()).contains("no streams"));
+    assert!(
+        refused(&|m| m.streams[0].name = StreamName::of_file("sys.img.000")).contains("sys.img")
+    );
+    assert!(refused(&|m| m.streams[0].name = StreamName::of_file("d2p1.img")).contains("d2p1.img"));
+    assert!(refused(&|m| m.streams[1].name = m.streams[0].name.clone()).contains("twice"));
+    assert!(
+        refused(&|m| m.streams[0].image.format = ImageFormat::Partimage06).contains("partimage")
+    );
+    assert!(refused(&|m| m.files[0].name = "d1p3.lvm".into()).contains("d1p3.lvm"));
+    let text = refused(&|m| {
+        m.image_type = ImageType::Resizable;
+        m.os_id = 3;
+    });
+    assert!(text.contains("number 3"), "{text}");
+}
+
+#[test]
+fn streams_are_placed_by_the_table() {
+    let plan = plan(
+        &samples::manifest(),
+        &samples::small_files(),
+        &shape(samples::SHAPE.size),
+    )
+    .unwrap();
+    let places: Vec<Destination> = plan
+        .streams
+        .iter()
+        .map(|stream| stream.destination)
+        .collect();
+    assert_eq!(
+        places,
+        [
+            Destination::Partition {
+                number: 1,
+                offset: 1 << 20,
+                len: 1 << 20
+            },
+            Destination::Partition {
+                number: 2,
+                offset: 2 << 20,
+                len: 2 << 20
+            },
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_numbers() {
+    let manifest = samples::manifest();
+    let files = samples::small_files();
+    let refused = |manifest: &Manifest, files: &SmallFiles, size| {
+        plan(manifest, files, &shape(size)).unwrap_err().to_string()
+    };
+    // The disk is smaller than the last partition's end.
+    refused(&manifest, &files, 3 << 20);
+
+    let mut large = manifest.clone();
+    large.streams[0].image.device_size += 1;
+    let text = refused(&large, &files, samples::SHAPE.size);
+    assert!(
+        text.contains("partition 1") && text.contains("1 bytes are missing"),
+        "{text}"
+    );
+
+    let mut foreign = manifest.clone();
+    foreign.streams[1].name = StreamName::of_file("d1p3.img");
+    let text = refused(&foreign, &files, samples::SHAPE.size);
+    assert!(text.contains("no such partition"), "{text}");
+
+    let mut without = files.clone();
+    without.remove("d1.mbr");
+    let text = refused(&manifest, &without, samples::SHAPE.size);
+    assert!(text.contains("d1.mbr"), "{text}");
+
+    let mut garbled = files.clone();
+    garbled.insert("d1.partitions".into(), vec![0xff, 0xfe]);
+    let text = refused(&manifest, &garbled, samples::SHAPE.size);
+    assert!(text.contains("not text"), "{text}");
+}
+
+#[test]
+fn an_image_of_another_name_is_refused() {
+    let args = KernelArgs::parse(LINE);
+    let mut manifest = samples::manifest();
+    check_same_image(&args, &manifest).unwrap();
+    manifest.image_path = "other".into();
+    let error = check_same_image(&args, &manifest).unwrap_err();
+    assert!(matches!(error, Refusal::OtherImage { .. }), "{error}");
+}
+
+#[test]
+fn what_is_left_undone_is_said() {
+    let (mut manifest, files) = samples::with_swap(None);
+    manifest.streams[0].image.device_size -= 4096;
+    let planned = plan(&manifest, &files, &samples::SHAPE).unwrap();
+    assert_eq!(
+        planned.warnings,
+        [
+            Warning::NotGrown {
+                number: 1,
+                len: 1 << 20,
+                filesystem: "EXTFS".into(),
+                kept: (1 << 20) - 4096
+            },
+            Warning::SwapWithoutUuid { number: 2 },
+        ]
+    );
+    let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
+    let (manifest, files) = samples::with_swap(Some(&format!("2 {uuid}\n")));
+    let planned = plan(&manifest, &files, &samples::SHAPE).unwrap();
+    assert_eq!(planned.warnings, []);
+    let swap: Vec<u32> = planned.swap_spaces().map(|space| space.number).collect();
+    assert_eq!(swap, [2]);
+}
+
+#[test]
+fn a_partition_that_gets_no_data_is_said() {
+    let mut manifest = samples::manifest();
+    manifest.streams.pop();
+    let planned = plan(&manifest, &samples::small_files(), &samples::SHAPE).unwrap();
+    let [warning @ Warning::NoStream { number: 2, .. }] = &planned.warnings[..] else {
+        panic!("{:?}", planned.warnings);
+    };
+    let text = warning.to_string();
+    assert!(
+        text.starts_with("partition 2 (83 Linux, 2.0 MiB) is not in the image"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_computer_name_that_is_not_written_is_said() {
+    let said = |line, os_id| computer_name(&KernelArgs::parse(line), os_id);
+    let text = said("hostname=LAB-01 hostearly=1", 9).unwrap().to_string();
+    assert!(text.contains("LAB-01"), "{text}");
+    assert_eq!(said("hostname=LAB-01 hostearly=1", 50), None);
+    assert_eq!(said("hostname=LAB-01 hostearly=0", 9), None);
+    assert_eq!(said("hostname=LAB-01", 9), None);
+    assert_eq!(said("hostearly=1", 9), None);
+}
+
+#[test]
+fn the_source_disk_has_room_for_its_own_image() {
+    let files = samples::small_files();
+    assert_eq!(source_shape(&files).unwrap(), samples::SHAPE);
+    for image_type in [ImageType::SingleDisk, ImageType::Resizable] {
+        let mut manifest = samples::manifest();
+        manifest.image_type = image_type;
+        let planned = plan_for_source(&manifest, &files).unwrap();
+        assert_eq!(planned.warnings, []);
+
+        // Only its own size decides whether a file system fills its partition.
+        manifest.streams[0].image.device_size -= 4096;
+        assert_eq!(plan_for_source(&manifest, &files).unwrap().warnings, []);
+        manifest.streams[0].image.device_size = 3 << 20;
+        let error = plan_for_source(&manifest, &files).unwrap_err();
+        let is_fitted = image_type == ImageType::Resizable;
+        assert_eq!(
+            matches!(error, Refusal::TooSmall { number: 1, .. }),
+            is_fitted
+        );
+        assert_eq!(
+            matches!(error, Refusal::OtherPartition { number: 1, .. }),
+            !is_fitted
+        );
+    }
+    let mut manifest = samples::manifest();
+    (manifest.image_type, manifest.os_id) = (ImageType::Resizable, 99);
+    let error = plan_for_source(&manifest, &files).unwrap_err();
+    assert!(matches!(error, Refusal::OsId { os_id: 99 }), "{error}");
+}
+
+#[test]
+fn what_no_disk_can_mend_is_not_blamed_on_the_disk() {
+    let manifest = samples::manifest();
+    let mut files = samples::small_files();
+    files.get_mut("d1.mbr").unwrap()[510] = 0;
+    let error = plan(&manifest, &files, &samples::SHAPE).unwrap_err();
+    assert!(matches!(error, Refusal::BadTable(_)), "{error}");
+    let small = Shape {
+        size: 3 << 20,
+        ..samples::SHAPE
+    };
+    let error = plan(&manifest, &samples::small_files(), &small).unwrap_err();
+    assert!(matches!(error, Refusal::Table(_)), "{error}");
+}

@@ -1,0 +1,47 @@
+//! What this project's two ends say to each other, beyond FOG's own contract (crate `fog`).
+//!
+//! All paths live below `{web}service/fos/` and exist where `getversion.php?caps=1` lists
+//! [`CAPABILITY`]. Stock clients never ask for them, stock servers ignore the extra fields. Both ends
+//! ignore unknown JSON fields, and a field that came later has a default. The crate does no input
+//! or output.
+
+#![warn(missing_docs)]
+
+mod format;
+mod hash;
+mod manifest;
+mod session;
+
+pub use format::{Compression, ImageFormat};
+pub use hash::{Blake3, NotBlake3};
+pub use manifest::{ImageFacts, MANIFEST_VERSION, Manifest, NewerManifest, SmallFile, StreamFacts};
+pub use session::{Refusal, RefusalCode, SessionView, Stage, StreamNow};
+
+/// Token of `getversion.php?caps=1`: the paths below exist.
+pub const CAPABILITY: &str = "fosnative1";
+
+/// `GET fos/manifest?mac=M` answers a [`Manifest`] of the image in the host's active task.
+pub const MANIFEST_PATH: &str = "service/fos/manifest";
+/// `GET fos/file?mac=M&name=d1.mbr` answers a small file of that image.
+pub const FILE_PATH: &str = "service/fos/file";
+/// `GET fos/session?mac=M` answers a [`SessionView`].
+pub const SESSION_PATH: &str = "service/fos/session";
+
+/// Field of every request of a host: the value of the kernel argument `fosticket`, which the boot
+/// script gave to this host alone. Absent where there is no such argument.
+pub const FIELD_TICKET: &str = "ticket";
+/// Extra field of `mc_checkin.php`: program and version of the client, as
+/// `fos-agent/0.1.0`.
+pub const FIELD_AGENT: &str = "agent";
+/// Extra field of `mc_checkin.php`: the client's own IPv4 address on the interface that leads to
+/// the server. Where the TCP peer has another one, a proxy or NAT is between.
+pub const FIELD_ADDRESS: &str = "address";
+/// Extra field of `progress.php`: what the client is doing, one word.
+pub const FIELD_PHASE: &str = "phase";
+/// Extra field of `progress.php`: name of the stream in work.
+pub const FIELD_STREAM: &str = "stream";
+/// Extra field of `progress.php`: a sentence for people.
+pub const FIELD_DETAIL: &str = "detail";
+
+/// Largest small file that is served or accepted, in bytes: boot areas are at most 1 MiB.
+pub const MAX_SMALL_FILE: u64 = 4 << 20;

@@ -1,0 +1,291 @@
+//! Sessions as people and agents see them.
+
+use std::time::Instant;
+
+use fog::task::State;
+use fos_api::{SessionView, Stage, StreamNow};
+
+use super::{HostStatus, SessionStatus};
+use crate::clock;
+use crate::domain::session::core::Phase;
+use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
+use crate::domain::{HostId, Reason, Refusal};
+use crate::ops::SessionState;
+use crate::session::{Live, LiveMember, Wait};
+use crate::text;
+
+/// A session for people.
+#[must_use]
+pub fn session_status(state: &SessionState) -> SessionStatus {
+    match state {
+        SessionState::Live(live) => of_live(live),
+        SessionState::Stored(session) => of_stored(session),
+        SessionState::Broken(id, row) => SessionStatus {
+            session: id.0,
+            name: String::new(),
+            image: String::new(),
+            state: State::Failed,
+            stage: Stage::Ended,
+            port: 0,
+            expected: 0,
+            checked_in: 0,
+            connected: 0,
+            missing: Vec::new(),
+            stream: None,
+            rate: 0,
+            repeated_percent: 0.0,
+            records: None,
+            stage_seconds: 0,
+            starts_in_seconds: None,
+            reason: code(&Reason::BrokenRow(row.clone())),
+            text: text::reason(&Reason::BrokenRow(row.clone())),
+            created_at: String::new(),
+            ended_at: None,
+            hosts: Vec::new(),
+        },
+    }
+}
+
+/// A session for one of its hosts: where its own part is over, that is what it is told.
+#[must_use]
+pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>) -> SessionView {
+    let mut view = match state {
+        SessionState::Live(live) => live_view(live, host),
+        SessionState::Stored(_) | SessionState::Broken(..) => {
+            let status = session_status(state);
+            let own = status.hosts.iter().find(|own| own.host == host.0);
+            SessionView {
+                session: status.session,
+                state: status.state,
+                stage: status.stage,
+                expected: status.expected,
+                checked_in: status.checked_in,
+                connected: status.connected,
+                missing: Vec::new(),
+                stream: None,
+                your_stream: None,
+                records: status.records,
+                stage_seconds: status.stage_seconds,
+                starts_in_seconds: None,
+                your_task: own.map_or(State::Cancelled, |own| own.state),
+                text: own.map_or(status.text.clone(), |own| own.text.clone()),
+                refusal: None,
+            }
+        }
+    };
+    view.refusal = refusal.map(|refusal| fos_api::Refusal {
+        code: text::refusal_code(refusal).into(),
+        text: text::refusal(refusal),
+    });
+    view
+}
+
+fn live_view(live: &Live, host: HostId) -> SessionView {
+    let snapshot = &live.snapshot;
+    let own = live.member(host);
+    let your_task = own.map_or(State::Cancelled, |(own, _)| own.state());
+    let text = match own {
+        Some((own, _)) if !your_task.is_active() => text::member(own, snapshot),
+        _ => sentence(live),
+    };
+    let next = own
+        .filter(|_| your_task.is_active())
+        .map(|(own, _)| own.streams_done);
+    SessionView {
+        session: live.id.0,
+        state: live_state(live),
+        stage: stage(&snapshot.phase),
+        expected: snapshot.expected,
+        checked_in: snapshot.checked_in,
+        connected: snapshot.connected,
+        missing: snapshot.missing.iter().take(MAX_NAMES).cloned().collect(),
+        stream: Some(stream_now(live)),
+        your_stream: next
+            .filter(|next| *next < snapshot.streams)
+            .map(|next| number(next.saturating_add(1))),
+        records: snapshot.has_records,
+        stage_seconds: age(live).as_secs() + snapshot.age.as_secs(),
+        starts_in_seconds: snapshot.starts_in.map(|left| left.as_secs()),
+        your_task,
+        text,
+        refusal: None,
+    }
+}
+
+fn of_live(live: &Live) -> SessionStatus {
+    let snapshot = &live.snapshot;
+    let state = live_state(live);
+    let reason = match &snapshot.phase {
+        Phase::Ended { reason, .. } => code(reason),
+        _ => String::new(),
+    };
+    let members = snapshot.members.iter().zip(&live.members);
+    SessionStatus {
+        session: live.id.0,
+        name: live.name.clone(),
+        image: live.image_name.clone(),
+        state,
+        stage: stage(&snapshot.phase),
+        port: live.port.into(),
+        expected: snapshot.expected,
+        checked_in: snapshot.checked_in,
+        connected: snapshot.connected,
+        missing: snapshot.missing.clone(),
+        stream: Some(stream_now(live)),
+        rate: live.rate,
+        repeated_percent: live.counters.repeated_percent(),
+        records: snapshot.has_records,
+        stage_seconds: (age(live) + snapshot.age).as_secs(),
+        starts_in_seconds: snapshot.starts_in.map(|left| left.as_secs()),
+        reason,
+        text: sentence(live),
+        created_at: live.created_at.to_string(),
+        ended_at: (!state.is_active()).then(|| clock::now().to_string()),
+        hosts: members
+            .map(|(member, more)| host_status(live, member, more))
+            .collect(),
+    }
+}
+
+fn host_status(live: &Live, member: &MemberSnapshot, more: &LiveMember) -> HostStatus {
+    let snapshot = &live.snapshot;
+    let mut text = text::member(member, snapshot);
+    if let Some(silent) = more.holds_up {
+        text.push_str("; ");
+        text.push_str(&text::holds_up(silent, snapshot.stands_still));
+    }
+    let reason = match &member.status {
+        SeatStatus::Ended(_, reason) => code(reason),
+        _ => String::new(),
+    };
+    HostStatus {
+        host: member.host.0,
+        name: member.name.clone(),
+        ip: member.address.map(Into::into),
+        agent: member.agent.clone(),
+        state: member.state(),
+        reason,
+        text,
+        seconds: Some((age(live) + member.age).as_secs()),
+        streams_done: number(member.streams_done),
+        client: more.report.clone(),
+        silent_seconds: member.silent.map(|silent| (age(live) + silent).as_secs()),
+    }
+}
+
+/// How old the state is: nobody made a new one, as nothing happened.
+fn age(live: &Live) -> std::time::Duration {
+    Instant::now().saturating_duration_since(live.at)
+}
+
+fn live_state(live: &Live) -> State {
+    match &live.snapshot.phase {
+        Phase::Ended { state, .. } => *state,
+        _ if live.snapshot.has_check_in => State::InProgress,
+        _ => State::New,
+    }
+}
+
+/// What a running session does, and what holds it up.
+fn sentence(live: &Live) -> String {
+    let mut sentence = text::phase(&live.snapshot);
+    let slow: Vec<_> = live
+        .snapshot
+        .members
+        .iter()
+        .zip(&live.members)
+        .filter_map(|(member, more)| Some((member.name.as_str(), more.holds_up?)))
+        .collect();
+    if !slow.is_empty() {
+        sentence.push_str("; ");
+        sentence.push_str(&text::held_up_by(&slow));
+    }
+    for wait in &live.waits {
+        sentence.push_str("; ");
+        sentence.push_str(&match wait {
+            Wait::ImageStore { since } => text::waits_for_image_store(since.elapsed()),
+            Wait::Database { since, text } => text::waits_for_database(since.elapsed(), text),
+        });
+    }
+    sentence
+}
+
+fn stream_now(live: &Live) -> StreamNow {
+    let snapshot = &live.snapshot;
+    StreamNow {
+        number: number(snapshot.stream.saturating_add(1)),
+        count: number(snapshot.streams),
+        name: snapshot.stream_name.clone(),
+        run: snapshot.run,
+        acked: live.counters.bytes_acked.min(live.stream_len),
+        len: live.stream_len,
+    }
+}
+
+fn stage(phase: &Phase) -> Stage {
+    match phase {
+        Phase::Gathering { .. } | Phase::Starting { .. } => Stage::Gathering,
+        Phase::Sending { .. } => Stage::Sending,
+        Phase::Finishing => Stage::Finishing,
+        Phase::Ended { .. } => Stage::Ended,
+    }
+}
+
+fn of_stored(session: &Session) -> SessionStatus {
+    let is_over = !session.state.is_active();
+    let members = &session.members;
+    let count = |is: fn(&Member) -> bool| number(members.iter().filter(|m| is(m)).count());
+    SessionStatus {
+        session: session.id.0,
+        name: session.name.clone(),
+        image: session.image_name.clone(),
+        state: session.state,
+        stage: match is_over {
+            true => Stage::Ended,
+            false => Stage::Gathering,
+        },
+        port: session.port,
+        expected: count(|member| member.state.is_active()),
+        checked_in: count(|member| member.state.is_active() && member.checked_in_at.is_some()),
+        connected: 0,
+        missing: Vec::new(),
+        stream: None,
+        rate: 0,
+        repeated_percent: 0.0,
+        records: session.has_records,
+        stage_seconds: 0,
+        starts_in_seconds: None,
+        reason: session.reason.as_ref().map(code).unwrap_or_default(),
+        text: text::stored_session(session),
+        created_at: session.created_at.to_string(),
+        ended_at: session.ended_at.map(|at| at.to_string()),
+        hosts: members.iter().map(stored_host).collect(),
+    }
+}
+
+fn stored_host(member: &Member) -> HostStatus {
+    HostStatus {
+        host: member.host.0,
+        name: member.name.clone(),
+        ip: member.address.map(Into::into),
+        agent: member.agent.clone(),
+        state: member.state,
+        reason: member.reason.as_ref().map(code).unwrap_or_default(),
+        text: text::stored_member(member),
+        seconds: None,
+        streams_done: member.streams_done,
+        client: Default::default(),
+        silent_seconds: None,
+    }
+}
+
+fn code(reason: &Reason) -> String {
+    reason.to_parts().0
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Names of missing hosts that an agent is told.
+const MAX_NAMES: usize = 50;

@@ -1,0 +1,241 @@
+//! The way to the server: over its socket if one runs, else its operations in this process.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::Places;
+use crate::api::{self, Api, ApiError, ApiErrorKind, ApiResult, operations};
+use crate::config::Config;
+use crate::logs::MulticastLog;
+use crate::ops::Ops;
+use crate::sender::udpcast::Udpcast;
+use crate::session::{Sessions, Surroundings};
+use crate::store::SharedStore;
+use crate::store::sqlite::Sqlite;
+
+/// Something that can be asked.
+pub(super) enum Client {
+    /// A running server.
+    Remote(Remote),
+    /// No server runs: the database is ours for a moment.
+    Local(Box<Local>),
+}
+
+/// The operations in this process.
+pub(super) struct Local {
+    ops: Arc<Ops>,
+    store: SharedStore,
+    log: MulticastLog,
+    _lock: File,
+}
+
+impl Client {
+    /// The server of this data directory, or its database.
+    pub(super) async fn connect(places: &Places) -> anyhow::Result<Self> {
+        let socket = places.socket();
+        let end = tokio::time::Instant::now() + LOCK_WAIT;
+        loop {
+            match tokio::time::timeout(CONNECT_LIMIT, UnixStream::connect(&socket)).await {
+                Ok(Ok(_)) => return Ok(Self::Remote(Remote { socket })),
+                Err(_) => bail!(
+                    "the server at {} does not answer within {} s; look at its log, or stop it",
+                    socket.display(),
+                    CONNECT_LIMIT.as_secs()
+                ),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(error).with_context(|| {
+                        format!(
+                            "connecting to {}; only root and the server's own user may",
+                            socket.display()
+                        )
+                    });
+                }
+                // None runs.
+                Ok(Err(_)) => {}
+            }
+            match lock(&places.data)? {
+                Some(lock) => return Ok(Self::Local(Box::new(Local::open(places, lock).await?))),
+                // Another command, or a server that starts or ends.
+                None if tokio::time::Instant::now() >= end => bail!(
+                    "another fos-server uses {} and does not answer at {}; look what it does",
+                    places.data.display(),
+                    socket.display()
+                ),
+                None => tokio::time::sleep(LOCK_RETRY).await,
+            }
+        }
+    }
+
+    /// Whether a server runs.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
+    /// What can be asked.
+    pub(super) fn api(&self) -> &dyn Api {
+        match self {
+            Self::Remote(remote) => remote,
+            Self::Local(local) => &*local.ops,
+        }
+    }
+
+    /// Ends, so that a server can start.
+    pub(super) async fn close(self) {
+        if let Self::Local(local) = self {
+            local.store.close().await;
+            local.log.close(Duration::from_secs(1));
+        }
+    }
+}
+
+impl Local {
+    async fn open(places: &Places, lock: File) -> anyhow::Result<Self> {
+        let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
+        let config = Config::idle(&places.data, places.root_of(&*store).await?);
+        let log = MulticastLog::new(&config.log_dir()).context("opening the logs")?;
+        let sessions = Sessions::new(Surroundings {
+            store: Arc::clone(&store),
+            config: Arc::new(config),
+            sender: Arc::new(Udpcast),
+            log: log.clone(),
+        });
+        let ops = Ops::new(sessions).await?;
+        Ok(Self {
+            ops,
+            store,
+            log,
+            _lock: lock,
+        })
+    }
+}
+
+/// Two processes on one database would send every session twice: whoever has this lock has the
+/// database. `None` if another process has it.
+pub(super) fn lock(data: &Path) -> anyhow::Result<Option<File>> {
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("creating the data directory {}", data.display()))?;
+    let path = data.join("server.lock");
+    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", path.display()))
+        }
+    }
+}
+
+/// How long a command waits for another one to leave the database.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(15);
+
+/// Between two tries to get it.
+pub(super) const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// How long a server may take to take a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a server may take for an answer, to its last byte.
+const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// A running server.
+pub(super) struct Remote {
+    socket: PathBuf,
+}
+
+impl Remote {
+    async fn call<Q: Serialize + Send, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: Q,
+    ) -> ApiResult<A> {
+        let called = tokio::time::timeout(ANSWER_LIMIT, self.exchange(path, request));
+        let answer = called.await.unwrap_or_else(|_| {
+            Err(anyhow::anyhow!(
+                "no answer within {} s",
+                ANSWER_LIMIT.as_secs()
+            ))
+        });
+        let (is_good, body) = answer.map_err(|error| unavailable(&self.socket, &error))?;
+        if is_good {
+            return serde_json::from_slice(&body)
+                .map_err(|error| unavailable(&self.socket, &error.into()));
+        }
+        match serde_json::from_slice::<ApiError>(&body) {
+            Ok(error) => Err(error),
+            Err(_) => {
+                let text = fog::encoding::printable(&String::from_utf8_lossy(&body), 300);
+                Err(unavailable(&self.socket, &anyhow::anyhow!("{text}")))
+            }
+        }
+    }
+
+    async fn exchange<Q: Serialize>(
+        &self,
+        path: &str,
+        request: Q,
+    ) -> anyhow::Result<(bool, Bytes)> {
+        let body = serde_json::to_vec(&request)?;
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::post(path)
+            .header(header::HOST, "fos-server")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let is_good = response.status().is_success();
+            let body = Body::new(response.into_body());
+            anyhow::Ok((is_good, axum::body::to_bytes(body, MAX_ANSWER).await?))
+        };
+        tokio::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => answer,
+            ended = connection => {
+                ended?;
+                exchange.await
+            }
+        }
+    }
+}
+
+fn unavailable(socket: &Path, error: &anyhow::Error) -> ApiError {
+    ApiError {
+        kind: ApiErrorKind::Unavailable,
+        text: format!(
+            "the server at {} cannot be asked: {error:#}",
+            socket.display()
+        ),
+    }
+}
+
+macro_rules! remote {
+    ($($(#[$doc:meta])* $name:ident($request:ty) -> $answer:ty = $path:literal;)*) => {
+        const _: () = {
+            use api::*;
+
+            #[async_trait]
+            impl Api for Remote {
+                $(async fn $name(&self, request: $request) -> ApiResult<$answer> {
+                    self.call($path, request).await
+                })*
+            }
+        };
+    };
+}
+operations!(remote);

@@ -1,0 +1,115 @@
+//! What goes wrong with a request, and how it is told.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::plain;
+use crate::domain::Refusal;
+use crate::ops::ClientError;
+use crate::store::StoreError;
+use crate::text;
+
+/// Why an endpoint does not do what it is asked.
+#[derive(Debug)]
+pub(crate) enum HttpError {
+    /// Told to the client: 200 and a text, as FOG answers.
+    Refused(Refusal),
+    /// The same for our own endpoints: a status of its own.
+    Native(Refusal),
+    /// The request cannot be read.
+    Unreadable { status: StatusCode, text: String },
+    /// There is no such thing: 404.
+    NotFound(String),
+    /// A file of the image is not what it was: 409.
+    Changed,
+    /// The database cannot do it now: 503, ask again.
+    Store(StoreError),
+    /// Inside the server: 500.
+    Internal(anyhow::Error),
+}
+
+impl HttpError {
+    /// For our own endpoints.
+    pub(crate) fn native(self) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Native(refusal),
+            other => other,
+        }
+    }
+}
+
+impl From<ClientError> for HttpError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(refusal) => Self::Refused(refusal),
+            ClientError::Store(error) => Self::Store(error),
+            ClientError::Internal(error) => Self::Internal(error),
+        }
+    }
+}
+
+impl From<StoreError> for HttpError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refused(refusal) => {
+                let text = text::refusal(&refusal);
+                match refusal {
+                    Refusal::AskAgain(_) => ask_again(text),
+                    _ => plain(text),
+                }
+            }
+            Self::Native(refusal) => {
+                let text = text::refusal(&refusal);
+                match &refusal {
+                    Refusal::AskAgain(_) => ask_again(text),
+                    Refusal::NoMac => (StatusCode::BAD_REQUEST, plain(text)).into_response(),
+                    Refusal::AnotherMachine { .. }
+                    | Refusal::NotCheckedIn
+                    | Refusal::OtherJob { .. }
+                    | Refusal::Proxied { .. } => {
+                        (StatusCode::FORBIDDEN, plain(text)).into_response()
+                    }
+                    _ => (StatusCode::NOT_FOUND, plain(text)).into_response(),
+                }
+            }
+            Self::Unreadable { status, text } => {
+                let text = format!("the request cannot be read: {text}");
+                (status, plain(text)).into_response()
+            }
+            Self::NotFound(text) => (StatusCode::NOT_FOUND, plain(text)).into_response(),
+            Self::Changed => {
+                let text = "the file was changed or cannot be read; the server's log has the cause";
+                (StatusCode::CONFLICT, plain(text)).into_response()
+            }
+            Self::Store(error) => {
+                tracing::error!("answering a request: {error}");
+                ask_again(
+                    "The server's database cannot be used at present; asking again helps. Its log has the cause.",
+                )
+            }
+            Self::Internal(error) => {
+                tracing::error!("answering a request: {error:#}");
+                let text = "the server could not answer because of an internal error; its log has the cause";
+                (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response()
+            }
+        }
+    }
+}
+
+/// A status by which clients know that nothing is decided, and when to ask again.
+fn ask_again(text: impl Into<String>) -> Response {
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, plain(text)).into_response();
+    let seconds = HeaderValue::from(RETRY_AFTER.as_secs());
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
+const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -1,0 +1,20 @@
+//! The image store: what is in an image directory, whether clients can deploy it, whether it is still
+//! the same, and its bytes as streams.
+//!
+//! Everything here blocks on the disk, so it runs on threads that may block, never on the runtime's.
+
+mod check;
+mod compare;
+mod dir;
+mod plan;
+mod scan;
+mod source;
+mod verify;
+
+pub use check::{ChangedError, check_unchanged, read_small};
+pub use compare::{Difference, compare};
+pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
+pub use plan::{MissingPartition, MissingStreams, PlanRefused, Reason, Warning, check_plan};
+pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
+pub use source::{Gate, Source, SourceError};
+pub use verify::{Inspection, VerifyError, inspect};

@@ -1,0 +1,147 @@
+//! Events on standard error, written by a thread of their own: a terminal or journal that takes nothing
+//! must not stop the server.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fog::encoding::{is_invisible, printable_char};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::queue::{Queue, QueueLimits};
+
+/// Costs at most some 10 MB while standard error takes nothing.
+const LIMITS: QueueLimits = QueueLimits {
+    lines: 4096,
+    lines_a_minute: 60_000,
+};
+
+/// Writes what is left when dropped, for a second at most.
+#[derive(Debug)]
+#[must_use = "events are not written after it is dropped"]
+pub struct StderrLog(Arc<Queue<Vec<u8>>>);
+
+/// Sends events to standard error; `RUST_LOG` selects, `info` by default.
+///
+/// # Errors
+/// If no thread can be started.
+pub fn init_stderr() -> io::Result<StderrLog> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+    let queue = Arc::new(Queue::new(LIMITS));
+    std::thread::Builder::new()
+        .name("log-stderr".into())
+        .spawn({
+            let queue = Arc::clone(&queue);
+            move || write_all(&queue, &mut io::stderr())
+        })?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Writer(Arc::clone(&queue)))
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    if subscriber.try_init().is_err() {
+        tracing::debug!("logging was already set up");
+    }
+    Ok(StderrLog(queue))
+}
+
+impl Drop for StderrLog {
+    fn drop(&mut self) {
+        self.0.close(PATIENCE);
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn write_all(queue: &Queue<Vec<u8>>, out: &mut impl io::Write) {
+    loop {
+        let work = queue.take(None);
+        let mut bytes = Vec::new();
+        if work.dropped > 0 {
+            bytes.extend(format!("{} lines are missing here\n", work.dropped).into_bytes());
+        }
+        for line in &work.lines {
+            bytes.extend_from_slice(shown(line).as_bytes());
+        }
+        // There is nobody left to report an error to.
+        if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
+            queue.lose(work.lines.len() as u64 + work.dropped);
+        }
+        if work.is_last {
+            break;
+        }
+    }
+    queue.end();
+}
+
+/// The subscriber escapes control characters of what it is given, and sets colours by such; the other
+/// ones that deceive are left to us.
+fn shown(line: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(line);
+    if text.chars().any(is_invisible) {
+        let shown = |c| {
+            if is_invisible(c) {
+                printable_char(c)
+            } else {
+                c
+            }
+        };
+        return text.chars().map(shown).collect();
+    }
+    text
+}
+
+/// Each write is an event.
+#[derive(Debug, Clone)]
+struct Writer(Arc<Queue<Vec<u8>>>);
+
+impl MakeWriter<'_> for Writer {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let kept = &bytes[..bytes.len().min(MAX_EVENT)];
+        self.0.push(Instant::now(), kept.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of an event that are written.
+const MAX_EVENT: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn events_are_written_and_missing_ones_counted() {
+        let queue = Arc::new(Queue::new(QueueLimits {
+            lines: 2,
+            lines_a_minute: 100,
+        }));
+        let mut writer = Writer(Arc::clone(&queue));
+        for text in ["\x1b[33mone\x1b[0m\n", "tw\u{202e}o\n", "three\n"] {
+            writer.write_all(text.as_bytes()).unwrap();
+        }
+        assert!(!queue.close(Duration::ZERO));
+        let mut out = Vec::new();
+        write_all(&queue, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "1 lines are missing here\n\x1b[33mone\x1b[0m\ntw\u{fffd}o\n"
+        );
+        assert!(queue.close(Duration::ZERO));
+    }
+}

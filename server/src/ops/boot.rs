@@ -1,0 +1,120 @@
+//! What a machine is told that boots from the network.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fog::Mac;
+
+use super::Ops;
+use super::clients::{ClientError, ClientResult, Known};
+use crate::clock;
+use crate::domain::Refusal;
+use crate::domain::handout::{Handout, Ticket};
+use crate::domain::host::Host;
+use crate::domain::image::Image;
+use crate::domain::session::Session;
+
+/// The answer to a boot loader.
+#[derive(Debug)]
+pub enum BootAnswer {
+    /// Boot this.
+    Job(Box<BootJob>),
+    /// There is nothing to boot; why, and how the host's last session ended.
+    Nothing(Refusal),
+    /// The image of its session does not exist any more.
+    NoImage(Box<Session>),
+    /// A file that it would boot is missing.
+    MissingFile(PathBuf),
+}
+
+/// A job for a machine.
+#[derive(Debug)]
+pub struct BootJob {
+    /// Host.
+    pub host: Arc<Host>,
+    /// Address of the card that it boots with.
+    pub mac: Mac,
+    /// Its session.
+    pub session: Session,
+    /// The image.
+    pub image: Image,
+    /// What only it is told.
+    pub ticket: Ticket,
+    /// Our address as it reaches us.
+    pub address: Ipv4Addr,
+    /// Whether the client is to change the computer name early.
+    pub is_name_changed_early: bool,
+}
+
+impl Ops {
+    /// What a host is to boot with these files. What it is told is stored before it is told.
+    ///
+    /// # Errors
+    /// If the database or the network fails.
+    pub async fn boot(&self, known: &Known, files: [&str; 2]) -> ClientResult<BootAnswer> {
+        let handle = match self.session_of(known).await {
+            Ok(handle) => handle,
+            Err(ClientError::Refused(refusal)) => return Ok(BootAnswer::Nothing(refusal)),
+            Err(error) => return Err(error),
+        };
+        let id = known.host.id;
+        if let Some((member, _)) = handle.live().member(id)
+            && !member.state().is_active()
+        {
+            // Its part is over, the session is not.
+            let refusal = self.no_task(known).await?;
+            return Ok(BootAnswer::Nothing(refusal));
+        }
+        let session = self.store.session(handle.job.session).await?;
+        let Some(session) = session else {
+            return Ok(BootAnswer::Nothing(self.no_task(known).await?));
+        };
+        let Some(image) = self.store.image(session.image).await? else {
+            return Ok(BootAnswer::NoImage(Box::new(session)));
+        };
+        if let Some(missing) = self.missing_file(files).await? {
+            return Ok(BootAnswer::MissingFile(missing));
+        }
+        let settings = self.store.settings().await?;
+        let sender = &*self.sessions.around().sender;
+        let address = self.config.address_for(sender, known.request.address);
+        let address = address.map_err(ClientError::Internal)?;
+        let at = known.request.address;
+        let told = self.handouts().ticket(id, at, handle.job);
+        let ticket = match told {
+            Some(ticket) => ticket,
+            None => {
+                let mut bytes = [0; 16];
+                getrandom::fill(&mut bytes).map_err(|error| ClientError::Internal(error.into()))?;
+                let handout = Handout {
+                    host: id,
+                    address: at,
+                    job: handle.job,
+                    ticket: Some(Ticket(bytes)),
+                    at: clock::now(),
+                };
+                self.store.hand_out(handout).await?;
+                self.handouts().insert(handout);
+                Ticket(bytes)
+            }
+        };
+        Ok(BootAnswer::Job(Box::new(BootJob {
+            host: Arc::clone(&known.host),
+            mac: known.mac,
+            session,
+            image,
+            ticket,
+            address,
+            is_name_changed_early: settings.is_name_changed_early,
+        })))
+    }
+
+    /// The first of these boot files that is not there.
+    pub(super) async fn missing_file(&self, files: [&str; 2]) -> ClientResult<Option<PathBuf>> {
+        let paths = files.map(|name| self.config.boot.join(name));
+        let look = move || paths.into_iter().find(|path| !path.is_file());
+        let missing = tokio::task::spawn_blocking(look).await;
+        missing.map_err(|error| ClientError::Internal(error.into()))
+    }
+}

@@ -1,0 +1,289 @@
+//! Who asks, and whether it may begin.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use fog::Mac;
+use fog::status::ReceivedStatus;
+
+use super::Ops;
+use crate::clock;
+use crate::domain::handout::{Handout, Job, Origin, Ticket};
+use crate::domain::host::Host;
+use crate::domain::refusal::AskAgain;
+use crate::domain::session::core::Peer;
+use crate::domain::{HostId, Refusal};
+use crate::session::{ClientReport, Handle};
+use crate::store::{InventoryFields, StoreError};
+
+/// A request of a client.
+#[derive(Debug, Clone)]
+pub struct ClientRequest {
+    /// Addresses of its cards, as it says.
+    pub macs: Vec<Mac>,
+    /// Where it came from.
+    pub address: IpAddr,
+    /// Its ticket.
+    pub ticket: Option<Ticket>,
+    /// Whether a proxy says that it passed the request on.
+    pub is_forwarded: bool,
+}
+
+/// A request of a registered host.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The host.
+    pub host: Arc<Host>,
+    /// Its address that was asked with.
+    pub mac: Mac,
+    /// The request.
+    pub request: ClientRequest,
+}
+
+/// What a check-in says besides.
+#[derive(Debug, Clone, Default)]
+pub struct CheckInRequest {
+    /// What the client calls itself.
+    pub agent: String,
+    /// What it was booted for (`type=`); empty if it does not say.
+    pub job_type: String,
+    /// Its own address, if it says.
+    pub own_address: Option<Ipv4Addr>,
+}
+
+/// Why a client's request came to nothing.
+#[derive(Debug)]
+pub enum ClientError {
+    /// For a reason that the client is told.
+    Refused(Refusal),
+    /// The database.
+    Store(StoreError),
+    /// Anything else inside the server.
+    Internal(anyhow::Error),
+}
+
+impl From<Refusal> for ClientError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for ClientError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AskAgain> for ClientError {
+    fn from(what: AskAgain) -> Self {
+        Self::Refused(Refusal::AskAgain(what))
+    }
+}
+
+/// Result of a client's request.
+pub type ClientResult<T> = Result<T, ClientError>;
+
+impl Ops {
+    /// The registered host that sends a request.
+    ///
+    /// # Errors
+    /// If none has one of its addresses.
+    pub async fn identify(&self, request: ClientRequest) -> ClientResult<Known> {
+        if let Some((host, mac)) = self.directory.find(&request.macs) {
+            return Ok(Known { host, mac, request });
+        }
+        let station = |mac: &&Mac| crate::domain::host::StationMac::try_from(**mac).is_ok();
+        let Some(mac) = request.macs.iter().find(station).copied() else {
+            return Err(Refusal::NoMac.into());
+        };
+        self.remember_stranger(mac, request.address).await;
+        Err(Refusal::Unknown(mac).into())
+    }
+
+    /// The session of a host's task, started if it is to run.
+    pub(super) async fn session_of(&self, known: &Known) -> ClientResult<Handle> {
+        if let Some(handle) = self.sessions.of_host(known.host.id) {
+            return Ok(handle);
+        }
+        let (task, session) = match self.store.active_task(known.host.id).await? {
+            Some((task, Some(session))) => (task, session),
+            Some((task, None)) => return Err(Refusal::NoSession(task).into()),
+            None => return Err(self.no_task(known).await?.into()),
+        };
+        match self.sessions.handle(session).await? {
+            Some(handle) => Ok(handle),
+            // It ended just now, or could not be run.
+            None => match self.store.active_task(known.host.id).await? {
+                Some(_) => Err(Refusal::NoSession(task).into()),
+                None => Err(self.no_task(known).await?.into()),
+            },
+        }
+    }
+
+    /// Why a host has nothing to do.
+    pub(super) async fn no_task(&self, known: &Known) -> Result<Refusal, StoreError> {
+        let id = known.host.id;
+        let last = self.store.last_session(id).await?.and_then(|session| {
+            let member = session
+                .members
+                .into_iter()
+                .find(|member| member.host == id)?;
+            Some((session.id, member.reason?))
+        });
+        Ok(Refusal::NoTask {
+            host: known.host.name.clone(),
+            mac: known.mac,
+            last,
+        })
+    }
+
+    /// The sender of a request, as its session is to see it.
+    ///
+    /// # Errors
+    /// If its kernel arguments are of another job, or it has no IPv4 address.
+    pub(super) fn peer(&self, known: &Known, job: Job) -> Result<Peer, Refusal> {
+        let request = &known.request;
+        let IpAddr::V4(address) = request.address else {
+            return Err(Refusal::Ipv6(request.address));
+        };
+        let ticket = request.ticket;
+        let origin = self
+            .handouts()
+            .origin(known.host.id, request.address, ticket, job);
+        match origin {
+            Origin::ThisJob { is_proved } => Ok(Peer {
+                address,
+                ticket,
+                is_proved,
+            }),
+            Origin::OtherJob(told) => Err(Refusal::OtherJob {
+                told: told.session,
+                now: job.session,
+            }),
+        }
+    }
+
+    /// A host asks to begin. When this returns, it is stored.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub async fn check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
+        if !matches!(asked.job_type.as_str(), "" | "down") {
+            let found = fog::encoding::printable(&asked.job_type, 40);
+            return Err(Refusal::OtherType { found }.into());
+        }
+        let handle = self.session_of(known).await?;
+        let host = known.host.id;
+        let peer = self.peer(known, handle.job)?;
+        let is_known = handle.live().address_of(host) == Some(peer.address);
+        let interface = match is_known {
+            true => None,
+            false => Some(self.network_of(known, peer, asked)?),
+        };
+        let agent = fog::encoding::printable(&asked.agent, 80);
+        handle.check_in(host, peer, agent, interface).await?;
+        self.remember_job(known, peer, handle.job).await?;
+        Ok(())
+    }
+
+    /// The card that leads to a client, if its receiver will be known by the address of this request.
+    fn network_of(
+        &self,
+        known: &Known,
+        peer: Peer,
+        asked: &CheckInRequest,
+    ) -> Result<cast_net::Interface, Refusal> {
+        let is_other = asked.own_address.is_some_and(|own| own != peer.address);
+        if known.request.is_forwarded || is_other {
+            return Err(Refusal::Proxied {
+                peer: known.request.address,
+                own: asked.own_address,
+            });
+        }
+        let route = self
+            .sessions
+            .around()
+            .sender
+            .route_to(known.request.address);
+        route.map_err(|error| Refusal::NoNetwork {
+            text: format!("{error:#}"),
+        })
+    }
+
+    /// A machine that boots by other means keeps the job that it first checked in for.
+    async fn remember_job(&self, known: &Known, peer: Peer, job: Job) -> ClientResult<()> {
+        if peer.is_proved {
+            return Ok(());
+        }
+        let handout = Handout {
+            host: known.host.id,
+            address: peer.address.into(),
+            job,
+            ticket: None,
+            at: clock::now(),
+        };
+        self.store.hand_out(handout).await?;
+        self.handouts().insert(handout);
+        Ok(())
+    }
+
+    /// A sign of life. It counts if it comes from the host's machine.
+    ///
+    /// # Errors
+    /// If this machine has to stop: it was booted for another job, or another one has the host's place.
+    pub async fn contact(&self, known: &Known) -> Result<(), Refusal> {
+        let Some(handle) = self.sessions.of_host(known.host.id) else {
+            return Ok(());
+        };
+        let peer = self.peer(known, handle.job)?;
+        match handle.live().address_of(known.host.id) {
+            Some(address) if address != peer.address => Err(Refusal::AnotherMachine { address }),
+            _ => {
+                handle.contact(known.host.id, peer).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// A progress report. It counts if it comes from the host's machine.
+    ///
+    /// # Errors
+    /// If the host has nothing to do.
+    pub async fn progress(
+        &self,
+        known: &Known,
+        report: ClientReport,
+        status: Option<ReceivedStatus>,
+    ) -> ClientResult<()> {
+        let handle = self.session_of(known).await?;
+        let peer = self.peer(known, handle.job)?;
+        handle.progress(known.host.id, peer, report, status).await;
+        Ok(())
+    }
+
+    /// Fields of the host's inventory, from its own machine.
+    ///
+    /// # Errors
+    /// If another machine sends them, or the host has nothing to do.
+    pub async fn inventory(&self, known: &Known, fields: InventoryFields) -> ClientResult<()> {
+        let handle = self.session_of(known).await?;
+        let peer = self.peer(known, handle.job)?;
+        handle.recognise(known.host.id, peer).await?;
+        self.store
+            .store_inventory(clock::now(), known.host.id, fields)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether the request of a host comes from the machine that has its task.
+    pub(super) fn is_own(address: Option<Ipv4Addr>, ticket: Option<Ticket>, known: &Known) -> bool {
+        address.is_some_and(|own| IpAddr::V4(own) == known.request.address)
+            && (ticket.is_none() || ticket == known.request.ticket)
+    }
+
+    /// Hosts for people: the name of a host.
+    #[must_use]
+    pub fn host_name(&self, id: HostId) -> Option<String> {
+        Some(self.directory.host(id)?.name.clone())
+    }
+}

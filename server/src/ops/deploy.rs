@@ -1,0 +1,325 @@
+//! Sessions as people make and end them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fog::task::State;
+
+use super::Ops;
+use crate::clock;
+use crate::domain::host::Host;
+use crate::domain::image::{Facts, Image};
+use crate::domain::ports::{BadPortPool, PortPool};
+use crate::domain::refusal::AskAgain;
+use crate::domain::session::core::{Core, facts_of};
+use crate::domain::{HostId, SessionId};
+use crate::imagestore;
+use crate::store::{CreateError, NewSession, StoreError};
+
+/// What is wanted of a new session.
+#[derive(Debug, Clone)]
+pub struct DeployRequest {
+    /// Image, by name or number.
+    pub image: String,
+    /// Hosts, by name.
+    pub hosts: Vec<String>,
+    /// Name; the image's if not given.
+    pub name: Option<String>,
+    /// Wait for missing hosts; FOG's setting if not given.
+    pub max_wait: Option<Duration>,
+    /// Whether the machines are switched off afterwards.
+    pub is_shutdown: bool,
+}
+
+/// A new session.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// Number.
+    pub session: SessionId,
+    /// Name.
+    pub name: String,
+    /// Hosts.
+    pub hosts: usize,
+    /// Base port.
+    pub port: u16,
+    /// Wait for missing hosts.
+    pub max_wait: Duration,
+    /// What people should know.
+    pub warnings: Vec<DeployWarning>,
+}
+
+/// Something about a new session.
+#[derive(Debug, Clone)]
+pub enum DeployWarning {
+    /// The image's streams were never decoded to their ends.
+    NotVerified,
+    /// No machine can boot: this file is missing.
+    NoBootFile(PathBuf),
+    /// A port pair was passed over: who holds it.
+    PortHeld(String),
+}
+
+/// Why there is no new session.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// No such image.
+    #[error("there is no image {0}; fos-server image list shows them")]
+    NoImage(String),
+    /// The image was never verified here.
+    #[error("image {0} was never verified; add it with fos-server image add")]
+    NeverVerified(String),
+    /// Its files are not as they were.
+    #[error(transparent)]
+    Changed(#[from] imagestore::ChangedError),
+    /// The image store does not answer.
+    #[error(
+        "the image store {} has not answered for {} s; look whether its disk or mount hangs",
+        .0.display(), STORE_LIMIT.as_secs()
+    )]
+    StoreHangs(PathBuf),
+    /// No such host.
+    #[error("there is no host {0}; fos-server host list shows them")]
+    NoHost(String),
+    /// The port settings make no sense.
+    #[error("FOG_UDPCAST_STARTINGPORT and FOG_MULTICAST_MAX_SESSIONS: {0}")]
+    Ports(#[from] BadPortPool),
+    /// Sessions and other programs hold all ports.
+    #[error(
+        "no pair of ports from {first} on is free ({pairs} pairs were tried){}; cancel a session, end \
+         the programs, or give another range with fos-server serve --ports",
+        held.iter().map(|held| format!("; {held}")).collect::<String>()
+    )]
+    NoPort {
+        /// First port.
+        first: u16,
+        /// Pairs.
+        pairs: u16,
+        /// Holders, as far as they are known; at most 5.
+        held: Vec<String>,
+    },
+    /// It was not created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A programming error.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Why nothing was cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// No such session.
+    #[error("there is no session {0}; fos-server status lists them")]
+    NoSession(SessionId),
+    /// It is over.
+    #[error("session {0} is already over: {1}")]
+    Over(SessionId, State),
+    /// The host is not in it.
+    #[error("host {1} is not in session {0}; fos-server status {0} lists its hosts")]
+    NoHost(SessionId, String),
+    /// The host's part is over.
+    #[error("host {1} is already out of session {0}: {2}")]
+    HostOver(SessionId, String, State),
+    /// It is cancelled, but that is not stored yet.
+    #[error(
+        "it is cancelled, but that cannot be stored at present: it will be tried again; fos-server \
+         status shows why"
+    )]
+    NotStored(AskAgain),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Ops {
+    /// Checks everything that can be checked, then creates session and tasks in one step.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; nothing is created then.
+    pub async fn deploy(&self, wanted: &DeployRequest) -> Result<Deployed, DeployError> {
+        let image = self.store.find_image(&wanted.image).await?;
+        let image = image.ok_or_else(|| DeployError::NoImage(wanted.image.clone()))?;
+        let facts = self.store.facts(image.id).await?;
+        let facts = facts.ok_or_else(|| DeployError::NeverVerified(image.name.clone()))?;
+        let hosts = self.find_hosts(&wanted.hosts)?;
+        let mut warnings = Vec::new();
+        if !facts.is_verified {
+            warnings.push(DeployWarning::NotVerified);
+        }
+        let checked_at = facts.checked_at;
+        self.check_image(&image, facts).await?;
+        match self.missing_file(["bzImage", "init.xz"]).await {
+            Ok(None) => {}
+            Ok(Some(path)) => warnings.push(DeployWarning::NoBootFile(path)),
+            Err(error) => return Err(DeployError::Internal(format!("{error:?}"))),
+        }
+        let settings = self.store.settings().await?;
+        let max_wait = wanted.max_wait.unwrap_or(match settings.max_wait_minutes {
+            0 => Duration::from_secs(600),
+            minutes => Duration::from_secs(u64::from(minutes) * 60),
+        });
+        let pool = match self.config.ports {
+            Some(pool) => pool,
+            None => pool_of(settings.starting_port, settings.max_sessions)?,
+        };
+        let name = wanted.name.clone().unwrap_or_else(|| image.name.clone());
+        let mut passed_over = Vec::new();
+        let mut held = Vec::new();
+        loop {
+            let port = self.free_port(pool, &mut passed_over, &mut held).await?;
+            let session = NewSession {
+                name: fog::encoding::printable(&name, 250),
+                image: image.id,
+                checked_at,
+                hosts: hosts.iter().map(|host| host.id).collect(),
+                port,
+                max_sessions: settings.max_sessions,
+                max_wait,
+                is_shutdown: wanted.is_shutdown,
+            };
+            match self.store.create_session(clock::now(), session).await {
+                Ok(session) => {
+                    let held = held.into_iter().map(DeployWarning::PortHeld);
+                    warnings.extend(held);
+                    return Ok(Deployed {
+                        session,
+                        name,
+                        hosts: hosts.len(),
+                        port,
+                        max_wait,
+                        warnings,
+                    });
+                }
+                Err(CreateError::PortTaken(port)) => passed_over.push(port),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The named hosts, each once.
+    fn find_hosts(&self, names: &[String]) -> Result<Vec<Arc<Host>>, DeployError> {
+        let mut found: Vec<Arc<Host>> = Vec::new();
+        for name in names {
+            let host = self.directory.by_name(name);
+            let host =
+                host.ok_or_else(|| DeployError::NoHost(fog::encoding::printable(name, 60)))?;
+            if !found.iter().any(|other| other.id == host.id) {
+                found.push(host);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn check_image(&self, image: &Image, facts: Facts) -> Result<(), DeployError> {
+        let dir = self.config.images.join(&image.path);
+        let look = {
+            let dir = dir.clone();
+            tokio::task::spawn_blocking(move || imagestore::check_unchanged(&dir, &facts))
+        };
+        match tokio::time::timeout(STORE_LIMIT, look).await {
+            Ok(Ok(checked)) => Ok(checked?),
+            Ok(Err(error)) => Err(DeployError::Internal(error.to_string())),
+            Err(_) => Err(DeployError::StoreHangs(dir)),
+        }
+    }
+
+    /// The lowest base port that neither a session nor another program holds.
+    async fn free_port(
+        &self,
+        pool: PortPool,
+        passed_over: &mut Vec<u16>,
+        held: &mut Vec<String>,
+    ) -> Result<u16, DeployError> {
+        let of_sessions = self.store.held_ports().await?;
+        let sender = Arc::clone(&self.sessions.around().sender);
+        for port in pool.bases() {
+            if of_sessions.contains(&i64::from(port)) || passed_over.contains(&port) {
+                continue;
+            }
+            let sender = Arc::clone(&sender);
+            let probe = tokio::task::spawn_blocking(move || sender.probe_ports(port)).await;
+            match probe.map_err(|error| DeployError::Internal(error.to_string()))? {
+                Ok(()) => return Ok(port),
+                Err(holder) => {
+                    passed_over.push(port);
+                    if held.len() < MAX_HELD {
+                        held.push(holder);
+                    }
+                }
+            }
+        }
+        Err(DeployError::NoPort {
+            first: pool.first(),
+            pairs: pool.pairs(),
+            held: held.clone(),
+        })
+    }
+
+    /// Cancels a session, or one host of it. When this returns, it is stored.
+    ///
+    /// # Errors
+    /// If there is nothing to cancel, or it is not stored yet.
+    pub async fn cancel(&self, id: SessionId, host: Option<&str>) -> Result<(), CancelError> {
+        let session = self.store.session(id).await?;
+        let session = session.ok_or(CancelError::NoSession(id))?;
+        if !session.state.is_active() {
+            return Err(CancelError::Over(id, session.state));
+        }
+        let host = match host {
+            None => None,
+            Some(name) => {
+                let mut members = session.members.iter();
+                let member = members.find(|member| member.name.eq_ignore_ascii_case(name));
+                let name = fog::encoding::printable(name, 60);
+                let member = member.ok_or_else(|| CancelError::NoHost(id, name.clone()))?;
+                if !member.state.is_active() {
+                    return Err(CancelError::HostOver(id, name, member.state));
+                }
+                Some(member.host)
+            }
+        };
+        match self.sessions.running(id) {
+            Some(handle) => handle.cancel(host).await.map_err(CancelError::NotStored),
+            None => self.cancel_idle(&session, host).await,
+        }
+    }
+
+    /// No driver runs it: the same state machine decides.
+    async fn cancel_idle(
+        &self,
+        session: &crate::domain::session::Session,
+        host: Option<HostId>,
+    ) -> Result<(), CancelError> {
+        let now = Instant::now();
+        let mut core = Core::resume(super::idle_plan(session), now, session);
+        match host {
+            Some(host) => core.host_cancelled(now, host),
+            None => core.cancelled(now),
+        }
+        self.store
+            .apply(clock::now(), session.id, facts_of(core))
+            .await?;
+        Ok(())
+    }
+}
+
+fn pool_of(first: u32, max_sessions: u32) -> Result<PortPool, BadPortPool> {
+    // Without a limit: as many as there are ports.
+    let last = match max_sessions {
+        0 => 65535,
+        sessions => first
+            .saturating_add(sessions.saturating_mul(2))
+            .saturating_sub(1),
+    };
+    PortPool::new(first, last.min(65535))
+}
+
+/// How long the image store may take to show its files.
+const STORE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Holders of ports that are named.
+const MAX_HELD: usize = 5;

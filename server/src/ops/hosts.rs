@@ -1,0 +1,59 @@
+//! Hosts as people have them.
+
+use std::sync::Arc;
+
+use super::Ops;
+use crate::clock;
+use crate::domain::HostId;
+use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::store::{AddHostError, ChangeError, StoreError};
+
+impl Ops {
+    /// Registers a host.
+    ///
+    /// # Errors
+    /// If its name or an address is taken.
+    pub async fn add_host(&self, host: NewHost) -> Result<HostId, AddHostError> {
+        let id = self.store.add_host(clock::now(), host).await?;
+        self.refresh_directory().await?;
+        Ok(id)
+    }
+
+    /// All hosts with what they do.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn hosts(&self) -> Result<Vec<(Arc<Host>, HostActivity)>, StoreError> {
+        let activity = self.store.activity().await?;
+        let of = |id| {
+            let found = activity.iter().find(|(host, _)| *host == id);
+            found.map_or(HostActivity::Idle, |(_, activity)| activity.clone())
+        };
+        let hosts = self.directory.all().into_iter();
+        Ok(hosts.map(|host| (Arc::clone(&host), of(host.id))).collect())
+    }
+
+    /// Takes a host out; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// If it has an active task.
+    pub async fn remove_host(&self, name: &str) -> Result<Option<Arc<Host>>, ChangeError> {
+        let Some(host) = self.directory.by_name(name) else {
+            return Ok(None);
+        };
+        self.store.remove_host(host.id).await?;
+        self.handouts().remove(host.id);
+        self.refresh_directory().await?;
+        Ok(Some(host))
+    }
+
+    /// Machines that asked and are not registered.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn strangers(&self) -> Result<Vec<Stranger>, StoreError> {
+        let strangers = self.store.strangers().await?;
+        let is_unknown = |stranger: &Stranger| self.directory.find(&[stranger.mac]).is_none();
+        Ok(strangers.into_iter().filter(is_unknown).collect())
+    }
+}

@@ -1,0 +1,167 @@
+//! Everything that can be asked of the server, by clients and by people. Besides the sessions, only
+//! this calls the store.
+
+mod boot;
+mod clients;
+mod deploy;
+mod directory;
+mod hosts;
+mod images;
+mod reports;
+mod status;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fog::Mac;
+use tokio::sync::broadcast;
+
+pub use boot::{BootAnswer, BootJob};
+pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
+pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};
+pub use directory::Directory;
+pub use images::TaskImage;
+pub use status::SessionState;
+
+use crate::clock;
+use crate::config::Config;
+use crate::domain::handout::Handouts;
+use crate::domain::session::core::Plan;
+use crate::logs::{MulticastLog, Subject};
+use crate::session::Sessions;
+use crate::store::{Change, SharedStore, StoreError};
+
+/// The server without its edges.
+pub struct Ops {
+    store: SharedStore,
+    config: Arc<Config>,
+    sessions: Arc<Sessions>,
+    directory: Directory,
+    handouts: Mutex<Handouts>,
+    strangers: Mutex<directory::Seen>,
+    log: MulticastLog,
+    /// Reports that come after the end of their session change its result: one after the other.
+    late: tokio::sync::Mutex<()>,
+}
+
+impl Ops {
+    /// Reads what it keeps in memory.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn new(sessions: Arc<Sessions>) -> Result<Arc<Self>, StoreError> {
+        let around = sessions.around();
+        let store = Arc::clone(&around.store);
+        let mut handouts = Handouts::default();
+        for handout in store.handouts().await? {
+            handouts.insert(handout);
+        }
+        let ops = Self {
+            config: Arc::clone(&around.config),
+            log: around.log.clone(),
+            store,
+            sessions,
+            directory: Directory::default(),
+            handouts: Mutex::new(handouts),
+            strangers: Mutex::default(),
+            late: tokio::sync::Mutex::default(),
+        };
+        ops.refresh_directory().await?;
+        Ok(Arc::new(ops))
+    }
+
+    /// Settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The sessions that run.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Logs.
+    #[must_use]
+    pub fn log(&self) -> &MulticastLog {
+        &self.log
+    }
+
+    /// Follows changes of the hosts that others make; ends with the store.
+    pub async fn follow_changes(&self) {
+        let mut changes = self.store.changes();
+        loop {
+            match changes.recv().await {
+                Ok(Change::Hosts) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    if let Err(error) = self.refresh_directory().await {
+                        tracing::error!("reading the hosts anew: {error}");
+                    }
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn refresh_directory(&self) -> Result<(), StoreError> {
+        let (hosts, broken) = self.store.hosts().await?;
+        for row in broken {
+            tracing::error!("a host cannot be used: {row}");
+        }
+        self.directory.replace(hosts);
+        Ok(())
+    }
+
+    fn handouts(&self) -> std::sync::MutexGuard<'_, Handouts> {
+        self.handouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a machine that is not registered; now and then, as it may ask for ever.
+    async fn remember_stranger(&self, mac: Mac, address: IpAddr) {
+        let is_news = {
+            let mut seen = self
+                .strangers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            seen.is_news(std::time::Instant::now(), mac)
+        };
+        if !is_news {
+            return;
+        }
+        let now = clock::now();
+        self.log.info(
+            now,
+            &Subject::Host(mac.to_string()),
+            &format!("asked from {address} and is not registered"),
+        );
+        if let Err(error) = self.store.remember_stranger(now, mac, address).await {
+            tracing::warn!("remembering {mac}: {error}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Ops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ops").finish_non_exhaustive()
+    }
+}
+
+/// A plan that is only good for cancelling: nothing of it is waited for.
+fn idle_plan(session: &crate::domain::session::Session) -> Plan {
+    let members = session.members.iter();
+    Plan {
+        streams: Vec::new(),
+        hosts: members
+            .map(|member| (member.host, member.name.clone()))
+            .collect(),
+        records: crate::domain::session::core::Records::Auto,
+        max_wait: std::time::Duration::MAX,
+        connect_wait: std::time::Duration::MAX,
+        stream_wait: std::time::Duration::MAX,
+        grace: std::time::Duration::MAX,
+        agent_silence: std::time::Duration::MAX,
+        rebind_after: std::time::Duration::MAX,
+        stall_limit: std::time::Duration::MAX,
+    }
+}

@@ -1,0 +1,265 @@
+//! What clients report: their end, a failure, an unusable share. When these return, it is stored.
+
+use fog::task::State;
+
+use super::Ops;
+use super::clients::{ClientResult, Known};
+use crate::clock;
+use crate::domain::refusal::AskAgain;
+use crate::domain::session::{Fact, Member, Note, Session, summary};
+use crate::domain::{Reason, Refusal};
+use crate::logs::{Level, Subject};
+use crate::store::StoreError;
+use crate::text;
+
+impl Ops {
+    /// A client reports its end.
+    ///
+    /// # Errors
+    /// If it does not count, or has to be asked again.
+    pub async fn complete(&self, known: &Known) -> ClientResult<()> {
+        let Some(handle) = self.sessions.of_host(known.host.id) else {
+            return self.complete_late(known).await;
+        };
+        // Its kernel arguments may be of a session that is over.
+        let peer = match self.peer(known, handle.job) {
+            Ok(peer) => peer,
+            Err(refusal @ Refusal::OtherJob { .. }) => return self.repeated(known, refusal).await,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        handle.complete(known.host.id, peer).await?;
+        Ok(())
+    }
+
+    /// The session does not run any more. A report that was accepted before is accepted again, as its
+    /// answer may have been lost; one that comes after the time of grace still counts.
+    async fn complete_late(&self, known: &Known) -> ClientResult<()> {
+        let _one_at_a_time = self.late.lock().await;
+        let Some((session, member)) = self.last_part(known).await? else {
+            return Err(self.no_task(known).await?.into());
+        };
+        if !Self::is_own(member.address, member.ticket, known) {
+            return Err(other_machine(&member).into());
+        }
+        match (member.state, &member.reason) {
+            (State::Complete, _) => Ok(()),
+            (State::Failed, Some(reason)) if reason.awaits_report() => {
+                self.amend(&session, &member, State::Complete, Reason::WrittenLate)
+                    .await
+            }
+            _ => Err(self.no_task(known).await?.into()),
+        }
+    }
+
+    /// A report of a job that is over: good if it was accepted before.
+    async fn repeated(&self, known: &Known, refusal: Refusal) -> ClientResult<()> {
+        let told = match refusal {
+            Refusal::OtherJob { told, .. } => told,
+            _ => return Err(refusal.into()),
+        };
+        let session = self.store.session(told).await?;
+        let member = session.and_then(|session| {
+            let mut members = session.members.into_iter();
+            members.find(|member| member.host == known.host.id)
+        });
+        let is_done = member.is_some_and(|member| {
+            member.state == State::Complete && Self::is_own(member.address, member.ticket, known)
+        });
+        match is_done {
+            true => Ok(()),
+            false => Err(refusal.into()),
+        }
+    }
+
+    /// A client reports that it failed, or warns.
+    ///
+    /// # Errors
+    /// If it does not count, or has to be asked again.
+    pub async fn failed(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
+        let Some(handle) = self.sessions.of_host(known.host.id) else {
+            return self.failed_late(known, text, is_warning).await;
+        };
+        let peer = match self.peer(known, handle.job) {
+            Ok(peer) => peer,
+            Err(Refusal::OtherJob { told, .. }) => {
+                return self.failed_before(known, told, text, is_warning).await;
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        handle.failed(known.host.id, peer, text, is_warning).await?;
+        Ok(())
+    }
+
+    /// The session does not run any more: the reason often comes after the consequence, and a failure
+    /// that comes after a completion is never ignored.
+    async fn failed_late(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
+        // A session may be waiting to be started.
+        if self.store.active_task(known.host.id).await?.is_some() {
+            let handle = self.session_of(known).await?;
+            let peer = self.peer(known, handle.job)?;
+            handle.failed(known.host.id, peer, text, is_warning).await?;
+            return Ok(());
+        }
+        let Some((session, member)) = self.last_part(known).await? else {
+            self.foreign(known, None, text).await?;
+            return Err(self.no_task(known).await?.into());
+        };
+        self.add_failure(known, session, member, text, is_warning)
+            .await
+    }
+
+    /// A machine reports a failure of the session that it was booted for; its host has another by now.
+    async fn failed_before(
+        &self,
+        known: &Known,
+        told: crate::domain::SessionId,
+        text: String,
+        is_warning: bool,
+    ) -> ClientResult<()> {
+        let session = self.store.session(told).await?;
+        let part = session.and_then(|session| {
+            let mut members = session.members.iter();
+            let member = members.find(|member| member.host == known.host.id)?.clone();
+            Some((session, member))
+        });
+        let Some((session, member)) = part else {
+            self.foreign(known, None, text).await?;
+            return Err(Refusal::NotCheckedIn.into());
+        };
+        self.add_failure(known, session, member, text, is_warning)
+            .await
+    }
+
+    async fn add_failure(
+        &self,
+        known: &Known,
+        session: Session,
+        member: Member,
+        text: String,
+        is_warning: bool,
+    ) -> ClientResult<()> {
+        let _one_at_a_time = self.late.lock().await;
+        if !Self::is_own(member.address, member.ticket, known) {
+            self.foreign(known, Some(&session), text).await?;
+            return Err(other_machine(&member).into());
+        }
+        let now = clock::now();
+        let is_recent = session
+            .ended_at
+            .is_none_or(|at| now.seconds_since(at) <= REPORT_LIMIT);
+        let host = Some(known.host.id);
+        let reason = member
+            .reason
+            .as_ref()
+            .and_then(|reason| reason.with_report(&text));
+        match reason {
+            Some(reason) if !is_warning && is_recent && member.state != State::Cancelled => {
+                self.amend(&session, &member, State::Failed, reason).await
+            }
+            _ if is_recent => {
+                let note = Note::Warning { text };
+                self.store
+                    .add_event(now, Some(session.id), host, note)
+                    .await?;
+                Ok(())
+            }
+            // Of no session any more; it is kept all the same.
+            _ => {
+                let subject = Subject::Host(known.host.name.clone());
+                let line = format!("a report without a task: {text}");
+                self.log
+                    .repeated(now, Level::Warn, &subject, "reports without a task", &line);
+                let note = Note::Warning { text };
+                self.store.add_event(now, None, host, note).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Replaces the result of a host in a session that is over, and that of the session.
+    async fn amend(
+        &self,
+        session: &Session,
+        member: &Member,
+        state: State,
+        reason: Reason,
+    ) -> ClientResult<()> {
+        // As it is stored now: another host may have reported meanwhile.
+        let session = self.store.session(session.id).await?;
+        let session = session.ok_or(AskAgain::NotStored)?;
+        let now = clock::now();
+        let mut facts = vec![Fact::MemberEnded {
+            host: member.host,
+            state,
+            reason: reason.clone(),
+        }];
+        if !session.state.is_active() && session.state != State::Cancelled {
+            let unknown = Reason::TaskCancelled;
+            let endings = session.members.iter().map(|other| {
+                if other.host == member.host {
+                    return (other.name.as_str(), state, &reason);
+                }
+                let reason = other.reason.as_ref().unwrap_or(&unknown);
+                (other.name.as_str(), other.state, reason)
+            });
+            let (state, reason) = summary(endings);
+            facts.push(Fact::Ended { state, reason });
+        }
+        let conflicts = self.store.apply(now, session.id, facts).await?;
+        if conflicts.iter().any(|conflict| conflict.fact == 0) {
+            return Err(AskAgain::NotStored.into());
+        }
+        let line = format!("host {}: {state}: {}", member.name, text::reason(&reason));
+        self.log.session(now, session.id.0, &session.name, &line);
+        Ok(())
+    }
+
+    /// A report from where the host did not check in.
+    async fn foreign(
+        &self,
+        known: &Known,
+        session: Option<&Session>,
+        text: String,
+    ) -> Result<(), StoreError> {
+        let note = Note::ForeignReport {
+            address: known.request.address,
+            text,
+        };
+        let session = session.map(|session| session.id);
+        let host = Some(known.host.id);
+        self.store
+            .add_event(clock::now(), session, host, note)
+            .await
+    }
+
+    /// The newest session that a host was in, and its part in it.
+    async fn last_part(&self, known: &Known) -> Result<Option<(Session, Member)>, StoreError> {
+        let session = self.store.last_session(known.host.id).await?;
+        Ok(session.and_then(|session| {
+            let mut members = session.members.iter();
+            let member = members.find(|member| member.host == known.host.id)?.clone();
+            Some((session, member))
+        }))
+    }
+
+    /// A client cannot use the image share.
+    ///
+    /// # Errors
+    /// If another machine says so, or the host has nothing to do.
+    pub async fn blamed(&self, known: &Known) -> ClientResult<()> {
+        let handle = self.session_of(known).await?;
+        let peer = self.peer(known, handle.job)?;
+        handle.blamed(known.host.id, peer).await?;
+        Ok(())
+    }
+}
+
+fn other_machine(member: &Member) -> Refusal {
+    match member.address {
+        Some(address) => Refusal::AnotherMachine { address },
+        None => Refusal::NotCheckedIn,
+    }
+}
+
+/// Seconds after the end of a session in which reports change its result.
+const REPORT_LIMIT: u64 = 600;

@@ -1,0 +1,95 @@
+//! What the sessions do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Ops;
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::{Event, Session};
+use crate::domain::{HostId, SessionId};
+use crate::session::Live;
+use crate::store::{Change, StoreError};
+
+/// A session for whoever asks.
+#[derive(Debug, Clone)]
+pub enum SessionState {
+    /// It runs.
+    Live(Arc<Live>),
+    /// It is over, or no server runs it.
+    Stored(Box<Session>),
+    /// A row of it makes no sense.
+    Broken(SessionId, BrokenRow),
+}
+
+impl Ops {
+    /// A session; `None` if there is none of this number.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn session(&self, id: SessionId) -> Result<Option<SessionState>, StoreError> {
+        if let Some(handle) = self.sessions.running(id) {
+            return Ok(Some(SessionState::Live(handle.live())));
+        }
+        match self.store.session(id).await {
+            Ok(session) => Ok(session.map(|found| SessionState::Stored(Box::new(found)))),
+            Err(StoreError::Broken(row)) => Ok(Some(SessionState::Broken(id, *row))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest sessions, newest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn newest_sessions(&self, limit: u32) -> Result<Vec<SessionState>, StoreError> {
+        let mut found = Vec::new();
+        for id in self.store.newest_sessions(limit).await? {
+            found.extend(self.session(id).await?);
+        }
+        Ok(found)
+    }
+
+    /// The session of a host: the one that runs, else the last one that it was in.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn session_of_host(&self, host: HostId) -> Result<Option<SessionState>, StoreError> {
+        if let Some(handle) = self.sessions.of_host(host) {
+            return Ok(Some(SessionState::Live(handle.live())));
+        }
+        let last = self.store.last_session(host).await?;
+        Ok(last.map(|found| SessionState::Stored(Box::new(found))))
+    }
+
+    /// Events of a session after the one with the number `after`; waits for one at most `wait`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn events(
+        &self,
+        session: SessionId,
+        after: i64,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<Vec<Event>, StoreError> {
+        let mut changes = self.store.changes();
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            let events = self.store.events(session, after, limit).await?;
+            if !events.is_empty() || wait.is_zero() {
+                return Ok(events);
+            }
+            loop {
+                match tokio::time::timeout_at(end, changes.recv()).await {
+                    Err(_) => return Ok(Vec::new()),
+                    Ok(Ok(Change::Session(changed))) if changed == session => break,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(tokio::sync::broadcast::error::RecvError::Lagged(_))) => break,
+                    Ok(Err(tokio::sync::broadcast::error::RecvError::Closed)) => {
+                        return Ok(Vec::new());
+                    }
+                }
+            }
+        }
+    }
+}

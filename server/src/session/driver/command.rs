@@ -1,0 +1,267 @@
+//! What is asked of a session, and its answers.
+
+use std::time::Instant;
+
+use cast_net::Interface;
+use fog::status::ReceivedStatus;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Driver, Files, FilesResult};
+use crate::domain::session::Session;
+use crate::domain::session::core::{Completion, Peer};
+use crate::domain::{HostId, Refusal};
+use crate::session::journal::Stored;
+use crate::session::live::ClientReport;
+
+/// An accepted request: the promise counts when everything it rests on is stored.
+pub(crate) type Promise = oneshot::Receiver<Stored>;
+
+/// Answer to a request that promises something.
+pub(crate) type Reply = oneshot::Sender<Result<Promise, Refusal>>;
+
+/// A request to a session.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A check-in.
+    CheckIn(CheckIn),
+    /// A completion report; answered when the sender has seen the end.
+    Complete {
+        host: HostId,
+        peer: Peer,
+        reply: Reply,
+    },
+    /// A progress report.
+    Progress {
+        host: HostId,
+        peer: Peer,
+        report: ClientReport,
+        status: Option<ReceivedStatus>,
+    },
+    /// Any other request.
+    Contact { host: HostId, peer: Peer },
+    /// A failure, or a warning.
+    Failed {
+        host: HostId,
+        peer: Peer,
+        text: String,
+        is_warning: bool,
+        reply: Reply,
+    },
+    /// The client cannot use the image share.
+    Blamed {
+        host: HostId,
+        peer: Peer,
+        reply: Reply,
+    },
+    /// Whether a request comes from the host's machine.
+    Recognise {
+        host: HostId,
+        peer: Peer,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// A person cancels the session, or one host of it.
+    Cancel {
+        host: Option<HostId>,
+        reply: oneshot::Sender<Promise>,
+    },
+    /// What is stored of the session, as another program may have changed it.
+    Compare(Option<Box<Session>>),
+}
+
+/// A check-in.
+#[derive(Debug)]
+pub(crate) struct CheckIn {
+    pub(crate) host: HostId,
+    pub(crate) peer: Peer,
+    pub(crate) agent: String,
+    /// The card that leads to the client; `None` if it is known from an earlier check-in.
+    pub(crate) interface: Option<Interface>,
+    pub(crate) reply: Reply,
+}
+
+/// A completion report that waits for the end of the last stream.
+pub(super) struct Waiting {
+    host: HostId,
+    peer: Peer,
+    reply: Reply,
+}
+
+impl Driver {
+    /// Serves a request; answers whether everybody should see at once what follows from it.
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        checked: &mpsc::Sender<FilesResult>,
+    ) -> bool {
+        let now = Instant::now();
+        self.is_dirty = true;
+        match command {
+            Command::CheckIn(check_in) => {
+                let is_first = !self.core.is_sender_open() && self.core.awaits_check_ins();
+                match &mut self.files {
+                    Files::Unchecked if is_first => self.check_files(checked, check_in),
+                    Files::Checking { waiting, .. } => {
+                        // Whoever has gone asks again.
+                        waiting.retain(|other| !other.reply.is_closed());
+                        waiting.push(check_in);
+                    }
+                    Files::Unchecked | Files::Good => self.check_in(check_in),
+                }
+            }
+            Command::Complete { host, peer, reply } => self.complete(now, host, peer, reply),
+            Command::Progress {
+                host,
+                peer,
+                report,
+                status,
+            } => {
+                if self.core.recognise(host, &peer).is_ok() {
+                    self.core.contact(now, host);
+                    self.take_report(host, report, status);
+                }
+                return false;
+            }
+            Command::Contact { host, peer } => {
+                if self.core.recognise(host, &peer).is_ok() {
+                    self.core.contact(now, host);
+                }
+                return false;
+            }
+            Command::Failed {
+                host,
+                peer,
+                text,
+                is_warning,
+                reply,
+            } => {
+                let result = match is_warning {
+                    true => self.core.client_warned(now, host, &peer, &text),
+                    false => self.core.client_failed(now, host, &peer, &text),
+                };
+                self.answer(reply, result);
+            }
+            Command::Blamed { host, peer, reply } => {
+                let result = self.core.client_blamed(now, host, &peer);
+                self.answer(reply, result);
+            }
+            Command::Recognise { host, peer, reply } => {
+                drop(reply.send(self.core.recognise(host, &peer)));
+                return false;
+            }
+            Command::Cancel { host, reply } => {
+                match host {
+                    Some(host) => self.core.host_cancelled(now, host),
+                    None => self.core.cancelled(now),
+                }
+                self.carry_out();
+                drop(reply.send(self.promise()));
+            }
+            Command::Compare(stored) => self.compare(stored.as_deref()),
+        }
+        true
+    }
+
+    pub(super) fn check_in(&mut self, check_in: CheckIn) {
+        let CheckIn {
+            host,
+            peer,
+            agent,
+            interface,
+            reply,
+        } = check_in;
+        if let Some(client) = interface
+            && let Err(refusal) = self.check_network(client)
+        {
+            drop(reply.send(Err(refusal)));
+            return;
+        }
+        let result = self.core.check_in(Instant::now(), host, &peer, &agent);
+        self.answer(reply, result);
+    }
+
+    /// A session sends on one card: that of the configuration, else that of its first client. Whoever
+    /// is behind another one would wait for nothing.
+    fn check_network(&mut self, client: Interface) -> Result<(), Refusal> {
+        let is_free = !self.core.is_sender_open();
+        let session = match (&self.interface, self.around.config.known_interface()) {
+            (Some(session), _) if !is_free => session.clone(),
+            (_, Ok(Some(known))) => known,
+            (_, Ok(None)) => client.clone(),
+            (_, Err(error)) => {
+                let text = format!("{error:#}");
+                return Err(Refusal::NoNetwork { text });
+            }
+        };
+        if client.index != session.index {
+            return Err(Refusal::OtherNetwork {
+                client: client.to_string(),
+                session: session.to_string(),
+            });
+        }
+        if !session.is_up {
+            let text = format!("{session} is down");
+            return Err(Refusal::NoNetwork { text });
+        }
+        self.interface = Some(session);
+        Ok(())
+    }
+
+    fn complete(&mut self, now: Instant, host: HostId, peer: Peer, reply: Reply) {
+        match self.core.complete(now, host, &peer) {
+            Completion::NotYet => {
+                // Whoever has gone meanwhile asks again.
+                self.completions.retain(|other| !other.reply.is_closed());
+                let name = self.live.borrow().member(host).map(|(m, _)| m.name.clone());
+                self.detail(&format!(
+                    "{} reports its end; waiting for the last acknowledgements",
+                    name.unwrap_or_default()
+                ));
+                self.completions.push(Waiting { host, peer, reply });
+            }
+            Completion::Accepted => self.answer(reply, Ok(())),
+            Completion::Refused(refusal) => self.answer(reply, Err(refusal)),
+        }
+    }
+
+    /// The last stream has ended: those who reported before have their answers.
+    pub(super) fn answer_completions(&mut self, now: Instant) {
+        for Waiting { host, peer, reply } in std::mem::take(&mut self.completions) {
+            match self.core.complete(now, host, &peer) {
+                // It is told to ask again when it hears nothing.
+                Completion::NotYet => drop(reply),
+                Completion::Accepted => self.answer(reply, Ok(())),
+                Completion::Refused(refusal) => self.answer(reply, Err(refusal)),
+            }
+        }
+    }
+
+    /// Answers once everything that was decided so far is stored.
+    fn answer(&mut self, reply: Reply, result: Result<(), Refusal>) {
+        self.carry_out();
+        let answer = result.map(|()| self.promise());
+        // Whoever asked may have gone; it asks again.
+        drop(reply.send(answer));
+    }
+
+    fn promise(&mut self) -> Promise {
+        let (stored, promise) = oneshot::channel();
+        self.journal.answer_when_stored(stored);
+        promise
+    }
+
+    fn take_report(&mut self, host: HostId, report: ClientReport, status: Option<ReceivedStatus>) {
+        if !self.core.has(host) {
+            return;
+        }
+        let kept = self.reports.entry(host).or_default();
+        if !report.phase.is_empty() {
+            (kept.phase, kept.stream, kept.detail) = (report.phase, report.stream, report.detail);
+        }
+        if !report.rate.is_empty() {
+            (kept.percent, kept.rate) = (report.percent, report.rate);
+        }
+        if let Some(status) = status {
+            self.progress.insert(host, status);
+        }
+    }
+}

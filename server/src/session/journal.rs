@@ -1,0 +1,276 @@
+//! Stores what a session decides, in order, in a task of its own: the driver never waits for the
+//! database, and no answer leaves before what it promises is stored.
+
+use std::time::Duration;
+
+use fog::task::State;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::Fact;
+use crate::domain::{HostId, SessionId};
+use crate::store::{SharedStore, StoreError};
+
+/// What became of an entry and all entries before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Stored.
+    Yes,
+    /// Not yet; it will be tried again. Nothing may be promised on it.
+    NotYet,
+}
+
+/// What the driver gives to its journal.
+enum Entry {
+    Fact(Fact),
+    /// An answer to a client, which may be sent when everything before is stored.
+    Answer(oneshot::Sender<Stored>),
+    /// Told to the driver when everything before is stored.
+    Mark(u64),
+}
+
+/// What the journal tells its driver.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Everything before this mark is stored.
+    Reached(u64),
+    /// Another program had ended the task: what was decided of this host does not hold.
+    Overruled { host: HostId, found: Option<State> },
+    /// Nothing can be stored at present.
+    Failing(String),
+    /// It can again.
+    Recovered,
+    /// A row of the session makes no sense: it cannot go on.
+    Broken(BrokenRow),
+}
+
+/// The driver's end of its journal.
+pub(super) struct Journal {
+    // What waits is bounded by the state machine: some facts for each host, and notes, of which the
+    // driver counts how many there may be.
+    entries: mpsc::UnboundedSender<Entry>,
+    marks: u64,
+    unmarked: bool,
+}
+
+impl Journal {
+    /// Starts the journal of a session. It ends when everything is stored after its driver is gone,
+    /// or after [`LAST_TRIES`].
+    pub(super) fn start(
+        store: SharedStore,
+        session: SessionId,
+    ) -> (
+        Self,
+        mpsc::UnboundedReceiver<News>,
+        tokio::task::JoinHandle<()>,
+    ) {
+        let (entries, queue) = mpsc::unbounded_channel();
+        let (tell, news) = mpsc::unbounded_channel();
+        let writer = Writer {
+            store,
+            session,
+            queue,
+            tell,
+            batch: Batch::default(),
+            is_failing: false,
+        };
+        let task = tokio::spawn(writer.run());
+        let journal = Self {
+            entries,
+            marks: 0,
+            unmarked: false,
+        };
+        (journal, news, task)
+    }
+
+    pub(super) fn store(&mut self, fact: Fact) {
+        self.unmarked = true;
+        self.send(Entry::Fact(fact));
+    }
+
+    /// Answers `reply` when everything so far is stored, or at once if nothing can be stored.
+    pub(super) fn answer_when_stored(&self, reply: oneshot::Sender<Stored>) {
+        self.send(Entry::Answer(reply));
+    }
+
+    /// A mark behind everything so far; [`News::Reached`] tells when that is stored.
+    pub(super) fn mark(&mut self) -> u64 {
+        if std::mem::take(&mut self.unmarked) {
+            self.marks += 1;
+            self.send(Entry::Mark(self.marks));
+        }
+        self.marks
+    }
+
+    fn send(&self, entry: Entry) {
+        if self.entries.send(entry).is_err() {
+            tracing::error!("a session's journal has ended before its session");
+        }
+    }
+}
+
+struct Writer {
+    store: SharedStore,
+    session: SessionId,
+    queue: mpsc::UnboundedReceiver<Entry>,
+    tell: mpsc::UnboundedSender<News>,
+    batch: Batch,
+    is_failing: bool,
+}
+
+/// What is not stored yet.
+#[derive(Default)]
+struct Batch {
+    facts: Vec<Fact>,
+    /// Answers that wait for these facts.
+    answers: Vec<oneshot::Sender<Stored>>,
+    mark: Option<u64>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut last_tries = None;
+        loop {
+            if self.batch.is_empty() {
+                let Some(entry) = self.queue.recv().await else {
+                    return;
+                };
+                self.batch.push(entry);
+            }
+            // Whatever has come meanwhile is stored with it, in one go.
+            while let Ok(entry) = self.queue.try_recv() {
+                self.batch.push(entry);
+            }
+            if self.store().await {
+                continue;
+            }
+            if self.queue.is_closed() {
+                let end = *last_tries.get_or_insert_with(|| Instant::now() + LAST_TRIES);
+                if Instant::now() >= end {
+                    let lost = self.batch.facts.len();
+                    let session = self.session.0;
+                    tracing::error!(session, "{lost} facts could not be stored until the end");
+                    return;
+                }
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Stores the batch; `false` if it has to be tried again.
+    async fn store(&mut self) -> bool {
+        if self.batch.facts.is_empty() {
+            self.finish(Stored::Yes);
+            return true;
+        }
+        let facts = self.batch.facts.clone();
+        match self.store.apply(clock::now(), self.session, facts).await {
+            Ok(conflicts) => {
+                if std::mem::take(&mut self.is_failing) {
+                    self.say(News::Recovered);
+                }
+                for conflict in &conflicts {
+                    let host = self.batch.facts.get(conflict.fact).and_then(host_of);
+                    if let Some(host) = host {
+                        let found = conflict.found;
+                        self.say(News::Overruled { host, found });
+                    }
+                }
+                self.batch.facts.clear();
+                // Whoever waits for a fact that does not hold asks again and gets the reason.
+                let stored = match conflicts.is_empty() {
+                    true => Stored::Yes,
+                    false => Stored::NotYet,
+                };
+                self.finish(stored);
+                true
+            }
+            Err(StoreError::Broken(row)) => {
+                self.say(News::Broken(*row));
+                self.batch.facts.clear();
+                self.finish(Stored::NotYet);
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    self.say(News::Failing(error.to_string()));
+                }
+                self.batch.refuse();
+                false
+            }
+        }
+    }
+
+    /// Between two tries whoever asks is told at once.
+    async fn pause(&mut self) {
+        let end = Instant::now() + RETRY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                entry = self.queue.recv() => match entry {
+                    Some(entry) => {
+                        self.batch.push(entry);
+                        self.batch.refuse();
+                    }
+                    None => {
+                        tokio::time::sleep_until(end).await;
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn finish(&mut self, stored: Stored) {
+        for answer in self.batch.answers.drain(..) {
+            // Whoever asked may have gone; it asks again.
+            answer.send(stored).ok();
+        }
+        if let Some(mark) = self.batch.mark.take() {
+            self.say(News::Reached(mark));
+        }
+    }
+
+    fn say(&self, news: News) {
+        // A driver that is gone wants to know nothing more.
+        drop(self.tell.send(news));
+    }
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.facts.is_empty() && self.answers.is_empty() && self.mark.is_none()
+    }
+
+    fn push(&mut self, entry: Entry) {
+        match entry {
+            Entry::Fact(fact) => self.facts.push(fact),
+            Entry::Answer(answer) => self.answers.push(answer),
+            Entry::Mark(mark) => self.mark = Some(mark),
+        }
+    }
+
+    fn refuse(&mut self) {
+        for answer in self.answers.drain(..) {
+            answer.send(Stored::NotYet).ok();
+        }
+    }
+}
+
+fn host_of(fact: &Fact) -> Option<HostId> {
+    match fact {
+        Fact::CheckedIn { host, .. } | Fact::MemberEnded { host, .. } => Some(*host),
+        Fact::StreamStarting { .. }
+        | Fact::StreamsDone { .. }
+        | Fact::Ended { .. }
+        | Fact::Noted { .. } => None,
+    }
+}
+
+/// Between two tries to store something.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long it is tried after the driver has ended; the server's shutdown waits less.
+const LAST_TRIES: Duration = Duration::from_secs(4);

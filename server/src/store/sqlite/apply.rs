@@ -1,0 +1,516 @@
+//! What a session decided: each fact by compare and set.
+
+use std::net::Ipv4Addr;
+
+use fog::task::State;
+
+use super::engine::Tx;
+use super::events::{self, TaskLog};
+use super::row::{ACTIVE, args, fit, in_states};
+use super::sessions;
+use crate::domain::handout::Ticket;
+use crate::domain::session::{Fact, Note};
+use crate::domain::task::{may_become, sources};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::store::{Change, Conflict, Result, StoreError};
+
+/// Stores facts of a session in their order.
+pub(super) async fn apply(
+    tx: &mut Tx,
+    at: Timestamp,
+    session: SessionId,
+    facts: Vec<Fact>,
+) -> Result<Vec<Conflict>> {
+    let mut conflicts = Vec::new();
+    let mut subject = Subject::load(tx, at, session).await?;
+    for (index, fact) in facts.into_iter().enumerate() {
+        let outcome = match &mut subject {
+            Some(subject) => subject.store(tx, fact).await?,
+            None => Outcome::Conflict(None),
+        };
+        match outcome {
+            Outcome::Stored => tx.changed(Change::Session(session)),
+            Outcome::Known => {}
+            Outcome::Conflict(found) => conflicts.push(Conflict { fact: index, found }),
+        }
+    }
+    Ok(conflicts)
+}
+
+/// What became of a fact.
+enum Outcome {
+    Stored,
+    /// It was stored before.
+    Known,
+    /// The row has this state, or is gone.
+    Conflict(Option<State>),
+}
+
+/// The session whose facts are stored.
+struct Subject {
+    id: SessionId,
+    at: Timestamp,
+    state: State,
+    image: ImageId,
+    image_name: String,
+}
+
+/// A host of the session.
+struct Member {
+    host: HostId,
+    task: TaskId,
+    name: String,
+    ip: String,
+    ticket: String,
+    agent: String,
+    has_checked_in: bool,
+    reason: (String, String),
+    /// Of its task; `None` if that is gone.
+    state: Option<State>,
+}
+
+impl Subject {
+    async fn load(tx: &mut Tx, at: Timestamp, id: SessionId) -> Result<Option<Self>> {
+        let sql = "SELECT msID, msState, msImage FROM multicastSessions WHERE msID = ?";
+        let Some(row) = tx.row(sql, args![id]).await? else {
+            return Ok(None);
+        };
+        let image = sessions::image_id(&row)?;
+        let state = row.of(sessions::TABLE, &["msID"]).state("msState")?;
+        let image_name = sessions::image_name(tx, image).await?;
+        adopt_session(tx, id).await?;
+        Ok(Some(Self {
+            id,
+            at,
+            state,
+            image,
+            image_name,
+        }))
+    }
+
+    async fn store(&mut self, tx: &mut Tx, fact: Fact) -> Result<Outcome> {
+        match fact {
+            Fact::CheckedIn {
+                host,
+                address,
+                ticket,
+                agent,
+                count,
+            } => {
+                let outcome = self.check_in(tx, host, address, ticket, &agent).await?;
+                if !matches!(outcome, Outcome::Conflict(_)) {
+                    self.set_count(tx, count).await?;
+                }
+                Ok(outcome)
+            }
+            Fact::StreamStarting {
+                stream,
+                run,
+                has_records,
+            } => self.start(tx, stream, run, has_records).await,
+            Fact::StreamsDone { host, count } => self.set_streams_done(tx, host, count).await,
+            Fact::MemberEnded {
+                host,
+                state,
+                reason,
+            } => self.end_member(tx, host, state, reason).await,
+            Fact::Ended { state, reason } => self.end(tx, state, reason).await,
+            Fact::Noted { host, note } => {
+                let is_kept = events::add(tx, self.at, Some(self.id), host, &note).await?;
+                Ok(if is_kept {
+                    Outcome::Stored
+                } else {
+                    Outcome::Known
+                })
+            }
+        }
+    }
+
+    async fn check_in(
+        &self,
+        tx: &mut Tx,
+        host: HostId,
+        address: Ipv4Addr,
+        ticket: Option<Ticket>,
+        agent: &str,
+    ) -> Result<Outcome> {
+        if !self.state.is_active() {
+            return Ok(Outcome::Conflict(Some(self.state)));
+        }
+        let Some(member) = self.member(tx, host).await? else {
+            return Ok(Outcome::Conflict(None));
+        };
+        let ip = address.to_string();
+        let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
+        let agent = fog::encoding::printable(agent, MAX_AGENT);
+        let is_known = member.has_checked_in
+            && (&member.ip, &member.ticket, &member.agent) == (&ip, &ticket, &agent);
+        if is_known && member.state == Some(State::InProgress) {
+            return Ok(Outcome::Known);
+        }
+        let sql = format!(
+            "UPDATE tasks SET taskStateID = ?, taskCheckIn = ?, taskScheduledStartTime = ?, \
+             taskImageID = ? WHERE taskID = ? AND taskStateID IN {}",
+            in_states(sources(State::InProgress))
+        );
+        let values = args![State::InProgress, self.at, self.at, self.image, member.task];
+        if tx.run(&sql, values).await? == 0 {
+            return Ok(Outcome::Conflict(member.state));
+        }
+        let sql = "UPDATE fos_sessionHosts SET ip = ?, ticket = ?, agent = ?, checkedInAt = ?, \
+            state = ? WHERE msID = ? AND hostID = ?";
+        let values = args![
+            ip.as_str(),
+            ticket,
+            agent,
+            self.at,
+            State::InProgress,
+            self.id,
+            host
+        ];
+        tx.run(sql, values).await?;
+        let sql = "UPDATE hosts SET hostIP = ? WHERE hostID = ?";
+        tx.run(sql, args![ip.as_str(), host]).await?;
+        let note = Note::CheckedIn { address };
+        self.log(tx, &member, &ip, State::InProgress, None, &note)
+            .await?;
+        Ok(Outcome::Stored)
+    }
+
+    /// Stores how many hosts have checked in.
+    async fn set_count(&mut self, tx: &mut Tx, count: u32) -> Result<()> {
+        let sql = format!(
+            "UPDATE multicastSessions SET msClients = ?, msState = ? \
+             WHERE msID = ? AND msState IN {}",
+            in_states(sources(State::InProgress))
+        );
+        tx.run(&sql, args![count, State::InProgress, self.id])
+            .await?;
+        self.state = State::InProgress;
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        tx: &mut Tx,
+        stream: usize,
+        run: u32,
+        has_records: bool,
+    ) -> Result<Outcome> {
+        if !self.state.is_active() {
+            return Ok(Outcome::Conflict(Some(self.state)));
+        }
+        let note = Note::StreamStarting { stream, run };
+        let (code, details) = note.to_parts();
+        let sql = "SELECT COUNT(*) FROM fos_events WHERE msID = ? AND hostID = 0 AND code = ? \
+            AND details = ?";
+        if tx.number(sql, args![self.id, code, details]).await? != Some(0) {
+            return Ok(Outcome::Known);
+        }
+        let runs = run.saturating_add(1);
+        let sql = "UPDATE fos_sessions SET startedAt = COALESCE(startedAt, ?), records = ?, \
+            runs = CASE WHEN runs < ? THEN ? ELSE runs END WHERE msID = ?";
+        let values = args![self.at, has_records, runs, runs, self.id];
+        tx.run(sql, values).await?;
+        events::add(tx, self.at, Some(self.id), None, &note).await?;
+        Ok(Outcome::Stored)
+    }
+
+    async fn set_streams_done(&self, tx: &mut Tx, host: HostId, count: u32) -> Result<Outcome> {
+        if self.member(tx, host).await?.is_none() {
+            return Ok(Outcome::Conflict(None));
+        }
+        let sql = "UPDATE fos_sessionHosts SET streamsDone = ? \
+            WHERE msID = ? AND hostID = ? AND streamsDone < ?";
+        let changed = tx.run(sql, args![count, self.id, host, count]).await?;
+        Ok(if changed > 0 {
+            Outcome::Stored
+        } else {
+            Outcome::Known
+        })
+    }
+
+    async fn end_member(
+        &self,
+        tx: &mut Tx,
+        host: HostId,
+        state: State,
+        reason: Reason,
+    ) -> Result<Outcome> {
+        check_over(state)?;
+        let Some(member) = self.member(tx, host).await? else {
+            return Ok(Outcome::Conflict(None));
+        };
+        let parts = parts(&reason);
+        let is_same = member.state == Some(state);
+        if is_same && member.reason == parts {
+            return Ok(Outcome::Known);
+        }
+        // After a failure only what was missing may still come.
+        let (code, details) = &member.reason;
+        let is_too_late = member.state == Some(State::Failed)
+            && state == State::Complete
+            && !Reason::from_parts(code, details).is_some_and(|old| old.awaits_report());
+        if is_too_late {
+            return Ok(Outcome::Conflict(member.state));
+        }
+        if !is_same {
+            let percent = if state == State::Complete {
+                ", taskPCT = 100, taskPercentText = '100'"
+            } else {
+                ""
+            };
+            let sql = format!(
+                "UPDATE tasks SET taskStateID = ?{percent} WHERE taskID = ? AND taskStateID IN {}",
+                in_states(sources(state))
+            );
+            if tx.run(&sql, args![state, member.task]).await? == 0 {
+                return Ok(Outcome::Conflict(member.state));
+            }
+            if state == State::Complete {
+                self.set_deployed(tx, host).await?;
+            }
+        }
+        let (code, details) = parts;
+        let sql = "UPDATE fos_sessionHosts SET state = ?, reasonCode = ?, reasonDetails = ? \
+            WHERE msID = ? AND hostID = ?";
+        tx.run(sql, args![state, code, details, self.id, host])
+            .await?;
+        let note = Note::MemberEnded {
+            state,
+            reason: reason.clone(),
+        };
+        self.log(tx, &member, &member.ip, state, Some(&reason), &note)
+            .await?;
+        Ok(Outcome::Stored)
+    }
+
+    /// What FOG does at the end of a deploy: times stored, the keys of the old installation forgotten.
+    async fn set_deployed(&self, tx: &mut Tx, host: HostId) -> Result<()> {
+        let sql = "UPDATE hosts SET hostLastDeploy = ?, hostPubKey = '', hostSecToken = '' \
+            WHERE hostID = ?";
+        tx.run(sql, args![self.at, host]).await?;
+        tx.changed(Change::Hosts);
+        let sql = "UPDATE images SET imageLastDeploy = ? WHERE imageID = ?";
+        tx.run(sql, args![self.at, self.image]).await?;
+        Ok(())
+    }
+
+    async fn end(&mut self, tx: &mut Tx, state: State, reason: Reason) -> Result<Outcome> {
+        check_over(state)?;
+        let (code, details) = parts(&reason);
+        if self.state == state {
+            let sql = "SELECT COUNT(*) FROM fos_sessions WHERE msID = ? AND reasonCode = ? \
+                AND reasonDetails = ?";
+            let values = args![self.id, code.as_str(), details.as_str()];
+            if tx.number(sql, values).await? == Some(1) {
+                return Ok(Outcome::Known);
+            }
+        } else if !may_become(self.state, state) {
+            return Ok(Outcome::Conflict(Some(self.state)));
+        } else if self.state.is_active() {
+            self.close(tx, state, &reason).await?;
+        } else {
+            let sql = format!(
+                "UPDATE multicastSessions SET msState = ? WHERE msID = ? AND msState IN {}",
+                in_states(sources(state))
+            );
+            tx.run(&sql, args![state, self.id]).await?;
+        }
+        let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ? WHERE msID = ?";
+        tx.run(sql, args![code, details, self.id]).await?;
+        self.state = state;
+        let note = Note::Ended { state, reason };
+        events::add(tx, self.at, Some(self.id), None, &note).await?;
+        Ok(Outcome::Stored)
+    }
+
+    /// Ends an active session as FOG does: associations deleted, name emptied, counter 0, end time set.
+    async fn close(&self, tx: &mut Tx, state: State, reason: &Reason) -> Result<()> {
+        sessions::update_percent(tx, self.id).await?;
+        // Each host has its reason by now; this is for rows of other programs.
+        let (code, details) = left_over(state, reason)
+            .as_ref()
+            .map(parts)
+            .unwrap_or_default();
+        end_tasks(
+            tx,
+            self.id,
+            State::Cancelled,
+            &format!("IN {ACTIVE}"),
+            (&code, &details),
+        )
+        .await?;
+        let sql = "DELETE FROM multicastSessionsAssoc WHERE msID = ?";
+        tx.run(sql, args![self.id]).await?;
+        let sql = format!(
+            "UPDATE multicastSessions SET msState = ?, msName = '', msClients = 0, \
+             msCompleteDateTime = ? WHERE msID = ? AND msState IN {}",
+            in_states(sources(state))
+        );
+        tx.run(&sql, args![state, self.at, self.id]).await?;
+        Ok(())
+    }
+
+    /// A host of the session; those of FOG's own sessions get a row of ours.
+    async fn member(&self, tx: &mut Tx, host: HostId) -> Result<Option<Member>> {
+        let sql = "SELECT msID, hostID, taskID, hostName, ip, ticket, agent, checkedInAt, \
+            reasonCode, reasonDetails FROM fos_sessionHosts WHERE msID = ? AND hostID = ?";
+        let mut row = tx.row(sql, args![self.id, host]).await?;
+        if row.is_none() {
+            adopt_member(tx, self.id, host).await?;
+            row = tx.row(sql, args![self.id, host]).await?;
+        }
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
+        let task = TaskId(cells.int("taskID")?);
+        let sql = "SELECT taskID, taskStateID FROM tasks WHERE taskID = ?";
+        let found = tx.row(sql, args![task]).await?;
+        let state = found.map(|row| row.of("tasks", &["taskID"]).state("taskStateID"));
+        Ok(Some(Member {
+            host,
+            task,
+            name: cells.text("hostName")?,
+            ip: cells.text("ip")?,
+            ticket: cells.text("ticket")?,
+            agent: cells.text("agent")?,
+            has_checked_in: !cells.optional_text("checkedInAt")?.is_empty(),
+            reason: cells.reason_parts()?,
+            state: state.transpose()?,
+        }))
+    }
+
+    /// An event of a host; FOG's log has it, too, unless it had enough of that host.
+    async fn log(
+        &self,
+        tx: &mut Tx,
+        member: &Member,
+        ip: &str,
+        state: State,
+        reason: Option<&Reason>,
+        note: &Note,
+    ) -> Result<()> {
+        if !events::add(tx, self.at, Some(self.id), Some(member.host), note).await? {
+            return Ok(());
+        }
+        let entry = TaskLog {
+            task: member.task,
+            state,
+            ip,
+            reason,
+            host: member.host,
+            host_name: &member.name,
+            image_name: &self.image_name,
+        };
+        events::log_task(tx, self.at, &entry).await
+    }
+}
+
+/// Characters of what a client calls itself.
+const MAX_AGENT: usize = 80;
+
+/// Fails a session with its active tasks, whatever else is in its rows.
+pub(super) async fn fail_broken(
+    tx: &mut Tx,
+    at: Timestamp,
+    session: SessionId,
+    reason: Reason,
+) -> Result<()> {
+    let sql = "SELECT COUNT(*) FROM multicastSessions WHERE msID = ?";
+    if tx.number(sql, args![session]).await? == Some(0) {
+        return Ok(());
+    }
+    adopt_session(tx, session).await?;
+    let (code, details) = parts(&Reason::SessionFailed(Box::new(reason.clone())));
+    end_tasks(tx, session, State::Failed, NOT_OVER, (&code, &details)).await?;
+    let sql =
+        format!("UPDATE multicastSessions SET msState = ? WHERE msID = ? AND msState {NOT_OVER}");
+    if tx.run(&sql, args![State::Failed, session]).await? > 0 {
+        let (code, details) = parts(&reason);
+        let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ? WHERE msID = ?";
+        tx.run(sql, args![code, details, session]).await?;
+        let note = Note::Ended {
+            state: State::Failed,
+            reason,
+        };
+        events::add(tx, at, Some(session), None, &note).await?;
+    }
+    tx.changed(Change::Session(session));
+    Ok(())
+}
+
+/// Ends the tasks of a session whose state meets a condition; a host without a reason gets this one.
+async fn end_tasks(
+    tx: &mut Tx,
+    session: SessionId,
+    to: State,
+    condition: &str,
+    (code, details): (&str, &str),
+) -> Result<()> {
+    let sql = format!(
+        "UPDATE fos_sessionHosts SET state = ?, \
+         reasonDetails = CASE WHEN reasonCode = '' THEN ? ELSE reasonDetails END, \
+         reasonCode = CASE WHEN reasonCode = '' THEN ? ELSE reasonCode END \
+         WHERE msID = ? AND (taskID IN (SELECT taskID FROM tasks WHERE taskStateID {condition}) \
+         OR (state {condition} AND taskID NOT IN (SELECT taskID FROM tasks)))"
+    );
+    tx.run(&sql, args![to, details, code, session]).await?;
+    let sql = format!(
+        "UPDATE tasks SET taskStateID = ? WHERE taskStateID {condition} \
+         AND (taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?) \
+         OR taskID IN (SELECT taskID FROM fos_sessionHosts WHERE msID = ?))"
+    );
+    tx.run(&sql, args![to, session, session]).await?;
+    Ok(())
+}
+
+/// Why a host's part ended that was still active when its session ended.
+fn left_over(state: State, reason: &Reason) -> Option<Reason> {
+    match state {
+        State::Failed => Some(Reason::SessionFailed(Box::new(reason.clone()))),
+        State::Cancelled => Some(Reason::SessionCancelled),
+        _ => None,
+    }
+}
+
+/// Code and details as they are stored.
+fn parts(reason: &Reason) -> (String, String) {
+    let (code, details) = reason.to_parts();
+    (code, fit(details, MAX_REASON))
+}
+
+/// Bytes of a reason's details.
+const MAX_REASON: usize = 32 << 10;
+
+fn check_over(state: State) -> Result<()> {
+    if state.is_active() {
+        return Err(StoreError::Internal(format!(
+            "{state} is no state to end in"
+        )));
+    }
+    Ok(())
+}
+
+/// States that are neither over nor known.
+const NOT_OVER: &str = "NOT IN (4, 5, 6)";
+
+/// A row of ours beside a session that FOG created.
+async fn adopt_session(tx: &mut Tx, session: SessionId) -> Result<()> {
+    let sql = "INSERT INTO fos_sessions (msID, name) SELECT msID, msName FROM multicastSessions \
+        WHERE msID = ? AND msID NOT IN (SELECT msID FROM fos_sessions)";
+    tx.run(sql, args![session]).await?;
+    Ok(())
+}
+
+/// The same for a host.
+async fn adopt_member(tx: &mut Tx, session: SessionId, host: HostId) -> Result<()> {
+    let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
+        SELECT msID, taskHostID, taskID, COALESCE(hostName, ''), taskStateID \
+        FROM multicastSessionsAssoc JOIN tasks ON taskID = tID \
+        LEFT JOIN hosts ON hostID = taskHostID \
+        WHERE msID = ? AND taskHostID = ? ORDER BY taskID LIMIT 1";
+    tx.run(sql, args![session, host]).await?;
+    Ok(())
+}

@@ -1,0 +1,456 @@
+//! Connections and transactions: one writer, a few readers, each operation in a task of its own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow, SqliteValueRef};
+use sqlx::{
+    Column as _, ConnectOptions as _, Connection as _, Decode, Row as _, SqliteConnection,
+    TypeInfo as _, ValueRef as _,
+};
+use tokio::sync::{Mutex, Semaphore, broadcast};
+
+use super::row::{Arg, Row, Value};
+use crate::store::{Change, Result, StoreError};
+
+/// A future that an operation consists of.
+pub(super) type Boxed<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Until another program, or operations before this one, let the database go.
+    pub(super) lock: Duration,
+    /// For the statements of an operation, and for its commit: more means that the disk hangs.
+    pub(super) hang: Duration,
+    /// For what still runs when the store is closed.
+    pub(super) close: Duration,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self = Self {
+        lock: Duration::from_secs(5),
+        hang: Duration::from_secs(30),
+        close: Duration::from_secs(10),
+    };
+}
+
+/// The database behind a [`super::Sqlite`].
+pub(super) struct Engine {
+    /// What it is called in errors.
+    place: Arc<str>,
+    options: SqliteConnectOptions,
+    reader_options: SqliteConnectOptions,
+    limits: Limits,
+    /// Taken while an operation writes; the connection is missing until it is needed and after an
+    /// operation that left it in an unknown state.
+    writer: Mutex<Option<SqliteConnection>>,
+    /// `None` for a database in memory: there the writer reads too, since other connections could
+    /// not read while it writes.
+    readers: Option<Readers>,
+    /// Keeps a database in memory alive when its writer is thrown away.
+    _anchor: Option<StdMutex<SqliteConnection>>,
+    is_closed: AtomicBool,
+    changes: broadcast::Sender<Change>,
+}
+
+struct Readers {
+    permits: Semaphore,
+    idle: StdMutex<Vec<SqliteConnection>>,
+}
+
+impl Readers {
+    /// Some 2 MiB of cache each.
+    const MAX: u32 = 4;
+}
+
+/// Changes that a receiver may lag behind, some 16 bytes each.
+const MAX_CHANGES: usize = 1024;
+
+/// For which SQLite itself waits for a lock.
+const BUSY_STEP: Duration = Duration::from_millis(50);
+
+impl Engine {
+    pub(super) fn new(
+        place: &str,
+        options: SqliteConnectOptions,
+        limits: Limits,
+        anchor: Option<SqliteConnection>,
+    ) -> Self {
+        let readers = anchor.is_none().then(|| Readers {
+            permits: Semaphore::new(Readers::MAX as usize),
+            idle: StdMutex::default(),
+        });
+        Self {
+            place: place.into(),
+            // Between two steps it is seen whether the store is closed.
+            options: options.clone().busy_timeout(BUSY_STEP),
+            // A reader waits for next to nothing with a write-ahead log.
+            reader_options: options.busy_timeout(limits.lock),
+            limits,
+            writer: Mutex::new(None),
+            readers,
+            _anchor: anchor.map(StdMutex::new),
+            is_closed: AtomicBool::new(false),
+            changes: broadcast::channel(MAX_CHANGES).0,
+        }
+    }
+
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Runs an operation that writes: one transaction, in a task of its own, after those that came
+    /// before.
+    pub(super) async fn write<T, E, F>(self: &Arc<Self>, work: F) -> std::result::Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, E>> + Send + 'static,
+    {
+        let engine = Arc::clone(self);
+        finish(tokio::spawn(async move {
+            engine.transaction("BEGIN IMMEDIATE", work).await
+        }))
+        .await
+    }
+
+    /// Runs an operation that reads: it sees one state of the database.
+    pub(super) async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
+    {
+        let engine = Arc::clone(self);
+        finish(tokio::spawn(async move {
+            match &engine.readers {
+                Some(readers) => engine.snapshot(readers, work).await,
+                None => engine.transaction("BEGIN", work).await,
+            }
+        }))
+        .await
+    }
+
+    /// Lets what runs finish, and refuses everything else.
+    pub(super) async fn close(self: &Arc<Self>) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        let engine = Arc::clone(self);
+        let closed = tokio::spawn(async move {
+            let limit = engine.limits.close;
+            if tokio::time::timeout(limit, engine.close_all())
+                .await
+                .is_err()
+            {
+                tracing::error!("{} is still in use; it is left so", engine.place);
+            }
+        });
+        if let Err(error) = closed.await {
+            tracing::error!("closing {}: {error}", self.place);
+        }
+    }
+
+    async fn close_all(&self) {
+        let mut connections = Vec::new();
+        if let Some(readers) = &self.readers {
+            let all = readers.permits.acquire_many(Readers::MAX).await;
+            connections.append(&mut readers.lock());
+            drop(all);
+        }
+        // The last one: it folds the write-ahead log into the file.
+        connections.extend(self.writer.lock().await.take());
+        for connection in connections {
+            if let Err(error) = connection.close().await {
+                tracing::warn!("closing {}: {error}", self.place);
+            }
+        }
+    }
+
+    async fn transaction<T, E, F>(&self, begin: &str, work: F) -> std::result::Result<T, E>
+    where
+        E: From<StoreError>,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, E>>,
+    {
+        let since = Instant::now();
+        let mut writer = self.writer.lock().await;
+        let mut tx = self
+            .begin(&self.options, writer.take(), begin, since)
+            .await?;
+        // From here on a connection that is not put back is closed, which undoes what it did.
+        let worked = self.bounded(work(&mut tx), "").await?;
+        match worked {
+            Ok(value) => {
+                let commit = tx.run("COMMIT", Vec::new());
+                match self.bounded(commit, COMMIT_HANGS).await? {
+                    Ok(_) => {
+                        *writer = Some(tx.connection);
+                        for change in tx.changes {
+                            // Nobody listens: fine.
+                            self.changes.send(change).ok();
+                        }
+                        Ok(value)
+                    }
+                    Err(error) => {
+                        *writer = self.undone(tx).await;
+                        Err(error.into())
+                    }
+                }
+            }
+            Err(error) => {
+                *writer = self.undone(tx).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn snapshot<T, F>(&self, readers: &Readers, work: F) -> Result<T>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>>,
+    {
+        let permit = readers.permits.acquire().await;
+        let _permit = permit.map_err(|_| self.unavailable("it is closed"))?;
+        let idle = readers.lock().pop();
+        let mut tx = self
+            .begin(&self.reader_options, idle, "BEGIN", Instant::now())
+            .await?;
+        let worked = self.bounded(work(&mut tx), "").await?;
+        if let Some(connection) = self.undone(tx).await {
+            readers.lock().push(connection);
+        }
+        worked
+    }
+
+    /// Begins a transaction, waiting for other programs.
+    async fn begin(
+        &self,
+        options: &SqliteConnectOptions,
+        connection: Option<SqliteConnection>,
+        begin: &str,
+        since: Instant,
+    ) -> Result<Tx> {
+        let mut idle = connection;
+        loop {
+            if self.is_closed.load(Ordering::SeqCst) {
+                return Err(self.unavailable("it is closed"));
+            }
+            let attempt = async {
+                let connection = match idle.take() {
+                    Some(connection) => connection,
+                    None => options.connect().await?,
+                };
+                let mut tx = Tx {
+                    connection,
+                    place: Arc::clone(&self.place),
+                    changes: Vec::new(),
+                };
+                let begun = sqlx::query(begin).execute(&mut tx.connection).await;
+                Ok((tx, begun))
+            };
+            let error = match self.bounded(attempt, "").await? {
+                Ok((tx, Ok(_))) => return Ok(tx),
+                Ok((tx, Err(error))) => {
+                    idle = Some(tx.connection);
+                    error
+                }
+                Err(error) => error,
+            };
+            let waited = since.elapsed();
+            if !is_busy(&error) {
+                return Err(fault(&self.place, &error));
+            }
+            if waited >= self.limits.lock {
+                return Err(self.unavailable(&format!(
+                    "it is locked, perhaps by another program, since {} s ({error})",
+                    waited.as_secs()
+                )));
+            }
+        }
+    }
+
+    /// The connection of a transaction that is not to be; `None` if it is not sure what it does.
+    async fn undone(&self, mut tx: Tx) -> Option<SqliteConnection> {
+        let rollback = tx.run("ROLLBACK", Vec::new());
+        let undone = self.bounded(rollback, "").await;
+        matches!(undone, Ok(Ok(_))).then_some(tx.connection)
+    }
+
+    async fn bounded<T>(&self, step: impl Future<Output = T>, note: &str) -> Result<T> {
+        let limit = self.limits.hang;
+        tokio::time::timeout(limit, step).await.map_err(|_| {
+            let seconds = limit.as_secs();
+            self.unavailable(&format!("it did not answer for {seconds} s{note}"))
+        })
+    }
+
+    fn unavailable(&self, text: &str) -> StoreError {
+        StoreError::Unavailable(format!("{}: {text}", self.place))
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// The place of the writer, for tests that keep it or change it.
+    pub(super) fn writer(&self) -> &Mutex<Option<SqliteConnection>> {
+        &self.writer
+    }
+
+    /// Connections that are kept for readers.
+    pub(super) fn idle_readers(&self) -> usize {
+        self.readers
+            .as_ref()
+            .map_or(0, |readers| readers.lock().len())
+    }
+}
+
+impl Readers {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
+        // Whole at any time.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Engine").field(&self.place).finish()
+    }
+}
+
+const COMMIT_HANGS: &str = "; whether it was stored shows when it answers again";
+
+async fn finish<T, E: From<StoreError>>(
+    task: tokio::task::JoinHandle<std::result::Result<T, E>>,
+) -> std::result::Result<T, E> {
+    task.await.unwrap_or_else(|error| {
+        let error = if error.is_panic() {
+            StoreError::Internal(error.to_string())
+        } else {
+            StoreError::Unavailable("the server ends".into())
+        };
+        Err(error.into())
+    })
+}
+
+/// A transaction.
+pub(super) struct Tx {
+    connection: SqliteConnection,
+    place: Arc<str>,
+    changes: Vec<Change>,
+}
+
+impl Tx {
+    /// Tells a change, once it is stored.
+    pub(super) fn changed(&mut self, change: Change) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Runs a statement; the number of rows that it met.
+    pub(super) async fn run(&mut self, sql: &str, args: Vec<Arg>) -> Result<u64> {
+        let done = bound(sql, args).execute(&mut self.connection).await;
+        done.map(|done| done.rows_affected())
+            .map_err(|error| fault(&self.place, &error))
+    }
+
+    /// Inserts a row; its number.
+    pub(super) async fn insert(&mut self, sql: &str, args: Vec<Arg>) -> Result<i64> {
+        let done = bound(sql, args).execute(&mut self.connection).await;
+        done.map(|done| done.last_insert_rowid())
+            .map_err(|error| fault(&self.place, &error))
+    }
+
+    /// All rows.
+    pub(super) async fn rows(&mut self, sql: &str, args: Vec<Arg>) -> Result<Vec<Row>> {
+        let rows = bound(sql, args).fetch_all(&mut self.connection).await;
+        let rows = rows.map_err(|error| fault(&self.place, &error))?;
+        Ok(rows.iter().map(row).collect())
+    }
+
+    /// The only row.
+    pub(super) async fn row(&mut self, sql: &str, args: Vec<Arg>) -> Result<Option<Row>> {
+        let found = bound(sql, args).fetch_optional(&mut self.connection).await;
+        let found = found.map_err(|error| fault(&self.place, &error))?;
+        Ok(found.as_ref().map(row))
+    }
+
+    /// The only number; `None` if there is no row, no value, or no number.
+    pub(super) async fn number(&mut self, sql: &str, args: Vec<Arg>) -> Result<Option<i64>> {
+        let row = self.row(sql, args).await?;
+        Ok(row.and_then(|row| match row.columns.first() {
+            Some((_, Value::Int(number))) => Some(*number),
+            _ => None,
+        }))
+    }
+}
+
+fn bound(sql: &str, args: Vec<Arg>) -> sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments<'_>> {
+    let query = sqlx::query(sql);
+    args.into_iter().fold(query, |query, arg| match arg {
+        Arg::Null => query.bind(None::<i64>),
+        Arg::Int(value) => query.bind(value),
+        Arg::Text(value) => query.bind(value),
+    })
+}
+
+fn row(row: &SqliteRow) -> Row {
+    let value = |(index, column): (usize, &sqlx::sqlite::SqliteColumn)| {
+        let value = row.try_get_raw(index).map_or(Value::Null, value);
+        (column.name().to_owned(), value)
+    };
+    Row {
+        columns: row.columns().iter().enumerate().map(value).collect(),
+    }
+}
+
+fn value(raw: SqliteValueRef<'_>) -> Value {
+    if raw.is_null() {
+        return Value::Null;
+    }
+    let kind = raw.type_info().name().to_owned();
+    match kind.as_str() {
+        "INTEGER" => Decode::<sqlx::Sqlite>::decode(raw).map_or(Value::Null, Value::Int),
+        "REAL" => Decode::<sqlx::Sqlite>::decode(raw).map_or(Value::Null, Value::Real),
+        kind => {
+            let bytes = <&[u8] as Decode<'_, sqlx::Sqlite>>::decode(raw).unwrap_or_default();
+            match str::from_utf8(bytes) {
+                Ok(text) if kind == "TEXT" => Value::Text(text.to_owned()),
+                _ => Value::Bytes(bytes.to_owned()),
+            }
+        }
+    }
+}
+
+/// What an error of the database means for the caller.
+fn fault(place: &str, error: &sqlx::Error) -> StoreError {
+    let unavailable = || StoreError::Unavailable(format!("{place}: {}", text(error)));
+    match error {
+        sqlx::Error::Database(_) => match primary_code(error) {
+            // PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN,
+            // PROTOCOL, NOLFS, AUTH, NOTADB.
+            Some(3 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 13 | 14 | 15 | 22 | 23 | 26) => unavailable(),
+            _ => StoreError::Internal(format!("{place}: {}", text(error))),
+        },
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => unavailable(),
+        _ => StoreError::Internal(format!("{place}: {}", text(error))),
+    }
+}
+
+fn text(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// `SQLITE_BUSY`, `SQLITE_LOCKED`.
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(5 | 6))
+}
+
+/// SQLite's result code without its extension.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}

@@ -1,0 +1,292 @@
+//! `hosts`, `hostMAC`, `inventory`, and machines that are not registered.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use fog::Mac;
+
+use super::engine::Tx;
+use super::row::{ACTIVE, Row, args, unless_broken};
+use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::reason::BrokenRow;
+use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
+use crate::store::{
+    AddHostError, Change, ChangeError, InventoryFields, MAX_STRANGERS, Result, StoreError,
+    inventory,
+};
+
+/// Adds a host with its addresses; they are no strangers any more.
+pub(super) async fn add(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: NewHost,
+) -> std::result::Result<HostId, AddHostError> {
+    let name = host.name.as_str();
+    let sql = "SELECT hostID FROM hosts WHERE LOWER(hostName) = LOWER(?)";
+    if tx.number(sql, args![name]).await?.is_some() {
+        return Err(AddHostError::NameTaken(name.to_owned()));
+    }
+    for mac in &host.macs {
+        let sql = "SELECT hmID, hostName FROM hostMAC LEFT JOIN hosts ON hostID = hmHostID \
+            WHERE hmMAC = ?";
+        if let Some(row) = tx.row(sql, args![mac.to_string()]).await? {
+            return Err(AddHostError::MacTaken {
+                mac: mac.mac(),
+                host: row.of("hosts", &["hmID"]).optional_text("hostName")?,
+            });
+        }
+    }
+    if let Some(image) = host.image {
+        let sql = "SELECT imageID FROM images WHERE imageID = ?";
+        if tx.number(sql, args![image]).await?.is_none() {
+            return Err(AddHostError::NoImage(image));
+        }
+    }
+    let sql = "INSERT INTO hosts (hostName, hostImage, hostCreateDate, hostCreateBy, hostDevice) \
+        VALUES (?, ?, ?, 'fos-server', ?)";
+    let image = host.image.unwrap_or(ImageId(0));
+    let id = HostId(tx.insert(sql, args![name, image, at, host.device]).await?);
+    let mut seen = Vec::new();
+    for mac in host.macs {
+        if seen.contains(&mac) {
+            continue;
+        }
+        let primary = if seen.is_empty() { "1" } else { "0" };
+        seen.push(mac);
+        let sql = "INSERT INTO hostMAC (hmHostID, hmMAC, hmPrimary) VALUES (?, ?, ?)";
+        tx.run(sql, args![id, mac.to_string(), primary]).await?;
+        let sql = "DELETE FROM fos_strangers WHERE mac = ?";
+        tx.run(sql, args![mac.to_string()]).await?;
+    }
+    tx.changed(Change::Hosts);
+    Ok(id)
+}
+
+/// Removes a host; tasks and events stay.
+pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
+    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        return Err(ChangeError::Gone);
+    }
+    match active_task(tx, host).await? {
+        Some((_, Some(session))) => return Err(ChangeError::InUse(session)),
+        Some((task, None)) => return Err(ChangeError::InTask(task)),
+        None => {}
+    }
+    for sql in [
+        "DELETE FROM hostMAC WHERE hmHostID = ?",
+        "DELETE FROM inventory WHERE iHostID = ?",
+        "DELETE FROM fos_handouts WHERE hostID = ?",
+        "DELETE FROM hosts WHERE hostID = ?",
+    ] {
+        tx.run(sql, args![host]).await?;
+    }
+    tx.changed(Change::Hosts);
+    Ok(())
+}
+
+/// All hosts that are not pending, and what is broken of the others.
+pub(super) async fn all(tx: &mut Tx) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM hosts WHERE hostPending <> '1' ORDER BY hostName, hostID");
+    let rows = tx.rows(&sql, Vec::new()).await?;
+    let sql = format!("{MACS} ORDER BY hmPrimary DESC, hmID");
+    let mut macs: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+    for row in tx.rows(&sql, Vec::new()).await? {
+        // A number that is none belongs to no host.
+        if let Ok(host) = row.of("hostMAC", &["hmID"]).int("hmHostID") {
+            macs.entry(host).or_default().push(row);
+        }
+    }
+    let (mut hosts, mut broken) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let id = row.of("hosts", &["hostID"]).int("hostID")?;
+        match host(row, macs.get(&id).map_or(&[], Vec::as_slice)) {
+            Ok(host) => hosts.push(host),
+            Err(StoreError::Broken(row)) => broken.push(*row),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((hosts, broken))
+}
+
+/// The host of this name.
+pub(super) async fn by_name(tx: &mut Tx, name: String) -> Result<Option<Host>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM hosts WHERE LOWER(hostName) = LOWER(?) AND hostPending <> '1'"
+    );
+    let Some(row) = tx.row(&sql, args![name]).await? else {
+        return Ok(None);
+    };
+    let id = row.of("hosts", &["hostID"]).int("hostID")?;
+    let sql = format!("{MACS} AND hmHostID = ? ORDER BY hmPrimary DESC, hmID");
+    let macs = tx.rows(&sql, args![id]).await?;
+    host(&row, &macs).map(Some)
+}
+
+const COLUMNS: &str = "hostID, hostName, hostImage, hostKernelArgs, hostDevice, hostLastDeploy";
+
+/// Old versions of FOG write an empty text for "no".
+const MACS: &str =
+    "SELECT hmID, hmHostID, hmMAC FROM hostMAC WHERE hmPending <> '1' AND hmIgnoreImaging <> '1'";
+
+fn host(row: &Row, macs: &[Row]) -> Result<Host> {
+    let cells = row.of("hosts", &["hostID"]);
+    let mac = |row: &Row| {
+        let cells = row.of("hostMAC", &["hmID"]);
+        cells.parsed("hmMAC", "a MAC address", |text| text.parse::<Mac>().ok())
+    };
+    Ok(Host {
+        id: HostId(cells.int("hostID")?),
+        name: cells.text("hostName")?,
+        macs: macs.iter().map(mac).collect::<Result<_>>()?,
+        image: Some(ImageId(cells.int("hostImage")?)).filter(|image| image.0 != 0),
+        kernel_args: cells.optional_text("hostKernelArgs")?,
+        device: cells.optional_text("hostDevice")?,
+        last_deploy: cells.optional_time("hostLastDeploy")?,
+    })
+}
+
+/// What each host does.
+pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>> {
+    let sql = "SELECT hostID FROM hosts WHERE hostPending <> '1' ORDER BY hostID";
+    let mut all: BTreeMap<i64, HostActivity> = BTreeMap::new();
+    for row in tx.rows(sql, Vec::new()).await? {
+        all.insert(
+            row.of("hosts", &["hostID"]).int("hostID")?,
+            HostActivity::Idle,
+        );
+    }
+    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts AS this \
+        WHERE msID = (SELECT MAX(msID) FROM fos_sessionHosts AS other \
+        WHERE other.hostID = this.hostID)";
+    for row in tx.rows(sql, Vec::new()).await? {
+        let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
+        let read = || {
+            let session = SessionId(cells.int("msID")?);
+            let reason = cells.reason()?;
+            Ok((cells.int("hostID")?, HostActivity::Last { session, reason }))
+        };
+        if let Some((host, activity)) = unless_broken(read())? {
+            all.entry(host).and_modify(|of_host| *of_host = activity);
+        }
+    }
+    let sql = format!(
+        "SELECT taskHostID, taskID, MIN(msID) AS msID FROM tasks \
+         LEFT JOIN multicastSessionsAssoc ON tID = taskID WHERE taskStateID IN {ACTIVE} \
+         GROUP BY taskID, taskHostID ORDER BY taskID DESC"
+    );
+    // The oldest task comes last and stays.
+    for row in tx.rows(&sql, Vec::new()).await? {
+        if let Some((host, task, session)) = unless_broken(task(&row))? {
+            let activity = HostActivity::Task { task, session };
+            all.entry(host).and_modify(|of_host| *of_host = activity);
+        }
+    }
+    let all = all.into_iter().map(|(id, activity)| (HostId(id), activity));
+    Ok(all.collect())
+}
+
+/// The oldest active task of a host, and its first session.
+pub(super) async fn active_task(
+    tx: &mut Tx,
+    host: HostId,
+) -> Result<Option<(TaskId, Option<SessionId>)>> {
+    let sql = format!(
+        "SELECT taskHostID, taskID, MIN(msID) AS msID FROM tasks \
+         LEFT JOIN multicastSessionsAssoc ON tID = taskID \
+         WHERE taskHostID = ? AND taskStateID IN {ACTIVE} \
+         GROUP BY taskID, taskHostID ORDER BY taskID LIMIT 1"
+    );
+    let row = tx.row(&sql, args![host]).await?;
+    let found = row.map(|row| task(&row)).transpose()?;
+    Ok(found.map(|(_, task, session)| (task, session)))
+}
+
+fn task(row: &Row) -> Result<(i64, TaskId, Option<SessionId>)> {
+    let cells = row.of("tasks", &["taskID"]);
+    let session = cells.optional("msID", "the number of a session", |text| text.parse().ok())?;
+    Ok((
+        cells.int("taskHostID")?,
+        TaskId(cells.int("taskID")?),
+        session.map(SessionId),
+    ))
+}
+
+/// Remembers a machine that is not registered.
+pub(super) async fn remember_stranger(
+    tx: &mut Tx,
+    at: Timestamp,
+    mac: Mac,
+    address: IpAddr,
+) -> Result<()> {
+    let last = tx
+        .number("SELECT MAX(asked) FROM fos_strangers", Vec::new())
+        .await?;
+    let asked = last.unwrap_or(0) + 1;
+    let sql = "UPDATE fos_strangers SET address = ?, lastAt = ?, requests = requests + 1, \
+        asked = ? WHERE mac = ?";
+    let values = args![address.to_string(), at, asked, mac.to_string()];
+    if tx.run(sql, values).await? > 0 {
+        return Ok(());
+    }
+    let sql = "INSERT INTO fos_strangers (mac, address, firstAt, lastAt, requests, asked) \
+        VALUES (?, ?, ?, ?, 1, ?)";
+    let values = args![mac.to_string(), address.to_string(), at, at, asked];
+    tx.run(sql, values).await?;
+    let sql = "SELECT asked FROM fos_strangers ORDER BY asked DESC LIMIT 1 OFFSET ?";
+    if let Some(oldest) = tx.number(sql, args![MAX_STRANGERS]).await? {
+        let sql = "DELETE FROM fos_strangers WHERE asked <= ?";
+        tx.run(sql, args![oldest]).await?;
+    }
+    Ok(())
+}
+
+/// The machines that are not registered, the last one that asked first.
+pub(super) async fn strangers(tx: &mut Tx) -> Result<Vec<Stranger>> {
+    let sql = "SELECT mac, address, firstAt, lastAt, requests FROM fos_strangers \
+        ORDER BY asked DESC";
+    let rows = tx.rows(sql, Vec::new()).await?;
+    let strangers = rows.iter().map(|row| unless_broken(stranger(row)));
+    strangers.filter_map(Result::transpose).collect()
+}
+
+fn stranger(row: &Row) -> Result<Stranger> {
+    let cells = row.of("fos_strangers", &["mac"]);
+    Ok(Stranger {
+        mac: cells.parsed("mac", "a MAC address", |text| text.parse().ok())?,
+        address: cells.address("address")?,
+        first_at: cells.time("firstAt")?,
+        last_at: cells.time("lastAt")?,
+        requests: cells.number("requests", "a number from 0 on")?,
+    })
+}
+
+/// Stores fields of a host's inventory; nothing if the host is gone.
+pub(super) async fn store_inventory(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: HostId,
+    fields: InventoryFields,
+) -> Result<()> {
+    if let Some((column, _)) = fields.iter().find(|(name, _)| !inventory::is_column(name)) {
+        let text = format!("table inventory has no column {column}");
+        return Err(StoreError::Internal(text));
+    }
+    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        return Ok(());
+    }
+    let sql = "SELECT iID FROM inventory WHERE iHostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        let sql = "INSERT INTO inventory (iHostID, iCreateDate) VALUES (?, ?)";
+        tx.run(sql, args![host, at]).await?;
+    }
+    for (column, text) in fields {
+        // Column names are our own constants, never the client's words.
+        let sql = format!("UPDATE inventory SET {column} = ? WHERE iHostID = ?");
+        let text = fog::encoding::printable(&text, inventory::width(column));
+        tx.run(&sql, args![text, host]).await?;
+    }
+    Ok(())
+}

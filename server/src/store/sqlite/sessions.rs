@@ -1,0 +1,350 @@
+//! `multicastSessions` with its associations, and what is ours beside them.
+
+use std::time::Duration;
+
+use fog::status::ReceivedStatus;
+use fog::task::{State, TASK_TYPE_MULTICAST};
+
+use super::engine::Tx;
+use super::row::{ACTIVE, Arg, Row, args, unless_broken};
+use super::{events, hosts};
+use crate::domain::session::{Member, Note, Session};
+use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
+use crate::store::{Change, CreateError, NewSession, Result};
+
+/// Base ports of active sessions.
+pub(super) async fn held_ports(tx: &mut Tx) -> Result<Vec<i64>> {
+    let sql = format!(
+        "SELECT msID, msBasePort FROM multicastSessions WHERE msState IN {ACTIVE} ORDER BY msID"
+    );
+    let rows = tx.rows(&sql, Vec::new()).await?;
+    let ports = rows
+        .iter()
+        .map(|row| unless_broken(row.of(TABLE, &["msID"]).int("msBasePort")));
+    ports.filter_map(Result::transpose).collect()
+}
+
+/// Creates a session as FOG does for a group: state 0, a queued task and an association per host.
+pub(super) async fn create(
+    tx: &mut Tx,
+    at: Timestamp,
+    new: NewSession,
+) -> std::result::Result<SessionId, CreateError> {
+    let sql = "SELECT imageID, imagePath, imageTypeID, imageName FROM images WHERE imageID = ?";
+    let image = tx.row(sql, args![new.image]).await?;
+    let image = image.ok_or(CreateError::NoImage(new.image))?;
+    let sql = "SELECT COUNT(*) FROM fos_images WHERE imageID = ? AND checkedAt = ?";
+    if tx.number(sql, args![new.image, new.checked_at]).await? != Some(1) {
+        return Err(CreateError::NoImage(new.image));
+    }
+    let hosts = check_hosts(tx, &new.hosts).await?;
+    check_room(tx, &new).await?;
+
+    let image = image.of("images", &["imageID"]);
+    let name = fog::encoding::printable(&new.name, 250);
+    let shutdown = if new.is_shutdown { "1" } else { "0" };
+    let sql = "INSERT INTO multicastSessions (msName, msBasePort, msLogPath, msImage, msClients, \
+        msSessClients, msStartDateTime, msState, msIsDD, msNFSGroupID, msShutdown, msMaxwait) \
+        VALUES (?, ?, ?, ?, 0, 0, ?, 0, ?, 1, ?, ?)";
+    let wait = u32::try_from(new.max_wait.as_secs()).unwrap_or(u32::MAX);
+    let values = args![
+        name.as_str(),
+        new.port,
+        image.text("imagePath")?,
+        new.image.to_string(),
+        at,
+        image.int("imageTypeID")?,
+        shutdown,
+        wait,
+    ];
+    let id = SessionId(tx.insert(sql, values).await?);
+    let sql = "INSERT INTO fos_sessions (msID, name) VALUES (?, ?)";
+    tx.run(sql, args![id, name.as_str()]).await?;
+    for (host, host_name) in &hosts {
+        let sql = "INSERT INTO tasks (taskName, taskCreateTime, taskHostID, taskImageID, \
+            taskStateID, taskTypeID, taskCreateBy, taskNFSGroupID, taskNFSMemberID, taskShutdown) \
+            VALUES (?, ?, ?, ?, ?, ?, 'fos-server', 1, 1, ?)";
+        let values = args![
+            name.as_str(),
+            at,
+            *host,
+            new.image,
+            State::Queued,
+            TASK_TYPE_MULTICAST,
+            shutdown,
+        ];
+        let task = TaskId(tx.insert(sql, values).await?);
+        let sql = "INSERT INTO multicastSessionsAssoc (msID, tID) VALUES (?, ?)";
+        tx.run(sql, args![id, task]).await?;
+        let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
+            VALUES (?, ?, ?, ?, ?)";
+        let values = args![id, *host, task, host_name.as_str(), State::Queued];
+        tx.run(sql, values).await?;
+    }
+    let note = Note::Created {
+        image: image.text("imageName")?,
+        hosts: hosts.len(),
+        port: new.port,
+    };
+    events::add(tx, at, Some(id), None, &note).await?;
+    tx.changed(Change::Session(id));
+    Ok(id)
+}
+
+/// The hosts, each once, with their names: all are there and have nothing else to do.
+async fn check_hosts(
+    tx: &mut Tx,
+    wanted: &[HostId],
+) -> std::result::Result<Vec<(HostId, String)>, CreateError> {
+    let mut found: Vec<(HostId, String)> = Vec::with_capacity(wanted.len());
+    for host in wanted {
+        if found.iter().any(|(known, _)| known == host) {
+            continue;
+        }
+        let sql = "SELECT hostID, hostName FROM hosts WHERE hostID = ? AND hostPending <> '1'";
+        let row = tx.row(sql, args![*host]).await?;
+        let row = row.ok_or(CreateError::NoHost(*host))?;
+        let name = row.of("hosts", &["hostID"]).text("hostName")?;
+        if let Some((task, session)) = hosts::active_task(tx, *host).await? {
+            return Err(CreateError::HostBusy {
+                host: name,
+                task,
+                session,
+            });
+        }
+        found.push((*host, name));
+    }
+    Ok(found)
+}
+
+async fn check_room(tx: &mut Tx, new: &NewSession) -> std::result::Result<(), CreateError> {
+    let sql = format!("SELECT COUNT(*) FROM multicastSessions WHERE msState IN {ACTIVE}");
+    let active = tx.number(&sql, Vec::new()).await?.unwrap_or(0);
+    let active = u32::try_from(active).unwrap_or(u32::MAX);
+    if new.max_sessions != 0 && active >= new.max_sessions {
+        return Err(CreateError::TooMany {
+            active,
+            limit: new.max_sessions,
+        });
+    }
+    // A session uses its base port and the one behind it.
+    let sql = format!(
+        "SELECT COUNT(*) FROM multicastSessions WHERE msState IN {ACTIVE} \
+         AND msBasePort BETWEEN ? AND ?"
+    );
+    let port = i64::from(new.port);
+    match tx.number(&sql, args![port - 1, port + 1]).await? {
+        Some(0) => Ok(()),
+        _ => Err(CreateError::PortTaken(new.port)),
+    }
+}
+
+/// Sessions in states 0 to 3.
+pub(super) async fn active(tx: &mut Tx) -> Result<Vec<SessionId>> {
+    let sql = format!("SELECT msID FROM multicastSessions WHERE msState IN {ACTIVE} ORDER BY msID");
+    ids(tx, &sql, Vec::new()).await
+}
+
+/// The newest sessions, newest first.
+pub(super) async fn newest(tx: &mut Tx, limit: u32) -> Result<Vec<SessionId>> {
+    let sql = "SELECT msID FROM multicastSessions ORDER BY msID DESC LIMIT ?";
+    ids(tx, sql, args![limit]).await
+}
+
+async fn ids(tx: &mut Tx, sql: &str, values: Vec<Arg>) -> Result<Vec<SessionId>> {
+    let rows = tx.rows(sql, values).await?;
+    let id = |row: &Row| row.of(TABLE, &["msID"]).int("msID").map(SessionId);
+    rows.iter().map(id).collect()
+}
+
+/// Whether a session is active.
+pub(super) async fn is_active(tx: &mut Tx, id: SessionId) -> Result<bool> {
+    let sql =
+        format!("SELECT COUNT(*) FROM multicastSessions WHERE msID = ? AND msState IN {ACTIVE}");
+    Ok(tx.number(&sql, args![id]).await? == Some(1))
+}
+
+/// The newest session that a host was in.
+pub(super) async fn last_of_host(tx: &mut Tx, host: HostId) -> Result<Option<Session>> {
+    let sql = "SELECT MAX(fos_sessionHosts.msID) FROM fos_sessionHosts \
+        JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
+        WHERE hostID = ?";
+    match tx.number(sql, args![host]).await? {
+        Some(id) => by_id(tx, SessionId(id)).await,
+        None => Ok(None),
+    }
+}
+
+/// A session with its hosts.
+pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>> {
+    let sql = "SELECT msID, msName, msBasePort, msLogPath, msImage, msState, msMaxwait, msShutdown, \
+        msStartDateTime, msCompleteDateTime FROM multicastSessions WHERE msID = ?";
+    let Some(row) = tx.row(sql, args![id]).await? else {
+        return Ok(None);
+    };
+    let sql = "SELECT msID, name, startedAt, records, runs, reasonCode, reasonDetails \
+        FROM fos_sessions WHERE msID = ?";
+    let ours = tx.row(sql, args![id]).await?;
+    let fog = row.of(TABLE, &["msID"]);
+    let image = image_id(&row)?;
+    let mut session = Session {
+        id,
+        name: fog.text("msName")?,
+        image,
+        image_name: image_name(tx, image).await?,
+        path: fog.text("msLogPath")?,
+        port: fog.int("msBasePort")?,
+        state: fog.state("msState")?,
+        max_wait: match fog.number("msMaxwait", "a number of seconds from 0 on")? {
+            0 => DEFAULT_WAIT,
+            seconds => Duration::from_secs(u32::into(seconds)),
+        },
+        is_shutdown: fog.flag("msShutdown")?,
+        created_at: fog.time("msStartDateTime")?,
+        started_at: None,
+        ended_at: fog.optional_time("msCompleteDateTime")?,
+        has_records: None,
+        runs: 0,
+        reason: None,
+        members: Vec::new(),
+    };
+    // FOG's own sessions have no such row.
+    if let Some(row) = ours {
+        let cells = row.of("fos_sessions", &["msID"]);
+        let name = cells.text("name")?;
+        if !name.is_empty() {
+            session.name = name;
+        }
+        session.started_at = cells.optional_time("startedAt")?;
+        let has_records = cells.flag("records")?;
+        session.has_records = session.started_at.map(|_| has_records);
+        session.runs = cells.number("runs", "a number from 0 to 4294967295")?;
+        session.reason = cells.reason()?;
+    }
+    session.members = members(tx, id).await?;
+    Ok(Some(session))
+}
+
+/// FOG's, where a session has none.
+const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+
+/// The image of a row of `multicastSessions`.
+pub(super) fn image_id(row: &Row) -> Result<ImageId> {
+    let cells = row.of(TABLE, &["msID"]);
+    let number = |text: &str| text.trim().parse().ok();
+    cells
+        .parsed("msImage", "the number of an image", number)
+        .map(ImageId)
+}
+
+/// An image's name; empty if it is gone.
+pub(super) async fn image_name(tx: &mut Tx, image: ImageId) -> Result<String> {
+    let sql = "SELECT imageID, imageName FROM images WHERE imageID = ?";
+    match tx.row(sql, args![image]).await? {
+        Some(row) => row.of("images", &["imageID"]).text("imageName"),
+        None => Ok(String::new()),
+    }
+}
+
+async fn members(tx: &mut Tx, id: SessionId) -> Result<Vec<Member>> {
+    let sql = "SELECT msID, hostID, fos_sessionHosts.taskID, hostName, ip, ticket, agent, \
+        checkedInAt, streamsDone, state, reasonCode, reasonDetails, taskStateID, \
+        tasks.taskID AS foundID FROM fos_sessionHosts \
+        LEFT JOIN tasks ON tasks.taskID = fos_sessionHosts.taskID WHERE msID = ?";
+    let rows = tx.rows(sql, args![id]).await?;
+    let mut members: Vec<Member> = rows.iter().map(member).collect::<Result<_>>()?;
+    // Hosts of FOG's own sessions.
+    let sql = "SELECT taskID, taskHostID, taskStateID, hostName FROM multicastSessionsAssoc \
+        JOIN tasks ON taskID = tID LEFT JOIN hosts ON hostID = taskHostID \
+        WHERE msID = ? ORDER BY taskID";
+    for row in tx.rows(sql, args![id]).await? {
+        let cells = row.of("tasks", &["taskID"]);
+        let host = HostId(cells.int("taskHostID")?);
+        if members.iter().any(|member| member.host == host) {
+            continue;
+        }
+        members.push(Member {
+            host,
+            task: TaskId(cells.int("taskID")?),
+            name: cells.optional_text("hostName")?,
+            address: None,
+            ticket: None,
+            agent: String::new(),
+            checked_in_at: None,
+            streams_done: 0,
+            state: cells.state("taskStateID")?,
+            reason: None,
+        });
+    }
+    members.sort_by(|a, b| (&a.name, a.host).cmp(&(&b.name, b.host)));
+    Ok(members)
+}
+
+fn member(row: &Row) -> Result<Member> {
+    let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
+    // The state is the task's, which other programs may change; ours is for tasks that are gone.
+    let task = row.of("tasks", &["taskID"]);
+    let state = if task.optional_text("foundID")?.is_empty() {
+        cells.state("state")?
+    } else {
+        task.state("taskStateID")?
+    };
+    Ok(Member {
+        host: HostId(cells.int("hostID")?),
+        task: TaskId(cells.int("taskID")?),
+        name: cells.text("hostName")?,
+        address: cells.optional_ipv4("ip")?,
+        ticket: cells.ticket("ticket")?,
+        agent: cells.text("agent")?,
+        checked_in_at: cells.optional_time("checkedInAt")?,
+        streams_done: cells.number("streamsDone", "a number from 0 to 4294967295")?,
+        state,
+        reason: cells.reason()?,
+    })
+}
+
+/// Stores what clients say of their progress, of tasks of this session that are still active.
+pub(super) async fn store_progress(
+    tx: &mut Tx,
+    session: SessionId,
+    progress: Vec<(TaskId, ReceivedStatus)>,
+) -> Result<()> {
+    let mut stored = 0;
+    for (task, status) in progress {
+        let sql = format!(
+            "UPDATE tasks SET taskBPM = ?, taskTimeElapsed = ?, taskTimeRemaining = ?, \
+             taskDataCopied = ?, taskDataTotal = ?, taskPercentText = ?, taskPCT = ? \
+             WHERE taskID = ? AND taskStateID IN {ACTIVE} AND taskID IN \
+             (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?)"
+        );
+        let values = args![
+            status.rate,
+            status.elapsed,
+            status.remaining,
+            status.copied,
+            status.total,
+            status.percent_text,
+            i64::from(status.percent),
+            task,
+            session,
+        ];
+        stored += tx.run(&sql, values).await?;
+    }
+    if stored > 0 {
+        update_percent(tx, session).await?;
+        tx.changed(Change::Session(session));
+    }
+    Ok(())
+}
+
+/// Stores the highest percent of the session's tasks.
+pub(super) async fn update_percent(tx: &mut Tx, session: SessionId) -> Result<()> {
+    let sql = "SELECT MAX(taskPCT) FROM tasks JOIN multicastSessionsAssoc ON tID = taskID \
+        WHERE msID = ? AND taskPCT BETWEEN 0 AND 100";
+    let percent = tx.number(sql, args![session]).await?.unwrap_or(0);
+    let sql = "UPDATE multicastSessions SET msPercent = ? WHERE msID = ?";
+    tx.run(sql, args![percent, session]).await?;
+    Ok(())
+}
+
+pub(super) const TABLE: &str = "multicastSessions";

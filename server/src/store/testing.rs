@@ -1,0 +1,353 @@
+//! A store for tests that fails or hangs when it is told to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use fog::Mac;
+use fog::status::ReceivedStatus;
+use tokio::sync::{broadcast, watch};
+
+use super::{
+    AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
+    NewSession, Result, Settings, SharedStore, Store, StoreError,
+};
+use crate::domain::handout::{Handout, Job};
+use crate::domain::host::{Host, HostActivity, HostName, NewHost, Stranger};
+use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+
+/// What becomes of operations that change something. Those that only read always work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Works,
+    Fails,
+    Hangs,
+}
+
+/// A store in front of another one.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: SharedStore,
+    mode: watch::Sender<Mode>,
+    calls: Mutex<BTreeMap<&'static str, usize>>,
+}
+
+impl Faulty {
+    /// In front of this store; works until told otherwise.
+    pub(crate) fn new(inner: SharedStore) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            mode: watch::Sender::new(Mode::Works),
+            calls: Mutex::default(),
+        })
+    }
+
+    /// From now on nothing can be stored ([`StoreError::Unavailable`]); what hangs fails.
+    pub(crate) fn fail(&self) {
+        self.mode.send_replace(Mode::Fails);
+    }
+
+    /// From now on an operation that stores hangs, not begun, until [`Self::release`] or [`Self::fail`].
+    pub(crate) fn hang(&self) {
+        self.mode.send_replace(Mode::Hangs);
+    }
+
+    /// From now on everything works; what hangs goes on.
+    pub(crate) fn release(&self) {
+        self.mode.send_replace(Mode::Works);
+    }
+
+    /// How often an operation was called, by the name of its function, whatever became of it.
+    pub(crate) fn calls(&self, operation: &str) -> usize {
+        self.calls
+            .lock()
+            .unwrap()
+            .get(operation)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// How often anything was called that stores.
+    pub(crate) fn writes(&self) -> usize {
+        WRITES.iter().map(|operation| self.calls(operation)).sum()
+    }
+
+    fn count(&self, operation: &'static str) {
+        *self.calls.lock().unwrap().entry(operation).or_default() += 1;
+    }
+
+    /// Counts an operation that stores, and waits while such ones hang.
+    async fn gate(&self, operation: &'static str) -> Result<()> {
+        self.count(operation);
+        let mut mode = self.mode.subscribe();
+        let decided = mode.wait_for(|mode| *mode != Mode::Hangs).await;
+        match decided.map(|mode| *mode) {
+            Ok(Mode::Works) => Ok(()),
+            _ => Err(StoreError::Unavailable("told to fail".into())),
+        }
+    }
+}
+
+/// The operations that store.
+pub(crate) const WRITES: [&str; 14] = [
+    "add_host",
+    "remove_host",
+    "remember_stranger",
+    "store_inventory",
+    "add_image",
+    "update_image",
+    "remove_image",
+    "create_session",
+    "apply",
+    "fail_broken",
+    "store_progress",
+    "add_event",
+    "hand_out",
+    "set_image_root",
+];
+
+#[async_trait]
+impl Store for Faulty {
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.inner.changes()
+    }
+
+    async fn close(&self) {
+        self.count("close");
+        self.inner.close().await;
+    }
+
+    async fn add_host(
+        &self,
+        at: Timestamp,
+        host: NewHost,
+    ) -> std::result::Result<HostId, AddHostError> {
+        self.gate("add_host").await?;
+        self.inner.add_host(at, host).await
+    }
+
+    async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError> {
+        self.gate("remove_host").await?;
+        self.inner.remove_host(host).await
+    }
+
+    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()> {
+        self.gate("remember_stranger").await?;
+        self.inner.remember_stranger(at, mac, address).await
+    }
+
+    async fn store_inventory(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        fields: InventoryFields,
+    ) -> Result<()> {
+        self.gate("store_inventory").await?;
+        self.inner.store_inventory(at, host, fields).await
+    }
+
+    async fn add_image(
+        &self,
+        image: NewImage,
+        facts: Facts,
+    ) -> std::result::Result<ImageId, AddImageError> {
+        self.gate("add_image").await?;
+        self.inner.add_image(image, facts).await
+    }
+
+    async fn update_image(
+        &self,
+        image: ImageId,
+        format: u8,
+        facts: Facts,
+    ) -> std::result::Result<(), ChangeError> {
+        self.gate("update_image").await?;
+        self.inner.update_image(image, format, facts).await
+    }
+
+    async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError> {
+        self.gate("remove_image").await?;
+        self.inner.remove_image(image).await
+    }
+
+    async fn create_session(
+        &self,
+        at: Timestamp,
+        session: NewSession,
+    ) -> std::result::Result<SessionId, CreateError> {
+        self.gate("create_session").await?;
+        self.inner.create_session(at, session).await
+    }
+
+    async fn apply(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        facts: Vec<Fact>,
+    ) -> Result<Vec<Conflict>> {
+        self.gate("apply").await?;
+        self.inner.apply(at, session, facts).await
+    }
+
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<()> {
+        self.gate("fail_broken").await?;
+        self.inner.fail_broken(at, session, reason).await
+    }
+
+    async fn store_progress(
+        &self,
+        session: SessionId,
+        progress: Vec<(TaskId, ReceivedStatus)>,
+    ) -> Result<()> {
+        self.gate("store_progress").await?;
+        self.inner.store_progress(session, progress).await
+    }
+
+    async fn add_event(
+        &self,
+        at: Timestamp,
+        session: Option<SessionId>,
+        host: Option<HostId>,
+        note: Note,
+    ) -> Result<()> {
+        self.gate("add_event").await?;
+        self.inner.add_event(at, session, host, note).await
+    }
+
+    async fn hand_out(&self, handout: Handout) -> Result<()> {
+        self.gate("hand_out").await?;
+        self.inner.hand_out(handout).await
+    }
+
+    async fn set_image_root(&self, path: String) -> Result<()> {
+        self.gate("set_image_root").await?;
+        self.inner.set_image_root(path).await
+    }
+
+    async fn hosts(&self) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
+        self.count("hosts");
+        self.inner.hosts().await
+    }
+
+    async fn host_by_name(&self, name: &HostName) -> Result<Option<Host>> {
+        self.count("host_by_name");
+        self.inner.host_by_name(name).await
+    }
+
+    async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>> {
+        self.count("activity");
+        self.inner.activity().await
+    }
+
+    async fn active_task(&self, host: HostId) -> Result<Option<(TaskId, Option<SessionId>)>> {
+        self.count("active_task");
+        self.inner.active_task(host).await
+    }
+
+    async fn last_session(&self, host: HostId) -> Result<Option<Session>> {
+        self.count("last_session");
+        self.inner.last_session(host).await
+    }
+
+    async fn strangers(&self) -> Result<Vec<Stranger>> {
+        self.count("strangers");
+        self.inner.strangers().await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        self.count("images");
+        self.inner.images().await
+    }
+
+    async fn find_image(&self, wanted: &str) -> Result<Option<Image>> {
+        self.count("find_image");
+        self.inner.find_image(wanted).await
+    }
+
+    async fn image(&self, image: ImageId) -> Result<Option<Image>> {
+        self.count("image");
+        self.inner.image(image).await
+    }
+
+    async fn facts(&self, image: ImageId) -> Result<Option<Facts>> {
+        self.count("facts");
+        self.inner.facts(image).await
+    }
+
+    async fn held_ports(&self) -> Result<Vec<i64>> {
+        self.count("held_ports");
+        self.inner.held_ports().await
+    }
+
+    async fn active_sessions(&self) -> Result<Vec<SessionId>> {
+        self.count("active_sessions");
+        self.inner.active_sessions().await
+    }
+
+    async fn newest_sessions(&self, limit: u32) -> Result<Vec<SessionId>> {
+        self.count("newest_sessions");
+        self.inner.newest_sessions(limit).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.count("session");
+        self.inner.session(id).await
+    }
+
+    async fn events(&self, session: SessionId, after: i64, limit: u32) -> Result<Vec<Event>> {
+        self.count("events");
+        self.inner.events(session, after, limit).await
+    }
+
+    async fn handouts(&self) -> Result<Vec<Handout>> {
+        self.count("handouts");
+        self.inner.handouts().await
+    }
+
+    async fn is_active(&self, job: Job) -> Result<bool> {
+        self.count("is_active");
+        self.inner.is_active(job).await
+    }
+
+    async fn settings(&self) -> Result<Settings> {
+        self.count("settings");
+        self.inner.settings().await
+    }
+
+    async fn image_root(&self) -> Result<Option<String>> {
+        self.count("image_root");
+        self.inner.image_root().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::Sqlite;
+
+    #[tokio::test]
+    async fn it_fails_hangs_and_counts() {
+        let inner = Arc::new(Sqlite::in_memory().await.unwrap());
+        let store = Faulty::new(inner);
+        store.fail();
+        let failed = store.set_image_root("/a".into()).await;
+        assert!(matches!(failed, Err(StoreError::Unavailable(_))));
+        store.hang();
+        let mut hanging = Box::pin(store.set_image_root("/b".into()));
+        let polled = tokio::select! {
+            biased;
+            _ = &mut hanging => true,
+            () = std::future::ready(()) => false,
+        };
+        assert!(!polled);
+        assert_eq!(store.image_root().await.unwrap(), None);
+        store.release();
+        hanging.await.unwrap();
+        assert_eq!(store.image_root().await.unwrap().as_deref(), Some("/b"));
+        assert_eq!((store.calls("set_image_root"), store.writes()), (2, 2));
+    }
+}
