@@ -137,9 +137,9 @@ mod tests {
     use fog::task::ImageType;
 
     use super::*;
+    use crate::domain::image::tests::sample_facts;
     use crate::imagestore::scan;
     use crate::imagestore::scan::tests::directory;
-    use crate::domain::image::tests::sample_facts;
 
     fn added(root: &Path) -> Facts {
         let listing = scan(root, "img", ImageType::Resizable, 50).unwrap();
