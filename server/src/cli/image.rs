@@ -305,7 +305,7 @@ async fn update(
     for difference in shown
         .facts
         .iter()
-        .flat_map(|old| differences(old, &found.facts))
+        .flat_map(|old| imagestore::compare(old, &found.facts))
     {
         output::explain(&format!("  {difference}"));
     }
