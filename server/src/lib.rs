@@ -20,4 +20,6 @@ pub mod runfile;
 pub mod sender;
 pub mod session;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;

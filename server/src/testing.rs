@@ -1,9 +1,10 @@
-//! A server without network for tests: database in memory, images in a directory, a sender that
-//! is played by the test.
+//! A server without network for tests: a database file, images in a directory, a sender that is
+//! played by the test. Everything else is what runs in production, the supervisor included.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,31 +13,47 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::connect_info::MockConnectInfo;
 use axum::http::{Request, Response, StatusCode};
+use cast_net::Interface;
 use fog::task::ImageType;
+use fos_api::SessionView;
+use sqlx::Connection as _;
+use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
-use crate::clock::Timestamp;
-use crate::config::{Config, StreamRecords, Timing};
-use crate::http::{self, App};
-use crate::imagestore;
+use crate::api::{Api as _, ServerStatus, StatusQuery};
+use crate::clock;
+use crate::config::Config;
+use crate::domain::SessionId;
+use crate::domain::host::{NewHost, StationMac};
+use crate::domain::image::{Facts, NewImage};
+use crate::domain::session::core::{StopKind, StreamOutcome};
+use crate::domain::session::{Event, Member, Session};
 use crate::logs::MulticastLog;
-use crate::session::core::StreamOutcome;
-use crate::session::transmit::{
-    Events, Job, SharedCounters, Transmission, TransmitEvent, Transmitter,
-};
-use crate::session::{Sessions, Surroundings};
-use crate::store::hosts::NewHost;
-use crate::store::images::{Facts, NewImage};
-use crate::store::sessions::NewSession;
-use crate::store::{
-    HostId, ImageId, SessionId, Store, hosts, images, session_hosts, sessions, tasks,
-};
+use crate::ops::{DeployRequest, Deployed, Ops};
+use crate::sender::{Events, Job, Sender, SenderEvent, SharedCounters, Transmission};
+use crate::session::{Live, Sessions, Surroundings};
+use crate::store::SharedStore;
+use crate::store::sqlite::Sqlite;
+use crate::store::testing::Faulty;
+use crate::{http, imagestore};
 
 /// A server and everything around it.
 pub(crate) struct Bench {
-    pub(crate) app: App,
+    pub(crate) ops: Arc<Ops>,
+    /// The store of the server, to be told to fail.
+    pub(crate) faults: Arc<Faulty>,
+    /// The same database; it never fails.
+    pub(crate) store: SharedStore,
     pub(crate) sender: FakeSender,
-    _dir: tempfile::TempDir,
+    pub(crate) config: Config,
+    supervisor: JoinHandle<()>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
 }
 
 /// What the session did to its sender.
@@ -45,7 +62,7 @@ pub(crate) enum Order {
     Open(usize),
     Start,
     Remove(Ipv4Addr),
-    Stop,
+    Stop(StopKind),
 }
 
 /// A sender that does nothing but remember.
@@ -57,9 +74,25 @@ struct Inner {
     orders: Vec<Order>,
     admitted: Vec<Ipv4Addr>,
     open: Option<(Job, Events)>,
+    routes: BTreeMap<IpAddr, Interface>,
+    held: BTreeMap<u16, String>,
 }
 
-impl Transmitter for FakeSender {
+impl Sender for FakeSender {
+    fn route_to(&self, client: IpAddr) -> anyhow::Result<Interface> {
+        if let Some(interface) = self.0.lock().unwrap().routes.get(&client) {
+            return Ok(interface.clone());
+        }
+        Ok(loopback())
+    }
+
+    fn probe_ports(&self, base: u16) -> Result<(), String> {
+        match self.0.lock().unwrap().held.get(&base) {
+            Some(holder) => Err(holder.clone()),
+            None => Ok(()),
+        }
+    }
+
     fn open(
         &self,
         job: Job,
@@ -88,8 +121,8 @@ impl Transmission for FakeSender {
         self.0.lock().unwrap().orders.push(Order::Remove(address));
     }
 
-    fn stop(&self) {
-        self.0.lock().unwrap().orders.push(Order::Stop);
+    fn stop(&self, kind: StopKind) {
+        self.0.lock().unwrap().orders.push(Order::Stop(kind));
     }
 }
 
@@ -97,6 +130,17 @@ impl FakeSender {
     /// From now on the driver of a session that opens a stream panics.
     pub(crate) fn panic_at_open(&self) {
         self.1.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on this client is behind that card.
+    pub(crate) fn route(&self, client: Ipv4Addr, interface: Interface) {
+        let mut inner = self.0.lock().unwrap();
+        inner.routes.insert(client.into(), interface);
+    }
+
+    /// From now on another program holds a port pair.
+    pub(crate) fn hold(&self, base: u16, holder: &str) {
+        self.0.lock().unwrap().held.insert(base, holder.to_owned());
     }
 
     pub(crate) fn admitted(&self) -> Vec<Ipv4Addr> {
@@ -107,8 +151,15 @@ impl FakeSender {
         self.0.lock().unwrap().orders.clone()
     }
 
+    /// The card that the present stream is sent on.
+    pub(crate) fn interface(&self) -> Option<Interface> {
+        let inner = self.0.lock().unwrap();
+        let (job, _) = inner.open.as_ref()?;
+        Some(job.interface.clone())
+    }
+
     /// Tells the session something as the sender of its present stream.
-    pub(crate) fn tell(&self, event: TransmitEvent) {
+    pub(crate) fn tell(&self, event: SenderEvent) {
         let inner = self.0.lock().unwrap();
         let (job, events) = inner.open.as_ref().expect("a stream is open");
         events.try_tell(job.index, event);
@@ -132,56 +183,38 @@ impl FakeSender {
 /// Everything that takes long waits this long at most before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Two hosts LAB-01 and LAB-02, an image of two partitions.
+/// Two hosts LAB-01 and LAB-02, an image of two partitions, nothing special in the settings.
 pub(crate) async fn bench() -> Bench {
-    bench_with(StreamRecords::Auto).await
+    bench_with(|_| {}).await
 }
 
-pub(crate) async fn bench_with(stream_records: StreamRecords) -> Bench {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::in_memory().await.unwrap();
-    let config = Arc::new(Config {
-        data: dir.path().join("data"),
-        images: dir.path().join("images"),
-        boot: dir.path().join("boot"),
-        listen: SocketAddr::from(([0, 0, 0, 0], 80)),
-        address: Some(Ipv4Addr::LOCALHOST),
-        interface: None,
-        stream_records,
-        max_bitrate: None,
-        kernel_args: "console=ttyS0".into(),
-        timing: Timing::default(),
-    });
+/// The same with other settings.
+pub(crate) async fn bench_with(change: impl FnOnce(&mut Config)) -> Bench {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut config = Config::idle(&dir.path().join("data"), dir.path().join("images"));
+    config.boot = dir.path().join("boot");
+    config.address = Some(Ipv4Addr::LOCALHOST);
+    config.kernel_args = "console=ttyS0".into();
+    change(&mut config);
     std::fs::create_dir(&config.boot).unwrap();
     std::fs::write(config.boot.join("bzImage"), b"kernel").unwrap();
     std::fs::write(config.boot.join("init.xz"), b"initramfs").unwrap();
     write_image(&config.images.join("img"));
-    let log = MulticastLog::new(&config.log_dir()).unwrap();
-    let sender = FakeSender::default();
-    let sessions = Sessions::new(Surroundings {
-        store: store.clone(),
-        config: Arc::clone(&config),
-        transmitter: Arc::new(sender.clone()),
-        log: log.clone(),
-    });
-    let bench = Bench {
-        app: App {
-            store,
-            config,
-            sessions,
-            log,
-        },
-        sender,
-        _dir: dir,
-    };
+    write_image_of(&config.images.join("other"), 101);
+    let bench = Bench::start(dir, config).await;
     bench.fill().await;
     bench
 }
 
 /// An image directory with two small but real partition images.
 pub(crate) fn write_image(dir: &Path) {
+    write_image_of(dir, 1);
+}
+
+/// The same; another seed, other bytes.
+pub(crate) fn write_image_of(dir: &Path, seed: u64) {
     std::fs::create_dir_all(dir).unwrap();
-    for (name, seed) in [("d1p1.img", 1), ("d1p2.img", 2)] {
+    for (name, seed) in [("d1p1.img", seed), ("d1p2.img", seed + 1)] {
         let used = (0..64).map(|block| block % 3 != 0).collect();
         let image = image::writer::Recipe::v2(512, used).write(|block| {
             let byte = u8::try_from((block * 7 + seed) % 251).unwrap();
@@ -190,11 +223,8 @@ pub(crate) fn write_image(dir: &Path) {
         std::fs::write(dir.join(name), zstd::encode_all(&image[..], 3).unwrap()).unwrap();
     }
     std::fs::write(dir.join("d1.mbr"), vec![0x55; 1024]).unwrap();
-    std::fs::write(dir.join("d1.partitions"), imagedir_dump()).unwrap();
-}
-
-fn imagedir_dump() -> &'static str {
-    "label: gpt\n/dev/sda1 : start= 2048, size= 64\n/dev/sda2 : start= 4096, size= 64\n"
+    let dump = "label: gpt\n/dev/sda1 : start= 2048, size= 64\n/dev/sda2 : start= 4096, size= 64\n";
+    std::fs::write(dir.join("d1.partitions"), dump).unwrap();
 }
 
 pub(crate) fn ip(host: u8) -> Ipv4Addr {
@@ -205,78 +235,179 @@ pub(crate) fn mac(host: u8) -> String {
     format!("00:1b:21:00:00:{host:02x}")
 }
 
-impl Bench {
-    async fn fill(&self) {
-        let mut conn = self.app.store.begin().await.unwrap();
-        for host in 1..=2 {
-            let new = NewHost {
-                name: &format!("LAB-{host:02}"),
-                macs: &[mac(host).parse().unwrap()],
-                image: None,
-                device: "",
-            };
-            hosts::add(&mut conn, Timestamp::now(), &new).await.unwrap();
+pub(crate) fn name(host: u8) -> String {
+    format!("LAB-{host:02}")
+}
+
+/// The card of this machine that has [`Config::address`] here.
+pub(crate) fn loopback() -> Interface {
+    let mut list = Interface::list().unwrap().into_iter();
+    list.find(|entry| entry.addr == Ipv4Addr::LOCALHOST)
+        .expect("a loopback interface")
+}
+
+/// A card that no machine has.
+pub(crate) fn card(number: u8) -> Interface {
+    Interface {
+        name: format!("test{number}"),
+        index: 1000 + u32::from(number),
+        addr: Ipv4Addr::new(10, number, 0, 1),
+        prefix_len: 16,
+        broadcast: None,
+        is_up: true,
+        is_loopback: false,
+    }
+}
+
+/// Polls until something is there.
+pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let root = &self.app.config.images;
-        let listing = imagestore::scan(root, "img", ImageType::SingleDisk, 50).unwrap();
-        let inspection = imagestore::inspect(&listing, true, &mut |_, _, _| {}).unwrap();
+    };
+    let waited = tokio::time::timeout(DEADLINE, wait).await;
+    waited.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+impl Bench {
+    async fn start(dir: Arc<tempfile::TempDir>, config: Config) -> Self {
+        let store: SharedStore = Arc::new(Sqlite::open(&config.data).await.unwrap());
+        let faults = Faulty::new(Arc::clone(&store));
+        let sender = FakeSender::default();
+        let sessions = Sessions::new(Surroundings {
+            store: Arc::clone(&faults) as SharedStore,
+            config: Arc::new(config.clone()),
+            sender: Arc::new(sender.clone()),
+            log: MulticastLog::new(&config.log_dir()).unwrap(),
+        });
+        let ops = Ops::new(Arc::clone(&sessions)).await.unwrap();
+        Self {
+            ops,
+            faults,
+            store,
+            sender,
+            config,
+            supervisor: tokio::spawn(async move { sessions.supervise().await }),
+            dir,
+        }
+    }
+
+    /// The server ends in order and is started again on the same database.
+    pub(crate) async fn restart(self) -> Self {
+        self.ops.sessions().shut_down().await;
+        self.store.close().await;
+        Self::start(Arc::clone(&self.dir), self.config.clone()).await
+    }
+
+    /// The server is started again, and nobody looks for sessions to run yet.
+    pub(crate) async fn restart_without_supervisor(self) -> Self {
+        self.ops.sessions().shut_down().await;
+        self.store.close().await;
+        let bench = Self::start(Arc::clone(&self.dir), self.config.clone()).await;
+        // It has not been polled yet.
+        bench.supervisor.abort();
+        bench
+    }
+
+    /// The server is killed and started again: what is not stored at this moment never will be.
+    pub(crate) async fn crash(self) -> Self {
+        self.faults.fail();
+        self.supervisor.abort();
+        let again = Self::start(Arc::clone(&self.dir), self.config.clone()).await;
+        // The old one may do what it likes: it stores nothing.
+        std::mem::forget(self);
+        again
+    }
+
+    async fn fill(&self) {
+        for host in 1..=2 {
+            self.add_host(host).await;
+        }
+        self.add_image("lab image", "img").await;
+        self.add_image("other image", "other").await;
+    }
+
+    pub(crate) async fn add_host(&self, host: u8) {
+        let mac: fog::Mac = mac(host).parse().unwrap();
+        let new = NewHost {
+            name: name(host).parse().unwrap(),
+            macs: vec![StationMac::try_from(mac).unwrap()],
+            image: None,
+            device: String::new(),
+        };
+        self.ops.add_host(new).await.unwrap();
+    }
+
+    async fn add_image(&self, name: &str, path: &str) {
+        let root = self.config.images.clone();
+        let dir = path.to_owned();
+        let (inspection, files) = tokio::task::spawn_blocking(move || inspect(&root, &dir))
+            .await
+            .unwrap();
+        let (format, streams) = inspection;
         let facts = Facts {
-            checked_at: Timestamp::now(),
+            checked_at: clock::now(),
             is_verified: true,
-            files: inspection.files,
-            streams: inspection.streams,
+            files,
+            streams,
         };
         let image = NewImage {
-            name: "lab image",
-            path: "img",
+            name: name.parse().unwrap(),
+            path: path.to_owned(),
             image_type: ImageType::SingleDisk,
             os_id: 50,
-            format: inspection.format,
+            format,
         };
-        images::add(&mut conn, &image, &facts).await.unwrap();
-        conn.commit().await.unwrap();
+        self.ops.add_image(image, facts).await.unwrap();
     }
 
     /// A session for the hosts with these numbers.
-    pub(crate) async fn deploy(&self, members: &[i64]) -> SessionId {
-        let now = Timestamp::now();
-        let mut conn = self.app.store.begin().await.unwrap();
-        let mut task_ids = Vec::new();
-        for host in members {
-            let (host, image) = (HostId(*host), ImageId(1));
-            let task = tasks::add_multicast(&mut conn, now, "t", host, image, false).await;
-            task_ids.push(task.unwrap());
-        }
-        let session = NewSession {
-            name: "lab",
-            port: sessions::free_port(&mut conn).await.unwrap(),
-            image: ImageId(1),
-            path: "img",
-            image_type: ImageType::SingleDisk,
-            max_wait_seconds: 600,
+    pub(crate) async fn deploy(&self, hosts: &[u8]) -> SessionId {
+        self.deploy_image("lab image", hosts, None).await.session
+    }
+
+    pub(crate) async fn deploy_image(
+        &self,
+        image: &str,
+        hosts: &[u8],
+        max_wait: Option<Duration>,
+    ) -> Deployed {
+        let wanted = DeployRequest {
+            image: image.to_owned(),
+            hosts: hosts.iter().map(|host| name(*host)).collect(),
+            name: None,
+            max_wait,
             is_shutdown: false,
         };
-        let id = sessions::add(&mut conn, now, &session, &task_ids)
-            .await
-            .unwrap();
-        for (host, task) in members.iter().zip(task_ids) {
-            let name = format!("LAB-{host:02}");
-            session_hosts::add(&mut conn, id, HostId(*host), task, &name)
-                .await
-                .unwrap();
-        }
-        conn.commit().await.unwrap();
-        id
+        self.ops.deploy(&wanted).await.unwrap()
     }
 
     fn router(&self, from: Ipv4Addr) -> Router {
         let client = SocketAddr::from((IpAddr::V4(from), 40_000));
-        http::router(self.app.clone()).layer(MockConnectInfo(client))
+        http::router(Arc::clone(&self.ops)).layer(MockConnectInfo(client))
     }
 
     pub(crate) async fn request(&self, from: Ipv4Addr, request: Request<Body>) -> Response<Body> {
         let request = http::normalise(request);
         self.router(from).oneshot(request).await.unwrap()
+    }
+
+    /// Posts a form body as it is.
+    pub(crate) async fn send(
+        &self,
+        from: Ipv4Addr,
+        path: &str,
+        body: impl Into<String>,
+    ) -> (StatusCode, String) {
+        let request = Request::post(format!("/fog/service/{path}"))
+            .body(Body::from(body.into()))
+            .unwrap();
+        let response = self.request(from, request).await;
+        (response.status(), text(response).await)
     }
 
     /// Posts a form body as it is; the answer must have status 200.
@@ -289,12 +420,9 @@ impl Bench {
     ) -> impl Future<Output = String> + 'a {
         let body = body.into();
         async move {
-            let request = Request::post(format!("/fog/service/{path}"))
-                .body(Body::from(body))
-                .unwrap();
-            let response = self.request(from, request).await;
-            assert_eq!(response.status(), StatusCode::OK);
-            text(response).await
+            let (status, text) = self.send(from, path, body).await;
+            assert_eq!(status, StatusCode::OK, "{text}");
+            text
         }
     }
 
@@ -304,82 +432,202 @@ impl Bench {
         (response.status(), text(response).await)
     }
 
-    /// A host checks in from its address.
+    /// One of our agents checks in from the address of its host.
     pub(crate) async fn check_in(&self, host: u8) -> String {
+        self.check_in_from(ip(host), host).await
+    }
+
+    /// One of our agents checks in.
+    pub(crate) async fn check_in_from(&self, from: Ipv4Addr, host: u8) -> String {
         let body = format!(
             "sysuuid=x&mac={}&type=down&agent=fos-agent/0.1.0",
             mac(host)
         );
+        self.post(from, "mc_checkin.php", body).await
+    }
+
+    /// A stock client checks in.
+    pub(crate) async fn check_in_stock(&self, host: u8) -> String {
+        let body = format!("sysuuid=&mac={}&type=down", mac(host));
         self.post(ip(host), "mc_checkin.php", body).await
     }
 
     /// A host reports its end.
     pub(crate) async fn complete(&self, host: u8) -> String {
+        self.complete_from(ip(host), host).await
+    }
+
+    /// Somebody reports the end of a host.
+    pub(crate) async fn complete_from(&self, from: Ipv4Addr, host: u8) -> String {
         let body = format!("sysuuid=x&mac={}&type=down", mac(host));
-        self.post(ip(host), "Post_Stage3.php", body).await
+        self.post(from, "Post_Stage3.php", body).await
+    }
+
+    /// A host reports a failure.
+    pub(crate) async fn fail(&self, host: u8, text: &str) -> String {
+        self.fail_from(ip(host), host, text).await
+    }
+
+    /// Somebody reports a failure of a host.
+    pub(crate) async fn fail_from(&self, from: Ipv4Addr, host: u8, text: &str) -> String {
+        let body = format!("mac={}&type=error&text={text}", mac(host));
+        self.post(from, "taskerror.php", body).await
+    }
+
+    /// Boots a machine from the network; answers the script.
+    pub(crate) async fn boot(&self, host: u8) -> String {
+        let body = format!("mac0={}&arch=x86_64", mac(host));
+        self.post(ip(host), "ipxe/boot.php", body).await
+    }
+
+    /// What a host sees of its session.
+    pub(crate) async fn view(&self, host: u8) -> SessionView {
+        let path = format!("/fog/service/fos/session?mac={}", mac(host));
+        let (status, text) = self.get(ip(host), &path).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// What people see.
+    pub(crate) async fn status(&self, session: Option<SessionId>) -> ServerStatus {
+        let session = session.map(|id| id.0);
+        self.ops.status(StatusQuery { session }).await.unwrap()
     }
 
     /// Waits until the sender was given an order.
     pub(crate) async fn ordered(&self, order: &Order) {
-        let wait = async {
-            while !self.sender.orders().contains(order) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let waited = tokio::time::timeout(DEADLINE, wait).await;
-        assert!(
-            waited.is_ok(),
-            "{order:?} was not ordered: {:?}",
-            self.sender.orders()
-        );
+        wait_for(&format!("{order:?}"), async || {
+            self.sender.orders().contains(order).then_some(())
+        })
+        .await;
+    }
+
+    fn starts(&self) -> usize {
+        let orders = self.sender.orders().into_iter();
+        orders.filter(|order| *order == Order::Start).count()
+    }
+
+    /// Joins all and waits until the present stream is told to start.
+    pub(crate) async fn start_stream(&self, index: usize, to: &[u8]) {
+        self.ordered(&Order::Open(index)).await;
+        let before = self.starts();
+        for host in to {
+            self.sender.tell(SenderEvent::Joined(ip(*host)));
+        }
+        wait_for("the start of the stream", async || {
+            (self.starts() > before).then_some(())
+        })
+        .await;
+        self.sender.tell(SenderEvent::Started);
+    }
+
+    /// Ends the present stream: these have everything.
+    pub(crate) fn end_stream(&self, to: &[u8]) {
+        let done = to.iter().map(|host| (ip(*host), StreamOutcome::Completed));
+        self.sender.tell(SenderEvent::Ended(done.collect()));
     }
 
     /// Sends the present stream to the hosts: joins, start, bytes, end.
     pub(crate) async fn send_stream(&self, index: usize, to: &[u8]) -> Vec<u8> {
-        self.ordered(&Order::Open(index)).await;
-        let starts = || {
-            self.sender
-                .orders()
-                .iter()
-                .filter(|o| **o == Order::Start)
-                .count()
-        };
-        let before = starts();
-        for host in to {
-            self.sender.tell(TransmitEvent::Joined(ip(*host)));
-        }
-        let wait = async {
-            while starts() == before {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, wait)
-            .await
-            .expect("the stream starts");
-        self.sender.tell(TransmitEvent::Started);
+        self.start_stream(index, to).await;
         let bytes = self.sender.bytes().await.unwrap();
-        let done = to.iter().map(|host| (ip(*host), StreamOutcome::Completed));
-        self.sender.tell(TransmitEvent::Ended(done.collect()));
+        self.end_stream(to);
         bytes
     }
 
-    /// Waits until the session is over and answers its state and result.
-    pub(crate) async fn ended(&self, id: SessionId) -> sessions::Session {
-        let wait = async {
-            loop {
-                let mut conn = self.app.store.conn().await.unwrap();
-                let session = sessions::by_id(&mut conn, id).await.unwrap().unwrap();
-                drop(conn);
-                if !session.state.is_active() {
-                    return session;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, wait)
-            .await
-            .expect("the session ends")
+    /// Waits until a session that runs is as wanted.
+    pub(crate) async fn until(&self, id: SessionId, is_so: impl Fn(&Live) -> bool) {
+        wait_for("a state of the session", async || {
+            let handle = self.ops.sessions().running(id)?;
+            is_so(&handle.live()).then_some(())
+        })
+        .await;
     }
+
+    /// What is stored of a session.
+    pub(crate) async fn session(&self, id: SessionId) -> Session {
+        self.store.session(id).await.unwrap().unwrap()
+    }
+
+    /// What is stored of a host's part in a session.
+    pub(crate) async fn member(&self, id: SessionId, host: u8) -> Member {
+        let mut members = self.session(id).await.members.into_iter();
+        members.find(|member| member.name == name(host)).unwrap()
+    }
+
+    /// What is stored of the events of a session.
+    pub(crate) async fn events(&self, id: SessionId) -> Vec<Event> {
+        self.store.events(id, 0, 100_000).await.unwrap()
+    }
+
+    /// Waits until the session is over, and answers what is stored.
+    pub(crate) async fn ended(&self, id: SessionId) -> Session {
+        wait_for("the end of the session", async || {
+            let session = self.session(id).await;
+            let is_over = !session.state.is_active() && self.ops.sessions().running(id).is_none();
+            is_over.then_some(session)
+        })
+        .await
+    }
+
+    /// Where the logs are, as text; the log's thread may be behind.
+    pub(crate) fn log_of(&self, id: SessionId) -> PathBuf {
+        let name = format!("multicast.log.udpcast.{id}");
+        self.config.log_dir().join(name)
+    }
+
+    async fn connection(&self) -> sqlx::SqliteConnection {
+        let file = self.config.data.join("fos.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap()
+    }
+
+    /// Another program changes the database.
+    pub(crate) async fn sql(&self, statement: &str) {
+        let mut connection = self.connection().await;
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// What another program reads.
+    pub(crate) async fn number(&self, query: &str) -> i64 {
+        let mut connection = self.connection().await;
+
+        let found = sqlx::query_scalar(query)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        found
+    }
+
+    /// What another program reads.
+    pub(crate) async fn words(&self, query: &str) -> Vec<String> {
+        let mut connection = self.connection().await;
+
+        let found = sqlx::query_scalar(query)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        found
+    }
+}
+
+type Inspected = (
+    (u8, Vec<fos_api::StreamFacts>),
+    Vec<crate::domain::image::StoredFile>,
+);
+
+fn inspect(root: &Path, path: &str) -> Inspected {
+    let listing = imagestore::scan(root, path, ImageType::SingleDisk, 50).unwrap();
+    let inspection = imagestore::inspect(&listing, true, &mut |_, _, _| {}).unwrap();
+    ((inspection.format, inspection.streams), inspection.files)
 }
 
 pub(crate) async fn text(response: Response<Body>) -> String {

@@ -2,163 +2,66 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod harness;
 
-use image::writer::Recipe;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
-struct Server {
-    dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        write_image(&dir.path().join("data/images/lab"));
-        Self { dir }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fos-server"));
-        command.arg("--data").arg(self.dir.path().join("data"));
-        command
-            .env_remove("FOS_SERVER_IMAGES")
-            .env_remove("RUST_LOG");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().unwrap()
-    }
-
-    /// Runs a command that must succeed; answers its standard output.
-    #[track_caller]
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            text(&output.stderr)
-        );
-        text(&output.stdout)
-    }
-
-    /// Runs a command that must fail; answers what it says.
-    #[track_caller]
-    fn bad(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(1),
-            "{arguments:?}: {}",
-            text(&output.stdout)
-        );
-        text(&output.stderr)
-    }
-
-    fn serve(&self) -> Running {
-        let mut command = self.command();
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
-        let child = command.stderr(Stdio::null()).spawn().unwrap();
-        let file = self.dir.path().join("data/server.json");
-        wait_until("the server runs", || file.exists());
-        Running(child)
-    }
-}
-
-/// A server process, ended with the test.
-struct Running(Child);
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn write_image(dir: &Path) {
-    std::fs::create_dir_all(dir).unwrap();
-    let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
-    std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
-    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048)])).unwrap();
-}
-
-/// An MBR with these partitions: first sector, sectors.
-fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
-    let mut sector = vec![0; 512];
-    for (entry, (start, len)) in sector[446..510].chunks_mut(16).zip(partitions) {
-        entry[4] = 0x83;
-        entry[8..12].copy_from_slice(&start.to_le_bytes());
-        entry[12..].copy_from_slice(&len.to_le_bytes());
-    }
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    sector
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use harness::{Server, mac, send_signal, text, wait_until};
 
 #[test]
 fn hosts_are_added_listed_and_removed() {
     let server = Server::new();
-    server.good(&[
-        "host",
-        "add",
-        "LAB-01",
-        "00-1B-21-AA-BB-CC",
-        "00:1b:21:aa:bb:cd",
-    ]);
-    assert!(
-        server
-            .bad(&["host", "add", "lab-01", "00:1b:21:aa:bb:ce"])
-            .contains("already a host")
-    );
-    let error = server.bad(&["host", "add", "LAB-02", "00:1b:21:aa:bb:cd"]);
-    assert!(error.contains("already belongs to host LAB-01"), "{error}");
-    let list = server.good(&["host", "list"]);
-    assert!(
-        list.contains("00:1b:21:aa:bb:cc 00:1b:21:aa:bb:cd"),
-        "{list}"
-    );
-    server.good(&["host", "remove", "LAB-01"]);
-    assert!(
-        server
-            .bad(&["host", "remove", "LAB-01"])
-            .contains("no host LAB-01")
-    );
+    for is_served in [false, true] {
+        let running = is_served.then(|| server.serve());
+        server.good(&[
+            "host",
+            "add",
+            "LAB-01",
+            "00-1B-21-AA-BB-CC",
+            "00:1b:21:aa:bb:cd",
+        ]);
+        let error = server.bad(&["host", "add", "lab-01", "00:1b:21:aa:bb:ce"]);
+        assert!(error.contains("already a host"), "{error}");
+        let error = server.bad(&["host", "add", "LAB-02", "00:1b:21:aa:bb:cd"]);
+        assert!(error.contains("already belongs to host LAB-01"), "{error}");
+        let list = server.good(&["host", "list"]);
+        assert!(
+            list.contains("00:1b:21:aa:bb:cc 00:1b:21:aa:bb:cd"),
+            "{list}"
+        );
+        server.good(&["host", "remove", "LAB-01"]);
+        let error = server.bad(&["host", "remove", "LAB-01"]);
+        assert!(error.contains("no host LAB-01"), "{error}");
+        assert!(!server.good(&["host", "list"]).contains("LAB-01"));
+        drop(running);
+    }
     let usage = server.run(&["host", "add", "LAB-01", "nonsense"]);
     assert_eq!(usage.status.code(), Some(2));
     assert!(text(&usage.stderr).contains("is not a MAC address"));
 }
 
 #[test]
+fn addresses_that_no_card_has_are_refused() {
+    let server = Server::new();
+    for address in [
+        "00:00:00:00:00:00",
+        "ff:ff:ff:ff:ff:ff",
+        "01:00:5e:00:00:01",
+        "33:33:00:00:00:01",
+    ] {
+        let error = server.bad(&["host", "add", "LAB-01", "00:1b:21:00:00:01", address]);
+        assert!(error.contains(address), "{error}");
+    }
+    assert!(!server.good(&["host", "list"]).contains("LAB-01"));
+    let usage = server.run(&["host", "add", "LAB-01/", "00:1b:21:00:00:01"]);
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
 fn images_are_verified_before_they_are_added() {
     let server = Server::new();
-    let file = server.dir.path().join("data/images/lab/d1p1.img");
+    let file = server.data().join("images/lab/d1p1.img");
     let good = std::fs::read(&file).unwrap();
     let mut damaged = good.clone();
     let middle = good.len() / 2;
@@ -172,17 +75,100 @@ fn images_are_verified_before_they_are_added() {
     std::fs::write(&file, good).unwrap();
     assert_eq!(server.good(&["image", "add", "lab"]), "image 1: lab\n");
     assert!(server.good(&["image", "list"]).contains("verified"));
-    assert!(
-        server
-            .bad(&["image", "add", "lab"])
-            .contains("already an image")
-    );
-    assert!(
-        server
-            .bad(&["image", "add", "other"])
-            .contains("images/other")
-    );
+    let error = server.bad(&["image", "add", "lab"]);
+    assert!(error.contains("already an image"), "{error}");
+    let error = server.bad(&["image", "add", "other"]);
+    assert!(error.contains("images/other"), "{error}");
     server.good(&["image", "remove", "1"]);
+}
+
+#[test]
+fn names_and_directories_may_end_with_a_slash() {
+    let server = Server::new();
+    assert_eq!(server.good(&["image", "add", "lab/"]), "image 1: lab\n");
+    let shown = |server: &Server| server.good(&["image", "list"]);
+    assert!(!shown(&server).contains("lab/"), "{}", shown(&server));
+    server.good(&["host", "add", "LAB-01", &mac(1)]);
+    assert_eq!(server.good(&["deploy", "lab", "LAB-01"]), "1\n");
+    server.good(&["image", "add", "second", "--path", "lab//"]);
+    assert!(!shown(&server).contains("lab/"), "{}", shown(&server));
+    let error = server.bad(&["image", "add", "third", "--path", "../lab"]);
+    assert!(error.contains("../lab"), "{error}");
+}
+
+#[test]
+fn double_slashes_in_the_image_directory_are_one() {
+    let server = Server::new();
+    let root = server.data().join("images");
+    let odd = format!("/{}//", root.display()).replacen("images", "/images", 1);
+    assert_eq!(
+        server.good(&["--images", &odd, "image", "add", "lab"]),
+        "image 1: lab\n"
+    );
+    let _running = server.serve();
+    server.good(&["host", "add", "LAB-01", &mac(1)]);
+    server.good(&["deploy", "lab", "LAB-01"]);
+    let (_, script) = server.post("ipxe/boot.php", &format!("mac0={}", mac(1)));
+    let expected = format!("storage=127.0.0.1:{}/ ", root.display());
+    assert!(script.contains(&expected), "{script}");
+}
+
+/// It would be verified here and sent from there.
+#[test]
+fn a_running_server_has_one_image_directory() {
+    let server = Server::new();
+    harness::write_image(&server.data().join("elsewhere/lab"));
+    let running = server.serve();
+    let root = server.data().join("elsewhere").display().to_string();
+    let error = server.bad(&["--images", &root, "image", "add", "lab"]);
+    assert!(
+        error.contains("elsewhere") && error.contains("serve --images"),
+        "{error}"
+    );
+    assert!(!server.good(&["image", "list"]).contains("lab"));
+    running.end();
+    server.good(&["--images", &root, "image", "add", "lab"]);
+}
+
+#[test]
+fn a_session_is_created_shown_and_cancelled_with_and_without_a_server() {
+    for is_served in [false, true] {
+        let server = Server::new();
+        let _running = is_served.then(|| server.serve());
+        server.good(&["image", "add", "lab", "--type", "n"]);
+        for host in [1, 2] {
+            server.good(&["host", "add", &harness::name(host), &mac(host)]);
+        }
+        let error = server.bad(&["deploy", "nothing", "LAB-01"]);
+        assert!(error.contains("no image nothing"), "{error}");
+        let error = server.bad(&["deploy", "lab", "LAB-09"]);
+        assert!(error.contains("no host LAB-09"), "{error}");
+        assert_eq!(
+            server.good(&["deploy", "lab", "LAB-01", "lab-01", "--max-wait", "90s"]),
+            "1\n"
+        );
+        let error = server.bad(&["deploy", "lab", "LAB-02", "LAB-01"]);
+        assert!(error.contains("fos-server cancel 1"), "{error}");
+        let error = server.bad(&["image", "remove", "lab"]);
+        assert!(error.contains("session 1"), "{error}");
+        let error = server.bad(&["host", "remove", "LAB-01"]);
+        assert!(error.contains("session 1"), "{error}");
+        let status = server.status();
+        assert_eq!(status["sessions"][0]["expected"], 1);
+        server.good(&["cancel", "1"]);
+        let error = server.bad(&["cancel", "1"]);
+        assert!(error.contains("already over: cancelled"), "{error}");
+        // At once, not when somebody looks next.
+        let status = server.status();
+        assert_eq!(status["sessions"][0]["state"], "cancelled");
+        assert!(server.bad(&["cancel", "7"]).contains("no session 7"));
+        assert!(server.bad(&["status", "7"]).contains("no session 7"));
+        assert_eq!(server.good(&["deploy", "lab", "LAB-01"]), "2\n");
+        let file = server.data().join("images/lab/d1p1.img");
+        std::fs::write(file, b"changed").unwrap();
+        let error = server.bad(&["deploy", "lab", "LAB-02"]);
+        assert!(error.contains("changed"), "{error}");
+    }
 }
 
 #[test]
@@ -243,92 +229,73 @@ fn files_that_lead_elsewhere_are_not_added() {
 }
 
 #[test]
-fn a_session_is_created_shown_and_cancelled_without_a_server() {
-    let server = Server::new();
-    server.good(&["image", "add", "lab", "--type", "n"]);
-    for host in ["1", "2"] {
-        server.good(&[
-            "host",
-            "add",
-            &format!("LAB-0{host}"),
-            &format!("00:1b:21:00:00:0{host}"),
-        ]);
+fn one_host_is_taken_out_of_a_session() {
+    for is_served in [false, true] {
+        let server = Server::with_hosts(2);
+        let _running = is_served.then(|| server.serve());
+        server.good(&["deploy", "lab", "LAB-01", "LAB-02"]);
+        server.good(&["cancel", "1", "--host", "lab-02"]);
+        let status = server.status();
+        let session = &status["sessions"][0];
+        assert_eq!(session["expected"], 1);
+        let states: Vec<_> = session["hosts"].as_array().unwrap().iter().collect();
+        assert_eq!(states[1]["state"], "cancelled");
+        assert_ne!(states[0]["state"], "cancelled");
+        let error = server.bad(&["cancel", "1", "--host", "LAB-02"]);
+        assert!(error.contains("already out of session 1"), "{error}");
+        let error = server.bad(&["cancel", "1", "--host", "LAB-09"]);
+        assert!(error.contains("LAB-09 is not in session 1"), "{error}");
+        // It may be in another one.
+        assert_eq!(server.good(&["deploy", "lab", "LAB-02"]), "2\n");
+        server.good(&["cancel", "1", "--host", "LAB-01"]);
+        wait_until("the session without hosts is over", || {
+            server.status()["sessions"][1]["state"] == "cancelled"
+        });
     }
-    assert!(
-        server
-            .bad(&["deploy", "nothing", "LAB-01"])
-            .contains("no image nothing")
-    );
-    assert!(
-        server
-            .bad(&["deploy", "lab", "LAB-09"])
-            .contains("no host LAB-09")
-    );
-    assert_eq!(
-        server.good(&["deploy", "lab", "LAB-01", "lab-01", "--max-wait", "90s"]),
-        "1\n"
-    );
-    let error = server.bad(&["deploy", "lab", "LAB-02", "LAB-01"]);
-    assert!(error.contains("fos-server cancel 1"), "{error}");
-    assert!(
-        server
-            .bad(&["image", "remove", "lab"])
-            .contains("session 1")
-    );
-    assert!(
-        server
-            .bad(&["host", "remove", "LAB-01"])
-            .contains("session 1")
-    );
-    let status: serde_json::Value =
-        serde_json::from_str(&server.good(&["status", "--json"])).unwrap();
-    assert_eq!(status["sessions"][0]["expected"], 1);
-    assert_eq!(status["sessions"][0]["port"], 63100);
-    server.good(&["cancel", "1"]);
-    assert!(
-        server
-            .bad(&["cancel", "1"])
-            .contains("already over: cancelled")
-    );
-    assert!(server.bad(&["cancel", "7"]).contains("no session 7"));
-    assert!(server.bad(&["status", "7"]).contains("no session 7"));
-    assert_eq!(server.good(&["deploy", "lab", "LAB-01"]), "2\n");
-    let file = server.dir.path().join("data/images/lab/d1p1.img");
-    std::fs::write(file, b"changed").unwrap();
-    assert!(
-        server
-            .bad(&["deploy", "lab", "LAB-02"])
-            .contains("was changed")
-    );
+}
+
+#[test]
+fn machines_that_asked_are_listed_until_they_are_registered() {
+    let server = Server::with_hosts(1);
+    let _running = server.serve();
+    let none = server.good(&["host", "pending"]);
+    assert!(!none.contains(&mac(9)), "{none}");
+    let (_, answer) = server.check_in(9);
+    assert!(answer.contains("host add NAME"), "{answer}");
+    server.post("ipxe/boot.php", &format!("mac0={}", mac(8)));
+    let list = server.good(&["host", "pending"]);
+    assert!(list.contains(&mac(9)) && list.contains(&mac(8)), "{list}");
+    assert!(list.contains("127.0.0.1"), "{list}");
+    server.good(&["host", "add", "LAB-09", &mac(9)]);
+    let list = server.good(&["host", "pending"]);
+    assert!(!list.contains(&mac(9)) && list.contains(&mac(8)), "{list}");
 }
 
 #[test]
 fn a_server_serves_alone_and_ends_when_asked() {
     let server = Server::new();
-    let mut running = server.serve();
+    let running = server.serve();
     let error = server.bad(&["serve", "--listen", "127.0.0.1:0"]);
     assert!(
         error.contains("another fos-server already serves"),
         "{error}"
     );
-    let status: serde_json::Value =
-        serde_json::from_str(&server.good(&["status", "--json"])).unwrap();
-    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
-    running.signal("-TERM");
-    assert!(running.0.wait().unwrap().success());
-    assert!(!server.dir.path().join("data/server.json").exists());
-    // A server that was killed leaves its file; the commands find out.
+    assert_eq!(server.status()["version"], env!("CARGO_PKG_VERSION"));
+    running.end();
+    assert!(!server.data().join("server.json").exists());
+    assert!(!server.data().join("server.sock").exists());
+    // A server that was killed leaves its files; the commands find out.
     drop(server.serve());
+    assert!(server.data().join("server.sock").exists());
     let output = server.run(&["status"]);
     assert!(output.status.success());
-    assert!(text(&output.stderr).contains("No server answers"));
+    assert!(text(&output.stderr).contains("No server is running"));
+    server.serve().end();
 }
 
 #[test]
 fn a_cancelled_deploy_ends_its_waiter() {
-    let server = Server::new();
-    server.good(&["image", "add", "lab"]);
-    server.good(&["host", "add", "LAB-01", "00:1b:21:00:00:01"]);
+    let server = Server::with_hosts(1);
     let _running = server.serve();
     let mut command = server.command();
     command
@@ -341,11 +308,80 @@ fn a_cancelled_deploy_ends_its_waiter() {
     server.good(&["cancel", "1"]);
     let output = waiter.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("cancelled"),
-        "{}",
-        text(&output.stderr)
-    );
+    let told = text(&output.stderr);
+    assert!(told.contains("cancelled"), "{told}");
+}
+
+/// Lines on standard error of a command that runs.
+fn lines_of(child: &mut std::process::Child) -> std::sync::mpsc::Receiver<String> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+fn line_with(lines: &std::sync::mpsc::Receiver<String>, part: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let line = lines.recv_timeout(std::time::Duration::from_secs(60));
+        let line = line.unwrap_or_else(|_| panic!("no line with {part:?} in {seen:?}"));
+        let is_found = line.contains(part);
+        seen.push(line);
+        if is_found {
+            return seen;
+        }
+    }
+}
+
+#[test]
+fn a_waiter_shows_each_event_once_and_leaves_the_session_alone_when_it_is_interrupted() {
+    let server = Server::with_hosts(2);
+    let _running = server.serve();
+    let mut command = server.command();
+    command
+        .args(["deploy", "lab", "LAB-01", "LAB-02", "--wait"])
+        .stderr(Stdio::piped());
+    let mut waiter = command.stdout(Stdio::null()).spawn().unwrap();
+    let lines = lines_of(&mut waiter);
+    let mut seen = line_with(&lines, "UDP ports");
+    let body = |host: u8, text: &str| format!("mac={}&type=error&text={text}", mac(host));
+    server.post("ipxe/boot.php", &format!("mac0={}", mac(1)));
+    assert_eq!(server.post("taskerror.php", &body(1, "no%20disk")).1, "##");
+    seen.extend(line_with(&lines, "no disk"));
+    // The failure of one is told while the other is still waited for.
+    let is_active = server.status()["sessions"][0]["expected"] == 1;
+    assert!(is_active);
+    server.post("ipxe/boot.php", &format!("mac0={}", mac(2)));
+    let warning = format!("mac={}&type=warning&text=fan%20loud", mac(2));
+    assert_eq!(server.post("taskerror.php", &warning).1, "##");
+    seen.extend(line_with(&lines, "fan loud"));
+    send_signal(&waiter, "-INT");
+    seen.extend(line_with(&lines, "fos-server cancel 1"));
+    assert_eq!(waiter.wait().unwrap().code(), Some(1));
+    seen.extend(lines.iter());
+    let events: Vec<_> = seen.iter().filter(|line| line.starts_with("20")).collect();
+    for event in &events {
+        let copies = events.iter().filter(|other| *other == event).count();
+        assert_eq!(copies, 1, "{event} in {seen:#?}");
+    }
+    assert_eq!(server.status()["sessions"][0]["expected"], 1);
+}
+
+#[test]
+fn a_deploy_without_boot_files_says_so() {
+    let server = Server::with_hosts(1);
+    let _running = server.serve();
+    std::fs::remove_file(server.data().join("boot/init.xz")).unwrap();
+    let output = server.run(&["deploy", "lab", "LAB-01"]);
+    assert!(output.status.success());
+    let told = text(&output.stderr);
+    assert!(told.contains("boot/init.xz is missing"), "{told}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fos_server::clock::Timestamp;
-use fos_server::logfile::{MulticastLog, Subject};
+use fos_server::clock;
+use fos_server::logs::{MulticastLog, Subject};
 
 #[test]
 fn levels_and_subjects_reach_the_machine() {
@@ -21,7 +21,7 @@ fn levels_and_subjects_reach_the_machine() {
         .init();
     let dir = tempfile::tempdir().unwrap();
     let log = MulticastLog::new(dir.path()).unwrap();
-    let now = Timestamp::now();
+    let now = clock::now();
     log.warn(now, &Subject::Host("LAB-01".into()), "look");
     log.error(now, &Subject::Server, "broken");
     log.session(now, 3, "lab", "starts\u{202e}");

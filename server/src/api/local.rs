@@ -64,7 +64,19 @@ impl Api for Ops {
     }
 
     async fn image_root(&self, request: ImageRoot) -> ApiResult<String> {
-        Ok(Self::image_root(self, request.given, request.default).await?)
+        let served = self.config().images.display().to_string();
+        match request.given {
+            Some(given) if given != served => Err(error(
+                ApiErrorKind::Conflict,
+                format!(
+                    "the server has its images in {}, not in {}; start it anew with fos-server serve \
+                     --images to change that",
+                    shown(&served),
+                    shown(&given)
+                ),
+            )),
+            _ => Ok(served),
+        }
     }
 
     async fn image_add(&self, request: ImageAdd) -> ApiResult<i64> {

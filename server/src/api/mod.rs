@@ -33,7 +33,7 @@ macro_rules! operations {
             host_remove(Named) -> String = "/host/remove";
             /// Machines that asked and are not registered.
             host_pending(Nothing) -> Vec<Stranger> = "/host/pending";
-            /// Where the images are; remembered if given.
+            /// Where the images are; refused if they are said to be elsewhere.
             image_root(ImageRoot) -> String = "/image/root";
             /// Registers an image that was verified.
             image_add(ImageAdd) -> i64 = "/image/add";
@@ -142,8 +142,6 @@ pub struct HostRow {
 pub struct ImageRoot {
     /// As a person said, absolute.
     pub given: Option<String>,
-    /// If that was never said.
-    pub default: String,
 }
 
 /// A new image.

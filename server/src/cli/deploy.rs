@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use fog::task::State;
 use fos_api::Stage;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Places;
 use super::client::Client;
@@ -38,6 +39,9 @@ pub(super) struct Deploy {
 impl Deploy {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
         let client = Client::connect(places).await?;
+        // From here on Ctrl-C is answered with what there is by then.
+        let interrupt = self.wait.then(|| signal(SignalKind::interrupt()));
+        let interrupt = interrupt.transpose().context("waiting for signals")?;
         let request = api::Deploy {
             image: self.image.clone(),
             hosts: self.hosts.clone(),
@@ -51,13 +55,13 @@ impl Deploy {
         let deployed = deployed?;
         output::result(&deployed.session.to_string());
         self.explain(&deployed, is_running);
-        if !self.wait {
+        let Some(mut interrupt) = interrupt else {
             return Ok(true);
-        }
+        };
         let id = deployed.session;
         tokio::select! {
             done = follow(places, id) => done,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 output::explain(&format!(
                     "The session goes on without this command. fos-server status {id} shows how it \
                      goes, fos-server cancel {id} ends it."

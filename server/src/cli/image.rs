@@ -75,9 +75,9 @@ impl ImageCommand {
                 no_verify,
                 allow_missing,
             } => {
-                let path = path.unwrap_or_else(|| name.clone());
+                let path = path.as_ref().unwrap_or(&name).trim_end_matches('/');
                 let wanted = Wanted {
-                    path,
+                    path: path.to_owned(),
                     os_id: os,
                     image_type,
                     is_full: !no_verify,
@@ -172,7 +172,6 @@ async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool
 async fn root(places: &Places, client: &Client) -> anyhow::Result<PathBuf> {
     let request = ImageRoot {
         given: places.given_root()?,
-        default: places.default_root()?,
     };
     Ok(client.api().image_root(request).await?.into())
 }

@@ -136,8 +136,8 @@ pub struct Facts {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use fog::native::ImageFacts;
     use fog::store::StreamName;
+    use fos_api::{Compression, ImageFacts, ImageFormat};
 
     use super::*;
 
@@ -160,10 +160,10 @@ pub(crate) mod tests {
         let stream = |name: &&str| StreamFacts {
             name: StreamName::of_file(name),
             stored_len: 1000,
-            blake3: "0".repeat(64),
+            blake3: "0".repeat(64).parse().unwrap(),
             image: ImageFacts {
-                format: "partclone 0002".into(),
-                compression: "zstd".into(),
+                format: ImageFormat::Partclone0002,
+                compression: Compression::Zstd,
                 filesystem: "EXTFS".into(),
                 device_size: 1 << 20,
                 block_size: 4096,

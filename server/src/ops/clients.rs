@@ -12,7 +12,7 @@ use crate::domain::handout::{Handout, Job, Origin, Ticket};
 use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
-use crate::domain::{HostId, Refusal};
+use crate::domain::{HostId, Refusal, SessionId};
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
 
@@ -110,13 +110,37 @@ impl Ops {
             Some((task, None)) => return Err(Refusal::NoSession(task).into()),
             None => return Err(self.no_task(known).await?.into()),
         };
-        match self.sessions.handle(session).await? {
+        match self.start(session).await? {
             Some(handle) => Ok(handle),
             // It ended just now, or could not be run.
             None => match self.store.active_task(known.host.id).await? {
                 Some(_) => Err(Refusal::NoSession(task).into()),
                 None => Err(self.no_task(known).await?.into()),
             },
+        }
+    }
+
+    /// The active session that a host is in, though its own part may be over; started if it does not
+    /// run yet. `None` if there is none.
+    pub(super) async fn active_session_of(&self, host: HostId) -> ClientResult<Option<Handle>> {
+        if let Some(handle) = self.sessions.of_host(host) {
+            return Ok(Some(handle));
+        }
+        if let Some((_, Some(session))) = self.store.active_task(host).await? {
+            return self.start(session).await;
+        }
+        match self.store.last_session(host).await? {
+            Some(session) if session.state.is_active() => self.start(session.id).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn start(&self, session: SessionId) -> ClientResult<Option<Handle>> {
+        let handle = self.sessions.handle(session).await?;
+        match handle {
+            // It goes on when the server runs again.
+            None if self.sessions.is_ending() => Err(AskAgain::ShuttingDown.into()),
+            found => Ok(found),
         }
     }
 

@@ -89,26 +89,4 @@ impl Ops {
         }
         Ok(found)
     }
-
-    /// Where the images are: as given now (and remembered), as given before, or the default.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn image_root(
-        &self,
-        given: Option<String>,
-        default: String,
-    ) -> Result<String, StoreError> {
-        let kept = self.store.image_root().await?;
-        match (given, kept) {
-            (None, Some(kept)) => Ok(kept),
-            (given, kept) => {
-                let root = given.unwrap_or(default);
-                if kept.as_deref() != Some(root.as_str()) {
-                    self.store.set_image_root(root.clone()).await?;
-                }
-                Ok(root)
-            }
-        }
-    }
 }

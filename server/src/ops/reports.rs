@@ -7,7 +7,7 @@ use super::clients::{ClientResult, Known};
 use crate::clock;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::{Fact, Member, Note, Session, summary};
-use crate::domain::{Reason, Refusal};
+use crate::domain::{Reason, Refusal, SessionId};
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
 use crate::text;
@@ -18,7 +18,7 @@ impl Ops {
     /// # Errors
     /// If it does not count, or has to be asked again.
     pub async fn complete(&self, known: &Known) -> ClientResult<()> {
-        let Some(handle) = self.sessions.of_host(known.host.id) else {
+        let Some(handle) = self.active_session_of(known.host.id).await? else {
             return self.complete_late(known).await;
         };
         // Its kernel arguments may be of a session that is over.
@@ -76,7 +76,7 @@ impl Ops {
     /// # Errors
     /// If it does not count, or has to be asked again.
     pub async fn failed(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
-        let Some(handle) = self.sessions.of_host(known.host.id) else {
+        let Some(handle) = self.active_session_of(known.host.id).await? else {
             return self.failed_late(known, text, is_warning).await;
         };
         let peer = match self.peer(known, handle.job) {
@@ -93,13 +93,7 @@ impl Ops {
     /// The session does not run any more: the reason often comes after the consequence, and a failure
     /// that comes after a completion is never ignored.
     async fn failed_late(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
-        // A session may be waiting to be started.
-        if self.store.active_task(known.host.id).await?.is_some() {
-            let handle = self.session_of(known).await?;
-            let peer = self.peer(known, handle.job)?;
-            handle.failed(known.host.id, peer, text, is_warning).await?;
-            return Ok(());
-        }
+        let _one_at_a_time = self.late.lock().await;
         let Some((session, member)) = self.last_part(known).await? else {
             self.foreign(known, None, text).await?;
             return Err(self.no_task(known).await?.into());
@@ -112,17 +106,18 @@ impl Ops {
     async fn failed_before(
         &self,
         known: &Known,
-        told: crate::domain::SessionId,
+        told: SessionId,
         text: String,
         is_warning: bool,
     ) -> ClientResult<()> {
+        if let Some(handle) = self.sessions.running(told) {
+            let peer = self.peer(known, handle.job)?;
+            handle.failed(known.host.id, peer, text, is_warning).await?;
+            return Ok(());
+        }
+        let _one_at_a_time = self.late.lock().await;
         let session = self.store.session(told).await?;
-        let part = session.and_then(|session| {
-            let mut members = session.members.iter();
-            let member = members.find(|member| member.host == known.host.id)?.clone();
-            Some((session, member))
-        });
-        let Some((session, member)) = part else {
+        let Some((session, member)) = session.and_then(|session| part(session, known)) else {
             self.foreign(known, None, text).await?;
             return Err(Refusal::NotCheckedIn.into());
         };
@@ -130,6 +125,7 @@ impl Ops {
             .await
     }
 
+    /// Call it with `late` locked since the session was read.
     async fn add_failure(
         &self,
         known: &Known,
@@ -138,7 +134,6 @@ impl Ops {
         text: String,
         is_warning: bool,
     ) -> ClientResult<()> {
-        let _one_at_a_time = self.late.lock().await;
         if !Self::is_own(member.address, member.ticket, known) {
             self.foreign(known, Some(&session), text).await?;
             return Err(other_machine(&member).into());
@@ -235,11 +230,7 @@ impl Ops {
     /// The newest session that a host was in, and its part in it.
     async fn last_part(&self, known: &Known) -> Result<Option<(Session, Member)>, StoreError> {
         let session = self.store.last_session(known.host.id).await?;
-        Ok(session.and_then(|session| {
-            let mut members = session.members.iter();
-            let member = members.find(|member| member.host == known.host.id)?.clone();
-            Some((session, member))
-        }))
+        Ok(session.and_then(|session| part(session, known)))
     }
 
     /// A client cannot use the image share.
@@ -252,6 +243,13 @@ impl Ops {
         handle.blamed(known.host.id, peer).await?;
         Ok(())
     }
+}
+
+/// A session and the part of a host in it.
+fn part(session: Session, known: &Known) -> Option<(Session, Member)> {
+    let mut members = session.members.iter();
+    let member = members.find(|member| member.host == known.host.id)?.clone();
+    Some((session, member))
 }
 
 fn other_machine(member: &Member) -> Refusal {

@@ -351,10 +351,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sender::{QUEUE, SenderEvent as Told};
 
     #[test]
     fn all_who_are_let_in_do_not_start_the_transfer_and_nobody_else_gets_in() {
-        use cast_net::udpcast::sender::{RefuseReason, Sender, SenderConfig};
+        use cast_net::udpcast::sender::{RefuseReason, Sender, SenderConfig, SenderEvent};
         use cast_net::udpcast::wire::{Capabilities, ConnectReq, Message};
         use std::net::SocketAddrV4;
         use std::time::Instant;
@@ -402,14 +403,14 @@ mod tests {
     fn lines_are_left_out_and_states_wait() {
         let (events, mut told) = Events::channel();
         for _ in 0..QUEUE + 7 {
-            events.tell(0, TransmitEvent::Note("refused".into()));
+            events.tell(0, Told::Note("refused".into()));
         }
         assert_eq!(events.left_out(), 7);
-        let sender = thread::spawn(move || events.tell(0, TransmitEvent::Started));
+        let sender = thread::spawn(move || events.tell(0, Told::Started));
         let mut received = 0;
         while let Some((_, event)) = told.blocking_recv() {
             received += 1;
-            if event == TransmitEvent::Started {
+            if event == Told::Started {
                 break;
             }
         }
@@ -463,22 +464,22 @@ mod tests {
             silence_limit: Duration::from_secs(1),
             max_bitrate: None,
         };
-        let transmission = Network
+        let transmission = Udpcast
             .open(job, events, SharedCounters::default())
             .unwrap();
         loop {
             match told.blocking_recv() {
-                Some((0, TransmitEvent::Note(text))) if text.contains("trying") => break,
-                Some((0, TransmitEvent::Note(_))) => {}
+                Some((0, Told::Note(text))) if text.contains("trying") => break,
+                Some((0, Told::Note(_))) => {}
                 other => panic!("{other:?}"),
             }
         }
         drop(taken);
-        transmission.stop();
+        transmission.stop(StopKind::Plain);
         gate.close();
         // Stopped, not failed for the port.
         match told.blocking_recv() {
-            Some((0, TransmitEvent::Failed(text))) => {
+            Some((0, Told::Failed(text))) => {
                 assert!(
                     text.contains("stopped") || text.contains("ended first"),
                     "{text}"
@@ -496,6 +497,6 @@ mod tests {
             panic!("a test");
         });
         assert!(sender.join().is_err());
-        assert!(matches!(told.try_recv(), Ok((3, TransmitEvent::Failed(_)))));
+        assert!(matches!(told.try_recv(), Ok((3, Told::Failed(_)))));
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::Fact;
-use crate::domain::{HostId, SessionId};
+use crate::domain::{HostId, Reason, SessionId};
 use crate::store::{SharedStore, StoreError};
 
 /// What became of an entry and all entries before it.
@@ -38,6 +38,8 @@ pub(super) enum News {
     Reached(u64),
     /// Another program had ended the task: what was decided of this host does not hold.
     Overruled { host: HostId, found: Option<State> },
+    /// Another program had ended the session.
+    Over,
     /// Nothing can be stored at present.
     Failing(String),
     /// It can again.
@@ -52,7 +54,6 @@ pub(super) struct Journal {
     // driver counts how many there may be.
     entries: mpsc::UnboundedSender<Entry>,
     marks: u64,
-    unmarked: bool,
 }
 
 impl Journal {
@@ -75,18 +76,14 @@ impl Journal {
             tell,
             batch: Batch::default(),
             is_failing: false,
+            broken: None,
         };
         let task = tokio::spawn(writer.run());
-        let journal = Self {
-            entries,
-            marks: 0,
-            unmarked: false,
-        };
+        let journal = Self { entries, marks: 0 };
         (journal, news, task)
     }
 
-    pub(super) fn store(&mut self, fact: Fact) {
-        self.unmarked = true;
+    pub(super) fn store(&self, fact: Fact) {
         self.send(Entry::Fact(fact));
     }
 
@@ -97,10 +94,8 @@ impl Journal {
 
     /// A mark behind everything so far; [`News::Reached`] tells when that is stored.
     pub(super) fn mark(&mut self) -> u64 {
-        if std::mem::take(&mut self.unmarked) {
-            self.marks += 1;
-            self.send(Entry::Mark(self.marks));
-        }
+        self.marks += 1;
+        self.send(Entry::Mark(self.marks));
         self.marks
     }
 
@@ -118,6 +113,8 @@ struct Writer {
     tell: mpsc::UnboundedSender<News>,
     batch: Batch,
     is_failing: bool,
+    /// A row that makes no sense: nothing of this session can be stored but its failure.
+    broken: Option<BrokenRow>,
 }
 
 /// What is not stored yet.
@@ -165,17 +162,23 @@ impl Writer {
             self.finish(Stored::Yes);
             return true;
         }
+        if let Some(row) = self.broken.clone() {
+            return self.fail_session(row).await;
+        }
         let facts = self.batch.facts.clone();
         match self.store.apply(clock::now(), self.session, facts).await {
             Ok(conflicts) => {
-                if std::mem::take(&mut self.is_failing) {
-                    self.say(News::Recovered);
-                }
+                self.recovered();
                 for conflict in &conflicts {
-                    let host = self.batch.facts.get(conflict.fact).and_then(host_of);
-                    if let Some(host) = host {
-                        let found = conflict.found;
-                        self.say(News::Overruled { host, found });
+                    let found = conflict.found;
+                    match self.batch.facts.get(conflict.fact) {
+                        Some(Fact::StreamStarting { .. }) => self.say(News::Over),
+                        Some(fact) => {
+                            if let Some(host) = host_of(fact) {
+                                self.say(News::Overruled { host, found });
+                            }
+                        }
+                        None => {}
                     }
                 }
                 self.batch.facts.clear();
@@ -188,18 +191,44 @@ impl Writer {
                 true
             }
             Err(StoreError::Broken(row)) => {
-                self.say(News::Broken(*row));
-                self.batch.facts.clear();
-                self.finish(Stored::NotYet);
-                true
+                self.broken = Some((*row).clone());
+                self.fail_session(*row).await
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.is_failing, true) {
-                    self.say(News::Failing(error.to_string()));
-                }
-                self.batch.refuse();
+                self.failing(&error);
                 false
             }
+        }
+    }
+
+    /// The session fails in the database too, else it would be run again from what is stored.
+    async fn fail_session(&mut self, row: BrokenRow) -> bool {
+        let reason = Reason::BrokenRow(row.clone());
+        let failed = self
+            .store
+            .fail_broken(clock::now(), self.session, reason)
+            .await;
+        if let Err(error) = failed {
+            self.failing(&error);
+            return false;
+        }
+        self.recovered();
+        self.say(News::Broken(row));
+        self.batch.facts.clear();
+        self.finish(Stored::NotYet);
+        true
+    }
+
+    fn failing(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.is_failing, true) {
+            self.say(News::Failing(error.to_string()));
+        }
+        self.batch.refuse();
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.is_failing) {
+            self.say(News::Recovered);
         }
     }
 

@@ -157,7 +157,10 @@ impl Handle {
     /// If it does not.
     pub(crate) async fn recognise(&self, host: HostId, peer: Peer) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Recognise { host, peer, reply }).await;
+        let answer = async {
+            self.tell(Command::Recognise { host, peer, reply }).await;
+            answer.await
+        };
         match tokio::time::timeout(ANSWER_LIMIT, answer).await {
             Ok(Ok(result)) => result,
             _ => Err(Refusal::AskAgain(AskAgain::NoAnswer(self.job.session))),
@@ -170,8 +173,10 @@ impl Handle {
     /// If it is done, but not stored yet.
     pub(crate) async fn cancel(&self, host: Option<HostId>) -> Result<(), AskAgain> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Cancel { host, reply }).await;
-        let answer = async { answer.await.ok()?.await.ok() };
+        let answer = async {
+            self.tell(Command::Cancel { host, reply }).await;
+            answer.await.ok()?.await.ok()
+        };
         match tokio::time::timeout(ANSWER_LIMIT, answer).await {
             Ok(Some(Stored::Yes)) => Ok(()),
             Ok(Some(Stored::NotYet)) => Err(AskAgain::NotStored),
@@ -271,6 +276,12 @@ impl Sessions {
             .sessions
             .get(&id)
             .map(|entry| entry.handle.clone())
+    }
+
+    /// Whether nothing is started any more.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        *self.shutdown.borrow()
     }
 
     /// The newest running session that a host is in.

@@ -201,10 +201,12 @@ impl Driver {
             tokio::select! {
                 command = commands.recv() => {
                     let Some(command) = command else { return };
+                    self.events_so_far(&mut events);
                     is_urgent = self.command(command, &checked_in);
                     // Hundreds of clients ask at a time: one round for all of them.
                     for _ in 0..MAX_ROUND {
                         let Ok(command) = commands.try_recv() else { break };
+                        self.events_so_far(&mut events);
                         is_urgent |= self.command(command, &checked_in);
                     }
                 }
@@ -225,8 +227,21 @@ impl Driver {
             self.carry_out();
             self.publish(is_urgent);
             if self.core.is_ended() {
-                return self.last_words(commands, news).await;
+                return self.last_words(commands, news, shutdown).await;
             }
+        }
+    }
+
+    /// What a client says may rest on what the sender has told before: the report of its end follows
+    /// the end of a stream.
+    fn events_so_far(&mut self, events: &mut mpsc::Receiver<StreamEvent>) {
+        // Not more than wait now: they may come without end.
+        for _ in 0..events.len() {
+            let Ok((index, event)) = events.try_recv() else {
+                return;
+            };
+            self.sender_event(index, event);
+            self.carry_out();
         }
     }
 
@@ -236,6 +251,7 @@ impl Driver {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut news: mpsc::UnboundedReceiver<News>,
+        mut shutdown: watch::Receiver<bool>,
     ) {
         self.publish(true);
         let mark = self.journal.mark();
@@ -251,6 +267,8 @@ impl Driver {
                     self.command(command, &checked_in);
                     self.carry_out();
                 }
+                // The journal goes on for a moment.
+                _ = shutdown.changed() => return,
             }
             self.publish(true);
         }
@@ -495,6 +513,7 @@ impl Driver {
                 }
             }
             News::Overruled { host, found } => self.core.overruled(now, host, found),
+            News::Over => self.core.compare(now, None),
             News::Failing(text) => {
                 let what = "what the session decides cannot be stored; it waits and tries again";
                 self.log_at(Level::Error, &format!("{what}: {text}"));

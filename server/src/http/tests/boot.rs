@@ -1,0 +1,124 @@
+//! What machines boot.
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+
+use crate::domain::handout::Ticket;
+use crate::testing::{bench, ip, mac, text};
+
+#[tokio::test]
+async fn boot_files_have_their_length_and_nothing_else_is_served() {
+    let bench = bench().await;
+    for method in [Method::GET, Method::HEAD] {
+        let request = Request::builder()
+            .method(&method)
+            .uri("/fog/service/ipxe/bzImage");
+        let response = bench
+            .request(ip(1), request.body(Body::empty()).unwrap())
+            .await;
+        assert_eq!(response.headers()[header::CONTENT_LENGTH], "6");
+        assert_eq!(
+            text(response).await,
+            if method == Method::GET { "kernel" } else { "" }
+        );
+    }
+    std::fs::write(bench.config.boot.join("secret"), b"x").unwrap();
+    for name in [
+        "secret",
+        "..%2fboot%2fbzImage",
+        "%2e%2e",
+        "init_32.xz",
+        "bzImage%00",
+    ] {
+        let (status, _) = bench.get(ip(1), &format!("/fog/service/ipxe/{name}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{name}");
+    }
+}
+
+/// The ticket that a boot script tells.
+pub(super) fn ticket(script: &str) -> Ticket {
+    let (_, rest) = script.split_once(" fosticket=").expect("a ticket");
+    Ticket::parse(rest.split_whitespace().next().unwrap()).expect("32 digits")
+}
+
+#[tokio::test]
+async fn a_task_is_booted_with_the_complete_line() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    let expected = "#!ipxe\nimgfree\n\
+        kernel bzImage loglevel=4 initrd=init.xz root=/dev/ram0 rw ramdisk_size=275000 \
+        web=http://127.0.0.1/fog/ consoleblank=0 rootfstype=ext4 console=ttyS0 \
+        nvme_core.default_ps_max_latency_us=0 setmacto=00:1b:21:00:00:01 \
+        mac=00:1b:21:00:00:01 ftp=127.0.0.1 storage=127.0.0.1:IMAGES/ storageip=127.0.0.1 \
+        osid=50 irqpoll hostname=LAB-01 chkdsk=0 img=img imgType=mps imgPartitionType=all \
+        imgid=1 imgFormat=5 PIGZ_COMP=-6 hostearly=1 port=63100 type=down mc=yes \
+        fosticket=TICKET\nimgfetch init.xz\nboot\n";
+    let images = bench.config.images.display().to_string();
+    let body = format!("mac0=08:00:27:00:00:09&mac1={}&arch=x86_64", mac(1));
+    let script = bench.post(ip(1), "ipxe/boot.php", body).await;
+    let ticket = ticket(&script).to_string();
+    let expected = expected
+        .replace("IMAGES", &images)
+        .replace("TICKET", &ticket);
+    assert_eq!(script, expected);
+    // Asked again, it is the same: the first answer may have been lost.
+    let path = format!("/fog/service/ipxe/boot.php?mac={}", mac(1).to_uppercase());
+    assert_eq!(bench.get(ip(1), &path).await.1, expected);
+    let args = fog::KernelArgs::parse(&expected);
+    assert!(args.is_multicast_deploy());
+    assert_eq!(args.port().unwrap(), 63100);
+
+    std::fs::remove_file(bench.config.boot.join("init.xz")).unwrap();
+    let script = bench.get(ip(1), &path).await.1;
+    assert!(
+        script.contains("init.xz is missing") && script.ends_with("exit\n"),
+        "{script}"
+    );
+}
+
+#[tokio::test]
+async fn each_machine_has_a_ticket_of_its_own() {
+    let bench = bench().await;
+    bench.deploy(&[1, 2]).await;
+    let first = ticket(&bench.boot(1).await);
+    assert_ne!(first, ticket(&bench.boot(2).await));
+    let body = format!("mac0={}", mac(1));
+    let elsewhere = bench.post(ip(7), "ipxe/boot.php", body).await;
+    assert_ne!(first, ticket(&elsewhere));
+}
+
+#[tokio::test]
+async fn machines_without_a_task_boot_from_their_disk() {
+    let bench = bench().await;
+    let script = bench.boot(1).await;
+    assert!(
+        script.contains("LAB-01") && script.ends_with("exit\n"),
+        "{script}"
+    );
+    let script = bench.boot(9).await;
+    assert!(
+        script.contains("fos-server host add NAME 00:1b:21:00:00:09"),
+        "{script}"
+    );
+    assert!(script.ends_with("sleep 15\nexit\n"), "{script}");
+    for nonsense in ["mac0=nonsense", "", "mac0=ff:ff:ff:ff:ff:ff", "\u{fffd}"] {
+        let script = bench.post(ip(9), "ipxe/boot.php", nonsense).await;
+        assert!(
+            script.starts_with("#!ipxe\n") && script.ends_with("exit\n"),
+            "{script}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_host_whose_part_is_over_boots_from_its_disk_though_its_session_goes_on() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    bench.check_in(1).await;
+    bench.fail(1, "no%20disk").await;
+    let script = bench.boot(1).await;
+    assert!(script.contains("no disk"), "{script}");
+    assert!(!script.contains("kernel bzImage"), "{script}");
+    assert!(bench.boot(2).await.contains("kernel bzImage"));
+    assert!(bench.session(id).await.state.is_active());
+}

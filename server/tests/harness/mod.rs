@@ -1,0 +1,238 @@
+//! The program in a data directory of its own, for tests.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use image::writer::Recipe;
+
+/// Whatever takes longer than this has failed.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    dir: tempfile::TempDir,
+}
+
+impl Server {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        write_image(&dir.path().join("data/images/lab"));
+        let boot = dir.path().join("data/boot");
+        std::fs::create_dir_all(&boot).unwrap();
+        for file in ["bzImage", "init.xz"] {
+            std::fs::write(boot.join(file), file).unwrap();
+        }
+        Self { dir }
+    }
+
+    /// With the image and these hosts.
+    pub fn with_hosts(hosts: u8) -> Self {
+        let server = Self::new();
+        server.good(&["image", "add", "lab"]);
+        for host in 1..=hosts {
+            server.good(&["host", "add", &name(host), &mac(host)]);
+        }
+        server
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn command(&self) -> Command {
+        self.command_as(&[env!("CARGO_BIN_EXE_fos-server")])
+    }
+
+    /// The program behind others that run it: `ip netns exec`, for example.
+    pub fn command_as(&self, program: &[&str]) -> Command {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]);
+        command.arg("--data").arg(self.data());
+        command
+            .env_remove("FOS_SERVER_IMAGES")
+            .env_remove("RUST_LOG");
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; answers its standard output.
+    #[track_caller]
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    /// Runs a command that must fail; answers what it says.
+    #[track_caller]
+    pub fn bad(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{arguments:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stderr)
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.good(&["status", "--json"])).unwrap()
+    }
+
+    pub fn serve(&self) -> Running {
+        self.serve_with(&[])
+    }
+
+    pub fn serve_with(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command();
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(arguments);
+        self.start(command)
+    }
+
+    /// Starts a server and waits until it can be asked.
+    pub fn start(&self, mut command: Command) -> Running {
+        let file = self.data().join("server.json");
+        drop(std::fs::remove_file(&file));
+        let child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut running = Running { child };
+        wait_until("the server runs", || {
+            assert!(running.is_running(), "the server has ended");
+            file.exists()
+        });
+        running
+    }
+
+    /// Where the running server is asked by clients.
+    pub fn address(&self) -> SocketAddr {
+        let file = std::fs::read(self.data().join("server.json")).unwrap();
+        let running: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        let url = running["url"].as_str().unwrap();
+        let rest = url.strip_prefix("http://").unwrap();
+        rest.split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// Posts a form; answers status and body.
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let mut stream = self.send(path, body);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = text(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split_whitespace().nth(1).unwrap_or("0");
+        (status.parse().unwrap(), body.to_owned())
+    }
+
+    /// Posts a form and does not wait for the answer.
+    pub fn send(&self, path: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head = format!(
+            "POST /fog/service/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        stream
+    }
+
+    pub fn check_in(&self, host: u8) -> (u16, String) {
+        self.post("mc_checkin.php", &format!("mac={}&type=down", mac(host)))
+    }
+}
+
+pub fn name(host: u8) -> String {
+    format!("LAB-{host:02}")
+}
+
+pub fn mac(host: u8) -> String {
+    format!("00:1b:21:00:00:{host:02x}")
+}
+
+/// A server process, killed with the test.
+pub struct Running {
+    pub child: Child,
+}
+
+impl Running {
+    pub fn signal(&self, signal: &str) {
+        send_signal(&self.child, signal);
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends SIGTERM and waits; a server that has not ended after 10 s never does.
+    #[track_caller]
+    pub fn end(mut self) {
+        self.signal("-TERM");
+        let deadline = Instant::now() + SHUTDOWN_LIMIT;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// What `serve` promises, and some seconds for a machine that is busy with other tests.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10 + 10);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub fn send_signal(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+pub fn write_image(dir: &Path) {
+    std::fs::create_dir_all(dir).unwrap();
+    let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
+    std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
+    std::fs::write(dir.join("d1.mbr"), boot_area()).unwrap();
+}
+
+/// An MBR with one partition.
+fn boot_area() -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    sector[446 + 4] = 0x83;
+    sector[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
+    sector[446 + 12..446 + 16].copy_from_slice(&2048_u32.to_le_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
