@@ -177,7 +177,7 @@ fn what_clients_would_refuse_is_not_added() {
     let dir = server.dir.path().join("data/images/lab");
     let refused = |arguments: &[&str], expected: &str| {
         let error = server.bad(&[&["image", "add", "lab"], arguments].concat());
-        assert!(error.contains(expected), "{error}");
+        assert_eq!(error.matches(expected).count(), 1, "{error}");
         assert!(!server.good(&["image", "list"]).contains("lab"));
     };
     refused(

@@ -19,7 +19,8 @@ pub enum ChangedError {
     },
     /// A file cannot be used.
     #[error("{0}; restore the file or add the image again")]
-    File(#[from] FileError),
+    // Not as the source: the text has it already.
+    File(FileError),
     /// A file has another size or date.
     #[error(
         "{} was changed after the image was added ({}); remove the image and add it again, so \
@@ -53,6 +54,12 @@ pub enum ChangedError {
          restore the file or add the image again", shown(.0)
     )]
     Bytes(PathBuf),
+}
+
+impl From<FileError> for ChangedError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
 }
 
 /// Compares size and date of every file with those at the time when the image was added. Blocks.

@@ -55,7 +55,8 @@ pub enum PlanRefused {
     /// `fos-agent` would refuse it, with this text, on every machine whose disk is no larger than the
     /// captured one.
     #[error("{who} would refuse this image: {0}", who = who(.0))]
-    Client(#[from] Refusal),
+    // Not as the source: the text has it already.
+    Client(Refusal),
     /// Partitions without a stream.
     #[error(
         "there is no image file for {}: clients would get it without content. Complete the directory \
@@ -83,6 +84,12 @@ pub enum PlanRefused {
         /// What is wrong.
         cause: String,
     },
+}
+
+impl From<Refusal> for PlanRefused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Client(refusal)
+    }
 }
 
 fn who(refusal: &Refusal) -> &'static str {
