@@ -93,16 +93,9 @@ pub(crate) async fn session_of(store: &dyn Store, count: u16) -> (SessionId, Ima
 }
 
 /// Stores facts that meet no conflict.
-#[track_caller]
-pub(crate) fn stored(
-    store: &dyn Store,
-    session: SessionId,
-    facts: Vec<Fact>,
-) -> impl Future<Output = ()> {
-    async move {
-        let conflicts = store.apply(at(1), session, facts).await.unwrap();
-        assert_eq!(conflicts, []);
-    }
+pub(crate) async fn stored(store: &dyn Store, session: SessionId, facts: Vec<Fact>) {
+    let conflicts = store.apply(at(1), session, facts).await.unwrap();
+    assert_eq!(conflicts, []);
 }
 
 /// A session from its creation to its end.
@@ -323,11 +316,9 @@ pub(crate) async fn events_are_bounded(store: SharedStore) {
     assert_eq!(events.iter().filter(decided).count(), 1 + 4);
     assert!(matches!(events.last().unwrap().note, Note::Ended { .. }));
     // A machine with two addresses that checks in again and again.
-    let (other, ..) = {
-        let image = store.images().await.unwrap()[0].id;
-        let new = new_session(image, &hosts, 63100);
-        (store.create_session(NOW, new).await.unwrap(), ())
-    };
+    let image = store.images().await.unwrap()[0].id;
+    let new = new_session(image, &hosts, 63100);
+    let other = store.create_session(NOW, new).await.unwrap();
     let mut facts: Vec<Fact> = (0..max + 50)
         .map(|number| checked_in(hosts[0], u8::from(number % 2 == 0), 1))
         .collect();

@@ -2,6 +2,7 @@
 
 mod broken;
 mod faults;
+mod foreign;
 mod operations;
 mod upgrade;
 
