@@ -5,6 +5,7 @@ use std::time::Instant;
 use fog::task::State;
 
 use super::{Action, Completion, Core, MAX_BLAMES, Peer, Phase};
+use crate::domain::refusal::AskAgain;
 use crate::domain::session::record::{Fact, Note};
 use crate::domain::session::seat::SeatStatus;
 use crate::domain::{HostId, Reason, Refusal};
@@ -155,8 +156,12 @@ impl Core {
             return Completion::Accepted;
         }
         let is_ending = is_last && matches!(self.phase, Phase::Sending { .. });
-        if done + 1 == total && (is_ending || is_unsure) {
+        if done + 1 == total && is_ending {
             return Completion::NotYet;
+        }
+        if done + 1 == total && is_unsure {
+            // At once, so that it looks what it is to receive.
+            return Completion::Refused(Refusal::AskAgain(AskAgain::LastStream));
         }
         let reason = Reason::Incomplete { done, total };
         self.end_seat(now, id, State::Failed, reason.clone());

@@ -3,6 +3,7 @@
 use super::model::Stored;
 use super::*;
 use crate::domain::reason::Evidence;
+use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::facts_of;
 
 const STREAMS: [&str; 3] = ["d1p1.img", "d1p2.img", "d1p3.img"];
@@ -358,9 +359,10 @@ fn an_agent_whose_last_acknowledgement_was_not_stored_receives_again() {
     pair.restart();
     assert_eq!(pair.bench.core.phase, Phase::Gathering { stream: 2 });
     // It is already reporting its end.
-    assert_eq!(pair.bench.complete(1), Completion::NotYet);
+    let again = Completion::Refused(Refusal::AskAgain(AskAgain::LastStream));
+    assert_eq!(pair.bench.complete(1), again);
     pair.bench.join(1);
-    assert_eq!(pair.bench.complete(1), Completion::NotYet);
+    assert_eq!(pair.bench.complete(1), again);
     assert_eq!(pair.store(), []);
     pair.finish(2);
     // In an earlier stream a report of the end is wrong whatever was stored.
