@@ -5,9 +5,9 @@
 mod harness;
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use harness::{Server, mac, send_signal, text, wait_until};
+use harness::{Server, boot_area, mac, send_signal, text, wait_until};
 
 #[test]
 fn hosts_are_added_listed_and_removed() {

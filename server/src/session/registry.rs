@@ -361,7 +361,7 @@ impl Sessions {
             Ok(Some(session)) if session.state.is_active() => session,
             Ok(_) => return Ok(None),
             Err(StoreError::Broken(row)) => {
-                self.fail(id, Reason::BrokenRow(*row)).await?;
+                self.fail(id, Reason::BrokenRow(row)).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -369,7 +369,7 @@ impl Sessions {
         let facts = match store.facts(session.image).await {
             Ok(facts) => facts,
             Err(StoreError::Broken(row)) => {
-                self.fail(id, Reason::BrokenRow(*row)).await?;
+                self.fail(id, Reason::BrokenRow(row)).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error),

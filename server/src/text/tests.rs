@@ -302,7 +302,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             "its image has other streams than when the session began to send. Deploy again",
         ),
         (
-            Reason::BrokenRow(broken_row()),
+            Reason::BrokenRow(Box::new(broken_row())),
             "the database holds a value that the server cannot understand: table tasks, row 12: column taskStateID holds \"99\", expected a number from 0 to 6. Correct the row, or deploy again",
         ),
         (
@@ -1108,7 +1108,7 @@ proptest! {
             Reason::SenderFailed { stream: stream.clone(), text: text.clone() },
             Reason::StoodStill { stream: stream.clone(), seconds: 1, cause: Standstill::Sender },
             Reason::ImageChanged { text: text.clone() },
-            Reason::BrokenRow(row),
+            Reason::BrokenRow(Box::new(row)),
             Reason::Internal { text: text.clone() },
             Reason::Unknown { code: text.clone(), details: name.clone() },
         ];

@@ -319,7 +319,8 @@ impl Driver {
 
     /// A stream may only be ended early if it cannot look whole then.
     fn possible(&self, kind: StopKind) -> StopKind {
-        let stream = self.facts.streams.get(self.core.stream_index());
+        let index = self.open.as_ref().map(|open| open.index);
+        let stream = index.and_then(|index| self.facts.streams.get(index));
         let tells_its_length = stream.is_some_and(|stream| stream.image.format.tells_its_length());
         match tells_its_length {
             true => kind,

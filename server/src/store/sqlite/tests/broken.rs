@@ -88,7 +88,7 @@ async fn a_broken_session_harms_itself_alone() {
         store.held_ports().await.unwrap();
         store.activity().await.unwrap();
 
-        let reason = Reason::BrokenRow(found);
+        let reason = Reason::BrokenRow(Box::new(found));
         store
             .fail_broken(at(1), world.session, reason.clone())
             .await
