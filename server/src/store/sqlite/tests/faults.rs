@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
+use tokio::sync::Notify;
 
 use super::conformance::{NOW, checked_in, session_of};
 use super::operations::{GROWING, World, run};
@@ -91,18 +92,30 @@ fn migrated(mut dump: Vec<String>) -> Vec<String> {
 #[tokio::test]
 async fn an_operation_that_hangs_or_panics_is_undone() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits {
-        hang: Duration::from_millis(50),
-        ..Limits::DEFAULT
-    };
-    let store = Sqlite::open_with(dir.path(), limits).await.unwrap();
-    let hanging = store.engine.write::<(), StoreError, _>(|tx| {
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    let (begun, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let tell = Arc::clone(&begun);
+    let hanging = store.engine.write::<(), StoreError, _>(move |tx| {
         Box::pin(async move {
             settings::set_image_root(tx, "/hangs".into()).await?;
+            tell.notify_one();
             pending().await
         })
     });
-    unavailable(hanging.await, "did not answer");
+    let wait = async {
+        begun.notified().await;
+        // Nothing else is to be done: the time of the limit comes at once.
+        tokio::time::pause();
+        told.notified().await;
+    };
+    let hangs = async {
+        let found = hanging.await;
+        tokio::time::resume();
+        told.notify_one();
+        found
+    };
+    let (found, ()) = tokio::join!(hangs, wait);
+    unavailable(found, "did not answer for 30 s");
     let panicking = store.engine.write::<(), StoreError, _>(|tx| {
         Box::pin(async move {
             settings::set_image_root(tx, "/panics".into()).await?;
@@ -121,6 +134,26 @@ async fn an_operation_that_hangs_or_panics_is_undone() {
         let root = store.image_root().await.unwrap();
         assert_eq!(root.as_deref(), Some("/works"));
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_rolled_back_is_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    store.raw("CREATE TEMP TABLE marker (x)").await;
+    store.raw("SELECT * FROM temp.marker").await;
+    let odd = store.engine.write::<(), StoreError, _>(|tx| {
+        Box::pin(async move {
+            tx.run("ROLLBACK", Vec::new()).await?;
+            Err(StoreError::Internal("as told".into()))
+        })
+    });
+    odd.await.unwrap_err();
+    let marker = store.engine.write::<_, StoreError, _>(|tx| {
+        Box::pin(async move { tx.rows("SELECT * FROM temp.marker", Vec::new()).await })
+    });
+    assert!(marker.await.is_err(), "it is the same connection");
+    store.set_image_root("/works".into()).await.unwrap();
 }
 
 #[tokio::test]
@@ -203,10 +236,7 @@ async fn the_end_waits_neither_for_a_lock_nor_for_what_hangs() {
 async fn what_is_being_stored_at_the_end_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store = Sqlite::open(dir.path()).await.unwrap();
-    let (begun, go) = (
-        Arc::new(tokio::sync::Notify::new()),
-        Arc::new(tokio::sync::Notify::new()),
-    );
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (told, wait) = (Arc::clone(&begun), Arc::clone(&go));
     let storing = store.engine.write::<(), StoreError, _>(move |tx| {
         Box::pin(async move {
