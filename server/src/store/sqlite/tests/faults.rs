@@ -177,7 +177,7 @@ async fn a_lock_of_another_program_is_waited_for_and_named() {
     let store = Sqlite::open_with(dir.path(), limits).await.unwrap();
     let other = lock(dir.path()).await;
     let found = store.set_image_root("/a".into()).await;
-    unavailable(found, "locked, perhaps by another program");
+    unavailable(found, "perhaps by another program");
     assert_eq!(store.image_root().await.unwrap(), None, "readers go on");
     drop(other);
     let patient = Sqlite::open(dir.path()).await.unwrap();
