@@ -413,3 +413,73 @@ async fn a_change_is_told_when_it_can_be_read() {
     store.add_host(NOW, conformance::new_host(9)).await.unwrap();
     watcher.await.unwrap();
 }
+
+/// A file system of 1 MiB in memory.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where nothing may be mounted.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let output = mount.arg(dir.path()).output().ok()?;
+        output.status.success().then(|| Self(dir))
+    }
+
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.0.path().join("ballast")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        assert!(
+            umount
+                .arg("-l")
+                .arg(self.0.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_really_full_stores_nothing_and_harms_nothing() {
+    for operation in WRITES {
+        let Some(disk) = SmallDisk::mount() else {
+            println!("skipped: a tmpfs cannot be mounted here");
+            return;
+        };
+        let data = disk.0.path();
+        let store = Sqlite::open(data).await.unwrap();
+        let world = World::new(&store, 2).await;
+        let before = store.dump().await;
+        let mut other = other_program(data).await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        disk.fill();
+        for _ in 0..2 {
+            let error = run(&store, &world, operation, 1).await.unwrap_err();
+            let expected = format!(
+                "the database cannot be used: {}: database or disk is full",
+                data.join("fos.sqlite").display()
+            );
+            assert_eq!(error, expected, "{operation}");
+            assert!(store.dump().await == before, "{operation} is half done");
+        }
+        disk.empty();
+        run(&store, &world, operation, 1).await.unwrap();
+        store.close().await;
+    }
+}
