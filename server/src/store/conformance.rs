@@ -390,6 +390,28 @@ pub(crate) async fn progress_is_no_state(store: SharedStore) {
     assert!(store.active_task(hosts[0]).await.unwrap().is_some());
 }
 
+/// Everybody may ask at the same time; each gets all or nothing.
+pub(crate) async fn many_at_once(store: SharedStore) {
+    let (id, _, hosts) = session_of(&*store, 20).await;
+    let mut all = tokio::task::JoinSet::new();
+    for (number, host) in (1..).zip(hosts.clone()) {
+        let store = SharedStore::clone(&store);
+        all.spawn(async move {
+            stored(&*store, id, vec![checked_in(host, number, 1)]).await;
+            let session = store.session(id).await.unwrap().unwrap();
+            let member = session.members.iter().find(|member| member.host == host);
+            assert_eq!(member.unwrap().state, State::InProgress);
+            for member in session.members {
+                let is_in = member.state == State::InProgress;
+                assert_eq!(is_in, member.address.is_some());
+            }
+        });
+    }
+    all.join_all().await;
+    let events = store.events(id, 0, 99).await.unwrap();
+    assert_eq!(events.len(), 1 + hosts.len());
+}
+
 /// What is not there is no error.
 pub(crate) async fn what_is_absent_is_absent(store: SharedStore) {
     let (session, host, image) = (SessionId(9), HostId(9), ImageId(9));
@@ -483,6 +505,7 @@ where
     events_are_bounded(factory().await).await;
     strangers_are_bounded(factory().await).await;
     progress_is_no_state(factory().await).await;
+    many_at_once(factory().await).await;
     what_is_absent_is_absent(factory().await).await;
     nothing_ends_in_an_active_state(factory().await).await;
     a_closed_store_is_unavailable(factory().await).await;

@@ -453,14 +453,16 @@ async fn end_tasks(
         "UPDATE fos_sessionHosts SET state = ?, \
          reasonDetails = CASE WHEN reasonCode = '' THEN ? ELSE reasonDetails END, \
          reasonCode = CASE WHEN reasonCode = '' THEN ? ELSE reasonCode END \
-         WHERE msID = ? AND (taskID IN (SELECT taskID FROM tasks WHERE taskStateID {condition}) \
-         OR (state {condition} AND taskID NOT IN (SELECT taskID FROM tasks)))"
+         WHERE msID = ? AND (EXISTS (SELECT 1 FROM tasks \
+         WHERE tasks.taskID = fos_sessionHosts.taskID AND taskStateID {condition}) \
+         OR (state {condition} AND NOT EXISTS (SELECT 1 FROM tasks \
+         WHERE tasks.taskID = fos_sessionHosts.taskID)))"
     );
     tx.run(&sql, args![to, details, code, session]).await?;
     let sql = format!(
         "UPDATE tasks SET taskStateID = ? WHERE taskStateID {condition} \
-         AND (taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?) \
-         OR taskID IN (SELECT taskID FROM fos_sessionHosts WHERE msID = ?))"
+         AND taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ? \
+         UNION SELECT taskID FROM fos_sessionHosts WHERE msID = ?)"
     );
     tx.run(&sql, args![to, session, session]).await?;
     Ok(())

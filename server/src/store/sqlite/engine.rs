@@ -267,7 +267,7 @@ impl Engine {
             let waited = since.elapsed();
             if waited >= self.limits.lock {
                 return Err(self.unavailable(&format!(
-                    "it is locked, perhaps by another program, since {} s ({error})",
+                    "it has been locked for {} s, perhaps by another program ({error})",
                     waited.as_secs()
                 )));
             }

@@ -168,9 +168,9 @@ pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>>
             HostActivity::Idle,
         );
     }
-    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts AS this \
-        WHERE msID = (SELECT MAX(msID) FROM fos_sessionHosts AS other \
-        WHERE other.hostID = this.hostID)";
+    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts \
+        JOIN (SELECT hostID AS ofHost, MAX(msID) AS newest FROM fos_sessionHosts \
+        GROUP BY hostID) AS last ON hostID = ofHost AND msID = newest";
     for row in tx.rows(sql, Vec::new()).await? {
         let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
         let read = || {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
+use tokio::sync::Notify;
 
 use super::conformance::{NOW, checked_in, session_of};
 use super::operations::{GROWING, World, run};
@@ -91,18 +92,30 @@ fn migrated(mut dump: Vec<String>) -> Vec<String> {
 #[tokio::test]
 async fn an_operation_that_hangs_or_panics_is_undone() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits {
-        hang: Duration::from_millis(50),
-        ..Limits::DEFAULT
-    };
-    let store = Sqlite::open_with(dir.path(), limits).await.unwrap();
-    let hanging = store.engine.write::<(), StoreError, _>(|tx| {
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    let (begun, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let tell = Arc::clone(&begun);
+    let hanging = store.engine.write::<(), StoreError, _>(move |tx| {
         Box::pin(async move {
             settings::set_image_root(tx, "/hangs".into()).await?;
+            tell.notify_one();
             pending().await
         })
     });
-    unavailable(hanging.await, "did not answer");
+    let wait = async {
+        begun.notified().await;
+        // Nothing else is to be done: the time of the limit comes at once.
+        tokio::time::pause();
+        told.notified().await;
+    };
+    let hangs = async {
+        let found = hanging.await;
+        tokio::time::resume();
+        told.notify_one();
+        found
+    };
+    let (found, ()) = tokio::join!(hangs, wait);
+    unavailable(found, "did not answer for 30 s");
     let panicking = store.engine.write::<(), StoreError, _>(|tx| {
         Box::pin(async move {
             settings::set_image_root(tx, "/panics".into()).await?;
@@ -121,6 +134,26 @@ async fn an_operation_that_hangs_or_panics_is_undone() {
         let root = store.image_root().await.unwrap();
         assert_eq!(root.as_deref(), Some("/works"));
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_rolled_back_is_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    store.raw("CREATE TEMP TABLE marker (x)").await;
+    store.raw("SELECT * FROM temp.marker").await;
+    let odd = store.engine.write::<(), StoreError, _>(|tx| {
+        Box::pin(async move {
+            tx.run("ROLLBACK", Vec::new()).await?;
+            Err(StoreError::Internal("as told".into()))
+        })
+    });
+    odd.await.unwrap_err();
+    let marker = store.engine.write::<_, StoreError, _>(|tx| {
+        Box::pin(async move { tx.rows("SELECT * FROM temp.marker", Vec::new()).await })
+    });
+    assert!(marker.await.is_err(), "it is the same connection");
+    store.set_image_root("/works".into()).await.unwrap();
 }
 
 #[tokio::test]
@@ -144,7 +177,7 @@ async fn a_lock_of_another_program_is_waited_for_and_named() {
     let store = Sqlite::open_with(dir.path(), limits).await.unwrap();
     let other = lock(dir.path()).await;
     let found = store.set_image_root("/a".into()).await;
-    unavailable(found, "locked, perhaps by another program");
+    unavailable(found, "perhaps by another program");
     assert_eq!(store.image_root().await.unwrap(), None, "readers go on");
     drop(other);
     let patient = Sqlite::open(dir.path()).await.unwrap();
@@ -203,10 +236,7 @@ async fn the_end_waits_neither_for_a_lock_nor_for_what_hangs() {
 async fn what_is_being_stored_at_the_end_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store = Sqlite::open(dir.path()).await.unwrap();
-    let (begun, go) = (
-        Arc::new(tokio::sync::Notify::new()),
-        Arc::new(tokio::sync::Notify::new()),
-    );
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (told, wait) = (Arc::clone(&begun), Arc::clone(&go));
     let storing = store.engine.write::<(), StoreError, _>(move |tx| {
         Box::pin(async move {
@@ -382,4 +412,74 @@ async fn a_change_is_told_when_it_can_be_read() {
     store.apply(NOW, session, facts).await.unwrap();
     store.add_host(NOW, conformance::new_host(9)).await.unwrap();
     watcher.await.unwrap();
+}
+
+/// A file system of 1 MiB in memory.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where nothing may be mounted.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let output = mount.arg(dir.path()).output().ok()?;
+        output.status.success().then(|| Self(dir))
+    }
+
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.0.path().join("ballast")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.path().join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        assert!(
+            umount
+                .arg("-l")
+                .arg(self.0.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_really_full_stores_nothing_and_harms_nothing() {
+    for operation in WRITES {
+        let Some(disk) = SmallDisk::mount() else {
+            println!("skipped: a tmpfs cannot be mounted here");
+            return;
+        };
+        let data = disk.0.path();
+        let store = Sqlite::open(data).await.unwrap();
+        let world = World::new(&store, 2).await;
+        let before = store.dump().await;
+        let mut other = other_program(data).await;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        disk.fill();
+        for _ in 0..2 {
+            let error = run(&store, &world, operation, 1).await.unwrap_err();
+            let expected = format!(
+                "the database cannot be used: {}: database or disk is full",
+                data.join("fos.sqlite").display()
+            );
+            assert_eq!(error, expected, "{operation}");
+            assert!(store.dump().await == before, "{operation} is half done");
+        }
+        disk.empty();
+        run(&store, &world, operation, 1).await.unwrap();
+        store.close().await;
+    }
 }
