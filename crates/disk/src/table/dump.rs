@@ -70,7 +70,7 @@ pub struct DumpPartition {
 
 /// Why a dump cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("line {line}: {reason}: \"{text}\"")]
+#[error("line {line}: {reason}: {text:?}")]
 pub struct DumpError {
     /// Line number, from one.
     pub line: usize,

@@ -31,7 +31,7 @@ pub enum FillError {
     Empty,
     /// `d1.fixed_size_partitions` holds something else than numbers.
     #[error(
-        "the list of fixed partitions (d1.fixed_size_partitions) holds \"{0}\", not numbers joined by colons"
+        "the list of fixed partitions (d1.fixed_size_partitions) holds {0:?}, not numbers joined by colons"
     )]
     FixedList(String),
     /// A partition would be smaller than what has to go into it.
