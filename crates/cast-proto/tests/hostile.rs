@@ -124,7 +124,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Timeout),
         1 => (0u64..3_000_000).prop_map(|micros| Op::Pass(Duration::from_micros(micros))),
         1 => (0u64..200).prop_map(|secs| Op::Pass(Duration::from_secs(secs))),
-        2 => (0u8..6).prop_map(Op::Call),
+        2 => (0u8..7).prop_map(Op::Call),
     ]
 }
 
@@ -266,6 +266,7 @@ proptest! {
                 Op::Call(1) => sender.remove(now, *addr(2).ip()),
                 Op::Call(2) => sender.set_expected(now, &[*addr(3).ip()]),
                 Op::Call(3) => sender.finish_input(),
+                Op::Call(4) => sender.abort(now),
                 Op::Call(_) => {
                     let room = sender.input_room();
                     prop_assert!(room <= 1024 * 4);

@@ -492,6 +492,142 @@ fn an_operator_starts_with_those_who_are_there() {
     assert_all_completed(&scenario.run());
 }
 
+/// Aborts that make the stream shorter, at a time when much of it is still to come.
+fn aborted(mut scenario: Scenario, at: Duration) -> Report {
+    for receiver in &mut scenario.receivers {
+        receiver.goal = Goal::Less;
+        receiver.config.receive_timeout = None;
+    }
+    scenario.actions.push((at, Action::Abort));
+    let report = scenario.run();
+    let ended = Some(GiveUpReason::Aborted { ended: true });
+    assert_eq!(report.gave_up, ended, "seed {}", report.seed);
+    for outcome in report.outcomes.values() {
+        assert!(matches!(outcome, Outcome::Removed { .. }), "{outcome:?}");
+    }
+    report
+}
+
+#[test]
+fn an_aborted_stream_ends_early_for_all() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for fec in [None, FecParams::new(4, 2, 16)] {
+            for loss_per_mille in [0, 50] {
+                for at in [1, 2, 20, 50].map(millis) {
+                    let link = Link {
+                        loss_per_mille,
+                        ..Link::default()
+                    };
+                    let mut scenario = Scenario::new(7, 1000 * SLICE, 3).links(link);
+                    scenario.sender.duplex = duplex;
+                    scenario.sender.fec = fec;
+                    scenario.receivers[1].config.tell_attentive = false;
+                    let report = aborted(scenario, at);
+                    // Nobody had to be waited for.
+                    assert!(
+                        report.elapsed < Duration::from_secs(5),
+                        "{:?}",
+                        report.elapsed
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_abort_before_the_start_ends_those_who_wait() {
+    let mut scenario = Scenario::new(1, 5 * SLICE, 2);
+    scenario.sender.start.min_receivers = 9;
+    let report = aborted(scenario, Duration::from_secs(2));
+    assert!(report.receivers.iter().all(|r| r.complete == Some(0)));
+
+    let mut scenario = Scenario::new(1, 5 * SLICE, 0);
+    scenario.sender.start.min_receivers = 9;
+    let at = Duration::from_secs(2);
+    scenario.actions.push((at, Action::Abort));
+    let report = scenario.run();
+    let stopped = GiveUpReason::Aborted { ended: false };
+    assert_eq!(report.gave_up, Some(stopped), "nobody was there");
+}
+
+#[test]
+fn an_abort_without_a_return_channel_ends_the_stream() {
+    for fec in [None, FecParams::new(8, 4, 8)] {
+        let mut scenario = Scenario::new(1, 200 * SLICE, 2);
+        scenario.sender.asynchronous = true;
+        scenario.sender.fec = fec;
+        scenario.sender.max_bitrate = Some(20_000_000);
+        scenario.sender.start = StartRule {
+            autostart: Some(1),
+            ..StartRule::default()
+        };
+        let report = aborted(scenario, millis(2200));
+        assert!(report.receivers.iter().all(|r| r.complete > Some(0)));
+    }
+}
+
+#[test]
+fn a_receiver_without_a_slice_does_not_keep_others_from_their_end() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        let mut scenario = Scenario::new(1, 400 * SLICE, 3);
+        scenario.sender.duplex = duplex;
+        scenario.receivers[2].link.longest = 150;
+        scenario.sender.block_size = 200;
+        for receiver in &mut scenario.receivers {
+            receiver.goal = Goal::Fail;
+        }
+        scenario.actions.push((millis(500), Action::Abort));
+        let report = scenario.run();
+        let ended = GiveUpReason::Aborted { ended: true };
+        assert_eq!(report.gave_up, Some(ended));
+        assert!(
+            report.elapsed < Duration::from_secs(15),
+            "{:?}",
+            report.elapsed
+        );
+    }
+}
+
+/// Whenever it is aborted: what has been ended early looks whole to nobody.
+#[test]
+fn an_early_end_never_looks_whole() {
+    let mut both = [0, 0];
+    for seed in seeds(400) {
+        let mut scenario = any_network(seed);
+        let mut rng = Rng(!seed);
+        let at = Duration::from_micros(rng.below(rng.clone().pick(&[30_000, 300_000])));
+        scenario.actions.push((at, Action::Abort));
+        for receiver in &mut scenario.receivers {
+            receiver.goal = Goal::Any;
+            receiver.config.start_timeout = Some(Duration::from_secs(60));
+            receiver.config.receive_timeout = Some(Duration::from_secs(60));
+        }
+        let len = scenario.len as u64;
+        let report = scenario.run();
+        let Some(GiveUpReason::Aborted { ended }) = report.gave_up else {
+            assert_all_completed(&report);
+            continue;
+        };
+        both[usize::from(ended)] += 1;
+        for receiver in &report.receivers {
+            let is_whole = receiver.complete == Some(len);
+            assert!(!ended || !is_whole, "seed {seed}");
+            assert!(
+                ended || is_whole || receiver.complete.is_none(),
+                "seed {seed}"
+            );
+        }
+        let is_completed = |outcome: &Outcome| *outcome == Outcome::Completed;
+        let has_completed = report.outcomes.values().any(is_completed);
+        assert!(!ended || !has_completed, "seed {seed}");
+    }
+    assert!(
+        seeds(2).end == 1 || both.iter().all(|count| *count > 20),
+        "{both:?}"
+    );
+}
+
 #[test]
 fn repair_blocks_make_up_for_loss_without_a_return_channel() {
     for seed in seeds(10) {

@@ -179,6 +179,10 @@ pub struct SenderConfig {
     /// How long to wait for the DISCONNECT of participants after the end, so that the port is
     /// quiet when the next sender opens it.
     pub linger: Duration,
+    /// How long [`Sender::abort`](super::Sender::abort) waits until all have the slices under way and have
+    /// heard of the early end: it keeps the port for this time and `linger` (at least a second)
+    /// if somebody does not answer.
+    pub abort_time: Duration,
 }
 
 impl SenderConfig {
@@ -210,6 +214,7 @@ impl SenderConfig {
             streaming: None,
             max_bitrate: None,
             linger: Duration::from_secs(1),
+            abort_time: Duration::from_secs(10),
         }
     }
 

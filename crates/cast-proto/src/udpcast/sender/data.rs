@@ -101,13 +101,14 @@ impl Sender {
             return;
         }
         let is_end = slot.is_end();
-        if is_end {
+        let is_whole = is_end && !self.is_aborting;
+        if is_whole {
             member.outcome = Outcome::Completed;
-        } else {
+        } else if !is_end {
             member.last_slice = member.last_slice.max(Some(slice));
         }
         let is_leaving = member.leaving_since.is_some();
-        if is_end && is_leaving {
+        if is_whole && is_leaving {
             self.leave(addr, Outcome::Completed);
         }
         self.on_answer(now);
@@ -135,6 +136,7 @@ impl Sender {
     }
 
     fn on_disconnect(&mut self, now: Instant, addr: Ipv4Addr) {
+        let is_early_end = self.is_early_end();
         let Some(member) = self.participants.present(addr) else {
             return;
         };
@@ -144,6 +146,10 @@ impl Sender {
             .as_ref()
             .filter(|slot| slot.is_end());
         match (member.outcome, end) {
+            _ if is_early_end => {
+                let last_slice = member.last_slice;
+                self.leave(addr, Outcome::Removed { last_slice });
+            }
             (Outcome::Completed, _) => self.leave(addr, Outcome::Completed),
             // OK and DISCONNECT come together at the end; the OK may be the one that was lost.
             (_, Some(slot)) => {
@@ -375,7 +381,7 @@ impl Sender {
             let active = self.participants.active();
             let is_asynchronous = self.config.asynchronous;
             if !is_asynchronous && active.is_empty() {
-                self.on_all_gone();
+                self.on_all_gone(now);
             } else if self.stream.acknowledge.as_ref().is_some_and(|slot| {
                 if is_asynchronous {
                     !slot.is_request_due
@@ -388,6 +394,11 @@ impl Sender {
                 && self.stream.transmit.as_ref().is_some_and(Slot::is_sent)
             {
                 let mut slot = self.stream.transmit.take();
+                let is_end = slot.as_ref().is_some_and(Slot::is_end);
+                if self.is_aborting && is_end && self.is_anybody_behind() {
+                    self.dismiss(now);
+                    return;
+                }
                 if let Some(slot) = &mut slot {
                     slot.begin_asking(now);
                     // Without return channel only the end is told, and not if repair blocks did.
@@ -495,11 +506,18 @@ impl Sender {
         }
     }
 
-    fn on_all_gone(&mut self) {
+    fn on_all_gone(&mut self, now: Instant) {
+        let ended = self.is_early_end();
+        if self.is_aborting && !ended && self.is_anybody_behind() {
+            self.dismiss(now);
+            return;
+        }
         if let Some(slot) = self.stream.acknowledge.take() {
             self.say_farewell(&slot);
         }
-        if self
+        if self.is_aborting {
+            self.give_up(GiveUpReason::Aborted { ended });
+        } else if self
             .participants
             .iter()
             .any(|member| member.outcome == Outcome::Completed)

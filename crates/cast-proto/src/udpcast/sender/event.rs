@@ -133,6 +133,13 @@ pub enum GiveUpReason {
     /// Slice numbers are used up (2^31 slices).
     #[error("the stream has more slices than the protocol can number")]
     TooLong,
+    /// [`Sender::abort`](super::Sender::abort) was called.
+    #[error("the transfer was aborted{}", if *ended { "; the stream was ended early" } else { "" })]
+    Aborted {
+        /// The stream was ended before its end: receivers come to their end by themselves, without all
+        /// of the stream. If not, it was only stopped, and receivers see the sender fall silent.
+        ended: bool,
+    },
 }
 
 /// How a participant fared.
@@ -152,7 +159,8 @@ pub enum Outcome {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
     },
-    /// [`Sender::remove`](super::Sender::remove) was called for it, or the sender gave up.
+    /// [`Sender::remove`](super::Sender::remove) was called for it, or the sender gave up or was
+    /// aborted.
     Removed {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,

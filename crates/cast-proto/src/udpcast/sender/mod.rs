@@ -4,6 +4,7 @@
 //! participant has it or is given up. Only participants are listened to: nobody else can start the
 //! transfer, acknowledge or leave. What became of each of them is kept as an [`Outcome`].
 
+mod abort;
 mod config;
 mod data;
 mod event;
@@ -31,7 +32,7 @@ use crate::pacing::Pacer;
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo, Transmit};
-use participants::{Participants, Reachability};
+use participants::{Member, Participants, Reachability};
 use slice_size::SliceSize;
 use slot::Slot;
 use wait::Wait;
@@ -56,6 +57,10 @@ pub struct Sender {
     wait: Wait,
     /// When any participant was last heard.
     last_heard: Option<Instant>,
+    /// The stream is being ended early.
+    is_aborting: bool,
+    /// How often everybody has been sent away.
+    dismissals: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +96,7 @@ struct Stream {
     /// The slice of 0 bytes has been made.
     is_end_made: bool,
     /// The last word: it tells those who are through that nothing more will be asked, so that they
-    /// need not stay for it.
+    /// need not stay for it, or sends everybody away.
     farewell: Option<ReqAck>,
     spare: Vec<Vec<u8>>,
 }
@@ -123,6 +128,8 @@ enum Timer {
     Pacing,
     /// No more waiting for DISCONNECT.
     Linger,
+    /// No more waiting for answers when the stream is ended early; then, to send everybody away again.
+    Abort,
 }
 
 impl TimerKind for Timer {
@@ -134,6 +141,7 @@ impl TimerKind for Timer {
         Self::Deadline,
         Self::Pacing,
         Self::Linger,
+        Self::Abort,
     ];
 
     fn index(self) -> usize {
@@ -172,6 +180,8 @@ impl Sender {
             stream: Stream::new(&config),
             wait: Wait::new(),
             last_heard: None,
+            is_aborting: false,
+            dismissals: 0,
             config,
         };
         sender.announce(HelloKind::Plain);
@@ -222,6 +232,7 @@ impl Sender {
                 Timer::Deadline => self.on_deadline(now),
                 Timer::Pacing => {}
                 Timer::Linger => self.close(),
+                Timer::Abort => self.on_abort_timer(now),
             }
         }
     }
@@ -283,7 +294,8 @@ impl Sender {
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Takes the next bytes of the stream. Keep its last byte back until you can also call
+    /// [`finish_input`](Self::finish_input): [`abort`](Self::abort) relies on it.
     ///
     /// # Panics
     /// If they are more than [`input_room`](Self::input_room).
@@ -401,13 +413,19 @@ impl Sender {
     }
 
     fn give_up(&mut self, reason: GiveUpReason) {
+        let outcome = |member: &Member| match member.outcome {
+            Outcome::Completed => Outcome::Completed,
+            _ => Outcome::Removed {
+                last_slice: member.last_slice,
+            },
+        };
         let left: Vec<_> = self
             .participants
             .all_present()
-            .map(|m| (m.addr, m.last_slice))
+            .map(|member| (member.addr, outcome(member)))
             .collect();
-        for (addr, last_slice) in left {
-            self.leave(addr, Outcome::Removed { last_slice });
+        for (addr, outcome) in left {
+            self.leave(addr, outcome);
         }
         self.stop();
         self.events.push_back(SenderEvent::GaveUp(reason));
@@ -415,6 +433,10 @@ impl Sender {
 
     /// The end of the linger time.
     fn close(&mut self) {
+        if self.is_aborting {
+            self.give_up(GiveUpReason::Aborted { ended: true });
+            return;
+        }
         let left: Vec<Ipv4Addr> = self.participants.all_present().map(|m| m.addr).collect();
         for addr in left {
             self.leave(addr, Outcome::Completed);

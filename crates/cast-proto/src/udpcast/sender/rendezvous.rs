@@ -267,6 +267,16 @@ impl Sender {
             self.give_up(GiveUpReason::NotPointToPoint);
             return;
         }
+        self.enter_data(now);
+        self.events.push_back(SenderEvent::Started {
+            reason,
+            data: self.stream.to,
+            participants: participants.into(),
+        });
+    }
+
+    /// The participants are those who are there.
+    pub(super) fn enter_data(&mut self, now: Instant) {
         self.phase = Phase::Data;
         for timer in [Timer::MinWait, Timer::MaxWait, Timer::Start] {
             self.timers.stop(timer);
@@ -278,11 +288,6 @@ impl Sender {
             self.timers.set(Timer::Hello, now + interval);
         }
         self.route();
-        self.events.push_back(SenderEvent::Started {
-            reason,
-            data: self.stream.to,
-            participants: participants.into(),
-        });
     }
 
     /// Fixes where the data goes, and what follows from it.

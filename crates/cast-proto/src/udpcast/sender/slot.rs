@@ -149,6 +149,11 @@ impl Slot {
         self.sent += 1;
     }
 
+    /// Some of its blocks are out.
+    pub(super) fn is_begun(&self) -> bool {
+        self.sent > 0
+    }
+
     pub(super) fn is_sent(&self) -> bool {
         self.peek().is_none()
     }
