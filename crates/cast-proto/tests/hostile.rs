@@ -240,7 +240,7 @@ proptest! {
         config.routing = routing;
         config.asynchronous = asynchronous && routing != DataRouting::PointToPoint;
         config.max_bitrate = asynchronous.then_some(10_000_000);
-        config.drop = DropPolicy { retries: 5, silence: Duration::from_secs(2) };
+        config.drop = DropPolicy { retries: 5, silence: Duration::from_secs(2), ..DropPolicy::default() };
         config.start = StartRule {
             min_receivers: if is_started { 1 } else { 3 },
             start_timeout: Some(Duration::from_secs(100)),

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cast_net::udpcast::sender::{DropPolicy, Outcome, RefuseReason, SenderEvent, StartRule};
+use cast_net::udpcast::sender::{
+    DropCause, DropPolicy, Outcome, RefuseReason, SenderEvent, StartRule,
+};
 use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
@@ -401,20 +403,25 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
         },
         SenderEvent::Dropped {
             addr,
-            silent_for,
-            is_unreachable,
+            cause,
+            lasted,
             slice,
         } => {
-            let why = if *is_unreachable {
-                ", and nothing listens there any more"
-            } else {
-                ""
+            let seconds = lasted.as_secs();
+            let why = match cause {
+                DropCause::Silent => format!("silent for {seconds} s"),
+                DropCause::Unreachable => {
+                    format!("silent for {seconds} s, and nothing listens there any more")
+                }
+                DropCause::NoProgress { missing, blocks } => {
+                    format!("lacking {missing} of {blocks} blocks for {seconds} s")
+                }
+                DropCause::Holding => format!("took no data for {seconds} s"),
             };
             tell(TransmitEvent::Note(format!(
-                "dropped {addr}: silent for {} s{why}, in slice {slice}",
-                silent_for.as_secs()
+                "dropped {addr}: {why}, in slice {slice}"
             )));
-            tell(TransmitEvent::Departed(*addr, Some(*silent_for)));
+            tell(TransmitEvent::Departed(*addr, Some(*lasted)));
         }
         SenderEvent::SlowRound {
             slice,
@@ -435,6 +442,7 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
         SenderEvent::Refused { .. }
         | SenderEvent::GaveUp(_)
         | SenderEvent::Finished
+        | SenderEvent::NoProgress { .. }
         | SenderEvent::Probe { .. }
         | SenderEvent::SliceAcked { .. } => {}
     }

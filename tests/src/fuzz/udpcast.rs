@@ -123,6 +123,7 @@ pub fn udpcast_sender(data: &[u8]) {
     config.drop = DropPolicy {
         retries: 5,
         silence: Duration::from_secs(2),
+        ..DropPolicy::default()
     };
     config.drop_attentive = config.drop;
     config.drop_gone = config.drop;

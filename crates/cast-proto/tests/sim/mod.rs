@@ -104,6 +104,8 @@ pub(crate) enum Action {
     SwitchOn(usize),
     /// The process of a receiver, or of the sender, does not run for a while.
     Stall(Option<usize>, Duration),
+    /// The way to the receiver takes datagrams of any length.
+    Heal(usize),
     /// A key press at the sender.
     Start,
     /// The transfer is cancelled.
@@ -332,6 +334,7 @@ impl Network {
                 Action::SwitchOn(index) => self.receivers[index].switch_on(self.now),
                 Action::Stall(Some(index), time) => self.receivers[index].stall(self.now + time),
                 Action::Stall(None, time) => self.sender.stall(self.now + time),
+                Action::Heal(index) => self.links[index].longest = usize::MAX,
                 Action::Start => self.sender.start(self.now),
                 Action::Abort => {
                     if let Some(observer) = &mut self.observer {

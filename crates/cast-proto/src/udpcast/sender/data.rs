@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use super::participants::{Member, Participants, Reachability};
 use super::slot::{Answered, Next, Shape, Slot};
 use super::wait::Patience;
-use super::{Duplex, GiveUpReason, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent, Timer};
+use super::{
+    DropCause, Duplex, GiveUpReason, Lacking, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent,
+    Timer,
+};
 use crate::udpcast::fec::{self, FecParams};
 use crate::udpcast::wire::{Data, Fec, HelloKind, Message, ReqAck, Retransmit};
 use crate::udpcast::{BlockNo, SliceNo};
@@ -72,11 +75,72 @@ impl Sender {
             }
         }
         match message {
-            Message::Ok(slice) => self.on_ok(now, addr, *slice),
-            Message::Retransmit(retransmit) => self.on_retransmit(now, addr, retransmit),
+            Message::Ok(slice) => {
+                self.on_ok(now, addr, *slice);
+                self.judge(now, addr, None);
+            }
+            Message::Retransmit(retransmit) => {
+                self.judge(now, addr, Some(retransmit));
+                self.on_retransmit(now, addr, retransmit);
+            }
             Message::Disconnect => self.on_disconnect(now, addr),
             _ => self.statistics.ignored.unexpected += 1,
         }
+    }
+
+    /// Drops a participant that answers and holds the others up all the same.
+    fn judge(&mut self, now: Instant, addr: Ipv4Addr, retransmit: Option<&Retransmit>) {
+        let active = *self.participants.active();
+        let (Some(slot), Some(member)) = (
+            self.stream.acknowledge.as_mut(),
+            self.participants.present(addr),
+        ) else {
+            return;
+        };
+        if slot.ready.contains(member.client.0) {
+            return;
+        }
+        let received = retransmit
+            .filter(|it| it.slice == slot.slice && it.round <= slot.round)
+            .map(|it| &it.received);
+        let at = slot.note(now, member.client, &active, received);
+        let policy = if member.is_attentive {
+            &self.config.drop_attentive
+        } else {
+            &self.config.drop
+        };
+        let (slice, blocks) = (slot.slice, slot.blocks);
+        if let Some((cause, lasted)) = slot.progress.verdict(at, member.client.0, policy) {
+            let last_slice = member.last_slice;
+            self.participants
+                .leave(addr, Outcome::Dropped { last_slice, cause });
+            self.events.push_back(SenderEvent::Dropped {
+                addr,
+                cause,
+                lasted,
+                slice,
+            });
+            return;
+        }
+        let idle = slot.progress.tell(now, &active);
+        if idle.is_empty() {
+            return;
+        }
+        let members = self.participants.all_present();
+        let lacking = members.filter_map(|member| {
+            let (_, missing, lasted) = idle.iter().find(|it| it.0 == member.client.0)?;
+            Some(Lacking {
+                addr: member.addr,
+                missing: *missing,
+                lasted: *lasted,
+            })
+        });
+        self.events.push_back(SenderEvent::NoProgress {
+            slice,
+            blocks,
+            lacking: lacking.collect(),
+            others_have_it: at.is_contended,
+        });
     }
 
     fn on_ok(&mut self, now: Instant, addr: Ipv4Addr, slice: SliceNo) {
@@ -214,8 +278,12 @@ impl Sender {
         let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
-        if !slot.plan(active, &originals, shape, is_last) && !slot.is_repeat_due() {
-            self.next_round(now);
+        if slot.plan(active, &originals, shape, is_last) || slot.is_repeat_due() {
+            return;
+        }
+        match slot.paused_until(now, active) {
+            Some(until) => self.timers.set(Timer::Pause, until),
+            None => self.next_round(now),
         }
     }
 
@@ -254,22 +322,26 @@ impl Sender {
                 && silent_for >= policy.silence
                 && !slot.has_answered(member.client)
             {
+                let cause = match member.reachability {
+                    Reachability::Gone => DropCause::Unreachable,
+                    Reachability::Unknown | Reachability::Untold => DropCause::Silent,
+                };
                 gone.push((
                     member.addr,
-                    Some((silent_for, member.reachability == Reachability::Gone)),
-                    Outcome::Dropped { last_slice },
+                    Some((silent_for, cause)),
+                    Outcome::Dropped { last_slice, cause },
                 ));
             }
         }
         for (addr, dropped, outcome) in gone {
             match dropped {
                 None => self.leave(addr, outcome),
-                Some((silent_for, is_unreachable)) => {
+                Some((lasted, cause)) => {
                     self.participants.leave(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
-                        silent_for,
-                        is_unreachable,
+                        cause,
+                        lasted,
                         slice,
                     });
                 }
@@ -334,8 +406,10 @@ impl Sender {
         let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
+        let is_stalled = slot.is_stalled(self.participants.active());
         let repeated = slot.next_round();
-        if !repeated.is_empty() {
+        // What does not arrive whatever its number says nothing of the size.
+        if !repeated.is_empty() && !is_stalled {
             self.stream.size.on_repeated(slot.blocks, &repeated);
         }
         if slot.round.is_multiple_of(SLOW_ROUNDS) {
@@ -534,7 +608,7 @@ impl Sender {
             return false;
         };
         if slot.is_request_due {
-            let request: ReqAck = slot.request();
+            let request: ReqAck = slot.request(now);
             if self.config.asynchronous {
                 if slot.round == 0 {
                     // The end is told twice.
@@ -608,6 +682,10 @@ impl Sender {
         else {
             return;
         };
+        let active = self.participants.active();
+        if slot.is_round_over(active) && slot.paused_until(now, active).is_some() {
+            return;
+        }
         let deadline = self.wait.begin(now, patience(slot, &self.participants));
         self.timers.set(Timer::Deadline, deadline);
     }

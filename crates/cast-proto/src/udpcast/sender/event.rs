@@ -45,12 +45,24 @@ pub enum SenderEvent {
     Dropped {
         /// Which one.
         addr: Ipv4Addr,
-        /// How long nothing had come from it while it was being asked.
-        silent_for: Duration,
-        /// Its host said that nobody listens there any more.
-        is_unreachable: bool,
+        /// Why.
+        cause: DropCause,
+        /// How long that had lasted, while it was being asked.
+        lasted: Duration,
         /// The slice it did not acknowledge.
         slice: SliceNo,
+    },
+    /// Participants answer, but have got no further with a slice for some seconds; reported again and again
+    /// while that lasts. Those that hold the sender for their output's sake are not meant.
+    NoProgress {
+        /// The slice.
+        slice: SliceNo,
+        /// Blocks of it.
+        blocks: u16,
+        /// Who, and what each lacks.
+        lacking: Vec<Lacking>,
+        /// Others have the slice. If not, nobody is dropped for it: what is sent reaches nobody.
+        others_have_it: bool,
     },
     /// Somebody may have gone without a word: the driver should send him `hello` from a port of its
     /// own, and tell [`Sender::handle_unreachable`](super::Sender::handle_unreachable) if his host
@@ -85,6 +97,37 @@ pub enum SenderEvent {
     Finished,
     /// The transfer ended without success for anybody. The last event.
     GaveUp(GiveUpReason),
+}
+
+/// A participant that answers without getting further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Which one.
+    pub addr: Ipv4Addr,
+    /// The fewest blocks of the slice that it has lacked; all of them if it never said.
+    pub missing: u16,
+    /// For how long.
+    pub lasted: Duration,
+}
+
+/// Why a participant was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropCause {
+    /// It did not answer.
+    Silent,
+    /// It did not answer, and its host says that nobody listens there any more.
+    Unreachable,
+    /// It answered, but got no further with a slice that another participant had.
+    NoProgress {
+        /// The fewest blocks of the slice that it has lacked; all if it never said.
+        missing: u16,
+        /// Blocks of the slice. All are missing: large datagrams do not reach it, as on a path whose MTU is
+        /// too small. Some are: they are lost on its way, or it cannot keep them.
+        blocks: u16,
+    },
+    /// It has the slice but for the last block, which it asks for again and again: so a receiver holds the
+    /// sender whose output takes nothing.
+    Holding,
 }
 
 /// Why a receiver was refused.
@@ -154,10 +197,12 @@ pub enum Outcome {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
     },
-    /// It was silent for too long.
+    /// It held everybody up for too long.
     Dropped {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
+        /// In which way.
+        cause: DropCause,
     },
     /// [`Sender::remove`](super::Sender::remove) was called for it, or the sender gave up or was
     /// aborted.

@@ -9,6 +9,7 @@ mod config;
 mod data;
 mod event;
 mod participants;
+mod progress;
 mod rendezvous;
 mod repair;
 mod slice_size;
@@ -25,7 +26,8 @@ pub use config::{
     ConfigError, DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, StartRule,
 };
 pub use event::{
-    GiveUpReason, Outcome, Participant, RefuseReason, SenderEvent, SenderStatistics, StartReason,
+    DropCause, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
+    SenderStatistics, StartReason,
 };
 
 use crate::pacing::Pacer;
@@ -33,6 +35,7 @@ use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo, Transmit};
 use participants::{Member, Participants, Reachability};
+use rendezvous::Leavers;
 use slice_size::SliceSize;
 use slot::Slot;
 use wait::Wait;
@@ -77,6 +80,7 @@ struct Gathering {
     /// When there first was a participant.
     first: Option<Instant>,
     hello_repeats: u32,
+    leavers: Leavers,
 }
 
 /// The stream on its way.
@@ -124,6 +128,8 @@ enum Timer {
     Start,
     /// Answers are overdue.
     Deadline,
+    /// Those who get no further are asked again.
+    Pause,
     /// The rate limit allows the next datagram.
     Pacing,
     /// No more waiting for DISCONNECT.
@@ -139,6 +145,7 @@ impl TimerKind for Timer {
         Self::MaxWait,
         Self::Start,
         Self::Deadline,
+        Self::Pause,
         Self::Pacing,
         Self::Linger,
         Self::Abort,
@@ -176,6 +183,7 @@ impl Sender {
             gathering: Gathering {
                 first: None,
                 hello_repeats: 0,
+                leavers: Leavers::default(),
             },
             stream: Stream::new(&config),
             wait: Wait::new(),
@@ -230,7 +238,7 @@ impl Sender {
                 Timer::MinWait | Timer::MaxWait => self.start_if_all_there(now),
                 Timer::Start => self.give_up(GiveUpReason::StartTimeout),
                 Timer::Deadline => self.on_deadline(now),
-                Timer::Pacing => {}
+                Timer::Pause | Timer::Pacing => {}
                 Timer::Linger => self.close(),
                 Timer::Abort => self.on_abort_timer(now),
             }
