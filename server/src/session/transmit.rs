@@ -406,6 +406,7 @@ fn protocol_event(event: &SenderEvent, tell: &dyn Fn(TransmitEvent)) {
             cause,
             lasted,
             slice,
+            ..
         } => {
             let seconds = lasted.as_secs();
             let why = match cause {

@@ -14,7 +14,8 @@ use socket2::SockRef;
 
 use cast_proto::udpcast::SliceNo;
 use cast_proto::udpcast::sender::{
-    ConfigError, GiveUpReason, Outcome, Participant, Sender, SenderEvent, SenderStatistics,
+    ConfigError, Evidence, GiveUpReason, Outcome, Participant, Sender, SenderEvent,
+    SenderStatistics,
 };
 
 pub use control::SendControl;
@@ -69,6 +70,8 @@ pub struct ParticipantResult {
     pub outcome: Outcome,
     /// The last slice it acknowledged.
     pub last_slice: Option<SliceNo>,
+    /// What is known of its part in the stream.
+    pub evidence: Evidence,
 }
 
 /// Why a transfer ended early. The receivers cannot be told, except by the early end of an abort: they see
@@ -318,11 +321,13 @@ fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>
                      addr,
                      outcome,
                      last_slice,
+                     evidence,
                      ..
                  }| ParticipantResult {
                     addr,
                     outcome,
                     last_slice,
+                    evidence,
                 },
             )
             .collect(),

@@ -210,6 +210,7 @@ impl Narrator {
                 cause,
                 lasted,
                 slice,
+                ..
             } => {
                 let name = self.name(*addr);
                 let why = reason(*cause, *lasted);

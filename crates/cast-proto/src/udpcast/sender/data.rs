@@ -10,6 +10,7 @@ use super::{
     DropCause, Duplex, GiveUpReason, Lacking, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent,
     Timer,
 };
+use crate::bitmap::Bitmap;
 use crate::udpcast::fec::{self, FecParams};
 use crate::udpcast::wire::{Data, Fec, HelloKind, Message, ReqAck, Retransmit};
 use crate::udpcast::{BlockNo, SliceNo};
@@ -111,7 +112,7 @@ impl Sender {
         };
         let (slice, blocks) = (slot.slice, slot.blocks);
         if let Some((cause, lasted)) = slot.progress.verdict(at, member.client.0, policy) {
-            let last_slice = member.last_slice;
+            let (last_slice, evidence) = (member.last_slice, member.evidence);
             self.participants
                 .leave(addr, Outcome::Dropped { last_slice, cause });
             self.events.push_back(SenderEvent::Dropped {
@@ -119,6 +120,7 @@ impl Sender {
                 cause,
                 lasted,
                 slice,
+                evidence,
             });
             return;
         }
@@ -165,6 +167,12 @@ impl Sender {
             return;
         }
         let is_end = slot.is_end();
+        member.evidence.has_answered = true;
+        if !is_end {
+            member.evidence.has_data = true;
+            member.evidence.slices_acked += 1;
+            member.evidence.bytes_acked += u64::from(slot.slice_len);
+        }
         let is_whole = is_end && !self.is_aborting;
         if is_whole {
             member.outcome = Outcome::Completed;
@@ -188,7 +196,14 @@ impl Sender {
             return;
         };
         let (client, is_attentive) = (member.client, member.is_attentive);
-        match slot.on_retransmit(client, is_attentive, retransmit.round, &retransmit.received) {
+        let answered =
+            slot.on_retransmit(client, is_attentive, retransmit.round, &retransmit.received);
+        if answered.0 != Answered::Impossible {
+            let blocks = Bitmap::first(slot.blocks).intersection(&retransmit.received);
+            member.evidence.has_answered = true;
+            member.evidence.has_data |= !blocks.is_empty();
+        }
+        match answered {
             (Answered::Counted, missing) => {
                 member.repeats_asked += u64::from(missing);
                 self.on_answer(now);
@@ -328,7 +343,7 @@ impl Sender {
                 };
                 gone.push((
                     member.addr,
-                    Some((silent_for, cause)),
+                    Some((silent_for, cause, member.evidence)),
                     Outcome::Dropped { last_slice, cause },
                 ));
             }
@@ -336,13 +351,14 @@ impl Sender {
         for (addr, dropped, outcome) in gone {
             match dropped {
                 None => self.leave(addr, outcome),
-                Some((lasted, cause)) => {
+                Some((lasted, cause, evidence)) => {
                     self.participants.leave(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
                         cause,
                         lasted,
                         slice,
+                        evidence,
                     });
                 }
             }

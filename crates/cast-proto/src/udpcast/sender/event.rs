@@ -51,6 +51,8 @@ pub enum SenderEvent {
         lasted: Duration,
         /// The slice it did not acknowledge.
         slice: SliceNo,
+        /// What is known of its part in this stream.
+        evidence: Evidence,
     },
     /// Participants answer, but have got no further with a slice for some seconds; reported again and again
     /// while that lasts. Those that hold the sender for their output's sake are not meant.
@@ -97,6 +99,20 @@ pub enum SenderEvent {
     Finished,
     /// The transfer ended without success for anybody. The last event.
     GaveUp(GiveUpReason),
+}
+
+/// What a sender knows of a participant's part in the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// It has answered a request about a slice of this stream, so datagrams to the data address reach
+    /// it, small ones at least. (That it connected proves nothing of the kind: that is done by other addresses.)
+    pub has_answered: bool,
+    /// It has acknowledged a slice that has data, or said that it has a block of one: blocks reach it.
+    pub has_data: bool,
+    /// Slices with data that it has acknowledged.
+    pub slices_acked: u64,
+    /// Stream bytes that it has acknowledged.
+    pub bytes_acked: u64,
 }
 
 /// A participant that answers without getting further.
@@ -229,6 +245,8 @@ pub struct Participant {
     pub repeats_asked: u64,
     /// When something last came from it.
     pub last_heard: Instant,
+    /// What is known of its part in the stream.
+    pub evidence: Evidence,
 }
 
 /// Counters of a sender.

@@ -26,7 +26,7 @@ pub use config::{
     ConfigError, DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, StartRule,
 };
 pub use event::{
-    DropCause, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
+    DropCause, Evidence, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
     SenderStatistics, StartReason,
 };
 
