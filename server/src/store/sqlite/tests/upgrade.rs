@@ -32,7 +32,8 @@ INSERT INTO images (imageID, imageName, imagePath, imageDateTime, imageTypeID, i
     VALUES (7, 'win', 'dir', '2026-01-01 00:00:00', 1, 9, '5');
 INSERT INTO fos_images VALUES (7, '2026-01-01 00:00:00', 1);
 INSERT INTO fos_imageFiles VALUES (7, 'd1p1.img', 0, 0, 1000, 5, '');
-INSERT INTO fos_imageStreams VALUES (7, 0, 'd1p1.img', 1000, 'ab', '{"format":"partclone 0002",
+INSERT INTO fos_imageStreams VALUES (7, 0, 'd1p1.img', 1000,
+    'abababababababababababababababababababababababababababababababab', '{"format":"partclone 0002",
     "compression":"zstd","filesystem":"NTFS","device_size":4096,"block_size":4096,"total_blocks":1,
     "used_blocks":1}');
 INSERT INTO hosts (hostID, hostName, hostImage, hostCreateDate, hostLastDeploy) VALUES
