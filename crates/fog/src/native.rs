@@ -18,6 +18,11 @@ pub const SESSION_PATH: &str = "service/fos/session";
 /// Extra field of `mc_checkin.php`: program and version of the client, as
 /// `fos-agent/0.1.0`.
 pub const FIELD_AGENT: &str = "agent";
+/// Extra field of `mc_checkin.php`: IPv4 address of the client on the interface that leads to the
+/// server. A server that sees another one is behind a proxy or an address translation.
+pub const FIELD_ADDRESS: &str = "address";
+/// Extra field of every request for a host: the [ticket](crate::KernelArgs::ticket) of the boot.
+pub const FIELD_TICKET: &str = "ticket";
 /// Extra field of `progress.php`: what the client is doing, one word.
 pub const FIELD_PHASE: &str = "phase";
 /// Extra field of `progress.php`: name of the stream in work.
@@ -120,6 +125,28 @@ pub struct SessionView {
     pub your_task: State,
     /// A sentence for people: what is going on or why it ended.
     pub text: String,
+    /// Number (from 1) of the stream that the asking host is to receive next, or is receiving. After a
+    /// restart of the server it may be smaller than the host thinks: its last acknowledgement was not
+    /// stored. `None`: nothing is left to receive, or the server does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub your_stream: Option<u32>,
+    /// Why the asking host must stop, if it must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a host is not served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For programs, for example [`RESTART`](Self::RESTART); others may come.
+    pub code: String,
+    /// For people.
+    pub text: String,
+}
+
+impl Refusal {
+    /// The kernel arguments are of another job: only a restart fetches the present ones.
+    pub const RESTART: &str = "restart";
 }
 
 /// Stages of a session.
@@ -149,6 +176,9 @@ pub struct StreamNow {
     pub acked: u64,
     /// Bytes in all.
     pub len: u64,
+    /// Number of the attempt to send it, 0 for the first. It grows when the stream is begun again.
+    #[serde(default)]
+    pub run: u32,
 }
 
 #[cfg(test)]
@@ -174,5 +204,17 @@ mod tests {
         let mut json = serde_json::to_value(&facts).unwrap();
         json["later"] = 1.into();
         assert_eq!(serde_json::from_value::<StreamFacts>(json).unwrap(), facts);
+    }
+    #[test]
+    fn a_view_of_an_older_server_is_read() {
+        let view: SessionView = serde_json::from_str(
+            r#"{"session":3,"state":"in-progress","stage":"gathering","expected":3,"checked_in":3,
+                "connected":2,"missing":[],"stream":{"number":1,"count":3,"name":"d1p1.img",
+                "acked":0,"len":100},"records":true,"stage_seconds":12,"starts_in_seconds":null,
+                "your_task":"in-progress","text":"waiting"}"#,
+        )
+        .unwrap();
+        assert_eq!(view.stream.unwrap().run, 0);
+        assert_eq!((view.your_stream, view.refusal), (None, None));
     }
 }

@@ -179,6 +179,8 @@ impl SessionStatus {
             starts_in_seconds: self.starts_in_seconds,
             your_task,
             text: self.text.clone(),
+            your_stream: None,
+            refusal: None,
         }
     }
 }

@@ -23,6 +23,7 @@ impl Driver {
             name: stream.name.clone(),
             acked: counters.bytes_acked.min(stream.stored_len),
             len: stream.stored_len,
+            run: 0,
         });
         let mut text = view.text;
         let held_up_by: Vec<String> = view
