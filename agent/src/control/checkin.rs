@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fog::checkin::CheckinAnswer;
-use fog::native::FIELD_AGENT;
+use fog::native::{FIELD_ADDRESS, FIELD_AGENT};
 
 use super::http::{AGENT, CALL_TIMEOUT};
 use super::{CallError, Server};
@@ -33,7 +33,11 @@ pub(crate) async fn check_in(server: &Server, board: &Board, pause: Duration) {
 }
 
 async fn ask(server: &Server) -> Result<CheckinAnswer, CallError> {
-    let fields = [("type", "down"), (FIELD_AGENT, AGENT)];
+    let address = server.own_address().map(|address| address.to_string());
+    let mut fields = vec![("type", "down"), (FIELD_AGENT, AGENT)];
+    if let Some(address) = &address {
+        fields.push((FIELD_ADDRESS, address));
+    }
     let body = server.post("mc_checkin.php", &fields, CALL_TIMEOUT).await?;
     Ok(CheckinAnswer::parse(&body))
 }
@@ -80,6 +84,19 @@ mod tests {
             assert_eq!(request.field("agent").as_deref(), Some(AGENT));
         }
         board.read(|state| assert_eq!(state.wait, None));
+    }
+
+    #[tokio::test]
+    async fn the_own_address_is_said_once_it_is_known() {
+        let server = TestServer::start(|request| {
+            let is_checkin = request.path.ends_with("mc_checkin.php");
+            Reply::text(if is_checkin { "##@GO" } else { "fosnative1" })
+        });
+        let client = server.client();
+        client.capabilities().await.unwrap();
+        check_in(&client, &Board::default(), QUICK).await;
+        let request = server.requests().remove(1);
+        assert_eq!(request.field("address").as_deref(), Some("127.0.0.1"));
     }
 
     #[tokio::test]

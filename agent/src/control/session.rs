@@ -186,12 +186,15 @@ mod tests {
                 name: StreamName::of_file("d1p1.img"),
                 acked: 0,
                 len: 100,
+                run: 0,
             }),
             records: Some(true),
             stage_seconds: 12,
             starts_in_seconds: None,
             your_task: State::InProgress,
             text: "waiting for receivers".into(),
+            your_stream: None,
+            refusal: None,
         }
     }
 

@@ -79,7 +79,13 @@ impl TestServer {
     }
 
     pub(crate) fn client(&self) -> Server {
-        Server::new(self.web.clone(), identity()).unwrap()
+        self.client_with_ticket(None)
+    }
+
+    pub(crate) fn client_with_ticket(&self, ticket: Option<&str>) -> Server {
+        let mut identity = identity();
+        identity.ticket = ticket.map(str::to_owned);
+        Server::new(self.web.clone(), identity).unwrap()
     }
 
     pub(crate) fn web(&self) -> &str {
@@ -104,6 +110,7 @@ fn identity() -> Identity {
     Identity {
         mac: "00:1b:21:aa:bb:cc".into(),
         sysuuid: None,
+        ticket: None,
     }
 }
 

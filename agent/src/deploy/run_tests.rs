@@ -66,6 +66,8 @@ fn session(state: task::State, text: &str) -> SessionView {
         starts_in_seconds: None,
         your_task: state,
         text: text.into(),
+        your_stream: None,
+        refusal: None,
     }
 }
 
