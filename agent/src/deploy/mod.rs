@@ -111,18 +111,19 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
     }
     let _phase = board.phase("report");
     board.activity("report", "reporting completion");
-    match completion::report(server, board, job.patience).await {
+    match completion::report(server, board, job.patience, || false).await {
         Completion::Accepted => Ok(Told::Yes),
+        // The disk is good, so neither is a failure: as one, the server would hear of it as such.
         // Servers that end the session before slow clients have reported answer "no active task",
-        // in any language. The data is complete and verified all the same.
+        // in any language.
         Completion::Refused(text) => {
-            board.warn(format!(
+            let text = format!(
                 "everything is written and verified, but the server does not take the completion \
                  report; it says: {text}"
-            ));
-            Ok(Told::Yes)
+            );
+            board.warn(text.clone());
+            Ok(Told::No(text))
         }
-        // The disk is good, so this is no failure: as one, the server would hear of it as such.
         Completion::Unanswered(error) => {
             let text = format!(
                 "everything is written and verified, but the server could not be told, so it may \

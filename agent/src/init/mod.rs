@@ -84,25 +84,30 @@ fn live() -> Power {
         }
         Verdict::Said(Ending::FailedUnreported) => {
             let text = FailureNote::of_boot().read();
-            let text = text.unwrap_or_else(|| NO_REASON.into());
-            report_and_fail(&mut children, &text, Said::Yes)
+            // It has tried for minutes, or never had a network.
+            fail(
+                &text.unwrap_or_else(|| NO_REASON.into()),
+                Told::No,
+                Said::Yes,
+            )
         }
         Verdict::Died(how) => {
             let text = match FailureNote::of_boot().read() {
                 Some(reason) => format!("{how}: {reason}"),
                 None => how,
             };
-            report_and_fail(&mut children, &text, Said::No)
+            report_and_fail(&mut children, &text)
         }
     }
 }
 
-fn report_and_fail(children: &mut Children, text: &str, said: Said) -> Power {
+/// After a worker that died without a word.
+fn report_and_fail(children: &mut Children, text: &str) -> Power {
     let told = match children.run(&mut own(&["report-failure", "--text", text])) {
         Verdict::Said(Ending::Reboot) => Told::Yes,
         _ => Told::No,
     };
-    fail(text, told, said)
+    fail(text, told, Said::No)
 }
 
 /// Whether the server knows of the failure.
