@@ -62,7 +62,9 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
                 _ => false,
             };
             console.show_result(&Outcome::Failed(failure.text));
-            if is_told {
+            if failure.needs_restart {
+                Ending::Restart
+            } else if is_told {
                 Ending::FailedReported
             } else {
                 Ending::FailedUnreported

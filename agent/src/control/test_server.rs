@@ -33,6 +33,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// The connection is closed without an answer, as by a server that is killed.
+    pub(crate) fn none() -> Self {
+        Self::status(0, "")
+    }
+
     pub(crate) fn text(body: &str) -> Self {
         Self::status(200, body)
     }
@@ -71,6 +76,9 @@ impl TestServer {
                     let reply = answer(&request);
                     let is_head = request.method == "HEAD";
                     seen.lock().unwrap().push(request);
+                    if reply.status == 0 {
+                        continue;
+                    }
                     write(&mut stream, &reply, is_head);
                 }
             }
