@@ -86,7 +86,7 @@ impl Sender for FakeSender {
         Ok(loopback())
     }
 
-    fn probe_ports(&self, base: u16) -> Result<(), String> {
+    fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
         match self.0.lock().unwrap().held.get(&base) {
             Some(holder) => Err(holder.clone()),
             None => Ok(()),

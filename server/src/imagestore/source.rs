@@ -246,7 +246,7 @@ fn as_io(error: FileError) -> io::Error {
 
 /// The files of a stream in order.
 #[must_use]
-pub fn stream_files(facts: &Facts, index: usize) -> Vec<&StoredFile> {
+pub(super) fn stream_files(facts: &Facts, index: usize) -> Vec<&StoredFile> {
     let mut files: Vec<&StoredFile> = facts
         .files
         .iter()
