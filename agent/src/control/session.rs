@@ -384,10 +384,7 @@ mod tests {
     #[test]
     fn a_refusal_says_whether_a_restart_helps() {
         let mut refused = view();
-        for (code, kind) in [
-            ("restart", OverKind::Restart),
-            ("later", OverKind::Ended),
-        ] {
+        for (code, kind) in [("restart", OverKind::Restart), ("later", OverKind::Ended)] {
             refused.refusal = Some(Refusal {
                 code: code.into(),
                 text: "these kernel arguments are of\x07session 2".into(),

@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use deploy_plan::{DeployPlan, Warning};
 use disk::Target;
-use fos_api::Stage;
 use fog::{KernelArgs, Mac};
 use fos_api::Manifest;
+use fos_api::Stage;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};

@@ -120,9 +120,9 @@ const GRACE: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 pub(super) mod tests {
-    use fos_api::StreamNow;
     use fog::store::StreamName;
     use fog::task::State;
+    use fos_api::StreamNow;
 
     use super::*;
 

@@ -190,7 +190,8 @@ impl Outcome {
 
     /// Of the sample image.
     fn of_samples(streams: &[Vec<u8>], change: impl FnOnce(&mut Canned)) -> Self {
-        let plan = deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+        let plan =
+            deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
         Self::of(&plan, streams, change)
     }
 

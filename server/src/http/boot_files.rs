@@ -28,11 +28,11 @@ pub(super) async fn file(
     let path = ops.config().boot.join(&name);
     match ServeFile::new(&path).oneshot(request).await {
         Ok(response) if response.status() == StatusCode::NOT_FOUND => {
-            let subject = Subject::Host(name.clone());
             let line = format!("{} was asked for and is missing", path.display());
-            let what = "requests for it";
+            let what = "requests for missing boot files";
             let now = crate::clock::now();
-            ops.log().repeated(now, Level::Error, &subject, what, &line);
+            ops.log()
+                .repeated(now, Level::Error, &Subject::Server, what, &line);
             let text = format!("{name} is missing in the server's boot directory");
             (StatusCode::NOT_FOUND, plain(text)).into_response()
         }

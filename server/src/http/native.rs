@@ -11,7 +11,6 @@ use fos_api::{MANIFEST_VERSION, Manifest, SmallFile};
 use super::error::HttpError;
 use super::request::Form;
 use crate::api::agent_view;
-use crate::imagestore;
 use crate::ops::Ops;
 
 /// `fos/manifest`: everything about the image of the host's task.
@@ -56,22 +55,11 @@ pub(super) async fn file(State(ops): State<Arc<Ops>>, form: Form) -> Result<Resp
         let text = format!("image {} has no small file {name:?}", found.image.name);
         return Err(HttpError::NotFound(text));
     };
-    let dir = ops.config().images.join(&found.image.path);
-    let read = tokio::task::spawn_blocking(move || imagestore::read_small(&dir, &file));
-    match read
-        .await
-        .map_err(|error| HttpError::Internal(error.into()))?
-    {
-        Ok(bytes) => {
-            let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
-            Ok((headers, bytes).into_response())
-        }
-        Err(error) => {
-            let name = &found.image.name;
-            tracing::error!("serving a file of image {name}: {error}");
-            Err(HttpError::Changed)
-        }
-    }
+    let read = ops.small_file(&found.image, file).await;
+    let bytes = read.map_err(|error| HttpError::from(error).native())?;
+    let bytes = bytes.ok_or(HttpError::Changed)?;
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((headers, bytes).into_response())
 }
 
 /// `fos/session`: the session of the host's task, or the last one that it was in.

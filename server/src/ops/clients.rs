@@ -180,11 +180,25 @@ impl Ops {
                 ticket,
                 is_proved,
             }),
+            // Its ticket is not known any more, as others asked for boot scripts in its name. Where it
+            // checked in, its session knows the ticket.
+            Origin::OtherJob(told) if told == job && self.is_checked_in(known, address) => {
+                Ok(Peer {
+                    address,
+                    ticket,
+                    is_proved: false,
+                })
+            }
             Origin::OtherJob(told) => Err(Refusal::OtherJob {
                 told: told.session,
                 now: job.session,
             }),
         }
+    }
+
+    fn is_checked_in(&self, known: &Known, address: Ipv4Addr) -> bool {
+        let handle = self.sessions.of_host(known.host.id);
+        handle.is_some_and(|handle| handle.live().address_of(known.host.id) == Some(address))
     }
 
     /// A host asks to begin. When this returns, it is stored.

@@ -245,7 +245,8 @@ impl Ops {
                 continue;
             }
             let sender = Arc::clone(&sender);
-            let probe = tokio::task::spawn_blocking(move || sender.probe_ports(address, port)).await;
+            let probe =
+                tokio::task::spawn_blocking(move || sender.probe_ports(address, port)).await;
             match probe.map_err(|error| DeployError::Internal(error.to_string()))? {
                 Ok(()) => return Ok(port),
                 Err(holder) => {
@@ -286,9 +287,19 @@ impl Ops {
                 Some(member.host)
             }
         };
-        match self.sessions.running(id) {
-            Some(handle) => handle.cancel(host).await.map_err(CancelError::NotStored),
-            None => self.cancel_idle(&session, host).await,
+        let Some(handle) = self.sessions.running(id) else {
+            return self.cancel_idle(&session, host).await;
+        };
+        let Err(unanswered) = handle.cancel(host).await else {
+            return Ok(());
+        };
+        // It may have ended by itself meanwhile.
+        match self.store.session(id).await? {
+            Some(session) if host.is_none() && !session.state.is_active() => match session.state {
+                State::Cancelled => Ok(()),
+                state => Err(CancelError::Over(id, state)),
+            },
+            _ => Err(CancelError::NotStored(unanswered)),
         }
     }
 

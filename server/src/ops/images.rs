@@ -1,9 +1,14 @@
 //! Images as people have them, and the image of a host's task.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::Ops;
-use super::clients::{ClientResult, Known};
-use crate::domain::image::{Facts, Image, NewImage};
+use super::clients::{ClientError, ClientResult, Known};
+use crate::domain::image::{Facts, Image, NewImage, StoredFile};
+use crate::domain::refusal::AskAgain;
 use crate::domain::{ImageId, Refusal};
+use crate::imagestore;
 use crate::store::{AddImageError, ChangeError, StoreError};
 
 /// The image of a host's task.
@@ -28,6 +33,38 @@ impl Ops {
         match (self.store.image(id).await?, self.store.facts(id).await?) {
             (Some(image), Some(facts)) => Ok(TaskImage { image, facts }),
             _ => Err(Refusal::NoImage(id).into()),
+        }
+    }
+
+    /// The bytes of a small file of an image; `None` if they are not those that were verified.
+    ///
+    /// # Errors
+    /// If the image store hangs: the client is to ask again.
+    pub async fn small_file(
+        &self,
+        image: &Image,
+        file: StoredFile,
+    ) -> ClientResult<Option<Vec<u8>>> {
+        let dir = self.config.images.join(&image.path);
+        let readers = Arc::clone(&self.readers);
+        let read = async move {
+            let place = readers.acquire_owned().await;
+            let read = tokio::task::spawn_blocking(move || {
+                // Held as long as the file system holds the thread.
+                let _place = place;
+                imagestore::read_small(&dir, &file)
+            });
+            read.await
+        };
+        match tokio::time::timeout(READ_LIMIT, read).await {
+            Ok(Ok(Ok(bytes))) => Ok(Some(bytes)),
+            Ok(Ok(Err(error))) => {
+                let name = &image.name;
+                tracing::error!("serving a file of image {name}: {error}");
+                Ok(None)
+            }
+            Ok(Err(error)) => Err(ClientError::Internal(error.into())),
+            Err(_) => Err(AskAgain::ImageStore.into()),
         }
     }
 
@@ -90,3 +127,10 @@ impl Ops {
         Ok(found)
     }
 }
+
+/// How long a client waits for a small file.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// Small files that are read at a time, a thread each: a store that hangs holds no more of them, so that
+/// the rest of the server has threads.
+pub(super) const READERS: usize = 32;

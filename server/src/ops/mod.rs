@@ -42,6 +42,8 @@ pub struct Ops {
     log: MulticastLog,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
+    /// Places for those who read small files.
+    readers: Arc<tokio::sync::Semaphore>,
 }
 
 impl Ops {
@@ -65,6 +67,7 @@ impl Ops {
             handouts: Mutex::new(handouts),
             strangers: Mutex::default(),
             late: tokio::sync::Mutex::default(),
+            readers: Arc::new(tokio::sync::Semaphore::new(images::READERS)),
         };
         ops.refresh_directory().await?;
         Ok(Arc::new(ops))

@@ -1,18 +1,18 @@
 //! The endpoints, asked as clients ask. Where a sentence is compared, it is the one that
 //! [`crate::text`] makes of the typed reason.
 
-// mod authority;
+mod authority;
 mod boot;
-// mod bounds;
+mod bounds;
 mod checkin;
 mod completion;
-// mod dropped;
-// mod faults;
-// mod local;
+mod dropped;
+mod faults;
+mod local;
 mod native;
-// mod networks;
+mod networks;
 mod reports;
-// mod resume;
+mod resume;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};

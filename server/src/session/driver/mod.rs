@@ -33,7 +33,7 @@ use crate::domain::{HostId, Reason, TaskId};
 use crate::imagestore::{self, Gate, Source};
 use crate::logs::{Level, MulticastLog, Subject};
 use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent, Transmission};
-use crate::store::SharedStore;
+use crate::store::{MAX_EVENTS_OF_HOST, SharedStore};
 use crate::text;
 
 /// Everything that a session needs from its surroundings.
@@ -73,8 +73,10 @@ pub(super) struct Driver {
     slow: BTreeMap<Ipv4Addr, (Instant, Duration)>,
     /// Since when nothing can be stored, and why.
     unstored: Option<(Instant, String)>,
-    /// Lines and notes that may still be written.
+    /// Lines of details that may still be written.
     details_left: u32,
+    /// Lines that a host has caused in the logs, and the rest of those that belong to none.
+    lines_of: BTreeMap<Option<HostId>, u32>,
     /// Completion reports that wait for the end of the last stream.
     completions: Vec<command::Waiting>,
     events_in: Events,
@@ -160,6 +162,7 @@ impl Driver {
             slow: BTreeMap::new(),
             unstored: None,
             details_left: MAX_DETAILS,
+            lines_of: BTreeMap::new(),
             completions: Vec::new(),
             events_in,
             live,
@@ -331,14 +334,16 @@ impl Driver {
     }
 
     fn record(&mut self, fact: Fact) {
-        if let Fact::Noted { .. } = fact {
-            if self.details_left == 0 {
-                return;
-            }
-            self.details_left -= 1;
-        }
+        let is_shown = match &fact {
+            Fact::Noted { host, .. } => self.has_line(*host),
+            Fact::CheckedIn { host, .. } => self.has_line(Some(*host)),
+            _ => true,
+        };
         let name = |host: HostId| self.live.borrow().member(host).map(|(m, _)| m.name.clone());
         match &fact {
+            // The database keeps no more events of a host either.
+            Fact::Noted { .. } if !is_shown => return,
+            Fact::CheckedIn { .. } if !is_shown => {}
             Fact::CheckedIn {
                 host,
                 address,
@@ -375,6 +380,13 @@ impl Driver {
             Fact::StreamStarting { .. } | Fact::StreamsDone { .. } => {}
         }
         self.journal.store(fact);
+    }
+
+    /// Whether a client, which may ask for ever, may cause one more line.
+    fn has_line(&mut self, host: Option<HostId>) -> bool {
+        let lines = self.lines_of.entry(host).or_default();
+        *lines = lines.saturating_add(1);
+        *lines <= MAX_EVENTS_OF_HOST
     }
 
     fn open_stream(&mut self, index: usize) {

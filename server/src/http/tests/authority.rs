@@ -1,0 +1,422 @@
+//! Who may act for a host: the machine that checked in, from its address, with its ticket.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use fog::task::State;
+use fos_api::RefusalCode;
+
+use super::assert_refused;
+use super::boot::ticket;
+use crate::domain::session::core::Phase;
+use crate::domain::session::{Member, Note};
+use crate::domain::{Reason, Refusal, SessionId};
+use crate::sender::SenderEvent;
+use crate::testing::{Bench, bench, bench_with, ip, mac, wait_for};
+
+/// Where somebody else is.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
+
+fn another() -> Refusal {
+    Refusal::AnotherMachine { address: ip(1) }
+}
+
+async fn stored(bench: &Bench, id: SessionId) -> Member {
+    bench.member(id, 1).await
+}
+
+/// What a stranger may not change.
+async fn part(bench: &Bench, id: SessionId) -> (State, Option<Reason>, Option<Ipv4Addr>) {
+    let member = stored(bench, id).await;
+    (member.state, member.reason, member.address)
+}
+
+fn foreign_reports(notes: impl IntoIterator<Item = Note>) -> usize {
+    let is_foreign =
+        |note: &Note| matches!(note, Note::ForeignReport { address, .. } if *address == STRANGER);
+    notes.into_iter().filter(is_foreign).count()
+}
+
+async fn notes(bench: &Bench, id: SessionId) -> Vec<Note> {
+    let events = bench.events(id).await.into_iter();
+    events.map(|event| event.note).collect()
+}
+
+#[tokio::test]
+async fn a_stranger_ends_no_part_of_a_running_session() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    let blame = format!("mac={}&type=down", mac(1));
+    let inventory = format!("mac={}&sysman=WA==", mac(1));
+    let progress = format!("mac={}&phase=idle&detail=x", mac(1));
+    for stage in 0..3 {
+        let before = part(&bench, id).await;
+        assert_refused(&bench.complete_from(STRANGER, 1).await, &another());
+        assert_refused(&bench.fail_from(STRANGER, 1, "x").await, &another());
+        assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
+        let text = bench.post(STRANGER, "blame.php", blame.as_str()).await;
+        assert_refused(&text, &another());
+        let text = bench
+            .post(STRANGER, "inventory.php", inventory.as_str())
+            .await;
+        assert_refused(&text, &another());
+        bench
+            .post(STRANGER, "progress.php", progress.as_str())
+            .await;
+        assert_eq!(part(&bench, id).await, before);
+        let live = bench.ops.sessions().running(id).unwrap().live();
+        assert_eq!(live.members[0].report.phase, "", "stage {stage}");
+        match stage {
+            0 | 1 => drop(bench.send_stream(stage, &[1]).await),
+            _ => {}
+        }
+        bench
+            .until(id, |live| {
+                live.snapshot.members[0].streams_done > stage || stage == 2
+            })
+            .await;
+    }
+    assert_eq!(bench.number("SELECT COUNT(*) FROM inventory").await, 0);
+    assert_eq!(foreign_reports(notes(&bench, id).await), 3);
+    // Its own machine has the last word.
+    assert_eq!(bench.fail(1, "the%20disk%20is%20bad").await, "##");
+    let session = bench.ended(id).await;
+    assert_eq!(session.state, State::Failed);
+    assert!(matches!(
+        &session.members[0].reason,
+        Some(Reason::ClientFailed { text, .. }) if text == "the disk is bad"
+    ));
+}
+
+#[tokio::test]
+async fn a_stranger_changes_nothing_of_a_session_that_is_over() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+    }
+    assert_eq!(bench.complete(1).await, "##");
+    let before = bench.ended(id).await;
+    assert_refused(&bench.fail_from(STRANGER, 1, "x").await, &another());
+    assert_refused(&bench.complete_from(STRANGER, 1).await, &another());
+    assert_eq!(bench.session(id).await, before);
+    assert_eq!(foreign_reports(notes(&bench, id).await), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_completes_nothing_that_is_overdue() {
+    let bench = bench_with(|config| config.timing.grace = Duration::ZERO).await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+    }
+    let before = bench.ended(id).await;
+    assert_refused(&bench.complete_from(STRANGER, 1).await, &another());
+    assert_eq!(bench.session(id).await, before);
+    assert_eq!(bench.complete(1).await, "##");
+}
+
+#[tokio::test]
+async fn before_the_check_in_only_the_machine_that_was_booted_counts() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let before = stored(&bench, id).await;
+    let blame = format!("mac={}&type=down", mac(1));
+    for _ in 0..5 {
+        assert_refused(
+            &bench.fail_from(STRANGER, 1, "x").await,
+            &Refusal::NotCheckedIn,
+        );
+        assert_refused(
+            &bench.complete_from(STRANGER, 1).await,
+            &Refusal::NotCheckedIn,
+        );
+        let text = bench.post(STRANGER, "blame.php", blame.as_str()).await;
+        assert_refused(&text, &Refusal::NotCheckedIn);
+    }
+    assert_eq!(stored(&bench, id).await, before);
+    // A machine that fails before it checks in is heard.
+    bench.boot(1).await;
+    assert_eq!(bench.fail(1, "no%20disk").await, "##");
+    assert_eq!(bench.ended(id).await.state, State::Failed);
+}
+
+async fn check_in_with(bench: &Bench, ticket: &str) -> String {
+    let body = format!(
+        "mac={}&type=down&agent=fos-agent/0.1.0&ticket={ticket}",
+        mac(1)
+    );
+    bench.post(ip(1), "mc_checkin.php", body).await
+}
+
+#[tokio::test]
+async fn a_machine_with_a_ticket_is_known_by_it() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let own = ticket(&bench.boot(1).await).to_string();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+    }
+    bench
+        .until(id, |live| live.snapshot.phase == Phase::Finishing)
+        .await;
+    // Whoever has its address, for example behind the same router, lacks the ticket.
+    assert_refused(&bench.complete(1).await, &another());
+    assert_refused(&bench.fail(1, "x").await, &another());
+    let invented = "0".repeat(32);
+    let body = format!("mac={}&ticket={invented}", mac(1));
+    let text = bench.post(ip(1), "Post_Stage3.php", body).await;
+    assert_ne!(text, "##");
+    assert!(stored(&bench, id).await.state.is_active());
+    let body = format!("mac={}&ticket={own}", mac(1));
+    assert_eq!(
+        bench.post(ip(1), "Post_Stage3.php", body.as_str()).await,
+        "##"
+    );
+    bench.ended(id).await;
+    assert_refused(&bench.fail(1, "x").await, &another());
+    assert_refused(&bench.complete(1).await, &another());
+    assert_eq!(bench.post(ip(1), "Post_Stage3.php", body).await, "##");
+}
+
+#[tokio::test]
+async fn boot_scripts_for_others_do_not_take_the_place_of_a_machine() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let own = ticket(&bench.boot(1).await).to_string();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    for stranger in 60..80 {
+        let body = format!("mac0={}", mac(1));
+        bench.post(ip(stranger), "ipxe/boot.php", body).await;
+        assert_refused(&bench.check_in_from(ip(stranger), 1).await, &another());
+    }
+    let path = format!("/fog/service/fos/session?mac={}&ticket={own}", mac(1));
+    let (_, view) = bench.get(ip(1), &path).await;
+    let view: fos_api::SessionView = serde_json::from_str(&view).unwrap();
+    assert_eq!(view.refusal, None);
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+    }
+    let body = format!("mac={}&ticket={own}", mac(1));
+    assert_eq!(bench.post(ip(1), "Post_Stage3.php", body).await, "##");
+    assert_eq!(bench.ended(id).await.state, State::Complete);
+}
+
+/// A stranger's questions must not keep a dead host alive.
+#[tokio::test]
+async fn a_strangers_request_is_no_sign_of_life() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    for host in [1, 2] {
+        bench.check_in(host).await;
+    }
+    let heard = |host: usize| {
+        let live = bench.ops.sessions().running(id).unwrap().live();
+        live.at - live.snapshot.members[host].silent.unwrap()
+    };
+    let (of_one, of_two) = (heard(0), heard(1));
+    let path = format!("/fog/service/fos/session?mac={}", mac(1));
+    let (_, text) = bench.get(STRANGER, &path).await;
+    let view: fos_api::SessionView = serde_json::from_str(&text).unwrap();
+    assert!(view.refusal.is_some(), "{text}");
+    bench.view(2).await;
+    // What came before has been served when this shows.
+    wait_for("the sign of life of the other", async || {
+        (heard(1) > of_two).then_some(())
+    })
+    .await;
+    assert_eq!(heard(0), of_one);
+}
+
+#[tokio::test]
+async fn a_failure_after_a_completion_is_never_ignored() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    for host in [1, 2] {
+        bench.check_in(host).await;
+    }
+    for index in [0, 1] {
+        bench.send_stream(index, &[1, 2]).await;
+    }
+    let failed = |text: &str| {
+        Some(Reason::ClientFailed {
+            text: text.into(),
+            before: Some(Box::new(Reason::Written)),
+        })
+    };
+    assert_eq!(bench.complete(1).await, "##");
+    // While the session still runs.
+    assert_eq!(bench.fail(1, "boot%20entry").await, "##");
+    assert_eq!(stored(&bench, id).await.state, State::Failed);
+    assert_eq!(stored(&bench, id).await.reason, failed("boot entry"));
+    assert_eq!(bench.complete(2).await, "##");
+    let session = bench.ended(id).await;
+    assert_eq!(session.state, State::Failed);
+    // After its end.
+    assert_eq!(bench.fail(2, "late").await, "##");
+    let member = bench.member(id, 2).await;
+    assert_eq!(member.state, State::Failed);
+    assert_eq!(member.reason, failed("late"));
+    let Some(Reason::Summary(summary)) = bench.session(id).await.reason else {
+        panic!("a summary");
+    };
+    assert_eq!((summary.complete, summary.troubles.len()), (0, 2));
+    // A completion does not undo it.
+    assert_ne!(bench.complete(2).await, "##");
+    assert_eq!(bench.member(id, 2).await.state, State::Failed);
+}
+
+#[tokio::test]
+async fn two_machines_with_one_mac_are_told_apart() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    for _ in 0..3 {
+        assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
+        assert_eq!(bench.sender.admitted(), [ip(1)]);
+    }
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+        assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
+    }
+    assert_eq!(bench.complete(1).await, "##");
+    assert_eq!(bench.ended(id).await.state, State::Complete);
+}
+
+#[tokio::test]
+async fn a_machine_that_comes_back_with_another_address_is_let_in_when_the_old_one_is_silent() {
+    let bench = bench_with(|config| config.timing.rebind_after = Duration::ZERO).await;
+    let id = bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    assert_eq!(bench.check_in_from(ip(7), 1).await, "##@GO");
+    assert_eq!(stored(&bench, id).await.address, Some(ip(7)));
+    assert_refused(
+        &bench.complete(1).await,
+        &Refusal::AnotherMachine { address: ip(7) },
+    );
+}
+
+async fn wrong_image(bench: &Bench) -> SessionId {
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    first
+}
+
+/// The wrong image is cancelled and the right one deployed, while a client of FOG waits in its check-in
+/// loop with the kernel arguments of the wrong one.
+#[tokio::test]
+async fn a_client_with_the_arguments_of_another_job_is_told_to_restart() {
+    for is_restarted in [false, true] {
+        let mut bench = bench().await;
+        let first = wrong_image(&bench).await;
+        if is_restarted {
+            bench = bench.restart().await;
+        }
+        bench.ops.cancel(first, None).await.unwrap();
+        bench.ended(first).await;
+        let second = bench.deploy_image("other image", &[1], None).await.session;
+        let refusal = Refusal::OtherJob {
+            told: first,
+            now: second,
+        };
+        for _ in 0..3 {
+            let (_, text) = bench
+                .send(ip(1), "mc_checkin.php", format!("mac={}", mac(1)))
+                .await;
+            assert_refused(&text, &refusal);
+        }
+        // Its address has changed meanwhile.
+        let body = format!("mac={}&type=down", mac(1));
+        let text = bench.post(ip(7), "mc_checkin.php", body).await;
+        assert_refused(&text, &refusal);
+        let view = bench.view(1).await;
+        let code = view.refusal.map(|refusal| refusal.code);
+        assert_eq!(code, Some(RefusalCode::Restart));
+        assert_eq!(stored(&bench, second).await.state, State::Queued);
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    }
+}
+
+/// It was booted from a stick: nobody told it anything but its first session.
+#[tokio::test]
+async fn a_client_that_was_booted_otherwise_keeps_the_job_of_its_first_check_in() {
+    for is_restarted in [false, true] {
+        let mut bench = bench().await;
+        let first = bench.deploy(&[1]).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+        if is_restarted {
+            bench = bench.restart().await;
+        }
+        bench.ops.cancel(first, None).await.unwrap();
+        bench.ended(first).await;
+        let second = bench.deploy_image("other image", &[1], None).await.session;
+        assert_refused(
+            &bench.check_in_stock(1).await,
+            &Refusal::OtherJob {
+                told: first,
+                now: second,
+            },
+        );
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    }
+}
+
+#[tokio::test]
+async fn the_same_job_again_needs_no_restart() {
+    let bench = bench().await;
+    let first = wrong_image(&bench).await;
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let second = bench.deploy(&[1]).await;
+    assert_ne!(first, second);
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+}
+
+/// Our agents tell their ticket, so for them even the same image is another job.
+#[tokio::test]
+async fn an_agent_with_an_old_ticket_is_told_to_restart() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    let old = ticket(&bench.boot(1).await).to_string();
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let second = bench.deploy(&[1]).await;
+    assert_refused(
+        &check_in_with(&bench, &old).await,
+        &Refusal::OtherJob {
+            told: first,
+            now: second,
+        },
+    );
+    let new = ticket(&bench.boot(1).await).to_string();
+    assert_eq!(check_in_with(&bench, &new).await, "##@GO");
+}
+
+/// A machine that still runs for an old session says why that failed; the new one is not touched.
+#[tokio::test]
+async fn a_failure_of_an_old_job_is_that_of_its_own_session() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.check_in_stock(1).await;
+    bench.send_stream(0, &[1]).await;
+    bench.ordered(&crate::testing::Order::Open(1)).await;
+    bench.sender.tell(SenderEvent::Failed("no route".into()));
+    bench.ended(first).await;
+    let second = bench.deploy_image("other image", &[1], None).await.session;
+    assert_eq!(bench.fail(1, "gave%20up").await, "##");
+    let reason = stored(&bench, first).await.reason;
+    assert!(
+        matches!(&reason, Some(Reason::ClientFailed { text, .. }) if text == "gave up"),
+        "{reason:?}"
+    );
+    assert_eq!(stored(&bench, second).await.state, State::Queued);
+}

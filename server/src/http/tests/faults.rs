@@ -1,0 +1,432 @@
+//! A database or an image store that fails or hangs: nothing is promised that is not stored, everybody
+//! is told, and what was decided is stored afterwards.
+
+use std::sync::mpsc;
+
+use axum::http::StatusCode;
+use fog::task::State;
+
+use super::assert_refused;
+use super::boot::ticket;
+use crate::domain::refusal::AskAgain;
+use crate::domain::session::core::Phase;
+use crate::domain::{Reason, Refusal, SessionId};
+use crate::ops::CancelError;
+use crate::sender::SenderEvent;
+use crate::session::Wait;
+use crate::store::StoreError;
+use crate::testing::{Bench, DEADLINE, Order, bench, ip, mac, wait_for};
+
+async fn asked(bench: &Bench, host: u8, path: &str) -> (StatusCode, String) {
+    let body = format!(
+        "mac={}&type=down&agent=fos-agent/0.1.0&text=broken",
+        mac(host)
+    );
+    bench.send(ip(host), path, body).await
+}
+
+/// The answer is 503 and promises nothing.
+async fn assert_asked_again(bench: &Bench, host: u8, path: &str) {
+    let (status, text) = asked(bench, host, path).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {text}");
+    assert!(!text.contains("##"), "{path}: {text}");
+}
+
+fn waits_for_database(live: &crate::session::Live) -> bool {
+    let mut waits = live.waits.iter();
+    waits.any(|wait| matches!(wait, Wait::Database { .. }))
+}
+
+async fn sent(bench: &Bench, id: SessionId, hosts: &[u8]) {
+    for index in [0, 1] {
+        bench.send_stream(index, hosts).await;
+    }
+    bench
+        .until(id, |live| live.snapshot.phase == Phase::Finishing)
+        .await;
+}
+
+#[tokio::test]
+async fn nothing_is_promised_that_cannot_be_stored() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    bench.faults.fail();
+    assert_asked_again(&bench, 1, "mc_checkin.php").await;
+    assert_eq!(bench.member(id, 1).await.state, State::Queued);
+    bench.until(id, waits_for_database).await;
+    let status = bench.status(Some(id)).await;
+    let text = &status.sessions[0].text;
+    assert!(text.contains("told to fail"), "{text}");
+
+    bench.faults.release();
+    for host in [1, 2] {
+        wait_for("the check-in", async || {
+            let (status, text) = asked(&bench, host, "mc_checkin.php").await;
+            (status == StatusCode::OK && text == "##@GO").then_some(())
+        })
+        .await;
+        assert_eq!(bench.member(id, host).await.state, State::InProgress);
+    }
+    bench.until(id, |live| !waits_for_database(live)).await;
+    sent(&bench, id, &[1, 2]).await;
+
+    bench.faults.fail();
+    assert_asked_again(&bench, 1, "Post_Stage3.php").await;
+    assert_asked_again(&bench, 1, "Post_Stage3.php").await;
+    assert_asked_again(&bench, 2, "taskerror.php").await;
+    for host in [1, 2] {
+        assert_eq!(bench.member(id, host).await.state, State::InProgress);
+    }
+    assert!(bench.session(id).await.state.is_active());
+    bench.faults.release();
+    // Decided once, stored at last, whether they ask again or not.
+    let session = bench.ended(id).await;
+    assert_eq!(session.state, State::Failed);
+    let states: Vec<_> = session.members.iter().map(|member| member.state).collect();
+    assert_eq!(states, [State::Complete, State::Failed]);
+    assert_eq!(bench.complete(1).await, "##");
+    assert_eq!(bench.fail(2, "broken").await, "##");
+}
+
+#[tokio::test]
+async fn no_byte_is_sent_before_its_start_is_stored() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench.ordered(&Order::Open(0)).await;
+    bench.faults.fail();
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, waits_for_database).await;
+    assert!(!bench.sender.orders().contains(&Order::Start));
+    bench.faults.release();
+    bench.ordered(&Order::Start).await;
+    assert_eq!(bench.session(id).await.runs, 1);
+}
+
+#[tokio::test]
+async fn a_ticket_is_stored_before_it_is_told() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    bench.faults.fail();
+    let script = bench.boot(1).await;
+    assert!(!script.contains("fosticket"), "{script}");
+    assert!(script.ends_with("exit\n"), "{script}");
+    bench.faults.release();
+    let own = ticket(&bench.boot(1).await);
+    assert_eq!(ticket(&bench.boot(1).await), own);
+    let bench = bench.crash().await;
+    assert_eq!(ticket(&bench.boot(1).await), own);
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_not_stored_is_no_success_and_holds_all_the_same() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench.ordered(&Order::Open(0)).await;
+    bench.faults.fail();
+    let cancelled = bench.ops.cancel(id, None).await;
+    assert!(
+        matches!(cancelled, Err(CancelError::NotStored(AskAgain::NotStored))),
+        "{cancelled:?}"
+    );
+    let status = bench.status(Some(id)).await;
+    assert_eq!(status.sessions[0].state, State::Cancelled);
+    assert_refused(
+        &bench.check_in(1).await,
+        &Refusal::Over(Reason::SessionCancelled),
+    );
+    bench.faults.release();
+    assert_eq!(bench.ended(id).await.state, State::Cancelled);
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_holds_neither_status_nor_the_senders() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench.start_stream(0, &[1]).await;
+    bench.faults.hang();
+    bench.end_stream(&[1]);
+    // The next rendezvous opens: nothing is promised by it.
+    bench.ordered(&Order::Open(1)).await;
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, |live| live.snapshot.connected == 1).await;
+    let status = bench.status(Some(id)).await;
+    assert_eq!(status.sessions[0].connected, 1);
+    let starts = |bench: &Bench| {
+        let orders = bench.sender.orders().into_iter();
+        orders.filter(|order| *order == Order::Start).count()
+    };
+    assert_eq!(starts(&bench), 1);
+    bench.faults.release();
+    wait_for("the second stream", async || {
+        (starts(&bench) == 2).then_some(())
+    })
+    .await;
+}
+
+/// Both orders of two requests, of which the first is still being stored.
+#[tokio::test]
+async fn a_check_in_that_waited_for_the_database_does_not_revive_a_cancelled_session() {
+    for is_check_in_first in [true, false] {
+        let bench = bench().await;
+        let id = bench.deploy(&[1]).await;
+        bench.until(id, |_| true).await;
+        let writes = bench.faults.writes();
+        bench.faults.hang();
+        let check_in = asked(&bench, 1, "mc_checkin.php");
+        let cancel = bench.ops.cancel(id, None);
+        let waiting = wait_for("the first write", async || {
+            (bench.faults.writes() > writes).then_some(())
+        });
+        let release = async {
+            waiting.await;
+            // Both are at the session by now, or will be: the order is that of the queue.
+            bench
+                .until(id, |live| {
+                    matches!(live.snapshot.phase, Phase::Ended { .. })
+                })
+                .await;
+            bench.faults.release();
+        };
+        let (cancelled, (status, text)) = match is_check_in_first {
+            true => {
+                let (answer, cancelled, ()) = tokio::join!(biased_first(check_in), cancel, release);
+                (cancelled, answer)
+            }
+            false => {
+                let (cancelled, answer, ()) = tokio::join!(biased_first(cancel), check_in, release);
+                (cancelled, answer)
+            }
+        };
+        cancelled.unwrap();
+        assert!(status.is_success() || status == 503, "{status}: {text}");
+        assert_eq!(bench.ended(id).await.state, State::Cancelled);
+        assert_eq!(bench.member(id, 1).await.state, State::Cancelled);
+        assert_eq!(
+            bench
+                .number("SELECT COUNT(*) FROM tasks WHERE taskStateID < 4")
+                .await,
+            0
+        );
+        // The host is free for the next one.
+        let next = bench.deploy(&[1]).await;
+        assert_eq!(bench.check_in(1).await, "##@GO");
+        assert_eq!(bench.member(next, 1).await.state, State::InProgress);
+    }
+}
+
+/// `join!` polls in its order: a name for that.
+fn biased_first<T>(future: T) -> T {
+    future
+}
+
+const ODD_VALUES: [(&str, &str); 8] = [
+    ("fos_sessionHosts", "streamsDone = -1"),
+    ("fos_sessionHosts", "ip = 'nonsense'"),
+    ("fos_sessionHosts", "ticket = 'short'"),
+    ("fos_sessions", "runs = -3"),
+    ("fos_sessions", "startedAt = 'yesterday'"),
+    ("multicastSessions", "msState = 77"),
+    ("multicastSessions", "msImage = 'img'"),
+    ("tasks", "taskStateID = 99"),
+];
+
+#[tokio::test]
+async fn one_odd_value_harms_its_session_alone() {
+    for (table, value) in ODD_VALUES {
+        let bench = bench().await;
+        let broken = bench.deploy(&[1]).await;
+        let good = bench.deploy(&[2]).await;
+        bench.check_in(1).await;
+        let bench = bench.restart_without_supervisor().await;
+        let condition = match table {
+            "tasks" => "taskHostID = 1".to_owned(),
+            _ => format!("msID = {broken}"),
+        };
+        let statement = format!("UPDATE {table} SET {value} WHERE {condition}");
+        bench.sql(&statement).await;
+        // It is told, with its place.
+        let status = bench.status(None).await;
+        assert_eq!(status.sessions.len(), 2, "{value}");
+        let text = &status.sessions[1].text;
+        let column = value.split(' ').next().unwrap();
+        assert!(text.contains(column), "{value}: {text}");
+        let bench = bench.restart().await;
+        assert_eq!(bench.check_in(2).await, "##@GO");
+        bench.send_stream(0, &[2]).await;
+        let (_, answer) = asked(&bench, 1, "mc_checkin.php").await;
+        assert!(!answer.contains("##"), "{value}: {answer}");
+        // It fails, and its host is free.
+        wait_for("the end of the broken session", async || {
+            let query = format!(
+                "SELECT COUNT(*) FROM tasks WHERE taskHostID = 1 AND taskStateID IN (4, 5, 6)"
+            );
+            (bench.number(&query).await == 1).then_some(())
+        })
+        .await;
+        assert_eq!(
+            bench
+                .number(&format!(
+                    "SELECT msState FROM multicastSessions WHERE msID = {broken}"
+                ))
+                .await,
+            6,
+            "{value}"
+        );
+        assert!(bench.session(good).await.state.is_active());
+        let next = bench.deploy(&[1]).await;
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO", "{value}");
+        assert!(bench.session(next).await.state.is_active());
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_turns_odd_while_a_session_runs_fails_it_alone() {
+    let bench = bench().await;
+    let broken = bench.deploy(&[1]).await;
+    let good = bench.deploy(&[2]).await;
+    bench.check_in(1).await;
+    bench.check_in(2).await;
+    bench
+        .sql(&format!(
+            "UPDATE fos_sessions SET runs = 'many' WHERE msID = {broken}"
+        ))
+        .await;
+    bench
+        .sql("UPDATE tasks SET taskStateID = 99 WHERE taskHostID = 1")
+        .await;
+    assert_asked_again(&bench, 1, "taskerror.php").await;
+    wait_for("the end of the broken session", async || {
+        bench.ops.sessions().running(broken).is_none().then_some(())
+    })
+    .await;
+    let state = format!("SELECT msState FROM multicastSessions WHERE msID = {broken}");
+    assert_eq!(bench.number(&state).await, 6);
+    assert!(bench.session(good).await.state.is_active());
+    assert_eq!(bench.check_in(2).await, "##@GO");
+}
+
+#[tokio::test]
+async fn a_broken_host_leaves_the_others_alone() {
+    let bench = bench().await;
+    bench
+        .sql("UPDATE hostMAC SET hmMAC = 'nonsense' WHERE hmHostID = 1")
+        .await;
+    let bench = bench.restart().await;
+    bench.deploy(&[2]).await;
+    assert_eq!(bench.check_in(2).await, "##@GO");
+    let (_, text) = asked(&bench, 1, "mc_checkin.php").await;
+    assert_refused(&text, &Refusal::Unknown(mac(1).parse().unwrap()));
+}
+
+/// Files are looked at on threads of their own: here there is one, and it hangs.
+#[test]
+fn an_image_store_that_hangs_holds_neither_status_nor_cancel_nor_the_end() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    runtime.block_on(async {
+        let bench = bench().await;
+        let cancelled = bench.deploy(&[1]).await;
+        let other = bench.deploy(&[2]).await;
+        tokio::task::spawn_blocking(move || drop(released.recv()));
+        let looks = |live: &crate::session::Live| live.is_looking_at_files();
+        let ended = async {
+            bench.until(cancelled, looks).await;
+            bench.until(other, looks).await;
+            let status = bench.status(Some(cancelled)).await;
+            assert_eq!(status.sessions[0].state, State::New);
+            bench.ops.cancel(cancelled, None).await.unwrap();
+            assert_eq!(bench.ended(cancelled).await.state, State::Cancelled);
+            let end = bench.ops.sessions().shut_down();
+            tokio::time::timeout(DEADLINE, end).await.unwrap();
+        };
+        // Whoever waits is told to ask again.
+        let ((first, _), (second, text), ()) = tokio::join!(
+            asked(&bench, 1, "mc_checkin.php"),
+            asked(&bench, 2, "mc_checkin.php"),
+            ended
+        );
+        assert_eq!(
+            (first, second),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::SERVICE_UNAVAILABLE
+            ),
+            "{text}"
+        );
+        assert!(bench.session(other).await.state.is_active());
+        drop(release);
+        bench.store.close().await;
+    });
+    runtime.shutdown_background();
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_tell_its_end_is_not_ended_early() {
+    use crate::domain::session::core::StopKind;
+    // Format as stored, and how the sender of a stock client's stream is stopped.
+    for (format, kind) in [
+        ("partclone 0002", StopKind::EndStream),
+        ("something 7", StopKind::Plain),
+    ] {
+        let bench = bench().await;
+        let facts = format!(
+            "UPDATE fos_imageStreams SET facts = REPLACE(facts, 'partclone 0002', '{format}')"
+        );
+        bench.sql(&facts).await;
+        let id = bench.deploy(&[1]).await;
+        bench.check_in_stock(1).await;
+        bench.start_stream(0, &[1]).await;
+        bench
+            .until(id, |live| {
+                live.snapshot.phase == Phase::Sending { stream: 0 }
+            })
+            .await;
+        bench.ops.cancel(id, None).await.unwrap();
+        bench.ordered(&Order::Stop(kind)).await;
+    }
+    // Our agents hear of it otherwise.
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench.start_stream(0, &[1]).await;
+    bench
+        .until(id, |live| {
+            live.snapshot.phase == Phase::Sending { stream: 0 }
+        })
+        .await;
+    bench.ops.cancel(id, None).await.unwrap();
+    bench.ordered(&Order::Stop(StopKind::Plain)).await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_cannot_be_stored_creates_nothing() {
+    let bench = bench().await;
+    bench.faults.fail();
+    let wanted = crate::ops::DeployRequest {
+        image: "lab image".into(),
+        hosts: vec!["LAB-01".into()],
+        name: None,
+        max_wait: None,
+        is_shutdown: false,
+    };
+    let refused = bench.ops.deploy(&wanted).await.unwrap_err();
+    let is_store = matches!(
+        &refused,
+        crate::ops::DeployError::Create(crate::store::CreateError::Store(StoreError::Unavailable(
+            _
+        )))
+    );
+    assert!(is_store, "{refused:?}");
+    assert_eq!(bench.store.newest_sessions(9).await.unwrap(), []);
+    bench.faults.release();
+    assert_eq!(bench.ops.deploy(&wanted).await.unwrap().port, 63100);
+}
