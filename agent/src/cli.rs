@@ -17,7 +17,7 @@ use crate::worker;
     after_help = "As the first process of a boot image (or through a link called init) it mounts \
     the system's file systems, loads drivers, and runs `fos-agent run`.\n\
     Exit status of run: 0 reboot, 10 power off, 11 done but the server could not be told, \
-    20 failed and reported, 21 failed and not reported. Of deploy: 0 done, 11 as above, 1 failed. \
+    20 failed and reported, 21 failed and not reported, 22 only a restart helps. Of deploy: 0 done, 11 as above, 1 failed. \
     Of the other commands: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {

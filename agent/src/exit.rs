@@ -22,15 +22,18 @@ pub(crate) enum Ending {
     FailedReported,
     /// Failed, and the server could not be told.
     FailedUnreported,
+    /// The server has another job for this machine, or none: it must restart to learn of it.
+    Restart,
 }
 
 impl Ending {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Reboot,
         Self::PowerOff,
         Self::DoneUnreported,
         Self::FailedReported,
         Self::FailedUnreported,
+        Self::Restart,
     ];
 
     /// The exit code. Usage errors (2) and panics (101) are none of these.
@@ -41,6 +44,7 @@ impl Ending {
             Self::DoneUnreported => 11,
             Self::FailedReported => 20,
             Self::FailedUnreported => 21,
+            Self::Restart => 22,
         }
     }
 }

@@ -54,6 +54,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
         }
         Err(failure) => {
             note.leave(&failure.text);
+            say_failed(&console.board, &failure.text);
             let is_told = match &told_by {
                 Some(server) if goal == Goal::Task => {
                     console.block_on(tell(server, &failure, &console.board))
@@ -61,7 +62,9 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
                 _ => false,
             };
             console.show_result(&Outcome::Failed(failure.text));
-            if is_told {
+            if failure.needs_restart {
+                Ending::Restart
+            } else if is_told {
                 Ending::FailedReported
             } else {
                 Ending::FailedUnreported
@@ -76,7 +79,9 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
     let console = Stage::new();
     let board = &console.board;
     let outcome = console.block_on(async {
-        let server = server(&args, &[]).map_err(|error| Failure::new("arguments", error))?;
+        let server = server(&args, &[])
+            .map_err(|error| Failure::new("arguments", error))
+            .inspect_err(|failure| say_failed(board, &failure.text))?;
         greet(board, &args, &server);
         let job = Job {
             args: args.clone(),
@@ -87,6 +92,7 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
         };
         let result = deploy::run(job, &server, board).await;
         if let Err(failure) = &result {
+            say_failed(board, &failure.text);
             tell(&server, failure, board).await;
         }
         result
@@ -114,7 +120,8 @@ pub(crate) fn report_failure(cmdline: &str, text: &str) -> ExitCode {
     let told = console.block_on(async {
         let cards = net::cards_now();
         let server = server(&args, &cards)?;
-        trouble::tell_failure(&server, text, "worker").await?;
+        let patience = trouble::Patience::default();
+        trouble::tell_failure(&server, &console.board, text, "worker", patience).await?;
         anyhow::Ok(())
     });
     match told {
@@ -181,13 +188,25 @@ fn greet(board: &Board, args: &KernelArgs, server: &Server) {
     }
 }
 
+/// Shows a failure at once: to report it may take minutes.
+fn say_failed(board: &Board, text: &str) {
+    let text = text.replace('\n', "; ");
+    board.say(format!("FAILED: {text}"));
+    board.update(|state| state.result = Some(Outcome::Failed(text)));
+}
+
 /// Tells the server unless it knows; answers whether it knows now.
 async fn tell(server: &Server, failure: &Failure, board: &Board) -> bool {
     if failure.is_known_to_server {
         return true;
     }
     board.activity("report", "telling the server about the failure");
-    match trouble::tell_failure(server, &failure.text, failure.part).await {
+    let patience = if failure.part == "network" {
+        trouble::Patience::brief()
+    } else {
+        trouble::Patience::default()
+    };
+    match trouble::tell_failure(server, board, &failure.text, failure.part, patience).await {
         Ok(()) => true,
         Err(error) => {
             board.warn(format!("the server could not be told: {error}"));
@@ -245,9 +264,8 @@ impl Stage {
             // The warning has the reason.
             Outcome::DoneUnreported(_) => "ok, but the server could not be told".to_owned(),
             Outcome::Failed(text) => {
-                let text = text.replace('\n', "; ");
-                self.board.say(format!("FAILED: {text}"));
-                format!("failed: {text}")
+                // The line with FAILED was printed before it was reported.
+                format!("failed: {}", text.replace('\n', "; "))
             }
         };
         self.board.say(format!("fos-agent: result {text}"));

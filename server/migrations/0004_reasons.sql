@@ -61,6 +61,9 @@ UPDATE fos_events SET hostName = COALESCE(
         WHERE member.msID = fos_events.msID AND member.hostID = fos_events.hostID),
     (SELECT hosts.hostName FROM hosts WHERE hosts.hostID = fos_events.hostID),
     '') WHERE hostID <> 0;
+-- FOG keeps tasks for ever; few of them are active.
+CREATE INDEX tasksByState ON tasks (taskStateID);
+
 CREATE INDEX fos_eventsByHost ON fos_events (msID, hostID);
 
 -- What boot scripts told machines; the newest row of an address of a host counts.

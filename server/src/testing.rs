@@ -86,7 +86,7 @@ impl Sender for FakeSender {
         Ok(loopback())
     }
 
-    fn probe_ports(&self, base: u16) -> Result<(), String> {
+    fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
         match self.0.lock().unwrap().held.get(&base) {
             Some(holder) => Err(holder.clone()),
             None => Ok(()),
@@ -626,8 +626,7 @@ type Inspected = (
 
 fn inspect(root: &Path, path: &str) -> Inspected {
     let listing = imagestore::scan(root, path, ImageType::SingleDisk, 50).unwrap();
-    let dir = root.join(path);
-    let inspection = imagestore::inspect(&dir, &listing, true, &mut |_, _, _| {}).unwrap();
+    let inspection = imagestore::inspect(&listing, true, &mut |_, _, _| {}).unwrap();
     ((inspection.format, inspection.streams), inspection.files)
 }
 

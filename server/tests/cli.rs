@@ -5,9 +5,9 @@
 mod harness;
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use harness::{Server, mac, send_signal, text, wait_until};
+use harness::{Server, boot_area, mac, send_signal, text, wait_until};
 
 #[test]
 fn hosts_are_added_listed_and_removed() {
@@ -169,6 +169,63 @@ fn a_session_is_created_shown_and_cancelled_with_and_without_a_server() {
         let error = server.bad(&["deploy", "lab", "LAB-02"]);
         assert!(error.contains("changed"), "{error}");
     }
+}
+
+#[test]
+fn what_clients_would_refuse_is_not_added() {
+    let server = Server::new();
+    let dir = server.dir.path().join("data/images/lab");
+    let refused = |arguments: &[&str], expected: &str| {
+        let error = server.bad(&[&["image", "add", "lab"], arguments].concat());
+        assert_eq!(error.matches(expected).count(), 1, "{error}");
+        assert!(!server.good(&["image", "list"]).contains("lab"));
+    };
+    refused(
+        &["--type", "n", "--os", "99"],
+        "cannot have the operating system number 99",
+    );
+    let mbr = dir.join("d1.mbr");
+    std::fs::write(&mbr, [1; 512]).unwrap();
+    refused(&[], "the image's partition table cannot be used");
+    std::fs::write(&mbr, boot_area(&[(2048, 32)])).unwrap();
+    refused(
+        &[],
+        "partition 1 has 16.0 KiB in the image's partition table",
+    );
+    std::fs::write(&mbr, boot_area(&[(2048, 2048), (4096, 2048)])).unwrap();
+    refused(&[], "partition 2 of disk 1 (83 Linux, 1.0 MiB)");
+    let swap = dir.join("d1.original.swapuuids");
+    std::fs::write(&swap, "\u{feff}2 11111111-2222-3333-4444-555555555555\n").unwrap();
+    refused(&["--allow-missing"], "swapuuids");
+    std::fs::remove_file(&swap).unwrap();
+    // A partition without content is the one thing that may be meant.
+    let added = server.run(&["image", "add", "lab", "--path", "lab/", "--allow-missing"]);
+    assert!(added.status.success());
+    assert!(text(&added.stderr).contains("there is no image file for partition 2"));
+    assert!(server.good(&["image", "list"]).contains("  lab  "));
+}
+
+#[test]
+fn files_that_lead_elsewhere_are_not_added() {
+    let server = Server::new();
+    let dir = server.dir.path().join("data/images/lab");
+    let link = |name: &str, to: &str| {
+        let path = dir.join(name);
+        std::os::unix::fs::symlink(to, &path).unwrap();
+        let error = server.bad(&["image", "add", "lab"]);
+        assert!(
+            error.contains(name) && error.contains("leads out"),
+            "{error}"
+        );
+        std::fs::remove_file(path).unwrap();
+    };
+    link("d1.partitions", "/etc/passwd");
+    link("d1p2.img", "/dev/zero");
+    link("d1p2.img", "../other/d1p1.img");
+    let made = Command::new("mkfifo").arg(dir.join("d1p2.img")).status();
+    assert!(made.unwrap().success());
+    let error = server.bad(&["image", "add", "lab"]);
+    assert!(error.contains("d1p2.img is a FIFO"), "{error}");
 }
 
 #[test]

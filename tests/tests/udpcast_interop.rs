@@ -442,7 +442,35 @@ fn an_original_receiver_that_is_killed_is_found_to_be_gone() {
     scene.check(&mut survivor);
     sender.wait();
     let said = sender.messages();
-    assert!(said.contains("is_unreachable: true"), "{said}");
+    assert!(said.contains("cause: Unreachable"), "{said}");
+}
+
+/// As behind a switch, VPN or port with a smaller MTU.
+#[test]
+fn a_receiver_that_no_block_reaches_does_not_keep_the_others() {
+    let Some(mut scene) = Scene::new(3, 4_000_000) else {
+        return;
+    };
+    scene.lab.host(4).nft(
+        "add table inet hole
+         add chain inet hole in { type filter hook input priority 0; }
+         add rule inet hole in udp dport 9000 ip length > 1400 drop",
+    );
+    for victim in [Ours, Original] {
+        let mut receivers: Vec<Running> = [(Ours, 2), (Original, 3)]
+            .iter()
+            .map(|(kind, host)| scene.receiver(*kind, *host, &with_nokbd(*kind, "")))
+            .collect();
+        let _victim = scene.receiver(victim, 4, &with_nokbd(victim, ""));
+        let mut sender = scene.sender(Ours, "--min-receivers 3 --routing multicast");
+        for receiver in &mut receivers {
+            scene.check(receiver);
+        }
+        let status = sender.wait();
+        let said = sender.messages();
+        assert_eq!(status.code(), Some(2), "one participant failed: {said}");
+        assert!(said.contains("cause: NoProgress"), "{said}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod killed;
 mod loss;
 mod restore;
 mod room;
+mod server;
 pub(crate) mod soak;
 mod stream;
 mod table;
@@ -28,7 +29,10 @@ use crate::{
 };
 
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// One round with short streams: whether it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -52,6 +56,13 @@ pub(crate) struct Options {
     dry_run: bool,
 }
 
+/// What is measured by itself.
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Other {
+    /// What many hosts that ask over HTTP cost fos-server, and how long they wait; prints only
+    Server(server::Options),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Streams that nothing disturbs
@@ -65,6 +76,9 @@ enum Part {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(Other::Server(options)) = &options.other {
+        return server::run(options);
+    }
     let agent = prepare(options.agent.as_deref())?;
     let plan = Plan {
         rounds: if options.quick { 1 } else { options.rounds },

@@ -7,7 +7,7 @@
 
 mod client;
 mod compare;
-mod image;
+pub(crate) mod image;
 pub(crate) mod lab;
 mod phases;
 mod report;

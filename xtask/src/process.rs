@@ -270,6 +270,11 @@ impl Running {
         }
     }
 
+    /// Number of the process, as long as it runs.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Fails, with the end of its log, when it is no longer running.
     pub(crate) fn must_run(&mut self) -> Result<()> {
         if let Some(status) = self.ended()? {

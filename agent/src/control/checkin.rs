@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fog::checkin::CheckinAnswer;
-use fos_api::FIELD_AGENT;
+use fos_api::{FIELD_ADDRESS, FIELD_AGENT};
 
 use super::http::{AGENT, CALL_TIMEOUT};
+use super::session::{News, Over, OverKind};
 use super::{CallError, Server};
 use crate::screen::Board;
 
@@ -32,8 +33,29 @@ pub(crate) async fn check_in(server: &Server, board: &Board, pause: Duration) {
     board.go_on();
 }
 
+/// Waits until the server has denied for `limit` that this machine has a session: then its kernel
+/// arguments are of a job that is no more, and nothing but a restart brings others.
+pub(crate) async fn never(news: &News, limit: Duration) -> Over {
+    loop {
+        let latest = news.latest();
+        if let (Some(since), Some(error)) = (latest.denied_since, latest.error)
+            && since.elapsed() >= limit
+        {
+            return Over {
+                text: format!("the server has no session for this machine: {error}"),
+                kind: OverKind::Restart,
+            };
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 async fn ask(server: &Server) -> Result<CheckinAnswer, CallError> {
-    let fields = [("type", "down"), (FIELD_AGENT, AGENT)];
+    let address = server.own_address().map(|address| address.to_string());
+    let mut fields = vec![("type", "down"), (FIELD_AGENT, AGENT)];
+    if let Some(address) = &address {
+        fields.push((FIELD_ADDRESS, address));
+    }
     let body = server.post("mc_checkin.php", &fields, CALL_TIMEOUT).await?;
     Ok(CheckinAnswer::parse(&body))
 }
@@ -47,6 +69,9 @@ fn hint(error: &CallError) -> String {
     }
 }
 
+/// Longer than a server needs to set up a session.
+pub(crate) const NEVER: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(500);
 /// Does not change while waiting, so that the clock on the screen is the time in line.
 const WHAT: &str = "the server's go-ahead";
 
@@ -80,6 +105,41 @@ mod tests {
             assert_eq!(request.field("agent").as_deref(), Some(AGENT));
         }
         board.read(|state| assert_eq!(state.wait, None));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_denied_for_long_needs_a_restart() {
+        let news = News::new();
+        let unreachable = CallError::Unreachable {
+            url: "http://10.0.0.5/".into(),
+            cause: "connection refused".into(),
+        };
+        news.fail(unreachable);
+        let denied = CallError::Status {
+            url: "http://10.0.0.5/fog/service/fos/session".into(),
+            status: 404,
+            text: "host LAB-01 was never in a session".into(),
+        };
+        let deny = async {
+            tokio::task::yield_now().await;
+            news.fail(denied);
+        };
+        let (over, ()) = tokio::join!(never(&news, Duration::ZERO), deny);
+        assert_eq!(over.kind, OverKind::Restart);
+        assert!(over.text.contains("never in a session"), "{over:?}");
+    }
+
+    #[tokio::test]
+    async fn the_own_address_is_said_once_it_is_known() {
+        let server = TestServer::start(|request| {
+            let is_checkin = request.path.ends_with("mc_checkin.php");
+            Reply::text(if is_checkin { "##@GO" } else { "fosnative1" })
+        });
+        let client = server.client();
+        client.capabilities().await.unwrap();
+        check_in(&client, &Board::default(), QUICK).await;
+        let request = server.requests().remove(1);
+        assert_eq!(request.field("address").as_deref(), Some("127.0.0.1"));
     }
 
     #[tokio::test]

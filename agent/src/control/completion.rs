@@ -5,27 +5,33 @@ use std::time::{Duration, Instant};
 use fog::encoding::{printable, unescape_html};
 
 use super::Server;
+use super::backoff::Backoff;
 use super::http::CALL_TIMEOUT;
 use crate::screen::Board;
 
 /// How often and how long completion is reported.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// Between two tries.
+    /// Between the first two tries; doubles up to `longest_pause`.
     pub(crate) pause: Duration,
+    pub(crate) longest_pause: Duration,
     /// Tries that must be answered with a text before it counts as the server's last word. FOG's own
-    /// client makes 11.
+    /// client makes 11. As long as the server says that the task goes on, none of them counts.
     pub(crate) refusals: u32,
     /// How long a server that does not answer is waited for.
     pub(crate) silence: Duration,
+    /// From the first try to the last one, whatever the server says.
+    pub(crate) limit: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            pause: Duration::from_secs(5),
+            pause: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(15),
             refusals: 11,
             silence: Duration::from_secs(600),
+            limit: Duration::from_secs(3600),
         }
     }
 }
@@ -41,45 +47,50 @@ pub(crate) enum Completion {
     Unanswered(String),
 }
 
-/// Reports completion until the server says `##`.
-pub(crate) async fn report(server: &Server, board: &Board, patience: Patience) -> Completion {
+/// Reports completion until the server says `##`: nothing else means that it is stored. `is_live`
+/// answers whether the server says that this machine's task goes on.
+pub(crate) async fn report(
+    server: &Server,
+    board: &Board,
+    patience: Patience,
+    is_live: impl Fn() -> bool,
+) -> Completion {
     let mut refusals = 0;
-    let mut last_answer = Instant::now();
+    let mut backoff = Backoff::new(patience.pause, patience.longest_pause);
+    let start = Instant::now();
+    let mut last_answer = start;
     loop {
         let answer = server
             .post("Post_Stage3.php", &[("type", "down")], CALL_TIMEOUT)
             .await;
-        match answer {
+        let is_late = start.elapsed() >= patience.limit;
+        let advice = match answer {
             Ok(body) if fog::checkin::is_done(&body) => {
                 board.go_on();
                 return Completion::Accepted;
             }
             Ok(body) => {
                 let text = printable(&unescape_html(&body), 400);
-                refusals += 1;
                 last_answer = Instant::now();
-                if refusals >= patience.refusals {
+                refusals = if is_live() { 0 } else { refusals + 1 };
+                if refusals >= patience.refusals || is_late {
                     return Completion::Refused(text);
                 }
-                board.wait_for(WHAT, vec![format!("the server says: {text}")]);
+                format!("the server says: {text}")
             }
             Err(error) => {
-                if last_answer.elapsed() >= patience.silence {
+                if last_answer.elapsed() >= patience.silence || is_late {
                     return Completion::Unanswered(error.to_string());
                 }
-                board.wait_for(
-                    WHAT,
-                    vec![
-                        error.to_string(),
-                        "all data is on the disk; only the report is missing".into(),
-                    ],
-                );
+                error.to_string()
             }
-        }
-        tokio::time::sleep(patience.pause).await;
+        };
+        board.wait_for(WHAT, vec![advice, GOOD.into()]);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 
+const GOOD: &str = "all data is on the disk; only the report is missing";
 const WHAT: &str = "the server to take the completion report";
 
 #[cfg(test)]
@@ -91,9 +102,15 @@ mod tests {
 
     const QUICK: Patience = Patience {
         pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(1),
         refusals: 11,
         silence: Duration::ZERO,
+        limit: Duration::from_secs(3600),
     };
+
+    fn gone() -> bool {
+        false
+    }
 
     #[tokio::test]
     async fn the_report_is_repeated_until_it_is_taken() {
@@ -103,7 +120,7 @@ mod tests {
             9 => Reply::text("## "),
             _ => Reply::text("##\n"),
         });
-        let done = report(&server.client(), &Board::default(), QUICK).await;
+        let done = report(&server.client(), &Board::default(), QUICK, gone).await;
         assert_eq!(done, Completion::Accepted);
         let requests = server.requests();
         assert_eq!(requests.len(), 11);
@@ -114,14 +131,43 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_keeps_refusing_is_told_from_one_that_is_silent() {
         let server = TestServer::start(|_| Reply::text("No active task for LAB-01"));
-        let done = report(&server.client(), &Board::default(), QUICK).await;
+        let done = report(&server.client(), &Board::default(), QUICK, gone).await;
         assert_eq!(
             done,
             Completion::Refused("No active task for LAB-01".into())
         );
         assert_eq!(server.requests().len(), 11);
 
-        let done = report(&TestServer::dead_client(), &Board::default(), QUICK).await;
+        let done = report(&TestServer::dead_client(), &Board::default(), QUICK, gone).await;
         assert!(matches!(done, Completion::Unanswered(_)), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_ready_yet_is_asked_on() {
+        // Far more often than a refusal is asked again: starting, an error, and "not yet".
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0..20 => Reply::text("the sender has not yet seen the end of the last stream"),
+            20..25 => Reply::status(503, "starting"),
+            _ => Reply::text("##"),
+        });
+        let patience = Patience {
+            silence: Duration::from_secs(3600),
+            ..QUICK
+        };
+        let done = report(&server.client(), &Board::default(), patience, || true).await;
+        assert_eq!(done, Completion::Accepted);
+        assert_eq!(server.requests().len(), 26);
+    }
+
+    #[tokio::test]
+    async fn even_a_server_that_promises_is_not_asked_for_ever() {
+        let server = TestServer::start(|_| Reply::text("not yet"));
+        let patience = Patience {
+            limit: Duration::ZERO,
+            ..QUICK
+        };
+        let done = report(&server.client(), &Board::default(), patience, || true).await;
+        assert_eq!(done, Completion::Refused("not yet".into()));
     }
 }

@@ -1,11 +1,15 @@
 //! Calls to the server, with errors that tell "did not get through" from "said no".
 
 use std::error::Error as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cast_net::Interface;
 use fog::KernelArgs;
 use fog::encoding::printable;
-use reqwest::{Client, Response};
+use fos_api::FIELD_TICKET;
+use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,6 +20,8 @@ pub(crate) struct Server {
     /// Ends with `/`.
     web: String,
     identity: Identity,
+    /// At the other end of the last connection; clones share it.
+    peer: Arc<Mutex<Option<IpAddr>>>,
 }
 
 /// The fields that name this machine in every call.
@@ -25,6 +31,8 @@ pub(crate) struct Identity {
     pub(crate) mac: String,
     /// SMBIOS system UUID in lower case, where there is one.
     pub(crate) sysuuid: Option<String>,
+    /// Of this boot, where the server gave one.
+    pub(crate) ticket: Option<String>,
 }
 
 /// Why a call brought nothing usable.
@@ -91,6 +99,7 @@ impl Server {
             client,
             web,
             identity,
+            peer: Arc::default(),
         })
     }
 
@@ -104,6 +113,18 @@ impl Server {
         &self.identity
     }
 
+    /// Our IPv4 address on the way to the server that answered last; `None` before the first answer,
+    /// and where it was reached by IPv6.
+    pub(crate) fn own_address(&self) -> Option<Ipv4Addr> {
+        let peer = *self.peer.lock().unwrap_or_else(PoisonError::into_inner);
+        let IpAddr::V4(peer) = peer?.to_canonical() else {
+            return None;
+        };
+        Interface::towards(peer)
+            .ok()
+            .map(|interface| interface.addr)
+    }
+
     /// Whether certificates would have to be believed unseen.
     pub(crate) fn is_https(&self) -> bool {
         self.web.starts_with("https:")
@@ -112,14 +133,8 @@ impl Server {
     /// `HEAD {web}/index.php`, FOG's test whether the server is there. The doubled slash is FOG's.
     pub(crate) async fn probe(&self) -> Result<(), CallError> {
         let url = format!("{}/index.php", self.web);
-        let answer = self
-            .client
-            .head(&url)
-            .timeout(PROBE_TIMEOUT)
-            .send()
-            .await
-            .map_err(|error| unreachable(&url, &error))?;
-        refuse_bad_status(&url, answer).await.map(drop)
+        let request = self.client.head(&url).timeout(PROBE_TIMEOUT);
+        self.call(&url, request).await.map(drop)
     }
 
     /// `GET service/getversion.php?caps=1`: the features of the server, blank-separated.
@@ -135,22 +150,12 @@ impl Server {
         timeout: Duration,
     ) -> Result<String, CallError> {
         let url = format!("{}service/{name}", self.web);
-        let mut form: Vec<(&str, &str)> = vec![("mac", &self.identity.mac)];
-        if let Some(sysuuid) = &self.identity.sysuuid {
-            form.push(("sysuuid", sysuuid));
-        }
+        let mut form = self.identity.fields();
         // A field given by the caller replaces ours.
         form.retain(|(name, _)| fields.iter().all(|(given, _)| given != name));
         form.extend_from_slice(fields);
-        let answer = self
-            .client
-            .post(&url)
-            .form(&form)
-            .timeout(timeout)
-            .send()
-            .await
-            .map_err(|error| unreachable(&url, &error))?;
-        let answer = refuse_bad_status(&url, answer).await?;
+        let request = self.client.post(&url).form(&form).timeout(timeout);
+        let answer = self.call(&url, request).await?;
         let bytes = body(&url, answer, TEXT_LIMIT).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -170,37 +175,54 @@ impl Server {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// GETs JSON from one of our server's own endpoints, with `mac` in the query.
+    /// GETs JSON from one of our server's own endpoints, as the machine that we are.
     pub(crate) async fn json<T>(&self, path: &str) -> Result<T, CallError>
     where
         T: DeserializeOwned,
     {
-        let bytes = self
-            .bytes(path, &[("mac", &self.identity.mac)], JSON_LIMIT)
-            .await?;
+        let bytes = self.own_bytes(path, &[], JSON_LIMIT).await?;
         serde_json::from_slice(&bytes).map_err(|error| CallError::Unexpected {
             url: format!("{}{path}", self.web),
             detail: error.to_string(),
         })
     }
 
-    /// GETs at most `limit` bytes.
-    pub(crate) async fn bytes(
+    /// GETs at most `limit` bytes from one of our server's own endpoints, as the machine that we are.
+    pub(crate) async fn own_bytes(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        limit: u64,
+    ) -> Result<Vec<u8>, CallError> {
+        let mut whole = self.identity.fields();
+        // FOG's own field of forms; these endpoints have no use for it.
+        whole.retain(|(name, _)| *name != SYSUUID);
+        whole.extend_from_slice(query);
+        self.bytes(path, &whole, limit).await
+    }
+
+    async fn bytes(
         &self,
         path: &str,
         query: &[(&str, &str)],
         limit: u64,
     ) -> Result<Vec<u8>, CallError> {
         let url = format!("{}{path}", self.web);
-        let answer = self
-            .client
-            .get(&url)
-            .query(query)
+        let request = self.client.get(&url).query(query);
+        let answer = self.call(&url, request).await?;
+        body(&url, answer, limit).await
+    }
+
+    /// Every request goes through here.
+    async fn call(&self, url: &str, request: RequestBuilder) -> Result<Response, CallError> {
+        let answer = request
             .send()
             .await
-            .map_err(|error| unreachable(&url, &error))?;
-        let answer = refuse_bad_status(&url, answer).await?;
-        body(&url, answer, limit).await
+            .map_err(|error| unreachable(url, &error))?;
+        if let Some(peer) = answer.remote_addr() {
+            *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer.ip());
+        }
+        refuse_bad_status(url, answer).await
     }
 }
 
@@ -216,7 +238,16 @@ impl Identity {
         Self {
             mac: list.join("|"),
             sysuuid: sysuuid("/sys/class/dmi/id/product_uuid"),
+            ticket: args.ticket().map(str::to_owned),
         }
+    }
+
+    /// As names and values of a form.
+    fn fields(&self) -> Vec<(&str, &str)> {
+        let sysuuid = self.sysuuid.as_deref().map(|value| (SYSUUID, value));
+        let ticket = self.ticket.as_deref().map(|value| (FIELD_TICKET, value));
+        let mac = ("mac", self.mac.as_str());
+        [Some(mac), sysuuid, ticket].into_iter().flatten().collect()
     }
 }
 
@@ -297,6 +328,7 @@ fn causes(error: &reqwest::Error) -> String {
 /// How this program calls itself.
 pub(crate) const AGENT: &str = concat!("fos-agent/", env!("CARGO_PKG_VERSION"));
 
+const SYSUUID: &str = "sysuuid";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// For calls whose answer is waited for. The server may take 2 s on purpose at completion.
@@ -382,5 +414,63 @@ mod tests {
         assert_eq!(identity.mac, "00:1b:21:00:00:01|00:1b:21:00:00:02");
         let identity = Identity::new(&KernelArgs::parse("mac=00:1B:21:AA:BB:CC"), &cards);
         assert_eq!(identity.mac, "00:1b:21:aa:bb:cc");
+        assert_eq!(identity.ticket, None);
+    }
+
+    #[tokio::test]
+    async fn the_ticket_goes_with_every_request_of_this_machine() {
+        let server = TestServer::start(|_| Reply::text("null"));
+        let client = server.client_with_ticket(Some("0123456789abcdef0123456789abcdef"));
+        for name in ["mc_checkin.php", "progress.php", "taskerror.php"] {
+            client.post(name, &[], CALL_TIMEOUT).await.unwrap();
+        }
+        // The inventory replaces the field mac.
+        let list = [("mac", "MDA6MWI=")];
+        client
+            .post("inventory.php", &list, CALL_TIMEOUT)
+            .await
+            .unwrap();
+        client
+            .json::<Option<u8>>("service/fos/session")
+            .await
+            .unwrap();
+        let name = [("name", "d1.mbr")];
+        client
+            .own_bytes("service/fos/file", &name, 100)
+            .await
+            .unwrap();
+        let requests = server.requests();
+        assert_eq!(requests.len(), 6);
+        for request in requests {
+            assert_eq!(
+                request.field("ticket").as_deref(),
+                Some("0123456789abcdef0123456789abcdef"),
+                "{request:?}"
+            );
+            assert!(request.field("mac").is_some(), "{request:?}");
+        }
+
+        let server = TestServer::start(|_| Reply::text("null"));
+        let client = server.client();
+        client
+            .post("progress.php", &[], CALL_TIMEOUT)
+            .await
+            .unwrap();
+        client
+            .json::<Option<u8>>("service/fos/session")
+            .await
+            .unwrap();
+        for request in server.requests() {
+            assert_eq!(request.field("ticket"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_own_address_is_the_one_that_the_server_sees() {
+        let server = TestServer::start(|_| Reply::text("x"));
+        let client = server.client();
+        assert_eq!(client.own_address(), None);
+        client.capabilities().await.unwrap();
+        assert_eq!(client.own_address(), Some(Ipv4Addr::LOCALHOST));
     }
 }

@@ -54,12 +54,9 @@ pub(crate) async fn small_files(
     let mut files = SmallFiles::new();
     for file in &manifest.files {
         let what = format!("{} of the image", file.name);
-        let query = [
-            ("mac", server.identity().mac.as_str()),
-            ("name", &file.name),
-        ];
+        let query = [("name", file.name.as_str())];
         let bytes = persist(board, &what, PATIENCE, || {
-            server.bytes(FILE_PATH, &query, MAX_SMALL_FILE)
+            server.own_bytes(FILE_PATH, &query, MAX_SMALL_FILE)
         })
         .await?;
         check(file, &bytes).map_err(|detail| CallError::Unexpected {

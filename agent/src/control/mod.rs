@@ -2,6 +2,7 @@
 //!
 //! Runs on tokio, one thread; nothing here ever blocks the data threads.
 
+pub(crate) mod backoff;
 pub(crate) mod checkin;
 pub(crate) mod completion;
 pub(crate) mod http;

@@ -1,94 +1,226 @@
 //! What the server knows of the session: who is missing, and whether it still exists.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fog::encoding::printable;
 use fog::task::State;
-use fos_api::{SESSION_PATH, SessionView, Stage};
+use fos_api::{RefusalCode, SESSION_PATH, SessionView, Stage};
+use tokio::sync::Notify;
 
-use super::Server;
+use super::{CallError, Server};
 
 /// The latest news; shared between the poller and whoever has something to explain.
 #[derive(Debug, Clone)]
-pub(crate) struct News(Arc<Mutex<Latest>>);
+pub(crate) struct News(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    latest: Mutex<Latest>,
+    changed: Condvar,
+    /// Somebody cannot wait for the next turn.
+    wanted: Notify,
+}
 
 /// A copy of the latest news.
 #[derive(Debug, Clone)]
 pub(crate) struct Latest {
     /// The last answer.
     pub(crate) view: Option<SessionView>,
+    /// When the last answer was asked for: it is of this time or later.
+    pub(crate) asked: Option<Instant>,
     /// When the server answered last, or when polling began.
     pub(crate) answered: Instant,
+    /// Since when no call has failed.
+    pub(crate) back_since: Instant,
+    /// Since when the server has said that there is no session for this machine, if it does.
+    pub(crate) denied_since: Option<Instant>,
     /// Why the last call failed, if it did.
     pub(crate) error: Option<String>,
 }
 
+impl Latest {
+    /// Before the first answer.
+    fn none(now: Instant) -> Self {
+        Self {
+            view: None,
+            asked: None,
+            answered: now,
+            back_since: now,
+            denied_since: None,
+            error: None,
+        }
+    }
+
+    /// The view, if it was asked for after `then` and nothing has failed since.
+    pub(crate) fn view_after(&self, then: Instant) -> Option<&SessionView> {
+        let is_newer = self.error.is_none() && self.asked? > then;
+        self.view.as_ref().filter(|_| is_newer)
+    }
+
+    /// Whether the server says that this machine's task goes on.
+    pub(crate) fn is_live(&self) -> bool {
+        self.error.is_none()
+            && self.view.as_ref().is_some_and(|view| {
+                view.your_task.is_active() && view.state.is_active() && view.refusal.is_none()
+            })
+    }
+
+    fn note(&mut self, asked: Instant, answer: Result<SessionView, CallError>) {
+        let now = Instant::now();
+        match answer {
+            Ok(view) => {
+                if self.error.is_some() {
+                    self.back_since = now;
+                }
+                *self = Self {
+                    view: Some(view),
+                    asked: Some(asked),
+                    answered: now,
+                    back_since: self.back_since,
+                    denied_since: None,
+                    error: None,
+                };
+            }
+            Err(error) => {
+                let is_denied = matches!(error, CallError::Status { .. }) && !error.is_temporary();
+                self.denied_since = self.denied_since.or(Some(now)).filter(|_| is_denied);
+                self.error = Some(error.to_string());
+            }
+        }
+    }
+}
+
 impl News {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Latest {
-            view: None,
-            answered: Instant::now(),
-            error: None,
-        })))
+        Self(Arc::new(Shared {
+            latest: Mutex::new(Latest::none(Instant::now())),
+            changed: Condvar::new(),
+            wanted: Notify::new(),
+        }))
     }
 
     pub(crate) fn latest(&self) -> Latest {
         self.with(|latest| latest.clone())
     }
 
+    /// Has the server asked at once, if somebody [watches](watch).
+    pub(crate) fn ask(&self) {
+        self.0.wanted.notify_one();
+    }
+
+    /// Waits for a view that was asked for after `then`, but no longer than `limit`. Not for
+    /// asynchronous code.
+    pub(crate) fn wait_for_view(&self, then: Instant, limit: Duration) -> Latest {
+        let latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_older = |latest: &mut Latest| latest.view_after(then).is_none();
+        let (latest, _) = self
+            .0
+            .changed
+            .wait_timeout_while(latest, limit, is_older)
+            .unwrap_or_else(PoisonError::into_inner);
+        latest.clone()
+    }
+
     fn with<T>(&self, access: impl FnOnce(&mut Latest) -> T) -> T {
-        access(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = access(&mut latest);
+        drop(latest);
+        self.0.changed.notify_all();
+        result
+    }
+
+    /// As if the server had answered just now.
+    #[cfg(test)]
+    pub(crate) fn put(&self, view: SessionView) {
+        self.with(|latest| latest.note(Instant::now(), Ok(view)));
+    }
+
+    /// As if a call to the server had failed just now.
+    #[cfg(test)]
+    pub(crate) fn fail(&self, error: CallError) {
+        self.with(|latest| latest.note(Instant::now(), Err(error)));
     }
 }
 
-/// Polls until the session gives this machine up; answers the reason.
-pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> String {
+/// Why this machine must stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// For people.
+    pub(crate) text: String,
+    pub(crate) kind: OverKind,
+}
+
+/// What can be made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OverKind {
+    /// The server has given this machine up: it may know less of the reason than the machine itself.
+    GivenUp,
+    /// The session is over, or somebody has ended the task.
+    Ended,
+    /// Only a restart helps.
+    Restart,
+}
+
+/// Polls until the session is over for this machine; answers the reason.
+pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over {
     loop {
-        match server.json::<SessionView>(SESSION_PATH).await {
-            Ok(view) => {
-                let reason = given_up(&view);
-                news.with(|latest| {
-                    *latest = Latest {
-                        view: Some(view),
-                        answered: Instant::now(),
-                        error: None,
-                    };
-                });
-                if let Some(reason) = reason {
-                    return reason;
-                }
-            }
-            Err(error) => news.with(|latest| latest.error = Some(error.to_string())),
+        let asked = Instant::now();
+        let answer = server.json::<SessionView>(SESSION_PATH).await;
+        let reason = answer.as_ref().ok().and_then(over);
+        news.with(|latest| latest.note(asked, answer));
+        if let Some(reason) = reason {
+            return reason;
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = news.0.wanted.notified() => {}
+        }
     }
 }
 
-/// Why this machine must stop, if it must: its task or the whole session is over without success.
-pub(crate) fn given_up(view: &SessionView) -> Option<String> {
+/// Why this machine must stop, if it must: it is refused, or its task or the whole session is over
+/// without success.
+pub(crate) fn over(view: &SessionView) -> Option<Over> {
+    if let Some(refusal) = &view.refusal {
+        let kind = if refusal.code == RefusalCode::Restart {
+            OverKind::Restart
+        } else {
+            OverKind::Ended
+        };
+        let text = printable(&refusal.text, 400);
+        return Some(Over { text, kind });
+    }
     let text = printable(&view.text, 400);
     let because = if text.is_empty() {
         String::new()
     } else {
         format!(": {text}")
     };
-    for (what, state) in [
-        ("this machine's task", view.your_task),
-        ("the multicast session", view.state),
-    ] {
-        let word = match state {
-            State::Cancelled => "was cancelled",
-            State::Failed => "has failed",
-            _ => continue,
-        };
-        return Some(format!("{what} {word} on the server{because}"));
+    if view.your_task == State::Complete {
+        return None;
     }
-    None
+    let (what, state) = if view.your_task.is_active() {
+        ("the multicast session", view.state)
+    } else {
+        ("this machine's task", view.your_task)
+    };
+    let (kind, verb) = match state {
+        State::Cancelled => (OverKind::Ended, "was cancelled"),
+        State::Failed if view.your_task == State::Failed => (OverKind::GivenUp, "has failed"),
+        State::Failed => (OverKind::Ended, "has failed"),
+        _ => return None,
+    };
+    let text = format!("{what} {verb} on the server{because}");
+    Some(Over { text, kind })
 }
 
 /// Why the stream numbered `wanted` (from 1) will never come, if it will not.
 pub(crate) fn left_behind(view: &SessionView, wanted: usize) -> Option<String> {
+    let due = view.your_stream.and_then(|due| usize::try_from(due).ok());
+    if due.is_some_and(|due| due <= wanted) {
+        return None;
+    }
     let text = printable(&view.text, 400);
     if view.stage == Stage::Ended || view.stage == Stage::Finishing {
         return Some(format!(
@@ -169,6 +301,8 @@ mod tests {
     use fos_api::StreamNow;
 
     use super::super::test_server::{Reply, TestServer};
+    use fos_api::Refusal;
+
     use super::*;
 
     fn view() -> SessionView {
@@ -201,11 +335,8 @@ mod tests {
     #[test]
     fn the_wait_names_who_is_missing() {
         let now = Instant::now();
-        let mut latest = Latest {
-            view: Some(view()),
-            answered: now,
-            error: None,
-        };
+        let mut latest = Latest::none(now);
+        latest.view = Some(view());
         assert_eq!(
             explain(&latest, now, now),
             ["2 of 3 clients are in; missing: LAB-03"]
@@ -225,24 +356,77 @@ mod tests {
 
     #[test]
     fn a_cancelled_or_failed_session_ends_the_wait() {
-        assert_eq!(given_up(&view()), None);
+        assert_eq!(over(&view()), None);
         let mut ended = view();
         ended.state = State::Cancelled;
         ended.text = "cancelled by\x07admin".into();
+        let found = over(&ended).unwrap();
         assert_eq!(
-            given_up(&ended).unwrap(),
+            found.text,
             "the multicast session was cancelled on the server: cancelled by admin"
         );
+        assert_eq!(found.kind, OverKind::Ended);
         let mut dropped = view();
         dropped.your_task = State::Failed;
-        assert!(
-            given_up(&dropped)
-                .unwrap()
-                .contains("this machine's task has failed")
-        );
+        let found = over(&dropped).unwrap();
+        assert!(found.text.contains("this machine's task has failed"));
+        assert_eq!(found.kind, OverKind::GivenUp);
         let mut done = view();
         done.state = State::Complete;
-        assert_eq!(given_up(&done), None);
+        assert_eq!(over(&done), None);
+        // Its own part went well.
+        let mut done = view();
+        done.your_task = State::Complete;
+        done.state = State::Failed;
+        assert_eq!(over(&done), None);
+    }
+
+    #[test]
+    fn a_refusal_says_whether_a_restart_helps() {
+        let mut refused = view();
+        for (code, kind) in [("restart", OverKind::Restart), ("later", OverKind::Ended)] {
+            refused.refusal = Some(Refusal {
+                code: code.into(),
+                text: "these kernel arguments are of\x07session 2".into(),
+            });
+            let found = over(&refused).unwrap();
+            assert_eq!(found.kind, kind);
+            assert_eq!(found.text, "these kernel arguments are of session 2");
+        }
+    }
+
+    #[test]
+    fn news_are_as_old_as_their_question() {
+        let news = News::new();
+        let start = Instant::now();
+        assert_eq!(news.latest().view_after(start), None);
+        news.put(view());
+        let latest = news.wait_for_view(start, Duration::from_secs(60));
+        assert_eq!(latest.view_after(start), Some(&view()));
+        assert!(latest.is_live());
+        assert_eq!(latest.view_after(Instant::now()), None);
+        let url = String::new();
+        let unreachable = CallError::Unreachable {
+            url: url.clone(),
+            cause: "refused".into(),
+        };
+        news.fail(unreachable);
+        let latest = news.wait_for_view(start, Duration::ZERO);
+        assert_eq!(latest.view_after(start), None);
+        assert!(!latest.is_live() && latest.denied_since.is_none());
+        let denied = CallError::Status {
+            url,
+            status: 404,
+            text: "no session".into(),
+        };
+        news.fail(denied.clone());
+        let since = news.latest().denied_since.unwrap();
+        news.fail(denied);
+        assert_eq!(news.latest().denied_since, Some(since));
+        let back = Instant::now();
+        news.put(view());
+        let latest = news.latest();
+        assert!(latest.denied_since.is_none() && latest.back_since >= back);
     }
 
     #[test]
@@ -252,7 +436,13 @@ mod tests {
         later.stream.as_mut().unwrap().number = 2;
         assert!(left_behind(&later, 1).unwrap().contains("missed stream 1"));
         assert_eq!(left_behind(&later, 2), None);
+        // The server itself has the last word on what this machine still needs.
+        later.your_stream = Some(1);
+        assert_eq!(left_behind(&later, 1), None);
+        later.your_stream = Some(2);
+        assert!(left_behind(&later, 1).is_some());
         later.stage = Stage::Ended;
+        later.your_stream = None;
         assert!(
             left_behind(&later, 2)
                 .unwrap()
@@ -269,7 +459,7 @@ mod tests {
         let server = TestServer::start(move |_| Reply::text(&json));
         let news = News::new();
         let reason = watch(&server.client(), &news, Duration::from_millis(1)).await;
-        assert!(reason.ends_with("image file vanished"), "{reason}");
+        assert!(reason.text.ends_with("image file vanished"), "{reason:?}");
         assert_eq!(news.latest().view.unwrap(), ended);
     }
 }

@@ -33,6 +33,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// The connection is closed without an answer, as by a server that is killed.
+    pub(crate) fn none() -> Self {
+        Self::status(0, "")
+    }
+
     pub(crate) fn text(body: &str) -> Self {
         Self::status(200, body)
     }
@@ -71,6 +76,9 @@ impl TestServer {
                     let reply = answer(&request);
                     let is_head = request.method == "HEAD";
                     seen.lock().unwrap().push(request);
+                    if reply.status == 0 {
+                        continue;
+                    }
                     write(&mut stream, &reply, is_head);
                 }
             }
@@ -79,7 +87,13 @@ impl TestServer {
     }
 
     pub(crate) fn client(&self) -> Server {
-        Server::new(self.web.clone(), identity()).unwrap()
+        self.client_with_ticket(None)
+    }
+
+    pub(crate) fn client_with_ticket(&self, ticket: Option<&str>) -> Server {
+        let mut identity = identity();
+        identity.ticket = ticket.map(str::to_owned);
+        Server::new(self.web.clone(), identity).unwrap()
     }
 
     pub(crate) fn web(&self) -> &str {
@@ -104,6 +118,7 @@ fn identity() -> Identity {
     Identity {
         mac: "00:1b:21:aa:bb:cc".into(),
         sysuuid: None,
+        ticket: None,
     }
 }
 

@@ -1,6 +1,10 @@
 //! Why a deploy is over, in one sentence.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::control::session::{Over, OverKind};
 
 /// Why a deploy is over.
 #[derive(Debug)]
@@ -11,7 +15,36 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// The server has ended the task itself, and need not be told.
     pub(crate) is_known_to_server: bool,
+    /// The machine is here by mistake: it must restart to learn what it is to do.
+    pub(crate) needs_restart: bool,
 }
+
+/// Whether the disk was written to: what its owner wants to know first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Touched(Arc<OnceLock<Arc<AtomicBool>>>);
+
+impl Touched {
+    /// From now on it is as this says. Before, nothing was written.
+    pub(crate) fn follow(&self, touched: Arc<AtomicBool>) {
+        // There is one disk; the first one stays.
+        drop(self.0.set(touched));
+    }
+
+    pub(crate) fn is_touched(&self) -> bool {
+        let touched = self.0.get();
+        touched.is_some_and(|touched| touched.load(Ordering::Relaxed))
+    }
+
+    /// The reason of a failure, and that nothing was written if so.
+    pub(crate) fn complete(&self, text: &str) -> String {
+        if self.is_touched() || text.contains(UNTOUCHED) {
+            return text.to_owned();
+        }
+        format!("{}; {UNTOUCHED}", text.trim_end_matches('.'))
+    }
+}
+
+const UNTOUCHED: &str = "nothing was written";
 
 impl Failure {
     pub(crate) fn new(part: &'static str, error: impl Into<anyhow::Error>) -> Self {
@@ -20,15 +53,17 @@ impl Failure {
             part,
             text: causes(&*error),
             is_known_to_server: false,
+            needs_restart: false,
         }
     }
 
     /// One that the server told us of.
-    pub(crate) fn known(part: &'static str, text: String) -> Self {
+    pub(crate) fn known(part: &'static str, over: Over) -> Self {
         Self {
             part,
-            text,
+            text: over.text,
             is_known_to_server: true,
+            needs_restart: over.kind == OverKind::Restart,
         }
     }
 }
@@ -66,5 +101,23 @@ mod tests {
         let failure = Failure::new("streams", error.unwrap_err());
         assert_eq!(failure.text, "writing d1p1.img: disk full");
         assert!(!failure.is_known_to_server);
+    }
+
+    #[test]
+    fn a_failure_says_that_nothing_was_written_and_only_then() {
+        let touched = Touched::default();
+        assert_eq!(
+            touched.complete("the session was cancelled."),
+            "the session was cancelled; nothing was written"
+        );
+        assert_eq!(
+            touched.complete("too small; nothing was written"),
+            "too small; nothing was written"
+        );
+        let disk = Arc::new(AtomicBool::new(false));
+        touched.follow(Arc::clone(&disk));
+        assert_eq!(touched.complete("x"), "x; nothing was written");
+        disk.store(true, Ordering::Relaxed);
+        assert_eq!(touched.complete("x"), "x");
     }
 }

@@ -15,6 +15,9 @@ pub(crate) struct Flow {
     stored: AtomicU64,
     /// Bytes of used blocks handed to the disk, over all streams.
     used: AtomicU64,
+    /// Of both, what has to come again, or has come before.
+    stored_in_vain: AtomicU64,
+    used_in_vain: AtomicU64,
     /// Time the reader spent waiting for the network, in nanoseconds.
     network_wait: AtomicU64,
     /// Time the decoder spent waiting for the disk, in nanoseconds.
@@ -70,6 +73,25 @@ impl Flow {
     pub(crate) fn used(&self, bytes: usize, waited: Duration) {
         add(&self.used, bytes);
         add_time(&self.disk_wait, waited);
+    }
+
+    /// So much of what was counted belongs to an attempt that does not count any more.
+    pub(crate) fn take_back(&self, stored: u64, used: u64) {
+        self.stored_in_vain.fetch_add(stored, Ordering::Relaxed);
+        self.used_in_vain.fetch_add(used, Ordering::Relaxed);
+    }
+
+    /// Bytes from the network, and bytes of used blocks, that need not come again.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let net = |all: &AtomicU64, vain: &AtomicU64| {
+            // In this order: what is taken back was counted before.
+            let vain = vain.load(Ordering::Relaxed);
+            all.load(Ordering::Relaxed).saturating_sub(vain)
+        };
+        (
+            net(&self.stored, &self.stored_in_vain),
+            net(&self.used, &self.used_in_vain),
+        )
     }
 
     /// Does something that may have to wait for the disk, and counts the time.
@@ -295,6 +317,19 @@ mod tests {
         });
         assert_eq!(flow.disk_step(), None);
         assert!(!flow.sample().disk_wait.is_zero(), "and stays counted");
+    }
+
+    #[test]
+    fn what_is_taken_back_counts_for_rates_only() {
+        let flow = Flow::default();
+        flow.stored(100, Duration::ZERO);
+        flow.used(300, Duration::ZERO);
+        flow.take_back(40, 120);
+        assert_eq!(flow.progress(), (60, 180));
+        let sample = flow.sample();
+        assert_eq!((sample.stored, sample.used), (100, 300));
+        flow.take_back(100, 300);
+        assert_eq!(flow.progress(), (0, 0));
     }
 
     #[test]

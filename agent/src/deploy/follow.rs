@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use cast_net::{ReceivePhase, ReceiveSnapshot};
 use deploy_plan::DeployPlan;
-use fos_api::Stage;
 
+use super::evidence::{Evidence, evidence};
 use super::flow::{DiskStep, Flow, Meter};
 use super::receive::Current;
+use super::resume::{Attempt, Next, Progress, Run, what_next};
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, State, Transfer, size};
 
@@ -26,6 +27,8 @@ pub(crate) struct Follower {
     pub(crate) totals: Totals,
     /// Bytes that the disk has taken.
     pub(crate) written: Arc<AtomicU64>,
+    /// All is on the disk already: what comes is only compared.
+    pub(crate) is_repeat: bool,
 }
 
 /// What 100 % is.
@@ -59,36 +62,45 @@ impl Follower {
     pub(crate) async fn follow(&self) -> String {
         let mut meter = Meter::default();
         let mut begin: Option<Instant> = None;
+        let mut steering = Steering::default();
         loop {
             let now = Instant::now();
             let sample = self.flow.sample();
             let reading = meter.read(now, sample);
+            let (stored, used) = self.flow.progress();
             let (copied, total) = match self.totals {
-                Totals::Used(total) => (sample.used, total),
-                Totals::Stored(total) => (sample.stored, total),
+                Totals::Used(total) | Totals::Stored(total) if self.is_repeat => (total, total),
+                Totals::Used(total) => (used, total),
+                Totals::Stored(total) => (stored, total),
             };
             if sample.stored > 0 && begin.is_none() {
                 begin = Some(now);
             }
+            let latest = self.news.latest();
+            self.current.note(&latest);
             let receiving = self.current.get();
             let snapshot = receiving
                 .as_ref()
                 .map(|receiving| receiving.status.snapshot());
-            let latest = self.news.latest();
-            if let (Some(receiving), Some(snapshot)) = (&receiving, &snapshot)
-                && let Some(reason) = hopeless(receiving.index + 1, snapshot, &latest, now)
-            {
-                return reason;
+            if let (Some(receiving), Some(snapshot)) = (&receiving, &snapshot) {
+                let (index, under) = (receiving.index, receiving.under);
+                if steering.is_outdated(index, under, snapshot, &latest, now) {
+                    receiving.abandon();
+                } else if let Some(reason) = hopeless(receiving.index + 1, snapshot, &latest, now) {
+                    return reason;
+                }
             }
             let written = self.written.load(Ordering::Relaxed);
             let pending = sample.used.saturating_sub(written);
             let waiting = explain_disk(self.flow.disk_step(), pending, now);
             let waiting = waiting.or_else(|| {
-                let snapshot = snapshot.as_ref()?;
-                let number = receiving
-                    .as_ref()
-                    .map_or(0, |receiving| receiving.index + 1);
-                explain(snapshot, &latest, number, &self.rendezvous, now)
+                let (receiving, snapshot) = (receiving.as_ref()?, snapshot.as_ref()?);
+                let number = receiving.index + 1;
+                if self.current.undecided_since().is_some() {
+                    return Some(explain_undecided(&latest, number, now));
+                }
+                let evidence = evidence(snapshot, receiving.due_since, now);
+                explain(snapshot, &latest, number, &self.rendezvous, evidence, now)
             });
             let transfer = begin.map(|begin| {
                 let rate = match self.totals {
@@ -116,6 +128,55 @@ impl Follower {
                 .update(|state| show(state, now, transfer, waiting));
             tokio::time::sleep(TICK).await;
         }
+    }
+}
+
+/// Watches whether the present receiver still hears the sender that counts.
+#[derive(Debug, Default)]
+struct Steering {
+    /// Datagrams with data that the receiver of this stream had, and since when.
+    moved: Option<(usize, u64, Instant)>,
+}
+
+impl Steering {
+    /// Whether the receiver must be left, because the server begins its stream again.
+    fn is_outdated(
+        &mut self,
+        index: usize,
+        under: Option<Run>,
+        snapshot: &ReceiveSnapshot,
+        latest: &Latest,
+        now: Instant,
+    ) -> bool {
+        let at = (index, snapshot.data_datagrams);
+        let moved = match self.moved {
+            Some((was_index, was, moved)) if (was_index, was) == at => moved,
+            _ => now,
+        };
+        self.moved = Some((at.0, at.1, moved));
+        let (since, progress) = match snapshot.phase {
+            ReceivePhase::Asking { since, .. } | ReceivePhase::Connected { since, .. } => {
+                (since, Progress::Waiting)
+            }
+            // The server's word must be of the time in which nothing came.
+            ReceivePhase::Receiving { since, .. } => {
+                let asked = latest.asked.unwrap_or(moved);
+                let stalled = asked.min(now).saturating_duration_since(moved);
+                (since, Progress::Receiving { stalled })
+            }
+            ReceivePhase::Complete => (moved, Progress::Complete),
+            // The data thread knows, and decides.
+            ReceivePhase::Failed => return false,
+        };
+        let Some(view) = latest.view_after(since) else {
+            return false;
+        };
+        let attempt = Attempt {
+            number: u32::try_from(index + 1).unwrap_or(u32::MAX),
+            under,
+            progress,
+        };
+        matches!(what_next(&attempt, view), Next::Begin(_))
     }
 }
 
@@ -188,12 +249,9 @@ fn explain(
     latest: &Latest,
     number: usize,
     rendezvous: &str,
+    evidence: Option<Evidence>,
     now: Instant,
 ) -> Option<Waiting> {
-    let is_sending = latest.view.as_ref().is_some_and(|view| {
-        let at = view.stream.as_ref().map(|stream| stream.number);
-        view.stage == Stage::Sending && at == u32::try_from(number).ok()
-    });
     match &snapshot.phase {
         ReceivePhase::Asking { since, .. } => {
             let waited = now.saturating_duration_since(*since);
@@ -208,41 +266,62 @@ fn explain(
             })
         }
         ReceivePhase::Connected { since, sender, .. } => {
-            let waited = now.saturating_duration_since(*since);
             let mut advice = session::explain(latest, *since, now);
-            if is_sending && waited >= FIRST_ADVICE {
-                advice.push(
-                    "the server is sending, but no data reaches this machine although it is \
-                     connected: a switch filters multicast (IGMP snooping without a querier?)"
-                        .into(),
-                );
-            }
+            advice.extend(evidence.map(|evidence| evidence.to_string()));
             Some(Waiting {
                 phase: "wait",
                 what: format!("the start of stream {number} by {sender}"),
                 advice,
             })
         }
+        ReceivePhase::Receiving { sender, .. } if evidence.is_some() => Some(Waiting {
+            phase: "wait",
+            what: format!("the data of stream {number} from {sender}"),
+            advice: evidence
+                .map(|evidence| evidence.to_string())
+                .into_iter()
+                .chain(session::explain_silence(latest, now))
+                .collect(),
+        }),
         ReceivePhase::Receiving { since, sender, .. } => {
             let last = snapshot.last_packet.unwrap_or(*since);
             let silent = now.saturating_duration_since(last);
             // A slow disk makes the sender wait too; that is no silence of the network.
             let is_stalled = silent >= SILENCE_SHOWN && snapshot.slices_waiting == 0;
             is_stalled.then(|| {
-                let mut advice = vec![format!(
-                    "nothing heard from it since {} bytes of this stream; check the server and \
-                     the network",
+                let said = format!(
+                    "nothing heard from it since {} bytes of this stream",
                     snapshot.bytes
-                )];
-                advice.extend(session::explain_silence(latest, now));
-                Waiting {
-                    phase: "wait",
-                    what: format!("more data from {sender} (stream {number})"),
-                    advice,
+                );
+                match session::explain_silence(latest, now) {
+                    Some(silence) => Waiting {
+                        phase: "wait",
+                        what: format!("the server to come back (stream {number})"),
+                        advice: vec![silence, said, GOES_ON.into(), CHECK_SERVER.into()],
+                    },
+                    None => Waiting {
+                        phase: "wait",
+                        what: format!("more data from {sender} (stream {number})"),
+                        advice: vec![format!("{said}; check the server and the network")],
+                    },
                 }
             })
         }
         ReceivePhase::Complete | ReceivePhase::Failed => None,
+    }
+}
+
+/// While the server is asked what becomes of a stream that has failed.
+fn explain_undecided(latest: &Latest, number: usize, now: Instant) -> Waiting {
+    let silence = session::explain_silence(latest, now);
+    let mut advice: Vec<String> = silence.into_iter().collect();
+    if !advice.is_empty() {
+        advice.extend([GOES_ON.into(), CHECK_SERVER.into()]);
+    }
+    Waiting {
+        phase: "wait",
+        what: format!("the server to say how stream {number} goes on, which ended early"),
+        advice,
     }
 }
 
@@ -267,34 +346,57 @@ fn hopeless(
     latest: &Latest,
     now: Instant,
 ) -> Option<String> {
-    let ReceivePhase::Asking { since, .. } = &snapshot.phase else {
+    let (ReceivePhase::Asking { since, .. }
+    | ReceivePhase::Connected { since, .. }
+    | ReceivePhase::Receiving { since, .. }) = &snapshot.phase
+    else {
         return None;
     };
-    if let Some(view) = &latest.view
+    if let ReceivePhase::Asking { .. } = &snapshot.phase
+        && let Some(view) = &latest.view
         && latest.answered > *since
         && let Some(reason) = session::left_behind(view, number)
     {
         return Some(reason);
     }
-    let last_sign = latest
-        .answered
-        .max(*since)
-        .max(snapshot.last_packet.unwrap_or(*since));
-    let silent = now.saturating_duration_since(last_sign);
-    (silent >= GIVE_UP).then(|| {
-        format!(
-            "neither the web server nor the sender has been heard for {} s; check that the server \
-             runs{}",
-            silent.as_secs(),
-            latest
-                .error
-                .as_ref()
-                .map(|error| format!(" ({error})"))
-                .unwrap_or_default()
-        )
-    })
+    let error = latest.error.as_deref().unwrap_or_default();
+    let last_packet = snapshot.last_packet.unwrap_or(*since).max(*since);
+    let silent = now.saturating_duration_since(latest.answered.max(last_packet));
+    if silent >= GIVE_UP {
+        let seconds = silent.as_secs();
+        return Some(format!(
+            "neither the web server nor the sender has been heard for {seconds} s; check that the \
+             server runs ({error})"
+        ));
+    }
+    let quiet = now.saturating_duration_since(last_packet);
+    let denied = latest
+        .denied_since
+        .map(|since| now.saturating_duration_since(since).min(quiet));
+    if denied.is_some_and(|denied| denied >= DENIED) {
+        return Some(format!(
+            "the server does not know of a session for this machine any more: {error}"
+        ));
+    }
+    // Only a server that is there, and has been for as long, is known not to send.
+    let since_back = now.saturating_duration_since(latest.back_since);
+    let is_silent = latest.error.is_none() && quiet.min(since_back) >= SILENT_SENDER;
+    match &snapshot.phase {
+        ReceivePhase::Receiving { sender, .. } if is_silent && snapshot.slices_waiting == 0 => {
+            Some(format!(
+                "stream {number}: {sender} has been silent for {} s, after {} bytes, although the \
+                 server answers; check its log, and whether the network carries its datagrams",
+                quiet.as_secs(),
+                snapshot.bytes
+            ))
+        }
+        _ => None,
+    }
 }
 
+const GOES_ON: &str = "if it is being restarted, this machine goes on by itself as soon as it is \
+                       back; it is waited for 10 minutes";
+const CHECK_SERVER: &str = "check that the server is switched on, connected, and runs fos-server";
 const TICK: Duration = Duration::from_millis(500);
 const FIRST_ADVICE: Duration = Duration::from_secs(5);
 const SECOND_ADVICE: Duration = Duration::from_secs(20);
@@ -303,6 +405,10 @@ const DISK_SHOWN: Duration = Duration::from_secs(5);
 /// Longer than a disk needs to wake up or to empty its cache.
 const DISK_SUSPECT: Duration = Duration::from_secs(60);
 const SILENCE_SHOWN: Duration = Duration::from_secs(3);
+/// A sender that is silent for so long is dead, if the server is alive.
+const SILENT_SENDER: Duration = Duration::from_secs(180);
+/// How long a server may deny the session before that is believed.
+const DENIED: Duration = Duration::from_secs(60);
 /// Without any sign of the server for so long, there is nothing to wait for.
 const GIVE_UP: Duration = Duration::from_secs(600);
 

@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use cast_net::udpcast::ClientNo;
 use fog::store::StreamName;
 use fog::task;
-use fos_api::{SessionView, StreamNow};
+use fos_api::{SessionView, Stage, StreamNow};
 
 use super::*;
 
@@ -16,7 +16,10 @@ fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
         capabilities: None,
         data_group: None,
         bytes: 0,
+        block_size: None,
         datagrams: 0,
+        data_datagrams: 0,
+        requests: 0,
         lost_blocks: 0,
         ignored: 0,
         slices_waiting: 0,
@@ -74,7 +77,10 @@ fn latest(answered: Instant, stage: Stage, number: u32) -> Latest {
             text: String::new(),
             refusal: None,
         }),
+        asked: Some(answered),
         answered,
+        back_since: answered,
+        denied_since: None,
         error: None,
     }
 }
@@ -89,7 +95,7 @@ fn waiting_for_the_sender_says_where_and_who_is_missing() {
     let latest = latest(start, Stage::Gathering, 1);
     let waiting = |after| {
         let now = start + seconds(after);
-        explain(&asking(start), &latest, 1, "10.0.0.5:9000", now).unwrap()
+        explain(&asking(start), &latest, 1, "10.0.0.5:9000", None, now).unwrap()
     };
     let early = waiting(1);
     assert_eq!(early.what, "the sender at 10.0.0.5:9000 (stream 1)");
@@ -102,15 +108,92 @@ fn waiting_for_the_sender_says_where_and_who_is_missing() {
 fn data_that_does_not_arrive_points_to_the_switch() {
     let start = Instant::now();
     let now = start + seconds(10);
-    let explained = |stage, number| {
-        explain(&connected(start), &latest(now, stage, number), 2, "x", now)
-            .unwrap()
-            .advice
-            .join("\n")
+    let latest = latest(now, Stage::Sending, 2);
+    let explained = |snapshot: &ReceiveSnapshot, evidence| {
+        explain(snapshot, &latest, 2, "x", evidence, now).unwrap()
     };
-    assert!(explained(Stage::Sending, 2).contains("IGMP"));
-    assert!(!explained(Stage::Gathering, 2).contains("IGMP"));
-    assert!(!explained(Stage::Sending, 1).contains("IGMP"));
+    let filtered = Some(Evidence::NoMulticast {
+        sending: seconds(10),
+    });
+    let waiting = explained(&connected(start), filtered);
+    assert!(waiting.advice.join("\n").contains("IGMP"));
+    let waiting = explained(&connected(start), None);
+    assert!(!waiting.advice.join("\n").contains("IGMP"));
+
+    // Requests make it look as if it were receiving, and are no silence.
+    let mut snapshot = receiving(start);
+    snapshot.last_packet = Some(now);
+    let cut = Some(Evidence::NoLargeDatagrams {
+        small: 9,
+        datagram_len: 1500,
+    });
+    let waiting = explained(&snapshot, cut);
+    assert_eq!(waiting.what, "the data of stream 2 from 10.0.0.5:9001");
+    assert!(waiting.advice[0].contains("1500 bytes"), "{waiting:?}");
+}
+
+#[test]
+fn a_server_that_is_being_restarted_is_waited_for() {
+    let start = Instant::now();
+    let mut latest = latest(start, Stage::Sending, 1);
+    latest.error = Some("connection refused".into());
+    let snapshot = receiving(start);
+    let now = start + seconds(200);
+    assert_eq!(hopeless(1, &snapshot, &latest, now), None);
+    let waiting = explain(&snapshot, &latest, 1, "x", None, now).unwrap();
+    assert_eq!(waiting.what, "the server to come back (stream 1)");
+    let advice = waiting.advice.join("\n");
+    for words in ["connection refused", "goes on by itself", "switched on"] {
+        assert!(advice.contains(words), "{advice}");
+    }
+    let waiting = explain_undecided(&latest, 1, now);
+    assert!(waiting.what.contains("stream 1"), "{waiting:?}");
+    assert_eq!(waiting.advice.len(), 3);
+
+    // Not for ever, whatever the receiver was at.
+    let now = start + seconds(601);
+    for snapshot in [&asking(start), &connected(start), &snapshot] {
+        let reason = hopeless(1, snapshot, &latest, now).unwrap();
+        assert!(reason.contains("neither"), "{reason}");
+    }
+}
+
+#[test]
+fn a_sender_that_is_silent_although_the_server_answers_is_given_up() {
+    let start = Instant::now();
+    let mut snapshot = receiving(start);
+    let at = |after| {
+        let mut latest = latest(start + seconds(after), Stage::Sending, 1);
+        latest.back_since = start;
+        latest
+    };
+    let now = start + seconds(180);
+    let reason = hopeless(1, &snapshot, &at(180), now).unwrap();
+    assert!(reason.contains("although the server answers"), "{reason}");
+    // Since it is back, it has not had the time to begin again.
+    let mut back = at(180);
+    back.back_since = start + seconds(100);
+    assert_eq!(hopeless(1, &snapshot, &back, now), None);
+    snapshot.slices_waiting = 1;
+    assert_eq!(hopeless(1, &snapshot, &at(180), now), None);
+    snapshot.slices_waiting = 0;
+    snapshot.last_packet = Some(start + seconds(1));
+    assert_eq!(hopeless(1, &snapshot, &at(180), now), None);
+}
+
+#[test]
+fn a_server_that_has_no_session_any_more_is_believed_after_a_while() {
+    let start = Instant::now();
+    let mut latest = latest(start, Stage::Sending, 1);
+    latest.error = Some("answered HTTP status 404: no active task".into());
+    latest.denied_since = Some(start);
+    let mut snapshot = receiving(start);
+    assert_eq!(hopeless(1, &snapshot, &latest, start + seconds(59)), None);
+    let reason = hopeless(1, &snapshot, &latest, start + seconds(60)).unwrap();
+    assert!(reason.contains("no active task"), "{reason}");
+    // The data comes all the same.
+    snapshot.last_packet = Some(start + seconds(59));
+    assert_eq!(hopeless(1, &snapshot, &latest, start + seconds(60)), None);
 }
 
 #[test]
@@ -120,17 +203,17 @@ fn a_silent_stream_is_a_wait_but_a_slow_disk_is_not() {
     let latest = latest(now, Stage::Sending, 1);
     let mut snapshot = receiving(start);
     snapshot.last_packet = Some(now);
-    assert_eq!(explain(&snapshot, &latest, 1, "x", now), None);
+    assert_eq!(explain(&snapshot, &latest, 1, "x", None, now), None);
     snapshot.last_packet = Some(start);
-    let waiting = explain(&snapshot, &latest, 1, "x", now).unwrap();
+    let waiting = explain(&snapshot, &latest, 1, "x", None, now).unwrap();
     assert!(
         waiting.what.contains("more data from 10.0.0.5:9001"),
         "{waiting:?}"
     );
     snapshot.slices_waiting = 1;
-    assert_eq!(explain(&snapshot, &latest, 1, "x", now), None);
+    assert_eq!(explain(&snapshot, &latest, 1, "x", None, now), None);
     snapshot.phase = ReceivePhase::Complete;
-    assert_eq!(explain(&snapshot, &latest, 1, "x", now), None);
+    assert_eq!(explain(&snapshot, &latest, 1, "x", None, now), None);
 }
 
 #[test]
@@ -191,4 +274,52 @@ fn a_missed_stream_or_a_dead_server_is_given_up() {
 fn time_left_follows_the_rate() {
     assert_eq!(remaining(1000, 100.0), Some(seconds(10)));
     assert_eq!(remaining(1000, 0.0), None);
+}
+
+#[test]
+fn a_receiver_whose_sender_is_begun_again_is_outdated() {
+    let start = Instant::now();
+    let view_at = |after, stage, number, run| {
+        let mut latest = latest(start + seconds(after), stage, number);
+        let view = latest.view.as_mut().unwrap();
+        view.your_stream = Some(number);
+        view.stream.as_mut().unwrap().run = run;
+        latest
+    };
+    let first = Some(Run { number: 2, run: 0 });
+    let mut flowing = receiving(start);
+    flowing.data_datagrams = 9;
+    let mut steering = Steering::default();
+    let mut outdated = |under, snapshot: &ReceiveSnapshot, latest: &Latest, after| {
+        steering.is_outdated(1, under, snapshot, latest, start + seconds(after))
+    };
+    let sending = view_at(1, Stage::Sending, 2, 0);
+    assert!(!outdated(first, &flowing, &sending, 1));
+    let again = view_at(2, Stage::Gathering, 2, 1);
+    assert!(outdated(first, &flowing, &again, 2));
+    // What it came from is not known, and perhaps it still comes.
+    assert!(!outdated(None, &flowing, &again, 5));
+    // The server's word is older than that.
+    assert!(!outdated(None, &flowing, &again, 60));
+    let now = view_at(60, Stage::Gathering, 2, 1);
+    assert!(outdated(None, &flowing, &now, 60));
+    flowing.data_datagrams = 10;
+    assert!(!outdated(None, &flowing, &now, 60));
+    // Nobody is told by news from before its own data, or while the server is not heard.
+    let mut later = receiving(start + seconds(61));
+    later.data_datagrams = 11;
+    assert!(!outdated(first, &later, &now, 61));
+    let mut lost = view_at(62, Stage::Gathering, 2, 1);
+    lost.error = Some("connection refused".into());
+    assert!(!outdated(first, &flowing, &lost, 62));
+    // One that waits, has all, or has failed is not left from here.
+    let now = view_at(63, Stage::Gathering, 2, 1);
+    for other in [
+        asking(start),
+        connected(start),
+        snapshot(ReceivePhase::Complete),
+        snapshot(ReceivePhase::Failed),
+    ] {
+        assert!(!outdated(first, &other, &now, 63));
+    }
 }

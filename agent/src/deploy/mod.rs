@@ -4,10 +4,12 @@
 //! everything that can be checked has been checked, and what makes the disk bootable is written
 //! last.
 
+mod evidence;
 mod failure;
 pub(crate) mod flow;
 mod follow;
 mod receive;
+mod resume;
 mod streams;
 mod swap;
 mod target;
@@ -17,26 +19,29 @@ mod run_tests;
 #[cfg(test)]
 mod samples;
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cast_net::Stop;
 use deploy_plan::{DeployPlan, Warning};
 use disk::Target;
 use fog::{KernelArgs, Mac};
 use fos_api::Manifest;
+use fos_api::Stage;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
+use crate::control::session::{self, News, Over, OverKind};
 use crate::control::trouble::{self, Severity};
-use crate::control::{Server, checkin, image, inventory, progress, session};
+use crate::control::{Server, checkin, image, inventory, progress};
 use crate::screen::Board;
 pub(crate) use failure::Failure;
+use failure::Touched;
 use flow::{DiskStep, Flow};
 use follow::{Follower, Totals};
-use receive::{Current, NetworkSources};
+use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;
 use target::Chosen;
 pub(crate) use target::TargetChoice;
@@ -67,20 +72,37 @@ pub(crate) enum Told {
 /// knows of it.
 ///
 /// # Errors
-/// The first thing that went wrong. The disk then has no partition table, unless nothing had been
-/// written yet.
+/// The first thing that went wrong, and that nothing was written if so. Else the disk has no partition
+/// table.
 pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told, Failure> {
+    let touched = Touched::default();
+    let done = carry_out(&job, server, board, &touched).await;
+    done.map_err(|mut failure| {
+        failure.text = touched.complete(&failure.text);
+        failure
+    })
+}
+
+async fn carry_out(
+    job: &Job,
+    server: &Server,
+    board: &Board,
+    touched: &Touched,
+) -> Result<Told, Failure> {
     deploy_plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
     let capabilities = capabilities(server, board).await?;
     if !job.args.is_unregistered() {
         let _phase = board.phase("checkin");
         board.activity("checkin", "checking in");
-        // A task that is over will never be let in; only our own server can tell.
-        let news = session::News::new();
+        let news = News::new();
         tokio::select! {
             () = checkin::check_in(server, board, checkin::PAUSE) => {}
-            reason = session::watch(server, &news, checkin::PAUSE) => {
-                return Err(Failure::known("checkin", reason));
+            // A task that is over will never be let in; only our own server can tell.
+            over = session::watch(server, &news, checkin::PAUSE) => {
+                return Err(Failure::known("checkin", over));
+            }
+            over = checkin::never(&news, checkin::NEVER) => {
+                return Err(Failure::known("checkin", over));
             }
         }
     }
@@ -90,16 +112,24 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
             "prepare",
             "reading the image's description and checking the disk",
         );
-        prepare(&job, server, board).await?
+        prepare(job, server, board).await?
     };
+    touched.follow(prepared.target.touched());
     tell_warnings(server, board, &prepared.plan.warnings).await;
+    let transfer = Transfer {
+        job,
+        server,
+        board,
+        touched,
+        capabilities: &capabilities,
+        prepared: Arc::new(prepared),
+    };
+    let machine = transfer.prepared.chosen.inventory();
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
-        let machine = prepared.chosen.inventory();
         let machine = inventory::send(server, &job.cards, &machine);
-        let work = transfer(&job, server, board, prepared, &capabilities);
         tokio::select! {
-            done = work => done?,
+            done = transfer.run(Task::Deploy) => done?,
             // Neither ends before the work does.
             () = async { tokio::join!(reports, machine); } => {}
         }
@@ -108,28 +138,11 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
         return Ok(Told::Yes);
     }
     let _phase = board.phase("report");
-    board.activity("report", "reporting completion");
-    match completion::report(server, board, job.patience).await {
-        Completion::Accepted => Ok(Told::Yes),
-        // Servers that end the session before slow clients have reported answer "no active task",
-        // in any language. The data is complete and verified all the same.
-        Completion::Refused(text) => {
-            board.warn(format!(
-                "everything is written and verified, but the server does not take the completion \
-                 report; it says: {text}"
-            ));
-            Ok(Told::Yes)
-        }
-        // The disk is good, so this is no failure: as one, the server would hear of it as such.
-        Completion::Unanswered(error) => {
-            let text = format!(
-                "everything is written and verified, but the server could not be told, so it may \
-                 start the task again: {error}"
-            );
-            board.warn(text.clone());
-            Ok(Told::No(text))
-        }
+    let told = transfer.report().await;
+    if let Told::No(text) = &told {
+        board.warn(text.clone());
     }
+    Ok(told)
 }
 
 /// Asks what the server can; only our own server has what a deploy needs beside the streams.
@@ -231,73 +244,183 @@ fn window_log(meminfo: &str, bitmap: u64) -> anyhow::Result<u32> {
     Ok(left.ilog2().min(WINDOW_LOG_MAX))
 }
 
-/// The data and the partition table.
-async fn transfer(
-    job: &Job,
-    server: &Server,
-    board: &Board,
-    prepared: Prepared,
-    capabilities: &str,
-) -> Result<(), Failure> {
-    let failed = |error: anyhow::Error| Failure::new("streams", error);
-    board.activity("receive", ACTIVITY);
-    let options = receive::options(&job.args, job.interface.as_deref()).map_err(failed)?;
-    let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
-    board.say(format!(
-        "receiving on {}, rendezvous {rendezvous}",
-        options.interface
-    ));
-    let stop = Stop::new()
-        .context("preparing to receive")
-        .map_err(failed)?;
-    let news = session::News::new();
-    let current = Current::default();
-    let flow = Arc::new(Flow::default());
-    let follower = Follower {
-        board: board.clone(),
-        flow: Arc::clone(&flow),
-        current: current.clone(),
-        news: news.clone(),
-        rendezvous,
-        names: prepared
-            .plan
-            .streams
-            .iter()
-            .map(|stream| stream.name.to_string())
-            .collect(),
-        totals: Totals::of(&prepared.plan),
-        written: prepared.target.bytes_written(),
+/// What the data threads do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Everything: the streams, and then the partition table.
+    Deploy,
+    /// Only the streams from this one on, counted from 0. All is on the disk, and nothing is written;
+    /// but a server that does not know of it waits for this machine.
+    Repeat(usize),
+}
+
+/// The data and the partition table, and the report.
+struct Transfer<'a> {
+    job: &'a Job,
+    server: &'a Server,
+    board: &'a Board,
+    touched: &'a Touched,
+    capabilities: &'a str,
+    prepared: Arc<Prepared>,
+}
+
+impl Transfer<'_> {
+    async fn run(&self, task: Task) -> Result<(), Failure> {
+        let failed = |error: anyhow::Error| Failure::new("streams", error);
+        let (server, board, prepared) = (self.server, self.board, &self.prepared);
+        board.activity("receive", ACTIVITY);
+        let options =
+            receive::options(&self.job.args, self.job.interface.as_deref()).map_err(failed)?;
+        let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
+        board.say(format!(
+            "receiving on {}, rendezvous {rendezvous}",
+            options.interface
+        ));
+        let news = News::new();
+        let current = Current::default();
+        let flow = Arc::new(Flow::default());
+        let follower = Follower {
+            board: board.clone(),
+            flow: Arc::clone(&flow),
+            current: current.clone(),
+            news: news.clone(),
+            rendezvous,
+            names: prepared
+                .plan
+                .streams
+                .iter()
+                .map(|stream| stream.name.to_string())
+                .collect(),
+            totals: Totals::of(&prepared.plan),
+            written: prepared.target.bytes_written(),
+            is_repeat: task != Task::Deploy,
+        };
+        let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
+        let mut sources = NetworkSources {
+            options,
+            current: current.clone(),
+            news: news.clone(),
+            board: board.clone(),
+            has_record_capability: receive::promises_records(self.capabilities),
+            farewells: farewell,
+            is_server_told: false,
+            touched: self.touched.clone(),
+            patience: ResumePatience::default(),
+            begun: None,
+            last: None,
+        };
+        let data_board = board.clone();
+        let data_prepared = Arc::clone(prepared);
+        let (say, done) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("deploy".into())
+            .spawn(move || {
+                let result = work(&mut sources, &data_prepared, task, &flow, &data_board);
+                // Nobody listens any more only if the program ends.
+                drop(say.send(result));
+            })
+            .context("starting the data thread")
+            .map_err(failed)?;
+        let outcome = Outcomes {
+            done,
+            farewells,
+            patience: STOP_PATIENCE,
+        };
+        let watch = session::watch(server, &news, SESSION_PAUSE);
+        outcome
+            .wait(server, board, &current, watch, follower.follow())
+            .await
+    }
+
+    /// Reports completion; whatever becomes of that, the disk is good.
+    async fn report(&self) -> Told {
+        let news = News::new();
+        for _ in 0..MAX_REPEATS {
+            self.board.activity("report", "reporting completion");
+            let patience = self.job.patience;
+            let report = completion::report(self.server, self.board, patience, || {
+                news.latest().is_live()
+            });
+            let first = tokio::select! {
+                done = report => return told(done),
+                first = wanted_again(self.server, &news) => first,
+            };
+            self.board.say(format!(
+                "the server does not know yet that stream {} has arrived here and sends it again; it \
+                 is received once more, but not written",
+                first + 1
+            ));
+            let reports = progress::report(self.server, self.board, progress::Rhythm::default());
+            let repeated = tokio::select! {
+                done = self.run(Task::Repeat(first)) => done,
+                () = reports => Ok(()),
+            };
+            if let Err(failure) = repeated {
+                self.board.warn(format!(
+                    "everything is written and verified, but a stream did not come a second time for \
+                     the server: {}",
+                    failure.text
+                ));
+            }
+        }
+        self.board.activity("report", "reporting completion");
+        told(completion::report(self.server, self.board, self.job.patience, || false).await)
+    }
+}
+
+fn told(completion: Completion) -> Told {
+    match completion {
+        Completion::Accepted => Told::Yes,
+        // The disk is good, so neither is a failure: as one, the server would hear of it as such.
+        // Servers that end the session before slow clients have reported answer "no active task",
+        // in any language.
+        Completion::Refused(text) => Told::No(format!(
+            "everything is written and verified, but the server does not take the completion \
+             report; it says: {text}"
+        )),
+        Completion::Unanswered(error) => Told::No(format!(
+            "everything is written and verified, but the server could not be told, so it may start \
+             the task again: {error}"
+        )),
+    }
+}
+
+/// Waits until the server gathers receivers for a stream that it still expects this machine to
+/// receive, though all have come; answers its index.
+async fn wanted_again(server: &Server, news: &News) -> usize {
+    let follow = async {
+        let mut before: Option<(resume::Run, Instant)> = None;
+        loop {
+            let latest = news.latest();
+            let wanted = latest
+                .view
+                .as_ref()
+                .filter(|view| latest.error.is_none() && view.stage == Stage::Gathering)
+                .and_then(resume::wanted);
+            let wanted = wanted.zip(latest.asked);
+            // Said twice, as the server's word may be a little behind what it has sent.
+            if let (Some((now, asked)), Some((run, at))) = (wanted, before)
+                && now == run
+                && asked > at
+                && let Some(index) = usize::try_from(run.number)
+                    .ok()
+                    .and_then(|n| n.checked_sub(1))
+            {
+                return index;
+            }
+            before = wanted;
+            tokio::time::sleep(SESSION_PAUSE).await;
+        }
     };
-    let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
-    let mut sources = NetworkSources {
-        options,
-        stop: stop.clone(),
-        current,
-        news: news.clone(),
-        has_record_capability: receive::promises_records(capabilities),
-        farewells: farewell,
-        is_server_told: false,
+    let watch = async {
+        // Who reports hears of an end by the answer.
+        session::watch(server, news, SESSION_PAUSE).await;
+        std::future::pending::<Infallible>().await
     };
-    let data_board = board.clone();
-    let (say, done) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("deploy".into())
-        .spawn(move || {
-            let result = write_disk(&mut sources, prepared, flow, &data_board);
-            // Nobody listens any more only if the program ends.
-            drop(say.send(result));
-        })
-        .context("starting the data thread")
-        .map_err(failed)?;
-    let outcome = Outcomes {
-        done,
-        farewells,
-        patience: STOP_PATIENCE,
-    };
-    let watch = session::watch(server, &news, SESSION_PAUSE);
-    outcome
-        .wait(server, board, &stop, watch, follower.follow())
-        .await
+    tokio::select! {
+        index = follow => index,
+        never = watch => match never {},
+    }
 }
 
 /// What the data threads say.
@@ -314,8 +437,8 @@ impl Outcomes {
         mut self,
         server: &Server,
         board: &Board,
-        stop: &Stop,
-        watch: impl Future<Output = String>,
+        current: &Current,
+        watch: impl Future<Output = Over>,
         follow: impl Future<Output = String>,
     ) -> Result<(), Failure> {
         let mut watch = pin!(watch);
@@ -325,11 +448,11 @@ impl Outcomes {
             Some(farewell) = self.farewells.recv() => {
                 return self.leave(server, board, farewell).await;
             }
-            reason = &mut watch => Failure::known("session", reason),
+            over = &mut watch => Failure::known("session", last_word(over, current, board)),
             reason = &mut follow => Failure::new("streams", anyhow::anyhow!("{reason}")),
         };
         drop(self.farewells);
-        stop.stop();
+        current.give_up();
         board.activity(
             "receive",
             "given up; waiting for the last writes to the disk",
@@ -383,33 +506,57 @@ fn ended(result: Result<Result<(), Failure>, oneshot::error::RecvError>) -> Resu
     })
 }
 
+/// The reason for the end, from all that is known. Of a machine that it does not hear any more, the
+/// server can only guess what became of it.
+fn last_word(over: Over, current: &Current, board: &Board) -> Over {
+    let receiving = current.get().filter(|_| over.kind == OverKind::GivenUp);
+    let evidence = receiving.and_then(|receiving| {
+        let snapshot = receiving.status.snapshot();
+        evidence::evidence(&snapshot, receiving.due_since, Instant::now())
+    });
+    let Some(evidence) = evidence else {
+        return over;
+    };
+    board.say(format!("the server says: {}", over.text));
+    let text = format!(
+        "{evidence}; {}, so the server went on without this machine",
+        evidence.last_word()
+    );
+    Over { text, ..over }
+}
+
 /// The data thread: all streams, then the partition table.
-fn write_disk(
+fn work(
     sources: &mut NetworkSources,
-    prepared: Prepared,
-    flow: Arc<Flow>,
+    prepared: &Prepared,
+    task: Task,
+    flow: &Arc<Flow>,
     board: &Board,
 ) -> Result<(), Failure> {
-    let Prepared {
-        target,
-        plan,
-        window_log_max,
-        ..
-    } = prepared;
-    let pipeline = Pipeline {
-        plan: &plan,
-        target: &target,
-        flow: Arc::clone(&flow),
-        board: board.clone(),
-        window_log_max,
-        is_table_gone: Mutex::new(false),
+    let Prepared { target, plan, .. } = prepared;
+    let (first, done) = match task {
+        Task::Deploy => (0, 0),
+        Task::Repeat(first) => (first.min(plan.streams.len()), plan.streams.len()),
     };
-    if let Err(error) = pipeline.run(sources) {
-        let mut failure = Failure::new("streams", error);
+    let pipeline = Pipeline {
+        plan,
+        target,
+        flow: Arc::clone(flow),
+        board: board.clone(),
+        window_log_max: prepared.window_log_max,
+        is_table_gone: Mutex::new(false),
+        done,
+    };
+    if let Err(error) = pipeline.run(first, sources) {
+        let text = sources.explain(&error);
+        let mut failure = Failure::new("streams", anyhow::anyhow!("{text}"));
         failure.is_known_to_server = sources.is_server_told;
         return Err(failure);
     }
-    if sources.stop.is_stopped() {
+    if task != Task::Deploy {
+        return Ok(());
+    }
+    if sources.current.is_given_up() {
         // Given up while the last writes were under way: the disk stays as it is, without a table.
         let stopped = anyhow::anyhow!("the deploy was given up before the partition table");
         return Err(Failure::new("table", stopped));
@@ -421,7 +568,7 @@ fn write_disk(
         .remove_old_table()
         .context("removing the old partition table")
         .map_err(|error| Failure::new("table", error))?;
-    swap::create(&plan, &target).map_err(|error| Failure::new("swap", error))?;
+    swap::create(plan, target).map_err(|error| Failure::new("swap", error))?;
     let report = flow
         .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))
         .context("writing the partition table")
@@ -451,6 +598,8 @@ async fn tell_warnings(server: &Server, board: &Board, warnings: &[Warning]) {
 const ACTIVITY: &str = "receiving and writing";
 const PATIENCE: Duration = Duration::from_secs(300);
 const SESSION_PAUSE: Duration = Duration::from_secs(2);
+/// How often streams are received again for the sake of a server that was restarted.
+const MAX_REPEATS: u32 = 5;
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Buffers of network, decoder and disk: 12 + 3 + 16 MiB, rounded up generously.
 const MEMORY_BESIDE: u64 = 48 << 20;
@@ -477,15 +626,10 @@ mod tests {
             patience: Duration::from_millis(1),
         };
         let board = Board::default();
-        let never = std::future::pending::<String>;
+        let watch = std::future::pending::<Over>();
+        let follow = std::future::pending::<String>();
         let failure = outcomes
-            .wait(
-                &server.client(),
-                &board,
-                &Stop::new().unwrap(),
-                never(),
-                never(),
-            )
+            .wait(&server.client(), &board, &Current::default(), watch, follow)
             .await
             .unwrap_err();
         assert_eq!(failure.text, "d1p1.img: the stream ended early");

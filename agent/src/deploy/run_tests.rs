@@ -1,12 +1,14 @@
 //! Whole deploys in one process: a web server in a thread, a sender on loopback, a file as disk.
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Read};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc as thread_mpsc;
 use std::thread::JoinHandle;
 
-use cast_net::{Interface, SendControl, SendOptions, send};
+use cast_net::udpcast::sender::{Outcome, SenderEvent};
+use cast_net::{Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, send};
 use fog::record;
 use fog::store::StreamName;
 use fog::task;
@@ -149,7 +151,9 @@ async fn a_deploy_goes_from_the_check_in_to_the_report() {
     assert!(at("mc_checkin.php") < at("fos/manifest"));
     assert!(at("fos/file") < at("progress.php"));
     assert!(paths.contains(&"inventory.php".to_owned()));
-    assert_eq!(paths.last().unwrap(), "Post_Stage3.php");
+    // The session is watched to the end.
+    let last = paths.iter().rfind(|path| *path != "fos/session");
+    assert_eq!(last.unwrap(), "Post_Stage3.php");
     assert!(!paths.contains(&"taskerror.php".to_owned()));
 }
 
@@ -282,4 +286,327 @@ async fn a_damaged_image_fails_and_leaves_no_table() {
     let written = std::fs::read(disk.path()).unwrap();
     assert!(written[..512].iter().all(|byte| *byte == 0));
     assert!(!paths(&server).contains(&"Post_Stage3.php".to_owned()));
+}
+
+/// A server that is killed and started again by a test.
+#[derive(Clone)]
+struct Script(Arc<Mutex<ScriptState>>);
+
+struct ScriptState {
+    view: SessionView,
+    is_up: bool,
+    /// Whether streams carry records, and the server says so.
+    has_records: bool,
+    /// The answer to the completion report.
+    completion: &'static str,
+    /// Sessions that were asked for since the last change.
+    asked: u32,
+}
+
+impl Script {
+    fn start(has_records: bool) -> (Self, TestServer) {
+        let view = resume::tests::view(Stage::Gathering, 1, 0, Some(1));
+        let script = Self(Arc::new(Mutex::new(ScriptState {
+            view,
+            is_up: true,
+            has_records,
+            completion: "##",
+            asked: 0,
+        })));
+        let served = script.clone();
+        let server = TestServer::start(move |request| {
+            let mut state = served.0.lock().unwrap();
+            if request.path.ends_with("fos/session") {
+                state.asked += 1;
+            }
+            if !state.is_up {
+                return Reply::none();
+            }
+            match request.path.as_str() {
+                "/fog/service/getversion.php" if !state.has_records => Reply::text("fosnative1"),
+                "/fog/service/Post_Stage3.php" => Reply::text(state.completion),
+                _ => answer(request, &state.view),
+            }
+        });
+        (script, server)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut ScriptState)) {
+        let mut state = self.0.lock().unwrap();
+        change(&mut state);
+        state.asked = 0;
+    }
+
+    fn say(&self, stage: Stage, number: u32, run: u32, your_stream: Option<u32>) {
+        self.set(|state| state.view = resume::tests::view(stage, number, run, your_stream));
+    }
+
+    /// Waits until the session was asked for so often since the last change.
+    async fn asked(&self, times: u32) {
+        while self.0.lock().unwrap().asked < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Sends these streams, each as this attempt, and says in the session what goes on; answers how
+    /// each ended.
+    fn send(&self, port: u16, streams: Vec<(u32, u32)>) -> JoinHandle<Vec<SendReport>> {
+        let script = self.clone();
+        std::thread::spawn(move || {
+            let has_records = script.0.lock().unwrap().has_records;
+            let mut reports = Vec::new();
+            for (number, run) in streams {
+                script.say(Stage::Gathering, number, run, Some(number));
+                let stored = Cursor::new(stream(number, has_records));
+                let control = SendControl::new().unwrap();
+                reports.push(
+                    script
+                        .transmit(port, (number, run), stored, &control)
+                        .unwrap(),
+                );
+            }
+            script.say(Stage::Finishing, 2, 0, None);
+            reports
+        })
+    }
+
+    fn transmit(
+        &self,
+        port: u16,
+        (number, run): (u32, u32),
+        input: impl Read + Send + 'static,
+        control: &SendControl,
+    ) -> Result<SendReport, SendError> {
+        let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
+        let mut options = SendOptions::new(lo);
+        options.port_base = port;
+        options.rendezvous = Some(Ipv4Addr::LOCALHOST);
+        options.ttl = 32;
+        options.transfer.start.min_receivers = 1;
+        options.transfer.start.start_timeout = Some(Duration::from_secs(60));
+        send(&options, input, control, &mut |event| {
+            if matches!(event, SendEvent::Protocol(SenderEvent::Started { .. })) {
+                self.say(Stage::Sending, number, run, Some(number));
+            }
+        })
+    }
+}
+
+fn stream(number: u32, has_record: bool) -> Vec<u8> {
+    let name = StreamName::of_file(&format!("d1p{number}.img"));
+    let record = record::emit(&name).unwrap();
+    let record: &[u8] = if has_record { &record } else { &[] };
+    [record, &samples::stored(number)].concat()
+}
+
+/// Everything went well, as far as the receiver said.
+#[track_caller]
+fn assert_completed(reports: &[SendReport]) {
+    for report in reports {
+        let outcomes: Vec<Outcome> = report.participants.iter().map(|p| p.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Completed]);
+    }
+}
+
+#[track_caller]
+fn assert_deployed(disk: &Path, server: &TestServer) {
+    let written = std::fs::read(disk).unwrap();
+    for (number, ..) in samples::PARTITIONS {
+        assert!(written[samples::region(number)] == samples::restored(number));
+    }
+    assert_eq!(written[446..512], samples::mbr()[446..512]);
+    assert!(!paths(server).contains(&"taskerror.php".to_owned()));
+}
+
+/// An input that stops in the middle until the sender is killed.
+struct Stuck {
+    bytes: io::Take<Cursor<Vec<u8>>>,
+    killed: thread_mpsc::Receiver<()>,
+}
+
+impl Read for Stuck {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.bytes.read(buffer)?;
+        if len == 0 {
+            self.killed.recv().unwrap_err();
+            return Err(io::Error::other("killed"));
+        }
+        Ok(len)
+    }
+}
+
+#[tokio::test]
+async fn a_server_killed_in_the_middle_of_a_stream_is_waited_for_and_begins_again() {
+    for broken in [1, 2] {
+        let (script, server) = Script::start(true);
+        let disk = disk();
+        let port = port_base();
+        let board = Board::default();
+        let job = job(server.web(), port, disk.path());
+        let client = server.client();
+        let deploy = run(job, &client, &board);
+        let life = async {
+            if broken == 2 {
+                let first = script.clone();
+                let sent = tokio::task::spawn_blocking(move || {
+                    let control = SendControl::new().unwrap();
+                    let stored = Cursor::new(stream(1, true));
+                    first.transmit(port, (1, 0), stored, &control).unwrap()
+                });
+                assert_completed(&[sent.await.unwrap()]);
+            }
+            script.say(Stage::Gathering, broken, 0, Some(broken));
+            let control = SendControl::new().unwrap();
+            let (alive, killed) = thread_mpsc::channel();
+            let input = Stuck {
+                bytes: Cursor::new(stream(broken, true)).take(400_000),
+                killed,
+            };
+            let (sender, steered) = (script.clone(), control.clone());
+            let sending = std::thread::spawn(move || {
+                sender
+                    .transmit(port, (broken, 0), input, &steered)
+                    .unwrap_err()
+            });
+            let name = format!("d1p{broken}.img");
+            let flows = |state: &crate::screen::State| {
+                let transfer = state.transfer.as_ref();
+                transfer.is_some_and(|transfer| transfer.name == name)
+            };
+            while !board.read(flows) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // It hears of the attempt under which the data comes.
+            script.asked(2).await;
+            script.set(|state| state.is_up = false);
+            control.stop();
+            drop(alive);
+            sending.join().unwrap();
+            script.asked(2).await;
+            // It is back.
+            let rest = (broken..=2).map(|number| (number, u32::from(number == broken)));
+            let sending = script.send(port, rest.collect());
+            script.set(|state| state.is_up = true);
+            sending
+        };
+        let (told, sending) = tokio::join!(deploy, life);
+        assert_eq!(told.unwrap(), Told::Yes);
+        assert_completed(&sending.join().unwrap());
+        assert_deployed(disk.path(), &server);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lost_the_last_acknowledgement_gets_it_again() {
+    for has_records in [true, false] {
+        let (script, server) = Script::start(has_records);
+        let disk = disk();
+        let port = port_base();
+        let job = job(server.web(), port, disk.path());
+        let sending = script.send(port, vec![(1, 0), (1, 1), (2, 0)]);
+        let told = run(job, &server.client(), &Board::default()).await.unwrap();
+        assert_eq!(told, Told::Yes);
+        assert_completed(&sending.join().unwrap());
+        assert_deployed(disk.path(), &server);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_is_done_helps_a_server_that_does_not_know_it() {
+    let (script, server) = Script::start(true);
+    script.set(|state| state.completion = "the sender has not yet seen the end of the last stream");
+    let disk = disk();
+    let port = port_base();
+    let job = job(server.web(), port, disk.path());
+    let client = server.client();
+    let board = Board::default();
+    let life = async {
+        let streams = script.send(port, vec![(1, 0), (2, 0)]);
+        let sent = tokio::task::spawn_blocking(move || streams.join().unwrap());
+        assert_completed(&sent.await.unwrap());
+        while !paths(&server).contains(&"Post_Stage3.php".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // It is restarted, and has not stored the acknowledgement of the last stream.
+        let streams = script.send(port, vec![(2, 1)]);
+        let sent = tokio::task::spawn_blocking(move || streams.join().unwrap());
+        assert_completed(&sent.await.unwrap());
+        script.set(|state| state.completion = "##");
+    };
+    let (told, ()) = tokio::join!(run(job, &client, &board), life);
+    assert_eq!(told.unwrap(), Told::Yes);
+    assert_deployed(disk.path(), &server);
+}
+
+#[tokio::test]
+async fn a_job_that_has_changed_needs_a_restart() {
+    let refusal = fos_api::Refusal {
+        code: fos_api::RefusalCode::Restart,
+        text: "these kernel arguments are of session 1, this machine is in session 2".into(),
+    };
+    for is_late in [false, true] {
+        let mut view = session(task::State::InProgress, "");
+        view.refusal = Some(refusal.clone());
+        let (failure, paths) = refused(move |request| {
+            if request.path.ends_with("mc_checkin.php") && !is_late {
+                return Reply::text("this machine is to restart");
+            }
+            answer(request, &view)
+        })
+        .await;
+        assert!(failure.needs_restart && failure.is_known_to_server);
+        assert!(failure.text.starts_with(&refusal.text), "{}", failure.text);
+        assert!(!paths.contains(&"taskerror.php".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn the_last_word_comes_from_all_that_is_known() {
+    let (script, server) = Script::start(true);
+    let disk = disk();
+    let port = port_base();
+    let job = job(server.web(), port, disk.path());
+    let client = server.client();
+    let board = Board::default();
+    // A sender that lets this machine in, and of which nothing is heard any more.
+    let control = SendControl::new().unwrap();
+    let steered = control.clone();
+    let sending = std::thread::spawn(move || {
+        let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
+        let mut options = SendOptions::new(lo);
+        options.port_base = port;
+        options.rendezvous = Some(Ipv4Addr::LOCALHOST);
+        options.ttl = 32;
+        options.transfer.start.min_receivers = 2;
+        send(&options, Cursor::new(Vec::new()), &steered, &mut |_| {}).unwrap_err()
+    });
+    let is_diagnosed = |state: &crate::screen::State| {
+        let advice = state.wait.as_ref().map(|wait| wait.advice.join("\n"));
+        advice.is_some_and(|advice| advice.contains("IGMP snooping"))
+    };
+    let life = async {
+        script.say(Stage::Sending, 1, 0, Some(1));
+        while !board.read(is_diagnosed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        script.set(|state| {
+            state.view.your_task = task::State::Failed;
+            state.view.text = "16 s of silence: the machine was switched off".into();
+        });
+    };
+    let (failure, ()) = tokio::join!(run(job, &client, &board), life);
+    let failure = failure.unwrap_err();
+    control.stop();
+    sending.join().unwrap();
+    assert!(failure.is_known_to_server);
+    for words in ["IGMP snooping", "nothing was written"] {
+        assert!(failure.text.contains(words), "{}", failure.text);
+    }
+    assert!(!failure.text.contains("switched off"), "{}", failure.text);
+    assert!(
+        std::fs::read(disk.path())
+            .unwrap()
+            .iter()
+            .all(|byte| *byte == 0)
+    );
 }

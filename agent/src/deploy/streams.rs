@@ -4,8 +4,13 @@
 //! decoder thread turns them into extents for the disk's own writer thread. When a stream has ended on the
 //! wire the next one is opened at once, and buffers while the previous one is still being written:
 //! a receiver that opens late would miss the start.
+//!
+//! A stream may have to be begun again, because its sender vanished with the server. Nothing of the
+//! earlier attempt is used: receiver, hash and decoder are new, and the region is written again from
+//! its start. A stream that was verified and synced before is only received and verified again.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -13,12 +18,13 @@ use std::time::{Duration, Instant};
 
 use deploy_plan::{DeployPlan, Destination, PlannedStream};
 use disk::{RegionWriter, Target, WriteError};
-use fog::record::{self, RECORD_LEN, RecordError};
+use fog::record::{self, Found, RECORD_LEN, RecordError};
 use fog::store::StreamName;
 use fos_api::Blake3;
 use image::{Decoder, Geometry, ImageError, Sink, SinkError};
 
 use super::flow::{DiskStep, Flow};
+use super::resume::Cause;
 use crate::pieces::Piece;
 use crate::screen::{Board, Phase};
 
@@ -29,6 +35,17 @@ pub(crate) trait Sources {
 
     /// Whether the server promised a record in front of every stream, as far as known now.
     fn is_record_promised(&self) -> bool;
+
+    /// Which stream the open source carries, by the server's word, where its bytes do not say so;
+    /// `index` if the server says nothing. What is there has begun to come.
+    fn confirm(&mut self, index: usize) -> usize;
+
+    /// The open source carries this stream, whatever it was opened for.
+    fn carries(&mut self, index: usize);
+
+    /// After stream `index` has failed: waits for the server if need be, and answers with which stream
+    /// it goes on from its first byte; `None` if the failure stands. The source is still open.
+    fn resume(&mut self, index: usize, cause: Cause) -> Option<usize>;
 
     /// Called on an error, before the transfer is left: the chance to tell the server why.
     fn leaving(&mut self, error: &StreamError);
@@ -107,6 +124,38 @@ pub(crate) enum StreamError {
     Panic { name: StreamName },
 }
 
+impl StreamError {
+    pub(crate) fn name(&self) -> &StreamName {
+        match self {
+            Self::Receive { name, .. }
+            | Self::Record { name, .. }
+            | Self::TooLong { name, .. }
+            | Self::TooShort { name, .. }
+            | Self::Hash { name, .. }
+            | Self::Image { name, .. }
+            | Self::Bitmap { name, .. }
+            | Self::Write { name, .. }
+            | Self::Thread { name, .. }
+            | Self::Panic { name } => name,
+        }
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Receive { .. } | Self::TooShort { .. } => Cause::Transfer,
+            Self::Image { source, .. } => match &**source {
+                ImageError::Sink(error) if error.is::<WriteError>() => Cause::Machine,
+                _ => Cause::Content,
+            },
+            Self::Record { .. }
+            | Self::TooLong { .. }
+            | Self::Hash { .. }
+            | Self::Bitmap { .. } => Cause::Content,
+            Self::Write { .. } | Self::Thread { .. } | Self::Panic { .. } => Cause::Machine,
+        }
+    }
+}
+
 /// A stream that carries another image than the one that is due.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -128,49 +177,178 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) window_log_max: u32,
     /// Whether the old partition table is gone. Destroying it twice could hit data.
     pub(crate) is_table_gone: Mutex<bool>,
+    /// So many streams, from the first one, are verified and on the disk: they are not written again.
+    pub(crate) done: usize,
+}
+
+/// How far a [`Pipeline`] has come.
+struct Course<'scope, 'env> {
+    /// The stream to be received next.
+    next: usize,
+    /// As [`Pipeline::done`].
+    done: usize,
+    /// Has ended on the wire, not on the disk.
+    previous: Option<Running<'scope, 'env>>,
+    /// Opened, but nothing of it was read.
+    source: Option<Box<dyn Source>>,
+    /// Until the first data.
+    wait: Option<Phase>,
+}
+
+/// A stream that failed.
+struct Failed {
+    index: usize,
+    error: StreamError,
+    /// Where it came from, if that is still open: who leaves a transfer has to say why before.
+    source: Option<Box<dyn Source>>,
 }
 
 impl Pipeline<'_> {
-    /// Receives, verifies and writes all streams.
+    /// Receives, verifies and writes the streams from `first` on.
     ///
     /// The old partition table is destroyed just before the first byte of data is written, not
     /// earlier: as long as no good header has come, the disk is as it was.
     ///
     /// # Errors
     /// The first failure. The disk then has no partition table, or the old one if nothing was written.
-    pub(crate) fn run(&self, sources: &mut dyn Sources) -> Result<(), StreamError> {
-        let mut wait = Some(self.board.phase("wait"));
+    pub(crate) fn run(&self, first: usize, sources: &mut dyn Sources) -> Result<(), StreamError> {
         std::thread::scope(|scope| {
-            let mut previous: Option<Running<'_, '_>> = None;
-            for (index, stream) in self.plan.streams.iter().enumerate() {
-                let fail = |source| StreamError::Receive {
-                    name: stream.name.clone(),
-                    bytes: 0,
-                    source,
+            let mut course = Course {
+                next: first,
+                done: self.done,
+                previous: None,
+                source: None,
+                wait: Some(self.board.phase("wait")),
+            };
+            loop {
+                let failed = match self.step(scope, sources, &mut course) {
+                    Ok(true) => continue,
+                    Ok(false) => return Ok(()),
+                    Err(failed) => failed,
                 };
-                let mut source = sources.open(index).map_err(fail)?;
-                // The new stream buffers while the previous one is written to its end.
-                let finished = previous.take().map_or(Ok(()), Running::finish);
-                let received = finished.and_then(|()| {
-                    let mut running = Running::start(scope, self, stream)?;
-                    running.receive(&mut *source, sources, &mut wait)?;
-                    running.check_decoder()
-                });
-                match received {
-                    Ok(running) => previous = Some(running),
-                    Err(error) => {
-                        sources.leaving(&error);
-                        // Leaves the transfer, so that nobody waits for us.
-                        drop(source);
-                        return Err(error);
-                    }
-                }
-                source.close().map_err(fail)?;
+                let Some(next) = sources.resume(failed.index, failed.error.cause()) else {
+                    sources.leaving(&failed.error);
+                    // Leaves the transfer, so that nobody waits for us.
+                    drop(failed.source);
+                    return Err(failed.error);
+                };
+                // The old transfer is left before the new one is asked for.
+                drop(failed.source);
+                course.next = next;
             }
-            previous
-                .map_or(Ok(()), Running::finish)
-                .inspect_err(|error| sources.leaving(error))
         })
+    }
+
+    /// Receives one stream, while the previous one is written to its end; false if there is none left
+    /// of either.
+    fn step<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        sources: &mut dyn Sources,
+        course: &mut Course<'scope, 'env>,
+    ) -> Result<bool, Failed> {
+        let due = course.next;
+        if due < self.plan.streams.len() && course.source.is_none() {
+            let opened = sources.open(due);
+            course.source = Some(opened.map_err(|error| self.failed(due, error))?);
+        }
+        // The new stream buffers meanwhile. If the previous one fails, it is kept: a sender that begins
+        // again finds it as well as any other.
+        if let Some(running) = course.previous.take() {
+            let index = running.index;
+            running.finish().map_err(|error| Failed {
+                index,
+                error,
+                source: None,
+            })?;
+            course.done = course.done.max(index + 1);
+        }
+        let Some(mut source) = course.source.take() else {
+            return Ok(false);
+        };
+        let mut index = due;
+        match self.receive(scope, sources, course, &mut *source, &mut index) {
+            Ok(running) => {
+                course.previous = Some(running);
+                course.next = index + 1;
+            }
+            Err(error) => {
+                let source = Some(source);
+                return Err(Failed {
+                    index,
+                    error,
+                    source,
+                });
+            }
+        }
+        source.close().map_err(|error| self.failed(index, error))?;
+        Ok(true)
+    }
+
+    fn failed(&self, index: usize, source: io::Error) -> Failed {
+        Failed {
+            index,
+            error: StreamError::Receive {
+                name: self.plan.streams[index].name.clone(),
+                bytes: 0,
+                source,
+            },
+            source: None,
+        }
+    }
+
+    /// Reads a stream to its end. `index` is the one that is due, and then the one that has come.
+    fn receive<'scope, 'env>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        sources: &mut dyn Sources,
+        course: &mut Course<'scope, 'env>,
+        source: &mut dyn Source,
+        index: &mut usize,
+    ) -> Result<Running<'scope, 'env>, StreamError> {
+        let due = &self.plan.streams[*index];
+        let mut reader = Reader {
+            pipeline: self,
+            stream: due,
+            received: 0,
+        };
+        let start = reader.read_start(source, &mut course.wait)?;
+        let is_promised = sources.is_record_promised();
+        *index = self.identify(&start, is_promised, sources, *index);
+        sources.carries(*index);
+        let stream = &self.plan.streams[*index];
+        let strip = record::check(&start, &stream.name, is_promised).map_err(|source| {
+            StreamError::Record {
+                name: stream.name.clone(),
+                source,
+            }
+        })?;
+        let is_done = *index < course.done;
+        let mut running = Running::start(scope, self, *index, is_done, reader.received)?;
+        match running.receive(source, start, strip) {
+            Ok(()) => running.check_decoder(),
+            Err(error) => running.abandon().and(Err(error)),
+        }
+    }
+
+    /// Which stream begins like this. One before the one that is due comes again if the server does not
+    /// know that this machine has it.
+    fn identify(
+        &self,
+        start: &[u8],
+        is_promised: bool,
+        sources: &mut dyn Sources,
+        due: usize,
+    ) -> usize {
+        let streams = &self.plan.streams;
+        let found = match record::look(start) {
+            Found::Record(name) => streams
+                .iter()
+                .position(|stream| stream.name.as_str() == name),
+            Found::None if !is_promised => Some(sources.confirm(due)),
+            _ => None,
+        };
+        found.filter(|found| *found < due).unwrap_or(due)
     }
 }
 
@@ -192,12 +370,87 @@ impl Pipeline<'_> {
     }
 }
 
+/// Reads a source, and counts the time and the bytes.
+struct Reader<'env> {
+    pipeline: &'env Pipeline<'env>,
+    stream: &'env PlannedStream,
+    received: u64,
+}
+
+impl Reader<'_> {
+    /// Reads as many bytes as a record has, or all if there are fewer.
+    fn read_start(
+        &mut self,
+        source: &mut dyn Source,
+        wait: &mut Option<Phase>,
+    ) -> Result<Vec<u8>, StreamError> {
+        let mut start = Vec::with_capacity(RECORD_LEN);
+        while start.len() < RECORD_LEN {
+            let mut piece = [0; RECORD_LEN];
+            let room = &mut piece[..RECORD_LEN - start.len()];
+            let len = self.timed(|| source.read(room), |len| *len)?;
+            if len == 0 {
+                break;
+            }
+            drop(wait.take());
+            start.extend_from_slice(&piece[..len]);
+        }
+        let found = u64::try_from(start.len()).unwrap_or(u64::MAX);
+        if start.len() < RECORD_LEN && found < self.stream.stored_len {
+            // Too short to tell what it is; the sender was stopped.
+            return Err(StreamError::TooShort {
+                name: self.stream.name.clone(),
+                found,
+                expected: self.stream.stored_len,
+            });
+        }
+        Ok(start)
+    }
+
+    fn timed<T>(
+        &mut self,
+        mut read: impl FnMut() -> io::Result<T>,
+        len: impl FnOnce(&T) -> usize,
+    ) -> Result<T, StreamError> {
+        let begin = Instant::now();
+        let read = loop {
+            match read() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => break done,
+            }
+        };
+        let read = read.map_err(|source| StreamError::Receive {
+            name: self.stream.name.clone(),
+            bytes: self.received,
+            source,
+        })?;
+        let len = len(&read);
+        self.pipeline.flow.stored(len, begin.elapsed());
+        self.received += u64::try_from(len).unwrap_or(u64::MAX);
+        Ok(read)
+    }
+}
+
+/// What one attempt at a stream has added to the [`Flow`].
+#[derive(Debug, Default)]
+struct Counted {
+    stored: u64,
+    used: Arc<AtomicU64>,
+}
+
 /// One stream between its first byte and the disk.
 struct Running<'scope, 'env> {
     pipeline: &'env Pipeline<'env>,
+    index: usize,
     stream: &'env PlannedStream,
+    /// It is on the disk already.
+    is_done: bool,
     hasher: blake3::Hasher,
+    /// Without the record.
     received: u64,
+    counted: Counted,
+    /// Nothing of this attempt counts any more.
+    is_abandoned: Arc<AtomicBool>,
     /// To the decoder; `None` once all is handed over.
     full: Option<SyncSender<Piece>>,
     /// Used buffers come back.
@@ -206,11 +459,15 @@ struct Running<'scope, 'env> {
 }
 
 impl<'scope, 'env> Running<'scope, 'env> {
+    /// `stored`: bytes that were read before.
     fn start(
         scope: &'scope Scope<'scope, 'env>,
         pipeline: &'env Pipeline<'env>,
-        stream: &'env PlannedStream,
+        index: usize,
+        is_done: bool,
+        stored: u64,
     ) -> Result<Self, StreamError> {
+        let stream = &pipeline.plan.streams[index];
         let (full, todo) = sync_channel(QUEUE_LEN);
         let (give_back, empty) = channel();
         for _ in 0..QUEUE_LEN + 2 {
@@ -219,41 +476,52 @@ impl<'scope, 'env> Running<'scope, 'env> {
                 break;
             }
         }
+        let counted = Counted {
+            stored,
+            used: Arc::default(),
+        };
+        let is_abandoned: Arc<AtomicBool> = Arc::default();
+        let work = Work {
+            pipeline,
+            stream,
+            is_done,
+            used: Arc::clone(&counted.used),
+            is_abandoned: Arc::clone(&is_abandoned),
+        };
         let decoder = std::thread::Builder::new()
             .name("decoder".into())
-            .spawn_scoped(scope, move || decode(pipeline, stream, &todo, &give_back))
+            .spawn_scoped(scope, move || work.decode(&todo, &give_back))
             .map_err(|source| StreamError::Thread {
                 name: stream.name.clone(),
                 source,
             })?;
         Ok(Self {
             pipeline,
+            index,
             stream,
+            is_done,
             hasher: blake3::Hasher::new(),
             received: 0,
+            counted,
+            is_abandoned,
             full: Some(full),
             empty,
             decoder,
         })
     }
 
-    /// Reads the stream to its end.
+    /// Reads the stream to its end. It begins with `start`, of which `strip` bytes are not the image's.
     fn receive(
         &mut self,
         source: &mut dyn Source,
-        sources: &dyn Sources,
-        wait: &mut Option<Phase>,
+        mut start: Vec<u8>,
+        strip: usize,
     ) -> Result<(), StreamError> {
-        let name = &self.stream.name;
-        let mut start = Vec::with_capacity(RECORD_LEN);
-        self.read_start(source, &mut start, wait)?;
-        let strip =
-            record::check(&start, name, sources.is_record_promised()).map_err(|source| {
-                StreamError::Record {
-                    name: name.clone(),
-                    source,
-                }
-            })?;
+        let mut reader = Reader {
+            pipeline: self.pipeline,
+            stream: self.stream,
+            received: self.counted.stored,
+        };
         let image_start = start.split_off(strip);
         if !image_start.is_empty() && !self.hand_over(image_start.into())? {
             return Ok(());
@@ -263,9 +531,10 @@ impl<'scope, 'env> Running<'scope, 'env> {
             let Ok(spare) = self.empty.recv() else {
                 return Ok(());
             };
-            let begin = Instant::now();
-            let piece = source.next_piece(spare);
-            let piece = self.timed(piece, begin, |piece| piece.len())?;
+            let mut spare = Some(spare);
+            let next = || source.next_piece(spare.take().unwrap_or_default());
+            let piece = reader.timed(next, |piece| piece.len())?;
+            self.counted.stored = reader.received;
             if piece.is_empty() {
                 self.full = None;
                 return Ok(());
@@ -274,53 +543,6 @@ impl<'scope, 'env> Running<'scope, 'env> {
                 return Ok(());
             }
         }
-    }
-
-    /// Reads as many bytes as a record has, or all if there are fewer.
-    fn read_start(
-        &mut self,
-        source: &mut dyn Source,
-        start: &mut Vec<u8>,
-        wait: &mut Option<Phase>,
-    ) -> Result<(), StreamError> {
-        while start.len() < RECORD_LEN {
-            let mut piece = [0; RECORD_LEN];
-            let room = RECORD_LEN - start.len();
-            let len = self.read(source, &mut piece[..room])?;
-            if len == 0 {
-                break;
-            }
-            drop(wait.take());
-            start.extend_from_slice(&piece[..len]);
-        }
-        Ok(())
-    }
-
-    fn read(&self, source: &mut dyn Source, buffer: &mut [u8]) -> Result<usize, StreamError> {
-        let begin = Instant::now();
-        let len = loop {
-            match source.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => break done,
-            }
-        };
-        self.timed(len, begin, |len| *len)
-    }
-
-    /// Counts what was read since `begin`.
-    fn timed<T>(
-        &self,
-        read: io::Result<T>,
-        begin: Instant,
-        len: impl FnOnce(&T) -> usize,
-    ) -> Result<T, StreamError> {
-        let read = read.map_err(|source| StreamError::Receive {
-            name: self.stream.name.clone(),
-            bytes: self.received,
-            source,
-        })?;
-        self.pipeline.flow.stored(len(&read), begin.elapsed());
-        Ok(read)
     }
 
     /// Hashes a piece and gives it to the decoder; `false` if that has failed.
@@ -350,15 +572,25 @@ impl<'scope, 'env> Running<'scope, 'env> {
 
     /// Waits until everything is decoded and on the disk, and compares it with the manifest.
     fn finish(self) -> Result<(), StreamError> {
+        let flow = &self.pipeline.flow;
+        let (stored, used) = (self.counted.stored, Arc::clone(&self.counted.used));
+        let is_done = self.is_done;
+        let finished = self.judge();
+        if finished.is_err() || is_done {
+            flow.take_back(stored, used.load(Ordering::Relaxed));
+        }
+        finished
+    }
+
+    fn judge(self) -> Result<(), StreamError> {
         let name = &self.stream.name;
         let is_complete = self.full.is_none();
         drop(self.full);
-        let decoded = self
-            .decoder
-            .join()
-            .unwrap_or_else(|_| Err(StreamError::Panic { name: name.clone() }));
-        // Received to the end, so length and hash can be judged; they explain most other errors.
-        if is_complete {
+        let decoded = join(self.decoder, name);
+        // Received to the end, so length and hash can be judged; they explain most other errors. Not
+        // those of the disk, which has had its chance.
+        let is_disk = |error: &StreamError| error.cause() == Cause::Machine;
+        if is_complete && !decoded.as_ref().is_err_and(is_disk) {
             if self.received != self.stream.stored_len {
                 return Err(StreamError::TooShort {
                     name: name.clone(),
@@ -377,89 +609,154 @@ impl<'scope, 'env> Running<'scope, 'env> {
         }
         decoded
     }
+
+    /// Lets go of what has come so far. After this nothing of it is written.
+    ///
+    /// # Errors
+    /// The disk failed meanwhile.
+    fn abandon(self) -> Result<(), StreamError> {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        drop(self.full);
+        let result = join(self.decoder, &self.stream.name);
+        let used = self.counted.used.load(Ordering::Relaxed);
+        self.pipeline.flow.take_back(self.counted.stored, used);
+        // What came of the bytes does not matter any more.
+        result.or_else(|error| match error.cause() {
+            Cause::Machine => Err(error),
+            Cause::Transfer | Cause::Content => Ok(()),
+        })
+    }
 }
 
-/// The decoder's thread.
-fn decode(
-    pipeline: &Pipeline<'_>,
-    stream: &PlannedStream,
-    todo: &Receiver<Piece>,
-    give_back: &Sender<Vec<u8>>,
+fn join(
+    decoder: ScopedJoinHandle<'_, Result<(), StreamError>>,
+    name: &StreamName,
 ) -> Result<(), StreamError> {
-    // From the first piece until all is on the disk.
-    let mut phase = None;
-    let todo = todo.iter().inspect(|_| {
-        phase.get_or_insert_with(|| {
-            let name = format!("stream:{}", stream.name);
-            pipeline.board.phase(&name)
+    decoder
+        .join()
+        .unwrap_or_else(|_| Err(StreamError::Panic { name: name.clone() }))
+}
+
+/// What the decoder's thread works on.
+struct Work<'env> {
+    pipeline: &'env Pipeline<'env>,
+    stream: &'env PlannedStream,
+    is_done: bool,
+    /// Bytes handed to the disk.
+    used: Arc<AtomicU64>,
+    is_abandoned: Arc<AtomicBool>,
+}
+
+impl Work<'_> {
+    /// Decodes and writes until there is no more.
+    fn decode(
+        &self,
+        todo: &Receiver<Piece>,
+        give_back: &Sender<Vec<u8>>,
+    ) -> Result<(), StreamError> {
+        let (pipeline, stream) = (self.pipeline, self.stream);
+        // From the first piece until all is on the disk.
+        let mut phase = None;
+        let todo = todo.iter().inspect(|_| {
+            phase.get_or_insert_with(|| {
+                let name = format!("stream:{}", stream.name);
+                pipeline.board.phase(&name)
+            });
         });
-    });
-    let Destination::Partition { offset, len, .. } = stream.destination else {
-        for piece in todo {
-            // The reader may have gone.
-            drop(give_back.send(piece.into_buffer()));
+        let destination = match stream.destination {
+            Destination::Partition { offset, len, .. } if !self.is_done => Some((offset, len)),
+            _ => None,
+        };
+        let Some((offset, len)) = destination else {
+            for piece in todo {
+                // The reader may have gone.
+                drop(give_back.send(piece.into_buffer()));
+            }
+            return Ok(());
+        };
+        let mut sink = RegionSink {
+            work: self,
+            offset,
+            len,
+            writer: None,
+        };
+        let decoded = self.decode_into(&mut sink, todo, give_back);
+        let Some(writer) = sink.writer else {
+            return decoded.map(drop);
+        };
+        let write_error = |source| StreamError::Write {
+            name: stream.name.clone(),
+            source,
+        };
+        if !matches!(decoded, Ok(true)) {
+            // It may be written again; a disk that has failed does not become better.
+            let abandoned = writer.abandon().map_err(write_error);
+            return abandoned.and_then(|()| decoded.map(drop));
         }
-        return Ok(());
-    };
-    let image_error = |source| match source {
-        // Read before begin() can compare.
-        ImageError::BitmapTooLarge {
-            total_blocks,
-            limit,
-        } => StreamError::Bitmap {
-            name: stream.name.clone(),
-            found: total_blocks,
-            expected: stream.facts.total_blocks,
-            limit,
-        },
-        source => StreamError::Image {
-            name: stream.name.clone(),
-            source: Box::new(source),
-        },
-    };
-    let mut sink = RegionSink {
-        pipeline,
-        stream,
-        offset,
-        len,
-        writer: None,
-    };
-    let mut decoder = Decoder::new(image::Options {
-        // The plan has seen to it that the promised image fits, and begin() that this is the promised
-        // one: a stream out of order shall be called that, not "too large".
-        target_size: None,
-        window_log_max: pipeline.window_log_max,
-        // Another image may claim any number of blocks, and the bitmap comes before begin().
-        bitmap_memory_max: bitmap_memory(stream.facts.total_blocks),
-        ..image::Options::default()
-    });
-    for piece in todo {
-        decoder.push(&piece, &mut sink).map_err(image_error)?;
-        drop(give_back.send(piece.into_buffer()));
-    }
-    let summary = decoder.finish(&mut sink).map_err(image_error)?;
-    for warning in &summary.warnings {
-        pipeline.board.warn(format!("{}: {warning}", stream.name));
-    }
-    if let Some(writer) = sink.writer {
         let activity = |text| pipeline.board.update(|state| state.activity = text);
         activity(format!("syncing {}", stream.name));
         pipeline
             .flow
             .on_disk(DiskStep::Sync, || writer.finish())
-            .map_err(|source| StreamError::Write {
-                name: stream.name.clone(),
-                source,
-            })?;
+            .map_err(write_error)?;
         activity(super::ACTIVITY.to_owned());
+        Ok(())
     }
-    Ok(())
+
+    /// Answers whether the image has come whole.
+    fn decode_into(
+        &self,
+        sink: &mut RegionSink<'_>,
+        todo: impl Iterator<Item = Piece>,
+        give_back: &Sender<Vec<u8>>,
+    ) -> Result<bool, StreamError> {
+        let (pipeline, stream) = (self.pipeline, self.stream);
+        let image_error = |source| match source {
+            // Read before begin() can compare.
+            ImageError::BitmapTooLarge {
+                total_blocks,
+                limit,
+            } => StreamError::Bitmap {
+                name: stream.name.clone(),
+                found: total_blocks,
+                expected: stream.facts.total_blocks,
+                limit,
+            },
+            source => StreamError::Image {
+                name: stream.name.clone(),
+                source: Box::new(source),
+            },
+        };
+        let mut decoder = Decoder::new(image::Options {
+            // The plan has seen to it that the promised image fits, and begin() that this is the
+            // promised one: a stream out of order shall be called that, not "too large".
+            target_size: None,
+            window_log_max: pipeline.window_log_max,
+            // Another image may claim any number of blocks, and the bitmap comes before begin().
+            bitmap_memory_max: bitmap_memory(stream.facts.total_blocks),
+            ..image::Options::default()
+        });
+        for piece in todo {
+            if self.is_abandoned.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            decoder.push(&piece, sink).map_err(image_error)?;
+            drop(give_back.send(piece.into_buffer()));
+        }
+        if self.is_abandoned.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let summary = decoder.finish(sink).map_err(image_error)?;
+        for warning in &summary.warnings {
+            pipeline.board.warn(format!("{}: {warning}", stream.name));
+        }
+        Ok(true)
+    }
 }
 
 /// Writes extents into one partition.
 struct RegionSink<'a> {
-    pipeline: &'a Pipeline<'a>,
-    stream: &'a PlannedStream,
+    work: &'a Work<'a>,
     offset: u64,
     len: u64,
     writer: Option<RegionWriter>,
@@ -467,18 +764,20 @@ struct RegionSink<'a> {
 
 impl Sink for RegionSink<'_> {
     fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
-        same_image(self.stream, geometry)?;
-        let target = self.pipeline.target;
-        self.pipeline.remove_old_table()?;
-        self.writer = Some(target.writer(self.offset, self.len)?);
+        same_image(self.work.stream, geometry)?;
+        let pipeline = self.work.pipeline;
+        pipeline.remove_old_table()?;
+        self.writer = Some(pipeline.target.writer(self.offset, self.len)?);
         Ok(())
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
         let writer = self.writer.as_mut().ok_or("an extent before the header")?;
-        let flow = &self.pipeline.flow;
+        let flow = &self.work.pipeline.flow;
         flow.on_disk(DiskStep::Write, || writer.write_at(offset, data))?;
         flow.used(data.len(), Duration::ZERO);
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.work.used.fetch_add(len, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -11,7 +11,21 @@ struct Canned {
     streams: VecDeque<Vec<u8>>,
     /// Fails after so many bytes of each stream.
     breaks_after: Option<usize>,
+    /// The same for the streams in the order of opening, where there is one.
+    breaks: VecDeque<Option<usize>>,
     is_record_promised: bool,
+    /// With which streams it goes on after failures, in order.
+    resumes: VecDeque<usize>,
+    /// What was asked to be resumed.
+    failed: Vec<(usize, Cause)>,
+    /// What the server says to streams without records, in order.
+    confirms: VecDeque<usize>,
+    /// Streams break only when something of them has gone to the disk.
+    breaks_late: bool,
+    flow: Arc<Flow>,
+    /// For what streams were opened, and what they carried.
+    opened: Vec<usize>,
+    carried: Vec<usize>,
     /// What was said when leaving.
     told: Option<String>,
 }
@@ -19,18 +33,37 @@ struct Canned {
 struct CannedSource {
     bytes: Cursor<Vec<u8>>,
     breaks_after: Option<usize>,
+    /// What has gone to the disk before, and what goes.
+    breaks_late: Option<(u64, Arc<Flow>)>,
 }
 
 impl Sources for Canned {
-    fn open(&mut self, _index: usize) -> io::Result<Box<dyn Source>> {
+    fn open(&mut self, index: usize) -> io::Result<Box<dyn Source>> {
+        self.opened.push(index);
         Ok(Box::new(CannedSource {
             bytes: Cursor::new(self.streams.pop_front().unwrap()),
-            breaks_after: self.breaks_after,
+            breaks_after: self.breaks.pop_front().unwrap_or(self.breaks_after),
+            breaks_late: self
+                .breaks_late
+                .then(|| (self.flow.sample().used, Arc::clone(&self.flow))),
         }))
     }
 
     fn is_record_promised(&self) -> bool {
         self.is_record_promised
+    }
+
+    fn confirm(&mut self, index: usize) -> usize {
+        self.confirms.pop_front().unwrap_or(index)
+    }
+
+    fn carries(&mut self, index: usize) {
+        self.carried.push(index);
+    }
+
+    fn resume(&mut self, index: usize, cause: Cause) -> Option<usize> {
+        self.failed.push((index, cause));
+        self.resumes.pop_front()
     }
 
     fn leaving(&mut self, error: &StreamError) {
@@ -43,6 +76,11 @@ impl Read for CannedSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let at = usize::try_from(self.bytes.position()).unwrap();
         if self.breaks_after.is_some_and(|limit| at >= limit) {
+            if let Some((before, flow)) = &self.breaks_late {
+                while flow.sample().used <= *before {
+                    std::thread::yield_now();
+                }
+            }
             return Err(io::Error::other("the cable was pulled"));
         }
         // Pieces of odd lengths, as they come from slices.
@@ -84,36 +122,109 @@ fn run_plan(
     streams: &[Vec<u8>],
     change: impl FnOnce(&mut Canned),
 ) -> (Vec<u8>, Result<(), StreamError>) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), vec![0xee; usize::try_from(DISK_LEN).unwrap()]).unwrap();
-    let target = Target::open(file.path(), &SHAPE).unwrap();
-    let mut sources = Canned {
-        streams: streams.to_vec().into(),
-        breaks_after: None,
-        is_record_promised: false,
-        told: None,
-    };
-    change(&mut sources);
-    let pipeline = Pipeline {
-        plan,
-        target: &target,
-        flow: Arc::default(),
-        board: Board::default(),
-        window_log_max: 27,
-        is_table_gone: Mutex::new(false),
-    };
-    let result = pipeline.run(&mut sources);
-    if let Some(told) = &sources.told {
-        assert_eq!(*told, result.as_ref().unwrap_err().to_string());
+    let run = Outcome::of(plan, streams, change);
+    (run.disk, run.result)
+}
+
+/// How a pipeline ended.
+struct Outcome {
+    disk: Vec<u8>,
+    result: Result<(), StreamError>,
+    sources: Canned,
+    /// Bytes stored and used that count.
+    progress: (u64, u64),
+    /// Bytes that the disk has taken.
+    written: u64,
+}
+
+impl Outcome {
+    fn of(plan: &DeployPlan, streams: &[Vec<u8>], change: impl FnOnce(&mut Canned)) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0xee; usize::try_from(DISK_LEN).unwrap()]).unwrap();
+        let target = Target::open(file.path(), &SHAPE).unwrap();
+        let flow: Arc<Flow> = Arc::default();
+        let mut sources = Canned {
+            streams: streams.to_vec().into(),
+            breaks_after: None,
+            breaks: VecDeque::new(),
+            is_record_promised: false,
+            resumes: VecDeque::new(),
+            failed: Vec::new(),
+            confirms: VecDeque::new(),
+            breaks_late: false,
+            flow: Arc::clone(&flow),
+            opened: Vec::new(),
+            carried: Vec::new(),
+            told: None,
+        };
+        change(&mut sources);
+        let pipeline = Pipeline {
+            plan,
+            target: &target,
+            flow: Arc::clone(&flow),
+            board: Board::default(),
+            window_log_max: 27,
+            is_table_gone: Mutex::new(false),
+            done: 0,
+        };
+        let result = pipeline.run(0, &mut sources);
+        if let Some(told) = &sources.told {
+            assert_eq!(*told, result.as_ref().unwrap_err().to_string());
+        }
+        let written = target.bytes_written().load(Ordering::Relaxed);
+        if result.is_ok() {
+            pipeline.remove_old_table().unwrap();
+            target.make_bootable(&plan.table).unwrap();
+        } else {
+            target.make_bootable(&plan.table).unwrap_err();
+        }
+        drop(target);
+        Self {
+            disk: std::fs::read(file.path()).unwrap(),
+            result,
+            sources,
+            progress: flow.progress(),
+            written,
+        }
     }
-    if result.is_ok() {
-        pipeline.remove_old_table().unwrap();
-        target.make_bootable(&plan.table).unwrap();
-    } else {
-        target.make_bootable(&plan.table).unwrap_err();
+
+    /// Of the sample image.
+    fn of_samples(streams: &[Vec<u8>], change: impl FnOnce(&mut Canned)) -> Self {
+        let plan =
+            deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+        Self::of(&plan, streams, change)
     }
-    drop(target);
-    (std::fs::read(file.path()).unwrap(), result)
+
+    /// Everything is as if nothing had happened on the way.
+    #[track_caller]
+    fn assert_restored(&self) {
+        self.result.as_ref().unwrap();
+        assert_restored(&self.disk);
+        assert_eq!(self.sources.told, None);
+        let used: u64 = samples::PARTITIONS
+            .iter()
+            .map(|(number, ..)| used_len(*number))
+            .sum();
+        assert_eq!(self.progress.1, used);
+    }
+}
+
+/// Bytes of the used blocks of a partition.
+fn used_len(number: u32) -> u64 {
+    let facts = samples::facts(number).image;
+    facts.used_blocks.unwrap() * u64::from(facts.block_size)
+}
+
+/// An image of the same shape as the stored one, with other bytes, cut in the middle.
+fn half_of_another(number: u32) -> Vec<u8> {
+    let len = samples::region(number).len() / usize::try_from(samples::BLOCK).unwrap();
+    let used = (0..len).map(|block| block % 3 != 2).collect();
+    let mut recipe = image::writer::Recipe::v2(samples::BLOCK, used);
+    // Data goes to the disk as soon as its checksum is there.
+    recipe.strip_blocks = 8;
+    let mut stream = recipe.write(|at| samples::block(number + 7, at));
+    stream.truncate(stream.len() / 2);
+    stream
 }
 
 fn with_record(number: u32) -> Vec<u8> {
@@ -266,6 +377,168 @@ fn an_image_without_data_still_replaces_the_table() {
     result.unwrap();
     assert_eq!(disk[446..512], samples::mbr()[446..512]);
     assert!(disk[samples::region(1)].iter().all(|byte| *byte == 0xee));
+}
+
+#[test]
+fn a_stream_that_is_begun_again_owes_nothing_to_the_first_attempt() {
+    for broken in [0, 1] {
+        let mut streams = vec![samples::stored(1), samples::stored(2)];
+        // What comes of another server's image is overwritten to the last byte.
+        let half = half_of_another(if broken == 0 { 1 } else { 2 });
+        let mut breaks = vec![None; broken];
+        breaks.push(Some(half.len()));
+        streams.insert(broken, half);
+        let run = Outcome::of_samples(&streams, |sources| {
+            sources.breaks = breaks.into();
+            sources.breaks_late = true;
+            sources.resumes = [broken].into();
+        });
+        run.assert_restored();
+        assert_eq!(run.sources.failed, [(broken, Cause::Transfer)]);
+        // What was taken in vain was written, too: no byte is waited for in vain.
+        assert!(run.written > used_len(1) + used_len(2));
+    }
+}
+
+#[test]
+fn a_server_may_be_restarted_twice_in_a_row() {
+    let streams = [
+        half_of_another(1),
+        half_of_another(1),
+        samples::stored(1),
+        half_of_another(2),
+        samples::stored(2),
+    ];
+    let cut = |number| Some(half_of_another(number).len());
+    let run = Outcome::of_samples(&streams, |sources| {
+        sources.breaks = [cut(1), Some(9000), None, Some(0), None].into();
+        sources.resumes = [0, 0, 1].into();
+    });
+    run.assert_restored();
+    assert_eq!(run.sources.opened, [0, 0, 0, 1, 1]);
+}
+
+#[test]
+fn a_stream_whose_end_came_too_early_is_begun_again_with_the_receiver_that_is_open() {
+    // The sender ended properly in the middle. That shows when the next receiver is open already,
+    // and the sender that begins again may have let it in.
+    let mut cut = samples::stored(1);
+    cut.truncate(100_000);
+    let streams = [cut, samples::stored(1), samples::stored(2)];
+    let run = Outcome::of_samples(&streams, |sources| sources.resumes = [0].into());
+    run.assert_restored();
+    assert_eq!(run.sources.failed, [(0, Cause::Transfer)]);
+    assert_eq!(run.sources.opened, [0, 1, 1]);
+    assert_eq!(run.sources.carried, [0, 0, 1]);
+}
+
+#[test]
+fn the_last_stream_can_be_begun_again_too() {
+    let mut cut = samples::stored(2);
+    cut.truncate(100_000);
+    let streams = [samples::stored(1), cut, samples::stored(2)];
+    let run = Outcome::of_samples(&streams, |sources| sources.resumes = [1].into());
+    run.assert_restored();
+    // One that ended before it could be told what it is.
+    let streams = [samples::stored(1), vec![], samples::stored(2)];
+    let run = Outcome::of_samples(&streams, |sources| {
+        sources.is_record_promised = false;
+        sources.resumes = [1].into();
+    });
+    run.assert_restored();
+    assert_eq!(run.sources.failed, [(1, Cause::Transfer)]);
+}
+
+#[test]
+fn a_stream_that_was_done_is_received_again_but_not_written() {
+    // The last acknowledgement was lost with the server: what comes next is the same stream again. Its
+    // record says so, or the server.
+    let plain = [samples::stored(1), samples::stored(1), samples::stored(2)];
+    let named = [with_record(1), with_record(1), with_record(2)];
+    for (streams, confirms) in [(plain, vec![0, 0, 1]), (named, vec![])] {
+        let run = Outcome::of_samples(&streams, |sources| sources.confirms = confirms.into());
+        run.assert_restored();
+        assert_eq!(run.sources.opened, [0, 1, 1]);
+        assert_eq!(run.sources.carried, [0, 0, 1]);
+        assert_eq!(run.written, used_len(1) + used_len(2));
+    }
+}
+
+#[test]
+fn a_stream_that_was_done_and_comes_damaged_is_a_failure_of_the_transfer_only() {
+    let mut damaged = samples::stored(1);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let streams = [with_record(1), damaged, with_record(1), with_record(2)];
+    let run = Outcome::of_samples(&streams, |sources| {
+        sources.confirms = [0].into();
+        sources.resumes = [0].into();
+    });
+    // The open receiver serves for the third attempt.
+    run.assert_restored();
+    assert_eq!(run.sources.failed, [(0, Cause::Content)]);
+    assert_eq!(run.written, used_len(1) + used_len(2));
+}
+
+#[test]
+fn going_back_from_the_middle_of_a_stream_is_possible() {
+    let streams = [
+        samples::stored(1),
+        half_of_another(2),
+        samples::stored(1),
+        samples::stored(2),
+    ];
+    let run = Outcome::of_samples(&streams, |sources| {
+        sources.breaks = [None, Some(half_of_another(2).len()), None, None].into();
+        sources.resumes = [0].into();
+    });
+    run.assert_restored();
+    assert_eq!(run.sources.opened, [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_stream_that_is_never_whole_leaves_no_table() {
+    let streams = [samples::stored(1), half_of_another(2), half_of_another(2)];
+    let len = half_of_another(2).len();
+    let run = Outcome::of_samples(&streams, |sources| {
+        sources.breaks = [None, Some(len), Some(len)].into();
+        sources.resumes = [1].into();
+    });
+    assert!(run.result.is_err() && run.sources.told.is_some());
+    assert!(run.disk[..512].iter().all(|byte| *byte == 0));
+    assert_eq!(run.progress.1, used_len(1));
+}
+
+#[test]
+fn failures_have_a_cause() {
+    let name = || StreamName::of_file("d1p1.img");
+    let write = || WriteError::Thread {
+        device: "/dev/sda".into(),
+        reason: "died".into(),
+    };
+    let image = |error: SinkError| StreamError::Image {
+        name: name(),
+        source: Box::new(ImageError::Sink(error)),
+    };
+    let other = OtherImage {
+        found: "x".into(),
+        expected: "y".into(),
+    };
+    assert_eq!(image(Box::new(write())).cause(), Cause::Machine);
+    assert_eq!(image(Box::new(other)).cause(), Cause::Content);
+    let source = write();
+    let error = StreamError::Write {
+        name: name(),
+        source,
+    };
+    assert_eq!(error.cause(), Cause::Machine);
+    let source = io::Error::other("x");
+    let error = StreamError::Receive {
+        name: name(),
+        bytes: 0,
+        source,
+    };
+    assert_eq!(error.cause(), Cause::Transfer);
 }
 
 #[test]

@@ -84,25 +84,34 @@ fn live() -> Power {
         }
         Verdict::Said(Ending::FailedUnreported) => {
             let text = FailureNote::of_boot().read();
-            let text = text.unwrap_or_else(|| NO_REASON.into());
-            report_and_fail(&mut children, &text, Said::Yes)
+            // It has tried for minutes, or never had a network.
+            fail(
+                &text.unwrap_or_else(|| NO_REASON.into()),
+                Told::No,
+                Said::Yes,
+            )
+        }
+        Verdict::Said(Ending::Restart) => {
+            let text = FailureNote::of_boot().read();
+            restart(&text.unwrap_or_else(|| NO_REASON.into()))
         }
         Verdict::Died(how) => {
             let text = match FailureNote::of_boot().read() {
                 Some(reason) => format!("{how}: {reason}"),
                 None => how,
             };
-            report_and_fail(&mut children, &text, Said::No)
+            report_and_fail(&mut children, &text)
         }
     }
 }
 
-fn report_and_fail(children: &mut Children, text: &str, said: Said) -> Power {
+/// After a worker that died without a word.
+fn report_and_fail(children: &mut Children, text: &str) -> Power {
     let told = match children.run(&mut own(&["report-failure", "--text", text])) {
         Verdict::Said(Ending::Reboot) => Told::Yes,
         _ => Told::No,
     };
-    fail(text, told, said)
+    fail(text, told, Said::No)
 }
 
 /// Whether the server knows of the failure.
@@ -134,7 +143,18 @@ fn fail(text: &str, told: Told, said: Said) -> Power {
              it again",
         );
     }
-    count_down(&board, Power::Reboot);
+    count_down(&board, Power::Reboot, FAILURE_PAUSE);
+    drop(screen);
+    Power::Reboot
+}
+
+/// The job has changed since this machine booted. A restart is its ordinary way to the present one, and
+/// one that fetches the same job again comes back here no faster than it can boot.
+fn restart(text: &str) -> Power {
+    let board = Board::default();
+    let screen = Screen::start(&board, Console::stdout()).ok();
+    board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
+    count_down(&board, Power::Reboot, RESTART_PAUSE);
     drop(screen);
     Power::Reboot
 }
@@ -148,18 +168,18 @@ fn end_unreported(text: &str, power: Power) -> Power {
         state.warnings.push(text.to_owned());
         state.result = Some(Outcome::DoneUnreported(text.to_owned()));
     });
-    count_down(&board, power);
+    count_down(&board, power, FAILURE_PAUSE);
     drop(screen);
     power
 }
 
-fn count_down(board: &Board, power: Power) {
+fn count_down(board: &Board, power: Power, time: Duration) {
     let what = match power {
         Power::Reboot => "reboot",
         Power::Off => "power off",
         Power::Halt => "halt",
     };
-    let end = Instant::now() + FAILURE_PAUSE;
+    let end = Instant::now() + time;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -219,6 +239,8 @@ const MODULE_LIST: &str = "/lib/modules/list";
 const NO_REASON: &str = "the imaging program failed without giving a reason";
 /// As long as FOG's own client shows a fatal error.
 const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+/// To read why.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"),
     ("HOME", "/"),

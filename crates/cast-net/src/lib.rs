@@ -12,6 +12,7 @@ mod address;
 mod batch;
 mod driver;
 mod interface;
+pub mod ports;
 mod receive;
 mod send;
 mod socket;

@@ -8,17 +8,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 use crate::interface::Interface;
+use crate::ports::PortsInUse;
 
 /// Why a socket could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Someone has that address and port.
-    #[error(
-        "UDP port {port} of {addr} is in use by another program on this host; \
-         wait for it or end it (`ss -ulpn` names it), or use another port base on both sides",
-        addr = .0.ip(), port = .0.port()
-    )]
-    InUse(SocketAddrV4),
+    #[error("{0}; wait for it or end it, or use another port base on both sides")]
+    InUse(PortsInUse),
     /// The kernel made no socket.
     #[error("cannot create a UDP socket")]
     Create(#[source] io::Error),
@@ -140,7 +137,7 @@ impl Endpoint {
                 joined_on: None,
             }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(SocketError::InUse(address))
+                Err(SocketError::InUse(PortsInUse::find(address)))
             }
             Err(source) => Err(SocketError::Bind { address, source }),
         }
@@ -229,6 +226,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("another port base"), "{text}");
+        let pid = format!("(pid {})", std::process::id());
+        assert!(text.contains(&pid), "{text}");
     }
 
     #[test]

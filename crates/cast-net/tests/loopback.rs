@@ -231,13 +231,6 @@ fn a_stop_is_heard_while_nobody_answers() {
 
 #[test]
 fn a_source_that_blocks_does_not_keep_the_sender_from_stopping() {
-    struct Blocks(mpsc::Receiver<()>);
-    impl Read for Blocks {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            // Until the test is over.
-            self.0.recv().map_or(Ok(0), |()| Ok(0))
-        }
-    }
     let (_open, blocks) = mpsc::channel();
     let port = port_base();
     let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
@@ -252,6 +245,94 @@ fn a_source_that_blocks_does_not_keep_the_sender_from_stopping() {
         Err(SendError::Stopped { .. })
     ));
     drop(stream);
+}
+
+/// Blocks until the other end of the channel is gone.
+struct Blocks(mpsc::Receiver<()>);
+
+impl Read for Blocks {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.recv().map_or(Ok(0), |()| Ok(0))
+    }
+}
+
+#[test]
+fn an_abort_ends_the_stream_early_though_the_source_blocks() {
+    const LEN: usize = 2_000_000;
+    for bytes in [payload(LEN), Vec::new()] {
+        let (_open, blocks) = mpsc::channel();
+        let port = port_base();
+        let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+        let status = stream.status();
+        let source = Cursor::new(bytes.clone()).chain(Blocks(blocks));
+        let (control, sender) = start_sending(send_options(port), source);
+        let mut got = Vec::new();
+        let most = bytes.len().saturating_sub(20 * 1456);
+        let mut start = vec![0; most];
+        stream.read_exact(&mut start).unwrap();
+        got.extend_from_slice(&start);
+        while !matches!(status.snapshot().phase, ReceivePhase::Connected { .. }) && got.is_empty() {
+            thread::yield_now();
+        }
+        control.abort();
+        stream.read_to_end(&mut got).unwrap();
+        assert!(got.len() < LEN && bytes.starts_with(&got), "{}", got.len());
+        let error = sender.join().unwrap().unwrap_err();
+        let SendError::Aborted {
+            ended: true,
+            cause: None,
+            report,
+        } = error
+        else {
+            panic!("{error:?}")
+        };
+        let outcome = report.participants[0].outcome;
+        assert!(matches!(outcome, Outcome::Removed { .. }), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_abort_without_receivers_only_stops() {
+    let (control, sender) = start_sending(send_options(port_base()), io::empty());
+    control.abort();
+    let error = sender.join().unwrap().unwrap_err();
+    assert!(
+        matches!(error, SendError::Aborted { ended: false, .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_source_that_fails_can_end_the_stream_early() {
+    struct Fails;
+    impl Read for Fails {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(5))
+        }
+    }
+    // Also when it fails where its end should be.
+    for len in [2_000_000, 14_560] {
+        let port = port_base();
+        let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+        let mut options = send_options(port);
+        options.abort_on_input_error = true;
+        let bytes = payload(len);
+        let (_, sender) = start_sending(options, Cursor::new(bytes.clone()).chain(Fails));
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        assert!(got.len() < len && bytes.starts_with(&got), "{}", got.len());
+        let error = sender.join().unwrap().unwrap_err();
+        let SendError::Aborted {
+            ended: true,
+            cause: Some(cause),
+            ..
+        } = &error
+        else {
+            panic!("{error:?}")
+        };
+        assert_eq!(cause.offset, len as u64);
+        assert!(std::error::Error::source(&error).is_some());
+    }
 }
 
 #[test]

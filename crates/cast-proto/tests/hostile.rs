@@ -124,7 +124,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Timeout),
         1 => (0u64..3_000_000).prop_map(|micros| Op::Pass(Duration::from_micros(micros))),
         1 => (0u64..200).prop_map(|secs| Op::Pass(Duration::from_secs(secs))),
-        2 => (0u8..6).prop_map(Op::Call),
+        2 => (0u8..7).prop_map(Op::Call),
     ]
 }
 
@@ -240,7 +240,7 @@ proptest! {
         config.routing = routing;
         config.asynchronous = asynchronous && routing != DataRouting::PointToPoint;
         config.max_bitrate = asynchronous.then_some(10_000_000);
-        config.drop = DropPolicy { retries: 5, silence: Duration::from_secs(2) };
+        config.drop = DropPolicy { retries: 5, silence: Duration::from_secs(2), ..DropPolicy::default() };
         config.start = StartRule {
             min_receivers: if is_started { 1 } else { 3 },
             start_timeout: Some(Duration::from_secs(100)),
@@ -266,6 +266,7 @@ proptest! {
                 Op::Call(1) => sender.remove(now, *addr(2).ip()),
                 Op::Call(2) => sender.set_expected(now, &[*addr(3).ip()]),
                 Op::Call(3) => sender.finish_input(),
+                Op::Call(4) => sender.abort(now),
                 Op::Call(_) => {
                     let room = sender.input_room();
                     prop_assert!(room <= 1024 * 4);

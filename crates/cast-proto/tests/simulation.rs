@@ -8,10 +8,13 @@ use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use cast_proto::bitmap::Bitmap;
+use cast_proto::udpcast::SliceNo;
 use cast_proto::udpcast::fec::FecParams;
 use cast_proto::udpcast::sender::{
-    DataRouting, DropPolicy, Duplex, GiveUpReason, Outcome, StartRule,
+    DataRouting, DropCause, DropPolicy, Duplex, GiveUpReason, Outcome, StartRule,
 };
+use cast_proto::udpcast::wire::{Message, Retransmit};
 use sim::any::{any_network, forged};
 use sim::{Action, GROUP, Goal, Link, PORT, Reader, Report, Rng, SENDER, Scenario, receiver_addr};
 
@@ -170,7 +173,13 @@ fn a_network_that_is_down_for_a_while_drops_nobody() {
 fn an_original_receiver_that_falls_silent_has_a_minute() {
     for (silence, outcome) in [
         (55, Outcome::Completed),
-        (80, Outcome::Dropped { last_slice: None }),
+        (
+            80,
+            Outcome::Dropped {
+                last_slice: None,
+                cause: DropCause::Silent,
+            },
+        ),
     ] {
         let mut scenario = Scenario::new(1, 40 * SLICE, 2);
         scenario.receivers[1].config.tell_attentive = false;
@@ -204,6 +213,7 @@ fn a_silent_receiver_is_dropped_after_retries_plus_one_rounds() {
         scenario.sender.drop = DropPolicy {
             retries,
             silence: Duration::ZERO,
+            ..DropPolicy::default()
         };
         scenario.sender.drop_attentive = scenario.sender.drop;
         scenario.receivers[0].goal = Goal::Die;
@@ -328,6 +338,7 @@ fn a_slow_reader_holds_the_sender_and_loses_nothing() {
             scenario.sender.drop = DropPolicy {
                 retries: 12,
                 silence: Duration::from_secs(3),
+                ..DropPolicy::default()
             };
             scenario.sender.drop_attentive = scenario.sender.drop;
             scenario.receivers[1].reader = reader;
@@ -360,6 +371,7 @@ fn a_process_that_stood_still_for_a_minute_drops_nobody() {
             scenario.sender.drop = DropPolicy {
                 retries: 3,
                 silence,
+                ..DropPolicy::default()
             };
             scenario.sender.drop_attentive = scenario.sender.drop;
             for receiver in &mut scenario.receivers {
@@ -490,6 +502,282 @@ fn an_operator_starts_with_those_who_are_there() {
         .actions
         .push((Duration::from_secs(2), Action::Start));
     assert_all_completed(&scenario.run());
+}
+
+/// Large datagrams do not reach receiver 1, of three.
+fn black_hole(duplex: Duplex, is_attentive: bool) -> Scenario {
+    let mut scenario = Scenario::new(1, 400 * SLICE, 3);
+    scenario.sender.duplex = duplex;
+    scenario.sender.block_size = 1000;
+    scenario.sender_rate = 100_000_000;
+    scenario.receivers[1].link.longest = 900;
+    scenario.receivers[1].config.tell_attentive = is_attentive;
+    scenario.receivers[1].goal = Goal::Fail;
+    scenario
+}
+
+#[test]
+fn a_receiver_that_no_block_reaches_is_dropped_and_costs_little() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for is_attentive in [true, false] {
+            for loss_per_mille in [0, 50] {
+                let mut scenario = black_hole(duplex, is_attentive);
+                for receiver in &mut scenario.receivers {
+                    receiver.link.loss_per_mille = loss_per_mille;
+                }
+                let report = scenario.run();
+                for (addr, outcome) in &report.outcomes {
+                    if addr == receiver_addr(1).ip() {
+                        let Outcome::Dropped {
+                            last_slice: None,
+                            cause: DropCause::NoProgress { missing, blocks },
+                        } = *outcome
+                        else {
+                            panic!("{outcome:?}")
+                        };
+                        assert_eq!(missing, blocks, "no block at all");
+                    } else {
+                        assert_eq!(*outcome, Outcome::Completed);
+                    }
+                }
+                let time = report.finished.unwrap();
+                assert!(time < Duration::from_secs(15), "{time:?}");
+                // At full rate, in the first second, 12000 blocks; 140000 in 12 s.
+                let repeated = report.sender.blocks_repeated;
+                assert!(repeated < 15_000, "{repeated}");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_no_block_reaches_anybody_nobody_is_dropped() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        let mut scenario = black_hole(duplex, true);
+        for index in 0..3 {
+            scenario.receivers[index].link.longest = 900;
+            scenario.receivers[index].goal = Goal::Complete;
+            let minutes = Duration::from_secs(300);
+            scenario.actions.push((minutes, Action::Heal(index)));
+        }
+        let report = scenario.run();
+        assert_all_completed(&report);
+        let repeated = report.sender.blocks_repeated;
+        assert!(repeated < 20_000, "{repeated}");
+        assert!(report.elapsed < Duration::from_secs(305), "found at once");
+    }
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_for_minutes_is_dropped_at_last() {
+    let mut scenario = Scenario::new(1, 120 * SLICE, 2);
+    scenario.receivers[1].reader = Reader::After(Duration::from_secs(3600));
+    scenario.receivers[1].config.window_blocks = 3072;
+    scenario.receivers[1].goal = Goal::Fail;
+    let report = scenario.run();
+    assert_eq!(report.outcomes[receiver_addr(0).ip()], Outcome::Completed);
+    let outcome = report.outcomes[receiver_addr(1).ip()];
+    let cause = match outcome {
+        Outcome::Dropped { cause, .. } => Some(cause),
+        _ => None,
+    };
+    assert_eq!(cause, Some(DropCause::Holding), "{outcome:?}");
+    let time = report.finished.unwrap();
+    assert!(time < Duration::from_secs(620), "{time:?}");
+}
+
+#[test]
+fn a_receiver_that_answers_anything_but_what_is_asked_is_dropped() {
+    let everything = Message::Retransmit(Retransmit {
+        slice: SliceNo(3),
+        round: 7,
+        received: Bitmap::new(),
+    });
+    for answer in [
+        Message::Ok(SliceNo(0)),
+        Message::Ok(SliceNo(9999)),
+        everything,
+    ] {
+        let mut bytes = Vec::new();
+        answer.emit(&mut bytes);
+        let mut scenario = Scenario::new(1, 400 * SLICE, 3);
+        scenario.receivers[1].goal = Goal::Die;
+        scenario.actions.push((millis(15), Action::Kill(1)));
+        for step in 0..1000 {
+            let inject = Action::Inject {
+                from: receiver_addr(1),
+                to: SENDER,
+                bytes: bytes.clone(),
+            };
+            scenario.actions.push((millis(20 + 100 * step), inject));
+        }
+        let report = scenario.run();
+        for index in [0, 2] {
+            let outcome = report.outcomes[receiver_addr(index).ip()];
+            assert_eq!(outcome, Outcome::Completed);
+        }
+        let outcome = report.outcomes[receiver_addr(1).ip()];
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Dropped {
+                    cause: DropCause::NoProgress { .. },
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+        let time = report.finished.unwrap();
+        assert!(time < Duration::from_secs(15), "{time:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_gets_a_block_now_and_then_is_kept() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        let mut scenario = Scenario::new(5, 10 * SLICE, 3);
+        scenario.sender.duplex = duplex;
+        scenario.receivers[1].link.loss_per_mille = 500;
+        scenario.sender.drop_attentive = DropPolicy::default();
+        let report = scenario.run();
+        assert_all_completed(&report);
+    }
+}
+
+/// Aborts that make the stream shorter, at a time when much of it is still to come.
+fn aborted(mut scenario: Scenario, at: Duration) -> Report {
+    for receiver in &mut scenario.receivers {
+        receiver.goal = Goal::Less;
+        receiver.config.receive_timeout = None;
+    }
+    scenario.actions.push((at, Action::Abort));
+    let report = scenario.run();
+    let ended = Some(GiveUpReason::Aborted { ended: true });
+    assert_eq!(report.gave_up, ended, "seed {}", report.seed);
+    for outcome in report.outcomes.values() {
+        assert!(matches!(outcome, Outcome::Removed { .. }), "{outcome:?}");
+    }
+    report
+}
+
+#[test]
+fn an_aborted_stream_ends_early_for_all() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for fec in [None, FecParams::new(4, 2, 16)] {
+            for loss_per_mille in [0, 50] {
+                for at in [1, 2, 20, 50].map(millis) {
+                    let link = Link {
+                        loss_per_mille,
+                        ..Link::default()
+                    };
+                    let mut scenario = Scenario::new(7, 1000 * SLICE, 3).links(link);
+                    scenario.sender.duplex = duplex;
+                    scenario.sender.fec = fec;
+                    scenario.receivers[1].config.tell_attentive = false;
+                    let report = aborted(scenario, at);
+                    // Nobody had to be waited for.
+                    assert!(
+                        report.elapsed < Duration::from_secs(5),
+                        "{:?}",
+                        report.elapsed
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_abort_before_the_start_ends_those_who_wait() {
+    let mut scenario = Scenario::new(1, 5 * SLICE, 2);
+    scenario.sender.start.min_receivers = 9;
+    let report = aborted(scenario, Duration::from_secs(2));
+    assert!(report.receivers.iter().all(|r| r.complete == Some(0)));
+
+    let mut scenario = Scenario::new(1, 5 * SLICE, 0);
+    scenario.sender.start.min_receivers = 9;
+    let at = Duration::from_secs(2);
+    scenario.actions.push((at, Action::Abort));
+    let report = scenario.run();
+    let stopped = GiveUpReason::Aborted { ended: false };
+    assert_eq!(report.gave_up, Some(stopped), "nobody was there");
+}
+
+#[test]
+fn an_abort_without_a_return_channel_ends_the_stream() {
+    for fec in [None, FecParams::new(8, 4, 8)] {
+        let mut scenario = Scenario::new(1, 200 * SLICE, 2);
+        scenario.sender.asynchronous = true;
+        scenario.sender.fec = fec;
+        scenario.sender.max_bitrate = Some(20_000_000);
+        scenario.sender.start = StartRule {
+            autostart: Some(1),
+            ..StartRule::default()
+        };
+        let report = aborted(scenario, millis(2200));
+        assert!(report.receivers.iter().all(|r| r.complete > Some(0)));
+    }
+}
+
+#[test]
+fn a_receiver_without_a_slice_does_not_keep_others_from_their_end() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        let mut scenario = Scenario::new(1, 400 * SLICE, 3);
+        scenario.sender.duplex = duplex;
+        scenario.receivers[2].link.longest = 150;
+        scenario.sender.block_size = 200;
+        for receiver in &mut scenario.receivers {
+            receiver.goal = Goal::Fail;
+        }
+        scenario.actions.push((millis(500), Action::Abort));
+        let report = scenario.run();
+        let ended = GiveUpReason::Aborted { ended: true };
+        assert_eq!(report.gave_up, Some(ended));
+        assert!(
+            report.elapsed < Duration::from_secs(15),
+            "{:?}",
+            report.elapsed
+        );
+    }
+}
+
+/// Whenever it is aborted: what has been ended early looks whole to nobody.
+#[test]
+fn an_early_end_never_looks_whole() {
+    let mut both = [0, 0];
+    for seed in seeds(400) {
+        let mut scenario = any_network(seed);
+        let mut rng = Rng(!seed);
+        let at = Duration::from_micros(rng.below(rng.clone().pick(&[30_000, 300_000])));
+        scenario.actions.push((at, Action::Abort));
+        for receiver in &mut scenario.receivers {
+            receiver.goal = Goal::Any;
+            receiver.config.start_timeout = Some(Duration::from_secs(60));
+            receiver.config.receive_timeout = Some(Duration::from_secs(60));
+        }
+        let len = scenario.len as u64;
+        let report = scenario.run();
+        let Some(GiveUpReason::Aborted { ended }) = report.gave_up else {
+            assert_all_completed(&report);
+            continue;
+        };
+        both[usize::from(ended)] += 1;
+        for receiver in &report.receivers {
+            let is_whole = receiver.complete == Some(len);
+            assert!(!ended || !is_whole, "seed {seed}");
+            assert!(
+                ended || is_whole || receiver.complete.is_none(),
+                "seed {seed}"
+            );
+        }
+        let is_completed = |outcome: &Outcome| *outcome == Outcome::Completed;
+        let has_completed = report.outcomes.values().any(is_completed);
+        assert!(!ended || !has_completed, "seed {seed}");
+    }
+    assert!(
+        seeds(2).end == 1 || both.iter().all(|count| *count > 20),
+        "{both:?}"
+    );
 }
 
 #[test]

@@ -159,6 +159,14 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether another disk could make it possible.
+    #[must_use]
+    pub fn is_about_disk_size(&self) -> bool {
+        matches!(self, Self::Table(_) | Self::TooSmall { .. })
+    }
+}
+
 impl From<disk::PlanError> for Refusal {
     fn from(error: disk::PlanError) -> Self {
         use disk::{FillError, PlanError};

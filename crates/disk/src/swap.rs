@@ -7,7 +7,7 @@ use uuid::Uuid;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SwapError {
     /// A line is not a partition number and a UUID.
-    #[error("line {line} is \"{text}\", expected a partition number and a UUID")]
+    #[error("line {line} is {text:?}, expected a partition number and a UUID")]
     Line {
         /// Line number, from one.
         line: usize,
@@ -98,6 +98,11 @@ mod tests {
         assert!(swap_uuids("five x").is_err());
         assert!(swap_uuids("5 nonsense").is_err());
         assert!(swap_uuids("").unwrap().is_empty());
+        // What cannot be seen is written out, and a terminal gets no commands.
+        let error = swap_uuids("\u{feff}5\n").unwrap_err().to_string();
+        assert!(error.contains(r#"is "\u{feff}5""#), "{error}");
+        let error = swap_uuids("5 \u{1b}[2J\u{202e}\n").unwrap_err().to_string();
+        assert!(error.contains(r#""5 \u{1b}[2J\u{202e}""#), "{error}");
     }
 
     #[test]

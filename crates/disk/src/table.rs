@@ -119,6 +119,18 @@ impl Kind {
     pub fn is_swap(&self) -> bool {
         matches!(self, Self::Gpt(gpt::LINUX_SWAP) | Self::Mbr(0x82))
     }
+
+    /// Whether it is the container of an MBR's logical partitions.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        matches!(self, Self::Mbr(kind) if mbr::is_extended(*kind))
+    }
+
+    /// Whether it is "Microsoft reserved", in which there is never any data.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        *self == Self::Gpt(gpt::MICROSOFT_RESERVED)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -175,7 +187,7 @@ impl PlannedPartition {
     /// Whether it is of the type "Microsoft reserved", in which there is never any data.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        self.kind == Kind::Gpt(gpt::MICROSOFT_RESERVED)
+        self.kind.is_reserved()
     }
 }
 

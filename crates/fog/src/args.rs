@@ -139,6 +139,14 @@ impl KernelArgs {
         })
     }
 
+    /// What this boot shows to the server, to be told from other machines: 32 hexadecimal digits that
+    /// its boot script appended. `None` for anything else, and for servers without it.
+    #[must_use]
+    pub fn ticket(&self) -> Option<&str> {
+        self.value("fosticket")
+            .filter(|ticket| ticket.len() == 32 && ticket.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+
     /// Whether the machine shall be switched off instead of rebooted at the end.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
@@ -243,6 +251,26 @@ mod tests {
         assert!(args.has_word("nombr"));
         assert_eq!(args.rendezvous().unwrap(), Ipv4Addr::new(1, 2, 3, 4));
         assert!(KernelArgs::parse("").macs().is_empty());
+    }
+
+    #[test]
+    fn a_ticket_is_32_digits_and_the_last_one_counts() {
+        let ticket = |line: &str| KernelArgs::parse(line).ticket().map(str::to_owned);
+        let digits = "0123456789abcdef0123456789abcdef";
+        assert_eq!(ticket(&format!("fosticket={digits}")).unwrap(), digits);
+        assert_eq!(
+            ticket(&format!("fosticket=x type=down fosticket={digits}")).unwrap(),
+            digits
+        );
+        assert_eq!(ticket(""), None);
+        assert_eq!(ticket("fosticket="), None);
+        assert_eq!(ticket(&format!("fosticket={digits}0")), None);
+        assert_eq!(
+            ticket(&format!("fosticket={}", digits.replace('0', "g"))),
+            None
+        );
+        // 32 bytes, but not of digits.
+        assert_eq!(ticket(&format!("fosticket={}", "\u{e4}".repeat(16))), None);
     }
 
     #[test]

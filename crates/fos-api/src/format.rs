@@ -76,6 +76,17 @@ open_names! {
     }
 }
 
+impl ImageFormat {
+    /// Whether an image of this format says how long it is, so that a part of it never looks whole.
+    #[must_use]
+    pub fn tells_its_length(&self) -> bool {
+        match self {
+            Self::Partclone0001 | Self::Partclone0002 | Self::Partimage06 => true,
+            Self::Raw | Self::Unknown(_) => false,
+        }
+    }
+}
+
 open_names! {
     /// Compression around an image.
     Compression {

@@ -11,7 +11,7 @@ use super::client::Client;
 use crate::api::{ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, Nothing};
 use crate::clock;
 use crate::domain::image::{Facts, ImageName, NewImage};
-use crate::imagestore::{self, Listing};
+use crate::imagestore::{self, MissingStreams};
 use crate::output;
 
 /// Images.
@@ -34,6 +34,10 @@ pub(super) enum ImageCommand {
         /// Do not decode the streams; only hash them and look at their headers
         #[arg(long)]
         no_verify: bool,
+        /// Take an image although partitions that hold data have no file: clients get them without
+        /// content
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// Read, hash and decode an image again, and compare with what is known of it
     Verify {
@@ -47,6 +51,9 @@ pub(super) enum ImageCommand {
         /// Do not decode the streams; only hash them and look at their headers
         #[arg(long)]
         no_verify: bool,
+        /// As with image add
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// List the images
     List,
@@ -66,6 +73,7 @@ impl ImageCommand {
                 os,
                 image_type,
                 no_verify,
+                allow_missing,
             } => {
                 let path = path.as_ref().unwrap_or(&name).trim_end_matches('/');
                 let wanted = Wanted {
@@ -73,11 +81,16 @@ impl ImageCommand {
                     os_id: os,
                     image_type,
                     is_full: !no_verify,
+                    missing: missing(allow_missing),
                 };
                 add(places, &name, wanted).await
             }
             Self::Verify { image } => verify(places, &image).await,
-            Self::Update { image, no_verify } => update(places, &image, !no_verify).await,
+            Self::Update {
+                image,
+                no_verify,
+                allow_missing,
+            } => update(places, &image, !no_verify, missing(allow_missing)).await,
             Self::List => list(places).await,
             Self::Remove { image } => {
                 let named = Named { name: image };
@@ -101,13 +114,23 @@ struct Wanted {
     os_id: i64,
     image_type: ImageType,
     is_full: bool,
+    missing: MissingStreams,
+}
+
+fn missing(is_allowed: bool) -> MissingStreams {
+    match is_allowed {
+        true => MissingStreams::Allow,
+        false => MissingStreams::Refuse,
+    }
 }
 
 /// What was found.
 struct Found {
     facts: Facts,
     format: u8,
-    listing: Listing,
+    /// Directory below the image root.
+    path: String,
+    warnings: Vec<imagestore::Warning>,
 }
 
 async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool> {
@@ -132,7 +155,7 @@ async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool
         .context("the image was not added")?;
     let image = NewImage {
         name: name.clone(),
-        path: wanted.path.clone(),
+        path: found.path.clone(),
         image_type: wanted.image_type,
         os_id: wanted.os_id,
         format: found.format,
@@ -158,9 +181,9 @@ async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Found> 
     let (root, wanted) = (root.to_owned(), wanted.clone());
     let work = move || {
         let listing = imagestore::scan(&root, &wanted.path, wanted.image_type, wanted.os_id)?;
-        let dir = root.join(&wanted.path);
         let mut progress = Progress::new().reporter();
-        let inspection = imagestore::inspect(&dir, &listing, wanted.is_full, &mut progress)?;
+        let inspection = imagestore::inspect(&listing, wanted.is_full, &mut progress)?;
+        let warnings = imagestore::check_plan(&listing, &inspection, wanted.missing)?;
         let facts = Facts {
             checked_at: clock::now(),
             is_verified: wanted.is_full,
@@ -168,11 +191,12 @@ async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Found> 
             streams: inspection.streams,
         };
         // A file that was written while it was read shows now.
-        imagestore::check_unchanged(&dir, &facts)?;
+        imagestore::check_unchanged(listing.dir.path(), &facts)?;
         anyhow::Ok(Found {
             facts,
             format: inspection.format,
-            listing,
+            path: listing.path,
+            warnings,
         })
     };
     tokio::task::spawn_blocking(work).await?
@@ -197,9 +221,8 @@ fn describe(wanted: &Wanted, found: &Found) {
             output::size(stream.stored_len),
         ));
     }
-    if !found.listing.ignored.is_empty() {
-        let ignored = found.listing.ignored.join(", ");
-        output::explain(&format!("  not used: {ignored}"));
+    for warning in &found.warnings {
+        output::explain(&format!("  warning: {warning}"));
     }
     if !wanted.is_full {
         output::explain("  not verified: damage inside the streams would show only on the clients");
@@ -223,6 +246,8 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
         os_id: shown.os_id,
         image_type: shown.image_type,
         is_full: true,
+        // Whether that is meant was decided when it was added.
+        missing: MissingStreams::Allow,
     };
     let found = read(&root, &wanted)
         .await
@@ -235,7 +260,7 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
         ));
         return Ok(true);
     };
-    let differences = differences(facts, &found.facts);
+    let differences = imagestore::compare(facts, &found.facts);
     for difference in &differences {
         output::explain(&format!("  {difference}"));
     }
@@ -250,13 +275,19 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-async fn update(places: &Places, image: &str, is_full: bool) -> anyhow::Result<bool> {
+async fn update(
+    places: &Places,
+    image: &str,
+    is_full: bool,
+    missing: MissingStreams,
+) -> anyhow::Result<bool> {
     let (root, shown) = known(places, image).await?;
     let wanted = Wanted {
         path: shown.path.clone(),
         os_id: shown.os_id,
         image_type: shown.image_type,
         is_full,
+        missing,
     };
     let found = read(&root, &wanted)
         .await
@@ -273,32 +304,12 @@ async fn update(places: &Places, image: &str, is_full: bool) -> anyhow::Result<b
     for difference in shown
         .facts
         .iter()
-        .flat_map(|old| differences(old, &found.facts))
+        .flat_map(|old| imagestore::compare(old, &found.facts))
     {
         output::explain(&format!("  {difference}"));
     }
     describe(&wanted, &found);
     Ok(true)
-}
-
-/// What has changed, in words.
-fn differences(old: &Facts, new: &Facts) -> Vec<String> {
-    let mut found = Vec::new();
-    for stream in &new.streams {
-        match old.streams.iter().find(|other| other.name == stream.name) {
-            None => found.push(format!("{} is new", stream.name)),
-            Some(other) if other.blake3 != stream.blake3 => {
-                found.push(format!("{} has other bytes", stream.name));
-            }
-            Some(_) => {}
-        }
-    }
-    for stream in &old.streams {
-        if !new.streams.iter().any(|other| other.name == stream.name) {
-            found.push(format!("{} is gone", stream.name));
-        }
-    }
-    found
 }
 
 async fn list(places: &Places) -> anyhow::Result<bool> {

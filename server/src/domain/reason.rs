@@ -137,7 +137,7 @@ pub enum Reason {
     /// The session cannot be run as it is stored.
     Unusable(Defect),
     /// A row of the database cannot be understood.
-    BrokenRow(BrokenRow),
+    BrokenRow(Box<BrokenRow>),
     /// A programming error.
     Internal {
         /// What is known of it.

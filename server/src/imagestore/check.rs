@@ -1,27 +1,31 @@
 //! Whether an image is still what was added.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::domain::image::Facts;
-use crate::imagestore::source::mtime_nanos;
+use super::dir::{FileError, ImageDir, mtime_nanos, shown};
+use crate::domain::image::{Facts, StoredFile};
 
 /// What is not as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangedError {
-    /// A file cannot be looked at.
-    #[error("{path}: {cause}; restore the file or add the image again")]
-    Missing {
+    /// The image directory cannot be opened.
+    #[error("{}: {cause}; restore the directory or add the image again", shown(.path))]
+    Directory {
         /// Which.
         path: PathBuf,
         /// Why.
         cause: io::Error,
     },
+    /// A file cannot be used.
+    #[error("{0}; restore the file or add the image again")]
+    // Not as the source: the text has it already.
+    File(FileError),
     /// A file has another size or date.
     #[error(
-        "{path} was changed after the image was added ({}); remove the image and add it again, so \
+        "{} was changed after the image was added ({}); remove the image and add it again, so \
          that it is verified",
+        shown(.path),
         if size == expected {
             format!("it still has {size} bytes, but another date")
         } else {
@@ -36,35 +40,107 @@ pub enum ChangedError {
         /// Size then.
         expected: u64,
     },
+    /// A file cannot be read.
+    #[error("reading {}: {cause}", shown(.path))]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A file has other bytes.
+    #[error(
+        "the bytes of {} are not those that were there when the image was added (BLAKE3 differs); \
+         restore the file or add the image again", shown(.0)
+    )]
+    Bytes(PathBuf),
 }
 
-/// Compares size and date of every file with those at the time when the image was added.
+impl From<FileError> for ChangedError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// Compares size and date of every file with those at the time when the image was added. Blocks.
 ///
 /// # Errors
 /// At the first file that differs.
 pub fn check_unchanged(dir: &Path, facts: &Facts) -> Result<(), ChangedError> {
+    let dir = open(dir)?;
     for file in &facts.files {
-        let path = dir.join(&file.name);
-        let metadata = match fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(cause) => return Err(ChangedError::Missing { path, cause }),
-        };
-        let is_same = metadata.is_file()
-            && metadata.len() == file.size
-            && mtime_nanos(&metadata) == file.mtime;
-        if !is_same {
-            return Err(ChangedError::Changed {
-                path,
-                size: metadata.len(),
-                expected: file.size,
-            });
-        }
+        let metadata = dir.metadata(&file.name)?;
+        check_metadata(&dir, file, &metadata)?;
     }
     Ok(())
 }
 
+/// The bytes of a small file, if they are those that were added. Blocks.
+///
+/// # Errors
+/// If the file cannot be read or is not what it was.
+pub fn read_small(dir: &Path, file: &StoredFile) -> Result<Vec<u8>, ChangedError> {
+    let bytes = read_listed(&open(dir)?, file)?;
+    let is_same = file.blake3.is_empty() || *blake3::hash(&bytes).to_hex() == file.blake3;
+    if is_same {
+        Ok(bytes)
+    } else {
+        Err(ChangedError::Bytes(dir.join(&file.name)))
+    }
+}
+
+/// The bytes of a file that is no larger than it was when it was listed.
+pub(super) fn read_listed(dir: &ImageDir, file: &StoredFile) -> Result<Vec<u8>, ChangedError> {
+    let (opened, metadata) = dir.file(&file.name)?;
+    check_metadata(dir, file, &metadata)?;
+    let path = || dir.path().join(&file.name);
+    let mut bytes = Vec::new();
+    opened
+        .take(file.size.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|cause| ChangedError::Read {
+            path: path(),
+            cause,
+        })?;
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if size == file.size {
+        Ok(bytes)
+    } else {
+        Err(ChangedError::Changed {
+            path: path(),
+            size,
+            expected: file.size,
+        })
+    }
+}
+
+fn open(dir: &Path) -> Result<ImageDir, ChangedError> {
+    ImageDir::open(dir).map_err(|cause| ChangedError::Directory {
+        path: dir.to_owned(),
+        cause,
+    })
+}
+
+fn check_metadata(
+    dir: &ImageDir,
+    file: &StoredFile,
+    metadata: &std::fs::Metadata,
+) -> Result<(), ChangedError> {
+    if metadata.len() == file.size && mtime_nanos(metadata) == file.mtime {
+        return Ok(());
+    }
+    Err(ChangedError::Changed {
+        path: dir.path().join(&file.name),
+        size: metadata.len(),
+        expected: file.size,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use fog::task::ImageType;
 
     use super::*;
@@ -72,12 +148,17 @@ mod tests {
     use crate::imagestore::scan;
     use crate::imagestore::scan::tests::directory;
 
+    fn added(root: &Path) -> Facts {
+        let listing = scan(root, "img", ImageType::Resizable, 50).unwrap();
+        let mut facts = sample_facts(&["d1p1.img"]);
+        facts.files = listing.files;
+        facts
+    }
+
     #[test]
     fn a_changed_or_lost_file_is_named() {
         let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"content")]);
-        let listing = scan(root.path(), "img", ImageType::Resizable, 50).unwrap();
-        let mut facts = sample_facts(&["d1p1.img"]);
-        facts.files = listing.files;
+        let facts = added(root.path());
         let dir = root.path().join("img");
         check_unchanged(&dir, &facts).unwrap();
         fs::write(dir.join("d1p1.img"), b"longer content").unwrap();
@@ -93,5 +174,37 @@ mod tests {
             error.contains("d1p1.img") && error.contains("No such file"),
             "{error}"
         );
+        fs::remove_dir_all(&dir).unwrap();
+        let error = check_unchanged(&dir, &facts).unwrap_err();
+        assert!(matches!(error, ChangedError::Directory { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_small_file_is_what_was_added_or_is_not_handed_out() {
+        let root = directory(&[("d1.mbr", b"table"), ("d1p1.img", b"content")]);
+        let facts = added(root.path());
+        let dir = root.path().join("img");
+        let mut file = facts.files[0].clone();
+        assert_eq!(file.name, "d1.mbr");
+        assert_eq!(read_small(&dir, &file).unwrap(), b"table");
+        file.blake3 = blake3::hash(b"table").to_hex().to_string();
+        assert_eq!(read_small(&dir, &file).unwrap(), b"table");
+        file.blake3 = blake3::hash(b"other").to_hex().to_string();
+        let error = read_small(&dir, &file).unwrap_err();
+        assert!(matches!(error, ChangedError::Bytes(_)), "{error}");
+
+        // The same size and date, but elsewhere.
+        let outside = root.path().join("outside");
+        fs::rename(dir.join("d1.mbr"), &outside).unwrap();
+        symlink(&outside, dir.join("d1.mbr")).unwrap();
+        for error in [
+            read_small(&dir, &file).unwrap_err(),
+            check_unchanged(&dir, &facts).unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, ChangedError::File(FileError::LeadsOut { .. })),
+                "{error}"
+            );
+        }
     }
 }

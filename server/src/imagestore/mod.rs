@@ -1,40 +1,20 @@
-//! Image directories: what is in them, whether it is complete, whether it is still the same.
+//! The image store: what is in an image directory, whether clients can deploy it, whether it is still
+//! the same, and its bytes as streams.
+//!
+//! Everything here blocks on the disk, so it runs on threads that may block, never on the runtime's.
 
 mod check;
+mod compare;
+mod dir;
+mod plan;
 mod scan;
 mod source;
 mod verify;
 
-pub use check::{ChangedError, check_unchanged};
-pub use scan::{Listing, ScanError, scan};
+pub use check::{ChangedError, check_unchanged, read_small};
+pub use compare::{Difference, compare};
+pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
+pub use plan::{MissingPartition, MissingStreams, PlanRefused, Reason, Warning, check_plan};
+pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
 pub use source::{Gate, Source, SourceError};
 pub use verify::{Inspection, VerifyError, inspect};
-
-use fos_api::{ImageFacts, ImageFormat};
-
-/// Whether a stream of this format says how long it is, so that one that ends too early never looks
-/// whole.
-#[must_use]
-pub fn tells_its_end(facts: &ImageFacts) -> bool {
-    matches!(
-        facts.format,
-        ImageFormat::Partclone0001 | ImageFormat::Partclone0002 | ImageFormat::Partimage06
-    )
-}
-
-/// The bytes of a small file, if they are still those that were there when the image was verified.
-///
-/// # Errors
-/// If they are not, or cannot be read.
-pub fn read_small(
-    dir: &std::path::Path,
-    file: &crate::domain::image::StoredFile,
-) -> anyhow::Result<Vec<u8>> {
-    let bytes = std::fs::read(dir.join(&file.name))?;
-    anyhow::ensure!(
-        file.blake3.is_empty() || blake3::hash(&bytes).to_hex().as_str() == file.blake3,
-        "the bytes of {} are not those that were there when the image was added",
-        file.name
-    );
-    Ok(bytes)
-}

@@ -1,30 +1,46 @@
 //! Lists an image directory and sorts its files.
 
-use std::fs;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fog::store::{StoreError, Stream};
 use fog::task::ImageType;
 use fos_api::MAX_SMALL_FILE;
 
+use super::dir::{FileError, ImageDir, mtime_nanos, shown};
 use crate::domain::image::{Place, StoredFile};
-use crate::imagestore::source::mtime_nanos;
 
 /// Longest name of an image directory, in bytes: file systems take no longer ones.
 const MAX_PATH: usize = 255;
+/// Most entries of an image directory. The largest images have a few thousand chunks; each entry takes
+/// some 300 bytes of memory while the directory is listed.
+pub const MAX_ENTRIES: usize = 65_536;
+/// Most bytes of all small files together, which are held in memory.
+pub const MAX_SMALL_FILES: u64 = 64 << 20;
+/// Most names of files that nobody needs.
+pub const MAX_IGNORED: usize = 20;
 
 /// The files of an image.
 #[derive(Debug, Clone)]
 pub struct Listing {
+    /// The open directory.
+    pub dir: Arc<ImageDir>,
+    /// Name of the directory below the image root, as it is to be stored.
+    pub path: String,
+    /// What the image holds.
+    pub image_type: ImageType,
+    /// FOG's number of the operating system.
+    pub os_id: i64,
     /// Streams in sending order.
     pub streams: Vec<Stream>,
     /// Files of the streams and the small files that clients need.
     pub files: Vec<StoredFile>,
-    /// Names of files that nobody needs.
+    /// Printable names of files that nobody needs, at most [`MAX_IGNORED`].
     pub ignored: Vec<String>,
-    /// Partitions that should have data and have no file, as `partition 3 of disk 1`.
-    pub bare: Vec<String>,
+    /// How many there are of these.
+    pub ignored_count: usize,
 }
 
 /// Why a directory is no image.
@@ -37,65 +53,91 @@ pub enum ScanError {
     )]
     Path(String),
     /// It cannot be read.
-    #[error("cannot read the image directory {path}: {cause}")]
+    #[error("cannot read the image directory {}: {cause}", shown(.path))]
     Directory {
         /// Where.
         path: PathBuf,
         /// Why.
         cause: io::Error,
     },
-    /// A file cannot be looked at.
-    #[error("cannot look at {path}: {cause}")]
-    File {
-        /// Which.
+    /// No image has so many files.
+    #[error(
+        "{} has more than {limit} entries; is it the directory of one image?", shown(.path)
+    )]
+    TooMany {
+        /// Where.
         path: PathBuf,
-        /// Why.
-        cause: io::Error,
+        /// Most entries.
+        limit: usize,
     },
+    /// A file that clients need cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The streams are not complete.
-    #[error("{path}: {cause}")]
+    #[error("{}: {cause}", shown(.path))]
     Streams {
         /// Where.
         path: PathBuf,
         /// What is missing.
         cause: StoreError,
     },
+    /// An early Windows image that is added as something else.
+    #[error(
+        "{} has the file names of FOG's early Windows images (sys.img, rec.img); add it with the type and \
+         the operating system that it was captured with (for example --type n --os 5)", shown(.0)
+    )]
+    Legacy(PathBuf),
     /// A file of a stream is empty.
-    #[error("{0} is empty: the capture failed or the copy was interrupted")]
+    #[error("{} is empty: the capture failed or the copy was interrupted", shown(.0))]
     Empty(PathBuf),
     /// The table of a disk is missing.
     #[error(
-        "{0} is missing: without it the partition table cannot be restored; capture or copy the \
-         image completely"
+        "{} is missing: without it the partition table cannot be restored; capture or copy the \
+         image completely", shown(.0)
     )]
     NoTable(PathBuf),
     /// A table is too large to be one.
-    #[error("{path} has {size} bytes; at most {MAX_SMALL_FILE} are possible for such a file")]
+    #[error("{} has {size} bytes; at most {MAX_SMALL_FILE} are possible for such a file", shown(.path))]
     TooLarge {
         /// Which.
         path: PathBuf,
         /// Its size.
         size: u64,
     },
-    /// A stream has no partition.
+    /// All tables together are too large.
     #[error(
-        "{stream} has no partition of number {number} in {table}: clients would not know where to \
-         write it. Remove the file or capture the image again"
+        "the small files in {} have more than {MAX_SMALL_FILES} bytes together; is it the directory \
+         of one image?", shown(.0)
     )]
-    NoPartition {
-        /// Which stream.
-        stream: String,
-        /// Its partition.
-        number: u32,
-        /// The table.
-        table: PathBuf,
-    },
+    TooLargeTogether(PathBuf),
     /// Not one of the kinds that can be deployed.
     #[error("raw disk images (type dd) cannot be deployed yet; capture as n or mps")]
     Raw,
 }
 
-/// Looks through the directory `path` below `root`.
+/// The name of an image directory, from what a person typed: `./lab//` means `lab`.
+///
+/// # Errors
+/// If it is no name of a directory directly below the image root, or one that a boot script cannot
+/// carry.
+pub fn image_path(typed: &str) -> Result<String, ScanError> {
+    let mut path = typed.trim_end_matches('/');
+    while let Some(rest) = path.strip_prefix("./") {
+        path = rest.trim_start_matches('/');
+    }
+    let is_plain = !path.is_empty()
+        && !path.starts_with('.')
+        && path.len() <= MAX_PATH
+        // Clients get it in their boot script, where it must be the same.
+        && path.chars().all(|c| c != '/' && crate::domain::image::is_safe_in_boot_script(c));
+    if is_plain {
+        Ok(path.to_owned())
+    } else {
+        Err(ScanError::Path(typed.chars().take(80).collect()))
+    }
+}
+
+/// Looks through the directory `path` below `root`. Blocks.
 ///
 /// # Errors
 /// If it is not a complete image.
@@ -105,89 +147,150 @@ pub fn scan(
     image_type: ImageType,
     os_id: i64,
 ) -> Result<Listing, ScanError> {
-    let is_plain = !path.is_empty()
-        && !path.starts_with('.')
-        && path.len() <= MAX_PATH
-        // Clients get it in their boot script, where it must be the same.
-        && path.chars().all(|c| c != '/' && crate::domain::image::is_safe_in_boot_script(c));
-    if !is_plain {
-        return Err(ScanError::Path(path.chars().take(80).collect()));
-    }
+    let path = image_path(path)?;
     if image_type == ImageType::Raw {
         return Err(ScanError::Raw);
     }
-    let dir = root.join(path);
-    let found = list(&dir)?;
-    let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
-    let streams =
-        fog::store::streams(&names, image_type, os_id).map_err(|cause| ScanError::Streams {
-            path: dir.clone(),
-            cause,
-        })?;
+    let full = root.join(&path);
+    let unreadable = |cause| ScanError::Directory {
+        path: full.clone(),
+        cause,
+    };
+    let dir = ImageDir::open(&full).map_err(unreadable)?;
+    let names = names(&dir, MAX_ENTRIES)?;
+    let streams = fog::store::streams(&names.found, image_type, os_id);
+    let streams = streams.map_err(|cause| {
+        let path = full.clone();
+        let mut found = names.found.iter();
+        match cause {
+            StoreError::NoStreams { .. } if found.any(|name| is_legacy_name(name)) => {
+                ScanError::Legacy(path)
+            }
+            cause => ScanError::Streams { path, cause },
+        }
+    })?;
     let mut listing = Listing {
+        dir: Arc::new(dir),
+        path,
+        image_type,
+        os_id,
         streams,
         files: Vec::new(),
-        ignored: Vec::new(),
-        bare: Vec::new(),
+        ignored: names.unreadable,
+        ignored_count: names.unreadable_count,
     };
-    for mut file in found {
-        file.place = place_of(&listing.streams, &file.name);
-        if file.place.is_some() {
-            if file.size == 0 {
-                return Err(ScanError::Empty(dir.join(file.name)));
-            }
-        } else if !is_small_file(&file.name) {
-            listing.ignored.push(file.name);
+    let places = places(&listing.streams);
+    let mut small_len: u64 = 0;
+    for name in names.found {
+        let place = places.get(&name).copied();
+        if place.is_none() && !is_small_file(&name) {
+            listing.ignore(&name);
             continue;
-        } else if file.size > MAX_SMALL_FILE {
-            return Err(ScanError::TooLarge {
-                path: dir.join(&file.name),
-                size: file.size,
-            });
         }
-        listing.files.push(file);
+        let metadata = listing.dir.metadata(&name)?;
+        let size = metadata.len();
+        if place.is_some() {
+            if size == 0 {
+                return Err(ScanError::Empty(full.join(name)));
+            }
+        } else {
+            if size > MAX_SMALL_FILE {
+                return Err(ScanError::TooLarge {
+                    path: full.join(name),
+                    size,
+                });
+            }
+            small_len = small_len.saturating_add(size);
+        }
+        listing.files.push(StoredFile {
+            name,
+            place,
+            size,
+            mtime: mtime_nanos(&metadata),
+            blake3: String::new(),
+        });
     }
-    listing.bare = check_tables(&dir, &listing)?;
+    if small_len > MAX_SMALL_FILES {
+        return Err(ScanError::TooLargeTogether(full));
+    }
+    check_tables(&full, &listing)?;
     Ok(listing)
 }
 
-/// Regular files of a directory by name.
-fn list(dir: &Path) -> Result<Vec<StoredFile>, ScanError> {
-    let unreadable = |cause| ScanError::Directory {
-        path: dir.to_owned(),
-        cause,
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        // A name that is no text is none of FOG's.
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        let path = entry.path();
-        let metadata = fs::metadata(&path).map_err(|cause| ScanError::File { path, cause })?;
-        if metadata.is_file() {
-            files.push(StoredFile {
-                name,
-                place: None,
-                size: metadata.len(),
-                mtime: mtime_nanos(&metadata),
-                blake3: String::new(),
-            });
+impl Listing {
+    fn ignore(&mut self, name: &str) {
+        self.ignored_count += 1;
+        if self.ignored.len() < MAX_IGNORED {
+            self.ignored.push(fog::encoding::printable(name, 80));
         }
     }
-    files.sort_by(|a, b| fog::store::natural_cmp(&a.name, &b.name));
-    Ok(files)
 }
 
-fn place_of(streams: &[Stream], name: &str) -> Option<Place> {
-    (0..).zip(streams).find_map(|(stream, found)| {
-        let part = found.files.iter().position(|file| file == name)?;
-        Some(Place {
-            stream,
-            part: u32::try_from(part).ok()?,
-        })
-    })
+/// What is called how in a directory.
+struct Names {
+    /// In natural order; directories that clients do not need left out.
+    found: Vec<String>,
+    /// What can be shown of those that are no text: FOG has no such names.
+    unreadable: Vec<String>,
+    unreadable_count: usize,
+}
+
+fn names(dir: &ImageDir, limit: usize) -> Result<Names, ScanError> {
+    let unreadable = |cause| ScanError::Directory {
+        path: dir.path().to_owned(),
+        cause,
+    };
+    let mut names = Names {
+        found: Vec::new(),
+        unreadable: Vec::new(),
+        unreadable_count: 0,
+    };
+    for (count, entry) in dir.names().map_err(unreadable)?.enumerate() {
+        if count >= limit {
+            return Err(ScanError::TooMany {
+                path: dir.path().to_owned(),
+                limit,
+            });
+        }
+        let entry = entry.map_err(unreadable)?;
+        match entry.name {
+            Ok(name) => {
+                if !entry.is_directory || is_expected(&name) {
+                    names.found.push(name);
+                }
+            }
+            Err(shown) => {
+                names.unreadable_count += 1;
+                if names.unreadable.len() < MAX_IGNORED {
+                    names.unreadable.push(fog::encoding::printable(&shown, 80));
+                }
+            }
+        }
+    }
+    names.found.sort_by(|a, b| fog::store::natural_cmp(a, b));
+    Ok(names)
+}
+
+fn places(streams: &[Stream]) -> HashMap<String, Place> {
+    let mut places = HashMap::new();
+    for (stream, found) in (0..).zip(streams) {
+        for (part, file) in (0..).zip(&found.files) {
+            places.insert(file.clone(), Place { stream, part });
+        }
+    }
+    places
+}
+
+/// Whether a directory of this name stands where a file should be.
+fn is_expected(name: &str) -> bool {
+    is_small_file(name)
+        || fog::store::StreamName::of_file(name).partition().is_some()
+        || is_legacy_name(name)
+}
+
+/// Names of the two partitions of FOG's early Windows images, with or without a chunk number.
+fn is_legacy_name(name: &str) -> bool {
+    matches!(name.get(..7), Some("sys.img" | "rec.img"))
 }
 
 /// Whether clients may need the file: tables, boot areas, lists, never partition data.
@@ -226,93 +329,41 @@ fn is_small_file(name: &str) -> bool {
     }
 }
 
-/// Every disk needs its boot area, and every stream a partition in the table, where there is one.
-/// Answers the other way round the partitions that no stream fills although they hold data.
-fn check_tables(dir: &Path, listing: &Listing) -> Result<Vec<String>, ScanError> {
-    let ids: Vec<_> = listing
-        .streams
-        .iter()
-        .filter_map(|stream| Some((stream, stream.name.partition()?)))
-        .collect();
-    let mut disks: Vec<u32> = ids.iter().map(|(_, id)| id.disk).collect();
-    disks.sort_unstable();
-    disks.dedup();
-    let mut bare = Vec::new();
-    for disk in disks {
-        let find = |name: String| listing.files.iter().find(|file| file.name == name);
-        let boot_area = format!("d{disk}.mbr");
-        if find(boot_area.clone()).is_none_or(|file| file.size == 0) {
-            return Err(ScanError::NoTable(dir.join(boot_area)));
+/// Every disk needs its boot area.
+fn check_tables(dir: &Path, listing: &Listing) -> Result<(), ScanError> {
+    for disk in listing.disks() {
+        let name = format!("d{disk}.mbr");
+        let file = listing.files.iter().find(|file| file.name == name);
+        if file.is_none_or(|file| file.size == 0) {
+            return Err(ScanError::NoTable(dir.join(name)));
         }
-        let dump = find(format!("d{disk}.partitions"))
-            .or_else(|| find(format!("d{disk}.original.partitions")));
-        let Some(dump) = dump.filter(|dump| dump.size > 0) else {
-            continue;
-        };
-        let table = dir.join(&dump.name);
-        let text = fs::read(&table).map_err(|cause| ScanError::File {
-            path: table.clone(),
-            cause,
-        })?;
-        let text = String::from_utf8_lossy(&text);
-        let rows: Vec<(u32, bool)> = text.lines().filter_map(row).collect();
-        let streams = || ids.iter().filter(|(_, id)| id.disk == disk);
-        for (stream, id) in streams() {
-            if !rows.iter().any(|(number, _)| *number == id.partition) {
-                return Err(ScanError::NoPartition {
-                    stream: stream.name.to_string(),
-                    number: id.partition,
-                    table,
-                });
-            }
-        }
-        let unfilled = rows.iter().filter(|(number, has_data)| {
-            *has_data && !streams().any(|(_, id)| id.partition == *number)
-        });
-        bare.extend(unfilled.map(|(number, _)| format!("partition {number} of disk {disk}")));
     }
-    Ok(bare)
+    Ok(())
 }
 
-/// A partition in a line of an `sfdisk -d` dump: its number, and whether its type holds data.
-fn row(line: &str) -> Option<(u32, bool)> {
-    let (device, fields) = line.split_once(':')?;
-    if !fields.contains("start=") {
-        return None;
-    }
-    let device = device.trim();
-    let digits = device.len() - device.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let number = device[device.len() - digits..].parse().ok()?;
-    // Older versions write `Id=`.
-    let kind = fields.split(',').find_map(|field| {
-        let (name, value) = field.split_once('=')?;
-        matches!(name.trim(), "type" | "Id").then(|| value.trim())
-    });
-    let is_empty = kind.is_some_and(|kind| {
-        WITHOUT_DATA
+impl Listing {
+    /// Numbers of the disks that have streams.
+    pub(super) fn disks(&self) -> Vec<u32> {
+        let ids = self
+            .streams
             .iter()
-            .any(|known| kind.eq_ignore_ascii_case(known))
-    });
-    Some((number, !is_empty))
+            .filter_map(|stream| stream.name.partition());
+        let mut disks: Vec<u32> = ids.map(|id| id.disk).collect();
+        disks.sort_unstable();
+        disks.dedup();
+        disks
+    }
 }
-
-/// Types of partitions that never have a file: extended, swap, and Microsoft's reserved.
-const WITHOUT_DATA: [&str; 6] = [
-    "5",
-    "f",
-    "85",
-    "82",
-    "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
-    "E3C9E316-0B5C-4DB8-817D-F92DF00215AE",
-];
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
 
-    pub(crate) const DUMP: &str = "label: gpt\ndevice: /dev/sda\nunit: sectors\n\n\
-        /dev/sda1 : start=        2048, size=       65536, type=C12A7328\n\
-        /dev/sda2 : start=       67584, size=      131072, type=0FC63DAF\n";
+    use super::super::dir::FileKind;
+    use super::*;
 
     pub(crate) fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -324,7 +375,10 @@ pub(crate) mod tests {
     }
 
     fn scanned(files: &[(&str, &[u8])]) -> Result<Listing, ScanError> {
-        let root = directory(files);
+        scan_in(&directory(files))
+    }
+
+    fn scan_in(root: &tempfile::TempDir) -> Result<Listing, ScanError> {
         scan(root.path(), "img", ImageType::Resizable, 50)
     }
 
@@ -332,7 +386,7 @@ pub(crate) mod tests {
     fn files_find_their_places() {
         let listing = scanned(&[
             ("d1.mbr", b"x"),
-            ("d1.partitions", DUMP.as_bytes()),
+            ("d1.partitions", b"x"),
             ("d1p2.img", b"x"),
             ("d1p1.img.001", b"x"),
             ("d1p1.img.000", b"x"),
@@ -349,6 +403,7 @@ pub(crate) mod tests {
         assert_eq!(place("d1p2.img"), Some((1, 0)));
         assert_eq!(place("d1.fixed_size_partitions"), None);
         assert_eq!(listing.ignored, ["README"]);
+        assert_eq!(listing.ignored_count, 1);
     }
 
     #[test]
@@ -362,10 +417,7 @@ pub(crate) mod tests {
                 vec![mbr, ("d1p1.img.000", b"x"), ("d1p1.img.002", b"x")],
                 "d1p1.img.001",
             ),
-            (
-                vec![mbr, ("d1p3.img", b"x"), ("d1.partitions", DUMP.as_bytes())],
-                "no partition of number 3",
-            ),
+            (vec![("sys.img.000", b"x"), mbr], "--type n --os 5"),
         ] {
             let error = scanned(&files).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -373,32 +425,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn partitions_without_a_file_are_named() {
-        let files = |dump: &'static str| {
-            [
-                ("d1.mbr", &b"x"[..]),
-                ("d1.partitions", dump.as_bytes()),
-                ("d1p1.img", b"x"),
-            ]
-        };
-        let listing = scanned(&files(DUMP)).unwrap();
-        assert_eq!(listing.bare, ["partition 2 of disk 1"]);
-        let others = "label: dos\nunit: sectors\n\n\
-            /dev/nvme0n1p1 : start= 2048, size= 2048, type=83, bootable\n\
-            /dev/nvme0n1p2 : start= 4096, size= 2048, type=f\n\
-            /dev/nvme0n1p3 : start= 8192, size= 2048, type=E3C9E316-0B5C-4DB8-817D-F92DF00215AE\n\
-            /dev/nvme0n1p5 : start= 5000, size= 1000, Id=82\n";
-        assert_eq!(scanned(&files(others)).unwrap().bare, [""; 0]);
-    }
-
-    #[test]
     fn paths_stay_below_the_root() {
         for path in [
-            "", "..", ".", "a/b", "/etc", ".hidden", "a b", "a\\b", "a#b", "ä", "${x}",
+            "", "..", ".", "a/b", "/etc", ".hidden", "a b", "a\\b", "a#b", "ä", "${x}", "/", "//",
+            "./", "a//b", "../lab", "lab/..", "./.lab",
         ] {
             let refused = scan(Path::new("/nowhere"), path, ImageType::Resizable, 50);
             assert!(matches!(refused, Err(ScanError::Path(_))), "{path}");
         }
+        for path in ["lab", "lab/", "lab//", "./lab", ".//lab/", "././lab"] {
+            assert_eq!(image_path(path).unwrap(), "lab", "{path}");
+        }
+        assert!(image_path(&"x".repeat(255)).is_ok());
+        assert!(image_path(&"x".repeat(256)).is_err());
+        let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x")]);
+        let listing = scan(root.path(), "img/", ImageType::Resizable, 50).unwrap();
+        assert_eq!(listing.path, "img");
     }
 
     #[test]
@@ -423,5 +465,78 @@ pub(crate) mod tests {
         ] {
             assert!(is_small_file(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_clients_get_is_a_file_of_the_image_itself() {
+        for name in ["d1.partitions", "d1p2.img", "d1p1.img.001"] {
+            let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x")]);
+            symlink("/etc/passwd", root.path().join("img").join(name)).unwrap();
+            let error = scan_in(&root).unwrap_err();
+            let is_named = error.to_string().contains(name);
+            assert!(
+                is_named && matches!(error, ScanError::File(FileError::LeadsOut { .. })),
+                "{error}"
+            );
+        }
+        for name in ["d1.partitions", "d1p2.img"] {
+            let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x")]);
+            fs::create_dir(root.path().join("img").join(name)).unwrap();
+            let error = scan_in(&root).unwrap_err();
+            let ScanError::File(FileError::NotRegular { kind, .. }) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(kind, FileKind::Directory);
+        }
+        // What nobody needs is not touched.
+        let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x")]);
+        let img = root.path().join("img");
+        symlink("/nowhere", img.join("dangling")).unwrap();
+        fs::create_dir(img.join("lost+found")).unwrap();
+        nix::unistd::mkfifo(&img.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(scan_in(&root).unwrap().ignored, ["dangling", "pipe"]);
+    }
+
+    #[test]
+    fn strange_names_are_counted_and_shown_harmlessly() {
+        let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x")]);
+        let img = root.path().join("img");
+        let long = "y".repeat(255);
+        for name in [&b"d1p2\xff.img"[..], b"a\x1b[31m\nb", long.as_bytes()] {
+            fs::write(img.join(OsStr::from_bytes(name)), b"x").unwrap();
+        }
+        for number in 0..100 {
+            fs::write(img.join(format!("z{number}")), b"x").unwrap();
+        }
+        let listing = scan_in(&root).unwrap();
+        assert_eq!(listing.ignored_count, 103);
+        assert_eq!(listing.ignored.len(), MAX_IGNORED);
+        for name in &listing.ignored {
+            assert!(!name.chars().any(char::is_control), "{name:?}");
+            assert!(name.chars().count() <= 81, "{name}");
+        }
+        assert!(listing.ignored[0].starts_with("d1p2"));
+    }
+
+    #[test]
+    fn a_directory_of_far_too_many_files_is_refused() {
+        let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x"), ("x", b"")]);
+        let dir = ImageDir::open(&root.path().join("img")).unwrap();
+        assert_eq!(names(&dir, 3).map(|names| names.found.len()).unwrap(), 3);
+        assert!(matches!(
+            names(&dir, 2).map(drop),
+            Err(ScanError::TooMany { limit: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn small_files_are_small_together() {
+        let root = directory(&[("d1.mbr", b"x"), ("d1p1.img", b"x")]);
+        for number in 1..=17 {
+            let path = root.path().join(format!("img/d1p{number}.ebr"));
+            fs::File::create(path).unwrap().set_len(4 << 20).unwrap();
+        }
+        let error = scan_in(&root).unwrap_err();
+        assert!(matches!(error, ScanError::TooLargeTogether(_)), "{error}");
     }
 }

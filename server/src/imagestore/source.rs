@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
 
 use fog::record::{RECORD_LEN, RecordError};
 use fos_api::{Blake3, StreamFacts};
 
+use super::dir::{FileError, ImageDir, mtime_nanos, shown};
 use crate::domain::image::{Facts, StoredFile};
 
 /// Holds a source back until it is decided whether the stream begins with a record.
@@ -66,6 +66,8 @@ impl Gate {
 #[derive(Debug)]
 pub struct Source {
     gate: Option<Gate>,
+    /// Opened with the first file: the caller may be on a thread that must not block.
+    dir: LazyDir,
     record: [u8; RECORD_LEN],
     /// Bytes of the record still to be handed out.
     record_left: usize,
@@ -77,7 +79,27 @@ pub struct Source {
 }
 
 #[derive(Debug)]
+enum LazyDir {
+    Shut(PathBuf),
+    Open(ImageDir),
+}
+
+impl LazyDir {
+    fn open(&mut self) -> io::Result<&ImageDir> {
+        if let Self::Shut(path) = self {
+            let dir = ImageDir::open(path).map_err(|error| named(path, &error))?;
+            *self = Self::Open(dir);
+        }
+        match self {
+            Self::Open(dir) => Ok(dir),
+            Self::Shut(_) => Err(io::Error::other("the image directory is not open")),
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Part {
+    name: String,
     path: PathBuf,
     size: u64,
     mtime: i64,
@@ -100,18 +122,14 @@ impl Source {
     ///
     /// # Errors
     /// If the stream is not known or cannot have a record.
-    pub fn new(
-        dir: &std::path::Path,
-        facts: &Facts,
-        index: usize,
-        gate: Gate,
-    ) -> Result<Self, SourceError> {
+    pub fn new(dir: &Path, facts: &Facts, index: usize, gate: Gate) -> Result<Self, SourceError> {
         let stream = facts
             .streams
             .get(index)
             .ok_or(SourceError::NoStream(index))?;
         let parts = stream_files(facts, index).into_iter().map(|file| Part {
             path: dir.join(&file.name),
+            name: file.name.clone(),
             size: file.size,
             mtime: file.mtime,
             left: file.size,
@@ -119,6 +137,7 @@ impl Source {
         let StreamFacts { name, blake3, .. } = stream;
         Ok(Self {
             gate: Some(gate),
+            dir: LazyDir::Shut(dir.to_owned()),
             record: fog::record::emit(name)?,
             record_left: 0,
             parts: parts.collect(),
@@ -147,13 +166,11 @@ impl Source {
             }
             return Ok(false);
         };
-        let opened = File::open(&part.path)
-            .and_then(|file| file.metadata().map(|metadata| (file, metadata)));
-        let (file, metadata) = opened.map_err(|error| named(&part, &error))?;
+        let (file, metadata) = self.dir.open()?.file(&part.name).map_err(as_io)?;
         if metadata.len() != part.size || mtime_nanos(&metadata) != part.mtime {
             return Err(io::Error::other(format!(
                 "{} was changed after the image was added; add the image again",
-                part.path.display()
+                shown(&part.path)
             )));
         }
         self.current = Some((file, part));
@@ -186,7 +203,9 @@ impl Read for Source {
                 }
                 return Ok(0);
             };
-            let count = file.read(buffer).map_err(|error| named(part, &error))?;
+            let count = file
+                .read(buffer)
+                .map_err(|error| named(&part.path, &error))?;
             if count == 0 && part.left == 0 {
                 self.current = None;
                 continue;
@@ -200,7 +219,7 @@ impl Read for Source {
                 };
                 return Err(io::Error::other(format!(
                     "{} {kind}: it had {} bytes when the image was added; add the image again",
-                    part.path.display(),
+                    shown(&part.path),
                     part.size
                 )));
             }
@@ -212,13 +231,22 @@ impl Read for Source {
     }
 }
 
-fn named(part: &Part, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", part.path.display()))
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", shown(path)))
+}
+
+/// Keeps the kind, by which callers tell what is lost from what is broken.
+fn as_io(error: FileError) -> io::Error {
+    let kind = match &error {
+        FileError::Io { cause, .. } => cause.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }
 
 /// The files of a stream in order.
 #[must_use]
-pub fn stream_files(facts: &Facts, index: usize) -> Vec<&StoredFile> {
+pub(super) fn stream_files(facts: &Facts, index: usize) -> Vec<&StoredFile> {
     let mut files: Vec<&StoredFile> = facts
         .files
         .iter()
@@ -231,16 +259,6 @@ pub fn stream_files(facts: &Facts, index: usize) -> Vec<&StoredFile> {
     files
 }
 
-/// Last change of a file in nanoseconds since 1970; 0 where the file system does not tell.
-#[must_use]
-pub fn mtime_nanos(metadata: &std::fs::Metadata) -> i64 {
-    let modified = metadata.modified().ok();
-    let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since
-        .and_then(|age| i64::try_from(age.as_nanos()).ok())
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use fog::store::StreamName;
@@ -248,7 +266,7 @@ mod tests {
     use super::*;
     use crate::domain::image::{Place, tests::sample_facts};
 
-    fn prepared(dir: &std::path::Path, parts: &[(&str, &[u8])]) -> Facts {
+    fn prepared(dir: &Path, parts: &[(&str, &[u8])]) -> Facts {
         let mut facts = sample_facts(&["d1p1.img"]);
         facts.files.clear();
         let mut hasher = blake3::Hasher::new();
@@ -268,7 +286,7 @@ mod tests {
         facts
     }
 
-    fn read(dir: &std::path::Path, facts: &Facts, with_record: bool) -> io::Result<Vec<u8>> {
+    fn read(dir: &Path, facts: &Facts, with_record: bool) -> io::Result<Vec<u8>> {
         let gate = Gate::default();
         let mut source = Source::new(dir, facts, 0, gate.clone()).unwrap();
         gate.open(with_record);
@@ -311,6 +329,19 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let error = read(dir.path(), &facts, false).unwrap_err().to_string();
         assert!(error.contains("d1p1.img"), "{error}");
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_not_sent() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("img");
+        std::fs::create_dir(&dir).unwrap();
+        let facts = prepared(&dir, &[("d1p1.img", b"content")]);
+        let outside = root.path().join("outside");
+        std::fs::rename(dir.join("d1p1.img"), &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, dir.join("d1p1.img")).unwrap();
+        let error = read(&dir, &facts, false).unwrap_err().to_string();
+        assert!(error.contains("leads out"), "{error}");
     }
 
     #[test]

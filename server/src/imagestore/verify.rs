@@ -1,16 +1,18 @@
 //! Reads every stream of an image: hash, header facts, and the whole image decoded.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use deploy_plan::SmallFiles;
 use fog::store::Stream;
 use fos_api::{ImageFacts, ImageFormat, StreamFacts};
 use image::{
     Compression, Decoder, Geometry, Header, ImageError, Options, PEEK_LEN, Sink, SinkError,
 };
 
+use super::check::{ChangedError, read_listed};
+use super::dir::{FileError, ImageDir, shown};
 use super::scan::Listing;
 use crate::domain::image::StoredFile;
 
@@ -21,6 +23,8 @@ pub struct Inspection {
     pub streams: Vec<StreamFacts>,
     /// The files of the listing; the small ones with their hashes.
     pub files: Vec<StoredFile>,
+    /// The bytes of the small files.
+    pub small: SmallFiles,
     /// FOG's `imgFormat`: 0 gzip, 3 plain, 5 zstd; 2, 4, 6 the same in chunks; 1 partimage.
     pub format: u8,
 }
@@ -28,8 +32,14 @@ pub struct Inspection {
 /// Why an image is not good.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file is not what was listed a moment ago.
+    #[error(transparent)]
+    Changed(#[from] ChangedError),
     /// A file cannot be read.
-    #[error("reading {path}: {cause}")]
+    #[error("reading {}: {cause}", shown(.path))]
     Read {
         /// Which.
         path: PathBuf,
@@ -37,7 +47,7 @@ pub enum VerifyError {
         cause: io::Error,
     },
     /// The image in it is damaged or unknown.
-    #[error("{path}: {cause}")]
+    #[error("{}: {cause}", shown(.path))]
     Image {
         /// Which stream, by its first file.
         path: PathBuf,
@@ -45,7 +55,7 @@ pub enum VerifyError {
         cause: Box<ImageError>,
     },
     /// The stream ends before its image's header does.
-    #[error("{0}: the file is too short to be an image")]
+    #[error("{}: the file is too short to be an image", shown(.0))]
     TooShort(PathBuf),
     /// The streams are packed in different ways, which no `imgFormat` can express.
     #[error(
@@ -78,14 +88,14 @@ pub enum VerifyError {
     Name(#[from] fog::record::RecordError),
 }
 
-/// Reads all streams in `dir`; with `is_full` every one is decoded to its end.
+/// Reads all streams; with `is_full` every one is decoded to its end. Blocks, for as long as reading
+/// takes.
 ///
 /// `progress` is called with the stream's name and the bytes read and to be read of all streams.
 ///
 /// # Errors
 /// At the first stream that is not good.
 pub fn inspect(
-    dir: &Path,
     listing: &Listing,
     is_full: bool,
     progress: &mut dyn FnMut(&str, u64, u64),
@@ -105,29 +115,34 @@ pub fn inspect(
             done += bytes;
             progress(name, done, total);
         };
-        streams.push(inspect_stream(dir, stream, is_full, &mut report)?);
+        streams.push(inspect_stream(listing, stream, is_full, &mut report)?);
     }
     let format = common_format(&listing.streams, &streams)?;
     let mut files = listing.files.clone();
+    let mut small = SmallFiles::new();
     for file in files.iter_mut().filter(|file| file.place.is_none()) {
-        let path = dir.join(&file.name);
-        let bytes = std::fs::read(&path).map_err(|cause| VerifyError::Read { path, cause })?;
+        let bytes = read_listed(&listing.dir, file)?;
         file.blake3 = blake3::hash(&bytes).to_hex().to_string();
+        small.insert(file.name.clone(), bytes);
     }
     Ok(Inspection {
         streams,
         files,
+        small,
         format,
     })
 }
 
 fn inspect_stream(
-    dir: &Path,
+    listing: &Listing,
     stream: &Stream,
     is_full: bool,
     report: &mut dyn FnMut(u64),
 ) -> Result<StreamFacts, VerifyError> {
-    let first = dir.join(stream.files.first().map_or("", String::as_str));
+    let dir: &ImageDir = &listing.dir;
+    let first = dir
+        .path()
+        .join(stream.files.first().map_or("", String::as_str));
     let bad = |cause: ImageError| VerifyError::Image {
         path: first.clone(),
         cause: Box::new(cause),
@@ -139,14 +154,15 @@ fn inspect_stream(
     let mut prefix = Vec::new();
     let mut buffer = vec![0; 1 << 20];
     for file in &stream.files {
-        let path = dir.join(file);
         let failed = |cause| VerifyError::Read {
-            path: path.clone(),
+            path: dir.path().join(file),
             cause,
         };
-        let mut file = File::open(&path).map_err(failed)?;
+        let (opened, metadata) = dir.file(file)?;
+        // No further than its present end, should it grow for ever; that it grew shows later.
+        let mut opened = opened.take(metadata.len());
         loop {
-            let count = match file.read(&mut buffer) {
+            let count = match opened.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -181,6 +197,7 @@ fn inspect_stream(
 
 fn facts(header: &Header, used_blocks: Option<u64>) -> ImageFacts {
     ImageFacts {
+        // The names of a format are the same in both crates.
         format: header.format.to_string().into(),
         compression: match header.compression {
             Compression::Plain => fos_api::Compression::Plain,
@@ -279,6 +296,9 @@ fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, Verify
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
     use fog::task::ImageType;
 
     use super::*;
@@ -287,7 +307,7 @@ mod tests {
 
     fn inspected(root: &Path, is_full: bool) -> Result<Inspection, VerifyError> {
         let listing = scan(root, "img", ImageType::SingleDisk, 50).unwrap();
-        inspect(&root.join("img"), &listing, is_full, &mut |_, _, _| {})
+        inspect(&listing, is_full, &mut |_, _, _| {})
     }
 
     #[test]
@@ -308,6 +328,44 @@ mod tests {
         let quick = inspected(root.path(), false).unwrap();
         assert_eq!(quick.streams[1].blake3, full.streams[1].blake3);
         assert_eq!(quick.streams[1].image.used_blocks, None);
+    }
+
+    #[test]
+    fn every_format_has_its_name_on_the_wire() {
+        for format in [
+            image::ImageFormat::Partclone0001,
+            image::ImageFormat::Partclone0002,
+            image::ImageFormat::Partimage06,
+            image::ImageFormat::Raw,
+        ] {
+            let name = ImageFormat::from(format.to_string());
+            assert!(!matches!(name, ImageFormat::Unknown(_)), "{format}");
+        }
+        for compression in [
+            Compression::Gzip,
+            Compression::Zstd,
+            Compression::Xz,
+            Compression::Bzip2,
+            Compression::Lz4,
+        ] {
+            let name = fos_api::Compression::from(compression.to_string());
+            assert!(
+                !matches!(name, fos_api::Compression::Unknown(_)),
+                "{compression}"
+            );
+        }
+    }
+
+    #[test]
+    fn small_files_come_with_their_bytes_and_hashes() {
+        let root = tempfile::tempdir().unwrap();
+        write_image(&root.path().join("img"));
+        let found = inspected(root.path(), true).unwrap();
+        for file in found.files.iter().filter(|file| file.place.is_none()) {
+            let bytes = &found.small[&file.name];
+            assert_eq!(*blake3::hash(bytes).to_hex(), file.blake3);
+        }
+        assert!(found.small.contains_key("d1.mbr"));
     }
 
     #[test]

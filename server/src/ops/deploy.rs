@@ -1,5 +1,6 @@
 //! Sessions as people make and end them.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,12 +237,16 @@ impl Ops {
     ) -> Result<u16, DeployError> {
         let of_sessions = self.store.held_ports().await?;
         let sender = Arc::clone(&self.sessions.around().sender);
+        // Of the card that the session will send on, if that is known already.
+        let card = self.config.known_interface().ok().flatten();
+        let address = card.map_or(Ipv4Addr::UNSPECIFIED, |card| card.addr);
         for port in pool.bases() {
             if of_sessions.contains(&i64::from(port)) || passed_over.contains(&port) {
                 continue;
             }
             let sender = Arc::clone(&sender);
-            let probe = tokio::task::spawn_blocking(move || sender.probe_ports(port)).await;
+            let probe =
+                tokio::task::spawn_blocking(move || sender.probe_ports(address, port)).await;
             match probe.map_err(|error| DeployError::Internal(error.to_string()))? {
                 Ok(()) => return Ok(port),
                 Err(holder) => {

@@ -188,7 +188,12 @@ impl Ops {
             state,
             reason: reason.clone(),
         }];
-        if !session.state.is_active() && session.state != State::Cancelled {
+        // A session that failed as a whole keeps its reason.
+        let is_sum = matches!(
+            session.reason,
+            Some(Reason::Summary(_) | Reason::AllCancelled) | None
+        );
+        if !session.state.is_active() && is_sum {
             let unknown = Reason::TaskCancelled;
             let endings = session.members.iter().map(|other| {
                 if other.host == member.host {

@@ -18,7 +18,7 @@ pub enum SessionState {
     /// It is over, or no server runs it.
     Stored(Box<Session>),
     /// A row of it makes no sense.
-    Broken(SessionId, BrokenRow),
+    Broken(SessionId, Box<BrokenRow>),
 }
 
 impl Ops {
@@ -32,7 +32,7 @@ impl Ops {
         }
         match self.store.session(id).await {
             Ok(session) => Ok(session.map(|found| SessionState::Stored(Box::new(found)))),
-            Err(StoreError::Broken(row)) => Ok(Some(SessionState::Broken(id, *row))),
+            Err(StoreError::Broken(row)) => Ok(Some(SessionState::Broken(id, row))),
             Err(error) => Err(error),
         }
     }

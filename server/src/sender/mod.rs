@@ -1,6 +1,5 @@
 //! The sender of one stream: what a session asks of it, and what it tells.
 
-mod ports;
 pub mod udpcast;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,6 +29,8 @@ pub struct Job {
     pub source: Source,
     /// Silence after which receivers are dropped even if nobody answers.
     pub silence_limit: Duration,
+    /// Whether a part of the stream never looks whole: then a source that fails ends it early.
+    pub tells_its_length: bool,
     /// Limit in bit/s.
     pub max_bitrate: Option<u64>,
 }
@@ -172,11 +173,11 @@ pub trait Sender: Send + Sync + 'static {
     /// If none does.
     fn route_to(&self, client: IpAddr) -> anyhow::Result<Interface>;
 
-    /// Whether a port pair is free here.
+    /// Whether a port pair is free at one of our addresses.
     ///
     /// # Errors
     /// If it is not: who holds it, in words.
-    fn probe_ports(&self, base: u16) -> Result<(), String>;
+    fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String>;
 
     /// Opens the rendezvous of a stream; returns at once.
     ///

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,11 @@ use crate::imagestore::Source;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Udpcast;
 
-struct Running(SendControl);
+struct Running {
+    control: SendControl,
+    /// Whether it ends by itself.
+    is_ending: AtomicBool,
+}
 
 impl Sender for Udpcast {
     fn route_to(&self, client: IpAddr) -> anyhow::Result<Interface> {
@@ -35,8 +40,8 @@ impl Sender for Udpcast {
         }
     }
 
-    fn probe_ports(&self, base: u16) -> Result<(), String> {
-        super::ports::probe(base)
+    fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String> {
+        cast_net::ports::probe(address, base).map_err(|held| held.to_string())
     }
 
     fn open(
@@ -46,7 +51,10 @@ impl Sender for Udpcast {
         counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
         let control = SendControl::new().context("preparing the sender's thread")?;
-        let running = Running(control.clone());
+        let running = Running {
+            control: control.clone(),
+            is_ending: AtomicBool::new(false),
+        };
         thread::Builder::new()
             .name(format!("send-{}", job.port))
             .spawn(move || {
@@ -63,27 +71,33 @@ impl Sender for Udpcast {
 
 impl Transmission for Running {
     fn admit(&self, addresses: Vec<Ipv4Addr>) {
-        self.0.set_expected(addresses);
+        self.control.set_expected(addresses);
     }
 
     fn start(&self) {
-        self.0.start_now();
+        self.control.start_now();
     }
 
     fn remove(&self, address: Ipv4Addr) {
-        self.0.remove(address);
+        self.control.remove(address);
     }
 
     fn stop(&self, kind: StopKind) {
         match kind {
-            StopKind::Plain | StopKind::EndStream => self.0.stop(),
+            StopKind::Plain => self.control.stop(),
+            StopKind::EndStream => {
+                self.is_ending.store(true, Ordering::Relaxed);
+                self.control.abort();
+            }
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.stop();
+        if !self.is_ending.load(Ordering::Relaxed) {
+            self.control.stop();
+        }
     }
 }
 
@@ -133,12 +147,15 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
     options.transfer.start = start_rule(job.admitted);
     options.transfer.drop = DropPolicy {
         silence: job.silence_limit.max(ALL_SILENT),
+        // The session has a rule of its own for disks that hang.
+        hold: None,
         ..DropPolicy::default()
     };
     // Agents are watched over HTTP too, and dropped by the session's own rule. Only a program that has
     // ended, as its host says, is not waited for.
     options.transfer.drop_attentive = options.transfer.drop;
     options.transfer.max_bitrate = job.max_bitrate;
+    options.abort_on_input_error = job.tells_its_length;
     tell(SenderEvent::Note(format!(
         "sender on {}, port base {}, group {}",
         options.interface,
@@ -185,6 +202,16 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
     }
     match sent {
         Ok(report) => ended(&report, counters, &tell),
+        Err(SendError::Aborted { ended, cause, .. }) => {
+            let how = if ended {
+                "the stream was ended early, so that its receivers fail"
+            } else {
+                "the sender was stopped"
+            };
+            tell(SenderEvent::Note(how.to_owned()));
+            let text = cause.map_or_else(|| "it was aborted".to_owned(), |cause| chain(&cause));
+            tell(SenderEvent::Failed(text));
+        }
         Err(SendError::GaveUp { reason, report }) => {
             tell(SenderEvent::Note(format!("the sender gave up: {reason}")));
             ended(&report, counters, &tell);
@@ -254,27 +281,26 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
         },
         sender::SenderEvent::Dropped {
             addr,
-            silent_for,
-            is_unreachable,
+            cause,
+            lasted,
             slice,
+            evidence,
         } => {
-            let why = if *is_unreachable {
-                ", and nothing listens there any more"
-            } else {
-                ""
+            let seconds = lasted.as_secs();
+            let why = match cause {
+                sender::DropCause::Silent => format!("silent for {seconds} s"),
+                sender::DropCause::Unreachable => {
+                    format!("silent for {seconds} s, and nothing listens there any more")
+                }
+                sender::DropCause::NoProgress { missing, blocks } => {
+                    format!("lacking {missing} of {blocks} blocks for {seconds} s")
+                }
+                sender::DropCause::Holding => format!("took no data for {seconds} s"),
             };
             tell(SenderEvent::Note(format!(
-                "dropped {addr}: silent for {} s{why}, in slice {slice}",
-                silent_for.as_secs()
+                "dropped {addr}: {why}, in slice {slice}"
             )));
-            let cause = if *is_unreachable {
-                DropCause::NotListening
-            } else {
-                DropCause::Silent {
-                    has_acknowledged: slice.0 > 0,
-                }
-            };
-            let departure = Departure::Dropped(*silent_for, cause);
+            let departure = Departure::Dropped(*lasted, drop_cause(*cause, evidence));
             tell(SenderEvent::Departed(*addr, departure));
         }
         sender::SenderEvent::SlowRound {
@@ -301,8 +327,22 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
         sender::SenderEvent::Refused { .. }
         | sender::SenderEvent::GaveUp(_)
         | sender::SenderEvent::Finished
+        | sender::SenderEvent::NoProgress { .. }
         | sender::SenderEvent::Probe { .. }
         | sender::SenderEvent::SliceAcked { .. } => {}
+    }
+}
+
+fn drop_cause(cause: sender::DropCause, evidence: &sender::Evidence) -> DropCause {
+    match cause {
+        sender::DropCause::Silent => DropCause::Silent {
+            has_acknowledged: evidence.has_data || evidence.slices_acked > 0,
+        },
+        sender::DropCause::Unreachable => DropCause::NotListening,
+        sender::DropCause::NoProgress { missing, blocks } => DropCause::NoProgress {
+            lacks_all: missing >= blocks,
+        },
+        sender::DropCause::Holding => DropCause::NoProgress { lacks_all: false },
     }
 }
 
@@ -461,6 +501,7 @@ mod tests {
             admitted: vec![Ipv4Addr::LOCALHOST],
             source: Source::new(dir.path(), &facts, 0, gate.clone()).unwrap(),
             silence_limit: Duration::from_secs(1),
+            tells_its_length: true,
             max_bitrate: None,
         };
         let transmission = Udpcast

@@ -45,7 +45,7 @@ pub(super) enum News {
     /// It can again.
     Recovered,
     /// A row of the session makes no sense: it cannot go on.
-    Broken(BrokenRow),
+    Broken(Box<BrokenRow>),
 }
 
 /// The driver's end of its journal.
@@ -114,7 +114,7 @@ struct Writer {
     batch: Batch,
     is_failing: bool,
     /// A row that makes no sense: nothing of this session can be stored but its failure.
-    broken: Option<BrokenRow>,
+    broken: Option<Box<BrokenRow>>,
 }
 
 /// What is not stored yet.
@@ -191,8 +191,8 @@ impl Writer {
                 true
             }
             Err(StoreError::Broken(row)) => {
-                self.broken = Some((*row).clone());
-                self.fail_session(*row).await
+                self.broken = Some(row.clone());
+                self.fail_session(row).await
             }
             Err(error) => {
                 self.failing(&error);
@@ -202,7 +202,7 @@ impl Writer {
     }
 
     /// The session fails in the database too, else it would be run again from what is stored.
-    async fn fail_session(&mut self, row: BrokenRow) -> bool {
+    async fn fail_session(&mut self, row: Box<BrokenRow>) -> bool {
         let reason = Reason::BrokenRow(row.clone());
         let failed = self
             .store

@@ -377,7 +377,7 @@ impl Sessions {
             Ok(Some(session)) if session.state.is_active() => session,
             Ok(_) => return Ok(None),
             Err(StoreError::Broken(row)) => {
-                self.fail(id, Reason::BrokenRow(*row)).await?;
+                self.fail(id, Reason::BrokenRow(row)).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -385,7 +385,7 @@ impl Sessions {
         let facts = match store.facts(session.image).await {
             Ok(facts) => facts,
             Err(StoreError::Broken(row)) => {
-                self.fail(id, Reason::BrokenRow(*row)).await?;
+                self.fail(id, Reason::BrokenRow(row)).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error),

@@ -93,16 +93,9 @@ pub(crate) async fn session_of(store: &dyn Store, count: u16) -> (SessionId, Ima
 }
 
 /// Stores facts that meet no conflict.
-#[track_caller]
-pub(crate) fn stored(
-    store: &dyn Store,
-    session: SessionId,
-    facts: Vec<Fact>,
-) -> impl Future<Output = ()> {
-    async move {
-        let conflicts = store.apply(at(1), session, facts).await.unwrap();
-        assert_eq!(conflicts, []);
-    }
+pub(crate) async fn stored(store: &dyn Store, session: SessionId, facts: Vec<Fact>) {
+    let conflicts = store.apply(at(1), session, facts).await.unwrap();
+    assert_eq!(conflicts, []);
 }
 
 /// A session from its creation to its end.
@@ -172,6 +165,309 @@ pub(crate) async fn a_session_goes_its_way(store: SharedStore) {
     assert_eq!(last, ended);
 }
 
+/// What ends a host's part, and what may follow it.
+pub(crate) async fn an_end_may_be_seen_in_another_light(store: SharedStore) {
+    let (id, _, hosts) = session_of(&*store, 4).await;
+    let [late, failed, cancelled, complete] = hosts[..] else {
+        panic!("four hosts");
+    };
+    let overdue = Reason::Overdue { seconds: 600 };
+    let failure = |before: Option<Reason>| Reason::ClientFailed {
+        text: "bad disk".into(),
+        before: before.map(Box::new),
+    };
+    let facts = (1..).zip(&hosts).map(|(n, host)| checked_in(*host, n, 1));
+    stored(&*store, id, facts.collect()).await;
+    let facts = vec![
+        member_ended(late, State::Failed, overdue.clone()),
+        member_ended(failed, State::Failed, overdue.clone()),
+        member_ended(cancelled, State::Cancelled, Reason::TaskCancelled),
+        member_ended(complete, State::Complete, Reason::Written),
+        // From here on in another light.
+        member_ended(late, State::Complete, Reason::WrittenLate),
+        member_ended(failed, State::Failed, failure(Some(overdue))),
+        member_ended(complete, State::Failed, failure(Some(Reason::Written))),
+    ];
+    stored(&*store, id, facts.clone()).await;
+    let facts = vec![
+        member_ended(failed, State::Complete, Reason::WrittenLate),
+        member_ended(failed, State::Cancelled, Reason::TaskCancelled),
+        member_ended(cancelled, State::Complete, Reason::Written),
+        member_ended(cancelled, State::Failed, failure(None)),
+        checked_in(cancelled, 3, 1),
+        checked_in(complete, 4, 1),
+        // Stored already.
+        member_ended(late, State::Complete, Reason::WrittenLate),
+    ];
+    let conflict = |fact, found| Conflict {
+        fact,
+        found: Some(found),
+    };
+    assert_eq!(
+        store.apply(at(2), id, facts).await.unwrap(),
+        [
+            conflict(0, State::Failed),
+            conflict(1, State::Failed),
+            conflict(2, State::Cancelled),
+            conflict(3, State::Cancelled),
+            conflict(4, State::Cancelled),
+            conflict(5, State::Failed),
+        ]
+    );
+    let session = store.session(id).await.unwrap().unwrap();
+    let found: Vec<_> = session
+        .members
+        .into_iter()
+        .map(|member| (member.state, member.reason.unwrap()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (State::Complete, Reason::WrittenLate),
+            (
+                State::Failed,
+                failure(Some(Reason::Overdue { seconds: 600 }))
+            ),
+            (State::Cancelled, Reason::TaskCancelled),
+            (State::Failed, failure(Some(Reason::Written))),
+        ]
+    );
+    let ended = |state, reason| Fact::Ended { state, reason };
+    let facts = vec![
+        ended(State::Complete, Reason::Written),
+        ended(State::Failed, failure(None)),
+        ended(State::Failed, Reason::AllCancelled),
+        ended(State::Cancelled, Reason::SessionCancelled),
+    ];
+    let conflicts = store.apply(at(3), id, facts).await.unwrap();
+    assert_eq!(conflicts, [conflict(3, State::Failed)]);
+    let session = store.session(id).await.unwrap().unwrap();
+    assert_eq!(
+        (session.state, session.reason),
+        (State::Failed, Some(Reason::AllCancelled))
+    );
+}
+
+/// The number of an attempt is never used again.
+pub(crate) async fn attempts_are_numbered(store: SharedStore) {
+    let (id, ..) = session_of(&*store, 1).await;
+    let start = |stream, run| Fact::StreamStarting {
+        stream,
+        run,
+        has_records: true,
+    };
+    for (facts, runs) in [
+        (vec![start(0, 0)], 1),
+        (vec![start(1, 0)], 1),
+        (vec![start(1, 1), start(2, 0)], 2),
+        (vec![start(2, 7)], 8),
+        (vec![start(2, 7)], 8),
+        (vec![start(3, u32::MAX)], u32::MAX),
+    ] {
+        stored(&*store, id, facts).await;
+        assert_eq!(store.session(id).await.unwrap().unwrap().runs, runs);
+    }
+    let starts = store.events(id, 0, 99).await.unwrap();
+    assert_eq!(starts.len(), 1 + 6, "one of them came twice");
+}
+
+/// A flood of what clients say neither grows without end nor hides what was decided.
+pub(crate) async fn events_are_bounded(store: SharedStore) {
+    let (id, _, hosts) = session_of(&*store, 1).await;
+    let note = |number: usize| Note::ForeignReport {
+        address: IpAddr::from([10, 9, 9, 9]),
+        text: "\u{1}".repeat(if number == 0 { 50_000 } else { 10 }),
+    };
+    let max = usize::try_from(MAX_EVENTS_OF_HOST).unwrap();
+    for host in [Some(hosts[0]), None] {
+        let facts = (0..max + 50).map(|number| Fact::Noted {
+            host,
+            note: note(number),
+        });
+        stored(&*store, id, facts.collect()).await;
+        store.add_event(NOW, Some(id), host, note(0)).await.unwrap();
+        store.add_event(NOW, None, host, note(0)).await.unwrap();
+    }
+    let facts = vec![
+        checked_in(hosts[0], 1, 1),
+        Fact::StreamStarting {
+            stream: 0,
+            run: 0,
+            has_records: true,
+        },
+        member_ended(hosts[0], State::Complete, Reason::Written),
+        Fact::Ended {
+            state: State::Complete,
+            reason: Reason::Written,
+        },
+    ];
+    stored(&*store, id, facts).await;
+    let events = store.events(id, 0, 9999).await.unwrap();
+    for host in [Some(hosts[0]), None] {
+        let of_host = events.iter().filter(|event| event.host == host);
+        assert_eq!(of_host.count(), max);
+    }
+    assert!(
+        events
+            .iter()
+            .all(|event| event.note.to_parts().1.len() <= 8192)
+    );
+    let decided = |event: &&Event| !matches!(event.note, Note::ForeignReport { .. });
+    assert_eq!(events.iter().filter(decided).count(), 1 + 4);
+    assert!(matches!(events.last().unwrap().note, Note::Ended { .. }));
+    // A machine with two addresses that checks in again and again.
+    let image = store.images().await.unwrap()[0].id;
+    let new = new_session(image, &hosts, 63100);
+    let other = store.create_session(NOW, new).await.unwrap();
+    let mut facts: Vec<Fact> = (0..max + 50)
+        .map(|number| checked_in(hosts[0], u8::from(number % 2 == 0), 1))
+        .collect();
+    facts.push(member_ended(hosts[0], State::Failed, Reason::Missing));
+    stored(&*store, other, facts).await;
+    let events = store.events(other, 0, 9999).await.unwrap();
+    assert_eq!(events.len(), 1 + max);
+    assert!(matches!(
+        events.last().unwrap().note,
+        Note::MemberEnded { .. }
+    ));
+}
+
+/// Machines that are not registered: the last ones that asked.
+pub(crate) async fn strangers_are_bounded(store: SharedStore) {
+    let address = IpAddr::from([10, 0, 0, 1]);
+    let max = u16::try_from(MAX_STRANGERS).unwrap();
+    for number in 0..max + 3 {
+        store
+            .remember_stranger(NOW, mac(number), address)
+            .await
+            .unwrap();
+        // It asks again and again, so it stays.
+        if number % 500 == 0 {
+            store
+                .remember_stranger(at(1), mac(0), address)
+                .await
+                .unwrap();
+        }
+    }
+    let strangers = store.strangers().await.unwrap();
+    assert_eq!(strangers.len(), usize::from(max));
+    assert_eq!(strangers[0].mac, mac(max + 2));
+    let zero = strangers
+        .iter()
+        .find(|stranger| stranger.mac == mac(0))
+        .unwrap();
+    assert_eq!(
+        (zero.first_at, zero.last_at, zero.requests),
+        (NOW, at(1), 4)
+    );
+    let last = strangers.last().unwrap().mac;
+    assert_eq!(last, mac(4), "the oldest are gone: 1 to 3");
+}
+
+/// Progress belongs to active tasks of the session.
+pub(crate) async fn progress_is_no_state(store: SharedStore) {
+    let (id, _, hosts) = session_of(&*store, 1).await;
+    let task = store.session(id).await.unwrap().unwrap().members[0].task;
+    let line = "108.53MB/min@00:01:23@00:04:17@12.50 GiB@44.20 GiB@ 28.28@47458910208";
+    let status = fog::status::parse(line).unwrap();
+    let before = store.session(id).await.unwrap();
+    let mut changes = store.changes();
+    store
+        .store_progress(id, vec![(TaskId(999), status.clone())])
+        .await
+        .unwrap();
+    store
+        .store_progress(SessionId(999), vec![(task, status.clone())])
+        .await
+        .unwrap();
+    assert!(changes.try_recv().is_err());
+    store
+        .store_progress(id, vec![(task, status)])
+        .await
+        .unwrap();
+    assert_eq!(changes.try_recv(), Ok(Change::Session(id)));
+    assert_eq!(store.session(id).await.unwrap(), before);
+    assert!(store.active_task(hosts[0]).await.unwrap().is_some());
+}
+
+/// Everybody may ask at the same time; each gets all or nothing.
+pub(crate) async fn many_at_once(store: SharedStore) {
+    let (id, _, hosts) = session_of(&*store, 20).await;
+    let mut all = tokio::task::JoinSet::new();
+    for (number, host) in (1..).zip(hosts.clone()) {
+        let store = SharedStore::clone(&store);
+        all.spawn(async move {
+            stored(&*store, id, vec![checked_in(host, number, 1)]).await;
+            let session = store.session(id).await.unwrap().unwrap();
+            let member = session.members.iter().find(|member| member.host == host);
+            assert_eq!(member.unwrap().state, State::InProgress);
+            for member in session.members {
+                let is_in = member.state == State::InProgress;
+                assert_eq!(is_in, member.address.is_some());
+            }
+        });
+    }
+    all.join_all().await;
+    let events = store.events(id, 0, 99).await.unwrap();
+    assert_eq!(events.len(), 1 + hosts.len());
+}
+
+/// What is not there is no error.
+pub(crate) async fn what_is_absent_is_absent(store: SharedStore) {
+    let (session, host, image) = (SessionId(9), HostId(9), ImageId(9));
+    assert_eq!(store.session(session).await.unwrap(), None);
+    assert_eq!(store.last_session(host).await.unwrap(), None);
+    assert_eq!(store.active_task(host).await.unwrap(), None);
+    assert_eq!(store.image(image).await.unwrap(), None);
+    assert_eq!(store.facts(image).await.unwrap(), None);
+    assert_eq!(store.find_image("9").await.unwrap(), None);
+    assert_eq!(store.image_root().await.unwrap(), None);
+    assert_eq!(store.events(session, 0, 9).await.unwrap(), []);
+    let gone = store.remove_host(host).await;
+    assert!(matches!(gone, Err(ChangeError::Gone)));
+    let reason = Reason::SessionCancelled;
+    store
+        .fail_broken(NOW, session, reason.clone())
+        .await
+        .unwrap();
+    let state = State::Failed;
+    let facts = vec![Fact::Ended { state, reason }];
+    let conflict = Conflict {
+        fact: 0,
+        found: None,
+    };
+    assert_eq!(store.apply(NOW, session, facts).await.unwrap(), [conflict]);
+    let defaults = store.settings().await.unwrap();
+    assert_eq!((defaults.starting_port, defaults.max_sessions), (63100, 64));
+}
+
+/// An end that is none is a mistake of the caller, and nothing of its call is stored.
+pub(crate) async fn nothing_ends_in_an_active_state(store: SharedStore) {
+    let (id, _, hosts) = session_of(&*store, 1).await;
+    let facts = vec![
+        checked_in(hosts[0], 1, 1),
+        member_ended(hosts[0], State::Queued, Reason::Written),
+    ];
+    let refused = store.apply(NOW, id, facts).await;
+    assert!(matches!(refused, Err(StoreError::Internal(_))));
+    let session = store.session(id).await.unwrap().unwrap();
+    assert_eq!(
+        (session.state, session.members[0].state),
+        (State::New, State::Queued)
+    );
+}
+
+/// After the end nothing is stored.
+pub(crate) async fn a_closed_store_is_unavailable(store: SharedStore) {
+    store.set_image_root("/a".into()).await.unwrap();
+    store.close().await;
+    let refused = store.set_image_root("/b".into()).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    let refused = store.image_root().await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    store.close().await;
+}
+
 /// Random operations have the same outcome as with a model.
 ///
 /// # Panics
@@ -204,4 +500,13 @@ where
     F: Future<Output = SharedStore>,
 {
     a_session_goes_its_way(factory().await).await;
+    an_end_may_be_seen_in_another_light(factory().await).await;
+    attempts_are_numbered(factory().await).await;
+    events_are_bounded(factory().await).await;
+    strangers_are_bounded(factory().await).await;
+    progress_is_no_state(factory().await).await;
+    many_at_once(factory().await).await;
+    what_is_absent_is_absent(factory().await).await;
+    nothing_ends_in_an_active_state(factory().await).await;
+    a_closed_store_is_unavailable(factory().await).await;
 }

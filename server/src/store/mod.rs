@@ -30,7 +30,8 @@ use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
 
-/// Why an operation did not happen. Nothing of it is stored.
+/// Why an operation did not happen. Nothing of it is stored, with one exception: if the disk hangs in
+/// the very commit, it shows when it answers again, and the text says so.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot do it now: disk full, locked by another program, unreachable, closed.
@@ -206,7 +207,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     // Hosts.
 
-    /// Adds a host.
+    /// Adds a host; its addresses are no strangers any more.
     async fn add_host(
         &self,
         at: Timestamp,
@@ -231,7 +232,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()>;
     /// These machines, the last one that asked first.
     async fn strangers(&self) -> Result<Vec<Stranger>>;
-    /// Stores fields of a host's inventory; others keep their value.
+    /// Stores fields of a host's inventory; others keep their value. Nothing if the host is gone.
     async fn store_inventory(
         &self,
         at: Timestamp,
@@ -254,9 +255,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         format: u8,
         facts: Facts,
     ) -> std::result::Result<(), ChangeError>;
-    /// Forgets an image.
+    /// Forgets an image; it is no host's default any more.
     async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError>;
-    /// All images by name.
+    /// All images by name, without those of which the row is broken (the log says so).
     async fn images(&self) -> Result<Vec<Image>>;
     /// The image that a person means: its name, else its number.
     async fn find_image(&self, wanted: &str) -> Result<Option<Image>>;
@@ -307,7 +308,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         session: SessionId,
         progress: Vec<(TaskId, ReceivedStatus)>,
     ) -> Result<()>;
-    /// Stores an event. More than [`MAX_EVENTS_OF_HOST`] of one host in one session are not kept.
+    /// Stores an event. More than [`MAX_EVENTS_OF_HOST`] of one host in one session, or of no host in
+    /// it, are not kept. What the session decided ([`Self::apply`]) takes the place of the newest
+    /// others.
     async fn add_event(
         &self,
         at: Timestamp,
@@ -321,9 +324,10 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     // What machines were told.
 
-    /// Stores what a boot script told a machine.
+    /// Stores what a boot script told a machine. Nothing if the host is gone.
     async fn hand_out(&self, handout: Handout) -> Result<()>;
-    /// Everything that machines were told and may still act on.
+    /// Everything that machines were told and may still act on, the oldest first: the
+    /// [`PER_HOST`](crate::domain::handout::Handouts::PER_HOST) newest of each host.
     async fn handouts(&self) -> Result<Vec<Handout>>;
     /// Whether a job's session is still active.
     async fn is_active(&self, job: Job) -> Result<bool>;

@@ -204,7 +204,7 @@ fn cause(reason: &Reason) -> String {
 pub(super) fn unknown(code: &str, details: &str) -> String {
     let (code, details) = (foreign(code), foreign(details));
     let blank = if details.is_empty() { "" } else { " " };
-    format!("{code}{blank}{details} (stored by another version of fos-server)")
+    format!("{code}{blank}{details} (stored by another program, or another version of fos-server)")
 }
 
 fn client_failed(text: &str, before: Option<&Reason>) -> String {

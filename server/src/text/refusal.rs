@@ -35,10 +35,10 @@ pub fn refusal(refusal: &Refusal) -> String {
         ),
         Refusal::Over(over) => over_text(over),
         Refusal::AnotherMachine { address } => format!(
-            "A machine at {address} already takes part as this host. If these are two machines with \
-             one MAC address, switch one of them off. If it is one machine that was booted again, \
-             leave it on: it is let in when the server has not heard its earlier boot for a while, \
-             as long as the session has not started."
+            "A machine at {address} already takes part, as this host or as another one with this \
+             address. If two machines have one MAC address, switch one of them off. If it is this \
+             machine, booted again, leave it on: it is let in when the server has not heard the \
+             earlier one for a while, as long as the session has not started."
         ),
         Refusal::NotCheckedIn => {
             "This machine has not checked in for a session, so nothing that it \

@@ -54,25 +54,33 @@ fn gathering(session: &Snapshot, stream: &str, age: &str) -> String {
     );
     if let Some(left) = session.starts_in {
         let left = duration(left);
-        text.push_str(&match (session.stream, session.connected) {
-            (0, 0) => format!("; the session fails in {left} if no host connects"),
-            (0, _) => format!("; it starts without them in {left}"),
-            _ => format!("; it goes on without them in {left}"),
+        let has_started = session.members.iter().any(|member| member.has_received);
+        text.push_str(&match (has_started, session.connected) {
+            (false, 0) => format!("; the session fails in {left} if no host connects"),
+            (false, _) => format!("; it starts without them in {left}"),
+            (true, _) => format!("; it goes on without them in {left}"),
         });
     }
     text
 }
 
 fn finishing(session: &Snapshot, age: &str) -> String {
-    let open: Vec<&str> = session
-        .members
-        .iter()
-        .filter(|member| !matches!(member.status, SeatStatus::Ended(..)))
-        .map(|member| member.name.as_str())
-        .collect();
+    let open = || {
+        let members = session.members.iter();
+        members.filter(|member| !matches!(member.status, SeatStatus::Ended(..)))
+    };
+    let is_leaving = open().all(|member| matches!(member.status, SeatStatus::Leaving(_)));
+    let sent = if is_leaving {
+        "the last receivers left".to_owned()
+    } else {
+        format!(
+            "all is sent ({})",
+            count(session.streams, "stream", "streams")
+        )
+    };
+    let open: Vec<&str> = open().map(|member| member.name.as_str()).collect();
     let mut text = format!(
-        "all is sent ({}); waiting for the {} of {} for {age}: {}",
-        count(session.streams, "stream", "streams"),
+        "{sent}; waiting for the {} of {} for {age}: {}",
         if open.len() == 1 { "report" } else { "reports" },
         count(open.len(), "host", "hosts"),
         names(&open)

@@ -302,7 +302,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             "its image has other streams than when the session began to send. Deploy again",
         ),
         (
-            Reason::BrokenRow(broken_row()),
+            Reason::BrokenRow(Box::new(broken_row())),
             "the database holds a value that the server cannot understand: table tasks, row 12: column taskStateID holds \"99\", expected a number from 0 to 6. Correct the row, or deploy again",
         ),
         (
@@ -322,14 +322,14 @@ fn reasons() -> Vec<(Reason, &'static str)> {
                 code: "of-the-future".into(),
                 details: "{\"a\":1}".into(),
             },
-            "of-the-future {\"a\":1} (stored by another version of fos-server)",
+            "of-the-future {\"a\":1} (stored by another program, or another version of fos-server)",
         ),
         (
             Reason::Unknown {
                 code: "of-the-future".into(),
                 details: String::new(),
             },
-            "of-the-future (stored by another version of fos-server)",
+            "of-the-future (stored by another program, or another version of fos-server)",
         ),
     ]
 }
@@ -443,7 +443,7 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
         (
             Refusal::AnotherMachine { address: ADDRESS },
             "another-machine",
-            "A machine at 10.0.0.7 already takes part as this host. If these are two machines with one MAC address, switch one of them off. If it is one machine that was booted again, leave it on: it is let in when the server has not heard its earlier boot for a while, as long as the session has not started.",
+            "A machine at 10.0.0.7 already takes part, as this host or as another one with this address. If two machines have one MAC address, switch one of them off. If it is this machine, booted again, leave it on: it is let in when the server has not heard the earlier one for a while, as long as the session has not started.",
         ),
         (
             Refusal::NotCheckedIn,
@@ -626,7 +626,7 @@ fn notes() -> Vec<(Note, &'static str)> {
                 code: "of-the-future".into(),
                 details: "{}".into(),
             },
-            "of-the-future {} (stored by another version of fos-server)",
+            "of-the-future {} (stored by another program, or another version of fos-server)",
         ),
     ]
 }
@@ -733,6 +733,7 @@ fn phases() -> Vec<(Snapshot, &'static str)> {
                 stream: 1,
                 missing: missing(),
                 starts_in,
+                members: vec![sat(SeatStatus::Between, 1)],
                 ..later
             },
             "waiting for 2 of 3 hosts before d1p1.img (stream 2 of 2) for 2 min 10 s: LAB-02, LAB-03; it goes on without them in 1 min 10 s",
@@ -769,6 +770,16 @@ fn phases() -> Vec<(Snapshot, &'static str)> {
                 ..snapshot(Phase::Finishing)
             },
             "all is sent (2 streams); waiting for the report of 1 host for 2 min 10 s: LAB-01; a host that stays silent fails, the first in 10 min",
+        ),
+        (
+            Snapshot {
+                members: vec![sat(
+                    SeatStatus::Leaving(Reason::Left { stream: stream() }),
+                    0,
+                )],
+                ..snapshot(Phase::Finishing)
+            },
+            "the last receivers left; waiting for the report of 1 host for 2 min 10 s: LAB-01",
         ),
         (
             snapshot(Phase::Ended {
@@ -1097,7 +1108,7 @@ proptest! {
             Reason::SenderFailed { stream: stream.clone(), text: text.clone() },
             Reason::StoodStill { stream: stream.clone(), seconds: 1, cause: Standstill::Sender },
             Reason::ImageChanged { text: text.clone() },
-            Reason::BrokenRow(row),
+            Reason::BrokenRow(Box::new(row)),
             Reason::Internal { text: text.clone() },
             Reason::Unknown { code: text.clone(), details: name.clone() },
         ];

@@ -15,7 +15,7 @@ use image::writer::Recipe;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Server {
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -211,15 +211,17 @@ pub fn write_image(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
     std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
-    std::fs::write(dir.join("d1.mbr"), boot_area()).unwrap();
+    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048)])).unwrap();
 }
 
-/// An MBR with one partition.
-fn boot_area() -> Vec<u8> {
+/// An MBR with these partitions: first sector, sectors.
+pub fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
     let mut sector = vec![0; 512];
-    sector[446 + 4] = 0x83;
-    sector[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
-    sector[446 + 12..446 + 16].copy_from_slice(&2048_u32.to_le_bytes());
+    for (entry, (start, len)) in sector[446..510].chunks_mut(16).zip(partitions) {
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..].copy_from_slice(&len.to_le_bytes());
+    }
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     sector
 }

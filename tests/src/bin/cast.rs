@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cast_net::udpcast::fec::FecParams;
 use cast_net::udpcast::sender::{DataRouting, Duplex, Outcome, SenderEvent};
-use cast_net::{Interface, ReceiveOptions, SendControl, SendEvent, SendOptions, Stop};
+use cast_net::{Interface, ReceiveOptions, SendControl, SendError, SendEvent, SendOptions, Stop};
 use clap::{Args, Parser};
 
 #[derive(Parser)]
@@ -56,6 +57,21 @@ struct Send {
     slice_size: Option<u16>,
     #[arg(long)]
     max_bitrate: Option<u64>,
+    /// With repair blocks behind each slice.
+    #[arg(long)]
+    fec: bool,
+    /// The source blocks for ever behind so many bytes.
+    #[arg(long)]
+    block_at: Option<u64>,
+    /// Abort when so many bytes are acknowledged.
+    #[arg(long)]
+    abort_at: Option<u64>,
+    /// Abort when so many blocks have been repeated.
+    #[arg(long)]
+    abort_repeated: Option<u64>,
+    /// Abort when so many have joined.
+    #[arg(long)]
+    abort_joined: Option<u16>,
     /// Milliseconds of silence until a participant is dropped.
     #[arg(long)]
     silence: Option<u64>,
@@ -102,7 +118,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// Status 2: somebody did not get everything.
+/// Gives so many bytes of a source, then blocks.
+struct BlocksAt(io::Take<Box<dyn Read + std::marker::Send>>);
+
+impl Read for BlocksAt {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count == 0 {
+            loop {
+                std::thread::park();
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Status 2: somebody did not get everything. 3: aborted, and the stream ended early; 4: only stopped.
 #[expect(
     clippy::print_stderr,
     reason = "a test program, watched through its messages"
@@ -129,6 +160,7 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
     transfer.start.expected.clone_from(&arguments.expect);
     transfer.slice.initial = arguments.slice_size;
     transfer.max_bitrate = arguments.max_bitrate;
+    transfer.fec = FecParams::new(8, 2, 16).filter(|_| arguments.fec);
     if let Some(silence) = arguments.silence {
         transfer.drop.silence = Duration::from_millis(silence);
         transfer.drop_attentive = transfer.drop;
@@ -136,15 +168,44 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
     }
     let mut all_well = true;
     for _ in 0..arguments.times {
-        let source: Box<dyn Read + std::marker::Send> = match &arguments.file {
+        let mut source: Box<dyn Read + std::marker::Send> = match &arguments.file {
             Some(path) => Box::new(File::open(path)?),
             None => Box::new(io::stdin()),
         };
+        if let Some(bytes) = arguments.block_at {
+            source = Box::new(BlocksAt(source.take(bytes)));
+        }
+        let control = SendControl::new()?;
+        let mut joined = 0;
         let mut tell = |event: &SendEvent<'_>| match event {
-            SendEvent::Protocol(SenderEvent::SliceAcked { .. }) | SendEvent::Progress { .. } => {}
-            event => eprintln!("{event:?}"),
+            SendEvent::Protocol(SenderEvent::SliceAcked { bytes, .. }) => {
+                if arguments.abort_at.is_some_and(|at| *bytes >= at) {
+                    control.abort();
+                }
+            }
+            SendEvent::Progress { statistics, .. } => {
+                let repeated = statistics.blocks_repeated;
+                if arguments.abort_repeated.is_some_and(|at| repeated >= at) {
+                    control.abort();
+                }
+            }
+            event => {
+                eprintln!("{event:?}");
+                if matches!(event, SendEvent::Protocol(SenderEvent::Joined { .. })) {
+                    joined += 1;
+                    if arguments.abort_joined == Some(joined) {
+                        control.abort();
+                    }
+                }
+            }
         };
-        let report = cast_net::send(&options, source, &SendControl::new()?, &mut tell)?;
+        let report = match cast_net::send(&options, source, &control, &mut tell) {
+            Err(SendError::Aborted { ended, report, .. }) => {
+                eprintln!("aborted, ended {ended}: {report:?}");
+                return Ok(ExitCode::from(if ended { 3 } else { 4 }));
+            }
+            sent => sent?,
+        };
         for participant in &report.participants {
             eprintln!("{participant:?}");
             all_well &= participant.outcome == Outcome::Completed;

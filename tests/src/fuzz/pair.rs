@@ -248,6 +248,7 @@ fn sender(flags: u8, block_size: u16, count: u8, now: Instant) -> Sender {
     config.drop = DropPolicy {
         retries: 20,
         silence: Duration::from_secs(10),
+        ..DropPolicy::default()
     };
     config.drop_attentive = config.drop;
     config.start = StartRule {

@@ -1,6 +1,8 @@
 //! Partition tables: as they are on disks, in dumps, and planned from an image's files.
 
-use disk::{Dump, Layout, PlanError, Shape, TableFiles, fill, plan_table, read_table};
+use disk::{
+    Dump, Layout, PlanError, Shape, TableFiles, fill, plan_table, read_table, source_shape,
+};
 
 use super::feed::Feed;
 use super::mend;
@@ -87,7 +89,14 @@ pub fn partition_plan(data: &[u8]) {
             Vec::new()
         },
     };
-    let Ok(plan) = plan_table(&files, &shape, layout) else {
+    let source = source_shape(&files);
+    assert!(source.sectors() > 0, "{source:?}");
+    check_plan(&files, &source, layout);
+    check_plan(&files, &shape, layout);
+}
+
+fn check_plan(files: &TableFiles<'_>, shape: &Shape, layout: Layout) {
+    let Ok(plan) = plan_table(files, shape, layout) else {
         return;
     };
     assert!(!plan.to_string().is_empty());

@@ -123,6 +123,7 @@ pub fn udpcast_sender(data: &[u8]) {
     config.drop = DropPolicy {
         retries: 5,
         silence: Duration::from_secs(2),
+        ..DropPolicy::default()
     };
     config.drop_attentive = config.drop;
     config.drop_gone = config.drop;
@@ -142,31 +143,35 @@ pub fn udpcast_sender(data: &[u8]) {
         if feed.is_empty() {
             break;
         }
-        match feed.byte() % 10 {
-            0..=2 => {
-                let from = address(feed.byte());
-                let bytes = datagram(&mut feed);
-                sender.handle_datagram(now, from, &bytes);
-            }
-            3 => {
-                now = sender.poll_timeout().map_or(now, |at| at.max(now));
-                sender.handle_timeout(now);
-                settle_sender(&mut sender, now);
-                assert!(sender.poll_timeout().is_none_or(|at| at > now));
-            }
-            4 => now += pass(&mut feed),
-            5 => sender.start(now),
-            6 => sender.remove(now, *address(feed.byte()).ip()),
-            7 => sender.set_expected(now, &[*address(feed.byte()).ip()]),
-            8 => sender.handle_unreachable(now, *address(feed.byte()).ip()),
-            _ => {
-                let room = sender.input_room();
-                assert!(room <= 1024 * 4);
-                sender.push_input(&vec![1; room]);
-                if feed.flag() {
-                    sender.finish_input();
+        // One value of a byte, so that the inputs found so far mostly keep their meaning.
+        match feed.byte() {
+            255 => sender.abort(now),
+            operation => match operation % 10 {
+                0..=2 => {
+                    let from = address(feed.byte());
+                    let bytes = datagram(&mut feed);
+                    sender.handle_datagram(now, from, &bytes);
                 }
-            }
+                3 => {
+                    now = sender.poll_timeout().map_or(now, |at| at.max(now));
+                    sender.handle_timeout(now);
+                    settle_sender(&mut sender, now);
+                    assert!(sender.poll_timeout().is_none_or(|at| at > now));
+                }
+                4 => now += pass(&mut feed),
+                5 => sender.start(now),
+                6 => sender.remove(now, *address(feed.byte()).ip()),
+                7 => sender.set_expected(now, &[*address(feed.byte()).ip()]),
+                8 => sender.handle_unreachable(now, *address(feed.byte()).ip()),
+                _ => {
+                    let room = sender.input_room();
+                    assert!(room <= 1024 * 4);
+                    sender.push_input(&vec![1; room]);
+                    if feed.flag() {
+                        sender.finish_input();
+                    }
+                }
+            },
         }
         settle_sender(&mut sender, now);
     }

@@ -27,8 +27,14 @@ pub struct ReceiveSnapshot {
     pub data_group: Option<Ipv4Addr>,
     /// Bytes of the stream in complete slices.
     pub bytes: u64,
+    /// Bytes of a block, as the sender announced; known once connected.
+    pub block_size: Option<u16>,
     /// Datagrams heard, of any kind.
     pub datagrams: u64,
+    /// Of these, those of our sender with data or repair blocks: the large ones.
+    pub data_datagrams: u64,
+    /// Of these, requests of our sender for acknowledgement: small ones of the same way.
+    pub requests: u64,
     /// Blocks that had to be asked for again.
     pub lost_blocks: u64,
     /// Datagrams that meant nothing here.
@@ -87,7 +93,10 @@ impl ReceiveStatus {
             capabilities: None,
             data_group: None,
             bytes: 0,
+            block_size: None,
             datagrams: 0,
+            data_datagrams: 0,
+            requests: 0,
             lost_blocks: 0,
             ignored: 0,
             slices_waiting: 0,

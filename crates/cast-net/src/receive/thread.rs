@@ -223,6 +223,7 @@ impl Worker {
             ReceiverEvent::Connected {
                 client,
                 sender,
+                block_size,
                 capabilities,
                 ..
             } => {
@@ -230,6 +231,7 @@ impl Worker {
                 let mut status = self.status.lock();
                 status.connection = course.connection;
                 status.capabilities = capabilities;
+                status.block_size = Some(block_size);
                 status.phase = ReceivePhase::Connected {
                     since: now,
                     sender,
@@ -290,6 +292,8 @@ impl Worker {
             status.last_packet = Some(Instant::now());
         }
         status.datagrams = datagrams;
+        status.data_datagrams = statistics.data_datagrams;
+        status.requests = statistics.requests;
         status.bytes = statistics.bytes;
         status.lost_blocks = statistics.lost_blocks;
         status.ignored = statistics.ignored.total();

@@ -17,6 +17,7 @@ pub struct SendControl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Stop,
+    Abort,
     Start,
     Expect(Vec<Ipv4Addr>),
     Remove(Ipv4Addr),
@@ -37,6 +38,20 @@ impl SendControl {
     /// Ends the transfer now, whatever the receivers have got.
     pub fn stop(&self) {
         self.command(Command::Stop);
+    }
+
+    /// Ends the stream early, so that receivers come to their end with too few bytes and fail, where
+    /// [`stop`](Self::stop) leaves original ones waiting for ever. A source that blocks does not hold it up;
+    /// receivers that do not answer do, for some ten seconds ([`TransferOptions::abort_time`]).
+    /// [`SendError::Aborted`] says whether the stream could be ended. If all receivers turn out to have
+    /// the whole stream already, the transfer is a success.
+    ///
+    /// Not for a stream of which a part cannot be told from the whole.
+    ///
+    /// [`SendError::Aborted`]: crate::SendError::Aborted
+    /// [`TransferOptions::abort_time`]: crate::TransferOptions::abort_time
+    pub fn abort(&self) {
+        self.command(Command::Abort);
     }
 
     /// Starts the transfer with the participants there are.

@@ -7,16 +7,21 @@ use std::thread::{self, JoinHandle};
 
 use crate::wake::Bell;
 
-/// The stream, as far as it has been read ahead: at most (`AHEAD` + 2) × `CHUNK` bytes, 2.5 MiB.
+/// The stream, as far as it has been read ahead: at most (`AHEAD` + 3) × `CHUNK` bytes, 2.75 MiB.
+///
+/// A byte is not offered before it is known what follows it, so that the last one of a stream comes together
+/// with the knowledge that it is the last, and that of a stream that fails never comes. Else what had
+/// been sent of a stream that is then aborted could be all of it.
 #[derive(Debug)]
 pub(crate) struct Input {
     chunks: Receiver<Chunk>,
     spare: SyncSender<Vec<u8>>,
     current: Vec<u8>,
+    /// What follows `current`, if it is known.
+    next: Option<Chunk>,
     position: usize,
     thread: Option<JoinHandle<()>>,
     offset: u64,
-    has_ended: bool,
 }
 
 #[derive(Debug)]
@@ -76,10 +81,10 @@ impl Input {
             chunks,
             spare,
             current: Vec::new(),
+            next: None,
             position: 0,
             thread: Some(thread),
             offset: 0,
-            has_ended: false,
         })
     }
 
@@ -88,41 +93,58 @@ impl Input {
     /// # Errors
     /// The source failed or panicked. Never a short stream instead.
     pub(crate) fn poll(&mut self) -> Result<Offer<'_>, InputError> {
-        while self.position == self.current.len() && !self.has_ended {
-            match self.chunks.try_recv() {
-                Ok(Chunk::Bytes(bytes)) => {
+        loop {
+            if self.next.is_none() {
+                self.next = match self.chunks.try_recv() {
+                    Ok(chunk) => Some(chunk),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => Some(Chunk::Failed(self.thread_failure())),
+                };
+            }
+            if self.position < self.current.len() {
+                break;
+            }
+            match self.next.take() {
+                Some(Chunk::Bytes(bytes)) => {
                     let done = std::mem::replace(&mut self.current, bytes);
                     self.position = 0;
                     // Kept for the next chunk if the reader has not gone.
                     drop(self.spare.try_send(done));
                 }
-                Ok(Chunk::End) => self.has_ended = true,
-                Ok(Chunk::Failed(source)) => {
-                    return Err(InputError {
-                        offset: self.offset,
-                        source,
-                    });
+                Some(Chunk::End) => {
+                    self.next = Some(Chunk::End);
+                    return Ok(Offer::End);
                 }
-                Err(TryRecvError::Empty) => return Ok(Offer::NotYet),
-                Err(TryRecvError::Disconnected) => return Err(self.thread_failure()),
+                Some(Chunk::Failed(source)) => return Err(self.failure(source)),
+                None => return Ok(Offer::NotYet),
             }
         }
-        match self.current.get(self.position..) {
-            Some(bytes) if !bytes.is_empty() => Ok(Offer::Bytes(bytes)),
-            _ => Ok(Offer::End),
+        let offered = self.position..self.settled();
+        if !offered.is_empty() {
+            return Ok(Offer::Bytes(self.current.get(offered).unwrap_or(&[])));
         }
+        match self.next.take() {
+            Some(Chunk::Failed(source)) => Err(self.failure(source)),
+            _ => Ok(Offer::NotYet),
+        }
+    }
+
+    /// How much of `current` may be offered.
+    fn settled(&self) -> usize {
+        let is_followed = matches!(self.next, Some(Chunk::Bytes(_) | Chunk::End));
+        self.current.len() - usize::from(!is_followed && !self.current.is_empty())
     }
 
     /// The first `count` bytes of the offer are taken.
     pub(crate) fn consume(&mut self, count: usize) {
         self.position += count;
         self.offset += u64::try_from(count).unwrap_or(0);
-        debug_assert!(self.position <= self.current.len());
+        debug_assert!(self.position <= self.settled());
     }
 
     /// Whether the last offer is not used up.
     pub(crate) fn has_more(&self) -> bool {
-        self.position < self.current.len()
+        self.position < self.settled()
     }
 
     /// Bytes taken so far.
@@ -130,18 +152,22 @@ impl Input {
         self.offset
     }
 
+    fn failure(&self, source: io::Error) -> InputError {
+        let kept = self.current.len() - self.position;
+        InputError {
+            offset: self.offset + u64::try_from(kept).unwrap_or(0),
+            source,
+        }
+    }
+
     /// The thread went without saying how the stream ended.
-    fn thread_failure(&mut self) -> InputError {
+    fn thread_failure(&mut self) -> io::Error {
         let payload = self.thread.take().map(JoinHandle::join);
         let reason = match payload {
             Some(Err(panic)) => crate::panic_text(panic.as_ref()),
             Some(Ok(())) | None => "its thread has ended".to_owned(),
         };
-        let source = io::Error::other(format!("the reader of the stream stopped: {reason}"));
-        InputError {
-            offset: self.offset,
-            source,
-        }
+        io::Error::other(format!("the reader of the stream stopped: {reason}"))
     }
 }
 
@@ -222,14 +248,60 @@ mod tests {
         assert_eq!(drain(io::Cursor::new([9]), 10).unwrap(), [9]);
     }
 
+    /// Bytes that can be taken of `source`, at most `bytes` - 1 if it blocks, and the error behind them.
+    fn takes(bytes: usize, source: impl Read + Send + 'static) -> (u64, Option<InputError>) {
+        let bell = Bell::new().unwrap();
+        let mut input = Input::start(source, bell.clone()).unwrap();
+        loop {
+            bell.quiet();
+            let offset = input.offset();
+            let count = match input.poll() {
+                Ok(Offer::Bytes(offer)) => offer.len(),
+                Ok(Offer::End) => return (offset, None),
+                Err(error) => return (offset, Some(error)),
+                Ok(Offer::NotYet) if offset + 1 == bytes as u64 => {
+                    assert!(!input.has_more());
+                    return (offset, None);
+                }
+                Ok(Offer::NotYet) => {
+                    let mut fds = [PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+                    poll(&mut fds, PollTimeout::NONE).unwrap();
+                    continue;
+                }
+            };
+            input.consume(count);
+        }
+    }
+
     #[test]
-    fn a_read_error_is_never_a_short_stream() {
-        struct Broken;
-        impl Read for Broken {
+    fn the_last_byte_comes_with_the_end_and_not_before() {
+        struct Blocks(Receiver<()>);
+        impl Read for Blocks {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::Error::from_raw_os_error(5))
+                self.0.recv().map_or(Ok(0), |()| Ok(0))
             }
         }
+        for len in [2, 1_000, CHUNK, 3 * CHUNK + 7] {
+            let bytes = || io::repeat(1).take(len as u64);
+            let (_open, blocks) = std::sync::mpsc::channel();
+            let (taken, _) = takes(len, bytes().chain(Blocks(blocks)));
+            assert_eq!(taken, len as u64 - 1, "what follows is not known");
+            let (taken, error) = takes(len, bytes().chain(Broken));
+            assert_eq!(taken, len as u64 - 1, "what follows is a failure");
+            assert!(error.is_none_or(|error| error.offset == len as u64));
+            assert_eq!(takes(usize::MAX, bytes()).0, len as u64);
+        }
+    }
+
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from_raw_os_error(5))
+        }
+    }
+
+    #[test]
+    fn a_read_error_is_never_a_short_stream() {
         let error = drain(io::repeat(1).take(1_000).chain(Broken), 100).unwrap_err();
         assert_eq!(error.offset, 1_000);
         assert_eq!(error.source.raw_os_error(), Some(5));

@@ -14,7 +14,8 @@ use socket2::SockRef;
 
 use cast_proto::udpcast::SliceNo;
 use cast_proto::udpcast::sender::{
-    ConfigError, GiveUpReason, Outcome, Participant, Sender, SenderEvent, SenderStatistics,
+    ConfigError, Evidence, GiveUpReason, Outcome, Participant, Sender, SenderEvent,
+    SenderStatistics,
 };
 
 pub use control::SendControl;
@@ -69,9 +70,12 @@ pub struct ParticipantResult {
     pub outcome: Outcome,
     /// The last slice it acknowledged.
     pub last_slice: Option<SliceNo>,
+    /// What is known of its part in the stream.
+    pub evidence: Evidence,
 }
 
-/// Why a transfer ended early. The receivers cannot be told: they see the sender fall silent.
+/// Why a transfer ended early. The receivers cannot be told, except by the early end of an abort: they see
+/// the sender fall silent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The options contradict each other.
@@ -101,6 +105,20 @@ pub enum SendError {
         /// Why.
         reason: GiveUpReason,
         /// How far it came.
+        report: Box<SendReport>,
+    },
+    /// [`SendControl::abort`] was called, or the source failed and
+    /// [`SendOptions::abort_on_input_error`] is set.
+    #[error("the transfer was aborted{}", if *ended { ", and the stream ended early" } else { "" })]
+    Aborted {
+        /// The stream was ended early: receivers come to their end, with fewer bytes than it has. If not, all
+        /// bytes were on their way already or nobody was there, and this was no more than a stop.
+        ended: bool,
+        /// The failure of the source, if that was the reason.
+        #[source]
+        cause: Option<InputError>,
+        /// How far it came. Nobody is `Completed`, except (not `ended`) those that acknowledged the
+        /// end of the whole stream before.
         report: Box<SendReport>,
     },
     /// [`SendControl::stop`] was called.
@@ -136,6 +154,7 @@ pub fn send(
     let mut started = None;
     let mut gave_up = None;
     let mut input_done = false;
+    let mut input_error = None;
     let mut next_progress = began;
     let mut prober = Prober::new(options.interface.addr, options.port_base);
     loop {
@@ -147,13 +166,24 @@ pub fn send(
                     let report = Box::new(report(&core, &input, began, started));
                     return Err(SendError::Stopped { report });
                 }
+                Command::Abort => {
+                    input_done = true;
+                    core.abort(now);
+                }
                 Command::Start => core.start(now),
                 Command::Expect(addresses) => core.set_expected(now, &addresses),
                 Command::Remove(participant) => core.remove(now, participant),
             }
         }
         if !input_done {
-            input_done = feed(&mut core, &mut input)?;
+            input_done = match feed(&mut core, &mut input) {
+                Err(error) if options.abort_on_input_error => {
+                    input_error = Some(error);
+                    core.abort(now);
+                    true
+                }
+                fed => fed?,
+            };
         }
         let busy = driver.turn(&mut core)?;
         while let Some(event) = core.poll_event() {
@@ -197,6 +227,11 @@ pub fn send(
     }
     let report = report(&core, &input, began, started);
     match gave_up {
+        Some(GiveUpReason::Aborted { ended }) => Err(SendError::Aborted {
+            ended,
+            cause: input_error,
+            report: Box::new(report),
+        }),
         Some(reason) => Err(SendError::GaveUp {
             reason,
             report: Box::new(report),
@@ -286,11 +321,13 @@ fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>
                      addr,
                      outcome,
                      last_slice,
+                     evidence,
                      ..
                  }| ParticipantResult {
                     addr,
                     outcome,
                     last_slice,
+                    evidence,
                 },
             )
             .collect(),

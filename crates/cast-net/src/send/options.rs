@@ -31,6 +31,9 @@ pub struct SendOptions {
     pub send_buffer: Option<usize>,
     /// Fill the send buffer only half, which leaves room in front of the network card for others.
     pub is_send_queue_short: bool,
+    /// End the stream early ([`SendControl::abort`](crate::SendControl::abort)) when its source fails, in
+    /// place of leaving the receivers without a word.
+    pub abort_on_input_error: bool,
     /// What is not about addresses.
     pub transfer: TransferOptions,
 }
@@ -68,6 +71,8 @@ pub struct TransferOptions {
     pub max_bitrate: Option<u64>,
     /// How long to wait for the goodbye of the participants after the end.
     pub linger: Duration,
+    /// How long an abort waits for answers.
+    pub abort_time: Duration,
 }
 
 impl Default for TransferOptions {
@@ -90,6 +95,7 @@ impl Default for TransferOptions {
             streaming: config.streaming,
             max_bitrate: config.max_bitrate,
             linger: config.linger,
+            abort_time: config.abort_time,
         }
     }
 }
@@ -107,6 +113,7 @@ impl SendOptions {
             receive_buffer: 1 << 20,
             send_buffer: None,
             is_send_queue_short: false,
+            abort_on_input_error: false,
             transfer: TransferOptions::default(),
         }
     }
@@ -147,6 +154,7 @@ impl SendOptions {
             streaming,
             max_bitrate,
             linger,
+            abort_time,
         } = self.transfer.clone();
         SenderConfig {
             block_size,
@@ -172,6 +180,7 @@ impl SendOptions {
             streaming,
             max_bitrate,
             linger,
+            abort_time,
         }
     }
 }

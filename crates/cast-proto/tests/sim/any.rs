@@ -59,6 +59,7 @@ pub(crate) fn any_network(seed: u64) -> Scenario {
             duplicate_per_mille: rng.pick(&[0, 0, 20, 200]),
             damage_per_mille: rng.pick(&[0, 0, 5, 50]),
             rate: rng.pick(&[None, Some((50_000_000, 30_000))]),
+            longest: usize::MAX,
         };
     }
     if scenario

@@ -78,6 +78,8 @@ pub(crate) struct Link {
     pub(crate) damage_per_mille: u32,
     /// Bit/s toward the receiver, with a queue of so many bytes before it; what does not fit is lost.
     pub(crate) rate: Option<(u64, u64)>,
+    /// Longer datagrams toward the receiver are lost without a word.
+    pub(crate) longest: usize,
 }
 
 impl Default for Link {
@@ -89,6 +91,7 @@ impl Default for Link {
             duplicate_per_mille: 0,
             damage_per_mille: 0,
             rate: None,
+            longest: usize::MAX,
         }
     }
 }
@@ -101,8 +104,12 @@ pub(crate) enum Action {
     SwitchOn(usize),
     /// The process of a receiver, or of the sender, does not run for a while.
     Stall(Option<usize>, Duration),
+    /// The way to the receiver takes datagrams of any length.
+    Heal(usize),
     /// A key press at the sender.
     Start,
+    /// The transfer is cancelled.
+    Abort,
     /// A datagram out of nowhere.
     Inject {
         from: SocketAddrV4,
@@ -144,6 +151,8 @@ pub(crate) struct Report {
 pub(crate) struct ReceiverReport {
     pub(crate) statistics: ReceiverStatistics,
     pub(crate) failure: Option<String>,
+    /// It came to the end of a stream of so many bytes.
+    pub(crate) complete: Option<u64>,
     /// Most blocks that ever waited to be taken.
     pub(crate) most_waiting: u32,
 }
@@ -325,7 +334,14 @@ impl Network {
                 Action::SwitchOn(index) => self.receivers[index].switch_on(self.now),
                 Action::Stall(Some(index), time) => self.receivers[index].stall(self.now + time),
                 Action::Stall(None, time) => self.sender.stall(self.now + time),
+                Action::Heal(index) => self.links[index].longest = usize::MAX,
                 Action::Start => self.sender.start(self.now),
+                Action::Abort => {
+                    if let Some(observer) = &mut self.observer {
+                        observer.is_aborted = true;
+                    }
+                    self.sender.abort(self.now);
+                }
                 Action::Inject { from, to, bytes } => self.send(from, to, &bytes),
             }
         }
@@ -394,7 +410,8 @@ impl Network {
     ) {
         let copies = 1 + u32::from(self.rng.chance(link.duplicate_per_mille));
         for _ in 0..copies {
-            if self.rng.chance(link.loss_per_mille) {
+            let is_too_long = node.is_some() && bytes.len() > link.longest;
+            if self.rng.chance(link.loss_per_mille) || is_too_long {
                 continue;
             }
             let mut at = self.now;

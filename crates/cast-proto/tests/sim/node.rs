@@ -39,6 +39,10 @@ pub(crate) enum Goal {
     Die,
     /// To come to an end: the whole stream, or a reason why not.
     End,
+    /// To come to the end of a stream that has fewer bytes.
+    Less,
+    /// To come to an end: of the stream, of a part of it, or for a reason.
+    Any,
 }
 
 /// Datagrams that came while a process did not run: its socket's buffer.
@@ -79,6 +83,10 @@ impl SenderNode {
 
     pub(crate) fn start(&mut self, now: Instant) {
         self.sender.start(now);
+    }
+
+    pub(crate) fn abort(&mut self, now: Instant) {
+        self.sender.abort(now);
     }
 
     pub(crate) fn stall(&mut self, until: Instant) {
@@ -194,7 +202,7 @@ pub(crate) struct ReceiverNode {
     goal: Goal,
     stream: Vec<u8>,
     taken: usize,
-    complete: bool,
+    complete: Option<u64>,
     failure: Option<String>,
     most_waiting: u32,
     groups: BTreeSet<Ipv4Addr>,
@@ -215,7 +223,7 @@ impl ReceiverNode {
             goal: setup.goal,
             stream: payload(len),
             taken: 0,
-            complete: false,
+            complete: None,
             failure: None,
             most_waiting: 0,
             groups: BTreeSet::new(),
@@ -230,22 +238,19 @@ impl ReceiverNode {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        match self.goal {
-            Goal::Complete => {
-                self.complete && self.taken == self.stream.len() && self.receiver.is_closed()
-            }
-            Goal::Fail => self.failure.is_some() && self.receiver.is_closed(),
-            Goal::Die => !self.is_on,
-            Goal::End => {
-                let is_whole = self.complete && self.taken == self.stream.len();
-                (is_whole || self.failure.is_some()) && self.receiver.is_closed()
-            }
-        }
+        let has_all = self.complete == Some(self.taken as u64);
+        let is_over = match self.goal {
+            Goal::Complete | Goal::Less => has_all,
+            Goal::Fail => self.failure.is_some(),
+            Goal::Die => return !self.is_on,
+            Goal::End | Goal::Any => has_all || self.failure.is_some(),
+        };
+        is_over && self.receiver.is_closed()
     }
 
     pub(crate) fn describe(&self) -> String {
         format!(
-            "wants {:?}, took {} of {} bytes, complete {}, failure {:?}, {:?}",
+            "wants {:?}, took {} of {} bytes, complete {:?}, failure {:?}, {:?}",
             self.goal,
             self.taken,
             self.stream.len(),
@@ -320,15 +325,17 @@ impl ReceiverNode {
                     self.groups.insert(group);
                 }
                 ReceiverEvent::Complete { bytes } => {
-                    assert_eq!(
-                        bytes,
-                        self.stream.len() as u64,
-                        "complete with the wrong length"
-                    );
-                    self.complete = true;
+                    let len = self.stream.len() as u64;
+                    match self.goal {
+                        Goal::Less => assert!(bytes < len, "it looks whole"),
+                        Goal::Any => assert!(bytes <= len, "complete with the wrong length"),
+                        _ => assert_eq!(bytes, len, "complete with the wrong length"),
+                    }
+                    self.complete = Some(bytes);
                 }
                 ReceiverEvent::Failed(failure) => {
-                    assert_ne!(self.goal, Goal::Complete, "failed: {failure}");
+                    let must_end = matches!(self.goal, Goal::Complete | Goal::Less);
+                    assert!(!must_end, "failed: {failure}");
                     self.failure = Some(failure.to_string());
                 }
                 _ => {}
@@ -366,6 +373,7 @@ impl ReceiverNode {
         ReceiverReport {
             statistics: self.receiver.statistics(),
             failure: self.failure.clone(),
+            complete: self.complete,
             most_waiting: self.most_waiting,
         }
     }

@@ -8,6 +8,10 @@ use std::fmt;
 use thiserror::Error;
 use uuid::Uuid;
 
+/// Most partitions of a dump. A GPT has 128 as a rule; what is made of a dump takes time in proportion to
+/// the square of their number.
+pub(super) const MAX_PARTITIONS: usize = 8192;
+
 /// A partition table as `sfdisk -d` dumps it. All numbers are logical sectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
@@ -66,7 +70,7 @@ pub struct DumpPartition {
 
 /// Why a dump cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("line {line}: {reason}: \"{text}\"")]
+#[error("line {line}: {reason}: {text:?}")]
 pub struct DumpError {
     /// Line number, from one.
     pub line: usize,
@@ -81,14 +85,16 @@ impl Dump {
     ///
     /// # Errors
     ///
-    /// [`DumpError`] for a partition line without number, start or size, for figures that are none, and
-    /// for a unit other than sectors.
+    /// [`DumpError`] for a partition line without number, start or size, for figures that are none, for
+    /// too many partitions, and for a unit other than sectors.
     pub fn parse(text: &str) -> Result<Self, DumpError> {
         let mut dump = Self::default();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             let result = if line.is_empty() || line.starts_with('#') {
                 Ok(())
+            } else if line.contains("start=") && dump.partitions.len() >= MAX_PARTITIONS {
+                Err("more partitions than any table has")
             } else if line.contains("start=") {
                 parse_partition(line).map(|partition| dump.partitions.push(partition))
             } else {

@@ -7,7 +7,7 @@
 use thiserror::Error;
 
 use super::Shape;
-use super::dump::{Dump, DumpLabel};
+use super::dump::{Dump, DumpLabel, MAX_PARTITIONS};
 
 /// Multiple of which sizes are made, in bytes.
 const QUANTUM: u64 = 256 << 10;
@@ -31,7 +31,7 @@ pub enum FillError {
     Empty,
     /// `d1.fixed_size_partitions` holds something else than numbers.
     #[error(
-        "the list of fixed partitions (d1.fixed_size_partitions) holds \"{0}\", not numbers joined by colons"
+        "the list of fixed partitions (d1.fixed_size_partitions) holds {0:?}, not numbers joined by colons"
     )]
     FixedList(String),
     /// A partition would be smaller than what has to go into it.
@@ -66,16 +66,16 @@ pub enum FillError {
 
 /// Parses `d1.fixed_size_partitions`: numbers joined by colons, empty elements allowed.
 pub(super) fn parse_fixed(text: &str) -> Result<Vec<u32>, FillError> {
-    text.trim()
-        .split(':')
-        .map(str::trim)
-        .filter(|element| !element.is_empty())
-        .map(|element| {
-            element
-                .parse()
-                .map_err(|_| FillError::FixedList(text.trim().chars().take(80).collect()))
-        })
-        .collect()
+    let bad = || FillError::FixedList(text.trim().chars().take(80).collect());
+    let mut fixed = Vec::new();
+    let elements = text.trim().split(':').map(str::trim);
+    for element in elements.filter(|element| !element.is_empty()) {
+        if fixed.len() >= MAX_PARTITIONS {
+            return Err(bad());
+        }
+        fixed.push(element.parse().map_err(|_| bad())?);
+    }
+    Ok(fixed)
 }
 
 /// What is known of a partition before it is laid out.

@@ -118,7 +118,7 @@ pub enum MbrError {
         sector: u64,
     },
     /// A type in the dump that is no hexadecimal number.
-    #[error("partition {number} has type \"{kind}\" in the dump")]
+    #[error("partition {number} has type {kind:?} in the dump")]
     Kind {
         /// Its number.
         number: u32,

@@ -1,5 +1,9 @@
 //! From an image's files and a disk's shape to a plan.
 
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
 use super::check::self_check;
 use super::dump::{Dump, DumpLabel};
 use super::fill::{FillError, FillPartition, fill, parse_fixed};
@@ -65,15 +69,17 @@ pub fn plan_table(
 
 impl TablePlan {
     /// Marks what is made swap space: in a GPT what the list names, in an MBR what has the type.
-    fn mark_swap(&mut self, list: &[(u32, Option<uuid::Uuid>)]) {
+    fn mark_swap(&mut self, list: &[(u32, Option<Uuid>)]) {
+        // Of a number that occurs twice the first counts. The list may be as long as its file.
+        let list: HashMap<u32, Option<Uuid>> = list.iter().rev().copied().collect();
         for partition in &mut self.partitions {
-            let entry = list.iter().find(|(number, _)| *number == partition.number);
+            let entry = list.get(&partition.number);
             partition.is_swap = match partition.kind {
                 Kind::Gpt(_) => entry.is_some(),
                 Kind::Mbr(kind) => kind == 0x82,
             };
             if partition.is_swap {
-                partition.swap_uuid = entry.and_then(|(_, uuid)| *uuid);
+                partition.swap_uuid = entry.copied().flatten();
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,8 @@ pub(super) struct Device {
 struct State {
     is_unbootable: bool,
     open_regions: usize,
+    /// Regions whose last writer was abandoned; each is in here once.
+    abandoned: Vec<Range<u64>>,
     first_failure: Option<String>,
 }
 
@@ -171,8 +174,20 @@ impl Device {
         self.with_state(|state| state.open_regions += 1);
     }
 
-    pub(super) fn region_finished(&self) {
-        self.with_state(|state| state.open_regions = state.open_regions.saturating_sub(1));
+    pub(super) fn region_finished(&self, region: &Range<u64>) {
+        self.with_state(|state| {
+            state.open_regions = state.open_regions.saturating_sub(1);
+            state.abandoned.retain(|abandoned| abandoned != region);
+        });
+    }
+
+    pub(super) fn region_abandoned(&self, region: &Range<u64>) {
+        self.with_state(|state| {
+            state.open_regions = state.open_regions.saturating_sub(1);
+            if !state.abandoned.contains(region) {
+                state.abandoned.push(region.clone());
+            }
+        });
     }
 
     /// From now on the disk cannot become bootable through this [`Device`].
@@ -190,8 +205,8 @@ impl Device {
             if let Some(failure) = &state.first_failure {
                 return Some(failure.clone());
             }
-            if state.open_regions > 0 {
-                let count = state.open_regions;
+            let count = state.open_regions + state.abandoned.len();
+            if count > 0 {
                 return Some(format!("{count} partitions are not completely written"));
             }
             (!state.is_unbootable).then(|| "its old table was not removed first".to_owned())

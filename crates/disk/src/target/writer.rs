@@ -49,7 +49,8 @@ pub struct WriteReport {
 /// first, and both their ends lie in the region, because regions consist of whole sectors. Extents may
 /// come in any order; where they overlap, the later one counts.
 ///
-/// Dropping a writer instead of finishing it leaves the target unable to become bootable.
+/// Dropping a writer instead of finishing it leaves the target unable to become bootable;
+/// [abandoning](RegionWriter::abandon) it leaves it so until the region is written again.
 #[derive(Debug)]
 pub struct RegionWriter {
     device: Arc<Device>,
@@ -83,6 +84,13 @@ impl Run {
     fn end(&self) -> u64 {
         self.base + self.data.end as u64
     }
+}
+
+/// How a writer ends that has not failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Synced,
+    Unsynced,
 }
 
 #[derive(Debug)]
@@ -222,20 +230,40 @@ impl RegionWriter {
     ///
     /// The first failure of any read, write or sync of this region.
     pub fn finish(mut self) -> Result<WriteReport, WriteError> {
-        let report = self.complete();
+        let report = self.complete(End::Synced);
         match &report {
-            Ok(_) => self.device.region_finished(),
+            Ok(_) => self.device.region_finished(&self.region),
             Err(error) => self.device.spoil(error),
         }
         self.is_finished = true;
         report
     }
 
-    fn complete(&mut self) -> Result<WriteReport, WriteError> {
+    /// Ends the thread although the region is not whole, because it is going to be written again from
+    /// its start: the target cannot become bootable until another writer of the same region has
+    /// [finished](RegionWriter::finish). What was taken is written, nothing is synced; nothing is
+    /// written after this returns.
+    ///
+    /// # Errors
+    ///
+    /// The first failure of any read or write of this region: then there is no second chance.
+    pub fn abandon(mut self) -> Result<(), WriteError> {
+        let report = self.complete(End::Unsynced);
+        match &report {
+            Ok(_) => self.device.region_abandoned(&self.region),
+            Err(error) => self.device.spoil(error),
+        }
+        self.is_finished = true;
+        report.map(drop)
+    }
+
+    fn complete(&mut self, end: End) -> Result<WriteReport, WriteError> {
         if let Some(run) = self.run.take() {
             self.submit(Job::Write(run))?;
         }
-        self.submit(Job::Sync)?;
+        if end == End::Synced {
+            self.submit(Job::Sync)?;
+        }
         self.jobs = None;
         let Some(Ok(writes)) = self.thread.take().map(JoinHandle::join) else {
             return Err(self.dead());

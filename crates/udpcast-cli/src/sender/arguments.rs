@@ -246,10 +246,15 @@ impl Arguments {
         transfer.start.min_wait = seconds(self.min_wait);
         transfer.start.max_wait = seconds(self.max_wait);
         transfer.start.start_timeout = seconds(self.start_timeout);
+        // As the original: a receiver may hold the sender for as long as it likes.
+        for policy in [&mut transfer.drop, &mut transfer.drop_attentive] {
+            policy.hold = None;
+        }
         if let Some(retries) = self.retries_until_drop {
             transfer.drop = DropPolicy {
                 retries,
                 silence: LEAST_SILENCE,
+                ..transfer.drop
             };
             transfer.drop_attentive = transfer.drop;
             transfer.drop_gone = transfer.drop;
@@ -359,14 +364,12 @@ mod tests {
         assert!(short.pointopoint && short.min_receivers == 1 && short.autostart == 3);
         assert_eq!(short.routing(), DataRouting::PointToPoint);
         assert_eq!(parsed("-2 -B").unwrap().routing(), DataRouting::Broadcast);
-        let retries = options("-R 5").transfer.drop;
+        let policy = options("-R 5").transfer.drop;
         assert_eq!(
-            retries,
-            DropPolicy {
-                retries: 5,
-                silence: Duration::from_secs(3)
-            }
+            (policy.retries, policy.silence),
+            (5, Duration::from_secs(3))
         );
+        assert_eq!(policy.hold, None);
         assert_eq!(options("-b 02660").transfer.block_size, 1456);
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cast_net::udpcast::ClientNo;
 use cast_net::udpcast::sender::{
-    Duplex, Outcome, Participant, SenderEvent, SenderStatistics, StartReason,
+    DropCause, Duplex, Outcome, Participant, SenderEvent, SenderStatistics, StartReason,
 };
 use cast_net::udpcast::wire::Capabilities;
 use cast_net::{Interface, SendEvent, SendOptions, SendReport};
@@ -207,19 +207,15 @@ impl Narrator {
             }
             SenderEvent::Dropped {
                 addr,
-                silent_for,
-                is_unreachable,
+                cause,
+                lasted,
                 slice,
+                ..
             } => {
-                let silent = silent_for.as_secs_f64();
                 let name = self.name(*addr);
-                let why = if *is_unreachable {
-                    ", and nothing listens there any more"
-                } else {
-                    ""
-                };
+                let why = reason(*cause, *lasted);
                 self.messages.note(&format!(
-                    "Dropping client {name}: silent for {silent:.1} s{why}, lacks slice {slice}"
+                    "Dropping client {name}: {why}, lacks slice {slice}"
                 ));
                 if let Some((client, _)) = self.joined.get(addr) {
                     self.syslog
@@ -240,6 +236,23 @@ impl Narrator {
                     "slice {slice}, round {round}: waiting for {} of {} receivers: {}",
                     names.len(),
                     self.joined.len(),
+                    names.join(", ")
+                ));
+            }
+            SenderEvent::NoProgress {
+                slice,
+                blocks,
+                lacking,
+                ..
+            } => {
+                let names: Vec<String> = lacking
+                    .iter()
+                    .map(|it| format!("{} ({} of {blocks} blocks)", self.name(it.addr), it.missing))
+                    .collect();
+                let lasted = lacking.iter().map(|it| it.lasted.as_secs()).max();
+                self.messages.note(&format!(
+                    "slice {slice}: repeated for {} s without effect for {}",
+                    lasted.unwrap_or_default(),
                     names.join(", ")
                 ));
             }
@@ -376,6 +389,23 @@ impl Narrator {
     }
 }
 
+fn reason(cause: DropCause, lasted: Duration) -> String {
+    let seconds = lasted.as_secs_f64();
+    match cause {
+        DropCause::Silent => format!("silent for {seconds:.1} s"),
+        DropCause::Unreachable => {
+            format!("silent for {seconds:.1} s, and nothing listens there any more")
+        }
+        DropCause::NoProgress { missing, blocks } if missing == blocks => format!(
+            "answers, but has received no block for {seconds:.1} s; large datagrams do not reach it (MTU?)"
+        ),
+        DropCause::NoProgress { missing, blocks } => {
+            format!("answers, but lacks {missing} of {blocks} blocks for {seconds:.1} s")
+        }
+        DropCause::Holding => format!("its output has taken nothing for {seconds:.1} s"),
+    }
+}
+
 fn fate(outcome: Outcome) -> String {
     let after = |last| match last {
         Some(slice) => format!("after slice {slice}"),
@@ -385,7 +415,7 @@ fn fate(outcome: Outcome) -> String {
         Outcome::Connected => "still connected".into(),
         Outcome::Completed => "has everything".into(),
         Outcome::Left { last_slice } => format!("left {}", after(last_slice)),
-        Outcome::Dropped { last_slice } => format!("given up {}", after(last_slice)),
+        Outcome::Dropped { last_slice, .. } => format!("given up {}", after(last_slice)),
         Outcome::Removed { last_slice } => format!("removed {}", after(last_slice)),
     }
 }

@@ -70,8 +70,13 @@ pub(super) struct Seat {
     pub(super) last_request: Option<Instant>,
     /// Last request or rendezvous.
     pub(super) last_sign: Option<Instant>,
+    /// First connection for the first stream.
+    pub(super) first_connected: Option<Instant>,
     /// Whether a stream began with it.
     pub(super) has_received: bool,
+    /// The stream that it lacked when the server was started, if it may have received a part of it
+    /// before.
+    pub(super) resumed_in: Option<usize>,
     /// Streams acknowledged to the end: the index of the one that it lacks next.
     pub(super) streams_done: usize,
     /// Times that it could not use the share.
@@ -89,7 +94,9 @@ impl Seat {
             agent: String::new(),
             last_request: None,
             last_sign: None,
+            first_connected: None,
             has_received: false,
+            resumed_in: None,
             streams_done: 0,
             blames: 0,
         }
@@ -122,6 +129,11 @@ impl Seat {
         matches!(self.status, SeatStatus::Connected | SeatStatus::Receiving)
     }
 
+    /// Whether it is let in for this stream.
+    pub(super) fn awaits(&self, stream: usize) -> bool {
+        self.is_checked_in() && self.streams_done == stream
+    }
+
     /// Whether this stream is the next one for it.
     pub(super) fn lacks(&self, stream: usize) -> bool {
         self.is_live() && self.streams_done == stream
@@ -130,6 +142,20 @@ impl Seat {
     /// Whether it is one of our agents, which can begin a stream again.
     pub(super) fn is_agent(&self) -> bool {
         self.agent.starts_with("fos-agent/")
+    }
+
+    /// Not at the rendezvous, and silent for so long. One that was restored was heard at that time.
+    pub(super) fn is_gone(&self, now: Instant, limit: Duration) -> bool {
+        let heard = self.heard().unwrap_or(self.since);
+        !self.is_connected() && now.duration_since(heard) >= limit
+    }
+
+    /// Another host has its address now.
+    pub(super) fn unbind(&mut self, now: Instant) {
+        self.set_status(now, SeatStatus::Expected);
+        self.address = None;
+        self.ticket = None;
+        self.first_connected = None;
     }
 
     /// When it was last heard, over HTTP or at the rendezvous.

@@ -141,14 +141,13 @@ impl Core {
 
     fn starts_in(&self, now: Instant) -> Option<Duration> {
         let (from, wait) = match self.phase {
-            Phase::Gathering { stream: 0 } => match self.first_connection {
-                Some(first) => (first, self.plan.max_wait),
-                None => (self.first_check_in?, self.plan.connect_wait),
-            },
+            Phase::Gathering { .. } if self.awaits_check_ins() => {
+                self.first_wait(self.first_check_in?)
+            }
             Phase::Gathering { .. } => (self.since, self.plan.stream_wait),
             _ => return None,
         };
-        Some((from + wait).saturating_duration_since(now))
+        Some(wait.saturating_sub(now.duration_since(from)))
     }
 
     fn gives_up_in(&self, now: Instant) -> Option<Duration> {
@@ -157,7 +156,7 @@ impl Core {
         }
         let live = self.seats.values().filter(|seat| seat.is_live());
         let first = live.map(|seat| self.report_awaited_since(seat)).min()?;
-        Some((first + self.plan.grace).saturating_duration_since(now))
+        Some(self.plan.grace.saturating_sub(now.duration_since(first)))
     }
 
     /// From when on the time of grace of a host counts.

@@ -322,12 +322,15 @@ impl Driver {
 
     /// A stream may only be ended early if it cannot look whole then.
     fn possible(&self, kind: StopKind) -> StopKind {
-        let stream = self.facts.streams.get(self.core.stream_index());
-        let tells_its_end = stream.is_some_and(|stream| imagestore::tells_its_end(&stream.image));
-        match tells_its_end {
-            true => kind,
-            false => StopKind::Plain,
+        match &self.open {
+            Some(open) if self.tells_its_length(open.index) => kind,
+            _ => StopKind::Plain,
         }
+    }
+
+    fn tells_its_length(&self, index: usize) -> bool {
+        let stream = self.facts.streams.get(index);
+        stream.is_some_and(|stream| stream.image.format.tells_its_length())
     }
 
     fn record(&mut self, fact: Fact) {
@@ -415,6 +418,7 @@ impl Driver {
             source,
             admitted: self.core.addresses(),
             silence_limit: config.timing.drop_agents.max(config.timing.drop_others),
+            tells_its_length: self.tells_its_length(index),
             max_bitrate: config.max_bitrate,
         };
         self.counters = SharedCounters::default();

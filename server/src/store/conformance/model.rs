@@ -296,7 +296,6 @@ impl Model {
     }
 
     /// The event to be told, or the state that allows no such thing.
-    #[expect(clippy::type_complexity, reason = "only here")]
     fn store(
         &mut self,
         now: Timestamp,

@@ -78,7 +78,7 @@ impl Subject {
         let image = sessions::image_id(&row)?;
         let state = row.of(sessions::TABLE, &["msID"]).state("msState")?;
         let image_name = sessions::image_name(tx, image).await?;
-        adopt_session(tx, id).await?;
+        sessions::adopt(tx, id).await?;
         Ok(Some(Self {
             id,
             at,
@@ -358,7 +358,7 @@ impl Subject {
             reasonCode, reasonDetails FROM fos_sessionHosts WHERE msID = ? AND hostID = ?";
         let mut row = tx.row(sql, args![self.id, host]).await?;
         if row.is_none() {
-            adopt_member(tx, self.id, host).await?;
+            sessions::adopt_member(tx, self.id, host).await?;
             row = tx.row(sql, args![self.id, host]).await?;
         }
         let Some(row) = row else {
@@ -422,7 +422,7 @@ pub(super) async fn fail_broken(
     if tx.number(sql, args![session]).await? == Some(0) {
         return Ok(());
     }
-    adopt_session(tx, session).await?;
+    sessions::adopt(tx, session).await?;
     let (code, details) = parts(&Reason::SessionFailed(Box::new(reason.clone())));
     end_tasks(tx, session, State::Failed, NOT_OVER, (&code, &details)).await?;
     let sql =
@@ -453,14 +453,16 @@ async fn end_tasks(
         "UPDATE fos_sessionHosts SET state = ?, \
          reasonDetails = CASE WHEN reasonCode = '' THEN ? ELSE reasonDetails END, \
          reasonCode = CASE WHEN reasonCode = '' THEN ? ELSE reasonCode END \
-         WHERE msID = ? AND (taskID IN (SELECT taskID FROM tasks WHERE taskStateID {condition}) \
-         OR (state {condition} AND taskID NOT IN (SELECT taskID FROM tasks)))"
+         WHERE msID = ? AND (EXISTS (SELECT 1 FROM tasks \
+         WHERE tasks.taskID = fos_sessionHosts.taskID AND taskStateID {condition}) \
+         OR (state {condition} AND NOT EXISTS (SELECT 1 FROM tasks \
+         WHERE tasks.taskID = fos_sessionHosts.taskID)))"
     );
     tx.run(&sql, args![to, details, code, session]).await?;
     let sql = format!(
         "UPDATE tasks SET taskStateID = ? WHERE taskStateID {condition} \
-         AND (taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?) \
-         OR taskID IN (SELECT taskID FROM fos_sessionHosts WHERE msID = ?))"
+         AND taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ? \
+         UNION SELECT taskID FROM fos_sessionHosts WHERE msID = ?)"
     );
     tx.run(&sql, args![to, session, session]).await?;
     Ok(())
@@ -495,22 +497,3 @@ fn check_over(state: State) -> Result<()> {
 
 /// States that are neither over nor known.
 const NOT_OVER: &str = "NOT IN (4, 5, 6)";
-
-/// A row of ours beside a session that FOG created.
-async fn adopt_session(tx: &mut Tx, session: SessionId) -> Result<()> {
-    let sql = "INSERT INTO fos_sessions (msID, name) SELECT msID, msName FROM multicastSessions \
-        WHERE msID = ? AND msID NOT IN (SELECT msID FROM fos_sessions)";
-    tx.run(sql, args![session]).await?;
-    Ok(())
-}
-
-/// The same for a host.
-async fn adopt_member(tx: &mut Tx, session: SessionId, host: HostId) -> Result<()> {
-    let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
-        SELECT msID, taskHostID, taskID, COALESCE(hostName, ''), taskStateID \
-        FROM multicastSessionsAssoc JOIN tasks ON taskID = tID \
-        LEFT JOIN hosts ON hostID = taskHostID \
-        WHERE msID = ? AND taskHostID = ? ORDER BY taskID LIMIT 1";
-    tx.run(sql, args![session, host]).await?;
-    Ok(())
-}

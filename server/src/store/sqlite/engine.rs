@@ -174,10 +174,13 @@ impl Engine {
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, E>>,
     {
         let since = Instant::now();
-        let mut writer = self.writer.lock().await;
-        let mut tx = self
-            .begin(&self.options, writer.take(), begin, since)
-            .await?;
+        let limit = self.limits.lock + self.limits.hang;
+        let queued = tokio::time::timeout(limit, self.writer.lock()).await;
+        let mut writer = queued.map_err(|_| {
+            let seconds = limit.as_secs();
+            self.unavailable(&format!("other operations did not end for {seconds} s"))
+        })?;
+        let mut tx = self.begin(&self.options, &mut writer, begin, since).await?;
         // From here on a connection that is not put back is closed, which undoes what it did.
         let worked = self.bounded(work(&mut tx), "").await?;
         match worked {
@@ -211,10 +214,9 @@ impl Engine {
     {
         let permit = readers.permits.acquire().await;
         let _permit = permit.map_err(|_| self.unavailable("it is closed"))?;
-        let idle = readers.lock().pop();
-        let mut tx = self
-            .begin(&self.reader_options, idle, "BEGIN", Instant::now())
-            .await?;
+        let mut idle = readers.lock().pop();
+        let begun = self.begin(&self.reader_options, &mut idle, "BEGIN", Instant::now());
+        let mut tx = begun.await?;
         let worked = self.bounded(work(&mut tx), "").await?;
         if let Some(connection) = self.undone(tx).await {
             readers.lock().push(connection);
@@ -222,21 +224,22 @@ impl Engine {
         worked
     }
 
-    /// Begins a transaction, waiting for other programs.
+    /// Begins a transaction, waiting for other programs. A connection that cannot begin now stays
+    /// where it is.
     async fn begin(
         &self,
         options: &SqliteConnectOptions,
-        connection: Option<SqliteConnection>,
+        idle: &mut Option<SqliteConnection>,
         begin: &str,
         since: Instant,
     ) -> Result<Tx> {
-        let mut idle = connection;
         loop {
             if self.is_closed.load(Ordering::SeqCst) {
                 return Err(self.unavailable("it is closed"));
             }
+            let taken = idle.take();
             let attempt = async {
-                let connection = match idle.take() {
+                let connection = match taken {
                     Some(connection) => connection,
                     None => options.connect().await?,
                 };
@@ -251,18 +254,20 @@ impl Engine {
             let error = match self.bounded(attempt, "").await? {
                 Ok((tx, Ok(_))) => return Ok(tx),
                 Ok((tx, Err(error))) => {
-                    idle = Some(tx.connection);
+                    if is_busy(&error) {
+                        *idle = Some(tx.connection);
+                    }
                     error
                 }
                 Err(error) => error,
             };
-            let waited = since.elapsed();
             if !is_busy(&error) {
                 return Err(fault(&self.place, &error));
             }
+            let waited = since.elapsed();
             if waited >= self.limits.lock {
                 return Err(self.unavailable(&format!(
-                    "it is locked, perhaps by another program, since {} s ({error})",
+                    "it has been locked for {} s, perhaps by another program ({error})",
                     waited.as_secs()
                 )));
             }

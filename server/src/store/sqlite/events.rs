@@ -61,28 +61,29 @@ const MAX_DETAILS: usize = 8192;
 
 /// Whether a full list takes one more event.
 async fn make_room(tx: &mut Tx, session: SessionId, host: HostId, note: &Note) -> Result<bool> {
-    let kept = match note {
-        Note::CheckedIn { .. } => {
-            "('created', 'stream-starting', 'member-ended', 'ended', 'checked-in')"
-        }
+    const DECIDED: &str = "('created', 'stream-starting', 'member-ended', 'ended', 'checked-in')";
+    // A check-in that is repeated matters less than how it ended.
+    const LASTING: &str = "('created', 'stream-starting', 'member-ended', 'ended')";
+    let stages: &[&str] = match note {
+        Note::CheckedIn { .. } => &[DECIDED],
         Note::Created { .. }
         | Note::StreamStarting { .. }
         | Note::MemberEnded { .. }
-        | Note::Ended { .. } => "('created', 'stream-starting', 'member-ended', 'ended')",
+        | Note::Ended { .. } => &[DECIDED, LASTING],
         _ => return Ok(false),
     };
-    let sql = format!(
-        "SELECT MAX(id) FROM fos_events WHERE msID = ? AND hostID = ? AND code NOT IN {kept}"
-    );
-    match tx.number(&sql, args![session, host]).await? {
-        Some(id) => {
-            tx.run("DELETE FROM fos_events WHERE id = ?", args![id])
-                .await?;
-            Ok(true)
+    for kept in stages {
+        let sql = format!(
+            "SELECT MAX(id) FROM fos_events WHERE msID = ? AND hostID = ? AND code NOT IN {kept}"
+        );
+        if let Some(id) = tx.number(&sql, args![session, host]).await? {
+            let sql = "DELETE FROM fos_events WHERE id = ?";
+            tx.run(sql, args![id]).await?;
+            return Ok(true);
         }
-        // What the session itself does is bounded by what it does.
-        None => Ok(host == HostId(0) && session != SessionId(0)),
     }
+    // What the session itself does is bounded by what it does.
+    Ok(host == HostId(0) && session != SessionId(0))
 }
 
 /// What a host is called in a session, else now; empty if nobody knows it.

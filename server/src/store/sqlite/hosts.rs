@@ -27,14 +27,7 @@ pub(super) async fn add(
         return Err(AddHostError::NameTaken(name.to_owned()));
     }
     for mac in &host.macs {
-        let sql = "SELECT hmID, hostName FROM hostMAC LEFT JOIN hosts ON hostID = hmHostID \
-            WHERE hmMAC = ?";
-        if let Some(row) = tx.row(sql, args![mac.to_string()]).await? {
-            return Err(AddHostError::MacTaken {
-                mac: mac.mac(),
-                host: row.of("hosts", &["hmID"]).optional_text("hostName")?,
-            });
-        }
+        check_mac(tx, mac.mac()).await?;
     }
     if let Some(image) = host.image {
         let sql = "SELECT imageID FROM images WHERE imageID = ?";
@@ -60,6 +53,24 @@ pub(super) async fn add(
     }
     tx.changed(Change::Hosts);
     Ok(id)
+}
+
+/// Makes sure that an address is free. What another program left of a host that is gone goes.
+async fn check_mac(tx: &mut Tx, mac: Mac) -> std::result::Result<(), AddHostError> {
+    let sql = "SELECT hmID, hostID, hostName FROM hostMAC LEFT JOIN hosts ON hostID = hmHostID \
+        WHERE LOWER(hmMAC) = ?";
+    let Some(row) = tx.row(sql, args![mac.to_string()]).await? else {
+        return Ok(());
+    };
+    let cells = row.of("hosts", &["hostID"]);
+    if !cells.optional_text("hostID")?.is_empty() {
+        let host = cells.text("hostName")?;
+        return Err(AddHostError::MacTaken { mac, host });
+    }
+    let id = row.of("hostMAC", &["hmID"]).int("hmID")?;
+    tx.run("DELETE FROM hostMAC WHERE hmID = ?", args![id])
+        .await?;
+    Ok(())
 }
 
 /// Removes a host; tasks and events stay.
@@ -157,9 +168,9 @@ pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>>
             HostActivity::Idle,
         );
     }
-    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts AS this \
-        WHERE msID = (SELECT MAX(msID) FROM fos_sessionHosts AS other \
-        WHERE other.hostID = this.hostID)";
+    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts \
+        JOIN (SELECT hostID AS ofHost, MAX(msID) AS newest FROM fos_sessionHosts \
+        GROUP BY hostID) AS last ON hostID = ofHost AND msID = newest";
     for row in tx.rows(sql, Vec::new()).await? {
         let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
         let read = || {

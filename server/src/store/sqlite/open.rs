@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use super::Sqlite;
 use super::engine::{Engine, Limits};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
 impl Sqlite {
     /// Opens `fos.sqlite` in `data`; creates directory, file and tables where they are missing.

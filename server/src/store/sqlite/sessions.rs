@@ -347,4 +347,23 @@ pub(super) async fn update_percent(tx: &mut Tx, session: SessionId) -> Result<()
     Ok(())
 }
 
+/// A row of ours beside a session that FOG created.
+pub(super) async fn adopt(tx: &mut Tx, session: SessionId) -> Result<()> {
+    let sql = "INSERT INTO fos_sessions (msID, name) SELECT msID, msName FROM multicastSessions \
+        WHERE msID = ? AND msID NOT IN (SELECT msID FROM fos_sessions)";
+    tx.run(sql, args![session]).await?;
+    Ok(())
+}
+
+/// The same for a host.
+pub(super) async fn adopt_member(tx: &mut Tx, session: SessionId, host: HostId) -> Result<()> {
+    let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
+        SELECT msID, taskHostID, taskID, COALESCE(hostName, ''), taskStateID \
+        FROM multicastSessionsAssoc JOIN tasks ON taskID = tID \
+        LEFT JOIN hosts ON hostID = taskHostID \
+        WHERE msID = ? AND taskHostID = ? ORDER BY taskID LIMIT 1";
+    tx.run(sql, args![session, host]).await?;
+    Ok(())
+}
+
 pub(super) const TABLE: &str = "multicastSessions";

@@ -34,6 +34,13 @@ impl Receiver {
             self.on_afterwards(now, message);
             return;
         }
+        match message {
+            Message::Data(_) => self.statistics.data_datagrams += 1,
+            // The slice of 0 bytes is the end, not data.
+            Message::Fec(fec) if fec.slice_len > 0 => self.statistics.data_datagrams += 1,
+            Message::ReqAck(_) => self.statistics.requests += 1,
+            _ => {}
+        }
         let is_waiting = self.phase == Phase::Waiting;
         let is_one_way = self.link.as_ref().is_some_and(|link| link.is_one_way);
         let slice = match message {

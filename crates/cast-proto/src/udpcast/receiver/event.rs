@@ -124,6 +124,11 @@ pub struct ReceiverStatistics {
     pub slices: u64,
     /// Datagrams handed in, of any kind.
     pub datagrams: u64,
+    /// Datagrams of our sender with data or repair blocks, whatever became of them.
+    pub data_datagrams: u64,
+    /// Requests for acknowledgement of our sender, whatever became of them. These are small: where
+    /// they come and [data](Self::data_datagrams) does not, the way does not carry large datagrams.
+    pub requests: u64,
     /// Blocks stored from DATA.
     pub blocks: u64,
     /// Blocks that were already there.

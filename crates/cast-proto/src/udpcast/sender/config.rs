@@ -98,8 +98,8 @@ impl Default for StartRule {
     }
 }
 
-/// When a participant that does not answer is given up. Both limits must be exceeded, so that
-/// neither a short pause nor a fast succession of rounds drops a healthy receiver.
+/// When a participant that holds the others up is given up. For silence both limits must be exceeded,
+/// so that neither a short pause nor a fast succession of rounds drops a healthy receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropPolicy {
     /// The round of the slice must be greater than this. Rounds come quickly at first, then about
@@ -108,7 +108,22 @@ pub struct DropPolicy {
     /// Nothing must have come from the participant for so long while it was being asked. Time in
     /// which this process itself did not run does not count.
     pub silence: Duration,
+    /// A participant that answers is given up when it has lacked as many blocks of a slice as before for so
+    /// long, through at least 8 rounds, while another one has the slice; it costs the others this time
+    /// once, and 20 times as long if it does get on, but hardly. `None`: it may hold them for ever, as with
+    /// the original sender. Without other participants that have the slice nobody is given up so.
+    pub no_progress: Option<Duration>,
+    /// The same for a participant that lacks the last block alone for so long: it has no room for more, as its
+    /// output takes nothing. `None`: for ever.
+    pub hold: Option<Duration>,
 }
+
+/// Shorter than 15 s, the time after which the cause should be found; longer than any healthy network needs
+/// for the repetition of a slice.
+const NO_PROGRESS: Duration = Duration::from_secs(12);
+
+/// Longer than disks need that are to be used at all.
+const HOLD: Duration = Duration::from_secs(600);
 
 impl DropPolicy {
     /// Four seconds, and so many rounds that bad luck on a bad network does not explain them.
@@ -117,6 +132,7 @@ impl DropPolicy {
         Self {
             retries: 15,
             silence: Duration::from_secs(4),
+            ..Self::default()
         }
     }
 }
@@ -127,6 +143,8 @@ impl Default for DropPolicy {
         Self {
             retries: 12,
             silence: Duration::from_secs(60),
+            no_progress: Some(NO_PROGRESS),
+            hold: Some(HOLD),
         }
     }
 }
@@ -155,7 +173,7 @@ pub struct SenderConfig {
     pub hello_interval: Option<Duration>,
     /// When the transfer starts.
     pub start: StartRule,
-    /// When a silent participant is given up.
+    /// When a participant that holds the others up is given up.
     pub drop: DropPolicy,
     /// The same for receivers that are
     /// [attentive](crate::udpcast::wire::ConnectReq::ATTENTIVE): they are not silent for their
@@ -179,6 +197,10 @@ pub struct SenderConfig {
     /// How long to wait for the DISCONNECT of participants after the end, so that the port is
     /// quiet when the next sender opens it.
     pub linger: Duration,
+    /// How long [`Sender::abort`](super::Sender::abort) waits until all have the slices under way and have
+    /// heard of the early end: it keeps the port for this time and `linger` (at least a second)
+    /// if somebody does not answer.
+    pub abort_time: Duration,
 }
 
 impl SenderConfig {
@@ -210,6 +232,7 @@ impl SenderConfig {
             streaming: None,
             max_bitrate: None,
             linger: Duration::from_secs(1),
+            abort_time: Duration::from_secs(10),
         }
     }
 

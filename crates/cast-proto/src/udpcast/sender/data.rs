@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 use super::participants::{Member, Participants, Reachability};
 use super::slot::{Answered, Next, Shape, Slot};
 use super::wait::Patience;
-use super::{Duplex, GiveUpReason, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent, Timer};
+use super::{
+    DropCause, Duplex, GiveUpReason, Lacking, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent,
+    Timer,
+};
+use crate::bitmap::Bitmap;
 use crate::udpcast::fec::{self, FecParams};
 use crate::udpcast::wire::{Data, Fec, HelloKind, Message, ReqAck, Retransmit};
 use crate::udpcast::{BlockNo, SliceNo};
@@ -72,11 +76,73 @@ impl Sender {
             }
         }
         match message {
-            Message::Ok(slice) => self.on_ok(now, addr, *slice),
-            Message::Retransmit(retransmit) => self.on_retransmit(now, addr, retransmit),
+            Message::Ok(slice) => {
+                self.on_ok(now, addr, *slice);
+                self.judge(now, addr, None);
+            }
+            Message::Retransmit(retransmit) => {
+                self.judge(now, addr, Some(retransmit));
+                self.on_retransmit(now, addr, retransmit);
+            }
             Message::Disconnect => self.on_disconnect(now, addr),
             _ => self.statistics.ignored.unexpected += 1,
         }
+    }
+
+    /// Drops a participant that answers and holds the others up all the same.
+    fn judge(&mut self, now: Instant, addr: Ipv4Addr, retransmit: Option<&Retransmit>) {
+        let active = *self.participants.active();
+        let (Some(slot), Some(member)) = (
+            self.stream.acknowledge.as_mut(),
+            self.participants.present(addr),
+        ) else {
+            return;
+        };
+        if slot.ready.contains(member.client.0) {
+            return;
+        }
+        let received = retransmit
+            .filter(|it| it.slice == slot.slice && it.round <= slot.round)
+            .map(|it| &it.received);
+        let at = slot.note(now, member.client, &active, received);
+        let policy = if member.is_attentive {
+            &self.config.drop_attentive
+        } else {
+            &self.config.drop
+        };
+        let (slice, blocks) = (slot.slice, slot.blocks);
+        if let Some((cause, lasted)) = slot.progress.verdict(at, member.client.0, policy) {
+            let (last_slice, evidence) = (member.last_slice, member.evidence);
+            self.participants
+                .leave(addr, Outcome::Dropped { last_slice, cause });
+            self.events.push_back(SenderEvent::Dropped {
+                addr,
+                cause,
+                lasted,
+                slice,
+                evidence,
+            });
+            return;
+        }
+        let idle = slot.progress.tell(now, &active);
+        if idle.is_empty() {
+            return;
+        }
+        let members = self.participants.all_present();
+        let lacking = members.filter_map(|member| {
+            let (_, missing, lasted) = idle.iter().find(|it| it.0 == member.client.0)?;
+            Some(Lacking {
+                addr: member.addr,
+                missing: *missing,
+                lasted: *lasted,
+            })
+        });
+        self.events.push_back(SenderEvent::NoProgress {
+            slice,
+            blocks,
+            lacking: lacking.collect(),
+            others_have_it: at.is_contended,
+        });
     }
 
     fn on_ok(&mut self, now: Instant, addr: Ipv4Addr, slice: SliceNo) {
@@ -101,13 +167,20 @@ impl Sender {
             return;
         }
         let is_end = slot.is_end();
-        if is_end {
+        member.evidence.has_answered = true;
+        if !is_end {
+            member.evidence.has_data = true;
+            member.evidence.slices_acked += 1;
+            member.evidence.bytes_acked += u64::from(slot.slice_len);
+        }
+        let is_whole = is_end && !self.is_aborting;
+        if is_whole {
             member.outcome = Outcome::Completed;
-        } else {
+        } else if !is_end {
             member.last_slice = member.last_slice.max(Some(slice));
         }
         let is_leaving = member.leaving_since.is_some();
-        if is_end && is_leaving {
+        if is_whole && is_leaving {
             self.leave(addr, Outcome::Completed);
         }
         self.on_answer(now);
@@ -123,7 +196,14 @@ impl Sender {
             return;
         };
         let (client, is_attentive) = (member.client, member.is_attentive);
-        match slot.on_retransmit(client, is_attentive, retransmit.round, &retransmit.received) {
+        let answered =
+            slot.on_retransmit(client, is_attentive, retransmit.round, &retransmit.received);
+        if answered.0 != Answered::Impossible {
+            let blocks = Bitmap::first(slot.blocks).intersection(&retransmit.received);
+            member.evidence.has_answered = true;
+            member.evidence.has_data |= !blocks.is_empty();
+        }
+        match answered {
             (Answered::Counted, missing) => {
                 member.repeats_asked += u64::from(missing);
                 self.on_answer(now);
@@ -135,6 +215,7 @@ impl Sender {
     }
 
     fn on_disconnect(&mut self, now: Instant, addr: Ipv4Addr) {
+        let is_early_end = self.is_early_end();
         let Some(member) = self.participants.present(addr) else {
             return;
         };
@@ -144,6 +225,10 @@ impl Sender {
             .as_ref()
             .filter(|slot| slot.is_end());
         match (member.outcome, end) {
+            _ if is_early_end => {
+                let last_slice = member.last_slice;
+                self.leave(addr, Outcome::Removed { last_slice });
+            }
             (Outcome::Completed, _) => self.leave(addr, Outcome::Completed),
             // OK and DISCONNECT come together at the end; the OK may be the one that was lost.
             (_, Some(slot)) => {
@@ -208,8 +293,12 @@ impl Sender {
         let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
-        if !slot.plan(active, &originals, shape, is_last) && !slot.is_repeat_due() {
-            self.next_round(now);
+        if slot.plan(active, &originals, shape, is_last) || slot.is_repeat_due() {
+            return;
+        }
+        match slot.paused_until(now, active) {
+            Some(until) => self.timers.set(Timer::Pause, until),
+            None => self.next_round(now),
         }
     }
 
@@ -248,23 +337,28 @@ impl Sender {
                 && silent_for >= policy.silence
                 && !slot.has_answered(member.client)
             {
+                let cause = match member.reachability {
+                    Reachability::Gone => DropCause::Unreachable,
+                    Reachability::Unknown | Reachability::Untold => DropCause::Silent,
+                };
                 gone.push((
                     member.addr,
-                    Some((silent_for, member.reachability == Reachability::Gone)),
-                    Outcome::Dropped { last_slice },
+                    Some((silent_for, cause, member.evidence)),
+                    Outcome::Dropped { last_slice, cause },
                 ));
             }
         }
         for (addr, dropped, outcome) in gone {
             match dropped {
                 None => self.leave(addr, outcome),
-                Some((silent_for, is_unreachable)) => {
+                Some((lasted, cause, evidence)) => {
                     self.participants.leave(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
-                        silent_for,
-                        is_unreachable,
+                        cause,
+                        lasted,
                         slice,
+                        evidence,
                     });
                 }
             }
@@ -328,8 +422,10 @@ impl Sender {
         let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
+        let is_stalled = slot.is_stalled(self.participants.active());
         let repeated = slot.next_round();
-        if !repeated.is_empty() {
+        // What does not arrive whatever its number says nothing of the size.
+        if !repeated.is_empty() && !is_stalled {
             self.stream.size.on_repeated(slot.blocks, &repeated);
         }
         if slot.round.is_multiple_of(SLOW_ROUNDS) {
@@ -375,7 +471,7 @@ impl Sender {
             let active = self.participants.active();
             let is_asynchronous = self.config.asynchronous;
             if !is_asynchronous && active.is_empty() {
-                self.on_all_gone();
+                self.on_all_gone(now);
             } else if self.stream.acknowledge.as_ref().is_some_and(|slot| {
                 if is_asynchronous {
                     !slot.is_request_due
@@ -388,6 +484,11 @@ impl Sender {
                 && self.stream.transmit.as_ref().is_some_and(Slot::is_sent)
             {
                 let mut slot = self.stream.transmit.take();
+                let is_end = slot.as_ref().is_some_and(Slot::is_end);
+                if self.is_aborting && is_end && self.is_anybody_behind() {
+                    self.dismiss(now);
+                    return;
+                }
                 if let Some(slot) = &mut slot {
                     slot.begin_asking(now);
                     // Without return channel only the end is told, and not if repair blocks did.
@@ -495,11 +596,18 @@ impl Sender {
         }
     }
 
-    fn on_all_gone(&mut self) {
+    fn on_all_gone(&mut self, now: Instant) {
+        let ended = self.is_early_end();
+        if self.is_aborting && !ended && self.is_anybody_behind() {
+            self.dismiss(now);
+            return;
+        }
         if let Some(slot) = self.stream.acknowledge.take() {
             self.say_farewell(&slot);
         }
-        if self
+        if self.is_aborting {
+            self.give_up(GiveUpReason::Aborted { ended });
+        } else if self
             .participants
             .iter()
             .any(|member| member.outcome == Outcome::Completed)
@@ -516,7 +624,7 @@ impl Sender {
             return false;
         };
         if slot.is_request_due {
-            let request: ReqAck = slot.request();
+            let request: ReqAck = slot.request(now);
             if self.config.asynchronous {
                 if slot.round == 0 {
                     // The end is told twice.
@@ -590,6 +698,10 @@ impl Sender {
         else {
             return;
         };
+        let active = self.participants.active();
+        if slot.is_round_over(active) && slot.paused_until(now, active).is_some() {
+            return;
+        }
         let deadline = self.wait.begin(now, patience(slot, &self.participants));
         self.timers.set(Timer::Deadline, deadline);
     }

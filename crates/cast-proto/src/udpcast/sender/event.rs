@@ -45,12 +45,26 @@ pub enum SenderEvent {
     Dropped {
         /// Which one.
         addr: Ipv4Addr,
-        /// How long nothing had come from it while it was being asked.
-        silent_for: Duration,
-        /// Its host said that nobody listens there any more.
-        is_unreachable: bool,
+        /// Why.
+        cause: DropCause,
+        /// How long that had lasted, while it was being asked.
+        lasted: Duration,
         /// The slice it did not acknowledge.
         slice: SliceNo,
+        /// What is known of its part in this stream.
+        evidence: Evidence,
+    },
+    /// Participants answer, but have got no further with a slice for some seconds; reported again and again
+    /// while that lasts. Those that hold the sender for their output's sake are not meant.
+    NoProgress {
+        /// The slice.
+        slice: SliceNo,
+        /// Blocks of it.
+        blocks: u16,
+        /// Who, and what each lacks.
+        lacking: Vec<Lacking>,
+        /// Others have the slice. If not, nobody is dropped for it: what is sent reaches nobody.
+        others_have_it: bool,
     },
     /// Somebody may have gone without a word: the driver should send him `hello` from a port of its
     /// own, and tell [`Sender::handle_unreachable`](super::Sender::handle_unreachable) if his host
@@ -85,6 +99,51 @@ pub enum SenderEvent {
     Finished,
     /// The transfer ended without success for anybody. The last event.
     GaveUp(GiveUpReason),
+}
+
+/// What a sender knows of a participant's part in the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// It has answered a request about a slice of this stream, so datagrams to the data address reach
+    /// it, small ones at least. (That it connected proves nothing of the kind: that is done by other addresses.)
+    pub has_answered: bool,
+    /// It has acknowledged a slice that has data, or said that it has a block of one: blocks reach it.
+    pub has_data: bool,
+    /// Slices with data that it has acknowledged.
+    pub slices_acked: u64,
+    /// Stream bytes that it has acknowledged.
+    pub bytes_acked: u64,
+}
+
+/// A participant that answers without getting further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Which one.
+    pub addr: Ipv4Addr,
+    /// The fewest blocks of the slice that it has lacked; all of them if it never said.
+    pub missing: u16,
+    /// For how long.
+    pub lasted: Duration,
+}
+
+/// Why a participant was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropCause {
+    /// It did not answer.
+    Silent,
+    /// It did not answer, and its host says that nobody listens there any more.
+    Unreachable,
+    /// It answered, but got no further with a slice that another participant had.
+    NoProgress {
+        /// The fewest blocks of the slice that it has lacked; all if it never said.
+        missing: u16,
+        /// Blocks of the slice. All are missing: large datagrams do not reach it, as on a path whose MTU is
+        /// too small. Some are: they are lost on its way, or it cannot keep them.
+        blocks: u16,
+    },
+    /// It has the slice but for the last block, which it asks for again and again: so a receiver holds the
+    /// sender whose output takes nothing.
+    Holding,
 }
 
 /// Why a receiver was refused.
@@ -133,6 +192,13 @@ pub enum GiveUpReason {
     /// Slice numbers are used up (2^31 slices).
     #[error("the stream has more slices than the protocol can number")]
     TooLong,
+    /// [`Sender::abort`](super::Sender::abort) was called.
+    #[error("the transfer was aborted{}", if *ended { "; the stream was ended early" } else { "" })]
+    Aborted {
+        /// The stream was ended before its end: receivers come to their end by themselves, without all
+        /// of the stream. If not, it was only stopped, and receivers see the sender fall silent.
+        ended: bool,
+    },
 }
 
 /// How a participant fared.
@@ -147,12 +213,15 @@ pub enum Outcome {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
     },
-    /// It was silent for too long.
+    /// It held everybody up for too long.
     Dropped {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
+        /// In which way.
+        cause: DropCause,
     },
-    /// [`Sender::remove`](super::Sender::remove) was called for it, or the sender gave up.
+    /// [`Sender::remove`](super::Sender::remove) was called for it, or the sender gave up or was
+    /// aborted.
     Removed {
         /// The last slice it acknowledged.
         last_slice: Option<SliceNo>,
@@ -176,6 +245,8 @@ pub struct Participant {
     pub repeats_asked: u64,
     /// When something last came from it.
     pub last_heard: Instant,
+    /// What is known of its part in the stream.
+    pub evidence: Evidence,
 }
 
 /// Counters of a sender.

@@ -4,10 +4,12 @@
 //! participant has it or is given up. Only participants are listened to: nobody else can start the
 //! transfer, acknowledge or leave. What became of each of them is kept as an [`Outcome`].
 
+mod abort;
 mod config;
 mod data;
 mod event;
 mod participants;
+mod progress;
 mod rendezvous;
 mod repair;
 mod slice_size;
@@ -24,14 +26,16 @@ pub use config::{
     ConfigError, DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, StartRule,
 };
 pub use event::{
-    GiveUpReason, Outcome, Participant, RefuseReason, SenderEvent, SenderStatistics, StartReason,
+    DropCause, Evidence, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
+    SenderStatistics, StartReason,
 };
 
 use crate::pacing::Pacer;
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo, Transmit};
-use participants::{Participants, Reachability};
+use participants::{Member, Participants, Reachability};
+use rendezvous::Leavers;
 use slice_size::SliceSize;
 use slot::Slot;
 use wait::Wait;
@@ -56,6 +60,10 @@ pub struct Sender {
     wait: Wait,
     /// When any participant was last heard.
     last_heard: Option<Instant>,
+    /// The stream is being ended early.
+    is_aborting: bool,
+    /// How often everybody has been sent away.
+    dismissals: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +80,7 @@ struct Gathering {
     /// When there first was a participant.
     first: Option<Instant>,
     hello_repeats: u32,
+    leavers: Leavers,
 }
 
 /// The stream on its way.
@@ -91,7 +100,7 @@ struct Stream {
     /// The slice of 0 bytes has been made.
     is_end_made: bool,
     /// The last word: it tells those who are through that nothing more will be asked, so that they
-    /// need not stay for it.
+    /// need not stay for it, or sends everybody away.
     farewell: Option<ReqAck>,
     spare: Vec<Vec<u8>>,
 }
@@ -119,10 +128,14 @@ enum Timer {
     Start,
     /// Answers are overdue.
     Deadline,
+    /// Those who get no further are asked again.
+    Pause,
     /// The rate limit allows the next datagram.
     Pacing,
     /// No more waiting for DISCONNECT.
     Linger,
+    /// No more waiting for answers when the stream is ended early; then, to send everybody away again.
+    Abort,
 }
 
 impl TimerKind for Timer {
@@ -132,8 +145,10 @@ impl TimerKind for Timer {
         Self::MaxWait,
         Self::Start,
         Self::Deadline,
+        Self::Pause,
         Self::Pacing,
         Self::Linger,
+        Self::Abort,
     ];
 
     fn index(self) -> usize {
@@ -168,10 +183,13 @@ impl Sender {
             gathering: Gathering {
                 first: None,
                 hello_repeats: 0,
+                leavers: Leavers::default(),
             },
             stream: Stream::new(&config),
             wait: Wait::new(),
             last_heard: None,
+            is_aborting: false,
+            dismissals: 0,
             config,
         };
         sender.announce(HelloKind::Plain);
@@ -220,8 +238,9 @@ impl Sender {
                 Timer::MinWait | Timer::MaxWait => self.start_if_all_there(now),
                 Timer::Start => self.give_up(GiveUpReason::StartTimeout),
                 Timer::Deadline => self.on_deadline(now),
-                Timer::Pacing => {}
+                Timer::Pause | Timer::Pacing => {}
                 Timer::Linger => self.close(),
+                Timer::Abort => self.on_abort_timer(now),
             }
         }
     }
@@ -283,7 +302,8 @@ impl Sender {
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Takes the next bytes of the stream. Keep its last byte back until you can also call
+    /// [`finish_input`](Self::finish_input): [`abort`](Self::abort) relies on it.
     ///
     /// # Panics
     /// If they are more than [`input_room`](Self::input_room).
@@ -401,13 +421,19 @@ impl Sender {
     }
 
     fn give_up(&mut self, reason: GiveUpReason) {
+        let outcome = |member: &Member| match member.outcome {
+            Outcome::Completed => Outcome::Completed,
+            _ => Outcome::Removed {
+                last_slice: member.last_slice,
+            },
+        };
         let left: Vec<_> = self
             .participants
             .all_present()
-            .map(|m| (m.addr, m.last_slice))
+            .map(|member| (member.addr, outcome(member)))
             .collect();
-        for (addr, last_slice) in left {
-            self.leave(addr, Outcome::Removed { last_slice });
+        for (addr, outcome) in left {
+            self.leave(addr, outcome);
         }
         self.stop();
         self.events.push_back(SenderEvent::GaveUp(reason));
@@ -415,6 +441,10 @@ impl Sender {
 
     /// The end of the linger time.
     fn close(&mut self) {
+        if self.is_aborting {
+            self.give_up(GiveUpReason::Aborted { ended: true });
+            return;
+        }
         let left: Vec<Ipv4Addr> = self.participants.all_present().map(|m| m.addr).collect();
         for addr in left {
             self.leave(addr, Outcome::Completed);

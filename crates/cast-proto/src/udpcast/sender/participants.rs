@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Participant};
+use super::{Evidence, Outcome, Participant};
 use crate::bitmap::Bitmap;
 use crate::udpcast::wire::{Capabilities, ConnectReq};
 use crate::udpcast::{ClientNo, SliceNo};
@@ -30,6 +30,7 @@ pub(super) struct Member {
     pub(super) outcome: Outcome,
     pub(super) last_slice: Option<SliceNo>,
     pub(super) repeats_asked: u64,
+    pub(super) evidence: Evidence,
     pub(super) last_heard: Instant,
     /// Its host says that nobody listens there any more.
     pub(super) reachability: Reachability,
@@ -84,6 +85,7 @@ impl Participants {
             outcome: Outcome::Connected,
             last_slice: None,
             repeats_asked: 0,
+            evidence: Evidence::default(),
             last_heard: now,
             reachability: Reachability::Unknown,
             probed: None,
@@ -178,6 +180,7 @@ impl Participants {
             last_slice: member.last_slice,
             repeats_asked: member.repeats_asked,
             last_heard: member.last_heard,
+            evidence: member.evidence,
         })
     }
 }

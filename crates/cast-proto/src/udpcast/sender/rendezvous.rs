@@ -1,5 +1,6 @@
 //! Gathering participants, and the start.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,40 @@ const BUFFER_PER_BYTE: u32 = 3;
 
 /// Refusals told as events; a flood of requests is only counted beyond that.
 const REFUSALS_TOLD: usize = 64;
+
+/// A receiver that has left so often during the rendezvous...
+const LEAVES: u32 = 8;
+
+/// ...is let in again only so long after it left: each coming and going is told.
+const LEAVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Leavers that are remembered.
+const LEAVERS: usize = 1024;
+
+/// Who has left during the rendezvous, how often, and when last. At most 1024, some 50 bytes each.
+#[derive(Default)]
+pub(super) struct Leavers(BTreeMap<Ipv4Addr, (u32, Instant)>);
+
+impl Leavers {
+    fn left(&mut self, now: Instant, addr: Ipv4Addr) {
+        if self.0.len() >= LEAVERS && !self.0.contains_key(&addr) {
+            let oldest = self.0.iter().min_by_key(|(_, (_, last))| *last);
+            if let Some(oldest) = oldest.map(|(addr, _)| *addr) {
+                self.0.remove(&oldest);
+            }
+        }
+        let (count, last) = self.0.entry(addr).or_insert((0, now));
+        *count = count.saturating_add(1);
+        *last = now;
+    }
+
+    fn has_to_wait(&self, now: Instant, addr: Ipv4Addr) -> bool {
+        let is_soon = |last| now.saturating_duration_since(last) < LEAVE_INTERVAL;
+        self.0
+            .get(&addr)
+            .is_some_and(|(count, last)| *count >= LEAVES && is_soon(*last))
+    }
+}
 
 impl Sender {
     pub(super) fn begin_rendezvous(&mut self, now: Instant) {
@@ -135,6 +170,9 @@ impl Sender {
             return;
         }
         match message {
+            Message::ConnectReq(_) if self.gathering.leavers.has_to_wait(now, *from.ip()) => {
+                self.statistics.ignored.unexpected += 1;
+            }
             Message::ConnectReq(request) => {
                 // Before it may start the transfer, which ends this timeout.
                 self.restart_start_timeout(now);
@@ -149,6 +187,7 @@ impl Sender {
             }
             Message::Disconnect => {
                 if self.participants.forget(*from.ip()) {
+                    self.gathering.leavers.left(now, *from.ip());
                     let outcome = Outcome::Left { last_slice: None };
                     self.events.push_back(SenderEvent::Left {
                         addr: *from.ip(),
@@ -267,6 +306,16 @@ impl Sender {
             self.give_up(GiveUpReason::NotPointToPoint);
             return;
         }
+        self.enter_data(now);
+        self.events.push_back(SenderEvent::Started {
+            reason,
+            data: self.stream.to,
+            participants: participants.into(),
+        });
+    }
+
+    /// The participants are those who are there.
+    pub(super) fn enter_data(&mut self, now: Instant) {
         self.phase = Phase::Data;
         for timer in [Timer::MinWait, Timer::MaxWait, Timer::Start] {
             self.timers.stop(timer);
@@ -278,11 +327,6 @@ impl Sender {
             self.timers.set(Timer::Hello, now + interval);
         }
         self.route();
-        self.events.push_back(SenderEvent::Started {
-            reason,
-            data: self.stream.to,
-            participants: participants.into(),
-        });
     }
 
     /// Fixes where the data goes, and what follows from it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use super::progress::{Moment, Progress, SAMPLE};
 use super::repair::RepairQueue;
 use crate::bitmap::Bitmap;
 use crate::udpcast::fec::MAX_STRIPE_BLOCKS;
@@ -53,6 +54,10 @@ pub(super) struct Slot {
     pub(super) is_roll_call: bool,
     /// When round 0 was asked.
     pub(super) asked_since: Instant,
+    /// When the present round was asked.
+    asked: Instant,
+    /// How far those are that answer and do not have it.
+    pub(super) progress: Progress,
     /// Whose OK came last.
     pub(super) last_ok: Option<Ipv4Addr>,
 }
@@ -127,6 +132,8 @@ impl Slot {
             is_request_due: false,
             is_roll_call: false,
             asked_since: now,
+            asked: now,
+            progress: Progress::default(),
             last_ok: None,
         }
     }
@@ -147,6 +154,11 @@ impl Slot {
     /// The block last peeked at is sent.
     pub(super) fn advance(&mut self) {
         self.sent += 1;
+    }
+
+    /// Some of its blocks are out.
+    pub(super) fn is_begun(&self) -> bool {
+        self.sent > 0
     }
 
     pub(super) fn is_sent(&self) -> bool {
@@ -174,7 +186,9 @@ impl Slot {
         (self.is_unplanned, self.is_closing) = (false, false);
         self.answered = self.ready;
         self.is_request_due = true;
-        repeated.union(&repaired)
+        let repeated = repeated.union(&repaired);
+        self.progress.on_repeated(&repeated);
+        repeated
     }
 
     /// Decides how the needs told so far are met; says whether that gives something to send.
@@ -192,7 +206,18 @@ impl Slot {
         is_last: bool,
     ) -> bool {
         self.is_closing |= is_last;
-        if !std::mem::take(&mut self.is_unplanned) || !originals.without(&self.ready).is_empty() {
+        if !std::mem::take(&mut self.is_unplanned) {
+            return false;
+        }
+        let behind = originals.without(&self.ready);
+        let is_only_resting = behind.without(&self.progress.resting()).is_empty();
+        if !behind.is_empty() && is_only_resting {
+            // For these hardly anything is repeated that others could profit from.
+            let needs = self.needs.values();
+            self.wanted = needs.fold(self.wanted, |all, need| all.union(need));
+            return self.is_repeat_due();
+        }
+        if !behind.is_empty() {
             return false;
         }
         let served = self.wanted.union(&self.repeated);
@@ -227,8 +252,9 @@ impl Slot {
         self.repairs.as_mut()?.take()
     }
 
-    pub(super) fn request(&mut self) -> ReqAck {
+    pub(super) fn request(&mut self, now: Instant) -> ReqAck {
         self.is_request_due = false;
+        self.asked = now;
         let ready = if std::mem::take(&mut self.is_roll_call) {
             Bitmap::new()
         } else {
@@ -245,6 +271,7 @@ impl Slot {
         }
         self.last_ok = Some(from);
         self.needs.remove(&client.0);
+        self.progress.forget(client.0);
         Answered::Counted
     }
 
@@ -265,13 +292,18 @@ impl Slot {
             return (Answered::Stale, 0);
         }
         let missing = Bitmap::first(self.blocks).without(received);
+        let repeat = if self.progress.stalled().contains(client.0) {
+            lowest(&missing, SAMPLE)
+        } else {
+            missing
+        };
         let is_first = self.answered.insert(client.0);
         let is_news = if is_attentive {
-            let is_news = self.needs.insert(client.0, missing) != Some(missing);
+            let is_news = self.needs.insert(client.0, repeat) != Some(repeat);
             self.is_unplanned |= is_news;
             is_news
         } else {
-            let wanted = self.wanted.union(&missing);
+            let wanted = self.wanted.union(&repeat);
             std::mem::replace(&mut self.wanted, wanted) != wanted
         };
         let answered = match (is_first, is_news) {
@@ -280,6 +312,43 @@ impl Slot {
             (false, false) => Answered::Stale,
         };
         (answered, missing.count())
+    }
+
+    /// Something came from a participant that takes part: what it said of which blocks of this slice it has,
+    /// or nothing about it.
+    pub(super) fn note(
+        &mut self,
+        now: Instant,
+        client: ClientNo,
+        active: &Bitmap,
+        received: Option<&Bitmap>,
+    ) -> Moment {
+        let at = Moment {
+            now,
+            blocks: self.blocks,
+            round: self.round,
+            is_contended: !self.ready.intersection(active).is_empty(),
+        };
+        if !self.ready.contains(client.0) {
+            let missing = received.map(|received| Bitmap::first(self.blocks).without(received));
+            self.progress.note(at, client.0, missing.as_ref());
+        }
+        at
+    }
+
+    /// All whose answer is wanted get no further.
+    pub(super) fn is_stalled(&self, active: &Bitmap) -> bool {
+        let waiting = active.without(&self.ready);
+        !waiting.is_empty() && waiting.without(self.progress.stalled()).is_empty()
+    }
+
+    /// When to ask again, if that has to wait.
+    pub(super) fn paused_until(&self, now: Instant, active: &Bitmap) -> Option<Instant> {
+        if !self.is_stalled(active) {
+            return None;
+        }
+        let pause = self.progress.pause(&active.without(&self.ready));
+        Some(self.asked + pause).filter(|until| *until > now)
     }
 
     /// The next block to repeat in this round; it counts as repeated.
@@ -316,6 +385,15 @@ impl Slot {
         let to = self.data.len().min(from + usize::from(block_size));
         self.data.get(from..to).unwrap_or(&[])
     }
+}
+
+/// The lowest `count` of a set.
+fn lowest(set: &Bitmap, count: u16) -> Bitmap {
+    let mut lowest = Bitmap::new();
+    for block in set.iter().take(count.into()) {
+        lowest.insert(block);
+    }
+    lowest
 }
 
 #[cfg(test)]

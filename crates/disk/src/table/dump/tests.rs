@@ -79,6 +79,19 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
     }
 }
 
+#[test]
+fn no_table_has_so_many_partitions() {
+    let lines = |count: usize| -> String {
+        (1..=count)
+            .map(|number| format!("a{number} : start=1, size=1\n"))
+            .collect()
+    };
+    let dump = Dump::parse(&lines(MAX_PARTITIONS)).unwrap();
+    assert_eq!(dump.partitions.len(), MAX_PARTITIONS);
+    let error = Dump::parse(&lines(MAX_PARTITIONS + 1)).unwrap_err();
+    assert_eq!(error.line, MAX_PARTITIONS + 1, "{error}");
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in "(?s).{0,400}") {

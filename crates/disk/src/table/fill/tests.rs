@@ -307,3 +307,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_list_of_fixed_partitions_has_an_end() {
+    let list = "1:".repeat(MAX_PARTITIONS);
+    assert_eq!(parse_fixed(&list).unwrap().len(), MAX_PARTITIONS);
+    let error = parse_fixed(&format!("{list}1")).unwrap_err();
+    assert!(matches!(error, FillError::FixedList(_)), "{error}");
+    let error = parse_fixed("\u{feff}:1\n").unwrap_err().to_string();
+    assert!(error.contains(r#"holds "\u{feff}:1""#), "{error}");
+}

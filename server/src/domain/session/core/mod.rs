@@ -40,14 +40,15 @@ pub struct Plan {
     pub records: Records,
     /// From the first connection until the first stream starts without the missing hosts.
     pub max_wait: Duration,
-    /// From the first check-in until the session fails if no host connects.
+    /// From the first check-in, or the end of the last connection, until the session fails if no host
+    /// connects.
     pub connect_wait: Duration,
     /// As `max_wait`, between two streams.
     pub stream_wait: Duration,
     /// From the last sign of a client until it is given up after the last stream.
     pub grace: Duration,
     /// How long a client of ours, which asks for the session every few seconds, may be silent
-    /// between two streams before it is given up.
+    /// between two streams before it is given up, if another host is heard.
     pub agent_silence: Duration,
     /// How long a host must have been silent before another address is taken for it.
     pub rebind_after: Duration,
@@ -110,7 +111,7 @@ pub enum Action {
         /// Whether the stream begins with a record.
         has_record: bool,
     },
-    /// Drop a participant: its host is out of the session.
+    /// Drop a participant: its host is out of the session, or begins anew.
     Remove(Ipv4Addr),
     /// End the sender, whatever it does.
     StopSender(StopKind),
@@ -123,7 +124,8 @@ pub enum Action {
 pub enum StopKind {
     /// At once. Our agents hear of it over HTTP.
     Plain,
-    /// So that clients that know nothing but the stream see it end too early, and report.
+    /// So that clients that know nothing but the stream see it end too early, and report. None of
+    /// them is removed before. Perhaps the stream has not begun yet.
     EndStream,
 }
 
@@ -177,8 +179,8 @@ pub struct Core {
     pub(super) since: Instant,
     /// The first check-in.
     pub(super) first_check_in: Option<Instant>,
-    /// The first connection: the wait for the first stream counts from here.
-    pub(super) first_connection: Option<Instant>,
+    /// When any host was last at the rendezvous of the first stream.
+    last_connected: Option<Instant>,
     /// Number of the present attempt to send a stream.
     pub(super) run: u32,
     pub(super) has_records: Option<bool>,
@@ -187,6 +189,8 @@ pub struct Core {
     movement: Movement,
     behind: BTreeSet<Ipv4Addr>,
     is_sender_open: bool,
+    /// Whether the last hosts were put out while they received, and know nothing but the stream.
+    has_cut_off: bool,
     /// When this process last stood still.
     awake_since: Instant,
     /// Silence counts from here: before, no host could be heard.
@@ -215,13 +219,14 @@ impl Core {
             phase: Phase::Gathering { stream: 0 },
             since: now,
             first_check_in: None,
-            first_connection: None,
+            last_connected: None,
             run: 0,
             has_records,
             moved_at: now,
             movement: Movement::default(),
             behind: BTreeSet::new(),
             is_sender_open: false,
+            has_cut_off: false,
             awake_since: now,
             hearing_since: now,
             last_sign: now,
@@ -273,7 +278,13 @@ impl Core {
     /// Whether hosts may still check in.
     #[must_use]
     pub fn awaits_check_ins(&self) -> bool {
-        matches!(self.phase, Phase::Gathering { stream: 0 })
+        self.phase == Phase::Gathering { stream: 0 } && !self.has_started()
+    }
+
+    /// Whether data has flowed.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.seats.values().any(|seat| seat.has_received)
     }
 
     /// Whether a sender is open or ordered.
@@ -286,7 +297,7 @@ impl Core {
     #[must_use]
     pub fn addresses(&self) -> Vec<Ipv4Addr> {
         let stream = self.stream_index();
-        let due = self.seats.values().filter(|seat| seat.lacks(stream));
+        let due = self.seats.values().filter(|seat| seat.awaits(stream));
         due.filter_map(|seat| seat.address).collect()
     }
 
@@ -328,22 +339,19 @@ impl Core {
         let is_other = seat
             .address
             .is_some_and(|at| at != peer.address || !is_ticket(seat, peer));
-        if is_other {
-            let is_gone = seat
-                .heard()
-                .is_none_or(|at| now.duration_since(at) >= rebind_after);
-            if !(awaits && is_gone && !seat.is_connected()) {
-                let address = seat.address.unwrap_or(peer.address);
-                return Err(Refusal::AnotherMachine { address });
-            }
+        if is_other && !(awaits && seat.is_gone(now, rebind_after)) {
+            let address = seat.address.unwrap_or(peer.address);
+            return Err(Refusal::AnotherMachine { address });
         }
         if let SeatStatus::Ended(_, reason) = &seat.status {
             return Err(Refusal::Over(reason.clone()));
         }
-        self.contact(now, id);
         if !awaits {
+            self.contact(now, id);
             return Err(self.refuse_late(now, id));
         }
+        self.vacate(now, id, peer.address)?;
+        self.contact(now, id);
         let Some(seat) = self.seats.get_mut(&id) else {
             return Err(Refusal::NotCheckedIn);
         };
@@ -356,6 +364,9 @@ impl Core {
             self.actions.push_back(Action::Remove(old));
         }
         seat.set_status(now, SeatStatus::CheckedIn);
+        if is_other {
+            seat.first_connected = None;
+        }
         seat.address = Some(peer.address);
         seat.ticket = peer.ticket;
         agent.clone_into(&mut seat.agent);
@@ -379,6 +390,22 @@ impl Core {
         Ok(())
     }
 
+    /// A receiver is known by nothing but its address, so no two hosts can have the same: whoever had
+    /// it before must be gone.
+    fn vacate(&mut self, now: Instant, id: HostId, address: Ipv4Addr) -> Result<(), Refusal> {
+        let rebind_after = self.plan.rebind_after;
+        for (other, seat) in &mut self.seats {
+            if *other == id || !seat.is_live() || seat.address != Some(address) {
+                continue;
+            }
+            if !seat.is_gone(now, rebind_after) {
+                return Err(Refusal::AnotherMachine { address });
+            }
+            seat.unbind(now);
+        }
+        Ok(())
+    }
+
     /// A check-in after the start: the host rebooted, or was left behind.
     fn refuse_late(&mut self, now: Instant, id: HostId) -> Refusal {
         let stream = self.stream_name();
@@ -393,7 +420,7 @@ impl Core {
         Refusal::Over(reason)
     }
 
-    /// A sign of life of a client over HTTP.
+    /// A sign of life over HTTP of the machine that acts for a host ([`Self::recognise`]).
     pub fn contact(&mut self, now: Instant, id: HostId) {
         if now.duration_since(self.last_sign) > DEAF {
             self.hearing_since = now;
@@ -406,10 +433,9 @@ impl Core {
 
     /// The session cannot go on, for a reason that lies with the server.
     pub fn fail(&mut self, now: Instant, reason: Reason) {
-        for id in self.open_seats() {
-            let because = Reason::SessionFailed(Box::new(reason.clone()));
-            self.end_seat(now, id, State::Failed, because);
-        }
+        self.end_seats(now, &self.open_seats(), State::Failed, |_| {
+            Reason::SessionFailed(Box::new(reason.clone()))
+        });
         self.end(now, State::Failed, reason);
     }
 
@@ -421,9 +447,8 @@ impl Core {
 
     /// The session was cancelled.
     pub fn cancelled(&mut self, now: Instant) {
-        for id in self.open_seats() {
-            self.end_seat(now, id, State::Cancelled, Reason::SessionCancelled);
-        }
+        let open = self.open_seats();
+        self.end_seats(now, &open, State::Cancelled, |_| Reason::SessionCancelled);
         self.end(now, State::Cancelled, Reason::SessionCancelled);
     }
 
@@ -433,11 +458,7 @@ impl Core {
             return;
         }
         if self.open_seats().is_empty() {
-            let endings = self.seats.values().filter_map(|seat| match &seat.status {
-                SeatStatus::Ended(state, reason) => Some((seat.name.as_str(), *state, reason)),
-                _ => None,
-            });
-            let (state, reason) = summary(endings);
+            let (state, reason) = self.summary();
             self.end(now, state, reason);
             return;
         }
@@ -491,8 +512,9 @@ impl Core {
 
     fn start(&mut self, now: Instant, stream: usize) {
         self.enter(now, Phase::Starting { stream });
+        self.behind.clear();
         // Decided anew until data flows: a start that found no receiver is no decision.
-        let has_started = self.seats.values().any(|seat| seat.has_received);
+        let has_started = self.has_started();
         let has_record = match (self.plan.records, self.has_records) {
             (Records::Auto, Some(decided)) if has_started => decided,
             (Records::Auto, _) => self.are_all_agents(),
@@ -513,22 +535,61 @@ impl Core {
     }
 
     fn end_seat(&mut self, now: Instant, id: HostId, state: State, reason: Reason) {
-        let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.is_ended()) else {
-            return;
-        };
-        let address = seat.address.filter(|_| state != State::Complete);
-        seat.set_status(now, SeatStatus::Ended(state, reason.clone()));
-        if let Some(address) = address.filter(|_| self.is_sender_open) {
-            self.actions.push_back(Action::Remove(address));
+        self.end_seats(now, &[id], state, |_| reason.clone());
+    }
+
+    fn end_seats(
+        &mut self,
+        now: Instant,
+        ids: &[HostId],
+        state: State,
+        reason: impl Fn(&Seat) -> Reason,
+    ) {
+        for fact in self.put_out(now, ids, state, reason) {
+            self.store(fact);
+        }
+    }
+
+    /// Ends the parts of hosts that have no result yet, and puts them out of the stream. If none is
+    /// left, the session is about to end, and its sender is ended as a whole.
+    fn put_out(
+        &mut self,
+        now: Instant,
+        ids: &[HostId],
+        state: State,
+        reason: impl Fn(&Seat) -> Reason,
+    ) -> Vec<Fact> {
+        let is_under_way = matches!(self.phase, Phase::Starting { .. } | Phase::Sending { .. });
+        let mut facts = Vec::new();
+        let mut out = Vec::new();
+        let mut has_cut_off = false;
+        for id in ids {
+            let Some(seat) = self.seats.get_mut(id).filter(|seat| !seat.is_ended()) else {
+                continue;
+            };
+            let reason = reason(seat);
+            let is_unaware = matches!(
+                reason,
+                Reason::SessionFailed(_) | Reason::SessionCancelled | Reason::TaskCancelled
+            );
+            has_cut_off |= is_under_way && is_unaware && seat.is_connected() && !seat.is_agent();
+            out.extend(seat.address.filter(|_| state != State::Complete));
+            seat.set_status(now, SeatStatus::Ended(state, reason.clone()));
+            facts.push(Fact::MemberEnded {
+                host: *id,
+                state,
+                reason,
+            });
+        }
+        if self.seats.values().all(Seat::is_ended) {
+            self.has_cut_off = has_cut_off;
+        } else if self.is_sender_open && !out.is_empty() {
+            self.actions.extend(out.into_iter().map(Action::Remove));
             if matches!(self.phase, Phase::Gathering { .. }) {
                 self.admit();
             }
         }
-        self.store(Fact::MemberEnded {
-            host: id,
-            state,
-            reason,
-        });
+        facts
     }
 
     fn end(&mut self, now: Instant, state: State, reason: Reason) {
@@ -536,14 +597,10 @@ impl Core {
             return;
         }
         if self.is_sender_open {
-            let is_sending = matches!(self.phase, Phase::Sending { .. });
-            let has_stock = self
-                .seats
-                .values()
-                .any(|seat| seat.address.is_some() && !seat.is_agent());
-            self.stop_sender(match is_sending && has_stock {
-                true => StopKind::EndStream,
-                false => StopKind::Plain,
+            self.stop_sender(if self.has_cut_off {
+                StopKind::EndStream
+            } else {
+                StopKind::Plain
             });
         }
         self.store(Fact::Ended {
@@ -551,6 +608,41 @@ impl Core {
             reason: reason.clone(),
         });
         self.enter(now, Phase::Ended { state, reason });
+    }
+
+    /// A host's end is seen in another light: so is the session's, if it ended with its hosts.
+    fn end_again(&mut self) {
+        let Phase::Ended {
+            state: old_state,
+            reason: old_reason @ (Reason::Summary(_) | Reason::AllCancelled),
+        } = &self.phase
+        else {
+            return;
+        };
+        let (state, reason) = self.summary();
+        if (*old_state, old_reason) == (state, &reason) {
+            return;
+        }
+        self.phase = Phase::Ended {
+            state,
+            reason: reason.clone(),
+        };
+        self.store(Fact::Ended { state, reason });
+    }
+
+    fn summary(&self) -> (State, Reason) {
+        summary(self.seats.values().filter_map(|seat| match &seat.status {
+            SeatStatus::Ended(state, reason) => Some((seat.name.as_str(), *state, reason)),
+            _ => None,
+        }))
+    }
+
+    /// Whether another host than this one was heard just now.
+    fn is_another_heard(&self, now: Instant, id: HostId) -> bool {
+        self.seats.iter().any(|(other, seat)| {
+            let heard = seat.heard().is_some_and(|at| now.duration_since(at) < DEAF);
+            *other != id && seat.is_live() && heard
+        })
     }
 
     fn stop_sender(&mut self, kind: StopKind) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use fog::task::State;
 
 use super::{Action, Completion, Core, MAX_BLAMES, Peer, Phase};
+use crate::domain::refusal::AskAgain;
 use crate::domain::session::record::{Fact, Note};
 use crate::domain::session::seat::SeatStatus;
 use crate::domain::{HostId, Reason, Refusal};
@@ -41,6 +42,7 @@ impl Core {
                     state: State::Failed,
                     reason: with_report,
                 });
+                self.end_again();
             }
             return Ok(());
         }
@@ -79,6 +81,9 @@ impl Core {
     }
 
     fn note_foreign(&mut self, id: HostId, peer: &Peer, text: &str) {
+        if !self.has(id) {
+            return;
+        }
         let (address, text) = (peer.address.into(), text.to_owned());
         self.note(Some(id), Note::ForeignReport { address, text });
     }
@@ -89,21 +94,32 @@ impl Core {
     /// If the report does not come from the host's machine.
     pub fn client_blamed(&mut self, now: Instant, id: HostId, peer: &Peer) -> Result<(), Refusal> {
         self.recognise(id, peer)?;
+        self.contact(now, id);
         let is_waiting = self.awaits_check_ins();
+        let stream = self.stream_name();
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.is_live()) else {
             return Ok(());
         };
         seat.blames += 1;
+        let has_received = seat.has_received;
         if is_waiting && seat.blames < MAX_BLAMES {
-            // Its address stays: after the restart it is the same machine.
-            if let Some(address) = seat.address.filter(|_| seat.is_connected()) {
-                self.actions.push_back(Action::Remove(address));
-            }
+            // Its address stays: after the restart it is the same machine. Until then it is not let in.
+            let connected = seat.address.filter(|_| seat.is_connected());
+            let was_let_in = seat.is_checked_in();
             seat.set_status(now, SeatStatus::Expected);
+            self.actions.extend(connected.map(Action::Remove));
+            if was_let_in {
+                self.admit();
+            }
             self.note(Some(id), Note::ShareUnusable);
             return Ok(());
         }
-        self.end_seat(now, id, State::Failed, Reason::ShareUnusable);
+        let reason = if has_received {
+            Reason::Restarted { stream }
+        } else {
+            Reason::ShareUnusable
+        };
+        self.end_seat(now, id, State::Failed, reason);
         self.settle(now);
         Ok(())
     }
@@ -127,6 +143,9 @@ impl Core {
             };
         }
         let done = seat.streams_done;
+        // It may have acknowledged the last stream, which was not stored when the server ended: it
+        // receives that again.
+        let is_unsure = seat.resumed_in == Some(done) && seat.is_agent();
         if !seat.has_received {
             // Perhaps the report of an earlier session: no reason to end this one.
             return Completion::Refused(Refusal::NothingSent);
@@ -136,9 +155,13 @@ impl Core {
             self.settle(now);
             return Completion::Accepted;
         }
-        let is_ending = is_last && done + 1 == total;
-        if is_ending && matches!(self.phase, Phase::Sending { .. }) {
+        let is_ending = is_last && matches!(self.phase, Phase::Sending { .. });
+        if done + 1 == total && is_ending {
             return Completion::NotYet;
+        }
+        if done + 1 == total && is_unsure {
+            // At once, so that it looks what it is to receive.
+            return Completion::Refused(Refusal::AskAgain(AskAgain::LastStream));
         }
         let reason = Reason::Incomplete { done, total };
         self.end_seat(now, id, State::Failed, reason.clone());

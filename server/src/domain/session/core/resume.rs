@@ -1,5 +1,6 @@
 //! A session after a restart of the server.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use fog::task::State;
@@ -17,6 +18,16 @@ impl Core {
     pub fn resume(plan: Plan, now: Instant, stored: &Session) -> Self {
         let mut core = Self::new(plan, now);
         let total = core.plan.streams.len();
+        if !stored.state.is_active() {
+            core.phase = Phase::Ended {
+                state: stored.state,
+                reason: reason_of(
+                    stored.state,
+                    stored.reason.as_ref(),
+                    Reason::SessionCancelled,
+                ),
+            };
+        }
         core.run = stored.runs;
         if let (Records::Auto, Some(has_records)) = (core.plan.records, stored.has_records)
             && stored.started_at.is_some()
@@ -25,13 +36,18 @@ impl Core {
         }
         for member in &stored.members {
             if let Some(seat) = core.seats.get_mut(&member.host) {
-                seat.restore(now, member, stored.started_at.is_some());
+                seat.restore(now, member, stored.started_at.is_some(), total);
             }
         }
-        let has_check_in = core.seats.values().any(Seat::is_checked_in);
+        if core.is_ended() {
+            return core;
+        }
+        core.unbind_twins(now, stored);
+        let mut members = stored.members.iter();
+        let has_check_in = members.any(|member| member.checked_in_at.is_some());
         core.first_check_in = has_check_in.then_some(now);
         if stored.started_at.is_none() {
-            if has_check_in {
+            if core.seats.values().any(Seat::is_checked_in) {
                 core.open_stream(0);
             }
             // All may have been cancelled while no server ran.
@@ -77,22 +93,27 @@ impl Core {
         }
     }
 
-    /// Another program had ended a host's task: what was decided of it since is not stored.
+    /// Another program had ended a host's task, or removed it: what was decided of it since is not
+    /// stored.
     pub fn overruled(&mut self, now: Instant, id: HostId, found: Option<State>) {
         let state = found.filter(|state| !state.is_active());
         let state = state.unwrap_or(State::Cancelled);
+        let reason = reason_of(state, None, Reason::TaskCancelled);
         let Some(seat) = self.seats.get_mut(&id) else {
             return;
         };
-        if matches!(&seat.status, SeatStatus::Ended(known, _) if *known == state) {
-            return;
+        match &seat.status {
+            SeatStatus::Ended(known, _) if *known == state => {}
+            SeatStatus::Ended(..) => {
+                seat.set_status(now, SeatStatus::Ended(state, reason));
+                self.end_again();
+            }
+            _ => {
+                // It is stored already.
+                drop(self.put_out(now, &[id], state, |_| reason.clone()));
+                self.settle(now);
+            }
         }
-        seat.set_status(now, SeatStatus::Ended(state, Reason::TaskCancelled));
-        if let Some(address) = seat.address.filter(|_| self.is_sender_open) {
-            self.actions.push_back(Action::Remove(address));
-            self.admit();
-        }
-        self.settle(now);
     }
 
     /// Rows of other programs may have ended a task, or taken it out, while this session runs.
@@ -104,7 +125,7 @@ impl Core {
             self.cancelled(now);
             return;
         };
-        let gone: Vec<_> = self
+        let gone: Vec<HostId> = self
             .seats
             .iter()
             .filter(|(id, seat)| {
@@ -113,30 +134,69 @@ impl Core {
             })
             .map(|(id, _)| *id)
             .collect();
-        for id in gone {
-            self.host_cancelled(now, id);
+        self.end_seats(now, &gone, State::Cancelled, |_| Reason::TaskCancelled);
+        self.settle(now);
+    }
+
+    /// Of hosts that checked in with the same address, one after the other, the last one has it.
+    fn unbind_twins(&mut self, now: Instant, stored: &Session) {
+        let mut holders: BTreeMap<_, &Member> = BTreeMap::new();
+        for member in stored
+            .members
+            .iter()
+            .filter(|member| member.state.is_active())
+        {
+            let Some(address) = member.address else {
+                continue;
+            };
+            let holder = holders.entry(address).or_insert(member);
+            let loser = if holder.checked_in_at < member.checked_in_at {
+                std::mem::replace(holder, member)
+            } else {
+                member
+            };
+            if loser.host != holder.host
+                && let Some(seat) = self.seats.get_mut(&loser.host)
+            {
+                seat.unbind(now);
+            }
         }
     }
 }
 
 impl Seat {
-    fn restore(&mut self, now: Instant, member: &Member, has_started: bool) {
+    fn restore(&mut self, now: Instant, member: &Member, has_started: bool, total: usize) {
         self.address = member.address;
         self.ticket = member.ticket;
         self.agent.clone_from(&member.agent);
-        self.streams_done = usize::try_from(member.streams_done).unwrap_or(usize::MAX);
+        let done = usize::try_from(member.streams_done).unwrap_or(usize::MAX);
+        self.streams_done = done.min(total);
         let is_checked_in = member.address.is_some() && member.checked_in_at.is_some();
         self.has_received = has_started && is_checked_in;
-        let status = match (&member.reason, member.state.is_active()) {
-            (reason, false) => SeatStatus::Ended(
-                member.state,
-                reason.clone().unwrap_or(Reason::TaskCancelled),
+        self.resumed_in = self.has_received.then_some(self.streams_done);
+        let status = match member.state {
+            state if !state.is_active() => SeatStatus::Ended(
+                state,
+                reason_of(state, member.reason.as_ref(), Reason::TaskCancelled),
             ),
-            (_, true) if !is_checked_in => SeatStatus::Expected,
-            (_, true) if has_started => SeatStatus::Between,
-            (_, true) => SeatStatus::CheckedIn,
+            _ if !is_checked_in => SeatStatus::Expected,
+            _ if has_started => SeatStatus::Between,
+            _ => SeatStatus::CheckedIn,
         };
         self.set_status(now, status);
+    }
+}
+
+/// The stored reason, or what another program means that stored none.
+fn reason_of(state: State, stored: Option<&Reason>, wish: Reason) -> Reason {
+    match (stored, state) {
+        (Some(reason), _) => reason.clone(),
+        (None, State::Cancelled) => wish,
+        (None, State::Complete) => Reason::Written,
+        (None, _) => Reason::Unknown {
+            code: "failed".into(),
+            details: String::new(),
+        },
     }
 }
 
@@ -145,8 +205,14 @@ impl Seat {
 pub fn facts_of(mut core: Core) -> Vec<Fact> {
     let mut facts = Vec::new();
     while let Some(action) = core.poll_action() {
-        if let Action::Store(fact) = action {
-            facts.push(fact);
+        match action {
+            // It does not go on.
+            Action::Store(Fact::Noted {
+                note: Note::Resumed { .. },
+                ..
+            }) => {}
+            Action::Store(fact) => facts.push(fact),
+            _ => {}
         }
     }
     facts

@@ -14,15 +14,25 @@ use crate::domain::{HostId, Reason};
 impl Core {
     /// The sender has a new participant.
     pub fn joined(&mut self, now: Instant, address: Ipv4Addr) {
+        if !self.is_sender_open {
+            return;
+        }
         let stream = self.stream_index();
-        let Some((_, seat)) = self.seat_at(address).filter(|(_, seat)| seat.lacks(stream)) else {
+        let is_sending = matches!(self.phase, Phase::Sending { .. });
+        let seat = self.seat_at(address).map(|(_, seat)| seat);
+        let Some(seat) = seat.filter(|seat| seat.awaits(stream)) else {
             // Its session is over whatever it tries, or it asked before its host left.
             self.actions.push_back(Action::Remove(address));
             return;
         };
         seat.last_sign = Some(now);
+        if is_sending {
+            // It takes part since the start of the stream: whoever did not is out.
+            return;
+        }
         seat.set_status(now, SeatStatus::Connected);
-        self.first_connection.get_or_insert(now);
+        seat.first_connected.get_or_insert(now);
+        self.last_connected = Some(now);
         self.settle(now);
     }
 
@@ -44,13 +54,10 @@ impl Core {
         }
         match departure {
             Departure::Dropped(after, cause) => {
-                let is_heard = seat
-                    .last_request
-                    .is_some_and(|at| now.duration_since(at) < DEAF);
                 let reason = Reason::Dropped {
                     stream,
                     seconds: after.as_secs(),
-                    evidence: evidence(cause, is_heard),
+                    evidence: evidence(now, seat, cause),
                 };
                 self.end_seat(now, id, State::Failed, reason);
             }
@@ -69,13 +76,11 @@ impl Core {
         limit: Duration,
         has_acknowledged: bool,
     ) {
-        let Some((id, _)) = self.seat_at(address) else {
+        let is_sending = matches!(self.phase, Phase::Sending { .. });
+        let Some((id, _)) = self.seat_at(address).filter(|_| is_sending) else {
             return;
         };
-        let is_another_heard = self.seats.iter().any(|(other, seat)| {
-            let heard = seat.heard().is_some_and(|at| now.duration_since(at) < DEAF);
-            *other != id && seat.is_live() && heard
-        });
+        let is_another_heard = self.is_another_heard(now, id);
         let is_fair = now.duration_since(self.hearing_since) >= limit;
         if silent >= limit && is_another_heard && is_fair {
             let cause = DropCause::Silent { has_acknowledged };
@@ -121,7 +126,7 @@ impl Core {
 
     /// The sender has begun to send the present stream.
     pub fn transfer_started(&mut self, now: Instant) {
-        let (Phase::Gathering { stream } | Phase::Starting { stream }) = self.phase else {
+        let Phase::Starting { stream } = self.phase else {
             return;
         };
         self.enter(now, Phase::Sending { stream });
@@ -178,16 +183,13 @@ impl Core {
                 }
                 Some(StreamOutcome::Left) => left.push(*id),
                 Some(StreamOutcome::Dropped) => {
-                    let is_heard = seat
-                        .last_request
-                        .is_some_and(|at| now.duration_since(at) < DEAF);
                     let cause = DropCause::Silent {
                         has_acknowledged: true,
                     };
                     let reason = Reason::Dropped {
                         stream: name.clone(),
                         seconds: 0,
-                        evidence: evidence(cause, is_heard),
+                        evidence: evidence(now, seat, cause),
                     };
                     lost.push((*id, reason));
                 }
@@ -224,6 +226,7 @@ impl Core {
         }
         self.phase = Phase::Gathering { stream };
         self.open_stream(stream);
+        self.settle(now);
     }
 
     /// The sender failed: nothing more can be sent.
@@ -238,17 +241,19 @@ impl Core {
 }
 
 /// What the sender and the web server know together.
-fn evidence(cause: DropCause, is_heard: bool) -> Evidence {
+fn evidence(now: Instant, seat: &Seat, cause: DropCause) -> Evidence {
+    let requested = seat.last_request;
+    let is_heard = requested.is_some_and(|at| now.duration_since(at) < DEAF);
+    // Before the server was started it may have received a part of this stream.
+    let is_resumed = seat.resumed_in == Some(seat.streams_done);
     match cause {
         DropCause::NotListening => Evidence::NotListening,
         DropCause::NoProgress { lacks_all: true } => Evidence::AnswersWithoutData,
         DropCause::NoProgress { lacks_all: false } => Evidence::AnswersWithLoss,
         DropCause::Silent { .. } if !is_heard => Evidence::Gone,
-        DropCause::Silent {
-            has_acknowledged: true,
-        } => Evidence::HeardByHttp,
-        DropCause::Silent {
-            has_acknowledged: false,
-        } => Evidence::HeardByHttpNeverData,
+        DropCause::Silent { has_acknowledged } if has_acknowledged || is_resumed => {
+            Evidence::HeardByHttp
+        }
+        DropCause::Silent { .. } => Evidence::HeardByHttpNeverData,
     }
 }

@@ -1,6 +1,6 @@
 //! What the passing of time decides: nothing waits for ever.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fog::task::State;
 
@@ -21,7 +21,7 @@ impl Core {
         self.last_tick = now;
         self.tick_leaving(now);
         match self.phase {
-            Phase::Gathering { stream: 0 } => self.tick_first(now),
+            Phase::Gathering { .. } if self.awaits_check_ins() => self.tick_first(now),
             Phase::Gathering { .. } => self.tick_between(now),
             Phase::Finishing => self.tick_finishing(now),
             Phase::Starting { .. } | Phase::Sending { .. } => self.tick_sending(now),
@@ -49,30 +49,37 @@ impl Core {
         let Some(check_in) = self.first_check_in else {
             return;
         };
-        let waited = |since: Instant| now.duration_since(since);
-        let max_wait = self.plan.max_wait;
         if self.connected_count() > 0 {
-            if self
-                .first_connection
-                .is_some_and(|at| waited(at) >= max_wait)
-            {
-                let missing = self.missing();
-                let seconds = max_wait.as_secs();
-                self.note(None, Note::StartingWithout { seconds, missing });
-                self.start(now, 0);
-            }
+            self.last_connected = Some(now);
+        }
+        let (since, wait) = self.first_wait(check_in);
+        if now.duration_since(since) < wait {
             return;
         }
-        // Those who had connected may come again, for as long as it would have taken them at first.
-        let since = self
-            .first_connection
-            .map_or(check_in, |at| at.max(check_in));
-        if waited(since) >= self.plan.connect_wait {
+        if self.connected_count() > 0 {
+            let (seconds, missing) = (wait.as_secs(), self.missing());
+            self.note(None, Note::StartingWithout { seconds, missing });
+            self.start(now, 0);
+        } else {
             let reason = Reason::NobodyConnected {
                 seconds: self.plan.connect_wait.as_secs(),
                 missing: self.missing(),
             };
             self.fail(now, reason);
+        }
+    }
+
+    /// From when on the first stream waits, and for how long. Those who had connected may come again
+    /// for as long as it would have taken them at first.
+    pub(in crate::domain::session) fn first_wait(&self, check_in: Instant) -> (Instant, Duration) {
+        let live = self.seats.values().filter(|seat| seat.is_live());
+        let first = live.filter_map(|seat| seat.first_connected).min();
+        match first.filter(|_| self.connected_count() > 0) {
+            Some(first) => (first, self.plan.max_wait),
+            None => {
+                let since = self.last_connected.map_or(check_in, |at| at.max(check_in));
+                (since, self.plan.connect_wait)
+            }
         }
     }
 
@@ -91,7 +98,10 @@ impl Core {
             if is_over {
                 let seconds = Some(self.plan.stream_wait.as_secs());
                 given_up.push((*id, Reason::NotConnectedFor { stream, seconds }));
-            } else if seat.is_agent() && silent >= self.plan.agent_silence {
+            } else if seat.is_agent()
+                && silent >= self.plan.agent_silence
+                && self.is_another_heard(now, *id)
+            {
                 let seconds = silent.as_secs();
                 given_up.push((*id, Reason::SilentBefore { stream, seconds }));
             }
@@ -127,10 +137,11 @@ impl Core {
             self.fail(now, reason);
             return;
         }
-        for (id, _) in behind {
-            let stream = stream.clone();
-            self.end_seat(now, id, State::Failed, Reason::Stalled { stream, seconds });
-        }
+        let behind: Vec<HostId> = behind.into_iter().map(|(id, _)| id).collect();
+        self.end_seats(now, &behind, State::Failed, |_| Reason::Stalled {
+            stream: stream.clone(),
+            seconds,
+        });
         self.behind.clear();
         self.moved_at = now;
     }
@@ -142,9 +153,9 @@ impl Core {
             seat.is_live() && now.duration_since(last) >= grace
         });
         let overdue: Vec<HostId> = overdue.map(|(id, _)| *id).collect();
-        for id in overdue {
-            let seconds = grace.as_secs();
-            self.end_seat(now, id, State::Failed, Reason::Overdue { seconds });
-        }
+        let seconds = grace.as_secs();
+        self.end_seats(now, &overdue, State::Failed, |_| Reason::Overdue {
+            seconds,
+        });
     }
 }

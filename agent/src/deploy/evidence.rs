@@ -1,0 +1,141 @@
+//! Why no data comes, from all that this machine knows: what it heard, and what the server says.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use cast_net::{ReceivePhase, ReceiveSnapshot};
+
+/// What is certain about a stream of which nothing has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// The server has been sending for so long, and nothing that it sends by multicast is heard.
+    NoMulticast { sending: Duration },
+    /// Its small datagrams are heard, its large ones, of so many bytes, are not.
+    NoLargeDatagrams { small: u64, datagram_len: u32 },
+}
+
+/// Looks at a receiver. `due_since`: since when the server has said that it sends this very stream,
+/// this machine being connected.
+pub(crate) fn evidence(
+    snapshot: &ReceiveSnapshot,
+    due_since: Option<Instant>,
+    now: Instant,
+) -> Option<Evidence> {
+    snapshot.connection?;
+    if snapshot.data_datagrams > 0 || snapshot.phase == ReceivePhase::Complete {
+        return None;
+    }
+    if snapshot.requests >= ENOUGH_REQUESTS {
+        // Data goes before the first request about it, and is repeated before each further one.
+        return Some(Evidence::NoLargeDatagrams {
+            small: snapshot.requests,
+            datagram_len: u32::from(snapshot.block_size?) + HEADERS,
+        });
+    }
+    let sending = now.saturating_duration_since(due_since?);
+    (snapshot.requests == 0 && sending >= ENOUGH_TIME).then_some(Evidence::NoMulticast { sending })
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMulticast { .. } => f.write_str(
+                "the server is sending, but no data reaches this machine although it is connected: \
+                 a switch filters multicast (IGMP snooping without a querier?)",
+            ),
+            Self::NoLargeDatagrams { datagram_len, .. } => write!(
+                f,
+                "requests of the sender reach this machine, but none of its data: the path does not \
+                 carry datagrams of {datagram_len} bytes (a smaller MTU of a switch, VLAN or VPN on \
+                 the way?)"
+            ),
+        }
+    }
+}
+
+impl Evidence {
+    /// The same in numbers, for the end.
+    pub(crate) fn last_word(&self) -> String {
+        match self {
+            Self::NoMulticast { sending } => format!(
+                "no datagram of the data has come in the {} s since the server began to send",
+                sending.as_secs()
+            ),
+            Self::NoLargeDatagrams { small, .. } => {
+                format!("{small} requests have come, and no datagram with data")
+            }
+        }
+    }
+}
+
+/// Repeated requests without any data in between.
+const ENOUGH_REQUESTS: u64 = 4;
+const ENOUGH_TIME: Duration = Duration::from_secs(5);
+/// IPv4 and UDP headers (28 octets) and the one of a data block (16).
+const HEADERS: u32 = 44;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use cast_net::udpcast::ClientNo;
+
+    use super::*;
+
+    const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001);
+
+    fn connected(now: Instant) -> ReceiveSnapshot {
+        ReceiveSnapshot {
+            phase: ReceivePhase::Connected {
+                since: now,
+                sender: SENDER,
+                client: ClientNo(0),
+            },
+            connection: Some((SENDER, ClientNo(0))),
+            capabilities: None,
+            data_group: None,
+            bytes: 0,
+            block_size: Some(1456),
+            datagrams: 1,
+            data_datagrams: 0,
+            requests: 0,
+            lost_blocks: 0,
+            ignored: 0,
+            slices_waiting: 0,
+            last_packet: Some(now),
+        }
+    }
+
+    #[test]
+    fn silence_while_the_server_sends_is_filtered_multicast() {
+        let start = Instant::now();
+        let snapshot = connected(start);
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(evidence(&snapshot, None, after(60)), None);
+        assert_eq!(evidence(&snapshot, Some(start), after(4)), None);
+        let found = evidence(&snapshot, Some(start), after(16)).unwrap();
+        assert!(found.to_string().contains("IGMP snooping"), "{found}");
+        assert!(found.last_word().contains("16 s"), "{found:?}");
+        // It has failed meanwhile; what was heard stays true.
+        let mut failed = snapshot.clone();
+        failed.phase = ReceivePhase::Failed;
+        assert_eq!(evidence(&failed, Some(start), after(16)), Some(found));
+        // Nobody has let this machine in: that is another trouble.
+        failed.connection = None;
+        assert_eq!(evidence(&failed, Some(start), after(16)), None);
+    }
+
+    #[test]
+    fn requests_without_data_are_a_path_for_small_datagrams_only() {
+        let start = Instant::now();
+        let mut snapshot = connected(start);
+        snapshot.requests = 3;
+        assert_eq!(evidence(&snapshot, None, start), None);
+        snapshot.requests = 4;
+        let found = evidence(&snapshot, None, start).unwrap();
+        assert!(found.to_string().contains("1500 bytes"), "{found}");
+        // A single one that came disproves it.
+        snapshot.data_datagrams = 1;
+        assert_eq!(evidence(&snapshot, Some(start), start + ENOUGH_TIME), None);
+    }
+}

@@ -1,0 +1,342 @@
+//! Values that make no sense.
+
+use fog::task::State;
+
+use super::conformance::{NOW, at};
+use super::operations::{World, run};
+use super::*;
+use crate::store::StoreError;
+
+#[track_caller]
+fn broken<T: std::fmt::Debug>(found: Result<T>, table: &str, column: &str) -> BrokenRow {
+    let Err(StoreError::Broken(broken)) = found else {
+        panic!("{table}.{column}: {found:?}");
+    };
+    assert_eq!(
+        (broken.table.as_str(), broken.column.as_str()),
+        (table, column)
+    );
+    *broken
+}
+
+#[tokio::test]
+async fn a_broken_session_harms_itself_alone() {
+    for (table, key, column, value) in [
+        ("multicastSessions", "msID", "msState", "9"),
+        ("multicastSessions", "msID", "msState", "'x'"),
+        ("multicastSessions", "msID", "msBasePort", "'x'"),
+        ("multicastSessions", "msID", "msImage", "'x'"),
+        ("multicastSessions", "msID", "msImage", "''"),
+        ("multicastSessions", "msID", "msMaxwait", "-1"),
+        ("multicastSessions", "msID", "msMaxwait", "5000000000"),
+        ("multicastSessions", "msID", "msShutdown", "'x'"),
+        (
+            "multicastSessions",
+            "msID",
+            "msStartDateTime",
+            "'yesterday'",
+        ),
+        (
+            "multicastSessions",
+            "msID",
+            "msCompleteDateTime",
+            "'2026-02-30 00:00:00'",
+        ),
+        ("multicastSessions", "msID", "msLogPath", "x'ff'"),
+        ("fos_sessions", "msID", "startedAt", "'x'"),
+        ("fos_sessions", "msID", "runs", "-1"),
+        ("fos_sessions", "msID", "runs", "4294967296"),
+        ("fos_sessions", "msID", "records", "2"),
+        ("fos_sessions", "msID", "reasonCode", "x'ff'"),
+        ("fos_sessionHosts", "msID", "ip", "'10.0.0'"),
+        ("fos_sessionHosts", "msID", "ticket", "'abc'"),
+        ("fos_sessionHosts", "msID", "checkedInAt", "'x'"),
+        ("fos_sessionHosts", "msID", "streamsDone", "-1"),
+        ("fos_sessionHosts", "msID", "streamsDone", "1.5"),
+        ("tasks", "taskID", "taskStateID", "7"),
+        ("tasks", "taskID", "taskStateID", "'x'"),
+    ] {
+        let store = Sqlite::in_memory().await.unwrap();
+        let world = World::new(&store, 2).await;
+        let new = conformance::new_session(world.image, &world.free_hosts, 63102);
+        let other = store.create_session(NOW, new).await.unwrap();
+        let id = if key == "taskID" {
+            world.tasks[0].0
+        } else {
+            world.session.0
+        };
+        store
+            .raw(&format!(
+                "UPDATE {table} SET {column} = {value} WHERE {key} = {id}"
+            ))
+            .await;
+
+        let found = broken(store.session(world.session).await, table, column);
+        assert!(found.row.contains(&format!("{key} {id}")), "{found}");
+        assert!(store.session(other).await.unwrap().is_some());
+        let active = store.active_sessions().await.unwrap();
+        assert_eq!(
+            active.contains(&world.session),
+            column != "msState",
+            "{column}"
+        );
+        assert!(active.contains(&other));
+        assert_eq!(
+            store.newest_sessions(9).await.unwrap(),
+            [other, world.session]
+        );
+        store.held_ports().await.unwrap();
+        store.activity().await.unwrap();
+
+        let reason = Reason::BrokenRow(Box::new(found));
+        store
+            .fail_broken(at(1), world.session, reason.clone())
+            .await
+            .unwrap();
+        assert_eq!(store.active_sessions().await.unwrap(), [other]);
+        for host in &world.hosts {
+            assert_eq!(store.active_task(*host).await.unwrap(), None);
+        }
+        let states = "SELECT MIN(taskStateID) + MAX(taskStateID) FROM tasks WHERE taskID <= 2";
+        assert_eq!(store.number(states).await, 12);
+        let events = store.events(world.session, 0, 99).await.unwrap();
+        let state = State::Failed;
+        assert_eq!(
+            events.last().unwrap().note,
+            Note::Ended {
+                state,
+                reason: reason.clone()
+            }
+        );
+        if ["msState", "taskStateID", "reasonCode"].contains(&column) {
+            let failed = store.session(world.session).await.unwrap().unwrap();
+            assert_eq!(
+                (failed.state, failed.reason),
+                (State::Failed, Some(reason.clone()))
+            );
+            let of_member = Some(Reason::SessionFailed(Box::new(reason)));
+            assert!(
+                failed
+                    .members
+                    .iter()
+                    .all(|member| member.reason == of_member)
+            );
+        } else {
+            broken(store.session(world.session).await, table, column);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_host_is_left_out_and_told() {
+    for (sql, table, column) in [
+        (
+            "UPDATE hosts SET hostLastDeploy = 'x' WHERE hostID = 1",
+            "hosts",
+            "hostLastDeploy",
+        ),
+        (
+            "UPDATE hosts SET hostImage = 'x' WHERE hostID = 1",
+            "hosts",
+            "hostImage",
+        ),
+        (
+            "UPDATE hosts SET hostKernelArgs = x'ff' WHERE hostID = 1",
+            "hosts",
+            "hostKernelArgs",
+        ),
+        (
+            "UPDATE hostMAC SET hmMAC = 'x' WHERE hmHostID = 1",
+            "hostMAC",
+            "hmMAC",
+        ),
+    ] {
+        let store = Sqlite::in_memory().await.unwrap();
+        let world = World::new(&store, 1).await;
+        store.raw(sql).await;
+        let (hosts, told) = store.hosts().await.unwrap();
+        assert_eq!(hosts.len(), 1);
+        assert_eq!(hosts[0].id, world.free_hosts[0]);
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            (told[0].table.as_str(), told[0].column.as_str()),
+            (table, column)
+        );
+        let name = "pc001".parse().unwrap();
+        broken(store.host_by_name(&name).await, table, column);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_count_cannot_break_a_host() {
+    let store = Sqlite::in_memory().await.unwrap();
+    let host = store.add_host(NOW, conformance::new_host(1)).await.unwrap();
+    for values in ["'x', '1', '0'", "'y', '0', '1'"] {
+        store
+            .raw(&format!(
+                "INSERT INTO hostMAC (hmHostID, hmMAC, hmPending, hmIgnoreImaging) VALUES ({host}, {values})"
+            ))
+            .await;
+    }
+    store
+        .raw("INSERT INTO hosts (hostName, hostCreateDate, hostPending, hostImage) VALUES ('p', '', '1', 'x')")
+        .await;
+    // Old versions of FOG.
+    store
+        .raw("UPDATE hosts SET hostPending = '' WHERE hostID = 1")
+        .await;
+    store
+        .raw("UPDATE hostMAC SET hmPending = '' WHERE hmID = 1")
+        .await;
+    let (hosts, told) = store.hosts().await.unwrap();
+    assert_eq!((hosts.len(), told.len()), (1, 0));
+    assert_eq!(hosts[0].macs, [conformance::mac(1)]);
+    let pending = "p".parse().unwrap();
+    assert_eq!(store.host_by_name(&pending).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn broken_images_are_named() {
+    for (sql, table, column) in [
+        ("UPDATE images SET imageTypeID = 9", "images", "imageTypeID"),
+        (
+            "UPDATE images SET imageFormat = 'x'",
+            "images",
+            "imageFormat",
+        ),
+        (
+            "UPDATE images SET imageServerSize = -1",
+            "images",
+            "imageServerSize",
+        ),
+        (
+            "UPDATE fos_images SET checkedAt = 'x'",
+            "fos_images",
+            "checkedAt",
+        ),
+        (
+            "UPDATE fos_images SET verified = 7",
+            "fos_images",
+            "verified",
+        ),
+        (
+            "UPDATE fos_imageFiles SET size = -1",
+            "fos_imageFiles",
+            "size",
+        ),
+        (
+            "UPDATE fos_imageFiles SET streamIndex = -1",
+            "fos_imageFiles",
+            "streamIndex",
+        ),
+        (
+            "UPDATE fos_imageStreams SET facts = '{'",
+            "fos_imageStreams",
+            "facts",
+        ),
+        (
+            "UPDATE fos_imageStreams SET streamIndex = streamIndex + 1",
+            "fos_imageStreams",
+            "streamIndex",
+        ),
+    ] {
+        let store = Sqlite::in_memory().await.unwrap();
+        let world = World::new(&store, 1).await;
+        store
+            .raw(&format!("{sql} WHERE imageID = {}", world.free_image))
+            .await;
+        if table == "images" {
+            broken(store.image(world.free_image).await, table, column);
+            broken(store.find_image("free").await, table, column);
+            let images = store.images().await.unwrap();
+            assert_eq!(images.len(), 1);
+            assert_eq!(images[0].id, world.image);
+        } else {
+            broken(store.facts(world.free_image).await, table, column);
+        }
+        assert!(store.facts(world.image).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn broken_rows_of_lists_are_left_out() {
+    let store = Sqlite::in_memory().await.unwrap();
+    let world = World::new(&store, 1).await;
+    for last in [1, 2] {
+        let address = IpAddr::from([10, 0, 0, last]);
+        store
+            .remember_stranger(NOW, conformance::mac(500 + u16::from(last)), address)
+            .await
+            .unwrap();
+        run(&store, &world, "hand_out", last).await.unwrap();
+        store
+            .add_event(NOW, Some(world.session), None, Note::ShareUnusable)
+            .await
+            .unwrap();
+    }
+    store
+        .raw("UPDATE fos_strangers SET address = 'x' WHERE asked = 1")
+        .await;
+    store
+        .raw("UPDATE fos_handouts SET ticket = 'x' WHERE id = 1")
+        .await;
+    store
+        .raw("UPDATE fos_events SET at = 'x' WHERE id = 1")
+        .await;
+    assert_eq!(store.strangers().await.unwrap().len(), 1);
+    assert_eq!(store.handouts().await.unwrap().len(), 1);
+    assert_eq!(store.events(world.session, 0, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn settings_are_numbers_or_nothing() {
+    let store = Sqlite::in_memory().await.unwrap();
+    let default = Settings {
+        starting_port: 63100,
+        max_sessions: 64,
+        max_wait_minutes: 10,
+        is_name_changed_early: true,
+    };
+    assert_eq!(store.settings().await.unwrap(), default);
+    const KEYS: [&str; 4] = [
+        "FOG_UDPCAST_STARTINGPORT",
+        "FOG_MULTICAST_MAX_SESSIONS",
+        "FOG_UDPCAST_MAXWAIT",
+        "FOG_CHANGE_HOSTNAME_EARLY",
+    ];
+    for key in KEYS {
+        store
+            .raw(&format!(
+                "INSERT INTO globalSettings (settingKey, settingValue) VALUES ('{key}', '')"
+            ))
+            .await;
+        assert_eq!(store.settings().await.unwrap(), default);
+        for odd in ["abc", "-1", "1.5", "4294967296"] {
+            store
+                .raw(&format!(
+                    "UPDATE globalSettings SET settingValue = '{odd}' WHERE settingKey = '{key}'"
+                ))
+                .await;
+            let found = broken(store.settings().await, "globalSettings", "settingValue");
+            assert_eq!(
+                (found.row, found.value.as_str()),
+                (format!("settingKey {key}"), odd)
+            );
+        }
+        store.raw("DELETE FROM globalSettings").await;
+    }
+    for key in KEYS {
+        store
+            .raw(&format!(
+                "INSERT INTO globalSettings (settingKey, settingValue) VALUES ('{key}', ' 0 ')"
+            ))
+            .await;
+    }
+    let zero = Settings {
+        starting_port: 0,
+        max_sessions: 0,
+        max_wait_minutes: 10,
+        is_name_changed_early: false,
+    };
+    assert_eq!(store.settings().await.unwrap(), zero);
+}
