@@ -10,16 +10,17 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use image::writer::Recipe;
+use socket2::{Domain, Socket, Type};
 
 /// Whatever takes longer than this has failed.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-pub struct Server {
+pub(crate) struct Server {
     pub dir: tempfile::TempDir,
 }
 
 impl Server {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         write_image(&dir.path().join("data/images/lab"));
         let boot = dir.path().join("data/boot");
@@ -31,7 +32,7 @@ impl Server {
     }
 
     /// With the image and these hosts.
-    pub fn with_hosts(hosts: u8) -> Self {
+    pub(crate) fn with_hosts(hosts: u8) -> Self {
         let server = Self::new();
         server.good(&["image", "add", "lab"]);
         for host in 1..=hosts {
@@ -40,16 +41,16 @@ impl Server {
         server
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         self.command_as(&[env!("CARGO_BIN_EXE_fos-server")])
     }
 
     /// The program behind others that run it: `ip netns exec`, for example.
-    pub fn command_as(&self, program: &[&str]) -> Command {
+    pub(crate) fn command_as(&self, program: &[&str]) -> Command {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]);
         command.arg("--data").arg(self.data());
@@ -59,13 +60,13 @@ impl Server {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
     }
 
     /// Runs a command that must succeed; answers its standard output.
     #[track_caller]
-    pub fn good(&self, arguments: &[&str]) -> String {
+    pub(crate) fn good(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(
             output.status.success(),
@@ -77,7 +78,7 @@ impl Server {
 
     /// Runs a command that must fail; answers what it says.
     #[track_caller]
-    pub fn bad(&self, arguments: &[&str]) -> String {
+    pub(crate) fn bad(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(
             output.status.code(),
@@ -89,15 +90,15 @@ impl Server {
         text(&output.stderr)
     }
 
-    pub fn status(&self) -> serde_json::Value {
+    pub(crate) fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.good(&["status", "--json"])).unwrap()
     }
 
-    pub fn serve(&self) -> Running {
+    pub(crate) fn serve(&self) -> Running {
         self.serve_with(&[])
     }
 
-    pub fn serve_with(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn serve_with(&self, arguments: &[&str]) -> Running {
         let mut command = self.command();
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         command.args(arguments);
@@ -105,7 +106,7 @@ impl Server {
     }
 
     /// Starts a server and waits until it can be asked.
-    pub fn start(&self, mut command: Command) -> Running {
+    pub(crate) fn start(&self, mut command: Command) -> Running {
         let file = self.data().join("server.json");
         drop(std::fs::remove_file(&file));
         let child = command.stderr(Stdio::null()).spawn().unwrap();
@@ -118,7 +119,7 @@ impl Server {
     }
 
     /// Where the running server is asked by clients.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         let file = std::fs::read(self.data().join("server.json")).unwrap();
         let running: serde_json::Value = serde_json::from_slice(&file).unwrap();
         let url = running["url"].as_str().unwrap();
@@ -126,9 +127,14 @@ impl Server {
         rest.split('/').next().unwrap().parse().unwrap()
     }
 
-    /// Posts a form; answers status and body.
-    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
-        let mut stream = self.send(path, body);
+    /// Posts a form as the first host; answers status and body.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, String) {
+        self.post_from(1, path, body)
+    }
+
+    /// Posts a form from the address of a host; answers status and body.
+    pub(crate) fn post_from(&self, host: u8, path: &str, body: &str) -> (u16, String) {
+        let mut stream = self.send_from(host, path, body);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let answer = text(&answer);
@@ -138,8 +144,8 @@ impl Server {
     }
 
     /// Posts a form and does not wait for the answer.
-    pub fn send(&self, path: &str, body: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address()).unwrap();
+    pub(crate) fn send_from(&self, host: u8, path: &str, body: &str) -> TcpStream {
+        let mut stream = self.connect_from(host);
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let head = format!(
             "POST /fog/service/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
@@ -151,36 +157,49 @@ impl Server {
         stream
     }
 
-    pub fn check_in(&self, host: u8) -> (u16, String) {
-        self.post("mc_checkin.php", &format!("mac={}&type=down", mac(host)))
+    /// A connection from an address that this host alone has.
+    pub(crate) fn connect_from(&self, host: u8) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let own = SocketAddr::from(([127, 0, 0, 100 + host], 0));
+        socket.bind(&own.into()).unwrap();
+        socket.connect(&self.address().into()).unwrap();
+        socket.into()
+    }
+
+    pub(crate) fn check_in(&self, host: u8) -> (u16, String) {
+        self.post_from(
+            host,
+            "mc_checkin.php",
+            &format!("mac={}&type=down", mac(host)),
+        )
     }
 }
 
-pub fn name(host: u8) -> String {
+pub(crate) fn name(host: u8) -> String {
     format!("LAB-{host:02}")
 }
 
-pub fn mac(host: u8) -> String {
+pub(crate) fn mac(host: u8) -> String {
     format!("00:1b:21:00:00:{host:02x}")
 }
 
 /// A server process, killed with the test.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
 }
 
 impl Running {
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         send_signal(&self.child, signal);
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Sends SIGTERM and waits; a server that has not ended after 10 s never does.
     #[track_caller]
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.signal("-TERM");
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         while self.is_running() {
@@ -201,13 +220,13 @@ impl Drop for Running {
     }
 }
 
-pub fn send_signal(child: &Child, signal: &str) {
+pub(crate) fn send_signal(child: &Child, signal: &str) {
     let pid = child.id().to_string();
     let sent = Command::new("kill").args([signal, &pid]).status();
     assert!(sent.unwrap().success());
 }
 
-pub fn write_image(dir: &Path) {
+pub(crate) fn write_image(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
     std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
@@ -215,7 +234,7 @@ pub fn write_image(dir: &Path) {
 }
 
 /// An MBR with these partitions: first sector, sectors.
-pub fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
+pub(crate) fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
     let mut sector = vec![0; 512];
     for (entry, (start, len)) in sector[446..510].chunks_mut(16).zip(partitions) {
         entry[4] = 0x83;
@@ -226,12 +245,12 @@ pub fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
     sector
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited too long until {what}");

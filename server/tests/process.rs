@@ -1,0 +1,338 @@
+//! The server as a process: clients that hang up, files that hang, signals, ports of others.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod harness;
+
+use std::io::{Read as _, Write as _};
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use harness::{Server, mac, name, send_signal, text, wait_until};
+
+/// What every request leaves behind: a database that can be written at once, by the server too.
+#[track_caller]
+fn assert_writable(server: &Server, host: u8) {
+    server.good(&["host", "add", &name(host), &mac(host)]);
+    server.good(&["host", "remove", &name(host)]);
+}
+
+#[test]
+fn clients_that_hang_up_do_not_lock_the_database() {
+    let server = Server::with_hosts(2);
+    let running = server.serve();
+    server.good(&["deploy", "lab", "LAB-01", "LAB-02"]);
+    for host in [1, 2] {
+        server.post_from(host, "ipxe/boot.php", &format!("mac0={}", mac(host)));
+    }
+    // Inventory of an ordinary machine.
+    let inventory = "c29tZXRoaW5nIGxvbmc=".repeat(50);
+    for round in 0..300_u16 {
+        let number = if round % 2 == 0 { 1 } else { 2 };
+        let host = mac(number);
+        let mut stream = match round % 5 {
+            0 | 1 => server.send_from(
+                number,
+                "inventory.php",
+                &format!("mac={host}&sysman={inventory}&hdinfo={inventory}"),
+            ),
+            2 => server.send_from(number, "mc_checkin.php", &format!("mac={host}&type=down")),
+            3 => server.send_from(
+                number,
+                "taskerror.php",
+                &format!("mac={host}&type=warning&text=x"),
+            ),
+            _ => server.send_from(number, "ipxe/boot.php", &format!("mac0={host}")),
+        };
+        // Some at once, some when the first byte of the answer is there.
+        if round % 3 == 0 {
+            drop(stream.read(&mut [0]));
+        }
+        drop(stream);
+    }
+    assert_writable(&server, 9);
+    assert_eq!(server.check_in(1).1, "##@GO");
+    running.end();
+}
+
+#[test]
+fn cancel_and_deploy_in_turn_work_while_clients_ask() {
+    let server = Server::with_hosts(2);
+    let running = server.serve();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for host in [1, 2] {
+            let (server, is_over) = (&server, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    server.post_from(host, "ipxe/boot.php", &format!("mac0={}", mac(host)));
+                    drop(server.send_from(host, "mc_checkin.php", &format!("mac={}", mac(host))));
+                    server.check_in(host);
+                    drop(server.send_from(host, "Post_Stage3.php", &format!("mac={}", mac(host))));
+                }
+            });
+        }
+        for round in 1..=20 {
+            let id = server.good(&["deploy", "lab", "LAB-01", "LAB-02"]);
+            assert_eq!(id, format!("{round}\n"));
+            server.good(&["cancel", id.trim()]);
+            let status = server.status();
+            assert_eq!(status["sessions"][0]["state"], "cancelled");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_writable(&server, 9);
+    running.end();
+}
+
+#[test]
+fn the_server_ends_while_files_hang() {
+    let server = Server::with_hosts(1);
+    // Whoever opens it to read waits for a writer, for ever.
+    let pipe = server.data().join("boot/init.xz");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let running = server.serve();
+    let hanging: Vec<_> = (0..5)
+        .map(|_| {
+            let mut stream = server.connect_from(1);
+            stream
+                .write_all(b"GET /fog/service/ipxe/init.xz HTTP/1.1\r\nhost: x\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    // Everybody else is served.
+    server.good(&["deploy", "lab", "LAB-01"]);
+    assert_eq!(server.check_in(1).0, 200);
+    assert_eq!(server.status()["sessions"][0]["checked_in"], 1);
+    running.end();
+    drop(hanging);
+}
+
+#[test]
+fn the_server_ends_while_another_program_holds_the_database() {
+    let server = Server::with_hosts(1);
+    let running = server.serve();
+    server.good(&["deploy", "lab", "LAB-01"]);
+    let file = server.data().join("fos.sqlite");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let holder = runtime.block_on(async {
+        use sqlx::Connection as _;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+        let mut holder = sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap();
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut holder)
+            .await
+            .unwrap();
+        holder
+    });
+    // Nothing is promised meanwhile, and it is said why.
+    let (status, answer) = server.check_in(1);
+    assert_eq!(status, 503, "{answer}");
+    let status = server.status();
+    let told = status["sessions"][0]["text"].as_str().unwrap();
+    assert!(told.contains("lock"), "{told}");
+    running.end();
+    drop(holder);
+    let again = server.serve();
+    wait_until("the check-in is stored", || server.check_in(1).1 == "##@GO");
+    again.end();
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let server = Server::with_hosts(1);
+    let mut running = server.serve();
+    running.signal("-INT");
+    running.signal("-TERM");
+    wait_until("the server ends", || !running.is_running());
+}
+
+#[test]
+fn sessions_go_on_after_the_server_was_killed() {
+    let server = Server::with_hosts(2);
+    let running = server.serve();
+    server.good(&["deploy", "lab", "LAB-01", "LAB-02"]);
+    for host in [1, 2] {
+        assert_eq!(server.check_in(host).1, "##@GO");
+    }
+    drop(running);
+    // What was promised is in the database, and is seen without a server too.
+    assert_eq!(server.status()["sessions"][0]["checked_in"], 2);
+    let _running = server.serve();
+    wait_until("the session runs", || {
+        let status = server.status();
+        let session = &status["sessions"][0];
+        session["checked_in"] == 2 && session["starts_in_seconds"].is_u64()
+    });
+}
+
+/// A program that holds a UDP port, in a process of its own.
+struct Holder(std::process::Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn deploy_passes_over_ports_of_other_programs_and_names_them() {
+    let server = Server::with_hosts(2);
+    // Two neighbouring pairs that are free now.
+    let first = (20_000_u16..60_000)
+        .step_by(4)
+        .find(|first| (0..4).all(|next| UdpSocket::bind(("0.0.0.0", first + next)).is_ok()))
+        .unwrap();
+    let _running = server.serve_with(&["--ports", &format!("{first}-{}", first + 3)]);
+    // The port behind the base, on one address only.
+    let held = UdpSocket::bind(("127.0.0.1", first + 1)).unwrap();
+    let keeper = Command::new("sleep")
+        .arg("600")
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(held)))
+        .spawn()
+        .unwrap();
+    let keeper = Holder(keeper);
+    let output = server.run(&["deploy", "lab", "LAB-01"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert!(
+        told.contains(&format!("UDP port {}", first + 1))
+            && told.contains("in use by sleep")
+            && told.contains(&keeper.0.id().to_string()),
+        "{told}"
+    );
+    assert_eq!(server.status()["sessions"][0]["port"], first + 2);
+    let error = server.bad(&["deploy", "lab", "LAB-02"]);
+    assert!(error.contains("in use by sleep"), "{error}");
+    drop(keeper);
+    assert_eq!(server.good(&["deploy", "lab", "LAB-02"]), "2\n");
+}
+
+/// The address is that of a second one on the same card, in a network of its own.
+#[test]
+fn a_second_address_of_a_card_is_announced() {
+    let server = Server::with_hosts(1);
+    let program = env!("CARGO_BIN_EXE_fos-server");
+    let script = "ip link set lo up && ip link add net0 type dummy && ip link set net0 up \
+        && ip addr add 10.77.0.1/24 dev net0 && ip addr add 10.77.0.2/24 dev net0 \
+        && exec \"$@\"";
+    let isolated = ["unshare", "--net", "sh", "-c", script, "sh"];
+    let is_possible = Command::new("unshare")
+        .args(["--net", "sh", "-c", script, "sh", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_possible {
+        // Not as this user, or not on this kernel.
+        return;
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = server.command_as(&[&isolated[..], &[program]].concat());
+        command.args(arguments).output().unwrap()
+    };
+    let mut command = server.command_as(&[&isolated[..], &[program]].concat());
+    command.args(["serve", "--listen", "10.77.0.2:8080"]);
+    let running = server.start(command);
+    server.good(&["deploy", "lab", "LAB-01"]);
+    let pid = running.child.id().to_string();
+    let answer = Command::new("nsenter")
+        .args(["--net", "--target", &pid, "curl", "--silent"])
+        .args(["--data", &format!("mac0={}", mac(1))])
+        .arg("http://10.77.0.2:8080/fog/service/ipxe/boot.php")
+        .output();
+    if let Ok(answer) = answer
+        && answer.status.success()
+    {
+        let script = text(&answer.stdout);
+        assert!(
+            script.contains("web=http://10.77.0.2:8080/fog/ ")
+                && script.contains("storageip=10.77.0.2 "),
+            "{script}"
+        );
+    }
+    drop(running);
+    // A card that is not there, and one that is down, are told at the start.
+    let output = run(&["serve", "--listen", "10.77.0.1:0", "--interface", "lo"]);
+    assert!(!output.status.success());
+    let told = text(&output.stderr);
+    assert!(told.contains("lo") && told.contains("10.77.0.1"), "{told}");
+}
+
+#[test]
+fn a_card_that_reaches_nobody_is_told_at_the_start() {
+    let server = Server::new();
+    let mut command = server.command();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--interface", "lo"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the server runs", || {
+        server.data().join("server.json").exists()
+    });
+    send_signal(&child, "-TERM");
+    let mut told = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut told)
+        .unwrap();
+    drop(child.wait());
+    assert!(told.contains("reaches no other machine"), "{told}");
+}
+
+#[test]
+fn a_socket_that_a_dead_server_left_is_no_server() {
+    let server = Server::with_hosts(1);
+    let socket = server.data().join("server.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert!(socket.exists());
+    let output = server.run(&["status"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("No server is running"));
+    server.serve().end();
+}
+
+/// Whatever listens there is not believed, and not waited for without end.
+#[test]
+fn a_program_that_is_no_server_is_not_believed() {
+    let server = Server::with_hosts(1);
+    let socket = server.data().join("server.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let answers = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n{",
+        "SSH-2.0-x\r\n",
+        "",
+    ];
+    let stranger = std::thread::spawn(move || {
+        for answer in answers {
+            // The first connection is a trial.
+            for stream in listener.incoming().take(2) {
+                let mut stream = stream.unwrap();
+                stream
+                    .set_read_timeout(Some(Duration::from_secs(20)))
+                    .unwrap();
+                if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                    drop(stream.write_all(answer.as_bytes()));
+                }
+            }
+        }
+    });
+    for answer in answers {
+        let error = server.bad(&["status"]);
+        assert!(error.contains("server.sock"), "{answer}: {error}");
+    }
+    stranger.join().unwrap();
+}
