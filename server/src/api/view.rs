@@ -68,7 +68,7 @@ pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>)
                 stage_seconds: status.stage_seconds,
                 starts_in_seconds: None,
                 your_task: own.map_or(State::Cancelled, |own| own.state),
-                text: own.map_or(status.text.clone(), |own| own.text.clone()),
+                text: own.map_or(status.text, |own| own.text.clone()),
                 refusal: None,
             }
         }

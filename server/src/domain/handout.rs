@@ -137,7 +137,7 @@ impl Handouts {
             };
         }
         let here = told.iter().find(|told| told.address == address);
-        match here.or(told.first()) {
+        match here.or_else(|| told.first()) {
             None => Origin::ThisJob { is_proved: false },
             Some(told) if is_same(told.job, job) => Origin::ThisJob {
                 is_proved: here.is_some(),

@@ -20,7 +20,7 @@ pub enum Reason {
         /// Its words.
         text: String,
         /// What was known before its report.
-        before: Option<Box<Reason>>,
+        before: Option<Box<Self>>,
     },
     /// It checked in again, from the same address, after it had received data.
     Restarted {
@@ -91,7 +91,7 @@ pub enum Reason {
         seconds: u64,
     },
     /// The session failed.
-    SessionFailed(Box<Reason>),
+    SessionFailed(Box<Self>),
     /// A person cancelled the session.
     SessionCancelled,
     /// A person cancelled this host's task, or dropped the host from the session.

@@ -159,10 +159,11 @@ impl Ops {
             Err(error) => return Err(DeployError::Internal(format!("{error:?}"))),
         }
         let settings = self.store.settings().await?;
-        let max_wait = wanted.max_wait.unwrap_or(match settings.max_wait_minutes {
-            0 => Duration::from_secs(600),
-            minutes => Duration::from_secs(u64::from(minutes) * 60),
-        });
+        let max_wait = match (wanted.max_wait, settings.max_wait_minutes) {
+            (Some(wanted), _) => wanted,
+            (None, 0) => Duration::from_secs(600),
+            (None, minutes) => Duration::from_secs(u64::from(minutes) * 60),
+        };
         let pool = match self.config.ports {
             Some(pool) => pool,
             None => pool_of(settings.starting_port, settings.max_sessions)?,

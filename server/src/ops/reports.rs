@@ -53,9 +53,8 @@ impl Ops {
 
     /// A report of a job that is over: good if it was accepted before.
     async fn repeated(&self, known: &Known, refusal: Refusal) -> ClientResult<()> {
-        let told = match refusal {
-            Refusal::OtherJob { told, .. } => told,
-            _ => return Err(refusal.into()),
+        let Refusal::OtherJob { told, .. } = refusal else {
+            return Err(refusal.into());
         };
         let session = self.store.session(told).await?;
         let member = session.and_then(|session| {

@@ -110,11 +110,11 @@ pub struct DropPolicy {
     pub silence: Duration,
     /// A participant that answers is given up when it has lacked as many blocks of a slice as before for so
     /// long, through at least 8 rounds, while another one has the slice; it costs the others this time
-    /// once, and 20 times as long if it does get on, but hardly. `None`: it may hold them for ever, as with
+    /// once, and 20 times as long if it does get on, but hardly. `None` or 0: it may hold them for ever, as with
     /// the original sender. Without other participants that have the slice nobody is given up so.
     pub no_progress: Option<Duration>,
     /// The same for a participant that lacks the last block alone for so long: it has no room for more, as its
-    /// output takes nothing. `None`: for ever.
+    /// output takes nothing. `None` or 0: for ever.
     pub hold: Option<Duration>,
 }
 

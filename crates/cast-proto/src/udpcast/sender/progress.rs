@@ -163,10 +163,11 @@ impl Progress {
         policy: &DropPolicy,
     ) -> Option<(DropCause, Duration)> {
         let member = self.members.get(&client).filter(|_| at.is_contended)?;
-        if policy.hold.is_some_and(|limit| member.held >= limit) {
+        let limit = |limit: Option<Duration>| limit.filter(|limit| !limit.is_zero());
+        if limit(policy.hold).is_some_and(|limit| member.held >= limit) {
             return Some((DropCause::Holding, member.held));
         }
-        let limit = policy.no_progress?;
+        let limit = limit(policy.no_progress)?;
         let cause = DropCause::NoProgress {
             missing: member.least,
             blocks: at.blocks,
@@ -315,6 +316,31 @@ mod tests {
             assert_eq!(progress.verdict(at, 0, &policy()), None);
         }
         assert!(progress.resting().is_empty());
+    }
+
+    #[test]
+    fn no_limit_and_a_limit_of_nothing_are_none() {
+        let start = epoch();
+        for off in [None, Some(Duration::ZERO)] {
+            let policy = DropPolicy {
+                no_progress: off,
+                hold: off,
+                ..DropPolicy::default()
+            };
+            let mut progress = Progress::default();
+            for round in 0..1000 {
+                let at = Moment {
+                    now: start + OFTEN * round,
+                    blocks: BLOCKS,
+                    round,
+                    is_contended: true,
+                };
+                progress.note(at, 0, None);
+                progress.note(at, 1, Some(&Bitmap::first(1)));
+                assert_eq!(progress.verdict(at, 0, &policy), None);
+                assert_eq!(progress.verdict(at, 1, &policy), None);
+            }
+        }
     }
 
     #[test]
