@@ -239,3 +239,53 @@ macro_rules! remote {
     };
 }
 operations!(remote);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::api::StatusQuery;
+
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n";
+
+    /// Asks a program that answers with `head`, and then with `piece` again and again.
+    async fn asked(head: &'static [u8], piece: Vec<u8>, pause: Duration) -> ApiError {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("server.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let program = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            drop(stream.read(&mut [0; 4096]).await);
+            let mut sent = stream.write_all(head).await;
+            while sent.is_ok() {
+                tokio::time::sleep(pause).await;
+                sent = stream.write_all(&piece).await;
+            }
+        });
+        let remote = Remote { socket };
+        let error = remote.status(StatusQuery::default()).await.unwrap_err();
+        program.abort();
+        error
+    }
+
+    /// The clock jumps whenever nothing else is to be done.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_drips_is_not_waited_for_without_end() {
+        let second = Duration::from_secs(1);
+        for head in [HEAD, b"HTTP/1.1 200 OK\r\nx: ", b""] {
+            let error = asked(head, b"a".to_vec(), second).await;
+            assert_eq!(error.kind, ApiErrorKind::Unavailable, "{error}");
+            assert!(error.text.contains("server.sock"), "{error}");
+        }
+        let error = asked(HEAD, Vec::new(), second).await;
+        assert!(error.text.contains("no answer within"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_kept() {
+        let error = asked(HEAD, vec![b' '; 1 << 20], Duration::ZERO).await;
+        assert_eq!(error.kind, ApiErrorKind::Unavailable, "{error}");
+    }
+}

@@ -97,6 +97,10 @@ impl Ops {
         loop {
             match changes.recv().await {
                 Ok(Change::Hosts) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    // Hundreds of hosts end at a time, each of them a change: read once for all.
+                    while !changes.is_empty() {
+                        drop(changes.try_recv());
+                    }
                     if let Err(error) = self.refresh_directory().await {
                         tracing::error!("reading the hosts anew: {error}");
                     }
