@@ -1,7 +1,5 @@
 //! The server as a process: clients that hang up, files that hang, signals, ports of others.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
 mod harness;
 
 use std::io::{Read as _, Write as _};

@@ -17,6 +17,8 @@ async fn a_check_in_without_host_or_task_says_why() {
     for (body, refusal) in [
         ("", Refusal::NoMac),
         ("mac=", Refusal::NoMac),
+        ("mac=00:00:00:00:00:00", Refusal::NoMac),
+        ("mac=ff:ff:ff:ff:ff:ff|01:00:5e:00:00:01", Refusal::NoMac),
         (
             "mac=00:1b:21:00:00:09",
             Refusal::Unknown(mac(9).parse().unwrap()),
