@@ -90,6 +90,29 @@ pub enum AskAgain {
 }
 
 impl Refusal {
+    /// Whether the administrator should know: the machine cannot help itself.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        match self {
+            Self::NoMac
+            | Self::Unknown(_)
+            | Self::NoTask { .. }
+            | Self::Over(_)
+            | Self::NotCheckedIn
+            | Self::NothingSent
+            | Self::AskAgain(_) => false,
+            Self::NoSession(_)
+            | Self::NoImage(_)
+            | Self::OtherType { .. }
+            | Self::AnotherMachine { .. }
+            | Self::OtherJob { .. }
+            | Self::Ipv6(_)
+            | Self::Proxied { .. }
+            | Self::OtherNetwork { .. }
+            | Self::NoNetwork { .. } => true,
+        }
+    }
+
     /// Whether nothing but a restart of the machine helps.
     #[must_use]
     pub fn needs_restart(&self) -> bool {

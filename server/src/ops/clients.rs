@@ -13,8 +13,10 @@ use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
 use crate::domain::{HostId, Refusal, SessionId};
+use crate::logs::{Level, Subject};
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
+use crate::text;
 
 /// A request of a client.
 #[derive(Debug, Clone)]
@@ -206,6 +208,33 @@ impl Ops {
     /// # Errors
     /// If it may not.
     pub async fn check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
+        let result = self.try_check_in(known, asked).await;
+        if let Err(ClientError::Refused(refusal)) = &result {
+            self.note_refusal(known, refusal).await;
+        }
+        result
+    }
+
+    /// People see at once why a machine is not let in: it may ask for ever.
+    async fn note_refusal(&self, known: &Known, refusal: &Refusal) {
+        let (host, address) = (known.host.id, known.request.address);
+        if !refusal.is_for_people() {
+            return;
+        }
+        let subject = Subject::Host(known.host.name.clone());
+        let line = format!(
+            "check-in from {address} refused: {}",
+            text::refusal(refusal)
+        );
+        let what = "refused check-ins";
+        self.log
+            .repeated(clock::now(), Level::Warn, &subject, what, &line);
+        if let Some(handle) = self.sessions.of_host(host) {
+            handle.refused(host, address, refusal.clone()).await;
+        }
+    }
+
+    async fn try_check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
         if !matches!(asked.job_type.as_str(), "" | "down") {
             let found = fog::encoding::printable(&asked.job_type, 40);
             return Err(Refusal::OtherType { found }.into());

@@ -2,6 +2,7 @@
 //! does not reach the others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,16 @@ impl Handle {
     /// Any other request of a client.
     pub(crate) async fn contact(&self, host: HostId, peer: Peer) {
         self.tell(Command::Contact { host, peer }).await;
+    }
+
+    /// A check-in for the host was refused: people see it for a while.
+    pub(crate) async fn refused(&self, host: HostId, address: IpAddr, refusal: Refusal) {
+        self.tell(Command::Refused {
+            host,
+            address,
+            refusal,
+        })
+        .await;
     }
 
     /// Whether a request comes from the host's machine.

@@ -1,5 +1,6 @@
 //! What is asked of a session, and its answers.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cast_net::Interface;
@@ -11,7 +12,7 @@ use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
 use crate::domain::{HostId, Refusal};
 use crate::session::journal::Stored;
-use crate::session::live::ClientReport;
+use crate::session::live::{ClientReport, Refused};
 
 /// An accepted request: the promise counts when everything it rests on is stored.
 pub(crate) type Promise = oneshot::Receiver<Stored>;
@@ -52,6 +53,12 @@ pub(crate) enum Command {
         host: HostId,
         peer: Peer,
         reply: Reply,
+    },
+    /// A check-in for the host was refused.
+    Refused {
+        host: HostId,
+        address: IpAddr,
+        refusal: Refusal,
     },
     /// Whether a request comes from the host's machine.
     Recognise {
@@ -143,6 +150,21 @@ impl Driver {
             Command::Blamed { host, peer, reply } => {
                 let result = self.core.client_blamed(now, host, &peer);
                 self.answer(reply, result);
+            }
+            Command::Refused {
+                host,
+                address,
+                refusal,
+            } => {
+                if self.core.has(host) {
+                    let refused = Refused {
+                        at: now,
+                        address,
+                        refusal,
+                    };
+                    self.refused.insert(host, refused);
+                }
+                return false;
             }
             Command::Recognise { host, peer, reply } => {
                 drop(reply.send(self.core.recognise(host, &peer)));
