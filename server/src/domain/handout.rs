@@ -67,6 +67,15 @@ pub struct Handout {
     pub at: Timestamp,
 }
 
+impl Job {
+    /// Whether a machine with the kernel arguments of `self` may take part in `other`: another session
+    /// that sends the same image on the same port.
+    #[must_use]
+    pub fn is_good_for(&self, other: &Self) -> bool {
+        self == other || (self.image == other.image && self.port == other.port)
+    }
+}
+
 /// Newest first, at most [`Handouts::PER_HOST`] of each host.
 #[derive(Debug, Clone, Default)]
 pub struct Handouts(BTreeMap<HostId, Vec<Handout>>);
@@ -74,31 +83,58 @@ pub struct Handouts(BTreeMap<HostId, Vec<Handout>>);
 /// What is known of a machine's kernel arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// They are of this job, as far as can be known.
-    ThisJob {
-        /// Whether they were proved: by the ticket, or by the address that was told them.
+    /// Nothing was ever told for this host: it booted by other means.
+    Unknown,
+    /// They are of this job.
+    Told {
+        /// Which.
+        job: Job,
+        /// Whether that is sure: no other machine was told it.
         is_proved: bool,
     },
-    /// They are of another job.
-    OtherJob(Job),
 }
 
+/// Too many addresses have asked for boot scripts of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
 impl Handouts {
-    /// One machine asks from one address; more are machines with the same MAC, or strangers. Some
-    /// 100 bytes each.
-    pub const PER_HOST: usize = 4;
+    /// One machine asks from one address, or two; more are machines with the same MAC, or strangers.
+    /// What one was told is kept whatever others ask for, so there is an end to them. Some 100 bytes each.
+    pub const PER_HOST: usize = 64;
+
+    /// Seconds after which what a machine was told makes place for another one, and says nothing of
+    /// machines at other addresses.
+    pub const KEPT: u64 = 24 * 3600;
 
     /// Adds what was told; what the same machine was told before counts no more.
-    pub fn insert(&mut self, handout: Handout) {
+    ///
+    /// # Errors
+    /// If there is no place.
+    pub fn insert(&mut self, handout: Handout) -> Result<(), TooMany> {
         let of_host = self.0.entry(handout.host).or_default();
-        of_host.retain(|old| old.address != handout.address);
+        let is_other = |old: &Handout| old.address != handout.address;
+        let is_recent = |old: &Handout| handout.at.seconds_since(old.at) < Self::KEPT;
+        let others = of_host.iter().filter(|old| is_other(old));
+        if others.filter(|old| is_recent(old)).count() >= Self::PER_HOST {
+            return Err(TooMany);
+        }
+        of_host.retain(is_other);
         of_host.insert(0, handout);
         of_host.truncate(Self::PER_HOST);
+        Ok(())
     }
 
     /// Forgets a host.
     pub fn remove(&mut self, host: HostId) {
         self.0.remove(&host);
+    }
+
+    /// What the machine at this address was told last.
+    #[must_use]
+    pub fn at(&self, host: HostId, address: IpAddr) -> Option<Handout> {
+        let mut told = self.0.get(&host)?.iter();
+        told.find(|told| told.address == address).copied()
     }
 
     /// The ticket that this machine was told for this job already: a boot loader asks again when an
@@ -110,11 +146,11 @@ impl Handouts {
             .find_map(|told| told.ticket)
     }
 
-    /// What the kernel arguments of a machine are that asks for `job` of `host`.
+    /// What job the kernel arguments of a machine are of that asks for `job` of `host`.
     ///
-    /// A ticket tells it for sure. A client without one (FOG's) is taken for the machine that was
-    /// told something at its address, else for the one that was told something last. Another session
-    /// with the same image and port is the same job: every argument is the same.
+    /// A ticket tells it for sure. A client without one (FOG's) is taken for the machine that was told
+    /// something at its address. If nothing was told there (the boot loader had another address),
+    /// it may be any of the machines that were told something: it is good for `job` if all are.
     #[must_use]
     pub fn origin(
         &self,
@@ -124,31 +160,32 @@ impl Handouts {
         job: Job,
     ) -> Origin {
         let told = self.0.get(&host).map_or(&[][..], Vec::as_slice);
-        if let Some(ticket) = ticket {
-            return match told.iter().find(|told| told.ticket == Some(ticket)) {
-                Some(told) if told.job == job => Origin::ThisJob { is_proved: true },
-                Some(told) => Origin::OtherJob(told.job),
-                // Of a job that is long over, or invented.
-                None => told
-                    .first()
-                    .map_or(Origin::ThisJob { is_proved: false }, |told| {
-                        Origin::OtherJob(told.job)
-                    }),
+        let Some(newest) = told.first() else {
+            return Origin::Unknown;
+        };
+        let own = match ticket {
+            Some(_) => told.iter().find(|told| told.ticket == ticket),
+            None => told.iter().find(|told| told.address == address),
+        };
+        if let Some(own) = own {
+            let mut others = told.iter().filter(|told| told.address != own.address);
+            return Origin::Told {
+                job: own.job,
+                is_proved: others.all(|other| other.job != own.job),
             };
         }
-        let here = told.iter().find(|told| told.address == address);
-        match here.or_else(|| told.first()) {
-            None => Origin::ThisJob { is_proved: false },
-            Some(told) if is_same(told.job, job) => Origin::ThisJob {
-                is_proved: here.is_some(),
-            },
-            Some(told) => Origin::OtherJob(told.job),
+        let is_recent = |old: &&Handout| newest.at.seconds_since(old.at) < Self::KEPT;
+        let mut recent = told.iter().filter(is_recent);
+        let other = match ticket {
+            // Of a job that is long over, or invented.
+            Some(_) => Some(newest),
+            None => recent.find(|told| !told.job.is_good_for(&job)),
+        };
+        Origin::Told {
+            job: other.map_or(newest.job, |told| told.job),
+            is_proved: false,
         }
     }
-}
-
-fn is_same(told: Job, job: Job) -> bool {
-    told == job || (told.image == job.image && told.port == job.port)
 }
 
 #[cfg(test)]
@@ -189,57 +226,81 @@ mod tests {
         }
     }
 
+    fn proved(number: i64) -> Origin {
+        Origin::Told {
+            job: job(number),
+            is_proved: true,
+        }
+    }
+
+    fn told_job(number: i64) -> Origin {
+        Origin::Told {
+            job: job(number),
+            is_proved: false,
+        }
+    }
+
     #[test]
     fn a_client_keeps_the_job_that_it_booted_with() {
         let mut handouts = Handouts::default();
         let ask = |handouts: &Handouts, last, number| {
             handouts.origin(HOST, address(last), None, job(number))
         };
-        let unknown = Origin::ThisJob { is_proved: false };
-        assert_eq!(ask(&handouts, 2, 1), unknown, "booted by other means");
-        handouts.insert(told(2, 1, 1));
-        assert_eq!(ask(&handouts, 2, 1), Origin::ThisJob { is_proved: true });
-        assert_eq!(ask(&handouts, 2, 2), Origin::OtherJob(job(1)));
+        assert_eq!(ask(&handouts, 2, 1), Origin::Unknown);
+        handouts.insert(told(2, 1, 1)).unwrap();
+        assert_eq!(ask(&handouts, 2, 1), proved(1));
+        assert_eq!(ask(&handouts, 2, 2), proved(1));
         // The boot loader had another address.
-        assert_eq!(ask(&handouts, 7, 2), Origin::OtherJob(job(1)));
-        assert_eq!(ask(&handouts, 7, 1), unknown);
-        handouts.insert(told(2, 2, 2));
-        assert_eq!(ask(&handouts, 2, 2), Origin::ThisJob { is_proved: true });
-        assert_eq!(ask(&handouts, 2, 1), Origin::OtherJob(job(2)));
+        assert_eq!(ask(&handouts, 7, 2), told_job(1));
+        assert_eq!(ask(&handouts, 7, 1), told_job(1));
+        handouts.insert(told(2, 2, 2)).unwrap();
+        assert_eq!(ask(&handouts, 2, 2), proved(2));
+        assert_eq!(ask(&handouts, 2, 1), proved(2));
+    }
+
+    #[test]
+    fn what_others_are_told_hides_no_old_job() {
+        let mut handouts = Handouts::default();
+        handouts.insert(told(2, 1, 1)).unwrap();
+        for last in 10..200 {
+            // There is an end to strangers.
+            let has_place = handouts.insert(told(last, 2, last)).is_ok();
+            assert_eq!(has_place, usize::from(last) - 10 + 1 < Handouts::PER_HOST);
+        }
+        let origin = |last| handouts.origin(HOST, address(last), None, job(2));
+        assert_eq!(origin(2), proved(1), "still of the old job");
+        assert_eq!(origin(9), told_job(1), "perhaps of the old job");
+        assert_eq!(origin(10), told_job(2), "one of many");
+        // A day later there is place again.
+        let mut later = told(3, 3, 3);
+        later.at = Timestamp(i64::try_from(Handouts::KEPT).unwrap());
+        handouts.insert(later).unwrap();
+        assert_eq!(handouts.origin(HOST, address(9), None, job(3)), told_job(3));
     }
 
     #[test]
     fn a_ticket_names_its_job() {
         let mut handouts = Handouts::default();
-        handouts.insert(told(2, 1, 1));
-        handouts.insert(told(3, 1, 9));
+        handouts.insert(told(2, 1, 1)).unwrap();
         let ask = |handouts: &Handouts, ticket, number| {
             handouts.origin(HOST, address(2), Some(Ticket([ticket; 16])), job(number))
         };
-        assert_eq!(ask(&handouts, 1, 1), Origin::ThisJob { is_proved: true });
-        assert_eq!(ask(&handouts, 9, 1), Origin::ThisJob { is_proved: true });
-        assert_eq!(ask(&handouts, 1, 2), Origin::OtherJob(job(1)));
-        assert_eq!(ask(&handouts, 5, 1), Origin::OtherJob(job(1)), "invented");
+        assert_eq!(ask(&handouts, 1, 1), proved(1));
+        assert_eq!(ask(&handouts, 1, 2), proved(1));
+        handouts.insert(told(3, 1, 9)).unwrap();
+        assert_eq!(ask(&handouts, 1, 1), told_job(1), "two have it");
+        assert_eq!(ask(&handouts, 5, 2), told_job(1), "invented");
     }
 
     #[test]
     fn the_same_question_has_the_same_ticket() {
         let mut handouts = Handouts::default();
-        handouts.insert(told(2, 1, 1));
+        handouts.insert(told(2, 1, 1)).unwrap();
         assert_eq!(
             handouts.ticket(HOST, address(2), job(1)),
             Some(Ticket([1; 16]))
         );
         assert_eq!(handouts.ticket(HOST, address(3), job(1)), None);
         assert_eq!(handouts.ticket(HOST, address(2), job(2)), None);
-    }
-
-    #[test]
-    fn a_host_is_told_few_things() {
-        let mut handouts = Handouts::default();
-        for last in 0..100 {
-            handouts.insert(told(last, 1, last));
-        }
-        assert_eq!(handouts.0[&HOST].len(), Handouts::PER_HOST);
     }
 }

@@ -38,6 +38,8 @@ pub enum Refusal {
         /// Where that one is.
         address: Ipv4Addr,
     },
+    /// More machines than can be remembered asked for boot scripts of this host.
+    TooManyMachines,
     /// This machine did not check in, so it cannot report for the host.
     NotCheckedIn,
     /// The machine's kernel arguments are of another job: it must be restarted.
@@ -105,6 +107,7 @@ impl Refusal {
             | Self::NoImage(_)
             | Self::OtherType { .. }
             | Self::AnotherMachine { .. }
+            | Self::TooManyMachines
             | Self::OtherJob { .. }
             | Self::Ipv6(_)
             | Self::Proxied { .. }

@@ -81,6 +81,7 @@ impl Ops {
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
         let at = known.request.address;
+        let _one_at_a_time = self.boots.lock().await;
         let told = self.handouts().ticket(id, at, handle.job);
         let ticket = match told {
             Some(ticket) => ticket,
@@ -94,8 +95,12 @@ impl Ops {
                     ticket: Some(Ticket(bytes)),
                     at: clock::now(),
                 };
+                if self.handouts().clone().insert(handout).is_err() {
+                    return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
+                }
                 self.store.hand_out(handout).await?;
-                self.handouts().insert(handout);
+                // There was place, and nobody else inserts meanwhile but for machines that check in.
+                self.handouts().insert(handout).ok();
                 Ticket(bytes)
             }
         };

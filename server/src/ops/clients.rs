@@ -104,13 +104,21 @@ impl Ops {
 
     /// The session of a host's task, started if it is to run.
     pub(super) async fn session_of(&self, known: &Known) -> ClientResult<Handle> {
-        if let Some(handle) = self.sessions.of_host(known.host.id) {
-            return Ok(handle);
+        let running = self.sessions.of_host(known.host.id);
+        if let Some(handle) = running
+            .as_ref()
+            .filter(|running| running.is_active(known.host.id))
+        {
+            return Ok(handle.clone());
         }
         let (task, session) = match self.store.active_task(known.host.id).await? {
             Some((task, Some(session))) => (task, session),
             Some((task, None)) => return Err(Refusal::NoSession(task).into()),
-            None => return Err(self.no_task(known).await?.into()),
+            // Its part is over, the session may not be.
+            None => match running {
+                Some(handle) => return Ok(handle),
+                None => return Err(self.no_task(known).await?.into()),
+            },
         };
         match self.start(session).await? {
             Some(handle) => Ok(handle),
@@ -163,11 +171,20 @@ impl Ops {
         })
     }
 
-    /// The sender of a request, as its session is to see it.
+    /// The sender of a report, as its session is to see it.
     ///
     /// # Errors
-    /// If its kernel arguments are of another job, or it has no IPv4 address.
+    /// If its kernel arguments are of another session, or it has no IPv4 address.
     pub(super) fn peer(&self, known: &Known, job: Job) -> Result<Peer, Refusal> {
+        self.peer_if(known, job, |told| told.session == job.session)
+    }
+
+    fn peer_if(
+        &self,
+        known: &Known,
+        job: Job,
+        is_good: impl FnOnce(&Job) -> bool,
+    ) -> Result<Peer, Refusal> {
         let request = &known.request;
         let IpAddr::V4(address) = request.address else {
             return Err(Refusal::Ipv6(request.address));
@@ -176,31 +193,24 @@ impl Ops {
         let origin = self
             .handouts()
             .origin(known.host.id, request.address, ticket, job);
-        match origin {
-            Origin::ThisJob { is_proved } => Ok(Peer {
-                address,
-                ticket,
+        let is_proved = match origin {
+            Origin::Unknown => false,
+            Origin::Told {
+                job: told,
                 is_proved,
-            }),
-            // Its ticket is not known any more, as others asked for boot scripts in its name. Where it
-            // checked in, its session knows the ticket.
-            Origin::OtherJob(told) if told == job && self.is_checked_in(known, address) => {
-                Ok(Peer {
-                    address,
-                    ticket,
-                    is_proved: false,
-                })
+            } if is_good(&told) => is_proved,
+            Origin::Told { job: told, .. } => {
+                return Err(Refusal::OtherJob {
+                    told: told.session,
+                    now: job.session,
+                });
             }
-            Origin::OtherJob(told) => Err(Refusal::OtherJob {
-                told: told.session,
-                now: job.session,
-            }),
-        }
-    }
-
-    fn is_checked_in(&self, known: &Known, address: Ipv4Addr) -> bool {
-        let handle = self.sessions.of_host(known.host.id);
-        handle.is_some_and(|handle| handle.live().address_of(known.host.id) == Some(address))
+        };
+        Ok(Peer {
+            address,
+            ticket,
+            is_proved,
+        })
     }
 
     /// A host asks to begin. When this returns, it is stored.
@@ -241,7 +251,8 @@ impl Ops {
         }
         let handle = self.session_of(known).await?;
         let host = known.host.id;
-        let peer = self.peer(known, handle.job)?;
+        let job = handle.job;
+        let peer = self.peer_if(known, job, |told| told.is_good_for(&job))?;
         let is_known = handle.live().address_of(host) == Some(peer.address);
         let interface = match is_known {
             true => None,
@@ -277,20 +288,25 @@ impl Ops {
         })
     }
 
-    /// A machine that boots by other means keeps the job that it first checked in for.
+    /// A machine keeps the job that it checked in for: one that boots by other means, one whose boot
+    /// loader had another address, and one that was let into another session than it was booted for.
     async fn remember_job(&self, known: &Known, peer: Peer, job: Job) -> ClientResult<()> {
-        if peer.is_proved {
+        let (host, address) = (known.host.id, IpAddr::V4(peer.address));
+        let own = self.handouts().at(host, address);
+        if own.is_some_and(|own| own.job == job) {
             return Ok(());
         }
         let handout = Handout {
-            host: known.host.id,
-            address: peer.address.into(),
+            host,
+            address,
             job,
-            ticket: None,
+            ticket: peer.ticket,
             at: clock::now(),
         };
         self.store.hand_out(handout).await?;
-        self.handouts().insert(handout);
+        if self.handouts().insert(handout).is_err() {
+            return Err(Refusal::TooManyMachines.into());
+        }
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub struct Ops {
     handouts: Mutex<Handouts>,
     strangers: Mutex<directory::Seen>,
     log: MulticastLog,
+    /// Boot scripts are made one after the other, so that one machine gets one ticket.
+    boots: tokio::sync::Mutex<()>,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
     /// Places for those who read small files.
@@ -56,7 +58,12 @@ impl Ops {
         let store = Arc::clone(&around.store);
         let mut handouts = Handouts::default();
         for handout in store.handouts().await? {
-            handouts.insert(handout);
+            if handouts.insert(handout).is_err() {
+                tracing::warn!(
+                    "host {}: too many boot scripts are remembered",
+                    handout.host
+                );
+            }
         }
         let ops = Self {
             config: Arc::clone(&around.config),
@@ -66,6 +73,7 @@ impl Ops {
             directory: Directory::default(),
             handouts: Mutex::new(handouts),
             strangers: Mutex::default(),
+            boots: tokio::sync::Mutex::default(),
             late: tokio::sync::Mutex::default(),
             readers: Arc::new(tokio::sync::Semaphore::new(images::READERS)),
         };

@@ -65,6 +65,9 @@ pub struct Handle {
 /// clients wait for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// Between two tries to store a completion.
+const COMPLETION_RETRY: Duration = Duration::from_millis(500);
+
 impl Handle {
     /// A check-in; returns when it is stored.
     ///
@@ -94,13 +97,22 @@ impl Handle {
     /// # Errors
     /// As [`Self::check_in`].
     pub(crate) async fn complete(&self, host: HostId, peer: Peer) -> Result<(), Refusal> {
-        let answer = self.ask(|reply| Command::Complete { host, peer, reply });
-        match answer.await {
-            // The last stream goes on.
-            Err(Refusal::AskAgain(AskAgain::NoAnswer(_))) => {
-                Err(Refusal::AskAgain(AskAgain::LastStream))
+        let end = tokio::time::Instant::now() + ANSWER_LIMIT;
+        loop {
+            let answer = self.ask(|reply| Command::Complete { host, peer, reply });
+            match answer.await {
+                // FOG's client asks a few times without a pause and gives up: it had better wait here.
+                Err(Refusal::AskAgain(AskAgain::NotStored))
+                    if tokio::time::Instant::now() < end =>
+                {
+                    tokio::time::sleep(COMPLETION_RETRY).await;
+                }
+                // The last stream goes on.
+                Err(Refusal::AskAgain(AskAgain::NoAnswer(_))) => {
+                    return Err(Refusal::AskAgain(AskAgain::LastStream));
+                }
+                answer => return answer,
             }
-            answer => answer,
         }
     }
 
@@ -197,6 +209,14 @@ impl Handle {
             Ok(Some(Stored::NotYet)) => Err(AskAgain::NotStored),
             _ => Err(AskAgain::NoAnswer(self.job.session)),
         }
+    }
+
+    /// Whether a host's part in it is not over.
+    #[must_use]
+    pub fn is_active(&self, host: HostId) -> bool {
+        let live = self.live.borrow();
+        live.member(host)
+            .is_some_and(|(member, _)| member.state().is_active())
     }
 
     /// The present state.
@@ -299,15 +319,17 @@ impl Sessions {
         *self.shutdown.borrow()
     }
 
-    /// The newest running session that a host is in.
+    /// The newest running session in which a host's part is not over, else the newest that it is in.
     #[must_use]
     pub fn of_host(&self, host: HostId) -> Option<Handle> {
         let running = self.lock();
-        let newest = *running.of_host.get(&host)?.last()?;
-        running
-            .sessions
-            .get(&newest)
-            .map(|entry| entry.handle.clone())
+        let sessions = running.of_host.get(&host)?.iter().rev();
+        let mut handles = sessions.filter_map(|id| Some(&running.sessions.get(id)?.handle));
+        let newest = handles.clone().next();
+        handles
+            .find(|handle| handle.is_active(host))
+            .or(newest)
+            .cloned()
     }
 
     /// The running session of this number, started if it is to run.

@@ -40,6 +40,10 @@ pub fn refusal(refusal: &Refusal) -> String {
              machine, booted again, leave it on: it is let in when the server has not heard the \
              earlier one for a while, as long as the session has not started."
         ),
+        Refusal::TooManyMachines => "Machines at too many addresses asked to boot as this host within \
+             a day. Look which machines have its MAC address; a restart of the server does not help, \
+             but removing the host and adding it again does."
+            .into(),
         Refusal::NotCheckedIn => {
             "This machine has not checked in for a session, so nothing that it \
              reports counts. Restart it if it is to be deployed."
@@ -103,6 +107,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::OtherType { .. } => "other-type",
         Refusal::Over(_) => "over",
         Refusal::AnotherMachine { .. } => "another-machine",
+        Refusal::TooManyMachines => "too-many-machines",
         Refusal::NotCheckedIn => "not-checked-in",
         Refusal::OtherJob { .. } => "other-job",
         Refusal::Ipv6(_) => "ipv6",

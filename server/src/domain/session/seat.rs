@@ -64,6 +64,8 @@ pub(super) struct Seat {
     pub(super) address: Option<Ipv4Addr>,
     /// What it checked in with.
     pub(super) ticket: Option<Ticket>,
+    /// Whether its kernel arguments were proved at its check-in.
+    pub(super) is_proved: bool,
     /// What the client calls itself.
     pub(super) agent: String,
     /// Last request over HTTP.
@@ -91,6 +93,7 @@ impl Seat {
             since: now,
             address: None,
             ticket: None,
+            is_proved: false,
             agent: String::new(),
             last_request: None,
             last_sign: None,

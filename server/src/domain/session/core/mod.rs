@@ -339,7 +339,9 @@ impl Core {
         let is_other = seat
             .address
             .is_some_and(|at| at != peer.address || !is_ticket(seat, peer));
-        if is_other && !(awaits && seat.is_gone(now, rebind_after)) {
+        // A machine whose kernel arguments are proved takes the place of one whose are not.
+        let yields = peer.is_proved && !seat.is_proved;
+        if is_other && !(awaits && (yields || seat.is_gone(now, rebind_after))) {
             let address = seat.address.unwrap_or(peer.address);
             return Err(Refusal::AnotherMachine { address });
         }
@@ -369,6 +371,7 @@ impl Core {
         }
         seat.address = Some(peer.address);
         seat.ticket = peer.ticket;
+        seat.is_proved = peer.is_proved;
         agent.clone_into(&mut seat.agent);
         if !is_known {
             let count = self.checked_in_count();

@@ -60,6 +60,18 @@ impl Core {
             let (seconds, missing) = (wait.as_secs(), self.missing());
             self.note(None, Note::StartingWithout { seconds, missing });
             self.start(now, 0);
+        } else if self
+            .seats
+            .values()
+            .any(|seat| seat.status == SeatStatus::Expected)
+        {
+            // Their trouble is not that of those who may still come.
+            let present = self.seats.iter().filter(|(_, seat)| seat.is_checked_in());
+            let present: Vec<HostId> = present.map(|(id, _)| *id).collect();
+            for id in present {
+                self.end_seat(now, id, State::Failed, Reason::NotConnected);
+            }
+            self.first_check_in = None;
         } else {
             let reason = Reason::NobodyConnected {
                 seconds: self.plan.connect_wait.as_secs(),
@@ -77,7 +89,11 @@ impl Core {
         match first.filter(|_| self.connected_count() > 0) {
             Some(first) => (first, self.plan.max_wait),
             None => {
-                let since = self.last_connected.map_or(check_in, |at| at.max(check_in));
+                // Of the last one who checked in: it needs its time, too.
+                let present = self.seats.values().filter(|seat| seat.is_checked_in());
+                let last = present.map(|seat| seat.since).max();
+                let since = last.map_or(check_in, |at| at.max(check_in));
+                let since = self.last_connected.map_or(since, |at| at.max(since));
                 (since, self.plan.connect_wait)
             }
         }
