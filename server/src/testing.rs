@@ -75,15 +75,18 @@ struct Inner {
     admitted: Vec<Ipv4Addr>,
     open: Option<(Job, Events)>,
     routes: BTreeMap<IpAddr, Interface>,
+    is_unplugged: bool,
     held: BTreeMap<u16, String>,
 }
 
 impl Sender for FakeSender {
     fn route_to(&self, client: IpAddr) -> anyhow::Result<Interface> {
-        if let Some(interface) = self.0.lock().unwrap().routes.get(&client) {
-            return Ok(interface.clone());
+        let inner = self.0.lock().unwrap();
+        anyhow::ensure!(!inner.is_unplugged, "no route to {client}");
+        match inner.routes.get(&client) {
+            Some(interface) => Ok(interface.clone()),
+            None => Ok(loopback()),
         }
-        Ok(loopback())
     }
 
     fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
@@ -130,6 +133,11 @@ impl FakeSender {
     /// From now on the driver of a session that opens a stream panics.
     pub(crate) fn panic_at_open(&self) {
         self.1.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on no card leads anywhere, or each does again.
+    pub(crate) fn unplug(&self, is_unplugged: bool) {
+        self.0.lock().unwrap().is_unplugged = is_unplugged;
     }
 
     /// From now on this client is behind that card.
@@ -275,9 +283,12 @@ pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Optio
 
 impl Bench {
     async fn start(dir: Arc<tempfile::TempDir>, config: Config) -> Self {
+        Self::start_with(dir, config, FakeSender::default()).await
+    }
+
+    async fn start_with(dir: Arc<tempfile::TempDir>, config: Config, sender: FakeSender) -> Self {
         let store: SharedStore = Arc::new(Sqlite::open(&config.data).await.unwrap());
         let faults = Faulty::new(Arc::clone(&store));
-        let sender = FakeSender::default();
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&faults) as SharedStore,
             config: Arc::new(config.clone()),
@@ -315,9 +326,14 @@ impl Bench {
 
     /// The server is killed and started again: what is not stored at this moment never will be.
     pub(crate) async fn crash(self) -> Self {
+        self.crash_and_start(FakeSender::default()).await
+    }
+
+    /// The same, with this network.
+    pub(crate) async fn crash_and_start(self, sender: FakeSender) -> Self {
         self.faults.fail();
         self.supervisor.abort();
-        let again = Self::start(Arc::clone(&self.dir), self.config.clone()).await;
+        let again = Self::start_with(Arc::clone(&self.dir), self.config.clone(), sender).await;
         // The old one may do what it likes: it stores nothing.
         std::mem::forget(self);
         again

@@ -189,8 +189,9 @@ impl Drop for Holder {
 #[test]
 fn deploy_passes_over_ports_of_other_programs_and_names_them() {
     let server = Server::with_hosts(2);
-    // Two neighbouring pairs that are free now.
-    let first = (20_000_u16..60_000)
+    // Two neighbouring pairs that are free now; the same test may run beside this one.
+    let offset = u16::try_from(std::process::id() % 5000).unwrap() * 4;
+    let first = (20_000 + offset..60_000)
         .step_by(4)
         .find(|first| (0..4).all(|next| UdpSocket::bind(("0.0.0.0", first + next)).is_ok()))
         .unwrap();

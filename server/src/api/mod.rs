@@ -247,7 +247,7 @@ pub struct EventsQuery {
 /// Longest wait for events.
 pub const MAX_EVENT_WAIT: Duration = Duration::from_secs(20);
 
-/// Sessions in an answer.
+/// Newest sessions in an answer; the active ones are in it as well.
 pub const MAX_SESSIONS: u32 = 50;
 
 /// Something that happened.

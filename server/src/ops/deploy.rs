@@ -277,15 +277,15 @@ impl Ops {
         if !session.state.is_active() {
             return Err(CancelError::Over(id, session.state));
         }
-        let host = match host {
+        let name = host.map(|name| fog::encoding::printable(name, 60));
+        let host = match &name {
             None => None,
             Some(name) => {
                 let mut members = session.members.iter();
                 let member = members.find(|member| member.name.eq_ignore_ascii_case(name));
-                let name = fog::encoding::printable(name, 60);
                 let member = member.ok_or_else(|| CancelError::NoHost(id, name.clone()))?;
                 if !member.state.is_active() {
-                    return Err(CancelError::HostOver(id, name, member.state));
+                    return Err(CancelError::HostOver(id, name.clone(), member.state));
                 }
                 Some(member.host)
             }
@@ -294,16 +294,25 @@ impl Ops {
             Ok(_idle) => return self.cancel_idle(&session, host).await,
             Err(handle) => handle,
         };
-        let Err(unanswered) = handle.cancel(host).await else {
-            return Ok(());
-        };
-        // It may have ended by itself meanwhile.
-        match self.store.session(id).await? {
-            Some(session) if host.is_none() && !session.state.is_active() => match session.state {
-                State::Cancelled => Ok(()),
-                state => Err(CancelError::Over(id, state)),
-            },
-            _ => Err(CancelError::NotStored(unanswered)),
+        let answer = handle.cancel(host).await;
+        // It may have ended by itself just before.
+        let session = self.store.session(id).await?;
+        let over = session.and_then(|session| match host {
+            None => Some(session.state),
+            Some(host) => {
+                let mut members = session.members.iter();
+                members
+                    .find(|member| member.host == host)
+                    .map(|member| member.state)
+            }
+        });
+        match (over, answer) {
+            (Some(state @ (State::Complete | State::Failed)), _) => Err(match name {
+                Some(name) => CancelError::HostOver(id, name, state),
+                None => CancelError::Over(id, state),
+            }),
+            (Some(State::Cancelled), _) | (_, Ok(())) => Ok(()),
+            (_, Err(unanswered)) => Err(CancelError::NotStored(unanswered)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the sessions do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,13 +38,17 @@ impl Ops {
         }
     }
 
-    /// The newest sessions, newest first.
+    /// The active sessions and the newest, newest first.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn newest_sessions(&self, limit: u32) -> Result<Vec<SessionState>, StoreError> {
+        let newest = self.store.newest_sessions(limit).await?;
+        // One that runs for hours may be older than many that were cancelled since.
+        let active = self.store.active_sessions().await?;
+        let ids: BTreeSet<SessionId> = newest.into_iter().chain(active).collect();
         let mut found = Vec::new();
-        for id in self.store.newest_sessions(limit).await? {
+        for id in ids.into_iter().rev() {
             found.extend(self.session(id).await?);
         }
         Ok(found)

@@ -138,3 +138,21 @@ async fn status_shows_running_and_ended_sessions() {
     let (status, _) = bench.get(ip(1), "/fog/service/fos/status?session=x").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn a_session_that_runs_is_shown_whatever_came_after_it() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    for _ in 0..crate::api::MAX_SESSIONS {
+        let id = bench.deploy(&[2]).await;
+        bench.ops.cancel(id, None).await.unwrap();
+    }
+    let status = bench.status(None).await;
+    let last = status.sessions.last().unwrap();
+    assert_eq!((last.session, last.checked_in), (first.0, 1));
+    let mut numbers: Vec<_> = status.sessions.iter().map(|s| s.session).collect();
+    numbers.dedup();
+    assert_eq!(numbers.len(), status.sessions.len());
+    assert!(numbers.is_sorted_by(|a, b| a > b));
+}

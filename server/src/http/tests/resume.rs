@@ -5,7 +5,7 @@ use fos_api::{SessionView, Stage};
 
 use crate::domain::session::core::Phase;
 use crate::domain::{Reason, SessionId};
-use crate::testing::{Bench, Order, bench, ip, mac, wait_for};
+use crate::testing::{Bench, FakeSender, Order, bench, bench_with, card, ip, mac, wait_for};
 
 fn stream(view: &SessionView) -> (u32, u32) {
     let stream = view.stream.as_ref().unwrap();
@@ -211,4 +211,53 @@ async fn nothing_is_started_after_the_end() {
     let handle = bench.ops.sessions().handle(id).await.unwrap();
     assert!(handle.is_none());
     assert!(bench.session(id).await.state.is_active());
+}
+
+fn without_network() -> FakeSender {
+    let sender = FakeSender::default();
+    sender.unplug(true);
+    sender
+}
+
+/// After a power cut the server is often there before its switch.
+#[tokio::test]
+async fn a_session_that_goes_on_waits_for_its_network() {
+    let bench = bench_with(|config| config.address = None).await;
+    let id = in_the_middle(&bench, 0).await;
+    let bench = bench.crash_and_start(without_network()).await;
+    gathers_again(&bench, 1, 1, 1).await;
+    assert_eq!(bench.sender.orders(), []);
+    // First there is a card without a cable.
+    let mut down = card(1);
+    down.is_up = false;
+    for host in [1, 2] {
+        bench.sender.route(ip(host), down.clone());
+    }
+    bench.sender.unplug(false);
+    let ticks = bench.ops.sessions().running(id).unwrap().live().at;
+    bench.until(id, |live| live.at > ticks).await;
+    assert_eq!(bench.sender.orders(), []);
+    for host in [1, 2] {
+        bench.sender.route(ip(host), card(1));
+    }
+    bench.ordered(&Order::Open(0)).await;
+    assert_eq!(bench.sender.interface(), Some(card(1)));
+    completes(&bench, id, 0).await;
+}
+
+#[tokio::test]
+async fn it_does_not_wait_for_ever() {
+    let bench = bench_with(|config| {
+        config.address = None;
+        config.timing.card_wait = std::time::Duration::ZERO;
+    })
+    .await;
+    let id = in_the_middle(&bench, 0).await;
+    let bench = bench.crash_and_start(without_network()).await;
+    let session = bench.ended(id).await;
+    assert!(
+        matches!(&session.reason, Some(Reason::SenderFailed { text, .. }) if text.contains("no route")),
+        "{:?}",
+        session.reason
+    );
 }

@@ -68,6 +68,8 @@ pub(super) struct Driver {
     files: Files,
     /// The card that the session sends on, decided by the first check-in.
     interface: Option<Interface>,
+    /// A stream that waits for its card, and since when.
+    waits_for_card: Option<(usize, Instant)>,
     open: Option<OpenStream>,
     counters: SharedCounters,
     rate: Rate,
@@ -159,6 +161,7 @@ impl Driver {
             tasks,
             files: Files::Unchecked,
             interface: None,
+            waits_for_card: None,
             open: None,
             counters: SharedCounters::default(),
             rate: Rate::default(),
@@ -221,6 +224,9 @@ impl Driver {
                 Some(result) = checked.recv() => self.files_checked(result),
                 _ = ticker.tick() => {
                     self.watch_stream();
+                    if let Some((index, _)) = self.waits_for_card {
+                        self.open_stream(index);
+                    }
                     self.core.tick(Instant::now());
                     self.store_progress();
                     self.is_dirty = true;
@@ -314,6 +320,7 @@ impl Driver {
             }
             Action::StopSender(kind) => {
                 self.deferred.clear();
+                self.waits_for_card = None;
                 let kind = self.possible(kind);
                 if let Some(open) = self.open.take() {
                     open.end(kind);
@@ -393,22 +400,44 @@ impl Driver {
     }
 
     fn open_stream(&mut self, index: usize) {
-        if let Err(error) = self.try_open(index) {
-            self.core
-                .sender_failed(Instant::now(), &format!("{error:#}"));
+        let now = Instant::now();
+        let since = match self.waits_for_card {
+            Some((_, since)) => since,
+            None => now,
+        };
+        self.waits_for_card = None;
+        let opened = match self.card() {
+            Ok(card) => self.try_open(index, card),
+            // After a power cut the server may be there before its network.
+            Err(error) if now.duration_since(since) < self.around.config.timing.card_wait => {
+                if since == now {
+                    self.log(&format!("cannot send yet: {error:#}; trying for a while"));
+                }
+                self.waits_for_card = Some((index, since));
+                return;
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = opened {
+            self.core.sender_failed(now, &format!("{error:#}"));
         }
     }
 
-    fn try_open(&mut self, index: usize) -> anyhow::Result<()> {
+    /// The card that the session sends on. After a restart it is looked for anew.
+    fn card(&self) -> anyhow::Result<Interface> {
+        if let Some(card) = &self.interface {
+            return Ok(card.clone());
+        }
+        let first = self.core.addresses().first().copied();
+        let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
         let config = &self.around.config;
-        let interface = match &self.interface {
-            Some(interface) => interface.clone(),
-            None => {
-                let first = self.core.addresses().first().copied();
-                let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                config.interface_for(&*self.around.sender, client.into())?
-            }
-        };
+        let card = config.interface_for(&*self.around.sender, client)?;
+        anyhow::ensure!(card.is_up, "{card} is down");
+        Ok(card)
+    }
+
+    fn try_open(&mut self, index: usize, interface: Interface) -> anyhow::Result<()> {
+        let config = &self.around.config;
         self.interface = Some(interface.clone());
         let gate = Gate::default();
         let dir = config.images.join(&self.head.path);
