@@ -252,7 +252,12 @@ impl Ops {
         let handle = self.session_of(known).await?;
         let host = known.host.id;
         let job = handle.job;
-        let peer = self.peer_if(known, job, |told| told.is_good_for(&job))?;
+        // A ticket is for one session; without one only what it was told matters.
+        let has_ticket = known.request.ticket.is_some();
+        let peer = self.peer_if(known, job, |told| match has_ticket {
+            true => *told == job,
+            false => told.is_good_for(&job),
+        })?;
         let is_known = handle.live().address_of(host) == Some(peer.address);
         let interface = match is_known {
             true => None,

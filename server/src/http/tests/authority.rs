@@ -123,7 +123,7 @@ async fn a_stranger_completes_nothing_that_is_overdue() {
 }
 
 #[tokio::test]
-async fn before_the_check_in_only_the_machine_that_was_booted_counts() {
+async fn before_the_check_in_no_machine_acts_for_a_host() {
     let bench = bench().await;
     let id = bench.deploy(&[1]).await;
     let before = stored(&bench, id).await;
@@ -141,10 +141,51 @@ async fn before_the_check_in_only_the_machine_that_was_booted_counts() {
         assert_refused(&text, &Refusal::NotCheckedIn);
     }
     assert_eq!(stored(&bench, id).await, before);
-    // A machine that fails before it checks in is heard.
+    // Whoever names the address gets a boot script: that proves nothing.
     bench.boot(1).await;
-    assert_eq!(bench.fail(1, "no%20disk").await, "##");
-    assert_eq!(bench.ended(id).await.state, State::Failed);
+    assert_refused(&bench.fail(1, "no%20disk").await, &Refusal::NotCheckedIn);
+    assert_eq!(stored(&bench, id).await, before);
+}
+
+/// The same image on the same port is the same job for a check-in, not for a report: that of a machine
+/// which still runs for the old session must not fail the new one.
+#[tokio::test]
+async fn a_report_of_an_old_session_fails_no_new_one() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.check_in_stock(1).await;
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let second = bench.deploy(&[1]).await;
+    let before = stored(&bench, second).await;
+    bench.fail(1, "late").await;
+    let body = format!("mac={}&type=down", mac(1));
+    bench.post(ip(1), "blame.php", body).await;
+    assert_eq!(stored(&bench, second).await, before);
+    // Its check-in counts: all that it was told is still right.
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+}
+
+/// A client that waits with old kernel arguments is still known when many others asked.
+#[tokio::test]
+async fn boot_scripts_for_others_do_not_hide_an_old_job() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.check_in_stock(1).await;
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let second = bench.deploy_image("other image", &[1], None).await.session;
+    for last in 100..200 {
+        let body = format!("mac0={}", mac(1));
+        bench.post(ip(last), "ipxe/boot.php", body).await;
+    }
+    let refusal = Refusal::OtherJob {
+        told: first,
+        now: second,
+    };
+    assert_refused(&bench.check_in_stock(1).await, &refusal);
 }
 
 async fn check_in_with(bench: &Bench, ticket: &str) -> String {

@@ -49,6 +49,7 @@ async fn inventory_is_decoded_and_answered_with_a_word() {
     let bench = bench().await;
     bench.deploy(&[1]).await;
     bench.boot(1).await;
+    bench.check_in_stock(1).await;
     let b64 = fog::encoding::encode_base64_line;
     let body = format!(
         "mac={}&sysman={}&hdinfo={}&hostName={}",

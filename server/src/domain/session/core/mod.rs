@@ -73,7 +73,8 @@ pub struct Peer {
     pub address: Ipv4Addr,
     /// With which ticket.
     pub ticket: Option<Ticket>,
-    /// Whether its kernel arguments were proved to be those of this session.
+    /// Whether its kernel arguments are those of this session and no other machine was told them: it
+    /// may take the place of one of which that is not known.
     pub is_proved: bool,
 }
 
@@ -307,8 +308,8 @@ impl Core {
         self.seats.contains_key(&id)
     }
 
-    /// Whether a request comes from the machine that checked in for the host; before its check-in,
-    /// from one whose kernel arguments are proved.
+    /// Whether a request comes from the machine that checked in for the host. Before its check-in no
+    /// machine may act for it: a boot script is given to everybody who names its address.
     ///
     /// # Errors
     /// If it does not.
@@ -317,7 +318,6 @@ impl Core {
         match seat.address {
             Some(address) if address == peer.address && is_ticket(seat, peer) => Ok(()),
             Some(address) => Err(Refusal::AnotherMachine { address }),
-            None if peer.is_proved => Ok(()),
             None => Err(Refusal::NotCheckedIn),
         }
     }

@@ -168,6 +168,7 @@ impl Seat {
     fn restore(&mut self, now: Instant, member: &Member, has_started: bool, total: usize) {
         self.address = member.address;
         self.ticket = member.ticket;
+        self.is_proved = true;
         self.agent.clone_from(&member.agent);
         let done = usize::try_from(member.streams_done).unwrap_or(usize::MAX);
         self.streams_done = done.min(total);

@@ -60,18 +60,6 @@ impl Core {
             let (seconds, missing) = (wait.as_secs(), self.missing());
             self.note(None, Note::StartingWithout { seconds, missing });
             self.start(now, 0);
-        } else if self
-            .seats
-            .values()
-            .any(|seat| seat.status == SeatStatus::Expected)
-        {
-            // Their trouble is not that of those who may still come.
-            let present = self.seats.iter().filter(|(_, seat)| seat.is_checked_in());
-            let present: Vec<HostId> = present.map(|(id, _)| *id).collect();
-            for id in present {
-                self.end_seat(now, id, State::Failed, Reason::NotConnected);
-            }
-            self.first_check_in = None;
         } else {
             let reason = Reason::NobodyConnected {
                 seconds: self.plan.connect_wait.as_secs(),

@@ -215,16 +215,13 @@ fn after_a_restart_of_the_server_a_machine_has_time_to_be_heard() {
 }
 
 #[test]
-fn before_the_check_in_only_a_proved_machine_may_fail_a_task() {
-    let unproved = Peer {
-        is_proved: false,
-        ..own(1)
-    };
+fn before_the_check_in_no_machine_acts_for_a_host() {
+    let peer = own(1);
     let mut bench = bench(2, &["d1p1.img"]);
     let refusal = Err(Refusal::NotCheckedIn);
     let now = bench.now;
     assert_eq!(
-        bench.core.client_failed(now, HOST, &unproved, "no disk"),
+        bench.core.client_failed(now, HOST, &peer, "no disk"),
         refusal
     );
     let note = Note::ForeignReport {
@@ -234,15 +231,30 @@ fn before_the_check_in_only_a_proved_machine_may_fail_a_task() {
     let actions = bench.actions();
     assert_eq!(actions.len(), 1);
     assert_eq!(notes(&actions), [(Some(1), note)]);
-    assert_eq!(bench.core.client_blamed(now, HOST, &unproved), refusal);
+    assert_eq!(bench.core.client_blamed(now, HOST, &peer), refusal);
     assert_eq!(
-        bench.core.complete(now, HOST, &unproved),
+        bench.core.complete(now, HOST, &peer),
         Completion::Refused(Refusal::NotCheckedIn)
     );
     assert_eq!(bench.actions(), []);
-    bench.fail(1, "no disk");
-    let end = host_end(&bench.actions(), 1);
-    assert_eq!(end, failed(reported("no disk", None)));
+}
+
+#[test]
+fn a_proved_machine_takes_the_place_of_one_that_is_not() {
+    let unproved = Peer {
+        is_proved: false,
+        address: ip(9),
+        ticket: None,
+    };
+    let mut bench = bench(2, &["d1p1.img"]);
+    let now = bench.now;
+    assert_eq!(bench.core.check_in(now, HOST, &unproved, STOCK), Ok(()));
+    bench.core.joined(now, ip(9));
+    bench.actions();
+    assert_eq!(bench.core.check_in(now, HOST, &own(1), AGENT), Ok(()));
+    assert!(bench.actions().contains(&Action::Remove(ip(9))));
+    let refusal = Err(Refusal::AnotherMachine { address: ip(1) });
+    assert_eq!(bench.core.check_in(now, HOST, &unproved, STOCK), refusal);
 }
 
 #[test]
