@@ -212,16 +212,33 @@ impl Ops {
         }
         let handle = self.session_of(known).await?;
         let host = known.host.id;
-        let peer = self.peer(known, handle.job)?;
-        let is_known = handle.live().address_of(host) == Some(peer.address);
-        let interface = match is_known {
-            true => None,
-            false => Some(self.network_of(known, peer, asked)?),
+        let (peer, interface) = match self.peer_of_check_in(known, asked, &handle) {
+            Ok(found) => found,
+            Err(refusal) => {
+                let address = known.request.address;
+                handle.refused(host, address, refusal.clone()).await;
+                return Err(refusal.into());
+            }
         };
         let agent = fog::encoding::printable(&asked.agent, 80);
         handle.check_in(host, peer, agent, interface).await?;
         self.remember_job(known, peer, handle.job).await?;
         Ok(())
+    }
+
+    /// Who checks in, and the card that leads to it; `None` if its session knows that.
+    fn peer_of_check_in(
+        &self,
+        known: &Known,
+        asked: &CheckInRequest,
+        handle: &Handle,
+    ) -> Result<(Peer, Option<cast_net::Interface>), Refusal> {
+        let peer = self.peer(known, handle.job)?;
+        if handle.live().address_of(known.host.id) == Some(peer.address) {
+            return Ok((peer, None));
+        }
+        let interface = self.network_of(known, peer, asked)?;
+        Ok((peer, Some(interface)))
     }
 
     /// The card that leads to a client, if its receiver will be known by the address of this request.

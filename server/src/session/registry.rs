@@ -2,6 +2,7 @@
 //! does not reach the others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,11 @@ impl Handle {
             status,
         })
         .await;
+    }
+
+    /// A check-in was refused: people should see why.
+    pub(crate) async fn refused(&self, host: HostId, address: IpAddr, why: Refusal) {
+        self.tell(Command::Refused { host, address, why }).await;
     }
 
     /// Any other request of a client.

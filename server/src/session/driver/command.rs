@@ -1,5 +1,6 @@
 //! What is asked of a session, and its answers.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cast_net::Interface;
@@ -36,6 +37,12 @@ pub(crate) enum Command {
         peer: Peer,
         report: ClientReport,
         status: Option<ReceivedStatus>,
+    },
+    /// A check-in was refused before it came here.
+    Refused {
+        host: HostId,
+        address: IpAddr,
+        why: Refusal,
     },
     /// Any other request.
     Contact { host: HostId, peer: Peer },
@@ -121,6 +128,7 @@ impl Driver {
                 }
                 return false;
             }
+            Command::Refused { host, address, why } => self.core.refused(host, address, &why),
             Command::Contact { host, peer } => {
                 if self.core.recognise(host, &peer).is_ok() {
                     self.core.contact(now, host);
@@ -172,6 +180,7 @@ impl Driver {
         if let Some(client) = interface
             && let Err(refusal) = self.check_network(client)
         {
+            self.core.refused(host, peer.address.into(), &refusal);
             drop(reply.send(Err(refusal)));
             return;
         }
