@@ -81,6 +81,34 @@ impl Lab {
         Some(lab)
     }
 
+    /// Moves the cable of host `number` to a second network: host 1 gets `eth1` with 10.98.0.1 there,
+    /// the moved one has 10.98.0.`number`. Once for each lab.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn move_to_second_network(&mut self, number: u8) {
+        let server = self.host(1).namespace.clone();
+        ip_batch(
+            &self.switch,
+            &format!(
+                "link add br1 type bridge\nlink set br1 up\n\
+                 link add q1 type veth peer name eth1 netns {server}\n\
+                 link set q1 master br1 up\nlink set p{number} master br1\n"
+            ),
+        );
+        ip_batch(
+            &server,
+            "addr add 10.98.0.1/24 brd + dev eth1\nlink set eth1 up\n",
+        );
+        let moved = &mut self.hosts[usize::from(number) - 1];
+        moved.addr = Ipv4Addr::new(10, 98, 0, number);
+        let addr = moved.addr;
+        moved.ip(&format!(
+            "addr flush dev eth0\naddr add {addr}/24 brd + dev eth0\n"
+        ));
+    }
+
     /// The host 10.99.0.`number`, counted from 1.
     ///
     /// # Panics
@@ -120,6 +148,15 @@ impl Host {
             .args(["netns", "exec", &self.namespace])
             .arg(program.as_ref());
         command
+    }
+
+    /// Runs lines of `ip -batch` on this host.
+    ///
+    /// # Panics
+    /// `ip` refuses them.
+    #[track_caller]
+    pub fn ip(&self, lines: &str) {
+        ip_batch(&self.namespace, lines);
     }
 
     /// Loads rules into this host's packet filter, in the words of `nft`.
@@ -363,6 +400,18 @@ impl Running {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal, by the name that `kill` has for it.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.id().to_string()])
+            .status();
+        assert!(status.unwrap().success(), "signal {name} to {}", self.name);
     }
 
     /// Ends it at once, as a power failure would.

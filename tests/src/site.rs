@@ -42,6 +42,8 @@ const TOOLS: &[&str] = &[
 pub struct Site {
     server: Option<Running>,
     lab: Lab,
+    /// The server's, as the clients of `get` and `post` know it.
+    address: &'static str,
     dir: TempDir,
 }
 
@@ -86,6 +88,7 @@ impl Site {
         let site = Self {
             server: None,
             lab,
+            address: "10.99.0.1",
             dir,
         };
         for number in 1..=clients {
@@ -110,11 +113,22 @@ impl Site {
     /// It does not answer.
     #[track_caller]
     pub fn start_server_with(&mut self, options: &[&str]) {
+        let network = ["--listen", "10.99.0.1:80", "--interface", "eth0"];
+        self.start_server_at("10.99.0.1", &[&network, options].concat());
+    }
+
+    /// The same with nothing but these options, which make it answer at `address`.
+    ///
+    /// # Panics
+    /// It does not answer.
+    #[track_caller]
+    pub fn start_server_at(&mut self, address: &'static str, options: &[&str]) {
+        self.address = address;
         let mut command = self.lab.host(1).command(program("fos-server"));
         command
             .arg("--data")
             .arg(self.path("data"))
-            .args(["serve", "--listen", "10.99.0.1:80", "--interface", "eth0"])
+            .arg("serve")
             .arg("--images")
             .arg(self.path("images"))
             .arg("--boot")
@@ -137,6 +151,11 @@ impl Site {
     #[track_caller]
     pub fn server(&mut self) -> &mut Running {
         self.server.as_mut().expect("the server was started")
+    }
+
+    /// The network, to be changed.
+    pub fn lab_mut(&mut self) -> &mut Lab {
+        &mut self.lab
     }
 
     /// The network.
@@ -199,7 +218,16 @@ impl Site {
     /// `curl` cannot be started.
     #[must_use]
     pub fn get(&self, host: usize, path: &str) -> Option<String> {
-        let url = format!("http://10.99.0.1/fog/{path}");
+        self.get_at(self.address, host, path)
+    }
+
+    /// The same from another address of the server.
+    ///
+    /// # Panics
+    /// `curl` cannot be started.
+    #[must_use]
+    pub fn get_at(&self, address: &str, host: usize, path: &str) -> Option<String> {
+        let url = format!("http://{address}/fog/{path}");
         let output = self
             .lab
             .host(host)
@@ -219,7 +247,7 @@ impl Site {
     /// `curl` cannot be started.
     #[must_use]
     pub fn post(&self, client: u8, path: &str, form: &str) -> String {
-        let url = format!("http://10.99.0.1/fog/{path}");
+        let url = format!("http://{}/fog/{path}", self.address);
         let output = self
             .lab
             .host(usize::from(client) + 1)
@@ -237,11 +265,23 @@ impl Site {
     #[must_use]
     #[track_caller]
     pub fn kernel_arguments(&self, client: u8) -> String {
+        self.kernel_arguments_at(self.address, client)
+    }
+
+    /// The same from another address of the server.
+    ///
+    /// # Panics
+    /// There is no job for it.
+    #[must_use]
+    #[track_caller]
+    pub fn kernel_arguments_at(&self, address: &str, client: u8) -> String {
         let path = format!(
             "service/ipxe/boot.php?mac0={}&arch=x86_64&platform=pcbios",
             mac(client)
         );
-        let script = self.get(usize::from(client) + 1, &path).unwrap();
+        let script = self
+            .get_at(address, usize::from(client) + 1, &path)
+            .unwrap();
         let line = script
             .lines()
             .find_map(|line| line.trim().strip_prefix("kernel "))
@@ -278,6 +318,49 @@ impl Site {
             &mut command,
             &self.path(&format!("pc{client}-{}.out", target_name(target))),
         )
+    }
+
+    /// Does on a client what FOG's own client does: check-in until told to go, `udp-receiver | zstd |
+    /// partclone.restore` for each partition into `pcN-stock1.raw` and so on, report until that is
+    /// accepted. It fails where FOG's client would report an error and restart.
+    ///
+    /// # Panics
+    /// There is no job for it.
+    #[track_caller]
+    pub fn start_stock_client(&self, client: u8) -> Running {
+        let script = format!(
+            r###"
+set -euo pipefail
+web=http://10.99.0.1/fog/
+post() {{ curl -Lks --data "sysuuid=&mac={mac}&type=down" ${{web}}service/$1; }}
+[ "$(curl -sI ${{web}}/index.php | head -c 12)" = "HTTP/1.1 200" ]
+tries=0
+until [ "$(post mc_checkin.php)" = "##@GO" ]; do
+    tries=$((tries + 1)); [ $tries -lt 20 ]; sleep 0.5
+done
+port=$(sed 's/.*port=\([0-9]*\).*/\1/' <<< "{arguments}")
+for n in 1 2; do
+    case $n in 1) size=16M;; 2) size=24M;; esac
+    truncate -s $size pc{client}-stock$n.raw
+    udp-receiver --nokbd --portbase $port --ttl 32 --mcast-rdv-address 10.99.0.1 |
+        zstd -dc | partclone.restore --ignore_crc -O pc{client}-stock$n.raw -L pc{client}-stock.log -f 1
+done
+tries=0
+until [ "$(post Post_Stage3.php)" = "##" ]; do
+    tries=$((tries + 1)); [ $tries -lt 20 ]; sleep 0.5
+done
+"###,
+            mac = mac(client),
+            arguments = self.kernel_arguments(client),
+        );
+        let mut command = self.lab.host(usize::from(client) + 1).command("bash");
+        command
+            .args(["-c", &script])
+            .current_dir(self.path(""))
+            .env("PATH", search_path())
+            .env("TERM", "xterm");
+        let output = self.path(&format!("pc{client}-stock.out"));
+        Running::start(&format!("stock client pc{client}"), &mut command, &output)
     }
 
     /// A file that stands for an empty disk.
@@ -331,6 +414,45 @@ impl Site {
             .find(|entry| entry["name"] == host)
             .unwrap_or_else(|| panic!("{host} in {status}"));
         (text(&entry["state"]), text(&entry["text"]))
+    }
+
+    /// Code of the reason why a host's part in a session is over.
+    ///
+    /// # Panics
+    /// The host is not in it.
+    #[must_use]
+    #[track_caller]
+    pub fn host_reason(&self, session: &str, host: &str) -> String {
+        let status = self.status(session);
+        let mut hosts = status["hosts"].as_array().unwrap().iter();
+        let entry = hosts.find(|entry| entry["name"] == host);
+        text(&entry.unwrap_or_else(|| panic!("{host} in {status}"))["reason"])
+    }
+
+    /// The session and its events as people see them.
+    ///
+    /// # Panics
+    /// The server does not say.
+    #[must_use]
+    #[track_caller]
+    pub fn report(&self, session: &str) -> String {
+        self.cli(&["status", session]).succeed()
+    }
+
+    /// Waits until so many octets of stream `number` are acknowledged, or a later one is sent.
+    ///
+    /// # Panics
+    /// It does not get there.
+    #[track_caller]
+    pub fn wait_for_data(&self, session: &str, number: u64, octets: u64) {
+        wait_for("data to flow", || {
+            let status = self.status(session);
+            let stream = &status["stream"];
+            let at = stream["number"].as_u64();
+            status["stage"] == "ended"
+                || at > Some(number)
+                || at == Some(number) && stream["acked"].as_u64() >= Some(octets)
+        });
     }
 
     /// Waits until a session is in `state`; answers its text.
@@ -400,6 +522,19 @@ pub fn assert_untouched(disk: &Path) {
     assert_eq!(changed, None, "first octet written");
 }
 
+/// Waits for the end of an agent that must fail; answers all that it said.
+///
+/// # Panics
+/// It does not end so.
+#[track_caller]
+pub fn failed(mut agent: Running) -> String {
+    let status = agent.wait();
+    let said = agent.output() + &agent.messages();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("result failed"), "{said}");
+    said
+}
+
 /// Checks that a firmware would find nothing to boot: no boot sector, no table.
 ///
 /// # Panics
@@ -433,6 +568,16 @@ impl Ran {
         let said = String::from_utf8_lossy(&self.0.stderr).into_owned();
         assert!(self.0.status.success(), "{}: {said}", self.0.status);
         String::from_utf8(self.0.stdout).unwrap()
+    }
+
+    /// Its standard output, and its messages.
+    ///
+    /// # Panics
+    /// It failed.
+    #[track_caller]
+    pub fn both(self) -> (String, String) {
+        let said = String::from_utf8_lossy(&self.0.stderr).into_owned();
+        (self.succeed(), said)
     }
 
     /// Its messages.

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use fos_tests::netns::{Running, wait_for};
 use fos_tests::site::{
-    DISK_LEN, PARTITIONS, Site, assert_deployed, assert_does_not_boot, assert_untouched, mac,
-    search_path, source,
+    DISK_LEN, PARTITIONS, Site, assert_deployed, assert_does_not_boot, assert_untouched, failed,
+    source,
 };
 
 #[test]
@@ -290,12 +290,12 @@ fn a_stock_client_is_served_beside_ours() {
     let session = site.deploy(&["pc1", "pc2"], &[]);
     let disk = site.empty_disk("a.raw", DISK_LEN);
     let mut ours = site.start_agent(1, &disk);
-    let mut stock = start_stock_client(&site, 2);
+    let mut stock = site.start_stock_client(2);
     ours.succeed();
     assert_deployed(&disk);
     stock.succeed();
     for (number, (start, len)) in (1..).zip(PARTITIONS) {
-        let found = fs::read(site.path(&format!("stock{number}.raw"))).unwrap();
+        let found = fs::read(site.path(&format!("pc2-stock{number}.raw"))).unwrap();
         let mut expected = vec![0; usize::try_from(len * 512).unwrap()];
         let disk = File::open(source().join("disk.raw")).unwrap();
         disk.read_exact_at(&mut expected, start * 512).unwrap();
@@ -303,53 +303,6 @@ fn a_stock_client_is_served_beside_ours() {
     }
     site.wait_for_state(&session, "complete");
     assert_eq!(site.host_status(&session, "pc2").0, "complete");
-}
-
-/// What FOG's own client does: check-in until told to go, `udp-receiver | zstd |
-/// partclone.restore` for each partition, report until it is accepted.
-fn start_stock_client(site: &Site, client: u8) -> Running {
-    let script = format!(
-        r###"
-set -euo pipefail
-web=http://10.99.0.1/fog/
-post() {{ curl -Lks --data "sysuuid=&mac={mac}&type=down" ${{web}}service/$1; }}
-[ "$(curl -sI ${{web}}/index.php | head -c 12)" = "HTTP/1.1 200" ]
-tries=0
-until [ "$(post mc_checkin.php)" = "##@GO" ]; do
-    tries=$((tries + 1)); [ $tries -lt 20 ]; sleep 0.5
-done
-port=$(sed 's/.*port=\([0-9]*\).*/\1/' <<< "{arguments}")
-for n in 1 2; do
-    case $n in 1) size=16M;; 2) size=24M;; esac
-    truncate -s $size stock$n.raw
-    udp-receiver --nokbd --portbase $port --ttl 32 --mcast-rdv-address 10.99.0.1 |
-        zstd -dc | partclone.restore --ignore_crc -O stock$n.raw -L stock.log -f 1
-done
-tries=0
-until [ "$(post Post_Stage3.php)" = "##" ]; do
-    tries=$((tries + 1)); [ $tries -lt 20 ]; sleep 0.5
-done
-"###,
-        mac = mac(client),
-        arguments = site.kernel_arguments(client),
-    );
-    let mut command = site.lab().host(usize::from(client) + 1).command("bash");
-    command
-        .args(["-c", &script])
-        .current_dir(site.path(""))
-        .env("PATH", search_path())
-        .env("TERM", "xterm");
-    Running::start("stock client", &mut command, &site.path("stock.out"))
-}
-
-/// Waits for the end of an agent that must fail; answers all that it said.
-#[track_caller]
-fn failed(mut agent: Running) -> String {
-    let status = agent.wait();
-    let said = agent.output() + &agent.messages();
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("result failed"), "{said}");
-    said
 }
 
 /// Changes octets in the middle of a file behind the server's back: size and time stay.

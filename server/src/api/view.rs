@@ -154,11 +154,6 @@ fn host_status(live: &Live, member: &MemberSnapshot, more: &LiveMember) -> HostS
         text.push_str("; ");
         text.push_str(&text::holds_up(silent, snapshot.stands_still));
     }
-    if let Some(refused) = &more.refused {
-        let since = Instant::now().saturating_duration_since(refused.at);
-        text.push_str("; ");
-        text.push_str(&text::was_refused(refused.address, since, &refused.refusal));
-    }
     let reason = match &member.status {
         SeatStatus::Ended(_, reason) => code(reason),
         _ => String::new(),

@@ -3,11 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use fog::Mac;
+use serde::{Deserialize, Serialize};
 
 use super::{ImageId, Reason, SessionId, TaskId};
 
-/// Why a request is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a request is refused. Codes and fields are stored in databases, as a note of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", content = "details", rename_all = "kebab-case")]
 pub enum Refusal {
     /// The request names no usable MAC address.
     NoMac,
@@ -77,7 +79,8 @@ pub enum Refusal {
 }
 
 /// What an answer waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AskAgain {
     /// The sender has not seen the end of the last stream.
     LastStream,
@@ -92,33 +95,25 @@ pub enum AskAgain {
 }
 
 impl Refusal {
-    /// Whether the administrator should know: the machine cannot help itself.
-    #[must_use]
-    pub fn is_for_people(&self) -> bool {
-        match self {
-            Self::NoMac
-            | Self::Unknown(_)
-            | Self::NoTask { .. }
-            | Self::Over(_)
-            | Self::NotCheckedIn
-            | Self::NothingSent
-            | Self::AskAgain(_) => false,
-            Self::NoSession(_)
-            | Self::NoImage(_)
-            | Self::OtherType { .. }
-            | Self::AnotherMachine { .. }
-            | Self::TooManyMachines
-            | Self::OtherJob { .. }
-            | Self::Ipv6(_)
-            | Self::Proxied { .. }
-            | Self::OtherNetwork { .. }
-            | Self::NoNetwork { .. } => true,
-        }
-    }
-
     /// Whether nothing but a restart of the machine helps.
     #[must_use]
     pub fn needs_restart(&self) -> bool {
         matches!(self, Self::OtherJob { .. })
+    }
+
+    /// Whether a person has to do something about the machine or its network before it is let in.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherType { .. }
+                | Self::AnotherMachine { .. }
+                | Self::TooManyMachines
+                | Self::OtherJob { .. }
+                | Self::Ipv6(_)
+                | Self::Proxied { .. }
+                | Self::OtherNetwork { .. }
+                | Self::NoNetwork { .. }
+        )
     }
 }

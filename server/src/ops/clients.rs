@@ -13,10 +13,8 @@ use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
 use crate::domain::{HostId, Refusal, SessionId};
-use crate::logs::{Level, Subject};
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
-use crate::text;
 
 /// A request of a client.
 #[derive(Debug, Clone)]
@@ -228,18 +226,9 @@ impl Ops {
     /// People see at once why a machine is not let in: it may ask for ever.
     async fn note_refusal(&self, known: &Known, refusal: &Refusal) {
         let (host, address) = (known.host.id, known.request.address);
-        if !refusal.is_for_people() {
-            return;
-        }
-        let subject = Subject::Host(known.host.name.clone());
-        let line = format!(
-            "check-in from {address} refused: {}",
-            text::refusal(refusal)
-        );
-        let what = "refused check-ins";
-        self.log
-            .repeated(clock::now(), Level::Warn, &subject, what, &line);
-        if let Some(handle) = self.sessions.of_host(host) {
+        if refusal.needs_a_person()
+            && let Some(handle) = self.sessions.of_host(host)
+        {
             handle.refused(host, address, refusal.clone()).await;
         }
     }

@@ -13,6 +13,7 @@ use crate::domain::host::Host;
 use crate::domain::image::{Facts, Image};
 use crate::domain::ports::{BadPortPool, PortPool};
 use crate::domain::refusal::AskAgain;
+use crate::domain::session::Note;
 use crate::domain::session::core::{Core, facts_of};
 use crate::domain::{HostId, SessionId};
 use crate::imagestore;
@@ -185,6 +186,7 @@ impl Ops {
             };
             match self.store.create_session(clock::now(), session).await {
                 Ok(session) => {
+                    self.note_held_ports(session, &held).await;
                     let held = held.into_iter().map(DeployWarning::PortHeld);
                     warnings.extend(held);
                     return Ok(Deployed {
@@ -198,6 +200,19 @@ impl Ops {
                 }
                 Err(CreateError::PortTaken(port)) => passed_over.push(port),
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Who looks at the session later sees as well why it has these ports.
+    async fn note_held_ports(&self, session: SessionId, held: &[String]) {
+        for text in held {
+            let note = Note::PortHeld { text: text.clone() };
+            let stored = self
+                .store
+                .add_event(clock::now(), Some(session), None, note);
+            if let Err(error) = stored.await {
+                tracing::warn!(session = session.0, "noting held ports: {error}");
             }
         }
     }

@@ -1,11 +1,11 @@
 //! A running session for whoever asks.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use crate::domain::session::{MemberSnapshot, Snapshot};
-use crate::domain::{HostId, ImageId, Refusal, SessionId, Timestamp};
+use crate::domain::{HostId, ImageId, SessionId, Timestamp};
 use crate::sender::Counters;
 
 /// A session at one moment.
@@ -47,19 +47,6 @@ pub struct LiveMember {
     pub report: ClientReport,
     /// How long the sender has waited for it, if it does.
     pub holds_up: Option<Duration>,
-    /// A check-in for it that was refused a moment ago.
-    pub refused: Option<Refused>,
-}
-
-/// A check-in that was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// When.
-    pub at: Instant,
-    /// Where it came from.
-    pub address: IpAddr,
-    /// Why.
-    pub refusal: Refusal,
 }
 
 /// What a client last said of itself.

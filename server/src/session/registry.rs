@@ -163,19 +163,14 @@ impl Handle {
         .await;
     }
 
+    /// A check-in was refused: people should see why.
+    pub(crate) async fn refused(&self, host: HostId, address: IpAddr, why: Refusal) {
+        self.tell(Command::Refused { host, address, why }).await;
+    }
+
     /// Any other request of a client.
     pub(crate) async fn contact(&self, host: HostId, peer: Peer) {
         self.tell(Command::Contact { host, peer }).await;
-    }
-
-    /// A check-in for the host was refused: people see it for a while.
-    pub(crate) async fn refused(&self, host: HostId, address: IpAddr, refusal: Refusal) {
-        self.tell(Command::Refused {
-            host,
-            address,
-            refusal,
-        })
-        .await;
     }
 
     /// Whether a request comes from the host's machine.

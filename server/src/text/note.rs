@@ -1,7 +1,7 @@
 //! Lines of the list of events.
 
 use super::reason::unknown;
-use super::{count, foreign, names, reason, seconds};
+use super::{count, foreign, names, reason, refusal, seconds};
 use crate::domain::session::{Event, Note};
 
 /// What happened, without a subject.
@@ -46,6 +46,10 @@ pub fn note(note: &Note) -> String {
             "ignored a report from {address}, since this host did not check in there: {}",
             foreign(text)
         ),
+        Note::Refused { address, why } => {
+            format!("its check-in from {address} is refused: {}", refusal(why))
+        }
+        Note::PortHeld { text } => format!("{}; the session has other ports", foreign(text)),
         Note::Words { text } => foreign(text),
         Note::Unknown { code, details } => unknown(code, details),
     }

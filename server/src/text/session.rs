@@ -5,7 +5,7 @@ use std::time::Duration;
 use fog::task::State;
 
 use super::reason::{Disk, disk, with_disk};
-use super::{count, duration, foreign, names, reason};
+use super::{count, duration, foreign, names, reason, refusal};
 use crate::domain::Reason;
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot};
@@ -99,7 +99,13 @@ fn finishing(session: &Snapshot, age: &str) -> String {
 pub fn member(member: &MemberSnapshot, session: &Snapshot) -> String {
     let stream = foreign(session.stream_name.as_str());
     match &member.status {
-        SeatStatus::Expected => "not checked in".into(),
+        SeatStatus::Expected => match &member.refused {
+            Some((address, why)) => format!(
+                "not checked in: its check-in from {address} is refused: {}",
+                refusal(why)
+            ),
+            None => "not checked in".into(),
+        },
         SeatStatus::CheckedIn => "checked in; not yet connected to the sender".into(),
         SeatStatus::Connected => format!("connected for {stream}"),
         SeatStatus::Receiving => format!("receiving {stream}"),

@@ -616,6 +616,24 @@ fn notes() -> Vec<(Note, &'static str)> {
             "ignored a report from 10.0.0.7, since this host did not check in there: no disk",
         ),
         (
+            Note::Refused {
+                address: ADDRESS.into(),
+                why: Box::new(Refusal::AnotherMachine {
+                    address: Ipv4Addr::new(10, 0, 0, 8),
+                }),
+            },
+            "its check-in from 10.0.0.7 is refused: A machine at 10.0.0.8 already takes part, as this \
+             host or as another one with this address. If two machines have one MAC address, switch one \
+             of them off. If it is this machine, booted again, leave it on: it is let in when the server \
+             has not heard the earlier one for a while, as long as the session has not started.",
+        ),
+        (
+            Note::PortHeld {
+                text: "UDP port 63101 is in use by udp-sender (process 7)".into(),
+            },
+            "UDP port 63101 is in use by udp-sender (process 7); the session has other ports",
+        ),
+        (
             Note::Words {
                 text: "check-in: LAB-01 checked in".into(),
             },
@@ -693,6 +711,7 @@ fn sat(status: SeatStatus, streams_done: usize) -> MemberSnapshot {
         age: Duration::ZERO,
         has_received: true,
         streams_done,
+        refused: None,
         silent: None,
     }
 }
@@ -808,6 +827,21 @@ fn members() -> Vec<(MemberSnapshot, &'static str)> {
     let never_data = || dropped(Evidence::HeardByHttpNeverData);
     vec![
         (sat(SeatStatus::Expected, 0), "not checked in"),
+        (
+            MemberSnapshot {
+                refused: Some((
+                    ADDRESS.into(),
+                    Refusal::OtherNetwork {
+                        client: "eth1".into(),
+                        session: "eth0".into(),
+                    },
+                )),
+                ..untouched(SeatStatus::Expected)
+            },
+            "not checked in: its check-in from 10.0.0.7 is refused: This machine is reached over eth1, \
+             the session sends on eth0. Deploy the hosts of each network in a session of their own, or \
+             connect the machine to the network of eth0.",
+        ),
         (
             sat(SeatStatus::CheckedIn, 0),
             "checked in; not yet connected to the sender",
@@ -1132,6 +1166,11 @@ proptest! {
             Note::Resumed { stream: stream.clone() },
             Note::Warning { text: text.clone() },
             Note::ForeignReport { address: ADDRESS.into(), text: text.clone() },
+            Note::Refused {
+                address: ADDRESS.into(),
+                why: Box::new(Refusal::NoNetwork { text: text.clone() }),
+            },
+            Note::PortHeld { text: text.clone() },
             Note::Words { text: text.clone() },
             Note::Unknown { code: text.clone(), details: name.clone() },
         ];

@@ -1,10 +1,8 @@
 //! What a session waits for on the server itself.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{duration, foreign, refusal};
-use crate::domain::Refusal;
+use super::{duration, foreign};
 
 /// The image's files are being looked at.
 #[must_use]
@@ -22,15 +20,5 @@ pub fn waits_for_database(since: Duration, cause: &str) -> String {
         "nothing can be stored for {}, so clients are told to ask again: {}",
         duration(since),
         foreign(cause)
-    )
-}
-
-/// A check-in that was refused a while ago.
-#[must_use]
-pub fn was_refused(address: IpAddr, since: Duration, why: &Refusal) -> String {
-    format!(
-        "a check-in from {address} was refused {} ago: {}",
-        duration(since),
-        refusal(why)
     )
 }

@@ -8,7 +8,7 @@ use fog::task::State;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::handout::Ticket;
-use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
 /// A multicast session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,6 +204,18 @@ pub enum Note {
         /// Its words.
         text: String,
     },
+    /// A check-in was refused for a reason that a person has to do something about.
+    Refused {
+        /// From.
+        address: IpAddr,
+        /// Why.
+        why: Box<Refusal>,
+    },
+    /// Ports that the session did not get, as another program holds them.
+    PortHeld {
+        /// Which and by whom, as the system says.
+        text: String,
+    },
     /// What an older version stored.
     Words {
         /// Kind and text.
@@ -291,6 +303,13 @@ mod tests {
             Note::MemberEnded {
                 state: State::Failed,
                 reason: Reason::Overdue { seconds: 7 },
+            },
+            Note::Refused {
+                address: Ipv4Addr::LOCALHOST.into(),
+                why: Box::new(Refusal::OtherNetwork {
+                    client: "eth1".into(),
+                    session: "eth0".into(),
+                }),
             },
             Note::Unknown {
                 code: "later".into(),

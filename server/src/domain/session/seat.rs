@@ -1,12 +1,12 @@
 //! One host in a running session.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use fog::task::State;
 
-use crate::domain::Reason;
 use crate::domain::handout::Ticket;
+use crate::domain::{Reason, Refusal};
 
 /// How far a host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,10 @@ pub(super) struct Seat {
     pub(super) streams_done: usize,
     /// Times that it could not use the share.
     pub(super) blames: u32,
+    /// Where its last check-in came from and why it was refused, if it was.
+    pub(super) refused: Option<(IpAddr, Refusal)>,
+    /// Notes of refused check-ins.
+    pub(super) refusals: u32,
 }
 
 impl Seat {
@@ -102,6 +106,8 @@ impl Seat {
             resumed_in: None,
             streams_done: 0,
             blames: 0,
+            refused: None,
+            refusals: 0,
         }
     }
 

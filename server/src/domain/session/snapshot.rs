@@ -1,6 +1,6 @@
 //! What a session is doing, for whoever asks.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use fog::store::StreamName;
@@ -8,7 +8,7 @@ use fog::task::State;
 
 use super::core::{Core, Phase};
 use super::seat::{Seat, SeatStatus};
-use crate::domain::HostId;
+use crate::domain::{HostId, Refusal};
 
 /// A session at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct MemberSnapshot {
     pub streams_done: usize,
     /// Time since its last request or rendezvous.
     pub silent: Option<Duration>,
+    /// Where its last check-in came from and why it was refused, if it is still expected.
+    pub refused: Option<(IpAddr, Refusal)>,
 }
 
 impl MemberSnapshot {
@@ -176,6 +178,10 @@ fn member(now: Instant, host: HostId, seat: &Seat) -> MemberSnapshot {
         has_received: seat.has_received,
         streams_done: seat.streams_done,
         silent: seat.heard().map(|at| now.duration_since(at)),
+        refused: match seat.status {
+            SeatStatus::Expected => seat.refused.clone(),
+            _ => None,
+        },
     }
 }
 

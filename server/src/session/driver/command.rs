@@ -12,7 +12,7 @@ use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
 use crate::domain::{HostId, Refusal};
 use crate::session::journal::Stored;
-use crate::session::live::{ClientReport, Refused};
+use crate::session::live::ClientReport;
 
 /// An accepted request: the promise counts when everything it rests on is stored.
 pub(crate) type Promise = oneshot::Receiver<Stored>;
@@ -38,6 +38,12 @@ pub(crate) enum Command {
         report: ClientReport,
         status: Option<ReceivedStatus>,
     },
+    /// A check-in was refused before it came here.
+    Refused {
+        host: HostId,
+        address: IpAddr,
+        why: Refusal,
+    },
     /// Any other request.
     Contact { host: HostId, peer: Peer },
     /// A failure, or a warning.
@@ -53,12 +59,6 @@ pub(crate) enum Command {
         host: HostId,
         peer: Peer,
         reply: Reply,
-    },
-    /// A check-in for the host was refused.
-    Refused {
-        host: HostId,
-        address: IpAddr,
-        refusal: Refusal,
     },
     /// Whether a request comes from the host's machine.
     Recognise {
@@ -128,6 +128,7 @@ impl Driver {
                 }
                 return false;
             }
+            Command::Refused { host, address, why } => self.core.refused(host, address, &why),
             Command::Contact { host, peer } => {
                 if self.core.recognise(host, &peer).is_ok() {
                     self.core.contact(now, host);
@@ -150,21 +151,6 @@ impl Driver {
             Command::Blamed { host, peer, reply } => {
                 let result = self.core.client_blamed(now, host, &peer);
                 self.answer(reply, result);
-            }
-            Command::Refused {
-                host,
-                address,
-                refusal,
-            } => {
-                if self.core.has(host) {
-                    let refused = Refused {
-                        at: now,
-                        address,
-                        refusal,
-                    };
-                    self.refused.insert(host, refused);
-                }
-                return false;
             }
             Command::Recognise { host, peer, reply } => {
                 drop(reply.send(self.core.recognise(host, &peer)));
@@ -194,6 +180,7 @@ impl Driver {
         if let Some(client) = interface
             && let Err(refusal) = self.check_network(client)
         {
+            self.core.refused(host, peer.address.into(), &refusal);
             drop(reply.send(Err(refusal)));
             return;
         }

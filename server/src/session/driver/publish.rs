@@ -27,11 +27,6 @@ impl Driver {
                 .address
                 .filter(|_| member.state().is_active())
                 .and_then(|address| self.silence(now, address)),
-            refused: self
-                .refused
-                .get(&member.host)
-                .filter(|refused| now.duration_since(refused.at) < REFUSED_NEWS)
-                .cloned(),
         });
         let members = members.collect();
         let mut waits = Vec::new();
@@ -66,9 +61,6 @@ impl Driver {
 
 /// Between two states that nobody waits for.
 const PERIOD: Duration = Duration::from_millis(500);
-
-/// How long it counts that a check-in was refused; clients ask every few seconds.
-const REFUSED_NEWS: Duration = Duration::from_secs(60);
 
 /// How long it counts that a receiver was said to be slow; it is said again and again.
 const SLOW_NEWS: Duration = Duration::from_secs(8);

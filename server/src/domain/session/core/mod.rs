@@ -17,7 +17,7 @@ mod waits;
 pub use resume::facts_of;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use fog::store::StreamName;
@@ -327,6 +327,42 @@ impl Core {
     /// # Errors
     /// If it may not, or not any more. A refusal of another machine changes nothing.
     pub fn check_in(
+        &mut self,
+        now: Instant,
+        id: HostId,
+        peer: &Peer,
+        agent: &str,
+    ) -> Result<(), Refusal> {
+        let result = self.let_in(now, id, peer, agent);
+        match &result {
+            Ok(()) => {
+                if let Some(seat) = self.seats.get_mut(&id) {
+                    seat.refused = None;
+                }
+            }
+            Err(why) => self.refused(id, peer.address.into(), why),
+        }
+        result
+    }
+
+    /// A check-in of a host was refused. People see why; the same again is no news.
+    pub fn refused(&mut self, id: HostId, address: IpAddr, why: &Refusal) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|_| why.needs_a_person()) else {
+            return;
+        };
+        let refused = Some((address, why.clone()));
+        if seat.refused == refused {
+            return;
+        }
+        seat.refused = refused;
+        if seat.refusals < MAX_REFUSALS {
+            seat.refusals += 1;
+            let why = Box::new(why.clone());
+            self.note(Some(id), Note::Refused { address, why });
+        }
+    }
+
+    fn let_in(
         &mut self,
         now: Instant,
         id: HostId,
@@ -688,3 +724,7 @@ const DEAF: Duration = Duration::from_secs(10);
 
 /// Restarts of a client that cannot use the image share before it is given up.
 const MAX_BLAMES: u32 = 3;
+
+/// Notes of refused check-ins of a host, some 300 bytes each: two machines that ask in turn are news
+/// every time.
+const MAX_REFUSALS: u32 = 6;

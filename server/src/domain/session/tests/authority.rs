@@ -96,6 +96,40 @@ fn others() -> [Peer; 3] {
 const HOST: HostId = HostId(1);
 
 #[test]
+fn a_refused_check_in_is_noted_once_and_shown_until_one_is_accepted() {
+    let mut bench = bench(2, &["d1p1.img"]);
+    let now = bench.now;
+    let why = Refusal::OtherNetwork {
+        client: "eth1".into(),
+        session: "eth0".into(),
+    };
+    let elsewhere = ip(7).into();
+    for _ in 0..3 {
+        bench.core.refused(HOST, elsewhere, &why);
+        // Nobody has to do anything about these.
+        let later = Refusal::AskAgain(crate::domain::refusal::AskAgain::NotStored);
+        bench.core.refused(HOST, elsewhere, &later);
+    }
+    let noted = Note::Refused {
+        address: elsewhere,
+        why: Box::new(why.clone()),
+    };
+    assert_eq!(notes(&bench.actions()), [(Some(1), noted)]);
+    let shown = |bench: &Bench| bench.core.snapshot(now).members[0].refused.clone();
+    assert_eq!(shown(&bench), Some((elsewhere, why.clone())));
+    bench.check_in(1);
+    assert_eq!(shown(&bench), None);
+    bench.actions();
+    // Two that ask in turn are news each time, but not without end.
+    for _ in 0..1000 {
+        for other in [8, 9] {
+            bench.core.refused(HOST, ip(other).into(), &why);
+        }
+    }
+    assert!(bench.actions().len() < 10);
+}
+
+#[test]
 fn another_machine_is_refused_and_changes_nothing() {
     for peer in others() {
         for (phase, mut bench) in in_every_phase() {
@@ -119,7 +153,13 @@ fn another_machine_is_refused_and_changes_nothing() {
                 Err(refusal.clone()),
                 "{phase}"
             );
-            assert_eq!(bench.actions(), [], "{phase}");
+            let refused = Note::Refused {
+                address: peer.address.into(),
+                why: Box::new(refusal.clone()),
+            };
+            let actions = bench.actions();
+            assert_eq!(actions.len(), 1, "{phase}");
+            assert_eq!(notes(&actions), [(Some(1), refused)], "{phase}");
             let Bench { core, .. } = &mut bench;
             for failed in [
                 core.client_failed(now, HOST, &peer, "trouble"),
@@ -163,7 +203,9 @@ fn a_machine_that_is_gone_is_replaced_while_the_session_gathers() {
     };
     let at = |address| Err(Refusal::AnotherMachine { address });
     bench.wait(REBIND_AFTER - 1, &[]);
-    assert_eq!(check_in(&mut bench, &twin(1)), (at(ip(1)), vec![]));
+    let (answer, actions) = check_in(&mut bench, &twin(1));
+    assert_eq!(answer, at(ip(1)));
+    assert_eq!((actions.len(), notes(&actions).len()), (1, 1));
     bench.wait(1, &[]);
     let (answer, actions) = check_in(&mut bench, &twin(1));
     assert_eq!(answer, Ok(()));
@@ -177,7 +219,9 @@ fn a_machine_that_is_gone_is_replaced_while_the_session_gathers() {
     let expected = [Action::Store(fact), Action::Admit(vec![ip(101)])];
     assert_eq!(actions, expected);
     // The first one is the stranger now.
-    assert_eq!(check_in(&mut bench, &own(1)), (at(ip(101)), vec![]));
+    let (answer, actions) = check_in(&mut bench, &own(1));
+    assert_eq!(answer, at(ip(101)));
+    assert_eq!((actions.len(), notes(&actions).len()), (1, 1));
     assert_eq!(bench.core.recognise(HOST, &own(1)), at(ip(101)));
     bench.join(1);
     assert_eq!(bench.actions(), [Action::Remove(ip(1))]);
@@ -306,7 +350,8 @@ fn two_hosts_never_have_one_address() {
     bench.actions();
     let answer = bench.core.check_in(bench.now, second, &guest, AGENT);
     assert_eq!(answer, refusal);
-    assert_eq!(bench.actions(), []);
+    let actions = bench.actions();
+    assert_eq!((actions.len(), notes(&actions).len()), (1, 1));
     // The first host is switched off, and its address is given to the second one.
     bench.wait(REBIND_AFTER, &[]);
     let answer = bench.core.check_in(bench.now, second, &guest, AGENT);
