@@ -76,14 +76,15 @@ struct Inner {
     open: Option<(Job, Events)>,
     routes: BTreeMap<IpAddr, Interface>,
     held: BTreeMap<u16, String>,
+    is_unplugged: bool,
 }
 
 impl Sender for FakeSender {
     fn route_to(&self, client: IpAddr) -> anyhow::Result<Interface> {
-        if let Some(interface) = self.0.lock().unwrap().routes.get(&client) {
-            return Ok(interface.clone());
-        }
-        Ok(loopback())
+        let inner = self.0.lock().unwrap();
+        anyhow::ensure!(!inner.is_unplugged, "no route leads to {client}");
+        let interface = inner.routes.get(&client).cloned();
+        Ok(interface.unwrap_or_else(loopback))
     }
 
     fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
@@ -136,6 +137,11 @@ impl FakeSender {
     pub(crate) fn route(&self, client: Ipv4Addr, interface: Interface) {
         let mut inner = self.0.lock().unwrap();
         inner.routes.insert(client.into(), interface);
+    }
+
+    /// From now on no route leads anywhere, or all are there again.
+    pub(crate) fn unplug(&self, is_unplugged: bool) {
+        self.0.lock().unwrap().is_unplugged = is_unplugged;
     }
 
     /// From now on another program holds a port pair.

@@ -209,6 +209,7 @@ fn sentence(live: &Live) -> String {
         sentence.push_str("; ");
         sentence.push_str(&match wait {
             Wait::ImageStore { since } => text::waits_for_image_store(since.elapsed()),
+            Wait::Network { since, text } => text::waits_for_network(since.elapsed(), text),
             Wait::Database { since, text } => text::waits_for_database(since.elapsed(), text),
         });
     }

@@ -85,6 +85,13 @@ pub enum Wait {
         /// Since.
         since: Instant,
     },
+    /// The present stream has no network card to be sent on.
+    Network {
+        /// Since.
+        since: Instant,
+        /// What the system says.
+        text: String,
+    },
     /// The database cannot store what was decided.
     Database {
         /// Since.

@@ -5,7 +5,9 @@ use fos_api::{SessionView, Stage};
 
 use crate::domain::session::core::Phase;
 use crate::domain::{Reason, SessionId};
-use crate::testing::{Bench, Order, bench, ip, mac, wait_for};
+use crate::sender::SenderEvent;
+use crate::session::{Live, Wait};
+use crate::testing::{Bench, Order, bench, bench_with, card, ip, mac, wait_for};
 
 fn stream(view: &SessionView) -> (u32, u32) {
     let stream = view.stream.as_ref().unwrap();
@@ -211,4 +213,79 @@ async fn nothing_is_started_after_the_end() {
     let handle = bench.ops.sessions().handle(id).await.unwrap();
     assert!(handle.is_none());
     assert!(bench.session(id).await.state.is_active());
+}
+
+fn waits_for_network(live: &Live) -> bool {
+    let mut waits = live.waits.iter();
+    waits.any(|wait| matches!(wait, Wait::Network { .. }))
+}
+
+#[tokio::test]
+async fn sessions_wait_for_a_network_that_comes_up_after_the_server() {
+    for index in [0, 1] {
+        let bench = bench_with(|config| config.address = None).await;
+        let id = in_the_middle(&bench, index).await;
+        let bench = bench.crash().await;
+        bench.sender.unplug(true);
+        bench.until(id, waits_for_network).await;
+        let text = bench.status(Some(id)).await.sessions[0].text.clone();
+        assert!(text.contains("no route leads to 10.0.0.1"), "{text}");
+        assert_eq!(bench.sender.orders(), []);
+        bench.sender.unplug(false);
+        bench.ordered(&Order::Open(index)).await;
+        assert_eq!(bench.sender.admitted(), [ip(1), ip(2)]);
+        completes(&bench, id, index).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_opened_again_on_the_card_that_is_there_then() {
+    let bench = bench_with(|config| config.address = None).await;
+    bench.sender.route(ip(1), card(1));
+    let id = bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    bench.ordered(&Order::Open(0)).await;
+    let mut down = card(1);
+    down.is_up = false;
+    bench.sender.route(ip(1), down);
+    let lost = SenderEvent::NotOpened("no such address".into());
+    bench.sender.tell(lost);
+    bench.until(id, waits_for_network).await;
+    wait_for("the second try", async || {
+        let text = bench.status(Some(id)).await.sessions[0].text.clone();
+        text.contains("is down").then_some(())
+    })
+    .await;
+    assert_eq!(bench.sender.orders(), [Order::Open(0)]);
+    let mut moved = card(1);
+    moved.addr = ip(99);
+    bench.sender.route(ip(1), moved.clone());
+    wait_for("the card", async || {
+        (bench.sender.interface() == Some(moved.clone())).then_some(())
+    })
+    .await;
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, |live| !waits_for_network(live)).await;
+    bench.ordered(&Order::Start).await;
+}
+
+#[tokio::test]
+async fn a_network_that_does_not_come_ends_the_session() {
+    let bench = bench_with(|config| {
+        config.address = None;
+        config.timing.connect_wait = std::time::Duration::ZERO;
+    })
+    .await;
+    let wait = Some(std::time::Duration::from_secs(1));
+    let id = bench.deploy_image("lab image", &[1], wait).await.session;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    let bench = bench.crash().await;
+    bench.sender.unplug(true);
+    let session = bench.ended(id).await;
+    assert!(
+        matches!(&session.reason, Some(Reason::SenderFailed { text, .. })
+            if text.contains("no route")),
+        "{:?}",
+        session.reason
+    );
 }

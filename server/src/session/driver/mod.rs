@@ -69,6 +69,8 @@ pub(super) struct Driver {
     /// The card that the session sends on, decided by the first check-in.
     interface: Option<Interface>,
     open: Option<OpenStream>,
+    /// A stream that cannot be opened yet.
+    opening: Option<Opening>,
     counters: SharedCounters,
     rate: Rate,
     /// Receivers that hold the others up: when that was said, and their silence.
@@ -104,6 +106,16 @@ struct OpenStream {
     gate: Gate,
     bytes_read: Arc<AtomicU64>,
     transmission: Box<dyn Transmission>,
+}
+
+/// A stream that could not be opened so far.
+struct Opening {
+    index: usize,
+    since: Instant,
+    /// The last time.
+    tried: Instant,
+    /// Why.
+    text: String,
 }
 
 impl OpenStream {
@@ -160,6 +172,7 @@ impl Driver {
             files: Files::Unchecked,
             interface: None,
             open: None,
+            opening: None,
             counters: SharedCounters::default(),
             rate: Rate::default(),
             slow: BTreeMap::new(),
@@ -221,6 +234,7 @@ impl Driver {
                 Some(result) = checked.recv() => self.files_checked(result),
                 _ = ticker.tick() => {
                     self.watch_stream();
+                    self.open_again();
                     self.core.tick(Instant::now());
                     self.store_progress();
                     self.is_dirty = true;
@@ -295,7 +309,10 @@ impl Driver {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::OpenStream(index) => self.open_stream(index),
+            Action::OpenStream(index) => {
+                self.opening = None;
+                self.open_stream(index);
+            }
             Action::Admit(addresses) => {
                 if let Some(open) = &self.open {
                     open.transmission.admit(addresses);
@@ -314,6 +331,7 @@ impl Driver {
             }
             Action::StopSender(kind) => {
                 self.deferred.clear();
+                self.opening = None;
                 let kind = self.possible(kind);
                 if let Some(open) = self.open.take() {
                     open.end(kind);
@@ -393,26 +411,91 @@ impl Driver {
     }
 
     fn open_stream(&mut self, index: usize) {
-        if let Err(error) = self.try_open(index) {
-            self.core
-                .sender_failed(Instant::now(), &format!("{error:#}"));
+        let gate = Gate::default();
+        let dir = self.around.config.images.join(&self.head.path);
+        let opened = match Source::new(&dir, &self.facts, index, gate.clone()) {
+            Ok(source) => self.try_open(index, gate, source),
+            // It will be no other one later.
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::new(error));
+                self.core.sender_failed(Instant::now(), &text);
+                return;
+            }
+        };
+        match opened {
+            Ok(()) => {
+                let now = Instant::now();
+                match &mut self.opening {
+                    Some(opening) => opening.tried = now,
+                    None if index == 0 => {
+                        self.log(&format!("sending on base port {}", self.head.port));
+                    }
+                    None => {}
+                }
+            }
+            Err(error) => self.not_opened(index, format!("{error:#}")),
         }
     }
 
-    fn try_open(&mut self, index: usize) -> anyhow::Result<()> {
+    /// The network may come up after the server: a stream that cannot be opened is tried again for as
+    /// long as its hosts would be waited for.
+    fn not_opened(&mut self, index: usize, text: String) {
+        let now = Instant::now();
+        let since = self.opening.as_ref().map_or(now, |opening| opening.since);
+        if now.duration_since(since) >= self.core.open_wait() {
+            self.opening = None;
+            self.core.sender_failed(now, &text);
+            self.answer_completions(now);
+            return;
+        }
+        if self.opening.is_none() {
+            let what = "the stream cannot be sent yet; it waits and tries again";
+            self.log_at(Level::Warn, &format!("{what}: {text}"));
+        }
+        self.core.sender_waits(now);
+        self.opening = Some(Opening {
+            index,
+            since,
+            tried: now,
+            text,
+        });
+        self.is_dirty = true;
+    }
+
+    fn open_again(&mut self) {
+        let now = Instant::now();
+        let Some(opening) = &self.opening else {
+            return;
+        };
+        let age = now.duration_since(opening.tried);
+        if self.open.is_none() && age >= OPEN_RETRY {
+            self.open_stream(opening.index);
+        } else if self.open.is_some() && age >= OPEN_NEWS {
+            self.has_opened(now);
+        }
+    }
+
+    /// The hosts have the whole wait from here.
+    fn has_opened(&mut self, now: Instant) {
+        if self.opening.take().is_some() {
+            self.core.sender_waits(now);
+            self.log("the stream can be sent now");
+            self.is_dirty = true;
+        }
+    }
+
+    fn try_open(&mut self, index: usize, gate: Gate, source: Source) -> anyhow::Result<()> {
         let config = &self.around.config;
         let interface = match &self.interface {
-            Some(interface) => interface.clone(),
-            None => {
+            Some(interface) if self.opening.is_none() => interface.clone(),
+            _ => {
                 let first = self.core.addresses().first().copied();
                 let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
                 config.interface_for(&*self.around.sender, client.into())?
             }
         };
         self.interface = Some(interface.clone());
-        let gate = Gate::default();
-        let dir = config.images.join(&self.head.path);
-        let source = Source::new(&dir, &self.facts, index, gate.clone())?;
+        anyhow::ensure!(interface.is_up, "{interface} is down");
         let bytes_read = source.bytes_read();
         let job = sender::Job {
             index,
@@ -436,9 +519,6 @@ impl Driver {
             bytes_read,
             transmission,
         });
-        if index == 0 {
-            self.log(&format!("sending on base port {}", self.head.port));
-        }
         Ok(())
     }
 
@@ -451,6 +531,7 @@ impl Driver {
         match event {
             SenderEvent::Joined(address) => {
                 self.detail(&format!("New connection from {address}"));
+                self.has_opened(now);
                 self.core.joined(now, address);
             }
             SenderEvent::Departed(address, departure) => {
@@ -466,6 +547,10 @@ impl Driver {
                 self.open = None;
                 self.core.sender_failed(now, &text);
                 self.answer_completions(now);
+            }
+            SenderEvent::NotOpened(text) => {
+                self.open = None;
+                self.not_opened(index, text);
             }
             SenderEvent::Slow(slow) => {
                 let timing = self.around.config.timing;
@@ -635,6 +720,12 @@ const MAX_DETAILS: u32 = 20_000;
 const MAX_ROUND: usize = 256;
 
 const TICK: Duration = Duration::from_millis(500);
+
+/// Between two times that it is tried to open a stream.
+const OPEN_RETRY: Duration = Duration::from_secs(1);
+
+/// A sender of which no trouble was heard for so long is open.
+const OPEN_NEWS: Duration = Duration::from_secs(2);
 
 /// Between two times that status lines are stored.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(5);

@@ -38,6 +38,10 @@ impl Driver {
         if let Files::Checking { since, .. } = self.files {
             waits.push(Wait::ImageStore { since });
         }
+        if let Some(opening) = &self.opening {
+            let (since, text) = (opening.since, opening.text.clone());
+            waits.push(Wait::Network { since, text });
+        }
         if let Some((since, text)) = &self.unstored {
             let (since, text) = (*since, text.clone());
             waits.push(Wait::Database { since, text });

@@ -229,6 +229,25 @@ impl Core {
         self.settle(now);
     }
 
+    /// How long it may be tried to open the present stream: as long as hosts would be waited for.
+    #[must_use]
+    pub fn open_wait(&self) -> Duration {
+        match self.awaits_check_ins() {
+            true => self.plan.connect_wait,
+            false => self.plan.stream_wait,
+        }
+    }
+
+    /// The sender is not open yet: nobody can connect, so the waits for hosts count from here.
+    pub fn sender_waits(&mut self, now: Instant) {
+        if self.is_sender_open && matches!(self.phase, Phase::Gathering { .. }) {
+            self.since = now;
+            if let Some(first) = &mut self.first_check_in {
+                *first = now;
+            }
+        }
+    }
+
     /// The sender failed: nothing more can be sent.
     pub fn sender_failed(&mut self, now: Instant, text: &str) {
         self.is_sender_open = false;
