@@ -429,3 +429,19 @@ async fn a_deploy_that_cannot_be_stored_creates_nothing() {
     bench.faults.release();
     assert_eq!(bench.ops.deploy(&wanted).await.unwrap().port, 63100);
 }
+
+#[tokio::test]
+async fn a_source_that_was_never_let_go_ends_with_its_stream() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in_stock(1).await;
+    bench.ordered(&Order::Open(0)).await;
+    bench.faults.fail();
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, waits_for_database).await;
+    drop(bench.ops.cancel(id, None).await);
+    let kind = crate::domain::session::core::StopKind::EndStream;
+    bench.ordered(&Order::Stop(kind)).await;
+    let read = tokio::time::timeout(DEADLINE, bench.sender.bytes()).await;
+    assert!(read.expect("it is let go").is_err());
+}

@@ -120,10 +120,15 @@ struct Opening {
 
 impl OpenStream {
     fn end(self, kind: StopKind) {
-        if kind == StopKind::Plain {
-            self.gate.close();
-        }
+        // The gate is closed after it: a source that fails is no reason of its own then.
         self.transmission.stop(kind);
+    }
+}
+
+impl Drop for OpenStream {
+    /// A source that is held back still, by whatever end of its driver, would hold its thread for ever.
+    fn drop(&mut self) {
+        self.gate.close();
     }
 }
 
