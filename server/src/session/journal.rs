@@ -11,7 +11,7 @@ use crate::clock;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::Fact;
 use crate::domain::{HostId, Reason, SessionId};
-use crate::store::{SharedStore, StoreError};
+use crate::store::{Found, SharedStore, StoreError};
 
 /// What became of an entry and all entries before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub(super) enum News {
     Reached(u64),
     /// Another program had ended the task: what was decided of this host does not hold.
     Overruled { host: HostId, found: Option<State> },
-    /// Another program had ended the session.
-    Over,
+    /// Another program had ended the session, or removed it.
+    Over { found: Option<State> },
     /// Nothing can be stored at present.
     Failing(String),
     /// It can again.
@@ -169,17 +169,21 @@ impl Writer {
         match self.store.apply(clock::now(), self.session, facts).await {
             Ok(conflicts) => {
                 self.recovered();
+                let mut over = None;
                 for conflict in &conflicts {
-                    let found = conflict.found;
-                    match self.batch.facts.get(conflict.fact) {
-                        Some(Fact::StreamStarting { .. }) => self.say(News::Over),
-                        Some(fact) => {
-                            if let Some(host) = host_of(fact) {
+                    match conflict.found {
+                        // The same for all of them.
+                        Found::Session(found) => over = Some(found),
+                        Found::Task(found) => {
+                            let fact = self.batch.facts.get(conflict.fact);
+                            if let Some(host) = fact.and_then(host_of) {
                                 self.say(News::Overruled { host, found });
                             }
                         }
-                        None => {}
                     }
+                }
+                if let Some(found) = over {
+                    self.say(News::Over { found });
                 }
                 self.batch.facts.clear();
                 // Whoever waits for a fact that does not hold asks again and gets the reason.

@@ -289,3 +289,32 @@ async fn a_network_that_does_not_come_ends_the_session() {
         session.reason
     );
 }
+
+#[tokio::test]
+async fn a_session_that_another_program_completed_is_over_after_a_restart() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    let bench = bench.restart_without_supervisor().await;
+    bench.sql("UPDATE tasks SET taskStateID = 4").await;
+    let bench = bench.restart().await;
+    let session = bench.ended(id).await;
+    assert_eq!(session.state, State::Complete);
+    assert!(session.ended_at.is_some());
+    // It is not begun again.
+    assert_eq!(bench.store.active_sessions().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_state_of_a_session_is_not_taken_for_that_of_its_hosts() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.until(id, |_| true).await;
+    bench
+        .sql("UPDATE multicastSessions SET msState = 4, msClients = 0")
+        .await;
+    let body = format!("mac={}&type=down", mac(1));
+    bench.send(ip(1), "mc_checkin.php", body).await;
+    assert_eq!(bench.ended(id).await.state, State::Complete);
+    // It has received nothing.
+    assert_eq!(bench.member(id, 1).await.state, State::Cancelled);
+}

@@ -285,7 +285,11 @@ impl Driver {
             tokio::select! {
                 found = news.recv() => match found {
                     Some(News::Reached(reached)) if reached >= mark => return,
-                    Some(news) => self.journal_news(news),
+                    Some(news) => {
+                        self.journal_news(news);
+                        // The end may look otherwise by it.
+                        self.carry_out();
+                    }
                     None => return,
                 },
                 Some(command) = commands.recv() => {
@@ -622,7 +626,7 @@ impl Driver {
                 }
             }
             News::Overruled { host, found } => self.core.overruled(now, host, found),
-            News::Over => self.core.compare(now, None),
+            News::Over { found } => self.core.session_overruled(now, found),
             News::Failing(text) => {
                 let what = "what the session decides cannot be stored; it waits and tries again";
                 self.log_at(Level::Error, &format!("{what}: {text}"));
