@@ -307,3 +307,33 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How long it is tried after the driver has ended; the server's shutdown waits less.
 const LAST_TRIES: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn the_last_check_in_of_a_host_is_the_one_that_is_stored() {
+        let mut batch = Batch::default();
+        for count in 0..1000 {
+            batch.push(Entry::Fact(Fact::CheckedIn {
+                host: HostId(i64::from(count % 2)),
+                address: Ipv4Addr::LOCALHOST,
+                ticket: None,
+                agent: format!("client {count}"),
+                count,
+            }));
+        }
+        let counts: Vec<_> = batch
+            .facts
+            .iter()
+            .map(|fact| match fact {
+                Fact::CheckedIn { count, .. } => *count,
+                fact => panic!("{fact:?}"),
+            })
+            .collect();
+        assert_eq!(counts, [998, 999]);
+    }
+}
