@@ -198,6 +198,10 @@ impl Driver {
             return;
         }
         let result = self.core.check_in(Instant::now(), host, &peer, &agent);
+        let is_news = |refused: &Refused| refused.address == peer.address;
+        if result.is_ok() && self.refused.get(&host).is_some_and(is_news) {
+            self.refused.remove(&host);
+        }
         self.answer(reply, result);
     }
 
