@@ -36,6 +36,8 @@ pub struct Live {
     by_host: HashMap<HostId, usize>,
     /// What the session waits for besides its hosts.
     pub waits: Vec<Wait>,
+    /// When the session ended, if it has.
+    pub ended_at: Option<Timestamp>,
     /// When this was so.
     pub at: Instant,
 }
@@ -130,6 +132,7 @@ impl Live {
             members,
             by_host,
             waits,
+            ended_at: None,
             at,
         }
     }

@@ -29,7 +29,7 @@ use crate::domain::handout::Job;
 use crate::domain::image::Facts;
 use crate::domain::session::core::{Action, Core, Movement, StopKind};
 use crate::domain::session::{Fact, Session};
-use crate::domain::{HostId, Reason, TaskId};
+use crate::domain::{HostId, Reason, TaskId, Timestamp};
 use crate::imagestore::{self, Gate, Source};
 use crate::logs::{Level, MulticastLog, Subject};
 use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent, Transmission};
@@ -71,6 +71,8 @@ pub(super) struct Driver {
     open: Option<OpenStream>,
     /// A stream that cannot be opened yet.
     opening: Option<Opening>,
+    /// When the end was decided; it may be stored later.
+    ended_at: Option<Timestamp>,
     counters: SharedCounters,
     rate: Rate,
     /// Receivers that hold the others up: when that was said, and their silence.
@@ -178,6 +180,7 @@ impl Driver {
             interface: None,
             open: None,
             opening: None,
+            ended_at: None,
             counters: SharedCounters::default(),
             rate: Rate::default(),
             slow: BTreeMap::new(),
@@ -400,6 +403,7 @@ impl Driver {
                 let line = format!("is now {state}: {}", text::reason(reason));
                 self.log_end(*state, &line);
             }
+                self.ended_at = Some(clock::now());
             Fact::Noted { host, note } => {
                 let line = text::note(note);
                 match host.and_then(name) {

@@ -47,7 +47,7 @@ impl Driver {
             waits.push(Wait::Database { since, text });
         }
         let rate = self.rate.sample(now, counters.bytes_acked);
-        let live = Live::new(
+        let mut live = Live::new(
             &self.head,
             snapshot,
             stream.map_or(0, |stream| stream.stored_len),
@@ -57,6 +57,7 @@ impl Driver {
             waits,
             now,
         );
+        live.ended_at = self.ended_at;
         self.live.send_replace(Arc::new(live));
     }
 
