@@ -243,6 +243,9 @@ impl Driver {
                 _ = ticker.tick() => {
                     self.watch_stream();
                     self.open_again();
+                    if !self.deferred.is_empty() {
+                        self.core.start_waits(Instant::now());
+                    }
                     self.core.tick(Instant::now());
                     self.store_progress();
                     self.is_dirty = true;

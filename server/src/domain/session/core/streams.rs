@@ -105,6 +105,13 @@ impl Core {
         }
     }
 
+    /// The order to start waits for what is before it to be stored: the stream does not stand still yet.
+    pub fn start_waits(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Starting { .. }) {
+            self.moved_at = now;
+        }
+    }
+
     /// How long the stream that is being sent has stood still.
     #[must_use]
     pub fn stands_still(&self, now: Instant) -> Duration {
