@@ -403,10 +403,10 @@ impl Driver {
                 self.log_end(*state, &line);
             }
             Fact::Ended { state, reason } => {
+                self.ended_at = Some(clock::now());
                 let line = format!("is now {state}: {}", text::reason(reason));
                 self.log_end(*state, &line);
             }
-                self.ended_at = Some(clock::now());
             Fact::Noted { host, note } => {
                 let line = text::note(note);
                 match host.and_then(name) {
@@ -643,7 +643,7 @@ impl Driver {
                 self.log("the database stores again");
                 self.unstored = None;
             }
-            News::Broken(row) => self.core.fail(now, Reason::BrokenRow(row)),
+            News::Lost(reason) => self.core.fail(now, reason),
         }
         self.is_dirty = true;
     }

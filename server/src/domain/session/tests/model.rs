@@ -89,9 +89,9 @@ impl Stored {
             } => {
                 assert!(count > 0);
                 assert!(self.session.state.is_active(), "{fact:?}");
-                set(&mut self.session.state, State::InProgress, None);
+                set(&mut self.session.state, State::InProgress, None, may_become);
                 let member = self.member(host.0);
-                set(&mut member.state, State::InProgress, None);
+                set(&mut member.state, State::InProgress, None, may_become);
                 member.address = Some(address);
                 member.ticket = ticket;
                 member.agent = agent;
