@@ -67,8 +67,6 @@ pub struct Timing {
     /// From the first check-in until a session fails if no host connects; a longer first wait counts
     /// here too.
     pub connect_wait: Duration,
-    /// How long a session that goes on after a restart waits for a network card that leads to its hosts.
-    pub card_wait: Duration,
     /// How long a host must have been silent before another address is taken for it.
     pub rebind_after: Duration,
     /// How long a stream may stand still, whoever answers; who holds it up is told twice a minute.
@@ -80,7 +78,6 @@ impl Default for Timing {
         Self {
             stream_wait: Duration::from_secs(600),
             connect_wait: Duration::from_secs(120),
-            card_wait: Duration::from_secs(60),
             rebind_after: Duration::from_secs(30),
             grace: Duration::from_secs(600),
             agent_silence: Duration::from_secs(60),

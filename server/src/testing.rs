@@ -82,11 +82,9 @@ struct Inner {
 impl Sender for FakeSender {
     fn route_to(&self, client: IpAddr) -> anyhow::Result<Interface> {
         let inner = self.0.lock().unwrap();
-        anyhow::ensure!(!inner.is_unplugged, "no route to {client}");
-        match inner.routes.get(&client) {
-            Some(interface) => Ok(interface.clone()),
-            None => Ok(loopback()),
-        }
+        anyhow::ensure!(!inner.is_unplugged, "no route leads to {client}");
+        let interface = inner.routes.get(&client).cloned();
+        Ok(interface.unwrap_or_else(loopback))
     }
 
     fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
@@ -135,15 +133,15 @@ impl FakeSender {
         self.1.store(true, Ordering::SeqCst);
     }
 
-    /// From now on no card leads anywhere, or each does again.
-    pub(crate) fn unplug(&self, is_unplugged: bool) {
-        self.0.lock().unwrap().is_unplugged = is_unplugged;
-    }
-
     /// From now on this client is behind that card.
     pub(crate) fn route(&self, client: Ipv4Addr, interface: Interface) {
         let mut inner = self.0.lock().unwrap();
         inner.routes.insert(client.into(), interface);
+    }
+
+    /// From now on no route leads anywhere, or all are there again.
+    pub(crate) fn unplug(&self, is_unplugged: bool) {
+        self.0.lock().unwrap().is_unplugged = is_unplugged;
     }
 
     /// From now on another program holds a port pair.

@@ -6,7 +6,6 @@ use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
 use super::{HostStatus, SessionStatus};
-use crate::clock;
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
 use crate::domain::{HostId, Reason, Refusal};
@@ -140,7 +139,7 @@ fn of_live(live: &Live) -> SessionStatus {
         reason,
         text: sentence(live),
         created_at: live.created_at.to_string(),
-        ended_at: (!state.is_active()).then(|| clock::now().to_string()),
+        ended_at: live.ended_at.map(|at| at.to_string()),
         hosts: members
             .map(|(member, more)| host_status(live, member, more))
             .collect(),
@@ -204,6 +203,7 @@ fn sentence(live: &Live) -> String {
         sentence.push_str("; ");
         sentence.push_str(&match wait {
             Wait::ImageStore { since } => text::waits_for_image_store(since.elapsed()),
+            Wait::Network { since, text } => text::waits_for_network(since.elapsed(), text),
             Wait::Database { since, text } => text::waits_for_database(since.elapsed(), text),
         });
     }

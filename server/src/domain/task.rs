@@ -20,7 +20,24 @@ pub fn sources(to: State) -> &'static [State] {
     }
 }
 
-/// Whether a task or session may get from one state into another.
+/// As [`sources`], for a session: all its tasks may have been completed by another program before it
+/// began, or while no server ran.
+#[must_use]
+pub fn session_sources(to: State) -> &'static [State] {
+    use State::{CheckedIn, Complete, Failed, InProgress, New, Queued};
+    match to {
+        Complete => &[New, Queued, CheckedIn, InProgress, Failed],
+        to => sources(to),
+    }
+}
+
+/// Whether a session may get from one state into another.
+#[must_use]
+pub fn session_may_become(from: State, to: State) -> bool {
+    session_sources(to).contains(&from)
+}
+
+/// Whether a task may get from one state into another.
 #[must_use]
 pub fn may_become(from: State, to: State) -> bool {
     sources(to).contains(&from)
@@ -44,6 +61,16 @@ mod tests {
     fn what_is_cancelled_never_comes_back() {
         for to in ALL {
             assert!(!may_become(State::Cancelled, to), "{to}");
+            assert!(!session_may_become(State::Cancelled, to), "{to}");
+        }
+    }
+
+    #[test]
+    fn any_session_that_is_active_can_end_in_any_way() {
+        for from in ALL.into_iter().filter(|state| state.is_active()) {
+            for to in ALL.into_iter().filter(|state| !state.is_active()) {
+                assert!(session_may_become(from, to), "{from} to {to}");
+            }
         }
     }
 
@@ -52,6 +79,7 @@ mod tests {
         for from in ALL.into_iter().filter(|state| !state.is_active()) {
             for to in ALL.into_iter().filter(|state| state.is_active()) {
                 assert!(!may_become(from, to), "{from} to {to}");
+                assert!(!session_may_become(from, to), "{from} to {to}");
             }
         }
     }

@@ -48,6 +48,8 @@ pub enum SenderEvent {
     Ended(Vec<(Ipv4Addr, StreamOutcome)>),
     /// Nothing more will come.
     Failed(String),
+    /// Nothing more will come: there was no place to send from, which may be there later.
+    NotOpened(String),
     /// These have not acknowledged what all others have.
     Slow(Vec<SlowReceiver>),
     /// A line for the session's log.

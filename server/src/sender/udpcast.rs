@@ -216,6 +216,10 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
             tell(SenderEvent::Note(format!("the sender gave up: {reason}")));
             ended(&report, counters, &tell);
         }
+        // Addresses, routes and cards may still come.
+        Err(SendError::Socket(error)) if !matches!(error, SocketError::InUse(_)) => {
+            tell(SenderEvent::NotOpened(chain(&error)));
+        }
         Err(error) => tell(SenderEvent::Failed(chain(&error))),
     }
 }
@@ -483,20 +487,39 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_still_in_use_is_waited_for() {
-        let list = Interface::list().unwrap();
-        let interface = list.into_iter().find(|found| found.is_loopback).unwrap();
-        // The sender uses the port behind the base.
-        let taken = std::net::UdpSocket::bind((interface.addr, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
+    fn an_address_that_is_not_there_yet_may_come() {
+        let (told, ..) = opened(crate::testing::card(1), 9000);
+        let last = told_last(told);
+        assert!(
+            matches!(&last, Some(Told::NotOpened(text)) if text.contains("10.1.0.1")),
+            "{last:?}"
+        );
+    }
+
+    /// All but notes, to the end; the last of it.
+    fn told_last(mut told: tokio::sync::mpsc::Receiver<(usize, Told)>) -> Option<Told> {
+        let events = std::iter::from_fn(|| told.blocking_recv()).map(|(_, event)| event);
+        events
+            .filter(|event| !matches!(event, Told::Note(_)))
+            .last()
+    }
+
+    type Opened = (
+        tokio::sync::mpsc::Receiver<(usize, Told)>,
+        Box<dyn Transmission>,
+        crate::imagestore::Gate,
+        tempfile::TempDir,
+    );
+
+    fn opened(interface: Interface, base: u16) -> Opened {
         let dir = tempfile::tempdir().unwrap();
         let mut facts = crate::domain::image::tests::sample_facts(&["d1p1.img"]);
         facts.files.clear();
         let gate = crate::imagestore::Gate::default();
-        let (events, mut told) = Events::channel();
+        let (events, told) = Events::channel();
         let job = Job {
             index: 0,
-            port: port - 1,
+            port: base,
             interface,
             admitted: vec![Ipv4Addr::LOCALHOST],
             source: Source::new(dir.path(), &facts, 0, gate.clone()).unwrap(),
@@ -507,6 +530,17 @@ mod tests {
         let transmission = Udpcast
             .open(job, events, SharedCounters::default())
             .unwrap();
+        (told, transmission, gate, dir)
+    }
+
+    #[test]
+    fn a_port_that_is_still_in_use_is_waited_for() {
+        let list = Interface::list().unwrap();
+        let interface = list.into_iter().find(|found| found.is_loopback).unwrap();
+        // The sender uses the port behind the base.
+        let taken = std::net::UdpSocket::bind((interface.addr, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let (mut told, transmission, gate, _dir) = opened(interface, port - 1);
         loop {
             match told.blocking_recv() {
                 Some((0, Told::Note(text))) if text.contains("trying") => break,

@@ -8,10 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::domain::reason::BrokenRow;
 use crate::domain::session::Fact;
 use crate::domain::{HostId, Reason, SessionId};
-use crate::store::{SharedStore, StoreError};
+use crate::store::{Found, SharedStore, StoreError};
 
 /// What became of an entry and all entries before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +37,14 @@ pub(super) enum News {
     Reached(u64),
     /// Another program had ended the task: what was decided of this host does not hold.
     Overruled { host: HostId, found: Option<State> },
-    /// Another program had ended the session.
-    Over,
+    /// Another program had ended the session, or removed it.
+    Over { found: Option<State> },
     /// Nothing can be stored at present.
     Failing(String),
     /// It can again.
     Recovered,
-    /// A row of the session makes no sense: it cannot go on.
-    Broken(Box<BrokenRow>),
+    /// Nothing of the session can be stored, now or later: it cannot go on.
+    Lost(Reason),
 }
 
 /// The driver's end of its journal.
@@ -76,7 +75,8 @@ impl Journal {
             tell,
             batch: Batch::default(),
             is_failing: false,
-            broken: None,
+            refused: 0,
+            lost: None,
         };
         let task = tokio::spawn(writer.run());
         let journal = Self { entries, marks: 0 };
@@ -113,8 +113,10 @@ struct Writer {
     tell: mpsc::UnboundedSender<News>,
     batch: Batch,
     is_failing: bool,
-    /// A row that makes no sense: nothing of this session can be stored but its failure.
-    broken: Option<Box<BrokenRow>>,
+    /// Tries in a row that met an error of ours.
+    refused: u32,
+    /// Why nothing of this session can be stored but its failure.
+    lost: Option<Reason>,
 }
 
 /// What is not stored yet.
@@ -162,24 +164,29 @@ impl Writer {
             self.finish(Stored::Yes);
             return true;
         }
-        if let Some(row) = self.broken.clone() {
-            return self.fail_session(row).await;
+        if let Some(reason) = self.lost.clone() {
+            return self.fail_session(reason).await;
         }
         let facts = self.batch.facts.clone();
         match self.store.apply(clock::now(), self.session, facts).await {
             Ok(conflicts) => {
                 self.recovered();
+                self.refused = 0;
+                let mut over = None;
                 for conflict in &conflicts {
-                    let found = conflict.found;
-                    match self.batch.facts.get(conflict.fact) {
-                        Some(Fact::StreamStarting { .. }) => self.say(News::Over),
-                        Some(fact) => {
-                            if let Some(host) = host_of(fact) {
+                    match conflict.found {
+                        // The same for all of them.
+                        Found::Session(found) => over = Some(found),
+                        Found::Task(found) => {
+                            let fact = self.batch.facts.get(conflict.fact);
+                            if let Some(host) = fact.and_then(host_of) {
                                 self.say(News::Overruled { host, found });
                             }
                         }
-                        None => {}
                     }
+                }
+                if let Some(found) = over {
+                    self.say(News::Over { found });
                 }
                 self.batch.facts.clear();
                 // Whoever waits for a fact that does not hold asks again and gets the reason.
@@ -190,30 +197,40 @@ impl Writer {
                 self.finish(stored);
                 true
             }
-            Err(StoreError::Broken(row)) => {
-                self.broken = Some(row.clone());
-                self.fail_session(row).await
+            Err(StoreError::Broken(row)) => self.lose(Reason::BrokenRow(row)).await,
+            Err(StoreError::Internal(text)) if self.refused + 1 >= MAX_REFUSED => {
+                tracing::error!(session = self.session.0, "the session is given up: {text}");
+                self.lose(Reason::Internal { text }).await
             }
             Err(error) => {
+                self.refused = match &error {
+                    StoreError::Internal(_) => self.refused + 1,
+                    _ => 0,
+                };
                 self.failing(&error);
                 false
             }
         }
     }
 
+    /// Nothing of the session is stored any more.
+    async fn lose(&mut self, reason: Reason) -> bool {
+        self.lost = Some(reason.clone());
+        self.fail_session(reason).await
+    }
+
     /// The session fails in the database too, else it would be run again from what is stored.
-    async fn fail_session(&mut self, row: Box<BrokenRow>) -> bool {
-        let reason = Reason::BrokenRow(row.clone());
+    async fn fail_session(&mut self, reason: Reason) -> bool {
         let failed = self
             .store
-            .fail_broken(clock::now(), self.session, reason)
+            .fail_broken(clock::now(), self.session, reason.clone())
             .await;
         if let Err(error) = failed {
             self.failing(&error);
             return false;
         }
         self.recovered();
-        self.say(News::Broken(row));
+        self.say(News::Lost(reason));
         self.batch.facts.clear();
         self.finish(Stored::NotYet);
         true
@@ -275,7 +292,15 @@ impl Batch {
 
     fn push(&mut self, entry: Entry) {
         match entry {
-            Entry::Fact(fact) => self.facts.push(fact),
+            Entry::Fact(fact) => {
+                // A client may check in again and again, each time a bit different: the last one counts.
+                if let Fact::CheckedIn { host, .. } = &fact {
+                    self.facts.retain(
+                        |old| !matches!(old, Fact::CheckedIn { host: known, .. } if known == host),
+                    );
+                }
+                self.facts.push(fact);
+            }
             Entry::Answer(answer) => self.answers.push(answer),
             Entry::Mark(mark) => self.mark = Some(mark),
         }
@@ -301,5 +326,38 @@ fn host_of(fact: &Fact) -> Option<HostId> {
 /// Between two tries to store something.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Tries to store something that meet an error of ours, not of the disk: one more would meet it again.
+const MAX_REFUSED: u32 = 5;
+
 /// How long it is tried after the driver has ended; the server's shutdown waits less.
 const LAST_TRIES: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn the_last_check_in_of_a_host_is_the_one_that_is_stored() {
+        let mut batch = Batch::default();
+        for count in 0..1000 {
+            batch.push(Entry::Fact(Fact::CheckedIn {
+                host: HostId(i64::from(count % 2)),
+                address: Ipv4Addr::LOCALHOST,
+                ticket: None,
+                agent: format!("client {count}"),
+                count,
+            }));
+        }
+        let counts: Vec<_> = batch
+            .facts
+            .iter()
+            .map(|fact| match fact {
+                Fact::CheckedIn { count, .. } => *count,
+                fact => panic!("{fact:?}"),
+            })
+            .collect();
+        assert_eq!(counts, [998, 999]);
+    }
+}

@@ -36,6 +36,8 @@ pub struct Live {
     by_host: HashMap<HostId, usize>,
     /// What the session waits for besides its hosts.
     pub waits: Vec<Wait>,
+    /// When the session ended, if it has.
+    pub ended_at: Option<Timestamp>,
     /// When this was so.
     pub at: Instant,
 }
@@ -71,6 +73,13 @@ pub enum Wait {
     ImageStore {
         /// Since.
         since: Instant,
+    },
+    /// The present stream has no network card to be sent on.
+    Network {
+        /// Since.
+        since: Instant,
+        /// What the system says.
+        text: String,
     },
     /// The database cannot store what was decided.
     Database {
@@ -110,6 +119,7 @@ impl Live {
             members,
             by_host,
             waits,
+            ended_at: None,
             at,
         }
     }

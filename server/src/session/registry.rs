@@ -481,28 +481,26 @@ impl Sessions {
     }
 
     /// Takes out a session whose driver has ended. If it panicked, the session is lost: its state is
-    /// not known.
+    /// not known. It fails first, as nobody starts it as long as it is here.
     async fn bury(&self, id: SessionId, panic: Option<tokio::task::JoinError>) {
-        {
-            let mut running = self.lock();
-            if let Some(entry) = running.sessions.remove(&id) {
-                for host in &entry.hosts {
-                    if let Some(sessions) = running.of_host.get_mut(host) {
-                        sessions.remove(&id);
-                        if sessions.is_empty() {
-                            running.of_host.remove(host);
-                        }
-                    }
-                }
+        if let Some(panic) = panic {
+            let text = panic.to_string();
+            tracing::error!(session = id.0, "internal error of the session: {text}");
+            if let Err(error) = self.fail(id, Reason::Internal { text }).await {
+                tracing::error!(session = id.0, "failing the session: {error}");
             }
         }
-        let Some(panic) = panic else {
+        let mut running = self.lock();
+        let Some(entry) = running.sessions.remove(&id) else {
             return;
         };
-        let text = panic.to_string();
-        tracing::error!(session = id.0, "internal error of the session: {text}");
-        if let Err(error) = self.fail(id, Reason::Internal { text }).await {
-            tracing::error!(session = id.0, "failing the session: {error}");
+        for host in &entry.hosts {
+            if let Some(sessions) = running.of_host.get_mut(host) {
+                sessions.remove(&id);
+                if sessions.is_empty() {
+                    running.of_host.remove(host);
+                }
+            }
         }
     }
 

@@ -201,7 +201,7 @@ pub(crate) async fn an_end_may_be_seen_in_another_light(store: SharedStore) {
     ];
     let conflict = |fact, found| Conflict {
         fact,
-        found: Some(found),
+        found: Found::Task(Some(found)),
     };
     assert_eq!(
         store.apply(at(2), id, facts).await.unwrap(),
@@ -240,7 +240,11 @@ pub(crate) async fn an_end_may_be_seen_in_another_light(store: SharedStore) {
         ended(State::Cancelled, Reason::SessionCancelled),
     ];
     let conflicts = store.apply(at(3), id, facts).await.unwrap();
-    assert_eq!(conflicts, [conflict(3, State::Failed)]);
+    let over = Conflict {
+        fact: 3,
+        found: Found::Session(Some(State::Failed)),
+    };
+    assert_eq!(conflicts, [over]);
     let session = store.session(id).await.unwrap().unwrap();
     assert_eq!(
         (session.state, session.reason),
@@ -434,7 +438,7 @@ pub(crate) async fn what_is_absent_is_absent(store: SharedStore) {
     let facts = vec![Fact::Ended { state, reason }];
     let conflict = Conflict {
         fact: 0,
-        found: None,
+        found: Found::Session(None),
     };
     assert_eq!(store.apply(NOW, session, facts).await.unwrap(), [conflict]);
     let defaults = store.settings().await.unwrap();

@@ -178,8 +178,17 @@ pub struct Settings {
 pub struct Conflict {
     /// Position in the facts of the call.
     pub fact: usize,
-    /// The state that the task or session has; `None` if its row is gone.
-    pub found: Option<fog::task::State>,
+    /// What is in its way.
+    pub found: Found,
+}
+
+/// The row that does not allow a fact, with its state; `None` if it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The session's.
+    Session(Option<fog::task::State>),
+    /// That of the host's task, or its place in the session.
+    Task(Option<fog::task::State>),
 }
 
 /// What changed in the store, told after it is stored.

@@ -26,13 +26,18 @@ enum Mode {
     Works,
     Fails,
     Hangs,
+    /// As a statement would that is wrong.
+    Breaks,
 }
+
+/// What becomes of one operation, or of all.
+type Fault = (Mode, Option<&'static str>);
 
 /// A store in front of another one.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     inner: SharedStore,
-    mode: watch::Sender<Mode>,
+    mode: watch::Sender<Fault>,
     calls: Mutex<BTreeMap<&'static str, usize>>,
 }
 
@@ -41,24 +46,34 @@ impl Faulty {
     pub(crate) fn new(inner: SharedStore) -> Arc<Self> {
         Arc::new(Self {
             inner,
-            mode: watch::Sender::new(Mode::Works),
+            mode: watch::Sender::new((Mode::Works, None)),
             calls: Mutex::default(),
         })
     }
 
     /// From now on nothing can be stored ([`StoreError::Unavailable`]); what hangs fails.
     pub(crate) fn fail(&self) {
-        self.mode.send_replace(Mode::Fails);
+        self.mode.send_replace((Mode::Fails, None));
     }
 
     /// From now on an operation that stores hangs, not begun, until [`Self::release`] or [`Self::fail`].
     pub(crate) fn hang(&self) {
-        self.mode.send_replace(Mode::Hangs);
+        self.mode.send_replace((Mode::Hangs, None));
+    }
+
+    /// As [`Self::hang`], but this operation alone.
+    pub(crate) fn hang_at(&self, operation: &'static str) {
+        self.mode.send_replace((Mode::Hangs, Some(operation)));
+    }
+
+    /// From now on this operation is an error of ours ([`StoreError::Internal`]).
+    pub(crate) fn break_at(&self, operation: &'static str) {
+        self.mode.send_replace((Mode::Breaks, Some(operation)));
     }
 
     /// From now on everything works; what hangs goes on.
     pub(crate) fn release(&self) {
-        self.mode.send_replace(Mode::Works);
+        self.mode.send_replace((Mode::Works, None));
     }
 
     /// How often an operation was called, by the name of its function, whatever became of it.
@@ -83,10 +98,15 @@ impl Faulty {
     /// Counts an operation that stores, and waits while such ones hang.
     async fn gate(&self, operation: &'static str) -> Result<()> {
         self.count(operation);
+        let mode_of = |(mode, only): Fault| match only {
+            Some(only) if only != operation => Mode::Works,
+            _ => mode,
+        };
         let mut mode = self.mode.subscribe();
-        let decided = mode.wait_for(|mode| *mode != Mode::Hangs).await;
-        match decided.map(|mode| *mode) {
+        let decided = mode.wait_for(|now| mode_of(*now) != Mode::Hangs).await;
+        match decided.map(|now| mode_of(*now)) {
             Ok(Mode::Works) => Ok(()),
+            Ok(Mode::Breaks) => Err(StoreError::Internal("told to break".into())),
             _ => Err(StoreError::Unavailable("told to fail".into())),
         }
     }

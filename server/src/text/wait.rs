@@ -13,6 +13,17 @@ pub fn waits_for_image_store(since: Duration) -> String {
     )
 }
 
+/// The stream cannot be sent.
+#[must_use]
+pub fn waits_for_network(since: Duration, cause: &str) -> String {
+    format!(
+        "the network has not been usable for {}, so no host can connect; look at the server's card and \
+         address: {}",
+        duration(since),
+        foreign(cause)
+    )
+}
+
 /// Nothing can be stored.
 #[must_use]
 pub fn waits_for_database(since: Duration, cause: &str) -> String {

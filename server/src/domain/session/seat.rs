@@ -150,7 +150,7 @@ impl Seat {
 
     /// Whether it is one of our agents, which can begin a stream again.
     pub(super) fn is_agent(&self) -> bool {
-        self.agent.starts_with("fos-agent/")
+        is_agent(&self.agent)
     }
 
     /// Not at the rendezvous, and silent for so long. One that was restored was heard at that time.
@@ -171,4 +171,9 @@ impl Seat {
     pub(super) fn heard(&self) -> Option<Instant> {
         self.last_sign.max(self.last_request)
     }
+}
+
+/// Whether a client that calls itself so is one of our agents.
+pub(super) fn is_agent(name: &str) -> bool {
+    name.starts_with("fos-agent/")
 }

@@ -277,3 +277,21 @@ async fn a_session_whose_driver_panics_has_failed_and_is_not_begun_again() {
     let text = bench.check_in(1).await;
     assert!(text.starts_with("No active task"), "{text}");
 }
+
+#[tokio::test]
+async fn a_session_whose_driver_panicked_is_not_begun_before_its_failure_is_stored() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.faults.hang_at("fail_broken");
+    bench.sender.panic_at_open();
+    let body = format!("mac={}&type=down", mac(1));
+    bench.send(ip(1), "mc_checkin.php", body).await;
+    wait_for("its failure", async || {
+        (bench.faults.calls("fail_broken") > 0).then_some(())
+    })
+    .await;
+    assert!(bench.ops.sessions().running(id).is_some());
+    bench.faults.release();
+    assert_eq!(bench.ended(id).await.state, State::Failed);
+    assert_eq!(bench.faults.calls("fail_broken"), 1);
+}

@@ -429,3 +429,73 @@ async fn a_deploy_that_cannot_be_stored_creates_nothing() {
     bench.faults.release();
     assert_eq!(bench.ops.deploy(&wanted).await.unwrap().port, 63100);
 }
+
+#[tokio::test]
+async fn a_source_that_was_never_let_go_ends_with_its_stream() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in_stock(1).await;
+    bench.ordered(&Order::Open(0)).await;
+    bench.faults.fail();
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, waits_for_database).await;
+    drop(bench.ops.cancel(id, None).await);
+    let kind = crate::domain::session::core::StopKind::EndStream;
+    bench.ordered(&Order::Stop(kind)).await;
+    let read = tokio::time::timeout(DEADLINE, bench.sender.bytes()).await;
+    assert!(read.expect("it is let go").is_err());
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_be_stored_is_no_fault_of_the_sender() {
+    let bench = crate::testing::bench_with(|config| {
+        config.timing.stall_limit = std::time::Duration::from_secs(1);
+    })
+    .await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench.ordered(&Order::Open(0)).await;
+    bench.faults.fail();
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, waits_for_database).await;
+    // It is tried once a second.
+    let tries = bench.faults.calls("apply");
+    wait_for("more tries", async || {
+        (bench.faults.calls("apply") > tries + 2).then_some(())
+    })
+    .await;
+    bench.faults.release();
+    bench.ordered(&Order::Start).await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_database_layer_cannot_store_fails() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.faults.break_at("apply");
+    assert_asked_again(&bench, 1, "mc_checkin.php").await;
+    let session = bench.ended(id).await;
+    assert_eq!(session.state, State::Failed);
+    assert!(
+        matches!(&session.reason, Some(Reason::Internal { text }) if text == "told to break"),
+        "{:?}",
+        session.reason
+    );
+    assert_eq!(bench.member(id, 1).await.state, State::Failed);
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_stored_has_one_time() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench.faults.fail();
+    drop(bench.ops.cancel(id, None).await);
+    let ended = async || bench.status(Some(id)).await.sessions[0].ended_at.clone();
+    let first = ended().await.expect("it has ended");
+    wait_for("the next second", async || {
+        (crate::clock::now().to_string() != first).then_some(())
+    })
+    .await;
+    assert_eq!(ended().await.as_ref(), Some(&first));
+}

@@ -194,3 +194,21 @@ async fn the_wait_for_missing_hosts_begins_with_the_first_connection() {
     bench.sender.tell(SenderEvent::Started);
     bench.until(id, |live| live.snapshot.expected == 1).await;
 }
+
+#[tokio::test]
+async fn a_refusal_is_forgotten_when_its_cause_is_gone() {
+    let bench = bench_with(|config| config.address = None).await;
+    let mut down = card(1);
+    down.is_up = false;
+    bench.sender.route(ip(1), down);
+    let id = bench.deploy(&[1]).await;
+    bench.check_in(1).await;
+    bench
+        .until(id, |live| live.snapshot.members[0].refused.is_some())
+        .await;
+    bench.sender.route(ip(1), card(1));
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    bench.until(id, |live| live.snapshot.checked_in == 1).await;
+    let live = bench.ops.sessions().running(id).unwrap().live();
+    assert_eq!(live.snapshot.members[0].refused, None);
+}

@@ -5,7 +5,9 @@ use fos_api::{SessionView, Stage};
 
 use crate::domain::session::core::Phase;
 use crate::domain::{Reason, SessionId};
-use crate::testing::{Bench, FakeSender, Order, bench, bench_with, card, ip, mac, wait_for};
+use crate::sender::SenderEvent;
+use crate::session::{Live, Wait};
+use crate::testing::{Bench, Order, bench, bench_with, card, ip, mac, wait_for};
 
 fn stream(view: &SessionView) -> (u32, u32) {
     let stream = view.stream.as_ref().unwrap();
@@ -213,51 +215,106 @@ async fn nothing_is_started_after_the_end() {
     assert!(bench.session(id).await.state.is_active());
 }
 
-fn without_network() -> FakeSender {
-    let sender = FakeSender::default();
-    sender.unplug(true);
-    sender
+fn waits_for_network(live: &Live) -> bool {
+    let mut waits = live.waits.iter();
+    waits.any(|wait| matches!(wait, Wait::Network { .. }))
 }
 
-/// After a power cut the server is often there before its switch.
 #[tokio::test]
-async fn a_session_that_goes_on_waits_for_its_network() {
+async fn sessions_wait_for_a_network_that_comes_up_after_the_server() {
+    for index in [0, 1] {
+        let bench = bench_with(|config| config.address = None).await;
+        let id = in_the_middle(&bench, index).await;
+        let bench = bench.crash().await;
+        bench.sender.unplug(true);
+        bench.until(id, waits_for_network).await;
+        let text = bench.status(Some(id)).await.sessions[0].text.clone();
+        assert!(text.contains("no route leads to 10.0.0.1"), "{text}");
+        assert_eq!(bench.sender.orders(), []);
+        bench.sender.unplug(false);
+        bench.ordered(&Order::Open(index)).await;
+        assert_eq!(bench.sender.admitted(), [ip(1), ip(2)]);
+        completes(&bench, id, index).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_opened_again_on_the_card_that_is_there_then() {
     let bench = bench_with(|config| config.address = None).await;
-    let id = in_the_middle(&bench, 0).await;
-    let bench = bench.crash_and_start(without_network()).await;
-    gathers_again(&bench, 1, 1, 1).await;
-    assert_eq!(bench.sender.orders(), []);
-    // First there is a card without a cable.
+    bench.sender.route(ip(1), card(1));
+    let id = bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    bench.ordered(&Order::Open(0)).await;
     let mut down = card(1);
     down.is_up = false;
-    for host in [1, 2] {
-        bench.sender.route(ip(host), down.clone());
-    }
-    bench.sender.unplug(false);
-    let ticks = bench.ops.sessions().running(id).unwrap().live().at;
-    bench.until(id, |live| live.at > ticks).await;
-    assert_eq!(bench.sender.orders(), []);
-    for host in [1, 2] {
-        bench.sender.route(ip(host), card(1));
-    }
-    bench.ordered(&Order::Open(0)).await;
-    assert_eq!(bench.sender.interface(), Some(card(1)));
-    completes(&bench, id, 0).await;
+    bench.sender.route(ip(1), down);
+    let lost = SenderEvent::NotOpened("no such address".into());
+    bench.sender.tell(lost);
+    bench.until(id, waits_for_network).await;
+    wait_for("the second try", async || {
+        let text = bench.status(Some(id)).await.sessions[0].text.clone();
+        text.contains("is down").then_some(())
+    })
+    .await;
+    assert_eq!(bench.sender.orders(), [Order::Open(0)]);
+    let mut moved = card(1);
+    moved.addr = ip(99);
+    bench.sender.route(ip(1), moved.clone());
+    wait_for("the card", async || {
+        (bench.sender.interface() == Some(moved.clone())).then_some(())
+    })
+    .await;
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    bench.until(id, |live| !waits_for_network(live)).await;
+    bench.ordered(&Order::Start).await;
 }
 
 #[tokio::test]
-async fn it_does_not_wait_for_ever() {
+async fn a_network_that_does_not_come_ends_the_session() {
     let bench = bench_with(|config| {
         config.address = None;
-        config.timing.card_wait = std::time::Duration::ZERO;
+        config.timing.connect_wait = std::time::Duration::ZERO;
     })
     .await;
-    let id = in_the_middle(&bench, 0).await;
-    let bench = bench.crash_and_start(without_network()).await;
+    let wait = Some(std::time::Duration::from_secs(1));
+    let id = bench.deploy_image("lab image", &[1], wait).await.session;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    let bench = bench.crash().await;
+    bench.sender.unplug(true);
     let session = bench.ended(id).await;
     assert!(
-        matches!(&session.reason, Some(Reason::SenderFailed { text, .. }) if text.contains("no route")),
+        matches!(&session.reason, Some(Reason::SenderFailed { text, .. })
+            if text.contains("no route")),
         "{:?}",
         session.reason
     );
+}
+
+#[tokio::test]
+async fn a_session_that_another_program_completed_is_over_after_a_restart() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    let bench = bench.restart_without_supervisor().await;
+    bench.sql("UPDATE tasks SET taskStateID = 4").await;
+    let bench = bench.restart().await;
+    let session = bench.ended(id).await;
+    assert_eq!(session.state, State::Complete);
+    assert!(session.ended_at.is_some());
+    // It is not begun again.
+    assert_eq!(bench.store.active_sessions().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_state_of_a_session_is_not_taken_for_that_of_its_hosts() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    bench.until(id, |_| true).await;
+    bench
+        .sql("UPDATE multicastSessions SET msState = 4, msClients = 0")
+        .await;
+    let body = format!("mac={}&type=down", mac(1));
+    bench.send(ip(1), "mc_checkin.php", body).await;
+    assert_eq!(bench.ended(id).await.state, State::Complete);
+    // It has received nothing.
+    assert_eq!(bench.member(id, 1).await.state, State::Cancelled);
 }

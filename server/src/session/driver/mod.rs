@@ -29,7 +29,7 @@ use crate::domain::handout::Job;
 use crate::domain::image::Facts;
 use crate::domain::session::core::{Action, Core, Movement, StopKind};
 use crate::domain::session::{Fact, Session};
-use crate::domain::{HostId, Reason, TaskId};
+use crate::domain::{HostId, Reason, TaskId, Timestamp};
 use crate::imagestore::{self, Gate, Source};
 use crate::logs::{Level, MulticastLog, Subject};
 use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent, Transmission};
@@ -66,9 +66,11 @@ pub(super) struct Driver {
     files: Files,
     /// The card that the session sends on, decided by the first check-in.
     interface: Option<Interface>,
-    /// A stream that waits for its card, and since when.
-    waits_for_card: Option<(usize, Instant)>,
     open: Option<OpenStream>,
+    /// A stream that cannot be opened yet.
+    opening: Option<Opening>,
+    /// When the end was decided; it may be stored later.
+    ended_at: Option<Timestamp>,
     counters: SharedCounters,
     rate: Rate,
     /// Receivers that hold the others up: when that was said, and their silence.
@@ -106,12 +108,27 @@ struct OpenStream {
     transmission: Box<dyn Transmission>,
 }
 
+/// A stream that could not be opened so far.
+struct Opening {
+    index: usize,
+    since: Instant,
+    /// The last time.
+    tried: Instant,
+    /// Why.
+    text: String,
+}
+
 impl OpenStream {
     fn end(self, kind: StopKind) {
-        if kind == StopKind::Plain {
-            self.gate.close();
-        }
+        // The gate is closed after it: a source that fails is no reason of its own then.
         self.transmission.stop(kind);
+    }
+}
+
+impl Drop for OpenStream {
+    /// A source that is held back still, by whatever end of its driver, would hold its thread for ever.
+    fn drop(&mut self) {
+        self.gate.close();
     }
 }
 
@@ -158,8 +175,9 @@ impl Driver {
             tasks,
             files: Files::Unchecked,
             interface: None,
-            waits_for_card: None,
             open: None,
+            opening: None,
+            ended_at: None,
             counters: SharedCounters::default(),
             rate: Rate::default(),
             slow: BTreeMap::new(),
@@ -221,8 +239,9 @@ impl Driver {
                 Some(result) = checked.recv() => self.files_checked(result),
                 _ = ticker.tick() => {
                     self.watch_stream();
-                    if let Some((index, _)) = self.waits_for_card {
-                        self.open_stream(index);
+                    self.open_again();
+                    if !self.deferred.is_empty() {
+                        self.core.start_waits(Instant::now());
                     }
                     self.core.tick(Instant::now());
                     self.store_progress();
@@ -269,7 +288,11 @@ impl Driver {
             tokio::select! {
                 found = news.recv() => match found {
                     Some(News::Reached(reached)) if reached >= mark => return,
-                    Some(news) => self.journal_news(news),
+                    Some(news) => {
+                        self.journal_news(news);
+                        // The end may look otherwise by it.
+                        self.carry_out();
+                    }
                     None => return,
                 },
                 Some(command) = commands.recv() => {
@@ -298,7 +321,10 @@ impl Driver {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::OpenStream(index) => self.open_stream(index),
+            Action::OpenStream(index) => {
+                self.opening = None;
+                self.open_stream(index);
+            }
             Action::Admit(addresses) => {
                 if let Some(open) = &self.open {
                     open.transmission.admit(addresses);
@@ -317,7 +343,7 @@ impl Driver {
             }
             Action::StopSender(kind) => {
                 self.deferred.clear();
-                self.waits_for_card = None;
+                self.opening = None;
                 let kind = self.possible(kind);
                 if let Some(open) = self.open.take() {
                     open.end(kind);
@@ -374,6 +400,7 @@ impl Driver {
                 self.log_end(*state, &line);
             }
             Fact::Ended { state, reason } => {
+                self.ended_at = Some(clock::now());
                 let line = format!("is now {state}: {}", text::reason(reason));
                 self.log_end(*state, &line);
             }
@@ -397,48 +424,91 @@ impl Driver {
     }
 
     fn open_stream(&mut self, index: usize) {
-        let now = Instant::now();
-        let since = match self.waits_for_card {
-            Some((_, since)) => since,
-            None => now,
-        };
-        self.waits_for_card = None;
-        let opened = match self.card() {
-            Ok(card) => self.try_open(index, card),
-            // After a power cut the server may be there before its network.
-            Err(error) if now.duration_since(since) < self.around.config.timing.card_wait => {
-                if since == now {
-                    self.log(&format!("cannot send yet: {error:#}; trying for a while"));
-                }
-                self.waits_for_card = Some((index, since));
+        let gate = Gate::default();
+        let dir = self.around.config.images.join(&self.head.path);
+        let opened = match Source::new(&dir, &self.facts, index, gate.clone()) {
+            Ok(source) => self.try_open(index, gate, source),
+            // It will be no other one later.
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::new(error));
+                self.core.sender_failed(Instant::now(), &text);
                 return;
             }
-            Err(error) => Err(error),
         };
-        if let Err(error) = opened {
-            self.core.sender_failed(now, &format!("{error:#}"));
+        match opened {
+            Ok(()) => {
+                let now = Instant::now();
+                match &mut self.opening {
+                    Some(opening) => opening.tried = now,
+                    None if index == 0 => {
+                        self.log(&format!("sending on base port {}", self.head.port));
+                    }
+                    None => {}
+                }
+            }
+            Err(error) => self.not_opened(index, format!("{error:#}")),
         }
     }
 
-    /// The card that the session sends on. After a restart it is looked for anew.
-    fn card(&self) -> anyhow::Result<Interface> {
-        if let Some(card) = &self.interface {
-            return Ok(card.clone());
+    /// The network may come up after the server: a stream that cannot be opened is tried again for as
+    /// long as its hosts would be waited for.
+    fn not_opened(&mut self, index: usize, text: String) {
+        let now = Instant::now();
+        let since = self.opening.as_ref().map_or(now, |opening| opening.since);
+        if now.duration_since(since) >= self.core.open_wait() {
+            self.opening = None;
+            self.core.sender_failed(now, &text);
+            self.answer_completions(now);
+            return;
         }
-        let first = self.core.addresses().first().copied();
-        let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
-        let config = &self.around.config;
-        let card = config.interface_for(&*self.around.sender, client)?;
-        anyhow::ensure!(card.is_up, "{card} is down");
-        Ok(card)
+        if self.opening.is_none() {
+            let what = "the stream cannot be sent yet; it waits and tries again";
+            self.log_at(Level::Warn, &format!("{what}: {text}"));
+        }
+        self.core.sender_waits(now);
+        self.opening = Some(Opening {
+            index,
+            since,
+            tried: now,
+            text,
+        });
+        self.is_dirty = true;
     }
 
-    fn try_open(&mut self, index: usize, interface: Interface) -> anyhow::Result<()> {
+    fn open_again(&mut self) {
+        let now = Instant::now();
+        let Some(opening) = &self.opening else {
+            return;
+        };
+        let age = now.duration_since(opening.tried);
+        if self.open.is_none() && age >= OPEN_RETRY {
+            self.open_stream(opening.index);
+        } else if self.open.is_some() && age >= OPEN_NEWS {
+            self.has_opened(now);
+        }
+    }
+
+    /// The hosts have the whole wait from here.
+    fn has_opened(&mut self, now: Instant) {
+        if self.opening.take().is_some() {
+            self.core.sender_waits(now);
+            self.log("the stream can be sent now");
+            self.is_dirty = true;
+        }
+    }
+
+    fn try_open(&mut self, index: usize, gate: Gate, source: Source) -> anyhow::Result<()> {
         let config = &self.around.config;
+        let interface = match &self.interface {
+            Some(interface) if self.opening.is_none() => interface.clone(),
+            _ => {
+                let first = self.core.addresses().first().copied();
+                let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                config.interface_for(&*self.around.sender, client.into())?
+            }
+        };
         self.interface = Some(interface.clone());
-        let gate = Gate::default();
-        let dir = config.images.join(&self.head.path);
-        let source = Source::new(&dir, &self.facts, index, gate.clone())?;
+        anyhow::ensure!(interface.is_up, "{interface} is down");
         let bytes_read = source.bytes_read();
         let job = sender::Job {
             index,
@@ -462,9 +532,6 @@ impl Driver {
             bytes_read,
             transmission,
         });
-        if index == 0 {
-            self.log(&format!("sending on base port {}", self.head.port));
-        }
         Ok(())
     }
 
@@ -477,6 +544,7 @@ impl Driver {
         match event {
             SenderEvent::Joined(address) => {
                 self.detail(&format!("New connection from {address}"));
+                self.has_opened(now);
                 self.core.joined(now, address);
             }
             SenderEvent::Departed(address, departure) => {
@@ -492,6 +560,10 @@ impl Driver {
                 self.open = None;
                 self.core.sender_failed(now, &text);
                 self.answer_completions(now);
+            }
+            SenderEvent::NotOpened(text) => {
+                self.open = None;
+                self.not_opened(index, text);
             }
             SenderEvent::Slow(slow) => {
                 let timing = self.around.config.timing;
@@ -558,7 +630,7 @@ impl Driver {
                 }
             }
             News::Overruled { host, found } => self.core.overruled(now, host, found),
-            News::Over => self.core.compare(now, None),
+            News::Over { found } => self.core.session_overruled(now, found),
             News::Failing(text) => {
                 let what = "what the session decides cannot be stored; it waits and tries again";
                 self.log_at(Level::Error, &format!("{what}: {text}"));
@@ -568,7 +640,7 @@ impl Driver {
                 self.log("the database stores again");
                 self.unstored = None;
             }
-            News::Broken(row) => self.core.fail(now, Reason::BrokenRow(row)),
+            News::Lost(reason) => self.core.fail(now, reason),
         }
         self.is_dirty = true;
     }
@@ -661,6 +733,12 @@ const MAX_DETAILS: u32 = 20_000;
 const MAX_ROUND: usize = 256;
 
 const TICK: Duration = Duration::from_millis(500);
+
+/// Between two times that it is tried to open a stream.
+const OPEN_RETRY: Duration = Duration::from_secs(1);
+
+/// A sender of which no trouble was heard for so long is open.
+const OPEN_NEWS: Duration = Duration::from_secs(2);
 
 /// Between two times that status lines are stored.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(5);

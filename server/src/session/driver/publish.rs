@@ -33,12 +33,16 @@ impl Driver {
         if let Files::Checking { since, .. } = self.files {
             waits.push(Wait::ImageStore { since });
         }
+        if let Some(opening) = &self.opening {
+            let (since, text) = (opening.since, opening.text.clone());
+            waits.push(Wait::Network { since, text });
+        }
         if let Some((since, text)) = &self.unstored {
             let (since, text) = (*since, text.clone());
             waits.push(Wait::Database { since, text });
         }
         let rate = self.rate.sample(now, counters.bytes_acked);
-        let live = Live::new(
+        let mut live = Live::new(
             &self.head,
             snapshot,
             stream.map_or(0, |stream| stream.stored_len),
@@ -48,6 +52,7 @@ impl Driver {
             waits,
             now,
         );
+        live.ended_at = self.ended_at;
         self.live.send_replace(Arc::new(live));
     }
 

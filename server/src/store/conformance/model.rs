@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::host::Stranger;
 use crate::domain::session::Member;
-use crate::domain::task::may_become;
+use crate::domain::task::{may_become, session_may_become};
 
 /// An event without its number.
 pub(super) type Told = (Timestamp, Option<HostId>, String, Note);
@@ -295,18 +295,18 @@ impl Model {
         conflicts
     }
 
-    /// The event to be told, or the state that allows no such thing.
+    /// The event to be told, or what allows no such thing.
     fn store(
         &mut self,
         now: Timestamp,
         id: SessionId,
         fact: Fact,
-    ) -> std::result::Result<Option<(Option<HostId>, Note)>, Option<State>> {
-        let session = self.sessions.get_mut(&id).ok_or(None)?;
+    ) -> std::result::Result<Option<(Option<HostId>, Note)>, Found> {
+        let session = self.sessions.get_mut(&id).ok_or(Found::Session(None))?;
         let member = |session: &mut Session, host: HostId| {
             let mut members = session.members.iter_mut();
             let position = members.position(|member| member.host == host);
-            position.ok_or(None)
+            position.ok_or(Found::Task(None))
         };
         match fact {
             Fact::CheckedIn {
@@ -317,12 +317,12 @@ impl Model {
                 count: _,
             } => {
                 if !session.state.is_active() {
-                    return Err(Some(session.state));
+                    return Err(Found::Session(Some(session.state)));
                 }
                 let position = member(session, host)?;
                 let member = &mut session.members[position];
                 if !may_become(member.state, State::InProgress) {
-                    return Err(Some(member.state));
+                    return Err(Found::Task(Some(member.state)));
                 }
                 let seen = (member.address, member.ticket, &member.agent, member.state);
                 let is_known = seen == (Some(address), ticket, &agent, State::InProgress);
@@ -343,7 +343,7 @@ impl Model {
                 has_records,
             } => {
                 if !session.state.is_active() {
-                    return Err(Some(session.state));
+                    return Err(Found::Session(Some(session.state)));
                 }
                 let note = Note::StreamStarting { stream, run };
                 let told = self.events.get(&id).into_iter().flatten();
@@ -376,7 +376,7 @@ impl Model {
                     member.state == State::Failed && state == State::Complete && !is_missing;
                 let is_allowed = member.state == state || may_become(member.state, state);
                 if is_too_late || !is_allowed {
-                    return Err(Some(member.state));
+                    return Err(Found::Task(Some(member.state)));
                 }
                 if state == State::Complete
                     && member.state != state
@@ -392,8 +392,8 @@ impl Model {
                 if session.state == state && session.reason.as_ref() == Some(&reason) {
                     return Ok(None);
                 }
-                if session.state != state && !may_become(session.state, state) {
-                    return Err(Some(session.state));
+                if session.state != state && !session_may_become(session.state, state) {
+                    return Err(Found::Session(Some(session.state)));
                 }
                 if session.state.is_active() {
                     session.ended_at = Some(now);

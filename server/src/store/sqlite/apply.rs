@@ -10,9 +10,9 @@ use super::row::{ACTIVE, args, fit, in_states};
 use super::sessions;
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Fact, Note};
-use crate::domain::task::{may_become, sources};
+use crate::domain::task::{session_may_become, session_sources, sources};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
-use crate::store::{Change, Conflict, Result, StoreError};
+use crate::store::{Change, Conflict, Found, Result, StoreError};
 
 /// Stores facts of a session in their order.
 pub(super) async fn apply(
@@ -26,7 +26,7 @@ pub(super) async fn apply(
     for (index, fact) in facts.into_iter().enumerate() {
         let outcome = match &mut subject {
             Some(subject) => subject.store(tx, fact).await?,
-            None => Outcome::Conflict(None),
+            None => Outcome::Conflict(Found::Session(None)),
         };
         match outcome {
             Outcome::Stored => tx.changed(Change::Session(session)),
@@ -42,8 +42,8 @@ enum Outcome {
     Stored,
     /// It was stored before.
     Known,
-    /// The row has this state, or is gone.
-    Conflict(Option<State>),
+    /// A row does not allow it.
+    Conflict(Found),
 }
 
 /// The session whose facts are stored.
@@ -135,10 +135,10 @@ impl Subject {
         agent: &str,
     ) -> Result<Outcome> {
         if !self.state.is_active() {
-            return Ok(Outcome::Conflict(Some(self.state)));
+            return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
         }
         let Some(member) = self.member(tx, host).await? else {
-            return Ok(Outcome::Conflict(None));
+            return Ok(Outcome::Conflict(Found::Task(None)));
         };
         let ip = address.to_string();
         let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
@@ -155,7 +155,7 @@ impl Subject {
         );
         let values = args![State::InProgress, self.at, self.at, self.image, member.task];
         if tx.run(&sql, values).await? == 0 {
-            return Ok(Outcome::Conflict(member.state));
+            return Ok(Outcome::Conflict(Found::Task(member.state)));
         }
         let sql = "UPDATE fos_sessionHosts SET ip = ?, ticket = ?, agent = ?, checkedInAt = ?, \
             state = ? WHERE msID = ? AND hostID = ?";
@@ -182,7 +182,7 @@ impl Subject {
         let sql = format!(
             "UPDATE multicastSessions SET msClients = ?, msState = ? \
              WHERE msID = ? AND msState IN {}",
-            in_states(sources(State::InProgress))
+            in_states(session_sources(State::InProgress))
         );
         tx.run(&sql, args![count, State::InProgress, self.id])
             .await?;
@@ -198,7 +198,7 @@ impl Subject {
         has_records: bool,
     ) -> Result<Outcome> {
         if !self.state.is_active() {
-            return Ok(Outcome::Conflict(Some(self.state)));
+            return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
         }
         let note = Note::StreamStarting { stream, run };
         let (code, details) = note.to_parts();
@@ -218,7 +218,7 @@ impl Subject {
 
     async fn set_streams_done(&self, tx: &mut Tx, host: HostId, count: u32) -> Result<Outcome> {
         if self.member(tx, host).await?.is_none() {
-            return Ok(Outcome::Conflict(None));
+            return Ok(Outcome::Conflict(Found::Task(None)));
         }
         let sql = "UPDATE fos_sessionHosts SET streamsDone = ? \
             WHERE msID = ? AND hostID = ? AND streamsDone < ?";
@@ -239,7 +239,7 @@ impl Subject {
     ) -> Result<Outcome> {
         check_over(state)?;
         let Some(member) = self.member(tx, host).await? else {
-            return Ok(Outcome::Conflict(None));
+            return Ok(Outcome::Conflict(Found::Task(None)));
         };
         let parts = parts(&reason);
         let is_same = member.state == Some(state);
@@ -252,7 +252,7 @@ impl Subject {
             && state == State::Complete
             && !Reason::from_parts(code, details).is_some_and(|old| old.awaits_report());
         if is_too_late {
-            return Ok(Outcome::Conflict(member.state));
+            return Ok(Outcome::Conflict(Found::Task(member.state)));
         }
         if !is_same {
             let percent = if state == State::Complete {
@@ -265,7 +265,7 @@ impl Subject {
                 in_states(sources(state))
             );
             if tx.run(&sql, args![state, member.task]).await? == 0 {
-                return Ok(Outcome::Conflict(member.state));
+                return Ok(Outcome::Conflict(Found::Task(member.state)));
             }
             if state == State::Complete {
                 self.set_deployed(tx, host).await?;
@@ -306,14 +306,14 @@ impl Subject {
             if tx.number(sql, values).await? == Some(1) {
                 return Ok(Outcome::Known);
             }
-        } else if !may_become(self.state, state) {
-            return Ok(Outcome::Conflict(Some(self.state)));
+        } else if !session_may_become(self.state, state) {
+            return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
         } else if self.state.is_active() {
             self.close(tx, state, &reason).await?;
         } else {
             let sql = format!(
                 "UPDATE multicastSessions SET msState = ? WHERE msID = ? AND msState IN {}",
-                in_states(sources(state))
+                in_states(session_sources(state))
             );
             tx.run(&sql, args![state, self.id]).await?;
         }
@@ -346,7 +346,7 @@ impl Subject {
         let sql = format!(
             "UPDATE multicastSessions SET msState = ?, msName = '', msClients = 0, \
              msCompleteDateTime = ? WHERE msID = ? AND msState IN {}",
-            in_states(sources(state))
+            in_states(session_sources(state))
         );
         tx.run(&sql, args![state, self.at, self.id]).await?;
         Ok(())

@@ -59,6 +59,8 @@ pub(super) struct Engine {
 
 struct Readers {
     permits: Semaphore,
+    /// Places of those that read or wait for it.
+    places: Arc<Semaphore>,
     idle: StdMutex<Vec<SqliteConnection>>,
 }
 
@@ -66,6 +68,10 @@ impl Readers {
     /// Some 2 MiB of cache each.
     const MAX: u32 = 4;
 }
+
+/// Reads at a time with those that wait, some KiB each. Their callers may have gone: without a limit they
+/// would pile up while the disk hangs.
+pub(super) const MAX_READS: usize = 512;
 
 /// Changes that a receiver may lag behind, some 16 bytes each.
 const MAX_CHANGES: usize = 1024;
@@ -82,6 +88,7 @@ impl Engine {
     ) -> Self {
         let readers = anchor.is_none().then(|| Readers {
             permits: Semaphore::new(Readers::MAX as usize),
+            places: Arc::new(Semaphore::new(MAX_READS)),
             idle: StdMutex::default(),
         });
         Self {
@@ -125,7 +132,15 @@ impl Engine {
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
     {
         let engine = Arc::clone(self);
+        let place = match &self.readers {
+            Some(readers) => {
+                let place = Arc::clone(&readers.places).try_acquire_owned();
+                Some(place.map_err(|_| self.unavailable("too many operations wait for it"))?)
+            }
+            None => None,
+        };
         finish(tokio::spawn(async move {
+            let _place = place;
             match &engine.readers {
                 Some(readers) => engine.snapshot(readers, work).await,
                 None => engine.transaction("BEGIN", work).await,
@@ -176,10 +191,7 @@ impl Engine {
         let since = Instant::now();
         let limit = self.limits.lock + self.limits.hang;
         let queued = tokio::time::timeout(limit, self.writer.lock()).await;
-        let mut writer = queued.map_err(|_| {
-            let seconds = limit.as_secs();
-            self.unavailable(&format!("other operations did not end for {seconds} s"))
-        })?;
+        let mut writer = queued.map_err(|_| self.queue_stands(limit))?;
         let mut tx = self.begin(&self.options, &mut writer, begin, since).await?;
         // From here on a connection that is not put back is closed, which undoes what it did.
         let worked = self.bounded(work(&mut tx), "").await?;
@@ -212,7 +224,9 @@ impl Engine {
     where
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>>,
     {
-        let permit = readers.permits.acquire().await;
+        let limit = self.limits.lock + self.limits.hang;
+        let queued = tokio::time::timeout(limit, readers.permits.acquire()).await;
+        let permit = queued.map_err(|_| self.queue_stands(limit))?;
         let _permit = permit.map_err(|_| self.unavailable("it is closed"))?;
         let mut idle = readers.lock().pop();
         let begun = self.begin(&self.reader_options, &mut idle, "BEGIN", Instant::now());
@@ -287,6 +301,11 @@ impl Engine {
             let seconds = limit.as_secs();
             self.unavailable(&format!("it did not answer for {seconds} s{note}"))
         })
+    }
+
+    fn queue_stands(&self, limit: Duration) -> StoreError {
+        let seconds = limit.as_secs();
+        self.unavailable(&format!("other operations did not end for {seconds} s"))
     }
 
     fn unavailable(&self, text: &str) -> StoreError {

@@ -24,7 +24,7 @@ use fog::store::StreamName;
 use fog::task::State;
 
 use super::record::{Fact, Note};
-use super::seat::{Seat, SeatStatus};
+use super::seat::{Seat, SeatStatus, is_agent};
 use super::summary;
 use crate::domain::handout::Ticket;
 use crate::domain::{HostId, Reason, Refusal};
@@ -396,7 +396,7 @@ impl Core {
         let is_known = seat.is_checked_in()
             && seat.address == Some(peer.address)
             && seat.ticket == peer.ticket
-            && seat.agent == agent;
+            && seat.is_agent() == is_agent(agent);
         if let Some(old) = seat.address.filter(|_| seat.is_connected()) {
             // It joined and begins anew: a restart. Its place in the rendezvous is void.
             self.actions.push_back(Action::Remove(old));

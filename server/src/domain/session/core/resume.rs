@@ -116,6 +116,20 @@ impl Core {
         }
     }
 
+    /// Another program had ended the session, or removed it: its end as it was decided is not stored.
+    pub fn session_overruled(&mut self, now: Instant, found: Option<State>) {
+        let state = found.filter(|state| !state.is_active());
+        let state = state.unwrap_or(State::Cancelled);
+        match &self.phase {
+            Phase::Ended { state: known, .. } if *known == state => {}
+            Phase::Ended { .. } => {
+                let reason = reason_of(state, None, Reason::SessionCancelled);
+                self.phase = Phase::Ended { state, reason };
+            }
+            _ => self.cancelled(now),
+        }
+    }
+
     /// Rows of other programs may have ended a task, or taken it out, while this session runs.
     pub fn compare(&mut self, now: Instant, stored: Option<&Session>) {
         if self.is_ended() {

@@ -105,6 +105,13 @@ impl Core {
         }
     }
 
+    /// The order to start waits for what is before it to be stored: the stream does not stand still yet.
+    pub fn start_waits(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Starting { .. }) {
+            self.moved_at = now;
+        }
+    }
+
     /// How long the stream that is being sent has stood still.
     #[must_use]
     pub fn stands_still(&self, now: Instant) -> Duration {
@@ -227,6 +234,25 @@ impl Core {
         self.phase = Phase::Gathering { stream };
         self.open_stream(stream);
         self.settle(now);
+    }
+
+    /// How long it may be tried to open the present stream: as long as hosts would be waited for.
+    #[must_use]
+    pub fn open_wait(&self) -> Duration {
+        match self.awaits_check_ins() {
+            true => self.plan.connect_wait,
+            false => self.plan.stream_wait,
+        }
+    }
+
+    /// The sender is not open yet: nobody can connect, so the waits for hosts count from here.
+    pub fn sender_waits(&mut self, now: Instant) {
+        if self.is_sender_open && matches!(self.phase, Phase::Gathering { .. }) {
+            self.since = now;
+            if let Some(first) = &mut self.first_check_in {
+                *first = now;
+            }
+        }
     }
 
     /// The sender failed: nothing more can be sent.

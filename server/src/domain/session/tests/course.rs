@@ -553,3 +553,26 @@ fn records_are_decided_by_those_who_receive_the_first_stream() {
     bench.core.joined(bench.now, twin(2).address);
     assert!(bench.actions().contains(&start(true)));
 }
+
+#[test]
+fn a_session_that_another_program_ended_is_seen_as_it_is_stored() {
+    for found in [None, Some(State::Cancelled), Some(State::Failed)] {
+        let stored = found.unwrap_or(State::Cancelled);
+        // While it sends: nothing of it goes on.
+        let mut bench = Bench::started(2, &["d1p1.img"]);
+        bench.core.session_overruled(bench.now, found);
+        assert_eq!(end_of(&bench.actions()).unwrap().0, State::Cancelled);
+        // Its end was decided otherwise: that is not stored.
+        let mut bench = Bench::started(1, &["d1p1.img"]);
+        bench.ended(&[(1, Completed)]);
+        bench.complete(1);
+        assert_eq!(end_of(&bench.actions()).unwrap().0, State::Complete);
+        bench.core.session_overruled(bench.now, found);
+        assert_eq!(bench.actions(), []);
+        let phase = bench.core.snapshot(bench.now).phase;
+        assert!(
+            matches!(phase, Phase::Ended { state, .. } if state == stored),
+            "{phase:?}"
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::session::{Member, Session};
-use crate::domain::task::may_become;
+use crate::domain::task::{may_become, session_may_become};
 use crate::domain::{ImageId, SessionId, TaskId, Timestamp};
 
 /// A stored session, and the plan that is made of it.
@@ -89,9 +89,9 @@ impl Stored {
             } => {
                 assert!(count > 0);
                 assert!(self.session.state.is_active(), "{fact:?}");
-                set(&mut self.session.state, State::InProgress, None);
+                set(&mut self.session.state, State::InProgress, None, may_become);
                 let member = self.member(host.0);
-                set(&mut member.state, State::InProgress, None);
+                set(&mut member.state, State::InProgress, None, may_become);
                 member.address = Some(address);
                 member.ticket = ticket;
                 member.agent = agent;
@@ -118,14 +118,15 @@ impl Stored {
                 reason,
             } => {
                 let member = self.member(host.0);
-                set(&mut member.state, state, member.reason.as_ref());
+                set(&mut member.state, state, member.reason.as_ref(), may_become);
                 member.reason = Some(reason);
             }
             Fact::Ended { state, reason } => {
                 let session = &mut self.session;
                 let is_open = session.members.iter().any(|m| m.state.is_active());
                 assert!(!is_open, "a host has no result at the end");
-                set(&mut session.state, state, session.reason.as_ref());
+                let reason_before = session.reason.as_ref();
+                set(&mut session.state, state, reason_before, session_may_become);
                 session.reason = Some(reason);
                 session.ended_at = Some(now);
             }
@@ -136,7 +137,12 @@ impl Stored {
 
 /// Compares and sets.
 #[track_caller]
-fn set(state: &mut State, to: State, reason: Option<&Reason>) {
+fn set(
+    state: &mut State,
+    to: State,
+    reason: Option<&Reason>,
+    may_become: fn(State, State) -> bool,
+) {
     let is_legal = match (*state, to) {
         (from, to) if from == to => true,
         (State::Failed, State::Complete) => reason

@@ -194,3 +194,48 @@ fn the_time_of_grace_counts_from_the_last_sign() {
     let overdue = Reason::Overdue { seconds: GRACE };
     assert_eq!(host_end(&bench.actions(), 2), failed(overdue));
 }
+
+#[test]
+fn a_client_that_calls_itself_otherwise_is_no_news() {
+    let mut bench = bench(2, &["d1p1.img"]);
+    bench.check_in(1);
+    bench.actions();
+    for version in 0..9 {
+        bench.check_in_as(1, &format!("fos-agent/{version}"));
+        assert_eq!(bench.actions(), []);
+    }
+    // Whether it can begin a stream again is.
+    bench.check_in_as(1, STOCK);
+    assert_eq!(facts(&bench.actions()).count(), 1);
+}
+
+#[test]
+fn a_start_that_is_not_stored_yet_does_not_stand_still() {
+    let mut bench = bench(1, &["d1p1.img"]);
+    bench.check_in(1);
+    bench.join(1);
+    assert!(is_started(&bench.actions()));
+    for _ in 0..2 * STALL_LIMIT {
+        bench.core.start_waits(bench.now);
+        bench.wait(1, &[1]);
+    }
+    assert_eq!(bench.actions(), []);
+    bench.wait(STALL_LIMIT, &[1]);
+    let end = end_of(&bench.actions()).unwrap().1;
+    assert!(matches!(end, Reason::StoodStill { .. }), "{end:?}");
+}
+
+#[test]
+fn hosts_are_waited_for_from_the_moment_that_they_can_connect() {
+    let mut bench = bench(1, &["d1p1.img"]);
+    bench.check_in(1);
+    bench.actions();
+    for _ in 0..2 * CONNECT_WAIT {
+        bench.core.sender_waits(bench.now);
+        bench.wait(1, &[1]);
+    }
+    assert_eq!(bench.actions(), []);
+    bench.wait(CONNECT_WAIT, &[1]);
+    let end = end_of(&bench.actions()).unwrap().1;
+    assert!(matches!(end, Reason::NobodyConnected { .. }), "{end:?}");
+}

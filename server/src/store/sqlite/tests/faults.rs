@@ -483,3 +483,32 @@ async fn a_disk_that_is_really_full_stores_nothing_and_harms_nothing() {
         store.close().await;
     }
 }
+
+#[tokio::test]
+async fn reads_whose_callers_have_gone_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    let release = tokio::sync::watch::Sender::new(false);
+    let mut callers = Vec::new();
+    for number in 0..engine::MAX_READS {
+        let mut released = release.subscribe();
+        let mut caller = Box::pin(store.engine.read::<(), _>(move |_| {
+            Box::pin(async move {
+                released.wait_for(|released| *released).await.ok();
+                Ok(())
+            })
+        }));
+        let polled = poll_fn(|context| Poll::Ready(caller.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        // The others go away; what they asked for goes on.
+        if number % 2 == 0 {
+            callers.push(caller);
+        }
+    }
+    unavailable(store.image_root().await, "too many operations");
+    release.send_replace(true);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!(store.image_root().await.unwrap(), None);
+}

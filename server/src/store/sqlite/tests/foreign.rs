@@ -5,7 +5,7 @@ use fog::task::State;
 use super::conformance::{NOW, at, checked_in, member_ended};
 use super::operations::{World, run};
 use super::*;
-use crate::store::{AddHostError, StoreError};
+use crate::store::{AddHostError, Found, StoreError};
 
 /// A session and a task as FOG's own programs create them.
 const FOGS_OWN: &str = "
@@ -170,7 +170,10 @@ async fn tasks_that_another_program_changed_are_conflicts() {
         checked_in(good, 4, 1),
     ];
     let found = store.apply(at(1), world.session, facts).await.unwrap();
-    let conflict = |fact, found| Conflict { fact, found };
+    let conflict = |fact, found| Conflict {
+        fact,
+        found: Found::Task(found),
+    };
     assert_eq!(
         found,
         [
