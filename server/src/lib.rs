@@ -15,6 +15,7 @@ pub mod imagestore;
 pub mod logs;
 pub mod ops;
 pub mod output;
+mod private;
 pub mod repeats;
 pub mod runfile;
 pub mod sender;

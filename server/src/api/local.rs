@@ -259,7 +259,10 @@ impl From<StoreError> for ApiError {
             StoreError::Broken(_) => ApiErrorKind::Invalid,
             StoreError::Internal(_) => ApiErrorKind::Internal,
         };
-        error(kind, cause)
+        match &cause {
+            StoreError::Broken(row) => error(kind, text::broken_row(row)),
+            _ => error(kind, cause),
+        }
     }
 }
 
@@ -286,17 +289,20 @@ impl From<AddImageError> for ApiError {
 
 impl From<DeployError> for ApiError {
     fn from(cause: DeployError) -> Self {
+        let cause = match cause {
+            DeployError::Create(CreateError::Store(cause)) | DeployError::Store(cause) => {
+                return cause.into();
+            }
+            cause => cause,
+        };
         let kind = match &cause {
             DeployError::NoImage(_) | DeployError::NoHost(_) => ApiErrorKind::NotFound,
             DeployError::NeverVerified(_) | DeployError::Changed(_) | DeployError::Ports(_) => {
                 ApiErrorKind::Invalid
             }
-            DeployError::StoreHangs(_) => ApiErrorKind::Unavailable,
+            DeployError::StoreHangs(_) | DeployError::BootHangs(_) => ApiErrorKind::Unavailable,
             DeployError::NoPort { .. } => ApiErrorKind::Conflict,
-            DeployError::Internal(_) => ApiErrorKind::Internal,
-            DeployError::Create(CreateError::Store(_)) | DeployError::Store(_) => {
-                ApiErrorKind::Unavailable
-            }
+            DeployError::Internal(_) | DeployError::Store(_) => ApiErrorKind::Internal,
             DeployError::Create(_) => ApiErrorKind::Conflict,
         };
         error(kind, cause)
@@ -305,10 +311,18 @@ impl From<DeployError> for ApiError {
 
 impl From<CancelError> for ApiError {
     fn from(cause: CancelError) -> Self {
+        let cause = match cause {
+            CancelError::Store(cause) => return cause.into(),
+            cause => cause,
+        };
         let kind = match &cause {
+            CancelError::Store(_) => ApiErrorKind::Internal,
+            CancelError::BrokenHosts(..) => ApiErrorKind::Invalid,
             CancelError::NoSession(_) | CancelError::NoHost(..) => ApiErrorKind::NotFound,
-            CancelError::Over(..) | CancelError::HostOver(..) => ApiErrorKind::Conflict,
-            CancelError::NotStored(_) | CancelError::Store(_) => ApiErrorKind::Unavailable,
+            CancelError::Over(..) | CancelError::HostOver(..) | CancelError::Changed(_) => {
+                ApiErrorKind::Conflict
+            }
+            CancelError::NotStored(_) | CancelError::NoAnswer(_) => ApiErrorKind::Unavailable,
         };
         error(kind, cause)
     }

@@ -20,6 +20,7 @@ use crate::api::{self, Api, ApiError, ApiErrorKind, ApiResult, operations};
 use crate::config::Config;
 use crate::logs::MulticastLog;
 use crate::ops::Ops;
+use crate::private;
 use crate::sender::udpcast::Udpcast;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
@@ -124,10 +125,11 @@ impl Local {
 /// Two processes on one database would send every session twice: whoever has this lock has the
 /// database. `None` if another process has it.
 pub(super) fn lock(data: &Path) -> anyhow::Result<Option<File>> {
-    std::fs::create_dir_all(data)
+    private::create_dir(data)
         .with_context(|| format!("creating the data directory {}", data.display()))?;
     let path = data.join("server.lock");
-    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    let file =
+        private::create_file(&path).with_context(|| format!("creating {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
@@ -170,10 +172,10 @@ impl Remote {
                 ANSWER_LIMIT.as_secs()
             ))
         });
-        let (is_good, body) = answer.map_err(|error| unavailable(&self.socket, &error))?;
+        let (is_good, body) = answer.map_err(|error| unanswered(&self.socket, path, &error))?;
         if is_good {
             return serde_json::from_slice(&body)
-                .map_err(|error| unavailable(&self.socket, &error.into()));
+                .map_err(|error| unanswered(&self.socket, path, &error.into()));
         }
         match serde_json::from_slice::<ApiError>(&body) {
             Ok(error) => Err(error),
@@ -214,6 +216,35 @@ impl Remote {
     }
 }
 
+/// No answer, or half of one: what changes something may have happened all the same.
+fn unanswered(socket: &Path, path: &str, error: &anyhow::Error) -> ApiError {
+    let mut told = unavailable(socket, error);
+    let is_connected = error
+        .downcast_ref::<io::Error>()
+        .is_none_or(|error| !is_refused(error));
+    let look = match path {
+        "/deploy" | "/cancel" => "fos-server status shows whether",
+        "/host/add" | "/host/remove" => "fos-server host list shows whether",
+        "/image/add" | "/image/update" | "/image/remove" => "fos-server image list shows whether",
+        _ => return told,
+    };
+    if is_connected {
+        told.text
+            .push_str(&format!("; it may have been done all the same: {look}"));
+    }
+    told
+}
+
+/// Whether nobody took the connection, so that nothing was asked.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
 fn unavailable(socket: &Path, error: &anyhow::Error) -> ApiError {
     ApiError {
         kind: ApiErrorKind::Unavailable,
@@ -242,6 +273,8 @@ operations!(remote);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::UnixListener;
 
@@ -281,6 +314,51 @@ mod tests {
         }
         let error = asked(HEAD, Vec::new(), second).await;
         assert!(error.text.contains("no answer within"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_answered_may_have_happened() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("server.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let remote = Remote {
+            socket: socket.clone(),
+        };
+        let request = |session| api::Cancel {
+            session,
+            host: None,
+        };
+        // Taken by the kernel, answered by nobody.
+        let error = remote.cancel(request(1)).await.unwrap_err();
+        assert!(error.text.contains("no answer within 40 s"), "{error}");
+        assert!(error.text.contains("may have been done"), "{error}");
+        assert!(error.text.contains("fos-server status"), "{error}");
+        let error = remote.status(StatusQuery::default()).await.unwrap_err();
+        assert!(!error.text.contains("may have been done"), "{error}");
+        drop(listener);
+        let error = remote.cancel(request(1)).await.unwrap_err();
+        assert!(!error.text.contains("may have been done"), "{error}");
+    }
+
+    /// A lock needs no right to write: whoever can open the file can hold it for ever.
+    #[test]
+    fn nobody_else_can_hold_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let data = dir.path().join("new/data");
+        let file = data.join("server.lock");
+        drop(lock(&data).unwrap().unwrap());
+        assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
+        // Those of an earlier version.
+        set(&data, 0o755);
+        set(&file, 0o644);
+        let held = lock(&data).unwrap();
+        assert_eq!((mode(&data), mode(&file)), (0o700, 0o600));
+        assert!(lock(&data).unwrap().is_none());
+        drop(held);
     }
 
     #[tokio::test]

@@ -10,7 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Places;
 use super::client::Client;
 use super::status;
-use crate::api::{self, Deployed, EventLine, EventsQuery, SessionStatus, StatusQuery};
+use crate::api::{
+    self, Api, ApiErrorKind, ApiResult, Deployed, EventLine, EventsQuery, ServerStatus,
+    SessionStatus, StatusQuery,
+};
 use crate::output;
 
 /// A multicast session.
@@ -107,8 +110,10 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
     loop {
         let client = match Client::connect(places).await {
             Ok(client) => client,
+            // Only root and the server's own user may ask; that does not change.
+            Err(error) if is_forbidden(&error) => return Err(error),
             Err(error) => {
-                output::explain(&format!("{error:#}; trying again"));
+                shown.trouble(&format!("{error:#}"));
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -120,26 +125,22 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
             limit: 1000,
             wait_seconds: if is_running { 1 } else { 0 },
         };
-        let asked = async {
-            let events = client.api().events(query).await?;
-            let session = Some(session);
-            let status = client.api().status(StatusQuery { session }).await?;
-            Ok::<_, api::ApiError>((events, status))
-        };
-        let asked = asked.await;
+        let asked = ask(client.api(), query, &mut shown).await;
         client.close().await;
-        let (events, status) = match asked {
+        let status = match asked {
             Ok(found) => found,
-            Err(error) => {
-                output::explain(&format!("{error}; trying again"));
+            Err(error) if error.kind == ApiErrorKind::Unavailable => {
+                shown.trouble(&error.text);
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
+            // Asking again would be answered the same.
+            Err(error) => return Err(error.into()),
         };
         let Some(status) = status.sessions.into_iter().next() else {
             bail!("session {session} does not exist any more");
         };
-        shown.events(&events);
+        shown.trouble = None;
         if !status.state.is_active() {
             for host in &status.hosts {
                 output::explain(&format!("  {}: {}: {}", host.name, host.state, host.text));
@@ -160,15 +161,56 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
     }
 }
 
+/// Shows what happened since, and answers how the session is. What happened before its end is shown
+/// completely: it is asked for once more after the state.
+async fn ask(api: &dyn Api, query: EventsQuery, shown: &mut Shown) -> ApiResult<ServerStatus> {
+    let session = Some(query.session);
+    shown.events(&api.events(query).await?);
+    let status = api.status(StatusQuery { session }).await?;
+    let is_over = |found: &SessionStatus| !found.state.is_active();
+    if status.sessions.first().is_some_and(is_over) {
+        loop {
+            let after = shown.last_event;
+            let rest = EventsQuery {
+                after,
+                wait_seconds: 0,
+                ..query
+            };
+            shown.events(&api.events(rest).await?);
+            if shown.last_event == after {
+                break;
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// Whether the way to the server is closed to this user.
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// What the person has seen.
 #[derive(Default)]
 struct Shown {
     last_event: i64,
     stage: Option<(Stage, Option<u32>, Vec<String>)>,
     progress: Option<(Instant, u64)>,
+    trouble: Option<String>,
 }
 
 impl Shown {
+    /// Something that may pass, told once.
+    fn trouble(&mut self, text: &str) {
+        if self.trouble.as_deref() != Some(text) {
+            output::explain(&format!("{text}; trying again"));
+            self.trouble = Some(text.to_owned());
+        }
+    }
+
     fn events(&mut self, events: &[EventLine]) {
         for event in events {
             output::explain(&format!("{} {}", event.at, event.text));

@@ -1,5 +1,6 @@
 //! `serve`.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use anyhow::{Context as _, bail};
 use cast_net::Interface;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 use tower::util::MapRequestLayer;
@@ -135,8 +137,16 @@ impl Serve {
         for text in missing_places(&config).into_iter().chain(network) {
             log.warn(now, &Subject::Server, &text);
         }
+        let limits = self.limits.ending_within(GRACE);
+        if limits != self.limits {
+            let text = format!(
+                "--http-shutdown-grace is more than the server's end may take; it is {} s",
+                limits.shutdown_grace.as_secs()
+            );
+            log.warn(now, &Subject::Server, &text);
+        }
         let signals = Signals::new()?;
-        let served = serve(listener, socket, &ops, self.limits, signals).await;
+        let served = serve(listener, socket, &ops, limits, signals).await;
         drop(run_file);
         log.service(clock::now(), "fos-server ends");
         if tokio::time::timeout(STORE_GRACE, store.close())
@@ -293,23 +303,41 @@ async fn serve(
     let stop = CancellationToken::new();
     let sessions = Arc::clone(ops.sessions());
     let service = MapRequestLayer::new(http::normalise).layer(http::router(Arc::clone(ops)));
-    let clients = tokio::spawn(listener::serve(listener, service, limits, stop.clone()));
+    let mut parts = Parts::default();
+    parts.spawn(
+        "the HTTP server",
+        listener::serve(listener, service, limits, stop.clone()),
+    );
     let people = http::local_router(Arc::clone(ops));
-    let people = tokio::spawn(listener::serve_local(socket, people, limits, stop.clone()));
-    let supervisor = tokio::spawn({
+    parts.spawn(
+        "the server for commands",
+        listener::serve_local(socket, people, limits, stop.clone()),
+    );
+    parts.spawn("the supervisor of the sessions", {
         let sessions = Arc::clone(&sessions);
         async move { sessions.supervise().await }
     });
-    let follower = tokio::spawn({
+    let follower = parts.spawn("the follower of the hosts", {
         let ops = Arc::clone(ops);
         async move { ops.follow_changes().await }
     });
-    signals.next().await;
-    tracing::info!("shutting down; a second signal ends at once");
+    let served = tokio::select! {
+        () = signals.next() => {
+            tracing::info!("shutting down; a second signal ends at once");
+            Ok(())
+        }
+        // Half a server looks alive and serves nobody: whoever started it starts it again.
+        ended = parts.next() => {
+            let ended = ended.unwrap_or_else(|| "everything has ended".to_owned());
+            ops.log().error(clock::now(), &Subject::Server, &format!("{ended}: the server ends"));
+            Err(anyhow::anyhow!("{ended}"))
+        }
+    };
     stop.cancel();
+    follower.abort();
     let orderly = async {
         sessions.shut_down().await;
-        drop((clients.await, people.await, supervisor.await));
+        while parts.next().await.is_some() {}
     };
     tokio::select! {
         () = orderly => {}
@@ -318,19 +346,84 @@ async fn serve(
         }
         () = signals.next() => {}
     }
-    follower.abort();
-    Ok(())
+    served
+}
+
+/// What a server consists of, each part with its name. None ends before the server does.
+#[derive(Default)]
+struct Parts {
+    tasks: JoinSet<()>,
+    names: HashMap<tokio::task::Id, &'static str>,
+}
+
+impl Parts {
+    fn spawn<T>(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = T> + Send + 'static,
+    ) -> AbortHandle {
+        let task = self.tasks.spawn(async move {
+            part.await;
+        });
+        self.names.insert(task.id(), name);
+        task
+    }
+
+    /// Waits for the end of a part and tells it; `None` if none is left.
+    async fn next(&mut self) -> Option<String> {
+        let (id, how) = match self.tasks.join_next_with_id().await? {
+            Ok((id, ())) => (id, "has ended".to_owned()),
+            Err(error) if error.is_panic() => (error.id(), format!("has failed ({error})")),
+            Err(error) => (error.id(), "was ended".to_owned()),
+        };
+        let name = self.names.remove(&id).unwrap_or("a part of the server");
+        Some(format!("{name} {how}"))
+    }
 }
 
 fn hints() -> &'static str {
     "look at the disks of the database and of the image store"
 }
 
-/// How long sessions and requests may take after the signal.
-const GRACE: Duration = Duration::from_secs(6);
+/// How long sessions and requests may take after the signal. With the others below, and
+/// [`logs::init_stderr`]'s second, the server has ended 8 s after it: service managers and containers
+/// kill after 10 s.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// How long the database may take after that.
 const STORE_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the log may take after that.
 const LOG_GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_is_told_by_its_name() {
+        let mut parts = Parts::default();
+        let endless = parts.spawn("the endless one", std::future::pending::<()>());
+        parts.spawn("the broken one", async { panic!("of purpose") });
+        let told = parts.next().await.unwrap();
+        assert!(told.starts_with("the broken one has failed"), "{told}");
+        parts.spawn("the short one", async {});
+        assert_eq!(parts.next().await.unwrap(), "the short one has ended");
+        endless.abort();
+        assert_eq!(parts.next().await.unwrap(), "the endless one was ended");
+        assert_eq!(parts.next().await, None);
+    }
+
+    /// Requests may use up the time that a shutdown has, but not more.
+    #[test]
+    fn requests_have_the_time_of_the_shutdown_at_most() {
+        for asked in [1, 5, 600] {
+            let limits = Limits {
+                shutdown_grace: Duration::from_secs(asked),
+                ..Limits::default()
+            };
+            let most = limits.ending_within(GRACE).shutdown_grace + listener::LAST_GRACE;
+            assert!(most <= GRACE, "{most:?}");
+        }
+    }
+}

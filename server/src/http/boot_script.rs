@@ -1,6 +1,7 @@
 //! `service/ipxe/boot.php`: what a machine does that boots from the network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -14,6 +15,7 @@ use crate::domain::image::is_safe_in_boot_script;
 use crate::domain::{Refusal, SessionId};
 use crate::logs::{Level, Subject};
 use crate::ops::{BootAnswer, BootJob, ClientError, Ops};
+use crate::store::StoreError;
 use crate::text;
 
 /// Kernel and init file of an architecture, FOG's default names.
@@ -49,16 +51,7 @@ pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response 
                 ClientError::Store(error) => ("the database fails", error.to_string()),
                 ClientError::Internal(error) => ("an internal error", format!("{error:#}")),
             };
-            let subject = Subject::Host(form.client.to_string());
-            let now = crate::clock::now();
-            let log = format!("cannot make a boot script: {line}");
-            ops.log().repeated(
-                now,
-                Level::Error,
-                &subject,
-                "boot scripts that failed",
-                &log,
-            );
+            log_failure(&ops, &form, &line);
             message(
                 &format!("fos-server cannot make a boot script: {what}."),
                 &["Its log has the cause. Start this machine again later.".to_owned()],
@@ -66,6 +59,14 @@ pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response 
         }
     };
     ([(header::CONTENT_TYPE, "text/plain")], script).into_response()
+}
+
+fn log_failure(ops: &Ops, form: &Form, cause: &str) {
+    let subject = Subject::Host(form.client.to_string());
+    let now = crate::clock::now();
+    let line = format!("cannot make a boot script: {cause}");
+    let what = "boot scripts that failed";
+    ops.log().repeated(now, Level::Error, &subject, what, &line);
 }
 
 async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
@@ -78,7 +79,24 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
     };
     let files = boot_files(form.get("arch"));
     let name = &known.host.name;
-    Ok(match ops.boot(&known, [files.kernel, files.init]).await? {
+    let answer = match ops.boot(&known, [files.kernel, files.init]).await {
+        Ok(BootAnswer::Nothing(refusal @ Refusal::AskAgain(_)))
+        | Err(ClientError::Refused(refusal @ Refusal::AskAgain(_))) => {
+            return Ok(later(known.mac, form, &text::refusal(&refusal)));
+        }
+        Err(ClientError::Store(StoreError::Unavailable(cause))) => {
+            log_failure(ops, form, &cause);
+            let why = "The server's database cannot be used at present.";
+            return Ok(later(known.mac, form, why));
+        }
+        Err(ClientError::Store(StoreError::Broken(row))) => {
+            let why = text::broken_row(&row);
+            log_failure(ops, form, &why);
+            return Ok(message(&format!("{name} cannot be booted:"), &[why]));
+        }
+        answer => answer?,
+    };
+    Ok(match answer {
         BootAnswer::Job(job) => task_script(&job, files, ops.config()),
         BootAnswer::Nothing(Refusal::NoTask { last, .. }) => {
             let last = last.map(|(session, reason)| last_session(session, &text::reason(&reason)));
@@ -93,8 +111,21 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
                 "The image of session {} does not exist any more.",
                 session.id
             ),
-            &["Add it again and deploy again.".to_owned()],
+            &["Add the image with fos-server image add, then deploy the host again.".to_owned()],
         ),
+        BootAnswer::FilesHang(dir) => {
+            let dir = dir.display();
+            log_failure(
+                ops,
+                form,
+                &format!("the boot directory {dir} does not answer"),
+            );
+            later(
+                known.mac,
+                form,
+                "The server's boot directory does not answer.",
+            )
+        }
         BootAnswer::MissingFile(path) => {
             let line = format!(
                 "{} is missing on the server; put kernel and initramfs there.",
@@ -203,9 +234,49 @@ fn message(first: &str, more: &[String]) -> String {
     for line in std::iter::once(first).chain(more.iter().map(String::as_str)) {
         script.push_str(&format!("echo {}\n", safe(line)));
     }
-    script.push_str("echo Booting from the local disk in 15 seconds.\nsleep 15\nexit\n");
+    script.push_str(LOCAL_DISK);
     script
 }
+
+/// A script that asks again every few seconds: the local disk is only booted if that does not help,
+/// as nobody starts a whole room again after a restart of the server.
+///
+/// A server that ends refuses the next question: so the script has all that are left, and each answer
+/// takes the place of it. The number in the question keeps the sum bounded.
+fn later(mac: Mac, form: &Form, why: &str) -> String {
+    let asked: u32 = form.get(FIELD_TRIES).parse().unwrap_or(0);
+    let mut script = format!("#!ipxe\necho\necho {}\n", safe(why));
+    if asked < MAX_TRIES {
+        script.push_str("echo Asking the server again.\n");
+    }
+    let arch: String = form
+        .get("arch")
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        .take(16)
+        .collect();
+    for number in asked.saturating_add(1)..=MAX_TRIES {
+        script.push_str(&format!(
+            "sleep {}\nchain --replace boot.php?mac0={mac}&arch={arch}&{FIELD_TRIES}={number} ||\n",
+            TRY_PERIOD.as_secs()
+        ));
+    }
+    script
+        .push_str("echo The server could not say what to boot. Start this machine again later.\n");
+    script.push_str(LOCAL_DISK);
+    script
+}
+
+/// How often a machine asked already.
+const FIELD_TRIES: &str = "tries";
+
+/// Between two questions.
+const TRY_PERIOD: Duration = Duration::from_secs(5);
+
+/// Questions until the local disk: five minutes, and the time that they take.
+const MAX_TRIES: u32 = 60;
+
+const LOCAL_DISK: &str = "echo Booting from the local disk in 15 seconds.\nsleep 15\nexit\n";
 
 /// A text that means nothing to iPXE: no variables, no operators, no line ends.
 fn safe(text: &str) -> String {

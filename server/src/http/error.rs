@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::plain;
 use crate::domain::Refusal;
+use crate::domain::reason::BrokenRow;
 use crate::ops::ClientError;
 use crate::store::StoreError;
 use crate::text;
@@ -24,8 +25,13 @@ pub(crate) enum HttpError {
     NotFound(String),
     /// A file of the image is not what it was: 409.
     Changed,
-    /// The database cannot do it now: 503, ask again.
-    Store(StoreError),
+    /// The database cannot do it now, for this cause: 503, ask again.
+    Unavailable(String),
+    /// A value in the database makes no sense, so asking again does not help: 200 and a text, as FOG
+    /// answers.
+    Broken(Box<BrokenRow>),
+    /// The same for our own endpoints: 500.
+    NativeBroken(Box<BrokenRow>),
     /// Inside the server: 500.
     Internal(anyhow::Error),
 }
@@ -35,6 +41,7 @@ impl HttpError {
     pub(crate) fn native(self) -> Self {
         match self {
             Self::Refused(refusal) => Self::Native(refusal),
+            Self::Broken(row) => Self::NativeBroken(row),
             other => other,
         }
     }
@@ -44,7 +51,7 @@ impl From<ClientError> for HttpError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(refusal) => Self::Refused(refusal),
-            ClientError::Store(error) => Self::Store(error),
+            ClientError::Store(error) => error.into(),
             ClientError::Internal(error) => Self::Internal(error),
         }
     }
@@ -52,7 +59,11 @@ impl From<ClientError> for HttpError {
 
 impl From<StoreError> for HttpError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::Unavailable(cause) => Self::Unavailable(cause),
+            StoreError::Broken(row) => Self::Broken(row),
+            StoreError::Internal(_) => Self::Internal(error.into()),
+        }
     }
 }
 
@@ -89,8 +100,12 @@ impl IntoResponse for HttpError {
                 let text = "the file was changed or cannot be read; the server's log has the cause";
                 (StatusCode::CONFLICT, plain(text)).into_response()
             }
-            Self::Store(error) => {
-                tracing::error!("answering a request: {error}");
+            Self::Broken(row) => plain(broken(&row)),
+            Self::NativeBroken(row) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, plain(broken(&row))).into_response()
+            }
+            Self::Unavailable(cause) => {
+                tracing::error!("answering a request: the database cannot be used: {cause}");
                 ask_again(
                     "The server's database cannot be used at present; asking again helps. Its log has the cause.",
                 )
@@ -104,6 +119,13 @@ impl IntoResponse for HttpError {
     }
 }
 
+/// A client shows it to whoever stands before it, and nothing else says which row it is.
+fn broken(row: &BrokenRow) -> String {
+    let text = text::broken_row(row);
+    tracing::error!("answering a request: {text}");
+    format!("The server cannot go on: {text}.")
+}
+
 /// A status by which clients know that nothing is decided, and when to ask again.
 fn ask_again(text: impl Into<String>) -> Response {
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, plain(text)).into_response();
@@ -113,3 +135,42 @@ fn ask_again(text: impl Into<String>) -> Response {
 }
 
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_is_to_be_asked_again() {
+        let row = BrokenRow {
+            table: "tasks".into(),
+            row: "taskID 7".into(),
+            column: "taskStateID".into(),
+            value: "odd".into(),
+            expected: "a number".into(),
+        };
+        let errors = || {
+            [
+                StoreError::Unavailable("locked".into()),
+                StoreError::Broken(Box::new(row.clone())),
+                StoreError::Internal("no row".into()),
+            ]
+        };
+        let fog = errors().map(|error| HttpError::from(error).into_response());
+        let own = errors().map(|error| HttpError::from(error).native().into_response());
+        let statuses = fog
+            .iter()
+            .chain(&own)
+            .map(|answer| answer.status().as_u16());
+        let statuses: Vec<_> = statuses.collect();
+        assert_eq!(statuses, [503, 200, 500, 503, 500, 500]);
+        let again = fog
+            .iter()
+            .map(|answer| answer.headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(again.collect::<Vec<_>>(), [true, false, false]);
+        let text = broken(&row);
+        for part in ["tasks", "taskID 7", "taskStateID"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

@@ -84,6 +84,8 @@ pub fn router(ops: Arc<Ops>) -> Router {
     let fog = Router::new()
         .route("/", get(index::index))
         .route("/index.php", get(index::index))
+        // Where FOG's own clients ask for it.
+        .route("/status/hostgetkey.php", post(sourced).get(sourced))
         .nest("/service", service);
     Router::new()
         .route("/fog/", get(index::index))

@@ -69,7 +69,8 @@ pub(super) async fn session(
 ) -> Result<Response, HttpError> {
     let known = form.known(&ops).await.map_err(HttpError::native)?;
     let refusal = ops.contact(&known).await.err();
-    let Some(state) = ops.session_of_host(known.host.id).await? else {
+    let state = ops.session_of_host(known.host.id).await;
+    let Some(state) = state.map_err(|error| HttpError::from(error).native())? else {
         let text = format!("host {} was never in a session", known.host.name);
         return Err(HttpError::NotFound(text));
     };

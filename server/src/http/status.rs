@@ -24,8 +24,12 @@ pub(super) async fn status(State(ops): State<Arc<Ops>>, form: Form) -> Result<Re
     match ops.status(StatusQuery { session }).await {
         Ok(status) => Ok(Json(status).into_response()),
         Err(error) if error.kind == ApiErrorKind::Unavailable => {
-            let error = crate::store::StoreError::Unavailable(error.text);
-            Err(HttpError::Store(error))
+            Err(HttpError::Unavailable(error.text))
+        }
+        // A row that makes no sense: the text names it.
+        Err(error) if error.kind == ApiErrorKind::Invalid => {
+            tracing::error!("answering a request: {error}");
+            Ok((StatusCode::INTERNAL_SERVER_ERROR, super::plain(error.text)).into_response())
         }
         Err(error) => Err(HttpError::Internal(error.into())),
     }

@@ -10,7 +10,7 @@ use crate::domain::image::{Facts, StoredFile};
 #[derive(Debug, thiserror::Error)]
 pub enum ChangedError {
     /// The image directory cannot be opened.
-    #[error("{}: {cause}; restore the directory or add the image again", shown(.path))]
+    #[error("{}: {cause}; restore the directory, or take what is there now with fos-server image update", shown(.path))]
     Directory {
         /// Which.
         path: PathBuf,
@@ -18,13 +18,13 @@ pub enum ChangedError {
         cause: io::Error,
     },
     /// A file cannot be used.
-    #[error("{0}; restore the file or add the image again")]
+    #[error("{0}; restore the file, or take what is there now with fos-server image update")]
     // Not as the source: the text has it already.
     File(FileError),
     /// A file has another size or date.
     #[error(
-        "{} was changed after the image was added ({}); remove the image and add it again, so \
-         that it is verified",
+        "{} was changed after the image was verified ({}); verify it anew with fos-server image \
+         update",
         shown(.path),
         if size == expected {
             format!("it still has {size} bytes, but another date")
@@ -51,7 +51,7 @@ pub enum ChangedError {
     /// A file has other bytes.
     #[error(
         "the bytes of {} are not those that were there when the image was added (BLAKE3 differs); \
-         restore the file or add the image again", shown(.0)
+         restore the file, or take what is there now with fos-server image update", shown(.0)
     )]
     Bytes(PathBuf),
 }

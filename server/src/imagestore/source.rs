@@ -161,7 +161,7 @@ impl Source {
                 return Err(io::Error::other(
                     "its bytes are not those that were there when the image was added (BLAKE3 \
                      differs): the disk of the server is failing or somebody changed the file. \
-                     Restore the file or add the image again",
+                     Restore the file, or verify the image anew with fos-server image update",
                 ));
             }
             return Ok(false);
@@ -169,7 +169,7 @@ impl Source {
         let (file, metadata) = self.dir.open()?.file(&part.name).map_err(as_io)?;
         if metadata.len() != part.size || mtime_nanos(&metadata) != part.mtime {
             return Err(io::Error::other(format!(
-                "{} was changed after the image was added; add the image again",
+                "{} was changed after the image was verified; verify it anew with fos-server image update",
                 shown(&part.path)
             )));
         }
@@ -218,7 +218,7 @@ impl Read for Source {
                     "has grown"
                 };
                 return Err(io::Error::other(format!(
-                    "{} {kind}: it had {} bytes when the image was added; add the image again",
+                    "{} {kind}: it had {} bytes when the image was verified; verify it anew with fos-server image update",
                     shown(&part.path),
                     part.size
                 )));
@@ -324,7 +324,7 @@ mod tests {
             file.set_modified(if restore_time { modified } else { shifted })
                 .unwrap();
             let error = read(dir.path(), &facts, false).unwrap_err().to_string();
-            assert!(error.contains("add the image again"), "{error}");
+            assert!(error.contains("fos-server image update"), "{error}");
         }
         std::fs::remove_file(&path).unwrap();
         let error = read(dir.path(), &facts, false).unwrap_err().to_string();

@@ -109,7 +109,7 @@ impl MulticastLog {
     }
 
     fn with(dir: &Path, limits: QueueLimits) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        crate::private::create_dir(dir)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(limits),
             repeats: Mutex::new(Repeats::new(MINUTE, MAX_MATTERS)),

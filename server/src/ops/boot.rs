@@ -3,17 +3,20 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fog::Mac;
 
-use super::Ops;
 use super::clients::{ClientError, ClientResult, Known};
+use super::{Ops, blocking};
 use crate::clock;
 use crate::domain::Refusal;
 use crate::domain::handout::{Handout, Ticket};
 use crate::domain::host::Host;
 use crate::domain::image::Image;
 use crate::domain::session::Session;
+use crate::logs::{Level, Subject};
+use crate::store::StoreError;
 
 /// The answer to a boot loader.
 #[derive(Debug)]
@@ -26,6 +29,17 @@ pub enum BootAnswer {
     NoImage(Box<Session>),
     /// A file that it would boot is missing.
     MissingFile(PathBuf),
+    /// The directory of these files does not answer.
+    FilesHang(PathBuf),
+}
+
+/// What there is of the files that a machine boots.
+pub(super) enum BootFiles {
+    Complete,
+    /// The first that is not there.
+    Missing(PathBuf),
+    /// This directory does not answer.
+    Hang(PathBuf),
 }
 
 /// A job for a machine.
@@ -73,10 +87,12 @@ impl Ops {
         let Some(image) = self.store.image(session.image).await? else {
             return Ok(BootAnswer::NoImage(Box::new(session)));
         };
-        if let Some(missing) = self.missing_file(files).await? {
-            return Ok(BootAnswer::MissingFile(missing));
+        match self.missing_file(files).await {
+            BootFiles::Complete => {}
+            BootFiles::Missing(path) => return Ok(BootAnswer::MissingFile(path)),
+            BootFiles::Hang(dir) => return Ok(BootAnswer::FilesHang(dir)),
         }
-        let settings = self.store.settings().await?;
+        let is_name_changed_early = self.is_name_changed_early().await?;
         let sender = &*self.sessions.around().sender;
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
@@ -111,15 +127,41 @@ impl Ops {
             image,
             ticket,
             address,
-            is_name_changed_early: settings.is_name_changed_early,
+            is_name_changed_early,
         })))
     }
 
-    /// The first of these boot files that is not there.
-    pub(super) async fn missing_file(&self, files: [&str; 2]) -> ClientResult<Option<PathBuf>> {
+    /// A setting; its default if one cannot be read: one odd row must not keep all machines from booting.
+    async fn is_name_changed_early(&self) -> Result<bool, StoreError> {
+        match self.store.settings().await {
+            Ok(settings) => Ok(settings.is_name_changed_early),
+            Err(StoreError::Broken(row)) => {
+                let line = format!("{row}; machines boot with FOG_CHANGE_HOSTNAME_EARLY=1");
+                let what = "boots without settings";
+                let now = clock::now();
+                self.log
+                    .repeated(now, Level::Warn, &Subject::Server, what, &line);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for boot files.
+    pub(super) async fn missing_file(&self, files: [&str; 2]) -> BootFiles {
         let paths = files.map(|name| self.config.boot.join(name));
         let look = move || paths.into_iter().find(|path| !path.is_file());
-        let missing = tokio::task::spawn_blocking(look).await;
-        missing.map_err(|error| ClientError::Internal(error.into()))
+        let looked = blocking(&self.boot_readers, look);
+        match tokio::time::timeout(BOOT_LIMIT, looked).await {
+            Ok(Ok(None)) => BootFiles::Complete,
+            Ok(Ok(Some(path))) => BootFiles::Missing(path),
+            Ok(Err(_)) | Err(_) => BootFiles::Hang(self.config.boot.clone()),
+        }
     }
 }
+
+/// How long the boot directory may take to show its files.
+const BOOT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Requests that look at the boot directory at a time, a thread each: if it hangs, it holds no more.
+pub(super) const BOOT_READERS: usize = 16;

@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 
 use fog::task::State;
 
-use super::Ops;
+use super::boot::BootFiles;
+use super::{Ops, blocking};
 use crate::clock;
 use crate::domain::host::Host;
 use crate::domain::image::{Facts, Image};
 use crate::domain::ports::{BadPortPool, PortPool};
+use crate::domain::reason::BrokenRow;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Note;
 use crate::domain::session::core::{Core, facts_of};
-use crate::domain::{HostId, SessionId};
+use crate::domain::{HostId, Reason, SessionId};
 use crate::imagestore;
+use crate::session::Handle;
 use crate::store::{CreateError, NewSession, StoreError};
 
 /// What is wanted of a new session.
@@ -69,7 +72,7 @@ pub enum DeployError {
     #[error("there is no image {0}; fos-server image list shows them")]
     NoImage(String),
     /// The image was never verified here.
-    #[error("image {0} was never verified; add it with fos-server image add")]
+    #[error("image {0} was never verified; read and verify it with fos-server image update {0}")]
     NeverVerified(String),
     /// Its files are not as they were.
     #[error(transparent)]
@@ -80,6 +83,11 @@ pub enum DeployError {
         .0.display(), STORE_LIMIT.as_secs()
     )]
     StoreHangs(PathBuf),
+    /// The boot directory does not answer.
+    #[error(
+        "the boot directory {} does not answer; look whether its disk or mount hangs", .0.display()
+    )]
+    BootHangs(PathBuf),
     /// No such host.
     #[error("there is no host {0}; fos-server host list shows them")]
     NoHost(String),
@@ -129,9 +137,27 @@ pub enum CancelError {
     /// It is cancelled, but that is not stored yet.
     #[error(
         "it is cancelled, but that cannot be stored at present: it will be tried again; fos-server \
-         status shows why"
+         status {0} shows why"
     )]
-    NotStored(AskAgain),
+    NotStored(SessionId),
+    /// The session did not answer.
+    #[error(
+        "session {0} does not answer, so it may not be cancelled: look at fos-server status {0}, and \
+         cancel it again if it still runs"
+    )]
+    NoAnswer(SessionId),
+    /// Another program changed it meanwhile.
+    #[error(
+        "session {0} was changed by another program meanwhile: look at fos-server status {0}, and \
+         cancel it again if it is not over"
+    )]
+    Changed(SessionId),
+    /// Its rows make no sense, so its hosts cannot be told apart.
+    #[error(
+        "{1}. So no single host can be cancelled; correct the row, or cancel the whole session \
+         (fos-server cancel {0})"
+    )]
+    BrokenHosts(SessionId, Box<BrokenRow>),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -155,9 +181,9 @@ impl Ops {
         let checked_at = facts.checked_at;
         self.check_image(&image, facts).await?;
         match self.missing_file(["bzImage", "init.xz"]).await {
-            Ok(None) => {}
-            Ok(Some(path)) => warnings.push(DeployWarning::NoBootFile(path)),
-            Err(error) => return Err(DeployError::Internal(format!("{error:?}"))),
+            BootFiles::Complete => {}
+            BootFiles::Missing(path) => warnings.push(DeployWarning::NoBootFile(path)),
+            BootFiles::Hang(dir) => return Err(DeployError::BootHangs(dir)),
         }
         let settings = self.store.settings().await?;
         let max_wait = match (wanted.max_wait, settings.max_wait_minutes) {
@@ -235,7 +261,10 @@ impl Ops {
         let dir = self.config.images.join(&image.path);
         let look = {
             let dir = dir.clone();
-            tokio::task::spawn_blocking(move || imagestore::check_unchanged(&dir, &facts))
+            // Held as long as the file system holds the thread.
+            blocking(&self.readers, move || {
+                imagestore::check_unchanged(&dir, &facts)
+            })
         };
         match tokio::time::timeout(STORE_LIMIT, look).await {
             Ok(Ok(checked)) => Ok(checked?),
@@ -287,8 +316,16 @@ impl Ops {
     pub async fn cancel(&self, id: SessionId, host: Option<&str>) -> Result<(), CancelError> {
         // A session that is just being started does not know what is stored meanwhile.
         let idle = self.sessions.keep_idle(id).await;
-        let session = self.store.session(id).await?;
-        let session = session.ok_or(CancelError::NoSession(id))?;
+        let session = match self.store.session(id).await {
+            Ok(session) => session.ok_or(CancelError::NoSession(id))?,
+            Err(StoreError::Broken(row)) => {
+                if host.is_some() {
+                    return Err(CancelError::BrokenHosts(id, row));
+                }
+                return self.cancel_broken(id, row, idle).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if !session.state.is_active() {
             return Err(CancelError::Over(id, session.state));
         }
@@ -327,7 +364,37 @@ impl Ops {
                 None => CancelError::Over(id, state),
             }),
             (Some(State::Cancelled), _) | (_, Ok(())) => Ok(()),
-            (_, Err(unanswered)) => Err(CancelError::NotStored(unanswered)),
+            (_, Err(unanswered)) => Err(not_cancelled(id, &unanswered)),
+        }
+    }
+
+    /// A session of which a row cannot be read: it is ended by its states alone.
+    async fn cancel_broken(
+        &self,
+        id: SessionId,
+        row: Box<BrokenRow>,
+        idle: Result<crate::session::Idle<'_>, Handle>,
+    ) -> Result<(), CancelError> {
+        // If its state is what makes no sense, nobody knows that it is over.
+        let is_active =
+            row.column == "msState" || self.store.active_sessions().await?.contains(&id);
+        if !is_active {
+            return Err(StoreError::Broken(row).into());
+        }
+        match idle {
+            Ok(_idle) => {
+                let reason = Reason::SessionCancelled;
+                self.store.fail_broken(clock::now(), id, reason).await?;
+                let line = format!("is cancelled, though a row of it makes no sense: {row}");
+                self.log.session(clock::now(), id.0, "", &line);
+                Ok(())
+            }
+            Err(handle) => match handle.cancel(None).await {
+                Ok(()) => Ok(()),
+                // Its journal found the row too, and ended it.
+                Err(_) if !self.store.active_sessions().await?.contains(&id) => Ok(()),
+                Err(unanswered) => Err(not_cancelled(id, &unanswered)),
+            },
         }
     }
 
@@ -343,10 +410,25 @@ impl Ops {
             Some(host) => core.host_cancelled(now, host),
             None => core.cancelled(now),
         }
-        self.store
-            .apply(clock::now(), session.id, facts_of(core))
-            .await?;
+        let (id, at) = (session.id, clock::now());
+        let conflicts = self.store.apply(at, id, facts_of(core)).await?;
+        if !conflicts.is_empty() {
+            return Err(CancelError::Changed(id));
+        }
+        let what = match host.and_then(|host| self.directory.host(host)) {
+            Some(host) => format!("host {} is cancelled", host.name),
+            None => "is cancelled".to_owned(),
+        };
+        self.log.session(at, id.0, &session.name, &what);
         Ok(())
+    }
+}
+
+/// What a running session said instead of "stored".
+fn not_cancelled(id: SessionId, unanswered: &AskAgain) -> CancelError {
+    match unanswered {
+        AskAgain::NotStored => CancelError::NotStored(id),
+        _ => CancelError::NoAnswer(id),
     }
 }
 

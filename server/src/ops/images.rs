@@ -1,10 +1,9 @@
 //! Images as people have them, and the image of a host's task.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::Ops;
 use super::clients::{ClientError, ClientResult, Known};
+use super::{Ops, blocking};
 use crate::domain::image::{Facts, Image, NewImage, StoredFile};
 use crate::domain::refusal::AskAgain;
 use crate::domain::{ImageId, Refusal};
@@ -46,16 +45,7 @@ impl Ops {
         file: StoredFile,
     ) -> ClientResult<Option<Vec<u8>>> {
         let dir = self.config.images.join(&image.path);
-        let readers = Arc::clone(&self.readers);
-        let read = async move {
-            let place = readers.acquire_owned().await;
-            let read = tokio::task::spawn_blocking(move || {
-                // Held as long as the file system holds the thread.
-                let _place = place;
-                imagestore::read_small(&dir, &file)
-            });
-            read.await
-        };
+        let read = blocking(&self.readers, move || imagestore::read_small(&dir, &file));
         match tokio::time::timeout(READ_LIMIT, read).await {
             Ok(Ok(Ok(bytes))) => Ok(Some(bytes)),
             Ok(Ok(Err(error))) => {
@@ -131,6 +121,6 @@ impl Ops {
 /// How long a client waits for a small file.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
-/// Small files that are read at a time, a thread each: a store that hangs holds no more of them, so that
+/// Images that are looked at and small files that are read at a time, a thread each: a store that hangs holds no more of them, so that
 /// the rest of the server has threads.
 pub(super) const READERS: usize = 32;

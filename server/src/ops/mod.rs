@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fog::Mac;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 pub use boot::{BootAnswer, BootJob};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
@@ -44,8 +44,10 @@ pub struct Ops {
     boots: tokio::sync::Mutex<()>,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
-    /// Places for those who read small files.
-    readers: Arc<tokio::sync::Semaphore>,
+    /// Places for those who look at images.
+    readers: Arc<Semaphore>,
+    /// Places for those who look at the boot directory.
+    boot_readers: Arc<Semaphore>,
 }
 
 impl Ops {
@@ -75,7 +77,8 @@ impl Ops {
             strangers: Mutex::default(),
             boots: tokio::sync::Mutex::default(),
             late: tokio::sync::Mutex::default(),
-            readers: Arc::new(tokio::sync::Semaphore::new(images::READERS)),
+            readers: Arc::new(Semaphore::new(images::READERS)),
+            boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
         };
         ops.refresh_directory().await?;
         Ok(Arc::new(ops))
@@ -160,6 +163,20 @@ impl std::fmt::Debug for Ops {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ops").finish_non_exhaustive()
     }
+}
+
+/// Runs something that a file system may hold for ever, in one of these places: the place is as long
+/// in use as the thread, even if nobody waits any more.
+pub(crate) async fn blocking<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    let place = Arc::clone(places).acquire_owned().await;
+    let work = move || {
+        let _place = place;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await
 }
 
 /// A plan that is only good for cancelling: nothing of it is waited for.

@@ -2,7 +2,7 @@
 
 use super::{count, foreign, names, seconds};
 use crate::domain::Reason;
-use crate::domain::reason::{Defect, Evidence, Standstill, Summary};
+use crate::domain::reason::{BrokenRow, Defect, Evidence, Standstill, Summary};
 
 /// A reason as a phrase without a subject and a full stop, to follow the name of a host or session and
 /// a colon: what happened, what is known of the disk of a host that failed, and what to do.
@@ -185,19 +185,29 @@ fn cause(reason: &Reason) -> String {
             foreign(text)
         ),
         Reason::Unusable(defect) => unusable(defect),
-        Reason::BrokenRow(row) => format!(
-            "the database holds a value that the server cannot understand: table {}, row {}: \
-             column {} holds \"{}\", expected {}",
-            foreign(&row.table),
-            foreign(&row.row),
-            foreign(&row.column),
-            foreign(&row.value),
-            foreign(&row.expected)
-        ),
+        Reason::BrokenRow(row) => broken(row),
         Reason::Internal { text } => format!("an error in the server itself: {}", foreign(text)),
         Reason::Words { text } => foreign(text),
         Reason::Unknown { code, details } => unknown(code, details),
     }
+}
+
+/// A value that makes no sense, and what to do.
+#[must_use]
+pub fn broken_row(row: &BrokenRow) -> String {
+    format!("{}. Correct the row", broken(row))
+}
+
+fn broken(row: &BrokenRow) -> String {
+    format!(
+        "the database holds a value that the server cannot understand: table {}, row {}: column {} \
+         holds \"{}\", expected {}",
+        foreign(&row.table),
+        foreign(&row.row),
+        foreign(&row.column),
+        foreign(&row.value),
+        foreign(&row.expected)
+    )
 }
 
 /// A code that another version stored.
@@ -329,12 +339,11 @@ fn advice(reason: &Reason) -> Option<&'static str> {
             Standstill::Receivers => "Look at the screens of the hosts, their disks may hang",
         },
         Reason::ImageChanged { .. } => {
-            "Put the files back, or remove the image and add it again (fos-server image add)"
+            "Put the files back, or take what is there now with fos-server image update"
         }
         Reason::Unusable(defect) => match defect {
-            Defect::NoImage | Defect::NotVerified => {
-                "Add the image (fos-server image add), then deploy again"
-            }
+            Defect::NoImage => "Add the image (fos-server image add), then deploy again",
+            Defect::NotVerified => "Verify it with fos-server image update, then deploy again",
             Defect::NoHosts | Defect::OtherStreams => "Deploy again",
             Defect::Port { .. } => "Correct multicastSessions.msBasePort, or deploy again",
         },

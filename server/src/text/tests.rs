@@ -279,7 +279,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             Reason::ImageChanged {
                 text: "d1p1.img has 7 bytes instead of 9".into(),
             },
-            "the image's files are not those that were verified: d1p1.img has 7 bytes instead of 9. Put the files back, or remove the image and add it again (fos-server image add)",
+            "the image's files are not those that were verified: d1p1.img has 7 bytes instead of 9. Put the files back, or take what is there now with fos-server image update",
         ),
         (
             Reason::Unusable(Defect::NoImage),
@@ -287,7 +287,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
         ),
         (
             Reason::Unusable(Defect::NotVerified),
-            "its image was never verified by this server. Add the image (fos-server image add), then deploy again",
+            "its image was never verified by this server. Verify it with fos-server image update, then deploy again",
         ),
         (
             Reason::Unusable(Defect::NoHosts),

@@ -53,7 +53,8 @@ pub struct Limits {
     #[arg(long = "http-request-head", value_name = "BYTES", default_value_t = Self::REQUEST_HEAD,
         value_parser = request_head)]
     pub request_head: usize,
-    /// Seconds that running requests may take at the end of the server
+    /// Seconds that running requests may take at the end of the server; at most 3, as the whole server
+    /// ends within 10 s
     #[arg(long = "http-shutdown-grace", value_name = "SECONDS", default_value = "3",
         value_parser = seconds)]
     pub shutdown_grace: Duration,
@@ -64,6 +65,18 @@ impl Limits {
     const CONNECTIONS_PER_ADDRESS: usize = 256;
     const WRITE_BUFFER: usize = 64 << 10;
     const REQUEST_HEAD: usize = 16 << 10;
+}
+
+impl Limits {
+    /// The same, where the end of the listener may take `whole`.
+    #[must_use]
+    pub fn ending_within(self, whole: Duration) -> Self {
+        let most = whole.saturating_sub(super::LAST_GRACE);
+        Self {
+            shutdown_grace: self.shutdown_grace.min(most),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {

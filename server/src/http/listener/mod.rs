@@ -192,7 +192,7 @@ async fn run<L: Listen, S: HttpService>(
 /// Refusals that are written at a time; further ones are connections that are closed.
 const REFUSALS: usize = 32;
 
-const LAST_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const LAST_GRACE: Duration = Duration::from_secs(1);
 
 struct Acceptor<L, S> {
     listener: L,

@@ -122,3 +122,90 @@ async fn a_host_whose_part_is_over_boots_from_its_disk_though_its_session_goes_o
     assert!(bench.boot(2).await.contains("kernel bzImage"));
     assert!(bench.session(id).await.state.is_active());
 }
+
+/// The questions of a script that asks again, in their order.
+fn questions(script: &str) -> Vec<String> {
+    let asked = script.lines().filter_map(|line| {
+        let path = line.strip_prefix("chain --replace ")?.strip_suffix(" ||")?;
+        Some(format!("/fog/service/ipxe/{path}"))
+    });
+    asked.collect()
+}
+
+#[tokio::test]
+async fn a_machine_that_boots_while_the_database_fails_asks_again_for_some_minutes() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    bench.faults.fail();
+    let body = format!("mac0={}&arch=i386%26%7c%7c%20shell", mac(1));
+    let script = bench.post(ip(1), "ipxe/boot.php", body).await;
+    assert!(script.contains("database"), "{script}");
+    let asked = questions(&script);
+    assert!(asked.len() > 10, "{script}");
+    assert!(
+        asked[0].ends_with("&arch=i386shell&tries=1"),
+        "{}",
+        asked[0]
+    );
+    let sleeps = script.lines().filter(|line| *line == "sleep 5").count();
+    assert_eq!(sleeps, asked.len());
+    // Each answer has fewer questions left, and the last one boots the local disk.
+    let (_, next) = bench.get(ip(1), &asked[0]).await;
+    assert_eq!(questions(&next), asked[1..]);
+    let (_, last) = bench.get(ip(1), asked.last().unwrap()).await;
+    assert!(questions(&last).is_empty(), "{last}");
+    for script in [&script, &last] {
+        assert!(script.ends_with("sleep 15\nexit\n"), "{script}");
+    }
+    bench.faults.release();
+    let body = format!("mac0={}", mac(1));
+    let path = questions(&script)[1].replace("i386shell", "x86_64");
+    let script = bench.get(ip(1), &path).await.1;
+    assert_eq!(script, bench.post(ip(1), "ipxe/boot.php", body).await);
+    assert!(script.contains("kernel bzImage"), "{script}");
+}
+
+#[tokio::test]
+async fn a_machine_that_boots_while_the_server_ends_asks_again() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    bench.ops.sessions().shut_down().await;
+    let script = bench.boot(1).await;
+    assert!(script.contains("shutting down"), "{script}");
+    assert!(!questions(&script).is_empty(), "{script}");
+}
+
+#[tokio::test]
+async fn an_odd_setting_keeps_no_machine_from_booting() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    bench
+        .sql(
+            "INSERT INTO globalSettings (settingKey, settingValue) \
+             VALUES ('FOG_UDPCAST_MAXWAIT', 'many')",
+        )
+        .await;
+    let script = bench.boot(1).await;
+    assert!(script.contains("kernel bzImage"), "{script}");
+    assert!(script.contains(" hostearly=1 "), "{script}");
+}
+
+/// Each look at a directory that hangs holds a thread: as many of them as there are places, no more.
+#[tokio::test]
+async fn a_boot_directory_that_hangs_holds_no_more_threads_than_there_are_places() {
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let (release, hangs) = std::sync::mpsc::channel::<()>();
+    // Asked once: it has begun, or waits for a place.
+    let once = std::time::Duration::ZERO;
+    let hang = move || hangs.recv().is_ok();
+    let mut first = Box::pin(crate::ops::blocking(&places, hang));
+    assert!(tokio::time::timeout(once, &mut first).await.is_err());
+    // Whoever waited for it is gone, the thread is not.
+    drop(first);
+    let work = || panic!("no place is free");
+    let next = crate::ops::blocking(&places, work);
+    assert!(tokio::time::timeout(once, next).await.is_err());
+    drop(release);
+    let work = || 1;
+    assert_eq!(crate::ops::blocking(&places, work).await.unwrap(), 1);
+}

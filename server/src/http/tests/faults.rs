@@ -8,7 +8,6 @@ use fog::task::State;
 
 use super::assert_refused;
 use super::boot::ticket;
-use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Phase;
 use crate::domain::{Reason, Refusal, SessionId};
 use crate::ops::CancelError;
@@ -127,7 +126,7 @@ async fn a_cancel_that_is_not_stored_is_no_success_and_holds_all_the_same() {
     bench.faults.fail();
     let cancelled = bench.ops.cancel(id, None).await;
     assert!(
-        matches!(cancelled, Err(CancelError::NotStored(AskAgain::NotStored))),
+        matches!(cancelled, Err(CancelError::NotStored(found)) if found == id),
         "{cancelled:?}"
     );
     let status = bench.status(Some(id)).await;
@@ -498,4 +497,48 @@ async fn an_end_that_is_not_stored_has_one_time() {
     })
     .await;
     assert_eq!(ended().await.as_ref(), Some(&first));
+}
+
+#[tokio::test]
+async fn a_session_of_which_a_row_is_broken_can_be_cancelled() {
+    for is_running in [true, false] {
+        let mut bench = bench().await;
+        let id = bench.deploy(&[1]).await;
+        bench.until(id, |_| true).await;
+        if !is_running {
+            bench = bench.restart_without_supervisor().await;
+        }
+        let sql = format!("UPDATE fos_sessions SET runs = 'many' WHERE msID = {id}");
+        bench.sql(&sql).await;
+        let cancelled = bench.ops.cancel(id, Some("LAB-01")).await;
+        assert!(
+            matches!(&cancelled, Err(CancelError::BrokenHosts(found, row))
+                if *found == id && row.column == "runs"),
+            "{cancelled:?}"
+        );
+        bench.ops.cancel(id, None).await.unwrap();
+        let active = bench.store.active_sessions().await.unwrap();
+        assert!(active.is_empty(), "{active:?}");
+        let cancelled = bench.ops.cancel(id, None).await;
+        let broken = matches!(cancelled, Err(CancelError::Store(StoreError::Broken(_))));
+        assert!(broken, "{cancelled:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_makes_no_sense_is_named_and_nobody_is_asked_to_ask_again() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    bench.sql("UPDATE images SET imageOSID = 'odd'").await;
+    let path = format!("/fog/service/fos/manifest?mac={}", mac(1));
+    let (status, told) = bench.get(ip(1), &path).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{told}");
+    assert!(
+        told.contains("images") && told.contains("imageOSID"),
+        "{told}"
+    );
+    let script = bench.boot(1).await;
+    assert!(script.contains("imageOSID"), "{script}");
+    assert!(!script.contains("chain"), "{script}");
 }

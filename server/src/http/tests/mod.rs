@@ -58,6 +58,9 @@ async fn what_is_not_served_is_a_comment_for_a_shell() {
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
         let is_comment = text.lines().all(|line| line.starts_with('#'));
         assert!(is_comment && !text.is_empty(), "{path}: {text}");
+        // These say what to do.
+        let is_known = path.contains("hostgetkey") || path.contains("hostinfo");
+        assert_eq!(text.contains("boot from the network"), is_known, "{path}");
     }
     let request = Request::post("/fog/service/hostinfo.php").body(Body::empty());
     let response = bench.request(ip(1), request.unwrap()).await;
