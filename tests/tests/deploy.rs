@@ -189,7 +189,7 @@ fn a_full_disk_is_an_error_of_the_write() {
 #[test]
 fn a_stream_out_of_order_is_refused() {
     let Some(site) = Site::new(1) else { return };
-    site.deploy(&["pc1"], &[]);
+    let session = site.deploy(&["pc1"], &[]);
     // The original sender stands in for a leftover of an earlier session, with the wrong stream.
     let arguments = site.kernel_arguments(1).replace("port=63100", "port=50000");
     assert!(arguments.contains("port=50000"), "{arguments}");
@@ -201,8 +201,17 @@ fn a_stream_out_of_order_is_refused() {
         .arg(site.stored("d1p2.img"));
     let _sender = Running::start("udp-sender", &mut command, &site.path("sender.out"));
     let disk = site.patterned_disk("a.raw", DISK_LEN);
-    let said = failed(site.start_agent_with(1, &disk, &arguments));
-    assert!(said.contains("d1p1.img"), "{said}");
+    let agent = site.start_agent_with(1, &disk, &arguments);
+    wait_for("the agent to say what came", || {
+        agent.output().contains("d1p1.img: the stream has more")
+    });
+    assert_untouched(&disk);
+    // The server has not begun yet, so the right stream is waited for.
+    wait_for("the agent to ask again", || {
+        agent.output().contains("receiving it again")
+    });
+    site.cli(&["cancel", &session]).succeed();
+    failed(agent);
     assert_untouched(&disk);
 }
 

@@ -23,6 +23,7 @@ use fog::store::StreamName;
 use fos_api::Blake3;
 use image::{Decoder, Geometry, ImageError, Sink, SinkError};
 
+use super::failure::causes;
 use super::flow::{DiskStep, Flow};
 use super::resume::Cause;
 use crate::pieces::Piece;
@@ -232,6 +233,8 @@ impl Pipeline<'_> {
                     drop(failed.source);
                     return Err(failed.error);
                 };
+                // It did not stop this machine, but people should see what came.
+                self.board.say(causes(&failed.error));
                 // The old transfer is left before the new one is asked for.
                 drop(failed.source);
                 course.next = next;
