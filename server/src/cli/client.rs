@@ -23,7 +23,7 @@ use crate::ops::Ops;
 use crate::sender::udpcast::Udpcast;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
-use crate::store::sqlite::Sqlite;
+use crate::store::sqlite::{Sqlite, make_directory};
 
 /// Something that can be asked.
 pub(super) enum Client {
@@ -124,8 +124,7 @@ impl Local {
 /// Two processes on one database would send every session twice: whoever has this lock has the
 /// database. `None` if another process has it.
 pub(super) fn lock(data: &Path) -> anyhow::Result<Option<File>> {
-    std::fs::create_dir_all(data)
-        .with_context(|| format!("creating the data directory {}", data.display()))?;
+    make_directory(data)?;
     let path = data.join("server.lock");
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     match file.try_lock() {
@@ -239,3 +238,19 @@ macro_rules! remote {
     };
 }
 operations!(remote);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_first_who_locks_makes_a_directory_for_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("a/data");
+        assert!(lock(&data).unwrap().is_some());
+        let mode = std::fs::metadata(&data).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}
