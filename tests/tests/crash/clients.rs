@@ -169,9 +169,8 @@ impl Machine {
             self.report(job, false);
             return;
         }
-        if self.receive(job) {
-            self.finish(job);
-        }
+        let mut received = BTreeSet::new();
+        while self.receive(job, &mut received) && !self.finish(job) {}
     }
 
     /// Asks until it may begin, or has to be restarted.
@@ -193,8 +192,7 @@ impl Machine {
     }
 
     /// Receives all streams in the order that the server says; false if the job is over.
-    fn receive(&mut self, job: &Job) -> bool {
-        let mut received = BTreeSet::new();
+    fn receive(&mut self, job: &Job, received: &mut BTreeSet<String>) -> bool {
         let mut receiver: Option<Receiver> = None;
         // Views in a row by which the sender of our data is gone.
         let mut gone = 0;
@@ -258,20 +256,26 @@ impl Machine {
         false
     }
 
-    /// Reports the end until it is accepted or refused.
-    fn finish(&mut self, job: &Job) {
+    /// Reports the end until it is accepted or refused; false if a stream is to be received again, as
+    /// the server was killed before it had stored the last acknowledgement.
+    fn finish(&mut self, job: &Job) -> bool {
         while !self.shared.is_over() {
             match self.claim(job, true) {
                 Some(answer) if answer.says("##") => {
                     if self.random.percent(10) {
                         self.report(job, false);
                     }
-                    return;
+                    return true;
                 }
-                Some(answer) if answer.status == 200 => return,
+                Some(answer) if answer.status == 200 => return true,
                 _ => std::thread::sleep(PAUSE),
             }
+            let view = self.view(&job.ticket);
+            if view.is_some_and(|view| view.your_stream.is_some()) {
+                return false;
+            }
         }
+        true
     }
 
     /// Reports the end of the job, which is true or not.

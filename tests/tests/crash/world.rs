@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use fos_tests::netns::{Running, wait_for};
+use fos_tests::netns::{PATIENCE, Running, wait_for};
 use fos_tests::site::{Site, mac, program};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -231,12 +231,17 @@ impl World {
     #[track_caller]
     pub(crate) fn finish(&mut self) {
         self.shared.end();
-        let shared = Arc::clone(&self.shared);
-        wait_for("all sessions to end", || {
-            let status = shared.asked("/status", &json!({ "session": null }));
-            let sessions = status["sessions"].as_array().unwrap();
-            sessions.iter().all(|session| !is_active(session))
-        });
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.shared.asked("/status", &json!({ "session": null }));
+            let sessions = status["sessions"].as_array().unwrap().iter();
+            let active: Vec<_> = sessions.filter(|session| is_active(session)).collect();
+            if active.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "these do not end: {active:#?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
         self.stop();
     }
 
