@@ -352,12 +352,18 @@ fn a_waiter_shows_each_event_once_and_leaves_the_session_alone_when_it_is_interr
     let mut seen = line_with(&lines, "UDP ports");
     let body = |host: u8, text: &str| format!("mac={}&type=error&text={text}", mac(host));
     server.post("ipxe/boot.php", &format!("mac0={}", mac(1)));
+    let check_in = |host: u8| format!("mac={}&type=down", mac(host));
+    assert_eq!(server.post("mc_checkin.php", &check_in(1)).1, "##@GO");
     assert_eq!(server.post("taskerror.php", &body(1, "no%20disk")).1, "##");
     seen.extend(line_with(&lines, "no disk"));
     // The failure of one is told while the other is still waited for.
     let is_active = server.status()["sessions"][0]["expected"] == 1;
     assert!(is_active);
     server.post_from(2, "ipxe/boot.php", &format!("mac0={}", mac(2)));
+    assert_eq!(
+        server.post_from(2, "mc_checkin.php", &check_in(2)).1,
+        "##@GO"
+    );
     let warning = format!("mac={}&type=warning&text=fan%20loud", mac(2));
     assert_eq!(server.post_from(2, "taskerror.php", &warning).1, "##");
     seen.extend(line_with(&lines, "fan loud"));

@@ -140,6 +140,12 @@ impl Host {
         self.addr
     }
 
+    /// Name of its namespace, below `/run/netns`.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A command that runs on this host.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {

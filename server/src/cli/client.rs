@@ -24,7 +24,7 @@ use crate::private;
 use crate::sender::udpcast::Udpcast;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
-use crate::store::sqlite::Sqlite;
+use crate::store::sqlite::{Sqlite, make_directory};
 
 /// Something that can be asked.
 pub(super) enum Client {
@@ -125,6 +125,7 @@ impl Local {
 /// Two processes on one database would send every session twice: whoever has this lock has the
 /// database. `None` if another process has it.
 pub(super) fn lock(data: &Path) -> anyhow::Result<Option<File>> {
+    make_directory(data)?;
     private::create_dir(data)
         .with_context(|| format!("creating the data directory {}", data.display()))?;
     let path = data.join("server.lock");

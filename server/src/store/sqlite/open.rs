@@ -73,14 +73,31 @@ impl Sqlite {
 /// For another server that is just preparing the same tables.
 const MIGRATION_WAIT: Duration = Duration::from_secs(20);
 
-/// Creates directory and file where they are missing, readable by nobody else: tickets are in it.
-fn create(data: &Path) -> anyhow::Result<PathBuf> {
+/// Creates the data directory where it is missing, readable by nobody else: tickets are in it. Its
+/// name, and that of every new directory above it, survives a power cut.
+///
+/// # Errors
+/// If it cannot be made, or written out.
+pub(crate) fn make_directory(data: &Path) -> anyhow::Result<()> {
     let missing = data.ancestors().take_while(|part| !part.exists()).count();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(data)
         .with_context(|| format!("creating the data directory {}", data.display()))?;
+    // The one above in any case: who made this one may have been killed before it could do that.
+    for (above, directory) in data.ancestors().take(missing.max(1) + 1).enumerate() {
+        let written = sync_directory(directory);
+        if above <= missing {
+            written?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates directory and file where they are missing, readable by nobody else.
+fn create(data: &Path) -> anyhow::Result<PathBuf> {
+    make_directory(data)?;
     let file = data.join("fos.sqlite");
     OpenOptions::new()
         .create(true)
@@ -89,18 +106,19 @@ fn create(data: &Path) -> anyhow::Result<PathBuf> {
         .mode(0o600)
         .open(&file)
         .with_context(|| format!("opening the database {}", file.display()))?;
-    // The names must survive a power cut, too: that of the file, and of every new directory.
-    for directory in data.ancestors().take(missing + 1) {
-        let directory = if directory.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            directory
-        };
-        File::open(directory)
-            .and_then(|opened| opened.sync_all())
-            .with_context(|| format!("writing the directory {} out", directory.display()))?;
-    }
+    sync_directory(data)?;
     Ok(file)
+}
+
+fn sync_directory(directory: &Path) -> anyhow::Result<()> {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .with_context(|| format!("writing the directory {} out", directory.display()))
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> anyhow::Result<()> {
