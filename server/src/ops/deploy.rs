@@ -287,19 +287,29 @@ impl Ops {
                 Some(member.host)
             }
         };
-        let Some(handle) = self.sessions.running(id) else {
-            return self.cancel_idle(&session, host).await;
+        let unanswered = match self.sessions.running(id) {
+            Some(handle) => handle.cancel(host).await.err(),
+            None => {
+                self.cancel_idle(&session, host).await?;
+                None
+            }
         };
-        let Err(unanswered) = handle.cancel(host).await else {
-            return Ok(());
-        };
-        // It may have ended by itself meanwhile.
-        match self.store.session(id).await? {
-            Some(session) if host.is_none() && !session.state.is_active() => match session.state {
-                State::Cancelled => Ok(()),
-                state => Err(CancelError::Over(id, state)),
-            },
-            _ => Err(CancelError::NotStored(unanswered)),
+        // It may have ended by itself meanwhile: what is stored counts.
+        let session = self.store.session(id).await?;
+        let session = session.ok_or(CancelError::NoSession(id))?;
+        let member = session
+            .members
+            .iter()
+            .find(|member| Some(member.host) == host);
+        let state = member.map_or(session.state, |member| member.state);
+        match (state, member) {
+            (State::Cancelled, _) => Ok(()),
+            (state, _) if state.is_active() => {
+                let cause = unanswered.unwrap_or(AskAgain::NotStored);
+                Err(CancelError::NotStored(cause))
+            }
+            (state, Some(member)) => Err(CancelError::HostOver(id, member.name.clone(), state)),
+            (state, None) => Err(CancelError::Over(id, state)),
         }
     }
 
