@@ -140,6 +140,60 @@ async fn a_cancel_that_is_not_stored_is_no_success_and_holds_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_comes_too_late_is_no_success() {
+    // One host of several, and the last one: then the session is over too.
+    for hosts in [&[1, 2][..], &[1]] {
+        let bench = bench().await;
+        let id = bench.deploy(hosts).await;
+        for host in hosts {
+            bench.check_in(*host).await;
+        }
+        sent(&bench, id, hosts).await;
+        bench.faults.hang();
+        let cancel = async {
+            // The session has accepted the report, the database does not know it.
+            wait_for("the report", async || {
+                let live = bench.ops.sessions().running(id)?.live();
+                let mut members = live.snapshot.members.iter();
+                let is_complete = members.any(|member| member.state() == State::Complete);
+                is_complete.then_some(())
+            })
+            .await;
+            let host = crate::testing::name(1);
+            let one = bench.ops.cancel(id, Some(&host));
+            let all = async {
+                match hosts {
+                    [_] => Some(bench.ops.cancel(id, None).await),
+                    _ => None,
+                }
+            };
+            let release = async {
+                for _ in 0..1000 {
+                    // Both are asked by now.
+                    tokio::task::yield_now().await;
+                }
+                bench.faults.release();
+            };
+            let (one, all, ()) = tokio::join!(one, all, release);
+            (one, all)
+        };
+        let (answer, (one, all)) = tokio::join!(bench.complete(1), cancel);
+        assert_eq!(answer, "##");
+        assert_eq!(bench.member(id, 1).await.state, State::Complete);
+        assert!(
+            matches!(
+                one,
+                Err(CancelError::HostOver(_, _, State::Complete)
+                    | CancelError::Over(_, State::Complete))
+            ),
+            "{one:?}"
+        );
+        let is_over = matches!(all, None | Some(Err(CancelError::Over(_, State::Complete))));
+        assert!(is_over, "{all:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_hangs_holds_neither_status_nor_the_senders() {
     let bench = bench().await;
     let id = bench.deploy(&[1]).await;
