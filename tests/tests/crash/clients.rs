@@ -118,9 +118,17 @@ impl Machine {
         let number = self.shared.ledger.begin(Deed::Boot { host, ticket });
         let form = format!("mac0={}&arch=x86_64&platform=pcbios", self.mac);
         let script = http::post("ipxe/boot.php", number, &form).ok()?.body;
-        let line = script
-            .lines()
-            .find_map(|line| line.strip_prefix("kernel "))?;
+        let line = |word| {
+            script
+                .lines()
+                .find_map(|line: &str| line.strip_prefix(word))
+        };
+        if line("chain ").is_some() {
+            // The boot loader asks again.
+            self.shared.ledger.asked_again();
+            return None;
+        }
+        let line = line("kernel ")?;
         let arguments = KernelArgs::parse(line);
         let told = arguments.ticket()?.to_owned();
         self.shared.ledger.promised(number, |deed| {
