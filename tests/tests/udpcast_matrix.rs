@@ -383,6 +383,16 @@ fn failures_of_a_receiver_have_their_statuses() {
     }
 }
 
+/// UDP datagrams that the receiver's host has handed to programs.
+fn datagrams_in(scene: &Scene) -> u64 {
+    let mut command = scene.lab.host(2).command("cat");
+    let output = command.arg("/proc/net/snmp").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let values = lines.nth(1).expect("names, then values");
+    values.split(' ').next().unwrap().parse().unwrap()
+}
+
 /// Side by side with the original, whose status is the first; the second is ours.
 #[test]
 fn what_goes_wrong_on_the_way_has_its_status() {
@@ -418,6 +428,9 @@ fn what_goes_wrong_on_the_way_has_its_status() {
         let mut receiver = scene.receiver(kind, 2, "--receive-timeout 1");
         let mut sender = scene.sender(Ours, slow);
         sender.wait_for_message("Starting transfer");
+        // The original's time-out runs from the first data on.
+        let before = datagrams_in(&scene);
+        wait_for("data", || datagrams_in(&scene) > before + 10);
         sender.kill();
         assert_eq!(
             receiver.wait().code(),
