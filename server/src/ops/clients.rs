@@ -357,10 +357,4 @@ impl Ops {
         address.is_some_and(|own| IpAddr::V4(own) == known.request.address)
             && (ticket.is_none() || ticket == known.request.ticket)
     }
-
-    /// Hosts for people: the name of a host.
-    #[must_use]
-    pub fn host_name(&self, id: HostId) -> Option<String> {
-        Some(self.directory.host(id)?.name.clone())
-    }
 }
