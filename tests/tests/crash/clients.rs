@@ -235,18 +235,25 @@ impl Machine {
                 self.shared.ledger.violated(text);
                 return false;
             }
-            if view.your_stream.is_none() {
+            let Some(stream) = view.your_stream else {
                 if receiver.is_none() && view.stage != Stage::Gathering {
-                    return received.is_superset(&job.streams);
+                    let has_all = received.is_superset(&job.streams);
+                    if !has_all {
+                        // The server takes a stream for received that is not here.
+                        self.report(job, false);
+                    }
+                    return has_all;
                 }
                 continue;
-            }
-            if receiver.is_none() {
+            };
+            let Some(running) = &receiver else {
                 gone = 0;
-                receiver = Receiver::open(job.port, self.address);
+                receiver = Receiver::open(job.port, self.address, stream);
                 continue;
-            }
-            let is_begun_again = has_data && view.stage == Stage::Gathering;
+            };
+            // A stream further on: what this one lacks is its end only, which is about to come.
+            let is_begun_again =
+                has_data && view.stage == Stage::Gathering && stream <= running.stream;
             gone = if is_begun_again { gone + 1 } else { 0 };
             if gone > 3 {
                 receiver = None;
@@ -368,6 +375,8 @@ impl Machine {
 
 /// A stream on its way.
 struct Receiver {
+    /// That the server expected when this was opened, from 1. What comes may be an earlier one.
+    stream: u32,
     stop: Stop,
     status: Arc<ReceiveStatus>,
     done: mpsc::Receiver<Result<String, String>>,
@@ -375,7 +384,7 @@ struct Receiver {
 
 impl Receiver {
     /// In the namespace of the calling thread. `None` while a predecessor holds the port.
-    fn open(port: u16, own: Ipv4Addr) -> Option<Self> {
+    fn open(port: u16, own: Ipv4Addr, stream: u32) -> Option<Self> {
         let list = Interface::list().ok()?;
         let interface = list.into_iter().find(|found| found.addr == own)?;
         let mut options = ReceiveOptions::new(interface);
@@ -386,24 +395,29 @@ impl Receiver {
         options.receive_timeout = None;
         options.exit_wait = Duration::from_millis(500);
         let stop = Stop::new().ok()?;
-        let mut stream = cast_net::receive(options, stop.clone()).ok()?;
-        let status = stream.status();
+        let mut source = cast_net::receive(options, stop.clone()).ok()?;
+        let status = source.status();
         let (result, done) = mpsc::channel();
         std::thread::spawn(move || {
             let mut hasher = blake3::Hasher::new();
             let mut buffer = vec![0; 1 << 16];
             let read = loop {
-                match stream.read(&mut buffer) {
+                match source.read(&mut buffer) {
                     Ok(0) => break Ok(()),
                     Ok(count) => hasher.update(&buffer[..count]),
                     Err(error) => break Err(error.to_string()),
                 };
             };
-            let read = read.and_then(|()| stream.finish().map_err(|error| error.to_string()));
+            let read = read.and_then(|()| source.finish().map_err(|error| error.to_string()));
             // The machine may have given up.
             drop(result.send(read.map(|_| hasher.finalize().to_hex().to_string())));
         });
-        Some(Self { stop, status, done })
+        Some(Self {
+            stream,
+            stop,
+            status,
+            done,
+        })
     }
 
     fn has_data(&self) -> bool {
