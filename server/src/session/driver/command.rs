@@ -112,7 +112,7 @@ impl Driver {
                         waiting.retain(|other| !other.reply.is_closed());
                         waiting.push(check_in);
                     }
-                    Files::Unchecked | Files::Good => self.check_in(check_in),
+                    Files::Unchecked | Files::Good => return self.check_in(check_in),
                 }
             }
             Command::Complete { host, peer, reply } => self.complete(now, host, peer, reply),
@@ -169,7 +169,8 @@ impl Driver {
         true
     }
 
-    pub(super) fn check_in(&mut self, check_in: CheckIn) {
+    /// Answers whether anything has changed: a waiting client of FOG checks in again and again.
+    pub(super) fn check_in(&mut self, check_in: CheckIn) -> bool {
         let CheckIn {
             host,
             peer,
@@ -182,10 +183,12 @@ impl Driver {
         {
             self.core.refused(host, peer.address.into(), &refusal);
             drop(reply.send(Err(refusal)));
-            return;
+            return true;
         }
         let result = self.core.check_in(Instant::now(), host, &peer, &agent);
+        let has_changed = self.core.has_actions();
         self.answer(reply, result);
+        has_changed
     }
 
     /// A session sends on one card: that of the configuration, else that of its first client. Whoever

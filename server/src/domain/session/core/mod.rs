@@ -241,6 +241,12 @@ impl Core {
         self.actions.pop_front()
     }
 
+    /// Whether anything is to be done.
+    #[must_use]
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// Whether the session is over.
     #[must_use]
     pub fn is_ended(&self) -> bool {
