@@ -162,12 +162,14 @@ pub(crate) enum OverKind {
     Restart,
 }
 
-/// Polls until the session is over for this machine; answers the reason.
+/// Polls until the session is over for this machine; answers the reason. Every `pause`, or less often
+/// if the server wants that.
 pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over {
     loop {
         let asked = Instant::now();
         let answer = server.json::<SessionView>(SESSION_PATH).await;
         let reason = answer.as_ref().ok().and_then(over);
+        let pause = answer.as_ref().map_or(pause, |view| rhythm(view, pause));
         news.with(|latest| latest.note(asked, answer));
         if let Some(reason) = reason {
             return reason;
@@ -178,6 +180,15 @@ pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over
         }
     }
 }
+
+/// After which time to ask again.
+fn rhythm(view: &SessionView, pause: Duration) -> Duration {
+    let wanted = view.ask_again_seconds.unwrap_or_default().into();
+    pause.max(Duration::from_secs(wanted).min(LONGEST_PAUSE))
+}
+
+/// A server cannot ask for a longer one: its end would be noticed too late.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why this machine must stop, if it must: it is refused, or its task or the whole session is over
 /// without success.
@@ -326,6 +337,7 @@ mod tests {
             records: Some(true),
             stage_seconds: 12,
             starts_in_seconds: None,
+            ask_again_seconds: None,
             your_task: State::InProgress,
             text: "waiting for receivers".into(),
             refusal: None,
@@ -448,6 +460,22 @@ mod tests {
                 .unwrap()
                 .contains("did not get stream 2")
         );
+    }
+
+    #[test]
+    fn a_server_with_a_large_room_is_asked_less_often() {
+        let own = Duration::from_secs(2);
+        let mut large = view();
+        for (wanted, expected) in [
+            (None, 2),
+            (Some(0), 2),
+            (Some(1), 2),
+            (Some(5), 5),
+            (Some(u32::MAX), 10),
+        ] {
+            large.ask_again_seconds = wanted;
+            assert_eq!(rhythm(&large, own), Duration::from_secs(expected));
+        }
     }
 
     #[tokio::test]

@@ -152,6 +152,7 @@ pub(super) mod tests {
             records: None,
             stage_seconds: 0,
             starts_in_seconds: None,
+            ask_again_seconds: None,
             your_task: State::InProgress,
             text: String::new(),
             your_stream,

@@ -67,6 +67,7 @@ fn session(state: task::State, text: &str) -> SessionView {
         records: Some(true),
         stage_seconds: 0,
         starts_in_seconds: None,
+        ask_again_seconds: None,
         your_task: state,
         text: text.into(),
         refusal: None,

@@ -39,6 +39,10 @@ pub struct SessionView {
     pub stage_seconds: u64,
     /// Seconds until the wait for missing hosts ends, if one runs.
     pub starts_in_seconds: Option<u64>,
+    /// Seconds after which the server wants to be asked again, where that is less often than clients
+    /// do by themselves: the room is large and nothing happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_again_seconds: Option<u32>,
     /// State of the asking host's task.
     pub your_task: State,
     /// A sentence for people: what is going on or why it ended.

@@ -66,6 +66,7 @@ pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>)
                 records: status.records,
                 stage_seconds: status.stage_seconds,
                 starts_in_seconds: None,
+                ask_again_seconds: None,
                 your_task: own.map_or(State::Cancelled, |own| own.state),
                 text: own.map_or(status.text, |own| own.text.clone()),
                 refusal: None,
@@ -105,11 +106,22 @@ fn live_view(live: &Live, host: HostId) -> SessionView {
         records: snapshot.has_records,
         stage_seconds: age(live).as_secs() + snapshot.age.as_secs(),
         starts_in_seconds: snapshot.starts_in.map(|left| left.as_secs()),
+        ask_again_seconds: ask_again(stage(&snapshot.phase), snapshot.expected),
         your_task,
         text,
         refusal: None,
     }
 }
+
+/// Waiting hosts only show what they hear, so that a thousand of them need not be served twice a second
+/// each. Where data flows, an agent decides by it.
+fn ask_again(stage: Stage, hosts: u32) -> Option<u32> {
+    let pause = hosts / WAITING_HOSTS_PER_SECOND;
+    (stage == Stage::Gathering && pause > 2).then_some(pause)
+}
+
+/// Questions of waiting hosts of a session that are welcome in a second.
+const WAITING_HOSTS_PER_SECOND: u32 = 200;
 
 fn of_live(live: &Live) -> SessionStatus {
     let snapshot = &live.snapshot;
@@ -289,3 +301,16 @@ fn number(count: usize) -> u32 {
 
 /// Names of missing hosts that an agent is told.
 const MAX_NAMES: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_rooms_that_wait_ask_less_often() {
+        assert_eq!(ask_again(Stage::Gathering, 30), None);
+        assert_eq!(ask_again(Stage::Gathering, 599), None);
+        assert_eq!(ask_again(Stage::Gathering, 1000), Some(5));
+        assert_eq!(ask_again(Stage::Sending, 1000), None);
+    }
+}

@@ -117,7 +117,7 @@ fn measure(options: &Options, program: &Path) -> Result<()> {
     };
     let agents = Case {
         title: format!(
-            "{} agents wait: they poll every 2 s, report every 30 s",
+            "{} agents wait: they poll every 2 s or as the server says, report every 30 s",
             options.waiting
         ),
         style: Style::Agent,

@@ -65,7 +65,8 @@ impl Host {
         )
     }
 
-    fn ask(&self, client: &mut Client, question: Question) -> Result<()> {
+    /// Asks; answers after which time the server wants to be asked again, if it says so.
+    fn ask(&self, client: &mut Client, question: Question) -> Result<Option<Duration>> {
         let identity = self.identity();
         match (question, client.style) {
             (Question::CheckIn, style) => {
@@ -90,9 +91,14 @@ impl Host {
             (Question::Session, _) => {
                 let answer = client.get(&format!("fos/session?{identity}"))?;
                 ensure!(answer.starts_with('{'), "no view of the session: {answer}");
+                let seconds = answer
+                    .split_once("\"ask_again_seconds\":")
+                    .map(|(_, rest)| rest.split(|digit: char| !digit.is_ascii_digit()).next());
+                let seconds = seconds.flatten().and_then(|text| text.parse().ok());
+                return Ok(seconds.map(Duration::from_secs));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -288,10 +294,11 @@ fn live(
             return tally;
         }
         let asked = host.ask(&mut client, habit.question);
-        *due += habit.every;
+        let wanted = asked.as_ref().ok().copied().flatten();
+        *due += habit.every.max(wanted.unwrap_or_default());
         match asked {
-            Ok(()) if measured.contains(&begun) => times.push(begun.elapsed()),
-            Ok(()) => {}
+            Ok(_) if measured.contains(&begun) => times.push(begun.elapsed()),
+            Ok(_) => {}
             Err(error) => {
                 if tally.failed == 0 {
                     tally.first_failure = format!("{} of {}: {error:#}", habit.name(), host.name);
