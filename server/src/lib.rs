@@ -6,6 +6,7 @@
 //! [`cli`]; [`text`] makes the words.
 
 pub mod api;
+mod brief;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
+
+use crate::brief::briefly;
 
 /// The file, removed when the server ends.
 #[derive(Debug)]
@@ -18,6 +21,9 @@ struct Running<'a> {
     /// Process.
     pid: u32,
 }
+
+/// How long the disk may take to remove it. Who reads it finds out that nobody answers.
+const LIMIT: Duration = Duration::from_millis(500);
 
 const NAME: &str = "server.json";
 
@@ -43,8 +49,11 @@ impl RunFile {
 
 impl Drop for RunFile {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!("removing {}: {error}", self.0.display());
-        }
+        let path = std::mem::take(&mut self.0);
+        briefly(LIMIT, move || {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!("removing {}: {error}", path.display());
+            }
+        });
     }
 }

@@ -134,9 +134,12 @@ impl Serve {
             );
             log.warn(now, &Subject::Server, &text);
         }
-        for text in missing_places(&config).into_iter().chain(network) {
+        if let Some(text) = network {
             log.warn(now, &Subject::Server, &text);
         }
+        // A disk that hangs keeps nobody from being served.
+        let look = look_for_places(Arc::clone(&config), log.clone());
+        let look = tokio::spawn(look).abort_handle();
         let limits = self.limits.ending_within(GRACE);
         if limits != self.limits {
             let text = format!(
@@ -147,6 +150,7 @@ impl Serve {
         }
         let signals = Signals::new()?;
         let served = serve(listener, socket, &ops, limits, signals).await;
+        look.abort();
         drop(run_file);
         log.service(clock::now(), "fos-server ends");
         if tokio::time::timeout(STORE_GRACE, store.close())
@@ -207,26 +211,47 @@ async fn lock(places: &Places) -> anyhow::Result<File> {
     }
 }
 
-/// What clients will need and is not there yet. No error: it may come while the server runs.
-fn missing_places(config: &Config) -> Vec<String> {
-    let mut missing = Vec::new();
-    if !config.images.is_dir() {
-        missing.push(format!(
-            "the image directory {} does not exist; name another with --images",
-            config.images.display()
-        ));
-    }
-    for file in ["bzImage", "init.xz"].map(|name| config.boot.join(name)) {
-        if !file.is_file() {
-            missing.push(format!(
-                "{} does not exist, so no machine can boot from here; put kernel and initramfs \
-                 into the directory of --boot",
-                file.display()
-            ));
+/// Warns of what clients will need and is not there yet. No error: it may come while the server runs.
+async fn look_for_places(config: Arc<Config>, log: MulticastLog) {
+    let images = config.images.clone();
+    let no_images = format!(
+        "the image directory {} does not exist; name another with --images",
+        images.display()
+    );
+    let boot = ["bzImage", "init.xz"].map(|name| config.boot.join(name));
+    let looks = [(images, true, no_images)].into_iter().chain(boot.map(|file| {
+        let text = format!(
+            "{} does not exist, so no machine can boot from here; put kernel and initramfs into the \
+             directory of --boot",
+            file.display()
+        );
+        (file, false, text)
+    }));
+    let looks = looks.map(|(path, is_directory, missing)| async move {
+        let shown = path.display().to_string();
+        let look = tokio::task::spawn_blocking(move || match is_directory {
+            true => path.is_dir(),
+            false => path.is_file(),
+        });
+        match tokio::time::timeout(PLACE_LIMIT, look).await {
+            Ok(Ok(true)) => None,
+            Ok(Ok(false)) => Some(missing),
+            Ok(Err(_)) | Err(_) => Some(format!(
+                "{shown} does not answer for {} s: look at its disk or network file system. What needs \
+                 it waits",
+                PLACE_LIMIT.as_secs()
+            )),
+        }
+    });
+    for look in looks {
+        if let Some(text) = look.await {
+            log.warn(clock::now(), &Subject::Server, &text);
         }
     }
-    missing
 }
+
+/// How long a directory may take to show what is in it.
+const PLACE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A wrong interface is told at the start, not when the first session fails. Answers what may become
 /// right while the server runs.

@@ -43,9 +43,19 @@ pub(super) const BOOT_FILES: [BootFiles; 3] = [
 
 /// Answers an iPXE script: the task, or why there is none and the local disk.
 pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response {
-    let script = match build(&ops, &form).await {
-        Ok(script) => script,
-        Err(error) => {
+    let built = tokio::time::timeout(LIMIT, build(&ops, &form)).await;
+    let script = match built {
+        Ok(Ok(script)) => script,
+        Err(_) => {
+            let line = format!("it was not made in {} s", LIMIT.as_secs());
+            log_failure(&ops, &form, &line);
+            let why = "The server takes too long to find out what to boot.";
+            match form.request().macs.first() {
+                Some(mac) => later(*mac, &form, why),
+                None => message(why, &[]),
+            }
+        }
+        Ok(Err(error)) => {
             let (what, line) = match error {
                 ClientError::Refused(refusal) => ("refused", text::refusal(&refusal)),
                 ClientError::Store(error) => ("the database fails", error.to_string()),
@@ -60,6 +70,9 @@ pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response 
     };
     ([(header::CONTENT_TYPE, "text/plain")], script).into_response()
 }
+
+/// How long it may take; a boot loader that hears no script boots the local disk.
+const LIMIT: Duration = Duration::from_secs(40);
 
 fn log_failure(ops: &Ops, form: &Form, cause: &str) {
     let subject = Subject::Host(form.client.to_string());

@@ -1,10 +1,9 @@
 //! What goes wrong with a request, and how it is told.
 
-use std::time::Duration;
-
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::{Fault, ask_again};
 use super::plain;
 use crate::domain::Refusal;
 use crate::domain::reason::BrokenRow;
@@ -32,6 +31,8 @@ pub(crate) enum HttpError {
     Broken(Box<BrokenRow>),
     /// The same for our own endpoints: 500.
     NativeBroken(Box<BrokenRow>),
+    /// Too many large answers wait for their clients: 503, ask again.
+    Full,
     /// Inside the server: 500.
     Internal(anyhow::Error),
 }
@@ -100,44 +101,43 @@ impl IntoResponse for HttpError {
                 let text = "the file was changed or cannot be read; the server's log has the cause";
                 (StatusCode::CONFLICT, plain(text)).into_response()
             }
-            Self::Broken(row) => plain(broken(&row)),
+            Self::Broken(row) => faulty(StatusCode::OK, &text::broken_row(&row)),
             Self::NativeBroken(row) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, plain(broken(&row))).into_response()
+                faulty(StatusCode::INTERNAL_SERVER_ERROR, &text::broken_row(&row))
             }
             Self::Unavailable(cause) => {
-                tracing::error!("answering a request: the database cannot be used: {cause}");
-                ask_again(
+                let response = ask_again(
                     "The server's database cannot be used at present; asking again helps. Its log has the cause.",
-                )
+                );
+                with_fault(response, format!("the database cannot be used: {cause}"))
             }
             Self::Internal(error) => {
-                tracing::error!("answering a request: {error:#}");
                 let text = "the server could not answer because of an internal error; its log has the cause";
-                (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response()
+                let response = (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response();
+                with_fault(response, format!("{error:#}"))
+            }
+            Self::Full => {
+                ask_again("The server has too many large answers on their way; asking again helps.")
             }
         }
     }
 }
 
-/// A client shows it to whoever stands before it, and nothing else says which row it is.
-fn broken(row: &BrokenRow) -> String {
-    let text = text::broken_row(row);
-    tracing::error!("answering a request: {text}");
-    format!("The server cannot go on: {text}.")
+/// A client shows it to the person in front of it, and nothing else says which row it is.
+fn faulty(status: StatusCode, cause: &str) -> Response {
+    let text = format!("The server cannot go on: {cause}.");
+    with_fault((status, plain(text)).into_response(), cause.to_owned())
 }
 
-/// A status by which clients know that nothing is decided, and when to ask again.
-fn ask_again(text: impl Into<String>) -> Response {
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, plain(text)).into_response();
-    let seconds = HeaderValue::from(RETRY_AFTER.as_secs());
-    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+fn with_fault(mut response: Response, cause: String) -> Response {
+    response.extensions_mut().insert(Fault(cause));
     response
 }
 
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
+
     use super::*;
 
     #[test]
@@ -168,7 +168,9 @@ mod tests {
             .iter()
             .map(|answer| answer.headers().contains_key(header::RETRY_AFTER));
         assert_eq!(again.collect::<Vec<_>>(), [true, false, false]);
-        let text = broken(&row);
+        let Some(Fault(text)) = fog[1].extensions().get() else {
+            panic!("nothing for the log");
+        };
         for part in ["tasks", "taskID 7", "taskStateID"] {
             assert!(text.contains(part), "{text}");
         }

@@ -1,5 +1,6 @@
 //! What clients ask over HTTP: FOG's endpoints and a few of our own, all below `/fog`.
 
+mod answer;
 mod blame;
 mod boot_files;
 mod boot_script;
@@ -20,24 +21,21 @@ mod tests;
 mod version;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tower_http::timeout::TimeoutLayer;
+use axum::{Extension, Router};
 
 pub use local::local_router;
 
+use self::answer::Answers;
 use crate::ops::Ops;
 
 /// Largest request body in bytes; inventories are some kilobytes.
 const MAX_BODY: usize = 256 << 10;
-
-/// Longest time until an answer begins.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// All endpoints.
 ///
@@ -92,9 +90,10 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .nest("/fog", fog)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ANSWER_LIMIT,
+        .layer(Extension(Arc::new(Answers::new())))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&ops),
+            answer::guard,
         ))
         .with_state(ops)
 }

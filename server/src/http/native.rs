@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use fos_api::{MANIFEST_VERSION, Manifest, SmallFile};
 
+use super::answer::Answers;
 use super::error::HttpError;
 use super::request::Form;
 use crate::api::agent_view;
@@ -16,13 +17,14 @@ use crate::ops::Ops;
 /// `fos/manifest`: everything about the image of the host's task.
 pub(super) async fn manifest(
     State(ops): State<Arc<Ops>>,
+    Extension(answers): Extension<Arc<Answers>>,
     form: Form,
 ) -> Result<Response, HttpError> {
     let known = form.known(&ops).await.map_err(HttpError::native)?;
     let found = ops.task_image(&known).await;
     let found = found.map_err(|error| HttpError::from(error).native())?;
     let small = found.facts.files.iter().filter(|file| file.place.is_none());
-    Ok(Json(Manifest {
+    let manifest = Manifest {
         version: MANIFEST_VERSION,
         image_id: found.image.id.0,
         image_name: found.image.name,
@@ -37,13 +39,17 @@ pub(super) async fn manifest(
             })
             .collect(),
         streams: found.facts.streams,
-    })
-    .into_response())
+    };
+    answers.json(form.client, &manifest)
 }
 
 /// `fos/file`: a small file of that image. Only names that were listed when the image was added are
 /// served, so no name leads elsewhere.
-pub(super) async fn file(State(ops): State<Arc<Ops>>, form: Form) -> Result<Response, HttpError> {
+pub(super) async fn file(
+    State(ops): State<Arc<Ops>>,
+    Extension(answers): Extension<Arc<Answers>>,
+    form: Form,
+) -> Result<Response, HttpError> {
     let known = form.known(&ops).await.map_err(HttpError::native)?;
     let found = ops.task_image(&known).await;
     let found = found.map_err(|error| HttpError::from(error).native())?;
@@ -58,6 +64,7 @@ pub(super) async fn file(State(ops): State<Arc<Ops>>, form: Form) -> Result<Resp
     let read = ops.small_file(&found.image, file).await;
     let bytes = read.map_err(|error| HttpError::from(error).native())?;
     let bytes = bytes.ok_or(HttpError::Changed)?;
+    let bytes = answers.keep(form.client, bytes)?;
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((headers, bytes).into_response())
 }

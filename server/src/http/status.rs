@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
+use super::answer::{Answers, Fault};
 use super::error::HttpError;
 use super::request::Form;
 use crate::api::{Api as _, ApiErrorKind, StatusQuery};
 use crate::ops::Ops;
 
 /// Answers the newest sessions, or the one in the field `session`.
-pub(super) async fn status(State(ops): State<Arc<Ops>>, form: Form) -> Result<Response, HttpError> {
+pub(super) async fn status(
+    State(ops): State<Arc<Ops>>,
+    Extension(answers): Extension<Arc<Answers>>,
+    form: Form,
+) -> Result<Response, HttpError> {
     let session = match form.get("session") {
         "" => None,
         wanted => Some(wanted.parse().map_err(|_| HttpError::Unreadable {
@@ -21,15 +26,19 @@ pub(super) async fn status(State(ops): State<Arc<Ops>>, form: Form) -> Result<Re
             text: "session must be a number".to_owned(),
         })?),
     };
+    // Anybody may ask, and each answer reads all members of many sessions.
+    let _one_at_a_time = answers.status_turn().await;
     match ops.status(StatusQuery { session }).await {
-        Ok(status) => Ok(Json(status).into_response()),
+        Ok(status) => answers.json(form.client, &status),
         Err(error) if error.kind == ApiErrorKind::Unavailable => {
             Err(HttpError::Unavailable(error.text))
         }
         // A row that makes no sense: the text names it.
         Err(error) if error.kind == ApiErrorKind::Invalid => {
-            tracing::error!("answering a request: {error}");
-            Ok((StatusCode::INTERNAL_SERVER_ERROR, super::plain(error.text)).into_response())
+            let fault = Fault(error.to_string());
+            let text = super::plain(error.text);
+            let answer = (StatusCode::INTERNAL_SERVER_ERROR, Extension(fault), text);
+            Ok(answer.into_response())
         }
         Err(error) => Err(HttpError::Internal(error.into())),
     }

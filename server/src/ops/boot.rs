@@ -1,6 +1,6 @@
 //! What a machine is told that boots from the network.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use fog::Mac;
 use super::clients::{ClientError, ClientResult, Known};
 use super::{Ops, blocking};
 use crate::clock;
-use crate::domain::Refusal;
-use crate::domain::handout::{Handout, Ticket};
+use crate::domain::handout::{Handout, Job, Ticket};
 use crate::domain::host::Host;
 use crate::domain::image::Image;
+use crate::domain::refusal::AskAgain;
 use crate::domain::session::Session;
+use crate::domain::{HostId, Refusal};
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
 
@@ -97,28 +98,8 @@ impl Ops {
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
         let at = known.request.address;
-        let _one_at_a_time = self.boots.lock().await;
-        let told = self.handouts().ticket(id, at, handle.job);
-        let ticket = match told {
-            Some(ticket) => ticket,
-            None => {
-                let mut bytes = [0; 16];
-                getrandom::fill(&mut bytes).map_err(|error| ClientError::Internal(error.into()))?;
-                let handout = Handout {
-                    host: id,
-                    address: at,
-                    job: handle.job,
-                    ticket: Some(Ticket(bytes)),
-                    at: clock::now(),
-                };
-                if self.handouts().clone().insert(handout).is_err() {
-                    return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
-                }
-                self.store.hand_out(handout).await?;
-                // There was place, and nobody else inserts meanwhile but for machines that check in.
-                self.handouts().insert(handout).ok();
-                Ticket(bytes)
-            }
+        let Some(ticket) = self.ticket(id, at, handle.job).await? else {
+            return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };
         Ok(BootAnswer::Job(Box::new(BootJob {
             host: Arc::clone(&known.host),
@@ -129,6 +110,41 @@ impl Ops {
             address,
             is_name_changed_early,
         })))
+    }
+
+    /// The ticket of a machine, made and stored if it has none; `None` if there is no place for more.
+    async fn ticket(
+        &self,
+        host: HostId,
+        address: IpAddr,
+        job: Job,
+    ) -> ClientResult<Option<Ticket>> {
+        if let Some(ticket) = self.handouts().ticket(host, address, job) {
+            return Ok(Some(ticket));
+        }
+        // Behind a database that hangs others wait in line: the boot loader has less patience than they
+        // would take together.
+        let turn = tokio::time::timeout(TURN_LIMIT, self.boots.lock()).await;
+        let _one_at_a_time = turn.map_err(|_| AskAgain::NotStored)?;
+        if let Some(ticket) = self.handouts().ticket(host, address, job) {
+            return Ok(Some(ticket));
+        }
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| ClientError::Internal(error.into()))?;
+        let handout = Handout {
+            host,
+            address,
+            job,
+            ticket: Some(Ticket(bytes)),
+            at: clock::now(),
+        };
+        if self.handouts().clone().insert(handout).is_err() {
+            return Ok(None);
+        }
+        self.store.hand_out(handout).await?;
+        // There was place, and nobody else inserts meanwhile but for machines that check in.
+        self.handouts().insert(handout).ok();
+        Ok(Some(Ticket(bytes)))
     }
 
     /// A setting; its default if one cannot be read: one odd row must not keep all machines from booting.
@@ -159,6 +175,9 @@ impl Ops {
         }
     }
 }
+
+/// How long a machine waits until the tickets of others are stored.
+const TURN_LIMIT: Duration = Duration::from_secs(8);
 
 /// How long the boot directory may take to show its files.
 const BOOT_LIMIT: Duration = Duration::from_secs(10);

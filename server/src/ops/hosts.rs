@@ -15,8 +15,15 @@ impl Ops {
     /// If its name or an address is taken.
     pub async fn add_host(&self, host: NewHost) -> Result<HostId, AddHostError> {
         let id = self.store.add_host(clock::now(), host).await?;
-        self.refresh_directory().await?;
+        self.hosts_changed().await;
         Ok(id)
+    }
+
+    /// It is stored already, so it has not failed if reading fails: that is tried again.
+    async fn hosts_changed(&self) {
+        if let Err(error) = self.refresh_directory().await {
+            tracing::warn!("reading the hosts anew: {error}");
+        }
     }
 
     /// All hosts with what they do.
@@ -43,7 +50,7 @@ impl Ops {
         };
         self.store.remove_host(host.id).await?;
         self.handouts().remove(host.id);
-        self.refresh_directory().await?;
+        self.hosts_changed().await;
         Ok(Some(host))
     }
 

@@ -112,8 +112,9 @@ impl Ops {
                     while !changes.is_empty() {
                         drop(changes.try_recv());
                     }
-                    if let Err(error) = self.refresh_directory().await {
-                        tracing::error!("reading the hosts anew: {error}");
+                    while let Err(error) = self.refresh_directory().await {
+                        tracing::error!("reading the hosts anew: {error}; trying again");
+                        tokio::time::sleep(READ_AGAIN).await;
                     }
                 }
                 Ok(_) => {}
@@ -178,6 +179,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
     };
     tokio::task::spawn_blocking(work).await
 }
+
+/// Until the hosts are read again after that has failed.
+const READ_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A plan that is only good for cancelling: nothing of it is waited for.
 fn idle_plan(session: &crate::domain::session::Session) -> Plan {

@@ -58,6 +58,42 @@ fn a_hanging_image_store_keeps_nobody() {
 }
 
 #[test]
+fn a_hanging_data_directory_keeps_nobody() {
+    let Some(mut world) = World::new(1, &[]) else {
+        return;
+    };
+    world.start();
+    // Files that are open stay usable; socket and server.json cannot be removed.
+    let Some(_hanging) = Hanging::over(world.server().id(), &world.shared.data) else {
+        return;
+    };
+    world.terminate();
+}
+
+#[test]
+fn a_server_starts_beside_a_hanging_image_store_and_boot_directory() {
+    let Some(mut world) = World::new(1, &[]) else {
+        return;
+    };
+    let places = ["images", "boot"].map(|place| world.site.path(place));
+    let mut hanging = Vec::new();
+    for place in &places {
+        let Some(found) = Hanging::over(std::process::id(), place) else {
+            return;
+        };
+        hanging.push(found);
+    }
+    world.start();
+    let answer = world.site.get(1, "service/getversion.php");
+    assert!(answer.is_some_and(|answer| !answer.is_empty()));
+    for place in ["images", "boot/bzImage"] {
+        let warning = format!("{place} does not answer");
+        wait_for(&warning, || world.site.logs().contains(&warning));
+    }
+    world.terminate();
+}
+
+#[test]
 fn a_hanging_log_keeps_nobody() {
     let Some(mut world) = World::new(1, &[]) else {
         return;

@@ -6,12 +6,14 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::complaints::About;
 use super::{HttpService, Limits, Listen, Stream, run};
+use crate::brief::briefly;
 
 /// Who asks over the local socket; handlers find it as `ConnectInfo<LocalPeer>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +68,21 @@ impl LocalSocket {
 
 impl Drop for LocalSocket {
     fn drop(&mut self) {
-        // Only ours: another server may have put its own there.
-        let is_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.file);
-        if is_ours && let Err(error) = remove_if_there(&self.path) {
-            tracing::warn!("removing {}: {error}", self.path.display());
-        }
+        let path = std::mem::take(&mut self.path);
+        let file = self.file;
+        briefly(LIMIT, move || {
+            // Only ours: another server may have put its own there.
+            let is_ours =
+                fs::symlink_metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == file);
+            if is_ours && let Err(error) = remove_if_there(&path) {
+                tracing::warn!("removing {}: {error}", path.display());
+            }
+        });
     }
 }
+
+/// How long the disk may take to remove the file; the next server replaces it.
+const LIMIT: Duration = Duration::from_millis(500);
 
 fn make_room(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {

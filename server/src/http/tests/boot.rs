@@ -165,6 +165,31 @@ async fn a_machine_that_boots_while_the_database_fails_asks_again_for_some_minut
     assert!(script.contains("kernel bzImage"), "{script}");
 }
 
+/// A boot loader that hears no script boots the local disk: a database that holds one machine must not
+/// hold the others for longer than they ask.
+#[tokio::test]
+async fn machines_do_not_wait_in_line_behind_one_whose_ticket_is_not_stored() {
+    let bench = bench().await;
+    bench.add_host(3).await;
+    bench.deploy(&[1, 2, 3]).await;
+    let known = bench.boot(1).await;
+    bench.faults.hang_at("hand_out");
+    let held = bench.boot(2);
+    let others = async {
+        while bench.faults.calls("hand_out") < 2 {
+            tokio::task::yield_now().await;
+        }
+        // It has its ticket already.
+        assert_eq!(bench.boot(1).await, known);
+        let script = bench.boot(3).await;
+        assert!(script.contains("database"), "{script}");
+        assert!(!questions(&script).is_empty(), "{script}");
+        bench.faults.release();
+    };
+    let (held, ()) = tokio::join!(held, others);
+    assert!(held.contains("kernel bzImage"), "{held}");
+}
+
 #[tokio::test]
 async fn a_machine_that_boots_while_the_server_ends_asks_again() {
     let bench = bench().await;

@@ -71,7 +71,7 @@ impl Readers {
 
 /// Reads at a time with those that wait, some KiB each. Their callers may have gone: without a limit they
 /// would pile up while the disk hangs.
-pub(super) const MAX_READS: usize = 512;
+pub(super) const MAX_READS: usize = 4096;
 
 /// Changes that a receiver may lag behind, some 16 bytes each.
 const MAX_CHANGES: usize = 1024;
