@@ -210,7 +210,7 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<()> {
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<bool> {
         self.engine
             .write(move |tx| Box::pin(apply::fail_broken(tx, at, session, reason)))
             .await
