@@ -335,3 +335,29 @@ fn a_program_that_is_no_server_is_not_believed() {
     }
     stranger.join().unwrap();
 }
+
+/// A client may ask as often as it likes.
+#[test]
+fn a_request_that_fails_again_and_again_is_one_line_and_a_number() {
+    let server = Server::with_hosts(2);
+    let said = server.dir.path().join("stderr");
+    let mut command = server.command();
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let running = server.start_saying(command, std::fs::File::create(&said).unwrap().into());
+    server.good(&["deploy", "lab", "LAB-01", "LAB-02"]);
+    assert_eq!(server.check_in(1).1, "##@GO");
+    let small = server.data().join("images/lab/d1.mbr");
+    std::fs::write(&small, "something else").unwrap();
+    for _ in 0..100 {
+        let file = format!("fos/file?mac={}&name=d1.mbr", mac(1));
+        assert_eq!(server.get_from(1, &file).0, 409);
+    }
+    running.end();
+    let said = std::fs::read_to_string(&said).unwrap();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("d1.mbr"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(said.contains("99 times more"), "{said}");
+}

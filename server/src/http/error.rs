@@ -1,14 +1,18 @@
 //! What goes wrong with a request, and how it is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::plain;
+use crate::clock;
 use crate::domain::Refusal;
 use crate::domain::reason::BrokenRow;
-use crate::ops::ClientError;
+use crate::logs::{Level, Subject};
+use crate::ops::{ClientError, Ops};
 use crate::store::StoreError;
 use crate::text;
 
@@ -100,30 +104,68 @@ impl IntoResponse for HttpError {
                 let text = "the file was changed or cannot be read; the server's log has the cause";
                 (StatusCode::CONFLICT, plain(text)).into_response()
             }
-            Self::Broken(row) => plain(broken(&row)),
+            Self::Broken(row) => {
+                let text = text::broken_row(&row);
+                because(plain(broken(&text)), BROKEN, text)
+            }
             Self::NativeBroken(row) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, plain(broken(&row))).into_response()
+                let text = text::broken_row(&row);
+                let answer = (StatusCode::INTERNAL_SERVER_ERROR, plain(broken(&text)));
+                because(answer.into_response(), BROKEN, text)
             }
             Self::Unavailable(cause) => {
-                tracing::error!("answering a request: the database cannot be used: {cause}");
-                ask_again(
+                let answer = ask_again(
                     "The server's database cannot be used at present; asking again helps. Its log has the cause.",
+                );
+                let text = format!("the database cannot be used: {cause}");
+                because(
+                    answer,
+                    "requests that the database kept from an answer",
+                    text,
                 )
             }
             Self::Internal(error) => {
-                tracing::error!("answering a request: {error:#}");
                 let text = "the server could not answer because of an internal error; its log has the cause";
-                (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response()
+                let answer = (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response();
+                because(
+                    answer,
+                    "requests that met an internal error",
+                    format!("{error:#}"),
+                )
             }
         }
     }
 }
 
 /// A client shows it to whoever stands before it, and nothing else says which row it is.
-fn broken(row: &BrokenRow) -> String {
-    let text = text::broken_row(row);
-    tracing::error!("answering a request: {text}");
-    format!("The server cannot go on: {text}.")
+fn broken(row: &str) -> String {
+    format!("The server cannot go on: {row}.")
+}
+
+/// What the log says of an answer.
+#[derive(Debug, Clone)]
+struct Cause {
+    what: &'static str,
+    text: String,
+}
+
+/// `what` is what such requests are called where they are counted.
+pub(super) fn because(mut answer: Response, what: &'static str, text: String) -> Response {
+    answer.extensions_mut().insert(Cause { what, text });
+    answer
+}
+
+pub(super) const BROKEN: &str = "requests that met a value in the database that makes no sense";
+
+/// Writes why a request came to nothing. A client may ask as often as it likes, so that is one line a
+/// minute of each kind, and a number.
+pub(super) async fn log_cause(State(ops): State<Arc<Ops>>, mut answer: Response) -> Response {
+    if let Some(Cause { what, text }) = answer.extensions_mut().remove() {
+        let line = format!("answering a request: {text}");
+        ops.log()
+            .repeated(clock::now(), Level::Error, &Subject::Server, what, &line);
+    }
+    answer
 }
 
 /// A status by which clients know that nothing is decided, and when to ask again.
@@ -168,7 +210,7 @@ mod tests {
             .iter()
             .map(|answer| answer.headers().contains_key(header::RETRY_AFTER));
         assert_eq!(again.collect::<Vec<_>>(), [true, false, false]);
-        let text = broken(&row);
+        let text = broken(&text::broken_row(&row));
         for part in ["tasks", "taskID 7", "taskStateID"] {
             assert!(text.contains(part), "{text}");
         }

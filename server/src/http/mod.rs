@@ -25,6 +25,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
@@ -92,6 +93,7 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/fog/", get(index::index))
         .nest("/fog", fog)
         .fallback(not_found)
+        .layer(map_response_with_state(Arc::clone(&ops), error::log_cause))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

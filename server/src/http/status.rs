@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
-use super::error::HttpError;
+use super::error::{BROKEN, HttpError, because};
 use super::request::Form;
 use crate::api::{Api as _, ApiErrorKind, StatusQuery};
 use crate::ops::Ops;
@@ -28,8 +28,9 @@ pub(super) async fn status(State(ops): State<Arc<Ops>>, form: Form) -> Result<Re
         }
         // A row that makes no sense: the text names it.
         Err(error) if error.kind == ApiErrorKind::Invalid => {
-            tracing::error!("answering a request: {error}");
-            Ok((StatusCode::INTERNAL_SERVER_ERROR, super::plain(error.text)).into_response())
+            let answer = super::plain(error.text.clone());
+            let answer = (StatusCode::INTERNAL_SERVER_ERROR, answer).into_response();
+            Ok(because(answer, BROKEN, error.text))
         }
         Err(error) => Err(HttpError::Internal(error.into())),
     }
