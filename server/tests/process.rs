@@ -361,3 +361,36 @@ fn a_request_that_fails_again_and_again_is_one_line_and_a_number() {
     assert_eq!(lines.len(), 1, "{said}");
     assert!(said.contains("99 times more"), "{said}");
 }
+
+/// Both would send every session. Neither a link nor a lost lock file makes two databases of one.
+#[test]
+fn a_database_has_one_server_by_whatever_name() {
+    let server = Server::with_hosts(1);
+    let running = server.serve();
+    server.good(&["deploy", "lab", "LAB-01"]);
+    let other = Server::new();
+    let link = other.data().join("fos.sqlite");
+    std::os::unix::fs::symlink(server.data().join("fos.sqlite"), &link).unwrap();
+    let tried = |server: &Server, arguments: &[&str]| {
+        // A server that starts would not end.
+        let mut command = server.command_as(&["timeout", "60", env!("CARGO_BIN_EXE_fos-server")]);
+        let output = command.args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        text(&output.stderr)
+    };
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for arguments in [&serve[..], &["cancel", "1"]] {
+        let told = tried(&other, arguments);
+        assert!(told.contains("fos.sqlite is in use"), "{told}");
+    }
+    for file in ["server.lock", "server.sock"] {
+        std::fs::remove_file(server.data().join(file)).unwrap();
+    }
+    for arguments in [&serve[..], &["cancel", "1"]] {
+        let told = tried(&server, arguments);
+        assert!(told.contains("fos.sqlite is in use"), "{told}");
+    }
+    running.end();
+    server.good(&["cancel", "1"]);
+    other.good(&["status"]);
+}

@@ -25,7 +25,7 @@ use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
 use self::engine::Engine;
-pub(crate) use self::open::make_directory;
+pub(crate) use self::open::{DATABASE, make_directory};
 use super::{
     AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
     NewSession, Result, Settings, Store,
