@@ -335,3 +335,62 @@ fn a_program_that_is_no_server_is_not_believed() {
     }
     stranger.join().unwrap();
 }
+
+/// A client may ask as often as it likes.
+#[test]
+fn a_request_that_fails_again_and_again_is_one_line_and_a_number() {
+    let server = Server::with_hosts(2);
+    let said = server.dir.path().join("stderr");
+    let mut command = server.command();
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    let running = server.start_saying(command, std::fs::File::create(&said).unwrap().into());
+    server.good(&["deploy", "lab", "LAB-01", "LAB-02"]);
+    assert_eq!(server.check_in(1).1, "##@GO");
+    let small = server.data().join("images/lab/d1.mbr");
+    std::fs::write(&small, "something else").unwrap();
+    for _ in 0..100 {
+        let file = format!("fos/file?mac={}&name=d1.mbr", mac(1));
+        assert_eq!(server.get_from(1, &file).0, 409);
+    }
+    running.end();
+    let said = std::fs::read_to_string(&said).unwrap();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("d1.mbr"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(said.contains("99 times more"), "{said}");
+}
+
+/// Both would send every session. Neither a link nor a lost lock file makes two databases of one.
+#[test]
+fn a_database_has_one_server_by_whatever_name() {
+    let server = Server::with_hosts(1);
+    let running = server.serve();
+    server.good(&["deploy", "lab", "LAB-01"]);
+    let other = Server::new();
+    let link = other.data().join("fos.sqlite");
+    std::os::unix::fs::symlink(server.data().join("fos.sqlite"), &link).unwrap();
+    let tried = |server: &Server, arguments: &[&str]| {
+        // A server that starts would not end.
+        let mut command = server.command_as(&["timeout", "60", env!("CARGO_BIN_EXE_fos-server")]);
+        let output = command.args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        text(&output.stderr)
+    };
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for arguments in [&serve[..], &["cancel", "1"]] {
+        let told = tried(&other, arguments);
+        assert!(told.contains("fos.sqlite is in use"), "{told}");
+    }
+    for file in ["server.lock", "server.sock"] {
+        std::fs::remove_file(server.data().join(file)).unwrap();
+    }
+    for arguments in [&serve[..], &["cancel", "1"]] {
+        let told = tried(&server, arguments);
+        assert!(told.contains("fos.sqlite is in use"), "{told}");
+    }
+    running.end();
+    server.good(&["cancel", "1"]);
+    other.good(&["status"]);
+}

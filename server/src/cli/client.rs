@@ -1,6 +1,6 @@
 //! The way to the server: over its socket if one runs, else its operations in this process.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::private;
 use crate::sender::udpcast::Udpcast;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
-use crate::store::sqlite::{Sqlite, make_directory};
+use crate::store::sqlite::{DATABASE, Sqlite, make_directory};
 
 /// Something that can be asked.
 pub(super) enum Client {
@@ -39,7 +39,8 @@ pub(super) struct Local {
     ops: Arc<Ops>,
     store: SharedStore,
     log: MulticastLog,
-    _lock: File,
+    // Dropped after the store.
+    _lock: Lock,
 }
 
 impl Client {
@@ -102,7 +103,7 @@ impl Client {
 }
 
 impl Local {
-    async fn open(places: &Places, lock: File) -> anyhow::Result<Self> {
+    async fn open(places: &Places, lock: Lock) -> anyhow::Result<Self> {
         let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
         let config = Config::idle(&places.data, places.root_of(&*store).await?);
         let log = MulticastLog::new(&config.log_dir()).context("opening the logs")?;
@@ -122,19 +123,50 @@ impl Local {
     }
 }
 
-/// Two processes on one database would send every session twice: whoever has this lock has the
-/// database. `None` if another process has it.
-pub(super) fn lock(data: &Path) -> anyhow::Result<Option<File>> {
+/// Two processes on one database would send every session twice: whoever has this has the database.
+///
+/// Keep it for longer than the store: closing any file of the database in a process takes SQLite's own
+/// locks from it.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _database: File,
+    /// Given back last: whoever has this one expects the other to be free.
+    _directory: File,
+}
+
+/// Locks a data directory; `None` if another process has it.
+///
+/// # Errors
+/// If another process has the database under another name (a link to it), or had the lock file removed.
+pub(super) fn lock(data: &Path) -> anyhow::Result<Option<Lock>> {
     make_directory(data)?;
     private::create_dir(data)
         .with_context(|| format!("creating the data directory {}", data.display()))?;
-    let path = data.join("server.lock");
+    let Some(directory) = try_lock(&data.join("server.lock"))? else {
+        return Ok(None);
+    };
+    let path = data.join(DATABASE);
+    let Some(database) = try_lock(&path)? else {
+        bail!(
+            "{} is in use by another fos-server, which has it under another name, or whose \
+             server.lock was removed; stop that one first",
+            path.display()
+        );
+    };
+    Ok(Some(Lock {
+        _database: database,
+        _directory: directory,
+    }))
+}
+
+/// A file that is locked, created where it is missing; `None` if another process has it.
+fn try_lock(path: &Path) -> anyhow::Result<Option<File>> {
     let file =
-        private::create_file(&path).with_context(|| format!("creating {}", path.display()))?;
+        private::create_file(path).with_context(|| format!("creating {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => {
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("locking {}", path.display()))
         }
     }

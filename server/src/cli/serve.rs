@@ -1,7 +1,6 @@
 //! `serve`.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tower::Layer as _;
 use tower::util::MapRequestLayer;
 
 use super::Places;
-use super::client::{self, LOCK_RETRY, LOCK_WAIT};
+use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use crate::clock;
 use crate::config::{Bitrate, Config, StreamRecords, Timing};
 use crate::domain::ports::PortPool;
@@ -191,7 +190,7 @@ impl Serve {
 }
 
 /// Two servers on one database would send every session twice.
-async fn lock(places: &Places) -> anyhow::Result<File> {
+async fn lock(places: &Places) -> anyhow::Result<Lock> {
     let end = tokio::time::Instant::now() + LOCK_WAIT;
     loop {
         if let Some(lock) = client::lock(&places.data)? {

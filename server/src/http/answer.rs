@@ -24,7 +24,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Why the server could not answer, for its log: an extension of the response.
 #[derive(Debug, Clone)]
-pub(super) struct Fault(pub(super) String);
+pub(super) struct Fault {
+    /// What such requests are called where they are counted.
+    pub(super) what: &'static str,
+    pub(super) text: String,
+}
+
+impl Fault {
+    pub(super) fn add_to(self, mut response: Response) -> Response {
+        response.extensions_mut().insert(self);
+        response
+    }
+}
 
 /// Serves a request within the time limit, and logs the server's own faults: the same ones are counted,
 /// as anybody can ask without end.
@@ -33,16 +44,16 @@ pub(super) async fn guard(State(ops): State<Arc<Ops>>, request: Request, next: N
     let answered = tokio::time::timeout(LIMIT, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| {
         let seconds = LIMIT.as_secs();
-        let mut response = ask_again(
+        let fault = Fault {
+            what: "requests that took too long",
+            text: format!("{path} had no answer after {seconds} s"),
+        };
+        fault.add_to(ask_again(
             "The server takes too long to answer; asking again helps. Its log has the cause.",
-        );
-        let fault = Fault(format!("{path} had no answer after {seconds} s"));
-        response.extensions_mut().insert(fault);
-        response
+        ))
     });
-    if let Some(Fault(text)) = response.extensions().get() {
+    if let Some(Fault { what, text }) = response.extensions().get() {
         let line = format!("answering a request: {text}");
-        let what = "requests that could not be answered";
         ops.log()
             .repeated(clock::now(), Level::Error, &Subject::Server, what, &line);
     }

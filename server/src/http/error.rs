@@ -101,20 +101,28 @@ impl IntoResponse for HttpError {
                 let text = "the file was changed or cannot be read; the server's log has the cause";
                 (StatusCode::CONFLICT, plain(text)).into_response()
             }
-            Self::Broken(row) => faulty(StatusCode::OK, &text::broken_row(&row)),
+            Self::Broken(row) => broken(StatusCode::OK, &text::broken_row(&row)),
             Self::NativeBroken(row) => {
-                faulty(StatusCode::INTERNAL_SERVER_ERROR, &text::broken_row(&row))
+                broken(StatusCode::INTERNAL_SERVER_ERROR, &text::broken_row(&row))
             }
             Self::Unavailable(cause) => {
                 let response = ask_again(
                     "The server's database cannot be used at present; asking again helps. Its log has the cause.",
                 );
-                with_fault(response, format!("the database cannot be used: {cause}"))
+                let fault = Fault {
+                    what: "requests that the database kept from an answer",
+                    text: format!("the database cannot be used: {cause}"),
+                };
+                fault.add_to(response)
             }
             Self::Internal(error) => {
                 let text = "the server could not answer because of an internal error; its log has the cause";
                 let response = (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response();
-                with_fault(response, format!("{error:#}"))
+                let fault = Fault {
+                    what: "requests that met an internal error",
+                    text: format!("{error:#}"),
+                };
+                fault.add_to(response)
             }
             Self::Full => {
                 ask_again("The server has too many large answers on their way; asking again helps.")
@@ -124,14 +132,13 @@ impl IntoResponse for HttpError {
 }
 
 /// A client shows it to the person in front of it, and nothing else says which row it is.
-fn faulty(status: StatusCode, cause: &str) -> Response {
+pub(super) fn broken(status: StatusCode, cause: &str) -> Response {
     let text = format!("The server cannot go on: {cause}.");
-    with_fault((status, plain(text)).into_response(), cause.to_owned())
-}
-
-fn with_fault(mut response: Response, cause: String) -> Response {
-    response.extensions_mut().insert(Fault(cause));
-    response
+    let fault = Fault {
+        what: "requests that met a value in the database that makes no sense",
+        text: cause.to_owned(),
+    };
+    fault.add_to((status, plain(text)).into_response())
 }
 
 #[cfg(test)]
@@ -168,7 +175,7 @@ mod tests {
             .iter()
             .map(|answer| answer.headers().contains_key(header::RETRY_AFTER));
         assert_eq!(again.collect::<Vec<_>>(), [true, false, false]);
-        let Some(Fault(text)) = fog[1].extensions().get() else {
+        let Some(Fault { text, .. }) = fog[1].extensions().get() else {
             panic!("nothing for the log");
         };
         for part in ["tasks", "taskID 7", "taskStateID"] {

@@ -34,8 +34,9 @@ pub use local::local_router;
 use self::answer::Answers;
 use crate::ops::Ops;
 
-/// Largest request body in bytes; inventories are some kilobytes.
-const MAX_BODY: usize = 256 << 10;
+/// Largest request body in bytes; inventories are some kilobytes. Each connection may keep that much
+/// waiting until the body is whole: with more, [`listener::Limits`] would say too little.
+const MAX_BODY: usize = 64 << 10;
 
 /// All endpoints.
 ///

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 
-use super::answer::{Answers, Fault};
-use super::error::HttpError;
+use super::answer::Answers;
+use super::error::{HttpError, broken};
 use super::request::Form;
 use crate::api::{Api as _, ApiErrorKind, StatusQuery};
 use crate::ops::Ops;
@@ -35,10 +35,7 @@ pub(super) async fn status(
         }
         // A row that makes no sense: the text names it.
         Err(error) if error.kind == ApiErrorKind::Invalid => {
-            let fault = Fault(error.to_string());
-            let text = super::plain(error.text);
-            let answer = (StatusCode::INTERNAL_SERVER_ERROR, Extension(fault), text);
-            Ok(answer.into_response())
+            Ok(broken(StatusCode::INTERNAL_SERVER_ERROR, &error.text))
         }
         Err(error) => Err(HttpError::Internal(error.into())),
     }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::clients::{ClientError, ClientResult, Known};
 use super::{Ops, blocking};
+use crate::clock;
 use crate::domain::image::{Facts, Image, NewImage, StoredFile};
 use crate::domain::refusal::AskAgain;
 use crate::domain::{ImageId, Refusal};
 use crate::imagestore;
+use crate::logs::{Level, Subject};
 use crate::store::{AddImageError, ChangeError, StoreError};
 
 /// The image of a host's task.
@@ -49,8 +51,11 @@ impl Ops {
         match tokio::time::timeout(READ_LIMIT, read).await {
             Ok(Ok(Ok(bytes))) => Ok(Some(bytes)),
             Ok(Ok(Err(error))) => {
-                let name = &image.name;
-                tracing::error!("serving a file of image {name}: {error}");
+                let line = format!("serving a file of image {}: {error}", image.name);
+                let what = "requests for files of images that are not what they were";
+                let now = clock::now();
+                self.log
+                    .repeated(now, Level::Error, &Subject::Server, what, &line);
                 Ok(None)
             }
             Ok(Err(error)) => Err(ClientError::Internal(error.into())),

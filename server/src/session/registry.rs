@@ -535,7 +535,10 @@ impl Sessions {
     async fn fail(&self, id: SessionId, reason: Reason) -> Result<(), StoreError> {
         let now = clock::now();
         let line = format!("is now failed: {}", text::reason(&reason));
-        self.around.store.fail_broken(now, id, reason).await?;
+        if !self.around.store.fail_broken(now, id, reason).await? {
+            // Over already; only its rows are still odd.
+            return Ok(());
+        }
         let (id, name) = (id.0, String::new());
         let subject = Subject::Session { id, name };
         self.around.log.error(now, &subject, &line);

@@ -304,13 +304,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         facts: Vec<Fact>,
     ) -> Result<Vec<Conflict>>;
     /// Fails a session whose rows cannot be read, with all its active tasks: touches nothing but states
-    /// and reasons.
+    /// and reasons. Answers whether anything of it was not over; if not, no change is announced: its
+    /// rows stay as odd as they are, and whoever follows changes would fail it again and again.
     async fn fail_broken(
         &self,
         at: Timestamp,
         session: SessionId,
         reason: crate::domain::Reason,
-    ) -> Result<()>;
+    ) -> Result<bool>;
     /// Stores what clients say of their progress. Loss of it does no harm.
     async fn store_progress(
         &self,

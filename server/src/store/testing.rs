@@ -213,7 +213,7 @@ impl Store for Faulty {
         self.inner.apply(at, session, facts).await
     }
 
-    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<()> {
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<bool> {
         self.gate("fail_broken").await?;
         self.inner.fail_broken(at, session, reason).await
     }

@@ -106,10 +106,15 @@ impl Server {
     }
 
     /// Starts a server and waits until it can be asked.
-    pub(crate) fn start(&self, mut command: Command) -> Running {
+    pub(crate) fn start(&self, command: Command) -> Running {
+        self.start_saying(command, Stdio::null())
+    }
+
+    /// The same; what it says goes to `stderr`.
+    pub(crate) fn start_saying(&self, mut command: Command, stderr: Stdio) -> Running {
         let file = self.data().join("server.json");
         drop(std::fs::remove_file(&file));
-        let child = command.stderr(Stdio::null()).spawn().unwrap();
+        let child = command.stderr(stderr).spawn().unwrap();
         let mut running = Running { child };
         wait_until("the server runs", || {
             assert!(running.is_running(), "the server has ended");
@@ -134,13 +139,17 @@ impl Server {
 
     /// Posts a form from the address of a host; answers status and body.
     pub(crate) fn post_from(&self, host: u8, path: &str, body: &str) -> (u16, String) {
-        let mut stream = self.send_from(host, path, body);
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = text(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split_whitespace().nth(1).unwrap_or("0");
-        (status.parse().unwrap(), body.to_owned())
+        answer(self.send_from(host, path, body))
+    }
+
+    /// Asks from the address of a host; answers status and body.
+    pub(crate) fn get_from(&self, host: u8, path: &str) -> (u16, String) {
+        let mut stream = self.connect_from(host);
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head =
+            format!("GET /fog/service/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        answer(stream)
     }
 
     /// Posts a form and does not wait for the answer.
@@ -173,6 +182,16 @@ impl Server {
             &format!("mac={}&type=down", mac(host)),
         )
     }
+}
+
+/// Status and body of what comes until the end.
+fn answer(mut stream: TcpStream) -> (u16, String) {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = text(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split_whitespace().nth(1).unwrap_or("0");
+    (status.parse().unwrap(), body.to_owned())
 }
 
 pub(crate) fn name(host: u8) -> String {

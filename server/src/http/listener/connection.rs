@@ -198,12 +198,16 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if !self.seat.begin() {
-            let error = io::Error::other("the connection had to make place for another one");
-            return Box::pin(std::future::ready(Err(error)));
+        // What has no body is whole.
+        if request.body().is_end_stream() {
+            if !self.seat.begin() {
+                return Box::pin(std::future::ready(Err(made_place())));
+            }
+        } else {
+            self.seat.receive();
         }
-        let limit = self.seat.limits().body_timeout;
-        let mut request = request.map(|incoming| Body::new(Timed::new(incoming, limit)));
+        let seat = Arc::clone(&self.seat);
+        let mut request = request.map(|incoming| Body::new(Timed::new(incoming, seat)));
         request
             .extensions_mut()
             .insert(ConnectInfo(self.peer.clone()));
@@ -212,12 +216,20 @@ where
         Box::pin(async move {
             let answered: Result<_, Infallible> = service.oneshot(request).await;
             let response = answered.unwrap_or_else(|never| match never {});
+            // A handler may answer without the whole body.
+            if !seat.begin() {
+                return Err(made_place());
+            }
             Ok(response.map(|body| Answer {
                 body: Body::new(body),
                 seat,
             }))
         })
     }
+}
+
+fn made_place() -> io::Error {
+    io::Error::other("the connection had to make place for another one")
 }
 
 /// Answers in place of a handler that panicked.
@@ -273,22 +285,41 @@ impl HttpBody for Answer {
     }
 }
 
-/// The body of a request, which must be there in time.
+/// The body of a request, which must be there in time. The request begins when it is whole: until then
+/// its connection may have to make place.
 struct Timed {
     body: Incoming,
+    seat: Arc<Seat>,
     limit: Duration,
     until: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timed {
-    fn new(body: Incoming, limit: Duration) -> Self {
+    fn new(body: Incoming, seat: Arc<Seat>) -> Self {
+        let limit = seat.limits().body_timeout;
         Self {
             body,
+            seat,
             limit,
             until: Instant::now() + limit,
             timer: None,
         }
+    }
+
+    fn arrived(
+        &self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, axum::Error>> {
+        let is_whole = match &frame {
+            None => true,
+            Some(Ok(_)) => self.body.is_end_stream(),
+            Some(Err(_)) => false,
+        };
+        if is_whole && !self.seat.begin() {
+            return Some(Err(axum::Error::new(made_place())));
+        }
+        frame.map(|frame| frame.map_err(axum::Error::new))
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -309,7 +340,7 @@ impl HttpBody for Timed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new))),
+            Poll::Ready(frame) => Poll::Ready(self.arrived(frame)),
             Poll::Pending if self.is_over(cx) => {
                 let text = format!("it was not there after {} s", self.limit.as_secs());
                 let error = io::Error::new(io::ErrorKind::TimedOut, text);

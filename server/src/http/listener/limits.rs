@@ -8,7 +8,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 ///
 /// A connection costs up to two [`write_buffer`](Self::write_buffer), two
 /// [`request_head`](Self::request_head), one piece of the response body (64 KiB of a file), and some
-/// 10 KiB for task and state: 240 KiB with the defaults if its peer does not read, 20 KiB if it waits.
+/// 10 KiB for task and state: 240 KiB with the defaults if its peer does not read, 20 KiB if it waits, and
+/// what has come of a body (64 KiB at most) if that is not whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Limits of the HTTP server")]
 pub struct Limits {

@@ -1,8 +1,8 @@
 //! The sockets that clients connect to, and what each of them may cost us.
 //!
-//! A connection waits for a request, or has one in work. The first kind costs nothing when it is closed:
-//! it has deadlines, and makes place when there are too many. The second kind ends with its answer, as
-//! long as the client takes it.
+//! A connection waits for a whole request, or has one in work. The first kind costs nothing when it is
+//! closed: it has deadlines, and makes place when there are too many. The second kind ends with its
+//! answer, as long as the client takes it.
 
 mod complaints;
 mod connection;

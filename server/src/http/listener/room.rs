@@ -27,7 +27,7 @@ struct Inner {
     /// Of those held: closed to make place, and not gone yet.
     leaving: usize,
     per_address: HashMap<IpAddr, usize>,
-    /// Connections without a request in work, those that have waited longest first. Whoever takes one
+    /// Connections without a whole request in work, those that have waited longest first. Whoever takes one
     /// out decides what becomes of it: a request that begins, or its end to make place.
     waiting: BTreeMap<Key, Arc<Seat>>,
 }
@@ -205,6 +205,8 @@ enum Phase {
     Head(Instant),
     /// The last request is answered, nothing of the next is there.
     Idle(Instant),
+    /// The head of a request is there, its body is awaited, which has a limit of its own.
+    Body,
     /// A request is in work or being answered.
     Busy,
 }
@@ -248,9 +250,20 @@ impl Seat {
         }
     }
 
-    /// A request begins; not if the connection was told to leave at this moment.
+    /// The head of a request is there; nothing is done for it before its body is.
+    pub(super) fn receive(&self) {
+        self.lock().phase = Phase::Body;
+    }
+
+    /// A request begins, if it has not yet; not if the connection was told to leave at this moment.
     pub(super) fn begin(&self) -> bool {
-        let key = self.lock().key;
+        let key = {
+            let state = self.lock();
+            if matches!(state.phase, Phase::Busy) {
+                return true;
+            }
+            state.key
+        };
         if self.room.lock().waiting.remove(&key).is_none() {
             return false;
         }
@@ -285,7 +298,7 @@ impl Seat {
                 let since = since.max(state.written);
                 Some((since + limits.idle_timeout, Cut::Idle))
             }
-            (None, Phase::Busy) => None,
+            (None, Phase::Body | Phase::Busy) => None,
         }
     }
 

@@ -182,6 +182,44 @@ async fn half_headers_do_not_keep_a_client_out() {
     assert_eq!(rest(halves.remove(0)).await, "");
 }
 
+/// Nothing is in work for a request of which a part is still on its way.
+#[tokio::test]
+async fn half_bodies_do_not_keep_a_client_out() {
+    let reached = Arc::new(Gate::default());
+    let handler = {
+        let reached = Arc::clone(&reached);
+        move |request: Request<Body>| async move {
+            reached.inside.fetch_add(1, Ordering::SeqCst);
+            reached.entered.notify_waiters();
+            let body = axum::body::to_bytes(request.into_body(), 1000).await;
+            body.map_or(0, |body| body.len()).to_string()
+        }
+    };
+    let limits = Limits {
+        body_timeout: Duration::from_secs(3600),
+        ..limits()
+    };
+    let server = start_with(limits, Router::new().route("/slow", post(handler))).await;
+    let mut halves = VecDeque::new();
+    for _ in 0..8 {
+        let head = "POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na";
+        halves.push_back(server.send(head).await);
+    }
+    reached.entered_by(8).await;
+    let asked = tokio::time::timeout(DEADLINE, server.get("/")).await;
+    let text = asked.expect("no answer while bodies are awaited");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    // The oldest had to go, the newest is answered.
+    assert_eq!(rest(halves.pop_front().unwrap()).await, "");
+    let mut newest = halves.pop_back().unwrap();
+    newest.write_all(b"bc").await.unwrap();
+    let text = answer(&mut newest, "\r\n\r\n3").await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+}
+
+/// Whatever takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 #[tokio::test]
 async fn a_connection_that_becomes_idle_makes_place_for_who_waits() {
     let limits = Limits {

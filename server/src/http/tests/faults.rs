@@ -13,7 +13,7 @@ use crate::domain::{Reason, Refusal, SessionId};
 use crate::ops::CancelError;
 use crate::sender::SenderEvent;
 use crate::session::Wait;
-use crate::store::StoreError;
+use crate::store::{Change, StoreError};
 use crate::testing::{Bench, DEADLINE, Order, bench, ip, mac, wait_for};
 
 async fn asked(bench: &Bench, host: u8, path: &str) -> (StatusCode, String) {
@@ -328,6 +328,14 @@ async fn one_odd_value_harms_its_session_alone() {
             "{value}"
         );
         assert!(bench.session(good).await.state.is_active());
+        // Once: the supervisor follows changes, so a failure that announces itself would go round for ever.
+        let sessions = bench.ops.sessions();
+        assert!(sessions.handle(broken).await.unwrap().is_none());
+        let mut changes = bench.store.changes();
+        assert!(sessions.handle(broken).await.unwrap().is_none());
+        let is_announced = std::iter::from_fn(|| changes.try_recv().ok())
+            .any(|change| change == Change::Session(broken));
+        assert!(!is_announced, "{value}");
         let next = bench.deploy(&[1]).await;
         bench.boot(1).await;
         assert_eq!(bench.check_in_stock(1).await, "##@GO", "{value}");

@@ -412,11 +412,14 @@ impl Model {
         }
     }
 
-    pub(super) fn fail_broken(&mut self, now: Timestamp, id: SessionId, reason: Reason) {
+    pub(super) fn fail_broken(&mut self, now: Timestamp, id: SessionId, reason: Reason) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
-            return;
+            return false;
         };
         let of_member = Reason::SessionFailed(Box::new(reason.clone()));
+        let members = session.members.iter();
+        let was_active =
+            session.state.is_active() || members.into_iter().any(|member| member.state.is_active());
         end_members(session, State::Failed, Some(of_member));
         if session.state.is_active() {
             session.state = State::Failed;
@@ -424,6 +427,7 @@ impl Model {
             let state = State::Failed;
             self.tell(now, id, None, Note::Ended { state, reason });
         }
+        was_active
     }
 
     pub(super) fn hand_out(&mut self, handout: Handout) {

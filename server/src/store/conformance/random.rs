@@ -260,8 +260,8 @@ impl Walk {
             }
             Op::FailBroken(session) => {
                 let (id, reason) = (self.session(session), reason(3));
-                self.model.fail_broken(now, id, reason.clone());
-                store.fail_broken(now, id, reason).await.unwrap();
+                let expected = self.model.fail_broken(now, id, reason.clone());
+                assert_eq!(store.fail_broken(now, id, reason).await.unwrap(), expected);
             }
             Op::AddEvent { session, host } => {
                 let id = self.session(session);

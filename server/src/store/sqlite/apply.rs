@@ -411,23 +411,25 @@ impl Subject {
 /// Characters of what a client calls itself.
 const MAX_AGENT: usize = 80;
 
-/// Fails a session with its active tasks, whatever else is in its rows.
+/// Fails a session with its active tasks, whatever else is in its rows; whether anything of it was not
+/// over.
 pub(super) async fn fail_broken(
     tx: &mut Tx,
     at: Timestamp,
     session: SessionId,
     reason: Reason,
-) -> Result<()> {
+) -> Result<bool> {
     let sql = "SELECT COUNT(*) FROM multicastSessions WHERE msID = ?";
     if tx.number(sql, args![session]).await? == Some(0) {
-        return Ok(());
+        return Ok(false);
     }
     sessions::adopt(tx, session).await?;
     let (code, details) = parts(&Reason::SessionFailed(Box::new(reason.clone())));
-    end_tasks(tx, session, State::Failed, NOT_OVER, (&code, &details)).await?;
+    let mut has_ended = end_tasks(tx, session, State::Failed, NOT_OVER, (&code, &details)).await?;
     let sql =
         format!("UPDATE multicastSessions SET msState = ? WHERE msID = ? AND msState {NOT_OVER}");
     if tx.run(&sql, args![State::Failed, session]).await? > 0 {
+        has_ended = true;
         let (code, details) = parts(&reason);
         let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ? WHERE msID = ?";
         tx.run(sql, args![code, details, session]).await?;
@@ -437,18 +439,21 @@ pub(super) async fn fail_broken(
         };
         events::add(tx, at, Some(session), None, &note).await?;
     }
-    tx.changed(Change::Session(session));
-    Ok(())
+    if has_ended {
+        tx.changed(Change::Session(session));
+    }
+    Ok(has_ended)
 }
 
-/// Ends the tasks of a session whose state meets a condition; a host without a reason gets this one.
+/// Ends the tasks of a session whose state meets a condition, and answers whether there are such; a host
+/// without a reason gets this one.
 async fn end_tasks(
     tx: &mut Tx,
     session: SessionId,
     to: State,
     condition: &str,
     (code, details): (&str, &str),
-) -> Result<()> {
+) -> Result<bool> {
     let sql = format!(
         "UPDATE fos_sessionHosts SET state = ?, \
          reasonDetails = CASE WHEN reasonCode = '' THEN ? ELSE reasonDetails END, \
@@ -458,14 +463,14 @@ async fn end_tasks(
          OR (state {condition} AND NOT EXISTS (SELECT 1 FROM tasks \
          WHERE tasks.taskID = fos_sessionHosts.taskID)))"
     );
-    tx.run(&sql, args![to, details, code, session]).await?;
+    let members = tx.run(&sql, args![to, details, code, session]).await?;
     let sql = format!(
         "UPDATE tasks SET taskStateID = ? WHERE taskStateID {condition} \
          AND taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ? \
          UNION SELECT taskID FROM fos_sessionHosts WHERE msID = ?)"
     );
-    tx.run(&sql, args![to, session, session]).await?;
-    Ok(())
+    let tasks = tx.run(&sql, args![to, session, session]).await?;
+    Ok(members > 0 || tasks > 0)
 }
 
 /// Why a host's part ended that was still active when its session ended.

@@ -25,7 +25,7 @@ use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
 use self::engine::Engine;
-pub(crate) use self::open::make_directory;
+pub(crate) use self::open::{DATABASE, make_directory};
 use super::{
     AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
     NewSession, Result, Settings, Store,
@@ -210,7 +210,7 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<()> {
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<bool> {
         self.engine
             .write(move |tx| Box::pin(apply::fail_broken(tx, at, session, reason)))
             .await

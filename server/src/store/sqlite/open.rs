@@ -14,6 +14,9 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use super::Sqlite;
 use super::engine::{Engine, Limits};
 
+/// The file in the data directory.
+pub(crate) const DATABASE: &str = "fos.sqlite";
+
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
 impl Sqlite {
@@ -98,7 +101,7 @@ pub(crate) fn make_directory(data: &Path) -> anyhow::Result<()> {
 /// Creates directory and file where they are missing, readable by nobody else.
 fn create(data: &Path) -> anyhow::Result<PathBuf> {
     make_directory(data)?;
-    let file = data.join("fos.sqlite");
+    let file = data.join(DATABASE);
     OpenOptions::new()
         .create(true)
         .truncate(false)
