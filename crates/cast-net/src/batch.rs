@@ -15,6 +15,8 @@ use nix::sys::socket::{
     sendmsg, setsockopt, sockopt,
 };
 
+use cast_proto::core::{SocketNo, Transmit};
+
 /// Takes datagrams from sockets. Costs `RECEIVE_COUNT` × 64 KiB of address space, of which only what
 /// datagrams really fill is memory.
 pub(crate) struct Inbox {
@@ -133,6 +135,8 @@ pub(crate) struct Outbox {
     headers: MultiHeaders<SockaddrIn>,
     buffers: Vec<Vec<u8>>,
     addresses: Vec<Option<SockaddrIn>>,
+    /// The socket that each leaves by.
+    sockets: Vec<SocketNo>,
     /// Those before it have left.
     first: usize,
     /// Those from it on are free.
@@ -166,6 +170,7 @@ impl Outbox {
             headers: MultiHeaders::preallocate(SEND_COUNT, None),
             buffers: vec![Vec::new(); SEND_COUNT],
             addresses: vec![None; SEND_COUNT],
+            sockets: vec![SocketNo::MAIN; SEND_COUNT],
             first: 0,
             end: 0,
             segmentation: Segmentation::Unknown,
@@ -177,22 +182,20 @@ impl Outbox {
         self.first == self.end
     }
 
-    /// Fills the free places behind the waiting datagrams; `next` fills a buffer and names the
-    /// destination. The answer is whether `next` ran dry.
-    pub(crate) fn fill(
-        &mut self,
-        mut next: impl FnMut(&mut Vec<u8>) -> Option<SocketAddrV4>,
-    ) -> bool {
+    /// Fills the free places behind the waiting datagrams; `next` fills a buffer and says where it
+    /// goes. The answer is whether `next` ran dry.
+    pub(crate) fn fill(&mut self, mut next: impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
         if self.is_empty() {
             self.first = 0;
             self.end = 0;
         }
-        while let (Some(buffer), Some(address)) = (
+        while let (Some(buffer), Some(address), Some(socket)) = (
             self.buffers.get_mut(self.end),
             self.addresses.get_mut(self.end),
+            self.sockets.get_mut(self.end),
         ) {
             match next(buffer) {
-                Some(destination) => *address = Some(destination.into()),
+                Some(Transmit { by, to }) => (*socket, *address) = (by, Some(to.into())),
                 None => return true,
             }
             self.end += 1;
@@ -200,7 +203,8 @@ impl Outbox {
         false
     }
 
-    /// Sends the first of what waits; the answer is how many left, which may be fewer than wait.
+    /// Sends the first of what waits by the socket that it leaves by ([`next`](Self::next)); the
+    /// answer is how many left, which may be fewer than wait.
     ///
     /// # Errors
     /// That of the first waiting datagram.
@@ -215,11 +219,12 @@ impl Outbox {
             };
         }
         if self.segmentation == Segmentation::Refused {
-            return self.send_one_by_one(&socket, self.end - self.first);
+            let waiting = self.same_socket().count();
+            return self.send_one_by_one(&socket, waiting);
         }
         let run = self.run(self.first);
         if run < 2 {
-            let singles = (self.first..self.end).take_while(|at| self.run(*at) < 2);
+            let singles = self.same_socket().take_while(|at| self.run(*at) < 2);
             let singles = singles.count();
             return self.send_one_by_one(&socket, singles);
         }
@@ -243,17 +248,26 @@ impl Outbox {
         }
     }
 
-    /// How many datagrams from `at` on can be segments of one: to one destination, and of one
-    /// length but for the last, which may be shorter.
+    /// The waiting datagrams up to the first that leaves by another socket.
+    fn same_socket(&self) -> impl Iterator<Item = usize> {
+        let socket = self.sockets.get(self.first);
+        (self.first..self.end).take_while(move |at| self.sockets.get(*at) == socket)
+    }
+
+    /// How many datagrams from `at` on can be segments of one: by one socket to one destination, and
+    /// of one length but for the last, which may be shorter.
     fn run(&self, at: usize) -> usize {
         let waiting = self.buffers.get(at..self.end).unwrap_or_default();
         let addresses = self.addresses.get(at..self.end).unwrap_or_default();
         let Some((first, destination)) = waiting.first().zip(addresses.first()) else {
             return 0;
         };
+        let sockets = self.sockets.get(at..self.end).unwrap_or_default();
         let (mut count, mut total) = (0, 0);
-        for (datagram, address) in waiting.iter().zip(addresses).take(self.run_max) {
-            let fits = !datagram.is_empty()
+        let datagrams = waiting.iter().zip(addresses).zip(sockets);
+        for ((datagram, address), socket) in datagrams.take(self.run_max) {
+            let fits = Some(socket) == sockets.first()
+                && !datagram.is_empty()
                 && datagram.len() <= first.len()
                 && total + datagram.len() <= RUN_SIZE
                 && address == destination;
@@ -300,11 +314,13 @@ impl Outbox {
     }
 
     /// Where the first waiting datagram goes.
-    pub(crate) fn destination(&self) -> Option<SocketAddrV4> {
-        self.addresses
-            .get(self.first..self.end)?
-            .first()?
-            .map(SocketAddrV4::from)
+    pub(crate) fn next(&self) -> Option<Transmit> {
+        let waiting = self.first..self.end;
+        let to = self.addresses.get(waiting.clone())?.first()?.as_ref()?;
+        Some(Transmit {
+            by: *self.sockets.get(waiting)?.first()?,
+            to: SocketAddrV4::from(*to),
+        })
     }
 
     /// Gives the first waiting datagram up.
@@ -342,7 +358,7 @@ mod tests {
             let dry = outbox.fill(|buffer| {
                 buffer.clear();
                 buffer.extend_from_slice(pending.next()?);
-                Some(destination)
+                Some(Transmit::main(destination))
             });
             while !outbox.is_empty() {
                 outbox.send(&from).unwrap();
@@ -401,6 +417,7 @@ mod tests {
         let mut outbox = Outbox::new();
         outbox.buffers.resize(MANY, Vec::new());
         outbox.addresses.resize(MANY, None);
+        outbox.sockets.resize(MANY, SocketNo::MAIN);
         outbox.headers = MultiHeaders::preallocate(MANY, None);
         outbox.run_max = MANY;
         let tiny: Vec<Vec<u8>> = (0..MANY).map(|n| n.to_le_bytes().to_vec()).collect();
@@ -418,14 +435,14 @@ mod tests {
             buffer.clear();
             buffer.push(1);
             count += 1;
-            (count <= 2).then_some(nowhere)
+            (count <= 2).then_some(Transmit::main(nowhere))
         });
         // Without broadcast permission.
         assert_eq!(outbox.send(&from), Err(Errno::EACCES));
-        assert_eq!(outbox.destination(), Some(nowhere));
+        assert_eq!(outbox.next(), Some(Transmit::main(nowhere)));
         outbox.discard_first();
         outbox.discard_first();
         assert!(outbox.is_empty());
-        assert_eq!(outbox.destination(), None);
+        assert_eq!(outbox.next(), None);
     }
 }

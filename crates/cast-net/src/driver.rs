@@ -9,17 +9,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
+use cast_proto::core::{Core, SocketNo, Transmit};
+
 use crate::batch::{Inbox, Outbox};
 use crate::socket::Endpoint;
-
-/// What the driver needs of a protocol core.
-pub(crate) trait Core {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]);
-    fn handle_timeout(&mut self, now: Instant);
-    /// Clears and fills `buffer`; answers where it goes.
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4>;
-    fn poll_timeout(&self) -> Option<Instant>;
-}
 
 /// Datagrams do not leave.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +29,7 @@ pub struct SendTrouble {
 
 /// Sockets and what waits in front of them.
 pub(crate) struct Driver {
-    /// The first one sends everything; all receive.
+    /// By [`SocketNo`]. All receive.
     endpoints: Vec<Endpoint>,
     readable: Vec<bool>,
     /// When each one last heard something (or was opened, or joined again).
@@ -52,8 +45,8 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obstacle {
     None,
-    /// The socket's buffer is full: until the kernel says it is writable.
-    Buffer,
+    /// The buffer of that socket is full: until the kernel says it is writable.
+    Buffer(SocketNo),
     /// The interface's queue is full, which the kernel does not announce: until then.
     Queue {
         until: Instant,
@@ -79,7 +72,7 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
 impl Driver {
-    /// The first of `endpoints` sends.
+    /// The first of `endpoints` is the main one.
     pub(crate) fn new(endpoints: Vec<Endpoint>, now: Instant) -> Self {
         let mut driver = Self {
             endpoints: Vec::new(),
@@ -152,7 +145,7 @@ impl Driver {
         let mut fds = Vec::with_capacity(self.endpoints.len() + wakers.len());
         for (position, endpoint) in self.endpoints.iter().enumerate() {
             let mut interest = PollFlags::POLLIN;
-            if position == 0 && self.obstacle == Obstacle::Buffer {
+            if self.obstacle == Obstacle::Buffer(SocketNo(position)) {
                 interest |= PollFlags::POLLOUT;
             }
             fds.push(PollFd::new(endpoint.as_fd(), interest));
@@ -170,7 +163,7 @@ impl Driver {
             let found = fd.revents().unwrap_or(PollFlags::empty());
             // Errors are fetched by reading.
             *readable = found.intersects(PollFlags::POLLIN | PollFlags::POLLERR);
-            if found.contains(PollFlags::POLLOUT) && self.obstacle == Obstacle::Buffer {
+            if found.contains(PollFlags::POLLOUT) {
                 self.obstacle = Obstacle::None;
             }
         }
@@ -218,7 +211,7 @@ impl Driver {
     fn time_left(&self, core: &impl Core, until: Option<Instant>) -> Option<Duration> {
         let queue = match self.obstacle {
             Obstacle::Queue { until, .. } => Some(until),
-            Obstacle::None | Obstacle::Buffer => None,
+            Obstacle::None | Obstacle::Buffer(_) => None,
         };
         let due = [core.poll_timeout(), queue, until]
             .into_iter()
@@ -230,13 +223,18 @@ impl Driver {
     /// Answers whether more can leave at once.
     fn transmit(&mut self, core: &mut impl Core, now: Instant) -> Result<bool, SendTrouble> {
         match self.obstacle {
-            Obstacle::Buffer => return Ok(false),
+            Obstacle::Buffer(_) => return Ok(false),
             Obstacle::Queue { until, .. } if now < until => return Ok(false),
             Obstacle::None | Obstacle::Queue { .. } => {}
         }
         let is_dry = self.outbox.fill(|buffer| core.poll_transmit(now, buffer));
-        while let (Some(to), Some(main)) = (self.outbox.destination(), self.endpoints.first()) {
-            match self.outbox.send(main) {
+        while let Some(Transmit { by, to }) = self.outbox.next() {
+            let Some(endpoint) = self.endpoints.get(by.0) else {
+                // A core names sockets that it knows of; whatever else, nothing can leave by it.
+                self.outbox.discard_first();
+                continue;
+            };
+            match self.outbox.send(endpoint) {
                 Ok(_) => {
                     self.obstacle = Obstacle::None;
                     if self.failing.take().is_some_and(|failing| failing.is_told) {
@@ -245,13 +243,13 @@ impl Driver {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    self.obstacle = Obstacle::Buffer;
+                    self.obstacle = Obstacle::Buffer(by);
                     return Ok(false);
                 }
                 Err(Errno::ENOBUFS | Errno::ENOMEM) => {
                     let tries = match self.obstacle {
                         Obstacle::Queue { tries, .. } => tries + 1,
-                        Obstacle::None | Obstacle::Buffer => 0,
+                        Obstacle::None | Obstacle::Buffer(_) => 0,
                     };
                     if tries < QUEUE_TRIES {
                         let until = now + QUEUE_WAIT * (1 << tries);
@@ -338,7 +336,7 @@ mod tests {
     /// Sends what it is given, notes what comes and when the timer was served.
     #[derive(Default)]
     struct Notebook {
-        outgoing: VecDeque<(SocketAddrV4, Vec<u8>)>,
+        outgoing: VecDeque<(Transmit, Vec<u8>)>,
         heard: Vec<(SocketAddrV4, Vec<u8>)>,
         due: Option<Instant>,
         served: u32,
@@ -346,8 +344,9 @@ mod tests {
 
     impl Notebook {
         fn sending(datagrams: impl IntoIterator<Item = (SocketAddrV4, Vec<u8>)>) -> Self {
+            let main = |(to, datagram)| (Transmit::main(to), datagram);
             Self {
-                outgoing: datagrams.into_iter().collect(),
+                outgoing: datagrams.into_iter().map(main).collect(),
                 ..Self::default()
             }
         }
@@ -363,11 +362,11 @@ mod tests {
             self.served += 1;
         }
 
-        fn poll_transmit(&mut self, _: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
-            let (to, datagram) = self.outgoing.pop_front()?;
+        fn poll_transmit(&mut self, _: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+            let (transmit, datagram) = self.outgoing.pop_front()?;
             buffer.clear();
             buffer.extend_from_slice(&datagram);
-            Some(to)
+            Some(transmit)
         }
 
         fn poll_timeout(&self) -> Option<Instant> {
@@ -424,6 +423,37 @@ mod tests {
             sending.turn(&mut waiting).unwrap();
         }
         assert_eq!(waiting.served, 1);
+    }
+
+    #[test]
+    fn each_datagram_leaves_by_the_socket_that_the_core_names() {
+        let (mut sending, main) = driver();
+        let (other, second) = driver();
+        let (mut receiving, to) = driver();
+        sending.add(other.endpoints.into_iter().next().unwrap(), Instant::now());
+        // Runs of equal datagrams, which could leave as one: not across sockets.
+        let plan = [0, 0, 1, 1, 1, 0, 1];
+        let mut sender = Notebook::default();
+        for (number, by) in plan.into_iter().enumerate() {
+            let transmit = Transmit {
+                by: SocketNo(by),
+                to,
+            };
+            let number = u8::try_from(number).unwrap();
+            sender.outgoing.push_back((transmit, vec![number; 100]));
+        }
+        while sending.turn(&mut sender).unwrap() {}
+        let mut receiver = Notebook::default();
+        while receiver.heard.len() < plan.len() {
+            let busy = receiving.turn(&mut receiver).unwrap();
+            if receiver.heard.len() < plan.len() {
+                receiving.wait(&receiver, busy, None, &[]).unwrap();
+            }
+        }
+        let sources: Vec<_> = receiver.heard.iter().map(|(from, _)| *from).collect();
+        assert_eq!(sources, plan.map(|by| [main, second][by]));
+        let numbers: Vec<_> = receiver.heard.iter().map(|(_, bytes)| bytes[0]).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use cast_proto::udpcast::receiver::{ReceiveFailure, Receiver, ReceiverEvent};
 use super::options::ReceiveOptions;
 use super::status::{ReceivePhase, ReceiveStatus};
 use super::{ReceiveError, ReceiveReport};
-use crate::driver::{Core, Driver};
+use crate::driver::Driver;
 use crate::socket::Endpoint;
 use crate::wake::{Bell, Stop};
 
@@ -326,23 +326,5 @@ impl Worker {
             elapsed: end.duration_since(self.began),
             transfer_time: course.first_data.map(|first| end.duration_since(first)),
         })
-    }
-}
-
-impl Core for Receiver {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
-        Self::poll_transmit(self, now, buffer).map(|transmit| transmit.to)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
     }
 }

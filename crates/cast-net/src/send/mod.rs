@@ -6,7 +6,7 @@ mod options;
 mod probe;
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub use control::SendControl;
 pub use input::InputError;
 pub use options::{SendOptions, TransferOptions};
 
-use crate::driver::{Core, Driver, SendTrouble};
+use crate::driver::{Driver, SendTrouble};
 use crate::socket::{Endpoint, SocketError};
 use control::Command;
 use input::{Input, Offer};
@@ -334,23 +334,5 @@ fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>
         statistics: core.statistics(),
         elapsed: began.elapsed(),
         transfer_time: started.map(|started| started.elapsed()),
-    }
-}
-
-impl Core for Sender {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
-        Self::poll_transmit(self, now, buffer).map(|transmit| transmit.to)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
     }
 }

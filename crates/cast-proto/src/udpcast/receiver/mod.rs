@@ -25,9 +25,10 @@ use std::time::{Duration, Instant};
 pub use config::{ConfigError, ConnectRetry, MIN_WINDOW_BLOCKS, ReceiverConfig};
 pub use event::{ReceiveFailure, ReceiverEvent, ReceiverStatistics};
 
+use crate::core::{Core, Transmit};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{Capabilities, ConnectReq, Message, ReqAck};
-use crate::udpcast::{ClientNo, SliceNo, Transmit};
+use crate::udpcast::{ClientNo, SliceNo};
 use window::Window;
 
 /// The receiver's state machine.
@@ -246,7 +247,7 @@ impl Receiver {
         loop {
             let outgoing = self.outbox.pop_front()?;
             if let Some(to) = self.emit(now, outgoing, buf) {
-                return Some(Transmit { to });
+                return Some(Transmit::main(to));
             }
         }
     }
@@ -393,6 +394,25 @@ impl Receiver {
             }
             _ => self.phase = Phase::Closed,
         }
+    }
+}
+
+/// Everything leaves by the socket of the role.
+impl Core for Receiver {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
+        Self::handle_datagram(self, now, from, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        Self::poll_transmit(self, now, buffer)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
     }
 }
 
