@@ -14,9 +14,9 @@ use cast_proto::udpcast::receiver::{ReceiveFailure, Receiver, ReceiverEvent};
 use super::options::ReceiveOptions;
 use super::status::{ReceivePhase, ReceiveStatus};
 use super::{ReceiveError, ReceiveReport};
-use crate::driver::Driver;
-use crate::socket::Endpoint;
-use crate::wake::{Bell, Stop};
+use crate::io::driver::Driver;
+use crate::io::socket::Endpoint;
+use crate::io::wake::{Bell, Stop};
 
 /// What the thread hands to the reader.
 #[derive(Debug)]

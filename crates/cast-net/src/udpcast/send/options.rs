@@ -9,8 +9,8 @@ use cast_proto::udpcast::sender::{
 };
 use cast_proto::udpcast::{DEFAULT_PORT_BASE, default_data_group};
 
-use crate::address::{control_address, further_hello_addresses};
-use crate::interface::Interface;
+use crate::io::interface::Interface;
+use crate::udpcast::address::{control_address, further_hello_addresses};
 
 /// Where and how [`send`](crate::send) sends.
 #[derive(Clone, Debug)]

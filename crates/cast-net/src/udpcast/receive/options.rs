@@ -6,8 +6,8 @@ use std::time::Duration;
 use cast_proto::udpcast::DEFAULT_PORT_BASE;
 use cast_proto::udpcast::receiver::ReceiverConfig;
 
-use crate::address::control_address;
-use crate::interface::Interface;
+use crate::io::interface::Interface;
+use crate::udpcast::address::control_address;
 
 /// Where and how [`receive`](crate::receive) receives.
 #[derive(Clone, Debug)]

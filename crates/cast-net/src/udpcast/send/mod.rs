@@ -22,8 +22,8 @@ pub use control::SendControl;
 pub use input::InputError;
 pub use options::{SendOptions, TransferOptions};
 
-use crate::driver::{Driver, SendTrouble};
-use crate::socket::{Endpoint, SocketError};
+use crate::io::driver::{Driver, SendTrouble};
+use crate::io::socket::{Endpoint, SocketError};
 use control::Command;
 use input::{Input, Offer};
 use probe::Prober;

@@ -11,8 +11,8 @@ use nix::sys::time::TimeSpec;
 
 use cast_proto::core::{Core, SocketNo, Transmit};
 
-use crate::batch::{Inbox, Outbox};
-use crate::socket::Endpoint;
+use crate::io::batch::{Inbox, Outbox};
+use crate::io::socket::Endpoint;
 
 /// Datagrams do not leave.
 #[derive(Debug, thiserror::Error)]
@@ -330,8 +330,8 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::interface::Interface;
-    use crate::wake::Stop;
+    use crate::io::interface::Interface;
+    use crate::io::wake::Stop;
 
     /// Sends what it is given, notes what comes and when the timer was served.
     #[derive(Default)]

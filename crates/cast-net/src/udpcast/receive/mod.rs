@@ -16,9 +16,9 @@ use cast_proto::udpcast::receiver::{ConfigError, ReceiveFailure, Receiver, Recei
 pub use options::ReceiveOptions;
 pub use status::{ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 
-use crate::driver::SendTrouble;
-use crate::socket::{Endpoint, SocketError};
-use crate::wake::Stop;
+use crate::io::driver::SendTrouble;
+use crate::io::socket::{Endpoint, SocketError};
+use crate::io::wake::Stop;
 use thread::{Message, Signals, Worker};
 
 /// Why a stream did not arrive whole.

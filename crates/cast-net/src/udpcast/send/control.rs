@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::wake::Bell;
+use crate::io::wake::Bell;
 
 /// Steers one [`send`](crate::send) from other threads. Clones belong together. What is asked before
 /// the transfer begins counts as soon as it does.
