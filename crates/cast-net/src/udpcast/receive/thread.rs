@@ -238,6 +238,7 @@ impl Worker {
                     client,
                 };
             }
+            ReceiverEvent::OtherSender(_) => {}
             ReceiverEvent::Join(group) => self.join(group, course, driver)?,
             ReceiverEvent::FirstData { .. } => {
                 course.first_data = Some(now);
