@@ -22,6 +22,8 @@ use cast_proto::core::{SocketNo, Transmit};
 pub(crate) struct Inbox {
     buffers: Vec<u8>,
     arrived: Vec<Arrived>,
+    /// Bytes for the control messages of each datagram.
+    control: usize,
 }
 
 /// What a place in the buffers holds.
@@ -29,8 +31,9 @@ pub(crate) struct Inbox {
 struct Arrived {
     source: SocketAddrV4,
     len: usize,
-    /// Length of each datagram of it but the last, which may be shorter.
-    segment: usize,
+    /// Length of each datagram of it but the last, which may be shorter. `None`: that was not to be
+    /// read, so its datagrams are lost.
+    segment: Option<usize>,
 }
 
 /// More come with the next call; between two calls the core answers.
@@ -51,6 +54,7 @@ impl Inbox {
         Self {
             buffers: vec![0; RECEIVE_COUNT * RECEIVE_SIZE],
             arrived: Vec::with_capacity(RECEIVE_COUNT),
+            control: cmsg_space!(i32).capacity(),
         }
     }
 
@@ -74,7 +78,7 @@ impl Inbox {
         {
             // Made anew each time: the kernel writes into them how much room it has left.
             let mut headers: MultiHeaders<SockaddrIn> =
-                MultiHeaders::preallocate(RECEIVE_COUNT, Some(cmsg_space!(i32)));
+                MultiHeaders::preallocate(RECEIVE_COUNT, Some(Vec::with_capacity(self.control)));
             let chunks = self.buffers.chunks_mut(RECEIVE_SIZE);
             let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
             let fd = socket.as_fd().as_raw_fd();
@@ -84,23 +88,22 @@ impl Inbox {
                 // A datagram without source cannot be; it would be nobody's.
                 let source = message.address.map_or(NOBODY, SocketAddrV4::from);
                 let len = message.bytes;
-                let mut segment = len;
-                // There is room for what was asked for; cut off, it would not be known what came.
-                match message.cmsgs() {
+                // There is room for what was asked for; cut off, it would not be known what came. It has its
+                // place all the same: what came behind it is in the buffers behind it.
+                let segment = match message.cmsgs() {
                     Ok(mut controls) => {
                         let joined = controls.find_map(|control| match control {
                             ControlMessageOwned::UdpGroSegments(size) => Some(size),
                             _ => None,
                         });
-                        if let Some(size) = joined.and_then(|size| usize::try_from(size).ok()) {
-                            segment = size;
-                        }
+                        let size = joined.and_then(|size| usize::try_from(size).ok());
+                        Some(size.unwrap_or(len))
                     }
                     Err(errno) => {
                         tracing::debug!(%errno, "control messages");
-                        continue;
+                        None
                     }
-                }
+                };
                 self.arrived.push(Arrived {
                     source,
                     len,
@@ -111,12 +114,15 @@ impl Inbox {
         let mut datagrams = 0;
         for (arrived, buffer) in self.arrived.iter().zip(self.buffers.chunks(RECEIVE_SIZE)) {
             let bytes = buffer.get(..arrived.len).unwrap_or(buffer);
-            if arrived.segment == 0 || arrived.segment >= bytes.len() {
+            let Some(segment) = arrived.segment else {
+                continue;
+            };
+            if segment == 0 || segment >= bytes.len() {
                 datagrams += 1;
                 take(arrived.source, bytes);
                 continue;
             }
-            for datagram in bytes.chunks(arrived.segment) {
+            for datagram in bytes.chunks(segment) {
                 datagrams += 1;
                 take(arrived.source, datagram);
             }
@@ -408,6 +414,44 @@ mod tests {
                 assert!(carry(&mut outbox, &datagrams(), is_joined) == datagrams());
             }
         }
+    }
+
+    #[test]
+    fn a_bad_control_message_costs_its_own_datagrams_only() {
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Inbox::join_datagrams(&to);
+        let mut outbox = Outbox::new();
+        // The two of one length arrive joined, with a control message for which there is no room.
+        let datagrams: [&[u8]; 5] = [b"one", b"joined1", b"joined2", b"three", b"fourth"];
+        let mut sent = 0;
+        for run in [
+            &datagrams[..1],
+            &datagrams[1..3],
+            &datagrams[3..4],
+            &datagrams[4..],
+        ] {
+            let mut pending = run.iter();
+            outbox.fill(|buffer| {
+                buffer.clear();
+                buffer.extend_from_slice(pending.next()?);
+                Some(Transmit::main(address(&to)))
+            });
+            while !outbox.is_empty() {
+                sent += outbox.send(&from).unwrap();
+            }
+        }
+        assert_eq!(sent, datagrams.len());
+        if outbox.segmentation == Segmentation::Refused {
+            println!("skipped: this kernel joins no datagrams");
+            return;
+        }
+        let mut inbox = Inbox::new();
+        inbox.control = cmsg_space!(()).capacity();
+        let mut got = Vec::new();
+        let received = inbox.receive(&to, |_, datagram| got.push(datagram.to_vec()));
+        assert_eq!(got, [&b"one"[..], b"three", b"fourth"]);
+        assert_eq!(received.unwrap().datagrams, 3);
     }
 
     #[test]
