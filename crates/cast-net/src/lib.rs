@@ -14,15 +14,15 @@ pub mod udpcast;
 use std::fmt;
 use std::time::Duration;
 
-pub use io::driver::SendTrouble;
+pub use io::driver::{NetworkNotice, SendTrouble};
 pub use io::interface::{Available, Interface, InterfaceError};
 pub use io::ports;
 pub use io::socket::SocketError;
 pub use io::wake::Stop;
 pub use udpcast::address::{control_address, further_hello_addresses};
 pub use udpcast::receive::{
-    ReceiveControl, ReceiveError, ReceiveOptions, ReceivePhase, ReceiveReport, ReceiveSnapshot,
-    ReceiveStatus, ReceivedStream, TakenSlice, receive,
+    ReceiveControl, ReceiveError, ReceiveNotice, ReceiveOptions, ReceivePhase, ReceiveReport,
+    ReceiveSnapshot, ReceiveStatus, ReceivedStream, SenderChoice, TakenSlice, receive,
 };
 pub use udpcast::send::{
     InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport,

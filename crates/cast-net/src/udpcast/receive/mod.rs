@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use cast_proto::udpcast::receiver::{ConfigError, ReceiveFailure, Receiver, ReceiverStatistics};
 
-pub use options::ReceiveOptions;
-pub use status::{ReceivePhase, ReceiveSnapshot, ReceiveStatus};
+pub use options::{ReceiveOptions, SenderChoice};
+pub use status::{ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 
 use crate::io::driver::SendTrouble;
 use crate::io::socket::{Endpoint, SocketError};

@@ -22,7 +22,7 @@ pub use control::SendControl;
 pub use input::InputError;
 pub use options::{SendOptions, TransferOptions};
 
-use crate::io::driver::{Driver, SendTrouble};
+use crate::io::driver::{Driver, NetworkNotice, SendTrouble};
 use crate::io::socket::{Endpoint, SocketError};
 use control::Command;
 use input::{Input, Offer};
@@ -40,8 +40,8 @@ pub enum SendEvent<'a> {
         /// All who take or took part.
         participants: &'a [Participant],
     },
-    /// Nothing has left this host for a while. The transfer goes on trying for a minute.
-    Trouble(SendTrouble),
+    /// This host's network is in trouble, or is no more.
+    Network(NetworkNotice),
 }
 
 /// How a transfer went.
@@ -145,7 +145,7 @@ pub fn send(
 ) -> Result<SendReport, SendError> {
     let began = Instant::now();
     let mut core = Sender::new(options.config(), began)?;
-    let mut driver = Driver::new(open(options)?, began);
+    let mut driver = Driver::new(open(options)?, PATIENCE, began);
     let mut input =
         Input::start(source, control.bell.clone()).map_err(|source| SendError::System {
             what: "a thread for reading the stream",
@@ -198,8 +198,8 @@ pub fn send(
             }
             on_event(&SendEvent::Protocol(event));
         }
-        if let Some(trouble) = driver.poll_trouble() {
-            on_event(&SendEvent::Trouble(trouble));
+        while let Some(notice) = driver.poll_notice() {
+            on_event(&SendEvent::Network(notice));
         }
         if core.is_closed() && !busy {
             break;
@@ -239,6 +239,9 @@ pub fn send(
         None => Ok(report),
     }
 }
+
+/// Single datagrams are refused now and then while data flows.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
