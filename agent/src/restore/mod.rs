@@ -172,7 +172,7 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
             );
             tell(&mut io::stderr(), &line);
         }
-        let timeout = options.receive_timeout;
+        let timeout = options.transfer.receive_timeout;
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
         let target = args.target.as_deref();
         notices::printed(&stream.status(), || {
@@ -200,8 +200,8 @@ impl ReceiveArgs {
         options.rendezvous = self.rdv;
         options.sender = self.sender.unwrap_or_default();
         options.ttl = self.ttl;
-        options.start_timeout = seconds(self.start_timeout);
-        options.receive_timeout = seconds(self.receive_timeout);
+        options.transfer.start_timeout = seconds(self.start_timeout);
+        options.transfer.receive_timeout = seconds(self.receive_timeout);
         Ok(options)
     }
 }

@@ -25,8 +25,7 @@ pub use udpcast::receive::{
     ReceiveSnapshot, ReceiveStatus, ReceivedStream, SenderChoice, TakenSlice, receive,
 };
 pub use udpcast::send::{
-    InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport,
-    TransferOptions, send,
+    InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport, send,
 };
 
 /// A duration for people.

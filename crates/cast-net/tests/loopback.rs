@@ -53,7 +53,7 @@ fn send_options(port_base: u16) -> SendOptions {
 fn receive_options(port_base: u16) -> ReceiveOptions {
     let mut options = ReceiveOptions::new(lo());
     options.port_base = port_base;
-    options.exit_wait = Duration::from_millis(20);
+    options.transfer.exit_wait = Duration::from_millis(20);
     options
 }
 
@@ -152,8 +152,8 @@ fn a_source_that_fails_ends_the_transfer_and_never_the_stream() {
     }
     let port = port_base();
     let mut options = receive_options(port);
-    options.receive_timeout = Some(Duration::from_millis(300));
-    options.start_timeout = Some(Duration::from_millis(300));
+    options.transfer.receive_timeout = Some(Duration::from_millis(300));
+    options.transfer.start_timeout = Some(Duration::from_millis(300));
     let mut stream = receive(options, Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(
         send_options(port),
@@ -342,7 +342,7 @@ fn a_source_that_fails_can_end_the_stream_early() {
 #[test]
 fn without_a_sender_the_start_timeout_says_so() {
     let mut options = receive_options(port_base());
-    options.start_timeout = Some(Duration::from_millis(50));
+    options.transfer.start_timeout = Some(Duration::from_millis(50));
     let mut stream = receive(options, Stop::new().unwrap()).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
     assert!(

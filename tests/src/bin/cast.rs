@@ -238,8 +238,8 @@ fn receive(arguments: &Receive) -> anyhow::Result<ExitCode> {
     options.ttl = arguments.common.ttl;
     options.rendezvous = arguments.common.rendezvous;
     options.sender = arguments.sender.map(SenderChoice::Only).unwrap_or_default();
-    options.start_timeout = arguments.start_timeout.map(Duration::from_secs);
-    options.receive_timeout = arguments.receive_timeout.map(Duration::from_secs);
+    options.transfer.start_timeout = arguments.start_timeout.map(Duration::from_secs);
+    options.transfer.receive_timeout = arguments.receive_timeout.map(Duration::from_secs);
     let mut output = io::stdout().lock();
     for _ in 0..arguments.times {
         let mut stream = cast_net::receive(options.clone(), Stop::new()?)?;

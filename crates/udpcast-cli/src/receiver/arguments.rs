@@ -125,11 +125,11 @@ impl Arguments {
             },
         };
         options.ttl = self.ttl;
-        options.passive = self.passive;
-        options.start_timeout = seconds(self.start_timeout);
-        options.receive_timeout = seconds(self.receive_timeout);
-        options.exit_wait = Duration::from_millis(self.exit_wait.into());
-        options.ignore_lost_data = self.ignore_lost_data;
+        options.transfer.passive = self.passive;
+        options.transfer.start_timeout = seconds(self.start_timeout);
+        options.transfer.receive_timeout = seconds(self.receive_timeout);
+        options.transfer.exit_wait = Duration::from_millis(self.exit_wait.into());
+        options.transfer.ignore_lost_data = self.ignore_lost_data;
         if let Some(size) = self.rcvbuf {
             options.receive_buffer = size;
         }

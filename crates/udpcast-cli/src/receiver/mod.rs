@@ -99,7 +99,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
     ));
     let stop = Stop::new()?;
     let signals = watch_signals(stop.clone())?;
-    let receive_timeout = options.receive_timeout;
+    let receive_timeout = options.transfer.receive_timeout;
     let mut stream = cast_net::receive(options, stop.clone())?;
     let mut reporter = Reporter {
         messages,

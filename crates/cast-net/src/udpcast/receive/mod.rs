@@ -81,7 +81,7 @@ pub struct ReceiveReport {
 /// said so: everything has arrived. Every failure is an error that holds a [`ReceiveError`].
 ///
 /// Dropping it before its end leaves the transfer; either way it waits for the thread, after the end
-/// for at most [`ReceiveOptions::exit_wait`], so that the port is free for the next one.
+/// for at most the `exit_wait` of [`ReceiveOptions::transfer`], so that the port is free for the next one.
 #[derive(Debug)]
 pub struct ReceivedStream {
     messages: Messages<Message>,

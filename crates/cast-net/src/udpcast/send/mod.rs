@@ -20,7 +20,7 @@ use cast_proto::udpcast::sender::{
 
 pub use control::SendControl;
 pub use input::InputError;
-pub use options::{SendOptions, TransferOptions};
+pub use options::SendOptions;
 
 use crate::io::driver::{Driver, NetworkNotice, SendTrouble};
 use crate::io::socket::{Endpoint, SocketError};

@@ -1,12 +1,8 @@
 //! What a transfer to be sent is told.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
-use cast_proto::udpcast::fec::FecParams;
-use cast_proto::udpcast::sender::{
-    DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, StartRule,
-};
+use cast_proto::udpcast::sender::SenderConfig;
 use cast_proto::udpcast::{DEFAULT_PORT_BASE, default_data_group};
 
 use crate::io::interface::Interface;
@@ -34,76 +30,16 @@ pub struct SendOptions {
     /// End the stream early ([`SendControl::abort`](crate::SendControl::abort)) when its source fails, in
     /// place of leaving the receivers without a word.
     pub abort_on_input_error: bool,
-    /// What is not about addresses.
-    pub transfer: TransferOptions,
-}
-
-/// The part of a sender's configuration that is not about addresses.
-#[derive(Clone, Debug)]
-pub struct TransferOptions {
-    /// Bytes of a block, 1 to 65491.
-    pub block_size: u16,
-    /// One or two slices under way.
-    pub duplex: Duplex,
-    /// Slice sizes.
-    pub slice: SliceLimits,
-    /// Where the data goes.
-    pub routing: DataRouting,
-    /// Period of HELLO; `None`: once.
-    pub hello_interval: Option<Duration>,
-    /// When the transfer starts.
-    pub start: StartRule,
-    /// When a silent participant is given up.
-    pub drop: DropPolicy,
-    /// The same for attentive ones, which answer whatever their output does.
-    pub drop_attentive: DropPolicy,
-    /// The same for those whose host says that nobody listens there any more.
-    pub drop_gone: DropPolicy,
-    /// Tell receivers that come after the start that they are too late.
-    pub refuse_late: bool,
-    /// No return channel; needs `max_bitrate`.
-    pub asynchronous: bool,
-    /// Forward error correction.
-    pub fec: Option<FecParams>,
-    /// HELLO_STREAMING so many blocks before the end of each slice.
-    pub streaming: Option<u16>,
-    /// Rate limit in bit/s, UDP and IP headers included.
-    pub max_bitrate: Option<u64>,
-    /// How long to wait for the goodbye of the participants after the end.
-    pub linger: Duration,
-    /// How long an abort waits for answers.
-    pub abort_time: Duration,
-}
-
-impl Default for TransferOptions {
-    fn default() -> Self {
-        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-        let config = SenderConfig::new(nowhere, nowhere);
-        Self {
-            block_size: config.block_size,
-            duplex: config.duplex,
-            slice: config.slice,
-            routing: config.routing,
-            hello_interval: config.hello_interval,
-            start: config.start,
-            drop: config.drop,
-            drop_attentive: config.drop_attentive,
-            drop_gone: config.drop_gone,
-            refuse_late: config.refuse_late,
-            asynchronous: config.asynchronous,
-            fec: config.fec,
-            streaming: config.streaming,
-            max_bitrate: config.max_bitrate,
-            linger: config.linger,
-            abort_time: config.abort_time,
-        }
-    }
+    /// The configuration of the protocol. Its addresses and its port follow from the fields above,
+    /// whatever they are here.
+    pub transfer: SenderConfig,
 }
 
 impl SendOptions {
     /// udpcast's defaults on that interface: port base 9000, TTL 1, HELLO every second.
     #[must_use]
     pub fn new(interface: Interface) -> Self {
+        let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
         Self {
             interface,
             port_base: DEFAULT_PORT_BASE,
@@ -114,7 +50,7 @@ impl SendOptions {
             send_buffer: None,
             is_send_queue_short: false,
             abort_on_input_error: false,
-            transfer: TransferOptions::default(),
+            transfer: SenderConfig::new(nowhere, nowhere),
         }
     }
 
@@ -138,49 +74,13 @@ impl SendOptions {
 
     pub(super) fn config(&self) -> SenderConfig {
         let at_receivers = |address| SocketAddrV4::new(address, self.port_base);
-        let TransferOptions {
-            block_size,
-            duplex,
-            slice,
-            routing,
-            hello_interval,
-            start,
-            drop,
-            drop_attentive,
-            drop_gone,
-            refuse_late,
-            asynchronous,
-            fec,
-            streaming,
-            max_bitrate,
-            linger,
-            abort_time,
-        } = self.transfer.clone();
+        let extra_hello = self.further_hello_addresses();
         SenderConfig {
-            block_size,
-            duplex,
-            slice,
             control: at_receivers(self.control_address()),
-            extra_hello: self
-                .further_hello_addresses()
-                .into_iter()
-                .map(at_receivers)
-                .collect(),
+            extra_hello: extra_hello.into_iter().map(at_receivers).collect(),
             data_group: at_receivers(self.data_group()),
-            routing,
             receiver_port: self.port_base,
-            hello_interval,
-            start,
-            drop,
-            drop_attentive,
-            drop_gone,
-            refuse_late,
-            asynchronous,
-            fec,
-            streaming,
-            max_bitrate,
-            linger,
-            abort_time,
+            ..self.transfer.clone()
         }
     }
 }
