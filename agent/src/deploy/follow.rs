@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cast_net::{ReceivePhase, ReceiveSnapshot};
+use cast_net::{ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 use deploy_plan::DeployPlan;
 
 use super::evidence::{Evidence, evidence};
@@ -63,6 +63,7 @@ impl Follower {
         let mut meter = Meter::default();
         let mut begin: Option<Instant> = None;
         let mut steering = Steering::default();
+        let mut noticed = Noticed::default();
         loop {
             let now = Instant::now();
             let sample = self.flow.sample();
@@ -82,6 +83,9 @@ impl Follower {
             let snapshot = receiving
                 .as_ref()
                 .map(|receiving| receiving.status.snapshot());
+            if let Some(receiving) = &receiving {
+                noticed.print(&self.board, &receiving.status);
+            }
             if let (Some(receiving), Some(snapshot)) = (&receiving, &snapshot) {
                 let (index, under) = (receiving.index, receiving.under);
                 if steering.is_outdated(index, under, snapshot, &latest, now) {
@@ -127,6 +131,35 @@ impl Follower {
             self.board
                 .update(|state| show(state, now, transfer, waiting));
             tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// What has been printed of the present receiver's notices.
+#[derive(Debug, Default)]
+struct Noticed {
+    status: Option<Arc<ReceiveStatus>>,
+    count: usize,
+}
+
+impl Noticed {
+    fn print(&mut self, board: &Board, status: &Arc<ReceiveStatus>) {
+        let is_same = self
+            .status
+            .as_ref()
+            .is_some_and(|last| Arc::ptr_eq(last, status));
+        if !is_same {
+            *self = Self {
+                status: Some(Arc::clone(status)),
+                count: 0,
+            };
+        }
+        for notice in status.notices_after(self.count) {
+            self.count += 1;
+            // Datagrams that are too large are among what explains a wait.
+            if !matches!(notice, ReceiveNotice::SmallOnly(_)) {
+                board.say(notice.to_string());
+            }
         }
     }
 }

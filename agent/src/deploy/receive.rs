@@ -194,10 +194,10 @@ pub(crate) fn options(
     options.port_base = args.port()?;
     options.rendezvous = Some(rendezvous);
     options.ttl = TTL;
-    options.start_timeout = None;
+    options.transfer.start_timeout = None;
     // Whoever follows decides that, knowing whether the server is heard otherwise.
-    options.receive_timeout = None;
-    options.exit_wait = EXIT_WAIT;
+    options.transfer.receive_timeout = None;
+    options.transfer.exit_wait = EXIT_WAIT;
     Ok(options)
 }
 

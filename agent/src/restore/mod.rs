@@ -3,6 +3,7 @@
 mod display;
 mod engine;
 mod head;
+mod notices;
 mod report;
 mod silence;
 mod source;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cast_net::{Interface, ReceiveOptions, Stop};
+use cast_net::{Interface, ReceiveOptions, SenderChoice, Stop};
 use clap::Args;
 use image::Verify;
 
@@ -103,6 +104,10 @@ pub(crate) struct ReceiveArgs {
         value_name = "ADDRESS"
     )]
     rdv: Option<Ipv4Addr>,
+    /// The only sender to listen to, or "any": the first that answers (default: the one at --rdv if that is
+    /// one host's address, else any). A sender with several addresses may need it
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<SenderChoice>,
     /// Name or address of the network interface (default: by the route to --rdv, or the first)
     #[arg(long, short, value_name = "INTERFACE")]
     interface: Option<String>,
@@ -167,11 +172,13 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
             );
             tell(&mut io::stderr(), &line);
         }
-        let timeout = options.receive_timeout;
+        let timeout = options.transfer.receive_timeout;
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
-        let source = Source::network(stream, name, timeout)?;
         let target = args.target.as_deref();
-        work(&args.common, source, Some(stop), target, trace)
+        notices::printed(&stream.status(), || {
+            let source = Source::network(stream, name, timeout)?;
+            work(&args.common, source, Some(stop), target, trace)
+        })
     })
 }
 
@@ -191,9 +198,10 @@ impl ReceiveArgs {
         let mut options = ReceiveOptions::new(interface);
         options.port_base = self.portbase;
         options.rendezvous = self.rdv;
+        options.sender = self.sender.unwrap_or_default();
         options.ttl = self.ttl;
-        options.start_timeout = seconds(self.start_timeout);
-        options.receive_timeout = seconds(self.receive_timeout);
+        options.transfer.start_timeout = seconds(self.start_timeout);
+        options.transfer.receive_timeout = seconds(self.receive_timeout);
         Ok(options)
     }
 }

@@ -100,19 +100,8 @@ impl Source {
             len,
             record: None,
         };
-        let mut start = vec![0; RECORD_LEN];
-        let mut filled = 0;
-        while filled < RECORD_LEN {
-            match source.input.read(&mut start[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("reading {}", source.name));
-                }
-            }
-        }
-        start.truncate(filled);
+        let start = read_up_to(&mut source.input, RECORD_LEN)
+            .with_context(|| format!("reading {}", source.name))?;
         match record::look(&start) {
             Found::None => source.start = start.into(),
             Found::Record(name) => {
@@ -130,17 +119,9 @@ impl Source {
     pub(super) fn first_bytes(&mut self) -> anyhow::Result<&[u8]> {
         if self.start.len() < image::SNIFF_LEN {
             // The record took them all.
-            let mut more = [0; 64];
-            let mut filled = 0;
-            while filled < more.len() {
-                let count = self.input.read(&mut more[filled..]);
-                let count = count.with_context(|| format!("reading {}", self.name))?;
-                if count == 0 {
-                    break;
-                }
-                filled += count;
-            }
-            self.start.extend(&more[..filled]);
+            let more = read_up_to(&mut self.input, image::SNIFF_LEN)
+                .with_context(|| format!("reading {}", self.name))?;
+            self.start.extend(more);
         }
         Ok(self.start.make_contiguous())
     }
@@ -189,6 +170,13 @@ impl Source {
             _ => Ok(()),
         }
     }
+}
+
+/// So many bytes; fewer at the end alone. A signal that interrupts a read is no end.
+fn read_up_to(input: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    input.take(len as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Read for Source {
@@ -347,5 +335,24 @@ mod tests {
         assert_eq!(text, "the image");
         assert!(Source::open(&[path("nothing")]).is_err());
         assert!(Source::open(&[directory.path().to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_signal_does_not_end_the_first_bytes() {
+        /// One byte at a time, each after an interrupted read.
+        struct Interrupted<'a>(&'a [u8], bool);
+        impl Read for Interrupted<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                self.0.read(&mut buffer[..1])
+            }
+        }
+        let mut input = Interrupted(b"the image", false);
+        assert_eq!(read_up_to(&mut input, 6).unwrap(), b"the im");
+        assert_eq!(read_up_to(&mut input, 6).unwrap(), b"age");
+        assert_eq!(read_up_to(&mut input, 6).unwrap(), b"");
     }
 }

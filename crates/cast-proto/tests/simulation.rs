@@ -1,9 +1,5 @@
 //! Sender and receivers in a simulated network.
 
-#[expect(dead_code, reason = "captures are read by other tests")]
-mod common;
-mod sim;
-
 use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -15,8 +11,11 @@ use cast_proto::udpcast::sender::{
     DataRouting, DropCause, DropPolicy, Duplex, GiveUpReason, Outcome, StartRule,
 };
 use cast_proto::udpcast::wire::{Message, Retransmit};
-use sim::any::{any_network, forged};
-use sim::{Action, GROUP, Goal, Link, PORT, Reader, Report, Rng, SENDER, Scenario, receiver_addr};
+use cast_sim::udpcast::any::{any_network, forged};
+use cast_sim::udpcast::{
+    Action, GROUP, Goal, PORT, Reader, Report, SENDER, Scenario, receiver_addr,
+};
+use cast_sim::{Link, Rng};
 
 const BLOCK: usize = 100;
 const SLICE: usize = 112 * BLOCK;

@@ -99,7 +99,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
     ));
     let stop = Stop::new()?;
     let signals = watch_signals(stop.clone())?;
-    let receive_timeout = options.receive_timeout;
+    let receive_timeout = options.transfer.receive_timeout;
     let mut stream = cast_net::receive(options, stop.clone())?;
     let mut reporter = Reporter {
         messages,
@@ -200,12 +200,17 @@ impl Reporter {
         let mut told = None;
         // When data last waited for the output: the sender had to wait, too.
         let mut held = None;
+        let mut noticed = 0;
         loop {
             let is_over = is_done.recv_timeout(LOOK_PERIOD) != Err(RecvTimeoutError::Timeout);
             let now = status.snapshot();
             if told != now.connection {
                 told = now.connection;
                 self.tell_connection(&now);
+            }
+            for notice in status.notices_after(noticed) {
+                noticed += 1;
+                self.messages.record(&notice.to_string());
             }
             if let ReceivePhase::Receiving { since, sender, .. } = now.phase {
                 self.keyboard = None;

@@ -146,7 +146,7 @@ impl Narrator {
     pub(super) fn tell(&mut self, event: &SendEvent<'_>) {
         match event {
             SendEvent::Protocol(event) => self.tell_protocol(event),
-            SendEvent::Trouble(trouble) => self.messages.note(&trouble.to_string()),
+            SendEvent::Network(notice) => self.messages.note(&notice.to_string()),
             SendEvent::Progress {
                 statistics,
                 participants,

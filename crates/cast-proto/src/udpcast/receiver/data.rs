@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Stored};
 use super::window::Place;
-use super::{Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Request, Timer};
+use super::{InVain, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Request, Timer};
 use crate::bitmap::Bitmap;
 use crate::udpcast::wire::{Data, Fec, Message, ReqAck, Retransmit};
 use crate::udpcast::{MAX_BLOCKS_PER_SLICE, SliceNo, block_count};
@@ -26,6 +26,7 @@ const CONTRADICTIONS_MAX: u32 = 8;
 impl Receiver {
     /// A message of our sender.
     pub(super) fn on_message(&mut self, now: Instant, message: &Message<'_>) {
+        self.statistics.heard += 1;
         if matches!(message, Message::Hello(_) | Message::ConnectReply(_)) {
             self.on_late_rendezvous(now, message);
             return;
@@ -34,12 +35,20 @@ impl Receiver {
             self.on_afterwards(now, message);
             return;
         }
-        match message {
-            Message::Data(_) => self.statistics.data_datagrams += 1,
+        let is_large = match message {
+            Message::Data(_) => true,
             // The slice of 0 bytes is the end, not data.
-            Message::Fec(fec) if fec.slice_len > 0 => self.statistics.data_datagrams += 1,
-            Message::ReqAck(_) => self.statistics.requests += 1,
-            _ => {}
+            Message::Fec(fec) => fec.slice_len > 0,
+            _ => false,
+        };
+        if is_large {
+            self.statistics.data_datagrams += 1;
+            if let Some(link) = &mut self.link {
+                link.in_vain = InVain::default();
+            }
+        }
+        if matches!(message, Message::ReqAck(_)) {
+            self.statistics.requests += 1;
         }
         let is_waiting = self.phase == Phase::Waiting;
         let is_one_way = self.link.as_ref().is_some_and(|link| link.is_one_way);
@@ -78,7 +87,11 @@ impl Receiver {
             self.timers.stop(Timer::Start);
             self.timers.stop(Timer::Go);
             self.events.push_back(ReceiverEvent::FirstData { slice });
+            if let Some(link) = &mut self.link {
+                link.began = Some(now);
+            }
         }
+        self.timers.stop(Timer::Restarted);
         if let Some(timeout) = self.config.receive_timeout {
             self.timers.set(Timer::Receive, now + timeout);
         }
@@ -221,6 +234,17 @@ impl Receiver {
             }
         }
         let Some(link) = &mut self.link else { return };
+        if request.slice_len > 0
+            && let Place::Open(at) = link.window.place(request.slice)
+            && link
+                .window
+                .known(at)
+                .is_some_and(|slice| !slice.is_complete())
+        {
+            link.in_vain.requests = link.in_vain.requests.saturating_add(1);
+            link.in_vain.since = link.in_vain.since.or(Some(now));
+            link.in_vain.last = Some(now);
+        }
         if link.asked < Some(request.slice) {
             (link.asked, link.unasked) = (Some(request.slice), 0);
         }

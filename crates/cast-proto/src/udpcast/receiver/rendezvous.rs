@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::{
-    GO_INTERVAL, Link, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Timer, Window,
+    GO_INTERVAL, InVain, Link, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Timer,
+    Window,
 };
 use crate::udpcast::wire::{Capabilities, ConnectReply, Hello, HelloKind, Message};
 use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
@@ -12,6 +13,10 @@ use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
 /// A HELLO that comes so long after the last confirmation of the place makes us ask again, as it
 /// may be from a sender that was started anew and does not know us.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
+
+/// A sender that announces a transfer in the middle of ours, and then sends nothing of ours for so long,
+/// has been started again.
+const RESTARTED_AFTER: Duration = Duration::from_secs(1);
 
 impl Receiver {
     /// Asks for a place, unless passive, and sets the timer for the next time.
@@ -73,7 +78,7 @@ impl Receiver {
         let is_sender = from.port() == self.config.port_base.saturating_add(1)
             && self.config.sender.is_none_or(|sender| sender == *from.ip());
         if !is_sender {
-            self.statistics.ignored.stranger += 1;
+            self.on_stranger(from, message);
             return;
         }
         match message {
@@ -87,6 +92,7 @@ impl Receiver {
                 return;
             }
         }
+        self.statistics.heard += 1;
         if self.phase == Phase::Asking {
             self.restart_start_timeout(now);
         }
@@ -185,6 +191,8 @@ impl Receiver {
             beyond: 0,
             heard: SliceNo(0),
             contradictions: 0,
+            in_vain: InVain::default(),
+            began: None,
         });
         let asynchronous = is_one_way;
         self.events.push_back(ReceiverEvent::Connected {
@@ -208,6 +216,7 @@ impl Receiver {
 
     /// HELLO or CONNECT_REPLY of our sender when there is a place already.
     pub(super) fn on_late_rendezvous(&mut self, now: Instant, message: &Message<'_>) {
+        self.notice_restart(now, message);
         let is_waiting = self.phase == Phase::Waiting;
         let Some(link) = self
             .link
@@ -235,5 +244,34 @@ impl Receiver {
             }
         }
         self.restart_start_timeout(now);
+    }
+
+    /// A sender announces itself before its data (beside HELLO_STREAMING, which goes with it), so one
+    /// that does so in the middle is another run of it. A HELLO of the same run may be read after the
+    /// first data, as it comes to another socket, but no second later; and data of the same run would
+    /// follow.
+    fn notice_restart(&mut self, now: Instant, message: &Message<'_>) {
+        let is_announcement =
+            matches!(message, Message::Hello(hello) if hello.kind != HelloKind::Streaming);
+        let began = self.link.as_ref().and_then(|link| link.began);
+        let is_late =
+            began.is_some_and(|began| now.saturating_duration_since(began) >= RESTARTED_AFTER);
+        if is_announcement
+            && is_late
+            && self.phase == Phase::Receiving
+            && self.timers.get(Timer::Restarted).is_none()
+        {
+            self.timers.set(Timer::Restarted, now + RESTARTED_AFTER);
+        }
+    }
+
+    pub(super) fn on_restarted(&mut self, now: Instant) {
+        let Some(link) = &self.link else { return };
+        let failure = ReceiveFailure::Restarted {
+            sender: link.sender,
+            slice: link.window.next(),
+            bytes: self.statistics.bytes,
+        };
+        self.fail(now, failure);
     }
 }

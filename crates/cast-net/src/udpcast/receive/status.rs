@@ -6,13 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cast_proto::udpcast::ClientNo;
+use cast_proto::udpcast::receiver::SmallOnly;
 use cast_proto::udpcast::wire::Capabilities;
 
+use crate::io::driver::NetworkNotice;
 use crate::seconds;
 
 /// What a receive thread is doing; share it and look at it whenever you like.
 #[derive(Debug)]
-pub struct ReceiveStatus(Mutex<ReceiveSnapshot>);
+pub struct ReceiveStatus {
+    snapshot: Mutex<ReceiveSnapshot>,
+    notices: Mutex<Vec<ReceiveNotice>>,
+}
 
 /// A [`ReceiveStatus`] at one time. Its `Display` is a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +42,13 @@ pub struct ReceiveSnapshot {
     pub requests: u64,
     /// Blocks that had to be asked for again.
     pub lost_blocks: u64,
+    /// Requests come and their data does not.
+    pub small_only: Option<SmallOnly>,
     /// Datagrams that meant nothing here.
     pub ignored: u64,
     /// Complete slices that wait because the reader is slow.
     pub slices_waiting: usize,
-    /// When the last datagram came.
+    /// When the last datagram of our sender came, or of one that we may take.
     pub last_packet: Option<Instant>,
 }
 
@@ -83,7 +90,7 @@ pub enum ReceivePhase {
 
 impl ReceiveStatus {
     pub(super) fn new(to: SocketAddrV4) -> Self {
-        Self(Mutex::new(ReceiveSnapshot {
+        let snapshot = ReceiveSnapshot {
             phase: ReceivePhase::Asking {
                 since: Instant::now(),
                 to,
@@ -98,10 +105,15 @@ impl ReceiveStatus {
             data_datagrams: 0,
             requests: 0,
             lost_blocks: 0,
+            small_only: None,
             ignored: 0,
             slices_waiting: 0,
             last_packet: None,
-        }))
+        };
+        Self {
+            snapshot: Mutex::new(snapshot),
+            notices: Mutex::default(),
+        }
     }
 
     /// How it stands now.
@@ -110,8 +122,73 @@ impl ReceiveStatus {
         self.lock().clone()
     }
 
+    /// What people should know that has come up since the first `seen` notices, in order; there are at
+    /// most 100. Each is a fact that is given once.
+    #[must_use]
+    pub fn notices_after(&self, seen: usize) -> Vec<ReceiveNotice> {
+        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.get(seen..).unwrap_or_default().to_vec()
+    }
+
+    pub(super) fn notice(&self, notice: ReceiveNotice) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() < NOTICES_MAX {
+            notices.push(notice);
+        }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, ReceiveSnapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A network that comes and goes has nothing new to say after that many.
+const NOTICES_MAX: usize = 100;
+
+/// Something that people should know while a stream is received. Its `Display` is a sentence for them.
+#[derive(Clone, Debug)]
+pub enum ReceiveNotice {
+    /// No sender was named; this one was the first that let us in, and is the only one from now on.
+    FirstSender(SocketAddrV4),
+    /// Another sender is at work on our port. It is not heard.
+    OtherSender {
+        /// The other one.
+        other: SocketAddrV4,
+        /// The address of ours, if it is known.
+        ours: Option<Ipv4Addr>,
+    },
+    /// Large datagrams do not come through.
+    SmallOnly(SmallOnly),
+    /// Of this host's network.
+    Network(NetworkNotice),
+}
+
+impl fmt::Display for ReceiveNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstSender(sender) => write!(
+                f,
+                "the sender is {}, the first one that answered; only it is heard from now on",
+                sender.ip()
+            ),
+            Self::OtherSender { other, ours } => {
+                write!(
+                    f,
+                    "another sender, {other}, uses this port; it is not heard"
+                )?;
+                if let Some(ours) = ours {
+                    write!(f, ", as the sender is {ours}")?;
+                }
+                f.write_str("; end it, or use another port base")
+            }
+            Self::SmallOnly(SmallOnly { datagram_len, .. }) => write!(
+                f,
+                "requests of the sender reach this machine, but none of its data: the path does not \
+                 carry datagrams of {datagram_len} bytes (a smaller MTU of a switch, VLAN or VPN on \
+                 the way?)"
+            ),
+            Self::Network(notice) => notice.fmt(f),
+        }
     }
 }
 

@@ -11,14 +11,15 @@ use cast_proto::udpcast::wire::{
 };
 use cast_proto::udpcast::{BlockNo, ClientNo, SliceNo};
 
-use super::{Action, BROADCAST, GROUP, Link, PORT, Reader, Rng, SENDER, Scenario};
+use super::{Action, BROADCAST, GROUP, PORT, Reader, SENDER, Scenario};
+use crate::{Link, Rng};
 
 /// Bytes of a block, and of a slice of the size that original senders start with.
 const BLOCK: usize = 100;
 const SLICE: usize = 112 * BLOCK;
 
 /// A network with everything that can happen to datagrams.
-pub(crate) fn any_network(seed: u64) -> Scenario {
+pub fn any_network(seed: u64) -> Scenario {
     let mut rng = Rng(seed);
     let receivers = rng.pick(&[1, 1, 2, 2, 3, 8]);
     let len = match rng.below(4) {
@@ -83,7 +84,7 @@ pub(crate) fn any_network(seed: u64) -> Scenario {
 }
 
 /// A datagram that means something, of a host that is no part of the transfer.
-pub(crate) fn forged(rng: &mut Rng) -> Vec<u8> {
+pub fn forged(rng: &mut Rng) -> Vec<u8> {
     let garbage: Vec<u8> = (0..rng.below(200))
         .map(|_| u8::try_from(rng.below(256)).unwrap())
         .collect();

@@ -1,42 +1,90 @@
 //! Runs a protocol core over sockets: datagrams in, timer, transmit. It knows nothing of the protocol.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::batch::{Inbox, Outbox};
-use crate::socket::Endpoint;
+use cast_proto::core::{Core, SocketNo, Transmit};
 
-/// What the driver needs of a protocol core.
-pub(crate) trait Core {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]);
-    fn handle_timeout(&mut self, now: Instant);
-    /// Clears and fills `buffer`; answers where it goes.
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4>;
-    fn poll_timeout(&self) -> Option<Instant>;
-}
+use crate::io::batch::{Inbox, Outbox};
+use crate::io::socket::Endpoint;
 
 /// Datagrams do not leave.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing could be sent for {}: the last datagram, to {to}: {source}", crate::seconds(*.lasted))]
+#[derive(Clone, Debug)]
 pub struct SendTrouble {
     /// Destination of the last datagram that was refused.
     pub to: SocketAddrV4,
     /// How long nothing has left.
     pub lasted: Duration,
     /// The kernel's answer.
-    #[source]
-    pub source: io::Error,
+    pub(crate) errno: Errno,
+}
+
+impl fmt::Display for SendTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { to, lasted, errno } = self;
+        write!(f, "datagrams do not leave this host")?;
+        if *lasted >= Duration::from_secs(1) {
+            write!(f, ", for {} s now", lasted.as_secs())?;
+        }
+        write!(f, "; the last one, to {to}: {}", errno.desc())?;
+        f.write_str(match errno {
+            Errno::EPERM => "; a packet filter of this host rejects it",
+            Errno::ENETDOWN | Errno::ENETUNREACH | Errno::EHOSTUNREACH => {
+                "; check the cable, this host's address and its routes"
+            }
+            Errno::EMSGSIZE => "; use a smaller block size",
+            _ => "",
+        })
+    }
+}
+
+impl std::error::Error for SendTrouble {}
+
+/// What people should know of this host's network.
+#[derive(Clone, Debug)]
+pub enum NetworkNotice {
+    /// Nothing leaves this host. It goes on trying, for a minute.
+    Trouble(SendTrouble),
+    /// It does again, after so long.
+    LeavesAgain(Duration),
+    /// A multicast group could not be joined again; told once until it can.
+    CannotRejoin {
+        /// The group.
+        group: Ipv4Addr,
+        /// The kernel's answer.
+        source: Arc<io::Error>,
+    },
+}
+
+impl fmt::Display for NetworkNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trouble(trouble) => write!(f, "{trouble}; trying again"),
+            Self::LeavesAgain(lasted) => write!(
+                f,
+                "datagrams leave this host again, after {}",
+                crate::seconds(*lasted)
+            ),
+            Self::CannotRejoin { group, source } => write!(
+                f,
+                "multicast group {group} cannot be joined again ({source}); check this host's link and address"
+            ),
+        }
+    }
 }
 
 /// Sockets and what waits in front of them.
 pub(crate) struct Driver {
-    /// The first one sends everything; all receive.
+    /// By [`SocketNo`]. All receive.
     endpoints: Vec<Endpoint>,
     readable: Vec<bool>,
     /// When each one last heard something (or was opened, or joined again).
@@ -45,6 +93,10 @@ pub(crate) struct Driver {
     outbox: Outbox,
     obstacle: Obstacle,
     failing: Option<Failing>,
+    /// A trouble that has lasted this long is reported.
+    patience: Duration,
+    cannot_rejoin: bool,
+    notices: VecDeque<NetworkNotice>,
     datagrams: u64,
 }
 
@@ -52,8 +104,8 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obstacle {
     None,
-    /// The socket's buffer is full: until the kernel says it is writable.
-    Buffer,
+    /// The buffer of that socket is full: until the kernel says it is writable.
+    Buffer(SocketNo),
     /// The interface's queue is full, which the kernel does not announce: until then.
     Queue {
         until: Instant,
@@ -73,14 +125,12 @@ struct Failing {
 const QUEUE_WAIT: Duration = Duration::from_micros(250);
 /// A datagram refused that often is given up, as if the network had lost it.
 const QUEUE_TRIES: u32 = 8;
-/// A trouble that has lasted this long is told.
-const TELL_AFTER: Duration = Duration::from_secs(2);
 /// A trouble that has lasted this long ends the transfer.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
 impl Driver {
-    /// The first of `endpoints` sends.
-    pub(crate) fn new(endpoints: Vec<Endpoint>, now: Instant) -> Self {
+    /// The first of `endpoints` is the main one. That nothing leaves is reported after `patience`.
+    pub(crate) fn new(endpoints: Vec<Endpoint>, patience: Duration, now: Instant) -> Self {
         let mut driver = Self {
             endpoints: Vec::new(),
             readable: Vec::new(),
@@ -89,6 +139,9 @@ impl Driver {
             outbox: Outbox::new(),
             obstacle: Obstacle::None,
             failing: None,
+            patience,
+            cannot_rejoin: false,
+            notices: VecDeque::new(),
             datagrams: 0,
         };
         for endpoint in endpoints {
@@ -152,7 +205,7 @@ impl Driver {
         let mut fds = Vec::with_capacity(self.endpoints.len() + wakers.len());
         for (position, endpoint) in self.endpoints.iter().enumerate() {
             let mut interest = PollFlags::POLLIN;
-            if position == 0 && self.obstacle == Obstacle::Buffer {
+            if self.obstacle == Obstacle::Buffer(SocketNo(position)) {
                 interest |= PollFlags::POLLOUT;
             }
             fds.push(PollFd::new(endpoint.as_fd(), interest));
@@ -170,26 +223,27 @@ impl Driver {
             let found = fd.revents().unwrap_or(PollFlags::empty());
             // Errors are fetched by reading.
             *readable = found.intersects(PollFlags::POLLIN | PollFlags::POLLERR);
-            if found.contains(PollFlags::POLLOUT) && self.obstacle == Obstacle::Buffer {
+            if found.contains(PollFlags::POLLOUT) {
                 self.obstacle = Obstacle::None;
             }
         }
         Ok(())
     }
 
-    /// Tells of trouble once, when it has lasted a while.
-    pub(crate) fn poll_trouble(&mut self) -> Option<SendTrouble> {
-        let failing = self.failing.as_mut()?;
-        let lasted = failing.since.elapsed();
-        if failing.is_told || lasted < TELL_AFTER {
-            return None;
+    /// What people should know; each fact once.
+    pub(crate) fn poll_notice(&mut self) -> Option<NetworkNotice> {
+        if let Some(failing) = &mut self.failing {
+            let lasted = failing.since.elapsed();
+            if !failing.is_told && lasted >= self.patience {
+                failing.is_told = true;
+                self.notices.push_back(NetworkNotice::Trouble(SendTrouble {
+                    to: failing.to,
+                    lasted,
+                    errno: failing.last,
+                }));
+            }
         }
-        failing.is_told = true;
-        Some(SendTrouble {
-            to: failing.to,
-            lasted,
-            source: failing.last.into(),
-        })
+        self.notices.pop_front()
     }
 
     /// Joins the group of `address` again if nothing came there for `silence`: the switch may have
@@ -207,8 +261,14 @@ impl Driver {
         let (endpoint, heard) = (self.endpoints.get(position)?, self.heard.get_mut(position)?);
         if now.duration_since(*heard) >= silence {
             tracing::debug!(group = %address, "silent: joining again");
-            if let Err(error) = endpoint.rejoin() {
-                tracing::warn!(group = %address, %error, "cannot join again");
+            let was_impossible = self.cannot_rejoin;
+            let result = endpoint.rejoin();
+            self.cannot_rejoin = result.is_err();
+            if let (Err(error), false) = (result, was_impossible) {
+                self.notices.push_back(NetworkNotice::CannotRejoin {
+                    group: address,
+                    source: Arc::new(error),
+                });
             }
             *heard = now;
         }
@@ -218,7 +278,7 @@ impl Driver {
     fn time_left(&self, core: &impl Core, until: Option<Instant>) -> Option<Duration> {
         let queue = match self.obstacle {
             Obstacle::Queue { until, .. } => Some(until),
-            Obstacle::None | Obstacle::Buffer => None,
+            Obstacle::None | Obstacle::Buffer(_) => None,
         };
         let due = [core.poll_timeout(), queue, until]
             .into_iter()
@@ -230,28 +290,34 @@ impl Driver {
     /// Answers whether more can leave at once.
     fn transmit(&mut self, core: &mut impl Core, now: Instant) -> Result<bool, SendTrouble> {
         match self.obstacle {
-            Obstacle::Buffer => return Ok(false),
+            Obstacle::Buffer(_) => return Ok(false),
             Obstacle::Queue { until, .. } if now < until => return Ok(false),
             Obstacle::None | Obstacle::Queue { .. } => {}
         }
         let is_dry = self.outbox.fill(|buffer| core.poll_transmit(now, buffer));
-        while let (Some(to), Some(main)) = (self.outbox.destination(), self.endpoints.first()) {
-            match self.outbox.send(main) {
+        while let Some(Transmit { by, to }) = self.outbox.next() {
+            let Some(endpoint) = self.endpoints.get(by.0) else {
+                // A core names sockets that it knows of; whatever else, nothing can leave by it.
+                self.outbox.discard_first();
+                continue;
+            };
+            match self.outbox.send(endpoint) {
                 Ok(_) => {
                     self.obstacle = Obstacle::None;
-                    if self.failing.take().is_some_and(|failing| failing.is_told) {
-                        tracing::info!("datagrams leave again");
+                    if let Some(failing) = self.failing.take().filter(|failing| failing.is_told) {
+                        let lasted = failing.since.elapsed();
+                        self.notices.push_back(NetworkNotice::LeavesAgain(lasted));
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    self.obstacle = Obstacle::Buffer;
+                    self.obstacle = Obstacle::Buffer(by);
                     return Ok(false);
                 }
                 Err(Errno::ENOBUFS | Errno::ENOMEM) => {
                     let tries = match self.obstacle {
                         Obstacle::Queue { tries, .. } => tries + 1,
-                        Obstacle::None | Obstacle::Buffer => 0,
+                        Obstacle::None | Obstacle::Buffer(_) => 0,
                     };
                     if tries < QUEUE_TRIES {
                         let until = now + QUEUE_WAIT * (1 << tries);
@@ -275,11 +341,7 @@ impl Driver {
         let lasted = now.duration_since(since);
         // No repetition makes a datagram shorter.
         if errno == Errno::EMSGSIZE || lasted >= GIVE_UP_AFTER {
-            return Err(SendTrouble {
-                to,
-                lasted,
-                source: errno.into(),
-            });
+            return Err(SendTrouble { to, lasted, errno });
         }
         let is_told = self.failing.as_ref().is_some_and(|failing| failing.is_told);
         self.failing = Some(Failing {
@@ -329,16 +391,14 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
-    use crate::interface::Interface;
-    use crate::wake::Stop;
+    use crate::io::interface::Interface;
+    use crate::io::wake::Stop;
 
     /// Sends what it is given, notes what comes and when the timer was served.
     #[derive(Default)]
     struct Notebook {
-        outgoing: VecDeque<(SocketAddrV4, Vec<u8>)>,
+        outgoing: VecDeque<(Transmit, Vec<u8>)>,
         heard: Vec<(SocketAddrV4, Vec<u8>)>,
         due: Option<Instant>,
         served: u32,
@@ -346,8 +406,9 @@ mod tests {
 
     impl Notebook {
         fn sending(datagrams: impl IntoIterator<Item = (SocketAddrV4, Vec<u8>)>) -> Self {
+            let main = |(to, datagram)| (Transmit::main(to), datagram);
             Self {
-                outgoing: datagrams.into_iter().collect(),
+                outgoing: datagrams.into_iter().map(main).collect(),
                 ..Self::default()
             }
         }
@@ -363,11 +424,11 @@ mod tests {
             self.served += 1;
         }
 
-        fn poll_transmit(&mut self, _: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
-            let (to, datagram) = self.outgoing.pop_front()?;
+        fn poll_transmit(&mut self, _: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+            let (transmit, datagram) = self.outgoing.pop_front()?;
             buffer.clear();
             buffer.extend_from_slice(&datagram);
-            Some(to)
+            Some(transmit)
         }
 
         fn poll_timeout(&self) -> Option<Instant> {
@@ -387,7 +448,10 @@ mod tests {
         drop(free);
         let main = Endpoint::main(&lo(), port, 1).unwrap();
         let address = main.local();
-        (Driver::new(vec![main], Instant::now()), address)
+        (
+            Driver::new(vec![main], Duration::ZERO, Instant::now()),
+            address,
+        )
     }
 
     #[test]
@@ -424,6 +488,37 @@ mod tests {
             sending.turn(&mut waiting).unwrap();
         }
         assert_eq!(waiting.served, 1);
+    }
+
+    #[test]
+    fn each_datagram_leaves_by_the_socket_that_the_core_names() {
+        let (mut sending, main) = driver();
+        let (other, second) = driver();
+        let (mut receiving, to) = driver();
+        sending.add(other.endpoints.into_iter().next().unwrap(), Instant::now());
+        // Runs of equal datagrams, which could leave as one: not across sockets.
+        let plan = [0, 0, 1, 1, 1, 0, 1];
+        let mut sender = Notebook::default();
+        for (number, by) in plan.into_iter().enumerate() {
+            let transmit = Transmit {
+                by: SocketNo(by),
+                to,
+            };
+            let number = u8::try_from(number).unwrap();
+            sender.outgoing.push_back((transmit, vec![number; 100]));
+        }
+        while sending.turn(&mut sender).unwrap() {}
+        let mut receiver = Notebook::default();
+        while receiver.heard.len() < plan.len() {
+            let busy = receiving.turn(&mut receiver).unwrap();
+            if receiver.heard.len() < plan.len() {
+                receiving.wait(&receiver, busy, None, &[]).unwrap();
+            }
+        }
+        let sources: Vec<_> = receiver.heard.iter().map(|(from, _)| *from).collect();
+        assert_eq!(sources, plan.map(|by| [main, second][by]));
+        let numbers: Vec<_> = receiver.heard.iter().map(|(_, bytes)| bytes[0]).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
@@ -468,6 +563,33 @@ mod tests {
             .collect();
         assert_eq!(got, [[2], [4]]);
         assert!(sending.failing.is_none(), "the last one left");
+        assert!(sending.poll_notice().is_none(), "too short to be reported");
+    }
+
+    #[test]
+    fn that_nothing_leaves_is_reported_at_once_and_its_end_too() {
+        let (mut sending, to) = driver();
+        let nowhere = SocketAddrV4::new([240, 0, 0, 1].into(), 9);
+        let mut sender = Notebook::sending([(nowhere, vec![1])]);
+        while sending.turn(&mut sender).unwrap() {}
+        let Some(NetworkNotice::Trouble(trouble)) = sending.poll_notice() else {
+            panic!("nothing is reported");
+        };
+        assert_eq!(trouble.to, nowhere);
+        for _ in 0..3 {
+            sender
+                .outgoing
+                .push_back((Transmit::main(nowhere), vec![2]));
+            while sending.turn(&mut sender).unwrap() {}
+            assert!(sending.poll_notice().is_none(), "reported once");
+        }
+        sender.outgoing.push_back((Transmit::main(to), vec![3]));
+        while sending.turn(&mut sender).unwrap() {}
+        let notice = sending.poll_notice();
+        assert!(
+            matches!(notice, Some(NetworkNotice::LeavesAgain(_))),
+            "{notice:?}"
+        );
     }
 
     #[test]
@@ -475,7 +597,7 @@ mod tests {
         let (mut sending, to) = driver();
         let mut sender = Notebook::sending([(to, vec![0; 65_508])]);
         let trouble = sending.turn(&mut sender).unwrap_err();
-        assert_eq!(trouble.source.raw_os_error(), Some(Errno::EMSGSIZE as i32));
+        assert_eq!(trouble.errno, Errno::EMSGSIZE);
         assert!(trouble.to_string().contains(&to.to_string()), "{trouble}");
     }
 

@@ -205,8 +205,8 @@ mod tests {
     use std::sync::atomic::{AtomicU16, Ordering};
 
     use super::*;
-    use crate::interface::Interface;
-    use crate::socket::Endpoint;
+    use crate::io::interface::Interface;
+    use crate::io::socket::Endpoint;
 
     /// A base whose two ports are free on all addresses.
     fn base() -> u16 {

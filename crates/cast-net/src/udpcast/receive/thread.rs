@@ -12,11 +12,11 @@ use cast_proto::udpcast::ClientNo;
 use cast_proto::udpcast::receiver::{ReceiveFailure, Receiver, ReceiverEvent};
 
 use super::options::ReceiveOptions;
-use super::status::{ReceivePhase, ReceiveStatus};
+use super::status::{ReceiveNotice, ReceivePhase, ReceiveStatus};
 use super::{ReceiveError, ReceiveReport};
-use crate::driver::{Core, Driver};
-use crate::socket::Endpoint;
-use crate::wake::{Bell, Stop};
+use crate::io::driver::Driver;
+use crate::io::socket::Endpoint;
+use crate::io::wake::{Bell, Stop};
 
 /// What the thread hands to the reader.
 #[derive(Debug)]
@@ -89,7 +89,9 @@ struct Course {
     waiting: Option<Message>,
     is_end_delivered: bool,
     is_reader_gone: bool,
-    datagrams: u64,
+    /// Datagrams of the sender.
+    heard: u64,
+    is_small_only_told: bool,
 }
 
 /// How long datagrams gather: 17 of them at 1 Gbit/s.
@@ -113,7 +115,7 @@ impl Worker {
 
     fn transfer(&mut self, endpoints: Vec<Endpoint>) -> Result<ReceiveReport, ReceiveError> {
         let mut course = Course::default();
-        let mut driver = Driver::new(endpoints, Instant::now());
+        let mut driver = Driver::new(endpoints, Duration::ZERO, Instant::now());
         loop {
             self.signals.0.bell.quiet();
             self.obey(&mut course);
@@ -122,6 +124,9 @@ impl Worker {
             let busy = driver.turn(&mut self.core)?;
             while let Some(event) = self.core.poll_event() {
                 self.note(event, &mut course, &mut driver)?;
+            }
+            while let Some(notice) = driver.poll_notice() {
+                self.status.notice(ReceiveNotice::Network(notice));
             }
             self.publish(&mut course, driver.datagrams());
             if self.core.is_closed() && !busy {
@@ -228,6 +233,9 @@ impl Worker {
                 ..
             } => {
                 course.connection = Some((sender, client));
+                if self.options.known_sender().is_none() {
+                    self.status.notice(ReceiveNotice::FirstSender(sender));
+                }
                 let mut status = self.status.lock();
                 status.connection = course.connection;
                 status.capabilities = capabilities;
@@ -237,6 +245,12 @@ impl Worker {
                     sender,
                     client,
                 };
+            }
+            ReceiverEvent::OtherSender(other) => {
+                let connected = course.connection.map(|(sender, _)| *sender.ip());
+                let ours = connected.or_else(|| self.options.known_sender());
+                self.status
+                    .notice(ReceiveNotice::OtherSender { other, ours });
             }
             ReceiverEvent::Join(group) => self.join(group, course, driver)?,
             ReceiverEvent::FirstData { .. } => {
@@ -286,11 +300,15 @@ impl Worker {
 
     fn publish(&self, course: &mut Course, datagrams: u64) {
         let statistics = self.core.statistics();
+        let small_only = self.core.small_only();
         let mut status = self.status.lock();
-        if datagrams != course.datagrams {
-            course.datagrams = datagrams;
+        // What others send is no sign of life.
+        if statistics.heard != course.heard {
+            course.heard = statistics.heard;
             status.last_packet = Some(Instant::now());
         }
+        let is_new = !course.is_small_only_told;
+        status.small_only = small_only;
         status.datagrams = datagrams;
         status.data_datagrams = statistics.data_datagrams;
         status.requests = statistics.requests;
@@ -298,6 +316,11 @@ impl Worker {
         status.lost_blocks = statistics.lost_blocks;
         status.ignored = statistics.ignored.total();
         status.slices_waiting = usize::from(course.waiting.is_some());
+        drop(status);
+        if let Some(found) = small_only.filter(|_| is_new) {
+            course.is_small_only_told = true;
+            self.status.notice(ReceiveNotice::SmallOnly(found));
+        }
     }
 
     /// The protocol is through; the reader may not be.
@@ -326,23 +349,5 @@ impl Worker {
             elapsed: end.duration_since(self.began),
             transfer_time: course.first_data.map(|first| end.duration_since(first)),
         })
-    }
-}
-
-impl Core for Receiver {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
-        Self::poll_transmit(self, now, buffer).map(|transmit| transmit.to)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
     }
 }

@@ -15,11 +15,15 @@ use nix::sys::socket::{
     sendmsg, setsockopt, sockopt,
 };
 
+use cast_proto::core::{SocketNo, Transmit};
+
 /// Takes datagrams from sockets. Costs `RECEIVE_COUNT` × 64 KiB of address space, of which only what
 /// datagrams really fill is memory.
 pub(crate) struct Inbox {
     buffers: Vec<u8>,
     arrived: Vec<Arrived>,
+    /// Bytes for the control messages of each datagram.
+    control: usize,
 }
 
 /// What a place in the buffers holds.
@@ -27,8 +31,9 @@ pub(crate) struct Inbox {
 struct Arrived {
     source: SocketAddrV4,
     len: usize,
-    /// Length of each datagram of it but the last, which may be shorter.
-    segment: usize,
+    /// Length of each datagram of it but the last, which may be shorter. `None`: that was not to be
+    /// read, so its datagrams are lost.
+    segment: Option<usize>,
 }
 
 /// More come with the next call; between two calls the core answers.
@@ -49,6 +54,7 @@ impl Inbox {
         Self {
             buffers: vec![0; RECEIVE_COUNT * RECEIVE_SIZE],
             arrived: Vec::with_capacity(RECEIVE_COUNT),
+            control: cmsg_space!(i32).capacity(),
         }
     }
 
@@ -72,7 +78,7 @@ impl Inbox {
         {
             // Made anew each time: the kernel writes into them how much room it has left.
             let mut headers: MultiHeaders<SockaddrIn> =
-                MultiHeaders::preallocate(RECEIVE_COUNT, Some(cmsg_space!(i32)));
+                MultiHeaders::preallocate(RECEIVE_COUNT, Some(Vec::with_capacity(self.control)));
             let chunks = self.buffers.chunks_mut(RECEIVE_SIZE);
             let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
             let fd = socket.as_fd().as_raw_fd();
@@ -82,23 +88,22 @@ impl Inbox {
                 // A datagram without source cannot be; it would be nobody's.
                 let source = message.address.map_or(NOBODY, SocketAddrV4::from);
                 let len = message.bytes;
-                let mut segment = len;
-                // There is room for what was asked for; cut off, it would not be known what came.
-                match message.cmsgs() {
+                // There is room for what was asked for; cut off, it would not be known what came. It has its
+                // place all the same: what came behind it is in the buffers behind it.
+                let segment = match message.cmsgs() {
                     Ok(mut controls) => {
                         let joined = controls.find_map(|control| match control {
                             ControlMessageOwned::UdpGroSegments(size) => Some(size),
                             _ => None,
                         });
-                        if let Some(size) = joined.and_then(|size| usize::try_from(size).ok()) {
-                            segment = size;
-                        }
+                        let size = joined.and_then(|size| usize::try_from(size).ok());
+                        Some(size.unwrap_or(len))
                     }
                     Err(errno) => {
                         tracing::debug!(%errno, "control messages");
-                        continue;
+                        None
                     }
-                }
+                };
                 self.arrived.push(Arrived {
                     source,
                     len,
@@ -109,12 +114,15 @@ impl Inbox {
         let mut datagrams = 0;
         for (arrived, buffer) in self.arrived.iter().zip(self.buffers.chunks(RECEIVE_SIZE)) {
             let bytes = buffer.get(..arrived.len).unwrap_or(buffer);
-            if arrived.segment == 0 || arrived.segment >= bytes.len() {
+            let Some(segment) = arrived.segment else {
+                continue;
+            };
+            if segment == 0 || segment >= bytes.len() {
                 datagrams += 1;
                 take(arrived.source, bytes);
                 continue;
             }
-            for datagram in bytes.chunks(arrived.segment) {
+            for datagram in bytes.chunks(segment) {
                 datagrams += 1;
                 take(arrived.source, datagram);
             }
@@ -133,6 +141,8 @@ pub(crate) struct Outbox {
     headers: MultiHeaders<SockaddrIn>,
     buffers: Vec<Vec<u8>>,
     addresses: Vec<Option<SockaddrIn>>,
+    /// The socket that each leaves by.
+    sockets: Vec<SocketNo>,
     /// Those before it have left.
     first: usize,
     /// Those from it on are free.
@@ -166,6 +176,7 @@ impl Outbox {
             headers: MultiHeaders::preallocate(SEND_COUNT, None),
             buffers: vec![Vec::new(); SEND_COUNT],
             addresses: vec![None; SEND_COUNT],
+            sockets: vec![SocketNo::MAIN; SEND_COUNT],
             first: 0,
             end: 0,
             segmentation: Segmentation::Unknown,
@@ -177,22 +188,20 @@ impl Outbox {
         self.first == self.end
     }
 
-    /// Fills the free places behind the waiting datagrams; `next` fills a buffer and names the
-    /// destination. The answer is whether `next` ran dry.
-    pub(crate) fn fill(
-        &mut self,
-        mut next: impl FnMut(&mut Vec<u8>) -> Option<SocketAddrV4>,
-    ) -> bool {
+    /// Fills the free places behind the waiting datagrams; `next` fills a buffer and says where it
+    /// goes. The answer is whether `next` ran dry.
+    pub(crate) fn fill(&mut self, mut next: impl FnMut(&mut Vec<u8>) -> Option<Transmit>) -> bool {
         if self.is_empty() {
             self.first = 0;
             self.end = 0;
         }
-        while let (Some(buffer), Some(address)) = (
+        while let (Some(buffer), Some(address), Some(socket)) = (
             self.buffers.get_mut(self.end),
             self.addresses.get_mut(self.end),
+            self.sockets.get_mut(self.end),
         ) {
             match next(buffer) {
-                Some(destination) => *address = Some(destination.into()),
+                Some(Transmit { by, to }) => (*socket, *address) = (by, Some(to.into())),
                 None => return true,
             }
             self.end += 1;
@@ -200,7 +209,8 @@ impl Outbox {
         false
     }
 
-    /// Sends the first of what waits; the answer is how many left, which may be fewer than wait.
+    /// Sends the first of what waits by the socket that it leaves by ([`next`](Self::next)); the
+    /// answer is how many left, which may be fewer than wait.
     ///
     /// # Errors
     /// That of the first waiting datagram.
@@ -215,11 +225,12 @@ impl Outbox {
             };
         }
         if self.segmentation == Segmentation::Refused {
-            return self.send_one_by_one(&socket, self.end - self.first);
+            let waiting = self.same_socket().count();
+            return self.send_one_by_one(&socket, waiting);
         }
         let run = self.run(self.first);
         if run < 2 {
-            let singles = (self.first..self.end).take_while(|at| self.run(*at) < 2);
+            let singles = self.same_socket().take_while(|at| self.run(*at) < 2);
             let singles = singles.count();
             return self.send_one_by_one(&socket, singles);
         }
@@ -243,17 +254,26 @@ impl Outbox {
         }
     }
 
-    /// How many datagrams from `at` on can be segments of one: to one destination, and of one
-    /// length but for the last, which may be shorter.
+    /// The waiting datagrams up to the first that leaves by another socket.
+    fn same_socket(&self) -> impl Iterator<Item = usize> {
+        let socket = self.sockets.get(self.first);
+        (self.first..self.end).take_while(move |at| self.sockets.get(*at) == socket)
+    }
+
+    /// How many datagrams from `at` on can be segments of one: by one socket to one destination, and
+    /// of one length but for the last, which may be shorter.
     fn run(&self, at: usize) -> usize {
         let waiting = self.buffers.get(at..self.end).unwrap_or_default();
         let addresses = self.addresses.get(at..self.end).unwrap_or_default();
         let Some((first, destination)) = waiting.first().zip(addresses.first()) else {
             return 0;
         };
+        let sockets = self.sockets.get(at..self.end).unwrap_or_default();
         let (mut count, mut total) = (0, 0);
-        for (datagram, address) in waiting.iter().zip(addresses).take(self.run_max) {
-            let fits = !datagram.is_empty()
+        let datagrams = waiting.iter().zip(addresses).zip(sockets);
+        for ((datagram, address), socket) in datagrams.take(self.run_max) {
+            let fits = Some(socket) == sockets.first()
+                && !datagram.is_empty()
                 && datagram.len() <= first.len()
                 && total + datagram.len() <= RUN_SIZE
                 && address == destination;
@@ -300,11 +320,13 @@ impl Outbox {
     }
 
     /// Where the first waiting datagram goes.
-    pub(crate) fn destination(&self) -> Option<SocketAddrV4> {
-        self.addresses
-            .get(self.first..self.end)?
-            .first()?
-            .map(SocketAddrV4::from)
+    pub(crate) fn next(&self) -> Option<Transmit> {
+        let waiting = self.first..self.end;
+        let to = self.addresses.get(waiting.clone())?.first()?.as_ref()?;
+        Some(Transmit {
+            by: *self.sockets.get(waiting)?.first()?,
+            to: SocketAddrV4::from(*to),
+        })
     }
 
     /// Gives the first waiting datagram up.
@@ -342,7 +364,7 @@ mod tests {
             let dry = outbox.fill(|buffer| {
                 buffer.clear();
                 buffer.extend_from_slice(pending.next()?);
-                Some(destination)
+                Some(Transmit::main(destination))
             });
             while !outbox.is_empty() {
                 outbox.send(&from).unwrap();
@@ -395,12 +417,51 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_control_message_costs_its_own_datagrams_only() {
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Inbox::join_datagrams(&to);
+        let mut outbox = Outbox::new();
+        // The two of one length arrive joined, with a control message for which there is no room.
+        let datagrams: [&[u8]; 5] = [b"one", b"joined1", b"joined2", b"three", b"fourth"];
+        let mut sent = 0;
+        for run in [
+            &datagrams[..1],
+            &datagrams[1..3],
+            &datagrams[3..4],
+            &datagrams[4..],
+        ] {
+            let mut pending = run.iter();
+            outbox.fill(|buffer| {
+                buffer.clear();
+                buffer.extend_from_slice(pending.next()?);
+                Some(Transmit::main(address(&to)))
+            });
+            while !outbox.is_empty() {
+                sent += outbox.send(&from).unwrap();
+            }
+        }
+        assert_eq!(sent, datagrams.len());
+        if outbox.segmentation == Segmentation::Refused {
+            println!("skipped: this kernel joins no datagrams");
+            return;
+        }
+        let mut inbox = Inbox::new();
+        inbox.control = cmsg_space!(()).capacity();
+        let mut got = Vec::new();
+        let received = inbox.receive(&to, |_, datagram| got.push(datagram.to_vec()));
+        assert_eq!(got, [&b"one"[..], b"three", b"fourth"]);
+        assert_eq!(received.unwrap().datagrams, 3);
+    }
+
+    #[test]
     fn what_the_kernel_will_not_segment_leaves_one_by_one() {
         /// More than `UDP_MAX_SEGMENTS` of any kernel: EINVAL, if it knows the option.
         const MANY: usize = 150;
         let mut outbox = Outbox::new();
         outbox.buffers.resize(MANY, Vec::new());
         outbox.addresses.resize(MANY, None);
+        outbox.sockets.resize(MANY, SocketNo::MAIN);
         outbox.headers = MultiHeaders::preallocate(MANY, None);
         outbox.run_max = MANY;
         let tiny: Vec<Vec<u8>> = (0..MANY).map(|n| n.to_le_bytes().to_vec()).collect();
@@ -418,14 +479,14 @@ mod tests {
             buffer.clear();
             buffer.push(1);
             count += 1;
-            (count <= 2).then_some(nowhere)
+            (count <= 2).then_some(Transmit::main(nowhere))
         });
         // Without broadcast permission.
         assert_eq!(outbox.send(&from), Err(Errno::EACCES));
-        assert_eq!(outbox.destination(), Some(nowhere));
+        assert_eq!(outbox.next(), Some(Transmit::main(nowhere)));
         outbox.discard_first();
         outbox.discard_first();
         assert!(outbox.is_empty());
-        assert_eq!(outbox.destination(), None);
+        assert_eq!(outbox.next(), None);
     }
 }

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use cast_proto::udpcast::receiver::{ConfigError, ReceiveFailure, Receiver, ReceiverStatistics};
 
-pub use options::ReceiveOptions;
-pub use status::{ReceivePhase, ReceiveSnapshot, ReceiveStatus};
+pub use options::{ReceiveOptions, SenderChoice};
+pub use status::{ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 
-use crate::driver::SendTrouble;
-use crate::socket::{Endpoint, SocketError};
-use crate::wake::Stop;
+use crate::io::driver::SendTrouble;
+use crate::io::socket::{Endpoint, SocketError};
+use crate::io::wake::Stop;
 use thread::{Message, Signals, Worker};
 
 /// Why a stream did not arrive whole.
@@ -81,7 +81,7 @@ pub struct ReceiveReport {
 /// said so: everything has arrived. Every failure is an error that holds a [`ReceiveError`].
 ///
 /// Dropping it before its end leaves the transfer; either way it waits for the thread, after the end
-/// for at most [`ReceiveOptions::exit_wait`], so that the port is free for the next one.
+/// for at most the `exit_wait` of [`ReceiveOptions::transfer`], so that the port is free for the next one.
 #[derive(Debug)]
 pub struct ReceivedStream {
     messages: Messages<Message>,

@@ -6,7 +6,7 @@ mod options;
 mod probe;
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,10 @@ use cast_proto::udpcast::sender::{
 
 pub use control::SendControl;
 pub use input::InputError;
-pub use options::{SendOptions, TransferOptions};
+pub use options::SendOptions;
 
-use crate::driver::{Core, Driver, SendTrouble};
-use crate::socket::{Endpoint, SocketError};
+use crate::io::driver::{Driver, NetworkNotice, SendTrouble};
+use crate::io::socket::{Endpoint, SocketError};
 use control::Command;
 use input::{Input, Offer};
 use probe::Prober;
@@ -40,8 +40,8 @@ pub enum SendEvent<'a> {
         /// All who take or took part.
         participants: &'a [Participant],
     },
-    /// Nothing has left this host for a while. The transfer goes on trying for a minute.
-    Trouble(SendTrouble),
+    /// This host's network is in trouble, or is no more.
+    Network(NetworkNotice),
 }
 
 /// How a transfer went.
@@ -145,7 +145,7 @@ pub fn send(
 ) -> Result<SendReport, SendError> {
     let began = Instant::now();
     let mut core = Sender::new(options.config(), began)?;
-    let mut driver = Driver::new(open(options)?, began);
+    let mut driver = Driver::new(open(options)?, PATIENCE, began);
     let mut input =
         Input::start(source, control.bell.clone()).map_err(|source| SendError::System {
             what: "a thread for reading the stream",
@@ -198,8 +198,8 @@ pub fn send(
             }
             on_event(&SendEvent::Protocol(event));
         }
-        if let Some(trouble) = driver.poll_trouble() {
-            on_event(&SendEvent::Trouble(trouble));
+        while let Some(notice) = driver.poll_notice() {
+            on_event(&SendEvent::Network(notice));
         }
         if core.is_closed() && !busy {
             break;
@@ -239,6 +239,9 @@ pub fn send(
         None => Ok(report),
     }
 }
+
+/// Single datagrams are refused now and then while data flows.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
@@ -334,23 +337,5 @@ fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>
         statistics: core.statistics(),
         elapsed: began.elapsed(),
         transfer_time: started.map(|started| started.elapsed()),
-    }
-}
-
-impl Core for Sender {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<SocketAddrV4> {
-        Self::poll_transmit(self, now, buffer).map(|transmit| transmit.to)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use cast_proto::udpcast::ALL_SYSTEMS;
 
-use crate::interface::Interface;
+use crate::io::interface::Interface;
 
 /// Where HELLO and the first CONNECT_REQ go: the rendezvous address if one is given; the broadcast
 /// address of the interface for TTL 1 (on loopback, which has none, its own address); 224.0.0.1 else.

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use crate::interface::Interface;
-use crate::ports::PortsInUse;
+use crate::io::interface::Interface;
+use crate::io::ports::PortsInUse;
 
 /// Why a socket could not be made ready.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,12 @@
 //! chance comes from one seed, which is printed with a failure and can be given in `FOS_SIM_SEED`.
 
 #![expect(
+    clippy::missing_panics_doc,
     clippy::unwrap_used,
     reason = "a test that cannot be set up has failed"
 )]
 
-pub(crate) mod any;
+pub mod any;
 mod node;
 mod observer;
 
@@ -22,82 +23,28 @@ use cast_proto::udpcast::sender::{
     DataRouting, GiveUpReason, Outcome, SenderConfig, SenderStatistics, StartRule,
 };
 
-use crate::common::epoch;
-pub(crate) use node::{Goal, Reader};
+use crate::{Delivery, Link, Rng, Wire, epoch};
+pub use node::{Goal, Reader};
 use node::{ReceiverNode, SenderNode};
 use observer::Observer;
 
-pub(crate) const PORT: u16 = 9000;
-pub(crate) const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), PORT + 1);
-pub(crate) const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 255);
-pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(233, 254, 0, 1);
+pub const PORT: u16 = 9000;
+pub const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), PORT + 1);
+pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 255);
+pub const GROUP: Ipv4Addr = Ipv4Addr::new(233, 254, 0, 1);
+
+/// What a damaged datagram may claim to be: DATA, an opcode of old versions, and what is unknown.
+const OPCODES: [u16; 4] = [5, 12, 0x0400, 0xffff];
 
 const LONGEST_RUN: Duration = Duration::from_secs(24 * 3600);
 
 /// Address of receiver `index`.
-pub(crate) fn receiver_addr(index: usize) -> SocketAddrV4 {
+pub fn receiver_addr(index: usize) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, u8::try_from(index).unwrap()), PORT)
 }
 
-/// Numbers that look random (splitmix64).
-#[derive(Clone)]
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
-    }
-
-    pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
-        self.below(1000) < u64::from(per_mille)
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
-    }
-}
-
-/// The way from and to a receiver; both directions alike.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Link {
-    pub(crate) delay: Duration,
-    /// Up to so much more, at random: what makes datagrams overtake each other.
-    pub(crate) jitter: Duration,
-    pub(crate) loss_per_mille: u32,
-    pub(crate) duplicate_per_mille: u32,
-    /// Damaged so that no checksum notices, but the form does: cut short, or of another kind. (What
-    /// is damaged within cannot be told by anybody; the images have checksums of their own.)
-    pub(crate) damage_per_mille: u32,
-    /// Bit/s toward the receiver, with a queue of so many bytes before it; what does not fit is lost.
-    pub(crate) rate: Option<(u64, u64)>,
-    /// Longer datagrams toward the receiver are lost without a word.
-    pub(crate) longest: usize,
-}
-
-impl Default for Link {
-    fn default() -> Self {
-        Self {
-            delay: Duration::from_micros(100),
-            jitter: Duration::ZERO,
-            loss_per_mille: 0,
-            duplicate_per_mille: 0,
-            damage_per_mille: 0,
-            rate: None,
-            longest: usize::MAX,
-        }
-    }
-}
-
 /// Something that happens from outside.
-pub(crate) enum Action {
+pub enum Action {
     /// The receiver is switched off without a word.
     Kill(usize),
     /// The receiver is switched on (all that have no such action are on from the beginning).
@@ -119,47 +66,47 @@ pub(crate) enum Action {
 }
 
 /// A network to be set up.
-pub(crate) struct Scenario {
-    pub(crate) seed: u64,
-    pub(crate) len: usize,
-    pub(crate) sender: SenderConfig,
+pub struct Scenario {
+    pub seed: u64,
+    pub len: usize,
+    pub sender: SenderConfig,
     /// Bit/s at which the sender's interface sends.
-    pub(crate) sender_rate: u64,
-    pub(crate) receivers: Vec<ReceiverSetup>,
-    pub(crate) actions: Vec<(Duration, Action)>,
+    pub sender_rate: u64,
+    pub receivers: Vec<ReceiverSetup>,
+    pub actions: Vec<(Duration, Action)>,
 }
 
-pub(crate) struct ReceiverSetup {
-    pub(crate) link: Link,
-    pub(crate) reader: Reader,
-    pub(crate) goal: Goal,
-    pub(crate) config: ReceiverConfig,
+pub struct ReceiverSetup {
+    pub link: Link,
+    pub reader: Reader,
+    pub goal: Goal,
+    pub config: ReceiverConfig,
 }
 
 /// What a run came to.
-pub(crate) struct Report {
-    pub(crate) seed: u64,
-    pub(crate) elapsed: Duration,
+pub struct Report {
+    pub seed: u64,
+    pub elapsed: Duration,
     /// Until the sender was done, if it was.
-    pub(crate) finished: Option<Duration>,
-    pub(crate) sender: SenderStatistics,
-    pub(crate) outcomes: BTreeMap<Ipv4Addr, Outcome>,
-    pub(crate) gave_up: Option<GiveUpReason>,
-    pub(crate) receivers: Vec<ReceiverReport>,
+    pub finished: Option<Duration>,
+    pub sender: SenderStatistics,
+    pub outcomes: BTreeMap<Ipv4Addr, Outcome>,
+    pub gave_up: Option<GiveUpReason>,
+    pub receivers: Vec<ReceiverReport>,
 }
 
-pub(crate) struct ReceiverReport {
-    pub(crate) statistics: ReceiverStatistics,
-    pub(crate) failure: Option<String>,
+pub struct ReceiverReport {
+    pub statistics: ReceiverStatistics,
+    pub failure: Option<String>,
     /// It came to the end of a stream of so many bytes.
-    pub(crate) complete: Option<u64>,
+    pub complete: Option<u64>,
     /// Most blocks that ever waited to be taken.
-    pub(crate) most_waiting: u32,
+    pub most_waiting: u32,
 }
 
 impl Scenario {
     /// `receivers` perfect links; starts when all are there.
-    pub(crate) fn new(seed: u64, len: usize, receivers: usize) -> Self {
+    pub fn new(seed: u64, len: usize, receivers: usize) -> Self {
         let control = SocketAddrV4::new(BROADCAST, PORT);
         let mut sender = SenderConfig::new(control, SocketAddrV4::new(GROUP, PORT));
         sender.block_size = 100;
@@ -188,7 +135,7 @@ impl Scenario {
         }
     }
 
-    pub(crate) fn links(mut self, link: Link) -> Self {
+    pub fn links(mut self, link: Link) -> Self {
         for receiver in &mut self.receivers {
             receiver.link = link;
         }
@@ -200,7 +147,7 @@ impl Scenario {
     /// # Panics
     /// If a goal can not be met, or a byte differs. The seed is printed.
     #[track_caller]
-    pub(crate) fn run(self) -> Report {
+    pub fn run(self) -> Report {
         struct Seed(u64);
         impl Drop for Seed {
             #[expect(
@@ -224,28 +171,16 @@ impl Scenario {
     }
 }
 
-struct Delivery {
-    from: SocketAddrV4,
-    bytes: Vec<u8>,
-    /// If set, only members of this group get it.
-    group: Option<Ipv4Addr>,
-    /// `None`: the sender.
-    to: Option<usize>,
-}
-
 struct Network {
     start: Instant,
     now: Instant,
-    rng: Rng,
+    /// A host is a receiver, by its number, or (`None`) the sender.
+    wire: Wire<Option<usize>>,
     sender: SenderNode,
     /// Of a transfer with a return channel.
     observer: Option<Observer>,
     receivers: Vec<ReceiverNode>,
     links: Vec<Link>,
-    /// When the queue before each receiver is empty.
-    link_free: Vec<Instant>,
-    on_the_way: BTreeMap<(Instant, u64), Delivery>,
-    sequence: u64,
     actions: VecDeque<(Instant, Action)>,
 }
 
@@ -268,15 +203,12 @@ impl Network {
         Self {
             start,
             now: start,
-            rng: Rng(scenario.seed),
+            wire: Wire::new(Rng(scenario.seed), &OPCODES),
             observer: (!scenario.sender.asynchronous)
                 .then(|| Observer::new(scenario.sender.block_size)),
             sender: SenderNode::new(start, scenario.sender, scenario.len, scenario.sender_rate),
             links: scenario.receivers.iter().map(|setup| setup.link).collect(),
-            link_free: vec![start; receivers.len()],
             receivers,
-            on_the_way: BTreeMap::new(),
-            sequence: 0,
             actions: scenario
                 .actions
                 .into_iter()
@@ -311,7 +243,7 @@ impl Network {
     }
 
     fn next_wakeup(&self) -> Option<Instant> {
-        let way = self.on_the_way.first_key_value().map(|((at, _), _)| *at);
+        let way = self.wire.next_arrival();
         let action = self.actions.front().map(|(at, _)| *at);
         let receivers = self
             .receivers
@@ -348,22 +280,20 @@ impl Network {
     }
 
     fn deliver(&mut self) {
-        while let Some(entry) = self.on_the_way.first_entry() {
-            if entry.key().0 > self.now {
-                return;
-            }
-            let delivery = entry.remove();
-            match delivery.to {
-                None => self.sender.take_in(self.now, delivery.from, delivery.bytes),
-                Some(index) => {
-                    let receiver = &mut self.receivers[index];
-                    if delivery
-                        .group
-                        .is_none_or(|group| receiver.has_joined(group))
-                    {
-                        receiver.take_in(self.now, delivery.from, delivery.bytes);
-                    }
-                }
+        while let Some(Delivery {
+            from,
+            to,
+            node,
+            bytes,
+        }) = self.wire.arrive(self.now)
+        {
+            let Some(index) = node else {
+                self.sender.take_in(self.now, from, bytes);
+                continue;
+            };
+            let receiver = &mut self.receivers[index];
+            if !to.ip().is_multicast() || receiver.has_joined(*to.ip()) {
+                receiver.take_in(self.now, from, bytes);
             }
         }
     }
@@ -408,49 +338,13 @@ impl Network {
         to: SocketAddrV4,
         bytes: &[u8],
     ) {
-        let copies = 1 + u32::from(self.rng.chance(link.duplicate_per_mille));
-        for _ in 0..copies {
-            let is_too_long = node.is_some() && bytes.len() > link.longest;
-            if self.rng.chance(link.loss_per_mille) || is_too_long {
-                continue;
-            }
-            let mut at = self.now;
-            if let (Some((rate, queue)), Some(index)) = (link.rate, node) {
-                let free = self.link_free[index].max(self.now);
-                let backlog = (free - self.now).as_nanos() * u128::from(rate) / 8_000_000_000;
-                if backlog + bytes.len() as u128 > u128::from(queue) {
-                    continue;
-                }
-                at = free + Duration::from_nanos(bytes.len() as u64 * 8_000_000_000 / rate);
-                self.link_free[index] = at;
-            }
-            let jitter = self
-                .rng
-                .below(u64::try_from(link.jitter.as_nanos()).unwrap() + 1);
-            at += link.delay + Duration::from_nanos(jitter);
-            self.sequence += 1;
-            let group = Some(*to.ip()).filter(Ipv4Addr::is_multicast);
-            let mut bytes = bytes.to_vec();
-            if self.rng.chance(link.damage_per_mille) {
-                self.damage(&mut bytes);
-            }
-            let delivery = Delivery {
-                from,
-                bytes,
-                group,
-                to: node,
-            };
-            self.on_the_way.insert((at, self.sequence), delivery);
-        }
-    }
-
-    fn damage(&mut self, bytes: &mut Vec<u8>) {
-        if self.rng.chance(500) {
-            let len = self.rng.below(bytes.len() as u64);
-            bytes.truncate(usize::try_from(len).unwrap());
-        } else if let Some(opcode) = bytes.first_chunk_mut() {
-            *opcode = self.rng.pick(&[5_u16, 12, 0x0400, 0xffff]).to_be_bytes();
-        }
+        let delivery = Delivery {
+            from,
+            to,
+            node,
+            bytes: bytes.to_vec(),
+        };
+        self.wire.send(self.now, link, node.is_some(), &delivery);
     }
 
     fn goals_left(&self) -> String {

@@ -5,7 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use cast_proto::udpcast::sender::{
 };
 
 use super::{ReceiverReport, ReceiverSetup};
-use crate::common::payload;
+use crate::{Host, payload};
 
 /// How a receiver's slices are taken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Reader {
+pub enum Reader {
     /// As soon as they are complete.
     Immediate,
     /// One every so often.
@@ -30,7 +30,7 @@ pub(crate) enum Reader {
 
 /// What a receiver has to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goal {
+pub enum Goal {
     /// The whole stream, byte for byte.
     Complete,
     /// To fail, for a reason.
@@ -45,124 +45,98 @@ pub(crate) enum Goal {
     Any,
 }
 
-/// Datagrams that came while a process did not run: its socket's buffer.
-const SOCKET_BUFFER: usize = 2000;
-
 pub(crate) struct SenderNode {
-    sender: Sender,
+    host: Host<Sender>,
     stream: Vec<u8>,
     pushed: usize,
     rate: u64,
     busy_until: Instant,
-    stalled_until: Instant,
-    waiting: VecDeque<(SocketAddrV4, Vec<u8>)>,
     finished: Option<Instant>,
     gave_up: Option<GiveUpReason>,
-    buf: Vec<u8>,
 }
 
 impl SenderNode {
     pub(crate) fn new(now: Instant, config: SenderConfig, len: usize, rate: u64) -> Self {
         Self {
-            sender: Sender::new(config, now).unwrap(),
+            host: Host::new(now, Sender::new(config, now).unwrap()),
             stream: payload(len),
             pushed: 0,
             rate,
             busy_until: now,
-            stalled_until: now,
-            waiting: VecDeque::new(),
             finished: None,
             gave_up: None,
-            buf: Vec::new(),
         }
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.sender.is_closed() && (self.finished.is_some() || self.gave_up.is_some())
+        self.host.core.is_closed() && (self.finished.is_some() || self.gave_up.is_some())
     }
 
     pub(crate) fn start(&mut self, now: Instant) {
-        self.sender.start(now);
+        self.host.core.start(now);
     }
 
     pub(crate) fn abort(&mut self, now: Instant) {
-        self.sender.abort(now);
+        self.host.core.abort(now);
     }
 
     pub(crate) fn stall(&mut self, until: Instant) {
-        self.stalled_until = until;
+        self.host.stall(until);
     }
 
     pub(crate) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
-        let timer = self.sender.poll_timeout();
-        let free = Some(self.busy_until).filter(|at| *at > now);
-        let next = timer.into_iter().chain(free).min();
-        if self.stalled_until > now {
-            Some(self.stalled_until)
-        } else {
-            next
-        }
+        let next = self.host.next_wakeup(now);
+        let is_waiting_to_send = !self.host.is_stalled(now) && self.busy_until > now;
+        let free = is_waiting_to_send.then_some(self.busy_until);
+        next.into_iter().chain(free).min()
     }
 
     pub(crate) fn take_in(&mut self, now: Instant, from: SocketAddrV4, bytes: Vec<u8>) {
-        if self.stalled_until > now {
-            if self.waiting.len() < SOCKET_BUFFER {
-                self.waiting.push_back((from, bytes));
-            }
-        } else {
-            self.sender.handle_datagram(now, from, &bytes);
-        }
+        self.host.take_in(now, from, bytes);
     }
 
     pub(crate) fn serve(&mut self, now: Instant) {
-        if self.stalled_until > now {
-            return;
-        }
-        // A driver may serve either first; here the timers, which is the harder case.
-        if self.sender.poll_timeout().is_some_and(|at| at <= now) {
-            self.sender.handle_timeout(now);
-        }
-        for (from, bytes) in self.waiting.drain(..) {
-            self.sender.handle_datagram(now, from, &bytes);
-        }
+        self.host.serve(now);
     }
 
     /// The next datagram, when the interface is free.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<(SocketAddrV4, Vec<u8>)> {
-        while let Some(event) = self.sender.poll_event() {
+        while let Some(event) = self.host.core.poll_event() {
             match event {
                 SenderEvent::Finished => self.finished = Some(now),
                 SenderEvent::GaveUp(reason) => self.gave_up = Some(reason),
                 _ => {}
             }
         }
-        if self.busy_until > now || self.stalled_until > now {
+        if self.busy_until > now || self.host.is_stalled(now) {
             return None;
         }
         loop {
             let room = self
-                .sender
+                .host
+                .core
                 .input_room()
                 .min(self.stream.len() - self.pushed);
             if room > 0 {
-                self.sender
+                self.host
+                    .core
                     .push_input(&self.stream[self.pushed..self.pushed + room]);
                 self.pushed += room;
             }
             if self.pushed == self.stream.len() {
-                self.sender.finish_input();
+                self.host.core.finish_input();
             }
-            if let Some(transmit) = self.sender.poll_transmit(now, &mut self.buf) {
-                let nanos = (self.buf.len() as u64 + 46) * 8_000_000_000 / self.rate;
+            if let Some((transmit, bytes)) = self.host.poll(now) {
+                let nanos = (bytes.len() as u64 + 46) * 8_000_000_000 / self.rate;
                 self.busy_until = now + Duration::from_nanos(nanos);
-                return Some((transmit.to, self.buf.clone()));
+                return Some((transmit.to, bytes));
             }
-            if self.sender.input_room() == 0 || self.pushed == self.stream.len() {
+            if self.host.core.input_room() == 0 || self.pushed == self.stream.len() {
                 break;
             }
         }
         // The last poll may have ended the transfer.
-        while let Some(event) = self.sender.poll_event() {
+        while let Some(event) = self.host.core.poll_event() {
             match event {
                 SenderEvent::Finished => self.finished = Some(now),
                 SenderEvent::GaveUp(reason) => self.gave_up = Some(reason),
@@ -173,11 +147,12 @@ impl SenderNode {
     }
 
     pub(crate) fn statistics(&self) -> SenderStatistics {
-        self.sender.statistics()
+        self.host.core.statistics()
     }
 
     pub(crate) fn outcomes(&self) -> BTreeMap<Ipv4Addr, Outcome> {
-        self.sender
+        self.host
+            .core
             .participants()
             .map(|p| (p.addr, p.outcome))
             .collect()
@@ -193,7 +168,7 @@ impl SenderNode {
 }
 
 pub(crate) struct ReceiverNode {
-    receiver: Receiver,
+    host: Host<Receiver>,
     config: ReceiverConfig,
     is_on: bool,
     reader: Reader,
@@ -206,15 +181,12 @@ pub(crate) struct ReceiverNode {
     failure: Option<String>,
     most_waiting: u32,
     groups: BTreeSet<Ipv4Addr>,
-    stalled_until: Instant,
-    waiting: VecDeque<(SocketAddrV4, Vec<u8>)>,
-    buf: Vec<u8>,
 }
 
 impl ReceiverNode {
     pub(crate) fn new(now: Instant, setup: &ReceiverSetup, len: usize, is_late: bool) -> Self {
         Self {
-            receiver: Receiver::new(setup.config.clone(), now).unwrap(),
+            host: Host::new(now, Receiver::new(setup.config.clone(), now).unwrap()),
             config: setup.config.clone(),
             is_on: !is_late,
             reader: setup.reader,
@@ -227,9 +199,6 @@ impl ReceiverNode {
             failure: None,
             most_waiting: 0,
             groups: BTreeSet::new(),
-            stalled_until: now,
-            waiting: VecDeque::new(),
-            buf: Vec::new(),
         }
     }
 
@@ -245,7 +214,7 @@ impl ReceiverNode {
             Goal::Die => return !self.is_on,
             Goal::End | Goal::Any => has_all || self.failure.is_some(),
         };
-        is_over && self.receiver.is_closed()
+        is_over && self.host.core.is_closed()
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -256,7 +225,7 @@ impl ReceiverNode {
             self.stream.len(),
             self.complete,
             self.failure,
-            self.receiver.statistics()
+            self.host.core.statistics()
         )
     }
 
@@ -265,61 +234,47 @@ impl ReceiverNode {
     }
 
     pub(crate) fn switch_on(&mut self, now: Instant) {
-        self.receiver = Receiver::new(self.config.clone(), now).unwrap();
+        self.host = Host::new(now, Receiver::new(self.config.clone(), now).unwrap());
         self.is_on = true;
     }
 
     pub(crate) fn stall(&mut self, until: Instant) {
-        self.stalled_until = until;
+        self.host.stall(until);
     }
 
     pub(crate) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
         if !self.is_on {
             return None;
         }
-        if self.stalled_until > now {
-            return Some(self.stalled_until);
-        }
-        let read = Some(self.next_read)
-            .filter(|at| *at > now && self.receiver.statistics().waiting_blocks > 0);
-        self.receiver.poll_timeout().into_iter().chain(read).min()
+        let is_reading = !self.host.is_stalled(now)
+            && self.next_read > now
+            && self.host.core.statistics().waiting_blocks > 0;
+        let read = is_reading.then_some(self.next_read);
+        self.host.next_wakeup(now).into_iter().chain(read).min()
     }
 
     pub(crate) fn take_in(&mut self, now: Instant, from: SocketAddrV4, bytes: Vec<u8>) {
-        if !self.is_on {
-            return;
-        }
-        if self.stalled_until > now {
-            if self.waiting.len() < SOCKET_BUFFER {
-                self.waiting.push_back((from, bytes));
-            }
-        } else {
-            self.receiver.handle_datagram(now, from, &bytes);
+        if self.is_on {
+            self.host.take_in(now, from, bytes);
         }
     }
 
     pub(crate) fn serve(&mut self, now: Instant) {
-        if !self.is_on || self.stalled_until > now {
-            return;
-        }
-        if self.receiver.poll_timeout().is_some_and(|at| at <= now) {
-            self.receiver.handle_timeout(now);
-        }
-        for (from, bytes) in self.waiting.drain(..) {
-            self.receiver.handle_datagram(now, from, &bytes);
+        if self.is_on {
+            self.host.serve(now);
         }
     }
 
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<(SocketAddrV4, Vec<u8>)> {
         let mut sent = Vec::new();
-        if !self.is_on || self.stalled_until > now {
+        if !self.is_on || self.host.is_stalled(now) {
             return sent;
         }
         self.read(now);
-        while let Some(transmit) = self.receiver.poll_transmit(now, &mut self.buf) {
-            sent.push((transmit.to, self.buf.clone()));
+        while let Some((transmit, bytes)) = self.host.poll(now) {
+            sent.push((transmit.to, bytes));
         }
-        while let Some(event) = self.receiver.poll_event() {
+        while let Some(event) = self.host.core.poll_event() {
             match event {
                 ReceiverEvent::Join(group) => {
                     self.groups.insert(group);
@@ -347,12 +302,12 @@ impl ReceiverNode {
     fn read(&mut self, now: Instant) {
         self.most_waiting = self
             .most_waiting
-            .max(self.receiver.statistics().waiting_blocks);
+            .max(self.host.core.statistics().waiting_blocks);
         if let Reader::After(time) = self.reader {
             self.next_read = self.start + time;
         }
         while now >= self.next_read {
-            let Some(slice) = self.receiver.take_slice() else {
+            let Some(slice) = self.host.core.take_slice() else {
                 return;
             };
             let expected = self.stream.get(self.taken..self.taken + slice.len());
@@ -362,7 +317,7 @@ impl ReceiverNode {
                 self.taken
             );
             self.taken += slice.len();
-            self.receiver.return_buffer(slice);
+            self.host.core.return_buffer(slice);
             if let Reader::Every(time) = self.reader {
                 self.next_read = now + time;
             }
@@ -371,7 +326,7 @@ impl ReceiverNode {
 
     pub(crate) fn report(&self) -> ReceiverReport {
         ReceiverReport {
-            statistics: self.receiver.statistics(),
+            statistics: self.host.core.statistics(),
             failure: self.failure.clone(),
             complete: self.complete,
             most_waiting: self.most_waiting,

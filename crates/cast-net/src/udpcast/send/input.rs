@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use crate::wake::Bell;
+use crate::io::wake::Bell;
 
 /// The stream, as far as it has been read ahead: at most (`AHEAD` + 3) × `CHUNK` bytes, 2.75 MiB.
 ///

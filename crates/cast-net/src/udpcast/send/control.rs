@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::wake::Bell;
+use crate::io::wake::Bell;
 
 /// Steers one [`send`](crate::send) from other threads. Clones belong together. What is asked before
 /// the transfer begins counts as soon as it does.
@@ -42,14 +42,14 @@ impl SendControl {
 
     /// Ends the stream early, so that receivers come to their end with too few bytes and fail, where
     /// [`stop`](Self::stop) leaves original ones waiting for ever. A source that blocks does not hold it up;
-    /// receivers that do not answer do, for some ten seconds ([`TransferOptions::abort_time`]).
+    /// receivers that do not answer do, for some ten seconds ([`SenderConfig::abort_time`]).
     /// [`SendError::Aborted`] says whether the stream could be ended. If all receivers turn out to have
     /// the whole stream already, the transfer is a success.
     ///
     /// Not for a stream of which a part cannot be told from the whole.
     ///
     /// [`SendError::Aborted`]: crate::SendError::Aborted
-    /// [`TransferOptions::abort_time`]: crate::TransferOptions::abort_time
+    /// [`SenderConfig::abort_time`]: crate::udpcast::sender::SenderConfig::abort_time
     pub fn abort(&self) {
         self.command(Command::Abort);
     }
