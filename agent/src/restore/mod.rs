@@ -4,6 +4,7 @@ mod display;
 mod engine;
 mod head;
 mod report;
+mod series;
 mod silence;
 mod source;
 mod target;
