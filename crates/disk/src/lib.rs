@@ -12,7 +12,9 @@
 #![warn(missing_docs)]
 
 mod choose;
+mod ntfs;
 mod probe;
+mod signatures;
 mod swap;
 mod sys;
 mod table;
@@ -20,7 +22,9 @@ mod target;
 mod text;
 
 pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
-pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in};
+pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
+pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
+pub use signatures::{BACK_LEN, FRONT_LEN, label_ranges};
 pub use swap::{SWAP_LEN_MIN, SWAP_PAGE, SwapError, swap_header, swap_uuids};
 pub use table::{
     Dump, DumpError, DumpLabel, DumpPartition, FillError, FillPartition, GptError, Kind, Label,
@@ -28,7 +32,7 @@ pub use table::{
     TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
 };
 pub use target::{
-    BootReport, OpenError, Operation, RegionWriter, TableError, Target, WriteError,
+    BootReport, OldTable, OpenError, Operation, RegionWriter, TableError, Target, WriteError,
     WriteReport, WriterOptions,
 };
 pub use text::{Bytes, Size};
