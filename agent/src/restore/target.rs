@@ -196,7 +196,9 @@ impl Sink for Output {
             }
             self.kind = Kind::File(file, path.clone(), None);
         }
-        self.begin_target()
+        // It writes, and may have to wait.
+        let flow = Arc::clone(&self.flow);
+        flow.on_disk(DiskStep::Write, || self.begin_target())
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {

@@ -200,13 +200,23 @@ fn clear_labels(
     partitions: impl IntoIterator<Item = Range<u64>>,
 ) -> Result<(), WriteError> {
     let zeroes = AlignedBuffer::new(CLEAR_LEN);
+    let mut found = AlignedBuffer::new(CLEAR_LEN);
     for range in label_ranges(device.shape.size, partitions) {
         let mut at = range.start;
         while at < range.end {
             let count = (range.end - at).min(CLEAR_LEN as u64);
             let index = usize::try_from(count).expect("no more than the buffer");
-            // Partitions and disk are whole sectors, and so are the lengths of both ends.
-            device.write_aligned(at, &zeroes.as_slice()[..index])?;
+            let (zeroes, found) = (
+                &zeroes.as_slice()[..index],
+                &mut found.as_mut_slice()[..index],
+            );
+            // What is zero stays, so that storage which is given out when it is written to stays free. What
+            // cannot be read is written: a disk may mend a bad sector so.
+            let is_clear = device.read_aligned(at, found).is_ok() && found == zeroes;
+            if !is_clear {
+                // Partitions and disk are whole sectors, and so are the lengths of both ends.
+                device.write_aligned(at, zeroes)?;
+            }
             at += count;
         }
     }
