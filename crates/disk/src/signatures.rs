@@ -28,7 +28,7 @@ pub fn label_ranges(
 ) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = partitions
         .into_iter()
-        .chain([0..size])
+        .chain(std::iter::once(0..size))
         .map(|device| device.start.min(size)..device.end.min(size))
         .flat_map(|device| {
             let front = device.start.saturating_add(FRONT_LEN).min(device.end);
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn small_and_absent_things_are_taken_as_they_are() {
         assert_eq!(label_ranges(512, []), vec![0..512]);
-        assert_eq!(label_ranges(0, [0..512]), vec![]);
+        assert_eq!(label_ranges(0, std::iter::once(0..512)), vec![]);
         // Behind the end of the disk, and turned round.
         let reversed = Range {
             start: 30 * MIB,

@@ -32,7 +32,7 @@ pub enum InUse {
         /// Kernel name of the loop device.
         device: String,
         /// What the loop device is used for, if known.
-        by: Option<Box<InUse>>,
+        by: Option<Box<Self>>,
     },
     /// Another block device is built on it (RAID, LVM, encryption).
     HeldBy {
