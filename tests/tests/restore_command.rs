@@ -14,6 +14,7 @@ use std::time::Duration;
 use fos_tests::need::root_and_tools;
 use fos_tests::netns::Running;
 use fos_tests::site::program;
+use fos_tests::target::left_by_restore;
 use fos_tests::terminal::Typist;
 use image::writer::{PartimageRecipe, Recipe};
 use serde_json::Value;
@@ -95,16 +96,9 @@ impl Store {
         (output.status.code(), result)
     }
 
-    /// What a target full of `FILL` holds afterwards: free space stays, but for both ends, where labels of
-    /// earlier uses might be.
+    /// What a target full of `FILL` holds afterwards.
     fn expected(&self) -> Vec<u8> {
-        let mut expected = self.recipe.restored(content, DEVICE_LEN, FILL);
-        let zeroed = self.recipe.restored(content, DEVICE_LEN, 0);
-        for range in disk::label_ranges(DEVICE_LEN as u64, []) {
-            let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-            expected[range.clone()].copy_from_slice(&zeroed[range]);
-        }
-        expected
+        left_by_restore(|fill| self.recipe.restored(content, DEVICE_LEN, fill), FILL)
     }
 
     /// Pieces as FOG cuts them.
