@@ -203,7 +203,11 @@ fn no_label_outlives_a_deploy() {
     };
     let plan = plan_table(&files, &shape, Layout::Keep).unwrap();
 
-    let regions: Vec<Range<u64>> = partitions.iter().cloned().chain([0..size]).collect();
+    let regions: Vec<Range<u64>> = partitions
+        .iter()
+        .cloned()
+        .chain(std::iter::once(0..size))
+        .collect();
     let disk = place.empty("disk", size);
     let file = File::options().write(true).open(&disk).unwrap();
     for region in &regions {
