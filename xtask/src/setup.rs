@@ -132,6 +132,8 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("curl"), "curl"),
     Need(Tests, Program("kill"), "procps"),
     Need(Tests, Program("losetup"), "mount"),
+    Need(Tests, Program("mdadm"), "mdadm"),
+    Need(Tests, Program("strace"), "strace"),
 ];
 
 /// Installs everything that anything here needs.

@@ -17,7 +17,7 @@ use image::Verify;
 use super::messages::say;
 use super::partclone::progress::Figures;
 use super::partclone::status::{amount, rate};
-use crate::restore::{Job, Place, Source, Trace, run};
+use crate::restore::{Job, Manner, Place, Source, Trace, run};
 
 /// Restores a partition from an image made by partimage (or partclone).
 #[derive(Debug, Parser)]
@@ -153,6 +153,7 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
                 path: arguments.device.clone(),
                 is_created: false,
                 is_discarded: false,
+                manner: Manner::Original,
             }
         },
         trace: Trace::default(),

@@ -8,6 +8,7 @@ mod evidence;
 mod failure;
 pub(crate) mod flow;
 mod follow;
+mod ntfs;
 mod receive;
 mod resume;
 mod streams;
@@ -568,6 +569,7 @@ fn work(
         .remove_old_table()
         .context("removing the old partition table")
         .map_err(|error| Failure::new("table", error))?;
+    ntfs::complete(plan, target).map_err(|error| Failure::new("streams", error))?;
     swap::create(plan, target).map_err(|error| Failure::new("swap", error))?;
     let report = flow
         .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))

@@ -5,6 +5,7 @@ mod engine;
 mod head;
 mod notices;
 mod report;
+mod series;
 mod silence;
 mod source;
 mod target;
@@ -29,7 +30,7 @@ use image::Verify;
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
 pub(crate) use self::source::Source;
-pub(crate) use self::target::{Place, device_shape};
+pub(crate) use self::target::{Manner, Place, device_shape};
 pub(crate) use self::trace::Trace;
 
 /// Options of both commands.
@@ -55,6 +56,9 @@ pub(crate) struct CommonArgs {
     /// Make the target, a file, if it does not exist
     #[arg(long)]
     create: bool,
+    /// The target is a whole disk: overwrite it together with its partition table and all its partitions
+    #[arg(long)]
+    whole_disk: bool,
     /// Tell the target first that its old content is of no more use. This does not promise zeroes
     /// where the image has free space
     #[arg(long)]
@@ -214,6 +218,9 @@ impl CommonArgs {
                 path: path.to_owned(),
                 is_created: self.create,
                 is_discarded: self.discard,
+                manner: Manner::Complete {
+                    may_destroy_table: self.whole_disk,
+                },
             },
         }
     }

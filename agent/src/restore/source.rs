@@ -9,9 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use cast_net::{ReceivedStream, Stop};
 use fog::record::{self, Found, RECORD_LEN};
-use fog::store::{self, StoreError};
-use fog::task::ImageType;
 
+use super::series::in_order;
 use super::silence::Watched;
 use crate::pieces::{self, PIECE_LEN, Piece};
 
@@ -55,7 +54,7 @@ impl Source {
             let input = pieces::standard_input().context("opening standard input")?;
             return Self::new(Input::Stdin(input), "standard input".into(), None);
         }
-        let paths = in_order(paths)?;
+        let paths = in_order(paths, &Path::exists)?;
         let mut next = VecDeque::new();
         let mut len = Some(0_u64);
         for path in paths {
@@ -221,44 +220,6 @@ impl Read for Pieces {
 /// Stops what a [`Source`] waits for.
 pub(crate) type Stopper = Option<Stop>;
 
-/// The pieces in their order, none missing.
-fn in_order(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    // One file is what it is called.
-    if let [path] = paths {
-        return Ok(vec![path.clone()]);
-    }
-    let mut named = Vec::new();
-    for path in paths {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.with_context(|| format!("{} is no name of a file", path.display()))?;
-        ensure!(
-            named.iter().all(|(other, _)| *other != name),
-            "{name} is given twice"
-        );
-        named.push((name, path));
-    }
-    let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
-    let streams = match store::streams(&names, ImageType::Raw, 0) {
-        Ok(streams) => streams,
-        Err(StoreError::SeveralRaw(found)) => bail!(
-            "these files are not the pieces of one image (NAME or NAME.000, NAME.001, ...): {found}"
-        ),
-        Err(error) => return Err(error.into()),
-    };
-    let [stream] = &streams[..] else {
-        bail!("no image is given");
-    };
-    ensure!(
-        stream.files.len() == paths.len(),
-        "hidden files are no pieces of an image"
-    );
-    let path_of = |file: &String| {
-        let found = named.iter().find(|(name, _)| name == file);
-        found.map(|(_, path)| (*path).clone())
-    };
-    Ok(stream.files.iter().filter_map(path_of).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -266,49 +227,6 @@ mod tests {
     use fog::store::StreamName;
 
     use super::*;
-
-    fn order(names: &[&str]) -> Result<Vec<String>, String> {
-        let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
-        let paths = in_order(&paths).map_err(|error| error.to_string())?;
-        Ok(paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect())
-    }
-
-    #[test]
-    fn pieces_are_put_in_order_and_gaps_are_found() {
-        assert_eq!(
-            order(&["/a/x.img.002", "/a/x.img", "/a/x.img.001"]).unwrap(),
-            ["/a/x.img", "/a/x.img.001", "/a/x.img.002"]
-        );
-        assert_eq!(
-            order(&["x.1000", "x.999", "x.000"]).unwrap_err(),
-            "chunk x.001 of x is missing (found x.999); restore the file or capture the image again"
-        );
-        assert!(
-            order(&["x.000", "x.002"])
-                .unwrap_err()
-                .contains("x.001 of x is missing")
-        );
-        assert!(
-            order(&["x.001", "x.002"])
-                .unwrap_err()
-                .contains("x.000 of x is missing")
-        );
-        assert!(
-            order(&["a.img", "b.img"])
-                .unwrap_err()
-                .contains("not the pieces")
-        );
-        assert!(
-            order(&["a/x.000", "b/x.000"])
-                .unwrap_err()
-                .contains("twice")
-        );
-        // A single file may have any name.
-        assert_eq!(order(&["x.001"]).unwrap(), ["x.001"]);
-    }
 
     #[test]
     fn pieces_are_read_as_one_and_a_record_is_stripped() {

@@ -27,6 +27,20 @@ pub(crate) enum Place {
         is_created: bool,
         /// The device is told first that its old content is of no more use.
         is_discarded: bool,
+        manner: Manner,
+    },
+}
+
+/// What is done beside writing what the image holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Nothing, as the original programs.
+    Original,
+    /// Labels of earlier uses are cleared at both ends of the target, so that they do not win over the
+    /// image's content; an NTFS gets the copies of its boot sector, which no image has.
+    Complete {
+        /// A partition table in the target may be overwritten; else it is refused.
+        may_destroy_table: bool,
     },
 }
 
@@ -36,6 +50,9 @@ pub(super) struct Output {
     /// Bytes that it has; `None` if it grows, or is none.
     pub(super) size: Option<u64>,
     is_discarded: bool,
+    manner: Manner,
+    /// Raw data is a disk or partition as it was, down to its last sector.
+    is_raw: bool,
     flow: Arc<Flow>,
     trace: Trace,
     /// Told beside success.
@@ -50,8 +67,8 @@ enum Kind {
         writer: Option<RegionWriter>,
         head: HeldHead,
     },
-    /// A file of any length.
-    File(File, PathBuf),
+    /// A file of any length, and that length; `None` if the file is new.
+    File(File, PathBuf, Option<u64>),
     /// A file that is made when the image is known to be good.
     New(PathBuf),
 }
@@ -65,16 +82,17 @@ impl Output {
     /// # Errors
     /// It does not exist, is in use, or is nothing that can be written.
     pub(super) fn open(place: &Place, flow: Arc<Flow>, trace: &Trace) -> anyhow::Result<Self> {
-        let (kind, size, is_discarded) = match place {
-            Place::Nowhere => (Kind::Nowhere, None, false),
+        let (kind, size, is_discarded, manner) = match place {
+            Place::Nowhere => (Kind::Nowhere, None, false, Manner::Original),
             Place::Path {
                 path,
                 is_created,
                 is_discarded,
+                manner,
             } => {
-                let (kind, size) = open(path, *is_created)
+                let (kind, size) = open(path, *is_created, *manner)
                     .with_context(|| format!("opening the target {}", path.display()))?;
-                (kind, size, *is_discarded)
+                (kind, size, *is_discarded, *manner)
             }
         };
         if let Kind::Target { target, .. } = &kind {
@@ -84,6 +102,8 @@ impl Output {
             kind,
             size,
             is_discarded,
+            manner,
+            is_raw: false,
             flow,
             trace: trace.clone(),
             warnings: Vec::new(),
@@ -96,6 +116,7 @@ impl Output {
     /// A write or the sync failed.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         let begin = Instant::now();
+        let is_completed = self.manner != Manner::Original && !self.is_raw;
         match self.kind {
             Kind::Nowhere | Kind::New(_) => {}
             Kind::Target {
@@ -111,9 +132,16 @@ impl Output {
                         writer.write_at(offset, &piece)?;
                     }
                     writer.finish()?;
+                    if is_completed {
+                        target.copy_ntfs_boot(0, target.shape().size)?;
+                    }
                 }
             }
-            Kind::File(file, path) => {
+            Kind::File(file, path, len) => {
+                if is_completed {
+                    copy_ntfs_boot(&file, len)
+                        .with_context(|| format!("completing the NTFS in {}", path.display()))?;
+                }
                 file.sync_all()
                     .with_context(|| format!("syncing {}", path.display()))?;
                 // Dropping the file would lose the error.
@@ -125,6 +153,14 @@ impl Output {
     }
 
     fn begin_target(&mut self) -> Result<(), SinkError> {
+        let is_cleared = self.manner != Manner::Original;
+        if let Kind::File(file, path, Some(len)) = &self.kind
+            && is_cleared
+        {
+            self.trace.touch();
+            clear_labels(file, *len)
+                .map_err(|error| format!("clearing both ends of {}: {error}", path.display()))?;
+        }
         let Kind::Target { target, writer, .. } = &mut self.kind else {
             return Ok(());
         };
@@ -133,6 +169,9 @@ impl Output {
             self.warnings
                 .push(format!("{name} cannot discard; written without"));
         }
+        if is_cleared {
+            target.clear_labels()?;
+        }
         *writer = Some(target.writer(0, target.shape().size)?);
         Ok(())
     }
@@ -140,8 +179,10 @@ impl Output {
 
 impl Sink for Output {
     fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
+        self.is_raw = geometry.format == ImageFormat::Raw;
         if let Kind::New(path) = &self.kind {
             let file = OpenOptions::new()
+                .read(true)
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
@@ -153,9 +194,11 @@ impl Sink for Output {
                 file.set_len(geometry.device_size)
                     .map_err(|error| format!("sizing {}: {error}", path.display()))?;
             }
-            self.kind = Kind::File(file, path.clone());
+            self.kind = Kind::File(file, path.clone(), None);
         }
-        self.begin_target()
+        // It writes, and may have to wait.
+        let flow = Arc::clone(&self.flow);
+        flow.on_disk(DiskStep::Write, || self.begin_target())
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
@@ -177,7 +220,7 @@ impl Kind {
                 writer.write_at(offset, &vec![0; held])?;
                 writer.write_at(offset + held as u64, &data[held..])?;
             }
-            Self::File(file, path) => {
+            Self::File(file, path, _) => {
                 trace.touch();
                 file.write_all_at(data, offset).map_err(|error| {
                     let (len, path) = (data.len(), path.display());
@@ -192,7 +235,7 @@ impl Kind {
 }
 
 /// The opened path and its size.
-fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
+fn open(path: &Path, is_created: bool, manner: Manner) -> anyhow::Result<(Kind, Option<u64>)> {
     let meta = match path.metadata() {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -211,6 +254,7 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
     if meta.file_type().is_block_device() {
         let shape = device_shape(path, meta.rdev())?;
         let target = Target::open(path, &shape)?;
+        spare_table(&target, manner)?;
         return Ok((whole(target), Some(shape.size)));
     }
     if !meta.is_file() {
@@ -224,15 +268,63 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
             logical_sector,
         };
         let target = Target::open(path, &shape)?;
+        spare_table(&target, manner)?;
         return Ok((whole(target), Some(size)));
     }
-    let file = OpenOptions::new().write(true).open(path)?;
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    if let Some(by) = disk::uses_of(path)?.first() {
+        bail!("it is in use: {by}");
+    }
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => bail!("another program has locked it"),
         Err(fs::TryLockError::Error(error)) => return Err(error).context("locking it"),
     }
-    Ok((Kind::File(file, path.to_owned()), Some(size)))
+    Ok((Kind::File(file, path.to_owned(), Some(size)), Some(size)))
+}
+
+/// Refuses a disk with partitions, unless it is known that all of them are to go.
+fn spare_table(target: &Target, manner: Manner) -> anyhow::Result<()> {
+    if manner
+        != (Manner::Complete {
+            may_destroy_table: false,
+        })
+    {
+        return Ok(());
+    }
+    if let Some(old) = target.old_table()? {
+        bail!(
+            "it is a whole disk with {old}, which would be lost; name one of its partitions, or give \
+             --whole-disk to overwrite all of the disk"
+        );
+    }
+    Ok(())
+}
+
+fn clear_labels(file: &File, len: u64) -> std::io::Result<()> {
+    let zeroes = vec![0; 1 << 20];
+    for range in disk::label_ranges(len, []) {
+        for at in range.clone().step_by(zeroes.len()) {
+            let count = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+            file.write_all_at(&zeroes[..count.min(zeroes.len())], at)?;
+        }
+    }
+    Ok(())
+}
+
+/// In a file of `len` bytes, or one that becomes as long as its volume.
+fn copy_ntfs_boot(file: &File, len: Option<u64>) -> std::io::Result<()> {
+    let mut first = vec![0; disk::NTFS_BOOT_LEN_MAX];
+    let count = first
+        .len()
+        .min(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX));
+    file.read_exact_at(&mut first[..count], 0)?;
+    if let Some(copies) = disk::boot_copies(&first[..count], len) {
+        for offset in copies.offsets {
+            file.write_all_at(&copies.sector, offset)?;
+        }
+    }
+    Ok(())
 }
 
 fn whole(target: Target) -> Kind {

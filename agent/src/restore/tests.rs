@@ -46,6 +46,7 @@ impl Scene {
                     path: self.path(name),
                     is_created: false,
                     is_discarded: true,
+                    manner: Manner::Original,
                 },
             },
             trace: Trace::default(),
@@ -182,6 +183,7 @@ fn files_are_made_only_when_asked_and_for_good_images() {
             path: scene.path(name),
             is_created: true,
             is_discarded: false,
+            manner: Manner::Original,
         },
         ..scene.job(images, None)
     };
@@ -283,6 +285,7 @@ fn nothing_unexpected_is_opened() {
             path: path.into(),
             is_created,
             is_discarded: false,
+            manner: Manner::Original,
         };
         let error = target::Output::open(&place, Arc::default(), &Trace::default());
         let error = error.err().unwrap();
