@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog::encoding::printable;
 use fog::task::State;
-use fos_api::{RefusalCode, SESSION_PATH, SessionView, Stage};
+use fos_api::{MAX_SESSION_VIEW, RefusalCode, SESSION_PATH, SessionView, Stage};
 use tokio::sync::Notify;
 
 use super::{CallError, Server};
@@ -166,7 +166,9 @@ pub(crate) enum OverKind {
 pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over {
     loop {
         let asked = Instant::now();
-        let answer = server.json::<SessionView>(SESSION_PATH).await;
+        let answer = server
+            .json::<SessionView>(SESSION_PATH, MAX_SESSION_VIEW)
+            .await;
         let reason = answer.as_ref().ok().and_then(over);
         news.with(|latest| latest.note(asked, answer));
         if let Some(reason) = reason {
