@@ -162,13 +162,19 @@ pub(crate) enum OverKind {
     Restart,
 }
 
+/// Asks once.
+///
+/// # Errors
+/// If the server cannot say.
+pub(crate) async fn view(server: &Server) -> Result<SessionView, CallError> {
+    server.json(SESSION_PATH, MAX_SESSION_VIEW).await
+}
+
 /// Polls until the session is over for this machine; answers the reason.
 pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over {
     loop {
         let asked = Instant::now();
-        let answer = server
-            .json::<SessionView>(SESSION_PATH, MAX_SESSION_VIEW)
-            .await;
+        let answer = view(server).await;
         let reason = answer.as_ref().ok().and_then(over);
         news.with(|latest| latest.note(asked, answer));
         if let Some(reason) = reason {

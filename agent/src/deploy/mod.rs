@@ -79,6 +79,7 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
     let done = carry_out(&job, server, board, &touched).await;
     done.map_err(|mut failure| {
         failure.text = touched.complete(&failure.text);
+        failure.is_touched = touched.is_touched();
         failure
     })
 }
@@ -127,7 +128,7 @@ async fn carry_out(
     let machine = transfer.prepared.chosen.inventory();
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
-        let machine = inventory::send(server, &job.cards, &machine);
+        let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
         tokio::select! {
             done = transfer.run(Task::Deploy) => done?,
             // Neither ends before the work does.

@@ -5,6 +5,7 @@
 //! each printed line costs time on a serial port.
 
 mod draw;
+mod keys;
 mod output;
 mod state;
 
@@ -13,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use draw::{COUNTDOWN, size, summary};
+pub(crate) use draw::{COUNTDOWN, clock, size, summary};
+pub(crate) use keys::Keys;
 pub(crate) use output::Console;
 pub(crate) use state::{Bottleneck, Outcome, State, Transfer};
 
@@ -55,6 +57,12 @@ impl Board {
         content.lines.push(line.into());
         content.is_changed = true;
         self.0.changed.notify_one();
+    }
+
+    /// The lines that nobody has printed yet.
+    #[cfg(test)]
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.lock().lines.clone()
     }
 
     /// Shows a warning until the end and prints it.

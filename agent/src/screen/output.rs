@@ -56,7 +56,7 @@ impl FlowControlOff {
 }
 
 /// Whether changing the terminal would stop this process (SIGTTOU).
-fn is_background(terminal: BorrowedFd<'_>) -> bool {
+pub(super) fn is_background(terminal: BorrowedFd<'_>) -> bool {
     tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
 }
 

@@ -7,7 +7,8 @@ use fog::encoding::printable;
 use fog::store::StreamName;
 use fog::task::ImageType;
 use fos_api::{
-    Blake3, ImageFacts, MAX_FILES, MAX_FILES_LEN, MAX_SMALL_FILE, MAX_STREAMS, Manifest, StreamFacts,
+    Blake3, ImageFacts, MAX_FILES, MAX_FILES_LEN, MAX_SMALL_FILE, MAX_STREAMS, Manifest,
+    StreamFacts,
 };
 
 use crate::{Contradiction, Refusal, SmallFiles, Warning};

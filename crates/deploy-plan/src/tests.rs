@@ -2,7 +2,9 @@ use disk::Shape;
 use fog::KernelArgs;
 use fog::store::StreamName;
 use fog::task::ImageType;
-use fos_api::{ImageFormat, MAX_FILES, MAX_FILES_LEN, MAX_STREAMS, Manifest, SmallFile, StreamFacts};
+use fos_api::{
+    ImageFormat, MAX_FILES, MAX_FILES_LEN, MAX_STREAMS, Manifest, SmallFile, StreamFacts,
+};
 
 use crate::*;
 
@@ -86,7 +88,14 @@ fn a_manifest_of_more_than_a_client_has_memory_for_is_refused() {
     // What a hostile server can list: each within its bound, and together more than there is memory.
     let error = check(2000, 4 << 20).unwrap_err();
     assert!(
-        matches!(error, Refusal::TooMuch { what: "files", found: 2000, .. }),
+        matches!(
+            error,
+            Refusal::TooMuch {
+                what: "files",
+                found: 2000,
+                ..
+            }
+        ),
         "{error}"
     );
     let error = check(5, 4 << 20).unwrap_err();
@@ -106,7 +115,13 @@ fn a_manifest_of_more_than_a_client_has_memory_for_is_refused() {
     manifest.streams = vec![stream; MAX_STREAMS + 1];
     let error = check_manifest(&manifest).unwrap_err();
     assert!(
-        matches!(error, Refusal::TooMuch { what: "streams", .. }),
+        matches!(
+            error,
+            Refusal::TooMuch {
+                what: "streams",
+                ..
+            }
+        ),
         "{error}"
     );
 }
