@@ -15,7 +15,7 @@ use crate::deploy::{self, Failure, Job, Told};
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
 use crate::memory;
 use crate::net;
-use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, clock};
+use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, clock, done};
 use crate::stay::{self, Rhythm, Why};
 
 /// How far a worker goes.
@@ -294,7 +294,7 @@ fn greet(board: &Board, args: &KernelArgs, server: &Server) {
 /// Shows a failure at once: to report it may take minutes.
 fn say_failed(board: &Board, text: &str) {
     let text = text.replace('\n', "; ");
-    board.say(format!("FAILED: {text}"));
+    board.say_of_state(format!("FAILED: {text}"));
     board.update(|state| state.result = Some(Outcome::Failed(text)));
 }
 
@@ -384,10 +384,14 @@ impl Stage {
         if let Some(peak) = peak_memory() {
             self.board.say(format!("fos-agent: memory peak={peak}"));
         }
+        if matches!(result, Outcome::Done | Outcome::DoneUnreported(_)) {
+            let done = self.board.read(done);
+            self.board.say_of_state(done);
+        }
         let text = match result {
             Outcome::Done => "ok".to_owned(),
             // The warning has the reason.
-            Outcome::DoneUnreported(_) => "ok, but the server could not be told".to_owned(),
+            Outcome::DoneUnreported(_) => "ok, but the server does not know of it".to_owned(),
             Outcome::Failed(text) => {
                 // The line with FAILED was printed before it was reported.
                 format!("failed: {}", text.replace('\n', "; "))

@@ -157,6 +157,8 @@ mod tests {
                 rate: 1.0,
                 wire_rate: 1.0,
                 elapsed: Duration::from_secs(60),
+                at: Instant::now(),
+                is_done: false,
                 remaining: Some(Duration::from_secs(60)),
                 bottleneck: None,
             });

@@ -58,6 +58,31 @@ impl Totals {
 }
 
 impl Follower {
+    /// Shows that everything is there; the last look was a little before.
+    pub(crate) fn finish(&self) {
+        let now = Instant::now();
+        let (Totals::Used(total) | Totals::Stored(total)) = self.totals;
+        self.board.update(|state| {
+            state.wait = None;
+            // Data that came between two looks has never been shown.
+            let transfer = state.transfer.get_or_insert_with(|| Transfer {
+                stream: self.names.len(),
+                streams: self.names.len(),
+                name: self.names.last().cloned().unwrap_or_default(),
+                copied: total,
+                total,
+                rate: 0.0,
+                wire_rate: 0.0,
+                elapsed: Duration::ZERO,
+                at: now,
+                is_done: false,
+                remaining: None,
+                bottleneck: None,
+            });
+            transfer.finish(now);
+        });
+    }
+
     /// Updates the board until dropped; returns only to say why the deploy must be given up.
     pub(crate) async fn follow(&self) -> String {
         let mut meter = Meter::default();
@@ -120,6 +145,8 @@ impl Follower {
                     rate: reading.used_rate,
                     wire_rate: reading.stored_rate,
                     elapsed: now.saturating_duration_since(begin),
+                    at: now,
+                    is_done: false,
                     remaining: remaining(total.saturating_sub(copied), rate),
                     bottleneck: reading.bottleneck,
                 }

@@ -330,7 +330,9 @@ impl Transfer<'_> {
         let watch = session::watch(server, &news, SESSION_PAUSE);
         outcome
             .wait(server, board, &current, watch, follower.follow())
-            .await
+            .await?;
+        follower.finish();
+        Ok(())
     }
 
     /// Reports completion; whatever becomes of that, the disk is good.

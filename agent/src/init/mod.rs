@@ -100,7 +100,7 @@ fn fail(text: &str) -> Power {
     let board = Board::default();
     let screen = Screen::start(&board, Console::stdout()).ok();
     board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
-    board.say(format!("FAILED: {text}"));
+    board.say_of_state(format!("FAILED: {text}"));
     board.warn(
         "the server does not know of it: if the task is still active, this machine will start it \
          again after a restart",
