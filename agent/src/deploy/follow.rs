@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cast_net::{ReceivePhase, ReceiveSnapshot};
+use cast_net::{Interface, ReceivePhase, ReceiveSnapshot};
 use deploy_plan::DeployPlan;
+use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
 use super::flow::{DiskStep, Flow, Meter};
@@ -20,6 +21,8 @@ pub(crate) struct Follower {
     pub(crate) flow: Arc<Flow>,
     pub(crate) current: Current,
     pub(crate) news: News,
+    /// The card that the streams come by.
+    pub(crate) interface: Interface,
     /// Address and port of the rendezvous, for people.
     pub(crate) rendezvous: String,
     /// Names of all streams.
@@ -88,8 +91,12 @@ impl Follower {
         let mut meter = Meter::default();
         let mut begin: Option<Instant> = None;
         let mut steering = Steering::default();
+        let mut link = Link::of(&self.interface);
         loop {
             let now = Instant::now();
+            if let Some(change) = link.look(now) {
+                self.board.say(change);
+            }
             let sample = self.flow.sample();
             let reading = meter.read(now, sample);
             let (stored, used) = self.flow.progress();
@@ -118,7 +125,16 @@ impl Follower {
             let written = self.written.load(Ordering::Relaxed);
             let pending = sample.used.saturating_sub(written);
             let waiting = explain_disk(self.flow.disk_step(), pending, now);
-            let waiting = waiting.or_else(|| {
+            // Whatever else seems to be waited for, nothing can come.
+            let is_expecting = snapshot.as_ref().is_some_and(|snapshot| {
+                !matches!(
+                    snapshot.phase,
+                    ReceivePhase::Complete | ReceivePhase::Failed
+                )
+            });
+            let no_link =
+                (link.is_down() && is_expecting).then(|| explain_link(&self.interface.name));
+            let waiting = waiting.or(no_link).or_else(|| {
                 let (receiving, snapshot) = (receiving.as_ref()?, snapshot.as_ref()?);
                 let number = receiving.index + 1;
                 if self.current.undecided_since().is_some() {
@@ -268,6 +284,16 @@ fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -
         what: what.into(),
         advice,
     })
+}
+
+fn explain_link(card: &str) -> Waiting {
+    Waiting {
+        phase: "wait",
+        what: format!("the link of {card}, which is down"),
+        advice: vec![
+            "check the cable and the switch port; it goes on when the link is back".into(),
+        ],
+    }
 }
 
 /// What is waited for, if data does not flow. `number` is the stream's, from 1.

@@ -285,6 +285,7 @@ impl Transfer<'_> {
             flow: Arc::clone(&flow),
             current: current.clone(),
             news: news.clone(),
+            interface: options.interface.clone(),
             rendezvous,
             names: prepared
                 .plan
