@@ -183,7 +183,7 @@ pub(crate) fn report_failure(cmdline: &str, text: &str) -> ExitCode {
         Err(error) => {
             console
                 .board
-                .say(format!("the server could not be told: {error:#}"));
+                .say(format!("the server has not stored the report: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -308,7 +308,9 @@ async fn tell(server: &Server, failure: &Failure, board: &Board) -> bool {
     match trouble::tell_failure(server, board, &failure.text, failure.part, patience).await {
         Ok(()) => true,
         Err(error) => {
-            board.warn(format!("the server could not be told: {error}"));
+            board.warn(format!(
+                "the server has not stored the report of the failure: {error}"
+            ));
             false
         }
     }
@@ -417,4 +419,21 @@ fn peak_memory() -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::test_server::{Reply, TestServer};
+
+    #[test]
+    fn a_process_that_ran_out_of_memory_is_reported_by_its_successor() {
+        let server = TestServer::start(|_| Reply::text("##"));
+        let cmdline = format!("web={} mac=00:1b:21:aa:bb:cc type=down", server.web());
+        assert_eq!(end_failed(&cmdline, NO_MEMORY), ExitCode::FAILURE);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].path, "/fog/service/taskerror.php");
+        assert_eq!(requests[0].field("text").as_deref(), Some(NO_MEMORY));
+    }
 }

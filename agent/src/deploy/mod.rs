@@ -383,8 +383,8 @@ fn told(completion: Completion) -> Told {
              report; it says: {text}"
         )),
         Completion::Unanswered(error) => Told::No(format!(
-            "everything is written and verified, but the server could not be told, so it may start \
-             the task again: {error}"
+            "everything is written and verified, but the server has not stored the report, so it may \
+             start the task again: {error}"
         )),
     }
 }
