@@ -385,7 +385,10 @@ fn a_sender_that_dies_is_told() {
         let json: Value = serde_json::from_str(&agent.output()).unwrap();
         assert_eq!(json["ok"], false);
         let told = agent.messages();
-        assert!(told.contains("10.99.0.1") && told.contains("2s"), "{told}");
+        assert!(
+            told.contains("10.99.0.1") && told.contains(" 2 s "),
+            "{told}"
+        );
         let found = fs::read(&target).unwrap();
         assert!(found[..BLOCK] != block(0)[..], "it must not look whole");
     }

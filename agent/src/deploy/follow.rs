@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cast_net::{ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
+use cast_net::{Interface, ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 use deploy_plan::DeployPlan;
+use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
 use super::flow::{DiskStep, Flow, Meter};
@@ -20,6 +21,8 @@ pub(crate) struct Follower {
     pub(crate) flow: Arc<Flow>,
     pub(crate) current: Current,
     pub(crate) news: News,
+    /// The card that the streams come by.
+    pub(crate) interface: Interface,
     /// Address and port of the rendezvous, for people.
     pub(crate) rendezvous: String,
     /// Names of all streams.
@@ -58,14 +61,43 @@ impl Totals {
 }
 
 impl Follower {
+    /// Shows that everything is there; the last look was a little before.
+    pub(crate) fn finish(&self) {
+        let now = Instant::now();
+        let (Totals::Used(total) | Totals::Stored(total)) = self.totals;
+        self.board.update(|state| {
+            state.wait = None;
+            // Data that came between two looks has never been shown.
+            let transfer = state.transfer.get_or_insert_with(|| Transfer {
+                stream: self.names.len(),
+                streams: self.names.len(),
+                name: self.names.last().cloned().unwrap_or_default(),
+                copied: total,
+                total,
+                rate: 0.0,
+                wire_rate: 0.0,
+                elapsed: Duration::ZERO,
+                at: now,
+                is_done: false,
+                remaining: None,
+                bottleneck: None,
+            });
+            transfer.finish(now);
+        });
+    }
+
     /// Updates the board until dropped; returns only to say why the deploy must be given up.
     pub(crate) async fn follow(&self) -> String {
         let mut meter = Meter::default();
         let mut begin: Option<Instant> = None;
         let mut steering = Steering::default();
         let mut noticed = Noticed::default();
+        let mut link = Link::of(&self.interface);
         loop {
             let now = Instant::now();
+            if let Some(change) = link.look(now) {
+                self.board.say(change);
+            }
             let sample = self.flow.sample();
             let reading = meter.read(now, sample);
             let (stored, used) = self.flow.progress();
@@ -97,7 +129,16 @@ impl Follower {
             let written = self.written.load(Ordering::Relaxed);
             let pending = sample.used.saturating_sub(written);
             let waiting = explain_disk(self.flow.disk_step(), pending, now);
-            let waiting = waiting.or_else(|| {
+            // Whatever else seems to be waited for, nothing can come.
+            let is_expecting = snapshot.as_ref().is_some_and(|snapshot| {
+                !matches!(
+                    snapshot.phase,
+                    ReceivePhase::Complete | ReceivePhase::Failed
+                )
+            });
+            let no_link =
+                (link.is_down() && is_expecting).then(|| explain_link(&self.interface.name));
+            let waiting = waiting.or(no_link).or_else(|| {
                 let (receiving, snapshot) = (receiving.as_ref()?, snapshot.as_ref()?);
                 let number = receiving.index + 1;
                 if self.current.undecided_since().is_some() {
@@ -124,6 +165,8 @@ impl Follower {
                     rate: reading.used_rate,
                     wire_rate: reading.stored_rate,
                     elapsed: now.saturating_duration_since(begin),
+                    at: now,
+                    is_done: false,
                     remaining: remaining(total.saturating_sub(copied), rate),
                     bottleneck: reading.bottleneck,
                 }
@@ -274,6 +317,16 @@ fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -
         what: what.into(),
         advice,
     })
+}
+
+fn explain_link(card: &str) -> Waiting {
+    Waiting {
+        phase: "wait",
+        what: format!("the link of {card}, which is down"),
+        advice: vec![
+            "check the cable and the switch port; it goes on when the link is back".into(),
+        ],
+    }
 }
 
 /// What is waited for, if data does not flow. `number` is the stream's, from 1.

@@ -80,6 +80,7 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
     let done = carry_out(&job, server, board, &touched).await;
     done.map_err(|mut failure| {
         failure.text = touched.complete(&failure.text);
+        failure.is_touched = touched.is_touched();
         failure
     })
 }
@@ -128,7 +129,7 @@ async fn carry_out(
     let machine = transfer.prepared.chosen.inventory();
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
-        let machine = inventory::send(server, &job.cards, &machine);
+        let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
         tokio::select! {
             done = transfer.run(Task::Deploy) => done?,
             // Neither ends before the work does.
@@ -285,6 +286,7 @@ impl Transfer<'_> {
             flow: Arc::clone(&flow),
             current: current.clone(),
             news: news.clone(),
+            interface: options.interface.clone(),
             rendezvous,
             names: prepared
                 .plan
@@ -330,7 +332,9 @@ impl Transfer<'_> {
         let watch = session::watch(server, &news, SESSION_PAUSE);
         outcome
             .wait(server, board, &current, watch, follower.follow())
-            .await
+            .await?;
+        follower.finish();
+        Ok(())
     }
 
     /// Reports completion; whatever becomes of that, the disk is good.
@@ -380,8 +384,8 @@ fn told(completion: Completion) -> Told {
              report; it says: {text}"
         )),
         Completion::Unanswered(error) => Told::No(format!(
-            "everything is written and verified, but the server could not be told, so it may start \
-             the task again: {error}"
+            "everything is written and verified, but the server has not stored the report, so it may \
+             start the task again: {error}"
         )),
     }
 }

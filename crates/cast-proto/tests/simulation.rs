@@ -241,7 +241,7 @@ fn a_vanished_sender_is_noticed_after_the_receive_timeout() {
     let report = scenario.run();
     let failure = report.receivers[0].failure.clone().unwrap();
     assert!(
-        failure.contains("10.0.0.1:9001 fell silent for 20s in slice"),
+        failure.contains("10.0.0.1:9001 fell silent for 20 s in slice"),
         "{failure}"
     );
 }
@@ -257,7 +257,10 @@ fn a_receiver_without_a_sender_asks_and_then_fails() {
     assert_eq!(report.gave_up, Some(GiveUpReason::StartTimeout));
     let failure = report.receivers[0].failure.clone().unwrap();
     // After 0, 1, 3, 7, 15, 25, 35, 45 and 55 seconds.
-    assert_eq!(failure, "no sender was heard for 60s; 9 requests were sent");
+    assert_eq!(
+        failure,
+        "no sender was heard for 60 s; 9 requests were sent"
+    );
 }
 
 #[test]

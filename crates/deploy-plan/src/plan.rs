@@ -6,9 +6,12 @@ use disk::{Layout, PlannedPartition, SWAP_LEN_MIN, Shape, TableFiles, TablePlan}
 use fog::encoding::printable;
 use fog::store::StreamName;
 use fog::task::ImageType;
-use fos_api::{Blake3, ImageFacts, Manifest, StreamFacts};
+use fos_api::{
+    Blake3, ImageFacts, MAX_FILES, MAX_FILES_LEN, MAX_SMALL_FILE, MAX_STREAMS, Manifest,
+    StreamFacts,
+};
 
-use crate::{Refusal, SmallFiles, Warning};
+use crate::{Contradiction, Refusal, SmallFiles, Warning};
 
 /// A deploy that can be carried out on a disk of a known shape.
 #[derive(Debug, Clone)]
@@ -105,6 +108,7 @@ pub fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
             name: file.name.clone(),
         });
     }
+    check_amounts(manifest)?;
     if manifest.streams.is_empty() {
         return Err(Refusal::NoStreams);
     }
@@ -124,8 +128,46 @@ pub fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
                 format: printable(stream.image.format.as_str(), 64),
             });
         }
+        Contradiction::check(stream).map_err(|what| Refusal::Contradiction {
+            name: name.clone(),
+            what,
+        })?;
     }
     Ok(())
+}
+
+/// Whether a client has the memory for all that is listed: for the files as such and as their sum.
+fn check_amounts(manifest: &Manifest) -> Result<(), Refusal> {
+    let counts = [
+        ("files", manifest.files.len(), MAX_FILES),
+        ("streams", manifest.streams.len(), MAX_STREAMS),
+    ];
+    for (what, found, limit) in counts {
+        if found > limit {
+            return Err(too_much(what, wide(found), wide(limit)));
+        }
+    }
+    if let Some(file) = manifest.files.iter().find(|file| file.len > MAX_SMALL_FILE) {
+        return Err(Refusal::LargeFile {
+            name: printable(&file.name, 64),
+            len: file.len,
+            limit: MAX_SMALL_FILE,
+        });
+    }
+    let lens = manifest.files.iter().map(|file| file.len);
+    let all = lens.fold(0, u64::saturating_add);
+    if all > MAX_FILES_LEN {
+        return Err(too_much("bytes of files", all, MAX_FILES_LEN));
+    }
+    Ok(())
+}
+
+fn too_much(what: &'static str, found: u64, limit: u64) -> Refusal {
+    Refusal::TooMuch { what, found, limit }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Lays the image out on a disk of this shape.

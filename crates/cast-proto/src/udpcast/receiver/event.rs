@@ -1,5 +1,6 @@
 //! What a receiver reports.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -47,14 +48,28 @@ pub enum ReceiverEvent {
     Failed(ReceiveFailure),
 }
 
+/// A time for people: whole seconds, and tenths where that is too little.
+struct Clock(Duration);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = if self.0 < Duration::from_secs(2) {
+            1
+        } else {
+            0
+        };
+        write!(f, "{:.decimals$} s", self.0.as_secs_f64())
+    }
+}
+
 /// Why a receiver failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiveFailure {
     /// No sender was heard.
-    #[error("no sender was heard for {0:?}; {1} requests were sent")]
+    #[error("no sender was heard for {time}; {1} requests were sent", time = Clock(*.0))]
     NoSender(Duration, u32),
     /// Connected, but no data came.
-    #[error("{sender} let us in as {client}, but sent nothing for {silent_for:?}")]
+    #[error("{sender} let us in as {client}, but sent nothing for {}", Clock(*.silent_for))]
     NoData {
         /// The sender.
         sender: SocketAddrV4,
@@ -64,7 +79,7 @@ pub enum ReceiveFailure {
         silent_for: Duration,
     },
     /// The sender fell silent.
-    #[error("{sender} fell silent for {silent_for:?} in slice {slice}, after {bytes} bytes")]
+    #[error("{sender} fell silent for {} in slice {slice}, after {bytes} bytes", Clock(*.silent_for))]
     Silent {
         /// The sender.
         sender: SocketAddrV4,
