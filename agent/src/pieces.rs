@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
 use std::os::fd::AsFd as _;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use cast_net::TakenSlice;
+use conveyor::{Loader, Unloader, conveyor};
 use nix::fcntl::{FcntlArg, fcntl};
 
 /// Bytes of a stream, in a buffer that goes back to where it came from.
@@ -101,13 +101,13 @@ impl Pieces for File {
 
 /// Bytes read at once, and pieces that wait for the decoder. Together they fit in a processor's cache.
 pub(crate) const PIECE_LEN: usize = 256 << 10;
-const QUEUE_LEN: usize = 8;
+/// With those that both threads have in hand.
+const PIECES: usize = 10;
 
-/// A thread that reads ahead, as far as its queue is long.
+/// A thread that reads ahead, as far as its buffers last.
 #[derive(Debug)]
 pub(crate) struct ReadAhead<S> {
-    full: Receiver<io::Result<Piece>>,
-    empty: Sender<Vec<u8>>,
+    pieces: Unloader<io::Result<Piece>, Vec<u8>>,
     thread: JoinHandle<S>,
 }
 
@@ -117,54 +117,43 @@ impl<S: Pieces> ReadAhead<S> {
     /// # Errors
     /// The thread cannot be started.
     pub(crate) fn start(source: S) -> io::Result<Self> {
-        let (sender, full) = sync_channel(QUEUE_LEN);
-        let (empty, spares) = channel();
-        for _ in 0..QUEUE_LEN + 2 {
-            // The receiving end is held right here.
-            drop(empty.send(Vec::new()));
-        }
+        let buffers = std::iter::repeat_with(Vec::new);
+        let (loader, pieces) = conveyor(buffers.take(PIECES));
         let thread = thread::Builder::new()
             .name("reader".into())
-            .spawn(move || read(source, &sender, &spares))?;
-        Ok(Self {
-            full,
-            empty,
-            thread,
-        })
+            .spawn(move || read(source, loader))?;
+        Ok(Self { pieces, thread })
     }
 
     /// Waits for the next piece; `None` at the end, and after an error.
-    pub(crate) fn next(&self) -> Option<io::Result<Piece>> {
-        self.full.recv().ok()
+    pub(crate) fn next(&mut self) -> Option<io::Result<Piece>> {
+        // Only a panic ends it otherwise, which `join` reports.
+        self.pieces.take().ok().flatten()
     }
 
     /// Its memory is used again.
     pub(crate) fn give_back(&self, piece: Piece) {
-        // The reader may have come to its end.
-        drop(self.empty.send(piece.into_buffer()));
+        self.pieces.give_back(piece.into_buffer());
     }
 
     /// Hangs up and waits for the thread: the source, unless the thread panicked. A read that waits is
     /// waited for.
     pub(crate) fn join(self) -> Option<S> {
-        drop((self.full, self.empty));
+        drop(self.pieces);
         self.thread.join().ok()
     }
 }
 
-fn read<S: Pieces>(
-    mut source: S,
-    sender: &SyncSender<io::Result<Piece>>,
-    spares: &Receiver<Vec<u8>>,
-) -> S {
-    while let Ok(spare) = spares.recv() {
+fn read<S: Pieces>(mut source: S, loader: Loader<io::Result<Piece>, Vec<u8>>) -> S {
+    while let Ok(spare) = loader.buffer() {
         let next = source.next(spare);
-        let is_last = next.is_err();
         if next.as_ref().is_ok_and(|piece| piece.is_empty()) {
+            // A decoder that has failed says why.
+            loader.end().ok();
             break;
         }
-        // The decoder may have failed, and says why.
-        if sender.send(next).is_err() || is_last {
+        let is_last = next.is_err();
+        if loader.put(next).is_err() || is_last {
             break;
         }
     }
@@ -188,6 +177,8 @@ const PIPE_LEN: i32 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
 
     /// Counts up in pieces of growing length, and then fails or ends.
@@ -229,7 +220,7 @@ mod tests {
 
     #[test]
     fn all_pieces_come_in_order_and_their_memory_is_used_again() {
-        let (reader, seen) = counting(false);
+        let (mut reader, seen) = counting(false);
         let mut pieces = 0;
         while let Some(piece) = reader.next() {
             let piece = piece.unwrap();
@@ -240,12 +231,12 @@ mod tests {
         assert_eq!(pieces, 100);
         assert_eq!(reader.join().unwrap().next, 100);
         let fresh = seen.iter().filter(|capacity| *capacity == 0).count();
-        assert_eq!(fresh, QUEUE_LEN + 2);
+        assert_eq!(fresh, PIECES);
     }
 
     #[test]
     fn an_error_comes_after_everything_before_it() {
-        let (reader, _seen) = counting(true);
+        let (mut reader, _seen) = counting(true);
         for _ in 0..100 {
             let piece = reader.next().unwrap().unwrap();
             reader.give_back(piece);
@@ -257,10 +248,10 @@ mod tests {
 
     #[test]
     fn a_reader_nobody_listens_to_ends() {
-        let (reader, _seen) = counting(false);
+        let (mut reader, _seen) = counting(false);
         let taken = reader.next().unwrap().unwrap();
         assert_eq!(*taken, [0]);
-        assert!(usize::from(reader.join().unwrap().next) <= QUEUE_LEN + 3);
+        assert!(usize::from(reader.join().unwrap().next) <= PIECES + 1);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
     let watched = source.watched();
     let can_be_stopped = source.can_be_stopped();
     let source = Metered(source, Arc::clone(&flow));
-    let reader = ReadAhead::start(source).context("starting a thread")?;
+    let mut reader = ReadAhead::start(source).context("starting a thread")?;
     let shared = Shared::default();
     let decoded = thread::scope(|scope| {
         let (done, is_done) = channel::<()>();
@@ -84,7 +84,7 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
             .name("progress".into())
             .spawn_scoped(scope, watch)
             .context("starting a thread")?;
-        let decoded = decode(&reader, options, &mut output, shared);
+        let decoded = decode(&mut reader, options, &mut output, shared);
         drop(done);
         decoded
     });
@@ -156,7 +156,7 @@ struct Shared {
 }
 
 fn decode(
-    reader: &ReadAhead<Metered>,
+    reader: &mut ReadAhead<Metered>,
     options: image::Options,
     output: &mut Output,
     shared: &Shared,

@@ -129,7 +129,7 @@ pub(super) fn decode(
     let mut progress =
         (!options.is_quiet).then(|| Progress::new(options.interval, options.has_block_detail));
     let mut is_announced = false;
-    let reader = ReadAhead::start(source).context("starting a thread")?;
+    let mut reader = ReadAhead::start(source).context("starting a thread")?;
     while let Some(piece) = reader.next() {
         let piece = piece.context("reading the image")?;
         let pushed = decoder.push(&piece, target);
