@@ -88,13 +88,11 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
         drop(done);
         decoded
     });
-    let summary = match decoded {
+    let (summary, source) = match decoded {
         Ok(summary) => {
             let source = reader.join();
             let source = source.context("the reader stopped by a programming error")?;
-            let ended = source.0.close();
-            ended.with_context(|| format!("reading {name}"))?;
-            summary
+            (summary, source)
         }
         Err(error) => {
             // A transfer is left properly. No other read is waited for: it might never end.
@@ -111,6 +109,9 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
     let mut warnings: Vec<String> = summary.warnings.iter().map(ToString::to_string).collect();
     warnings.extend(output.warnings.iter().cloned());
     output.finish()?;
+    // A sender may take this for success, so it comes last.
+    let ended = source.0.close();
+    ended.with_context(|| format!("reading {name}"))?;
     Ok(Report {
         summary,
         source: name,

@@ -82,6 +82,7 @@ impl ReceiveOptions {
         config.receive_timeout = self.receive_timeout;
         config.exit_wait = self.exit_wait;
         config.ignore_lost_data = self.ignore_lost_data;
+        config.is_confirmed_by_reader = true;
         config
     }
 }
