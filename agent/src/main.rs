@@ -11,7 +11,6 @@ mod deploy;
 mod exit;
 mod init;
 mod net;
-mod pieces;
 mod restore;
 mod screen;
 mod worker;

@@ -22,11 +22,11 @@ use fog::record::{self, Found, RECORD_LEN, RecordError};
 use fog::store::StreamName;
 use fos_api::Blake3;
 use image::{Decoder, Geometry, ImageError, Sink, SinkError};
+use imaging::Piece;
+use imaging::tap::meter::{DiskStep, Flow};
 
 use super::failure::causes;
-use super::flow::{DiskStep, Flow};
 use super::resume::Cause;
-use crate::pieces::Piece;
 use crate::screen::{Board, Phase};
 
 /// Where streams come from: the network, or memory in tests.

@@ -2,12 +2,8 @@
 
 mod display;
 mod engine;
-mod head;
 mod report;
 mod silence;
-mod source;
-mod target;
-mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -17,19 +13,17 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cast_net::{Interface, ReceiveOptions, Stop};
 use clap::Args;
 use image::Verify;
+use imaging::source::Cast;
+use imaging::{Output, Place, Source, Trace};
 
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
-pub(crate) use self::source::Source;
-pub(crate) use self::target::{Place, device_shape};
-pub(crate) use self::trace::Trace;
 
 /// Options of both commands.
 #[derive(Debug, Clone, Args)]
@@ -139,7 +133,7 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     }
     conclude(&common, target.as_deref(), |trace| {
         let source = Source::open(&paths)?;
-        work(&common, source, None, target.as_deref(), trace)
+        work(&common, source, target.as_deref(), trace)
     })
 }
 
@@ -151,11 +145,7 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         let stop = Stop::new()?;
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
-        drop(target::Output::open(
-            &place,
-            Arc::default(),
-            &Trace::default(),
-        )?);
+        drop(Output::open(&place, &Trace::default())?);
         if !args.common.quiet {
             // What is waited for, should nothing happen.
             let line = format!(
@@ -169,9 +159,9 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         }
         let timeout = options.receive_timeout;
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
-        let source = Source::network(stream, name, timeout)?;
+        let source = Source::cast(Cast::new(stream, stop, timeout), name)?;
         let target = args.target.as_deref();
-        work(&args.common, source, Some(stop), target, trace)
+        work(&args.common, source, target, trace)
     })
 }
 
@@ -214,7 +204,6 @@ impl CommonArgs {
 fn work(
     common: &CommonArgs,
     source: Source,
-    stopper: Option<Stop>,
     target: Option<&Path>,
     trace: &Trace,
 ) -> anyhow::Result<report::Done> {
@@ -222,7 +211,6 @@ fn work(
     let mut bottleneck = None;
     let job = Job {
         source,
-        stopper,
         place: common.place(target),
         trace: trace.clone(),
         is_raw: common.raw,

@@ -177,7 +177,10 @@ fn figures(transfer: &Transfer) -> String {
         text.push_str(&format!(", {} left", clock(remaining)));
     }
     if let Some(bottleneck) = transfer.bottleneck {
-        text.push_str(&format!(", limited by the {}", bottleneck.word()));
+        text.push_str(&format!(
+            ", limited by the {}",
+            super::state::word(bottleneck)
+        ));
     }
     text
 }
@@ -207,8 +210,8 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Bottleneck;
     use super::*;
+    use imaging::tap::meter::Bottleneck;
 
     fn transfer() -> Transfer {
         Transfer {

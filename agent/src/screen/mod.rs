@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use draw::{COUNTDOWN, size, summary};
 pub(crate) use output::Console;
-pub(crate) use state::{Bottleneck, Outcome, State, Transfer};
+pub(crate) use state::{Outcome, State, Transfer, word};
 
 /// The shared state of the screen and the lines that are still to be printed.
 #[derive(Clone, Default)]

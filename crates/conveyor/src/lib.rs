@@ -227,9 +227,7 @@ mod tests {
         let (loader, mut unloader) = conveyor::<u8, Vec<u8>>(buffers());
         let thread = thread::spawn(move || {
             loader.put(1).unwrap();
-            let item: Option<u8> = None;
-            item.expect("as if by a programming error");
-            loader.end().unwrap();
+            panic!("as if by a programming error");
         });
         assert_eq!(unloader.take(), Ok(Some(1)));
         assert_eq!(unloader.take(), Err(Gone));
@@ -260,8 +258,7 @@ mod tests {
         let (loader, mut unloader) = conveyor::<u8, Vec<u8>>(buffers());
         let thread = thread::spawn(move || {
             unloader.take().unwrap();
-            let item: Option<u8> = None;
-            item.expect("as if by a programming error");
+            panic!("as if by a programming error");
         });
         let mut put = 0;
         while loader.put(0).is_ok() {

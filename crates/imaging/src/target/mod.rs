@@ -4,24 +4,37 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use disk::{RegionWriter, Shape, Target};
+use disk::{RegionWriter, Shape};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
-use super::head::{HEAD_LEN, HeldHead};
-use super::trace::Trace;
-use crate::deploy::flow::{DiskStep, Flow};
+use crate::commit::{HEAD_LEN, HeldHead};
+
+mod nowhere;
+mod trace;
+
+pub use nowhere::Nowhere;
+pub use trace::Trace;
+
+/// Takes an image, and what it means that it was good.
+pub trait Target: Sink {
+    /// The image is complete and good: puts on the medium what has been handed over, and last of all what
+    /// makes it bootable. Answers with what is to be told beside success.
+    ///
+    /// # Errors
+    /// A write or the sync failed.
+    fn commit(self, geometry: &Geometry) -> anyhow::Result<Vec<String>>;
+}
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub enum Place {
     /// Nothing is written.
     Nowhere,
     /// A block device, or a regular file.
     Path {
+        /// Where it is.
         path: PathBuf,
         /// A file that does not exist is made, as long as the image's source was.
         is_created: bool,
@@ -31,22 +44,21 @@ pub(crate) enum Place {
 }
 
 /// The opened place; takes what the image holds.
-pub(super) struct Output {
+pub struct Output {
     kind: Kind,
     /// Bytes that it has; `None` if it grows, or is none.
-    pub(super) size: Option<u64>,
+    size: Option<u64>,
     is_discarded: bool,
-    flow: Arc<Flow>,
     trace: Trace,
     /// Told beside success.
-    pub(super) warnings: Vec<String>,
+    warnings: Vec<String>,
 }
 
 enum Kind {
     Nowhere,
     /// With whole sectors: direct I/O, a thread of its own.
     Target {
-        target: Target,
+        target: disk::Target,
         writer: Option<RegionWriter>,
         head: HeldHead,
     },
@@ -64,7 +76,7 @@ impl Output {
     ///
     /// # Errors
     /// It does not exist, is in use, or is nothing that can be written.
-    pub(super) fn open(place: &Place, flow: Arc<Flow>, trace: &Trace) -> anyhow::Result<Self> {
+    pub fn open(place: &Place, trace: &Trace) -> anyhow::Result<Self> {
         let (kind, size, is_discarded) = match place {
             Place::Nowhere => (Kind::Nowhere, None, false),
             Place::Path {
@@ -84,18 +96,33 @@ impl Output {
             kind,
             size,
             is_discarded,
-            flow,
             trace: trace.clone(),
             warnings: Vec::new(),
         })
     }
 
-    /// Everything has been handed over: waits until it is on the medium.
-    ///
-    /// # Errors
-    /// A write or the sync failed.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        let begin = Instant::now();
+    /// Bytes that it has; `None` if it grows, or is none.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    fn begin_target(&mut self) -> Result<(), SinkError> {
+        let Kind::Target { target, writer, .. } = &mut self.kind else {
+            return Ok(());
+        };
+        if self.is_discarded && !target.discard()? {
+            let name = target.path().display();
+            self.warnings
+                .push(format!("{name} cannot discard; written without"));
+        }
+        *writer = Some(target.writer(0, target.shape().size)?);
+        Ok(())
+    }
+}
+
+impl Target for Output {
+    fn commit(self, _geometry: &Geometry) -> anyhow::Result<Vec<String>> {
         match self.kind {
             Kind::Nowhere | Kind::New(_) => {}
             Kind::Target {
@@ -120,21 +147,7 @@ impl Output {
                 nix::unistd::close(file).with_context(|| format!("closing {}", path.display()))?;
             }
         }
-        self.flow.used(0, begin.elapsed());
-        Ok(())
-    }
-
-    fn begin_target(&mut self) -> Result<(), SinkError> {
-        let Kind::Target { target, writer, .. } = &mut self.kind else {
-            return Ok(());
-        };
-        if self.is_discarded && !target.discard()? {
-            let name = target.path().display();
-            self.warnings
-                .push(format!("{name} cannot discard; written without"));
-        }
-        *writer = Some(target.writer(0, target.shape().size)?);
-        Ok(())
+        Ok(self.warnings)
     }
 }
 
@@ -159,11 +172,7 @@ impl Sink for Output {
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let (kind, trace) = (&mut self.kind, &self.trace);
-        self.flow
-            .on_disk(DiskStep::Write, || kind.extent(offset, data, trace))?;
-        self.flow.used(data.len(), Duration::ZERO);
-        Ok(())
+        self.kind.extent(offset, data, &self.trace)
     }
 }
 
@@ -210,7 +219,7 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
     };
     if meta.file_type().is_block_device() {
         let shape = device_shape(path, meta.rdev())?;
-        let target = Target::open(path, &shape)?;
+        let target = disk::Target::open(path, &shape)?;
         return Ok((whole(target), Some(shape.size)));
     }
     if !meta.is_file() {
@@ -223,7 +232,7 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
             size,
             logical_sector,
         };
-        let target = Target::open(path, &shape)?;
+        let target = disk::Target::open(path, &shape)?;
         return Ok((whole(target), Some(size)));
     }
     let file = OpenOptions::new().write(true).open(path)?;
@@ -235,7 +244,7 @@ fn open(path: &Path, is_created: bool) -> anyhow::Result<(Kind, Option<u64>)> {
     Ok((Kind::File(file, path.to_owned()), Some(size)))
 }
 
-fn whole(target: Target) -> Kind {
+fn whole(target: disk::Target) -> Kind {
     Kind::Target {
         target,
         writer: None,
@@ -244,7 +253,10 @@ fn whole(target: Target) -> Kind {
 }
 
 /// Size and sectors of a block device, whole or partition.
-pub(crate) fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
+///
+/// # Errors
+/// It cannot be opened, or sysfs does not know it.
+pub fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
     let mut file = File::open(path)?;
     let size = file
         .seek(SeekFrom::End(0))
@@ -263,4 +275,26 @@ pub(crate) fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
         size,
         logical_sector,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_unexpected_is_opened() {
+        let open = |path: &str, is_created| {
+            let place = Place::Path {
+                path: path.into(),
+                is_created,
+                is_discarded: false,
+            };
+            let error = Output::open(&place, &Trace::default());
+            let error = error.err().unwrap();
+            format!("{error:#}")
+        };
+        assert!(open("/dev/null", false).contains("neither"));
+        assert!(open("/dev/sd-misspelt", true).contains("no such device"));
+        assert!(open("/nonexistent/x", false).contains("--create"));
+    }
 }
