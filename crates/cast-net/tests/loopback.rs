@@ -89,8 +89,12 @@ fn a_stream_arrives_and_both_reports_agree() {
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     assert!(got == bytes);
-    assert_eq!(stream.status().snapshot().phase, ReceivePhase::Complete);
+    let status = stream.status();
+    // The sender does not know it yet, and has not gone on.
+    let phase = status.snapshot().phase;
+    assert!(matches!(phase, ReceivePhase::Receiving { .. }), "{phase:?}");
     let received = stream.finish().unwrap();
+    assert_eq!(status.snapshot().phase, ReceivePhase::Complete);
     let sent = sender.join().unwrap().unwrap();
     assert_eq!((received.bytes, sent.bytes), (3_000_001, 3_000_001));
     assert_eq!(sent.participants.len(), 1);

@@ -170,8 +170,9 @@ impl Worker {
         }
         let signals = &self.signals.0;
         let is_confirmed = signals.is_confirmed.load(Ordering::SeqCst);
-        if is_confirmed {
+        if is_confirmed && course.complete.is_some() {
             self.core.confirm(Instant::now());
+            self.status.lock().phase = ReceivePhase::Complete;
         }
         let is_unwanted = self.stop.is_stopped()
             || signals.is_abandoned.load(Ordering::SeqCst)
@@ -263,7 +264,6 @@ impl Worker {
             }
             ReceiverEvent::Complete { bytes } => {
                 course.complete = Some((bytes, now));
-                self.status.lock().phase = ReceivePhase::Complete;
             }
             ReceiverEvent::Failed(failure) => course.failure = Some(failure),
         }
@@ -325,6 +325,7 @@ impl Worker {
                 None => ReceiveFailure::Aborted.into(),
             });
         };
+        self.status.lock().phase = ReceivePhase::Complete;
         while !course.is_reader_gone && !course.is_end_delivered {
             let Some(message) = course.waiting.take().or_else(|| self.next_message(&course)) else {
                 break;
