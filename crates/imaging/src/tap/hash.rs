@@ -15,6 +15,12 @@ struct Seen {
 }
 
 impl Hash {
+    /// Bytes so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len
+    }
+
     /// Bytes so far, and their hash.
     #[must_use]
     pub fn found(&self) -> (u64, blake3::Hash) {
@@ -42,6 +48,7 @@ mod tests {
         assert_eq!(hash.found(), (0, blake3::hash(b"")));
         tap.pass(b"ab");
         tap.pass(b"c");
+        assert_eq!(hash.count(), 3);
         assert_eq!(hash.found(), (3, blake3::hash(b"abc")));
     }
 }

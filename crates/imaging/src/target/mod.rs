@@ -12,9 +12,11 @@ use image::{Geometry, ImageFormat, Sink, SinkError};
 use crate::commit::{HEAD_LEN, HeldHead};
 
 mod nowhere;
+mod region;
 mod trace;
 
 pub use nowhere::Nowhere;
+pub use region::{Gate, Region};
 pub use trace::Trace;
 
 /// Takes an image, and what it means that it was good.
