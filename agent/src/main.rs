@@ -12,7 +12,6 @@ mod exit;
 mod init;
 mod memory;
 mod net;
-mod pieces;
 mod restore;
 mod screen;
 mod stay;

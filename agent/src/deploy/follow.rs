@@ -9,11 +9,11 @@ use deploy_plan::DeployPlan;
 use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
-use super::flow::{DiskStep, Flow, Meter};
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, State, Transfer, size};
+use imaging::tap::meter::{DiskStep, Flow, Meter};
 
 /// What is followed.
 pub(crate) struct Follower {

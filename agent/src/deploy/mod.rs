@@ -6,7 +6,6 @@
 
 mod evidence;
 mod failure;
-pub(crate) mod flow;
 mod follow;
 mod ntfs;
 mod receive;
@@ -31,6 +30,7 @@ use disk::Target;
 use fog::{KernelArgs, Mac};
 use fos_api::Manifest;
 use fos_api::Stage;
+use imaging::tap::meter::{DiskStep, Flow};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
@@ -40,7 +40,6 @@ use crate::control::{Server, checkin, image, inventory, progress};
 use crate::screen::Board;
 pub(crate) use failure::Failure;
 use failure::Touched;
-use flow::{DiskStep, Flow};
 use follow::{Follower, Totals};
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;

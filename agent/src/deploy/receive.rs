@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use cast_net::{Interface, ReceiveOptions, ReceivePhase, ReceiveStatus, ReceivedStream, Stop};
 use fog::KernelArgs;
 use fog::checkin::caps;
+use imaging::Piece;
 use tokio::sync::mpsc;
 
 use super::evidence::evidence;
@@ -16,7 +17,6 @@ use super::failure::{Touched, causes};
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
 use super::streams::{Source, Sources, StreamError};
 use crate::control::session::{self, Latest, News};
-use crate::pieces::Piece;
 use crate::screen::Board;
 
 /// The receiver in use now, or the last one, for whoever explains what is waited for, and steers it.

@@ -2,14 +2,9 @@
 
 mod display;
 mod engine;
-mod head;
 mod notices;
 mod report;
-mod series;
 mod silence;
-mod source;
-mod target;
-mod trace;
 mod waits;
 
 #[cfg(test)]
@@ -20,19 +15,17 @@ use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cast_net::{Interface, ReceiveOptions, SenderChoice, Stop};
 use clap::Args;
 use image::Verify;
+use imaging::source::Cast;
+use imaging::{Manner, Output, Place, Source, Trace};
 
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
-pub(crate) use self::source::Source;
-pub(crate) use self::target::{Manner, Place, device_shape};
-pub(crate) use self::trace::Trace;
 use self::waits::Watching;
 
 /// Options of both commands.
@@ -150,7 +143,7 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     }
     conclude(&common, target.as_deref(), |trace| {
         let source = Source::open(&paths)?;
-        work(&common, source, None, target.as_deref(), trace)
+        work(&common, source, target.as_deref(), trace)
     })
 }
 
@@ -162,11 +155,7 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         let stop = Stop::new()?;
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
-        drop(target::Output::open(
-            &place,
-            Arc::default(),
-            &Trace::default(),
-        )?);
+        drop(Output::open(&place, &Trace::default())?);
         if !args.common.quiet {
             // What is waited for, should nothing happen.
             let line = format!(
@@ -184,8 +173,8 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         let _watching = (!args.common.quiet).then(|| Watching::start(stream.status(), &interface));
         let target = args.target.as_deref();
         notices::printed(&stream.status(), || {
-            let source = Source::network(stream, name, timeout)?;
-            work(&args.common, source, Some(stop), target, trace)
+            let source = Source::cast(Cast::new(stream, stop, timeout), name)?;
+            work(&args.common, source, target, trace)
         })
     })
 }
@@ -250,7 +239,6 @@ impl CommonArgs {
 fn work(
     common: &CommonArgs,
     source: Source,
-    stopper: Option<Stop>,
     target: Option<&Path>,
     trace: &Trace,
 ) -> anyhow::Result<report::Done> {
@@ -258,7 +246,6 @@ fn work(
     let mut bottleneck = None;
     let job = Job {
         source,
-        stopper,
         place: common.place(target),
         trace: trace.clone(),
         is_raw: common.raw,

@@ -1,7 +1,6 @@
 //! Whole restores, on files.
 
 use std::fs;
-use std::sync::Arc;
 
 use image::writer::{PartimageRecipe, Recipe};
 
@@ -39,7 +38,6 @@ impl Scene {
     fn job(&self, images: &[PathBuf], target: Option<&str>) -> Job {
         Job {
             source: Source::open(images).unwrap(),
-            stopper: None,
             place: match target {
                 None => Place::Nowhere,
                 Some(name) => Place::Path {
@@ -276,22 +274,4 @@ fn progress_is_shown_to_the_end() {
         last.progress.blocks_total
     );
     assert_eq!(last.source_len, Some(last.progress.input_len));
-}
-
-#[test]
-fn nothing_unexpected_is_opened() {
-    let open = |path: &str, is_created| {
-        let place = Place::Path {
-            path: path.into(),
-            is_created,
-            is_discarded: false,
-            manner: Manner::Original,
-        };
-        let error = target::Output::open(&place, Arc::default(), &Trace::default());
-        let error = error.err().unwrap();
-        format!("{error:#}")
-    };
-    assert!(open("/dev/null", false).contains("neither"));
-    assert!(open("/dev/sd-misspelt", true).contains("no such device"));
-    assert!(open("/nonexistent/x", false).contains("--create"));
 }

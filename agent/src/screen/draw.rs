@@ -222,7 +222,10 @@ fn figures(transfer: &Transfer) -> String {
         text.push_str(&format!(", {} left", clock(remaining)));
     }
     if let Some(bottleneck) = transfer.bottleneck {
-        text.push_str(&format!(", limited by the {}", bottleneck.word()));
+        text.push_str(&format!(
+            ", limited by the {}",
+            super::state::word(bottleneck)
+        ));
     }
     text
 }
@@ -276,8 +279,8 @@ const UNITS: [&str; 17] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Bottleneck;
     use super::*;
+    use imaging::tap::meter::Bottleneck;
 
     fn warning(text: &str, at: Instant) -> super::super::Warning {
         super::super::Warning {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use draw::{COUNTDOWN, clock, done, size, summary};
 pub(crate) use keys::Keys;
 pub(crate) use output::{Console, Line};
-pub(crate) use state::{Bottleneck, Outcome, State, Transfer, Warning};
+pub(crate) use state::{Outcome, State, Transfer, Warning, word};
 
 /// The shared state of the screen and the lines that are still to be printed.
 #[derive(Clone, Default)]

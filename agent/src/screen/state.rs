@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use imaging::tap::meter::Bottleneck;
+
 /// Everything that is shown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
@@ -107,21 +109,12 @@ impl Transfer {
     }
 }
 
-/// The part of the pipe that the others wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bottleneck {
-    Network,
-    Cpu,
-    Disk,
-}
-
-impl Bottleneck {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Cpu => "CPU",
-            Self::Disk => "disk",
-        }
+/// The part of the pipeline that the others wait for, in a word.
+pub(crate) fn word(bottleneck: Bottleneck) -> &'static str {
+    match bottleneck {
+        Bottleneck::Network => "network",
+        Bottleneck::Cpu => "CPU",
+        Bottleneck::Disk => "disk",
     }
 }
 

@@ -93,8 +93,12 @@ fn a_stream_arrives_and_both_reports_agree() {
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     assert!(got == bytes);
-    assert_eq!(stream.status().snapshot().phase, ReceivePhase::Complete);
+    let status = stream.status();
+    // The sender does not know it yet, and has not gone on.
+    let phase = status.snapshot().phase;
+    assert!(matches!(phase, ReceivePhase::Receiving { .. }), "{phase:?}");
     let received = stream.finish().unwrap();
+    assert_eq!(status.snapshot().phase, ReceivePhase::Complete);
     let sent = sender.join().unwrap().unwrap();
     assert_eq!((received.bytes, sent.bytes), (3_000_001, 3_000_001));
     assert_eq!(sent.participants.len(), 1);
@@ -116,7 +120,8 @@ fn events_tell_who_joins_and_when_it_starts() {
     let reader = thread::spawn(move || {
         let mut stream = stream;
         let mut got = Vec::new();
-        stream.read_to_end(&mut got).map(|_| got.len())
+        stream.read_to_end(&mut got).unwrap();
+        stream.finish().map(|_| got.len())
     });
     let report = send(
         &send_options(port),
@@ -192,6 +197,47 @@ fn a_stream_let_go_early_leaves_the_transfer() {
     );
     // The port is free again.
     drop(receive(receive_options(port), Stop::new().unwrap()).unwrap());
+}
+
+#[test]
+fn the_sender_does_not_report_what_the_reader_could_not_keep() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    // One slice: all of it is acknowledged before anything can be written.
+    let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 5_000);
+    // As a reader does whose disk is full.
+    drop(stream);
+    let error = sender.join().unwrap().unwrap_err();
+    let SendError::GaveUp { reason, report } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(reason, GiveUpReason::AllGone);
+    assert!(
+        matches!(report.participants[0].outcome, Outcome::Left { .. }),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn the_sender_waits_until_the_reader_has_finished() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let status = stream.status();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    // It goes on asking, and is answered, for as long as the disk takes.
+    let asked = status.snapshot().datagrams;
+    while status.snapshot().datagrams < asked + 20 {
+        assert!(!sender.is_finished());
+        thread::yield_now();
+    }
+    assert_eq!(stream.finish().unwrap().bytes, 5_000);
+    let report = sender.join().unwrap().unwrap();
+    assert_eq!(report.participants[0].outcome, Outcome::Completed);
 }
 
 #[test]
@@ -372,6 +418,7 @@ fn a_slow_reader_gets_everything() {
         thread::sleep(Duration::from_millis(5));
     }
     assert!(got == bytes);
+    stream.finish().unwrap();
     assert!(sender.join().unwrap().is_ok());
 }
 
@@ -428,6 +475,7 @@ fn an_operator_starts_and_removes() {
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     assert_eq!(got.len(), 10_000);
+    stream.finish().unwrap();
     assert!(sender.join().unwrap().is_ok());
 }
 

@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use image::SinkError;
+use imaging::Trace;
 
 use super::super::messages::say;
 use super::target::Output;
-use crate::restore::Trace;
 
 /// Joins neighbouring data and hands it to its thread. Dropped, it waits for what was handed over.
 pub(super) struct Writer {

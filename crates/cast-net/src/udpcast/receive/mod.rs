@@ -80,8 +80,10 @@ pub struct ReceiveReport {
 /// A stream on its way. `read` blocks until the next bytes are there; `Ok(0)` means that the sender
 /// said so: everything has arrived. Every failure is an error that holds a [`ReceiveError`].
 ///
-/// Dropping it before its end leaves the transfer; either way it waits for the thread, after the end
-/// for at most the `exit_wait` of [`ReceiveOptions::transfer`], so that the port is free for the next one.
+/// The sender is told that everything is here by [`finish`](Self::finish), and not before: call that when
+/// what was read is safe. Until then the sender waits. Dropping the stream instead leaves the transfer
+/// without that, even behind its last byte; either way it waits for the thread, after the end for at most
+/// the `exit_wait` of [`ReceiveOptions::transfer`], so that the port is free for the next one.
 #[derive(Debug)]
 pub struct ReceivedStream {
     messages: Messages<Message>,
@@ -197,7 +199,8 @@ impl ReceivedStream {
         Ok(Some(slice))
     }
 
-    /// Waits for the thread, and says how it went. Read to the end (`Ok(0)`) before.
+    /// What was read is safe: acknowledges the end, waits for the thread, and says how it went. Read to
+    /// the end (`Ok(0)`) before.
     ///
     /// # Errors
     /// The stream did not arrive whole, or was not read to its end.
@@ -205,6 +208,7 @@ impl ReceivedStream {
         if !self.has_ended && self.result.is_none() && self.next_slice()?.is_some() {
             return Err(ReceiveError::Abandoned { bytes: self.bytes });
         }
+        self.signals.confirm();
         self.join()
     }
 
@@ -307,11 +311,9 @@ impl std::ops::Deref for TakenSlice {
 impl Drop for ReceivedStream {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            if !self.has_ended {
-                self.signals.abandon();
-                // The thread may be waiting for room.
-                while self.messages.recv().is_ok() {}
-            }
+            self.signals.abandon();
+            // The thread may be waiting for room.
+            while self.messages.recv().is_ok() {}
             // Nobody is left to tell.
             drop(self.join());
         }

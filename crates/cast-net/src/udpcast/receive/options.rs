@@ -108,6 +108,7 @@ impl ReceiveOptions {
             own: self.interface.addr,
             port_base: self.port_base,
             rcvbuf: u32::try_from(receive_buffer).unwrap_or(u32::MAX),
+            is_confirmed_by_reader: true,
             ..self.transfer.clone()
         }
     }

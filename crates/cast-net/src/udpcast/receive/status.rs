@@ -22,7 +22,7 @@ pub struct ReceiveStatus {
 /// A [`ReceiveStatus`] at one time. Its `Display` is a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveSnapshot {
-    /// How far it is.
+    /// How far it is. A stream that has arrived whole is still received until that is acknowledged.
     pub phase: ReceivePhase,
     /// The sender that let us in, and our number there, if any did.
     pub connection: Option<(SocketAddrV4, ClientNo)>,

@@ -34,6 +34,7 @@ pub(super) struct Signals(Arc<Inner>);
 struct Inner {
     bell: Bell,
     is_abandoned: AtomicBool,
+    is_confirmed: AtomicBool,
     is_go_asked: AtomicBool,
 }
 
@@ -42,6 +43,7 @@ impl Signals {
         Ok(Self(Arc::new(Inner {
             bell: Bell::new()?,
             is_abandoned: AtomicBool::new(false),
+            is_confirmed: AtomicBool::new(false),
             is_go_asked: AtomicBool::new(false),
         })))
     }
@@ -53,6 +55,12 @@ impl Signals {
 
     pub(super) fn abandon(&self) {
         self.0.is_abandoned.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// What was handed over is safe.
+    pub(super) fn confirm(&self) {
+        self.0.is_confirmed.store(true, Ordering::SeqCst);
         self.ring();
     }
 
@@ -166,11 +174,16 @@ impl Worker {
             self.core.return_buffer(buffer);
         }
         let signals = &self.signals.0;
+        let is_confirmed = signals.is_confirmed.load(Ordering::SeqCst);
+        if is_confirmed && course.complete.is_some() {
+            self.core.confirm(Instant::now());
+            self.status.lock().phase = ReceivePhase::Complete;
+        }
         let is_unwanted = self.stop.is_stopped()
             || signals.is_abandoned.load(Ordering::SeqCst)
             || course.is_reader_gone;
-        // Once everything has arrived, the thread only lingers; then a stop is a matter of no concern.
-        if is_unwanted && !course.is_aborted && course.complete.is_none() {
+        // Once everything is confirmed, the thread only lingers; then a stop is a matter of no concern.
+        if is_unwanted && !course.is_aborted && !(is_confirmed && course.complete.is_some()) {
             course.is_aborted = true;
             self.core.abort(Instant::now());
         }
@@ -265,7 +278,6 @@ impl Worker {
             }
             ReceiverEvent::Complete { bytes } => {
                 course.complete = Some((bytes, now));
-                self.status.lock().phase = ReceivePhase::Complete;
             }
             ReceiverEvent::Failed(failure) => course.failure = Some(failure),
         }
@@ -326,7 +338,8 @@ impl Worker {
     /// The protocol is through; the reader may not be.
     fn conclude(&mut self, mut course: Course) -> Result<ReceiveReport, ReceiveError> {
         let statistics = self.core.statistics();
-        let Some((bytes, end)) = course.complete else {
+        // What has arrived, but was let go before it was confirmed, is no success.
+        let Some((bytes, end)) = course.complete.filter(|_| !course.is_aborted) else {
             let bytes = statistics.bytes;
             return Err(match course.failure {
                 _ if self.stop.is_stopped() => ReceiveError::Stopped { bytes },
@@ -335,6 +348,7 @@ impl Worker {
                 None => ReceiveFailure::Aborted.into(),
             });
         };
+        self.status.lock().phase = ReceivePhase::Complete;
         while !course.is_reader_gone && !course.is_end_delivered {
             let Some(message) = course.waiting.take().or_else(|| self.next_message(&course)) else {
                 break;

@@ -7,7 +7,9 @@
 //!
 //! Slices that are complete wait to be [taken](Receiver::take_slice). When they are not taken fast
 //! enough for the memory bound, the receiver says of a complete slice that one block is missing,
-//! slowly, until there is room: the sender waits without giving it up, and nothing is lost.
+//! slowly, until there is room: the sender waits without giving it up, and nothing is lost. In the same
+//! way the end is held back, with no block missing, until what was received is
+//! [safe](Receiver::confirm), if that is [configured](ReceiverConfig::is_confirmed_by_reader).
 
 mod assembly;
 mod config;
@@ -60,6 +62,8 @@ enum Phase {
     Waiting,
     /// Data flows.
     Receiving,
+    /// All has arrived, but the end may not be acknowledged yet.
+    Arrived,
     /// All is complete; repeated requests for the end are answered OK.
     Complete,
     /// Failed; repeated requests are answered DISCONNECT.
@@ -234,7 +238,11 @@ impl Receiver {
         };
         match self.phase {
             Phase::Asking => self.on_rendezvous(now, from, &message),
-            Phase::Waiting | Phase::Receiving | Phase::Complete | Phase::Failed => {
+            Phase::Waiting
+            | Phase::Receiving
+            | Phase::Arrived
+            | Phase::Complete
+            | Phase::Failed => {
                 if self.link.as_ref().is_some_and(|link| link.sender == from) {
                     self.on_message(now, &message);
                 } else {
@@ -315,7 +323,9 @@ impl Receiver {
     pub fn take_slice(&mut self) -> Option<Vec<u8>> {
         let link = self.link.as_mut()?;
         let bytes = link.window.take()?;
-        if link.window.has_reserve()
+        // At the end it is not room that is waited for.
+        if self.phase != Phase::Arrived
+            && link.window.has_reserve()
             && let Some(request) = link.held.take()
         {
             self.timers.stop(Timer::Hold);
@@ -359,7 +369,23 @@ impl Receiver {
         }
     }
 
-    /// Leaves the transfer; without effect once it is complete or failed.
+    /// What was received is safe: the end may be acknowledged. Needed only if that is
+    /// [configured](ReceiverConfig::is_confirmed_by_reader), and without effect before
+    /// [`ReceiverEvent::Complete`].
+    pub fn confirm(&mut self, now: Instant) {
+        if self.phase != Phase::Arrived {
+            return;
+        }
+        self.phase = Phase::Complete;
+        self.timers.stop(Timer::Hold);
+        self.timers.set(Timer::Linger, now + self.config.exit_wait);
+        self.outbox.retain(|outgoing| *outgoing != Outgoing::Hold);
+        if let Some(request) = self.link.as_mut().and_then(|link| link.held.take()) {
+            self.queue(Outgoing::Answer(request));
+        }
+    }
+
+    /// Leaves the transfer; without effect once it is complete (and confirmed) or failed.
     pub fn abort(&mut self, now: Instant) {
         self.fail(now, ReceiveFailure::Aborted);
     }

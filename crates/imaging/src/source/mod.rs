@@ -4,40 +4,73 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use cast_net::{ReceivedStream, Stop};
+use cast_net::{ReceiveStatus, Stop};
 use fog::record::{self, Found, RECORD_LEN};
 
-use super::series::in_order;
-use super::silence::Watched;
-use crate::pieces::{self, PIECE_LEN, Piece};
+mod cast;
+mod files;
+mod series;
+mod stdin;
+
+pub use cast::Cast;
+use files::Files;
+pub use stdin::standard_input;
+
+use crate::piece::{PIECE_LEN, Piece};
+
+/// Where pieces come from.
+pub trait Pieces: Send + 'static {
+    /// The next one, in `spare` if that helps; empty at the end.
+    ///
+    /// # Errors
+    /// The source failed.
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece>;
+
+    /// Ends a [`next`](Self::next) that waits. Without one, the source is not waited for after a
+    /// failure.
+    fn stopper(&self) -> Option<Stop> {
+        None
+    }
+
+    /// All that came is safe: whoever sent it may know.
+    ///
+    /// # Errors
+    /// It did not come whole after all.
+    fn confirm(self) -> anyhow::Result<()>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
+}
+
+impl Pieces for File {
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+        Piece::read(self, spare, PIECE_LEN)
+    }
+}
 
 /// The bytes of an image, stored or on their way.
-pub(crate) struct Source {
+pub struct Source {
     input: Input,
     /// Bytes that have been looked at already.
     start: VecDeque<u8>,
     /// For people.
-    pub(super) name: String,
+    name: String,
     /// Bytes in all, if known; without the record.
-    pub(super) len: Option<u64>,
+    len: Option<u64>,
     /// Name in the record in front of the image, if there is one.
-    pub(super) record: Option<String>,
+    record: Option<String>,
 }
 
 enum Input {
-    Files(Pieces),
+    Files(Files),
     Stdin(File),
-    /// With how long it may be silent.
-    Network(Box<ReceivedStream>, Option<Duration>),
-}
-
-/// The pieces of a split image, one after the other.
-struct Pieces {
-    current: Option<(PathBuf, File)>,
-    next: VecDeque<(PathBuf, File)>,
+    Cast(Box<Cast>),
 }
 
 impl Source {
@@ -45,49 +78,25 @@ impl Source {
     ///
     /// # Errors
     /// A file cannot be opened, is missing between others, or does not belong to them.
-    pub(crate) fn open(paths: &[PathBuf]) -> anyhow::Result<Self> {
+    pub fn open(paths: &[PathBuf]) -> anyhow::Result<Self> {
         if paths.iter().any(|path| path == Path::new("-")) {
             ensure!(
                 paths.len() == 1,
                 "standard input (-) cannot be one of several pieces"
             );
-            let input = pieces::standard_input().context("opening standard input")?;
+            let input = standard_input().context("opening standard input")?;
             return Self::new(Input::Stdin(input), "standard input".into(), None);
         }
-        let paths = in_order(paths, &Path::exists)?;
-        let mut next = VecDeque::new();
-        let mut len = Some(0_u64);
-        for path in paths {
-            let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-            let meta = file
-                .metadata()
-                .with_context(|| format!("looking at {}", path.display()))?;
-            ensure!(!meta.is_dir(), "{} is a directory", path.display());
-            // Pipes and devices do not tell.
-            len = len
-                .filter(|_| meta.is_file())
-                .and_then(|len| len.checked_add(meta.len()));
-            next.push_back((path, file));
-        }
-        let name = match (next.front(), next.len()) {
-            (Some((path, _)), 1) => path.display().to_string(),
-            (Some((path, _)), count) => format!("{} ({count} pieces)", path.display()),
-            _ => bail!("no image is given"),
-        };
-        let current = None;
-        Self::new(Input::Files(Pieces { current, next }), name, len)
+        let (files, name, len) = Files::open(paths)?;
+        Self::new(Input::Files(files), name, len)
     }
 
-    /// A stream from the network, which fails when it is silent for `timeout`.
+    /// A stream from the network.
     ///
     /// # Errors
     /// It fails before its first bytes.
-    pub(crate) fn network(
-        stream: ReceivedStream,
-        name: String,
-        timeout: Option<Duration>,
-    ) -> anyhow::Result<Self> {
-        Self::new(Input::Network(Box::new(stream), timeout), name, None)
+    pub fn cast(stream: Cast, name: String) -> anyhow::Result<Self> {
+        Self::new(Input::Cast(Box::new(stream)), name, None)
     }
 
     /// Reads as many bytes as a record has, and strips it if it is one.
@@ -115,7 +124,10 @@ impl Source {
     }
 
     /// The first bytes, up to as many as a record has.
-    pub(super) fn first_bytes(&mut self) -> anyhow::Result<&[u8]> {
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn first_bytes(&mut self) -> anyhow::Result<&[u8]> {
         if self.start.len() < image::SNIFF_LEN {
             // The record took them all.
             let more = read_up_to(&mut self.input, image::SNIFF_LEN)
@@ -125,47 +137,55 @@ impl Source {
         Ok(self.start.make_contiguous())
     }
 
-    /// The next bytes; none at the end. What comes from the network is not copied.
-    ///
-    /// # Errors
-    /// As [`read`](Read::read).
-    pub(super) fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+    /// For people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes in all, if known; without the record.
+    #[must_use]
+    pub fn stored_len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// Name in the record in front of the image, if there is one.
+    #[must_use]
+    pub fn record(&self) -> Option<&str> {
+        self.record.as_deref()
+    }
+
+    /// What is known of a stream from the network while it is read, and how long it may be silent.
+    #[must_use]
+    pub fn network(&self) -> Option<(Arc<ReceiveStatus>, Option<Duration>)> {
+        match &self.input {
+            Input::Cast(stream) => Some((stream.status(), stream.timeout())),
+            _ => None,
+        }
+    }
+}
+
+impl Pieces for Source {
+    /// What comes from the network is not copied.
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
         match &mut self.input {
-            Input::Network(stream, _) if self.start.is_empty() => {
-                stream.take_slice(spare).map(Piece::from)
-            }
+            Input::Cast(stream) if self.start.is_empty() => stream.next(spare),
             _ => Piece::read(self, spare, PIECE_LEN),
         }
     }
 
-    /// What somebody needs to know who watches this being read.
-    pub(super) fn watched(&self) -> Watched {
-        Watched {
-            name: self.name.clone(),
-            len: self.len,
-            network: match &self.input {
-                Input::Network(stream, timeout) => Some((stream.status(), *timeout)),
-                _ => None,
-            },
+    /// Only a transfer can be ended while it waits. A read of a named pipe, of a tape or of a file whose
+    /// server is gone may take for ever.
+    fn stopper(&self) -> Option<Stop> {
+        match &self.input {
+            Input::Cast(stream) => stream.stopper(),
+            _ => None,
         }
     }
 
-    /// Whether a blocked [`read`](Read::read) can be ended, by [`Stop`]. That of a named pipe, of a tape
-    /// or of a file whose server is gone may take for ever.
-    pub(super) fn can_be_stopped(&self) -> bool {
-        matches!(self.input, Input::Network(..))
-    }
-
-    /// After the last byte: leaves the transfer, if it was one.
-    ///
-    /// # Errors
-    /// The transfer did not end well after all.
-    pub(super) fn close(self) -> anyhow::Result<()> {
+    fn confirm(self) -> anyhow::Result<()> {
         match self.input {
-            Input::Network(stream, _) => {
-                stream.finish().context("ending the transfer")?;
-                Ok(())
-            }
+            Input::Cast(stream) => stream.confirm(),
             _ => Ok(()),
         }
     }
@@ -192,33 +212,10 @@ impl Read for Input {
         match self {
             Self::Files(pieces) => pieces.read(buffer),
             Self::Stdin(file) => file.read(buffer),
-            Self::Network(stream, _) => stream.read(buffer),
+            Self::Cast(stream) => stream.read(buffer),
         }
     }
 }
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if self.current.is_none() {
-                self.current = self.next.pop_front();
-            }
-            let Some((path, file)) = &mut self.current else {
-                return Ok(0);
-            };
-            let count = file.read(buffer).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })?;
-            if count > 0 || buffer.is_empty() {
-                return Ok(count);
-            }
-            self.current = None;
-        }
-    }
-}
-
-/// Stops what a [`Source`] waits for.
-pub(crate) type Stopper = Option<Stop>;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 /// Marks left by whoever changes the target. Copies share them; they are complete when the writing
 /// threads have ended.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Trace(Arc<Marks>);
+pub struct Trace(Arc<Marks>);
 
 #[derive(Debug, Default)]
 struct Marks {
@@ -18,31 +18,33 @@ struct Marks {
 
 impl Trace {
     /// What this disk notes itself counts as well.
-    pub(crate) fn follow(&self, disk: &disk::Target) {
+    pub fn follow(&self, disk: &disk::Target) {
         // A trace belongs to one target.
         drop(self.0.disk.set((disk.touched(), disk.bytes_written())));
     }
 
     /// The target may be changed from here on. Comes before the attempt: one that fails may leave
     /// something behind.
-    pub(crate) fn touch(&self) {
+    pub fn touch(&self) {
         self.0.is_touched.store(true, Ordering::Relaxed);
     }
 
     /// So many bytes were written.
-    pub(crate) fn wrote(&self, len: usize) {
+    pub fn wrote(&self, len: usize) {
         self.0.written.fetch_add(len as u64, Ordering::Relaxed);
     }
 
     /// Whether the target may differ from what it was.
-    pub(crate) fn is_touched(&self) -> bool {
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
         let on_disk = self.0.disk.get();
         self.0.is_touched.load(Ordering::Relaxed)
             || on_disk.is_some_and(|(is_touched, _)| is_touched.load(Ordering::Relaxed))
     }
 
     /// What is to be told after a failure.
-    pub(crate) fn line(&self, target: &str) -> String {
+    #[must_use]
+    pub fn line(&self, target: &str) -> String {
         if !self.is_touched() {
             return format!("nothing was written to {target}");
         }

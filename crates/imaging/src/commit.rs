@@ -4,12 +4,12 @@ use image::SinkError;
 
 /// Bytes at the front of a target that are held back: room for a boot sector, a partition table and
 /// the code behind them.
-pub(super) const HEAD_LEN: u64 = 1 << 20;
+pub const HEAD_LEN: u64 = 1 << 20;
 
 /// The front of an image, kept in memory until the image is known to be good; zeroes take its place
 /// on the target until then. At most 1 MiB.
 #[derive(Debug, Default)]
-pub(super) struct HeldHead {
+pub struct HeldHead {
     pieces: Vec<(u64, Vec<u8>)>,
 }
 
@@ -19,7 +19,7 @@ impl HeldHead {
     /// # Errors
     /// It begins before the end of one that came earlier, against [`Sink::extent`](image::Sink::extent):
     /// written in reverse, the wrong one would win.
-    pub(super) fn keep(&mut self, offset: u64, data: &[u8]) -> Result<usize, SinkError> {
+    pub fn keep(&mut self, offset: u64, data: &[u8]) -> Result<usize, SinkError> {
         let end = self
             .pieces
             .last()
@@ -39,7 +39,7 @@ impl HeldHead {
     }
 
     /// The pieces in the order in which to write them: the very first bytes last.
-    pub(super) fn into_pieces(self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    pub fn into_pieces(self) -> impl Iterator<Item = (u64, Vec<u8>)> {
         self.pieces.into_iter().rev()
     }
 }

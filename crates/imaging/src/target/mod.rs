@@ -4,36 +4,52 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use disk::{RegionWriter, Shape, Target};
+use disk::{RegionWriter, Shape};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
-use super::head::{HEAD_LEN, HeldHead};
-use super::trace::Trace;
-use crate::deploy::flow::{DiskStep, Flow};
+use crate::commit::{HEAD_LEN, HeldHead};
+
+mod nowhere;
+mod region;
+mod trace;
+
+pub use nowhere::Nowhere;
+pub use region::{Gate, Region};
+pub use trace::Trace;
+
+/// Takes an image, and what it means that it was good.
+pub trait Target: Sink {
+    /// The image is complete and good: puts on the medium what has been handed over, and last of all what
+    /// makes it bootable. Answers with what is to be told beside success.
+    ///
+    /// # Errors
+    /// A write or the sync failed.
+    fn commit(self, geometry: &Geometry) -> anyhow::Result<Vec<String>>;
+}
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub enum Place {
     /// Nothing is written.
     Nowhere,
     /// A block device, or a regular file.
     Path {
+        /// Where it is.
         path: PathBuf,
         /// A file that does not exist is made, as long as the image's source was.
         is_created: bool,
         /// The device is told first that its old content is of no more use.
         is_discarded: bool,
+        /// What is done besides.
         manner: Manner,
     },
 }
 
 /// What is done beside writing what the image holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub enum Manner {
     /// Nothing, as the original programs.
     Original,
     /// Labels of earlier uses are cleared at both ends of the target, so that they do not win over the
@@ -45,25 +61,24 @@ pub(crate) enum Manner {
 }
 
 /// The opened place; takes what the image holds.
-pub(super) struct Output {
+pub struct Output {
     kind: Kind,
     /// Bytes that it has; `None` if it grows, or is none.
-    pub(super) size: Option<u64>,
+    size: Option<u64>,
     is_discarded: bool,
     manner: Manner,
     /// Raw data is a disk or partition as it was, down to its last sector.
     is_raw: bool,
-    flow: Arc<Flow>,
     trace: Trace,
     /// Told beside success.
-    pub(super) warnings: Vec<String>,
+    warnings: Vec<String>,
 }
 
 enum Kind {
     Nowhere,
     /// With whole sectors: direct I/O, a thread of its own.
     Target {
-        target: Target,
+        target: disk::Target,
         writer: Option<RegionWriter>,
         head: HeldHead,
     },
@@ -81,7 +96,7 @@ impl Output {
     ///
     /// # Errors
     /// It does not exist, is in use, or is nothing that can be written.
-    pub(super) fn open(place: &Place, flow: Arc<Flow>, trace: &Trace) -> anyhow::Result<Self> {
+    pub fn open(place: &Place, trace: &Trace) -> anyhow::Result<Self> {
         let (kind, size, is_discarded, manner) = match place {
             Place::Nowhere => (Kind::Nowhere, None, false, Manner::Original),
             Place::Path {
@@ -104,18 +119,44 @@ impl Output {
             is_discarded,
             manner,
             is_raw: false,
-            flow,
             trace: trace.clone(),
             warnings: Vec::new(),
         })
     }
 
-    /// Everything has been handed over: waits until it is on the medium.
-    ///
-    /// # Errors
-    /// A write or the sync failed.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        let begin = Instant::now();
+    /// Bytes that it has; `None` if it grows, or is none.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    fn begin_target(&mut self) -> Result<(), SinkError> {
+        let is_cleared = self.manner != Manner::Original;
+        if let Kind::File(file, path, Some(len)) = &self.kind
+            && is_cleared
+        {
+            self.trace.touch();
+            clear_labels(file, *len)
+                .map_err(|error| format!("clearing both ends of {}: {error}", path.display()))?;
+        }
+        let Kind::Target { target, writer, .. } = &mut self.kind else {
+            return Ok(());
+        };
+        if self.is_discarded && !target.discard()? {
+            let name = target.path().display();
+            self.warnings
+                .push(format!("{name} cannot discard; written without"));
+        }
+        if is_cleared {
+            target.clear_labels()?;
+        }
+        *writer = Some(target.writer(0, target.shape().size)?);
+        Ok(())
+    }
+}
+
+impl Target for Output {
+    fn commit(self, _geometry: &Geometry) -> anyhow::Result<Vec<String>> {
         let is_completed = self.manner != Manner::Original && !self.is_raw;
         match self.kind {
             Kind::Nowhere | Kind::New(_) => {}
@@ -148,32 +189,7 @@ impl Output {
                 nix::unistd::close(file).with_context(|| format!("closing {}", path.display()))?;
             }
         }
-        self.flow.used(0, begin.elapsed());
-        Ok(())
-    }
-
-    fn begin_target(&mut self) -> Result<(), SinkError> {
-        let is_cleared = self.manner != Manner::Original;
-        if let Kind::File(file, path, Some(len)) = &self.kind
-            && is_cleared
-        {
-            self.trace.touch();
-            clear_labels(file, *len)
-                .map_err(|error| format!("clearing both ends of {}: {error}", path.display()))?;
-        }
-        let Kind::Target { target, writer, .. } = &mut self.kind else {
-            return Ok(());
-        };
-        if self.is_discarded && !target.discard()? {
-            let name = target.path().display();
-            self.warnings
-                .push(format!("{name} cannot discard; written without"));
-        }
-        if is_cleared {
-            target.clear_labels()?;
-        }
-        *writer = Some(target.writer(0, target.shape().size)?);
-        Ok(())
+        Ok(self.warnings)
     }
 }
 
@@ -196,17 +212,11 @@ impl Sink for Output {
             }
             self.kind = Kind::File(file, path.clone(), None);
         }
-        // It writes, and may have to wait.
-        let flow = Arc::clone(&self.flow);
-        flow.on_disk(DiskStep::Write, || self.begin_target())
+        self.begin_target()
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let (kind, trace) = (&mut self.kind, &self.trace);
-        self.flow
-            .on_disk(DiskStep::Write, || kind.extent(offset, data, trace))?;
-        self.flow.used(data.len(), Duration::ZERO);
-        Ok(())
+        self.kind.extent(offset, data, &self.trace)
     }
 }
 
@@ -253,7 +263,7 @@ fn open(path: &Path, is_created: bool, manner: Manner) -> anyhow::Result<(Kind, 
     };
     if meta.file_type().is_block_device() {
         let shape = device_shape(path, meta.rdev())?;
-        let target = Target::open(path, &shape)?;
+        let target = disk::Target::open(path, &shape)?;
         spare_table(&target, manner)?;
         return Ok((whole(target), Some(shape.size)));
     }
@@ -267,7 +277,7 @@ fn open(path: &Path, is_created: bool, manner: Manner) -> anyhow::Result<(Kind, 
             size,
             logical_sector,
         };
-        let target = Target::open(path, &shape)?;
+        let target = disk::Target::open(path, &shape)?;
         spare_table(&target, manner)?;
         return Ok((whole(target), Some(size)));
     }
@@ -284,7 +294,7 @@ fn open(path: &Path, is_created: bool, manner: Manner) -> anyhow::Result<(Kind, 
 }
 
 /// Refuses a disk with partitions, unless it is known that all of them are to go.
-fn spare_table(target: &Target, manner: Manner) -> anyhow::Result<()> {
+fn spare_table(target: &disk::Target, manner: Manner) -> anyhow::Result<()> {
     if manner
         != (Manner::Complete {
             may_destroy_table: false,
@@ -327,7 +337,7 @@ fn copy_ntfs_boot(file: &File, len: Option<u64>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn whole(target: Target) -> Kind {
+fn whole(target: disk::Target) -> Kind {
     Kind::Target {
         target,
         writer: None,
@@ -336,7 +346,10 @@ fn whole(target: Target) -> Kind {
 }
 
 /// Size and sectors of a block device, whole or partition.
-pub(crate) fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
+///
+/// # Errors
+/// It cannot be opened, or sysfs does not know it.
+pub fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
     let mut file = File::open(path)?;
     let size = file
         .seek(SeekFrom::End(0))
@@ -355,4 +368,27 @@ pub(crate) fn device_shape(path: &Path, rdev: u64) -> anyhow::Result<Shape> {
         size,
         logical_sector,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_unexpected_is_opened() {
+        let open = |path: &str, is_created| {
+            let place = Place::Path {
+                path: path.into(),
+                is_created,
+                is_discarded: false,
+                manner: Manner::Original,
+            };
+            let error = Output::open(&place, &Trace::default());
+            let error = error.err().unwrap();
+            format!("{error:#}")
+        };
+        assert!(open("/dev/null", false).contains("neither"));
+        assert!(open("/dev/sd-misspelt", true).contains("no such device"));
+        assert!(open("/nonexistent/x", false).contains("--create"));
+    }
 }

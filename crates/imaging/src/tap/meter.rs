@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::screen::Bottleneck;
-
 /// Counters of the data path, written by its threads, read by everybody.
 #[derive(Debug, Default)]
-pub(crate) struct Flow {
+pub struct Flow {
     /// Bytes taken from the network, over all streams.
     stored: AtomicU64,
     /// Bytes of used blocks handed to the disk, over all streams.
@@ -30,7 +28,7 @@ pub(crate) struct Flow {
 
 /// What the disk is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DiskStep {
+pub enum DiskStep {
     /// It takes data.
     Write,
     /// It takes the rest of a stream and puts it on the medium.
@@ -41,21 +39,29 @@ pub(crate) enum DiskStep {
 
 /// A look at a [`Flow`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sample {
-    pub(crate) stored: u64,
-    pub(crate) used: u64,
-    pub(crate) network_wait: Duration,
-    pub(crate) disk_wait: Duration,
+pub struct Sample {
+    /// Bytes taken from the source.
+    pub stored: u64,
+    /// Bytes handed to the target.
+    pub used: u64,
+    /// Time spent waiting for the source.
+    pub network_wait: Duration,
+    /// Time spent waiting for the target.
+    pub disk_wait: Duration,
 }
 
 impl Flow {
-    pub(crate) fn stored(&self, bytes: usize, waited: Duration) {
+    /// So many bytes came from the source, after so long.
+    pub fn stored(&self, bytes: usize, waited: Duration) {
         add(&self.stored, bytes);
         add_time(&self.network_wait, waited);
     }
 
     /// Reads a piece of the source, which may have to be waited for; who looks meanwhile sees that.
-    pub(crate) fn on_source<T: Deref<Target = [u8]>, E>(
+    ///
+    /// # Errors
+    /// As `read` says.
+    pub fn on_source<T: Deref<Target = [u8]>, E>(
         &self,
         read: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
@@ -70,19 +76,20 @@ impl Flow {
         piece
     }
 
-    pub(crate) fn used(&self, bytes: usize, waited: Duration) {
+    /// So many bytes were handed to the target, after so long.
+    pub fn used(&self, bytes: usize, waited: Duration) {
         add(&self.used, bytes);
         add_time(&self.disk_wait, waited);
     }
 
     /// So much of what was counted belongs to an attempt that does not count any more.
-    pub(crate) fn take_back(&self, stored: u64, used: u64) {
+    pub fn take_back(&self, stored: u64, used: u64) {
         self.stored_in_vain.fetch_add(stored, Ordering::Relaxed);
         self.used_in_vain.fetch_add(used, Ordering::Relaxed);
     }
 
     /// Bytes from the network, and bytes of used blocks, that need not come again.
-    pub(crate) fn progress(&self) -> (u64, u64) {
+    pub fn progress(&self) -> (u64, u64) {
         let net = |all: &AtomicU64, vain: &AtomicU64| {
             // In this order: what is taken back was counted before.
             let vain = vain.load(Ordering::Relaxed);
@@ -95,7 +102,7 @@ impl Flow {
     }
 
     /// Does something that may have to wait for the disk, and counts the time.
-    pub(crate) fn on_disk<T>(&self, step: DiskStep, work: impl FnOnce() -> T) -> T {
+    pub fn on_disk<T>(&self, step: DiskStep, work: impl FnOnce() -> T) -> T {
         let begin = Instant::now();
         *lock(&self.on_disk) = Some((step, begin));
         let done = work();
@@ -106,17 +113,17 @@ impl Flow {
     }
 
     /// What the disk is doing, and since when.
-    pub(crate) fn disk_step(&self) -> Option<(DiskStep, Instant)> {
+    pub fn disk_step(&self) -> Option<(DiskStep, Instant)> {
         *lock(&self.on_disk)
     }
 
     /// For how long the source has been read in vain, if it is being read.
-    pub(crate) fn source_wait(&self) -> Option<Duration> {
+    pub fn source_wait(&self) -> Option<Duration> {
         lock(&self.on_source).map(|since| since.elapsed())
     }
 
     /// Waits that are not over count as far as they have come.
-    pub(crate) fn sample(&self) -> Sample {
+    pub fn sample(&self) -> Sample {
         let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
         let elapsed = |since: Option<Instant>| since.map_or(Duration::ZERO, |at| at.elapsed());
         // Locked until the counters have been read: a wait that ends now is seen once.
@@ -149,24 +156,36 @@ fn add_time(counter: &AtomicU64, time: Duration) {
     counter.fetch_add(nanos, Ordering::Relaxed);
 }
 
+/// The part of the pipeline that the others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bottleneck {
+    /// Where the bytes come from.
+    Network,
+    /// The decoder.
+    Cpu,
+    /// Where the bytes go.
+    Disk,
+}
+
 /// Rates over the last seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Meter(VecDeque<(Instant, Sample)>);
+pub struct Meter(VecDeque<(Instant, Sample)>);
 
 /// What a [`Meter`] shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Bytes of used blocks per second.
-    pub(crate) used_rate: f64,
+    pub used_rate: f64,
     /// Bytes from the network per second.
-    pub(crate) stored_rate: f64,
-    pub(crate) bottleneck: Option<Bottleneck>,
+    pub stored_rate: f64,
+    /// Who is waited for, once that is known.
+    pub bottleneck: Option<Bottleneck>,
 }
 
 impl Meter {
     /// Takes a sample and reads the rates over the window that ends with it.
     #[expect(clippy::cast_precision_loss, reason = "rates for display")]
-    pub(crate) fn read(&mut self, now: Instant, sample: Sample) -> Reading {
+    pub fn read(&mut self, now: Instant, sample: Sample) -> Reading {
         while let Some((at, _)) = self.0.front() {
             let is_old = now.saturating_duration_since(*at) > WINDOW;
             if !(is_old && self.0.len() > 1) {
