@@ -1,8 +1,8 @@
 //! NTFS keeps a copy of its boot sector that no image has.
 //!
-//! The copy lies behind the last cluster, so tools that store clusters leave it out. `ntfsfix` and
-//! `chkdsk` look for it in the last sector of the partition, tools that resize in the last sector of the
-//! volume, which is elsewhere where the volume does not fill its partition.
+//! The copy lies behind the last cluster, so tools that store clusters leave it out. `mkntfs` puts it into
+//! the last sector of the volume; `ntfsfix` looks for it, and writes it, in the last sector of the
+//! partition, which is another one where the volume does not fill its partition.
 
 /// Most octets that a boot sector has: NTFS knows sectors of 512 to 4096.
 pub const NTFS_BOOT_LEN_MAX: usize = 4096;

@@ -8,12 +8,12 @@
 
 use std::ops::Range;
 
-/// How much of the front of a disk or partition is zeroed. Furthest in is the last copy of a LUKS2
-/// header, at 4 MiB and up to 4 MiB long but recognised by its first sector; VMFS is at 2 MiB, ZFS ends
+/// How much of the front of a disk or partition is zeroed. Furthest in is the last place of a
+/// LUKS2 header's copy, at 4 MiB, which is recognised by its first sector; VMFS is at 2 MiB, ZFS ends
 /// at 512 KiB, btrfs and the rest begin in front of 128 KiB.
 pub const FRONT_LEN: u64 = 5 << 20;
-/// How much of the end is zeroed. Furthest from the end is Promise's RAID, 3087 sectors of 512 bytes (of
-/// 4096 bytes not used); ZFS needs 768 KiB, MD 128 KiB, the others less.
+/// How much of the end is zeroed. Furthest from the end is Promise's RAID, 3087 sectors of 512 bytes;
+/// ZFS needs 768 KiB, MD 128 KiB, the others less.
 pub const BACK_LEN: u64 = 2 << 20;
 
 /// The ranges of a disk that old labels may be in, as bytes from its start: both ends of the disk and of
