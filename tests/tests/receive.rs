@@ -386,7 +386,7 @@ fn a_sender_that_dies_is_told() {
         assert_eq!(json["ok"], false);
         let told = agent.messages();
         assert!(
-            told.contains("10.99.0.1") && told.contains(" 2 s "),
+            told.contains("10.99.0.1") && told.contains("for 2 s"),
             "{told}"
         );
         let found = fs::read(&target).unwrap();

@@ -1,10 +1,5 @@
 //! What our programs say while they can do nothing but wait.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "tests and their helpers fail by panicking"
-)]
-
 use std::fs;
 
 use fos_tests::netns::{Lab, Running};
