@@ -490,7 +490,7 @@ const SECOND_ADVICE: Duration = Duration::from_secs(20);
 const DISK_SHOWN: Duration = Duration::from_secs(5);
 /// Longer than a disk needs to wake up or to empty its cache.
 const DISK_SUSPECT: Duration = Duration::from_secs(60);
-const SILENCE_SHOWN: Duration = Duration::from_secs(3);
+const SILENCE_SHOWN: Duration = Duration::from_secs(2);
 /// A sender that is silent for so long is dead, if the server is alive.
 const SILENT_SENDER: Duration = Duration::from_secs(180);
 /// How long a server may deny the session before that is believed.

@@ -130,7 +130,7 @@ impl Source {
     pub fn first_bytes(&mut self) -> anyhow::Result<&[u8]> {
         if self.start.len() < image::SNIFF_LEN {
             // The record took them all.
-            let more = read_up_to(&mut self.input, image::SNIFF_LEN)
+            let more = read_up_to(&mut self.input, FIRST_LEN)
                 .with_context(|| format!("reading {}", self.name))?;
             self.start.extend(more);
         }
@@ -190,6 +190,9 @@ impl Pieces for Source {
         }
     }
 }
+
+/// First bytes of an image that are looked at behind a record; at least `SNIFF_LEN`.
+const FIRST_LEN: usize = 64;
 
 /// So many bytes; fewer at the end alone. A signal that interrupts a read is no end.
 fn read_up_to(input: &mut impl Read, len: usize) -> io::Result<Vec<u8>> {

@@ -87,11 +87,11 @@ impl Receiver {
             self.timers.stop(Timer::Start);
             self.timers.stop(Timer::Go);
             self.events.push_back(ReceiverEvent::FirstData { slice });
-            if let Some(link) = &mut self.link {
-                link.began = Some(now);
-            }
         }
         self.timers.stop(Timer::Restarted);
+        if let Some(link) = &mut self.link {
+            link.announcements = 0;
+        }
         if let Some(timeout) = self.config.receive_timeout {
             self.timers.set(Timer::Receive, now + timeout);
         }

@@ -106,8 +106,8 @@ struct Link {
     /// Requests for a slice whose length contradicts what is known.
     contradictions: u32,
     in_vain: InVain,
-    /// When the first data, or a request for it, came.
-    began: Option<Instant>,
+    /// Announcements of the sender since it last sent anything of this transfer.
+    announcements: u32,
 }
 
 /// Requests about what we lack, with no data in between.
@@ -150,7 +150,7 @@ enum Timer {
     Hold,
     /// The end has come, but blocks are missing.
     Lost,
-    /// The sender announced a transfer in the middle of ours, and has sent nothing else since.
+    /// The sender announces a transfer in the middle of ours, and sends nothing else.
     Restarted,
     /// No request has come for a while after the end.
     Linger,

@@ -14,9 +14,10 @@ use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
 /// may be from a sender that was started anew and does not know us.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
 
-/// A sender that announces a transfer in the middle of ours, and then sends nothing of ours for so long,
-/// has been started again.
-const RESTARTED_AFTER: Duration = Duration::from_secs(1);
+/// A sender that announces a transfer in the middle of ours so often, and sends nothing of ours for so
+/// long, has been started again.
+const RESTARTED_AFTER: Duration = Duration::from_secs(5);
+const RESTARTED_ANNOUNCEMENTS: u32 = 4;
 
 impl Receiver {
     /// Asks for a place, unless passive, and sets the timer for the next time.
@@ -192,7 +193,7 @@ impl Receiver {
             heard: SliceNo(0),
             contradictions: 0,
             in_vain: InVain::default(),
-            began: None,
+            announcements: 0,
         });
         let asynchronous = is_one_way;
         self.events.push_back(ReceiverEvent::Connected {
@@ -246,26 +247,28 @@ impl Receiver {
         self.restart_start_timeout(now);
     }
 
-    /// A sender announces itself before its data (beside HELLO_STREAMING, which goes with it), so one
-    /// that does so in the middle is another run of it. A HELLO of the same run may be read after the
-    /// first data, as it comes to another socket, but no second later; and data of the same run would
-    /// follow.
+    /// A sender in the middle of our transfer asks and sends at least once a second, whatever else it
+    /// announces to receivers that it has not heard yet. One that announces itself again and again, and
+    /// sends nothing of ours, is another run of it.
     fn notice_restart(&mut self, now: Instant, message: &Message<'_>) {
         let is_announcement =
             matches!(message, Message::Hello(hello) if hello.kind != HelloKind::Streaming);
-        let began = self.link.as_ref().and_then(|link| link.began);
-        let is_late =
-            began.is_some_and(|began| now.saturating_duration_since(began) >= RESTARTED_AFTER);
-        if is_announcement
-            && is_late
-            && self.phase == Phase::Receiving
-            && self.timers.get(Timer::Restarted).is_none()
-        {
-            self.timers.set(Timer::Restarted, now + RESTARTED_AFTER);
+        let Some(link) = self.link.as_mut().filter(|_| is_announcement) else {
+            return;
+        };
+        if self.phase == Phase::Receiving {
+            link.announcements = link.announcements.saturating_add(1);
+            if self.timers.get(Timer::Restarted).is_none() {
+                self.timers.set(Timer::Restarted, now + RESTARTED_AFTER);
+            }
         }
     }
 
     pub(super) fn on_restarted(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        if std::mem::take(&mut link.announcements) < RESTARTED_ANNOUNCEMENTS {
+            return;
+        }
         let Some(link) = &self.link else { return };
         let failure = ReceiveFailure::Restarted {
             sender: link.sender,
