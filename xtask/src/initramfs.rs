@@ -20,7 +20,7 @@ use self::{archive::Tree, modules::Kernel};
 use crate::{
     paths,
     setup::{self, Purpose},
-    toolchain::{self, BuildOptions},
+    toolchain::{self, BuildOptions, Use},
 };
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
     let kernel = Kernel::find(&options.kernel_root, options.kernel.as_deref())?;
-    let agent = toolchain::build_agent(&options.build)?;
+    let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
     let out = options
         .out
         .clone()
@@ -71,7 +71,7 @@ pub(crate) struct BootFiles {
 /// Builds the agent and packs it for the newest installed cloud kernel.
 pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
     let kernel = Kernel::find(Path::new("/"), None)?;
-    let agent = toolchain::build_agent(build)?;
+    let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
         initramfs: pack(&agent, &kernel)?,
         kernel: kernel.image,
@@ -80,10 +80,9 @@ pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
 }
 
 /// Packs twice, from the same agent, and fails if the bytes differ.
-pub(crate) fn check_reproducible(build: &BuildOptions) -> Result<()> {
+pub(crate) fn check_reproducible(agent: &Path) -> Result<()> {
     let kernel = Kernel::find(Path::new("/"), None)?;
-    let agent = toolchain::build_agent(build)?;
-    let (first, second) = (pack(&agent, &kernel)?, pack(&agent, &kernel)?);
+    let (first, second) = (pack(agent, &kernel)?, pack(agent, &kernel)?);
     if first.bytes != second.bytes {
         bail!("two initramfs made of the same files differ");
     }

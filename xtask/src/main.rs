@@ -1,7 +1,7 @@
 //! `cargo xtask`: builds, packs, demonstrates and checks this workspace.
 //!
 //! One file for each subcommand. What several of them share: [`paths`], [`process`] (child processes
-//! that never outlive us), [`signals`] (Ctrl-C ends a wait, not the cleaning up), [`toolchain`].
+//! that never outlive us), [`programs`] (agent and server, built), [`signals`] (Ctrl-C ends a wait, not the cleaning up), [`toolchain`].
 
 #![expect(
     clippy::print_stdout,
@@ -17,6 +17,7 @@ mod fuzz;
 mod initramfs;
 mod paths;
 mod process;
+mod programs;
 mod setup;
 mod signals;
 mod steps;

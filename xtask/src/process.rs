@@ -94,16 +94,14 @@ impl Cmd {
     ///
     /// It cannot be started, does not end with 0, or a signal tells us to end.
     pub(crate) fn run(self) -> Result<()> {
-        let status = self.status()?;
-        if !status.success() {
-            bail!("`{self}` failed: {status}");
-        }
-        Ok(())
+        self.begin()?.finish()
     }
 
-    /// Like [`Cmd::run`], with the exit status as the answer.
-    pub(crate) fn status(&self) -> Result<ExitStatus> {
-        self.start(&mut self.command())?.wait()
+    /// Starts it, with its output on ours, for [`Running::finish`].
+    pub(crate) fn begin(self) -> Result<Running> {
+        let mut running = self.start(&mut self.command())?;
+        running.label = format!("`{self}`");
+        Ok(running)
     }
 
     /// Runs it to its end; its standard output is the answer, both outputs are shown if it fails.
@@ -296,6 +294,19 @@ impl Running {
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.signal(Signal::SIGKILL);
         self.wait().map(drop)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end with 0, or a signal tells us to end.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.wait()?;
+        if !status.success() {
+            bail!("{} failed: {status}", self.label);
+        }
+        Ok(())
     }
 
     /// Waits for its end; a signal to us ends it and the wait.
