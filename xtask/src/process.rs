@@ -45,10 +45,16 @@ impl Cmd {
 
     /// The cargo that runs us.
     pub(crate) fn cargo() -> Self {
-        Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .dir(crate::paths::root())
-            // Set for us by `cargo run`; cargo would hand them on to build scripts of the package.
-            .without_env("CARGO_MANIFEST_DIR")
+        let cargo = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .dir(crate::paths::root());
+        // `cargo run` sets them for us. To build scripts that look at them (ring's does) they would be a
+        // change, and what depends on those scripts would be compiled once more.
+        std::env::vars_os()
+            .filter(|(name, _)| {
+                let name = name.to_string_lossy();
+                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+            })
+            .fold(cargo, |cargo, (name, _)| cargo.without_env(name))
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -433,6 +439,26 @@ mod tests {
         }
         let error = Cmd::new("/nonexistent/program").run().unwrap_err();
         assert!(error.to_string().contains("/nonexistent/program"));
+    }
+
+    #[test]
+    fn what_cargo_set_for_us_is_not_handed_on_to_cargo() {
+        let set_for_us = [
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_MAJOR",
+            "CARGO_MANIFEST_DIR",
+        ];
+        let command = Cmd::cargo().command();
+        for name in set_for_us {
+            assert!(
+                std::env::var_os(name).is_some(),
+                "{name}: run by cargo test"
+            );
+            let is_removed = command
+                .get_envs()
+                .any(|(removed, value)| removed == name && value.is_none());
+            assert!(is_removed, "{name}");
+        }
     }
 
     #[test]
