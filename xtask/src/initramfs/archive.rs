@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io::Write as _};
 use anyhow::{Context as _, Result, bail};
 use cpio::newc;
 
-use crate::process::Cmd;
+use crate::{process::Cmd, toolchain::Use};
 
 /// What is to be packed, by path without a leading slash.
 #[derive(Debug, Default)]
@@ -97,15 +97,19 @@ impl Tree {
     }
 }
 
-/// Compresses as strongly as is still quick. The kernel takes a window of up to 128 MiB; this level
-/// uses 8. The program, not the library: that would be the largest thing to compile for `cargo xtask`.
-pub(super) fn compress(archive: &[u8]) -> Result<Vec<u8>> {
-    const LEVEL: &str = "-19";
+/// Compresses: for shipping as strongly as is useful (12 s; the kernel takes a window of up to 128 MiB, and
+/// this level uses 8). The program, not the library: that would be the largest thing to compile for
+/// `cargo xtask`.
+pub(super) fn compress(archive: &[u8], purpose: Use) -> Result<Vec<u8>> {
+    let level = match purpose {
+        Use::Shipping => "-19",
+        Use::Demo => "-3",
+    };
     let dir = tempfile::tempdir().context("making a directory for the archive")?;
     let (packed, compressed) = (dir.path().join("cpio"), dir.path().join("cpio.zst"));
     fs::write(&packed, archive).with_context(|| format!("writing {}", packed.display()))?;
     Cmd::new("zstd")
-        .args(["-q", LEVEL, "--check", "--single-thread", "-o"])
+        .args(["-q", level, "--check", "--single-thread", "-o"])
         .arg(&compressed)
         .arg(&packed)
         .quiet()
@@ -167,7 +171,10 @@ mod tests {
             tree(true).to_newc().unwrap(),
         );
         assert_eq!(one, two);
-        assert_eq!(compress(&one).unwrap(), compress(&two).unwrap());
+        assert_eq!(
+            compress(&one, Use::Shipping).unwrap(),
+            compress(&two, Use::Shipping).unwrap()
+        );
     }
 
     #[test]
@@ -198,7 +205,7 @@ mod tests {
     #[test]
     fn what_decompression_gives_is_what_was_packed() {
         let archive = tree(false).to_newc().unwrap();
-        let compressed = compress(&archive).unwrap();
+        let compressed = compress(&archive, Use::Demo).unwrap();
         assert!(compressed.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
         let dir = tempfile::tempdir().unwrap();
         let (file, unpacked) = (dir.path().join("cpio.zst"), dir.path().join("cpio"));
