@@ -57,6 +57,9 @@ pub fn refusal(refusal: &Refusal) -> String {
             "Restart this machine: it was booted for session {told}, its task is now in session \
              {now}. After the restart it fetches the present boot script."
         ),
+        Refusal::UnknownTicket => "Restart this machine: this server does not know the ticket in its kernel \
+             arguments (fosticket=). After the restart it fetches the present boot script."
+            .into(),
         Refusal::Ipv6(address) => format!(
             "The request came from {address}, and multicast needs IPv4. Give the machine an IPv4 \
              address and boot it from the server's IPv4 address."
@@ -110,6 +113,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::TooManyMachines => "too-many-machines",
         Refusal::NotCheckedIn => "not-checked-in",
         Refusal::OtherJob { .. } => "other-job",
+        Refusal::UnknownTicket => "unknown-ticket",
         Refusal::Ipv6(_) => "ipv6",
         Refusal::Proxied { .. } => "proxied",
         Refusal::OtherNetwork { .. } => "other-network",

@@ -467,6 +467,11 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
             "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script.",
         ),
         (
+            Refusal::UnknownTicket,
+            "restart",
+            "Restart this machine: this server does not know the ticket in its kernel arguments (fosticket=). After the restart it fetches the present boot script.",
+        ),
+        (
             Refusal::Ipv6(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
             "ipv6",
             "The request came from ::1, and multicast needs IPv4. Give the machine an IPv4 address and boot it from the server's IPv4 address.",

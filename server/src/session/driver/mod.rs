@@ -205,6 +205,7 @@ impl Driver {
             session: self.head.id,
             image: self.head.image,
             port: self.head.port,
+            arguments: self.head.arguments,
         }
     }
 
