@@ -1,5 +1,6 @@
 //! Why a client's request is refused, and what to do: the texts that stand on its screen.
 
+use super::reason::with_disk;
 use super::{foreign, reason};
 use crate::domain::refusal::AskAgain;
 use crate::domain::{Reason, Refusal};
@@ -16,7 +17,7 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::NoTask { host, mac, last } => {
             let mut text = format!("No active task for {} ({mac}).", foreign(host));
             if let Some((session, last)) = last {
-                text.push_str(&format!(" Session {session}: {}.", reason(last)));
+                text.push_str(&format!(" Session {session}: {}.", of_client(last)));
             }
             text
         }
@@ -123,10 +124,18 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
     }
 }
 
+/// A session that failed says nothing of the disk of the machine that asks: it may never have begun.
+fn of_client(why: &Reason) -> String {
+    match why {
+        Reason::SessionFailed(_) => with_disk(why, None),
+        _ => reason(why),
+    }
+}
+
 fn over_text(over: &Reason) -> String {
     let text = format!(
         "The part of this host in the session is over: {}.",
-        reason(over)
+        of_client(over)
     );
     let is_done = matches!(over, Reason::Written | Reason::WrittenLate);
     if is_done || over.is_wish() {

@@ -396,8 +396,11 @@ impl Driver {
                 state,
                 reason,
             } => {
+                let member = self.core.member(Instant::now(), *host);
+                let streams = self.facts.streams.len();
+                let end = member.map(|member| text::member_end(&member, streams, reason));
                 let name = name(*host).unwrap_or_default();
-                let line = format!("host {name}: {state}: {}", text::reason(reason));
+                let line = format!("host {name}: {state}: {}", end.unwrap_or_default());
                 self.log_end(*state, &line);
             }
             Fact::Ended { state, reason } => {

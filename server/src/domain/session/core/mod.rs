@@ -415,6 +415,7 @@ impl Core {
         seat.ticket = peer.ticket;
         seat.is_proved = peer.is_proved;
         agent.clone_into(&mut seat.agent);
+        seat.has_gone |= !seat.is_agent();
         if !is_known {
             let count = self.checked_in_count();
             self.store(Fact::CheckedIn {
@@ -454,9 +455,11 @@ impl Core {
     /// A check-in after the start: the host rebooted, or was left behind.
     fn refuse_late(&mut self, now: Instant, id: HostId) -> Refusal {
         let stream = self.stream_name();
-        let has_received = self.seats.get(&id).is_some_and(|seat| seat.has_received);
-        let reason = if has_received {
+        let seat = self.seats.get(&id);
+        let reason = if seat.is_some_and(|seat| seat.has_received) {
             Reason::Restarted { stream }
+        } else if seat.is_some_and(|seat| seat.has_gone) {
+            Reason::NotConnected
         } else {
             Reason::Late { stream }
         };

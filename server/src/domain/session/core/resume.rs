@@ -79,7 +79,10 @@ impl Core {
         for (id, seat) in self.seats.iter().filter(|(_, seat)| seat.is_live()) {
             let stream = self.plan.streams.get(seat.streams_done);
             if seat.status == SeatStatus::Expected {
-                lost.push((*id, State::Cancelled, Reason::Missing));
+                lost.push(match seat.has_gone {
+                    true => (*id, State::Failed, Reason::NotConnected),
+                    false => (*id, State::Cancelled, Reason::Missing),
+                });
             } else if seat.streams_done < total
                 && !seat.is_agent()
                 && let Some(stream) = stream
@@ -188,6 +191,7 @@ impl Seat {
         self.streams_done = done.min(total);
         let is_checked_in = member.address.is_some() && member.checked_in_at.is_some();
         self.has_received = has_started && is_checked_in;
+        self.has_gone = is_checked_in && !self.is_agent();
         self.resumed_in = self.has_received.then_some(self.streams_done);
         let status = match member.state {
             state if !state.is_active() => SeatStatus::Ended(

@@ -144,7 +144,9 @@ impl Core {
                 seat.has_received = true;
                 seat.set_status(now, SeatStatus::Receiving);
             } else if seat.lacks(stream) {
-                without.push((*id, seat.is_checked_in(), seat.has_received));
+                // One that was told to go may have written the partition table, wherever it is now.
+                let was_here = seat.is_checked_in() || seat.has_gone;
+                without.push((*id, was_here, seat.has_received));
             }
         }
         let name = self.stream_name();
