@@ -581,6 +581,10 @@ fn notes() -> Vec<(Note, &'static str)> {
             "stream 2 begins (run 2)",
         ),
         (
+            Note::StartRevoked { stream: 0, run: 0 },
+            "stream 1 did not begin, because no receiver was left; the hosts are waited for again",
+        ),
+        (
             Note::MemberEnded {
                 state: State::Cancelled,
                 reason: Reason::Missing,

@@ -60,6 +60,11 @@ pub(crate) enum FactOp {
         run: u32,
         has_records: bool,
     },
+    Revoked {
+        stream: usize,
+        run: u32,
+        is_first: bool,
+    },
     Done {
         host: usize,
         count: u32,
@@ -99,6 +104,9 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (host.clone(), 1..3_u8).prop_map(|(host, last)| FactOp::CheckedIn { host, last }),
         1 => (0..3_usize, 0..3_u32, any::<bool>()).prop_map(|(stream, run, has_records)| {
             FactOp::Starting { stream, run, has_records }
+        }),
+        1 => (0..3_usize, 0..3_u32, any::<bool>()).prop_map(|(stream, run, is_first)| {
+            FactOp::Revoked { stream, run, is_first }
         }),
         1 => (host.clone(), 0..4_u32).prop_map(|(host, count)| FactOp::Done { host, count }),
         3 => (host.clone(), 0..3_usize, 0..4_usize).prop_map(|(host, state, reason)| {
@@ -341,6 +349,15 @@ impl Walk {
                 stream,
                 run,
                 has_records,
+            },
+            FactOp::Revoked {
+                stream,
+                run,
+                is_first,
+            } => Fact::StartRevoked {
+                stream,
+                run,
+                is_first,
             },
             FactOp::Done { host, count } => Fact::StreamsDone {
                 host: self.host(host),
