@@ -9,6 +9,7 @@ mod serve;
 mod status;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -27,7 +28,8 @@ use crate::store::Store;
         fos-server deploy win11lab LAB-01 --wait\n\n\
         A single stream without the server, with the options of udpcast's program:\n  \
         fos-server udp-sender --help\n\n\
-        Exit status: 0 done, 1 failed, 2 wrong usage."
+        Exit status: 0 done, 1 failed, 2 wrong usage, 3 deploy --wait was interrupted and the session \
+        goes on."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -71,12 +73,43 @@ enum Command {
     Cancel(cancel::Cancel),
 }
 
+/// How a command ended that has said everything itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// It failed, and has said why.
+    Failed,
+    /// A person does not wait any longer; what was begun goes on.
+    Interrupted,
+}
+
+impl From<bool> for Outcome {
+    fn from(is_done: bool) -> Self {
+        match is_done {
+            true => Self::Done,
+            false => Self::Failed,
+        }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Failed => Self::FAILURE,
+            Outcome::Interrupted => Self::from(3),
+        }
+    }
+}
+
 impl Cli {
-    /// Carries the command out. `Ok(false)` is a failure that has already been told.
+    /// Carries the command out.
     ///
     /// # Errors
     /// With a text that says what went wrong and what to do.
-    pub fn run(self) -> anyhow::Result<bool> {
+    pub fn run(self) -> anyhow::Result<Outcome> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -87,16 +120,17 @@ impl Cli {
         result
     }
 
-    async fn run_async(self) -> anyhow::Result<bool> {
+    async fn run_async(self) -> anyhow::Result<Outcome> {
         let places = self.places;
-        match self.command {
+        let is_done = match self.command {
             Command::Serve(serve) => serve.run(&places).await,
             Command::Host(host) => host.run(&places).await,
             Command::Image(image) => image.run(&places).await,
-            Command::Deploy(deploy) => deploy.run(&places).await,
+            Command::Deploy(deploy) => return deploy.run(&places).await,
             Command::Status(status) => status.run(&places).await,
             Command::Cancel(cancel) => cancel.run(&places).await,
-        }
+        };
+        is_done.map(Outcome::from)
     }
 }
 

@@ -18,7 +18,7 @@ use tower::util::MapRequestLayer;
 use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use crate::clock;
-use crate::config::{Bitrate, Config, StreamRecords, Timing};
+use crate::config::{Bitrate, Config, Origin, StreamRecords, Timing};
 use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
@@ -184,6 +184,7 @@ impl Serve {
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
             timing,
+            origin: Origin::Running,
             ..Config::idle(&places.data, images)
         }
     }

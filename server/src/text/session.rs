@@ -6,9 +6,9 @@ use fog::task::State;
 
 use super::reason::{Disk, disk, with_disk};
 use super::{count, duration, foreign, names, reason, refusal};
-use crate::domain::Reason;
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot};
+use crate::domain::{BootGiven, Reason};
 
 /// What a running session does or waits for, since when, and until when.
 #[must_use]
@@ -17,8 +17,10 @@ pub fn phase(session: &Snapshot) -> String {
     let stream = stream(session);
     match &session.phase {
         Phase::Gathering { stream: 0 } if !session.has_check_in => format!(
-            "waiting for the first of {} to check in, for {age}: boot the machines from the network",
-            count_u32(session.expected, "host", "hosts")
+            "waiting for the first of {} to check in, for {age}: {}; boot them from the network. This \
+             wait has no limit",
+            count_u32(session.expected, "host", "hosts"),
+            names(&session.missing)
         ),
         Phase::Gathering { .. } => gathering(session, &stream, &age),
         Phase::Starting { .. } => {
@@ -132,6 +134,26 @@ pub fn member(member: &MemberSnapshot, session: &Snapshot) -> String {
     }
 }
 
+/// What a machine was answered that asked what to boot: `asked to boot 3 s ago, ` goes before it.
+#[must_use]
+pub fn boot_given(given: &BootGiven) -> String {
+    let why = match given {
+        BootGiven::Kernel => return "was given the kernel".to_owned(),
+        BootGiven::NoFile(path) => format!(
+            "{} is missing on the server; put kernel and initramfs there and start the machine again",
+            foreign(path.to_string_lossy())
+        ),
+        BootGiven::Hang(dir) => format!(
+            "the server's boot directory {} does not answer; look whether its disk or mount hangs",
+            foreign(dir.to_string_lossy())
+        ),
+        BootGiven::NoImage => "the image of the session does not exist any more".to_owned(),
+        BootGiven::Refused(why) => refusal(why),
+        BootGiven::Failed(cause) => format!("the server failed: {}", foreign(cause)),
+    };
+    format!("turned away: {why}")
+}
+
 /// Names hosts that hold up all others, with the time since they were last heard; empty if there are
 /// none.
 #[must_use]
@@ -169,16 +191,31 @@ pub fn stored_session(session: &Session) -> String {
     }
     match session.started_at {
         None => {
-            let here = session.members.iter();
-            let here = here.filter(|member| member.checked_in_at.is_some()).count();
-            let all = count(session.members.len(), "host", "hosts");
-            format!("waiting ({here} of {all} checked in); no server is running that could send it")
+            let here = checked_in(session);
+            format!("waiting ({here}); no server is running that could send it")
         }
         Some(at) => format!(
             "started at {at} (UTC); the server that sent it is not running. It goes on when a server \
              is started"
         ),
     }
+}
+
+/// A session that this server begins to run, or takes up again, at this moment.
+#[must_use]
+pub fn starting_session(session: &Session) -> String {
+    let here = checked_in(session);
+    match session.started_at {
+        None => format!("being prepared ({here})"),
+        Some(at) => format!("started at {at} (UTC); the server is about to go on with it ({here})"),
+    }
+}
+
+fn checked_in(session: &Session) -> String {
+    let here = session.members.iter();
+    let here = here.filter(|member| member.checked_in_at.is_some()).count();
+    let all = count(session.members.len(), "host", "hosts");
+    format!("{here} of {all} checked in")
 }
 
 /// What is known of a host of such a session.

@@ -725,9 +725,10 @@ fn phases() -> Vec<(Snapshot, &'static str)> {
         (
             Snapshot {
                 has_check_in: false,
+                missing: missing(),
                 ..gathering.clone()
             },
-            "waiting for the first of 3 hosts to check in, for 2 min 10 s: boot the machines from the network",
+            "waiting for the first of 3 hosts to check in, for 2 min 10 s: LAB-02, LAB-03; boot them from the network. This wait has no limit",
         ),
         (
             Snapshot {
