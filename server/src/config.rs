@@ -45,6 +45,8 @@ pub struct Config {
 pub enum Origin {
     /// This process is the server and runs the sessions.
     Running,
+    /// A command; the server was started like this the last time.
+    Remembered,
     /// A command, with the defaults: how the server is started is not known.
     Defaults,
 }

@@ -22,7 +22,7 @@ fn hosts_are_added_listed_and_removed() {
             "00:1b:21:aa:bb:cd",
         ]);
         let error = server.bad(&["host", "add", "lab-01", "00:1b:21:aa:bb:ce"]);
-        assert!(error.contains("already a host"), "{error}");
+        assert!(error.contains("already a host called LAB-01;"), "{error}");
         let error = server.bad(&["host", "add", "LAB-02", "00:1b:21:aa:bb:cd"]);
         assert!(error.contains("already belongs to host LAB-01"), "{error}");
         let list = server.good(&["host", "list"]);
@@ -617,6 +617,52 @@ fn a_deploy_without_boot_files_says_so() {
     assert!(told.contains("boot/init.xz is missing"), "{told}");
 }
 
+/// Without a server nobody knows how the next one is started, unless one was.
+#[test]
+fn a_deploy_without_a_server_goes_by_how_it_was_started_last() {
+    let server = Server::with_hosts(2);
+    std::fs::remove_dir_all(server.data().join("boot")).unwrap();
+    let output = server.run(&["deploy", "lab", "LAB-01"]);
+    let told = text(&output.stderr);
+    assert!(
+        output.status.success() && !told.contains("warning"),
+        "{told}"
+    );
+    let boot = server.dir.path().join("elsewhere");
+    std::fs::create_dir(&boot).unwrap();
+    for file in ["bzImage", "init.xz"] {
+        std::fs::write(boot.join(file), file).unwrap();
+    }
+    let boot_text = boot.display().to_string();
+    let arguments = ["--boot", &boot_text, "--ports", "41000-41003"];
+    server.serve_with(&arguments).end();
+    server.good(&["cancel", "1"]);
+    let output = server.run(&["deploy", "lab", "LAB-01"]);
+    let told = text(&output.stderr);
+    assert!(
+        output.status.success() && !told.contains("missing"),
+        "{told}"
+    );
+    let port = server.status()["sessions"][0]["port"].as_u64().unwrap();
+    assert!((41000..41004).contains(&port), "{port}");
+    let init = boot.join("init.xz");
+    std::fs::remove_file(&init).unwrap();
+    let output = server.run(&["deploy", "lab", "LAB-02"]);
+    let told = text(&output.stderr);
+    let missing = format!("{} is missing", init.display());
+    assert!(told.contains(&missing), "{told}");
+}
+
+#[test]
+fn an_image_directory_that_does_not_exist_is_not_remembered() {
+    let server = Server::new();
+    server.good(&["image", "add", "lab"]);
+    let nothing = server.dir.path().join("nothing").display().to_string();
+    server.serve_with(&["--images", &nothing]).end();
+    let verified = server.good(&["image", "verify", "lab"]);
+    assert_eq!(verified, "image lab is good and unchanged\n");
+}
+
 #[test]
 fn a_busy_port_and_an_unknown_interface_are_named() {
     let server = Server::new();
@@ -625,6 +671,17 @@ fn a_busy_port_and_an_unknown_interface_are_named() {
     let error = server.bad(&["serve", "--listen", &address]);
     assert!(
         error.contains(&address) && error.contains("--listen"),
+        "{error}"
+    );
+    let holder = format!("(pid {})", std::process::id());
+    assert!(
+        error.contains("in use by") && error.contains(&holder),
+        "{error}"
+    );
+    // TEST-NET-1: no machine has it.
+    let error = server.bad(&["serve", "--listen", "192.0.2.1:0"]);
+    assert!(
+        error.contains("192.0.2.1") && error.contains("--listen") && error.contains("127.0.0.1"),
         "{error}"
     );
     let error = server.bad(&["serve", "--listen", "127.0.0.1:0", "--interface", "nosuch0"]);

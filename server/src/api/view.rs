@@ -167,7 +167,11 @@ fn host_status(live: &Live, member: &MemberSnapshot, more: &LiveMember) -> HostS
     let mut text = text::member(member, snapshot);
     if let Some(silent) = more.holds_up {
         text.push_str("; ");
-        text.push_str(&text::holds_up(silent, snapshot.stands_still));
+        text.push_str(&text::holds_up(
+            silent,
+            snapshot.stands_still,
+            snapshot.expected == 1,
+        ));
     }
     let reason = match &member.status {
         SeatStatus::Ended(_, reason) => code(reason),

@@ -23,6 +23,7 @@ use crate::ops::Ops;
 use crate::output;
 use crate::private;
 use crate::sender::udpcast::Udpcast;
+use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
 use crate::store::sqlite::{DATABASE, Sqlite, make_directory};
@@ -153,6 +154,10 @@ impl Local {
     async fn open(places: &Places, lock: Lock) -> anyhow::Result<Self> {
         let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
         let config = Config::idle(&places.data, places.root_of(&*store).await?);
+        let config = match Served::read(&places.data)? {
+            Some(served) => served.applied(config),
+            None => config,
+        };
         let log = MulticastLog::new(&config.log_dir()).context("opening the logs")?;
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&store),

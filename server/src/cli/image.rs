@@ -25,7 +25,8 @@ pub(super) enum ImageCommand {
         #[arg(long, value_name = "DIRNAME")]
         path: Option<String>,
         /// Operating system, FOG's number: 9 Windows 10, 10 Windows 11, 50 Linux, 99 other
-        #[arg(long, value_name = "N", default_value_t = 50)]
+        #[arg(long, value_name = "N", default_value_t = 50,
+            value_parser = super::number::<i64>)]
         os: i64,
         /// What it holds: mps one disk as it is, n one disk that is fitted to the target, mpa all
         /// disks (for FOG's own client only); dd, a raw disk, is refused

@@ -13,6 +13,7 @@ use crate::session::ClientReport;
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Number of a session [default: the active ones and the last]
+    #[arg(value_parser = super::session_number)]
     session: Option<i64>,
     /// Print everything as JSON
     #[arg(long)]

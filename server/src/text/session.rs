@@ -16,6 +16,12 @@ pub fn phase(session: &Snapshot) -> String {
     let age = duration(session.age);
     let stream = stream(session);
     match &session.phase {
+        Phase::Gathering { stream: 0 } if !session.has_check_in && session.expected == 1 => {
+            format!(
+                "waiting for {} to check in, for {age}; boot it from the network. This wait has no limit",
+                names(&session.missing)
+            )
+        }
         Phase::Gathering { stream: 0 } if !session.has_check_in => format!(
             "waiting for the first of {} to check in, for {age}: {}; boot them from the network. This \
              wait has no limit",
@@ -169,14 +175,18 @@ pub fn held_up_by(hosts: &[(&str, Duration)]) -> String {
 }
 
 /// What is said of such a host: how long it has been silent, and for how long the stream has stood
-/// still.
+/// still. Alone it holds up nobody else.
 #[must_use]
-pub fn holds_up(silent: Duration, stands_still: Duration) -> String {
+pub fn holds_up(silent: Duration, stands_still: Duration, is_alone: bool) -> String {
+    let who = match is_alone {
+        true => "the stream waits",
+        false => "the others wait",
+    };
     if silent < STANDS_STILL {
         let still = duration(stands_still);
-        format!("the others wait for it: it answers, but took no data for {still}")
+        format!("{who} for it: it answers, but took no data for {still}")
     } else {
-        format!("the others wait for it: silent for {}", duration(silent))
+        format!("{who} for it: silent for {}", duration(silent))
     }
 }
 

@@ -145,7 +145,6 @@ impl Driver {
                         },
                     );
                 }
-                return false;
             }
             Command::Contact { host, peer } => {
                 if self.core.recognise(host, &peer).is_ok() {
