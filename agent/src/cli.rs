@@ -16,8 +16,9 @@ use crate::worker;
 #[command(
     after_help = "As the first process of a boot image (or through a link called init) it mounts \
     the system's file systems, loads drivers, and runs `fos-agent run`.\n\
-    Exit status of run: 0 reboot, 10 power off, 11 done but the server could not be told, \
-    20 failed and reported, 21 failed and not reported, 22 only a restart helps. Of deploy: 0 done, 11 as above, 1 failed. \
+    Exit status of run: 0 reboot, 10 power off, 11 done but the server has not taken the report, \
+    20 failed and reported, 21 failed and not reported, 22 only a restart helps, 23 out of memory. Of deploy: 0 done, \
+    11 as above, 1 failed. \
     Of the other commands: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
@@ -35,7 +36,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Receives an image by multicast and writes it
     Receive(restore::ReceiveArgs),
-    /// Tells the server that this machine's task has failed
+    /// Reports to the server that this machine's task has failed
     ReportFailure(ReportArgs),
     /// Receives a multicast stream, as udpcast's program of this name; also by a link
     #[command(name = "udp-receiver", disable_help_flag = true)]
@@ -102,6 +103,13 @@ struct ReportArgs {
     /// Kernel arguments to use instead of /proc/cmdline
     #[arg(long, value_name = "ARGUMENTS")]
     cmdline: Option<String>,
+    /// Show it until Enter is pressed, and report until the server has stored it, as `run` does; ends
+    /// with the exit status of `run`
+    #[arg(long)]
+    stay: bool,
+    /// This is the end of a command that has failed: end with 1 in any case
+    #[arg(long, hide = true, conflicts_with = "stay")]
+    failed: bool,
 }
 
 /// Runs the command that the name or the first argument chooses.
@@ -133,7 +141,13 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
-            worker::report_failure(&cmdline, &args.text)
+            if args.failed {
+                worker::end_failed(&cmdline, &args.text)
+            } else if args.stay {
+                worker::stay(&cmdline, &args.text).into()
+            } else {
+                worker::report_failure(&cmdline, &args.text)
+            }
         }
         // Not reached by way of by_name(), but the definition above is what --help shows.
         Command::UdpReceiver(args) => applet::udp_receiver(&args.options),
@@ -225,6 +239,13 @@ mod tests {
                 "eth0",
             ],
             &["fos-agent", "report-failure", "--text", "it broke"],
+            &[
+                "fos-agent",
+                "report-failure",
+                "--stay",
+                "--text",
+                "it broke",
+            ],
             &["fos-agent", "restore", "a.img", "a.img.001", "/dev/sda1"],
             &["fos-agent", "restore", "--check", "--json", "-"],
             &["fos-agent", "receive", "--rdv", "10.0.0.1", "/dev/sda1"],

@@ -16,11 +16,11 @@ pub(crate) enum Ending {
     Reboot,
     /// Done: power off.
     PowerOff,
-    /// Done, but the server could not be told: reboot or power off all the same.
+    /// Done, but the server has not taken the report, and a person let the machine go on.
     DoneUnreported,
-    /// Failed, and the server knows it (or must not be told).
+    /// Failed, the server knows it, and it was shown.
     FailedReported,
-    /// Failed, and the server could not be told.
+    /// Failed, the server has not taken the report, and a person let the machine go on.
     FailedUnreported,
     /// The server has another job for this machine, or none: it must restart to learn of it.
     Restart,
@@ -80,6 +80,7 @@ impl Verdict {
             .find(|ending| i32::from(ending.code()) == code);
         match (said, code) {
             (Some(ending), _) => Self::Said(ending),
+            (None, OUT_OF_MEMORY) => Self::Died(NO_MEMORY.into()),
             (None, 101) => Self::Died("the imaging program stopped by a programming error".into()),
             (None, code) => Self::Died(format!(
                 "the imaging program ended unexpectedly with exit code {code}"
@@ -90,7 +91,7 @@ impl Verdict {
     fn of_signal(signal: Signal) -> Self {
         let cause = match signal {
             Signal::SIGKILL => " (out of memory? FOG's minimum is 512 MB)",
-            Signal::SIGABRT => " (a programming error)",
+            Signal::SIGABRT => " (a programming error, or out of memory)",
             Signal::SIGILL => " (does this CPU lack an instruction?)",
             Signal::SIGBUS | Signal::SIGSEGV => " (a programming error or bad memory)",
             _ => "",
@@ -98,6 +99,13 @@ impl Verdict {
         Self::Died(format!("the imaging program was killed by {signal}{cause}"))
     }
 }
+
+/// Exit code of a program that an allocation failed in; see [`crate::memory`].
+pub(crate) const OUT_OF_MEMORY: i32 = 23;
+
+/// The same for people.
+pub(crate) const NO_MEMORY: &str = "the imaging program ran out of memory; FOG's minimum is 512 MB: give the machine more, or look \
+     at the messages of the kernel for what has taken it";
 
 /// Where the reason of a failure, or of a report that was not taken, is left for PID 1.
 #[derive(Debug, Clone)]
@@ -159,6 +167,7 @@ mod tests {
     fn a_panic_or_a_signal_is_never_taken_for_success() {
         for status in [
             WaitStatus::Exited(Pid::from_raw(7), 101),
+            WaitStatus::Exited(Pid::from_raw(7), OUT_OF_MEMORY),
             WaitStatus::Exited(Pid::from_raw(7), 2),
             WaitStatus::Exited(Pid::from_raw(7), 1),
             WaitStatus::Signaled(Pid::from_raw(7), Signal::SIGKILL, false),

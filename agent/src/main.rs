@@ -10,10 +10,11 @@ mod control;
 mod deploy;
 mod exit;
 mod init;
+mod memory;
 mod net;
-mod pieces;
 mod restore;
 mod screen;
+mod stay;
 mod worker;
 
 use std::ffi::OsString;
@@ -22,9 +23,10 @@ use std::process::ExitCode;
 
 /// musl's own allocator is very slow with threads.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: memory::Watched<mimalloc::MiMalloc> = memory::Watched(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
+    memory::watch();
     let args: Vec<OsString> = std::env::args_os().collect();
     if std::process::id() == 1 {
         init::main();

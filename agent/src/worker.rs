@@ -1,7 +1,9 @@
 //! The worker: one task from the kernel arguments to the report, with its own console.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use fog::KernelArgs;
@@ -10,9 +12,11 @@ use crate::control::completion::Patience;
 use crate::control::trouble;
 use crate::control::{Identity, Server};
 use crate::deploy::{self, Failure, Job, Told};
-use crate::exit::{Ending, FailureNote};
+use crate::exit::{Ending, FailureNote, NO_MEMORY};
+use crate::memory;
 use crate::net;
-use crate::screen::{Board, Console, Outcome, Screen};
+use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, clock, done};
+use crate::stay::{self, Rhythm, Why};
 
 /// How far a worker goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,40 +39,49 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     note_panics(note.clone());
     let args = KernelArgs::parse(cmdline);
     let console = Stage::new();
-    let mut told_by = None;
-    let result = console.block_on(boot(&args, goal, &console.board, &mut told_by));
+    let board = &console.board;
+    let mut reach = Reach::default();
+    let result = console.block_on(boot(&args, goal, board, &mut reach));
+    let done = if args.is_shutdown() {
+        Ending::PowerOff
+    } else {
+        Ending::Reboot
+    };
     match result {
         Ok(_) if goal == Goal::Network => Ending::Reboot,
         Ok(Told::No(text)) => {
             note.leave(&text);
             console.show_result(&Outcome::DoneUnreported(text));
-            Ending::DoneUnreported
+            let why = console.block_on(async {
+                let mut keys = Keys::of_console();
+                match &reach.server {
+                    Some(server) => {
+                        stay::after_success(server, board, &mut keys, Rhythm::default()).await
+                    }
+                    None => Why::Settled,
+                }
+            });
+            match why {
+                Why::Enter => Ending::DoneUnreported,
+                Why::Settled | Why::TimeIsUp | Why::OtherJob => done,
+            }
         }
         Ok(Told::Yes) => {
             console.show_result(&Outcome::Done);
-            if args.is_shutdown() {
-                Ending::PowerOff
-            } else {
-                Ending::Reboot
-            }
+            console.count_down(done);
+            done
         }
         Err(failure) => {
             note.leave(&failure.text);
-            say_failed(&console.board, &failure.text);
-            let is_told = match &told_by {
-                Some(server) if goal == Goal::Task => {
-                    console.block_on(tell(server, &failure, &console.board))
-                }
-                _ => false,
-            };
-            console.show_result(&Outcome::Failed(failure.text));
+            say_failed(board, &failure.text);
+            console.show_result(&Outcome::Failed(failure.text.clone()));
             if failure.needs_restart {
-                Ending::Restart
-            } else if is_told {
-                Ending::FailedReported
-            } else {
-                Ending::FailedUnreported
+                return Ending::Restart;
             }
+            if goal == Goal::Network {
+                return Ending::FailedUnreported;
+            }
+            console.stay(reach.server.as_ref(), &failure)
         }
     }
 }
@@ -76,6 +89,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
 /// A deploy on a machine whose network is up, to a given target. Never reboots.
 pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) -> ExitCode {
     let args = KernelArgs::parse(cmdline);
+    report_lack_of_memory(cmdline);
     let console = Stage::new();
     let board = &console.board;
     let outcome = console.block_on(async {
@@ -113,7 +127,47 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
     }
 }
 
-/// Tells the server that the task has failed, after the worker died without a word.
+/// Without PID 1 the process itself has to report that it has run out of memory: as another one, which
+/// ends with 1 as this one would have.
+fn report_lack_of_memory(cmdline: &str) {
+    let text = format!("{NO_MEMORY}; the disk may be partly written");
+    let words = [
+        "fos-agent",
+        "report-failure",
+        "--failed",
+        "--cmdline",
+        cmdline,
+        "--text",
+        &text,
+    ];
+    memory::succeed_by("/proc/self/exe".as_ref(), &words.map(OsStr::new));
+}
+
+/// After a worker that died without a word: reports its failure, and shows it as the worker would have.
+pub(crate) fn stay(cmdline: &str, text: &str) -> Ending {
+    let args = KernelArgs::parse(cmdline);
+    let console = Stage::new();
+    let mut failure = Failure::new("worker", anyhow::anyhow!("{text}"));
+    // As far as anybody knows.
+    failure.is_touched = true;
+    say_failed(&console.board, &failure.text);
+    let server = server(&args, &net::cards_now()).ok();
+    console.stay(server.as_ref(), &failure)
+}
+
+/// Reports the failure of a deploy that could not do so itself, and ends as it would have.
+pub(crate) fn end_failed(cmdline: &str, text: &str) -> ExitCode {
+    let console = Stage::new();
+    say_failed(&console.board, text);
+    drop(console);
+    // It says itself if that fails.
+    let _reported = report_failure(cmdline, text);
+    let console = Stage::new();
+    console.show_result(&Outcome::Failed(text.to_owned()));
+    ExitCode::FAILURE
+}
+
+/// Reports to the server that the task has failed.
 pub(crate) fn report_failure(cmdline: &str, text: &str) -> ExitCode {
     let args = KernelArgs::parse(cmdline);
     let console = Stage::new();
@@ -129,35 +183,64 @@ pub(crate) fn report_failure(cmdline: &str, text: &str) -> ExitCode {
         Err(error) => {
             console
                 .board
-                .say(format!("the server could not be told: {error:#}"));
+                .say(format!("the server has not stored the report: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// `told_by` gets the server as soon as there is one to tell of a failure.
+/// What a boot has reached: it is needed after a failure, too.
+#[derive(Default)]
+struct Reach {
+    server: Option<Server>,
+    /// Renews the address as long as it lives.
+    uplink: Option<net::Uplink>,
+}
+
 async fn boot(
     args: &KernelArgs,
     goal: Goal,
     board: &Board,
-    told_by: &mut Option<Server>,
+    reach: &mut Reach,
 ) -> Result<Told, Failure> {
     let phase = board.phase("network");
     board.activity("network", "connecting to the network");
-    let no_network = |error| Failure::new("network", anyhow::Error::from(error));
-    let cards = net::find_cards(board).await.map_err(no_network)?;
-    let macs: Vec<fog::Mac> = cards.iter().map(|card| card.mac).collect();
-    let server = server(args, &macs).map_err(|error| Failure::new("arguments", error))?;
-    *told_by = Some(server.clone());
-    greet(board, args, &server);
-    let uplink = net::bring_up(board, args, &server)
-        .await
-        .map_err(no_network)?;
-    drop(phase);
+    let mut keys = None;
+    while let Err(error) = connect(args, board, reach).await {
+        let failure = match error {
+            Unconnected::Arguments(error) => return Err(Failure::new("arguments", error)),
+            Unconnected::Network(error) => Failure::new("network", error),
+        };
+        if goal == Goal::Network {
+            return Err(failure);
+        }
+        // Nothing was written and nothing can be reported: whatever a restart would bring, another try
+        // brings too, and the reason stays on the screen.
+        board.say(format!("no network: {}; trying again", failure.text));
+        board.wait_for(
+            "another try to connect to the network",
+            vec![failure.text, "Enter restarts this machine".into()],
+        );
+        tokio::select! {
+            () = tokio::time::sleep(NETWORK_PAUSE) => {}
+            () = keys.get_or_insert_with(Keys::of_console).enter() => {
+                let text = anyhow::anyhow!("somebody has restarted this machine while it had no network");
+                let mut failure = Failure::new("network", text);
+                failure.needs_restart = true;
+                return Err(failure);
+            }
+        }
+        board.activity("network", "connecting to the network");
+    }
+    drop((phase, keys));
     if goal == Goal::Network {
-        // The address stays; only nobody renews it.
+        // The address stays; it is not renewed.
         return Ok(Told::Yes);
     }
+    let (Some(server), Some(uplink)) = (&reach.server, &reach.uplink) else {
+        let error = anyhow::anyhow!("the network was lost by a programming error");
+        return Err(Failure::new("network", error));
+    };
     let job = Job {
         args: args.clone(),
         target: deploy::TargetChoice::ByArguments,
@@ -165,7 +248,27 @@ async fn boot(
         cards: uplink.cards.clone(),
         patience: Patience::default(),
     };
-    deploy::run(job, &server, board).await
+    deploy::run(job, server, board).await
+}
+
+/// Why the server was not reached.
+enum Unconnected {
+    /// The kernel arguments do not say where it is.
+    Arguments(anyhow::Error),
+    Network(net::NetworkError),
+}
+
+async fn connect(args: &KernelArgs, board: &Board, reach: &mut Reach) -> Result<(), Unconnected> {
+    let cards = net::find_cards(board).await.map_err(Unconnected::Network)?;
+    let macs: Vec<fog::Mac> = cards.iter().map(|card| card.mac).collect();
+    let server = server(args, &macs).map_err(Unconnected::Arguments)?;
+    greet(board, args, &server);
+    let uplink = net::bring_up(board, args, &server)
+        .await
+        .map_err(Unconnected::Network)?;
+    reach.server = Some(server);
+    reach.uplink = Some(uplink);
+    Ok(())
 }
 
 fn server(args: &KernelArgs, cards: &[fog::Mac]) -> anyhow::Result<Server> {
@@ -191,7 +294,7 @@ fn greet(board: &Board, args: &KernelArgs, server: &Server) {
 /// Shows a failure at once: to report it may take minutes.
 fn say_failed(board: &Board, text: &str) {
     let text = text.replace('\n', "; ");
-    board.say(format!("FAILED: {text}"));
+    board.say_of_state(format!("FAILED: {text}"));
     board.update(|state| state.result = Some(Outcome::Failed(text)));
 }
 
@@ -200,16 +303,14 @@ async fn tell(server: &Server, failure: &Failure, board: &Board) -> bool {
     if failure.is_known_to_server {
         return true;
     }
-    board.activity("report", "telling the server about the failure");
-    let patience = if failure.part == "network" {
-        trouble::Patience::brief()
-    } else {
-        trouble::Patience::default()
-    };
+    board.activity("report", "reporting the failure to the server");
+    let patience = trouble::Patience::default();
     match trouble::tell_failure(server, board, &failure.text, failure.part, patience).await {
         Ok(()) => true,
         Err(error) => {
-            board.warn(format!("the server could not be told: {error}"));
+            board.warn(format!(
+                "the server has not stored the report of the failure: {error}"
+            ));
             false
         }
     }
@@ -254,15 +355,45 @@ impl Stage {
             .block_on(work)
     }
 
+    /// Shows a failure until it may be left.
+    fn stay(&self, server: Option<&Server>, failure: &Failure) -> Ending {
+        let stayed = self.block_on(async {
+            let mut keys = Keys::of_console();
+            stay::after_failure(server, failure, &self.board, &mut keys, Rhythm::default()).await
+        });
+        if stayed.is_reported {
+            Ending::FailedReported
+        } else {
+            Ending::FailedUnreported
+        }
+    }
+
+    /// Leaves the result on the screen for a moment.
+    fn count_down(&self, ending: Ending) {
+        let what = if ending == Ending::PowerOff {
+            "is switched off"
+        } else {
+            "restarts"
+        };
+        let pause = clock(SUCCESS_PAUSE);
+        let text = format!("done: this machine {what} in {pause}");
+        self.board.activity(COUNTDOWN, text);
+        std::thread::sleep(SUCCESS_PAUSE);
+    }
+
     /// The last lines: peak memory and the result, for people and programs.
     fn show_result(&self, result: &Outcome) {
         if let Some(peak) = peak_memory() {
             self.board.say(format!("fos-agent: memory peak={peak}"));
         }
+        if matches!(result, Outcome::Done | Outcome::DoneUnreported(_)) {
+            let done = self.board.read(done);
+            self.board.say_of_state(done);
+        }
         let text = match result {
             Outcome::Done => "ok".to_owned(),
             // The warning has the reason.
-            Outcome::DoneUnreported(_) => "ok, but the server could not be told".to_owned(),
+            Outcome::DoneUnreported(_) => "ok, but the server does not know of it".to_owned(),
             Outcome::Failed(text) => {
                 // The line with FAILED was printed before it was reported.
                 format!("failed: {}", text.replace('\n', "; "))
@@ -276,6 +407,11 @@ impl Stage {
     }
 }
 
+/// To read the result.
+const SUCCESS_PAUSE: Duration = Duration::from_secs(10);
+/// Between two tries to connect to the network, each of which takes minutes.
+const NETWORK_PAUSE: Duration = Duration::from_secs(15);
+
 /// The largest resident size so far in KiB (`VmHWM` in `/proc/self/status`).
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -283,4 +419,21 @@ fn peak_memory() -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::test_server::{Reply, TestServer};
+
+    #[test]
+    fn a_process_that_ran_out_of_memory_is_reported_by_its_successor() {
+        let server = TestServer::start(|_| Reply::text("##"));
+        let cmdline = format!("web={} mac=00:1b:21:aa:bb:cc type=down", server.web());
+        assert_eq!(end_failed(&cmdline, NO_MEMORY), ExitCode::FAILURE);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0].path, "/fog/service/taskerror.php");
+        assert_eq!(requests[0].field("text").as_deref(), Some(NO_MEMORY));
+    }
 }

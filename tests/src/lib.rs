@@ -6,4 +6,5 @@ pub mod need;
 pub mod netns;
 pub mod site;
 pub mod stream;
+pub mod target;
 pub mod terminal;

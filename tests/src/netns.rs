@@ -165,6 +165,17 @@ impl Host {
         ip_batch(&self.namespace, lines);
     }
 
+    /// Puts the cable of `eth0` in, or pulls it out at the other end.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn plug(&self, is_in: bool) {
+        let (namespace, port) = &self.port;
+        let state = if is_in { "up" } else { "down" };
+        ip_batch(namespace, &format!("link set {port} {state}\n"));
+    }
+
     /// Loads rules into this host's packet filter, in the words of `nft`.
     ///
     /// # Panics

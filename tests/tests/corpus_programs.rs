@@ -11,6 +11,7 @@ use std::thread;
 
 use fos_tests::corpus::{Corpus, Image, LoopDevice};
 use fos_tests::site::program;
+use fos_tests::target::left_by_restore;
 
 #[test]
 fn programs_do_what_the_originals_do() {
@@ -332,7 +333,17 @@ impl Scene {
             let plain = fs::read(&image.path).unwrap();
             let header = image::peek(&plain[..plain.len().min(image::PEEK_LEN)]);
             let size = header.unwrap().unwrap().device_size;
-            let expected = self.corpus.restored_by_original(image, size, 0xA5);
+            let mut expected = left_by_restore(
+                |fill| self.corpus.restored_by_original(image, size, fill),
+                0xA5,
+            );
+            if let Some(copies) = disk::boot_copies(&expected[..4096], Some(size)) {
+                // Behind the last cluster, so that no image has them.
+                for offset in copies.offsets {
+                    let offset = usize::try_from(offset).unwrap();
+                    expected[offset..][..copies.sector.len()].copy_from_slice(&copies.sector);
+                }
+            }
             for (index, wrapped) in self.corpus.wrapped(image).iter().enumerate() {
                 let mut record = b"FOGMC1 d1p1.img".to_vec();
                 record.resize(127, b' ');

@@ -282,3 +282,21 @@ fn a_client_that_multicast_does_not_reach_is_told_so_in_its_last_word() {
     }
     assert_untouched(&disks[1]);
 }
+
+#[test]
+fn a_cable_that_is_pulled_out_is_named_and_the_deploy_goes_on_when_it_is_back() {
+    let Some(site) = site_with(1, &SLOW) else {
+        return;
+    };
+    let session = site.deploy(&["pc1"], &[]);
+    let disk = site.empty_disk("a.raw", DISK_LEN);
+    let mut agent = site.start_agent(1, &disk);
+    site.wait_for_data(&session, 1, 1);
+    let client = site.lab().host(2);
+    client.plug(false);
+    wait_for_output(&agent, "waiting for the link of eth0, which is down");
+    client.plug(true);
+    wait_for_output(&agent, "the link of eth0 is up again");
+    agent.succeed();
+    assert_deployed(&disk);
+}

@@ -104,6 +104,41 @@ fn stock_clients_of_a_failed_sender_fail_and_do_not_hang() {
     assert_eq!(state, "failed", "{text}");
 }
 
+/// A receiver that is connected waits for ever for the start, as FOG gives it no time-out.
+#[test]
+fn stock_clients_at_the_rendezvous_of_a_cancelled_session_fail_and_do_not_hang() {
+    let Some(site) = Site::new(2) else { return };
+    let session = site.deploy(&["pc1", "pc2"], &[]);
+    let stock = site.start_stock_client(1);
+    wait_for("the stock client to be connected", || {
+        site.status(&session)["connected"] == 1
+    });
+    site.cli(&["cancel", &session]).succeed();
+    ends_by_itself(stock);
+    let (state, text) = site.host_status(&session, "pc1");
+    assert_eq!(state, "cancelled");
+    assert!(text.contains("may not be complete"), "{text}");
+    wait_for("the ports to be free", || {
+        !site.lab().host(1).has_port(63100) && !site.lab().host(1).has_port(63101)
+    });
+}
+
+#[test]
+fn stock_clients_of_a_server_that_ends_fail_and_do_not_hang() {
+    let Some(mut site) = slow_site(1) else { return };
+    let session = site.deploy(&["pc1"], &[]);
+    let stock = site.start_stock_client(1);
+    site.wait_for_data(&session, 2, 1);
+    site.server().signal("TERM");
+    let status = site.server().wait();
+    assert!(status.success(), "{status}");
+    ends_by_itself(stock);
+    site.start_server_with(&[]);
+    let text = site.wait_for_state(&session, "failed");
+    assert!(text.contains("the server stopped"), "{text}");
+    assert_eq!(site.host_reason(&session, "pc1"), "server-stopped");
+}
+
 #[test]
 fn strangers_change_nothing_of_a_running_session() {
     let Some(site) = slow_site(2) else { return };

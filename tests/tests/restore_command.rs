@@ -14,6 +14,7 @@ use std::time::Duration;
 use fos_tests::need::root_and_tools;
 use fos_tests::netns::Running;
 use fos_tests::site::program;
+use fos_tests::target::left_by_restore;
 use fos_tests::terminal::Typist;
 use image::writer::{PartimageRecipe, Recipe};
 use serde_json::Value;
@@ -95,8 +96,9 @@ impl Store {
         (output.status.code(), result)
     }
 
+    /// What a target full of `FILL` holds afterwards.
     fn expected(&self) -> Vec<u8> {
-        self.recipe.restored(content, DEVICE_LEN, FILL)
+        left_by_restore(|fill| self.recipe.restored(content, DEVICE_LEN, fill), FILL)
     }
 
     /// Pieces as FOG cuts them.
@@ -118,6 +120,7 @@ impl Store {
         let mut command = Command::new("sh");
         command
             .args(["-c", line])
+            .env("AGENT", &self.agent)
             .current_dir(self.directory.path());
         assert!(command.status().unwrap().success(), "{line}");
     }
@@ -257,7 +260,7 @@ fn pieces_are_put_in_order_and_gaps_are_told() {
             "split-d1p1.img.003 of split-d1p1.img is missing",
         ),
         (without(0), "is missing"),
-        (without(last), "incomplete"),
+        (without(last), "belongs to this image as well"),
         (format!("{} {}", pieces.join(" "), pieces[1]), "given twice"),
         (
             format!("{} d1p1.img", pieces.join(" ")),
@@ -271,6 +274,23 @@ fn pieces_are_put_in_order_and_gaps_are_told() {
             "{line}: {result}"
         );
     }
+}
+
+#[test]
+fn lettered_pieces_make_an_image_and_a_first_piece_alone_overwrites_nothing() {
+    let store = Store::new();
+    store.sh("split -a 2 -b 3000000 d1p1.img d1p1.img.");
+    store.put("target", &vec![FILL; DEVICE_LEN]);
+    for line in ["d1p1.img.aa target", "d1p1.img.aa d1p1.img.ab target"] {
+        let (status, result) = store.json(line);
+        assert_eq!(status, Some(1), "{result}");
+        assert_eq!(result["target_touched"], false, "{result}");
+        let text = result["error"].as_str().unwrap();
+        assert!(text.contains("belongs to this image as well"), "{text}");
+    }
+    assert!(store.get("target") == vec![FILL; DEVICE_LEN]);
+    store.sh("$AGENT restore $(ls -r d1p1.img.a?) target");
+    assert!(store.get("target") == store.expected());
 }
 
 /// The 128 octets that a server may put in front of a stream.

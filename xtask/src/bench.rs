@@ -25,6 +25,7 @@ use self::{room::Room, table::Report, transfer::Stage};
 use crate::{
     paths,
     process::Cmd,
+    programs::{self, Profile},
     setup::{self, Purpose},
 };
 
@@ -140,7 +141,7 @@ fn prepare(given: Option<&Path>) -> Result<PathBuf> {
         Some(agent) => {
             fs::canonicalize(agent).with_context(|| format!("looking for {}", agent.display()))
         }
-        None => build(),
+        None => Ok(programs::build(Profile::Release)?.agent),
     }
 }
 
@@ -185,14 +186,6 @@ struct Plan {
     size: u64,
     /// Whether to wait for what takes minutes.
     is_long: bool,
-}
-
-fn build() -> Result<PathBuf> {
-    println!("==> building the agent");
-    Cmd::cargo()
-        .args(["build", "--release", "--package", "fos-agent"])
-        .run()?;
-    Ok(paths::target().join("release/fos-agent"))
 }
 
 /// Writes `len` bytes that no compression makes shorter.

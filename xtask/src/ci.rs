@@ -10,6 +10,7 @@ use crate::{
     process::Cmd,
     setup::{self, Purpose},
     steps::Steps,
+    tools,
 };
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,9 @@ pub(crate) fn run(_: &Options) -> Result<()> {
             .run()
     })?;
     steps.run("generated files", codegen::check)?;
+    steps.run("unused dependencies", || {
+        tools::MACHETE.command()?.arg("--with-metadata").run()
+    })?;
     steps.run("licences", licences::check)?;
     steps.run("sources", sources::check)?;
     steps.run("fuzzing", fuzz::ci)?;

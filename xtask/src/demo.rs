@@ -34,9 +34,11 @@ use self::{
 };
 use crate::{
     initramfs, paths,
-    process::{Cmd, tail},
+    process::tail,
+    programs::{self, Building, Profile},
     setup::{self, Purpose},
-    toolchain::BuildOptions,
+    signals::Interrupted,
+    toolchain::{BuildOptions, Use},
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -121,13 +123,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("this makes network namespaces: run it as root");
     }
-    let mut purposes = vec![Purpose::Build, Purpose::Image, Purpose::Network];
+    setup::install(&[Purpose::Build])?;
+    // Compiling needs the processors, installing mostly the network and the disk: both at once.
+    let building = begin_build(options)?;
+    let mut purposes = vec![Purpose::Image, Purpose::Network];
     if !options.no_vm {
-        purposes.extend([Purpose::MuslStd, Purpose::Initramfs, Purpose::Machines]);
+        purposes.extend([Purpose::Initramfs, Purpose::Machines]);
+        if options.build.wants_musl_std(Use::Demo) {
+            purposes.push(Purpose::MuslStd);
+        }
     }
     setup::install(&purposes)?;
-    let programs = Programs::build(options)?;
     let source = image::prepare()?;
+    let programs = Programs::finish(options, building)?;
     println!(
         "==> the source disk: {} MiB, three partitions, {} MB in the store",
         source.disk_len >> 20,
@@ -155,33 +163,36 @@ enum ClientProgram {
     Boot(initramfs::BootFiles),
 }
 
+/// Begins to build what was not given.
+fn begin_build(options: &Options) -> Result<Option<Building>> {
+    let is_agent_missing = options.no_vm && options.build.agent.is_none();
+    (options.server.is_none() || is_agent_missing)
+        .then(|| programs::start(Profile::Dev))
+        .transpose()
+}
+
 impl Programs {
-    fn build(options: &Options) -> Result<Self> {
-        let wants_server = options.server.is_none();
-        let wants_agent = options.no_vm && options.build.agent.is_none();
-        let mut cargo = Cmd::cargo().args(["build", "--release"]);
-        if wants_server {
-            cargo = cargo.args(["--package", "fos-server"]);
-        }
-        if wants_agent {
-            cargo = cargo.args(["--package", "fos-agent"]);
-        }
-        if wants_server || wants_agent {
-            println!("==> building for this machine");
-            cargo.run().context("building")?;
-        }
-        let release = paths::target().join("release");
-        let client = if !options.no_vm {
-            ClientProgram::Boot(initramfs::boot_files(&options.build)?)
-        } else if let Some(agent) = &options.build.agent {
-            ClientProgram::Agent(agent.clone())
-        } else {
-            ClientProgram::Agent(release.join("fos-agent"))
+    /// Waits for `building`, and makes what virtual machines boot.
+    fn finish(options: &Options, building: Option<Building>) -> Result<Self> {
+        let built = building.map(Building::finish).transpose()?;
+        let given_or_built = |given: &Option<PathBuf>, built: Option<PathBuf>| {
+            given
+                .clone()
+                .or(built)
+                .context("neither given nor built: please report this")
         };
-        let server = options
-            .server
-            .clone()
-            .unwrap_or_else(|| release.join("fos-server"));
+        let server = given_or_built(
+            &options.server,
+            built.as_ref().map(|built| built.server.clone()),
+        )?;
+        let client = if options.no_vm {
+            ClientProgram::Agent(given_or_built(
+                &options.build.agent,
+                built.map(|built| built.agent),
+            )?)
+        } else {
+            ClientProgram::Boot(initramfs::boot_files(&options.build)?)
+        };
         Ok(Self { server, client })
     }
 }
@@ -284,16 +295,21 @@ fn deploy(
     let watched = watch::until_the_end(&mut machines, &mut server, dnsmasq.as_mut(), expectation);
     let result = watched.and_then(|()| judge(&machines, &server, expectation, source));
     show(&machines, &programs.client);
-    if result.is_err() {
-        println!("{}", tail(&server.log));
-        for machine in &machines {
-            println!("{}", tail(&machine.client.log));
-        }
-        if let Some(dnsmasq) = &dnsmasq {
-            println!("{}", tail(&dnsmasq.log));
-        }
+    if let Err(error) = &result {
+        let mut logs = vec![&*server.log];
+        logs.extend(machines.iter().map(|machine| &*machine.client.log));
+        logs.extend(dnsmasq.iter().map(|dnsmasq| &*dnsmasq.log));
+        print!("{}", explain(error, &logs));
     }
     result
+}
+
+/// The ends of the logs of a run that failed. A run that was interrupted has nothing to explain.
+fn explain(error: &anyhow::Error, logs: &[&Path]) -> String {
+    if error.is::<Interrupted>() {
+        return String::new();
+    }
+    logs.iter().map(|log| tail(log) + "\n").collect()
 }
 
 /// Compares what happened with what was expected, and fills in the machines' verdicts.
@@ -378,5 +394,23 @@ fn show(machines: &[Machine], program: &ClientProgram) {
             files.agent_len,
             files.initramfs.len()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_explain_a_failure_and_not_an_interruption() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("dnsmasq.log");
+        fs::write(&log, "dnsmasq-dhcp: DHCPDISCOVER(fosbr0)\n").unwrap();
+        let failed = anyhow::anyhow!("LAB-01 failed");
+        assert!(explain(&failed, &[&log]).contains("DHCPDISCOVER"));
+        let interrupted = anyhow::Error::new(Interrupted { signal: 2 });
+        assert_eq!(explain(&interrupted, &[&log]), "");
+        let within = interrupted.context("waiting for the clients");
+        assert_eq!(explain(&within, &[&log]), "");
     }
 }

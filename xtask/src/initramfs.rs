@@ -20,7 +20,7 @@ use self::{archive::Tree, modules::Kernel};
 use crate::{
     paths,
     setup::{self, Purpose},
-    toolchain::{self, BuildOptions},
+    toolchain::{self, BuildOptions, Use},
 };
 
 #[derive(Debug, clap::Args)]
@@ -41,12 +41,12 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
     let kernel = Kernel::find(&options.kernel_root, options.kernel.as_deref())?;
-    let agent = toolchain::build_agent(&options.build)?;
+    let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
     let out = options
         .out
         .clone()
         .unwrap_or_else(|| paths::target().join("initramfs/initramfs.cpio.zst"));
-    let packed = pack(&agent, &kernel)?;
+    let packed = pack(&agent, &kernel, Use::Shipping)?;
     packed.write(&out)?;
     println!("{}", packed.summary);
     println!("kernel {}", kernel.image.display());
@@ -71,19 +71,21 @@ pub(crate) struct BootFiles {
 /// Builds the agent and packs it for the newest installed cloud kernel.
 pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
     let kernel = Kernel::find(Path::new("/"), None)?;
-    let agent = toolchain::build_agent(build)?;
+    let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
-        initramfs: pack(&agent, &kernel)?,
+        initramfs: pack(&agent, &kernel, Use::Demo)?,
         kernel: kernel.image,
         agent_len: fs::metadata(&agent)?.len(),
     })
 }
 
 /// Packs twice, from the same agent, and fails if the bytes differ.
-pub(crate) fn check_reproducible(build: &BuildOptions) -> Result<()> {
+pub(crate) fn check_reproducible(agent: &Path) -> Result<()> {
     let kernel = Kernel::find(Path::new("/"), None)?;
-    let agent = toolchain::build_agent(build)?;
-    let (first, second) = (pack(&agent, &kernel)?, pack(&agent, &kernel)?);
+    let (first, second) = (
+        pack(agent, &kernel, Use::Shipping)?,
+        pack(agent, &kernel, Use::Shipping)?,
+    );
     if first.bytes != second.bytes {
         bail!("two initramfs made of the same files differ");
     }
@@ -147,7 +149,7 @@ struct Busybox {
     links: Vec<String>,
 }
 
-fn pack(agent: &Path, kernel: &Kernel) -> Result<Packed> {
+fn pack(agent: &Path, kernel: &Kernel, purpose: Use) -> Result<Packed> {
     let dir = paths::root().join("initramfs");
     let manifest_path = dir.join("manifest.toml");
     let text = fs::read_to_string(&manifest_path)
@@ -196,7 +198,7 @@ fn pack(agent: &Path, kernel: &Kernel) -> Result<Packed> {
     tree.file("lib/modules/list", 0o644, list.into_bytes())?;
 
     let archive = tree.to_newc()?;
-    let bytes = archive::compress(&archive)?;
+    let bytes = archive::compress(&archive, purpose)?;
     let mut summary = format!(
         "agent {}, busybox {}, {} modules of {} with {}; packed {}, compressed {}",
         size(agent_len),

@@ -1,7 +1,7 @@
 //! `cargo xtask`: builds, packs, demonstrates and checks this workspace.
 //!
 //! One file for each subcommand. What several of them share: [`paths`], [`process`] (child processes
-//! that never outlive us), [`signals`] (Ctrl-C ends a wait, not the cleaning up), [`toolchain`].
+//! that never outlive us), [`programs`] (agent and server, built), [`signals`] (Ctrl-C ends a wait, not the cleaning up), [`toolchain`].
 
 #![expect(
     clippy::print_stdout,
@@ -15,13 +15,16 @@ mod codegen;
 mod demo;
 mod fuzz;
 mod initramfs;
+mod mutants;
 mod paths;
 mod process;
+mod programs;
 mod setup;
 mod signals;
 mod steps;
 mod test;
 mod toolchain;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -43,10 +46,13 @@ enum Task {
     Soak(bench::soak::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
-    /// Run the checks: format, clippy, generated files, licences, fuzzing for some minutes
+    /// Run the checks: format, clippy, generated files, unused dependencies, licences, fuzzing for some
+    /// minutes
     Ci(ci::Options),
     /// Run the fuzz targets, each for a while from the committed corpus
     Fuzz(fuzz::Options),
+    /// Break the code that a change touches, and look whether a test notices (cargo-mutants)
+    Mutants(mutants::Options),
     /// Make the generated source files afresh, or check that they are fresh
     Codegen(codegen::Options),
 }
@@ -62,6 +68,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Mutants(options) => mutants::run(&options),
         Task::Codegen(options) => codegen::run(&options),
     });
     match (result, signals::caught()) {

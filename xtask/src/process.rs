@@ -45,10 +45,16 @@ impl Cmd {
 
     /// The cargo that runs us.
     pub(crate) fn cargo() -> Self {
-        Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .dir(crate::paths::root())
-            // Set for us by `cargo run`; cargo would hand them on to build scripts of the package.
-            .without_env("CARGO_MANIFEST_DIR")
+        let cargo = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .dir(crate::paths::root());
+        // `cargo run` sets them for us. To build scripts that look at them (ring's does) they would be a
+        // change, and what depends on those scripts would be compiled once more.
+        std::env::vars_os()
+            .filter(|(name, _)| {
+                let name = name.to_string_lossy();
+                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+            })
+            .fold(cargo, |cargo, (name, _)| cargo.without_env(name))
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -94,16 +100,14 @@ impl Cmd {
     ///
     /// It cannot be started, does not end with 0, or a signal tells us to end.
     pub(crate) fn run(self) -> Result<()> {
-        let status = self.status()?;
-        if !status.success() {
-            bail!("`{self}` failed: {status}");
-        }
-        Ok(())
+        self.begin()?.finish()
     }
 
-    /// Like [`Cmd::run`], with the exit status as the answer.
-    pub(crate) fn status(&self) -> Result<ExitStatus> {
-        self.start(&mut self.command())?.wait()
+    /// Starts it, with its output on ours, for [`Running::finish`].
+    pub(crate) fn begin(self) -> Result<Running> {
+        let mut running = self.start(&mut self.command())?;
+        running.label = format!("`{self}`");
+        Ok(running)
     }
 
     /// Runs it to its end; its standard output is the answer, both outputs are shown if it fails.
@@ -298,6 +302,19 @@ impl Running {
         self.wait().map(drop)
     }
 
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end with 0, or a signal tells us to end.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.wait()?;
+        if !status.success() {
+            bail!("{} failed: {status}", self.label);
+        }
+        Ok(())
+    }
+
     /// Waits for its end; a signal to us ends it and the wait.
     fn wait(&mut self) -> Result<ExitStatus> {
         loop {
@@ -422,6 +439,26 @@ mod tests {
         }
         let error = Cmd::new("/nonexistent/program").run().unwrap_err();
         assert!(error.to_string().contains("/nonexistent/program"));
+    }
+
+    #[test]
+    fn what_cargo_set_for_us_is_not_handed_on_to_cargo() {
+        let set_for_us = [
+            "CARGO_PKG_NAME",
+            "CARGO_PKG_VERSION_MAJOR",
+            "CARGO_MANIFEST_DIR",
+        ];
+        let command = Cmd::cargo().command();
+        for name in set_for_us {
+            assert!(
+                std::env::var_os(name).is_some(),
+                "{name}: run by cargo test"
+            );
+            let is_removed = command
+                .get_envs()
+                .any(|(removed, value)| removed == name && value.is_none());
+            assert!(is_removed, "{name}");
+        }
     }
 
     #[test]

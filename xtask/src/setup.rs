@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("nothing is missing");
         return Ok(());
     }
-    bail!("missing packages: {}", missing.join(" "));
+    bail!("missing packages:\n{}", with_reasons(&missing));
 }
 
 /// What a package is wanted for.
@@ -62,6 +62,27 @@ impl Purpose {
     ];
 }
 
+impl Purpose {
+    /// Completes "packages " for people.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Build => "to compile for this machine",
+            Self::Bindings => "to generate bindings from C headers",
+            Self::Fuzz => "to compile libFuzzer",
+            Self::MuslStd => {
+                "to compile the static agent: a second compiler, because only Debian's comes with the \
+                 source of a standard library for musl (`rustup target add x86_64-unknown-linux-musl` \
+                 makes it unnecessary)"
+            }
+            Self::Initramfs => "to pack the initramfs",
+            Self::Image => "to make disk images with the original programs",
+            Self::Network => "for network namespaces",
+            Self::Machines => "for virtual machines that boot from the network",
+            Self::Tests => "for the tests",
+        }
+    }
+}
+
 /// How to see that a package is there without asking dpkg about each.
 enum Sign {
     /// A program in the search path.
@@ -96,6 +117,7 @@ const NEEDS: &[Need] = &[
     Need(MuslStd, Installed, "libstd-rust-web-dev"),
     Need(Initramfs, Installed, "busybox-static"),
     Need(Initramfs, Program("modprobe"), "kmod"),
+    Need(Initramfs, Program("zstd"), "zstd"),
     Need(
         Initramfs,
         Like("/boot", "vmlinuz-", "-cloud-amd64"),
@@ -132,6 +154,8 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("curl"), "curl"),
     Need(Tests, Program("kill"), "procps"),
     Need(Tests, Program("losetup"), "mount"),
+    Need(Tests, Program("mdadm"), "mdadm"),
+    Need(Tests, Program("strace"), "strace"),
 ];
 
 /// Installs everything that anything here needs.
@@ -179,7 +203,7 @@ fn install_needed(purposes: &[Purpose]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
+    let list = names(&missing).join(" ");
     if find_program("apt-get").is_none() {
         bail!(
             "these Debian packages are needed, and there is no apt-get here: {list}\n\
@@ -189,7 +213,7 @@ fn install_needed(purposes: &[Purpose]) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("these packages are missing: {list}\nrun as root: apt-get install {list}");
     }
-    println!("==> installing {list}");
+    println!("==> installing packages\n{}", with_reasons(&missing));
     let apt = || {
         Cmd::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -198,25 +222,49 @@ fn install_needed(purposes: &[Purpose]) -> Result<()> {
     apt().arg("update").run()?;
     apt()
         .args(["install", "-y", "--no-install-recommends"])
-        .args(&missing)
+        .args(names(&missing))
         .run()?;
     let missing = self::missing(purposes)?;
     if !missing.is_empty() {
         bail!(
             "apt-get was content, but these packages still seem to be missing: {}",
-            missing.join(" ")
+            names(&missing).join(" ")
         );
     }
     Ok(())
 }
 
-fn missing(purposes: &[Purpose]) -> Result<Vec<&'static str>> {
-    let mut missing = Vec::new();
-    for Need(purpose, sign, package) in NEEDS {
+/// A package that is not installed, and what it is wanted for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Missing {
+    purpose: Purpose,
+    package: &'static str,
+}
+
+fn names(missing: &[Missing]) -> Vec<&'static str> {
+    missing.iter().map(|one| one.package).collect()
+}
+
+/// A line for each purpose.
+fn with_reasons(missing: &[Missing]) -> String {
+    let lines: Vec<String> = missing
+        .chunk_by(|one, next| one.purpose == next.purpose)
+        .map(|group| {
+            let reason = group.first().map_or("", |one| one.purpose.reason());
+            format!("    {reason}: {}", names(group).join(" "))
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn missing(purposes: &[Purpose]) -> Result<Vec<Missing>> {
+    let mut missing: Vec<Missing> = Vec::new();
+    for &Need(purpose, ref sign, package) in NEEDS {
         let is_wanted =
-            purposes.contains(purpose) && (*purpose != MuslStd || toolchain::wants_own_std()?);
-        if is_wanted && !is_there(sign, package)? && !missing.contains(package) {
-            missing.push(package);
+            purposes.contains(&purpose) && (purpose != MuslStd || toolchain::wants_own_std()?);
+        let is_listed = missing.iter().any(|one| one.package == package);
+        if is_wanted && !is_listed && !is_there(sign, package)? {
+            missing.push(Missing { purpose, package });
         }
     }
     Ok(missing)
@@ -251,4 +299,21 @@ pub(crate) fn find_program(name: &str) -> Option<std::path::PathBuf> {
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into))
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_listed_with_what_they_are_for() {
+        let missing = [(Build, "gcc"), (Build, "libc6-dev"), (MuslStd, "rustc-web")]
+            .map(|(purpose, package)| Missing { purpose, package });
+        let text = with_reasons(&missing);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0], "    to compile for this machine: gcc libc6-dev");
+        assert!(lines[1].contains("a second compiler"), "{text}");
+        assert!(lines[1].ends_with(": rustc-web"), "{text}");
+    }
 }

@@ -35,8 +35,24 @@ pub(crate) fn caught() -> Option<usize> {
 pub(crate) fn check() -> Result<()> {
     match caught() {
         None => Ok(()),
-        Some(2) => bail!("interrupted; cleaned up"),
-        Some(number) => bail!("ended by signal {number}; cleaned up"),
+        Some(signal) => Err(Interrupted { signal }.into()),
+    }
+}
+
+/// A signal asked us to end: what was waited for neither failed nor succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interrupted {
+    pub(crate) signal: usize,
+}
+
+impl std::error::Error for Interrupted {}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.signal {
+            2 => write!(f, "interrupted; cleaned up"),
+            number => write!(f, "ended by signal {number}; cleaned up"),
+        }
     }
 }
 

@@ -1,9 +1,17 @@
 //! `cargo xtask test`: every test there is, nothing skipped.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
-use crate::{demo, initramfs, process::Cmd, setup, steps::Steps, toolchain::BuildOptions};
+use crate::{
+    demo, initramfs,
+    process::Cmd,
+    setup,
+    steps::Steps,
+    toolchain::{self, Use},
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -31,12 +39,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     steps.run("deployment of a damaged image", || {
         demo(&["--no-vm", "--corrupt"])
     })?;
+    // The virtual machines boot what is shipped, not the quick build of a demonstration.
     steps.run("the initramfs is reproducible", || {
-        initramfs::check_reproducible(&build_options()?)
+        initramfs::check_reproducible(&shipped_agent()?)
     })?;
-    steps.run("deployment of two PXE booted machines", || demo(&[]))?;
+    steps.run("deployment of two PXE booted machines", || boot(&[]))?;
     steps.run("deployment with a disk that fails", || {
-        demo(&["--bad-disk", "1"])
+        boot(&["--bad-disk", "1"])
     })?;
     steps.finish()
 }
@@ -55,8 +64,16 @@ fn demo(args: &[&str]) -> Result<()> {
     demo::run(&parse(args)?)
 }
 
-fn build_options() -> Result<BuildOptions> {
-    Ok(parse(&[])?.build)
+/// `cargo xtask demo ARGS` with the agent that is shipped.
+fn boot(args: &[&str]) -> Result<()> {
+    let mut options = parse(args)?;
+    options.build.agent = Some(shipped_agent()?);
+    demo::run(&options)
+}
+
+/// Builds it if need be.
+fn shipped_agent() -> Result<PathBuf> {
+    toolchain::build_agent(&parse(&[])?.build, Use::Shipping)
 }
 
 /// Options as from the command line, environment included.

@@ -2,6 +2,7 @@
 //!
 //! In this order: rustup's musl target if it is installed; else Debian's compiler with a standard
 //! library built once for musl (module [`musl`]); else glibc, linked statically, with a warning.
+//! A demonstration passes over the second: it installs no second compiler, and says so.
 //! `FOS_TARGET=musl` or `FOS_TARGET=glibc` leaves no choice.
 
 mod musl;
@@ -27,7 +28,8 @@ pub(crate) enum Libc {
 /// The options of every command that builds the agent.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct BuildOptions {
-    /// C library to link the agent with; without it musl, or glibc where musl is not to be had
+    /// C library to link the agent with; without it musl where it is to be had (a demonstration installs
+    /// no compiler for it), else glibc
     #[arg(long, env = "FOS_TARGET", value_name = "LIBC")]
     pub(crate) target: Option<Libc>,
     /// Build as for a release: slower to build (fat LTO), smaller
@@ -36,6 +38,54 @@ pub(crate) struct BuildOptions {
     /// Take this static program for the agent, build none
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "dist"])]
     pub(crate) agent: Option<PathBuf>,
+}
+
+/// What the agent is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// To be taken elsewhere, or to be tested as such.
+    Shipping,
+    /// To be looked at once, soon: what compiles quickly.
+    Demo,
+}
+
+impl BuildOptions {
+    /// Whether an agent for this use is linked with musl if rustup has no musl target.
+    pub(crate) fn wants_musl_std(&self, purpose: Use) -> bool {
+        let is_quick = purpose == Use::Demo && !self.dist;
+        self.agent.is_none()
+            && match self.target {
+                Some(libc) => libc == Libc::Musl,
+                None => !is_quick,
+            }
+    }
+
+    fn profile(&self, purpose: Use) -> Profile {
+        match purpose {
+            _ if self.dist => Profile::Dist,
+            Use::Shipping => Profile::Release,
+            Use::Demo => Profile::Dev,
+        }
+    }
+}
+
+/// Cargo's profile of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Profile {
+    Dev,
+    Release,
+    Dist,
+}
+
+impl Profile {
+    /// Cargo's name of it, and of the directory that it fills.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Dev => ("dev", "debug"),
+            Self::Release => ("release", "release"),
+            Self::Dist => ("dist", "dist"),
+        }
+    }
 }
 
 /// How to compile for the target.
@@ -53,15 +103,15 @@ struct Toolchain {
 /// # Errors
 ///
 /// No way to build a static binary is found, the build fails, or its result is not static.
-pub(crate) fn build_agent(options: &BuildOptions) -> Result<PathBuf> {
+pub(crate) fn build_agent(options: &BuildOptions, purpose: Use) -> Result<PathBuf> {
     if let Some(agent) = &options.agent {
         check_static(agent)?;
         return Ok(agent.clone());
     }
-    let toolchain = choose(options.target)?;
-    let profile = if options.dist { "dist" } else { "release" };
+    let toolchain = choose(options, purpose)?;
+    let (profile, directory) = options.profile(purpose).names();
     println!(
-        "==> building fos-agent ({}, profile {profile})",
+        "==> building fos-agent for the virtual machines and PCs ({}, profile {profile})",
         toolchain.name
     );
     let mut cargo = Cmd::cargo()
@@ -79,10 +129,25 @@ pub(crate) fn build_agent(options: &BuildOptions) -> Result<PathBuf> {
     let agent = toolchain
         .target_dir
         .join(toolchain.triple)
-        .join(profile)
+        .join(directory)
         .join("fos-agent");
     check_static(&agent)?;
+    if options.profile(purpose) == Profile::Dev {
+        return strip(&agent);
+    }
     Ok(agent)
+}
+
+/// A copy of `program` without symbols, beside it: with them it is several times as large.
+fn strip(program: &Path) -> Result<PathBuf> {
+    let stripped = program.with_extension("stripped");
+    Cmd::new("strip")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(program)
+        .quiet()
+        .with_context(|| format!("removing the symbols of {}", program.display()))?;
+    Ok(stripped)
 }
 
 /// Fails unless the program `file` runs without a loader and without shared libraries.
@@ -112,8 +177,8 @@ pub(crate) fn wants_own_std() -> Result<bool> {
     Ok(!wants_glibc && rustup_musl()?.is_none())
 }
 
-fn choose(wish: Option<Libc>) -> Result<Toolchain> {
-    if wish == Some(Libc::Glibc) {
+fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
+    if options.target == Some(Libc::Glibc) {
         return Ok(glibc());
     }
     if let Some(libdir) = rustup_musl()? {
@@ -123,6 +188,13 @@ fn choose(wish: Option<Libc>) -> Result<Toolchain> {
             env: Vec::new(),
             target_dir: paths::target(),
         });
+    }
+    if !options.wants_musl_std(purpose) {
+        println!(
+            "==> linking the agent with glibc, which this machine's compiler can; what is shipped is \
+             linked with musl, as --target musl does here (with a second compiler, Debian's)"
+        );
+        return Ok(glibc());
     }
     match musl::prepare() {
         Ok(std) => Ok(Toolchain {
@@ -137,7 +209,7 @@ fn choose(wish: Option<Libc>) -> Result<Toolchain> {
             ],
             target_dir: paths::target().join("musl"),
         }),
-        Err(error) if wish == Some(Libc::Musl) => Err(error),
+        Err(error) if options.target == Some(Libc::Musl) => Err(error),
         Err(error) => {
             crate::signals::check()?;
             eprintln!(
@@ -159,7 +231,8 @@ fn glibc() -> Toolchain {
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-Ctarget-feature=+crt-static".into(),
         )],
-        target_dir: paths::target().join("glibc-static"),
+        // Build scripts and macros are those of the other builds.
+        target_dir: paths::target(),
     }
 }
 

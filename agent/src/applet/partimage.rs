@@ -13,11 +13,12 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use image::Verify;
+use imaging::{Manner, Place, Source, Trace};
 
 use super::messages::say;
 use super::partclone::progress::Figures;
 use super::partclone::status::{amount, rate};
-use crate::restore::{Job, Place, Source, Trace, run};
+use crate::restore::{Job, run};
 
 /// Restores a partition from an image made by partimage (or partclone).
 #[derive(Debug, Parser)]
@@ -145,7 +146,6 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
     let has_statistics = std::env::var_os("FOGSTATS").is_some_and(|value| !value.is_empty());
     let job = Job {
         source,
-        stopper: None,
         place: if arguments.simulate {
             Place::Nowhere
         } else {
@@ -153,6 +153,7 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
                 path: arguments.device.clone(),
                 is_created: false,
                 is_discarded: false,
+                manner: Manner::Original,
             }
         },
         trace: Trace::default(),

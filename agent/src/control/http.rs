@@ -54,6 +54,9 @@ pub(crate) enum CallError {
     /// More than there can be.
     #[error("{url} answered with more than {limit} bytes")]
     TooLong { url: String, limit: u64 },
+    /// This machine cannot hold it.
+    #[error("this machine has not enough memory for {len} bytes from {url}")]
+    Memory { url: String, len: usize },
     /// Not what was agreed on.
     #[error("{url} answered something unexpected: {detail}")]
     Unexpected { url: String, detail: String },
@@ -65,7 +68,7 @@ impl CallError {
         match self {
             Self::Unreachable { .. } | Self::Empty { .. } => true,
             Self::Status { status, .. } => *status >= 500,
-            Self::TooLong { .. } | Self::Unexpected { .. } => false,
+            Self::TooLong { .. } | Self::Memory { .. } | Self::Unexpected { .. } => false,
         }
     }
 }
@@ -88,6 +91,9 @@ impl Server {
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .user_agent(AGENT)
+            // FOG answers a path that it does not have with a redirection to its login page, which is
+            // there: to follow it would make an answer of what is none.
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             // An initramfs has no root certificates, and FOG's are self-signed: as FOG's own
@@ -134,7 +140,8 @@ impl Server {
     pub(crate) async fn probe(&self) -> Result<(), CallError> {
         let url = format!("{}/index.php", self.web);
         let request = self.client.head(&url).timeout(PROBE_TIMEOUT);
-        self.call(&url, request).await.map(drop)
+        // FOG's own page sends browsers on to the next one.
+        self.call(&url, request, Expect::AnyPage).await.map(drop)
     }
 
     /// `GET service/getversion.php?caps=1`: the features of the server, blank-separated.
@@ -155,7 +162,7 @@ impl Server {
         form.retain(|(name, _)| fields.iter().all(|(given, _)| given != name));
         form.extend_from_slice(fields);
         let request = self.client.post(&url).form(&form).timeout(timeout);
-        let answer = self.call(&url, request).await?;
+        let answer = self.call(&url, request, Expect::Answer).await?;
         let bytes = body(&url, answer, TEXT_LIMIT).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -175,12 +182,13 @@ impl Server {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// GETs JSON from one of our server's own endpoints, as the machine that we are.
-    pub(crate) async fn json<T>(&self, path: &str) -> Result<T, CallError>
+    /// GETs at most `limit` bytes of JSON from one of our server's own endpoints, as the machine that
+    /// we are.
+    pub(crate) async fn json<T>(&self, path: &str, limit: u64) -> Result<T, CallError>
     where
         T: DeserializeOwned,
     {
-        let bytes = self.own_bytes(path, &[], JSON_LIMIT).await?;
+        let bytes = self.own_bytes(path, &[], limit).await?;
         serde_json::from_slice(&bytes).map_err(|error| CallError::Unexpected {
             url: format!("{}{path}", self.web),
             detail: error.to_string(),
@@ -209,12 +217,17 @@ impl Server {
     ) -> Result<Vec<u8>, CallError> {
         let url = format!("{}{path}", self.web);
         let request = self.client.get(&url).query(query);
-        let answer = self.call(&url, request).await?;
+        let answer = self.call(&url, request, Expect::Answer).await?;
         body(&url, answer, limit).await
     }
 
     /// Every request goes through here.
-    async fn call(&self, url: &str, request: RequestBuilder) -> Result<Response, CallError> {
+    async fn call(
+        &self,
+        url: &str,
+        request: RequestBuilder,
+        expect: Expect,
+    ) -> Result<Response, CallError> {
         let answer = request
             .send()
             .await
@@ -222,8 +235,17 @@ impl Server {
         if let Some(peer) = answer.remote_addr() {
             *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer.ip());
         }
-        refuse_bad_status(url, answer).await
+        refuse_bad_status(url, answer, expect).await
     }
+}
+
+/// What counts as an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    /// What was asked for.
+    Answer,
+    /// Whatever a web server says that does not mean an error: that it is there is enough.
+    AnyPage,
 }
 
 impl Identity {
@@ -257,13 +279,23 @@ fn sysuuid(file: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-async fn refuse_bad_status(url: &str, answer: Response) -> Result<Response, CallError> {
+async fn refuse_bad_status(
+    url: &str,
+    answer: Response,
+    expect: Expect,
+) -> Result<Response, CallError> {
     let status = answer.status();
-    if status.as_u16() < 400 {
+    if status.is_success() || status.is_redirection() && expect == Expect::AnyPage {
         return Ok(answer);
     }
-    let text = body(url, answer, TEXT_LIMIT).await.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let target = answer.headers().get(reqwest::header::LOCATION);
+    let text = if let Some(target) = target {
+        let target = String::from_utf8_lossy(target.as_bytes());
+        format!("the server sends on to {target}, so it does not have this page")
+    } else {
+        let text = body(url, answer, TEXT_LIMIT).await.unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
     Err(CallError::Status {
         url: url.to_owned(),
         status: status.as_u16(),
@@ -285,19 +317,31 @@ fn error_text(body: &str) -> String {
 }
 
 async fn body(url: &str, mut answer: Response, limit: u64) -> Result<Vec<u8>, CallError> {
+    let too_long = || CallError::TooLong {
+        url: url.to_owned(),
+        limit,
+    };
+    // What is announced is not fetched first.
+    if answer.content_length().is_some_and(|len| len > limit) {
+        return Err(too_long());
+    }
     let mut bytes = Vec::new();
     while let Some(chunk) = answer
         .chunk()
         .await
         .map_err(|error| unreachable(url, &error))?
     {
-        bytes.extend_from_slice(&chunk);
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
-            return Err(CallError::TooLong {
-                url: url.to_owned(),
-                limit,
-            });
+        let len = bytes.len().saturating_add(chunk.len());
+        if u64::try_from(len).unwrap_or(u64::MAX) > limit {
+            return Err(too_long());
         }
+        bytes
+            .try_reserve(chunk.len())
+            .map_err(|_| CallError::Memory {
+                url: url.to_owned(),
+                len,
+            })?;
+        bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
@@ -334,8 +378,6 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// For calls whose answer is waited for. The server may take 2 s on purpose at completion.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const TEXT_LIMIT: u64 = 64 << 10;
-/// A manifest of a thousand streams has some hundred kB.
-const JSON_LIMIT: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -387,6 +429,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_redirection_is_not_followed_and_no_answer() {
+        let server = TestServer::start(|request| {
+            if request.path.contains("management") {
+                Reply::text("##")
+            } else {
+                Reply::redirect("/fog/management/index.php")
+            }
+        });
+        let client = server.client();
+        let error = client
+            .post("taskerror.php", &[], CALL_TIMEOUT)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, CallError::Status { status: 302, text, .. } if text.contains("management")),
+            "{error}"
+        );
+        assert!(!error.is_temporary());
+        client.capabilities().await.unwrap_err();
+        // FOG's first page is one, and the server is there all the same.
+        client.probe().await.unwrap();
+        assert_eq!(server.requests().len(), 3);
+    }
+
+    #[tokio::test]
     async fn endless_answers_are_cut() {
         let server = TestServer::start(|_| Reply::text(&"x".repeat(100_000)));
         let error = server.client().capabilities().await.unwrap_err();
@@ -398,7 +465,7 @@ mod tests {
         let server = TestServer::start(|_| Reply::text("[1]"));
         let error = server
             .client()
-            .json::<fos_api::SessionView>(fos_api::SESSION_PATH)
+            .json::<fos_api::SessionView>(fos_api::SESSION_PATH, 1000)
             .await
             .unwrap_err();
         assert!(matches!(error, CallError::Unexpected { .. }), "{error}");
@@ -431,7 +498,7 @@ mod tests {
             .await
             .unwrap();
         client
-            .json::<Option<u8>>("service/fos/session")
+            .json::<Option<u8>>("service/fos/session", 1000)
             .await
             .unwrap();
         let name = [("name", "d1.mbr")];
@@ -457,7 +524,7 @@ mod tests {
             .await
             .unwrap();
         client
-            .json::<Option<u8>>("service/fos/session")
+            .json::<Option<u8>>("service/fos/session", 1000)
             .await
             .unwrap();
         for request in server.requests() {

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use deploy_plan::SmallFiles;
-use fos_api::{Blake3, FILE_PATH, MANIFEST_PATH, MAX_SMALL_FILE, Manifest, SmallFile};
+use fog::encoding::printable;
+use fos_api::{Blake3, FILE_PATH, MANIFEST_PATH, MAX_MANIFEST, Manifest, SmallFile};
 
 use super::{CallError, Server};
 use crate::screen::Board;
@@ -40,12 +41,13 @@ where
 /// Fetches the manifest of the image in this machine's task.
 pub(crate) async fn manifest(server: &Server, board: &Board) -> Result<Manifest, CallError> {
     persist(board, "the list of the image's contents", PATIENCE, || {
-        server.json(MANIFEST_PATH)
+        server.json(MANIFEST_PATH, MAX_MANIFEST)
     })
     .await
 }
 
-/// Fetches every small file that the manifest lists.
+/// Fetches every small file that the manifest lists, which must have been checked
+/// ([`deploy_plan::check_manifest`]).
 pub(crate) async fn small_files(
     server: &Server,
     board: &Board,
@@ -53,14 +55,16 @@ pub(crate) async fn small_files(
 ) -> Result<SmallFiles, CallError> {
     let mut files = SmallFiles::new();
     for file in &manifest.files {
-        let what = format!("{} of the image", file.name);
+        let name = printable(&file.name, 64);
+        let what = format!("{name} of the image");
         let query = [("name", file.name.as_str())];
+        // No byte more than the manifest says: it was checked that there is memory for all of them.
         let bytes = persist(board, &what, PATIENCE, || {
-            server.own_bytes(FILE_PATH, &query, MAX_SMALL_FILE)
+            server.own_bytes(FILE_PATH, &query, file.len)
         })
         .await?;
         check(file, &bytes).map_err(|detail| CallError::Unexpected {
-            url: format!("{}{FILE_PATH}?name={}", server.web(), file.name),
+            url: format!("{}{FILE_PATH}?name={name}", server.web()),
             detail,
         })?;
         files.insert(file.name.clone(), bytes);
@@ -131,6 +135,15 @@ mod tests {
             .await
             .unwrap_err();
         assert!(error.to_string().contains("3 bytes"), "{error}");
+
+        // More than was promised is not even taken.
+        let error = small_files(&server.client(), &board, &manifest_with(2))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, CallError::TooLong { limit: 2, .. }),
+            "{error}"
+        );
 
         let mut manifest = manifest_with(3);
         manifest.files[0].blake3 = Some(blake3::hash(&[1, 2, 3]).into());

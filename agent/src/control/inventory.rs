@@ -6,14 +6,23 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use fog::Mac;
+use fog::checkin::INVENTORY_DONE;
+use fog::encoding::{printable, unescape_html};
 
 use super::Server;
 use super::http::CALL_TIMEOUT;
+use crate::screen::Board;
 
-/// Sends the inventory; nothing that goes wrong matters to the deploy.
+/// Sends the inventory. Nothing that goes wrong matters to the deploy; it is only shown.
 ///
 /// `disk` is the target in FOG's form `Model=..., FwRev=..., SerialNo=...`.
-pub(crate) async fn send(server: &Server, cards: &[Mac], disk: &str) {
+pub(crate) async fn send(
+    server: &Server,
+    board: &Board,
+    cards: &[Mac],
+    disk: &str,
+    pause: Duration,
+) {
     let inventory = collect(&Roots::default(), disk);
     let macs: Vec<String> = cards.iter().map(ToString::to_string).collect();
     // The list goes without a newline, the other fields with one.
@@ -23,13 +32,19 @@ pub(crate) async fn send(server: &Server, cards: &[Mac], disk: &str) {
         fields.push((name, fog::encoding::encode_base64_line(&value)));
     }
     let form: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    let mut said = String::new();
     for _ in 0..TRIES {
-        match server.post("inventory.php", &form, CALL_TIMEOUT).await {
-            Ok(answer) if answer.is_empty() => {}
-            _ => return,
-        }
-        tokio::time::sleep(PAUSE).await;
+        said = match server.post("inventory.php", &form, CALL_TIMEOUT).await {
+            Ok(answer) if answer.trim_end() == INVENTORY_DONE => return,
+            Ok(answer) if answer.is_empty() => "it answers with an empty body".to_owned(),
+            Ok(answer) => format!("it says: {}", printable(&unescape_html(&answer), 200)),
+            Err(error) => error.to_string(),
+        };
+        tokio::time::sleep(pause).await;
     }
+    board.say(format!(
+        "the server has not stored this machine's inventory; {said}"
+    ));
 }
 
 struct Roots {
@@ -149,12 +164,16 @@ fn chassis(number: &str) -> &str {
 }
 
 const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_secs(2);
+pub(crate) const PAUSE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::super::test_server::{Reply, TestServer};
     use super::*;
+
+    const QUICK: Duration = Duration::from_millis(1);
 
     #[test]
     fn fields_come_from_sysfs_and_proc() {
@@ -194,16 +213,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_answer_is_enough() {
-        let server = TestServer::start(|_| Reply::text("Invalid host"));
+    async fn only_a_stored_inventory_counts_and_the_rest_is_shown() {
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::status(403, ""),
+            1 => Reply::redirect("/fog/management/index.php"),
+            2 => Reply::text(""),
+            3 => Reply::text("<html>Done</html>"),
+            _ => Reply::text("Done"),
+        });
         let card = "00:1b:21:aa:bb:cc".parse().unwrap();
-        send(&server.client(), &[card], "").await;
+        let board = Board::default();
+        send(&server.client(), &board, &[card], "", QUICK).await;
         let requests = server.requests();
-        assert_eq!(requests.len(), 1);
+        assert_eq!(requests.len(), 5);
+        assert!(board.said().is_empty());
         assert_eq!(requests[0].path, "/fog/service/inventory.php");
         assert_eq!(
             requests[0].field("mac").as_deref(),
             Some("MDA6MWI6MjE6YWE6YmI6Y2M=")
         );
+
+        let server = TestServer::start(|_| Reply::text("Invalid host"));
+        send(&server.client(), &board, &[card], "", QUICK).await;
+        assert_eq!(server.requests().len(), 10);
+        let said = board.said();
+        assert!(said[0].ends_with("it says: Invalid host"), "{said:?}");
     }
 }

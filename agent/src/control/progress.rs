@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use fog::encoding::{printable, unescape_html};
 use fog::status::StatusLine;
 use fos_api::{FIELD_DETAIL, FIELD_PHASE, FIELD_STREAM};
 
@@ -27,9 +28,11 @@ impl Default for Rhythm {
     }
 }
 
-/// Reports what the screen shows until dropped. Failed calls are forgotten: the next one tells more.
+/// Reports what the screen shows until dropped. A failed call does not matter, as the next one says
+/// more; but if all of them fail, the server shows nothing of this machine, and the screen says so.
 pub(crate) async fn report(server: &Server, board: &Board, rhythm: Rhythm) {
     let mut last: Option<(Report, Instant)> = None;
+    let mut failures = 0_u32;
     loop {
         let now = Instant::now();
         let report = board.read(Report::of);
@@ -37,14 +40,29 @@ pub(crate) async fn report(server: &Server, board: &Board, rhythm: Rhythm) {
             *sent != report || now.saturating_duration_since(*at) >= rhythm.at_least_every
         });
         if is_due {
-            send(server, &report).await.unwrap_or_default();
+            match send(server, &report).await {
+                Ok(()) if failures >= WORTH_A_LINE => {
+                    board.say("the server takes the progress of this machine again");
+                    failures = 0;
+                }
+                Ok(()) => failures = 0,
+                Err(why) => {
+                    failures = failures.saturating_add(1);
+                    if failures == WORTH_A_LINE {
+                        board.say(format!(
+                            "the server does not take the progress of this machine, so it shows none; {why}"
+                        ));
+                    }
+                }
+            }
             last = Some((report, now));
         }
         tokio::time::sleep(rhythm.at_most_every).await;
     }
 }
 
-async fn send(server: &Server, report: &Report) -> Result<(), super::CallError> {
+/// The error is for people.
+async fn send(server: &Server, report: &Report) -> Result<(), String> {
     let status = base64::engine::general_purpose::STANDARD.encode(format!("{}\n", report.status));
     let fields = [
         ("status", status.as_str()),
@@ -52,10 +70,15 @@ async fn send(server: &Server, report: &Report) -> Result<(), super::CallError> 
         (FIELD_STREAM, &report.stream),
         (FIELD_DETAIL, &report.detail),
     ];
-    server
-        .post("progress.php", &fields, TIMEOUT)
-        .await
-        .map(drop)
+    match server.post("progress.php", &fields, TIMEOUT).await {
+        // The contract has no text for success.
+        Ok(answer) if answer.trim().is_empty() => Ok(()),
+        Ok(answer) => Err(format!(
+            "it says: {}",
+            printable(&unescape_html(&answer), 200)
+        )),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What one call says.
@@ -108,10 +131,14 @@ const NOTHING_YET: StatusLine = StatusLine {
     total: 1,
 };
 
+/// So many failed reports in a row are no accident.
+const WORTH_A_LINE: u32 = 5;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::super::test_server::{Reply, TestServer};
     use super::*;
 
@@ -130,6 +157,8 @@ mod tests {
                 rate: 1.0,
                 wire_rate: 1.0,
                 elapsed: Duration::from_secs(60),
+                at: Instant::now(),
+                is_done: false,
                 remaining: Some(Duration::from_secs(60)),
                 bottleneck: None,
             });
@@ -158,6 +187,36 @@ mod tests {
         assert_eq!(request.field("phase").as_deref(), Some("receive"));
         assert_eq!(request.field("stream").as_deref(), Some("d1p2.img"));
         assert!(request.field("detail").unwrap().contains("50.0 %"));
+    }
+
+    #[tokio::test]
+    async fn reports_that_are_not_taken_are_shown_once_and_their_end_too() {
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0..4 => Reply::status(403, ""),
+            4 => Reply::text(""),
+            5..12 => Reply::redirect("/fog/management/index.php"),
+            12..20 => Reply::text("<html>"),
+            _ => Reply::text(""),
+        });
+        let board = Board::default();
+        let rhythm = Rhythm {
+            at_most_every: Duration::from_millis(1),
+            at_least_every: Duration::ZERO,
+        };
+        let client = server.client();
+        let sent = async {
+            while board.said().len() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = report(&client, &board, rhythm) => {}
+            () = sent => {}
+        }
+        let said = board.said();
+        assert!(said[0].contains("does not take the progress"), "{said:?}");
+        assert!(said[1].contains("again"), "{said:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog::encoding::printable;
 use fog::task::State;
-use fos_api::{RefusalCode, SESSION_PATH, SessionView, Stage};
+use fos_api::{MAX_SESSION_VIEW, RefusalCode, SESSION_PATH, SessionView, Stage};
 use tokio::sync::Notify;
 
 use super::{CallError, Server};
@@ -162,12 +162,20 @@ pub(crate) enum OverKind {
     Restart,
 }
 
+/// Asks once.
+///
+/// # Errors
+/// If the server cannot say.
+pub(crate) async fn view(server: &Server) -> Result<SessionView, CallError> {
+    server.json(SESSION_PATH, MAX_SESSION_VIEW).await
+}
+
 /// Polls until the session is over for this machine; answers the reason. Every `pause`, or less often
 /// if the server wants that.
 pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over {
     loop {
         let asked = Instant::now();
-        let answer = server.json::<SessionView>(SESSION_PATH).await;
+        let answer = view(server).await;
         let reason = answer.as_ref().ok().and_then(over);
         let pause = answer.as_ref().map_or(pause, |view| rhythm(view, pause));
         news.with(|latest| latest.note(asked, answer));

@@ -29,10 +29,18 @@ impl Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     status: u16,
+    location: Option<String>,
     body: Vec<u8>,
 }
 
 impl Reply {
+    pub(crate) fn redirect(to: &str) -> Self {
+        Self {
+            location: Some(to.to_owned()),
+            ..Self::status(302, "")
+        }
+    }
+
     /// The connection is closed without an answer, as by a server that is killed.
     pub(crate) fn none() -> Self {
         Self::status(0, "")
@@ -45,6 +53,7 @@ impl Reply {
     pub(crate) fn bytes(body: &[u8]) -> Self {
         Self {
             status: 200,
+            location: None,
             body: body.to_vec(),
         }
     }
@@ -52,6 +61,7 @@ impl Reply {
     pub(crate) fn status(status: u16, body: &str) -> Self {
         Self {
             status,
+            location: None,
             body: body.as_bytes().to_vec(),
         }
     }
@@ -161,10 +171,13 @@ fn decode(form: &str) -> Vec<(String, String)> {
 }
 
 fn write(stream: &mut TcpStream, reply: &Reply, is_head: bool) {
+    let location = reply.location.as_ref();
+    let location = location.map(|to| format!("Location: {to}\r\n"));
     let head = format!(
-        "HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n",
         reply.status,
-        reply.body.len()
+        reply.body.len(),
+        location.unwrap_or_default()
     );
     let body: &[u8] = if is_head { b"" } else { &reply.body };
     // The client may have given up already.

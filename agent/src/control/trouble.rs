@@ -72,16 +72,6 @@ pub(crate) struct Patience {
     pub(crate) limit: Duration,
 }
 
-impl Patience {
-    /// For a machine that never reached the server: a restart helps more than another try.
-    pub(crate) fn brief() -> Self {
-        Self {
-            limit: Duration::from_secs(10),
-            ..Self::default()
-        }
-    }
-}
-
 impl Default for Patience {
     /// Long enough for a server that is restarted.
     fn default() -> Self {
@@ -135,6 +125,23 @@ pub(crate) async fn tell_failure(
     }
 }
 
+/// Reports a failure until it is stored, whatever the server says meanwhile: for a machine that has
+/// nothing else to do, and somebody may mend the server.
+pub(crate) async fn tell_until_stored(
+    server: &Server,
+    board: &Board,
+    text: &str,
+    part: &str,
+    mut pauses: Backoff,
+) {
+    while let Err(error) = tell(server, Severity::Error, text, part).await {
+        board.wait_for(WHAT, vec![error.to_string(), WHY.into(), ENTER.into()]);
+        tokio::time::sleep(pauses.pause()).await;
+    }
+    board.go_on();
+}
+
+const ENTER: &str = "Enter restarts this machine without the report";
 const WHAT: &str = "the server to take the report of the failure";
 const WHY: &str = "a server that does not know of it may start the task again; check that the \
                    server runs";

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use cast_net::{ReceivePhase, ReceiveSnapshot};
+use cast_net::udpcast::receiver::SmallOnly;
+use cast_net::{ReceiveNotice, ReceivePhase, ReceiveSnapshot};
 
 /// What is certain about a stream of which nothing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Evidence {
     /// The server has been sending for so long, and nothing that it sends by multicast is heard.
     NoMulticast { sending: Duration },
-    /// Its small datagrams are heard, its large ones, of so many bytes, are not.
-    NoLargeDatagrams { small: u64, datagram_len: u32 },
+    /// Its small datagrams are heard, its large ones are not.
+    NoLargeDatagrams(SmallOnly),
 }
 
 /// Looks at a receiver. `due_since`: since when the server has said that it sends this very stream,
@@ -22,15 +23,14 @@ pub(crate) fn evidence(
     now: Instant,
 ) -> Option<Evidence> {
     snapshot.connection?;
-    if snapshot.data_datagrams > 0 || snapshot.phase == ReceivePhase::Complete {
+    if snapshot.phase == ReceivePhase::Complete {
         return None;
     }
-    if snapshot.requests >= ENOUGH_REQUESTS {
-        // Data goes before the first request about it, and is repeated before each further one.
-        return Some(Evidence::NoLargeDatagrams {
-            small: snapshot.requests,
-            datagram_len: u32::from(snapshot.block_size?) + HEADERS,
-        });
+    if let Some(found) = snapshot.small_only {
+        return Some(Evidence::NoLargeDatagrams(found));
+    }
+    if snapshot.data_datagrams > 0 {
+        return None;
     }
     let sending = now.saturating_duration_since(due_since?);
     (snapshot.requests == 0 && sending >= ENOUGH_TIME).then_some(Evidence::NoMulticast { sending })
@@ -43,12 +43,7 @@ impl fmt::Display for Evidence {
                 "the server is sending, but no data reaches this machine although it is connected: \
                  a switch filters multicast (IGMP snooping without a querier?)",
             ),
-            Self::NoLargeDatagrams { datagram_len, .. } => write!(
-                f,
-                "requests of the sender reach this machine, but none of its data: the path does not \
-                 carry datagrams of {datagram_len} bytes (a smaller MTU of a switch, VLAN or VPN on \
-                 the way?)"
-            ),
+            Self::NoLargeDatagrams(found) => ReceiveNotice::SmallOnly(*found).fmt(f),
         }
     }
 }
@@ -61,18 +56,14 @@ impl Evidence {
                 "no datagram of the data has come in the {} s since the server began to send",
                 sending.as_secs()
             ),
-            Self::NoLargeDatagrams { small, .. } => {
-                format!("{small} requests have come, and no datagram with data")
+            Self::NoLargeDatagrams(SmallOnly { requests, .. }) => {
+                format!("{requests} requests have come, and no datagram with data")
             }
         }
     }
 }
 
-/// Repeated requests without any data in between.
-const ENOUGH_REQUESTS: u64 = 4;
 const ENOUGH_TIME: Duration = Duration::from_secs(5);
-/// IPv4 and UDP headers (28 octets) and the one of a data block (16).
-const HEADERS: u32 = 44;
 
 #[cfg(test)]
 mod tests {
@@ -99,6 +90,7 @@ mod tests {
             datagrams: 1,
             data_datagrams: 0,
             requests: 0,
+            small_only: None,
             lost_blocks: 0,
             ignored: 0,
             slices_waiting: 0,
@@ -129,13 +121,17 @@ mod tests {
     fn requests_without_data_are_a_path_for_small_datagrams_only() {
         let start = Instant::now();
         let mut snapshot = connected(start);
-        snapshot.requests = 3;
-        assert_eq!(evidence(&snapshot, None, start), None);
         snapshot.requests = 4;
+        snapshot.small_only = Some(SmallOnly {
+            requests: 4,
+            datagram_len: 1500,
+        });
         let found = evidence(&snapshot, None, start).unwrap();
         assert!(found.to_string().contains("1500 bytes"), "{found}");
-        // A single one that came disproves it.
+        // In the middle of a stream, too.
         snapshot.data_datagrams = 1;
+        assert_eq!(evidence(&snapshot, None, start), Some(found));
+        snapshot.small_only = None;
         assert_eq!(evidence(&snapshot, Some(start), start + ENOUGH_TIME), None);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// The server has ended the task itself, and need not be told.
     pub(crate) is_known_to_server: bool,
+    /// The disk is partly written.
+    pub(crate) is_touched: bool,
     /// The machine is here by mistake: it must restart to learn what it is to do.
     pub(crate) needs_restart: bool,
 }
@@ -53,6 +55,7 @@ impl Failure {
             part,
             text: causes(&*error),
             is_known_to_server: false,
+            is_touched: false,
             needs_restart: false,
         }
     }
@@ -63,6 +66,7 @@ impl Failure {
             part,
             text: over.text,
             is_known_to_server: true,
+            is_touched: false,
             needs_restart: over.kind == OverKind::Restart,
         }
     }

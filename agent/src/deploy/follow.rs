@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cast_net::{ReceivePhase, ReceiveSnapshot};
+use cast_net::{Interface, ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 use deploy_plan::DeployPlan;
+use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
-use super::flow::{DiskStep, Flow, Meter};
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, State, Transfer, size};
+use imaging::tap::meter::{DiskStep, Flow, Meter};
 
 /// What is followed.
 pub(crate) struct Follower {
@@ -20,6 +21,8 @@ pub(crate) struct Follower {
     pub(crate) flow: Arc<Flow>,
     pub(crate) current: Current,
     pub(crate) news: News,
+    /// The card that the streams come by.
+    pub(crate) interface: Interface,
     /// Address and port of the rendezvous, for people.
     pub(crate) rendezvous: String,
     /// Names of all streams.
@@ -58,13 +61,43 @@ impl Totals {
 }
 
 impl Follower {
+    /// Shows that everything is there; the last look was a little before.
+    pub(crate) fn finish(&self) {
+        let now = Instant::now();
+        let (Totals::Used(total) | Totals::Stored(total)) = self.totals;
+        self.board.update(|state| {
+            state.wait = None;
+            // Data that came between two looks has never been shown.
+            let transfer = state.transfer.get_or_insert_with(|| Transfer {
+                stream: self.names.len(),
+                streams: self.names.len(),
+                name: self.names.last().cloned().unwrap_or_default(),
+                copied: total,
+                total,
+                rate: 0.0,
+                wire_rate: 0.0,
+                elapsed: Duration::ZERO,
+                at: now,
+                is_done: false,
+                remaining: None,
+                bottleneck: None,
+            });
+            transfer.finish(now);
+        });
+    }
+
     /// Updates the board until dropped; returns only to say why the deploy must be given up.
     pub(crate) async fn follow(&self) -> String {
         let mut meter = Meter::default();
         let mut begin: Option<Instant> = None;
         let mut steering = Steering::default();
+        let mut noticed = Noticed::default();
+        let mut link = Link::of(&self.interface);
         loop {
             let now = Instant::now();
+            if let Some(change) = link.look(now) {
+                self.board.say(change);
+            }
             let sample = self.flow.sample();
             let reading = meter.read(now, sample);
             let (stored, used) = self.flow.progress();
@@ -82,6 +115,9 @@ impl Follower {
             let snapshot = receiving
                 .as_ref()
                 .map(|receiving| receiving.status.snapshot());
+            if let Some(receiving) = &receiving {
+                noticed.print(&self.board, &receiving.status);
+            }
             if let (Some(receiving), Some(snapshot)) = (&receiving, &snapshot) {
                 let (index, under) = (receiving.index, receiving.under);
                 if steering.is_outdated(index, under, snapshot, &latest, now) {
@@ -93,7 +129,16 @@ impl Follower {
             let written = self.written.load(Ordering::Relaxed);
             let pending = sample.used.saturating_sub(written);
             let waiting = explain_disk(self.flow.disk_step(), pending, now);
-            let waiting = waiting.or_else(|| {
+            // Whatever else seems to be waited for, nothing can come.
+            let is_expecting = snapshot.as_ref().is_some_and(|snapshot| {
+                !matches!(
+                    snapshot.phase,
+                    ReceivePhase::Complete | ReceivePhase::Failed
+                )
+            });
+            let no_link =
+                (link.is_down() && is_expecting).then(|| explain_link(&self.interface.name));
+            let waiting = waiting.or(no_link).or_else(|| {
                 let (receiving, snapshot) = (receiving.as_ref()?, snapshot.as_ref()?);
                 let number = receiving.index + 1;
                 if self.current.undecided_since().is_some() {
@@ -120,6 +165,8 @@ impl Follower {
                     rate: reading.used_rate,
                     wire_rate: reading.stored_rate,
                     elapsed: now.saturating_duration_since(begin),
+                    at: now,
+                    is_done: false,
                     remaining: remaining(total.saturating_sub(copied), rate),
                     bottleneck: reading.bottleneck,
                 }
@@ -127,6 +174,35 @@ impl Follower {
             self.board
                 .update(|state| show(state, now, transfer, waiting));
             tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// What has been printed of the present receiver's notices.
+#[derive(Debug, Default)]
+struct Noticed {
+    status: Option<Arc<ReceiveStatus>>,
+    count: usize,
+}
+
+impl Noticed {
+    fn print(&mut self, board: &Board, status: &Arc<ReceiveStatus>) {
+        let is_same = self
+            .status
+            .as_ref()
+            .is_some_and(|last| Arc::ptr_eq(last, status));
+        if !is_same {
+            *self = Self {
+                status: Some(Arc::clone(status)),
+                count: 0,
+            };
+        }
+        for notice in status.notices_after(self.count) {
+            self.count += 1;
+            // Datagrams that are too large are among what explains a wait.
+            if !matches!(notice, ReceiveNotice::SmallOnly(_)) {
+                board.say(notice.to_string());
+            }
         }
     }
 }
@@ -241,6 +317,16 @@ fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -
         what: what.into(),
         advice,
     })
+}
+
+fn explain_link(card: &str) -> Waiting {
+    Waiting {
+        phase: "wait",
+        what: format!("the link of {card}, which is down"),
+        advice: vec![
+            "check the cable and the switch port; it goes on when the link is back".into(),
+        ],
+    }
 }
 
 /// What is waited for, if data does not flow. `number` is the stream's, from 1.
@@ -404,7 +490,7 @@ const SECOND_ADVICE: Duration = Duration::from_secs(20);
 const DISK_SHOWN: Duration = Duration::from_secs(5);
 /// Longer than a disk needs to wake up or to empty its cache.
 const DISK_SUSPECT: Duration = Duration::from_secs(60);
-const SILENCE_SHOWN: Duration = Duration::from_secs(3);
+const SILENCE_SHOWN: Duration = Duration::from_secs(2);
 /// A sender that is silent for so long is dead, if the server is alive.
 const SILENT_SENDER: Duration = Duration::from_secs(180);
 /// How long a server may deny the session before that is believed.

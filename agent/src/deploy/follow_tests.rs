@@ -1,6 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use cast_net::udpcast::ClientNo;
+use cast_net::udpcast::receiver::SmallOnly;
 use fog::store::StreamName;
 use fog::task;
 use fos_api::{SessionView, Stage, StreamNow};
@@ -20,6 +21,7 @@ fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
         datagrams: 0,
         data_datagrams: 0,
         requests: 0,
+        small_only: None,
         lost_blocks: 0,
         ignored: 0,
         slices_waiting: 0,
@@ -124,10 +126,10 @@ fn data_that_does_not_arrive_points_to_the_switch() {
     // Requests make it look as if it were receiving, and are no silence.
     let mut snapshot = receiving(start);
     snapshot.last_packet = Some(now);
-    let cut = Some(Evidence::NoLargeDatagrams {
-        small: 9,
+    let cut = Some(Evidence::NoLargeDatagrams(SmallOnly {
+        requests: 9,
         datagram_len: 1500,
-    });
+    }));
     let waiting = explained(&snapshot, cut);
     assert_eq!(waiting.what, "the data of stream 2 from 10.0.0.5:9001");
     assert!(waiting.advice[0].contains("1500 bytes"), "{waiting:?}");

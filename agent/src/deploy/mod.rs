@@ -6,8 +6,8 @@
 
 mod evidence;
 mod failure;
-pub(crate) mod flow;
 mod follow;
+mod ntfs;
 mod receive;
 mod resume;
 mod streams;
@@ -30,6 +30,7 @@ use disk::Target;
 use fog::{KernelArgs, Mac};
 use fos_api::Manifest;
 use fos_api::Stage;
+use imaging::tap::meter::{DiskStep, Flow};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
@@ -39,7 +40,6 @@ use crate::control::{Server, checkin, image, inventory, progress};
 use crate::screen::Board;
 pub(crate) use failure::Failure;
 use failure::Touched;
-use flow::{DiskStep, Flow};
 use follow::{Follower, Totals};
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;
@@ -79,6 +79,7 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
     let done = carry_out(&job, server, board, &touched).await;
     done.map_err(|mut failure| {
         failure.text = touched.complete(&failure.text);
+        failure.is_touched = touched.is_touched();
         failure
     })
 }
@@ -127,7 +128,7 @@ async fn carry_out(
     let machine = transfer.prepared.chosen.inventory();
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
-        let machine = inventory::send(server, &job.cards, &machine);
+        let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
         tokio::select! {
             done = transfer.run(Task::Deploy) => done?,
             // Neither ends before the work does.
@@ -284,6 +285,7 @@ impl Transfer<'_> {
             flow: Arc::clone(&flow),
             current: current.clone(),
             news: news.clone(),
+            interface: options.interface.clone(),
             rendezvous,
             names: prepared
                 .plan
@@ -329,7 +331,9 @@ impl Transfer<'_> {
         let watch = session::watch(server, &news, SESSION_PAUSE);
         outcome
             .wait(server, board, &current, watch, follower.follow())
-            .await
+            .await?;
+        follower.finish();
+        Ok(())
     }
 
     /// Reports completion; whatever becomes of that, the disk is good.
@@ -379,8 +383,8 @@ fn told(completion: Completion) -> Told {
              report; it says: {text}"
         )),
         Completion::Unanswered(error) => Told::No(format!(
-            "everything is written and verified, but the server could not be told, so it may start \
-             the task again: {error}"
+            "everything is written and verified, but the server has not stored the report, so it may \
+             start the task again: {error}"
         )),
     }
 }
@@ -568,6 +572,7 @@ fn work(
         .remove_old_table()
         .context("removing the old partition table")
         .map_err(|error| Failure::new("table", error))?;
+    ntfs::complete(plan, target).map_err(|error| Failure::new("streams", error))?;
     swap::create(plan, target).map_err(|error| Failure::new("swap", error))?;
     let report = flow
         .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use cast_net::{Interface, ReceiveOptions, ReceivePhase, ReceiveStatus, ReceivedStream, Stop};
 use fog::KernelArgs;
 use fog::checkin::caps;
+use imaging::Piece;
 use tokio::sync::mpsc;
 
 use super::evidence::evidence;
@@ -16,7 +17,6 @@ use super::failure::{Touched, causes};
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
 use super::streams::{Source, Sources, StreamError};
 use crate::control::session::{self, Latest, News};
-use crate::pieces::Piece;
 use crate::screen::Board;
 
 /// The receiver in use now, or the last one, for whoever explains what is waited for, and steers it.
@@ -194,10 +194,10 @@ pub(crate) fn options(
     options.port_base = args.port()?;
     options.rendezvous = Some(rendezvous);
     options.ttl = TTL;
-    options.start_timeout = None;
+    options.transfer.start_timeout = None;
     // Whoever follows decides that, knowing whether the server is heard otherwise.
-    options.receive_timeout = None;
-    options.exit_wait = EXIT_WAIT;
+    options.transfer.receive_timeout = None;
+    options.transfer.exit_wait = EXIT_WAIT;
     Ok(options)
 }
 

@@ -152,6 +152,11 @@ async fn a_deploy_goes_from_the_check_in_to_the_report() {
     assert!(at("mc_checkin.php") < at("fos/manifest"));
     assert!(at("fos/file") < at("progress.php"));
     assert!(paths.contains(&"inventory.php".to_owned()));
+    // What is seen at the end is the end.
+    let transfer = board.read(|state| state.transfer.clone()).unwrap();
+    assert!(transfer.is_done && transfer.remaining.is_none());
+    assert_eq!((transfer.stream, transfer.streams), (2, 2));
+    assert_eq!(transfer.copied, transfer.total);
     // The session is watched to the end.
     let last = paths.iter().rfind(|path| *path != "fos/session");
     assert_eq!(last.unwrap(), "Post_Stage3.php");

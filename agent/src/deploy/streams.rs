@@ -11,22 +11,24 @@
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use conveyor::{Loader, Unloader, conveyor};
 use deploy_plan::{DeployPlan, Destination, PlannedStream};
-use disk::{RegionWriter, Target, WriteError};
+use disk::{Target, WriteError};
 use fog::record::{self, Found, RECORD_LEN, RecordError};
 use fog::store::StreamName;
 use fos_api::Blake3;
-use image::{Decoder, Geometry, ImageError, Sink, SinkError};
+use image::{Geometry, ImageError, Sink, SinkError};
+use imaging::tap::meter::{DiskStep, Flow};
+use imaging::tap::{Hash, Tap as _};
+use imaging::target::Region;
+use imaging::{Failure, PIECES, Piece, Supply, Watch};
 
 use super::failure::causes;
-use super::flow::{DiskStep, Flow};
 use super::resume::Cause;
-use crate::pieces::Piece;
 use crate::screen::{Board, Phase};
 
 /// Where streams come from: the network, or memory in tests.
@@ -448,16 +450,13 @@ struct Running<'scope, 'env> {
     stream: &'env PlannedStream,
     /// It is on the disk already.
     is_done: bool,
-    hasher: blake3::Hasher,
-    /// Without the record.
-    received: u64,
+    /// Of what was received, without the record.
+    hash: Hash,
     counted: Counted,
     /// Nothing of this attempt counts any more.
     is_abandoned: Arc<AtomicBool>,
     /// To the decoder; `None` once all is handed over.
-    full: Option<SyncSender<Piece>>,
-    /// Used buffers come back.
-    empty: Receiver<Vec<u8>>,
+    loader: Option<Loader<io::Result<Piece>, Vec<u8>>>,
     decoder: ScopedJoinHandle<'scope, Result<(), StreamError>>,
 }
 
@@ -471,14 +470,8 @@ impl<'scope, 'env> Running<'scope, 'env> {
         stored: u64,
     ) -> Result<Self, StreamError> {
         let stream = &pipeline.plan.streams[index];
-        let (full, todo) = sync_channel(QUEUE_LEN);
-        let (give_back, empty) = channel();
-        for _ in 0..QUEUE_LEN + 2 {
-            // The receiving end is held right here.
-            if give_back.send(Vec::new()).is_err() {
-                break;
-            }
-        }
+        let buffers = std::iter::repeat_with(Vec::new);
+        let (loader, pieces) = conveyor(buffers.take(PIECES));
         let counted = Counted {
             stored,
             used: Arc::default(),
@@ -493,7 +486,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
         };
         let decoder = std::thread::Builder::new()
             .name("decoder".into())
-            .spawn_scoped(scope, move || work.decode(&todo, &give_back))
+            .spawn_scoped(scope, move || work.decode(pieces))
             .map_err(|source| StreamError::Thread {
                 name: stream.name.clone(),
                 source,
@@ -503,12 +496,10 @@ impl<'scope, 'env> Running<'scope, 'env> {
             index,
             stream,
             is_done,
-            hasher: blake3::Hasher::new(),
-            received: 0,
+            hash: Hash::default(),
             counted,
             is_abandoned,
-            full: Some(full),
-            empty,
+            loader: Some(loader),
             decoder,
         })
     }
@@ -530,8 +521,8 @@ impl<'scope, 'env> Running<'scope, 'env> {
             return Ok(());
         }
         loop {
-            // A closed channel means that the decoder has failed; finish() will say why.
-            let Ok(spare) = self.empty.recv() else {
+            // A decoder that is gone has failed; finish() will say why.
+            let Some(Ok(spare)) = self.loader.as_ref().map(Loader::buffer) else {
                 return Ok(());
             };
             let mut spare = Some(spare);
@@ -539,7 +530,9 @@ impl<'scope, 'env> Running<'scope, 'env> {
             let piece = reader.timed(next, |piece| piece.len())?;
             self.counted.stored = reader.received;
             if piece.is_empty() {
-                self.full = None;
+                if let Some(loader) = self.loader.take() {
+                    loader.end().ok();
+                }
                 return Ok(());
             }
             if !self.hand_over(piece)? {
@@ -550,23 +543,20 @@ impl<'scope, 'env> Running<'scope, 'env> {
 
     /// Hashes a piece and gives it to the decoder; `false` if that has failed.
     fn hand_over(&mut self, piece: Piece) -> Result<bool, StreamError> {
-        self.hasher.update(&piece);
-        self.received += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if self.received > self.stream.stored_len {
+        self.hash.pass(&piece);
+        if self.hash.count() > self.stream.stored_len {
             return Err(StreamError::TooLong {
                 name: self.stream.name.clone(),
                 expected: self.stream.stored_len,
             });
         }
-        Ok(self
-            .full
-            .as_ref()
-            .is_some_and(|full| full.send(piece).is_ok()))
+        let loader = self.loader.as_ref();
+        Ok(loader.is_some_and(|loader| loader.put(Ok(piece)).is_ok()))
     }
 
     /// After [`Self::receive`]: whether the decoder has taken everything. If not, it has failed.
     fn check_decoder(self) -> Result<Self, StreamError> {
-        if self.full.is_none() {
+        if self.loader.is_none() {
             return Ok(self);
         }
         let name = self.stream.name.clone();
@@ -587,21 +577,22 @@ impl<'scope, 'env> Running<'scope, 'env> {
 
     fn judge(self) -> Result<(), StreamError> {
         let name = &self.stream.name;
-        let is_complete = self.full.is_none();
-        drop(self.full);
+        let is_complete = self.loader.is_none();
+        drop(self.loader);
         let decoded = join(self.decoder, name);
         // Received to the end, so length and hash can be judged; they explain most other errors. Not
         // those of the disk, which has had its chance.
         let is_disk = |error: &StreamError| error.cause() == Cause::Machine;
         if is_complete && !decoded.as_ref().is_err_and(is_disk) {
-            if self.received != self.stream.stored_len {
+            let (received, found) = self.hash.found();
+            if received != self.stream.stored_len {
                 return Err(StreamError::TooShort {
                     name: name.clone(),
-                    found: self.received,
+                    found: received,
                     expected: self.stream.stored_len,
                 });
             }
-            let found = Blake3::from(self.hasher.finalize());
+            let found = Blake3::from(found);
             if found != self.stream.blake3 {
                 return Err(StreamError::Hash {
                     name: name.clone(),
@@ -619,7 +610,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
     /// The disk failed meanwhile.
     fn abandon(self) -> Result<(), StreamError> {
         self.is_abandoned.store(true, Ordering::Relaxed);
-        drop(self.full);
+        drop(self.loader);
         let result = join(self.decoder, &self.stream.name);
         let used = self.counted.used.load(Ordering::Relaxed);
         self.pipeline.flow.take_back(self.counted.stored, used);
@@ -652,55 +643,51 @@ struct Work<'env> {
 
 impl Work<'_> {
     /// Decodes and writes until there is no more.
-    fn decode(
-        &self,
-        todo: &Receiver<Piece>,
-        give_back: &Sender<Vec<u8>>,
-    ) -> Result<(), StreamError> {
+    fn decode(&self, pieces: Unloader<io::Result<Piece>, Vec<u8>>) -> Result<(), StreamError> {
         let (pipeline, stream) = (self.pipeline, self.stream);
         // From the first piece until all is on the disk.
-        let mut phase = None;
-        let todo = todo.iter().inspect(|_| {
-            phase.get_or_insert_with(|| {
-                let name = format!("stream:{}", stream.name);
-                pipeline.board.phase(&name)
-            });
-        });
+        let mut pieces = Begun {
+            pieces,
+            phase: None,
+            begin: || pipeline.board.phase(&format!("stream:{}", stream.name)),
+        };
         let destination = match stream.destination {
             Destination::Partition { offset, len, .. } if !self.is_done => Some((offset, len)),
             _ => None,
         };
         let Some((offset, len)) = destination else {
-            for piece in todo {
-                // The reader may have gone.
-                drop(give_back.send(piece.into_buffer()));
+            // A reader that is gone says why.
+            while let Ok(Some(piece)) = pieces.next() {
+                pieces.give_back(piece);
             }
             return Ok(());
         };
-        let mut sink = RegionSink {
-            work: self,
-            offset,
-            len,
-            writer: None,
+        let gate = |geometry: &Geometry| {
+            same_image(stream, geometry)?;
+            pipeline.remove_old_table()?;
+            Ok(())
         };
-        let decoded = self.decode_into(&mut sink, todo, give_back);
-        let Some(writer) = sink.writer else {
-            return decoded.map(drop);
+        let region = Region::new(pipeline.target, offset, len, Box::new(gate));
+        let mut sink = Counting {
+            region,
+            used: &self.used,
         };
+        let decoded = self.decode_into(&mut sink, &mut pieces);
+        let region = sink.region;
         let write_error = |source| StreamError::Write {
             name: stream.name.clone(),
             source,
         };
         if !matches!(decoded, Ok(true)) {
             // It may be written again; a disk that has failed does not become better.
-            let abandoned = writer.abandon().map_err(write_error);
+            let abandoned = region.abandon().map_err(write_error);
             return abandoned.and_then(|()| decoded.map(drop));
         }
         let activity = |text| pipeline.board.update(|state| state.activity = text);
         activity(format!("syncing {}", stream.name));
         pipeline
             .flow
-            .on_disk(DiskStep::Sync, || writer.finish())
+            .on_disk(DiskStep::Sync, || region.commit())
             .map_err(write_error)?;
         activity(super::ACTIVITY.to_owned());
         Ok(())
@@ -709,9 +696,8 @@ impl Work<'_> {
     /// Answers whether the image has come whole.
     fn decode_into(
         &self,
-        sink: &mut RegionSink<'_>,
-        todo: impl Iterator<Item = Piece>,
-        give_back: &Sender<Vec<u8>>,
+        sink: &mut dyn Sink,
+        pieces: &mut dyn Supply,
     ) -> Result<bool, StreamError> {
         let (pipeline, stream) = (self.pipeline, self.stream);
         let image_error = |source| match source {
@@ -730,26 +716,28 @@ impl Work<'_> {
                 source: Box::new(source),
             },
         };
-        let mut decoder = Decoder::new(image::Options {
-            // The plan has seen to it that the promised image fits, and begin() that this is the
+        let options = image::Options {
+            // The plan has seen to it that the promised image fits, and the gate that this is the
             // promised one: a stream out of order shall be called that, not "too large".
             target_size: None,
             window_log_max: pipeline.window_log_max,
-            // Another image may claim any number of blocks, and the bitmap comes before begin().
+            // Another image may claim any number of blocks, and the bitmap comes before the gate.
             bitmap_memory_max: bitmap_memory(stream.facts.total_blocks),
             ..image::Options::default()
-        });
-        for piece in todo {
-            if self.is_abandoned.load(Ordering::Relaxed) {
-                return Ok(false);
+        };
+        let mut wanted = Wanted(&self.is_abandoned);
+        let summary = match imaging::decode(pieces, options, sink, &pipeline.flow, &mut wanted) {
+            Ok(summary) => summary,
+            Err(Failure::Image(error)) => return Err(image_error(error)),
+            Err(_) if !wanted.goes_on() => return Ok(false),
+            Err(_) => {
+                let name = stream.name.clone();
+                return Err(StreamError::Panic { name });
             }
-            decoder.push(&piece, sink).map_err(image_error)?;
-            drop(give_back.send(piece.into_buffer()));
-        }
-        if self.is_abandoned.load(Ordering::Relaxed) {
+        };
+        if !wanted.goes_on() {
             return Ok(false);
         }
-        let summary = decoder.finish(sink).map_err(image_error)?;
         for warning in &summary.warnings {
             pipeline.board.warn(format!("{}: {warning}", stream.name));
         }
@@ -757,30 +745,51 @@ impl Work<'_> {
     }
 }
 
-/// Writes extents into one partition.
-struct RegionSink<'a> {
-    work: &'a Work<'a>,
-    offset: u64,
-    len: u64,
-    writer: Option<RegionWriter>,
+/// Whether an attempt still counts.
+struct Wanted<'a>(&'a AtomicBool);
+
+impl Watch for Wanted<'_> {
+    fn goes_on(&mut self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
 }
 
-impl Sink for RegionSink<'_> {
+/// Pieces, of which the first one begins a phase.
+struct Begun<S, F> {
+    pieces: S,
+    phase: Option<Phase>,
+    begin: F,
+}
+
+impl<S: Supply, F: Fn() -> Phase> Supply for Begun<S, F> {
+    fn next(&mut self) -> Result<Option<Piece>, Failure> {
+        let piece = self.pieces.next();
+        if matches!(piece, Ok(Some(_))) {
+            self.phase.get_or_insert_with(&self.begin);
+        }
+        piece
+    }
+
+    fn give_back(&mut self, piece: Piece) {
+        self.pieces.give_back(piece);
+    }
+}
+
+/// A region, and how much one attempt has handed to it.
+struct Counting<'a> {
+    region: Region<'a>,
+    used: &'a AtomicU64,
+}
+
+impl Sink for Counting<'_> {
     fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
-        same_image(self.work.stream, geometry)?;
-        let pipeline = self.work.pipeline;
-        pipeline.remove_old_table()?;
-        self.writer = Some(pipeline.target.writer(self.offset, self.len)?);
-        Ok(())
+        self.region.begin(geometry)
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        let writer = self.writer.as_mut().ok_or("an extent before the header")?;
-        let flow = &self.work.pipeline.flow;
-        flow.on_disk(DiskStep::Write, || writer.write_at(offset, data))?;
-        flow.used(data.len(), Duration::ZERO);
+        self.region.extent(offset, data)?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
-        self.work.used.fetch_add(len, Ordering::Relaxed);
+        self.used.fetch_add(len, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -825,10 +834,6 @@ fn same_image(stream: &PlannedStream, geometry: &Geometry) -> Result<(), OtherIm
         expected: words(expected),
     })
 }
-
-/// Pieces between reader and decoder: 15 MB of the longest slices (1024 blocks of 1456 bytes), with
-/// those that both have in hand.
-const QUEUE_LEN: usize = 8;
 
 #[cfg(test)]
 #[path = "streams_tests.rs"]

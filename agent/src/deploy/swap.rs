@@ -1,7 +1,7 @@
-//! Swap spaces: an image records only their UUIDs, so they are made anew.
+//! Swap spaces: an image records at most their UUIDs, so they are made anew.
 
 use deploy_plan::DeployPlan;
-use disk::{Target, swap_header};
+use disk::{SWAP_PAGE, Target, Uuid, swap_header};
 
 /// Why a swap space was not made.
 #[derive(Debug, thiserror::Error)]
@@ -16,16 +16,19 @@ pub(crate) enum SwapError {
         number: u32,
         source: disk::WriteError,
     },
+    #[error("the system has no random numbers for the UUID of swap space: {0}")]
+    Random(getrandom::Error),
 }
 
-/// Makes the swap spaces whose UUIDs are recorded. For the others the plan has a warning.
+/// Makes the swap spaces. Those whose UUIDs are not recorded get new ones; the plan has a warning.
 pub(crate) fn create(plan: &DeployPlan, target: &Target) -> Result<(), SwapError> {
     for partition in plan.swap_spaces() {
         let number = partition.number;
-        let Some(uuid) = partition.swap_uuid else {
-            continue;
+        let uuid = match partition.swap_uuid {
+            Some(uuid) => uuid,
+            None => random_uuid()?,
         };
-        let header = swap_header(partition.len, uuid, PAGE_SIZE)
+        let header = swap_header(partition.len, uuid, SWAP_PAGE)
             .map_err(|source| SwapError::Header { number, source })?;
         target
             .writer(partition.offset, partition.len)
@@ -38,18 +41,23 @@ pub(crate) fn create(plan: &DeployPlan, target: &Target) -> Result<(), SwapError
     Ok(())
 }
 
-/// Of x86 and nearly all other machines.
-const PAGE_SIZE: u32 = 4096;
+/// A UUID of version 4 (RFC 9562, section 5.4), as mkswap makes it.
+fn random_uuid() -> Result<Uuid, SwapError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(SwapError::Random)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Ok(Uuid::from_bytes(bytes))
+}
 
 #[cfg(test)]
 mod tests {
     use super::super::samples::{self, DISK_LEN};
     use super::*;
 
-    #[test]
-    fn swap_spaces_are_made_with_their_uuid() {
-        let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
-        let (manifest, files) = samples::with_swap(Some(&format!("2 {uuid}\n")));
+    /// The header of the swap space of partition 2, made with this list.
+    fn made(list: Option<&str>) -> Vec<u8> {
+        let (manifest, files) = samples::with_swap(list);
         let shape = disk::Shape {
             size: DISK_LEN,
             logical_sector: 512,
@@ -63,8 +71,26 @@ mod tests {
         create(&plan, &target).unwrap();
         drop(target);
         let written = std::fs::read(file.path()).unwrap();
-        let swap = &written[samples::region(2)];
-        assert_eq!(&swap[4086..4096], b"SWAPSPACE2");
+        written[samples::region(2)][..4096].to_vec()
+    }
+
+    #[test]
+    fn swap_spaces_are_made_with_their_uuid() {
+        let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
+        let swap = made(Some(&format!("2 {uuid}\n")));
+        assert_eq!(&swap[4086..], b"SWAPSPACE2");
         assert_eq!(swap[1036], 0x8c);
+    }
+
+    #[test]
+    fn swap_spaces_of_unknown_uuid_get_a_new_one() {
+        for list in [None, Some(""), Some("2\n")] {
+            let uuids = [made(list), made(list)].map(|swap| {
+                assert_eq!(&swap[4086..], b"SWAPSPACE2");
+                Uuid::from_slice(&swap[1036..1052]).unwrap()
+            });
+            assert_eq!(uuids.map(|uuid| uuid.get_version_num()), [4, 4]);
+            assert_ne!(uuids[0], uuids[1]);
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Returning from here would panic the kernel, so nothing does: every path ends in a reboot or a
 //! power-off. The worker is never restarted blindly; a failure is reported to the server (so that it
-//! does not hand out the same task again), shown, and followed by a reboot.
+//! does not hand out the same task again) and shown. A machine whose failure the server has not stored
+//! stays as it is until somebody presses Enter: a restart would bring the same failure again.
 
 mod children;
 mod modules;
@@ -12,12 +13,12 @@ mod power;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fog::KernelArgs;
 
 use crate::exit::{Ending, FailureNote, Verdict};
-use crate::screen::{Board, COUNTDOWN, Console, Outcome, Screen};
+use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, clock};
 use children::Children;
 use power::Power;
 
@@ -63,34 +64,15 @@ fn live() -> Power {
     }
     let verdict = children.run(&mut own(&["run"]));
     match verdict {
-        Verdict::Said(Ending::Reboot) => Power::Reboot,
         Verdict::Said(Ending::PowerOff) => Power::Off,
-        Verdict::Said(Ending::DoneUnreported) => {
-            let text = FailureNote::of_boot().read();
-            let power = if args.is_shutdown() {
-                Power::Off
-            } else {
-                Power::Reboot
-            };
-            end_unreported(&text.unwrap_or_default(), power)
-        }
-        Verdict::Said(Ending::FailedReported) => {
-            let text = FailureNote::of_boot().read();
-            fail(
-                &text.unwrap_or_else(|| NO_REASON.into()),
-                Told::Yes,
-                Said::Yes,
-            )
-        }
-        Verdict::Said(Ending::FailedUnreported) => {
-            let text = FailureNote::of_boot().read();
-            // It has tried for minutes, or never had a network.
-            fail(
-                &text.unwrap_or_else(|| NO_REASON.into()),
-                Told::No,
-                Said::Yes,
-            )
-        }
+        Verdict::Said(Ending::DoneUnreported) if args.is_shutdown() => Power::Off,
+        // The worker has shown whatever there was to see for as long as it had to.
+        Verdict::Said(
+            Ending::Reboot
+            | Ending::DoneUnreported
+            | Ending::FailedReported
+            | Ending::FailedUnreported,
+        ) => Power::Reboot,
         Verdict::Said(Ending::Restart) => {
             let text = FailureNote::of_boot().read();
             restart(&text.unwrap_or_else(|| NO_REASON.into()))
@@ -107,43 +89,24 @@ fn live() -> Power {
 
 /// After a worker that died without a word.
 fn report_and_fail(children: &mut Children, text: &str) -> Power {
-    let told = match children.run(&mut own(&["report-failure", "--text", text])) {
-        Verdict::Said(Ending::Reboot) => Told::Yes,
-        _ => Told::No,
-    };
-    fail(text, told, Said::No)
+    match children.run(&mut own(&["report-failure", "--stay", "--text", text])) {
+        Verdict::Said(Ending::FailedReported | Ending::FailedUnreported) => Power::Reboot,
+        _ => fail(text),
+    }
 }
 
-/// Whether the server knows of the failure.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Yes,
-    No,
-}
-
-/// Whether the worker has printed the reason itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Yes,
-    No,
-}
-
-/// Shows the failure for a minute, then reboots.
-fn fail(text: &str, told: Told, said: Said) -> Power {
+/// Shows a failure that cannot be reported, until somebody presses Enter.
+fn fail(text: &str) -> Power {
     let board = Board::default();
-    // Without a console there is nobody to wait for, but the pause also slows down a reboot loop.
     let screen = Screen::start(&board, Console::stdout()).ok();
     board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
-    if said == Said::No {
-        board.say(format!("FAILED: {text}"));
-    }
-    if told == Told::No {
-        board.warn(
-            "the server could not be told: if the task is still active, this machine will start \
-             it again",
-        );
-    }
-    count_down(&board, Power::Reboot, FAILURE_PAUSE);
+    board.say_of_state(format!("FAILED: {text}"));
+    board.warn(
+        "the server does not know of it: if the task is still active, this machine will start it \
+         again after a restart",
+    );
+    board.activity("failed", "press Enter to restart this machine");
+    Keys::of_console().wait_for_enter();
     drop(screen);
     Power::Reboot
 }
@@ -154,42 +117,11 @@ fn restart(text: &str) -> Power {
     let board = Board::default();
     let screen = Screen::start(&board, Console::stdout()).ok();
     board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
-    count_down(&board, Power::Reboot, RESTART_PAUSE);
+    let pause_text = clock(RESTART_PAUSE);
+    board.activity(COUNTDOWN, format!("this machine restarts in {pause_text}"));
+    pause(RESTART_PAUSE);
     drop(screen);
     Power::Reboot
-}
-
-/// The disk is good, but the server still has the task: shows it for a minute, which also slows
-/// down a machine that is sent through the task again and again.
-fn end_unreported(text: &str, power: Power) -> Power {
-    let board = Board::default();
-    let screen = Screen::start(&board, Console::stdout()).ok();
-    board.update(|state| {
-        state.warnings.push(text.to_owned());
-        state.result = Some(Outcome::DoneUnreported(text.to_owned()));
-    });
-    count_down(&board, power, FAILURE_PAUSE);
-    drop(screen);
-    power
-}
-
-fn count_down(board: &Board, power: Power, time: Duration) {
-    let what = match power {
-        Power::Reboot => "reboot",
-        Power::Off => "power off",
-        Power::Halt => "halt",
-    };
-    let end = Instant::now() + time;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        // Rounded up, and in steps: each line costs time on a serial console.
-        let seconds = left.as_secs().div_ceil(10) * 10;
-        board.activity(COUNTDOWN, format!("{what} in {seconds} s"));
-        pause(left.min(Duration::from_secs(10)));
-    }
 }
 
 /// Network up, then a shell in place of the automatic run.
@@ -237,8 +169,6 @@ fn pause(time: Duration) {
 
 const MODULE_LIST: &str = "/lib/modules/list";
 const NO_REASON: &str = "the imaging program failed without giving a reason";
-/// As long as FOG's own client shows a fatal error.
-const FAILURE_PAUSE: Duration = Duration::from_secs(60);
 /// To read why.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
 const ENVIRONMENT: [(&str, &str); 3] = [

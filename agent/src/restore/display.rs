@@ -3,9 +3,11 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use imaging::tap::meter::Bottleneck;
+
 use super::engine::View;
 use super::silence::{News, Silence, Silences};
-use crate::screen::{Bottleneck, size};
+use crate::screen::{self, size};
 
 /// Shows progress on standard error: a line that overwrites itself on a terminal, else one now and
 /// then.
@@ -95,7 +97,7 @@ fn line(view: &View) -> String {
 pub(super) fn word(bottleneck: Bottleneck) -> &'static str {
     match bottleneck {
         Bottleneck::Network => "source",
-        other => other.word(),
+        other => screen::word(other),
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
     use image::Progress;
 
     use super::*;
-    use crate::deploy::flow::Reading;
+    use imaging::tap::meter::Reading;
 
     #[test]
     fn line_tells_share_rate_time_left_and_bottleneck() {

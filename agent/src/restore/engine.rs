@@ -1,28 +1,21 @@
 //! One process from the stored bytes to the disk: a thread reads, this one decompresses and verifies,
 //! the disk's own thread writes, another shows how far it is.
 
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
+use imaging::tap::meter::{Flow, Meter, Reading};
+use imaging::{Failure, Output, Place, Source, Trace, Watch};
 
 use super::silence::{Silence, Watched};
-use super::source::{Source, Stopper};
-use super::target::{Output, Place};
-use super::trace::Trace;
-use crate::deploy::flow::{Flow, Meter, Reading};
-use crate::pieces::{Piece, Pieces, ReadAhead};
 
 /// What is to be done.
 pub(crate) struct Job {
     pub(crate) source: Source,
-    /// Ends a source that waits.
-    pub(crate) stopper: Stopper,
     pub(crate) place: Place,
     /// Tells afterwards what has become of the place.
     pub(crate) trace: Trace,
@@ -65,52 +58,40 @@ pub(crate) struct Report {
 /// The first thing that went wrong, with its causes.
 pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Report> {
     let begin = Instant::now();
-    let flow = Arc::new(Flow::default());
-    let mut output = Output::open(&job.place, Arc::clone(&flow), &job.trace)?;
+    let target = Output::open(&job.place, &job.trace)?;
     let mut source = job.source;
-    let options = options(&mut source, &output, job.is_raw, job.verify, job.window_log)?;
-    let (name, record) = (source.name.clone(), source.record.clone());
-    let watched = source.watched();
-    let can_be_stopped = source.can_be_stopped();
-    let source = Metered(source, Arc::clone(&flow));
-    let reader = ReadAhead::start(source).context("starting a thread")?;
-    let shared = Shared::default();
-    let decoded = thread::scope(|scope| {
+    let image = options(&mut source, &target, job.is_raw, job.verify, job.window_log)?;
+    let (name, record) = (source.name().to_owned(), source.record().map(str::to_owned));
+    let watched = Watched::new(&source);
+    let flow = Arc::new(Flow::default());
+    let (shared, period) = (Shared::default(), job.period);
+    let job = imaging::Job {
+        source,
+        image,
+        target,
+        flow: Arc::clone(&flow),
+    };
+    let done = thread::scope(|scope| {
         let (done, is_done) = channel::<()>();
         let (shared, flow) = (&shared, &flow);
-        let period = job.period;
         let watch = move || watch(&is_done, period, shared, flow, &watched, begin, show);
         thread::Builder::new()
             .name("progress".into())
             .spawn_scoped(scope, watch)
             .context("starting a thread")?;
-        let decoded = decode(&reader, options, &mut output, shared);
-        drop(done);
-        decoded
-    });
-    let summary = match decoded {
-        Ok(summary) => {
-            let source = reader.join();
-            let source = source.context("the reader stopped by a programming error")?;
-            let ended = source.0.close();
-            ended.with_context(|| format!("reading {name}"))?;
-            summary
-        }
-        Err(error) => {
-            // A transfer is left properly. No other read is waited for: it might never end.
-            if let Some(stop) = &job.stopper {
-                stop.stop();
-            }
-            if can_be_stopped {
-                // What it says comes of being stopped.
-                drop(reader.join());
-            }
-            return Err(error.context(name));
-        }
-    };
+        let mut look = Look {
+            shared,
+            is_over: Some(done),
+        };
+        imaging::run(job, &mut look).map_err(|failure| match failure {
+            Failure::Confirm(error) => error.context(format!("reading {name}")),
+            Failure::Read(_) | Failure::Image(_) => failure.into_error().context(name.clone()),
+            other => other.into_error(),
+        })
+    })?;
+    let summary = done.summary;
     let mut warnings: Vec<String> = summary.warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(output.warnings.iter().cloned());
-    output.finish()?;
+    warnings.extend(done.warnings);
     Ok(Report {
         summary,
         source: name,
@@ -129,7 +110,7 @@ fn options(
 ) -> anyhow::Result<image::Options> {
     let content = if is_raw {
         // Only of what is not compressed the length is known.
-        let len = source.len;
+        let len = source.stored_len();
         let first = source.first_bytes()?;
         let first = &first[..first.len().min(image::SNIFF_LEN)];
         let is_plain = image::sniff(first)? == Compression::Plain;
@@ -142,7 +123,7 @@ fn options(
     Ok(image::Options {
         content,
         verify,
-        target_size: output.size,
+        target_size: output.size(),
         window_log_max: window_log,
         ..image::Options::default()
     })
@@ -150,31 +131,27 @@ fn options(
 
 /// What the decoding thread shows the others.
 #[derive(Default)]
-struct Shared {
-    look: Mutex<(Progress, Option<Geometry>)>,
-    has_geometry: AtomicBool,
+struct Shared(Mutex<(Progress, Option<Geometry>)>);
+
+/// Notes how far the decoder is.
+struct Look<'a> {
+    shared: &'a Shared,
+    /// Dropped at the end, so that nothing is shown any more.
+    is_over: Option<Sender<()>>,
 }
 
-fn decode(
-    reader: &ReadAhead<Metered>,
-    options: image::Options,
-    output: &mut Output,
-    shared: &Shared,
-) -> anyhow::Result<Summary> {
-    let mut decoder = Decoder::new(options);
-    while let Some(piece) = reader.next() {
-        let piece = piece.context("reading")?;
-        decoder.push(&piece, output)?;
-        reader.give_back(piece);
-        let mut look = shared.look.lock().unwrap_or_else(PoisonError::into_inner);
+impl Watch for Look<'_> {
+    fn look(&mut self, decoder: &Decoder) {
+        let mut look = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
         look.0 = decoder.progress();
-        if let Some(geometry) = decoder.geometry()
-            && !shared.has_geometry.swap(true, Ordering::Relaxed)
-        {
-            look.1 = Some(geometry.clone());
+        if look.1.is_none() {
+            look.1 = decoder.geometry().cloned();
         }
     }
-    Ok(decoder.finish(output)?)
+
+    fn decoded(&mut self, _summary: &Summary) {
+        self.is_over = None;
+    }
 }
 
 /// Calls `show` until the other end of `is_done` goes.
@@ -193,7 +170,7 @@ fn watch(
         is_over = is_done.recv_timeout(period) != Err(RecvTimeoutError::Timeout);
         let reading = meter.read(Instant::now(), flow.sample());
         let (progress, geometry) = shared
-            .look
+            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -205,15 +182,5 @@ fn watch(
             silence: flow.source_wait().map(|wait| watched.silence(wait)),
             elapsed: begin.elapsed(),
         });
-    }
-}
-
-/// A source, and how much comes from it.
-struct Metered(Source, Arc<Flow>);
-
-impl Pieces for Metered {
-    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
-        let Self(source, flow) = self;
-        flow.on_source(|| source.next_piece(spare))
     }
 }

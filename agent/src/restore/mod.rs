@@ -2,34 +2,31 @@
 
 mod display;
 mod engine;
-mod head;
+mod notices;
 mod report;
 mod silence;
-mod source;
-mod target;
-mod trace;
+mod waits;
 
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cast_net::{Interface, ReceiveOptions, Stop};
+use cast_net::{Interface, ReceiveOptions, SenderChoice, Stop};
 use clap::Args;
 use image::Verify;
+use imaging::source::Cast;
+use imaging::{Manner, Output, Place, Source, Trace};
 
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
-pub(crate) use self::source::Source;
-pub(crate) use self::target::{Place, device_shape};
-pub(crate) use self::trace::Trace;
+use self::waits::Watching;
 
 /// Options of both commands.
 #[derive(Debug, Clone, Args)]
@@ -54,6 +51,9 @@ pub(crate) struct CommonArgs {
     /// Make the target, a file, if it does not exist
     #[arg(long)]
     create: bool,
+    /// The target is a whole disk: overwrite it together with its partition table and all its partitions
+    #[arg(long)]
+    whole_disk: bool,
     /// Tell the target first that its old content is of no more use. This does not promise zeroes
     /// where the image has free space
     #[arg(long)]
@@ -95,14 +95,18 @@ pub(crate) struct ReceiveArgs {
     /// UDP port of the receivers; the sender has the next
     #[arg(long, short = 'P', default_value_t = 9000, value_parser = clap::value_parser!(u16).range(1..65535))]
     portbase: u16,
-    /// Where to ask for a sender: its address, or a group given to both sides
+    /// Where to ask for a sender: its name or address, or a group given to both sides
     #[arg(
         long,
         short = 'M',
         visible_alias = "mcast-rdv-address",
-        value_name = "ADDRESS"
+        value_name = "HOST"
     )]
-    rdv: Option<Ipv4Addr>,
+    rdv: Option<String>,
+    /// The only sender to listen to, or "any": the first that answers (default: the one at --rdv if that is
+    /// one host's address, else any). A sender with several addresses may need it
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<SenderChoice>,
     /// Name or address of the network interface (default: by the route to --rdv, or the first)
     #[arg(long, short, value_name = "INTERFACE")]
     interface: Option<String>,
@@ -139,7 +143,7 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     }
     conclude(&common, target.as_deref(), |trace| {
         let source = Source::open(&paths)?;
-        work(&common, source, None, target.as_deref(), trace)
+        work(&common, source, target.as_deref(), trace)
     })
 }
 
@@ -151,11 +155,7 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         let stop = Stop::new()?;
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
-        drop(target::Output::open(
-            &place,
-            Arc::default(),
-            &Trace::default(),
-        )?);
+        drop(Output::open(&place, &Trace::default())?);
         if !args.common.quiet {
             // What is waited for, should nothing happen.
             let line = format!(
@@ -167,11 +167,15 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
             );
             tell(&mut io::stderr(), &line);
         }
-        let timeout = options.receive_timeout;
+        let timeout = options.transfer.receive_timeout;
+        let interface = options.interface.clone();
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
-        let source = Source::network(stream, name, timeout)?;
+        let _watching = (!args.common.quiet).then(|| Watching::start(stream.status(), &interface));
         let target = args.target.as_deref();
-        work(&args.common, source, Some(stop), target, trace)
+        notices::printed(&stream.status(), || {
+            let source = Source::cast(Cast::new(stream, stop, timeout), name)?;
+            work(&args.common, source, target, trace)
+        })
     })
 }
 
@@ -183,19 +187,37 @@ fn is_block_device(path: &Path) -> bool {
 impl ReceiveArgs {
     fn options(&self) -> anyhow::Result<ReceiveOptions> {
         let seconds = |count| (count > 0).then(|| Duration::from_secs(count));
-        let by_route = self.rdv.filter(|address| !address.is_multicast());
+        let rendezvous = self.rdv.as_deref().map(address_of).transpose()?;
+        let by_route = rendezvous.filter(|address| !address.is_multicast());
         let interface = match (&self.interface, by_route) {
             (None, Some(peer)) => Interface::towards(peer)?,
             (wanted, _) => Interface::choose(&Interface::list()?, wanted.as_deref())?.clone(),
         };
         let mut options = ReceiveOptions::new(interface);
         options.port_base = self.portbase;
-        options.rendezvous = self.rdv;
+        options.rendezvous = rendezvous;
+        options.sender = self.sender.unwrap_or_default();
         options.ttl = self.ttl;
-        options.start_timeout = seconds(self.start_timeout);
-        options.receive_timeout = seconds(self.receive_timeout);
+        options.transfer.start_timeout = seconds(self.start_timeout);
+        options.transfer.receive_timeout = seconds(self.receive_timeout);
         Ok(options)
     }
+}
+
+/// The first IPv4 address of a host.
+fn address_of(host: &str) -> anyhow::Result<Ipv4Addr> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let advice =
+        || format!("looking up the address of --rdv {host}; give the address if there is no DNS");
+    let found = (host, 0).to_socket_addrs().with_context(advice)?;
+    let v4 = found.filter_map(|address| match address.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+    });
+    let first = v4.into_iter().next();
+    first.with_context(|| format!("--rdv {host} has no IPv4 address, and udpcast knows no other"))
 }
 
 impl CommonArgs {
@@ -206,6 +228,9 @@ impl CommonArgs {
                 path: path.to_owned(),
                 is_created: self.create,
                 is_discarded: self.discard,
+                manner: Manner::Complete {
+                    may_destroy_table: self.whole_disk,
+                },
             },
         }
     }
@@ -214,7 +239,6 @@ impl CommonArgs {
 fn work(
     common: &CommonArgs,
     source: Source,
-    stopper: Option<Stop>,
     target: Option<&Path>,
     trace: &Trace,
 ) -> anyhow::Result<report::Done> {
@@ -222,7 +246,6 @@ fn work(
     let mut bottleneck = None;
     let job = Job {
         source,
-        stopper,
         place: common.place(target),
         trace: trace.clone(),
         is_raw: common.raw,
@@ -282,4 +305,18 @@ fn conclude(
 /// Whether a line could be written. A closed standard error is no reason to fail.
 fn tell(output: &mut dyn io::Write, line: &str) -> bool {
     writeln!(output, "{line}").is_ok()
+}
+
+#[cfg(test)]
+mod rendezvous_tests {
+    use super::address_of;
+
+    #[test]
+    fn a_sender_may_be_given_by_name() {
+        assert_eq!(address_of("10.0.0.5").unwrap().to_string(), "10.0.0.5");
+        assert_eq!(address_of("localhost").unwrap().to_string(), "127.0.0.1");
+        // No label may be that long, so no server is asked.
+        let error = address_of(&"x".repeat(300)).unwrap_err();
+        assert!(format!("{error:#}").contains("--rdv"), "{error:#}");
+    }
 }

@@ -1,10 +1,10 @@
 //! How a restore ended, for people and for programs.
 
 use image::{ErrorKind, Geometry, ImageError};
+use imaging::Trace;
 use serde_json::{Value, json};
 
 use super::engine::Report;
-use super::trace::Trace;
 use crate::screen::size;
 
 /// A job that went well, and where.

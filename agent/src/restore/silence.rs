@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cast_net::ReceiveStatus;
+use imaging::Source;
 
 /// What is known of a source from outside while it is read.
 pub(super) struct Watched {
@@ -15,6 +16,14 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    pub(super) fn new(source: &Source) -> Self {
+        Self {
+            name: source.name().to_owned(),
+            len: source.stored_len(),
+            network: source.network(),
+        }
+    }
+
     /// `wait`: since when it has been read in vain.
     pub(super) fn silence(&self, wait: Duration) -> Silence {
         let Some((status, timeout)) = &self.network else {

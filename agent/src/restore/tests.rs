@@ -1,7 +1,6 @@
 //! Whole restores, on files.
 
 use std::fs;
-use std::sync::Arc;
 
 use image::writer::{PartimageRecipe, Recipe};
 
@@ -39,13 +38,13 @@ impl Scene {
     fn job(&self, images: &[PathBuf], target: Option<&str>) -> Job {
         Job {
             source: Source::open(images).unwrap(),
-            stopper: None,
             place: match target {
                 None => Place::Nowhere,
                 Some(name) => Place::Path {
                     path: self.path(name),
                     is_created: false,
                     is_discarded: true,
+                    manner: Manner::Original,
                 },
             },
             trace: Trace::default(),
@@ -182,6 +181,7 @@ fn files_are_made_only_when_asked_and_for_good_images() {
             path: scene.path(name),
             is_created: true,
             is_discarded: false,
+            manner: Manner::Original,
         },
         ..scene.job(images, None)
     };
@@ -274,21 +274,4 @@ fn progress_is_shown_to_the_end() {
         last.progress.blocks_total
     );
     assert_eq!(last.source_len, Some(last.progress.input_len));
-}
-
-#[test]
-fn nothing_unexpected_is_opened() {
-    let open = |path: &str, is_created| {
-        let place = Place::Path {
-            path: path.into(),
-            is_created,
-            is_discarded: false,
-        };
-        let error = target::Output::open(&place, Arc::default(), &Trace::default());
-        let error = error.err().unwrap();
-        format!("{error:#}")
-    };
-    assert!(open("/dev/null", false).contains("neither"));
-    assert!(open("/dev/sd-misspelt", true).contains("no such device"));
-    assert!(open("/nonexistent/x", false).contains("--create"));
 }

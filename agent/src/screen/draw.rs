@@ -12,12 +12,11 @@ pub(crate) fn block(state: &State, now: Instant, width: usize) -> Vec<String> {
     }
     lines.push(format!("now      {}", state.activity));
     if let Some(transfer) = &state.transfer {
-        lines.push(format!(
-            "stream   {} of {}: {}",
-            transfer.stream, transfer.streams, transfer.name
-        ));
         lines.push(bar(transfer, width));
         lines.push(format!("         {}", figures(transfer)));
+        if !transfer.is_done {
+            lines.push(format!("stream   {}", stream(transfer)));
+        }
     }
     if let Some(wait) = &state.wait {
         lines.push(format!(
@@ -27,22 +26,56 @@ pub(crate) fn block(state: &State, now: Instant, width: usize) -> Vec<String> {
         ));
         lines.extend(wait.advice.iter().map(|line| format!("         {line}")));
     }
-    lines.extend(
-        state
-            .warnings
-            .iter()
-            .map(|warning| format!("warning  {warning}")),
-    );
+    lines.extend(warnings(state, now));
     match &state.result {
         None => {}
-        Some(Outcome::Done) => lines.push("result   done".into()),
+        Some(Outcome::Done) => lines.push(format!("result   {}", done(state))),
         // The reason is among the warnings.
         Some(Outcome::DoneUnreported(_)) => {
-            lines.push("result   done, but the server could not be told".into());
+            lines.push(format!(
+                "result   {}, but the server does not know of it",
+                done(state)
+            ));
         }
         Some(Outcome::Failed(text)) => lines.push(format!("FAILED   {text}")),
     }
-    lines.iter().flat_map(|line| wrap(line, width)).collect()
+    lines
+        .iter()
+        .flat_map(|line| wrap(line, width, LABEL))
+        .collect()
+}
+
+/// The new warnings, and all of them at the end.
+fn warnings(state: &State, now: Instant) -> Vec<String> {
+    let is_shown =
+        |at: Instant| state.result.is_some() || now.saturating_duration_since(at) < WARNING_SHOWN;
+    let (shown, old): (Vec<_>, Vec<_>) = state
+        .warnings
+        .iter()
+        .partition(|warning| is_shown(warning.at));
+    let shown = shown
+        .iter()
+        .map(|warning| format!("warning  {}", warning.text));
+    let old = match old.len() {
+        0 => None,
+        1 => Some("warning  1 before, shown again at the end".to_owned()),
+        count => Some(format!("warning  {count} before, shown again at the end")),
+    };
+    old.into_iter().chain(shown).collect()
+}
+
+/// What a success has done.
+pub(crate) fn done(state: &State) -> String {
+    state.transfer.as_ref().map_or_else(
+        || "done".to_owned(),
+        |transfer| {
+            format!(
+                "done: {} written and verified in {}",
+                size(transfer.total),
+                clock(transfer.elapsed)
+            )
+        },
+    )
 }
 
 /// How much a [`line`] says.
@@ -71,15 +104,21 @@ pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String
     if state.phase == COUNTDOWN {
         return Some(state.activity.clone());
     }
-    let transfer = state.transfer.as_ref()?;
+    let transfer = state.transfer.as_ref().filter(|it| !it.is_done)?;
     Some(format!(
-        "{} ({} of {}): {:.1} %, {}",
-        transfer.name,
-        transfer.stream,
-        transfer.streams,
+        "{:.1} % of the image, {}; stream {}",
         transfer.percent(),
-        figures(transfer)
+        figures(transfer),
+        stream(transfer)
     ))
+}
+
+/// The stream in work.
+fn stream(transfer: &Transfer) -> String {
+    format!(
+        "{} of {}: {}",
+        transfer.stream, transfer.streams, transfer.name
+    )
 }
 
 /// One sentence without clocks: the same as long as nothing happens.
@@ -87,11 +126,9 @@ pub(crate) fn summary(state: &State) -> String {
     let mut text = match (&state.wait, &state.transfer) {
         (Some(wait), _) => format!("waiting for {}", wait.what),
         (None, Some(transfer)) => format!(
-            "{} ({} of {}): {:.1} %",
-            transfer.name,
-            transfer.stream,
-            transfer.streams,
-            transfer.percent()
+            "{:.1} % of the image; stream {}",
+            transfer.percent(),
+            stream(transfer)
         ),
         (None, None) => state.activity.clone(),
     };
@@ -124,9 +161,19 @@ pub(crate) fn clock(time: Duration) -> String {
     }
 }
 
-/// A byte count in binary units.
+/// A byte count in binary units, as those of memory and disks are.
 pub(crate) fn size(bytes: u64) -> String {
     disk::Size(bytes).to_string()
+}
+
+/// Bytes per second in decimal units, as those of networks are.
+pub(crate) fn rate(bytes_per_second: f64) -> String {
+    match bytes_per_second.max(0.0) {
+        rate @ ..1e3 => format!("{rate:.0} B/s"),
+        rate @ ..1e6 => format!("{:.1} kB/s", rate / 1e3),
+        rate @ ..1e9 => format!("{:.1} MB/s", rate / 1e6),
+        rate => format!("{:.1} GB/s", rate / 1e9),
+    }
 }
 
 fn head(state: &State) -> String {
@@ -144,60 +191,59 @@ fn head(state: &State) -> String {
 }
 
 fn bar(transfer: &Transfer, width: usize) -> String {
-    let room = width.saturating_sub(9 + 2 + 8).clamp(10, 50);
+    let room = width.saturating_sub(LABEL + 2 + 8).clamp(10, LONGEST_BAR);
     let percent = transfer.percent();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "percent is clamped to 0..=100 and room is at most 50"
+        reason = "percent is clamped to 0..=100 and room is small"
     )]
     let full = (percent / 100.0 * room as f64) as usize;
     format!(
-        "         [{}{}] {percent:5.1} %",
+        "image    [{}{}] {percent:5.1} %",
         "#".repeat(full),
         ".".repeat(room - full)
     )
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "rates are finite and not negative; the conversion saturates"
-)]
 fn figures(transfer: &Transfer) -> String {
+    if transfer.is_done {
+        return format!("{} in {}", size(transfer.total), clock(transfer.elapsed));
+    }
     let mut text = format!(
-        "{} of {}, {}/s to disk, {}/s from network",
+        "{} of {}, {} to disk, {} from network",
         size(transfer.copied),
         size(transfer.total),
-        size(transfer.rate as u64),
-        size(transfer.wire_rate as u64)
+        rate(transfer.rate),
+        rate(transfer.wire_rate)
     );
     if let Some(remaining) = transfer.remaining {
         text.push_str(&format!(", {} left", clock(remaining)));
     }
     if let Some(bottleneck) = transfer.bottleneck {
-        text.push_str(&format!(", limited by the {}", bottleneck.word()));
+        text.push_str(&format!(
+            ", limited by the {}",
+            super::state::word(bottleneck)
+        ));
     }
     text
 }
 
-/// Cuts at blanks where possible; later lines are indented.
-fn wrap(line: &str, width: usize) -> Vec<String> {
-    const INDENT: &str = "         ";
-    let width = width.max(20);
+/// Cuts at blanks, and within a word only where it is longer than a line; never between a number and its
+/// unit. Later lines are indented.
+pub(super) fn wrap(line: &str, width: usize, indent: usize) -> Vec<String> {
+    let width = width.max(2 * LABEL);
     let mut lines = Vec::new();
     let mut rest: Vec<char> = line.chars().collect();
     while rest.len() > width {
-        let cut = rest[..width]
-            .iter()
-            .rposition(|c| *c == ' ')
-            .filter(|&at| at > INDENT.len())
+        let cut = (indent + 1..=width)
+            .rev()
+            .find(|&at| is_break(&rest, at))
             .unwrap_or(width);
         let tail = rest.split_off(cut);
         lines.push(rest.iter().collect());
-        rest = INDENT
-            .chars()
+        rest = std::iter::repeat_n(' ', indent)
             .chain(tail.into_iter().skip_while(|c| *c == ' '))
             .collect();
     }
@@ -205,10 +251,43 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Whether a line may end before the character at `at`.
+fn is_break(line: &[char], at: usize) -> bool {
+    if line[at] != ' ' {
+        return false;
+    }
+    let unit: String = line[at + 1..]
+        .iter()
+        .take_while(|c| c.is_alphabetic() || matches!(c, '%' | '/'))
+        .collect();
+    let is_number = at
+        .checked_sub(1)
+        .is_some_and(|before| line[before].is_ascii_digit());
+    !(is_number && UNITS.contains(&unit.as_str()))
+}
+
+/// Columns of the labels of a block and the blanks after them.
+const LABEL: usize = 9;
+/// On a very wide terminal the eye would lose the way to the number behind it.
+const LONGEST_BAR: usize = 150;
+/// How long a warning is shown while the work goes on.
+const WARNING_SHOWN: Duration = Duration::from_secs(60);
+const UNITS: [&str; 17] = [
+    "%", "B", "KiB", "MiB", "GiB", "TiB", "B/s", "kB/s", "MB/s", "GB/s", "bytes", "s", "min", "h",
+    "ms", "kB", "MB",
+];
+
 #[cfg(test)]
 mod tests {
-    use super::super::state::Bottleneck;
     use super::*;
+    use imaging::tap::meter::Bottleneck;
+
+    fn warning(text: &str, at: Instant) -> super::super::Warning {
+        super::super::Warning {
+            text: text.into(),
+            at,
+        }
+    }
 
     fn transfer() -> Transfer {
         Transfer {
@@ -220,6 +299,8 @@ mod tests {
             rate: f64::from(50 << 20),
             wire_rate: f64::from(20 << 20),
             elapsed: Duration::from_secs(6),
+            at: Instant::now(),
+            is_done: false,
             remaining: Some(Duration::from_secs(18)),
             bottleneck: Some(Bottleneck::Disk),
         }
@@ -235,7 +316,7 @@ mod tests {
             disk: "/dev/sda 8.0 GiB QEMU".into(),
             activity: "receiving and writing".into(),
             transfer: Some(transfer()),
-            warnings: vec!["swap on partition 4 is not created".into()],
+            warnings: vec![warning("swap on partition 4 is not created", now)],
             ..State::default()
         };
         assert_eq!(
@@ -247,17 +328,88 @@ mod tests {
                 ),
                 "disk     /dev/sda 8.0 GiB QEMU",
                 "now      receiving and writing",
+                "image    [###############..............................................]  25.0 %",
+                "         300.0 MiB of 1.2 GiB, 52.4 MB/s to disk, 21.0 MB/s from network, 18 s",
+                "         left, limited by the disk",
                 "stream   2 of 3: d1p2.img",
-                "         [############......................................]  25.0 %",
-                "         300.0 MiB of 1.2 GiB, 50.0 MiB/s to disk, 20.0 MiB/s from network, 18",
-                "         s left, limited by the disk",
                 "warning  swap on partition 4 is not created",
             ]
         );
         assert_eq!(
             line(&state, now, Detail::Full).unwrap(),
-            "d1p2.img (2 of 3): 25.0 %, 300.0 MiB of 1.2 GiB, 50.0 MiB/s to disk, \
-             20.0 MiB/s from network, 18 s left, limited by the disk"
+            "25.0 % of the image, 300.0 MiB of 1.2 GiB, 52.4 MB/s to disk, 21.0 MB/s from network, \
+             18 s left, limited by the disk; stream 2 of 3: d1p2.img"
+        );
+        // A wide console is used.
+        let wide = block(&state, now, 160);
+        assert_eq!(wide.len(), 7);
+        assert!(
+            wide[3].chars().count() == 159 || wide[3].chars().count() == 160,
+            "{wide:?}"
+        );
+    }
+
+    #[test]
+    fn a_success_is_whole_and_has_no_time_left() {
+        let start = Instant::now();
+        let mut transfer = transfer();
+        (transfer.stream, transfer.at) = (3, start);
+        transfer.finish(start + Duration::from_secs(61));
+        let state = State {
+            transfer: Some(transfer),
+            result: Some(Outcome::Done),
+            ..State::default()
+        };
+        assert_eq!(
+            block(&state, start, 60)[2..],
+            [
+                "image    [#########################################] 100.0 %",
+                "         1.2 GiB in 1 min 07 s",
+                "result   done: 1.2 GiB written and verified in 1 min 07 s",
+            ]
+        );
+        assert_eq!(line(&state, start, Detail::Full), None);
+    }
+
+    #[test]
+    fn warnings_are_shown_for_a_while_and_again_at_the_end() {
+        let start = Instant::now();
+        let late = start + WARNING_SHOWN;
+        let mut state = State {
+            warnings: vec![warning("no swap", start), warning("slow disk", late)],
+            ..State::default()
+        };
+        assert_eq!(
+            block(&state, start, 80)[2..],
+            ["warning  no swap", "warning  slow disk"]
+        );
+        assert_eq!(
+            block(&state, late, 80)[2..],
+            [
+                "warning  1 before, shown again at the end",
+                "warning  slow disk"
+            ]
+        );
+        state.result = Some(Outcome::Done);
+        let end = block(&state, late + WARNING_SHOWN, 80);
+        assert_eq!(
+            end[2..],
+            ["warning  no swap", "warning  slow disk", "result   done"]
+        );
+    }
+
+    #[test]
+    fn lines_are_broken_between_words_and_not_before_a_unit() {
+        // As long as the line, and longer by the last word.
+        let line = "0123456789012 45678";
+        assert_eq!(wrap(line, 19, 2), [line]);
+        assert_eq!(
+            wrap("0123456789012 456789 x", 20, 2),
+            ["0123456789012 456789", "  x"]
+        );
+        assert_eq!(
+            wrap("it takes about 12345 MB/s, or", 22, 2),
+            ["it takes about", "  12345 MB/s, or"]
         );
     }
 
@@ -326,6 +478,8 @@ mod tests {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(u64::MAX), "16777216.0 TiB");
+        assert_eq!(rate(f64::from(999)), "999 B/s");
+        assert_eq!(rate(112_345_678.0), "112.3 MB/s");
         assert_eq!(clock(Duration::from_secs(59)), "59 s");
         assert_eq!(clock(Duration::from_secs(3725)), "1 h 02 min");
     }

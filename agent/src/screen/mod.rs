@@ -5,6 +5,7 @@
 //! each printed line costs time on a serial port.
 
 mod draw;
+mod keys;
 mod output;
 mod state;
 
@@ -13,9 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use draw::{COUNTDOWN, size, summary};
-pub(crate) use output::Console;
-pub(crate) use state::{Bottleneck, Outcome, State, Transfer};
+pub(crate) use draw::{COUNTDOWN, clock, done, size, summary};
+pub(crate) use keys::Keys;
+pub(crate) use output::{Console, Line};
+pub(crate) use state::{Outcome, State, Transfer, Warning, word};
 
 /// The shared state of the screen and the lines that are still to be printed.
 #[derive(Clone, Default)]
@@ -30,7 +32,7 @@ struct Shared {
 #[derive(Default)]
 struct Content {
     state: State,
-    lines: Vec<String>,
+    lines: Vec<Line>,
     is_changed: bool,
     is_closed: bool,
 }
@@ -51,25 +53,45 @@ impl Board {
 
     /// Prints a line that stays.
     pub(crate) fn say(&self, line: impl Into<String>) {
+        self.print(line.into(), false);
+    }
+
+    /// Prints a line whose content the state has, too: a terminal shows that already.
+    pub(crate) fn say_of_state(&self, line: impl Into<String>) {
+        self.print(line.into(), true);
+    }
+
+    fn print(&self, text: String, is_in_block: bool) {
         let mut content = self.lock();
-        content.lines.push(line.into());
+        content.lines.push(Line { text, is_in_block });
         content.is_changed = true;
         self.0.changed.notify_one();
     }
 
-    /// Shows a warning until the end and prints it.
+    /// The lines that nobody has printed yet.
+    #[cfg(test)]
+    pub(crate) fn said(&self) -> Vec<String> {
+        let content = self.lock();
+        content.lines.iter().map(|line| line.text.clone()).collect()
+    }
+
+    /// Shows a warning for a while, and again at the end, and prints it.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         let text = text.into();
         let is_new = {
             let mut content = self.lock();
-            let is_new = !content.state.warnings.contains(&text);
+            let warnings = &mut content.state.warnings;
+            let is_new = warnings.iter().all(|warning| warning.text != text);
             if is_new {
-                content.state.warnings.push(text.clone());
+                warnings.push(Warning {
+                    text: text.clone(),
+                    at: Instant::now(),
+                });
             }
             is_new
         };
         if is_new {
-            self.say(format!("warning: {text}"));
+            self.say_of_state(format!("warning: {text}"));
         }
     }
 
@@ -246,7 +268,7 @@ mod tests {
             }
         }
         let (go_on, stop) = channel();
-        let console = Console::new(Box::new(Stopped(stop)), output::Kind::Plain, 80);
+        let console = Console::new(Box::new(Stopped(stop)), output::Kind::Plain);
         let board = Board::default();
         let mut screen = Screen::start(&board, console).unwrap();
         screen.patience = Duration::from_millis(1);

@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct Console {
     out: Box<dyn Write + Send>,
     kind: Kind,
-    width: usize,
+    size: Size,
     /// Lines of the block on the terminal now.
     drawn: usize,
     last_block: Vec<String>,
@@ -33,6 +33,39 @@ pub(crate) struct Console {
     /// Until the end of the screen.
     _flow_control: Option<FlowControlOff>,
 }
+
+/// A line that stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) text: String,
+    /// The block of a terminal says so, too.
+    pub(crate) is_in_block: bool,
+}
+
+/// Columns and lines of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// As far as is known; it may not even be a terminal.
+    Fixed(usize, usize),
+    /// Those of standard output, which may change.
+    OfStdout,
+}
+
+impl Size {
+    fn now(self) -> (usize, usize) {
+        match self {
+            Self::Fixed(columns, rows) => (columns, rows),
+            Self::OfStdout => terminal_size::terminal_size_of(std::io::stdout())
+                .map(|(columns, rows)| (columns.0.into(), rows.0.into()))
+                // A terminal that does not know is not of size 0.
+                .filter(|(columns, rows)| *columns > 0 && *rows > 0)
+                .unwrap_or(USUAL),
+        }
+    }
+}
+
+/// Columns and lines of a text console.
+const USUAL: (usize, usize) = (80, 25);
 
 /// Ctrl-S (IXON, termios(3)) does nothing on a terminal while this lives: who hits it by accident
 /// would stop the screen, and wonder.
@@ -56,7 +89,7 @@ impl FlowControlOff {
 }
 
 /// Whether changing the terminal would stop this process (SIGTTOU).
-fn is_background(terminal: BorrowedFd<'_>) -> bool {
+pub(super) fn is_background(terminal: BorrowedFd<'_>) -> bool {
     tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
 }
 
@@ -76,16 +109,17 @@ impl Drop for FlowControlOff {
 impl Console {
     /// Standard output; which kind it is, is found out.
     pub(crate) fn stdout() -> Self {
-        let mut console = Self::new(Box::new(std::io::stdout()), kind_of_stdout(), 80);
+        let mut console = Self::new(Box::new(std::io::stdout()), kind_of_stdout());
+        console.size = Size::OfStdout;
         console._flow_control = FlowControlOff::of(std::io::stdout().as_fd());
         console
     }
 
-    pub(crate) fn new(out: Box<dyn Write + Send>, kind: Kind, width: usize) -> Self {
+    pub(crate) fn new(out: Box<dyn Write + Send>, kind: Kind) -> Self {
         Self {
             out,
             kind,
-            width,
+            size: Size::Fixed(USUAL.0, USUAL.1),
             drawn: 0,
             last_block: Vec::new(),
             last_subject: String::new(),
@@ -109,12 +143,12 @@ impl Console {
         }
         let memory = Memory::default();
         let text = std::sync::Arc::clone(&memory.0);
-        (Self::new(Box::new(memory), Kind::Plain, 80), text)
+        (Self::new(Box::new(memory), Kind::Plain), text)
     }
 
     /// Prints `lines`, then the state if it is due. A console that cannot be written to is no
     /// reason to stop: errors are ignored.
-    pub(crate) fn show(&mut self, lines: &[String], state: &State, now: Instant, is_last: bool) {
+    pub(crate) fn show(&mut self, lines: &[Line], state: &State, now: Instant, is_last: bool) {
         let text = match self.kind {
             Kind::Terminal => self.redraw(lines, state, now),
             Kind::Plain => self.append(lines, state, now, is_last),
@@ -125,11 +159,17 @@ impl Console {
         }
     }
 
-    fn redraw(&mut self, lines: &[String], state: &State, now: Instant) -> String {
-        let block = draw::block(state, now, self.width - 1);
-        let kept: Vec<&String> = lines
+    fn redraw(&mut self, lines: &[Line], state: &State, now: Instant) -> String {
+        let (columns, rows) = self.size.now();
+        // The last column would make the terminal break the line by itself.
+        let width = columns.saturating_sub(1);
+        let mut block = draw::block(state, now, width);
+        // What has left the top of the screen cannot be drawn again. The result is at the end.
+        block.drain(..block.len().saturating_sub(rows.saturating_sub(1).max(1)));
+        let kept: Vec<String> = lines
             .iter()
-            .filter(|line| !line.starts_with(MACHINE_PREFIX) || line.contains(RESULT_WORD))
+            .filter(|line| !line.is_in_block && !line.text.starts_with(MACHINE_PREFIX))
+            .flat_map(|line| draw::wrap(&line.text, width, 2))
             .collect();
         if kept.is_empty() && block == self.last_block {
             return String::new();
@@ -139,7 +179,7 @@ impl Console {
             // Up to the first line of the block, then clear to the end of the screen.
             text.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
         }
-        for line in kept.into_iter().chain(&block) {
+        for line in kept.iter().chain(&block) {
             text.push_str(line);
             text.push_str("\r\n");
         }
@@ -148,8 +188,11 @@ impl Console {
         text
     }
 
-    fn append(&mut self, lines: &[String], state: &State, now: Instant, is_last: bool) -> String {
-        let mut text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    fn append(&mut self, lines: &[Line], state: &State, now: Instant, is_last: bool) -> String {
+        let mut text: String = lines
+            .iter()
+            .flat_map(|line| [line.text.as_str(), "\n"])
+            .collect();
         let subject = draw::subject(state);
         let is_new = subject != self.last_subject;
         let repeat = if state.wait.is_some() {
@@ -225,11 +268,70 @@ const REPEAT: Duration = Duration::from_secs(5);
 const REPEAT_WAIT: Duration = Duration::from_secs(15);
 /// Lines for programs; on a terminal they would only disturb.
 const MACHINE_PREFIX: &str = "fos-agent: ";
-const RESULT_WORD: &str = "fos-agent: result";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(text: &str) -> Line {
+        Line {
+            text: text.into(),
+            is_in_block: false,
+        }
+    }
+
+    #[test]
+    fn a_terminal_shows_nothing_twice_and_breaks_lines_between_words() {
+        let (mut console, text) = Console::to_memory();
+        console.kind = Kind::Terminal;
+        console.size = Size::Fixed(41, 25);
+        let now = Instant::now();
+        let state = State {
+            activity: "receiving".into(),
+            warnings: vec![super::super::Warning {
+                text: "no swap".into(),
+                at: now,
+            }],
+            ..State::default()
+        };
+        let lines = [
+            Line {
+                text: "warning: no swap".into(),
+                is_in_block: true,
+            },
+            line("eth0: address 10.0.0.7/24 from DHCP server 10.0.0.1"),
+        ];
+        console.show(&lines, &state, now, false);
+        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "eth0: address 10.0.0.7/24 from DHCP",
+                "  server 10.0.0.1",
+                concat!("fos-agent ", env!("CARGO_PKG_VERSION")),
+                "now      receiving",
+                "warning  no swap",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_block_that_is_higher_than_the_terminal_keeps_its_end() {
+        let (mut console, text) = Console::to_memory();
+        console.kind = Kind::Terminal;
+        console.size = Size::Fixed(80, 4);
+        let state = State {
+            disk: "/dev/sda".into(),
+            activity: "receiving".into(),
+            result: Some(super::super::Outcome::Failed("x ".repeat(80))),
+            ..State::default()
+        };
+        console.show(&[], &state, Instant::now(), false);
+        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        assert!(!text.contains("fos-agent"), "{text}");
+    }
 
     #[test]
     fn serial_lines_come_on_change_and_every_few_seconds() {
@@ -242,7 +344,7 @@ mod tests {
         }
         state.wait_for(start, "the server", vec!["it answers 500".into()]);
         console.show(
-            &["a line".into()],
+            &[line("a line")],
             &state,
             start + Duration::from_secs(32),
             false,
@@ -270,7 +372,7 @@ mod tests {
             ..State::default()
         };
         console.show(
-            &["fos-agent: phase network start t=1".into()],
+            &[line("fos-agent: phase network start t=1")],
             &state,
             now,
             false,

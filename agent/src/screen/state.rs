@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use imaging::tap::meter::Bottleneck;
+
 /// Everything that is shown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
@@ -22,7 +24,7 @@ pub(crate) struct State {
     /// Set while streams are received.
     pub(crate) transfer: Option<Transfer>,
     /// Everything the user shall know at the end, in order.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
     /// The end of the job.
     pub(crate) result: Option<Outcome>,
 }
@@ -41,6 +43,13 @@ impl State {
             advice,
         });
     }
+}
+
+/// What the user shall know although it is no failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Warning {
+    pub(crate) text: String,
+    pub(crate) at: Instant,
 }
 
 /// One thing that is waited for.
@@ -68,12 +77,28 @@ pub(crate) struct Transfer {
     pub(crate) rate: f64,
     /// Bytes per second over the last seconds as received from the network.
     pub(crate) wire_rate: f64,
+    /// Since the first byte.
     pub(crate) elapsed: Duration,
+    /// When all this was so.
+    pub(crate) at: Instant,
+    /// Everything is written and verified.
+    pub(crate) is_done: bool,
     pub(crate) remaining: Option<Duration>,
     pub(crate) bottleneck: Option<Bottleneck>,
 }
 
 impl Transfer {
+    /// All is there: estimates and rates of the last moment are no more true.
+    pub(crate) fn finish(&mut self, now: Instant) {
+        self.elapsed += now.saturating_duration_since(self.at);
+        self.at = now;
+        self.stream = self.streams;
+        self.copied = self.total;
+        self.remaining = None;
+        self.bottleneck = None;
+        self.is_done = true;
+    }
+
     /// 0 to 100; 100 where there is nothing to do.
     #[expect(clippy::cast_precision_loss, reason = "for display only")]
     pub(crate) fn percent(&self) -> f64 {
@@ -84,21 +109,12 @@ impl Transfer {
     }
 }
 
-/// The part of the pipe that the others wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bottleneck {
-    Network,
-    Cpu,
-    Disk,
-}
-
-impl Bottleneck {
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Cpu => "CPU",
-            Self::Disk => "disk",
-        }
+/// The part of the pipeline that the others wait for, in a word.
+pub(crate) fn word(bottleneck: Bottleneck) -> &'static str {
+    match bottleneck {
+        Bottleneck::Network => "network",
+        Bottleneck::Cpu => "CPU",
+        Bottleneck::Disk => "disk",
     }
 }
 

@@ -8,34 +8,25 @@
 
 #![warn(missing_docs)]
 
-mod address;
-mod batch;
-mod driver;
-mod interface;
-pub mod ports;
-mod receive;
-mod send;
-mod socket;
-mod wake;
+mod io;
+pub mod udpcast;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use cast_proto::udpcast;
-
-pub use address::{control_address, further_hello_addresses};
-pub use driver::SendTrouble;
-pub use interface::{Available, Interface, InterfaceError};
-pub use receive::{
-    ReceiveControl, ReceiveError, ReceiveOptions, ReceivePhase, ReceiveReport, ReceiveSnapshot,
-    ReceiveStatus, ReceivedStream, TakenSlice, receive,
+pub use io::driver::{NetworkNotice, SendTrouble};
+pub use io::interface::{Available, Interface, InterfaceError};
+pub use io::ports;
+pub use io::socket::SocketError;
+pub use io::wake::Stop;
+pub use udpcast::address::{control_address, further_hello_addresses};
+pub use udpcast::receive::{
+    ReceiveControl, ReceiveError, ReceiveNotice, ReceiveOptions, ReceivePhase, ReceiveReport,
+    ReceiveSnapshot, ReceiveStatus, ReceivedStream, SenderChoice, TakenSlice, receive,
 };
-pub use send::{
-    InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport,
-    TransferOptions, send,
+pub use udpcast::send::{
+    InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport, send,
 };
-pub use socket::SocketError;
-pub use wake::Stop;
 
 /// A duration for people.
 fn seconds(duration: Duration) -> impl fmt::Display {

@@ -10,13 +10,17 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use cast_proto::bitmap::Bitmap;
 
 use cast_net::udpcast::receiver::ReceiveFailure;
 use cast_net::udpcast::sender::{GiveUpReason, Outcome, SenderEvent};
+use cast_net::udpcast::wire::{Capabilities, ConnectReply, Data, Message, ReqAck};
+use cast_net::udpcast::{BlockNo, ClientNo, SliceNo};
 use cast_net::{
-    Interface, ReceiveError, ReceiveOptions, ReceivePhase, SendControl, SendError, SendEvent,
-    SendOptions, SendReport, Stop, receive, send,
+    Interface, NetworkNotice, ReceiveError, ReceiveNotice, ReceiveOptions, ReceivePhase,
+    ReceiveStatus, SendControl, SendError, SendEvent, SendOptions, SendReport, Stop, receive, send,
 };
 
 /// A port base whose two ports are free on loopback.
@@ -49,7 +53,7 @@ fn send_options(port_base: u16) -> SendOptions {
 fn receive_options(port_base: u16) -> ReceiveOptions {
     let mut options = ReceiveOptions::new(lo());
     options.port_base = port_base;
-    options.exit_wait = Duration::from_millis(20);
+    options.transfer.exit_wait = Duration::from_millis(20);
     options
 }
 
@@ -89,8 +93,12 @@ fn a_stream_arrives_and_both_reports_agree() {
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     assert!(got == bytes);
-    assert_eq!(stream.status().snapshot().phase, ReceivePhase::Complete);
+    let status = stream.status();
+    // The sender does not know it yet, and has not gone on.
+    let phase = status.snapshot().phase;
+    assert!(matches!(phase, ReceivePhase::Receiving { .. }), "{phase:?}");
     let received = stream.finish().unwrap();
+    assert_eq!(status.snapshot().phase, ReceivePhase::Complete);
     let sent = sender.join().unwrap().unwrap();
     assert_eq!((received.bytes, sent.bytes), (3_000_001, 3_000_001));
     assert_eq!(sent.participants.len(), 1);
@@ -112,7 +120,8 @@ fn events_tell_who_joins_and_when_it_starts() {
     let reader = thread::spawn(move || {
         let mut stream = stream;
         let mut got = Vec::new();
-        stream.read_to_end(&mut got).map(|_| got.len())
+        stream.read_to_end(&mut got).unwrap();
+        stream.finish().map(|_| got.len())
     });
     let report = send(
         &send_options(port),
@@ -148,8 +157,8 @@ fn a_source_that_fails_ends_the_transfer_and_never_the_stream() {
     }
     let port = port_base();
     let mut options = receive_options(port);
-    options.receive_timeout = Some(Duration::from_millis(300));
-    options.start_timeout = Some(Duration::from_millis(300));
+    options.transfer.receive_timeout = Some(Duration::from_millis(300));
+    options.transfer.start_timeout = Some(Duration::from_millis(300));
     let mut stream = receive(options, Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(
         send_options(port),
@@ -188,6 +197,47 @@ fn a_stream_let_go_early_leaves_the_transfer() {
     );
     // The port is free again.
     drop(receive(receive_options(port), Stop::new().unwrap()).unwrap());
+}
+
+#[test]
+fn the_sender_does_not_report_what_the_reader_could_not_keep() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    // One slice: all of it is acknowledged before anything can be written.
+    let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 5_000);
+    // As a reader does whose disk is full.
+    drop(stream);
+    let error = sender.join().unwrap().unwrap_err();
+    let SendError::GaveUp { reason, report } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(reason, GiveUpReason::AllGone);
+    assert!(
+        matches!(report.participants[0].outcome, Outcome::Left { .. }),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn the_sender_waits_until_the_reader_has_finished() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let status = stream.status();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).unwrap();
+    // It goes on asking, and is answered, for as long as the disk takes.
+    let asked = status.snapshot().datagrams;
+    while status.snapshot().datagrams < asked + 20 {
+        assert!(!sender.is_finished());
+        thread::yield_now();
+    }
+    assert_eq!(stream.finish().unwrap().bytes, 5_000);
+    let report = sender.join().unwrap().unwrap();
+    assert_eq!(report.participants[0].outcome, Outcome::Completed);
 }
 
 #[test]
@@ -338,7 +388,7 @@ fn a_source_that_fails_can_end_the_stream_early() {
 #[test]
 fn without_a_sender_the_start_timeout_says_so() {
     let mut options = receive_options(port_base());
-    options.start_timeout = Some(Duration::from_millis(50));
+    options.transfer.start_timeout = Some(Duration::from_millis(50));
     let mut stream = receive(options, Stop::new().unwrap()).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
     assert!(
@@ -368,6 +418,7 @@ fn a_slow_reader_gets_everything() {
         thread::sleep(Duration::from_millis(5));
     }
     assert!(got == bytes);
+    stream.finish().unwrap();
     assert!(sender.join().unwrap().is_ok());
 }
 
@@ -424,5 +475,127 @@ fn an_operator_starts_and_removes() {
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
     assert_eq!(got.len(), 10_000);
+    stream.finish().unwrap();
     assert!(sender.join().unwrap().is_ok());
+}
+
+/// A sender's port on another address of this host, for what a stranger sends.
+fn stranger(port: u16) -> UdpSocket {
+    UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), port + 1)).unwrap()
+}
+
+fn say(from: &UdpSocket, port: u16, message: &Message<'_>) {
+    let mut bytes = Vec::new();
+    message.emit(&mut bytes);
+    from.send_to(&bytes, (Ipv4Addr::LOCALHOST, port)).unwrap();
+}
+
+fn reply(client: Option<u16>) -> Message<'static> {
+    Message::ConnectReply(ConnectReply {
+        client: client.map(ClientNo),
+        block_size: 1456,
+        capabilities: Capabilities::CURRENT,
+        data_address: Ipv4Addr::LOCALHOST,
+    })
+}
+
+/// Waits for a notice that `is_meant`.
+#[track_caller]
+fn wait_for_notice(status: &ReceiveStatus, is_meant: impl Fn(&ReceiveNotice) -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !status.notices_after(0).iter().any(&is_meant) {
+        assert!(Instant::now() < until, "{:?}", status.notices_after(0));
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn at_the_address_of_one_host_no_other_sender_is_heard() {
+    for client in [None, Some(0)] {
+        let port = port_base();
+        let bytes = payload(50_000);
+        let mut options = receive_options(port);
+        options.rendezvous = Some(Ipv4Addr::LOCALHOST);
+        let mut stream = receive(options, Stop::new().unwrap()).unwrap();
+        say(&stranger(port), port, &reply(client));
+        let is_other = |notice: &ReceiveNotice| {
+            matches!(notice, ReceiveNotice::OtherSender { other, ours: Some(_) }
+                if *other.ip() == Ipv4Addr::new(127, 0, 0, 2))
+        };
+        wait_for_notice(&stream.status(), is_other);
+        // A stranger is no sign of life.
+        assert_eq!(stream.status().snapshot().last_packet, None);
+        let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        assert!(got == bytes);
+        assert_eq!(sender.join().unwrap().unwrap().bytes, 50_000);
+        assert_eq!(
+            stream.status().notices_after(0).len(),
+            1,
+            "the known one is no news"
+        );
+    }
+}
+
+#[test]
+fn the_first_sender_is_shown_where_it_is_not_known_and_the_second_one_too() {
+    let port = port_base();
+    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let first = stranger(port);
+    say(&first, port, &reply(Some(0)));
+    wait_for_notice(
+        &stream.status(),
+        |notice| matches!(notice, ReceiveNotice::FirstSender(sender) if sender.ip().octets()[3] == 2),
+    );
+    let second = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 3), port + 1)).unwrap();
+    say(&second, port, &reply(None));
+    wait_for_notice(&stream.status(), |notice| {
+        matches!(notice, ReceiveNotice::OtherSender { other, ours: Some(ours) }
+            if other.ip().octets()[3] == 3 && ours.octets()[3] == 2)
+    });
+}
+
+#[test]
+fn requests_without_data_are_noticed() {
+    let port = port_base();
+    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let sender = stranger(port);
+    say(&sender, port, &reply(Some(0)));
+    for round in 0..4 {
+        let request = ReqAck::new(SliceNo(0), 100_000, round, Bitmap::new());
+        say(&sender, port, &Message::ReqAck(request));
+    }
+    let status = stream.status();
+    wait_for_notice(
+        &status,
+        |notice| matches!(notice, ReceiveNotice::SmallOnly(found) if found.datagram_len == 1500),
+    );
+    assert!(status.snapshot().small_only.is_some());
+    let block = [7; 1456];
+    let data = Data {
+        slice: SliceNo(0),
+        block: BlockNo(0),
+        slice_len: 100_000,
+        payload: &block,
+    };
+    say(&sender, port, &Message::Data(data));
+    let until = Instant::now() + Duration::from_secs(60);
+    while status.snapshot().small_only.is_some() {
+        assert!(Instant::now() < until, "{:?}", status.snapshot());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_receiver_whose_requests_cannot_leave_says_so_at_once() {
+    let port = port_base();
+    let mut options = receive_options(port);
+    // Nothing on loopback leads there.
+    options.rendezvous = Some(Ipv4Addr::new(240, 0, 0, 1));
+    let stream = receive(options, Stop::new().unwrap()).unwrap();
+    wait_for_notice(&stream.status(), |notice| {
+        matches!(notice, ReceiveNotice::Network(NetworkNotice::Trouble(trouble))
+            if trouble.to.port() == port + 1)
+    });
 }

@@ -4,12 +4,13 @@
 //! and the time are handed in, datagrams, wake-up times and events are polled out. The same core is
 //! run by the thread driver, by the simulator in the tests and by whatever comes later.
 //!
-//! [`udpcast`] holds both ends of the udpcast protocol; [`bitmap`], [`pacing`] and [`timers`] are
-//! the parts that know nothing of it.
+//! [`core`] is what every driver needs of a protocol. [`udpcast`] holds both ends of the udpcast
+//! protocol; [`bitmap`], [`pacing`] and [`timers`] are parts that know nothing of it.
 
 #![warn(missing_docs)]
 
 pub mod bitmap;
+pub mod core;
 pub mod pacing;
 pub mod timers;
 pub mod udpcast;

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
 use cast_proto::udpcast::sender::{DataRouting, Duplex, Outcome, Sender, SenderConfig};
 use cast_proto::udpcast::wire::{Hello, Message};
-use common::{Packet, capture, epoch, payload};
+use cast_sim::{epoch, payload};
+use common::{Packet, capture};
 
 const R1: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 11);
 const R2: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 12);

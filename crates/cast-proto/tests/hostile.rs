@@ -1,9 +1,6 @@
 //! Any datagrams from anybody at any time, in any order with everything else a driver may do:
 //! nothing panics, memory stays within its bound, no timer spins.
 
-#[expect(dead_code, reason = "captures are read by other tests")]
-mod common;
-
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -174,7 +171,7 @@ proptest! {
         ops in prop::collection::vec(any_op(), 1..150), passive: bool, ignore_lost_data: bool,
         is_connected: bool,
     ) {
-        let mut now = common::epoch();
+        let mut now = cast_sim::epoch();
         let mut config = ReceiverConfig::new(control(), Ipv4Addr::new(10, 0, 0, 9));
         config.window_blocks = 3072;
         config.passive = passive;
@@ -231,7 +228,7 @@ proptest! {
             DataRouting::Broadcast,
         ]),
     ) {
-        let mut now = common::epoch();
+        let mut now = cast_sim::epoch();
         let group = SocketAddrV4::new(Ipv4Addr::new(233, 254, 0, 1), 9000);
         let mut config = SenderConfig::new(control(), group);
         config.block_size = 4;

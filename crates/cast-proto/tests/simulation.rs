@@ -1,9 +1,5 @@
 //! Sender and receivers in a simulated network.
 
-#[expect(dead_code, reason = "captures are read by other tests")]
-mod common;
-mod sim;
-
 use std::fmt::Write as _;
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -15,8 +11,11 @@ use cast_proto::udpcast::sender::{
     DataRouting, DropCause, DropPolicy, Duplex, GiveUpReason, Outcome, StartRule,
 };
 use cast_proto::udpcast::wire::{Message, Retransmit};
-use sim::any::{any_network, forged};
-use sim::{Action, GROUP, Goal, Link, PORT, Reader, Report, Rng, SENDER, Scenario, receiver_addr};
+use cast_sim::udpcast::any::{any_network, forged};
+use cast_sim::udpcast::{
+    Action, GROUP, Goal, PORT, Reader, Report, SENDER, Scenario, receiver_addr,
+};
+use cast_sim::{Link, Rng};
 
 const BLOCK: usize = 100;
 const SLICE: usize = 112 * BLOCK;
@@ -242,7 +241,7 @@ fn a_vanished_sender_is_noticed_after_the_receive_timeout() {
     let report = scenario.run();
     let failure = report.receivers[0].failure.clone().unwrap();
     assert!(
-        failure.contains("10.0.0.1:9001 fell silent for 20s in slice"),
+        failure.contains("10.0.0.1:9001 fell silent for 20 s in slice"),
         "{failure}"
     );
 }
@@ -258,7 +257,10 @@ fn a_receiver_without_a_sender_asks_and_then_fails() {
     assert_eq!(report.gave_up, Some(GiveUpReason::StartTimeout));
     let failure = report.receivers[0].failure.clone().unwrap();
     // After 0, 1, 3, 7, 15, 25, 35, 45 and 55 seconds.
-    assert_eq!(failure, "no sender was heard for 60s; 9 requests were sent");
+    assert_eq!(
+        failure,
+        "no sender was heard for 60 s; 9 requests were sent"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub use arguments::{check_arguments, check_same_image, computer_name};
 pub use plan::{
     DeployPlan, Destination, PlannedStream, check_manifest, plan, plan_for_source, source_shape,
 };
-pub use refusal::Refusal;
+pub use refusal::{Contradiction, Quantity, Refusal};
 pub use warning::Warning;
 
 /// The small files of an image by name.

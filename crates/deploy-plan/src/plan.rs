@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 
-use disk::{Layout, PlannedPartition, Shape, TableFiles, TablePlan};
+use disk::{Layout, PlannedPartition, SWAP_LEN_MIN, Shape, TableFiles, TablePlan};
 use fog::encoding::printable;
 use fog::store::StreamName;
 use fog::task::ImageType;
-use fos_api::{Blake3, ImageFacts, Manifest, StreamFacts};
+use fos_api::{
+    Blake3, ImageFacts, MAX_FILES, MAX_FILES_LEN, MAX_SMALL_FILE, MAX_STREAMS, Manifest,
+    StreamFacts,
+};
 
-use crate::{Refusal, SmallFiles, Warning};
+use crate::{Contradiction, Refusal, SmallFiles, Warning};
 
 /// A deploy that can be carried out on a disk of a known shape.
 #[derive(Debug, Clone)]
@@ -22,12 +25,21 @@ pub struct DeployPlan {
 }
 
 impl DeployPlan {
-    /// Partitions that are to become swap space: no stream comes for them.
+    /// Partitions that are to become swap space: no stream comes for them, and they are large enough.
     pub fn swap_spaces(&self) -> impl Iterator<Item = &PlannedPartition> {
+        self.table.partitions.iter().filter(|partition| {
+            partition.is_swap
+                && partition.len >= SWAP_LEN_MIN
+                && !is_written(&self.streams, partition.number)
+        })
+    }
+
+    /// Partitions that streams are written to.
+    pub fn written(&self) -> impl Iterator<Item = &PlannedPartition> {
         self.table
             .partitions
             .iter()
-            .filter(|partition| partition.is_swap && !is_written(&self.streams, partition.number))
+            .filter(|partition| is_written(&self.streams, partition.number))
     }
 }
 
@@ -96,6 +108,7 @@ pub fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
             name: file.name.clone(),
         });
     }
+    check_amounts(manifest)?;
     if manifest.streams.is_empty() {
         return Err(Refusal::NoStreams);
     }
@@ -115,8 +128,46 @@ pub fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
                 format: printable(stream.image.format.as_str(), 64),
             });
         }
+        Contradiction::check(stream).map_err(|what| Refusal::Contradiction {
+            name: name.clone(),
+            what,
+        })?;
     }
     Ok(())
+}
+
+/// Whether a client has the memory for all that is listed: for the files as such and as their sum.
+fn check_amounts(manifest: &Manifest) -> Result<(), Refusal> {
+    let counts = [
+        ("files", manifest.files.len(), MAX_FILES),
+        ("streams", manifest.streams.len(), MAX_STREAMS),
+    ];
+    for (what, found, limit) in counts {
+        if found > limit {
+            return Err(too_much(what, wide(found), wide(limit)));
+        }
+    }
+    if let Some(file) = manifest.files.iter().find(|file| file.len > MAX_SMALL_FILE) {
+        return Err(Refusal::LargeFile {
+            name: printable(&file.name, 64),
+            len: file.len,
+            limit: MAX_SMALL_FILE,
+        });
+    }
+    let lens = manifest.files.iter().map(|file| file.len);
+    let all = lens.fold(0, u64::saturating_add);
+    if all > MAX_FILES_LEN {
+        return Err(too_much("bytes of files", all, MAX_FILES_LEN));
+    }
+    Ok(())
+}
+
+fn too_much(what: &'static str, found: u64, limit: u64) -> Refusal {
+    Refusal::TooMuch { what, found, limit }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Lays the image out on a disk of this shape.
@@ -262,8 +313,12 @@ fn warnings(table: &TablePlan, streams: &[PlannedStream]) -> Vec<Warning> {
                 if other == number)
         });
         let Some(stream) = stream else {
-            if partition.is_swap || partition.kind.is_swap() {
-                // A GPT swap space that no list names is not made either.
+            if partition.is_swap && partition.len < SWAP_LEN_MIN {
+                warnings.push(Warning::SwapTooSmall {
+                    number,
+                    len: partition.len,
+                });
+            } else if partition.is_swap {
                 if partition.swap_uuid.is_none() {
                     warnings.push(Warning::SwapWithoutUuid { number });
                 }
@@ -319,12 +374,29 @@ mod tests {
         let mut table = planned.table;
         let mut with_kind = |guid: &str| {
             table.partitions[1].kind = disk::Kind::Gpt(guid.parse().unwrap());
+            table.partitions[1].is_swap = table.partitions[1].kind.is_swap();
             warnings(&table, &planned.streams)
         };
         assert_eq!(with_kind("e3c9e316-0b5c-4db8-817d-f92df00215ae"), []);
         assert_eq!(
             with_kind("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"),
             [Warning::SwapWithoutUuid { number: 2 }]
+        );
+    }
+
+    #[test]
+    fn a_swap_space_without_room_is_said_and_not_made() {
+        let (manifest, files) = samples::with_swap(None);
+        let mut planned = plan(&manifest, &files, &samples::SHAPE).unwrap();
+        assert_eq!(planned.swap_spaces().count(), 1);
+        planned.table.partitions[1].len = 9 * 4096;
+        assert_eq!(planned.swap_spaces().count(), 0);
+        assert_eq!(
+            warnings(&planned.table, &planned.streams),
+            [Warning::SwapTooSmall {
+                number: 2,
+                len: 9 * 4096
+            }]
         );
     }
 }

@@ -1,7 +1,10 @@
 //! Why an image is not deployed.
 
+use std::fmt;
+
 use disk::Size;
 use fog::store::StreamName;
+use fos_api::{ImageFacts, StreamFacts};
 
 /// Why an image is not deployed. Nothing has been written.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +108,43 @@ pub enum Refusal {
         /// Its format, printable.
         format: String,
     },
+    /// The manifest lists more than a client keeps in memory.
+    #[error(
+        "the server's manifest lists {found} {what}, this version takes at most {limit}: look at the \
+         image's directory on the server, there are files that do not belong to it"
+    )]
+    TooMuch {
+        /// Of what, in the plural, with a unit if it has one.
+        what: &'static str,
+        /// So much is listed.
+        found: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A small file that is larger than a client takes.
+    #[error(
+        "the server's manifest lists the file {name} with {}, this version takes at most {} for a file \
+         that is not sent by multicast; look at it on the server", Size(*.len), Size(*.limit)
+    )]
+    LargeFile {
+        /// Which, printable.
+        name: String,
+        /// Its length in bytes.
+        len: u64,
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// What the manifest says of a stream cannot all be true.
+    #[error(
+        "the server's manifest contradicts itself: {name} {what}; run `fos-server image verify`, and \
+         capture the image again if it fails"
+    )]
+    Contradiction {
+        /// The stream.
+        name: StreamName,
+        /// What is wrong with it.
+        what: Contradiction,
+    },
     /// The partition table cannot be made.
     #[error("the partition table does not fit this disk: {0}")]
     Table(#[source] disk::PlanError),
@@ -158,6 +198,105 @@ pub enum Refusal {
         missing: u64,
     },
 }
+
+/// What cannot be true of a stream. The decoder refuses such an image too, but only when the streams
+/// before it are on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// There is no image without a header.
+    #[error("has no stored bytes")]
+    Empty,
+    /// A size that is at least 1 is 0.
+    #[error("has {0} of 0")]
+    Zero(Quantity),
+    /// Blocks are larger than any file system has them.
+    #[error("has blocks of {} bytes, {MAX_BLOCK_SIZE} are the most", .0)]
+    BlockSize(u32),
+    /// More blocks are in use than there are.
+    #[error("has {used} blocks in use of {total}")]
+    Used {
+        /// Blocks in use.
+        used: u64,
+        /// Blocks in all.
+        total: u64,
+    },
+    /// The file system does not fit the device that it is from.
+    #[error("has {total} blocks of {block_size} bytes on a device of {device_size} bytes")]
+    Blocks {
+        /// Blocks in all.
+        total: u64,
+        /// Bytes of each.
+        block_size: u32,
+        /// Bytes of the device.
+        device_size: u64,
+    },
+}
+
+/// A size that must not be 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// Of a block.
+    Block,
+    /// Of the file system, in blocks.
+    Total,
+    /// Of the device.
+    Device,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Block => "a block size",
+            Self::Total => "a number of blocks",
+            Self::Device => "a device size",
+        })
+    }
+}
+
+impl Contradiction {
+    /// What is wrong with the description of a stream, if anything is.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub(crate) fn check(facts: &StreamFacts) -> Result<(), Self> {
+        let ImageFacts {
+            device_size,
+            block_size,
+            total_blocks: total,
+            used_blocks,
+            ..
+        } = facts.image;
+        if facts.stored_len == 0 {
+            return Err(Self::Empty);
+        }
+        let sizes = [
+            (Quantity::Block, u64::from(block_size)),
+            (Quantity::Total, total),
+            (Quantity::Device, device_size),
+        ];
+        if let Some((which, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(Self::Zero(which));
+        }
+        if block_size > MAX_BLOCK_SIZE {
+            return Err(Self::BlockSize(block_size));
+        }
+        if let Some(used) = used_blocks.filter(|used| *used > total) {
+            return Err(Self::Used { used, total });
+        }
+        let end = total.checked_mul(u64::from(block_size));
+        if end.is_none_or(|end| end > device_size) {
+            return Err(Self::Blocks {
+                total,
+                block_size,
+                device_size,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Of partclone; its images' decoder has the same bound.
+const MAX_BLOCK_SIZE: u32 = 64 << 20;
 
 impl Refusal {
     /// Whether another disk could make it possible.

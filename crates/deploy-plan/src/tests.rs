@@ -2,7 +2,9 @@ use disk::Shape;
 use fog::KernelArgs;
 use fog::store::StreamName;
 use fog::task::ImageType;
-use fos_api::{ImageFormat, Manifest};
+use fos_api::{
+    ImageFormat, MAX_FILES, MAX_FILES_LEN, MAX_STREAMS, Manifest, SmallFile, StreamFacts,
+};
 
 use crate::*;
 
@@ -68,6 +70,112 @@ fn manifests_are_checked_before_any_disk_is_looked_at() {
         m.os_id = 3;
     });
     assert!(text.contains("number 3"), "{text}");
+}
+
+#[test]
+fn a_manifest_of_more_than_a_client_has_memory_for_is_refused() {
+    let check = |count: usize, len: u64| {
+        let mut manifest = samples::manifest();
+        manifest.files = (0..count)
+            .map(|number| SmallFile {
+                name: format!("d1.file{number}"),
+                len,
+                blake3: None,
+            })
+            .collect();
+        check_manifest(&manifest)
+    };
+    // What a hostile server can list: each within its bound, and together more than there is memory.
+    let error = check(2000, 4 << 20).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Refusal::TooMuch {
+                what: "files",
+                found: 2000,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = check(5, 4 << 20).unwrap_err();
+    assert!(
+        matches!(error, Refusal::TooMuch { found, limit: MAX_FILES_LEN, .. } if found == 20 << 20),
+        "{error}"
+    );
+    let error = check(1, (4 << 20) + 1).unwrap_err();
+    assert!(matches!(error, Refusal::LargeFile { .. }), "{error}");
+    let error = check(2, u64::MAX).unwrap_err();
+    assert!(matches!(error, Refusal::LargeFile { .. }), "{error}");
+    check(4, 4 << 20).unwrap();
+    check(MAX_FILES, 1000).unwrap();
+
+    let mut manifest = samples::manifest();
+    let stream = manifest.streams[0].clone();
+    manifest.streams = vec![stream; MAX_STREAMS + 1];
+    let error = check_manifest(&manifest).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Refusal::TooMuch {
+                what: "streams",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_manifest_that_contradicts_itself_is_refused() {
+    let contradiction = |change: &dyn Fn(&mut StreamFacts)| {
+        let mut manifest = samples::manifest();
+        change(&mut manifest.streams[1]);
+        match check_manifest(&manifest) {
+            Err(Refusal::Contradiction { name, what }) => {
+                assert_eq!(name, manifest.streams[1].name);
+                what
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    use Contradiction::{BlockSize, Blocks, Empty, Used, Zero};
+    assert_eq!(contradiction(&|s| s.stored_len = 0), Empty);
+    assert_eq!(
+        contradiction(&|s| s.image.block_size = 0),
+        Zero(Quantity::Block)
+    );
+    assert_eq!(
+        contradiction(&|s| s.image.total_blocks = 0),
+        Zero(Quantity::Total)
+    );
+    assert_eq!(
+        contradiction(&|s| s.image.device_size = 0),
+        Zero(Quantity::Device)
+    );
+    assert_eq!(
+        contradiction(&|s| s.image.block_size = u32::MAX),
+        BlockSize(u32::MAX)
+    );
+    assert_eq!(
+        contradiction(&|s| s.image.used_blocks = Some(513)),
+        Used {
+            used: 513,
+            total: 512
+        }
+    );
+    // Beyond the device that it is from, so perhaps beyond the partition.
+    assert!(matches!(
+        contradiction(&|s| s.image.device_size -= 1),
+        Blocks { total: 512, .. }
+    ));
+    assert!(matches!(
+        contradiction(&|s| s.image.total_blocks = u64::MAX),
+        Blocks { .. }
+    ));
+    let mut manifest = samples::manifest();
+    manifest.streams[1].image.used_blocks = Some(512);
+    check_manifest(&manifest).unwrap();
 }
 
 #[test]
@@ -207,6 +315,7 @@ fn the_source_disk_has_room_for_its_own_image() {
 
         // Only its own size decides whether a file system fills its partition.
         manifest.streams[0].image.device_size -= 4096;
+        manifest.streams[0].image.total_blocks -= 1;
         assert_eq!(plan_for_source(&manifest, &files).unwrap().warnings, []);
         manifest.streams[0].image.device_size = 3 << 20;
         let error = plan_for_source(&manifest, &files).unwrap_err();

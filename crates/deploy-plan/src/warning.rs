@@ -11,10 +11,17 @@ use fog::store::StreamName;
 pub enum Warning {
     /// About the partition table.
     Table(TableWarning),
-    /// A swap space that is not made, because nothing is known of it but that it is one.
+    /// A swap space that gets a UUID of its own, because the image does not record the one it had.
     SwapWithoutUuid {
         /// Partition number.
         number: u32,
+    },
+    /// A partition for swap space that is too small to become one.
+    SwapTooSmall {
+        /// Partition number.
+        number: u32,
+        /// Its length in bytes.
+        len: u64,
     },
     /// A partition that should hold data, for which the image has none.
     NoStream {
@@ -54,7 +61,8 @@ impl Warning {
     pub fn is_about_disk_size(&self) -> bool {
         matches!(
             self,
-            Self::NotGrown { .. } | Self::Table(TableWarning::KeepsPlaces(_))
+            Self::NotGrown { .. }
+                | Self::Table(TableWarning::KeepsPlaces(_) | TableWarning::BeyondMbr { .. })
         )
     }
 }
@@ -65,13 +73,18 @@ impl fmt::Display for Warning {
             Self::Table(warning) => warning.fmt(f),
             Self::SwapWithoutUuid { number } => write!(
                 f,
-                "partition {number} is swap space whose UUID the image does not record: run mkswap on \
-                 it after the first start"
+                "partition {number} is swap space whose UUID the image does not record: it is made with \
+                 a new one; correct what names the old one (/etc/fstab, resume=)"
+            ),
+            Self::SwapTooSmall { number, len } => write!(
+                f,
+                "partition {number} has {}, too few for swap space: it is left empty",
+                Size(*len)
             ),
             Self::NoStream { number, kind, len } => write!(
                 f,
-                "partition {number} ({kind}, {}) is not in the image: it stays as it is on this disk, \
-                 without a usable file system",
+                "partition {number} ({kind}, {}) is not in the image: it is left without a file system; \
+                 what this disk had there is lost",
                 Size(*len)
             ),
             Self::NotGrown {

@@ -2,7 +2,8 @@
 //!
 //! [`probe`] reads sysfs, [`choose`] picks the one to overwrite, [`plan_table`] computes a partition
 //! table for it without touching it, and [`Target`] carries the plan out: [`Target::make_unbootable`]
-//! before the first byte of data, a [`RegionWriter`] per partition, [`Target::make_bootable`] once
+//! before the first byte of data (which also clears the labels of earlier uses, [`label_ranges`]), a
+//! [`RegionWriter`] per partition, [`Target::make_bootable`] once
 //! every byte is known to be good and on the disk. Whatever fails in between leaves a disk that has
 //! no partition table and no boot code.
 //!
@@ -11,7 +12,9 @@
 #![warn(missing_docs)]
 
 mod choose;
+mod ntfs;
 mod probe;
+mod signatures;
 mod swap;
 mod sys;
 mod table;
@@ -19,15 +22,18 @@ mod target;
 mod text;
 
 pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
-pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in};
-pub use swap::{SwapError, swap_header, swap_uuids};
+pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
+pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
+pub use signatures::{BACK_LEN, FRONT_LEN, label_ranges};
+pub use swap::{SWAP_LEN_MIN, SWAP_PAGE, SwapError, swap_header, swap_uuids};
 pub use table::{
     Dump, DumpError, DumpLabel, DumpPartition, FillError, FillPartition, GptError, Kind, Label,
     Layout, MbrError, PlanError, PlannedPartition, Shape, Table, TableFiles, TablePlan,
     TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
 };
 pub use target::{
-    BootReport, OpenError, Operation, RegionWriter, TableError, Target, WriteError, WriteReport,
-    WriterOptions,
+    BootReport, OldTable, OpenError, Operation, RegionWriter, TableError, Target, WriteError,
+    WriteReport, WriterOptions,
 };
 pub use text::{Bytes, Size};
+pub use uuid::Uuid;

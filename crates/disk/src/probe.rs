@@ -16,6 +16,7 @@ use crate::text::Bytes;
 mod uses;
 
 pub use uses::InUse;
+pub(crate) use uses::of_target;
 
 /// A whole disk as the kernel shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -354,6 +355,20 @@ fn wwn(dir: &Path) -> Option<String> {
         None if wwn.starts_with("t10.") => None,
         None => Some(wwn),
     }
+}
+
+/// Who uses a block device or a file, or what is built on it. [`Target::open`](crate::Target::open) asks
+/// this itself; it is for what is opened in another way.
+///
+/// # Errors
+///
+/// [`ProbeError`] when `path` or the lists of the kernel cannot be read.
+pub fn uses_of(path: &Path) -> Result<Vec<InUse>, ProbeError> {
+    let metadata = path.metadata().map_err(|source| ProbeError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    of_target(&Roots::default(), &metadata)
 }
 
 fn device_number(path: &Path) -> Result<(u32, u32), ProbeError> {

@@ -3,6 +3,11 @@
 use thiserror::Error;
 use uuid::Uuid;
 
+/// Least length of a swap space in bytes: ten pages, mkswap's own limit.
+pub const SWAP_LEN_MIN: u64 = 10 * SWAP_PAGE as u64;
+/// Page size of x86 and nearly all other machines, in bytes.
+pub const SWAP_PAGE: u32 = 4096;
+
 /// Why a swap space cannot be described.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SwapError {

@@ -15,6 +15,8 @@ mod raw {
     nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), libc_int);
     nix::ioctl_none!(blkrrpart, 0x12, 95);
+    // `linux/fs.h`: _IO(0x12, 94), which stores an int.
+    nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), libc_int);
     // `linux/fs.h`: _IO(0x12, 119), which takes two u64, start and length.
     nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
 
@@ -40,6 +42,15 @@ pub(crate) fn logical_sector(device: &File) -> io::Result<u32> {
     unsafe { raw::blksszget(device.as_raw_fd(), &raw mut size) }?;
     u32::try_from(size)
         .map_err(|_| io::Error::other(format!("the kernel says a sector has {size} bytes")))
+}
+
+/// Whether the kernel refuses writes to a block device (`BLKROGET`).
+pub(crate) fn is_read_only(device: &File) -> io::Result<bool> {
+    let mut flag: raw::libc_int = 0;
+    // SAFETY: the descriptor is open for the duration of the call and the kernel writes one int
+    // (block/ioctl.c, put_int), which is what `flag` is.
+    unsafe { raw::blkroget(device.as_raw_fd(), &raw mut flag) }?;
+    Ok(flag != 0)
 }
 
 /// Tells a block device that the content of `len` bytes at `offset` is of no more use (`BLKDISCARD`).

@@ -29,6 +29,8 @@ pub(crate) use gpt::backup_headers;
 #[cfg(test)]
 pub(crate) use gpt::tests::backup as test_backup;
 pub use mbr::MbrError;
+#[cfg(test)]
+pub(crate) use mbr::tests::boot_sector as test_boot_sector;
 pub use plan::plan_table;
 pub use read::read_table;
 pub use source::source_shape;

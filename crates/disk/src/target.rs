@@ -40,6 +40,14 @@ pub enum OpenError {
         /// By whom, as far as known.
         reason: String,
     },
+    /// The disk, or the file system that the file is on, takes no writes.
+    #[error(
+        "{path} is read-only; nothing was written; remove its write protection or choose another target"
+    )]
+    ReadOnly {
+        /// The device node or file.
+        path: PathBuf,
+    },
     /// What is behind the path is not what was chosen.
     #[error(
         "{path} is not the disk that was chosen: its {what} is {found}, expected {expected}; nothing was written"
@@ -203,4 +211,21 @@ pub enum TableError {
 pub struct BootReport {
     /// Things an operator may want to know; the disk is fine.
     pub warnings: Vec<String>,
+}
+
+/// A partition table that is in the way ([`Target::old_table`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldTable {
+    /// How many partitions it has; `None` if it is damaged.
+    pub partitions: Option<usize>,
+}
+
+impl std::fmt::Display for OldTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.partitions {
+            Some(1) => f.write_str("a partition table of 1 partition"),
+            Some(count) => write!(f, "a partition table of {count} partitions"),
+            None => f.write_str("a damaged partition table"),
+        }
+    }
 }

@@ -8,6 +8,9 @@ pub const GO: &str = "##@GO";
 /// Answer of `Post_Stage3.php` and `taskerror.php`: done.
 pub const DONE: &str = "##";
 
+/// Answer of `inventory.php`: stored. FOG translates it; our server does not.
+pub const INVENTORY_DONE: &str = "Done";
+
 /// Tokens of `getversion.php?caps=1`.
 pub mod caps {
     /// FOG 1.6: LVM images are sent one stream per logical volume.

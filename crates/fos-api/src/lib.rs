@@ -45,3 +45,19 @@ pub const FIELD_DETAIL: &str = "detail";
 
 /// Largest small file that is served or accepted, in bytes: boot areas are at most 1 MiB.
 pub const MAX_SMALL_FILE: u64 = 4 << 20;
+
+/// Most small files that an image may have. A disk has one for each logical partition and some ten more.
+pub const MAX_FILES: usize = 512;
+
+/// Most bytes of all small files together: a client keeps them in memory until the disk is planned.
+pub const MAX_FILES_LEN: u64 = 16 << 20;
+
+/// Most streams that an image may have: partitions of a disk. A client keeps a few hundred bytes for each.
+pub const MAX_STREAMS: usize = 512;
+
+/// Largest [`Manifest`] as JSON, in bytes; [`MAX_FILES`] and [`MAX_STREAMS`] of them have a third of it.
+/// A client needs up to twenty times as much for a moment to read it.
+pub const MAX_MANIFEST: u64 = 1 << 20;
+
+/// Largest [`SessionView`] as JSON, in bytes.
+pub const MAX_SESSION_VIEW: u64 = 64 << 10;

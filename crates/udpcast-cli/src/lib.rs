@@ -16,6 +16,7 @@ mod receiver;
 mod sender;
 mod signals;
 mod syslog;
+mod waits;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use messages::say;
 
 pub use receiver::udp_receiver;
 pub use sender::udp_sender;
+pub use waits::{Link, ReceiverWaits};
 
 /// Options whose contradiction or mistake udpcast answers with status 255.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use super::image::Image;
 use super::{HostId, ImageId, SessionId, Timestamp};
 
 /// A number that only the machine knows that got the boot script: 16 random bytes.
@@ -49,6 +50,31 @@ pub struct Job {
     pub image: ImageId,
     /// Base port.
     pub port: u16,
+    /// The other arguments by which a client restores and ends.
+    pub arguments: Arguments,
+}
+
+/// What kernel arguments tell besides session, image and port, as a digest: a client keeps them although the
+/// image is changed meanwhile. 0 stands for those that an older version told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arguments(pub i64);
+
+impl Arguments {
+    /// Those of a session that sends this image.
+    #[must_use]
+    pub fn new(image: &Image, is_shutdown: bool) -> Self {
+        let text = format!(
+            "{} {} {} {} {is_shutdown}",
+            image.path, image.image_type, image.os_id, image.format
+        );
+        let mut digest = [0; 8];
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(text.as_bytes())
+            .finalize_xof()
+            .fill(&mut digest);
+        Self(i64::from_le_bytes(digest))
+    }
 }
 
 /// A boot script that was handed out, or, for machines that boot by other means, the job that they
@@ -69,10 +95,11 @@ pub struct Handout {
 
 impl Job {
     /// Whether a machine with the kernel arguments of `self` may take part in `other`: another session
-    /// that sends the same image on the same port.
+    /// that sends the same image on the same port, to be restored in the same way.
     #[must_use]
     pub fn is_good_for(&self, other: &Self) -> bool {
-        self == other || (self.image == other.image && self.port == other.port)
+        let told = |job: &Self| (job.image, job.port, job.arguments);
+        self.session == other.session || told(self) == told(other)
     }
 }
 
@@ -85,11 +112,13 @@ pub struct Handouts(BTreeMap<HostId, Vec<Handout>>);
 pub enum Origin {
     /// Nothing was ever told for this host: it booted by other means.
     Unknown,
+    /// It has a ticket that no machine was told for this host, or that is forgotten.
+    UnknownTicket,
     /// They are of this job.
     Told {
         /// Which.
         job: Job,
-        /// Whether that is sure: no other machine was told it.
+        /// Whether that is sure: its boot script told it, and no other machine's did.
         is_proved: bool,
     },
 }
@@ -112,17 +141,32 @@ impl Handouts {
     /// # Errors
     /// If there is no place.
     pub fn insert(&mut self, handout: Handout) -> Result<(), TooMany> {
-        let of_host = self.0.entry(handout.host).or_default();
-        let is_other = |old: &Handout| old.address != handout.address;
-        let is_recent = |old: &Handout| handout.at.seconds_since(old.at) < Self::KEPT;
-        let others = of_host.iter().filter(|old| is_other(old));
-        if others.filter(|old| is_recent(old)).count() >= Self::PER_HOST {
-            return Err(TooMany);
+        self.check_place(&handout)?;
+        self.remember(handout);
+        Ok(())
+    }
+
+    /// Whether there is a place for what is to be told.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn check_place(&self, handout: &Handout) -> Result<(), TooMany> {
+        let of_host = self.0.get(&handout.host).map_or(&[][..], Vec::as_slice);
+        let others = of_host.iter().filter(|old| {
+            old.address != handout.address && handout.at.seconds_since(old.at) < Self::KEPT
+        });
+        match others.count() >= Self::PER_HOST {
+            true => Err(TooMany),
+            false => Ok(()),
         }
-        of_host.retain(is_other);
+    }
+
+    /// Adds what was told, as the database does: if there is no place, the oldest goes.
+    pub fn remember(&mut self, handout: Handout) {
+        let of_host = self.0.entry(handout.host).or_default();
+        of_host.retain(|old| old.address != handout.address);
         of_host.insert(0, handout);
         of_host.truncate(Self::PER_HOST);
-        Ok(())
     }
 
     /// Forgets a host.
@@ -142,13 +186,13 @@ impl Handouts {
     #[must_use]
     pub fn ticket(&self, host: HostId, address: IpAddr, job: Job) -> Option<Ticket> {
         let told = self.0.get(&host)?.iter();
-        told.filter(|told| told.address == address && told.job == job)
+        told.filter(|told| told.address == address && told.job.session == job.session)
             .find_map(|told| told.ticket)
     }
 
     /// What job the kernel arguments of a machine are of that asks for `job` of `host`.
     ///
-    /// A ticket tells it for sure. A client without one (FOG's) is taken for the machine that was told
+    /// A ticket tells it for sure, and one that is not known tells that it is of no job. A client without one (FOG's) is taken for the machine that was told
     /// something at its address. If nothing was told there (the boot loader had another address),
     /// it may be any of the machines that were told something: it is good for `job` if all are.
     #[must_use]
@@ -160,27 +204,30 @@ impl Handouts {
         job: Job,
     ) -> Origin {
         let told = self.0.get(&host).map_or(&[][..], Vec::as_slice);
-        let Some(newest) = told.first() else {
-            return Origin::Unknown;
-        };
         let own = match ticket {
             Some(_) => told.iter().find(|told| told.ticket == ticket),
             None => told.iter().find(|told| told.address == address),
         };
         if let Some(own) = own {
-            let mut others = told.iter().filter(|told| told.address != own.address);
+            // What a machine without a ticket checked in for says nothing of others.
+            let is_rival = |other: &Handout| {
+                let is_same = other.job.session == own.job.session;
+                is_same && other.ticket.is_some() && other.ticket != own.ticket
+            };
             return Origin::Told {
                 job: own.job,
-                is_proved: others.all(|other| other.job != own.job),
+                is_proved: own.ticket.is_some() && !told.iter().any(is_rival),
             };
         }
+        if ticket.is_some() {
+            return Origin::UnknownTicket;
+        }
+        let Some(newest) = told.first() else {
+            return Origin::Unknown;
+        };
         let is_recent = |old: &&Handout| newest.at.seconds_since(old.at) < Self::KEPT;
         let mut recent = told.iter().filter(is_recent);
-        let other = match ticket {
-            // Of a job that is long over, or invented.
-            Some(_) => Some(newest),
-            None => recent.find(|told| !told.job.is_good_for(&job)),
-        };
+        let other = recent.find(|told| !told.job.is_good_for(&job));
         Origin::Told {
             job: other.map_or(newest.job, |told| told.job),
             is_proved: false,
@@ -201,6 +248,7 @@ mod tests {
             session: SessionId(number),
             image: ImageId(number),
             port: 63100,
+            arguments: Arguments::default(),
         }
     }
 
@@ -289,7 +337,56 @@ mod tests {
         assert_eq!(ask(&handouts, 1, 2), proved(1));
         handouts.insert(told(3, 1, 9)).unwrap();
         assert_eq!(ask(&handouts, 1, 1), told_job(1), "two have it");
-        assert_eq!(ask(&handouts, 5, 2), told_job(1), "invented");
+        assert_eq!(ask(&handouts, 5, 2), Origin::UnknownTicket, "invented");
+        assert_eq!(
+            ask(&Handouts::default(), 5, 2),
+            Origin::UnknownTicket,
+            "forgotten"
+        );
+    }
+
+    #[test]
+    fn who_has_no_ticket_proves_nothing() {
+        let mut handouts = Handouts::default();
+        handouts.insert(told(2, 1, 1)).unwrap();
+        // A stranger checked in for the same job.
+        let stranger = Handout {
+            ticket: None,
+            ..told(66, 1, 0)
+        };
+        handouts.insert(stranger).unwrap();
+        let ask = |last, ticket| handouts.origin(HOST, address(last), ticket, job(1));
+        assert_eq!(ask(66, None), told_job(1));
+        for ticket in [None, Some(Ticket([1; 16]))] {
+            assert_eq!(ask(2, ticket), proved(1));
+        }
+        // Nor does the machine's own check-in with another address than its boot loader had.
+        handouts.insert(told(3, 1, 1)).unwrap();
+        let own = handouts.origin(HOST, address(3), Some(Ticket([1; 16])), job(1));
+        assert_eq!(own, proved(1));
+    }
+
+    #[test]
+    fn a_job_is_good_for_another_one_that_is_restored_in_the_same_way() {
+        let old = job(1);
+        let new = Job {
+            session: SessionId(2),
+            ..old
+        };
+        assert!(old.is_good_for(&new));
+        for other in [
+            Job {
+                image: ImageId(2),
+                ..new
+            },
+            Job { port: 63102, ..new },
+            Job {
+                arguments: Arguments(7),
+                ..new
+            },
+        ] {
+            assert!(!old.is_good_for(&other), "{other:?}");
+        }
     }
 
     #[test]

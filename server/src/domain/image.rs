@@ -185,9 +185,7 @@ pub(crate) mod tests {
             assert!(name.parse::<ImageName>().is_ok(), "{name}");
         }
         for name in ["", " a", "a\n", "a/", "a\u{202e}b", &"x".repeat(41)] {
-            // Characters that turn a text round are those of `printable`.
-            let is_refused = name.parse::<ImageName>().is_err();
-            assert!(is_refused || name.contains('\u{202e}'), "{name}");
+            assert!(name.parse::<ImageName>().is_err(), "{name}");
         }
     }
 }

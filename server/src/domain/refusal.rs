@@ -51,6 +51,9 @@ pub enum Refusal {
         /// The session of its task now.
         now: SessionId,
     },
+    /// The machine has a ticket that no machine was told for this host, or that is forgotten: it must be
+    /// restarted.
+    UnknownTicket,
     /// Multicast needs IPv4.
     Ipv6(IpAddr),
     /// The request came through a proxy or NAT, so the receiver cannot be known by its address.
@@ -98,7 +101,7 @@ impl Refusal {
     /// Whether nothing but a restart of the machine helps.
     #[must_use]
     pub fn needs_restart(&self) -> bool {
-        matches!(self, Self::OtherJob { .. })
+        matches!(self, Self::OtherJob { .. } | Self::UnknownTicket)
     }
 
     /// Whether a person has to do something about the machine or its network before it is let in.
@@ -110,6 +113,7 @@ impl Refusal {
                 | Self::AnotherMachine { .. }
                 | Self::TooManyMachines
                 | Self::OtherJob { .. }
+                | Self::UnknownTicket
                 | Self::Ipv6(_)
                 | Self::Proxied { .. }
                 | Self::OtherNetwork { .. }

@@ -23,5 +23,5 @@ pub(super) async fn store(State(ops): State<Arc<Ops>>, form: Form) -> Result<Res
         fields.extend(split_disk(&disk));
     }
     ops.inventory(&known, fields).await?;
-    Ok(plain("Done"))
+    Ok(plain(fog::checkin::INVENTORY_DONE))
 }

@@ -1,15 +1,19 @@
 //! Reads every stream of an image: hash, header facts, and the whole image decoded.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use deploy_plan::SmallFiles;
 use fog::store::Stream;
 use fos_api::{ImageFacts, ImageFormat, StreamFacts};
-use image::{
-    Compression, Decoder, Geometry, Header, ImageError, Options, PEEK_LEN, Sink, SinkError,
-};
+use image::{Compression, Decoder, Header, ImageError, Options, PEEK_LEN};
+use imaging::tap::{Hash, Tap};
+use imaging::target::Nowhere;
+use imaging::{Failure, Job, PIECE_LEN, Piece, Pieces, Tapped, Watch};
 
 use super::check::{ChangedError, read_listed};
 use super::dir::{FileError, ImageDir, shown};
@@ -139,59 +143,51 @@ fn inspect_stream(
     is_full: bool,
     report: &mut dyn FnMut(u64),
 ) -> Result<StreamFacts, VerifyError> {
-    let dir: &ImageDir = &listing.dir;
-    let first = dir
+    let first = listing
+        .dir
         .path()
         .join(stream.files.first().map_or("", String::as_str));
     let bad = |cause: ImageError| VerifyError::Image {
         path: first.clone(),
         cause: Box::new(cause),
     };
-    let mut hasher = blake3::Hasher::new();
-    let mut stored_len = 0;
-    let mut decoder = is_full.then(|| Decoder::new(Options::default()));
-    let mut counted = Counted::default();
-    let mut prefix = Vec::new();
-    let mut buffer = vec![0; 1 << 20];
-    for file in &stream.files {
-        let failed = |cause| VerifyError::Read {
-            path: dir.path().join(file),
-            cause,
+    let hash = Hash::default();
+    let prefix = Prefix::default();
+    let source = Stored {
+        dir: Arc::clone(&listing.dir),
+        files: stream.files.clone().into(),
+        current: None,
+    };
+    let source = Tapped::new(Tapped::new(source, hash.clone()), prefix.clone());
+    let failed = |failure| match failure {
+        Failure::Image(cause) => bad(cause),
+        Failure::Read(cause) => read_error(cause, &first),
+        other => read_error(io::Error::other(other), &first),
+    };
+    let mut used_blocks = None;
+    if is_full {
+        let job = Job {
+            source,
+            image: Options::default(),
+            target: Nowhere,
+            flow: Arc::default(),
         };
-        let (opened, metadata) = dir.file(file)?;
-        // No further than its present end, should it grow for ever; that it grew shows later.
-        let mut opened = opened.take(metadata.len());
-        loop {
-            let count = match opened.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(error)),
-            };
-            let bytes = &buffer[..count];
-            let length = u64::try_from(count).unwrap_or(0);
-            stored_len += length;
-            hasher.update(bytes);
-            let missing = PEEK_LEN.saturating_sub(prefix.len()).min(count);
-            prefix.extend_from_slice(&bytes[..missing]);
-            if let Some(decoder) = &mut decoder {
-                decoder.push(bytes, &mut counted).map_err(bad)?;
-            }
-            report(length);
-        }
+        let mut progress = Reporting { report, done: 0 };
+        let done = imaging::run(job, &mut progress).map_err(failed)?;
+        used_blocks = Some(done.summary.geometry.used_blocks);
+    } else {
+        imaging::pass(source, report).map_err(failed)?;
     }
-    if let Some(mut decoder) = decoder {
-        // The summary repeats what the sink was told.
-        drop(decoder.finish(&mut counted).map_err(bad)?);
-    }
+    let (stored_len, blake3) = hash.found();
+    let prefix = prefix.found();
     let header = image::peek(&prefix)
         .map_err(bad)?
         .ok_or_else(|| VerifyError::TooShort(first.clone()))?;
     Ok(StreamFacts {
         name: stream.name.clone(),
         stored_len,
-        blake3: hasher.finalize().into(),
-        image: facts(&header, counted.used_blocks),
+        blake3: blake3.into(),
+        image: facts(&header, used_blocks),
     })
 }
 
@@ -211,20 +207,81 @@ fn facts(header: &Header, used_blocks: Option<u64>) -> ImageFacts {
     }
 }
 
-/// Counts and forgets.
-#[derive(Default)]
-struct Counted {
-    used_blocks: Option<u64>,
+/// The files of a stream, one after the other.
+struct Stored {
+    dir: Arc<ImageDir>,
+    files: VecDeque<String>,
+    current: Option<(String, io::Take<File>)>,
 }
 
-impl Sink for Counted {
-    fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
-        self.used_blocks = Some(geometry.used_blocks);
-        Ok(())
+impl Pieces for Stored {
+    /// A failure holds a [`VerifyError`].
+    fn next(&mut self, mut spare: Vec<u8>) -> io::Result<Piece> {
+        loop {
+            let Some((name, file)) = &mut self.current else {
+                let Some(name) = self.files.pop_front() else {
+                    return Ok(Piece::end());
+                };
+                let opened = self.dir.file(&name);
+                let (file, metadata) =
+                    opened.map_err(|error| io::Error::other(VerifyError::from(error)))?;
+                // No further than its present end, should it grow for ever; that it grew shows later.
+                self.current = Some((name, file.take(metadata.len())));
+                continue;
+            };
+            let piece = Piece::read(file, spare, PIECE_LEN).map_err(|cause| {
+                let path = self.dir.path().join(name);
+                io::Error::other(VerifyError::Read { path, cause })
+            })?;
+            if !piece.is_empty() {
+                return Ok(piece);
+            }
+            spare = piece.into_buffer();
+            self.current = None;
+        }
     }
+}
 
-    fn extent(&mut self, _offset: u64, _data: &[u8]) -> Result<(), SinkError> {
-        Ok(())
+/// What [`Stored`] says, or else what became of reading the stream that begins with the file `first`.
+fn read_error(cause: io::Error, first: &Path) -> VerifyError {
+    cause
+        .downcast::<VerifyError>()
+        .unwrap_or_else(|cause| VerifyError::Read {
+            path: first.to_owned(),
+            cause,
+        })
+}
+
+/// Keeps the begin of a stream, in which its header is.
+#[derive(Debug, Clone, Default)]
+struct Prefix(Arc<Mutex<Vec<u8>>>);
+
+impl Prefix {
+    fn found(&self) -> Vec<u8> {
+        let mut prefix = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut prefix)
+    }
+}
+
+impl Tap for Prefix {
+    fn pass(&mut self, bytes: &[u8]) {
+        let mut prefix = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = PEEK_LEN.saturating_sub(prefix.len()).min(bytes.len());
+        prefix.extend_from_slice(&bytes[..missing]);
+    }
+}
+
+/// Reports how many bytes have been decoded.
+struct Reporting<'a> {
+    report: &'a mut dyn FnMut(u64),
+    done: u64,
+}
+
+impl Watch for Reporting<'_> {
+    fn look(&mut self, decoder: &Decoder) {
+        let now = decoder.progress().input_len;
+        (self.report)(now.saturating_sub(self.done));
+        self.done = now;
     }
 }
 
@@ -296,9 +353,6 @@ fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, Verify
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::path::Path;
-
     use fog::task::ImageType;
 
     use super::*;

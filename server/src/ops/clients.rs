@@ -8,7 +8,7 @@ use fog::status::ReceivedStatus;
 
 use super::Ops;
 use crate::clock;
-use crate::domain::handout::{Handout, Job, Origin, Ticket};
+use crate::domain::handout::{Handout, Job, Origin, Ticket, TooMany};
 use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
@@ -143,7 +143,8 @@ impl Ops {
         }
     }
 
-    async fn start(&self, session: SessionId) -> ClientResult<Option<Handle>> {
+    /// An active session, started if it does not run yet.
+    pub(super) async fn start(&self, session: SessionId) -> ClientResult<Option<Handle>> {
         let handle = self.sessions.handle(session).await?;
         match handle {
             // It goes on when the server runs again.
@@ -177,6 +178,19 @@ impl Ops {
         self.peer_if(known, job, |told| told.session == job.session)
     }
 
+    /// # Errors
+    /// If it has a ticket that no machine was told: nothing but a restart helps it.
+    fn check_ticket(&self, known: &Known, job: Job) -> Result<(), Refusal> {
+        let (host, request) = (known.host.id, &known.request);
+        let origin = self
+            .handouts()
+            .origin(host, request.address, request.ticket, job);
+        match origin {
+            Origin::UnknownTicket => Err(Refusal::UnknownTicket),
+            Origin::Unknown | Origin::Told { .. } => Ok(()),
+        }
+    }
+
     fn peer_if(
         &self,
         known: &Known,
@@ -192,7 +206,8 @@ impl Ops {
             .handouts()
             .origin(known.host.id, request.address, ticket, job);
         let is_proved = match origin {
-            Origin::Unknown => false,
+            // Its session knows the ticket, or refuses it.
+            Origin::Unknown | Origin::UnknownTicket => false,
             Origin::Told {
                 job: told,
                 is_proved,
@@ -241,10 +256,11 @@ impl Ops {
         let handle = self.session_of(known).await?;
         let host = known.host.id;
         let job = handle.job;
+        self.check_ticket(known, job)?;
         // A ticket is for one session; without one only what it was told matters.
         let has_ticket = known.request.ticket.is_some();
         let peer = self.peer_if(known, job, |told| match has_ticket {
-            true => *told == job,
+            true => told.session == job.session,
             false => told.is_good_for(&job),
         })?;
         let is_known = handle.live().address_of(host) == Some(peer.address);
@@ -253,8 +269,12 @@ impl Ops {
             false => Some(self.network_of(known, peer, asked)?),
         };
         let agent = fog::encoding::printable(&asked.agent, 80);
+        let handout = self.to_remember(known, peer, job)?;
         handle.check_in(host, peer, agent, interface).await?;
-        self.remember_job(known, peer, handle.job).await?;
+        if let Some(handout) = handout {
+            self.store.hand_out(handout).await?;
+            self.handouts().remember(handout);
+        }
         Ok(())
     }
 
@@ -284,11 +304,15 @@ impl Ops {
 
     /// A machine keeps the job that it checked in for: one that boots by other means, one whose boot
     /// loader had another address, and one that was let into another session than it was booted for.
-    async fn remember_job(&self, known: &Known, peer: Peer, job: Job) -> ClientResult<()> {
+    ///
+    /// # Errors
+    /// If there is no place to remember it.
+    fn to_remember(&self, known: &Known, peer: Peer, job: Job) -> Result<Option<Handout>, Refusal> {
         let (host, address) = (known.host.id, IpAddr::V4(peer.address));
-        let own = self.handouts().at(host, address);
-        if own.is_some_and(|own| own.job == job) {
-            return Ok(());
+        let handouts = self.handouts();
+        let own = handouts.at(host, address);
+        if own.is_some_and(|own| own.job.session == job.session) {
+            return Ok(None);
         }
         let handout = Handout {
             host,
@@ -297,11 +321,10 @@ impl Ops {
             ticket: peer.ticket,
             at: clock::now(),
         };
-        self.store.hand_out(handout).await?;
-        if self.handouts().insert(handout).is_err() {
-            return Err(Refusal::TooManyMachines.into());
+        match handouts.check_place(&handout) {
+            Ok(()) => Ok(Some(handout)),
+            Err(TooMany) => Err(Refusal::TooManyMachines),
         }
-        Ok(())
     }
 
     /// A sign of life. It counts if it comes from the host's machine.
@@ -312,6 +335,7 @@ impl Ops {
         let Some(handle) = self.sessions.of_host(known.host.id) else {
             return Ok(());
         };
+        self.check_ticket(known, handle.job)?;
         let peer = self.peer(known, handle.job)?;
         match handle.live().address_of(known.host.id) {
             Some(address) if address != peer.address => Err(Refusal::AnotherMachine { address }),

@@ -109,7 +109,8 @@ impl Ops {
         text: String,
         is_warning: bool,
     ) -> ClientResult<()> {
-        if let Some(handle) = self.sessions.running(told) {
+        // Its driver decides, as long as it is active.
+        if let Some(handle) = self.start(told).await? {
             let peer = self.peer(known, handle.job)?;
             handle.failed(known.host.id, peer, text, is_warning).await?;
             return Ok(());

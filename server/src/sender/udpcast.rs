@@ -175,7 +175,7 @@ fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedC
             blocks_sent: statistics.blocks_sent,
             blocks_repeated: statistics.blocks_repeated,
         }),
-        SendEvent::Trouble(trouble) => tell(SenderEvent::Note(chain(trouble))),
+        SendEvent::Network(notice) => tell(SenderEvent::Note(notice.to_string())),
     };
     let source = Shared(Arc::new(Mutex::new(job.source)));
     let began = Instant::now();

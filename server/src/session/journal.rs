@@ -317,6 +317,7 @@ fn host_of(fact: &Fact) -> Option<HostId> {
     match fact {
         Fact::CheckedIn { host, .. } | Fact::MemberEnded { host, .. } => Some(*host),
         Fact::StreamStarting { .. }
+        | Fact::StartRevoked { .. }
         | Fact::StreamsDone { .. }
         | Fact::Ended { .. }
         | Fact::Noted { .. } => None,

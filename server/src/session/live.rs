@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use crate::domain::handout::Arguments;
 use crate::domain::session::{MemberSnapshot, Snapshot};
 use crate::domain::{BootGiven, HostId, ImageId, SessionId, Timestamp};
 use crate::sender::Counters;
@@ -172,5 +173,7 @@ pub(super) struct Head {
     /// Image directory below the root.
     pub(super) path: String,
     pub(super) port: u16,
+    /// What kernel arguments tell besides.
+    pub(super) arguments: Arguments,
     pub(super) created_at: Timestamp,
 }

@@ -15,7 +15,7 @@ use super::journal::Stored;
 use super::live::{ClientReport, Head, Live};
 use crate::clock;
 use crate::config::StreamRecords;
-use crate::domain::handout::Job;
+use crate::domain::handout::{Arguments, Job};
 use crate::domain::image::Facts;
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
@@ -431,10 +431,23 @@ impl Sessions {
                 return Ok(None);
             }
         };
-        Ok(self.run(&session, port, facts))
+        let image = match store.image(session.image).await {
+            Ok(image) => image,
+            // Clients cannot be booted for it, but those that run may go on.
+            Err(StoreError::Broken(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let arguments = image.map(|image| Arguments::new(&image, session.is_shutdown));
+        Ok(self.run(&session, port, arguments.unwrap_or_default(), facts))
     }
 
-    fn run(self: &Arc<Self>, session: &Session, port: u16, facts: Facts) -> Option<Handle> {
+    fn run(
+        self: &Arc<Self>,
+        session: &Session,
+        port: u16,
+        arguments: Arguments,
+        facts: Facts,
+    ) -> Option<Handle> {
         let id = session.id;
         let core = Core::resume(self.plan(session, &facts), Instant::now(), session);
         let head = Head {
@@ -444,6 +457,7 @@ impl Sessions {
             image_name: session.image_name.clone(),
             path: session.path.clone(),
             port,
+            arguments,
             created_at: session.created_at,
         };
         let tasks: BTreeMap<_, _> = session.members.iter().map(|m| (m.host, m.task)).collect();

@@ -20,8 +20,8 @@ use fog::Mac;
 use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
-use crate::domain::handout::{Handout, Job};
-use crate::domain::host::{Host, HostActivity, HostName, NewHost, Stranger};
+use crate::domain::handout::Handout;
+use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -228,8 +228,6 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// All hosts by name, without those that are pending. A host of which a row is broken is left out
     /// of the list and told in the second part.
     async fn hosts(&self) -> Result<(Vec<Host>, Vec<BrokenRow>)>;
-    /// The host of this name; letter case does not matter.
-    async fn host_by_name(&self, name: &HostName) -> Result<Option<Host>>;
     /// What each host does.
     async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>>;
     /// The session of a host's active task (states 0 to 3; the oldest task, and of it the session with
@@ -339,8 +337,6 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Everything that machines were told and may still act on, the oldest first: the
     /// [`PER_HOST`](crate::domain::handout::Handouts::PER_HOST) newest of each host.
     async fn handouts(&self) -> Result<Vec<Handout>>;
-    /// Whether a job's session is still active.
-    async fn is_active(&self, job: Job) -> Result<bool>;
 
     // Settings.
 

@@ -13,8 +13,8 @@ use super::{
     AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
     NewSession, Result, Settings, SharedStore, Store, StoreError,
 };
-use crate::domain::handout::{Handout, Job};
-use crate::domain::host::{Host, HostActivity, HostName, NewHost, Stranger};
+use crate::domain::handout::Handout;
+use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -253,11 +253,6 @@ impl Store for Faulty {
         self.inner.hosts().await
     }
 
-    async fn host_by_name(&self, name: &HostName) -> Result<Option<Host>> {
-        self.count("host_by_name");
-        self.inner.host_by_name(name).await
-    }
-
     async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>> {
         self.count("activity");
         self.inner.activity().await
@@ -326,11 +321,6 @@ impl Store for Faulty {
     async fn handouts(&self) -> Result<Vec<Handout>> {
         self.count("handouts");
         self.inner.handouts().await
-    }
-
-    async fn is_active(&self, job: Job) -> Result<bool> {
-        self.count("is_active");
-        self.inner.is_active(job).await
     }
 
     async fn settings(&self) -> Result<Settings> {

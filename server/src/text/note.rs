@@ -22,6 +22,10 @@ pub fn note(note: &Note) -> String {
                 run => format!("stream {number} begins (run {})", run.saturating_add(1)),
             }
         }
+        Note::StartRevoked { stream, .. } => format!(
+            "stream {} did not begin, because no receiver was left; the hosts are waited for again",
+            stream.saturating_add(1)
+        ),
         Note::MemberEnded { state, reason: why } => format!("{state}: {}", reason(why)),
         Note::Ended { state, reason: why } => format!("session {state}: {}", reason(why)),
         Note::StartingWithout {

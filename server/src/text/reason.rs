@@ -57,11 +57,9 @@ impl Disk {
 /// What a reason tells of the disk; `None` if it tells nothing, or says it in its own words.
 pub(super) fn disk(reason: &Reason) -> Option<Disk> {
     Some(match reason {
-        Reason::Late { .. }
-        | Reason::Missing
-        | Reason::NotConnected
-        | Reason::ShareUnusable
-        | Reason::NobodyConnected { .. } => Disk::Untouched,
+        Reason::Late { .. } | Reason::Missing | Reason::ShareUnusable => Disk::Untouched,
+        // A client of FOG writes the partition table before it connects.
+        Reason::NotConnected => Disk::Unknown,
         Reason::Dropped { evidence, .. } => match evidence {
             Evidence::HeardByHttpNeverData => Disk::StreamUntouched,
             Evidence::AnswersWithoutData => Disk::Unknown,
@@ -78,11 +76,7 @@ pub(super) fn disk(reason: &Reason) -> Option<Disk> {
         | Reason::TookNoPart { .. }
         | Reason::SilentBefore { .. } => Disk::Incomplete,
         Reason::Overdue { .. } | Reason::ServerStopped { .. } => Disk::Unknown,
-        Reason::SessionFailed(why) => match &**why {
-            Reason::Unusable(Defect::OtherStreams) => Disk::Unknown,
-            Reason::Unusable(_) => Disk::Untouched,
-            other => disk(other).unwrap_or(Disk::Unknown),
-        },
+        Reason::SessionFailed(why) => disk(why).unwrap_or(Disk::Unknown),
         Reason::Written
         | Reason::WrittenLate
         | Reason::ClientFailed { .. }
@@ -90,6 +84,7 @@ pub(super) fn disk(reason: &Reason) -> Option<Disk> {
         | Reason::TaskCancelled
         | Reason::Summary(_)
         | Reason::AllCancelled
+        | Reason::NobodyConnected { .. }
         | Reason::SenderFailed { .. }
         | Reason::StoodStill { .. }
         | Reason::ImageChanged { .. }

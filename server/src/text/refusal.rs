@@ -1,5 +1,6 @@
 //! Why a client's request is refused, and what to do: the texts that stand on its screen.
 
+use super::reason::with_disk;
 use super::{foreign, reason};
 use crate::domain::refusal::AskAgain;
 use crate::domain::{Reason, Refusal};
@@ -16,7 +17,7 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::NoTask { host, mac, last } => {
             let mut text = format!("No active task for {} ({mac}).", foreign(host));
             if let Some((session, last)) = last {
-                text.push_str(&format!(" Session {session}: {}.", reason(last)));
+                text.push_str(&format!(" Session {session}: {}.", of_client(last)));
             }
             text
         }
@@ -57,6 +58,9 @@ pub fn refusal(refusal: &Refusal) -> String {
             "Restart this machine: it was booted for session {told}, its task is now in session \
              {now}. After the restart it fetches the present boot script."
         ),
+        Refusal::UnknownTicket => "Restart this machine: this server does not know the ticket in its kernel \
+             arguments (fosticket=). After the restart it fetches the present boot script."
+            .into(),
         Refusal::Ipv6(address) => format!(
             "The request came from {address}, and multicast needs IPv4. Give the machine an IPv4 \
              address and boot it from the server's IPv4 address."
@@ -110,6 +114,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::TooManyMachines => "too-many-machines",
         Refusal::NotCheckedIn => "not-checked-in",
         Refusal::OtherJob { .. } => "other-job",
+        Refusal::UnknownTicket => "unknown-ticket",
         Refusal::Ipv6(_) => "ipv6",
         Refusal::Proxied { .. } => "proxied",
         Refusal::OtherNetwork { .. } => "other-network",
@@ -119,10 +124,18 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
     }
 }
 
+/// A session that failed says nothing of the disk of the machine that asks: it may never have begun.
+fn of_client(why: &Reason) -> String {
+    match why {
+        Reason::SessionFailed(_) => with_disk(why, None),
+        _ => reason(why),
+    }
+}
+
 fn over_text(over: &Reason) -> String {
     let text = format!(
         "The part of this host in the session is over: {}.",
-        reason(over)
+        of_client(over)
     );
     let is_done = matches!(over, Reason::Written | Reason::WrittenLate);
     if is_done || over.is_wish() {

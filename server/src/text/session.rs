@@ -7,7 +7,7 @@ use fog::task::State;
 use super::reason::{Disk, disk, with_disk};
 use super::{count, duration, foreign, names, reason, refusal};
 use crate::domain::session::core::Phase;
-use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot};
+use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot, is_agent};
 use crate::domain::{BootGiven, Reason};
 
 /// What a running session does or waits for, since when, and until when.
@@ -129,14 +129,7 @@ pub fn member(member: &MemberSnapshot, session: &Snapshot) -> String {
             foreign(stream.as_str())
         ),
         SeatStatus::Leaving(why) => format!("{}; waiting for its report", reason(why)),
-        SeatStatus::Ended(_, why) => ended(
-            why,
-            match member.streams_done {
-                0 if !member.has_received => Received::Nothing,
-                done if done > 0 && done < session.streams => Received::Streams,
-                _ => Received::Something,
-            },
-        ),
+        SeatStatus::Ended(_, why) => member_end(member, session.streams, why),
     }
 }
 
@@ -158,6 +151,18 @@ pub fn boot_given(given: &BootGiven) -> String {
         BootGiven::Failed(cause) => format!("the server failed: {}", foreign(cause)),
     };
     format!("turned away: {why}")
+}
+
+/// Why the part of a host ended, of a session with so many streams.
+#[must_use]
+pub fn member_end(member: &MemberSnapshot, streams: usize, why: &Reason) -> String {
+    let received = match member.streams_done {
+        0 if !member.may_have_written => Received::Nothing,
+        0 if !is_agent(&member.agent) => Received::Table,
+        done if done > 0 && done < streams => Received::Streams,
+        _ => Received::Something,
+    };
+    ended(why, received)
 }
 
 /// Names hosts that hold up all others, with the time since they were last heard; empty if there are
@@ -238,6 +243,8 @@ pub fn stored_member(member: &Member) -> String {
             let lacks_one = member.state == State::Failed && !why.awaits_report();
             let received = match member.streams_done {
                 0 if member.address.is_none() => Received::Nothing,
+                0 if !is_agent(&member.agent) => Received::Table,
+                0 if is_before_data(why) => Received::Nothing,
                 done if done > 0 && lacks_one => Received::Streams,
                 _ => Received::Something,
             };
@@ -259,6 +266,9 @@ pub fn stored_member(member: &Member) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Received {
     Nothing,
+    /// A client of FOG: perhaps nothing, perhaps a part of the first stream, but it writes the partition table
+    /// before.
+    Table,
     /// Perhaps a part of the first stream, perhaps everything.
     Something,
     /// At least one stream, but not all.
@@ -276,15 +286,29 @@ fn ended(why: &Reason, received: Received) -> String {
     let known = match (disk(why), received) {
         (None, _) if tells_itself => None,
         (Some(known @ (Disk::Untouched | Disk::Incomplete)), _) => Some(known),
+        (Some(Disk::StreamUntouched), Received::Table) => Some(Disk::Unknown),
         (Some(Disk::StreamUntouched), Received::Something) | (_, Received::Nothing) => {
             Some(Disk::Untouched)
         }
         (_, Received::Streams) => Some(Disk::Incomplete),
         // Its own words may say it.
-        (None, Received::Something) if matches!(why, Reason::ClientFailed { .. }) => None,
-        (_, Received::Something) => Some(Disk::Unknown),
+        (None, Received::Table | Received::Something)
+            if matches!(why, Reason::ClientFailed { .. }) =>
+        {
+            None
+        }
+        (_, Received::Table | Received::Something) => Some(Disk::Unknown),
     };
     with_disk(why, known)
+}
+
+/// Whether a host that ended for this reason had received nothing of any stream.
+fn is_before_data(why: &Reason) -> bool {
+    match why {
+        Reason::NotConnected | Reason::NobodyConnected { .. } => true,
+        Reason::SessionFailed(why) => is_before_data(why),
+        _ => false,
+    }
 }
 
 /// `d1p1.img (stream 1 of 2)`.

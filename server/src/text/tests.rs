@@ -17,6 +17,8 @@ use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timesta
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 
+const AGENT: &str = "fos-agent/0.1.0";
+
 fn stream() -> StreamName {
     StreamName::of_file("d1p1.img")
 }
@@ -125,7 +127,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
         ),
         (
             Reason::NotConnected,
-            "checked in, but did not connect to the sender before the session started; nothing was written. Check the network between server and host (UDP, the session's two ports)",
+            "checked in, but did not connect to the sender before the session started; its disk may not be complete. Check the network between server and host (UDP, the session's two ports)",
         ),
         (
             Reason::NotConnectedFor {
@@ -213,11 +215,11 @@ fn reasons() -> Vec<(Reason, &'static str)> {
         ),
         (
             session_failed(nobody_connected()),
-            "the session failed: no host connected to the sender within 10 min (missing: LAB-01, LAB-02); nothing was written. Check that the clients reach the session's two ports (UDP) and that no firewall is in between",
+            "the session failed: no host connected to the sender within 10 min (missing: LAB-01, LAB-02); its disk may not be complete. Check that the clients reach the session's two ports (UDP) and that no firewall is in between",
         ),
         (
             session_failed(Reason::Unusable(Defect::NoImage)),
-            "the session failed: its image is not in the database any more; nothing was written. Add the image (fos-server image add), then deploy again",
+            "the session failed: its image is not in the database any more; its disk may not be complete. Add the image (fos-server image add), then deploy again",
         ),
         (
             session_failed(Reason::Unusable(Defect::OtherStreams)),
@@ -254,7 +256,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
         (Reason::AllCancelled, "every host was cancelled"),
         (
             nobody_connected(),
-            "no host connected to the sender within 10 min (missing: LAB-01, LAB-02); nothing was written. Check that the clients reach the session's two ports (UDP) and that no firewall is in between",
+            "no host connected to the sender within 10 min (missing: LAB-01, LAB-02). Check that the clients reach the session's two ports (UDP) and that no firewall is in between",
         ),
         (
             Reason::SenderFailed {
@@ -467,6 +469,18 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
             "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script.",
         ),
         (
+            Refusal::UnknownTicket,
+            "restart",
+            "Restart this machine: this server does not know the ticket in its kernel arguments (fosticket=). After the restart it fetches the present boot script.",
+        ),
+        (
+            Refusal::Over(session_failed(Reason::ImageChanged {
+                text: "d1p1.img was changed".into(),
+            })),
+            "over",
+            "The part of this host in the session is over: the session failed: the image's files are not those that were verified: d1p1.img was changed. Put the files back, or take what is there now with fos-server image update. Deploy the host again.",
+        ),
+        (
             Refusal::Ipv6(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
             "ipv6",
             "The request came from ::1, and multicast needs IPv4. Give the machine an IPv4 address and boot it from the server's IPv4 address.",
@@ -565,6 +579,10 @@ fn notes() -> Vec<(Note, &'static str)> {
         (
             Note::StreamStarting { stream: 1, run: 1 },
             "stream 2 begins (run 2)",
+        ),
+        (
+            Note::StartRevoked { stream: 0, run: 0 },
+            "stream 1 did not begin, because no receiver was left; the hosts are waited for again",
         ),
         (
             Note::MemberEnded {
@@ -706,10 +724,11 @@ fn sat(status: SeatStatus, streams_done: usize) -> MemberSnapshot {
         host: HostId(1),
         name: "LAB-01".into(),
         address: Some(ADDRESS),
-        agent: String::new(),
+        agent: AGENT.into(),
         status,
         age: Duration::ZERO,
         has_received: true,
+        may_have_written: true,
         streams_done,
         refused: None,
         silent: None,
@@ -832,6 +851,7 @@ fn members() -> Vec<(MemberSnapshot, &'static str)> {
     let cancelled = || SeatStatus::Ended(State::Cancelled, Reason::TaskCancelled);
     let untouched = |status| MemberSnapshot {
         has_received: false,
+        may_have_written: false,
         ..sat(status, 0)
     };
     let never_data = || dropped(Evidence::HeardByHttpNeverData);
@@ -953,6 +973,50 @@ fn members_have_words() {
     };
     for (value, text) in members() {
         assert_eq!(member(&value, &session), text, "{value:?}");
+    }
+}
+
+/// A client of FOG writes the partition table after it was told to go, before its first receiver.
+#[test]
+fn of_a_stock_client_that_was_told_to_go_it_is_never_said_that_nothing_was_written() {
+    let lost = [
+        Reason::NotConnected,
+        session_failed(nobody_connected()),
+        Reason::SessionCancelled,
+        Reason::TaskCancelled,
+        dropped(Evidence::HeardByHttpNeverData),
+    ];
+    for why in lost {
+        let status = SeatStatus::Ended(State::Failed, why.clone());
+        let stock = MemberSnapshot {
+            agent: String::new(),
+            has_received: false,
+            ..sat(status, 0)
+        };
+        let agent = MemberSnapshot {
+            agent: AGENT.into(),
+            may_have_written: false,
+            ..stock.clone()
+        };
+        let text = |seat: &MemberSnapshot| member(seat, &snapshot(Phase::Finishing));
+        assert!(
+            text(&stock).contains("; its disk may not be complete"),
+            "{why:?}"
+        );
+        assert!(text(&agent).contains("; nothing was written"), "{why:?}");
+    }
+    for why in [Reason::NotConnected, session_failed(nobody_connected())] {
+        let stock = Member {
+            state: State::Failed,
+            reason: Some(why),
+            ..stored_host()
+        };
+        let agent = Member {
+            agent: AGENT.into(),
+            ..stock.clone()
+        };
+        assert!(stored_member(&stock).contains("; its disk may not be complete"));
+        assert!(stored_member(&agent).contains("; nothing was written"));
     }
 }
 

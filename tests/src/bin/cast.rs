@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cast_net::udpcast::fec::FecParams;
 use cast_net::udpcast::sender::{DataRouting, Duplex, Outcome, SenderEvent};
-use cast_net::{Interface, ReceiveOptions, SendControl, SendError, SendEvent, SendOptions, Stop};
+use cast_net::udpcast::wire::{Capabilities, ConnectReply, Message};
+use cast_net::{
+    Interface, ReceiveOptions, SendControl, SendError, SendEvent, SendOptions, SenderChoice, Stop,
+};
 use clap::{Args, Parser};
 
 #[derive(Parser)]
@@ -18,6 +21,8 @@ enum Command {
     Send(Send),
     /// Receives to standard output.
     Receive(Receive),
+    /// Refuses every receiver of the network, whether it has asked or not, until killed.
+    Refuse(Common),
 }
 
 #[derive(Args)]
@@ -108,6 +113,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Send(options) => send(&options),
         Command::Receive(options) => receive(&options),
+        Command::Refuse(options) => refuse(&options),
     };
     match result {
         Ok(status) => status,
@@ -231,9 +237,9 @@ fn receive(arguments: &Receive) -> anyhow::Result<ExitCode> {
     options.port_base = arguments.common.portbase;
     options.ttl = arguments.common.ttl;
     options.rendezvous = arguments.common.rendezvous;
-    options.sender = arguments.sender;
-    options.start_timeout = arguments.start_timeout.map(Duration::from_secs);
-    options.receive_timeout = arguments.receive_timeout.map(Duration::from_secs);
+    options.sender = arguments.sender.map(SenderChoice::Only).unwrap_or_default();
+    options.transfer.start_timeout = arguments.start_timeout.map(Duration::from_secs);
+    options.transfer.receive_timeout = arguments.receive_timeout.map(Duration::from_secs);
     let mut output = io::stdout().lock();
     for _ in 0..arguments.times {
         let mut stream = cast_net::receive(options.clone(), Stop::new()?)?;
@@ -253,6 +259,31 @@ fn receive(arguments: &Receive) -> anyhow::Result<ExitCode> {
         output.flush()?;
         let report = stream.finish()?;
         eprintln!("{} ({report:?})", status.snapshot());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a test program, watched through its messages"
+)]
+fn refuse(arguments: &Common) -> anyhow::Result<ExitCode> {
+    let interface = arguments.interface()?;
+    let to = interface.broadcast.unwrap_or(interface.addr);
+    let socket = UdpSocket::bind((interface.addr, arguments.portbase + 1))?;
+    socket.set_broadcast(true)?;
+    let mut refusal = Vec::new();
+    Message::ConnectReply(ConnectReply {
+        client: None,
+        block_size: 1456,
+        capabilities: Capabilities::CURRENT,
+        data_address: to,
+    })
+    .emit(&mut refusal);
+    for count in 1_u64.. {
+        socket.send_to(&refusal, (to, arguments.portbase))?;
+        eprintln!("refused {count} times");
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -391,9 +391,9 @@ impl Receiver {
         options.port_base = port;
         options.rendezvous = Some(Ipv4Addr::new(10, 99, 0, 1));
         options.ttl = 32;
-        options.start_timeout = None;
-        options.receive_timeout = None;
-        options.exit_wait = Duration::from_millis(500);
+        options.transfer.start_timeout = None;
+        options.transfer.receive_timeout = None;
+        options.transfer.exit_wait = Duration::from_millis(500);
         let stop = Stop::new().ok()?;
         let mut source = cast_net::receive(options, stop.clone()).ok()?;
         let status = source.status();

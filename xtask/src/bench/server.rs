@@ -20,8 +20,8 @@ use nix::sched::{CloneFlags, unshare};
 use self::load::{Habit, Host, Style, Tally};
 use crate::{
     demo::image,
-    paths,
     process::{Cmd, Running},
+    programs::{self, Profile},
     setup::{self, Purpose},
     signals::{self, wait_for},
 };
@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         Some(server) => {
             fs::canonicalize(server).with_context(|| format!("looking for {}", server.display()))?
         }
-        None => build()?,
+        None => programs::build(Profile::Release)?.server,
     };
     super::before_others()?;
     // A namespace is a thread's own matter; programs and threads started from it inherit it.
@@ -71,14 +71,6 @@ pub(super) fn run(options: &Options) -> Result<()> {
         Ok(result) => result,
         Err(_) => bail!("measuring panicked"),
     }
-}
-
-fn build() -> Result<PathBuf> {
-    println!("==> building the server");
-    Cmd::cargo()
-        .args(["build", "--release", "--package", "fos-server"])
-        .run()?;
-    Ok(paths::target().join("release/fos-server"))
 }
 
 fn measure(options: &Options, program: &Path) -> Result<()> {

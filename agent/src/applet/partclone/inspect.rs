@@ -2,15 +2,19 @@
 //! what the header says.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use image::{BitmapMode, ChecksumMode, Decoder, Geometry, ImageFormat, Sink, SinkError};
+use image::{BitmapMode, ChecksumMode, Decoder, Geometry, ImageFormat, Summary};
+use imaging::tap::meter::Flow;
+use imaging::target::Nowhere;
+use imaging::{Direct, Piece, Pieces, Watch};
 
 use super::options::{Options, Program};
-use super::restore::{decode, source};
+use super::restore::{carry_out, read_error, source};
 use super::{Log, announce, name, start};
 
 /// Runs `partclone.chkimg` with `args` (without the program's name). Ends with 0 when the image is good,
@@ -55,8 +59,9 @@ fn check(options: &Options, log: &mut Log) -> anyhow::Result<()> {
     if let Some(note) = &options.note {
         log.tell(&format!("note: {note}"));
     }
-    let summary = decode(source(options)?, options, None, &mut Nowhere, log)
-        .with_context(|| format!("checking {name}"))?;
+    let told = |_: &mut Log, _: &Summary| {};
+    let summary = carry_out(source(options)?, options, None, Nowhere, log, &told)
+        .map_err(|failure| read_error(failure).context(format!("checking {name}")))?;
     for warning in &summary.warnings {
         log.tell(&format!("warning: {warning}"));
     }
@@ -88,27 +93,42 @@ fn info(options: &Options, log: &mut Log) -> anyhow::Result<()> {
 
 /// Header and bitmap of the image, both verified.
 fn geometry(options: &Options) -> anyhow::Result<Geometry> {
-    let mut source = source(options)?;
-    let mut decoder = Decoder::new(image::Options::default());
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let len = match source.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.context("reading the image")?,
-        };
-        let pushed = decoder.push(&buffer[..len], &mut Nowhere);
-        if let Some(geometry) = decoder.geometry() {
-            // Damage behind the bitmap is not what is asked for.
-            return Ok(geometry.clone());
-        }
-        pushed?;
-        if len == 0 {
-            return Ok(decoder.finish(&mut Nowhere)?.geometry);
-        }
+    let mut pieces = Direct::new(Small(source(options)?));
+    let mut found = Found(None);
+    let flow = Flow::default();
+    let options = image::Options::default();
+    let decoded = imaging::decode(&mut pieces, options, &mut Nowhere, &flow, &mut found);
+    // Damage behind the bitmap is not what is asked for.
+    match (found.0, decoded) {
+        (Some(geometry), _) => Ok(geometry),
+        (None, Ok(summary)) => Ok(summary.geometry),
+        (None, Err(failure)) => Err(read_error(failure)),
     }
 }
 
-/// Bytes read at once: no more than is needed.
+/// What the image is, once that is known.
+struct Found(Option<Geometry>);
+
+impl Watch for Found {
+    fn goes_on(&mut self) -> bool {
+        self.0.is_none()
+    }
+
+    fn look(&mut self, decoder: &Decoder) {
+        self.0 = decoder.geometry().cloned();
+    }
+}
+
+/// No more is read than is needed.
+struct Small(File);
+
+impl Pieces for Small {
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+        Piece::read(&mut self.0, spare, PIECE)
+    }
+}
+
+/// Bytes read at once.
 const PIECE: usize = 4 << 10;
 
 /// The lines about the format, as the original has them.
@@ -172,17 +192,4 @@ fn facts(geometry: &Geometry) -> Vec<(&'static str, String)> {
             }),
         ),
     ]
-}
-
-/// Takes an image and forgets it.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn begin(&mut self, _geometry: &Geometry) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn extent(&mut self, _offset: u64, _data: &[u8]) -> Result<(), SinkError> {
-        Ok(())
-    }
 }

@@ -6,18 +6,19 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 
-use image::{Decoder, Sink, Summary, Verify};
+use image::{Decoder, Summary, Verify};
+use imaging::source::standard_input;
+use imaging::{Failure, Trace, Watch};
 
 use super::options::{Options, Program};
 use super::progress::{Progress, amount};
 use super::target::Target;
 use super::{Log, announce, name, start};
-use crate::pieces::{self, ReadAhead};
-use crate::restore::Trace;
 
 /// log2 of the largest decompression window: the one that `zstd --ultra -22` needs.
 const WINDOW_LOG: u32 = 27;
@@ -65,25 +66,27 @@ fn restore(options: &Options, log: &mut Log, trace: &Trace) -> anyhow::Result<()
         log.tell(&format!("note: {note}"));
     }
     let source = source(options)?;
-    let mut target = Target::open(options, trace)
+    let target = Target::open(options, trace)
         .with_context(|| format!("opening the target {target_name}"))?;
     let begin = Instant::now();
     let size = target.size_to_check(options);
-    let summary = decode(source, options, size, &mut target, log)
-        .with_context(|| format!("restoring {source_name} to {target_name}"))?;
-    for warning in &summary.warnings {
-        log.tell(&format!("warning: {warning}"));
-    }
-    if summary.checksum_errors > 0 {
-        log.tell(&format!(
-            "WARNING: {} checksums of the image were wrong and ignored as asked: the target holds \
-             damaged blocks",
-            summary.checksum_errors
-        ));
-    }
-    target
-        .finish(&summary.geometry)
-        .with_context(|| format!("writing {target_name}"))?;
+    let told = |log: &mut Log, summary: &Summary| {
+        for warning in &summary.warnings {
+            log.tell(&format!("warning: {warning}"));
+        }
+        if summary.checksum_errors > 0 {
+            log.tell(&format!(
+                "WARNING: {} checksums of the image were wrong and ignored as asked: the target holds \
+                 damaged blocks",
+                summary.checksum_errors
+            ));
+        }
+    };
+    let summary =
+        carry_out(source, options, size, target, log, &told).map_err(|failure| match failure {
+            Failure::Commit(error) => error.context(format!("writing {target_name}")),
+            other => read_error(other).context(format!("restoring {source_name} to {target_name}")),
+        })?;
     let elapsed = begin.elapsed();
     log.tell(&format!(
         "restored ({source_name}) to ({target_name}): {} written and synced in {}.{} s, {}",
@@ -102,20 +105,22 @@ fn restore(options: &Options, log: &mut Log, trace: &Trace) -> anyhow::Result<()
 /// The image that `options` name.
 pub(super) fn source(options: &Options) -> anyhow::Result<File> {
     let Some(path) = &options.source else {
-        return pieces::standard_input().context("opening standard input");
+        return standard_input().context("opening standard input");
     };
     File::open(path).with_context(|| format!("opening the image {}", path.display()))
 }
 
-/// Reads a whole image, with progress. One thread reads, this one decodes.
-pub(super) fn decode(
+/// Reads a whole image, with progress. `told` says what there is to say of it before the target is
+/// complete.
+pub(super) fn carry_out(
     source: File,
     options: &Options,
     target_size: Option<u64>,
-    target: &mut dyn Sink,
+    target: impl imaging::Target,
     log: &mut Log,
-) -> anyhow::Result<Summary> {
-    let mut decoder = Decoder::new(image::Options {
+    told: &dyn Fn(&mut Log, &Summary),
+) -> Result<Summary, Failure> {
+    let image = image::Options {
         verify: if options.is_crc_ignored {
             Verify::Warn
         } else {
@@ -125,37 +130,68 @@ pub(super) fn decode(
         check_size: !options.is_size_unchecked,
         window_log_max: WINDOW_LOG,
         ..image::Options::default()
-    });
-    let mut progress =
-        (!options.is_quiet).then(|| Progress::new(options.interval, options.has_block_detail));
-    let mut is_announced = false;
-    let reader = ReadAhead::start(source).context("starting a thread")?;
-    while let Some(piece) = reader.next() {
-        let piece = piece.context("reading the image")?;
-        let pushed = decoder.push(&piece, target);
-        reader.give_back(piece);
-        if let Some(geometry) = decoder.geometry() {
-            if !is_announced {
-                is_announced = true;
-                announce(geometry, log);
-            }
-            if let Some(progress) = &mut progress {
-                progress.show(&decoder.progress(), geometry, false);
-            }
+    };
+    let mut narrator = Narrator {
+        progress: (!options.is_quiet)
+            .then(|| Progress::new(options.interval, options.has_block_detail)),
+        is_announced: false,
+        log,
+        told,
+    };
+    let job = imaging::Job {
+        source,
+        image,
+        target,
+        flow: Arc::default(),
+    };
+    let done = imaging::run(job, &mut narrator);
+    done.map(|done| done.summary)
+        .inspect_err(|_| end(narrator.progress.as_mut()))
+}
+
+/// A failure in the words of this program.
+pub(super) fn read_error(failure: Failure) -> anyhow::Error {
+    match failure {
+        Failure::Read(error) => anyhow::Error::new(error).context("reading the image"),
+        other => other.into_error(),
+    }
+}
+
+/// Says what the image is, and how far it is.
+struct Narrator<'a> {
+    progress: Option<Progress>,
+    is_announced: bool,
+    log: &'a mut Log,
+    told: &'a dyn Fn(&mut Log, &Summary),
+}
+
+impl Watch for Narrator<'_> {
+    fn look(&mut self, decoder: &Decoder) {
+        let Some(geometry) = decoder.geometry() else {
+            return;
+        };
+        if !self.is_announced {
+            self.is_announced = true;
+            announce(geometry, self.log);
         }
-        pushed.inspect_err(|_| end(progress.as_mut()))?;
+        if let Some(progress) = &mut self.progress {
+            progress.show(&decoder.progress(), geometry, false);
+        }
     }
-    if let (Some(progress), Some(geometry)) = (&mut progress, decoder.geometry()) {
-        progress.show(&decoder.progress(), geometry, true);
+
+    fn ended(&mut self, decoder: &Decoder) {
+        if let (Some(progress), Some(geometry)) = (&mut self.progress, decoder.geometry()) {
+            progress.show(&decoder.progress(), geometry, true);
+        }
     }
-    let summary = decoder
-        .finish(target)
-        .inspect_err(|_| end(progress.as_mut()))?;
-    if !is_announced {
-        announce(&summary.geometry, log);
+
+    fn decoded(&mut self, summary: &Summary) {
+        if !self.is_announced {
+            announce(&summary.geometry, self.log);
+        }
+        end(self.progress.as_mut());
+        (self.told)(self.log, summary);
     }
-    end(progress.as_mut());
-    Ok(summary)
 }
 
 /// Leaves the progress lines standing.

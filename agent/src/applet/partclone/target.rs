@@ -10,10 +10,11 @@ use nix::fcntl::OFlag;
 
 use disk::{RegionWriter, Shape};
 use image::{Geometry, Sink, SinkError};
+use imaging::Trace;
+use imaging::target::device_shape;
 
 use super::options::{Options, TargetName};
 use super::writer::{Writer, Written};
-use crate::restore::{Trace, device_shape};
 
 /// Where extents go; they are written by a thread of its own, to a device without the page cache.
 pub(super) struct Target {
@@ -85,17 +86,19 @@ impl Target {
             _ => None,
         }
     }
+}
 
+impl imaging::Target for Target {
     /// Waits for what is still to be written, brings a stream or plain file to its length, syncs, closes.
     ///
     /// # Errors
     /// Any of that failed, or a write did before and was skipped.
-    pub(super) fn finish(self, geometry: &Geometry) -> anyhow::Result<()> {
+    fn commit(self, geometry: &Geometry) -> anyhow::Result<Vec<String>> {
         let writer = match self.state {
             State::Writing(writer) => writer,
             State::Direct(writer) => {
                 writer.finish()?;
-                return Ok(());
+                return Ok(Vec::new());
             }
             State::Opened(_) | State::Disk(_) | State::Lost => bail!("there was no image"),
         };
@@ -135,7 +138,7 @@ impl Target {
             skipped == 0,
             "{skipped} writes failed and were skipped as asked; the target is not complete"
         );
-        Ok(())
+        Ok(Vec::new())
     }
 }
 

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use conveyor::{Loader, Unloader, conveyor};
 use image::SinkError;
+use imaging::Trace;
 
 use super::super::messages::say;
 use super::target::Output;
-use crate::restore::Trace;
 
 /// Joins neighbouring data and hands it to its thread. Dropped, it waits for what was handed over.
 pub(super) struct Writer {
     /// What is being joined.
     open: Option<Block>,
-    free: Receiver<Vec<u8>>,
-    jobs: Option<SyncSender<Block>>,
+    jobs: Option<Loader<Block, Vec<u8>>>,
     thread: Option<JoinHandle<Written>>,
     has_failed: Arc<AtomicBool>,
     /// What has been told, to be told again.
@@ -53,20 +52,15 @@ impl Writer {
         is_skipping_errors: bool,
         trace: &Trace,
     ) -> Result<Self, SinkError> {
-        let (jobs, todo) = sync_channel(BLOCKS);
-        let (give_back, free) = channel();
-        for _ in 0..BLOCKS {
-            // The receiving end is held right here.
-            drop(give_back.send(Vec::with_capacity(BLOCK_LEN)));
-        }
+        let blocks = std::iter::repeat_with(|| Vec::with_capacity(BLOCK_LEN));
+        let (jobs, todo) = conveyor(blocks.take(BLOCKS));
         let has_failed: Arc<AtomicBool> = Arc::default();
         let flag = Arc::clone(&has_failed);
         let trace = trace.clone();
-        let work = move || work(output, is_skipping_errors, &trace, &flag, &todo, &give_back);
+        let work = move || work(output, is_skipping_errors, &trace, &flag, todo);
         let thread = thread::Builder::new().name("writer".into()).spawn(work)?;
         Ok(Self {
             open: None,
-            free,
             jobs: Some(jobs),
             thread: Some(thread),
             has_failed,
@@ -121,14 +115,15 @@ impl Writer {
     }
 
     fn begin(&mut self, position: u64) -> Result<Block, SinkError> {
-        let spare = self.free.recv();
-        let mut data = spare.map_err(|_| self.failure())?;
+        let Some(Ok(mut data)) = self.jobs.as_ref().map(Loader::buffer) else {
+            return Err(self.failure());
+        };
         data.clear();
         Ok(Block { position, data })
     }
 
     fn submit(&mut self, block: Block) -> Result<(), SinkError> {
-        let sent = self.jobs.as_ref().map(|jobs| jobs.send(block));
+        let sent = self.jobs.as_ref().map(|jobs| jobs.put(block));
         match sent {
             Some(Ok(())) => Ok(()),
             _ => Err(self.failure()),
@@ -151,7 +146,10 @@ impl Writer {
 
     /// Hangs up; `None` if the thread has ended before, or panicked.
     fn end(&mut self) -> Option<Written> {
-        self.jobs = None;
+        if let Some(jobs) = self.jobs.take() {
+            // A thread that is gone has left its reason.
+            jobs.end().ok();
+        }
         self.thread.take()?.join().ok()
     }
 }
@@ -170,11 +168,10 @@ fn work(
     is_skipping_errors: bool,
     trace: &Trace,
     has_failed: &AtomicBool,
-    todo: &Receiver<Block>,
-    give_back: &Sender<Vec<u8>>,
+    mut todo: Unloader<Block, Vec<u8>>,
 ) -> Written {
     let (mut skipped, mut failure) = (0, None);
-    for Block { position, data } in todo {
+    while let Ok(Some(Block { position, data })) = todo.take() {
         let len = data.len();
         if failure.is_none() {
             trace.touch();
@@ -191,8 +188,7 @@ fn work(
                 trace.wrote(len);
             }
         }
-        // The other side may be gone.
-        drop(give_back.send(data));
+        todo.give_back(data);
     }
     Written {
         output,

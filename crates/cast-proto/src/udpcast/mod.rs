@@ -12,7 +12,7 @@ pub mod sender;
 pub mod wire;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 /// Port base of the original programs: receivers use it, the sender the next one.
 pub const DEFAULT_PORT_BASE: u16 = 9000;
@@ -68,16 +68,6 @@ impl fmt::Display for ClientNo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
     }
-}
-
-/// Where the datagram just written into the caller's buffer has to go.
-///
-/// It must leave from the port of the role: port base for a receiver, port base + 1 for a sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "the datagram is in the buffer and counts as sent"]
-pub struct Transmit {
-    /// Unicast, broadcast or multicast destination.
-    pub to: SocketAddrV4,
 }
 
 /// Datagrams that were dropped without effect, by kind.

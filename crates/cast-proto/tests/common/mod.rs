@@ -1,4 +1,4 @@
-//! Helpers of the tests: captures and the stream they carry.
+//! Helpers of the tests: captures.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,7 +7,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A UDP datagram of a capture.
 pub(crate) struct Packet {
@@ -50,20 +50,4 @@ pub(crate) fn capture(name: &str) -> Vec<Packet> {
         });
     }
     packets
-}
-
-/// The stream that the captures carry, and that the tests send.
-pub(crate) fn payload(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|i| ((7 * i + 13 * (i / 256) + 3) % 256).try_into().unwrap())
-        .collect()
-}
-
-/// Some instant. Only differences count.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do as the beginning of time"
-)]
-pub(crate) fn epoch() -> Instant {
-    Instant::now()
 }

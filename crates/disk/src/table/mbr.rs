@@ -1,5 +1,6 @@
 //! DOS partition tables: sector 0, the chain of logical partitions, and the protective MBR of a GPT.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use thiserror::Error;
@@ -16,6 +17,9 @@ const ACTIVE: u8 = 0x80;
 const EXTENDED: u8 = 0x05;
 /// Where an EBR is put in front of its partition if there is more room: 1 MiB, as current tools do.
 const EBR_DISTANCE: u64 = 1 << 20;
+
+/// Sectors of a disk that a table can address: its numbers have 32 bits.
+pub(super) const MAX_SECTORS: u64 = 1 << 32;
 
 /// What people call a system indicator.
 pub(super) fn type_name(code: u8) -> Option<&'static str> {
@@ -93,8 +97,11 @@ pub enum MbrError {
         /// First sector behind it.
         end: u64,
     },
-    /// No sector is left in front of a logical partition for its table.
-    #[error("there is no room in front of logical partition {number} for its own table sector")]
+    /// No sector of the container is left in front of a logical partition for its table.
+    #[error(
+        "the extended partition has no free sector in front of logical partition {number} for that \
+         partition's table; capture the image again with a gap in front of it"
+    )]
     NoRoom {
         /// Its number.
         number: u32,
@@ -287,8 +294,9 @@ impl Logical {
 }
 
 /// Computes the chain of extended boot records for logical partitions numbered 5, 6, ... in this order.
-/// The first one is the container's first sector; each other one precedes its partition. `code` is put
-/// in front of the first one's entries.
+/// The first one is the container's first sector; each other one is in the gap in front of its partition,
+/// or, where there is no gap, in the nearest free sector before. `code` is put in front of the first one's
+/// entries.
 ///
 /// Returns sector numbers and contents. An empty container gets one empty record.
 pub(super) fn chain(
@@ -297,8 +305,6 @@ pub(super) fn chain(
     code: Option<&[u8]>,
     logical_sector: u32,
 ) -> Result<Vec<(u64, [u8; BOOT_SECTOR_LEN])>, MbrError> {
-    let distance = (EBR_DISTANCE / u64::from(logical_sector)).max(1);
-    let mut places = Vec::with_capacity(logicals.len());
     for (logical, expected) in logicals.iter().zip(5..) {
         let number = logical.number;
         if number != expected {
@@ -314,22 +320,8 @@ pub(super) fn chain(
                 end: logical.end(),
             });
         }
-        if places.is_empty() {
-            places.push(container.start);
-            continue;
-        }
-        // What lies in front: the first record, or the end of a neighbour.
-        let floor = logicals
-            .iter()
-            .filter(|other| other.start < logical.start)
-            .map(Logical::end)
-            .fold(container.start + 1, u64::max);
-        let gap = logical.start.saturating_sub(floor).min(distance);
-        if gap == 0 {
-            return Err(MbrError::NoRoom { number });
-        }
-        places.push(logical.start - gap);
     }
+    let places = record_places(container, logicals, logical_sector)?;
     let mut records = Vec::with_capacity(places.len().max(1));
     for (index, (logical, place)) in logicals.iter().zip(&places).enumerate() {
         let mut record = empty_record();
@@ -357,6 +349,76 @@ pub(super) fn chain(
         }
     }
     Ok(records)
+}
+
+/// A sector for the record of each logical partition. A record's distance to its partition is counted
+/// forwards, so it must precede it, but what is between them does not matter.
+fn record_places(
+    container: &Range<u64>,
+    logicals: &[Logical],
+    logical_sector: u32,
+) -> Result<Vec<u64>, MbrError> {
+    let distance = (EBR_DISTANCE / u64::from(logical_sector)).max(1);
+    // Those with a gap of their own come first: no other one may take their place.
+    let mut places: Vec<Option<u64>> = Vec::with_capacity(logicals.len());
+    for logical in logicals {
+        if places.is_empty() {
+            places.push(Some(container.start));
+            continue;
+        }
+        // What lies in front: the first record, or the end of a neighbour.
+        let floor = logicals
+            .iter()
+            .filter(|other| other.start < logical.start)
+            .map(Logical::end)
+            .fold(container.start + 1, u64::max);
+        let gap = logical.start.saturating_sub(floor).min(distance);
+        places.push((gap > 0).then(|| logical.start - gap));
+    }
+    let mut taken: BTreeSet<u64> = places.iter().flatten().copied().collect();
+    let mut by_start: Vec<&Logical> = logicals.iter().collect();
+    by_start.sort_by_key(|logical| logical.start);
+    logicals
+        .iter()
+        .zip(places)
+        .map(|(logical, place)| {
+            if let Some(place) = place {
+                return Ok(place);
+            }
+            let place = free_sector_before(logical.start, container, &by_start, &taken);
+            let place = place.ok_or(MbrError::NoRoom {
+                number: logical.number,
+            })?;
+            taken.insert(place);
+            Ok(place)
+        })
+        .collect()
+}
+
+/// The last sector of the container in front of `limit` that neither a partition nor a record has.
+/// `by_start` is in ascending order of first sectors.
+fn free_sector_before(
+    limit: u64,
+    container: &Range<u64>,
+    by_start: &[&Logical],
+    taken: &BTreeSet<u64>,
+) -> Option<u64> {
+    let mut sector = limit.checked_sub(1)?;
+    let mut partitions = by_start.iter().rev().filter(|p| p.start < limit).peekable();
+    while sector > container.start {
+        match partitions.peek() {
+            Some(partition) if partition.start > sector => {
+                partitions.next();
+            }
+            Some(partition) if partition.end() > sector => {
+                sector = partition.start.checked_sub(1)?;
+                partitions.next();
+            }
+            _ if taken.contains(&sector) => sector -= 1,
+            _ => return Some(sector),
+        }
+    }
+    None
 }
 
 /// Follows the chain of a disk. `read` gives the 512 octets at a sector.

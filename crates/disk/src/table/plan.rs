@@ -68,15 +68,15 @@ pub fn plan_table(
 }
 
 impl TablePlan {
-    /// Marks what is made swap space: in a GPT what the list names, in an MBR what has the type.
+    /// Marks what is made swap space: what has the type, and in a GPT also what the list names.
     fn mark_swap(&mut self, list: &[(u32, Option<Uuid>)]) {
         // Of a number that occurs twice the first counts. The list may be as long as its file.
         let list: HashMap<u32, Option<Uuid>> = list.iter().rev().copied().collect();
         for partition in &mut self.partitions {
             let entry = list.get(&partition.number);
             partition.is_swap = match partition.kind {
-                Kind::Gpt(_) => entry.is_some(),
-                Kind::Mbr(kind) => kind == 0x82,
+                Kind::Gpt(_) => entry.is_some() || partition.kind.is_swap(),
+                Kind::Mbr(_) => partition.kind.is_swap(),
             };
             if partition.is_swap {
                 partition.swap_uuid = entry.copied().flatten();
@@ -147,13 +147,19 @@ impl Draft<'_> {
         }
     }
 
-    /// Lays out the partitions; `None` when they stay where they are because they fit only so.
+    /// Lays out the partitions on the first so many sectors of the disk; `None` when they stay where they
+    /// are because they fit only so.
     fn fill(
         &mut self,
         original: &Dump,
+        sectors: u64,
         in_place: bool,
     ) -> Result<Option<Vec<FillPartition>>, PlanError> {
-        match fill(original, self.minimum.as_ref(), &self.fixed, &self.shape) {
+        let room = Shape {
+            size: self.shape.size.min(self.bytes(sectors)),
+            ..self.shape
+        };
+        match fill(original, self.minimum.as_ref(), &self.fixed, &room) {
             Ok(filled) => Ok(Some(filled)),
             Err(error @ FillError::TooSmall { .. }) if in_place => {
                 self.warnings.push(TableWarning::KeepsPlaces(error));
@@ -178,16 +184,6 @@ fn placed(filled: &[FillPartition], number: u32) -> Result<&FillPartition, PlanE
 
 fn only_in_dump(number: u32) -> PlanError {
     PlanError::Mismatch(format!("partition {number} is only in dN.partitions"))
-}
-
-/// The part of a boot area file that is written. FOG counts the space the file takes in units of 512
-/// octets; 8 (one file system block) and 63 (the old gap in front of the first partition) mean one
-/// sector.
-fn boot_area(file: &[u8]) -> &[u8] {
-    match file.len().div_ceil(BOOT_SECTOR_LEN) {
-        8 | 63 => file.get(..BOOT_SECTOR_LEN).unwrap_or(file),
-        _ => file,
-    }
 }
 
 /// The boot area between `from` and the first partition: where boot loaders keep their second stage.

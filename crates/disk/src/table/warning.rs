@@ -5,6 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::fill::FillError;
+use crate::text::Size;
 
 /// What an operator should know of a plan although it can be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,13 @@ pub enum TableWarning {
     DumpNotUsed(String),
     /// The partitions cannot share the disk, but they fit where they are.
     KeepsPlaces(FillError),
+    /// The disk is larger than its MBR can address, and what is beyond stays unused.
+    BeyondMbr {
+        /// Bytes of the disk that partitions share.
+        used: u64,
+        /// Bytes that the disk has.
+        size: u64,
+    },
     /// Boot area and dump have a partition in different places.
     OtherPlace {
         /// Its number.
@@ -52,6 +60,13 @@ impl fmt::Display for TableWarning {
         match self {
             Self::DumpNotUsed(cause) => write!(f, "not used: {cause}"),
             Self::KeepsPlaces(cause) => write!(f, "partitions keep their places: {cause}"),
+            Self::BeyondMbr { used, size } => write!(
+                f,
+                "the disk has {}, a DOS partition table addresses only {}: the rest stays unused; an \
+                 image with a GPT would use all of it",
+                Size(*size),
+                Size(*used)
+            ),
             Self::OtherPlace { number } => write!(
                 f,
                 "partition {number} is in another place in dN.partitions; the place in dN.mbr counts"

@@ -1,27 +1,36 @@
 //! The first and the last step: taking the old table away, putting the new one down.
 
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::buffer::AlignedBuffer;
 use super::device::Device;
-use super::{BootReport, TableError, Target, WriteError};
+use super::{BootReport, OldTable, TableError, Target, WriteError};
+use crate::ntfs::{NTFS_BOOT_LEN_MAX, boot_copies};
+use crate::signatures::label_ranges;
 use crate::sys;
-use crate::table::{Table, TablePlan, backup_headers, read_table};
+use crate::table::{MbrError, PlanError, Table, TablePlan, backup_headers, read_table};
 
 /// Sectors at the front that hold a boot area and a primary GPT: the MBR, the header, 32 sectors of
 /// entries (UEFI specification, section 5.3.1: at least 16,384 octets).
 const HEAD_SECTORS: u64 = 34;
 /// Sectors at the end that hold the backup GPT.
 const TAIL_SECTORS: u64 = 33;
+/// Zeroes written at once.
+const CLEAR_LEN: usize = 1 << 20;
 /// How long to wait for somebody who has a partition open for a moment.
 const REREAD_PATIENCE: Duration = Duration::from_secs(5);
 const REREAD_PAUSE: Duration = Duration::from_millis(100);
 
 impl Target {
     /// Removes what could make the old content boot or appear: boot code, MBR, and both copies of a
-    /// GPT wherever the old header says they are. Synced and read back. Comes before any data.
+    /// GPT wherever the old header says they are. Synced and read back. Then what could make the new
+    /// content be taken for something else: the labels of RAID, LVM, file systems and the like at both
+    /// ends of the disk and of every partition of the plan ([`label_ranges`](fn@label_ranges)). Comes
+    /// before any data, so that nothing new is lost.
     ///
     /// # Errors
     ///
@@ -29,12 +38,37 @@ impl Target {
     pub fn make_unbootable(&self, plan: &TablePlan) -> Result<(), WriteError> {
         let device = &*self.device;
         check_shape(device, plan)?;
-        let result = wipe(device);
+        let places = plan.partitions.iter().map(|p| p.offset..p.end());
+        let result = wipe(device).and_then(|()| clear_labels(device, places));
         match &result {
             Ok(()) => device.set_unbootable(),
             Err(error) => device.spoil(error),
         }
         result
+    }
+
+    /// Zeroes both ends of the target, where the labels of RAID, LVM, file systems and partition tables
+    /// are ([`label_ranges`](fn@label_ranges)), because the target becomes one partition or file system. Comes
+    /// before any data.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the target may have lost its old content.
+    pub fn clear_labels(&self) -> Result<(), WriteError> {
+        let device = &*self.device;
+        clear_labels(device, []).inspect_err(|error| device.spoil(error))
+    }
+
+    /// Copies the boot sector of the NTFS in a region to where its copies belong, which no image has
+    /// ([`boot_copies`]). `Ok(false)` if there is no NTFS or none that fits the region. Comes when the
+    /// region is completely written.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub fn copy_ntfs_boot(&self, offset: u64, len: u64) -> Result<bool, WriteError> {
+        let device = &*self.device;
+        copy_ntfs_boot(device, offset, len).inspect_err(|error| device.spoil(error))
     }
 
     /// Reads the partition table that the disk has now; `Ok(None)` if there is none.
@@ -46,6 +80,37 @@ impl Target {
         read_table(&self.device.shape, &mut |offset, len| {
             Ok(self.device.read(offset, len)?)
         })
+    }
+
+    /// The partition table that overwriting the whole target would destroy. `Ok(None)` for a partition, for
+    /// a disk without a table, and for a file system that begins in sector 0 and only looks like one.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] when the target cannot be read.
+    pub fn old_table(&self) -> Result<Option<OldTable>, WriteError> {
+        let device = &*self.device;
+        if device.is_partition() {
+            return Ok(None);
+        }
+        let table = match self.table() {
+            Ok(table) => table,
+            // There is one, or there was.
+            Err(TableError::Table(
+                PlanError::Gpt(_) | PlanError::Mbr(MbrError::ProtectiveOnly),
+            )) => {
+                return Ok(Some(OldTable { partitions: None }));
+            }
+            Err(TableError::Table(_)) => None,
+            Err(TableError::Read(error)) => return Err(error),
+        };
+        let count = table.map_or(0, |table| table.partitions.len());
+        if count == 0 || is_filesystem(&device.read(0, 512)?) {
+            return Ok(None);
+        }
+        Ok(Some(OldTable {
+            partitions: Some(count),
+        }))
     }
 
     /// Writes the plan: everything but sector 0, sync, read back; then sector 0, sync, read back; then
@@ -72,6 +137,23 @@ impl Target {
         }
         Ok(report)
     }
+}
+
+/// Whether sector 0 is the boot sector of a file system, whose code may look like a partition table.
+fn is_filesystem(sector: &[u8]) -> bool {
+    [
+        (3, &b"NTFS    "[..]),
+        (3, b"EXFAT   "),
+        (54, b"FAT12   "),
+        (54, b"FAT16   "),
+        (82, b"FAT32   "),
+    ]
+    .iter()
+    .any(|(at, magic)| {
+        sector
+            .get(*at..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    })
 }
 
 fn check_shape(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
@@ -111,6 +193,49 @@ fn wipe(device: &Device) -> Result<(), WriteError> {
     device.sync(0, size)?;
     device.drop_cache()?;
     verify(device, "the wiped boot area", 0, &zeroes)
+}
+
+fn clear_labels(
+    device: &Device,
+    partitions: impl IntoIterator<Item = Range<u64>>,
+) -> Result<(), WriteError> {
+    let zeroes = AlignedBuffer::new(CLEAR_LEN);
+    let mut found = AlignedBuffer::new(CLEAR_LEN);
+    for range in label_ranges(device.shape.size, partitions) {
+        let mut at = range.start;
+        while at < range.end {
+            let count = (range.end - at).min(CLEAR_LEN as u64);
+            let index = usize::try_from(count).expect("no more than the buffer");
+            let (zeroes, found) = (
+                &zeroes.as_slice()[..index],
+                &mut found.as_mut_slice()[..index],
+            );
+            // What is zero stays, so that storage which is given out when it is written to stays free. What
+            // cannot be read is written: a disk may mend a bad sector so.
+            let is_clear = device.read_aligned(at, found).is_ok() && found == zeroes;
+            if !is_clear {
+                // Partitions and disk are whole sectors, and so are the lengths of both ends.
+                device.write_aligned(at, zeroes)?;
+            }
+            at += count;
+        }
+    }
+    device.sync(0, device.shape.size)
+}
+
+fn copy_ntfs_boot(device: &Device, offset: u64, len: u64) -> Result<bool, WriteError> {
+    let count = usize::try_from(len)
+        .unwrap_or(usize::MAX)
+        .min(NTFS_BOOT_LEN_MAX);
+    let first = device.read(offset, count)?;
+    let Some(copies) = boot_copies(&first, Some(len)) else {
+        return Ok(false);
+    };
+    for at in copies.offsets {
+        device.write(offset + at, &copies.sector)?;
+    }
+    device.sync(offset, len)?;
+    Ok(true)
 }
 
 /// Wipes the places of the new table after a failure. Each step is tried whatever became of the

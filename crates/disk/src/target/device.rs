@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::sys::stat::{major, minor};
 
 use super::buffer::AlignedBuffer;
 use super::{Operation, WriteError};
@@ -57,6 +58,15 @@ impl Device {
             touched: Arc::default(),
             state: Mutex::default(),
         }
+    }
+
+    /// Whether it is a partition of a disk.
+    pub(super) fn is_partition(&self) -> bool {
+        self.is_block
+            && self.file.metadata().is_ok_and(|metadata| {
+                let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+                Path::new(&format!("/sys/dev/block/{major}:{minor}/partition")).exists()
+            })
     }
 
     /// Offsets and lengths of reads and writes are multiples of this.

@@ -15,7 +15,7 @@ use super::buffer::AlignedBuffer;
 use super::device::Device;
 use super::writer::{RegionWriter, WriterOptions};
 use super::{OpenError, Operation, WriteError};
-use crate::probe::{Disk, Roots, probe_in};
+use crate::probe::{Disk, InUse, Roots, of_target, probe_in, uses_of};
 use crate::sys;
 use crate::table::Shape;
 
@@ -63,6 +63,16 @@ impl Target {
         let opened = file.metadata().map_err(|error| io("looking at", error))?;
         if identity(&named) != identity(&opened) {
             return Err(changed(path, "identity", "the same", "replaced meanwhile"));
+        }
+        if is_block && sys::is_read_only(&file).map_err(|error| io("asking about", error))? {
+            return Err(OpenError::ReadOnly {
+                path: path.to_owned(),
+            });
+        }
+        let uses = of_target(&Roots::default(), &opened)
+            .map_err(|error| io("looking for users of", io::Error::other(error)))?;
+        if !uses.is_empty() {
+            return Err(in_use(path, &uses));
         }
         let found = if is_block {
             Shape {
@@ -151,7 +161,7 @@ impl Target {
             }
         }
         if !now.in_use.is_empty() {
-            return Err(in_use(path, now));
+            return Err(in_use(path, &now.in_use));
         }
         Ok(target)
     }
@@ -275,6 +285,13 @@ fn open_best(
     };
     let failed = |error: io::Error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EBUSY => busy(path),
+        Errno::EROFS => OpenError::ReadOnly {
+            path: path.to_owned(),
+        },
+        // As newer kernels answer for a device that is write-protected.
+        Errno::EACCES | Errno::EPERM if is_block && is_read_only(path) => OpenError::ReadOnly {
+            path: path.to_owned(),
+        },
         _ => OpenError::Io {
             what: "opening",
             path: path.to_owned(),
@@ -350,26 +367,23 @@ fn changed(
     }
 }
 
+fn is_read_only(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| sys::is_read_only(&file).unwrap_or(false))
+}
+
 /// Names the users of a device that could not be had exclusively, as far as they can be found.
 fn busy(path: &Path) -> OpenError {
-    let rdev = path.metadata().map_or(0, |metadata| metadata.rdev());
-    let number = (major(rdev), minor(rdev));
-    let disks = probe_in(&Roots::default()).unwrap_or_default();
-    let known = disks
-        .iter()
-        .find(|disk| (u64::from(disk.major), u64::from(disk.minor)) == number)
-        .filter(|disk| !disk.in_use.is_empty());
-    match known {
-        Some(disk) => in_use(path, disk),
-        None => OpenError::InUse {
+    match uses_of(path) {
+        Ok(uses) if !uses.is_empty() => in_use(path, &uses),
+        _ => OpenError::InUse {
             path: path.to_owned(),
             reason: "another program, or the kernel, has it exclusively".to_owned(),
         },
     }
 }
 
-fn in_use(path: &Path, disk: &Disk) -> OpenError {
-    let uses: Vec<String> = disk.in_use.iter().map(ToString::to_string).collect();
+fn in_use(path: &Path, uses: &[InUse]) -> OpenError {
+    let uses: Vec<String> = uses.iter().map(ToString::to_string).collect();
     OpenError::InUse {
         path: path.to_owned(),
         reason: uses.join(", "),

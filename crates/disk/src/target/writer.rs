@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use conveyor::{Loader, Unloader, conveyor};
 
 use super::WriteError;
 use super::buffer::{ALIGNMENT, AlignedBuffer};
@@ -57,8 +58,7 @@ pub struct RegionWriter {
     region: Range<u64>,
     /// The buffer being filled.
     run: Option<Run>,
-    free: Receiver<AlignedBuffer>,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Loader<Job, AlignedBuffer>>,
     thread: Option<JoinHandle<u64>>,
     /// The first failure of the thread.
     failure: Arc<OnceLock<WriteError>>,
@@ -125,14 +125,8 @@ impl RegionWriter {
         let useful = usize::try_from(len).unwrap_or(usize::MAX);
         let buffer_len = options.buffer_len.min(useful).max(1).next_multiple_of(unit);
         let buffer_count = options.buffer_count.max(2);
-        let (give_back, free) = channel();
-        for _ in 0..buffer_count {
-            // The receiving end is held right here.
-            if give_back.send(AlignedBuffer::new(buffer_len)).is_err() {
-                break;
-            }
-        }
-        let (jobs, todo) = sync_channel(buffer_count + 1);
+        let buffers = std::iter::repeat_with(|| AlignedBuffer::new(buffer_len));
+        let (jobs, todo) = conveyor(buffers.take(buffer_count));
         let failure: Arc<OnceLock<WriteError>> = Arc::default();
         let written: Arc<AtomicU64> = Arc::default();
         let worker = Worker {
@@ -140,11 +134,10 @@ impl RegionWriter {
             region: offset..end,
             failure: Arc::clone(&failure),
             written: Arc::clone(&written),
-            give_back,
         };
         let thread = std::thread::Builder::new()
             .name("disk-writer".to_owned())
-            .spawn(move || worker.run(&todo))
+            .spawn(move || worker.run(todo))
             .map_err(|error| WriteError::Thread {
                 device: device.path.clone(),
                 reason: format!("could not be started: {error}"),
@@ -154,7 +147,6 @@ impl RegionWriter {
             device: Arc::clone(device),
             region: offset..end,
             run: None,
-            free,
             jobs: Some(jobs),
             thread: Some(thread),
             failure,
@@ -264,7 +256,10 @@ impl RegionWriter {
         if end == End::Synced {
             self.submit(Job::Sync)?;
         }
-        self.jobs = None;
+        if let Some(jobs) = self.jobs.take() {
+            // A thread that is gone has left its reason.
+            jobs.end().ok();
+        }
         let Some(Ok(writes)) = self.thread.take().map(JoinHandle::join) else {
             return Err(self.dead());
         };
@@ -280,7 +275,8 @@ impl RegionWriter {
 
     /// An empty run that begins at `at`, keeping the place of `at` in its sector.
     fn begin(&self, at: u64) -> Result<Run, WriteError> {
-        let buffer = self.free.recv().map_err(|_| self.dead())?;
+        let jobs = self.jobs.as_ref().ok_or_else(|| self.dead())?;
+        let buffer = jobs.buffer().map_err(|_| self.dead())?;
         let head = at % self.device.granule();
         let start = usize::try_from(head).expect("less than a sector");
         Ok(Run {
@@ -292,7 +288,7 @@ impl RegionWriter {
 
     fn submit(&self, job: Job) -> Result<(), WriteError> {
         match &self.jobs {
-            Some(jobs) => jobs.send(job).map_err(|_| self.dead()),
+            Some(jobs) => jobs.put(job).map_err(|_| self.dead()),
             None => Err(self.dead()),
         }
     }
@@ -333,15 +329,14 @@ struct Worker {
     region: Range<u64>,
     failure: Arc<OnceLock<WriteError>>,
     written: Arc<AtomicU64>,
-    give_back: Sender<AlignedBuffer>,
 }
 
 impl Worker {
     /// Works until the other side hangs up; returns the number of write calls. After a failure nothing
     /// more is written, but buffers are still handed back, so that nobody waits for one.
-    fn run(self, jobs: &Receiver<Job>) -> u64 {
+    fn run(self, mut jobs: Unloader<Job, AlignedBuffer>) -> u64 {
         let mut writes = 0;
-        for job in jobs {
+        while let Ok(Some(job)) = jobs.take() {
             let has_failed = self.failure.get().is_some();
             let result = match job {
                 Job::Write(mut run) => {
@@ -351,8 +346,7 @@ impl Worker {
                         writes += 1;
                         self.write(&mut run)
                     };
-                    // The writer may be gone already.
-                    drop(self.give_back.send(run.buffer));
+                    jobs.give_back(run.buffer);
                     result
                 }
                 Job::Sync if has_failed => Ok(()),

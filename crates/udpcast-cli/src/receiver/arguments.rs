@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use cast_net::ReceiveOptions;
+use cast_net::{ReceiveOptions, SenderChoice};
 
 use crate::numbers;
 
@@ -41,6 +41,10 @@ pub(super) struct Arguments {
     /// Where to ask for a sender: its address, or a group given to both sides.
     #[arg(short = 'M', long, aliases = ["mcast_rdv_address", "mcast-all-address", "mcast_all_address"], value_name = "ADDRESS")]
     pub(super) mcast_rdv_address: Option<String>,
+    /// The only sender to listen to, or "any": the first that answers (default: the one at the rendezvous
+    /// address if that is one host's, else any). A sender with several addresses may need it.
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
+    pub(super) sender: Option<String>,
     /// Send nothing; listen to a transfer meant for others.
     #[arg(short = 'd', long)]
     pub(super) passive: bool,
@@ -113,12 +117,19 @@ impl Arguments {
         let mut options = ReceiveOptions::new(crate::interface(self.interface.as_deref())?);
         options.port_base = self.portbase;
         options.rendezvous = rendezvous;
+        options.sender = match self.sender.as_deref() {
+            Some("any") => SenderChoice::First,
+            given => match crate::address("--sender", given)? {
+                Some(sender) => SenderChoice::Only(sender),
+                None => SenderChoice::Rendezvous,
+            },
+        };
         options.ttl = self.ttl;
-        options.passive = self.passive;
-        options.start_timeout = seconds(self.start_timeout);
-        options.receive_timeout = seconds(self.receive_timeout);
-        options.exit_wait = Duration::from_millis(self.exit_wait.into());
-        options.ignore_lost_data = self.ignore_lost_data;
+        options.transfer.passive = self.passive;
+        options.transfer.start_timeout = seconds(self.start_timeout);
+        options.transfer.receive_timeout = seconds(self.receive_timeout);
+        options.transfer.exit_wait = Duration::from_millis(self.exit_wait.into());
+        options.transfer.ignore_lost_data = self.ignore_lost_data;
         if let Some(size) = self.rcvbuf {
             options.receive_buffer = size;
         }
@@ -143,6 +154,11 @@ mod tests {
         assert!(fog.nokbd && fog.portbase == 9000 && fog.ttl == 32);
         let rendezvous = fog.options().unwrap().rendezvous;
         assert_eq!(rendezvous, Some(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(fog.options().unwrap().sender, SenderChoice::Rendezvous);
+        let sender = |text| parsed(text).unwrap().options().unwrap().sender;
+        assert_eq!(sender("-i lo --sender any"), SenderChoice::First);
+        let only = SenderChoice::Only(Ipv4Addr::new(10, 0, 0, 2));
+        assert_eq!(sender("-i lo -M 10.0.0.1 --sender 10.0.0.2"), only);
         let short =
             parsed("-k -P 9002 -t2 -M 239.0.0.1 -f out -w 0 -s 5 -b 64k -z 100 extra").unwrap();
         assert_eq!(
@@ -163,7 +179,9 @@ mod tests {
         for line in ["--portbase 0", "--portbase 65535", "--nonsense", "--ttl"] {
             assert!(parsed(line).is_err(), "{line}");
         }
-        let error = parsed("-i lo -M host.name").unwrap().options().unwrap_err();
-        assert!(error.is::<crate::Refusal>(), "{error}");
+        for line in ["-i lo -M host.name", "-i lo --sender host.name"] {
+            let error = parsed(line).unwrap().options().unwrap_err();
+            assert!(error.is::<crate::Refusal>(), "{line}: {error}");
+        }
     }
 }

@@ -27,6 +27,7 @@ use crate::keyboard::{Key, Keyboard};
 use crate::messages::{Messages, say};
 use crate::pipe::{Failed, Line};
 use crate::signals::{Reaction, Signals};
+use crate::waits::{Link, ReceiverWaits};
 use crate::{Refusal, numbers};
 
 /// Runs `udp-receiver` with `args` (without the program's name), as a part of the program `host`. Call
@@ -97,15 +98,18 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         "{kind}UDP receiver for {} at {addr} on {name}",
         output.name
     ));
+    let link = Link::of(&options.interface);
     let stop = Stop::new()?;
     let signals = watch_signals(stop.clone())?;
-    let receive_timeout = options.receive_timeout;
+    let receive_timeout = options.transfer.receive_timeout;
     let mut stream = cast_net::receive(options, stop.clone())?;
     let mut reporter = Reporter {
         messages,
         handle,
         keyboard: None,
         silences: Silences::new(receive_timeout),
+        waits: ReceiverWaits::default(),
+        link,
     };
     if !arguments.nokbd && !arguments.passive {
         reporter.keyboard = watch_keyboard(&stream, stop);
@@ -192,6 +196,8 @@ struct Reporter {
     /// Until data comes.
     keyboard: Option<Keyboard>,
     silences: Silences,
+    waits: ReceiverWaits,
+    link: Link,
 }
 
 impl Reporter {
@@ -200,12 +206,23 @@ impl Reporter {
         let mut told = None;
         // When data last waited for the output: the sender had to wait, too.
         let mut held = None;
+        let mut noticed = 0;
         loop {
             let is_over = is_done.recv_timeout(LOOK_PERIOD) != Err(RecvTimeoutError::Timeout);
             let now = status.snapshot();
+            let time = Instant::now();
+            let change = self.link.look(time);
+            let wait = self.waits.look(&now, &self.link, time);
+            for text in change.into_iter().chain(wait) {
+                self.messages.record(&text);
+            }
             if told != now.connection {
                 told = now.connection;
                 self.tell_connection(&now);
+            }
+            for notice in status.notices_after(noticed) {
+                noticed += 1;
+                self.messages.record(&notice.to_string());
             }
             if let ReceivePhase::Receiving { since, sender, .. } = now.phase {
                 self.keyboard = None;
@@ -213,7 +230,7 @@ impl Reporter {
                     held = Some(Instant::now());
                 }
                 let last = now.last_packet.unwrap_or(since).max(held.unwrap_or(since));
-                if let Some(text) = self.silences.look(*sender.ip(), last.elapsed()) {
+                if let Some(text) = self.silences.look(*sender.ip(), last.elapsed(), &self.link) {
                     self.messages.record(&text);
                 }
                 self.progress(false, now.bytes, since.elapsed());

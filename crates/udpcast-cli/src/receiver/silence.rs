@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::waits::{Clock, Link};
+
 /// Finds the silences that are worth a line.
 pub(super) struct Silences {
     /// When the receiver gives up, if ever.
@@ -12,7 +14,7 @@ pub(super) struct Silences {
 }
 
 /// A silence that has lasted so long is told.
-const LASTING: Duration = Duration::from_secs(10);
+const LASTING: Duration = Duration::from_secs(2);
 
 impl Silences {
     pub(super) fn new(timeout: Option<Duration>) -> Self {
@@ -21,10 +23,16 @@ impl Silences {
     }
 
     /// `silent`: how long the sender has not been heard. What is to be said of it, if anything.
-    pub(super) fn look(&mut self, sender: Ipv4Addr, silent: Duration) -> Option<String> {
+    pub(super) fn look(
+        &mut self,
+        sender: Ipv4Addr,
+        silent: Duration,
+        link: &Link,
+    ) -> Option<String> {
         if silent < LASTING {
             let seconds = self.told.take()?.as_secs();
-            return Some(format!("{sender} is heard again, after {seconds} s"));
+            let time = Clock(Duration::from_secs(seconds));
+            return Some(format!("{sender} is heard again, after {time}"));
         }
         if self.told.replace(silent).is_some() {
             return None;
@@ -32,30 +40,37 @@ impl Silences {
         let end = match self.timeout {
             None => "`--receive-timeout SECONDS` gives up".to_owned(),
             Some(timeout) => {
-                let left = timeout.saturating_sub(silent).as_secs();
-                format!("gives up in {left} s")
+                format!("gives up in {}", Clock(timeout.saturating_sub(silent)))
             }
         };
-        let seconds = silent.as_secs();
+        let check = if link.is_down() {
+            "the link of this machine is down, check the cable;"
+        } else {
+            "is the sender running?"
+        };
+        let time = Clock(silent);
         Some(format!(
-            "nothing from {sender} for {seconds} s; still waiting; is the sender running? {end}"
+            "nothing from {sender} for {time}; still waiting; {check} {end}"
         ))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use cast_net::Interface;
+
     use super::*;
 
     #[test]
     fn a_silence_is_told_once_and_its_end_too() {
         let sender = Ipv4Addr::new(10, 77, 0, 1);
         let mut silences = Silences::new(None);
-        let mut look = |seconds| silences.look(sender, Duration::from_secs(seconds));
-        assert_eq!((look(0), look(9), look(0)), (None, None, None));
+        let mut link = Link::of(&Interface::list().unwrap()[0]);
+        let mut look = |seconds| silences.look(sender, Duration::from_secs(seconds), &link);
+        assert_eq!((look(0), look(1), look(0)), (None, None, None));
         assert_eq!(
-            look(10).unwrap(),
-            "nothing from 10.77.0.1 for 10 s; still waiting; is the sender running? \
+            look(2).unwrap(),
+            "nothing from 10.77.0.1 for 2 s; still waiting; is the sender running? \
              `--receive-timeout SECONDS` gives up"
         );
         assert_eq!((look(11), look(25)), (None, None));
@@ -63,7 +78,11 @@ mod tests {
         assert_eq!(look(0), None);
 
         let mut silences = Silences::new(Some(Duration::from_secs(180)));
-        let text = silences.look(sender, LASTING).unwrap();
-        assert!(text.ends_with("is the sender running? gives up in 170 s"));
+        let text = silences.look(sender, LASTING, &link).unwrap();
+        assert!(text.ends_with("is the sender running? gives up in 2 min 58 s"));
+        link.see(true);
+        let mut silences = Silences::new(None);
+        let text = silences.look(sender, LASTING, &link).unwrap();
+        assert!(text.contains("check the cable"), "{text}");
     }
 }

@@ -9,9 +9,11 @@ use std::io::{self, IsTerminal, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
@@ -151,11 +153,14 @@ fn transfer(
     if keyboard.is_some() && arguments.asynchronous {
         narrator.prompt();
     }
+    let narrator = Mutex::new(narrator);
+    let lock = || narrator.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tell = |event: &SendEvent<'_>| {
         if let SendEvent::Protocol(SenderEvent::Started { .. }) = event {
             steering.is_sending.store(true, Ordering::SeqCst);
             keyboard = None;
         }
+        let mut narrator = lock();
         narrator.tell(event);
         if let SendEvent::Protocol(SenderEvent::Joined { .. }) = event
             && keyboard.is_some()
@@ -163,8 +168,26 @@ fn transfer(
             narrator.prompt();
         }
     };
-    let result = cast_net::send(options, source, &steering.control, &mut tell);
+    let result = thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel::<()>();
+        let watch = || {
+            let is_done = is_done;
+            while is_done.recv_timeout(LOOK_PERIOD) == Err(RecvTimeoutError::Timeout) {
+                lock().look(Instant::now());
+            }
+        };
+        let watcher = thread::Builder::new().name("waits".into());
+        if let Err(error) = watcher.spawn_scoped(scope, watch) {
+            say(&format!("waits are not shown: {error}"));
+        }
+        let result = cast_net::send(options, source, &steering.control, &mut tell);
+        drop(done);
+        result
+    });
     drop(keyboard);
+    let mut narrator = narrator
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     steering.is_sending.store(false, Ordering::SeqCst);
     let error = match result {
         Ok(report) => {
@@ -208,6 +231,9 @@ fn transfer(
         false => Ok(Err(error.into())),
     }
 }
+
+/// How soon a wait or a link that goes is seen.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
 fn open(path: Option<&Path>) -> anyhow::Result<(File, String)> {
     match path {

@@ -17,6 +17,7 @@ use super::arguments::Arguments;
 use crate::messages::Messages;
 use crate::numbers;
 use crate::syslog::Syslog;
+use crate::waits::{Link, SenderWait};
 
 /// Tells of one transfer.
 pub(super) struct Narrator {
@@ -30,6 +31,8 @@ pub(super) struct Narrator {
     input: Option<File>,
     bandwidth: Option<Bandwidth>,
     has_started: bool,
+    wait: SenderWait,
+    link: Link,
     /// As last logged.
     repeated: u64,
     slice_size: u16,
@@ -99,6 +102,12 @@ impl Narrator {
             input,
             bandwidth,
             has_started: false,
+            wait: SenderWait::new(
+                options.transfer.start.min_receivers,
+                options.transfer.start.max_wait,
+                Instant::now(),
+            ),
+            link: Link::of(&options.interface),
             repeated: 0,
             slice_size: 0,
         }
@@ -143,10 +152,23 @@ impl Narrator {
         self.messages.tell("Press any key to start, q to quit.");
     }
 
+    /// Says what the start waits for, and that the link goes or comes. Several times a second.
+    pub(super) fn look(&mut self, now: Instant) {
+        let change = self.link.look(now);
+        let wait = if self.has_started {
+            None
+        } else {
+            self.wait.look(self.joined.len(), &self.link, now)
+        };
+        for text in change.into_iter().chain(wait) {
+            self.messages.record(&text);
+        }
+    }
+
     pub(super) fn tell(&mut self, event: &SendEvent<'_>) {
         match event {
             SendEvent::Protocol(event) => self.tell_protocol(event),
-            SendEvent::Trouble(trouble) => self.messages.note(&trouble.to_string()),
+            SendEvent::Network(notice) => self.messages.note(&notice.to_string()),
             SendEvent::Progress {
                 statistics,
                 participants,

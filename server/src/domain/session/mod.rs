@@ -9,6 +9,6 @@ mod summary;
 mod tests;
 
 pub use record::{Event, Fact, Member, Note, Session};
-pub use seat::{Departure, DropCause, SeatStatus};
+pub use seat::{Departure, DropCause, SeatStatus, is_agent};
 pub use snapshot::{MemberSnapshot, Snapshot};
 pub use summary::summary;

@@ -98,6 +98,16 @@ pub enum Fact {
         /// Whether it begins with a record.
         has_records: bool,
     },
+    /// A stream that was about to begin found no receiver: no byte of it was sent. The next attempt has the
+    /// next number.
+    StartRevoked {
+        /// Its position in sending order, from 0.
+        stream: usize,
+        /// The number of the attempt.
+        run: u32,
+        /// Whether no stream had begun before: then the session has not started.
+        is_first: bool,
+    },
     /// A host acknowledged this many streams to their ends.
     StreamsDone {
         /// Host.
@@ -152,6 +162,13 @@ pub enum Note {
     },
     /// A stream begins.
     StreamStarting {
+        /// Its position in sending order, from 0.
+        stream: usize,
+        /// The number of the attempt, from 0.
+        run: u32,
+    },
+    /// A stream that was to begin found no receiver; it is gathered for again.
+    StartRevoked {
         /// Its position in sending order, from 0.
         stream: usize,
         /// The number of the attempt, from 0.
@@ -295,6 +312,7 @@ mod tests {
     fn notes_come_back() {
         for note in [
             Note::ShareUnusable,
+            Note::StartRevoked { stream: 1, run: 2 },
             Note::Created {
                 image: "a".into(),
                 hosts: 3,

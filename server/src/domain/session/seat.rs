@@ -76,6 +76,8 @@ pub(super) struct Seat {
     pub(super) first_connected: Option<Instant>,
     /// Whether a stream began with it.
     pub(super) has_received: bool,
+    /// Whether a client of FOG was told to go.
+    pub(super) has_gone: bool,
     /// The stream that it lacked when the server was started, if it may have received a part of it
     /// before.
     pub(super) resumed_in: Option<usize>,
@@ -103,6 +105,7 @@ impl Seat {
             last_sign: None,
             first_connected: None,
             has_received: false,
+            has_gone: false,
             resumed_in: None,
             streams_done: 0,
             blames: 0,
@@ -174,6 +177,7 @@ impl Seat {
 }
 
 /// Whether a client that calls itself so is one of our agents.
-pub(super) fn is_agent(name: &str) -> bool {
+#[must_use]
+pub fn is_agent(name: &str) -> bool {
     name.starts_with("fos-agent/")
 }

@@ -64,6 +64,9 @@ pub struct MemberSnapshot {
     pub age: Duration,
     /// Whether data may have reached its disk: a stream began with it.
     pub has_received: bool,
+    /// Whether its client may have written anything at all: those of FOG write the partition table as soon as
+    /// they are told to go.
+    pub may_have_written: bool,
     /// Streams acknowledged to the end.
     pub streams_done: usize,
     /// Time since its last request or rendezvous.
@@ -113,6 +116,13 @@ impl Core {
             stands_still: self.stands_still(now),
             members,
         }
+    }
+
+    /// A host of the session now.
+    #[must_use]
+    pub fn member(&self, now: Instant, host: HostId) -> Option<MemberSnapshot> {
+        let seat = self.seats.get(&host)?;
+        Some(member(now, host, seat))
     }
 
     pub(super) fn checked_in_count(&self) -> u32 {
@@ -176,6 +186,7 @@ fn member(now: Instant, host: HostId, seat: &Seat) -> MemberSnapshot {
         status: seat.status.clone(),
         age: now.duration_since(seat.since),
         has_received: seat.has_received,
+        may_have_written: seat.has_received || seat.has_gone,
         streams_done: seat.streams_done,
         silent: seat.heard().map(|at| now.duration_since(at)),
         refused: match seat.status {

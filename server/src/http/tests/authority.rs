@@ -463,3 +463,116 @@ async fn a_failure_of_an_old_job_is_that_of_its_own_session() {
     );
     assert_eq!(stored(&bench, second).await.state, State::Queued);
 }
+
+/// A ticket that no machine was given is no machine's: it does not take the host's place.
+#[tokio::test]
+async fn an_invented_ticket_is_refused() {
+    for is_booted in [false, true] {
+        let bench = bench().await;
+        let id = bench.deploy(&[1]).await;
+        let own = match is_booted {
+            true => Some(ticket(&bench.boot(1).await).to_string()),
+            false => None,
+        };
+        let invented = "0".repeat(32);
+        let answer = check_in_with(&bench, &invented).await;
+        assert_ne!(answer, "##@GO");
+        let path = format!("/fog/service/fos/session?mac={}&ticket={invented}", mac(1));
+        let (_, view) = bench.get(ip(1), &path).await;
+        let view: fos_api::SessionView = serde_json::from_str(&view).unwrap();
+        let code = view.refusal.map(|refusal| refusal.code);
+        assert_eq!(code, Some(RefusalCode::Restart));
+        assert_eq!(stored(&bench, id).await.address, None);
+        let rows = bench.number("SELECT COUNT(*) FROM fos_handouts").await;
+        assert_eq!(rows, i64::from(is_booted));
+        let own = match own {
+            Some(own) => own,
+            None => ticket(&bench.boot(1).await).to_string(),
+        };
+        assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    }
+}
+
+/// Whoever checks in without a ticket is remembered, but proves nothing against the machine that has one.
+#[tokio::test]
+async fn a_machine_with_a_ticket_takes_its_place_back() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let own = ticket(&bench.boot(1).await).to_string();
+    for _ in 0..2 {
+        assert_eq!(bench.check_in_from(STRANGER, 1).await, "##@GO");
+    }
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    assert_eq!(stored(&bench, id).await.address, Some(ip(1)));
+    assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
+}
+
+/// Memory and database remember the same machines, and a machine for which there is no place is not let in.
+#[tokio::test]
+async fn a_machine_that_cannot_be_remembered_is_not_let_in() {
+    let bench = bench_with(|config| config.timing.rebind_after = Duration::ZERO).await;
+    let id = bench.deploy(&[1]).await;
+    for last in 100..=u8::MAX {
+        let body = format!("mac0={}", mac(1));
+        bench.post(ip(last), "ipxe/boot.php", body).await;
+    }
+    let addresses = "SELECT address FROM fos_handouts ORDER BY address";
+    let before = bench.words(addresses).await;
+    assert_refused(&bench.check_in_stock(1).await, &Refusal::TooManyMachines);
+    assert_eq!(stored(&bench, id).await.address, None);
+    assert_eq!(bench.words(addresses).await, before);
+}
+
+/// The driver of its session decides, also if that does not run yet.
+#[tokio::test]
+async fn a_failure_of_an_active_session_is_told_to_its_driver() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1, 2]).await;
+    bench.boot(1).await;
+    for host in [1, 2] {
+        bench.check_in_stock(host).await;
+    }
+    bench.ops.cancel(first, Some("LAB-01")).await.unwrap();
+    bench.deploy_image("other image", &[1], None).await;
+    let bench = bench.restart_without_supervisor().await;
+    // The session that it was booted for is not asked for otherwise.
+    assert_eq!(bench.fail(1, "gave%20up").await, "##");
+    assert!(bench.ops.sessions().running(first).is_some());
+}
+
+/// All that a client was told has to be right still, not only the image and the port.
+#[tokio::test]
+async fn the_same_image_in_another_form_needs_a_restart() {
+    for is_updated in [false, true] {
+        let bench = bench().await;
+        let first = wrong_image(&bench).await;
+        bench.check_in_stock(1).await;
+        let before = bench.session(first).await;
+        bench.ops.cancel(first, None).await.unwrap();
+        bench.ended(first).await;
+        if is_updated {
+            let facts = bench.store.facts(before.image).await.unwrap().unwrap();
+            bench
+                .store
+                .update_image(before.image, 0, facts)
+                .await
+                .unwrap();
+        }
+        let wanted = crate::ops::DeployRequest {
+            image: "lab image".into(),
+            hosts: vec!["LAB-01".into()],
+            name: None,
+            max_wait: None,
+            is_shutdown: !is_updated,
+        };
+        let second = bench.ops.deploy(&wanted).await.unwrap().session;
+        assert_eq!(bench.session(second).await.port, before.port);
+        let refusal = Refusal::OtherJob {
+            told: first,
+            now: second,
+        };
+        assert_refused(&bench.check_in_stock(1).await, &refusal);
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    }
+}

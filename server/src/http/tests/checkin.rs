@@ -1,13 +1,15 @@
 //! Check-ins, and what a session makes of them.
 
+use std::time::Duration;
+
 use fog::task::State;
 use fos_api::Stage;
 
 use super::assert_refused;
 use crate::domain::session::core::{Phase, StopKind};
-use crate::domain::{Reason, Refusal, TaskId};
+use crate::domain::{Reason, Refusal, SessionId, TaskId};
 use crate::sender::SenderEvent;
-use crate::testing::{Order, bench, ip, mac, name, wait_for};
+use crate::testing::{Bench, Order, bench, ip, mac, name, wait_for};
 use crate::text;
 
 #[tokio::test]
@@ -251,7 +253,7 @@ async fn a_session_that_is_cancelled_while_it_is_started_does_not_run() {
         drop(check_in);
         let gone = async || bench.ops.sessions().running(id).is_none().then_some(());
         // Not only when it is compared with the database, twice a minute.
-        let limit = std::time::Duration::from_secs(20);
+        let limit = Duration::from_secs(20);
         tokio::time::timeout(limit, wait_for("its end", gone))
             .await
             .unwrap();
@@ -294,4 +296,85 @@ async fn a_session_whose_driver_panicked_is_not_begun_before_its_failure_is_stor
     bench.faults.release();
     assert_eq!(bench.ended(id).await.state, State::Failed);
     assert_eq!(bench.faults.calls("fail_broken"), 1);
+}
+
+/// The small files are written over with others of the same length and new dates.
+fn change_table(bench: &Bench) {
+    let dir = bench.config.images.join("img");
+    for name in ["d1.mbr", "d1.partitions"] {
+        let path = dir.join(name);
+        let len = std::fs::metadata(&path).unwrap().len();
+        let later = std::time::SystemTime::now() + Duration::from_secs(60);
+        std::fs::write(&path, vec![b'#'; usize::try_from(len).unwrap()]).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(later).unwrap();
+    }
+}
+
+async fn fails_for_its_image(bench: &Bench, id: SessionId) {
+    let session = bench.ended(id).await;
+    assert!(
+        matches!(session.reason, Some(Reason::ImageChanged { .. })),
+        "{:?}",
+        session.reason
+    );
+}
+
+/// A stock client that is told to go writes the table of the image at once.
+#[tokio::test]
+async fn an_image_that_was_changed_while_no_server_ran_is_detected_before_the_next_go() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    let bench = bench.restart().await;
+    change_table(&bench);
+    assert_ne!(bench.check_in_stock(2).await, "##@GO");
+    fails_for_its_image(&bench, id).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_changed_during_the_wait_is_detected_before_the_next_go() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    change_table(&bench);
+    assert_ne!(bench.check_in_stock(2).await, "##@GO");
+    fails_for_its_image(&bench, id).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_changed_before_the_start_is_not_sent() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    bench.ordered(&Order::Open(0)).await;
+    change_table(&bench);
+    bench.sender.tell(SenderEvent::Joined(ip(1)));
+    fails_for_its_image(&bench, id).await;
+    assert!(!bench.sender.orders().contains(&Order::Start));
+}
+
+/// Between the boot script and its receiver a stock client sends nothing but its inventory.
+#[tokio::test]
+async fn an_inventory_is_a_sign_of_life() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    for host in [1, 2] {
+        bench.check_in_stock(host).await;
+    }
+    let heard = |host: usize| {
+        let live = bench.ops.sessions().running(id).unwrap().live();
+        live.at - live.snapshot.members[host].silent.unwrap()
+    };
+    let before = heard(0);
+    let inventory = format!("mac={}&sysman=WA==", mac(1));
+    bench.post(ip(1), "inventory.php", inventory).await;
+    // What came before has been served when this shows.
+    let of_two = heard(1);
+    bench.view(2).await;
+    wait_for("the sign of life of the other", async || {
+        (heard(1) > of_two).then_some(())
+    })
+    .await;
+    assert!(heard(0) > before);
 }

@@ -3,7 +3,7 @@
 use fog::task::State;
 use fos_api::{SessionView, Stage};
 
-use crate::domain::session::core::Phase;
+use crate::domain::session::core::{Phase, StopKind};
 use crate::domain::{Reason, SessionId};
 use crate::sender::SenderEvent;
 use crate::session::{Live, Wait};
@@ -344,4 +344,33 @@ async fn the_state_of_a_session_is_not_taken_for_that_of_its_hosts() {
     assert_eq!(bench.ended(id).await.state, State::Complete);
     // It has received nothing.
     assert_eq!(bench.member(id, 1).await.state, State::Cancelled);
+}
+
+/// Clients of FOG cannot begin the stream again: they see its end, where they would wait for ever. Ours would
+/// take that for a failure.
+#[tokio::test]
+async fn an_orderly_end_of_the_server_ends_the_stream_of_stock_clients() {
+    for (is_stock, expected) in [(true, StopKind::EndStream), (false, StopKind::Plain)] {
+        let bench = bench().await;
+        let id = bench.deploy(&[1]).await;
+        match is_stock {
+            true => bench.check_in_stock(1).await,
+            false => bench.check_in(1).await,
+        };
+        bench.start_stream(0, &[1]).await;
+        bench
+            .until(id, |live| {
+                live.snapshot.phase == Phase::Sending { stream: 0 }
+            })
+            .await;
+        let sender = bench.sender.clone();
+        let end = async {
+            bench.ordered(&Order::Stop(expected)).await;
+            if is_stock {
+                // It takes a moment, and the server waits for it.
+                sender.tell(SenderEvent::Failed("it was stopped".into()));
+            }
+        };
+        tokio::join!(bench.ops.sessions().shut_down(), end);
+    }
 }

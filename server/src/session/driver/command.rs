@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use cast_net::Interface;
 use fog::status::ReceivedStatus;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::{Driver, Files, FilesResult};
+use super::{Driver, Files};
 use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
 use crate::domain::{BootGiven, HostId, Refusal};
@@ -62,7 +62,7 @@ pub(crate) enum Command {
         peer: Peer,
         reply: Reply,
     },
-    /// Whether a request comes from the host's machine.
+    /// Any other request, if it comes from the host's machine.
     Recognise {
         host: HostId,
         peer: Peer,
@@ -97,25 +97,21 @@ pub(super) struct Waiting {
 
 impl Driver {
     /// Serves a request; answers whether everybody should see at once what follows from it.
-    pub(super) fn command(
-        &mut self,
-        command: Command,
-        checked: &mpsc::Sender<FilesResult>,
-    ) -> bool {
+    pub(super) fn command(&mut self, command: Command) -> bool {
         let now = Instant::now();
         self.is_dirty = true;
         match command {
             Command::CheckIn(check_in) => {
-                let is_first = !self.core.is_sender_open() && self.core.awaits_check_ins();
-                match &mut self.files {
-                    Files::Unchecked if is_first => self.check_files(checked, check_in),
-                    Files::Checking { waiting, .. } => {
-                        // Whoever has gone asks again.
-                        waiting.retain(|other| !other.reply.is_closed());
-                        waiting.push(check_in);
-                    }
-                    Files::Unchecked | Files::Good => return self.check_in(check_in),
+                if !self.core.awaits_check_ins() {
+                    return self.check_in(check_in);
                 }
+                self.check_files();
+                if let Files::Checking { waiting, .. } = &mut self.files {
+                    // Whoever has gone asks again.
+                    waiting.retain(|other| !other.reply.is_closed());
+                    waiting.push(check_in);
+                }
+                return false;
             }
             Command::Complete { host, peer, reply } => self.complete(now, host, peer, reply),
             Command::Progress {
@@ -170,7 +166,11 @@ impl Driver {
                 self.answer(reply, result);
             }
             Command::Recognise { host, peer, reply } => {
-                drop(reply.send(self.core.recognise(host, &peer)));
+                let result = self.core.recognise(host, &peer);
+                if result.is_ok() {
+                    self.core.contact(now, host);
+                }
+                drop(reply.send(result));
                 return false;
             }
             Command::Cancel { host, reply } => {

@@ -65,6 +65,8 @@ pub(super) struct Driver {
     progress_stored: Instant,
     tasks: BTreeMap<HostId, TaskId>,
     files: Files,
+    /// A start for which the files are looked at once more.
+    start: Option<Action>,
     /// The card that the session sends on, decided by the first check-in.
     interface: Option<Interface>,
     open: Option<OpenStream>,
@@ -85,21 +87,24 @@ pub(super) struct Driver {
     /// Completion reports that wait for the end of the last stream.
     completions: Vec<command::Waiting>,
     events_in: Events,
+    /// What was found out about the files.
+    checked_in: mpsc::Sender<FilesResult>,
+    checked: mpsc::Receiver<FilesResult>,
     live: watch::Sender<Arc<Live>>,
     /// When `live` was last replaced, and whether it is behind.
     published: Instant,
     is_dirty: bool,
 }
 
-/// Whether the image's files were found unchanged.
+/// Whether the image's files are being looked at. What was found before says nothing of now: a client of
+/// FOG writes the table of the image as soon as it is told to go, and sessions wait for hours.
 enum Files {
-    Unchecked,
-    /// Being looked at; check-ins wait.
+    Idle,
+    /// Being looked at; these check-ins wait, and perhaps the start.
     Checking {
         since: Instant,
         waiting: Vec<CheckIn>,
     },
-    Good,
 }
 
 struct OpenStream {
@@ -151,6 +156,7 @@ impl Driver {
     ) -> (Self, Ends) {
         let now = Instant::now();
         let (events_in, events) = Events::channel();
+        let (checked_in, checked) = mpsc::channel(1);
         let (journal, news, journal_task) = Journal::start(Arc::clone(&around.store), head.id);
         let first = Live::new(
             &head,
@@ -175,7 +181,8 @@ impl Driver {
             progress: BTreeMap::new(),
             progress_stored: now,
             tasks,
-            files: Files::Unchecked,
+            files: Files::Idle,
+            start: None,
             interface: None,
             open: None,
             opening: None,
@@ -188,6 +195,8 @@ impl Driver {
             lines_of: BTreeMap::new(),
             completions: Vec::new(),
             events_in,
+            checked_in,
+            checked,
             live,
             published: now,
             is_dirty: true,
@@ -207,6 +216,7 @@ impl Driver {
             session: self.head.id,
             image: self.head.image,
             port: self.head.port,
+            arguments: self.head.arguments,
         }
     }
 
@@ -218,7 +228,6 @@ impl Driver {
         mut news: mpsc::UnboundedReceiver<News>,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let (checked_in, mut checked) = mpsc::channel(1);
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.carry_out();
@@ -228,17 +237,17 @@ impl Driver {
                 command = commands.recv() => {
                     let Some(command) = command else { return };
                     self.events_so_far(&mut events);
-                    is_urgent = self.command(command, &checked_in);
+                    is_urgent = self.command(command);
                     // Hundreds of clients ask at a time: one round for all of them.
                     for _ in 0..MAX_ROUND {
                         let Ok(command) = commands.try_recv() else { break };
                         self.events_so_far(&mut events);
-                        is_urgent |= self.command(command, &checked_in);
+                        is_urgent |= self.command(command);
                     }
                 }
                 Some((index, event)) = events.recv() => self.sender_event(index, event),
                 Some(news) = news.recv() => self.journal_news(news),
-                Some(result) = checked.recv() => self.files_checked(result),
+                Some(result) = self.checked.recv() => is_urgent = self.files_checked(result),
                 _ = ticker.tick() => {
                     self.watch_stream();
                     self.open_again();
@@ -249,10 +258,7 @@ impl Driver {
                     self.store_progress();
                     self.is_dirty = true;
                 }
-                _ = shutdown.changed() => {
-                    self.shut_down();
-                    return;
-                }
+                _ = shutdown.changed() => return self.shut_down(events).await,
             }
             self.carry_out();
             self.publish(is_urgent);
@@ -285,7 +291,6 @@ impl Driver {
     ) {
         self.publish(true);
         let mark = self.journal.mark();
-        let (checked_in, _) = mpsc::channel(1);
         loop {
             tokio::select! {
                 found = news.recv() => match found {
@@ -298,7 +303,7 @@ impl Driver {
                     None => return,
                 },
                 Some(command) = commands.recv() => {
-                    self.command(command, &checked_in);
+                    self.command(command);
                     self.carry_out();
                 }
                 // The journal goes on for a moment.
@@ -324,6 +329,9 @@ impl Driver {
     fn perform(&mut self, action: Action) {
         match action {
             Action::OpenStream(index) => {
+                // An order to start was for the sender before.
+                self.deferred.clear();
+                self.start = None;
                 self.opening = None;
                 self.open_stream(index);
             }
@@ -345,6 +353,7 @@ impl Driver {
             }
             Action::StopSender(kind) => {
                 self.deferred.clear();
+                self.start = None;
                 self.opening = None;
                 let kind = self.possible(kind);
                 if let Some(open) = self.open.take() {
@@ -389,16 +398,20 @@ impl Driver {
                 name(*host).unwrap_or_default(),
                 self.live.borrow().members.len()
             )),
-            Fact::StreamStarting {
-                stream: 0, run: 0, ..
-            } => self.log("has started"),
+            Fact::StreamStarting { stream: 0, .. } if !self.core.has_started() => {
+                self.log("has started");
+            }
+            Fact::StartRevoked { .. } => self.log("found no receiver at its start; it waits again"),
             Fact::MemberEnded {
                 host,
                 state,
                 reason,
             } => {
+                let member = self.core.member(Instant::now(), *host);
+                let streams = self.facts.streams.len();
+                let end = member.map(|member| text::member_end(&member, streams, reason));
                 let name = name(*host).unwrap_or_default();
-                let line = format!("host {name}: {state}: {}", text::reason(reason));
+                let line = format!("host {name}: {state}: {}", end.unwrap_or_default());
                 self.log_end(*state, &line);
             }
             Fact::Ended { state, reason } => {
@@ -628,7 +641,9 @@ impl Driver {
         match news {
             News::Reached(mark) => {
                 while let Some((_, action)) = self.deferred.pop_front_if(|(at, _)| *at <= mark) {
-                    self.perform(action);
+                    self.start = Some(action);
+                    self.core.start_waits_for_files(true);
+                    self.check_files();
                 }
             }
             News::Overruled { host, found } => self.core.overruled(now, host, found),
@@ -647,15 +662,19 @@ impl Driver {
         self.is_dirty = true;
     }
 
-    /// Looks at all files before the first host is told to go. A store that hangs holds nothing else.
-    fn check_files(&mut self, checked: &mpsc::Sender<FilesResult>, first: CheckIn) {
+    /// Looks at all files before a host is told to go, and before a stream begins. A store that hangs
+    /// holds nothing else.
+    fn check_files(&mut self) {
+        if let Files::Checking { .. } = self.files {
+            return;
+        }
         self.files = Files::Checking {
             since: Instant::now(),
-            waiting: vec![first],
+            waiting: Vec::new(),
         };
         let dir = self.around.config.images.join(&self.head.path);
         let facts = Arc::clone(&self.facts);
-        let checked = checked.clone();
+        let checked = self.checked_in.clone();
         tokio::task::spawn_blocking(move || {
             let result = imagestore::check_unchanged(&dir, &facts);
             // The session may be over.
@@ -663,28 +682,54 @@ impl Driver {
         });
     }
 
-    fn files_checked(&mut self, result: FilesResult) {
-        let Files::Checking { waiting, .. } = std::mem::replace(&mut self.files, Files::Good)
+    /// Answers whether everybody should see at once what follows from it.
+    fn files_checked(&mut self, result: FilesResult) -> bool {
+        let Files::Checking { waiting, .. } = std::mem::replace(&mut self.files, Files::Idle)
         else {
-            return;
+            return false;
         };
-        if let Err(text) = result {
-            self.core
-                .fail(Instant::now(), Reason::ImageChanged { text });
+        self.is_dirty = true;
+        let mut has_changed = result.is_err();
+        match result {
+            Err(text) => {
+                let reason = Reason::ImageChanged { text };
+                self.core.fail(Instant::now(), reason);
+                // No start that waits is left then.
+                self.carry_out();
+            }
+            Ok(()) => self.core.start_waits_for_files(false),
+        }
+        if let Some(start) = self.start.take() {
+            self.perform(start);
         }
         for check_in in waiting {
-            self.check_in(check_in);
+            has_changed |= self.check_in(check_in);
         }
+        has_changed
     }
 
     /// The server ends: so does the sender. What was decided is stored; the rest goes on, or fails, at
     /// the next start.
-    fn shut_down(&mut self) {
+    async fn shut_down(mut self, mut events: mpsc::Receiver<StreamEvent>) {
         self.carry_out();
+        let kind = self.possible(self.core.shutdown_kind());
+        let index = self.open.as_ref().map(|open| open.index);
         if let Some(open) = self.open.take() {
-            open.end(StopKind::Plain);
+            open.end(kind);
         }
         self.publish(true);
+        if kind == StopKind::EndStream {
+            // Its thread ends with this process.
+            let ended = async {
+                while let Some((of, event)) = events.recv().await {
+                    let is_over = matches!(event, SenderEvent::Failed(_) | SenderEvent::Ended(_));
+                    if is_over && Some(of) == index {
+                        return;
+                    }
+                }
+            };
+            drop(tokio::time::timeout(LAST_STREAM, ended).await);
+        }
     }
 
     /// Compares with what is stored: rows of other programs may have changed.
@@ -733,6 +778,9 @@ const MAX_DETAILS: u32 = 20_000;
 
 /// Commands that are served before anything else is looked at.
 const MAX_ROUND: usize = 256;
+
+/// How long the end of the server waits for that of a stream.
+const LAST_STREAM: Duration = Duration::from_secs(4);
 
 const TICK: Duration = Duration::from_millis(500);
 

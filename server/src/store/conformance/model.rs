@@ -352,6 +352,24 @@ impl Model {
                 session.runs = session.runs.max(run + 1);
                 Ok(Some((None, note)))
             }
+            Fact::StartRevoked {
+                stream,
+                run,
+                is_first,
+            } => {
+                if !session.state.is_active() {
+                    return Err(Found::Session(Some(session.state)));
+                }
+                let note = Note::StartRevoked { stream, run };
+                let told = self.events.get(&id).into_iter().flatten();
+                if told.map(|(.., told)| told).any(|told| *told == note) {
+                    return Ok(None);
+                }
+                if is_first {
+                    (session.started_at, session.has_records) = (None, None);
+                }
+                Ok(Some((None, note)))
+            }
             Fact::StreamsDone { host, count } => {
                 let position = member(session, host)?;
                 let done = &mut session.members[position].streams_done;

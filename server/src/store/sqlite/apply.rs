@@ -108,6 +108,11 @@ impl Subject {
                 run,
                 has_records,
             } => self.start(tx, stream, run, has_records).await,
+            Fact::StartRevoked {
+                stream,
+                run,
+                is_first,
+            } => self.revoke_start(tx, stream, run, is_first).await,
             Fact::StreamsDone { host, count } => self.set_streams_done(tx, host, count).await,
             Fact::MemberEnded {
                 host,
@@ -201,10 +206,7 @@ impl Subject {
             return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
         }
         let note = Note::StreamStarting { stream, run };
-        let (code, details) = note.to_parts();
-        let sql = "SELECT COUNT(*) FROM fos_events WHERE msID = ? AND hostID = 0 AND code = ? \
-            AND details = ?";
-        if tx.number(sql, args![self.id, code, details]).await? != Some(0) {
+        if self.is_noted(tx, &note).await? {
             return Ok(Outcome::Known);
         }
         let runs = run.saturating_add(1);
@@ -214,6 +216,37 @@ impl Subject {
         tx.run(sql, values).await?;
         events::add(tx, self.at, Some(self.id), None, &note).await?;
         Ok(Outcome::Stored)
+    }
+
+    async fn revoke_start(
+        &self,
+        tx: &mut Tx,
+        stream: usize,
+        run: u32,
+        is_first: bool,
+    ) -> Result<Outcome> {
+        if !self.state.is_active() {
+            return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
+        }
+        let note = Note::StartRevoked { stream, run };
+        if self.is_noted(tx, &note).await? {
+            return Ok(Outcome::Known);
+        }
+        if is_first {
+            let sql = "UPDATE fos_sessions SET startedAt = NULL, records = 0 WHERE msID = ?";
+            tx.run(sql, args![self.id]).await?;
+        }
+        events::add(tx, self.at, Some(self.id), None, &note).await?;
+        Ok(Outcome::Stored)
+    }
+
+    /// Whether an event of the session is stored.
+    async fn is_noted(&self, tx: &mut Tx, note: &Note) -> Result<bool> {
+        let (code, details) = note.to_parts();
+        let sql = "SELECT COUNT(*) FROM fos_events WHERE msID = ? AND hostID = 0 AND code = ? \
+            AND details = ?";
+        let found = tx.number(sql, args![self.id, code, details]).await?;
+        Ok(found != Some(0))
     }
 
     async fn set_streams_done(&self, tx: &mut Tx, host: HostId, count: u32) -> Result<Outcome> {

@@ -1,6 +1,9 @@
 //! Connections and transactions: one writer, a few readers, each operation in a task of its own.
 
 use std::future::Future;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -11,7 +14,7 @@ use sqlx::{
     Column as _, ConnectOptions as _, Connection as _, Decode, Row as _, SqliteConnection,
     TypeInfo as _, ValueRef as _,
 };
-use tokio::sync::{Mutex, Semaphore, broadcast};
+use tokio::sync::{Mutex, Semaphore, broadcast, oneshot};
 
 use super::row::{Arg, Row, Value};
 use crate::store::{Change, Result, StoreError};
@@ -51,10 +54,60 @@ pub(super) struct Engine {
     /// `None` for a database in memory: there the writer reads too, since other connections could
     /// not read while it writes.
     readers: Option<Readers>,
-    /// Keeps a database in memory alive when its writer is thrown away.
-    _anchor: Option<StdMutex<SqliteConnection>>,
+    backing: Backing,
     is_closed: AtomicBool,
     changes: broadcast::Sender<Change>,
+}
+
+/// Where the database is.
+pub(super) enum Backing {
+    File(DatabaseFile),
+    /// In memory: this keeps it alive when its writer is thrown away.
+    Memory {
+        _anchor: StdMutex<SqliteConnection>,
+    },
+}
+
+/// The file that was opened, looked at by a thread of its own: what hangs elsewhere must not keep it.
+pub(super) struct DatabaseFile(std::sync::mpsc::Sender<oneshot::Sender<bool>>);
+
+impl Backing {
+    pub(super) fn memory(anchor: SqliteConnection) -> Self {
+        Self::Memory {
+            _anchor: StdMutex::new(anchor),
+        }
+    }
+
+    /// Reads the disk.
+    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+        let path = path.to_owned();
+        let identity = identity(&path)?;
+        let (ask, asked) = std::sync::mpsc::channel::<oneshot::Sender<bool>>();
+        std::thread::Builder::new()
+            .name("database-file".into())
+            .spawn(move || {
+                for reply in asked {
+                    // Whoever asked while the disk hung has gone.
+                    if !reply.is_closed() {
+                        reply.send(is_in_place(&path, identity)).ok();
+                    }
+                }
+            })?;
+        Ok(Self::File(DatabaseFile(ask)))
+    }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = path.metadata()?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// Whether the file that was opened is still there, and the log of a transaction that writes.
+fn is_in_place(path: &Path, opened: (u64, u64)) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    identity(path).is_ok_and(|found| found == opened) && Path::new(&log).exists()
 }
 
 struct Readers {
@@ -84,9 +137,10 @@ impl Engine {
         place: &str,
         options: SqliteConnectOptions,
         limits: Limits,
-        anchor: Option<SqliteConnection>,
+        backing: Backing,
     ) -> Self {
-        let readers = anchor.is_none().then(|| Readers {
+        let has_file = matches!(backing, Backing::File(_));
+        let readers = has_file.then(|| Readers {
             permits: Semaphore::new(Readers::MAX as usize),
             places: Arc::new(Semaphore::new(MAX_READS)),
             idle: StdMutex::default(),
@@ -100,7 +154,7 @@ impl Engine {
             limits,
             writer: Mutex::new(None),
             readers,
-            _anchor: anchor.map(StdMutex::new),
+            backing,
             is_closed: AtomicBool::new(false),
             changes: broadcast::channel(MAX_CHANGES).0,
         }
@@ -195,6 +249,10 @@ impl Engine {
         let mut tx = self.begin(&self.options, &mut writer, begin, since).await?;
         // From here on a connection that is not put back is closed, which undoes what it did.
         let worked = self.bounded(work(&mut tx), "").await?;
+        let worked = match worked {
+            Ok(value) => self.check_file().await.map(|()| value).map_err(E::from),
+            Err(error) => Err(error),
+        };
         match worked {
             Ok(value) => {
                 let commit = tx.run("COMMIT", Vec::new());
@@ -285,6 +343,24 @@ impl Engine {
                     waited.as_secs()
                 )));
             }
+        }
+    }
+
+    /// What is written into a file that has lost its name is gone with this process.
+    async fn check_file(&self) -> Result<()> {
+        let Backing::File(file) = &self.backing else {
+            return Ok(());
+        };
+        let (reply, answer) = oneshot::channel();
+        // A thread that has ended answers nothing either.
+        drop(file.0.send(reply));
+        match self.bounded(answer, "").await? {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.unavailable(
+                "it was removed or replaced while the server runs; stop the server, put the file \
+                 with its -wal file back, and start the server again",
+            )),
+            Err(_) => Err(self.unavailable("the server ends")),
         }
     }
 

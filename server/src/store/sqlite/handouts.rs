@@ -2,7 +2,7 @@
 
 use super::engine::Tx;
 use super::row::{Row, args, unless_broken};
-use crate::domain::handout::{Handout, Handouts, Job};
+use crate::domain::handout::{Arguments, Handout, Handouts, Job};
 use crate::domain::{HostId, ImageId, SessionId};
 use crate::store::Result;
 
@@ -22,8 +22,8 @@ pub(super) async fn add(tx: &mut Tx, handout: Handout) -> Result<()> {
     }
     let sql = "DELETE FROM fos_handouts WHERE hostID = ? AND address = ?";
     tx.run(sql, args![host, address.to_string()]).await?;
-    let sql = "INSERT INTO fos_handouts (hostID, address, msID, imageID, port, ticket, at) \
-        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO fos_handouts (hostID, address, msID, imageID, port, arguments, ticket, at) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
     let values = args![
         host,
@@ -31,6 +31,7 @@ pub(super) async fn add(tx: &mut Tx, handout: Handout) -> Result<()> {
         job.session,
         job.image,
         job.port,
+        job.arguments.0,
         ticket,
         at
     ];
@@ -51,8 +52,8 @@ pub(super) async fn add(tx: &mut Tx, handout: Handout) -> Result<()> {
 
 /// All of them, the oldest first.
 pub(super) async fn all(tx: &mut Tx) -> Result<Vec<Handout>> {
-    let sql = "SELECT id, hostID, address, msID, imageID, port, ticket, at FROM fos_handouts \
-        ORDER BY id";
+    let sql = "SELECT id, hostID, address, msID, imageID, port, arguments, ticket, at \
+        FROM fos_handouts ORDER BY id";
     let rows = tx.rows(sql, Vec::new()).await?;
     let handouts = rows.iter().map(|row| unless_broken(handout(row)));
     handouts.filter_map(Result::transpose).collect()
@@ -67,6 +68,7 @@ fn handout(row: &Row) -> Result<Handout> {
             session: SessionId(cells.int("msID")?),
             image: ImageId(cells.int("imageID")?),
             port: cells.number("port", "a port")?,
+            arguments: Arguments(cells.int("arguments")?),
         },
         ticket: cells.ticket("ticket")?,
         at: cells.time("at")?,

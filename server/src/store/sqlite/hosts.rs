@@ -122,20 +122,6 @@ pub(super) async fn all(tx: &mut Tx) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
     Ok((hosts, broken))
 }
 
-/// The host of this name.
-pub(super) async fn by_name(tx: &mut Tx, name: String) -> Result<Option<Host>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM hosts WHERE LOWER(hostName) = LOWER(?) AND hostPending <> '1'"
-    );
-    let Some(row) = tx.row(&sql, args![name]).await? else {
-        return Ok(None);
-    };
-    let id = row.of("hosts", &["hostID"]).int("hostID")?;
-    let sql = format!("{MACS} AND hmHostID = ? ORDER BY hmPrimary DESC, hmID");
-    let macs = tx.rows(&sql, args![id]).await?;
-    host(&row, &macs).map(Some)
-}
-
 const COLUMNS: &str = "hostID, hostName, hostImage, hostKernelArgs, hostDevice, hostLastDeploy";
 
 /// Old versions of FOG write an empty text for "no".

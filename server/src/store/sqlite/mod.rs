@@ -30,8 +30,8 @@ use super::{
     AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
     NewSession, Result, Settings, Store,
 };
-use crate::domain::handout::{Handout, Job};
-use crate::domain::host::{Host, HostActivity, HostName, NewHost, Stranger};
+use crate::domain::handout::Handout;
+use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -71,13 +71,6 @@ impl Store for Sqlite {
 
     async fn hosts(&self) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
         self.engine.read(|tx| Box::pin(hosts::all(tx))).await
-    }
-
-    async fn host_by_name(&self, name: &HostName) -> Result<Option<Host>> {
-        let name = name.to_string();
-        self.engine
-            .read(move |tx| Box::pin(hosts::by_name(tx, name)))
-            .await
     }
 
     async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>> {
@@ -252,12 +245,6 @@ impl Store for Sqlite {
 
     async fn handouts(&self) -> Result<Vec<Handout>> {
         self.engine.read(|tx| Box::pin(handouts::all(tx))).await
-    }
-
-    async fn is_active(&self, job: Job) -> Result<bool> {
-        self.engine
-            .read(move |tx| Box::pin(sessions::is_active(tx, job.session)))
-            .await
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use super::Sqlite;
-use super::engine::{Engine, Limits};
+use super::engine::{Backing, Engine, Limits};
 
 /// The file in the data directory.
 pub(crate) const DATABASE: &str = "fos.sqlite";
@@ -48,7 +48,12 @@ impl Sqlite {
             .with_context(|| format!("preparing the tables of {place}"))?;
         connection.close().await?;
         Ok(Self {
-            engine: Arc::new(Engine::new(&place, options, limits, None)),
+            engine: Arc::new(Engine::new(
+                &place,
+                options,
+                limits,
+                Backing::of_file(&file)?,
+            )),
         })
     }
 
@@ -65,7 +70,7 @@ impl Sqlite {
             "the database in memory",
             options,
             Limits::DEFAULT,
-            Some(anchor),
+            Backing::memory(anchor),
         );
         Ok(Self {
             engine: Arc::new(engine),

@@ -157,13 +157,6 @@ async fn ids(tx: &mut Tx, sql: &str, values: Vec<Arg>) -> Result<Vec<SessionId>>
     rows.iter().map(id).collect()
 }
 
-/// Whether a session is active.
-pub(super) async fn is_active(tx: &mut Tx, id: SessionId) -> Result<bool> {
-    let sql =
-        format!("SELECT COUNT(*) FROM multicastSessions WHERE msID = ? AND msState IN {ACTIVE}");
-    Ok(tx.number(&sql, args![id]).await? == Some(1))
-}
-
 /// The newest session that a host was in.
 pub(super) async fn last_of_host(tx: &mut Tx, host: HostId) -> Result<Option<Session>> {
     let sql = "SELECT MAX(fos_sessionHosts.msID) FROM fos_sessionHosts \

@@ -60,6 +60,9 @@ pub struct ReceiverConfig {
     pub exit_wait: Duration,
     /// Go on when blocks are lost for good (no return channel only): zeroes take their place.
     pub ignore_lost_data: bool,
+    /// Acknowledge the end only after [`confirm`](super::Receiver::confirm), so that a sender does not
+    /// take for done what may still fail here. Until then it is held as by slices that are not taken.
+    pub is_confirmed_by_reader: bool,
 }
 
 impl ReceiverConfig {
@@ -81,6 +84,7 @@ impl ReceiverConfig {
             receive_timeout: None,
             exit_wait: Duration::from_millis(500),
             ignore_lost_data: false,
+            is_confirmed_by_reader: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Stored};
 use super::window::Place;
-use super::{Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Request, Timer};
+use super::{InVain, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Request, Timer};
 use crate::bitmap::Bitmap;
 use crate::udpcast::wire::{Data, Fec, Message, ReqAck, Retransmit};
 use crate::udpcast::{MAX_BLOCKS_PER_SLICE, SliceNo, block_count};
@@ -26,20 +26,29 @@ const CONTRADICTIONS_MAX: u32 = 8;
 impl Receiver {
     /// A message of our sender.
     pub(super) fn on_message(&mut self, now: Instant, message: &Message<'_>) {
+        self.statistics.heard += 1;
         if matches!(message, Message::Hello(_) | Message::ConnectReply(_)) {
             self.on_late_rendezvous(now, message);
             return;
         }
-        if matches!(self.phase, Phase::Complete | Phase::Failed) {
+        if matches!(self.phase, Phase::Arrived | Phase::Complete | Phase::Failed) {
             self.on_afterwards(now, message);
             return;
         }
-        match message {
-            Message::Data(_) => self.statistics.data_datagrams += 1,
+        let is_large = match message {
+            Message::Data(_) => true,
             // The slice of 0 bytes is the end, not data.
-            Message::Fec(fec) if fec.slice_len > 0 => self.statistics.data_datagrams += 1,
-            Message::ReqAck(_) => self.statistics.requests += 1,
-            _ => {}
+            Message::Fec(fec) => fec.slice_len > 0,
+            _ => false,
+        };
+        if is_large {
+            self.statistics.data_datagrams += 1;
+            if let Some(link) = &mut self.link {
+                link.in_vain = InVain::default();
+            }
+        }
+        if matches!(message, Message::ReqAck(_)) {
+            self.statistics.requests += 1;
         }
         let is_waiting = self.phase == Phase::Waiting;
         let is_one_way = self.link.as_ref().is_some_and(|link| link.is_one_way);
@@ -78,6 +87,10 @@ impl Receiver {
             self.timers.stop(Timer::Start);
             self.timers.stop(Timer::Go);
             self.events.push_back(ReceiverEvent::FirstData { slice });
+        }
+        self.timers.stop(Timer::Restarted);
+        if let Some(link) = &mut self.link {
+            link.announcements = 0;
         }
         if let Some(timeout) = self.config.receive_timeout {
             self.timers.set(Timer::Receive, now + timeout);
@@ -221,6 +234,17 @@ impl Receiver {
             }
         }
         let Some(link) = &mut self.link else { return };
+        if request.slice_len > 0
+            && let Place::Open(at) = link.window.place(request.slice)
+            && link
+                .window
+                .known(at)
+                .is_some_and(|slice| !slice.is_complete())
+        {
+            link.in_vain.requests = link.in_vain.requests.saturating_add(1);
+            link.in_vain.since = link.in_vain.since.or(Some(now));
+            link.in_vain.last = Some(now);
+        }
         if link.asked < Some(request.slice) {
             (link.asked, link.unasked) = (Some(request.slice), 0);
         }
@@ -284,7 +308,10 @@ impl Receiver {
     }
 
     fn complete(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Complete | Phase::Failed | Phase::Closed) {
+        if matches!(
+            self.phase,
+            Phase::Arrived | Phase::Complete | Phase::Failed | Phase::Closed
+        ) {
             return;
         }
         self.timers.stop_all();
@@ -293,6 +320,9 @@ impl Receiver {
         });
         if self.link.as_ref().is_some_and(|link| link.is_one_way) {
             self.phase = Phase::Closed;
+        } else if self.config.is_confirmed_by_reader {
+            // No timer: whatever becomes of the sender, all has come.
+            self.phase = Phase::Arrived;
         } else {
             self.phase = Phase::Complete;
             self.timers.set(Timer::Linger, now + self.config.exit_wait);
@@ -314,6 +344,10 @@ impl Receiver {
         };
         let is_end = link.end == Some(request.slice) && request.slice_len == 0;
         match self.phase {
+            Phase::Arrived if is_end && !is_ready => {
+                self.queue(Outgoing::Answer(request.request()));
+                return;
+            }
             Phase::Complete if is_end && !is_ready => {
                 self.queue(Outgoing::Answer(request.request()));
             }
@@ -391,13 +425,16 @@ impl Receiver {
         let link = self.link.as_mut()?;
         let (slice, round) = (request.slice, request.round);
         if link.end == Some(slice) {
-            if self.phase != Phase::Complete {
+            return match self.phase {
+                Phase::Complete => {
+                    // Both together: the sender need not wait for us any more.
+                    self.queue(Outgoing::Disconnect);
+                    Some(Message::Ok(slice))
+                }
+                Phase::Arrived => self.answer_later(now, request),
                 // Something before the end is missing; OK would be a lie.
-                return None;
-            }
-            // Both together: the sender need not wait for us any more.
-            self.queue(Outgoing::Disconnect);
-            return Some(Message::Ok(slice));
+                _ => None,
+            };
         }
         match link.window.place(slice) {
             Place::Old => {
@@ -410,17 +447,7 @@ impl Receiver {
                     }
                     return Some(Message::Ok(slice));
                 }
-                if round < HOLD_FROM_ROUND {
-                    self.statistics.held += 1;
-                    link.held = Some(request);
-                    return self.all_but_one(request);
-                }
-                // One answer serves all rounds that come in the meantime.
-                if self.timers.get(Timer::Hold).is_none() {
-                    self.timers.set(Timer::Hold, now + HOLD_DELAY);
-                }
-                link.held = Some(request);
-                None
+                self.answer_later(now, request)
             }
             Place::Open(at) => match link.window.known(at) {
                 Some(assembly) if assembly.is_complete() => Some(Message::Ok(slice)),
@@ -440,6 +467,20 @@ impl Receiver {
         }
     }
 
+    /// Keeps the sender without an OK: so that it does not give us up, it is answered all the same.
+    fn answer_later(&mut self, now: Instant, request: Request) -> Option<Message<'static>> {
+        self.link.as_mut()?.held = Some(request);
+        if request.round < HOLD_FROM_ROUND {
+            self.statistics.held += 1;
+            return self.all_but_one(request);
+        }
+        // One answer serves all rounds that come in the meantime.
+        if self.timers.get(Timer::Hold).is_none() {
+            self.timers.set(Timer::Hold, now + HOLD_DELAY);
+        }
+        None
+    }
+
     pub(super) fn on_hold_over(&mut self) {
         if self.link.as_ref().is_some_and(|link| link.held.is_some()) {
             self.queue(Outgoing::Hold);
@@ -453,11 +494,12 @@ impl Receiver {
         self.all_but_one(request)
     }
 
-    /// "All blocks but one are there": the sender repeats one block and asks again.
+    /// "All blocks but one are there": the sender repeats one block and asks again. Of the end, which
+    /// has no blocks, it repeats nothing.
     fn all_but_one(&self, request: Request) -> Option<Message<'static>> {
         let link = self.link.as_ref()?;
         let blocks = block_count(request.slice_len, link.window.block_size());
-        let received = Bitmap::first(u16::try_from(blocks.checked_sub(1)?).ok()?);
+        let received = Bitmap::first(u16::try_from(blocks.saturating_sub(1)).ok()?);
         let (slice, round) = (request.slice, request.round);
         Some(Message::Retransmit(Retransmit {
             slice,

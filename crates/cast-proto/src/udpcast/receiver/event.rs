@@ -1,5 +1,6 @@
 //! What a receiver reports.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub enum ReceiverEvent {
         /// What the sender's CONNECT_REPLY announced; `None` when none was needed.
         capabilities: Option<Capabilities>,
     },
+    /// Another sender is at work on the same port. It is not heard; reported once for each address.
+    OtherSender(SocketAddrV4),
     /// Open a socket for this multicast group (at the own port); data may come there.
     Join(Ipv4Addr),
     /// The transfer has begun.
@@ -45,14 +48,28 @@ pub enum ReceiverEvent {
     Failed(ReceiveFailure),
 }
 
+/// A time for people: whole seconds, and tenths where that is too little.
+struct Clock(Duration);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = if self.0 < Duration::from_secs(2) {
+            1
+        } else {
+            0
+        };
+        write!(f, "{:.decimals$} s", self.0.as_secs_f64())
+    }
+}
+
 /// Why a receiver failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiveFailure {
     /// No sender was heard.
-    #[error("no sender was heard for {0:?}; {1} requests were sent")]
+    #[error("no sender was heard for {time}; {1} requests were sent", time = Clock(*.0))]
     NoSender(Duration, u32),
     /// Connected, but no data came.
-    #[error("{sender} let us in as {client}, but sent nothing for {silent_for:?}")]
+    #[error("{sender} let us in as {client}, but sent nothing for {}", Clock(*.silent_for))]
     NoData {
         /// The sender.
         sender: SocketAddrV4,
@@ -62,7 +79,7 @@ pub enum ReceiveFailure {
         silent_for: Duration,
     },
     /// The sender fell silent.
-    #[error("{sender} fell silent for {silent_for:?} in slice {slice}, after {bytes} bytes")]
+    #[error("{sender} fell silent for {} in slice {slice}, after {bytes} bytes", Clock(*.silent_for))]
     Silent {
         /// The sender.
         sender: SocketAddrV4,
@@ -76,6 +93,20 @@ pub enum ReceiveFailure {
     /// The sender refused us.
     #[error("{0} refused us: the transfer is full, already running or not for this host")]
     Refused(SocketAddrV4),
+    /// In the middle of the data the sender announced a new transfer: it was started again, and the
+    /// one that we took part in is gone.
+    #[error(
+        "{sender} was started again in the middle of the transfer (slice {slice}, after {bytes} bytes); \
+         what is missing will not come, receive the stream again from its beginning"
+    )]
+    Restarted {
+        /// The sender.
+        sender: SocketAddrV4,
+        /// First slice that is not complete.
+        slice: SliceNo,
+        /// Complete bytes before it.
+        bytes: u64,
+    },
     /// Blocks larger than we accept.
     #[error("{sender} announces blocks of {block_size} bytes; at most {max} are accepted")]
     BlockSize {
@@ -115,6 +146,16 @@ pub enum ReceiveFailure {
     Aborted,
 }
 
+/// Requests of the sender reach us, and the data that they are about does not: the path does not carry
+/// datagrams as large as those with data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmallOnly {
+    /// Requests since the last datagram with data.
+    pub requests: u32,
+    /// Length of a datagram with a whole block, IPv4 and UDP headers included.
+    pub datagram_len: u32,
+}
+
 /// Counters of a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiverStatistics {
@@ -124,6 +165,8 @@ pub struct ReceiverStatistics {
     pub slices: u64,
     /// Datagrams handed in, of any kind.
     pub datagrams: u64,
+    /// Datagrams of our sender, or of a sender that we may take, of any kind.
+    pub heard: u64,
     /// Datagrams of our sender with data or repair blocks, whatever became of them.
     pub data_datagrams: u64,
     /// Requests for acknowledgement of our sender, whatever became of them. These are small: where

@@ -7,7 +7,9 @@
 //!
 //! Slices that are complete wait to be [taken](Receiver::take_slice). When they are not taken fast
 //! enough for the memory bound, the receiver says of a complete slice that one block is missing,
-//! slowly, until there is room: the sender waits without giving it up, and nothing is lost.
+//! slowly, until there is room: the sender waits without giving it up, and nothing is lost. In the same
+//! way the end is held back, with no block missing, until what was received is
+//! [safe](Receiver::confirm), if that is [configured](ReceiverConfig::is_confirmed_by_reader).
 
 mod assembly;
 mod config;
@@ -23,11 +25,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 pub use config::{ConfigError, ConnectRetry, MIN_WINDOW_BLOCKS, ReceiverConfig};
-pub use event::{ReceiveFailure, ReceiverEvent, ReceiverStatistics};
+pub use event::{ReceiveFailure, ReceiverEvent, ReceiverStatistics, SmallOnly};
 
+use crate::core::{Core, Transmit};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{Capabilities, ConnectReq, Message, ReqAck};
-use crate::udpcast::{ClientNo, SliceNo, Transmit};
+use crate::udpcast::{ClientNo, SliceNo};
 use window::Window;
 
 /// The receiver's state machine.
@@ -44,6 +47,8 @@ pub struct Receiver {
     statistics: ReceiverStatistics,
     started: Instant,
     rendezvous: Rendezvous,
+    /// Senders that are not ours and have been reported; at most [`OTHERS_MAX`].
+    others: Vec<SocketAddrV4>,
     /// GO was asked for and the data has not begun.
     go_wanted: bool,
     link: Option<Link>,
@@ -57,6 +62,8 @@ enum Phase {
     Waiting,
     /// Data flows.
     Receiving,
+    /// All has arrived, but the end may not be acknowledged yet.
+    Arrived,
     /// All is complete; repeated requests for the end are answered OK.
     Complete,
     /// Failed; repeated requests are answered DISCONNECT.
@@ -98,6 +105,17 @@ struct Link {
     heard: SliceNo,
     /// Requests for a slice whose length contradicts what is known.
     contradictions: u32,
+    in_vain: InVain,
+    /// Announcements of the sender since it last sent anything of this transfer.
+    announcements: u32,
+}
+
+/// Requests about what we lack, with no data in between.
+#[derive(Clone, Copy, Debug, Default)]
+struct InVain {
+    since: Option<Instant>,
+    last: Option<Instant>,
+    requests: u32,
 }
 
 /// A REQACK to answer. The answer is made up when it is sent, from what is there by then.
@@ -132,6 +150,8 @@ enum Timer {
     Hold,
     /// The end has come, but blocks are missing.
     Lost,
+    /// The sender announces a transfer in the middle of ours, and sends nothing else.
+    Restarted,
     /// No request has come for a while after the end.
     Linger,
 }
@@ -144,6 +164,7 @@ impl TimerKind for Timer {
         Self::Receive,
         Self::Hold,
         Self::Lost,
+        Self::Restarted,
         Self::Linger,
     ];
 
@@ -155,8 +176,23 @@ impl TimerKind for Timer {
 /// Messages waiting to be sent; a driver that polls as documented never has so many.
 const OUTBOX_MAX: usize = 64;
 
+/// Other senders that are reported, each once.
+const OTHERS_MAX: usize = 8;
+
+/// Requests in vain before any data. Data goes before the first request about it, and is repeated
+/// before each further one.
+const IN_VAIN_AT_FIRST: u32 = 4;
+
+/// Requests in vain once data has come, and for how long at least: where single blocks are missing,
+/// these may be lost some times in a row.
+const IN_VAIN: u32 = 8;
+const IN_VAIN_TIME: Duration = Duration::from_secs(5);
+
 /// Blocks to come without which a slice is nearly over.
 const MID_SLICE: u16 = 32;
+
+/// IPv4 and UDP headers (28 octets) and the one of a block (16).
+const HEADERS_LEN: u32 = 44;
 
 /// Period of GO until the data begins.
 const GO_INTERVAL: Duration = Duration::from_secs(1);
@@ -183,6 +219,7 @@ impl Receiver {
                 next_wait: config.connect_retry.first,
                 announced: None,
             },
+            others: Vec::new(),
             go_wanted: false,
             link: None,
             config,
@@ -201,11 +238,15 @@ impl Receiver {
         };
         match self.phase {
             Phase::Asking => self.on_rendezvous(now, from, &message),
-            Phase::Waiting | Phase::Receiving | Phase::Complete | Phase::Failed => {
+            Phase::Waiting
+            | Phase::Receiving
+            | Phase::Arrived
+            | Phase::Complete
+            | Phase::Failed => {
                 if self.link.as_ref().is_some_and(|link| link.sender == from) {
                     self.on_message(now, &message);
                 } else {
-                    self.statistics.ignored.stranger += 1;
+                    self.on_stranger(from, &message);
                 }
             }
             Phase::Closed => self.statistics.ignored.unexpected += 1,
@@ -221,7 +262,13 @@ impl Receiver {
             .is_some_and(|at| now.saturating_duration_since(at) > LATE)
         {
             // What the sender said meanwhile may still be in the socket's buffer.
-            for timer in [Timer::Start, Timer::Receive, Timer::Lost, Timer::Linger] {
+            for timer in [
+                Timer::Start,
+                Timer::Receive,
+                Timer::Lost,
+                Timer::Restarted,
+                Timer::Linger,
+            ] {
                 if self.timers.get(timer).is_some_and(|at| at <= now) {
                     self.timers.set(timer, now + LATE);
                 }
@@ -235,6 +282,7 @@ impl Receiver {
                 Timer::Receive => self.on_receive_timeout(now),
                 Timer::Hold => self.on_hold_over(),
                 Timer::Lost => self.on_lost(now),
+                Timer::Restarted => self.on_restarted(now),
                 Timer::Linger => self.phase = Phase::Closed,
             }
         }
@@ -246,7 +294,7 @@ impl Receiver {
         loop {
             let outgoing = self.outbox.pop_front()?;
             if let Some(to) = self.emit(now, outgoing, buf) {
-                return Some(Transmit { to });
+                return Some(Transmit::main(to));
             }
         }
     }
@@ -275,7 +323,9 @@ impl Receiver {
     pub fn take_slice(&mut self) -> Option<Vec<u8>> {
         let link = self.link.as_mut()?;
         let bytes = link.window.take()?;
-        if link.window.has_reserve()
+        // At the end it is not room that is waited for.
+        if self.phase != Phase::Arrived
+            && link.window.has_reserve()
             && let Some(request) = link.held.take()
         {
             self.timers.stop(Timer::Hold);
@@ -292,6 +342,26 @@ impl Receiver {
         present.is_some_and(|slice| slice.to_come() >= MID_SLICE.max(slice.blocks() / 4))
     }
 
+    /// Whether requests come and their data does not, beyond what lost datagrams explain.
+    #[must_use]
+    pub fn small_only(&self) -> Option<SmallOnly> {
+        let link = self.link.as_ref()?;
+        let InVain {
+            since,
+            last,
+            requests,
+        } = link.in_vain;
+        let lasted = last?.saturating_duration_since(since?);
+        let is_certain = match self.statistics.data_datagrams {
+            0 => requests >= IN_VAIN_AT_FIRST,
+            _ => requests >= IN_VAIN && lasted >= IN_VAIN_TIME,
+        };
+        is_certain.then(|| SmallOnly {
+            requests,
+            datagram_len: u32::from(link.window.block_size()) + HEADERS_LEN,
+        })
+    }
+
     /// Gives back the memory of a slice, for the next.
     pub fn return_buffer(&mut self, buffer: Vec<u8>) {
         if let Some(link) = &mut self.link {
@@ -299,7 +369,23 @@ impl Receiver {
         }
     }
 
-    /// Leaves the transfer; without effect once it is complete or failed.
+    /// What was received is safe: the end may be acknowledged. Needed only if that is
+    /// [configured](ReceiverConfig::is_confirmed_by_reader), and without effect before
+    /// [`ReceiverEvent::Complete`].
+    pub fn confirm(&mut self, now: Instant) {
+        if self.phase != Phase::Arrived {
+            return;
+        }
+        self.phase = Phase::Complete;
+        self.timers.stop(Timer::Hold);
+        self.timers.set(Timer::Linger, now + self.config.exit_wait);
+        self.outbox.retain(|outgoing| *outgoing != Outgoing::Hold);
+        if let Some(request) = self.link.as_mut().and_then(|link| link.held.take()) {
+            self.queue(Outgoing::Answer(request));
+        }
+    }
+
+    /// Leaves the transfer; without effect once it is complete (and confirmed) or failed.
     pub fn abort(&mut self, now: Instant) {
         self.fail(now, ReceiveFailure::Aborted);
     }
@@ -377,6 +463,28 @@ impl Receiver {
         sender
     }
 
+    /// A message that is not of our sender. Another sender is a matter for people.
+    fn on_stranger(&mut self, from: SocketAddrV4, message: &Message<'_>) {
+        self.statistics.ignored.stranger += 1;
+        let is_of_a_sender = matches!(
+            message,
+            Message::Hello(_)
+                | Message::ConnectReply(_)
+                | Message::Data(_)
+                | Message::Fec(_)
+                | Message::ReqAck(_)
+        ) && from.port() == self.config.port_base.saturating_add(1);
+        let is_over = matches!(self.phase, Phase::Complete | Phase::Failed | Phase::Closed);
+        if is_of_a_sender
+            && !is_over
+            && self.others.len() < OTHERS_MAX
+            && !self.others.contains(&from)
+        {
+            self.others.push(from);
+            self.events.push_back(ReceiverEvent::OtherSender(from));
+        }
+    }
+
     fn fail(&mut self, now: Instant, failure: ReceiveFailure) {
         if matches!(self.phase, Phase::Complete | Phase::Failed | Phase::Closed) {
             return;
@@ -393,6 +501,25 @@ impl Receiver {
             }
             _ => self.phase = Phase::Closed,
         }
+    }
+}
+
+/// Everything leaves by the socket of the role.
+impl Core for Receiver {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
+        Self::handle_datagram(self, now, from, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        Self::poll_transmit(self, now, buffer)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
     }
 }
 

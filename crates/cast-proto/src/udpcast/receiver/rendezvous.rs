@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::{
-    GO_INTERVAL, Link, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Timer, Window,
+    GO_INTERVAL, InVain, Link, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Timer,
+    Window,
 };
 use crate::udpcast::wire::{Capabilities, ConnectReply, Hello, HelloKind, Message};
 use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
@@ -12,6 +13,11 @@ use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
 /// A HELLO that comes so long after the last confirmation of the place makes us ask again, as it
 /// may be from a sender that was started anew and does not know us.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
+
+/// A sender that announces a transfer in the middle of ours so often, and sends nothing of ours for so
+/// long, has been started again.
+const RESTARTED_AFTER: Duration = Duration::from_secs(5);
+const RESTARTED_ANNOUNCEMENTS: u32 = 4;
 
 impl Receiver {
     /// Asks for a place, unless passive, and sets the timer for the next time.
@@ -73,7 +79,7 @@ impl Receiver {
         let is_sender = from.port() == self.config.port_base.saturating_add(1)
             && self.config.sender.is_none_or(|sender| sender == *from.ip());
         if !is_sender {
-            self.statistics.ignored.stranger += 1;
+            self.on_stranger(from, message);
             return;
         }
         match message {
@@ -87,6 +93,7 @@ impl Receiver {
                 return;
             }
         }
+        self.statistics.heard += 1;
         if self.phase == Phase::Asking {
             self.restart_start_timeout(now);
         }
@@ -185,6 +192,8 @@ impl Receiver {
             beyond: 0,
             heard: SliceNo(0),
             contradictions: 0,
+            in_vain: InVain::default(),
+            announcements: 0,
         });
         let asynchronous = is_one_way;
         self.events.push_back(ReceiverEvent::Connected {
@@ -208,6 +217,7 @@ impl Receiver {
 
     /// HELLO or CONNECT_REPLY of our sender when there is a place already.
     pub(super) fn on_late_rendezvous(&mut self, now: Instant, message: &Message<'_>) {
+        self.notice_restart(now, message);
         let is_waiting = self.phase == Phase::Waiting;
         let Some(link) = self
             .link
@@ -235,5 +245,36 @@ impl Receiver {
             }
         }
         self.restart_start_timeout(now);
+    }
+
+    /// A sender in the middle of our transfer asks and sends at least once a second, whatever else it
+    /// announces to receivers that it has not heard yet. One that announces itself again and again, and
+    /// sends nothing of ours, is another run of it.
+    fn notice_restart(&mut self, now: Instant, message: &Message<'_>) {
+        let is_announcement =
+            matches!(message, Message::Hello(hello) if hello.kind != HelloKind::Streaming);
+        let Some(link) = self.link.as_mut().filter(|_| is_announcement) else {
+            return;
+        };
+        if self.phase == Phase::Receiving {
+            link.announcements = link.announcements.saturating_add(1);
+            if self.timers.get(Timer::Restarted).is_none() {
+                self.timers.set(Timer::Restarted, now + RESTARTED_AFTER);
+            }
+        }
+    }
+
+    pub(super) fn on_restarted(&mut self, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        if std::mem::take(&mut link.announcements) < RESTARTED_ANNOUNCEMENTS {
+            return;
+        }
+        let Some(link) = &self.link else { return };
+        let failure = ReceiveFailure::Restarted {
+            sender: link.sender,
+            slice: link.window.next(),
+            bytes: self.statistics.bytes,
+        };
+        self.fail(now, failure);
     }
 }

@@ -30,10 +30,11 @@ pub use event::{
     SenderStatistics, StartReason,
 };
 
+use crate::core::{Core, Transmit};
 use crate::pacing::Pacer;
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
-use crate::udpcast::{ClientNo, SliceNo, Transmit};
+use crate::udpcast::{ClientNo, SliceNo};
 use participants::{Member, Participants, Reachability};
 use rendezvous::Leavers;
 use slice_size::SliceSize;
@@ -334,7 +335,7 @@ impl Sender {
         };
         self.pacer.sent(now, buf.len());
         self.statistics.datagrams_sent += 1;
-        Some(Transmit { to })
+        Some(Transmit::main(to))
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
@@ -489,5 +490,24 @@ impl Stream {
             farewell: None,
             spare: Vec::new(),
         }
+    }
+}
+
+/// Everything leaves by the socket of the role.
+impl Core for Sender {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
+        Self::handle_datagram(self, now, from, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        Self::poll_transmit(self, now, buffer)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
     }
 }

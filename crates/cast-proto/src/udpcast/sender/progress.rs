@@ -98,10 +98,12 @@ impl Progress {
         } else {
             Duration::ZERO
         };
+        // What was received may still be on its way to a disk: it asks for the end and lacks nothing.
+        let is_at_end = blocks == 0 && missing.is_some();
         let missing = missing.filter(|missing| !missing.is_empty());
         // What was not repeated cannot have come.
         let is_served = missing.is_none_or(|_| std::mem::take(&mut member.is_served));
-        let is_holding = missing.is_some_and(|missing| is_held(missing, blocks));
+        let is_holding = is_at_end || missing.is_some_and(|missing| is_held(missing, blocks));
         if is_holding {
             // It may have all blocks, and says so as soon as there is room for more.
             member.restart(1, at.round);
@@ -371,6 +373,24 @@ mod tests {
         let last = Bitmap::first(BLOCKS).without(&Bitmap::first(BLOCKS - 1));
         let held = dropped(true, OFTEN, |_| Some(last));
         assert_eq!(held, Some((DropCause::Holding, Duration::from_secs(60))));
+    }
+
+    #[test]
+    fn a_receiver_that_holds_the_end_has_the_same_limit() {
+        let nothing = Bitmap::new();
+        let start = epoch();
+        let mut progress = Progress::default();
+        let verdict = (0..1000).find_map(|round| {
+            let at = Moment {
+                now: start + OFTEN * round,
+                blocks: 0,
+                round,
+                is_contended: true,
+            };
+            progress.note(at, 5, Some(&nothing));
+            progress.verdict(at, 5, &policy())
+        });
+        assert_eq!(verdict, Some((DropCause::Holding, Duration::from_secs(60))));
     }
 
     #[test]

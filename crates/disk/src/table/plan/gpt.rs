@@ -1,6 +1,6 @@
 //! Plans for disks with a GPT.
 
-use super::{Draft, boot_area, boot_write, first_offset, gap_write, only_in_dump, placed};
+use super::{Draft, boot_write, first_offset, gap_write, only_in_dump, placed};
 use crate::table::check::check_partitions;
 use crate::table::dump::{Dump, DumpLabel, DumpPartition};
 use crate::table::fill::FillPartition;
@@ -48,7 +48,7 @@ impl Draft<'_> {
             Layout::Keep => None,
             Layout::Fill => {
                 let dump = self.original.take().unwrap_or_else(own);
-                self.fill(&dump, in_place)?
+                self.fill(&dump, self.shape.sectors(), in_place)?
             }
         };
         let mut sizes = Vec::new();
@@ -84,7 +84,7 @@ impl Draft<'_> {
         let mut writes = Vec::new();
         let mut boot = BootSector::new(&mbr);
         if let Some(grub) = self.files.grub_mbr {
-            let area = boot_area(grub);
+            let area = grub;
             if let Some(first) = area.first_chunk() {
                 boot = BootSector::new(first).with_table_of(&boot);
             }

@@ -1,6 +1,6 @@
 //! Plans for disks with an MBR.
 
-use super::{Draft, boot_area, boot_write, first_offset, gap_write, only_in_dump, placed};
+use super::{Draft, boot_write, first_offset, gap_write, only_in_dump, placed};
 use crate::table::check::check_partitions;
 use crate::table::dump::{Dump, DumpLabel, DumpPartition};
 use crate::table::fill::FillPartition;
@@ -22,7 +22,15 @@ impl Draft<'_> {
         let logicals = self.logicals(container)?;
         self.compare_slots(&slots);
 
+        // What lies beyond stays unused: start and size have 32 bits each.
         let sectors = self.shape.sectors();
+        let shared = sectors.min(mbr::MAX_SECTORS);
+        if self.layout == Layout::Fill && shared < sectors {
+            self.warnings.push(TableWarning::BeyondMbr {
+                used: self.bytes(shared),
+                size: self.shape.size,
+            });
+        }
         let own = || Dump {
             label: Some(DumpLabel::Dos),
             partitions: slots
@@ -42,7 +50,7 @@ impl Draft<'_> {
             Layout::Keep => None,
             Layout::Fill => {
                 let dump = self.original.take().unwrap_or_else(own);
-                self.fill(&dump, in_place)?
+                self.fill(&dump, shared, in_place)?
             }
         };
         let mut new_slots = slots.clone();
@@ -96,7 +104,7 @@ impl Draft<'_> {
         }
         check_partitions(&inner, self.bytes(1), limit)?;
 
-        let area = boot_area(self.files.mbr);
+        let area = self.files.mbr;
         let first = first_offset(&partitions, limit);
         let mut writes = Vec::new();
         writes.extend(gap_write(area, BOOT_SECTOR_LEN as u64, first));

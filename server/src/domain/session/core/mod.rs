@@ -57,6 +57,20 @@ pub struct Plan {
     pub stall_limit: Duration,
 }
 
+impl Plan {
+    /// How long the machine of a host may be silent before another one takes its place. One of FOG's that
+    /// was told to go is silent until its receiver runs: meanwhile it writes the partition table.
+    fn rebind_after(&self, seat: &Seat) -> Duration {
+        let was_connected = seat.first_connected.is_some();
+        match seat.status {
+            SeatStatus::CheckedIn if !seat.is_agent() && !was_connected => {
+                self.rebind_after.max(self.connect_wait)
+            }
+            _ => self.rebind_after,
+        }
+    }
+}
+
 /// When streams begin with the record that names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Records {
@@ -190,6 +204,8 @@ pub struct Core {
     movement: Movement,
     behind: BTreeSet<Ipv4Addr>,
     is_sender_open: bool,
+    /// Whether the order to start waits for the image's files.
+    waits_for_files: bool,
     /// Whether the last hosts were put out while they received, and know nothing but the stream.
     has_cut_off: bool,
     /// When this process last stood still.
@@ -227,6 +243,7 @@ impl Core {
             movement: Movement::default(),
             behind: BTreeSet::new(),
             is_sender_open: false,
+            waits_for_files: false,
             has_cut_off: false,
             awake_since: now,
             hearing_since: now,
@@ -376,8 +393,8 @@ impl Core {
         agent: &str,
     ) -> Result<(), Refusal> {
         let awaits = self.awaits_check_ins();
-        let rebind_after = self.plan.rebind_after;
         let seat = self.seats.get(&id).ok_or(Refusal::NotCheckedIn)?;
+        let rebind_after = self.plan.rebind_after(seat);
         let is_other = seat
             .address
             .is_some_and(|at| at != peer.address || !is_ticket(seat, peer));
@@ -415,6 +432,7 @@ impl Core {
         seat.ticket = peer.ticket;
         seat.is_proved = peer.is_proved;
         agent.clone_into(&mut seat.agent);
+        seat.has_gone |= !seat.is_agent();
         if !is_known {
             let count = self.checked_in_count();
             self.store(Fact::CheckedIn {
@@ -438,12 +456,11 @@ impl Core {
     /// A receiver is known by nothing but its address, so no two hosts can have the same: whoever had
     /// it before must be gone.
     fn vacate(&mut self, now: Instant, id: HostId, address: Ipv4Addr) -> Result<(), Refusal> {
-        let rebind_after = self.plan.rebind_after;
         for (other, seat) in &mut self.seats {
             if *other == id || !seat.is_live() || seat.address != Some(address) {
                 continue;
             }
-            if !seat.is_gone(now, rebind_after) {
+            if !seat.is_gone(now, self.plan.rebind_after(seat)) {
                 return Err(Refusal::AnotherMachine { address });
             }
             seat.unbind(now);
@@ -454,9 +471,11 @@ impl Core {
     /// A check-in after the start: the host rebooted, or was left behind.
     fn refuse_late(&mut self, now: Instant, id: HostId) -> Refusal {
         let stream = self.stream_name();
-        let has_received = self.seats.get(&id).is_some_and(|seat| seat.has_received);
-        let reason = if has_received {
+        let seat = self.seats.get(&id);
+        let reason = if seat.is_some_and(|seat| seat.has_received) {
             Reason::Restarted { stream }
+        } else if seat.is_some_and(|seat| seat.has_gone) {
+            Reason::NotConnected
         } else {
             Reason::Late { stream }
         };
@@ -557,6 +576,7 @@ impl Core {
 
     fn start(&mut self, now: Instant, stream: usize) {
         self.enter(now, Phase::Starting { stream });
+        self.waits_for_files = false;
         self.behind.clear();
         // Decided anew until data flows: a start that found no receiver is no decision.
         let has_started = self.has_started();
@@ -604,7 +624,6 @@ impl Core {
         state: State,
         reason: impl Fn(&Seat) -> Reason,
     ) -> Vec<Fact> {
-        let is_under_way = matches!(self.phase, Phase::Starting { .. } | Phase::Sending { .. });
         let mut facts = Vec::new();
         let mut out = Vec::new();
         let mut has_cut_off = false;
@@ -617,7 +636,8 @@ impl Core {
                 reason,
                 Reason::SessionFailed(_) | Reason::SessionCancelled | Reason::TaskCancelled
             );
-            has_cut_off |= is_under_way && is_unaware && seat.is_connected() && !seat.is_agent();
+            // At the rendezvous it waits for ever, too.
+            has_cut_off |= is_unaware && seat.is_connected() && !seat.is_agent();
             out.extend(seat.address.filter(|_| state != State::Complete));
             seat.set_status(now, SeatStatus::Ended(state, reason.clone()));
             facts.push(Fact::MemberEnded {
@@ -635,6 +655,18 @@ impl Core {
             }
         }
         facts
+    }
+
+    /// How the sender ends if the server does. Clients of ours wait for its return and begin the stream again;
+    /// they would take an early end for a failure of the transfer. FOG's cannot begin a stream again.
+    #[must_use]
+    pub fn shutdown_kind(&self) -> StopKind {
+        let connected = || self.seats.values().filter(|seat| seat.is_connected());
+        let is_any = connected().next().is_some();
+        match self.has_started() && is_any && !connected().any(Seat::is_agent) {
+            true => StopKind::EndStream,
+            false => StopKind::Plain,
+        }
     }
 
     fn end(&mut self, now: Instant, state: State, reason: Reason) {

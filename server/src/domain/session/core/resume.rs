@@ -79,7 +79,10 @@ impl Core {
         for (id, seat) in self.seats.iter().filter(|(_, seat)| seat.is_live()) {
             let stream = self.plan.streams.get(seat.streams_done);
             if seat.status == SeatStatus::Expected {
-                lost.push((*id, State::Cancelled, Reason::Missing));
+                lost.push(match seat.has_gone {
+                    true => (*id, State::Failed, Reason::NotConnected),
+                    false => (*id, State::Cancelled, Reason::Missing),
+                });
             } else if seat.streams_done < total
                 && !seat.is_agent()
                 && let Some(stream) = stream
@@ -126,8 +129,21 @@ impl Core {
                 let reason = reason_of(state, None, Reason::SessionCancelled);
                 self.phase = Phase::Ended { state, reason };
             }
-            _ => self.cancelled(now),
+            _ => self.ended_elsewhere(now, state, None),
         }
+    }
+
+    /// Another program has ended the session: what is left of it ends with it.
+    fn ended_elsewhere(&mut self, now: Instant, state: State, stored: Option<&Reason>) {
+        let reason = reason_of(state, stored, Reason::SessionCancelled);
+        let open = self.open_seats();
+        match state {
+            State::Failed => self.end_seats(now, &open, State::Failed, |_| {
+                Reason::SessionFailed(Box::new(reason.clone()))
+            }),
+            _ => self.end_seats(now, &open, State::Cancelled, |_| Reason::SessionCancelled),
+        }
+        self.end(now, state, reason);
     }
 
     /// Rows of other programs may have ended a task, or taken it out, while this session runs.
@@ -135,21 +151,28 @@ impl Core {
         if self.is_ended() {
             return;
         }
-        let Some(stored) = stored.filter(|stored| stored.state.is_active()) else {
+        let Some(stored) = stored else {
             self.cancelled(now);
             return;
         };
-        let gone: Vec<HostId> = self
-            .seats
-            .iter()
-            .filter(|(id, seat)| {
-                let row = stored.members.iter().find(|member| member.host == **id);
-                !seat.is_ended() && row.is_none_or(|member| member.state == State::Cancelled)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        self.end_seats(now, &gone, State::Cancelled, |_| Reason::TaskCancelled);
-        self.settle(now);
+        let mut over = Vec::new();
+        for (id, _) in self.seats.iter().filter(|(_, seat)| !seat.is_ended()) {
+            let row = stored.members.iter().find(|member| member.host == *id);
+            let (state, reason) = row.map_or((State::Cancelled, None), |member| {
+                (member.state, member.reason.as_ref())
+            });
+            if !state.is_active() {
+                over.push((*id, state, reason_of(state, reason, Reason::TaskCancelled)));
+            }
+        }
+        for (id, state, reason) in over {
+            self.end_seat(now, id, state, reason);
+        }
+        if stored.state.is_active() {
+            self.settle(now);
+        } else {
+            self.ended_elsewhere(now, stored.state, stored.reason.as_ref());
+        }
     }
 
     /// Of hosts that checked in with the same address, one after the other, the last one has it.
@@ -188,6 +211,7 @@ impl Seat {
         self.streams_done = done.min(total);
         let is_checked_in = member.address.is_some() && member.checked_in_at.is_some();
         self.has_received = has_started && is_checked_in;
+        self.has_gone = is_checked_in && !self.is_agent();
         self.resumed_in = self.has_received.then_some(self.streams_done);
         let status = match member.state {
             state if !state.is_active() => SeatStatus::Ended(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog::task::State;
 
-use super::{Action, Core, DEAF, Movement, Phase, StreamOutcome};
+use super::{Action, Core, DEAF, Movement, Phase, Records, StreamOutcome};
 use crate::domain::reason::Evidence;
 use crate::domain::session::record::{Fact, Note};
 use crate::domain::session::seat::{Departure, DropCause, Seat, SeatStatus};
@@ -112,6 +112,11 @@ impl Core {
         }
     }
 
+    /// Whether the order to start waits for the image's files: then they are what it stands still for.
+    pub fn start_waits_for_files(&mut self, waits: bool) {
+        self.waits_for_files = waits;
+    }
+
     /// How long the stream that is being sent has stood still.
     #[must_use]
     pub fn stands_still(&self, now: Instant) -> Duration {
@@ -144,7 +149,9 @@ impl Core {
                 seat.has_received = true;
                 seat.set_status(now, SeatStatus::Receiving);
             } else if seat.lacks(stream) {
-                without.push((*id, seat.is_checked_in(), seat.has_received));
+                // One that was told to go may have written the partition table, wherever it is now.
+                let was_here = seat.is_checked_in() || seat.has_gone;
+                without.push((*id, was_here, seat.has_received));
             }
         }
         let name = self.stream_name();
@@ -230,6 +237,19 @@ impl Core {
     fn gather_again(&mut self, now: Instant, stream: usize) {
         for seat in self.seats.values_mut().filter(|seat| seat.is_connected()) {
             seat.set_status(now, SeatStatus::CheckedIn);
+        }
+        if let Phase::Starting { .. } = self.phase {
+            // What was decided for it is decided anew.
+            let (run, is_first) = (self.run, !self.has_started());
+            self.store(Fact::StartRevoked {
+                stream,
+                run,
+                is_first,
+            });
+            self.run += 1;
+            if let (Records::Auto, true) = (self.plan.records, is_first) {
+                self.has_records = None;
+            }
         }
         self.phase = Phase::Gathering { stream };
         self.open_stream(stream);

@@ -129,6 +129,7 @@ impl Core {
             .partition(|(_, address)| address.is_some_and(|at| self.behind.contains(&at)));
         if behind.is_empty() || ready.is_empty() {
             let cause = match (&self.phase, behind.is_empty()) {
+                (Phase::Starting { .. }, _) if self.waits_for_files => Standstill::ImageStore,
                 (Phase::Starting { .. }, _) => Standstill::Sender,
                 (_, true) => Standstill::ImageStore,
                 (_, false) => Standstill::Receivers,

@@ -369,3 +369,30 @@ fn two_hosts_never_have_one_address() {
     assert_eq!(answer, Ok(()));
     assert_eq!(admitted(&bench.actions()), Some(&[ip(101), ip(1)][..]));
 }
+
+/// Between its check-in and its receiver a stock client is silent while it writes the partition table.
+#[test]
+fn a_silent_stock_machine_keeps_its_place_as_long_as_it_is_waited_for() {
+    for (agent, limit) in [(STOCK, CONNECT_WAIT), (AGENT, REBIND_AFTER)] {
+        let mut bench = bench(2, &["d1p1.img"]);
+        bench.check_in(2);
+        bench.join(2);
+        bench.check_in_as(1, agent);
+        let check_in = |bench: &mut Bench, id, peer: Peer| {
+            let now = bench.now;
+            bench.core.check_in(now, HostId(id), &peer, AGENT)
+        };
+        bench.wait(limit - 1, &[2]);
+        assert!(check_in(&mut bench, 1, twin(1)).is_err(), "{agent:?}");
+        // Nor does another host get its address.
+        let guest = Peer {
+            address: ip(1),
+            ..own(2)
+        };
+        bench.leave(2);
+        assert!(check_in(&mut bench, 2, guest).is_err(), "{agent:?}");
+        bench.join(2);
+        bench.wait(1, &[2]);
+        assert_eq!(check_in(&mut bench, 1, twin(1)), Ok(()), "{agent:?}");
+    }
+}

@@ -169,6 +169,30 @@ fn late_and_restarted_hosts_are_refused_with_the_reason() {
     assert!(is_started(&bench.actions()));
 }
 
+/// It may have written the partition table: of who is missing or late it is said that nothing was written.
+#[test]
+fn a_stock_client_that_was_told_to_go_is_neither_missing_nor_late() {
+    for is_back in [false, true] {
+        let mut bench = bench(2, &["d1p1.img"]);
+        bench.check_in_as(1, STOCK);
+        bench.check_in(2);
+        bench.join(2);
+        if !is_back {
+            let blamed = bench.core.client_blamed(bench.now, HostId(1), &own(1));
+            assert_eq!(blamed, Ok(()));
+        }
+        bench.wait(MAX_WAIT, &[2]);
+        let mut actions = bench.actions();
+        assert!(is_started(&actions));
+        if is_back {
+            assert_eq!(bench.refused(1), Refusal::Over(Reason::NotConnected));
+        }
+        bench.core.transfer_started(bench.now);
+        actions.extend(bench.actions());
+        assert_eq!(host_end(&actions, 1), failed(Reason::NotConnected));
+    }
+}
+
 #[test]
 fn a_check_in_while_the_start_is_ordered_is_too_late() {
     let mut bench = bench(2, &["d1p1.img"]);
@@ -382,11 +406,28 @@ fn stock_clients_see_the_stream_end_when_they_are_cancelled() {
         assert_eq!(stops(&actions), [expected], "{agents:?}");
         assert!(!is_removed(&actions));
     }
-    // Nothing is cut off before the start, and no client that failed by itself.
-    let mut waiting = bench(1, &["d1p1.img"]);
-    waiting.check_in_as(1, STOCK);
-    waiting.core.cancelled(waiting.now);
-    assert_eq!(stops(&waiting.actions()), [StopKind::Plain]);
+    // Before the start, and between two streams, they wait at the rendezvous for ever.
+    for (agent, is_connected, expected) in [
+        (STOCK, true, StopKind::EndStream),
+        (STOCK, false, StopKind::Plain),
+        (AGENT, true, StopKind::Plain),
+    ] {
+        let mut waiting = bench(2, &["d1p1.img"]);
+        waiting.check_in_as(1, agent);
+        let mut between = Bench::started_as(&[agent, AGENT], &["d1p1.img", "d1p2.img"]);
+        between.ended(&[(1, Completed), (2, Completed)]);
+        for mut bench in [waiting, between] {
+            if is_connected {
+                bench.join(1);
+            }
+            bench.actions();
+            bench.core.cancelled(bench.now);
+            let actions = bench.actions();
+            assert_eq!(stops(&actions), [expected], "{agent:?}");
+            assert!(!is_removed(&actions));
+        }
+    }
+    // No client is cut off that failed by itself.
     let mut bench = Bench::started_as(&[STOCK], &["d1p1.img"]);
     bench.fail(1, "trouble");
     assert_eq!(stops(&bench.actions()), [StopKind::Plain]);
@@ -413,6 +454,32 @@ fn what_other_programs_cancel_is_cancelled_at_once() {
     stored.session.state = State::Cancelled;
     bench.core.compare(bench.now, Some(&stored.session));
     assert_eq!(end_of(&bench.actions()).unwrap().0, State::Cancelled);
+}
+
+#[test]
+fn what_other_programs_ended_is_seen_as_they_ended_it() {
+    let broken = Reason::Internal { text: "x".into() };
+    for (state, reason, expected) in [
+        (State::Failed, Some(broken.clone()), broken.clone()),
+        (State::Cancelled, None, Reason::SessionCancelled),
+        (State::Complete, None, Reason::Written),
+    ] {
+        let mut bench = Bench::started(2, &["d1p1.img"]);
+        let mut stored = model::Stored::new(&bench.core.plan);
+        // One host's task alone.
+        stored.member(1).state = State::Complete;
+        bench.core.compare(bench.now, Some(&stored.session));
+        let end = host_end(&bench.actions(), 1);
+        assert_eq!(end, Some((State::Complete, Reason::Written)));
+        // And the session with what is left of it.
+        stored.session.state = state;
+        stored.session.reason = reason;
+        bench.core.compare(bench.now, Some(&stored.session));
+        let actions = bench.actions();
+        assert_eq!(end_of(&actions), Some((state, expected)), "{state}");
+        assert_eq!(stops(&actions), [StopKind::Plain]);
+        assert!(host_end(&actions, 2).is_some());
+    }
 }
 
 #[test]
@@ -561,7 +628,7 @@ fn a_session_that_another_program_ended_is_seen_as_it_is_stored() {
         // While it sends: nothing of it goes on.
         let mut bench = Bench::started(2, &["d1p1.img"]);
         bench.core.session_overruled(bench.now, found);
-        assert_eq!(end_of(&bench.actions()).unwrap().0, State::Cancelled);
+        assert_eq!(end_of(&bench.actions()).unwrap().0, stored);
         // Its end was decided otherwise: that is not stored.
         let mut bench = Bench::started(1, &["d1p1.img"]);
         bench.ended(&[(1, Completed)]);

@@ -108,6 +108,13 @@ impl Stored {
                 self.session.has_records = Some(has_records);
                 self.session.runs = self.session.runs.max(run + 1);
             }
+            Fact::StartRevoked { run, is_first, .. } => {
+                assert!(self.session.state.is_active(), "{fact:?}");
+                assert_eq!(self.session.runs, run + 1);
+                if is_first {
+                    (self.session.started_at, self.session.has_records) = (None, None);
+                }
+            }
             Fact::StreamsDone { host, count } => {
                 let member = self.member(host.0);
                 member.streams_done = member.streams_done.max(count);

@@ -257,6 +257,44 @@ fn a_sender_that_ends_before_it_began_is_opened_again() {
 }
 
 #[test]
+fn a_start_that_finds_no_receiver_is_taken_back() {
+    let mut bench = bench(2, &["d1p1.img"]);
+    let mut stored = model::Stored::new(&bench.core.plan);
+    bench.check_in(1);
+    bench.join(1);
+    bench.wait(MAX_WAIT, &[1]);
+    let actions = bench.actions();
+    assert!(is_started(&actions));
+    stored.apply_all(&actions);
+    bench.leave(1);
+    bench.ended(&[]);
+    stored.apply_all(&bench.actions());
+    assert_eq!(stored.session.started_at, None);
+    assert_eq!(stored.session.has_records, None);
+    // No byte has flowed, so after a restart nobody is late.
+    let again = stored.resume(bench.now);
+    assert!(again.core.awaits_check_ins());
+    let statuses = again.core.snapshot(again.now).members;
+    assert_eq!(statuses[1].status, SeatStatus::Expected);
+    // The next start is one of its own, with what is decided then.
+    bench.check_in_as(2, STOCK);
+    bench.join(1);
+    bench.join(2);
+    let actions = bench.actions();
+    assert!(facts(&actions).any(|fact| *fact
+        == Fact::StreamStarting {
+            stream: 0,
+            run: 1,
+            has_records: false,
+        }));
+    stored.apply_all(&actions);
+    // Between two streams the session has started.
+    bench.core.transfer_started(bench.now);
+    bench.actions();
+    assert_eq!(stored.session.has_records, Some(false));
+}
+
+#[test]
 fn who_is_cancelled_while_the_start_is_ordered_holds_up_no_other() {
     let mut bench = Bench::started(2, &["d1p1.img", "d1p2.img"]);
     bench.ended(&[(1, Completed), (2, Completed)]);
@@ -340,6 +378,20 @@ fn a_sender_that_does_not_begin_is_no_fault_of_a_host() {
         cause: Standstill::Sender,
     };
     assert_eq!(end_of(&bench.actions()), failed(reason));
+}
+
+#[test]
+fn a_start_that_waits_for_the_files_fails_for_the_image_store() {
+    let mut bench = bench(1, &["d1p1.img"]);
+    bench.check_in(1);
+    bench.join(1);
+    assert!(is_started(&bench.actions()));
+    bench.core.start_waits_for_files(true);
+    bench.wait(STALL_LIMIT, &[1]);
+    let Some((_, Reason::StoodStill { cause, .. })) = end_of(&bench.actions()) else {
+        panic!("it fails");
+    };
+    assert_eq!(cause, Standstill::ImageStore);
 }
 
 #[test]

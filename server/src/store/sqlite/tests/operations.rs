@@ -1,6 +1,6 @@
 //! One of each operation that stores something.
 
-use crate::domain::handout::Ticket;
+use crate::domain::handout::{Arguments, Job, Ticket};
 use crate::domain::image::tests::sample_facts;
 use fog::task::State;
 
@@ -162,6 +162,7 @@ pub(super) async fn run(
                 session: world.session,
                 image: world.image,
                 port: 63100,
+                arguments: Arguments(7),
             };
             let ticket = Some(Ticket([number; 16]));
             told(

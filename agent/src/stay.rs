@@ -1,0 +1,375 @@
+//! A machine that cannot go on by itself stays: it shows why, and reports until the server has stored it.
+//!
+//! To restart would bring the same job back, as the server does not know of the failure, and would take
+//! the reason off the screen. A person ends it with Enter, and the server by giving the machine another
+//! job.
+
+use std::time::{Duration, Instant};
+
+use crate::control::backoff::Backoff;
+use crate::control::completion::{self, Completion};
+use crate::control::session::{self, News, OverKind};
+use crate::control::{Server, trouble};
+use crate::deploy::Failure;
+use crate::screen::{Board, COUNTDOWN, Keys, clock};
+
+/// How the stay after a failure went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stayed {
+    /// The server knows of the failure.
+    pub(crate) is_reported: bool,
+    pub(crate) why: Why,
+}
+
+/// Why the machine goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Somebody pressed Enter.
+    Enter,
+    /// The server has another job for this machine.
+    OtherJob,
+    /// Nothing was written, so the machine is as good as before, and its users wait for it.
+    TimeIsUp,
+    /// The server has taken the report, or says that the task is over.
+    Settled,
+}
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rhythm {
+    /// Between the first two reports; doubles up to `longest_pause`.
+    pub(crate) pause: Duration,
+    pub(crate) longest_pause: Duration,
+    /// Between two questions for another job.
+    pub(crate) look: Duration,
+    /// How long a failure is shown that has been reported, if nothing was written.
+    pub(crate) untouched: Duration,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self {
+            pause: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(30),
+            look: Duration::from_secs(15),
+            untouched: Duration::from_secs(600),
+        }
+    }
+}
+
+/// After a failure: reports it until it is stored, and shows it.
+///
+/// `server`: `None` if the machine does not know it; then nothing but Enter helps.
+pub(crate) async fn after_failure(
+    server: Option<&Server>,
+    failure: &Failure,
+    board: &Board,
+    keys: &mut Keys,
+    rhythm: Rhythm,
+) -> Stayed {
+    let Some(server) = server else {
+        board.activity(STAYING, ENTER);
+        keys.enter().await;
+        return Stayed {
+            is_reported: false,
+            why: Why::Enter,
+        };
+    };
+    if !failure.is_known_to_server {
+        board.activity("report", "reporting the failure to the server");
+        let pauses = Backoff::new(rhythm.pause, rhythm.longest_pause);
+        let report = trouble::tell_until_stored(server, board, &failure.text, failure.part, pauses);
+        tokio::select! {
+            () = report => board.say("the server has stored the report of the failure"),
+            () = keys.enter() => return Stayed { is_reported: false, why: Why::Enter },
+        }
+    }
+    let why = tokio::select! {
+        () = keys.enter() => Why::Enter,
+        () = other_job(server, rhythm.look) => Why::OtherJob,
+        why = show(board, failure.is_touched, rhythm.untouched) => why,
+    };
+    Stayed {
+        is_reported: true,
+        why,
+    }
+}
+
+/// After a deploy whose completion the server has not taken: reports on, until it has, says that the
+/// task is over, or somebody presses Enter.
+pub(crate) async fn after_success(
+    server: &Server,
+    board: &Board,
+    keys: &mut Keys,
+    rhythm: Rhythm,
+) -> Why {
+    board.activity("report", format!("reporting completion; {ENTER}"));
+    let patience = completion::Patience {
+        pause: rhythm.pause,
+        longest_pause: rhythm.longest_pause,
+        ..completion::Patience::default()
+    };
+    let report = async {
+        while completion::report(server, board, patience, || true).await != Completion::Accepted {}
+    };
+    tokio::select! {
+        () = report => Why::Settled,
+        why = settled(server, rhythm.look) => why,
+        () = keys.enter() => Why::Enter,
+    }
+}
+
+/// Shows the failure, for as long as nothing else ends it.
+async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
+    if is_touched {
+        board.activity(
+            STAYING,
+            format!("{ENTER}; a new task on the server does so too"),
+        );
+        return std::future::pending().await;
+    }
+    let end = Instant::now() + limit;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Why::TimeIsUp;
+        }
+        // In steps: each line costs time on a serial console.
+        let step = if left > MINUTE { MINUTE } else { STEP };
+        let shown = step * u32::try_from(left.as_millis().div_ceil(step.as_millis())).unwrap_or(1);
+        board.activity(
+            COUNTDOWN,
+            format!(
+                "nothing was written: this machine restarts in {}; {ENTER}",
+                clock(shown)
+            ),
+        );
+        tokio::time::sleep(left.min(step)).await;
+    }
+}
+
+/// Returns when the server has another job for this machine.
+async fn other_job(server: &Server, look: Duration) {
+    loop {
+        tokio::time::sleep(look).await;
+        if session::watch(server, &News::new(), look).await.kind == OverKind::Restart {
+            return;
+        }
+    }
+}
+
+/// Returns when the server says that it would not start this machine's task again.
+async fn settled(server: &Server, look: Duration) -> Why {
+    loop {
+        tokio::time::sleep(look).await;
+        if let Ok(view) = session::view(server).await {
+            if session::over(&view).is_some_and(|over| over.kind == OverKind::Restart) {
+                return Why::OtherJob;
+            }
+            if !view.your_task.is_active() {
+                return Why::Settled;
+            }
+        }
+    }
+}
+
+/// For the machine-readable part of the progress.
+const STAYING: &str = "failed";
+const ENTER: &str = "press Enter to restart this machine";
+const MINUTE: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, PipeWriter, Write as _};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use fog::task::State;
+    use fos_api::{Refusal, RefusalCode, SessionView, Stage};
+
+    use super::*;
+    use crate::control::test_server::{Reply, Request, TestServer};
+
+    const QUICK: Rhythm = Rhythm {
+        pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(1),
+        look: Duration::from_millis(1),
+        untouched: Duration::from_millis(1),
+    };
+
+    fn failure(is_touched: bool) -> Failure {
+        let mut failure = Failure::new("streams", anyhow::anyhow!("the disk is broken"));
+        failure.is_touched = is_touched;
+        failure
+    }
+
+    fn keyboard() -> (Keys, PipeWriter) {
+        let (input, typist) = std::io::pipe().unwrap();
+        (Keys::of(BufReader::new(input)), typist)
+    }
+
+    fn is_report(request: &Request) -> bool {
+        request.path.ends_with("taskerror.php")
+    }
+
+    /// What a server says of a machine whose task is in this state.
+    fn view(your_task: State, is_other: bool) -> String {
+        let refusal = is_other.then(|| Refusal {
+            code: RefusalCode::Restart,
+            text: "restart it".into(),
+        });
+        let view = SessionView {
+            session: 1,
+            state: State::InProgress,
+            stage: Stage::Sending,
+            expected: 1,
+            checked_in: 1,
+            connected: 1,
+            missing: Vec::new(),
+            stream: None,
+            your_stream: None,
+            records: None,
+            stage_seconds: 0,
+            starts_in_seconds: None,
+            ask_again_seconds: None,
+            your_task,
+            text: String::new(),
+            refusal,
+        };
+        serde_json::to_string(&view).unwrap()
+    }
+
+    /// Waits until so many reports have come, and presses Enter.
+    async fn enter_after(server: &TestServer, reports: usize, typist: &mut PipeWriter) {
+        while server.requests().len() < reports {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        typist.write_all(b"\n").unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_other_answer_than_the_one_ends_the_reports() {
+        // What a FOG server without the endpoint says, one that is locked, and one that is broken.
+        for answer in [
+            || Reply::redirect("/fog/management/index.php"),
+            || Reply::status(403, ""),
+            || Reply::status(404, ""),
+            || Reply::text("<html>welcome</html>"),
+            || Reply::text(""),
+            || Reply::status(500, "##"),
+        ] {
+            let server = TestServer::start(move |_| answer());
+            let (mut keys, mut typist) = keyboard();
+            let (client, board, failure) = (server.client(), Board::default(), failure(false));
+            let stay = after_failure(Some(&client), &failure, &board, &mut keys, QUICK);
+            let (stayed, ()) = tokio::join!(stay, enter_after(&server, 20, &mut typist));
+            assert_eq!(
+                stayed,
+                Stayed {
+                    is_reported: false,
+                    why: Why::Enter
+                }
+            );
+            assert!(server.requests().iter().all(is_report));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_report_that_is_stored_late_ends_them() {
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |request| {
+            if !is_report(request) {
+                return Reply::text(&view(State::Failed, false));
+            }
+            match count.fetch_add(1, Ordering::SeqCst) {
+                0..30 => Reply::status(403, ""),
+                _ => Reply::text("##"),
+            }
+        });
+        let (mut keys, _typist) = keyboard();
+        let (client, board) = (server.client(), Board::default());
+        let stayed = after_failure(Some(&client), &failure(false), &board, &mut keys, QUICK).await;
+        assert_eq!(
+            stayed,
+            Stayed {
+                is_reported: true,
+                why: Why::TimeIsUp
+            }
+        );
+        let reports = server.requests();
+        assert_eq!(reports.iter().filter(|it| is_report(it)).count(), 31);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_partly_written_stays_on_the_screen_until_there_is_another_job() {
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |request| {
+            if is_report(request) {
+                return Reply::text("##");
+            }
+            let is_other = count.fetch_add(1, Ordering::SeqCst) >= 20;
+            Reply::text(&view(State::Failed, is_other))
+        });
+        let (mut keys, _typist) = keyboard();
+        let (client, board) = (server.client(), Board::default());
+        let stayed = after_failure(Some(&client), &failure(true), &board, &mut keys, QUICK).await;
+        assert_eq!(
+            stayed,
+            Stayed {
+                is_reported: true,
+                why: Why::OtherJob
+            }
+        );
+        assert_eq!(server.requests().len(), 22);
+        board.read(|state| assert!(state.activity.contains("Enter"), "{state:?}"));
+    }
+
+    #[tokio::test]
+    async fn without_a_server_only_a_person_can_help() {
+        let (mut keys, mut typist) = keyboard();
+        let board = Board::default();
+        let failure = failure(false);
+        let mut stay = std::pin::pin!(after_failure(None, &failure, &board, &mut keys, QUICK));
+        tokio::select! {
+            biased;
+            stayed = &mut stay => panic!("{stayed:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        typist.write_all(b"\n").unwrap();
+        assert_eq!(stay.await.why, Why::Enter);
+    }
+
+    #[tokio::test]
+    async fn completion_is_reported_until_it_is_taken_or_the_task_is_over() {
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |request| {
+            if !request.path.ends_with("Post_Stage3.php") {
+                return Reply::text(&view(State::InProgress, false));
+            }
+            match count.fetch_add(1, Ordering::SeqCst) {
+                0..20 => Reply::status(403, ""),
+                20..40 => Reply::redirect("/fog/management/index.php"),
+                _ => Reply::text("##"),
+            }
+        });
+        let (mut keys, mut typist) = keyboard();
+        let board = Board::default();
+        let why = after_success(&server.client(), &board, &mut keys, QUICK).await;
+        assert_eq!(why, Why::Settled);
+
+        let server = TestServer::start(|request| {
+            if request.path.ends_with("Post_Stage3.php") {
+                Reply::text("no active task")
+            } else {
+                Reply::text(&view(State::Complete, false))
+            }
+        });
+        let why = after_success(&server.client(), &board, &mut keys, QUICK).await;
+        assert_eq!(why, Why::Settled);
+
+        typist.write_all(b"\n").unwrap();
+        let client = TestServer::dead_client();
+        let why = after_success(&client, &board, &mut keys, QUICK).await;
+        assert_eq!(why, Why::Enter);
+    }
+}

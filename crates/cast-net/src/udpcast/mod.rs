@@ -1,0 +1,8 @@
+//! udpcast over the network: a thread for each transfer, and what belongs to it. The protocol itself is
+//! that of [`cast_proto::udpcast`], whose items are here too.
+
+pub(crate) mod address;
+pub(crate) mod receive;
+pub(crate) mod send;
+
+pub use cast_proto::udpcast::*;

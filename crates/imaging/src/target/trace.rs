@@ -1,0 +1,56 @@
+//! What has become of a target, to be told when a restore fails.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Marks left by whoever changes the target. Copies share them; they are complete when the writing
+/// threads have ended.
+#[derive(Debug, Clone, Default)]
+pub struct Trace(Arc<Marks>);
+
+#[derive(Debug, Default)]
+struct Marks {
+    is_touched: AtomicBool,
+    written: AtomicU64,
+    /// A disk's own.
+    disk: OnceLock<(Arc<AtomicBool>, Arc<AtomicU64>)>,
+}
+
+impl Trace {
+    /// What this disk notes itself counts as well.
+    pub fn follow(&self, disk: &disk::Target) {
+        // A trace belongs to one target.
+        drop(self.0.disk.set((disk.touched(), disk.bytes_written())));
+    }
+
+    /// The target may be changed from here on. Comes before the attempt: one that fails may leave
+    /// something behind.
+    pub fn touch(&self) {
+        self.0.is_touched.store(true, Ordering::Relaxed);
+    }
+
+    /// So many bytes were written.
+    pub fn wrote(&self, len: usize) {
+        self.0.written.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the target may differ from what it was.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        let on_disk = self.0.disk.get();
+        self.0.is_touched.load(Ordering::Relaxed)
+            || on_disk.is_some_and(|(is_touched, _)| is_touched.load(Ordering::Relaxed))
+    }
+
+    /// What is to be told after a failure.
+    #[must_use]
+    pub fn line(&self, target: &str) -> String {
+        if !self.is_touched() {
+            return format!("nothing was written to {target}");
+        }
+        let on_disk = self.0.disk.get();
+        let written = self.0.written.load(Ordering::Relaxed)
+            + on_disk.map_or(0, |(_, written)| written.load(Ordering::Relaxed));
+        format!("{target} is partly overwritten: {written} bytes written; restore again")
+    }
+}
