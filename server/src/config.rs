@@ -36,6 +36,19 @@ pub struct Config {
     pub kernel_args: String,
     /// Waits of the sessions.
     pub timing: Timing,
+    /// Whose settings these are.
+    pub origin: Origin,
+}
+
+/// Whose settings there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This process is the server and runs the sessions.
+    Running,
+    /// A command; the server was started like this the last time.
+    Remembered,
+    /// A command, with the defaults: how the server is started is not known.
+    Defaults,
 }
 
 /// When streams begin with the 128-octet record that names them.
@@ -104,6 +117,7 @@ impl Config {
             kernel_args: String::new(),
             ports: None,
             timing: Timing::default(),
+            origin: Origin::Defaults,
         }
     }
 

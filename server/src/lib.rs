@@ -20,6 +20,7 @@ mod private;
 pub mod repeats;
 pub mod runfile;
 pub mod sender;
+pub mod served;
 pub mod session;
 pub mod store;
 #[cfg(test)]

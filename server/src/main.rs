@@ -13,8 +13,7 @@ fn main() -> ExitCode {
         return udpcast_cli::udp_sender(options, "fos-server");
     }
     match Cli::parse().run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(outcome) => outcome.into(),
         Err(error) => {
             output::explain(&format!("fos-server: {error:#}"));
             ExitCode::FAILURE

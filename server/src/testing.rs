@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 
 use crate::api::{Api as _, ServerStatus, StatusQuery};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::domain::SessionId;
 use crate::domain::host::{NewHost, StationMac};
 use crate::domain::image::{Facts, NewImage};
@@ -201,6 +201,7 @@ pub(crate) async fn bench_with(change: impl FnOnce(&mut Config)) -> Bench {
     config.boot = dir.path().join("boot");
     config.address = Some(Ipv4Addr::LOCALHOST);
     config.kernel_args = "console=ttyS0".into();
+    config.origin = Origin::Running;
     change(&mut config);
     std::fs::create_dir(&config.boot).unwrap();
     std::fs::write(config.boot.join("bzImage"), b"kernel").unwrap();

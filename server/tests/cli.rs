@@ -22,7 +22,7 @@ fn hosts_are_added_listed_and_removed() {
             "00:1b:21:aa:bb:cd",
         ]);
         let error = server.bad(&["host", "add", "lab-01", "00:1b:21:aa:bb:ce"]);
-        assert!(error.contains("already a host"), "{error}");
+        assert!(error.contains("already a host called LAB-01;"), "{error}");
         let error = server.bad(&["host", "add", "LAB-02", "00:1b:21:aa:bb:cd"]);
         assert!(error.contains("already belongs to host LAB-01"), "{error}");
         let list = server.good(&["host", "list"]);
@@ -205,6 +205,173 @@ fn what_clients_would_refuse_is_not_added() {
     assert!(server.good(&["image", "list"]).contains("  lab  "));
 }
 
+/// What `verify` calls good, `update` takes.
+#[test]
+fn an_image_that_lacks_a_file_is_not_good() {
+    let server = Server::new();
+    let dir = server.data().join("images/lab");
+    server.good(&["image", "add", "lab"]);
+    std::fs::remove_file(dir.join("d1p1.img")).unwrap();
+    let second = dir.join("d1p2.img");
+    harness::write_partition(&second);
+    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048), (4096, 2048)])).unwrap();
+    for command in ["verify", "update"] {
+        let error = server.bad(&["image", command, "lab"]);
+        let missing = "there is no image file for partition 1 of disk 1";
+        assert!(error.contains(missing), "{command}: {error}");
+        assert!(!error.contains("is good"), "{command}: {error}");
+    }
+    let output = server.run(&["image", "verify", "lab"]);
+    let told = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(told.matches("d1p1.img is gone").count(), 1, "{told}");
+    // With it the image is whole, though another one.
+    std::fs::copy(&second, dir.join("d1p1.img")).unwrap();
+    let output = server.run(&["image", "verify", "lab"]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("not what was added") && !told.contains("good"),
+        "{told}"
+    );
+    assert!(told.contains("fos-server image update lab"), "{told}");
+    server.good(&["image", "update", "lab"]);
+    assert_eq!(
+        server.good(&["image", "verify", "lab"]),
+        "image lab is good and unchanged\n"
+    );
+}
+
+/// What was allowed when it was added needs no second permission, as long as nothing has changed.
+#[test]
+fn an_image_that_was_added_with_gaps_is_verified_with_them() {
+    let server = Server::new();
+    let dir = server.data().join("images/lab");
+    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048), (4096, 2048)])).unwrap();
+    server.good(&["image", "add", "lab", "--allow-missing"]);
+    let output = server.run(&["image", "verify", "lab"]);
+    assert_eq!(text(&output.stdout), "image lab is good and unchanged\n");
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("there is no image file for partition 2"),
+        "{told}"
+    );
+    std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048), (4096, 4096)])).unwrap();
+    for command in ["verify", "update"] {
+        let error = server.bad(&["image", command, "lab"]);
+        assert!(error.contains("--allow-missing"), "{command}: {error}");
+    }
+    server.good(&["image", "update", "lab", "--allow-missing"]);
+    server.good(&["image", "verify", "lab"]);
+}
+
+/// The same bytes are the same image, however closely they were looked at.
+#[test]
+fn an_image_that_was_added_unverified_can_be_verified() {
+    let server = Server::new();
+    server.good(&["image", "add", "lab", "--no-verify"]);
+    let verified = server.good(&["image", "verify", "lab"]);
+    assert!(verified.contains("lab is good and unchanged"), "{verified}");
+    assert!(verified.contains("image update lab"), "{verified}");
+    server.good(&["image", "update", "lab"]);
+    assert!(server.good(&["image", "list"]).contains("verified"));
+    let output = server.run(&["image", "update", "lab", "--no-verify"]);
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("were decoded to the end before, and are not now"),
+        "{told}"
+    );
+}
+
+/// A server that hangs is named before a person loses patience.
+#[test]
+fn a_server_that_does_not_answer_is_named_while_it_is_waited_for() {
+    let server = Server::new();
+    let running = server.serve();
+    running.signal("-STOP");
+    let mut command = server.command();
+    command.arg("status").stderr(Stdio::piped());
+    let mut asking = command.stdout(Stdio::null()).spawn().unwrap();
+    let lines = lines_of(&mut asking);
+    let seen = line_with(&lines, "does not answer yet");
+    let process = format!("process {}", running.child.id());
+    let line = seen.last().unwrap();
+    assert!(
+        line.contains(&process) && line.contains("at most 40 s"),
+        "{line}"
+    );
+    running.signal("-CONT");
+    assert!(asking.wait().unwrap().success());
+    running.end();
+}
+
+/// The same where another process has the database and no socket.
+#[test]
+fn a_database_in_use_is_named_while_it_is_waited_for() {
+    let server = Server::with_hosts(1);
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(server.data().join("server.lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    let mut command = server.command();
+    command.args(["host", "list"]).stderr(Stdio::piped());
+    let mut asking = command.stdout(Stdio::null()).spawn().unwrap();
+    let lines = lines_of(&mut asking);
+    let seen = line_with(&lines, "does not answer yet");
+    let data = server.data().display().to_string();
+    assert!(seen.last().unwrap().contains(&data), "{seen:?}");
+    drop(lock);
+    // Other lists as well say where the answer comes from.
+    line_with(&lines, "No server is running");
+    assert!(asking.wait().unwrap().success());
+}
+
+/// A typing error in `--data` makes nothing.
+#[test]
+fn only_commands_that_add_something_make_a_data_directory() {
+    let server = Server::new();
+    let place = server.dir.path().join("typo/data");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fos-server"));
+        command.env("FOS_SERVER_DATA", &place).args(arguments);
+        let output = command.output().unwrap();
+        let is_good = output.status.success();
+        (is_good, text(&output.stdout) + &text(&output.stderr))
+    };
+    let reading: [&[&str]; 11] = [
+        &["status"],
+        &["status", "1", "--json"],
+        &["host", "list"],
+        &["host", "pending"],
+        &["host", "remove", "LAB-01"],
+        &["image", "list"],
+        &["image", "verify", "lab"],
+        &["image", "update", "lab"],
+        &["image", "remove", "lab"],
+        &["deploy", "lab", "LAB-01"],
+        &["cancel", "1"],
+    ];
+    let refused = |what: &str| {
+        for arguments in reading {
+            let (is_good, told) = run(arguments);
+            assert!(!is_good, "{arguments:?}: {told}");
+            assert!(
+                told.contains(what) && told.contains("typo/data"),
+                "{arguments:?}: {told}"
+            );
+            assert!(told.contains("--data"), "{arguments:?}: {told}");
+        }
+    };
+    refused("there is no data directory at");
+    assert!(!server.dir.path().join("typo").exists());
+    std::fs::create_dir_all(&place).unwrap();
+    refused("holds no database of fos-server");
+    assert!(std::fs::read_dir(&place).unwrap().next().is_none());
+    let (is_good, told) = run(&["host", "add", "LAB-01", &mac(1)]);
+    assert!(is_good, "{told}");
+    assert!(run(&["host", "list"]).1.contains("LAB-01"));
+}
+
 #[test]
 fn files_that_lead_elsewhere_are_not_added() {
     let server = Server::new();
@@ -369,7 +536,8 @@ fn a_waiter_shows_each_event_once_and_leaves_the_session_alone_when_it_is_interr
     seen.extend(line_with(&lines, "fan loud"));
     send_signal(&waiter, "-INT");
     seen.extend(line_with(&lines, "fos-server cancel 1"));
-    assert_eq!(waiter.wait().unwrap().code(), Some(1));
+    // The session has not failed.
+    assert_eq!(waiter.wait().unwrap().code(), Some(3));
     seen.extend(lines.iter());
     let events: Vec<_> = seen.iter().filter(|line| line.starts_with("20")).collect();
     for event in &events {
@@ -377,6 +545,65 @@ fn a_waiter_shows_each_event_once_and_leaves_the_session_alone_when_it_is_interr
         assert_eq!(copies, 1, "{event} in {seen:#?}");
     }
     assert_eq!(server.status()["sessions"][0]["expected"], 1);
+}
+
+/// The most useful thing to know of a room in which nothing seems to happen.
+#[test]
+fn a_host_that_asked_to_boot_is_shown_with_its_answer() {
+    let server = Server::with_hosts(2);
+    let _running = server.serve();
+    let mut command = server.command();
+    command
+        .args(["deploy", "lab", "LAB-01", "LAB-02", "--wait"])
+        .stderr(Stdio::piped());
+    let mut waiter = command.stdout(Stdio::null()).spawn().unwrap();
+    let lines = lines_of(&mut waiter);
+    let seen = line_with(&lines, "LAB-01, LAB-02");
+    assert!(seen.last().unwrap().contains("no limit"), "{seen:?}");
+    let kernel = server.data().join("boot/bzImage");
+    std::fs::remove_file(&kernel).unwrap();
+    let boot = format!("mac0={}", mac(1));
+    server.post("ipxe/boot.php", &boot);
+    let seen = line_with(&lines, "LAB-01: asked to boot");
+    let line = seen.last().unwrap();
+    assert!(
+        line.contains("turned away") && line.contains("bzImage is missing"),
+        "{line}"
+    );
+    let row = |host: &str| {
+        let shown = server.good(&["status"]);
+        let row = shown
+            .lines()
+            .find(|line| line.trim_start().starts_with(host));
+        row.unwrap().to_owned()
+    };
+    let shown = row("LAB-01");
+    assert!(
+        shown.contains("asked to boot") && shown.contains("bzImage is missing"),
+        "{shown}"
+    );
+    assert!(
+        !row("LAB-02").contains("asked to boot"),
+        "{}",
+        row("LAB-02")
+    );
+    std::fs::write(&kernel, "kernel").unwrap();
+    server.post("ipxe/boot.php", &boot);
+    line_with(&lines, "LAB-01: asked to boot, was given the kernel");
+    let shown = row("LAB-01");
+    assert!(shown.contains("ago, was given the kernel"), "{shown}");
+    let status = server.status();
+    assert_eq!(status["sessions"][0]["hosts"][0]["boot"]["count"], 2);
+    // Once it is there, that is of no interest.
+    assert_eq!(server.check_in(1).1, "##@GO");
+    line_with(&lines, "checked in");
+    assert!(
+        !row("LAB-01").contains("asked to boot"),
+        "{}",
+        row("LAB-01")
+    );
+    send_signal(&waiter, "-INT");
+    assert_eq!(waiter.wait().unwrap().code(), Some(3));
 }
 
 #[test]
@@ -390,6 +617,52 @@ fn a_deploy_without_boot_files_says_so() {
     assert!(told.contains("boot/init.xz is missing"), "{told}");
 }
 
+/// Without a server nobody knows how the next one is started, unless one was.
+#[test]
+fn a_deploy_without_a_server_goes_by_how_it_was_started_last() {
+    let server = Server::with_hosts(2);
+    std::fs::remove_dir_all(server.data().join("boot")).unwrap();
+    let output = server.run(&["deploy", "lab", "LAB-01"]);
+    let told = text(&output.stderr);
+    assert!(
+        output.status.success() && !told.contains("warning"),
+        "{told}"
+    );
+    let boot = server.dir.path().join("elsewhere");
+    std::fs::create_dir(&boot).unwrap();
+    for file in ["bzImage", "init.xz"] {
+        std::fs::write(boot.join(file), file).unwrap();
+    }
+    let boot_text = boot.display().to_string();
+    let arguments = ["--boot", &boot_text, "--ports", "41000-41003"];
+    server.serve_with(&arguments).end();
+    server.good(&["cancel", "1"]);
+    let output = server.run(&["deploy", "lab", "LAB-01"]);
+    let told = text(&output.stderr);
+    assert!(
+        output.status.success() && !told.contains("missing"),
+        "{told}"
+    );
+    let port = server.status()["sessions"][0]["port"].as_u64().unwrap();
+    assert!((41000..41004).contains(&port), "{port}");
+    let init = boot.join("init.xz");
+    std::fs::remove_file(&init).unwrap();
+    let output = server.run(&["deploy", "lab", "LAB-02"]);
+    let told = text(&output.stderr);
+    let missing = format!("{} is missing", init.display());
+    assert!(told.contains(&missing), "{told}");
+}
+
+#[test]
+fn an_image_directory_that_does_not_exist_is_not_remembered() {
+    let server = Server::new();
+    server.good(&["image", "add", "lab"]);
+    let nothing = server.dir.path().join("nothing").display().to_string();
+    server.serve_with(&["--images", &nothing]).end();
+    let verified = server.good(&["image", "verify", "lab"]);
+    assert_eq!(verified, "image lab is good and unchanged\n");
+}
+
 #[test]
 fn a_busy_port_and_an_unknown_interface_are_named() {
     let server = Server::new();
@@ -398,6 +671,17 @@ fn a_busy_port_and_an_unknown_interface_are_named() {
     let error = server.bad(&["serve", "--listen", &address]);
     assert!(
         error.contains(&address) && error.contains("--listen"),
+        "{error}"
+    );
+    let holder = format!("(pid {})", std::process::id());
+    assert!(
+        error.contains("in use by") && error.contains(&holder),
+        "{error}"
+    );
+    // TEST-NET-1: no machine has it.
+    let error = server.bad(&["serve", "--listen", "192.0.2.1:0"]);
+    assert!(
+        error.contains("192.0.2.1") && error.contains("--listen") && error.contains("127.0.0.1"),
         "{error}"
     );
     let error = server.bad(&["serve", "--listen", "127.0.0.1:0", "--interface", "nosuch0"]);

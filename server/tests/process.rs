@@ -55,6 +55,23 @@ fn clients_that_hang_up_do_not_lock_the_database() {
     running.end();
 }
 
+/// As with the original, but it says why it ends at once.
+#[test]
+fn a_sender_whose_standard_input_has_ended_names_the_cause() {
+    let server = Server::new();
+    let file = server.data().join("images/lab/d1p1.img");
+    let mut sender = Command::new(env!("CARGO_BIN_EXE_fos-server"));
+    sender.args(["udp-sender", "-i", "lo", "--portbase", "9760"]);
+    sender.args(["--min-receivers", "2", "--max-wait", "5", "-f"]);
+    let output = sender.arg(file).stdin(Stdio::null()).output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("standard input has ended") && told.contains("--nokbd"),
+        "{told}"
+    );
+}
+
 #[test]
 fn cancel_and_deploy_in_turn_work_while_clients_ask() {
     let server = Server::with_hosts(2);

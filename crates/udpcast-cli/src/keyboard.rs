@@ -19,8 +19,10 @@ use cast_net::Stop;
 pub(crate) enum Key {
     /// `q`: end the program.
     Quit,
-    /// Any other key, or the end of the input.
+    /// Any other key.
     Any,
+    /// The input has ended. The originals take it for a key press.
+    End,
 }
 
 /// Watches for one key until dropped; a terminal then is as it was before.
@@ -106,6 +108,7 @@ fn wait_for_key(input: OwnedFd, released: &Stop) -> Option<Key> {
     let mut byte = [0];
     match File::from(input).read(&mut byte) {
         Ok(1) if byte == *b"q" => Some(Key::Quit),
+        Ok(0) => Some(Key::End),
         Ok(_) => Some(Key::Any),
         Err(_) => None,
     }

@@ -321,6 +321,19 @@ pub struct SessionStatus {
     pub hosts: Vec<HostStatus>,
 }
 
+/// A host that asked what to boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootStatus {
+    /// Seconds since it asked last.
+    pub seconds: u64,
+    /// How often it has asked.
+    pub count: u32,
+    /// Whether it was given a kernel.
+    pub is_given: bool,
+    /// What it was answered.
+    pub text: String,
+}
+
 /// A host in a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostStatus {
@@ -340,6 +353,9 @@ pub struct HostStatus {
     pub text: String,
     /// Seconds since that began.
     pub seconds: Option<u64>,
+    /// When it last asked what to boot, as long as it has not checked in; not kept over a restart of
+    /// the server.
+    pub boot: Option<BootStatus>,
     /// Streams acknowledged to the end.
     pub streams_done: u32,
     /// What the client says of itself.

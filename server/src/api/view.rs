@@ -5,10 +5,10 @@ use std::time::Instant;
 use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
-use super::{HostStatus, SessionStatus};
+use super::{BootStatus, HostStatus, SessionStatus};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
-use crate::domain::{HostId, Reason, Refusal};
+use crate::domain::{BootGiven, HostId, Reason, Refusal};
 use crate::ops::SessionState;
 use crate::session::{Live, LiveMember, Wait};
 use crate::text;
@@ -18,6 +18,10 @@ use crate::text;
 pub fn session_status(state: &SessionState) -> SessionStatus {
     match state {
         SessionState::Live(live) => of_live(live),
+        SessionState::Starting(session) => SessionStatus {
+            text: text::starting_session(session),
+            ..of_stored(session)
+        },
         SessionState::Stored(session) => of_stored(session),
         SessionState::Broken(id, row) => SessionStatus {
             session: id.0,
@@ -50,7 +54,7 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
 pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>) -> SessionView {
     let mut view = match state {
         SessionState::Live(live) => live_view(live, host),
-        SessionState::Stored(_) | SessionState::Broken(..) => {
+        SessionState::Starting(_) | SessionState::Stored(_) | SessionState::Broken(..) => {
             let status = session_status(state);
             let own = status.hosts.iter().find(|own| own.host == host.0);
             SessionView {
@@ -163,7 +167,11 @@ fn host_status(live: &Live, member: &MemberSnapshot, more: &LiveMember) -> HostS
     let mut text = text::member(member, snapshot);
     if let Some(silent) = more.holds_up {
         text.push_str("; ");
-        text.push_str(&text::holds_up(silent, snapshot.stands_still));
+        text.push_str(&text::holds_up(
+            silent,
+            snapshot.stands_still,
+            snapshot.expected == 1,
+        ));
     }
     let reason = match &member.status {
         SeatStatus::Ended(_, reason) => code(reason),
@@ -178,6 +186,15 @@ fn host_status(live: &Live, member: &MemberSnapshot, more: &LiveMember) -> HostS
         reason,
         text,
         seconds: Some((age(live) + member.age).as_secs()),
+        boot: match (&member.status, &more.boot) {
+            (SeatStatus::Expected, Some(boot)) => Some(BootStatus {
+                seconds: boot.at.elapsed().as_secs(),
+                count: boot.count,
+                is_given: boot.given == BootGiven::Kernel,
+                text: text::boot_given(&boot.given),
+            }),
+            _ => None,
+        },
         streams_done: number(member.streams_done),
         client: more.report.clone(),
         silent_seconds: member.silent.map(|silent| (age(live) + silent).as_secs()),
@@ -285,6 +302,7 @@ fn stored_host(member: &Member) -> HostStatus {
         reason: member.reason.as_ref().map(code).unwrap_or_default(),
         text: text::stored_member(member),
         seconds: None,
+        boot: None,
         streams_done: member.streams_done,
         client: Default::default(),
         silent_seconds: None,

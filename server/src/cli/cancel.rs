@@ -9,6 +9,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 pub(super) struct Cancel {
     /// Number of the session
+    #[arg(value_parser = super::session_number)]
     session: i64,
     /// Only this host; the others go on
     #[arg(long, value_name = "NAME")]

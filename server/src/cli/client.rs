@@ -20,8 +20,10 @@ use crate::api::{self, Api, ApiError, ApiErrorKind, ApiResult, operations};
 use crate::config::Config;
 use crate::logs::MulticastLog;
 use crate::ops::Ops;
+use crate::output;
 use crate::private;
 use crate::sender::udpcast::Udpcast;
+use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
 use crate::store::sqlite::{DATABASE, Sqlite, make_directory};
@@ -43,14 +45,50 @@ pub(super) struct Local {
     _lock: Lock,
 }
 
+/// What becomes of a data directory that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// It is made.
+    Create,
+    /// Its name is a mistake.
+    Refuse,
+}
+
 impl Client {
     /// The server of this data directory, or its database.
+    ///
+    /// # Errors
+    /// If there is neither, or they do not answer.
     pub(super) async fn connect(places: &Places) -> anyhow::Result<Self> {
+        Self::connect_with(places, Absent::Refuse).await
+    }
+
+    /// The same for what is added: it may be the first.
+    pub(super) async fn connect_or_create(places: &Places) -> anyhow::Result<Self> {
+        Self::connect_with(places, Absent::Create).await
+    }
+
+    async fn connect_with(places: &Places, absent: Absent) -> anyhow::Result<Self> {
+        let waiting = || {
+            output::explain(&format!(
+                "another fos-server uses {} and does not answer yet; waiting for it, at most {} s",
+                places.data.display(),
+                LOCK_WAIT.as_secs()
+            ));
+        };
+        with_notice(Self::find(places, absent), waiting).await
+    }
+
+    async fn find(places: &Places, absent: Absent) -> anyhow::Result<Self> {
         let socket = places.socket();
         let end = tokio::time::Instant::now() + LOCK_WAIT;
         loop {
             match tokio::time::timeout(CONNECT_LIMIT, UnixStream::connect(&socket)).await {
-                Ok(Ok(_)) => return Ok(Self::Remote(Remote { socket })),
+                Ok(Ok(stream)) => {
+                    let peer = stream.peer_cred().ok();
+                    let process = peer.and_then(|peer| peer.pid());
+                    return Ok(Self::Remote(Remote { socket, process }));
+                }
                 Err(_) => bail!(
                     "the server at {} does not answer within {} s; look at its log, or stop it",
                     socket.display(),
@@ -66,6 +104,9 @@ impl Client {
                 }
                 // None runs.
                 Ok(Err(_)) => {}
+            }
+            if absent == Absent::Refuse {
+                check_present(&places.data)?;
             }
             match lock(&places.data)? {
                 Some(lock) => return Ok(Self::Local(Box::new(Local::open(places, lock).await?))),
@@ -83,6 +124,13 @@ impl Client {
     /// Whether a server runs.
     pub(super) fn is_remote(&self) -> bool {
         matches!(self, Self::Remote(_))
+    }
+
+    /// Says where the answer comes from, if no server runs.
+    pub(super) fn explain_if_idle(&self) {
+        if !self.is_remote() {
+            output::explain("No server is running; this is the state of the database.");
+        }
     }
 
     /// What can be asked.
@@ -106,6 +154,10 @@ impl Local {
     async fn open(places: &Places, lock: Lock) -> anyhow::Result<Self> {
         let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
         let config = Config::idle(&places.data, places.root_of(&*store).await?);
+        let config = match Served::read(&places.data)? {
+            Some(served) => served.applied(config),
+            None => config,
+        };
         let log = MulticastLog::new(&config.log_dir()).context("opening the logs")?;
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&store),
@@ -133,6 +185,43 @@ pub(super) struct Lock {
     /// Given back last: whoever has this one expects the other to be free.
     _directory: File,
 }
+
+/// A mistyped name must not become a data directory of its own.
+fn check_present(data: &Path) -> anyhow::Result<()> {
+    let is_absent = |path: &Path| {
+        path.metadata()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if is_absent(data) {
+        bail!(
+            "there is no data directory at {}; name the server's with --data or FOS_SERVER_DATA, or \
+             make one with fos-server serve, host add or image add",
+            data.display()
+        );
+    }
+    if is_absent(&data.join(DATABASE)) {
+        bail!(
+            "{} holds no database of fos-server; name the server's data directory with --data or \
+             FOS_SERVER_DATA, or begin a new one here with fos-server serve, host add or image add",
+            data.display()
+        );
+    }
+    Ok(())
+}
+
+/// Does the work; says `notice` if it takes longer than people wait without a sign.
+async fn with_notice<T>(work: impl Future<Output = T>, notice: impl FnOnce()) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep(NOTICE) => notice(),
+    }
+    work.await
+}
+
+/// After this time without an answer people are shown what is waited for.
+const NOTICE: Duration = Duration::from_secs(2);
 
 /// Locks a data directory; `None` if another process has it.
 ///
@@ -190,6 +279,8 @@ const MAX_ANSWER: usize = 64 << 20;
 /// A running server.
 pub(super) struct Remote {
     socket: PathBuf,
+    /// Its number, if the system knows it.
+    process: Option<i32>,
 }
 
 impl Remote {
@@ -199,7 +290,15 @@ impl Remote {
         request: Q,
     ) -> ApiResult<A> {
         let called = tokio::time::timeout(ANSWER_LIMIT, self.exchange(path, request));
-        let answer = called.await.unwrap_or_else(|_| {
+        let waiting = || {
+            let process = self.process.map(|process| format!(" (process {process})"));
+            output::explain(&format!(
+                "the server{} does not answer yet; waiting for it, at most {} s",
+                process.unwrap_or_default(),
+                ANSWER_LIMIT.as_secs()
+            ));
+        };
+        let answer = with_notice(called, waiting).await.unwrap_or_else(|_| {
             Err(anyhow::anyhow!(
                 "no answer within {} s",
                 ANSWER_LIMIT.as_secs()
@@ -330,7 +429,10 @@ mod tests {
                 sent = stream.write_all(&piece).await;
             }
         });
-        let remote = Remote { socket };
+        let remote = Remote {
+            socket,
+            process: None,
+        };
         let error = remote.status(StatusQuery::default()).await.unwrap_err();
         program.abort();
         error
@@ -356,6 +458,7 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         let remote = Remote {
             socket: socket.clone(),
+            process: None,
         };
         let request = |session| api::Cancel {
             session,

@@ -1,5 +1,6 @@
 //! `deploy`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -7,9 +8,9 @@ use fog::task::State;
 use fos_api::Stage;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Places;
 use super::client::Client;
 use super::status;
+use super::{Outcome, Places};
 use crate::api::{
     self, Api, ApiErrorKind, ApiResult, Deployed, EventLine, EventsQuery, ServerStatus,
     SessionStatus, StatusQuery,
@@ -34,13 +35,14 @@ pub(super) struct Deploy {
     /// Switch the machines off at the end instead of restarting them
     #[arg(long)]
     shutdown: bool,
-    /// Stay until the session is over, show its progress, and fail if it failed
+    /// Stay until the session is over, show its progress, and fail if it failed. Ctrl-C ends this
+    /// command with status 3; the session goes on
     #[arg(long)]
     wait: bool,
 }
 
 impl Deploy {
-    pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
+    pub(super) async fn run(self, places: &Places) -> anyhow::Result<Outcome> {
         let client = Client::connect(places).await?;
         // From here on Ctrl-C is answered with what there is by then.
         let interrupt = self.wait.then(|| signal(SignalKind::interrupt()));
@@ -59,17 +61,17 @@ impl Deploy {
         output::result(&deployed.session.to_string());
         self.explain(&deployed, is_running);
         let Some(mut interrupt) = interrupt else {
-            return Ok(true);
+            return Ok(Outcome::Done);
         };
         let id = deployed.session;
         tokio::select! {
-            done = follow(places, id) => done,
+            done = follow(places, id) => done.map(Outcome::from),
             _ = interrupt.recv() => {
                 output::explain(&format!(
                     "The session goes on without this command. fos-server status {id} shows how it \
                      goes, fos-server cancel {id} ends it."
                 ));
-                Ok(false)
+                Ok(Outcome::Interrupted)
             }
         }
     }
@@ -106,14 +108,13 @@ impl Deploy {
 /// Follows the session to its end: each event once, and how the streams get on.
 async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
     let mut shown = Shown::default();
-    let mut is_server_missed = false;
     loop {
         let client = match Client::connect(places).await {
             Ok(client) => client,
             // Only root and the server's own user may ask; that does not change.
             Err(error) if is_forbidden(&error) => return Err(error),
             Err(error) => {
-                shown.trouble(&format!("{error:#}"));
+                shown.trouble(Instant::now(), &format!("{error:#}"));
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -130,7 +131,7 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
         let status = match asked {
             Ok(found) => found,
             Err(error) if error.kind == ApiErrorKind::Unavailable => {
-                shown.trouble(&error.text);
+                shown.trouble(Instant::now(), &error.text);
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -140,7 +141,10 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
         let Some(status) = status.sessions.into_iter().next() else {
             bail!("session {session} does not exist any more");
         };
-        shown.trouble = None;
+        if is_running {
+            shown.answered(Instant::now());
+            shown.print();
+        }
         if !status.state.is_active() {
             for host in &status.hosts {
                 output::explain(&format!("  {}: {}: {}", host.name, host.state, host.text));
@@ -149,15 +153,12 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
             return Ok(status.state == State::Complete);
         }
         if is_running {
-            shown.progress(&status);
-        } else if !std::mem::replace(&mut is_server_missed, true) {
-            output::explain("No server is running; waiting for one (fos-server serve).");
-        }
-        if !is_running {
-            tokio::time::sleep(RETRY).await;
+            shown.progress(Instant::now(), &status);
         } else {
-            is_server_missed = false;
+            shown.missed(Instant::now());
+            tokio::time::sleep(RETRY).await;
         }
+        shown.print();
     }
 }
 
@@ -165,7 +166,9 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
 /// completely: it is asked for once more after the state.
 async fn ask(api: &dyn Api, query: EventsQuery, shown: &mut Shown) -> ApiResult<ServerStatus> {
     let session = Some(query.session);
-    shown.events(&api.events(query).await?);
+    let events = api.events(query).await?;
+    shown.events(Instant::now(), &events);
+    shown.print();
     let status = api.status(StatusQuery { session }).await?;
     let is_over = |found: &SessionStatus| !found.state.is_active();
     if status.sessions.first().is_some_and(is_over) {
@@ -176,7 +179,9 @@ async fn ask(api: &dyn Api, query: EventsQuery, shown: &mut Shown) -> ApiResult<
                 wait_seconds: 0,
                 ..query
             };
-            shown.events(&api.events(rest).await?);
+            let events = api.events(rest).await?;
+            shown.events(Instant::now(), &events);
+            shown.print();
             if shown.last_event == after {
                 break;
             }
@@ -193,48 +198,104 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
         .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-/// What the person has seen.
+/// What the person has seen, and the lines that are to be shown next.
 #[derive(Default)]
 struct Shown {
+    lines: Vec<String>,
+    /// When the last line came.
+    said: Option<Instant>,
     last_event: i64,
     stage: Option<(Stage, Option<u32>, Vec<String>)>,
     progress: Option<(Instant, u64)>,
+    /// What each host was answered when it asked to boot: how often a kernel, and the last text.
+    boots: BTreeMap<i64, (u32, String)>,
+    /// Why the server cannot be asked.
     trouble: Option<String>,
 }
 
 impl Shown {
-    /// Something that may pass, told once.
-    fn trouble(&mut self, text: &str) {
-        if self.trouble.as_deref() != Some(text) {
-            output::explain(&format!("{text}; trying again"));
-            self.trouble = Some(text.to_owned());
+    fn say(&mut self, now: Instant, line: String) {
+        self.said = Some(now);
+        self.lines.push(line);
+    }
+
+    fn print(&mut self) {
+        for line in self.lines.drain(..) {
+            output::explain(&line);
         }
     }
 
-    fn events(&mut self, events: &[EventLine]) {
+    /// Something that may pass, shown once, and again after a while.
+    fn trouble(&mut self, now: Instant, text: &str) {
+        if self.trouble.as_deref() != Some(text) || self.is_quiet(now) {
+            self.say(now, format!("{text}; trying again"));
+            self.trouble = Some(text.to_owned());
+        }
+        self.print();
+    }
+
+    /// No server runs.
+    fn missed(&mut self, now: Instant) {
+        if self.trouble.as_deref() != Some(NO_SERVER) || self.is_quiet(now) {
+            self.say(now, NO_SERVER.to_owned());
+            self.trouble = Some(NO_SERVER.to_owned());
+        }
+    }
+
+    /// A server has answered.
+    fn answered(&mut self, now: Instant) {
+        if self.trouble.take().is_some() {
+            self.say(now, "The server answers again.".to_owned());
+        }
+    }
+
+    fn events(&mut self, now: Instant, events: &[EventLine]) {
         for event in events {
-            output::explain(&format!("{} {}", event.at, event.text));
+            self.say(now, format!("{} {}", event.at, event.text));
             self.last_event = self.last_event.max(event.id);
         }
     }
 
-    /// A new stage at once; in the same one only what has changed, and not too often.
-    fn progress(&mut self, session: &SessionStatus) {
+    /// What is new: a stage, an answer to a host that boots. In the same stage only what has changed,
+    /// and not too often; a wait is said again after a while.
+    fn progress(&mut self, now: Instant, session: &SessionStatus) {
+        for host in &session.hosts {
+            let Some(boot) = &host.boot else {
+                continue;
+            };
+            // One that is turned away asks every few seconds.
+            let kernels = if boot.is_given { boot.count } else { 0 };
+            let news = (kernels, boot.text.clone());
+            if self.boots.get(&host.host) != Some(&news) {
+                self.say(now, format!("{}: asked to boot, {}", host.name, boot.text));
+                self.boots.insert(host.host, news);
+            }
+        }
         let stream = session.stream.as_ref();
         let number = stream.map(|stream| stream.number);
         let stage = (session.stage, number, session.missing.clone());
         let acked = stream.map_or(0, |stream| stream.acked);
         let is_news = self.stage.as_ref() != Some(&stage);
-        let is_progress = self
-            .progress
-            .is_none_or(|(at, before)| at.elapsed() >= PROGRESS_PERIOD && before != acked);
-        if is_news || is_progress {
-            output::explain(&status::headline(session));
+        let is_progress = self.progress.is_none_or(|(at, before)| {
+            now.duration_since(at) >= PROGRESS_PERIOD && before != acked
+        });
+        if is_news || is_progress || self.is_quiet(now) {
+            self.say(now, status::headline(session));
             self.stage = Some(stage);
-            self.progress = Some((Instant::now(), acked));
+            self.progress = Some((now, acked));
         }
     }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.said
+            .is_none_or(|said| now.duration_since(said) >= SIGN_PERIOD)
+    }
 }
+
+const NO_SERVER: &str = "No server is running; waiting for one (fos-server serve).";
+
+/// How often a wait is shown in which nothing happens.
+const SIGN_PERIOD: Duration = Duration::from_secs(30);
 
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -262,6 +323,92 @@ fn wait_seconds(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::BootStatus;
+    use crate::session::ClientReport;
+
+    fn waiting(boot: Option<BootStatus>) -> SessionStatus {
+        let host = serde_json::json!({
+            "host": 7, "name": "LAB-07", "ip": null, "agent": "", "state": "queued", "reason": "",
+            "text": "not checked in", "seconds": 1, "boot": boot, "streams_done": 0,
+            "client": ClientReport::default(), "silent_seconds": null,
+        });
+        serde_json::from_value(serde_json::json!({
+            "session": 3, "name": "", "image": "", "state": "new", "stage": "gathering", "port": 63100,
+            "expected": 1, "checked_in": 0, "connected": 0, "missing": ["LAB-07"], "stream": null,
+            "rate": 0, "repeated_percent": 0.0, "records": null, "stage_seconds": 0,
+            "starts_in_seconds": null, "reason": "", "text": "waiting for LAB-07", "created_at": "",
+            "ended_at": null, "hosts": [host],
+        }))
+        .unwrap()
+    }
+
+    fn boot(count: u32, is_given: bool) -> Option<BootStatus> {
+        let text = if is_given {
+            "was given the kernel"
+        } else {
+            "turned away: no kernel"
+        };
+        Some(BootStatus {
+            seconds: 0,
+            count,
+            is_given,
+            text: text.to_owned(),
+        })
+    }
+
+    fn lines(shown: &mut Shown) -> Vec<String> {
+        std::mem::take(&mut shown.lines)
+    }
+
+    #[test]
+    fn a_wait_without_news_is_shown_twice_a_minute() {
+        let mut shown = Shown::default();
+        let start = Instant::now();
+        let mut at = Vec::new();
+        for second in 0..=70 {
+            shown.progress(start + Duration::from_secs(second), &waiting(None));
+            for line in lines(&mut shown) {
+                assert_eq!(line, "session 3: waiting for LAB-07");
+                at.push(second);
+            }
+        }
+        assert_eq!(at, [0, 30, 60]);
+    }
+
+    #[test]
+    fn what_a_host_is_answered_that_boots_is_shown_when_it_changes() {
+        let mut shown = Shown::default();
+        let now = Instant::now();
+        shown.progress(now, &waiting(None));
+        lines(&mut shown);
+        shown.progress(now, &waiting(boot(1, false)));
+        assert_eq!(
+            lines(&mut shown),
+            ["LAB-07: asked to boot, turned away: no kernel"]
+        );
+        shown.progress(now, &waiting(boot(2, false)));
+        assert_eq!(lines(&mut shown), [""; 0]);
+        for count in [3, 4] {
+            shown.progress(now, &waiting(boot(count, true)));
+            assert_eq!(
+                lines(&mut shown),
+                ["LAB-07: asked to boot, was given the kernel"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_that_went_and_came_is_shown_once_each() {
+        let mut shown = Shown::default();
+        let now = Instant::now();
+        shown.answered(now);
+        for _ in 0..3 {
+            shown.missed(now);
+        }
+        shown.answered(now);
+        shown.answered(now);
+        assert_eq!(lines(&mut shown), [NO_SERVER, "The server answers again."]);
+    }
 
     #[test]
     fn waits_are_minutes_or_seconds() {

@@ -38,8 +38,15 @@ pub(super) enum HostCommand {
 
 impl HostCommand {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
-        let client = Client::connect(places).await?;
+        let client = match self {
+            Self::Add { .. } => Client::connect_or_create(places).await?,
+            _ => Client::connect(places).await?,
+        };
+        let is_list = matches!(self, Self::List | Self::Pending);
         let done = self.ask(&client).await;
+        if is_list {
+            client.explain_if_idle();
+        }
         client.close().await;
         output::result(&done?);
         Ok(true)

@@ -11,7 +11,7 @@ use super::client::Client;
 use crate::api::{ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, Nothing};
 use crate::clock;
 use crate::domain::image::{Facts, ImageName, NewImage};
-use crate::imagestore::{self, MissingStreams};
+use crate::imagestore::{self, Difference, MissingStreams};
 use crate::output;
 
 /// Images.
@@ -25,7 +25,8 @@ pub(super) enum ImageCommand {
         #[arg(long, value_name = "DIRNAME")]
         path: Option<String>,
         /// Operating system, FOG's number: 9 Windows 10, 10 Windows 11, 50 Linux, 99 other
-        #[arg(long, value_name = "N", default_value_t = 50)]
+        #[arg(long, value_name = "N", default_value_t = 50,
+            value_parser = super::number::<i64>)]
         os: i64,
         /// What it holds: mps one disk as it is, n one disk that is fitted to the target, mpa all
         /// disks (for FOG's own client only); dd, a raw disk, is refused
@@ -135,7 +136,7 @@ struct Found {
 
 async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool> {
     let name: ImageName = name.trim_end_matches('/').parse()?;
-    let client = Client::connect(places).await?;
+    let client = Client::connect_or_create(places).await?;
     let root = root(places, &client).await;
     let taken = client.api().image_show(Named {
         name: name.as_str().to_owned(),
@@ -246,31 +247,54 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
         os_id: shown.os_id,
         image_type: shown.image_type,
         is_full: true,
-        // Whether that is meant was decided when it was added.
+        // Judged below, as it depends on whether anything has changed.
         missing: MissingStreams::Allow,
     };
     let found = read(&root, &wanted)
         .await
         .with_context(|| format!("image {} is not good", shown.name))?;
-    let Some(facts) = &shown.facts else {
+    let differences = match &shown.facts {
+        Some(facts) => imagestore::compare(facts, &found.facts),
+        None => Vec::new(),
+    };
+    for difference in &differences {
+        output::explain(&format!("  {difference}"));
+    }
+    // What is as it was added was allowed then. Anything else is judged as update does.
+    let is_as_added = shown.facts.is_some() && differences.is_empty();
+    let missing = imagestore::missing_partitions(&found.warnings);
+    if !is_as_added && !missing.is_empty() {
+        let refused = imagestore::PlanRefused::Missing(missing);
+        bail!("image {} is not good: {refused}", shown.name);
+    }
+    for warning in &found.warnings {
+        output::explain(&format!("  warning: {warning}"));
+    }
+    if shown.facts.is_none() {
         output::result(&format!(
             "image {} is good; it was added by another program, take it over with fos-server image \
              update",
             shown.name
         ));
         return Ok(true);
-    };
-    let differences = imagestore::compare(facts, &found.facts);
-    for difference in &differences {
-        output::explain(&format!("  {difference}"));
     }
     if differences.is_empty() {
         output::result(&format!("image {} is good and unchanged", shown.name));
         return Ok(true);
     }
+    let is_first_decoding =
+        |difference: &Difference| matches!(difference, Difference::Decoded { is_now: true, .. });
+    if differences.iter().all(is_first_decoding) {
+        output::result(&format!(
+            "image {} is good and unchanged; fos-server image update {} notes that it is verified",
+            shown.name, shown.name
+        ));
+        return Ok(true);
+    }
     output::result(&format!(
-        "image {} is good, but not what was added; take it with fos-server image update",
-        shown.name
+        "image {} can be read completely, but is not what was added; if that is meant, take it with \
+         fos-server image update {}",
+        shown.name, shown.name
     ));
     Ok(false)
 }
@@ -315,6 +339,7 @@ async fn update(
 async fn list(places: &Places) -> anyhow::Result<bool> {
     let client = Client::connect(places).await?;
     let images = client.api().image_list(Nothing {}).await;
+    client.explain_if_idle();
     client.close().await;
     let mut rows = Vec::new();
     for image in images? {

@@ -9,6 +9,9 @@ mod serve;
 mod status;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -21,13 +24,15 @@ use crate::store::Store;
     name = "fos-server",
     version,
     after_help = "A first deploy:\n  \
-        fos-server serve --boot BOOTDIR --images IMAGEDIR &\n  \
+        fos-server serve --images /images --boot /srv/boot &\n  \
         fos-server host add LAB-01 00:1b:21:aa:bb:cc\n  \
-        fos-server image add win11lab\n  \
-        fos-server deploy win11lab LAB-01 --wait\n\n\
+        fos-server host add LAB-02 00:1b:21:aa:bb:cd\n  \
+        fos-server image add win11lab --os 10 --type n\n  \
+        fos-server deploy win11lab LAB-01 LAB-02 --wait\n\n\
         A single stream without the server, with the options of udpcast's program:\n  \
         fos-server udp-sender --help\n\n\
-        Exit status: 0 done, 1 failed, 2 wrong usage."
+        Exit status: 0 done, 1 failed, 2 wrong usage, 3 deploy --wait was interrupted and the session \
+        goes on."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -71,12 +76,43 @@ enum Command {
     Cancel(cancel::Cancel),
 }
 
+/// How a command ended that has said everything itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// It failed, and has said why.
+    Failed,
+    /// A person does not wait any longer; what was begun goes on.
+    Interrupted,
+}
+
+impl From<bool> for Outcome {
+    fn from(is_done: bool) -> Self {
+        match is_done {
+            true => Self::Done,
+            false => Self::Failed,
+        }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Failed => Self::FAILURE,
+            Outcome::Interrupted => Self::from(3),
+        }
+    }
+}
+
 impl Cli {
-    /// Carries the command out. `Ok(false)` is a failure that has already been told.
+    /// Carries the command out.
     ///
     /// # Errors
     /// With a text that says what went wrong and what to do.
-    pub fn run(self) -> anyhow::Result<bool> {
+    pub fn run(self) -> anyhow::Result<Outcome> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -87,16 +123,17 @@ impl Cli {
         result
     }
 
-    async fn run_async(self) -> anyhow::Result<bool> {
+    async fn run_async(self) -> anyhow::Result<Outcome> {
         let places = self.places;
-        match self.command {
+        let is_done = match self.command {
             Command::Serve(serve) => serve.run(&places).await,
             Command::Host(host) => host.run(&places).await,
             Command::Image(image) => image.run(&places).await,
-            Command::Deploy(deploy) => deploy.run(&places).await,
+            Command::Deploy(deploy) => return deploy.run(&places).await,
             Command::Status(status) => status.run(&places).await,
             Command::Cancel(cancel) => cancel.run(&places).await,
-        }
+        };
+        is_done.map(Outcome::from)
     }
 }
 
@@ -130,9 +167,33 @@ impl Places {
             (Some(given), _) => given,
             (None, None) => self.default_root()?,
         };
+        if is_absent(&root).await {
+            // A typing error must not be there for later commands.
+            return Ok(root.into());
+        }
         store.set_image_root(root.clone()).await?;
         Ok(root.into())
     }
+}
+
+/// Whether there is no such directory. One that hangs is there.
+async fn is_absent(path: &str) -> bool {
+    let found = tokio::time::timeout(LOOK_LIMIT, tokio::fs::metadata(path));
+    matches!(found.await, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// How long a directory may take to show that it is there.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The number of a session.
+fn session_number(text: &str) -> Result<i64, String> {
+    number(text).map_err(|_| "expected its number; fos-server status lists the sessions".to_owned())
+}
+
+/// A number in decimal digits.
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    let number = text.parse();
+    number.map_err(|_| "expected a whole number".to_owned())
 }
 
 fn text(path: &std::path::Path) -> anyhow::Result<String> {
@@ -150,6 +211,50 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// A person who mistypes a number reads what is expected, not what a parser met.
+    #[test]
+    fn numbers_are_asked_for_in_plain_words() {
+        fn walk(command: &clap::Command, path: &[&str], checked: &mut usize) {
+            for option in command.get_arguments() {
+                let Some(name) = option.get_long().map(|name| format!("--{name}=x")) else {
+                    continue;
+                };
+                let line = [path, &[name.as_str()]].concat();
+                check(&line, checked);
+            }
+            for below in command.get_subcommands() {
+                walk(below, &[path, &[below.get_name()]].concat(), checked);
+            }
+        }
+        fn check(line: &[&str], checked: &mut usize) {
+            if let Err(error) = Cli::try_parse_from(line) {
+                let text = error.to_string();
+                assert!(!text.contains("invalid digit"), "{line:?}: {text}");
+                *checked += 1;
+            }
+        }
+        let mut checked = 0;
+        walk(&Cli::command(), &["fos-server"], &mut checked);
+        check(&["fos-server", "status", "x"], &mut checked);
+        check(&["fos-server", "cancel", "x"], &mut checked);
+        assert!(checked > 20, "{checked}");
+    }
+
+    #[test]
+    fn the_example_is_that_of_the_readme() {
+        let readme = include_str!("../../../README.md");
+        let help = Cli::command().get_after_help().unwrap().to_string();
+        let lines: Vec<&str> = help
+            .lines()
+            .filter(|line| line.starts_with("  fos-server"))
+            .collect();
+        assert_eq!(lines.len(), 6, "{help}");
+        // The last is for the sender alone.
+        for line in &lines[..5] {
+            assert!(readme.contains(line.trim()), "{line}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `serve`.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tower::util::MapRequestLayer;
 use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use crate::clock;
-use crate::config::{Bitrate, Config, StreamRecords, Timing};
+use crate::config::{Bitrate, Config, Origin, StreamRecords, Timing};
 use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
@@ -26,6 +27,7 @@ use crate::logs::{self, MulticastLog, Subject};
 use crate::ops::Ops;
 use crate::runfile::RunFile;
 use crate::sender::udpcast::Udpcast;
+use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
 use crate::store::sqlite::Sqlite;
@@ -61,16 +63,17 @@ pub(super) struct Serve {
     )]
     kernel_args: String,
     /// Seconds that a client may take after its last sign to report its end
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+        value_parser = super::number::<u64>)]
     grace: u64,
     /// Seconds of silence after which a receiver is dropped from a running stream, while others
     /// answer [default: 15 if all clients are fos-agents, else 60]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = super::number::<u64>)]
     drop_after: Option<u64>,
     /// Seconds that a stream may stand still until the receivers that hold it up are dropped, even
     /// if they answer, or the session fails; at least 120
     #[arg(long, value_name = "SECONDS", default_value_t = 300,
-        value_parser = clap::value_parser!(u64).range(120..))]
+        value_parser = stall_limit)]
     stall_limit: u64,
     /// UDP ports of the sessions, a pair each, for example 63100-63227 [default: FOG's settings, 64
     /// pairs from 63100 on]
@@ -91,14 +94,9 @@ impl Serve {
         let log = MulticastLog::new(&config.log_dir()).with_context(|| {
             format!("creating the log directory {}", config.log_dir().display())
         })?;
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener.map_err(|error| not_bound(config.listen, error))?;
         let network = check_network(&config)?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}; is another server running, or is the port below 1024 \
-                 without the rights for it? Choose another one with --listen",
-                config.listen
-            )
-        })?;
         // Port 0 asks for any free one.
         config.listen = listener.local_addr()?;
         let socket = LocalSocket::bind(&places.socket())
@@ -111,6 +109,7 @@ impl Serve {
             log: log.clone(),
         });
         let ops = Ops::new(Arc::clone(&sessions)).await?;
+        Served::write(&config)?;
         let run_file = RunFile::write(&config.data, &local_url(&config))?;
         let now = clock::now();
         log.service(
@@ -184,9 +183,43 @@ impl Serve {
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
             timing,
+            origin: Origin::Running,
             ..Config::idle(&places.data, images)
         }
     }
+}
+
+fn stall_limit(text: &str) -> Result<u64, String> {
+    let seconds = super::number::<u64>(text).ok();
+    let seconds = seconds.filter(|seconds| *seconds >= 120);
+    seconds.ok_or_else(|| "expected seconds, at least 120".to_owned())
+}
+
+/// Why HTTP cannot be served there, and what to do.
+fn not_bound(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => {
+            let holder = match cast_net::ports::tcp_listener(listen.port()) {
+                Some(holder) => format!("{} (pid {})", holder.program, holder.pid),
+                None => "another program (`ss -ltnp` names it)".to_owned(),
+            };
+            format!("the port is in use by {holder}; stop that one, or choose another port")
+        }
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 are for root alone; run it as root, or choose another port".to_owned()
+        }
+        ErrorKind::AddrNotAvailable => {
+            let cards = Interface::list().unwrap_or_default();
+            let cards: Vec<String> = cards.iter().map(|card| card.addr.to_string()).collect();
+            format!(
+                "this machine does not have that address; it has {}",
+                cards.join(", ")
+            )
+        }
+        _ => "choose another address or port".to_owned(),
+    };
+    let text = format!("cannot listen on {listen} (--listen): {hint}");
+    anyhow::Error::new(error).context(text)
 }
 
 /// Two servers on one database would send every session twice.

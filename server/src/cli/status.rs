@@ -7,11 +7,13 @@ use super::Places;
 use super::client::Client;
 use crate::api::{EventsQuery, HostStatus, SessionStatus, StatusQuery};
 use crate::output;
+use crate::session::ClientReport;
 
 /// Sessions.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// Number of a session [default: the active ones and the last]
+    #[arg(value_parser = super::session_number)]
     session: Option<i64>,
     /// Print everything as JSON
     #[arg(long)]
@@ -23,6 +25,9 @@ impl Status {
         let client = Client::connect(places).await?;
         let found = self.ask(&client).await;
         let is_running = client.is_remote();
+        if !self.json {
+            client.explain_if_idle();
+        }
         client.close().await;
         let (mut status, events) = found?;
         if let Some(id) = self.session
@@ -37,9 +42,6 @@ impl Status {
             output::result(&serde_json::to_string_pretty(&status)?);
             return Ok(true);
         }
-        if !is_running {
-            output::explain("No server is running; this is the state of the database.");
-        }
         if self.session.is_none() {
             let newest = status.sessions.first().map(|session| session.session);
             status
@@ -50,7 +52,7 @@ impl Status {
             }
         }
         for session in &status.sessions {
-            output::result(&describe(session));
+            output::result(&describe(session, is_running));
         }
         for event in events {
             output::result(&format!("  {} {}", event.at, event.text));
@@ -100,7 +102,7 @@ pub(super) fn headline(session: &SessionStatus) -> String {
     line
 }
 
-fn describe(session: &SessionStatus) -> String {
+fn describe(session: &SessionStatus, is_running: bool) -> String {
     let mut lines = vec![headline(session)];
     let end = session
         .ended_at
@@ -116,12 +118,17 @@ fn describe(session: &SessionStatus) -> String {
         session.created_at
     ));
     if session.state.is_active() {
+        // Without a server nothing is timed.
+        let age = match is_running {
+            true => format!(
+                ", in this stage for {}",
+                crate::text::seconds(session.stage_seconds)
+            ),
+            false => String::new(),
+        };
         lines.push(format!(
-            "  expected {}, checked in {}, connected {}, in this stage for {}",
-            session.expected,
-            session.checked_in,
-            session.connected,
-            crate::text::seconds(session.stage_seconds)
+            "  expected {}, checked in {}, connected {}{age}",
+            session.expected, session.checked_in, session.connected,
         ));
     }
     let rows: Vec<Vec<String>> = session.hosts.iter().map(host_row).collect();
@@ -131,7 +138,12 @@ fn describe(session: &SessionStatus) -> String {
 }
 
 fn host_row(host: &HostStatus) -> Vec<String> {
-    let client = &host.client;
+    // What it said before its end is not what it does.
+    let silent = ClientReport::default();
+    let client = match host.state.is_active() {
+        true => &host.client,
+        false => &silent,
+    };
     let mut says = client.phase.clone();
     if !client.stream.is_empty() {
         says.push_str(&format!(" {}", client.stream));
@@ -143,6 +155,14 @@ fn host_row(host: &HostStatus) -> Vec<String> {
         .seconds
         .map(|seconds| format!(" (for {})", crate::text::seconds(seconds)))
         .unwrap_or_default();
+    let boot = match &host.boot {
+        None => String::new(),
+        Some(boot) => format!(
+            "; asked to boot {} ago, {}",
+            crate::text::seconds(boot.seconds),
+            boot.text
+        ),
+    };
     let detail = match client.detail.as_str() {
         "" => String::new(),
         detail => format!("; client: {detail}"),
@@ -157,6 +177,6 @@ fn host_row(host: &HostStatus) -> Vec<String> {
         } else {
             says.trim().to_owned()
         },
-        format!("{}{age}{detail}", host.text),
+        format!("{}{age}{boot}{detail}", host.text),
     ]
 }

@@ -1,6 +1,7 @@
 //! What the server knows and decides: hosts, images, sessions, who may act for whom, and why
 //! something ended. No database, no HTTP, no clock, and no decision on a text.
 
+pub mod boot;
 pub mod handout;
 pub mod host;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod session;
 pub mod task;
 pub mod time;
 
+pub use boot::BootGiven;
 pub use ids::{HostId, ImageId, SessionId, TaskId};
 pub use reason::Reason;
 pub use refusal::Refusal;

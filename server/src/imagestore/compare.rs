@@ -32,6 +32,13 @@ pub enum Difference {
     /// A stream with the same bytes, of which other things were found out. Only another version of this
     /// program, or the first full verification, does that.
     Facts(StreamName),
+    /// A stream with the same bytes that was decoded to its end only once, then or now.
+    Decoded {
+        /// Which.
+        name: StreamName,
+        /// Whether it was decoded now.
+        is_now: bool,
+    },
     /// The streams are sent in another order.
     Order,
     /// A file that there was not.
@@ -55,7 +62,7 @@ impl Difference {
     /// Whether the clients' disks would differ, or could.
     #[must_use]
     pub fn is_content(&self) -> bool {
-        !matches!(self, Self::Date(_) | Self::Facts(_))
+        !matches!(self, Self::Date(_) | Self::Facts(_) | Self::Decoded { .. })
     }
 }
 
@@ -90,7 +97,18 @@ impl fmt::Display for Difference {
             }
             Self::Facts(name) => write!(
                 f,
-                "{name} has the same bytes; more, or something else, was found out about them"
+                "{name} has the same bytes; this version of fos-server knows other things of them"
+            ),
+            Self::Decoded { name, is_now: true } => write!(
+                f,
+                "{name} has the same bytes; they are decoded to the end now, and were not before"
+            ),
+            Self::Decoded {
+                name,
+                is_now: false,
+            } => write!(
+                f,
+                "{name} has the same bytes; they were decoded to the end before, and are not now"
             ),
             Self::Order => f.write_str("the streams are sent in another order"),
             Self::NewFile(name) => write!(f, "{} is new", shown(name)),
@@ -119,8 +137,21 @@ fn shown(name: &str) -> String {
 #[must_use]
 pub fn compare(old: &Facts, new: &Facts) -> Vec<Difference> {
     let mut found = compare_streams(&old.streams, &new.streams);
-    found.extend(compare_files(old, new));
+    let of_files: Vec<Difference> = compare_files(old, new)
+        .into_iter()
+        .filter(|difference| !found.iter().any(|stream| is_said_by(stream, difference)))
+        .collect();
+    found.extend(of_files);
     found
+}
+
+/// Whether a stream that came or went is this file, which has its name unless it is split.
+fn is_said_by(stream: &Difference, file: &Difference) -> bool {
+    match (stream, file) {
+        (Difference::NewStream(stream), Difference::NewFile(file))
+        | (Difference::LostStream(stream), Difference::LostFile(file)) => stream.as_str() == file,
+        _ => false,
+    }
 }
 
 fn compare_streams(old: &[StreamFacts], new: &[StreamFacts]) -> Vec<Difference> {
@@ -148,6 +179,12 @@ fn compare_streams(old: &[StreamFacts], new: &[StreamFacts]) -> Vec<Difference> 
                 new_len: stream.stored_len,
                 has_same_header: header == stream.image,
             });
+        } else if header != stream.image {
+            found.push(Difference::Facts(name.clone()));
+        } else if before.image.used_blocks.is_some() != stream.image.used_blocks.is_some() {
+            let is_now = stream.image.used_blocks.is_some();
+            let name = name.clone();
+            found.push(Difference::Decoded { name, is_now });
         } else if before.image != stream.image {
             found.push(Difference::Facts(name.clone()));
         }
@@ -291,7 +328,10 @@ mod tests {
         assert_eq!(
             found,
             [
-                Difference::Facts(name("d1p1.img")),
+                Difference::Decoded {
+                    name: name("d1p1.img"),
+                    is_now: false
+                },
                 Difference::Date("d1.mbr".into()),
                 Difference::Date("d1p2.img".into()),
             ]
@@ -310,8 +350,20 @@ mod tests {
             [
                 Difference::NewStream(name("d1p3.img")),
                 Difference::LostStream(name("d1p1.img")),
-                Difference::LostFile("d1p1.img".into()),
-                Difference::NewFile("d1p3.img".into()),
+            ]
+        );
+        // The pieces of a split image are files of other names.
+        let split = |facts: &mut Facts| facts.files[1].name = "d1p1.img.000".into();
+        let mut old = facts();
+        split(&mut old);
+        let mut new = facts();
+        new.streams.remove(0);
+        new.files.remove(1);
+        assert_eq!(
+            compare(&old, &new)[..2],
+            [
+                Difference::LostStream(name("d1p1.img")),
+                Difference::LostFile("d1p1.img.000".into()),
             ]
         );
         assert_eq!(

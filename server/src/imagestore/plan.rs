@@ -59,8 +59,8 @@ pub enum PlanRefused {
     Client(Refusal),
     /// Partitions without a stream.
     #[error(
-        "there is no image file for {}: clients would get it without content. Complete the directory \
-         and add the image again; if that is meant, allow it (--allow-missing)", list(.0)
+        "there is no image file for {}: clients would get it without content. Complete the directory; \
+         if that is meant, add or update the image with --allow-missing", list(.0)
     )]
     Missing(Vec<MissingPartition>),
     /// A stream without a partition, in an image for FOG's own client.
@@ -175,6 +175,16 @@ impl fmt::Display for Warning {
             }
         }
     }
+}
+
+/// The partitions that a client gets without content.
+#[must_use]
+pub fn missing_partitions(warnings: &[Warning]) -> Vec<MissingPartition> {
+    let missing = warnings.iter().filter_map(|warning| match warning {
+        Warning::Missing(partition) => Some(*partition),
+        _ => None,
+    });
+    missing.collect()
 }
 
 /// Makes the plan that `fos-agent` would make on a disk as large as the captured one. Reads no file:

@@ -15,7 +15,7 @@ use crate::domain::host::Host;
 use crate::domain::image::Image;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Session;
-use crate::domain::{HostId, Refusal};
+use crate::domain::{BootGiven, HostId, Refusal};
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
 
@@ -68,6 +68,14 @@ impl Ops {
     /// # Errors
     /// If the database or the network fails.
     pub async fn boot(&self, known: &Known, files: [&str; 2]) -> ClientResult<BootAnswer> {
+        let answer = self.boot_answer(known, files).await;
+        if let Some(handle) = self.sessions.of_host(known.host.id) {
+            handle.asked_to_boot(known.host.id, given(&answer));
+        }
+        answer
+    }
+
+    async fn boot_answer(&self, known: &Known, files: [&str; 2]) -> ClientResult<BootAnswer> {
         let handle = match self.session_of(known).await {
             Ok(handle) => handle,
             Err(ClientError::Refused(refusal)) => return Ok(BootAnswer::Nothing(refusal)),
@@ -173,6 +181,21 @@ impl Ops {
             Ok(Ok(Some(path))) => BootFiles::Missing(path),
             Ok(Err(_)) | Err(_) => BootFiles::Hang(self.config.boot.clone()),
         }
+    }
+}
+
+/// The answer as people see it.
+fn given(answer: &ClientResult<BootAnswer>) -> BootGiven {
+    match answer {
+        Ok(BootAnswer::Job(_)) => BootGiven::Kernel,
+        Ok(BootAnswer::NoImage(_)) => BootGiven::NoImage,
+        Ok(BootAnswer::MissingFile(path)) => BootGiven::NoFile(path.clone()),
+        Ok(BootAnswer::FilesHang(dir)) => BootGiven::Hang(dir.clone()),
+        Ok(BootAnswer::Nothing(refusal)) | Err(ClientError::Refused(refusal)) => {
+            BootGiven::Refused(refusal.clone())
+        }
+        Err(ClientError::Store(error)) => BootGiven::Failed(error.to_string()),
+        Err(ClientError::Internal(error)) => BootGiven::Failed(format!("{error:#}")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Ops;
+use crate::config::Origin;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Session};
 use crate::domain::{HostId, SessionId};
@@ -16,6 +17,8 @@ use crate::store::{Change, StoreError};
 pub enum SessionState {
     /// It runs.
     Live(Arc<Live>),
+    /// This server is about to run it: its driver is not there yet.
+    Starting(Box<Session>),
     /// It is over, or no server runs it.
     Stored(Box<Session>),
     /// A row of it makes no sense.
@@ -32,7 +35,7 @@ impl Ops {
             return Ok(Some(SessionState::Live(handle.live())));
         }
         match self.store.session(id).await {
-            Ok(session) => Ok(session.map(|found| SessionState::Stored(Box::new(found)))),
+            Ok(session) => Ok(session.map(|found| self.without_driver(found))),
             Err(StoreError::Broken(row)) => Ok(Some(SessionState::Broken(id, row))),
             Err(error) => Err(error),
         }
@@ -63,7 +66,17 @@ impl Ops {
             return Ok(Some(SessionState::Live(handle.live())));
         }
         let last = self.store.last_session(host).await?;
-        Ok(last.map(|found| SessionState::Stored(Box::new(found))))
+        Ok(last.map(|found| self.without_driver(found)))
+    }
+
+    /// A session that has no driver: one that was stored a moment ago gets it from the supervisor.
+    fn without_driver(&self, found: Session) -> SessionState {
+        let is_server = self.config.origin == Origin::Running && !self.sessions.is_ending();
+        let found = Box::new(found);
+        match is_server && found.state.is_active() {
+            true => SessionState::Starting(found),
+            false => SessionState::Stored(found),
+        }
     }
 
     /// Events of a session after the one with the number `after`; waits for one at most `wait`.

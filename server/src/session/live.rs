@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::handout::Arguments;
 use crate::domain::session::{MemberSnapshot, Snapshot};
-use crate::domain::{HostId, ImageId, SessionId, Timestamp};
+use crate::domain::{BootGiven, HostId, ImageId, SessionId, Timestamp};
 use crate::sender::Counters;
 
 /// A session at one moment.
@@ -48,8 +48,21 @@ pub struct Live {
 pub struct LiveMember {
     /// What the client last said.
     pub report: ClientReport,
+    /// When it last asked what to boot, if it did since the server was started.
+    pub boot: Option<Boot>,
     /// How long the sender has waited for it, if it does.
     pub holds_up: Option<Duration>,
+}
+
+/// A host that asked what to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The last time.
+    pub at: Instant,
+    /// The answer then.
+    pub given: BootGiven,
+    /// How often it has asked.
+    pub count: u32,
 }
 
 /// What a client last said of itself.

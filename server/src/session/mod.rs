@@ -9,5 +9,5 @@ mod registry;
 
 pub use driver::Surroundings;
 pub use journal::Stored;
-pub use live::{ClientReport, Live, LiveMember, Wait};
+pub use live::{Boot, ClientReport, Live, LiveMember, Wait};
 pub use registry::{Handle, Idle, Sessions};

@@ -21,7 +21,7 @@ use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Session;
 use crate::domain::session::core::{Core, Peer, Plan, Records};
-use crate::domain::{HostId, Reason, Refusal, SessionId};
+use crate::domain::{BootGiven, HostId, Reason, Refusal, SessionId};
 use crate::logs::Subject;
 use crate::store::{Change, StoreError};
 use crate::text;
@@ -166,6 +166,12 @@ impl Handle {
     /// A check-in was refused: people should see why.
     pub(crate) async fn refused(&self, host: HostId, address: IpAddr, why: Refusal) {
         self.tell(Command::Refused { host, address, why }).await;
+    }
+
+    /// What a machine that wants to boot was answered. Only people are interested: a session that has
+    /// no time for it goes without.
+    pub(crate) fn asked_to_boot(&self, host: HostId, given: BootGiven) {
+        drop(self.commands.try_send(Command::Boot { host, given }));
     }
 
     /// Any other request of a client.

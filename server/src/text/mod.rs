@@ -14,7 +14,10 @@ pub use duration::{duration, seconds};
 pub use note::{event, note};
 pub use reason::{broken_row, reason};
 pub use refusal::{refusal, refusal_code};
-pub use session::{held_up_by, holds_up, member, member_end, phase, stored_member, stored_session};
+pub use session::{
+    boot_given, held_up_by, holds_up, member, member_end, phase, starting_session, stored_member,
+    stored_session,
+};
 pub use wait::{waits_for_database, waits_for_image_store, waits_for_network};
 
 /// A text from outside: no control characters, and not longer than a screen.

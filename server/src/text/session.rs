@@ -6,9 +6,9 @@ use fog::task::State;
 
 use super::reason::{Disk, disk, with_disk};
 use super::{count, duration, foreign, names, reason, refusal};
-use crate::domain::Reason;
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot, is_agent};
+use crate::domain::{BootGiven, Reason};
 
 /// What a running session does or waits for, since when, and until when.
 #[must_use]
@@ -16,9 +16,17 @@ pub fn phase(session: &Snapshot) -> String {
     let age = duration(session.age);
     let stream = stream(session);
     match &session.phase {
+        Phase::Gathering { stream: 0 } if !session.has_check_in && session.expected == 1 => {
+            format!(
+                "waiting for {} to check in, for {age}; boot it from the network. This wait has no limit",
+                names(&session.missing)
+            )
+        }
         Phase::Gathering { stream: 0 } if !session.has_check_in => format!(
-            "waiting for the first of {} to check in, for {age}: boot the machines from the network",
-            count_u32(session.expected, "host", "hosts")
+            "waiting for the first of {} to check in, for {age}: {}; boot them from the network. This \
+             wait has no limit",
+            count_u32(session.expected, "host", "hosts"),
+            names(&session.missing)
         ),
         Phase::Gathering { .. } => gathering(session, &stream, &age),
         Phase::Starting { .. } => {
@@ -125,6 +133,26 @@ pub fn member(member: &MemberSnapshot, session: &Snapshot) -> String {
     }
 }
 
+/// What a machine was answered that asked what to boot: `asked to boot 3 s ago, ` goes before it.
+#[must_use]
+pub fn boot_given(given: &BootGiven) -> String {
+    let why = match given {
+        BootGiven::Kernel => return "was given the kernel".to_owned(),
+        BootGiven::NoFile(path) => format!(
+            "{} is missing on the server; put kernel and initramfs there and start the machine again",
+            foreign(path.to_string_lossy())
+        ),
+        BootGiven::Hang(dir) => format!(
+            "the server's boot directory {} does not answer; look whether its disk or mount hangs",
+            foreign(dir.to_string_lossy())
+        ),
+        BootGiven::NoImage => "the image of the session does not exist any more".to_owned(),
+        BootGiven::Refused(why) => refusal(why),
+        BootGiven::Failed(cause) => format!("the server failed: {}", foreign(cause)),
+    };
+    format!("turned away: {why}")
+}
+
 /// Why the part of a host ended, of a session with so many streams.
 #[must_use]
 pub fn member_end(member: &MemberSnapshot, streams: usize, why: &Reason) -> String {
@@ -152,14 +180,18 @@ pub fn held_up_by(hosts: &[(&str, Duration)]) -> String {
 }
 
 /// What is said of such a host: how long it has been silent, and for how long the stream has stood
-/// still.
+/// still. Alone it holds up nobody else.
 #[must_use]
-pub fn holds_up(silent: Duration, stands_still: Duration) -> String {
+pub fn holds_up(silent: Duration, stands_still: Duration, is_alone: bool) -> String {
+    let who = match is_alone {
+        true => "the stream waits",
+        false => "the others wait",
+    };
     if silent < STANDS_STILL {
         let still = duration(stands_still);
-        format!("the others wait for it: it answers, but took no data for {still}")
+        format!("{who} for it: it answers, but took no data for {still}")
     } else {
-        format!("the others wait for it: silent for {}", duration(silent))
+        format!("{who} for it: silent for {}", duration(silent))
     }
 }
 
@@ -174,16 +206,31 @@ pub fn stored_session(session: &Session) -> String {
     }
     match session.started_at {
         None => {
-            let here = session.members.iter();
-            let here = here.filter(|member| member.checked_in_at.is_some()).count();
-            let all = count(session.members.len(), "host", "hosts");
-            format!("waiting ({here} of {all} checked in); no server is running that could send it")
+            let here = checked_in(session);
+            format!("waiting ({here}); no server is running that could send it")
         }
         Some(at) => format!(
             "started at {at} (UTC); the server that sent it is not running. It goes on when a server \
              is started"
         ),
     }
+}
+
+/// A session that this server begins to run, or takes up again, at this moment.
+#[must_use]
+pub fn starting_session(session: &Session) -> String {
+    let here = checked_in(session);
+    match session.started_at {
+        None => format!("being prepared ({here})"),
+        Some(at) => format!("started at {at} (UTC); the server is about to go on with it ({here})"),
+    }
+}
+
+fn checked_in(session: &Session) -> String {
+    let here = session.members.iter();
+    let here = here.filter(|member| member.checked_in_at.is_some()).count();
+    let all = count(session.members.len(), "host", "hosts");
+    format!("{here} of {all} checked in")
 }
 
 /// What is known of a host of such a session.

@@ -744,9 +744,19 @@ fn phases() -> Vec<(Snapshot, &'static str)> {
         (
             Snapshot {
                 has_check_in: false,
+                expected: 1,
+                missing: vec!["LAB-02".into()],
                 ..gathering.clone()
             },
-            "waiting for the first of 3 hosts to check in, for 2 min 10 s: boot the machines from the network",
+            "waiting for LAB-02 to check in, for 2 min 10 s; boot it from the network. This wait has no limit",
+        ),
+        (
+            Snapshot {
+                has_check_in: false,
+                missing: missing(),
+                ..gathering.clone()
+            },
+            "waiting for the first of 3 hosts to check in, for 2 min 10 s: LAB-02, LAB-03; boot them from the network. This wait has no limit",
         ),
         (
             Snapshot {
@@ -1019,12 +1029,16 @@ fn those_who_hold_up_the_others_are_named() {
         "held up by LAB-01 (12 s), LAB-02 (1 min 30 s)"
     );
     assert_eq!(
-        holds_up(second, 40 * second),
+        holds_up(second, 40 * second, false),
         "the others wait for it: it answers, but took no data for 40 s"
     );
     assert_eq!(
-        holds_up(40 * second, 40 * second),
+        holds_up(40 * second, 40 * second, false),
         "the others wait for it: silent for 40 s"
+    );
+    assert_eq!(
+        holds_up(40 * second, 40 * second, true),
+        "the stream waits for it: silent for 40 s"
     );
 }
 

@@ -247,9 +247,13 @@ pub(crate) fn send_signal(child: &Child, signal: &str) {
 
 pub(crate) fn write_image(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
-    let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
-    std::fs::write(dir.join("d1p1.img"), recipe.write(|_| vec![7; 512])).unwrap();
+    write_partition(&dir.join("d1p1.img"));
     std::fs::write(dir.join("d1.mbr"), boot_area(&[(2048, 2048)])).unwrap();
+}
+
+pub(crate) fn write_partition(file: &Path) {
+    let recipe = Recipe::v2(512, (0..64).map(|block| block % 3 != 0).collect());
+    std::fs::write(file, recipe.write(|_| vec![7; 512])).unwrap();
 }
 
 /// An MBR with these partitions: first sector, sectors.

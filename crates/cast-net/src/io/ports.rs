@@ -1,4 +1,4 @@
-//! Which UDP ports are free, and who has those that are not.
+//! Which UDP ports are free, and who has those, or TCP ports, that are not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 
-/// A program that has a UDP port.
+/// A program that has a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Number of its process.
@@ -90,15 +90,36 @@ pub fn holder(port: u16) -> Option<Holder> {
     holder_of(port, None)
 }
 
+/// Who listens on TCP port `port`, as [`holder`].
+#[must_use]
+pub fn tcp_listener(port: u16) -> Option<Holder> {
+    find(&["net/tcp", "net/tcp6"], port, None, is_listening)
+}
+
+/// State 0A of a line of `/proc/net/tcp` (Linux `include/net/tcp_states.h`, `TCP_LISTEN`).
+fn is_listening(line: &str) -> bool {
+    line.split_ascii_whitespace().nth(3) == Some("0A")
+}
+
 /// Prefers who is bound to `wanted`, then who is bound to all addresses.
 fn holder_of(port: u16, wanted: Option<Ipv4Addr>) -> Option<Holder> {
+    find(&["net/udp", "net/udp6"], port, wanted, |_| true)
+}
+
+fn find(
+    tables: &[&str],
+    port: u16,
+    wanted: Option<Ipv4Addr>,
+    is_meant: fn(&str) -> bool,
+) -> Option<Holder> {
     let proc = Path::new("/proc");
     let mut sockets = Vec::new();
-    for table in ["net/udp", "net/udp6"] {
+    for table in tables {
         // Without IPv6 the second is missing.
         if let Ok(file) = File::open(proc.join(table)) {
             let lines = BufReader::new(file.take(TABLE_MAX)).lines();
-            let found = lines.map_while(Result::ok).filter_map(|line| entry(&line));
+            let lines = lines.map_while(Result::ok).filter(|line| is_meant(line));
+            let found = lines.filter_map(|line| entry(&line));
             sockets.extend(found.filter(|(at, _)| at.port() == port).take(SOCKETS_MAX));
         }
     }
@@ -284,6 +305,17 @@ mod tests {
             error.to_string(),
             "UDP port 63101 is in use by another program on this host (`ss -ulpn` names it)"
         );
+    }
+
+    #[test]
+    fn a_tcp_port_is_held_by_its_listener() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let holder = tcp_listener(address.port()).unwrap();
+        assert_eq!((holder.pid, holder.address), (std::process::id(), address));
+        // A connection is no listener.
+        assert_eq!(tcp_listener(client.local_addr().unwrap().port()), None);
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn watch_signals(stop: Stop) -> anyhow::Result<Signals> {
 fn watch_keyboard(stream: &ReceivedStream, stop: Stop) -> Option<Keyboard> {
     let control = stream.control();
     let pressed = move |key| match key {
-        Key::Any => {
+        Key::Any | Key::End => {
             say("Asking the sender to start.");
             control.go();
         }

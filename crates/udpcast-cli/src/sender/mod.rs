@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::sys::signal::Signal;
 
-use cast_net::udpcast::sender::SenderEvent;
+use cast_net::udpcast::sender::{GiveUpReason, SenderEvent};
 use cast_net::{SendControl, SendError, SendEvent, SendOptions};
 
 use self::arguments::Arguments;
@@ -67,6 +67,8 @@ struct Steering {
     control: SendControl,
     has_quit: Arc<AtomicBool>,
     is_sending: Arc<AtomicBool>,
+    /// The end of standard input was the key that started it.
+    has_input_ended: Arc<AtomicBool>,
 }
 
 fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
@@ -95,6 +97,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         control: SendControl::new()?,
         has_quit: Arc::default(),
         is_sending: Arc::default(),
+        has_input_ended: Arc::default(),
     };
     let signals = watch_signals(&steering)?;
     loop {
@@ -211,6 +214,18 @@ fn transfer(
             | SendError::Input(_)
             | SendError::Network(_)
     );
+    let is_started_too_early = matches!(
+        error,
+        SendError::GaveUp {
+            reason: GiveUpReason::NoParticipants,
+            ..
+        }
+    );
+    if is_started_too_early && steering.has_input_ended.load(Ordering::SeqCst) {
+        let hint = "standard input has ended, which counts as a key press, as with the original; with \
+                    --nokbd it is not looked at";
+        return Ok(Err(anyhow::Error::new(error).context(hint)));
+    }
     match is_lasting {
         true => Err(error.into()),
         false => Ok(Err(error.into())),
@@ -249,6 +264,10 @@ fn watch_keyboard(is_stdin_free: bool, steering: &Steering) -> Option<Keyboard> 
     let steering = steering.clone();
     let pressed = move |key| match key {
         Key::Any => steering.control.start_now(),
+        Key::End => {
+            steering.has_input_ended.store(true, Ordering::SeqCst);
+            steering.control.start_now();
+        }
         Key::Quit => {
             steering.has_quit.store(true, Ordering::SeqCst);
             steering.control.stop();

@@ -64,6 +64,33 @@ async fn completes(bench: &Bench, id: SessionId, from: usize) {
     );
 }
 
+/// Between what is stored and its driver there is a moment, which is none without a server.
+#[tokio::test]
+async fn a_session_whose_driver_is_not_there_yet_is_not_one_without_a_server() {
+    for is_sent in [false, true] {
+        let bench = bench().await;
+        let id = match is_sent {
+            false => bench.deploy(&[1, 2]).await,
+            true => in_the_middle(&bench, 0).await,
+        };
+        let bench = bench.restart_without_supervisor().await;
+        assert!(bench.ops.sessions().running(id).is_none());
+        let status = bench.status(Some(id)).await;
+        let text = &status.sessions[0].text;
+        let view = bench.view(1).await.text;
+        // The view has it running, as it was asked for by a host.
+        for text in [text, &view] {
+            let is_wrong = text.contains("no server") || text.contains("not running");
+            assert!(!is_wrong, "{text}");
+        }
+        assert!(status.sessions[0].state.is_active());
+        // A server that ends leaves it to the next one.
+        bench.ops.sessions().shut_down().await;
+        let text = &bench.status(Some(id)).await.sessions[0].text;
+        assert!(text.contains("server"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn agents_go_on_after_the_server_was_killed_or_ended() {
     for index in [0, 1] {

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use super::{Driver, Files};
 use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
-use crate::domain::{HostId, Refusal};
+use crate::domain::{BootGiven, HostId, Refusal};
 use crate::session::journal::Stored;
-use crate::session::live::ClientReport;
+use crate::session::live::{Boot, ClientReport};
 
 /// An accepted request: the promise counts when everything it rests on is stored.
 pub(crate) type Promise = oneshot::Receiver<Stored>;
@@ -44,6 +44,8 @@ pub(crate) enum Command {
         address: IpAddr,
         why: Refusal,
     },
+    /// A machine asked what to boot.
+    Boot { host: HostId, given: BootGiven },
     /// Any other request.
     Contact { host: HostId, peer: Peer },
     /// A failure, or a warning.
@@ -125,6 +127,21 @@ impl Driver {
                 return false;
             }
             Command::Refused { host, address, why } => self.core.refused(host, address, &why),
+            Command::Boot { host, given } => {
+                // One for each host of the session, not more.
+                if self.core.has(host) {
+                    let count = self.boots.get(&host).map_or(0, |boot| boot.count);
+                    let count = count.saturating_add(1);
+                    self.boots.insert(
+                        host,
+                        Boot {
+                            at: now,
+                            given,
+                            count,
+                        },
+                    );
+                }
+            }
             Command::Contact { host, peer } => {
                 if self.core.recognise(host, &peer).is_ok() {
                     self.core.contact(now, host);

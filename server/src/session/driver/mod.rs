@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use command::{CheckIn, Command, Promise};
 
 use super::journal::{Journal, News};
-use super::live::{ClientReport, Head, Live};
+use super::live::{Boot, ClientReport, Head, Live};
 use super::rate::Rate;
 use crate::clock;
 use crate::config::Config;
@@ -59,6 +59,7 @@ pub(super) struct Driver {
     /// Orders that wait until what is before them is stored, each with its mark.
     deferred: VecDeque<(u64, Action)>,
     reports: BTreeMap<HostId, ClientReport>,
+    boots: BTreeMap<HostId, Boot>,
     /// Status lines that are not stored yet.
     progress: BTreeMap<HostId, ReceivedStatus>,
     progress_stored: Instant,
@@ -176,6 +177,7 @@ impl Driver {
             journal,
             deferred: VecDeque::new(),
             reports: BTreeMap::new(),
+            boots: BTreeMap::new(),
             progress: BTreeMap::new(),
             progress_stored: now,
             tasks,

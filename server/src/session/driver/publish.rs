@@ -23,6 +23,7 @@ impl Driver {
         let stream = self.facts.streams.get(snapshot.stream);
         let members = snapshot.members.iter().map(|member| LiveMember {
             report: self.reports.get(&member.host).cloned().unwrap_or_default(),
+            boot: self.boots.get(&member.host).cloned(),
             holds_up: member
                 .address
                 .filter(|_| member.state().is_active())

@@ -26,12 +26,9 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn check_host(&self, new: &NewHost) -> std::result::Result<(), AddHostError> {
         let name = new.name.as_str();
-        if self
-            .hosts
-            .values()
-            .any(|host| host.name.eq_ignore_ascii_case(name))
-        {
-            return Err(AddHostError::NameTaken(name.to_owned()));
+        let mut hosts = self.hosts.values();
+        if let Some(host) = hosts.find(|host| host.name.eq_ignore_ascii_case(name)) {
+            return Err(AddHostError::NameTaken(host.name.clone()));
         }
         for mac in &new.macs {
             let owner = self

@@ -22,9 +22,10 @@ pub(super) async fn add(
     host: NewHost,
 ) -> std::result::Result<HostId, AddHostError> {
     let name = host.name.as_str();
-    let sql = "SELECT hostID FROM hosts WHERE LOWER(hostName) = LOWER(?)";
-    if tx.number(sql, args![name]).await?.is_some() {
-        return Err(AddHostError::NameTaken(name.to_owned()));
+    let sql = "SELECT hostID, hostName FROM hosts WHERE LOWER(hostName) = LOWER(?)";
+    if let Some(row) = tx.row(sql, args![name]).await? {
+        let found = row.of("hosts", &["hostID"]).text("hostName")?;
+        return Err(AddHostError::NameTaken(found));
     }
     for mac in &host.macs {
         check_mac(tx, mac.mac()).await?;

@@ -1,0 +1,79 @@
+//! `serve.json`: how the server was started last, for commands that work without it.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Origin};
+use crate::domain::ports::PortPool;
+
+/// What of the server's settings matters for a session that is made without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    boot: PathBuf,
+    listen: SocketAddr,
+    address: Option<Ipv4Addr>,
+    interface: Option<String>,
+    ports: Option<PortPool>,
+}
+
+impl Served {
+    /// Remembers the settings of a server.
+    ///
+    /// # Errors
+    /// If the data directory is not writable.
+    pub fn write(config: &Config) -> anyhow::Result<()> {
+        let served = Self {
+            boot: std::path::absolute(&config.boot)?,
+            listen: config.listen,
+            address: config.address,
+            interface: config.interface.clone(),
+            ports: config.ports,
+        };
+        let path = config.data.join(NAME);
+        // Whole or not at all.
+        let new = config.data.join(format!("{NAME}.new"));
+        fs::write(&new, serde_json::to_vec(&served)?)
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The settings of the last server, if there was one.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = data.join(NAME);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        };
+        serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "reading {}; remove it, the next start of the server writes it again",
+                path.display()
+            )
+        })
+    }
+
+    /// These settings in place of the defaults.
+    #[must_use]
+    pub fn applied(self, config: Config) -> Config {
+        Config {
+            boot: self.boot,
+            listen: self.listen,
+            address: self.address,
+            interface: self.interface,
+            ports: self.ports,
+            origin: Origin::Remembered,
+            ..config
+        }
+    }
+}
+
+const NAME: &str = "serve.json";
