@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     pub(crate) is_known_to_server: bool,
     /// The disk is partly written.
     pub(crate) is_touched: bool,
+    /// The text says already what has become of the disk: it is the server's, of this machine.
+    pub(crate) tells_of_disk: bool,
     /// The machine is here by mistake: it must restart to learn what it is to do.
     pub(crate) needs_restart: bool,
 }
@@ -56,6 +58,7 @@ impl Failure {
             text: causes(&*error),
             is_known_to_server: false,
             is_touched: false,
+            tells_of_disk: false,
             needs_restart: false,
         }
     }
@@ -67,6 +70,7 @@ impl Failure {
             text: over.text,
             is_known_to_server: true,
             is_touched: false,
+            tells_of_disk: over.kind == OverKind::GivenUp,
             needs_restart: over.kind == OverKind::Restart,
         }
     }
@@ -100,6 +104,16 @@ mod tests {
         let inner = io::Error::other("disk full");
         let outer = io::Error::other(inner);
         assert_eq!(causes(&outer), "disk full");
+
+        for (kind, tells_of_disk) in [
+            (OverKind::GivenUp, true),
+            (OverKind::Ended, false),
+            (OverKind::Restart, false),
+        ] {
+            let text = String::new();
+            let known = Failure::known("streams", Over { text, kind });
+            assert_eq!(known.tells_of_disk, tells_of_disk);
+        }
 
         let error = Err::<(), _>(outer).context("writing d1p1.img");
         let failure = Failure::new("streams", error.unwrap_err());

@@ -78,7 +78,9 @@ pub(crate) async fn run(job: Job, server: &Server, board: &Board) -> Result<Told
     let touched = Touched::default();
     let done = carry_out(&job, server, board, &touched).await;
     done.map_err(|mut failure| {
-        failure.text = touched.complete(&failure.text);
+        if !failure.tells_of_disk {
+            failure.text = touched.complete(&failure.text);
+        }
         failure.is_touched = touched.is_touched();
         failure
     })

@@ -529,12 +529,10 @@ fn at_the_address_of_one_host_no_other_sender_is_heard() {
         let mut got = Vec::new();
         stream.read_to_end(&mut got).unwrap();
         assert!(got == bytes);
+        let status = stream.status();
+        stream.finish().unwrap();
         assert_eq!(sender.join().unwrap().unwrap().bytes, 50_000);
-        assert_eq!(
-            stream.status().notices_after(0).len(),
-            1,
-            "the known one is no news"
-        );
+        assert_eq!(status.notices_after(0).len(), 1, "the known one is no news");
     }
 }
 

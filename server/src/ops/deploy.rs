@@ -379,16 +379,12 @@ impl Ops {
         row: Box<BrokenRow>,
         idle: Result<crate::session::Idle<'_>, Handle>,
     ) -> Result<(), CancelError> {
-        // If its state is what makes no sense, nobody knows that it is over.
-        let is_active =
-            row.column == "msState" || self.store.active_sessions().await?.contains(&id);
-        if !is_active {
-            return Err(StoreError::Broken(row).into());
-        }
         match idle {
             Ok(_idle) => {
                 let reason = Reason::SessionCancelled;
-                self.store.fail_broken(clock::now(), id, reason).await?;
+                if !self.store.fail_broken(clock::now(), id, reason).await? {
+                    return Err(StoreError::Broken(row).into());
+                }
                 let line = format!("is cancelled, though a row of it makes no sense: {row}");
                 self.log.session(clock::now(), id.0, "", &line);
                 Ok(())

@@ -34,7 +34,7 @@ impl Ops {
     /// The session does not run any more. A report that was accepted before is accepted again, as its
     /// answer may have been lost; one that comes after the time of grace still counts.
     async fn complete_late(&self, known: &Known) -> ClientResult<()> {
-        let _one_at_a_time = self.late.lock().await;
+        let _one_at_a_time = self.turn(self.last_part(known).await?, known).await;
         let Some((session, member)) = self.last_part(known).await? else {
             return Err(self.no_task(known).await?.into());
         };
@@ -92,7 +92,7 @@ impl Ops {
     /// The session does not run any more: the reason often comes after the consequence, and a failure
     /// that comes after a completion is never ignored.
     async fn failed_late(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
-        let _one_at_a_time = self.late.lock().await;
+        let _one_at_a_time = self.turn(self.last_part(known).await?, known).await;
         let Some((session, member)) = self.last_part(known).await? else {
             self.foreign(known, None, text).await?;
             return Err(self.no_task(known).await?.into());
@@ -115,7 +115,9 @@ impl Ops {
             handle.failed(known.host.id, peer, text, is_warning).await?;
             return Ok(());
         }
-        let _one_at_a_time = self.late.lock().await;
+        let session = self.store.session(told).await?;
+        let found = session.and_then(|session| part(session, known));
+        let _one_at_a_time = self.turn(found, known).await;
         let session = self.store.session(told).await?;
         let Some((session, member)) = session.and_then(|session| part(session, known)) else {
             self.foreign(known, None, text).await?;
@@ -125,7 +127,21 @@ impl Ops {
             .await
     }
 
-    /// Call it with `late` locked since the session was read.
+    /// Waits for its turn to change a result. Strangers' reports change none: without end, they would keep
+    /// those of the machines waiting.
+    async fn turn(
+        &self,
+        found: Option<(Session, Member)>,
+        known: &Known,
+    ) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let (_, member) = found?;
+        match Self::is_own(member.address, member.ticket, known) {
+            true => Some(self.late.lock().await),
+            false => None,
+        }
+    }
+
+    /// Call it in a [turn](Self::turn) that has begun before the session was read.
     async fn add_failure(
         &self,
         known: &Known,
