@@ -77,6 +77,7 @@ struct Inner {
     routes: BTreeMap<IpAddr, Interface>,
     is_unplugged: bool,
     held: BTreeMap<u16, String>,
+    rejecting: Vec<u16>,
 }
 
 impl Sender for FakeSender {
@@ -85,6 +86,10 @@ impl Sender for FakeSender {
         anyhow::ensure!(!inner.is_unplugged, "no route leads to {client}");
         let interface = inner.routes.get(&client).cloned();
         Ok(interface.unwrap_or_else(loopback))
+    }
+
+    fn reject(&self, _interface: Interface, base: u16) {
+        self.0.lock().unwrap().rejecting.push(base);
     }
 
     fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
@@ -147,6 +152,11 @@ impl FakeSender {
     /// From now on another program holds a port pair.
     pub(crate) fn hold(&self, base: u16, holder: &str) {
         self.0.lock().unwrap().held.insert(base, holder.to_owned());
+    }
+
+    /// Where receivers that come too late are rejected.
+    pub(crate) fn rejecting(&self) -> Vec<u16> {
+        self.0.lock().unwrap().rejecting.clone()
     }
 
     pub(crate) fn admitted(&self) -> Vec<Ipv4Addr> {

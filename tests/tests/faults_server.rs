@@ -205,15 +205,20 @@ fn replace_by_pipe(path: &Path) {
 
 /// `fos-server status` on a data directory.
 fn status(directory: &Path) -> Running {
+    run(directory, &["status"])
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Running {
     let mut command = Command::new(program("fos-server"));
-    command.arg("--data").arg(directory).arg("status");
-    let output = directory.join("status.out");
-    Running::start("fos-server status", &mut command, &output)
+    command.arg("--data").arg(directory).args(arguments);
+    let output = directory.join("command.out");
+    Running::start("fos-server", &mut command, &output)
 }
 
 #[test]
 fn a_socket_that_nobody_listens_on_is_no_server() {
     let directory = tempfile::tempdir().unwrap();
+    run(directory.path(), &["host", "add", "pc1", &mac(1)]).succeed();
     drop(UnixListener::bind(directory.path().join("server.sock")).unwrap());
     let mut status = status(directory.path());
     status.succeed();

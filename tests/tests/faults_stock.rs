@@ -123,6 +123,31 @@ fn stock_clients_at_the_rendezvous_of_a_cancelled_session_fail_and_do_not_hang()
     });
 }
 
+/// FOG's client writes the partition table between the answer to its check-in and the rendezvous, and has no
+/// time-out there.
+#[test]
+fn a_stock_client_that_comes_after_the_end_fails_and_keeps_no_port() {
+    let Some(site) = Site::new(1) else { return };
+    let session = site.deploy(&["pc1"], &[]);
+    let _arguments = site.kernel_arguments(1);
+    assert_eq!(ask(&site, 1, 1, "mc_checkin.php", "&type=down"), "##@GO");
+    site.cli(&["cancel", &session]).succeed();
+    let receive = || {
+        let mut command = site.lab().host(2).command("udp-receiver");
+        command.args(["--nokbd", "--portbase", "63100", "--ttl", "32"]);
+        command.args(["--mcast-rdv-address", "10.99.0.1", "--file"]);
+        command.arg(site.path("received"));
+        Running::start("udp-receiver", &mut command, &site.path("receiver.out"))
+    };
+    ends_by_itself(receive());
+    // The next session has the port at once.
+    let next = site.deploy(&["pc1"], &[]);
+    assert_eq!(site.status(&next)["port"], 63100);
+    let stock = site.start_stock_client(1);
+    site.wait_for_state(&next, "complete");
+    drop(stock);
+}
+
 #[test]
 fn stock_clients_of_a_server_that_ends_fail_and_do_not_hang() {
     let Some(mut site) = slow_site(1) else { return };

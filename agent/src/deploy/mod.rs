@@ -528,7 +528,9 @@ fn last_word(over: Over, current: &Current, board: &Board) -> Over {
         "{evidence}; {}, so the server went on without this machine",
         evidence.last_word()
     );
-    Over { text, ..over }
+    // Not the server's text any more: what became of the disk is still to be said.
+    let kind = OverKind::Ended;
+    Over { text, kind }
 }
 
 /// The data thread: all streams, then the partition table.

@@ -162,7 +162,7 @@ impl Local {
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&store),
             config: Arc::new(config),
-            sender: Arc::new(Udpcast),
+            sender: Arc::new(Udpcast::default()),
             log: log.clone(),
         });
         let ops = Ops::new(sessions).await?;

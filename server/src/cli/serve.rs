@@ -105,7 +105,7 @@ impl Serve {
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&store),
             config: Arc::clone(&config),
-            sender: Arc::new(Udpcast),
+            sender: Arc::new(Udpcast::default()),
             log: log.clone(),
         });
         let ops = Ops::new(Arc::clone(&sessions)).await?;

@@ -1,9 +1,10 @@
 //! udpcast's protocol over the network, a thread for each stream.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,62 @@ use crate::domain::session::{Departure, DropCause};
 use crate::imagestore::Source;
 
 /// Sends over the network.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Udpcast;
+#[derive(Debug, Default)]
+pub struct Udpcast {
+    /// Where receivers are rejected.
+    rejecting: Arc<Rejecting>,
+}
+
+/// By base port: each a thread and its sockets, for [`REJECTING`].
+#[derive(Debug, Default)]
+struct Rejecting(Mutex<HashMap<u16, Arc<SendControl>>>);
+
+/// A client of FOG comes to the rendezvous seconds or minutes after it was told to go: it writes the
+/// partition table first.
+const REJECTING: Duration = Duration::from_secs(300);
+
+impl Rejecting {
+    fn ports(&self) -> MutexGuard<'_, HashMap<u16, Arc<SendControl>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was one; its port is closed in a moment.
+    fn end(&self, port: u16) -> bool {
+        let control = self.ports().remove(&port);
+        control.inspect(|control| control.stop()).is_some()
+    }
+
+    fn run(&self, options: &SendOptions, control: &Arc<SendControl>) {
+        let port = options.port_base;
+        let is_wanted = || {
+            let ports = self.ports();
+            ports
+                .get(&port)
+                .is_some_and(|other| Arc::ptr_eq(other, control))
+        };
+        let began = Instant::now();
+        let sent = loop {
+            let sent = cast_net::send(options, io::empty(), control, &mut |_| {});
+            match &sent {
+                // The session's own sender closes it in a moment.
+                Err(SendError::Socket(SocketError::InUse(_)))
+                    if began.elapsed() < PORT_WAIT && is_wanted() =>
+                {
+                    thread::sleep(PORT_RETRY);
+                }
+                _ => break sent,
+            }
+        };
+        match sent {
+            // Nobody is let in, so this is how it ends.
+            Ok(_) | Err(SendError::Aborted { .. } | SendError::GaveUp { .. }) => {}
+            Err(error) => tracing::warn!("rejecting receivers that come too late: {error}"),
+        }
+        if is_wanted() {
+            self.ports().remove(&port);
+        }
+    }
+}
 
 struct Running {
     control: SendControl,
@@ -41,7 +96,44 @@ impl Sender for Udpcast {
     }
 
     fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String> {
-        cast_net::ports::probe(address, base).map_err(|held| held.to_string())
+        let was_ours = self.rejecting.end(base);
+        let began = Instant::now();
+        loop {
+            match cast_net::ports::probe(address, base) {
+                Err(_) if was_ours && began.elapsed() < PORT_WAIT => thread::sleep(PORT_RETRY),
+                probed => return probed.map_err(|held| held.to_string()),
+            }
+        }
+    }
+
+    fn reject(&self, interface: Interface, base: u16) {
+        let control = match SendControl::new() {
+            Ok(control) => Arc::new(control),
+            Err(error) => {
+                tracing::warn!("rejecting receivers that come too late: {error}");
+                return;
+            }
+        };
+        self.rejecting.end(base);
+        self.rejecting.ports().insert(base, Arc::clone(&control));
+        let rejecting = Arc::clone(&self.rejecting);
+        let mut options = SendOptions::new(interface);
+        options.port_base = base;
+        options.ttl = TTL;
+        options.transfer.start = StartRule {
+            start_timeout: Some(REJECTING),
+            // Nobody has it, and somebody has to be expected.
+            ..start_rule(vec![Ipv4Addr::UNSPECIFIED])
+        };
+        let started = thread::Builder::new()
+            .name(format!("reject-{base}"))
+            .spawn(move || {
+                rejecting.run(&options, &control);
+            });
+        if let Err(error) = started {
+            self.rejecting.end(base);
+            tracing::warn!("rejecting receivers that come too late: {error}");
+        }
     }
 
     fn open(
@@ -50,6 +142,7 @@ impl Sender for Udpcast {
         events: Events,
         counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
+        self.rejecting.end(job.port);
         let control = SendControl::new().context("preparing the sender's thread")?;
         let running = Running {
             control: control.clone(),
@@ -527,7 +620,7 @@ mod tests {
             tells_its_length: true,
             max_bitrate: None,
         };
-        let transmission = Udpcast
+        let transmission = Udpcast::default()
             .open(job, events, SharedCounters::default())
             .unwrap();
         (told, transmission, gate, dir)

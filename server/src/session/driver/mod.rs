@@ -263,8 +263,21 @@ impl Driver {
             self.carry_out();
             self.publish(is_urgent);
             if self.core.is_ended() {
+                self.reject_latecomers();
                 return self.last_words(commands, news, shutdown).await;
             }
+        }
+    }
+
+    /// A client of FOG that was told to go waits for ever where nobody answers.
+    fn reject_latecomers(&mut self) {
+        if let Some(interface) = self.interface.clone()
+            && self.core.has_latecomers()
+        {
+            self.detail(
+                "clients that come only now are rejected for some minutes, so that they fail",
+            );
+            self.around.sender.reject(interface, self.head.port);
         }
     }
 

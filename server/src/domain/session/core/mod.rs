@@ -196,6 +196,8 @@ pub struct Core {
     pub(super) first_check_in: Option<Instant>,
     /// When any host was last at the rendezvous of the first stream.
     last_connected: Option<Instant>,
+    /// Whether a client of FOG that knows nothing of its end may still come to the rendezvous.
+    has_latecomers: bool,
     /// Number of the present attempt to send a stream.
     pub(super) run: u32,
     pub(super) has_records: Option<bool>,
@@ -237,6 +239,7 @@ impl Core {
             since: now,
             first_check_in: None,
             last_connected: None,
+            has_latecomers: false,
             run: 0,
             has_records,
             moved_at: now,
@@ -262,6 +265,12 @@ impl Core {
     #[must_use]
     pub fn has_actions(&self) -> bool {
         !self.actions.is_empty()
+    }
+
+    /// Whether a client may come to the rendezvous after the end, for which nobody is there.
+    #[must_use]
+    pub fn has_latecomers(&self) -> bool {
+        self.has_latecomers
     }
 
     /// Whether the session is over.
@@ -638,6 +647,12 @@ impl Core {
             );
             // At the rendezvous it waits for ever, too.
             has_cut_off |= is_unaware && seat.is_connected() && !seat.is_agent();
+            // It was told to go and is still to come: nobody answers it any more.
+            self.has_latecomers |= is_unaware
+                && seat.is_checked_in()
+                && !seat.is_connected()
+                && !seat.is_agent()
+                && seat.streams_done < self.plan.streams.len();
             out.extend(seat.address.filter(|_| state != State::Complete));
             seat.set_status(now, SeatStatus::Ended(state, reason.clone()));
             facts.push(Fact::MemberEnded {

@@ -425,6 +425,8 @@ fn stock_clients_see_the_stream_end_when_they_are_cancelled() {
             let actions = bench.actions();
             assert_eq!(stops(&actions), [expected], "{agent:?}");
             assert!(!is_removed(&actions));
+            let is_to_come = agent == STOCK && !is_connected;
+            assert_eq!(bench.core.has_latecomers(), is_to_come, "{agent:?}");
         }
     }
     // No client is cut off that failed by itself.
