@@ -604,3 +604,18 @@ async fn a_row_that_makes_no_sense_is_named_and_nobody_is_asked_to_ask_again() {
     assert!(script.contains("imageOSID"), "{script}");
     assert!(!script.contains("chain"), "{script}");
 }
+
+#[tokio::test]
+async fn clients_of_fog_that_are_still_to_come_are_rejected_after_the_end() {
+    for (is_stock, expected) in [(true, vec![63100]), (false, Vec::new())] {
+        let bench = bench().await;
+        let session = bench.deploy(&[1]).await;
+        match is_stock {
+            true => bench.check_in_stock(1).await,
+            false => bench.check_in(1).await,
+        };
+        bench.ops.cancel(session, None).await.unwrap();
+        bench.ended(session).await;
+        assert_eq!(bench.sender.rejecting(), expected);
+    }
+}
