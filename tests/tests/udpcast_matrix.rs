@@ -462,7 +462,13 @@ fn what_goes_wrong_on_the_way_has_its_status() {
             "{kind:?}: {}",
             receiver.messages()
         );
-        sender.succeed();
+        match kind {
+            // It has not acknowledged what it could not hand on.
+            Ours => assert_eq!(sender.wait().code(), Some(1)),
+            Original => {
+                sender.succeed();
+            }
+        }
 
         // The end of standard input is a key, with nobody there.
         let line = format!("--file {}", scene.text("payload"));
