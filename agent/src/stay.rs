@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::control::backoff::Backoff;
 use crate::control::completion::{self, Completion};
-use crate::control::session::{self, News, OverKind};
+use crate::control::session::{self, News, Over, OverKind};
 use crate::control::{Server, trouble};
 use crate::deploy::Failure;
 use crate::screen::{Board, COUNTDOWN, Keys, clock};
@@ -81,6 +81,13 @@ pub(crate) async fn after_failure(
         let report = trouble::tell_until_stored(server, board, &failure.text, failure.part, pauses);
         tokio::select! {
             () = report => board.say("the server has stored the report of the failure"),
+            over = task_over(server, rhythm.look) => {
+                if over.kind == OverKind::Restart {
+                    return Stayed { is_reported: false, why: Why::OtherJob };
+                }
+                // It does not wait for the report any more.
+                board.say(format!("the server says: {}", over.text));
+            }
             () = keys.enter() => return Stayed { is_reported: false, why: Why::Enter },
         }
     }
@@ -146,6 +153,12 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
         );
         tokio::time::sleep(left.min(step)).await;
     }
+}
+
+/// Returns when the server says that this machine's task is over, or that it has another one.
+async fn task_over(server: &Server, look: Duration) -> Over {
+    tokio::time::sleep(look).await;
+    session::watch(server, &News::new(), look).await
 }
 
 /// Returns when the server has another job for this machine.
@@ -270,7 +283,7 @@ mod tests {
                     why: Why::Enter
                 }
             );
-            assert!(server.requests().iter().all(is_report));
+            assert!(server.requests().iter().any(is_report));
         }
     }
 
@@ -279,7 +292,7 @@ mod tests {
         let count = AtomicU32::new(0);
         let server = TestServer::start(move |request| {
             if !is_report(request) {
-                return Reply::text(&view(State::Failed, false));
+                return Reply::text(&view(State::InProgress, false));
             }
             match count.fetch_add(1, Ordering::SeqCst) {
                 0..30 => Reply::status(403, ""),
@@ -320,8 +333,32 @@ mod tests {
                 why: Why::OtherJob
             }
         );
-        assert_eq!(server.requests().len(), 22);
+        assert!(server.requests().len() >= 22);
         board.read(|state| assert!(state.activity.contains("Enter"), "{state:?}"));
+    }
+
+    /// Before its check-in our own server does not take the word of a machine.
+    #[tokio::test]
+    async fn a_machine_whose_reports_are_refused_is_free_for_another_job_and_when_its_task_is_over()
+    {
+        for (state, is_other, is_reported, why) in [
+            (State::InProgress, true, false, Why::OtherJob),
+            (State::Cancelled, false, true, Why::TimeIsUp),
+        ] {
+            let count = AtomicU32::new(0);
+            let server = TestServer::start(move |request| match is_report(request) {
+                true => Reply::text("not checked in"),
+                false if count.fetch_add(1, Ordering::SeqCst) < 10 => {
+                    Reply::text(&view(State::InProgress, false))
+                }
+                false => Reply::text(&view(state, is_other)),
+            });
+            let (mut keys, _typist) = keyboard();
+            let (client, board) = (server.client(), Board::default());
+            let stayed =
+                after_failure(Some(&client), &failure(false), &board, &mut keys, QUICK).await;
+            assert_eq!(stayed, Stayed { is_reported, why });
+        }
     }
 
     #[tokio::test]

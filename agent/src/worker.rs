@@ -63,7 +63,8 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
             });
             match why {
                 Why::Enter => Ending::DoneUnreported,
-                Why::Settled | Why::TimeIsUp | Why::OtherJob => done,
+                Why::OtherJob => Ending::Reboot,
+                Why::Settled | Why::TimeIsUp => done,
             }
         }
         Ok(Told::Yes) => {

@@ -1,7 +1,7 @@
 //! `serve.json`: how the server was started last, for commands that work without it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,9 @@ impl Served {
         let path = config.data.join(NAME);
         // Whole or not at all.
         let new = config.data.join(format!("{NAME}.new"));
-        fs::write(&new, serde_json::to_vec(&served)?)
+        let text = serde_json::to_vec(&served)?;
+        fs::File::create(&new)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&new, &path))
             .with_context(|| format!("writing {}", path.display()))
     }

@@ -63,6 +63,11 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
+    /// Whether the server is there and says no.
+    pub(crate) fn denies(&self) -> bool {
+        matches!(self, Self::Status { .. }) && !self.is_temporary()
+    }
+
     /// Whether asking again later can help without anybody doing anything.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {

@@ -83,8 +83,8 @@ impl Latest {
                 };
             }
             Err(error) => {
-                let is_denied = matches!(error, CallError::Status { .. }) && !error.is_temporary();
-                self.denied_since = self.denied_since.or(Some(now)).filter(|_| is_denied);
+                let is_denied = |_: &Instant| error.denies();
+                self.denied_since = self.denied_since.or(Some(now)).filter(is_denied);
                 self.error = Some(error.to_string());
             }
         }

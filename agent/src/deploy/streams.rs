@@ -13,7 +13,6 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Instant;
 
 use conveyor::{Loader, Unloader, conveyor};
 use deploy_plan::{DeployPlan, Destination, PlannedStream};
@@ -415,23 +414,21 @@ impl Reader<'_> {
     fn timed<T>(
         &mut self,
         mut read: impl FnMut() -> io::Result<T>,
-        len: impl FnOnce(&T) -> usize,
+        len: impl Fn(&T) -> usize,
     ) -> Result<T, StreamError> {
-        let begin = Instant::now();
-        let read = loop {
+        let read = || loop {
             match read() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => break done,
             }
         };
+        let read = self.pipeline.flow.reading(read, &len);
         let read = read.map_err(|source| StreamError::Receive {
             name: self.stream.name.clone(),
             bytes: self.received,
             source,
         })?;
-        let len = len(&read);
-        self.pipeline.flow.stored(len, begin.elapsed());
-        self.received += u64::try_from(len).unwrap_or(u64::MAX);
+        self.received += u64::try_from(len(&read)).unwrap_or(u64::MAX);
         Ok(read)
     }
 }

@@ -36,6 +36,9 @@ struct Rejecting(Mutex<HashMap<u16, Arc<SendControl>>>);
 /// partition table first.
 const REJECTING: Duration = Duration::from_secs(300);
 
+/// How long the sender of a session may need to end; an early end waits 10 s for its receivers.
+const CLOSING: Duration = Duration::from_secs(20);
+
 impl Rejecting {
     fn ports(&self) -> MutexGuard<'_, HashMap<u16, Arc<SendControl>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -57,11 +60,17 @@ impl Rejecting {
         };
         let began = Instant::now();
         let sent = loop {
-            let sent = cast_net::send(options, io::empty(), control, &mut |_| {});
+            let mut on_event = |_: &SendEvent<'_>| {
+                // Each request would begin the wait again.
+                if began.elapsed() >= REJECTING {
+                    control.stop();
+                }
+            };
+            let sent = cast_net::send(options, io::empty(), control, &mut on_event);
             match &sent {
-                // The session's own sender closes it in a moment.
+                // The session's own sender closes it when its stream has ended early.
                 Err(SendError::Socket(SocketError::InUse(_)))
-                    if began.elapsed() < PORT_WAIT && is_wanted() =>
+                    if began.elapsed() < CLOSING && is_wanted() =>
                 {
                     thread::sleep(PORT_RETRY);
                 }
@@ -73,8 +82,12 @@ impl Rejecting {
             Ok(_) | Err(SendError::Aborted { .. } | SendError::GaveUp { .. }) => {}
             Err(error) => tracing::warn!("rejecting receivers that come too late: {error}"),
         }
-        if is_wanted() {
-            self.ports().remove(&port);
+        let mut ports = self.ports();
+        if ports
+            .get(&port)
+            .is_some_and(|other| Arc::ptr_eq(other, control))
+        {
+            ports.remove(&port);
         }
     }
 }
@@ -96,14 +109,11 @@ impl Sender for Udpcast {
     }
 
     fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String> {
-        let was_ours = self.rejecting.end(base);
-        let began = Instant::now();
-        loop {
-            match cast_net::ports::probe(address, base) {
-                Err(_) if was_ours && began.elapsed() < PORT_WAIT => thread::sleep(PORT_RETRY),
-                probed => return probed.map_err(|held| held.to_string()),
-            }
+        // Given away as soon as a session opens it; until then receivers of the last one may come.
+        if self.rejecting.ports().contains_key(&base) {
+            return Ok(());
         }
+        cast_net::ports::probe(address, base).map_err(|held| held.to_string())
     }
 
     fn reject(&self, interface: Interface, base: u16) {

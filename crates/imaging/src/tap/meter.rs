@@ -65,13 +65,25 @@ impl Flow {
         &self,
         read: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
+        self.reading(read, |piece| piece.len())
+    }
+
+    /// The same for what has its length in bytes elsewhere.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn reading<T, E>(
+        &self,
+        read: impl FnOnce() -> Result<T, E>,
+        len: impl FnOnce(&T) -> usize,
+    ) -> Result<T, E> {
         let begin = Instant::now();
         *lock(&self.on_source) = Some(begin);
         let piece = read();
         let mut on_source = lock(&self.on_source);
         *on_source = None;
         if let Ok(piece) = &piece {
-            self.stored(piece.len(), begin.elapsed());
+            self.stored(len(piece), begin.elapsed());
         }
         piece
     }
@@ -101,10 +113,18 @@ impl Flow {
         )
     }
 
-    /// Does something that may have to wait for the disk, and counts the time.
+    /// Does something that may have to wait for the disk, and counts the time. What is a part of another
+    /// such thing counts with that.
     pub fn on_disk<T>(&self, step: DiskStep, work: impl FnOnce() -> T) -> T {
         let begin = Instant::now();
-        *lock(&self.on_disk) = Some((step, begin));
+        {
+            let mut on_disk = lock(&self.on_disk);
+            if on_disk.is_some() {
+                drop(on_disk);
+                return work();
+            }
+            *on_disk = Some((step, begin));
+        }
         let done = work();
         let mut on_disk = lock(&self.on_disk);
         *on_disk = None;

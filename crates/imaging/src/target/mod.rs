@@ -156,7 +156,7 @@ impl Output {
 }
 
 impl Target for Output {
-    fn commit(self, _geometry: &Geometry) -> anyhow::Result<Vec<String>> {
+    fn commit(self, geometry: &Geometry) -> anyhow::Result<Vec<String>> {
         let is_completed = self.manner != Manner::Original && !self.is_raw;
         match self.kind {
             Kind::Nowhere | Kind::New(_) => {}
@@ -180,7 +180,9 @@ impl Target for Output {
             }
             Kind::File(file, path, len) => {
                 if is_completed {
-                    copy_ntfs_boot(&file, len)
+                    // A new file is as long as the image says, and a copy of a sector longer.
+                    let most = geometry.device_size.saturating_add(COPY_LEN);
+                    copy_ntfs_boot(&file, len, most)
                         .with_context(|| format!("completing the NTFS in {}", path.display()))?;
                 }
                 file.sync_all()
@@ -322,14 +324,18 @@ fn clear_labels(file: &File, len: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// In a file of `len` bytes, or one that becomes as long as its volume.
-fn copy_ntfs_boot(file: &File, len: Option<u64>) -> std::io::Result<()> {
+/// Longest sector of an NTFS.
+const COPY_LEN: u64 = 4096;
+
+/// In a file of `len` bytes, or one that becomes as long as its volume, up to `most`.
+fn copy_ntfs_boot(file: &File, len: Option<u64>, most: u64) -> std::io::Result<()> {
     let mut first = vec![0; disk::NTFS_BOOT_LEN_MAX];
     let count = first
         .len()
         .min(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX));
     file.read_exact_at(&mut first[..count], 0)?;
-    if let Some(copies) = disk::boot_copies(&first[..count], len) {
+    let copies = disk::boot_copies(&first[..count], len);
+    if let Some(copies) = copies.filter(|copies| len.is_some() || copies.volume_len <= most) {
         for offset in copies.offsets {
             file.write_all_at(&copies.sector, offset)?;
         }

@@ -147,6 +147,26 @@ async fn before_the_check_in_no_machine_acts_for_a_host() {
     assert_eq!(stored(&bench, id).await, before);
 }
 
+/// It would report for ever, where a restart helps.
+#[tokio::test]
+async fn a_failure_before_the_check_in_is_heard_of_a_machine_with_its_ticket_and_changes_nothing() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let ticket = ticket(&bench.boot(1).await);
+    let before = stored(&bench, id).await;
+    let text = format!("mac={}&type=error&text=no%20disk&ticket={ticket}", mac(1));
+    assert_eq!(
+        bench.post(ip(1), "taskerror.php", text.as_str()).await,
+        "##"
+    );
+    assert_eq!(stored(&bench, id).await, before);
+    assert_eq!(foreign_reports(notes(&bench, id).await), 1);
+    // Nobody completes it so.
+    let claim = format!("mac={}&type=down&ticket={ticket}", mac(1));
+    let answer = bench.post(ip(1), "Post_Stage3.php", claim.as_str()).await;
+    assert_refused(&answer, &Refusal::NotCheckedIn);
+}
+
 /// The same image on the same port is the same job for a check-in, not for a report: that of a machine
 /// which still runs for the old session must not fail the new one.
 #[tokio::test]

@@ -205,7 +205,9 @@ impl ReceivedStream {
     /// # Errors
     /// The stream did not arrive whole, or was not read to its end.
     pub fn finish(mut self) -> Result<ReceiveReport, ReceiveError> {
-        if !self.has_ended && self.result.is_none() && self.next_slice()?.is_some() {
+        let is_unread = self.position < self.slice.len()
+            || (!self.has_ended && self.result.is_none() && self.next_slice()?.is_some());
+        if is_unread {
             return Err(ReceiveError::Abandoned { bytes: self.bytes });
         }
         self.signals.confirm();

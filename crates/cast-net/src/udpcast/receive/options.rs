@@ -93,7 +93,9 @@ impl ReceiveOptions {
             SenderChoice::Rendezvous => self.rendezvous.filter(|address| {
                 let is_of_many = address.is_multicast()
                     || address.is_broadcast()
-                    || Some(*address) == self.interface.broadcast;
+                    || address.is_unspecified()
+                    || Some(*address) == self.interface.broadcast
+                    || Some(*address) == last_of_network(&self.interface);
                 !is_of_many
             }),
         }
@@ -114,6 +116,15 @@ impl ReceiveOptions {
     }
 }
 
+/// The address by which all of a network are meant, whether the card has been told or not; `None` where
+/// the network is too small to have one.
+fn last_of_network(interface: &Interface) -> Option<Ipv4Addr> {
+    let hosts = u32::MAX
+        .checked_shr(interface.prefix_len.into())
+        .unwrap_or(0);
+    (hosts > 1).then(|| Ipv4Addr::from(u32::from(interface.addr) | hosts))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +143,8 @@ mod tests {
             (server, SenderChoice::First, None),
             ([239, 1, 2, 3].into(), SenderChoice::Rendezvous, None),
             ([10, 99, 0, 255].into(), SenderChoice::Rendezvous, None),
+            ([127, 255, 255, 255].into(), SenderChoice::Rendezvous, None),
+            (Ipv4Addr::UNSPECIFIED, SenderChoice::Rendezvous, None),
             (Ipv4Addr::BROADCAST, SenderChoice::Rendezvous, None),
             (Ipv4Addr::BROADCAST, SenderChoice::Only(other), Some(other)),
         ] {

@@ -469,7 +469,8 @@ impl Receiver {
 
     /// Keeps the sender without an OK: so that it does not give us up, it is answered all the same.
     fn answer_later(&mut self, now: Instant, request: Request) -> Option<Message<'static>> {
-        self.link.as_mut()?.held = Some(request);
+        let link = self.link.as_mut()?;
+        (link.held, link.held_at) = (Some(request), now);
         if request.round < HOLD_FROM_ROUND {
             self.statistics.held += 1;
             return self.all_but_one(request);

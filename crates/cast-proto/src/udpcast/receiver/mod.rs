@@ -100,6 +100,8 @@ struct Link {
     promised: Option<SliceNo>,
     /// A request that is answered "one block missing" when the time has come.
     held: Option<Request>,
+    /// When it came.
+    held_at: Instant,
     /// Datagrams in a row about slices that cannot be due yet, and the slice of the last one.
     beyond: u32,
     heard: SliceNo,
@@ -175,6 +177,9 @@ impl TimerKind for Timer {
 
 /// Messages waiting to be sent; a driver that polls as documented never has so many.
 const OUTBOX_MAX: usize = 64;
+
+/// A sender that waits for an answer repeats its request within this time.
+const STILL_ASKING: Duration = Duration::from_secs(5);
 
 /// Other senders that are reported, each once.
 const OTHERS_MAX: usize = 8;
@@ -380,7 +385,11 @@ impl Receiver {
         self.timers.stop(Timer::Hold);
         self.timers.set(Timer::Linger, now + self.config.exit_wait);
         self.outbox.retain(|outgoing| *outgoing != Outgoing::Hold);
-        if let Some(request) = self.link.as_mut().and_then(|link| link.held.take()) {
+        let Some(link) = &mut self.link else { return };
+        // A sender that is there has asked just now. Where it has gone, another one may have its address.
+        if let Some(request) = link.held.take()
+            && now.saturating_duration_since(link.held_at) <= STILL_ASKING
+        {
             self.queue(Outgoing::Answer(request));
         }
     }

@@ -189,6 +189,7 @@ impl Receiver {
             unasked: 0,
             promised: None,
             held: None,
+            held_at: now,
             beyond: 0,
             heard: SliceNo(0),
             contradictions: 0,

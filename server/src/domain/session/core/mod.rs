@@ -648,7 +648,7 @@ impl Core {
             // At the rendezvous it waits for ever, too.
             has_cut_off |= is_unaware && seat.is_connected() && !seat.is_agent();
             // It was told to go and is still to come: nobody answers it any more.
-            self.has_latecomers |= is_unaware
+            self.has_latecomers |= (is_unaware || reason == Reason::NotConnected)
                 && seat.is_checked_in()
                 && !seat.is_connected()
                 && !seat.is_agent()

@@ -14,7 +14,8 @@ impl Core {
     /// A client reports that it failed. Also after it reported its end: that is never ignored.
     ///
     /// # Errors
-    /// If the report does not come from the host's machine: nothing follows from it but a note.
+    /// If the report does not come from the host's machine: nothing follows from it but a note. The same
+    /// note is all that a report before the check-in leads to, but with a ticket it is accepted.
     pub fn client_failed(
         &mut self,
         now: Instant,
@@ -24,7 +25,10 @@ impl Core {
     ) -> Result<(), Refusal> {
         if let Err(refusal) = self.recognise(id, peer) {
             self.note_foreign(id, peer, text);
-            return Err(refusal);
+            // It has the ticket of a boot script, which proves too little to end the host's part. But it
+            // would report for ever, where a restart helps.
+            let is_heard = refusal == Refusal::NotCheckedIn && peer.is_proved;
+            return if is_heard { Ok(()) } else { Err(refusal) };
         }
         self.contact(now, id);
         let Some(seat) = self.seats.get_mut(&id) else {
