@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{BufWriter, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -145,12 +146,15 @@ fn make(work: &Path, made: &Path) -> Result<()> {
         let image = store.join(format!("d1p{}.img", part.number));
         capture(part, &raw, &image)
             .with_context(|| format!("capturing partition {}", part.number))?;
-        // partclone keeps what the file system uses. What it leaves out (free blocks, NTFS's second
-        // boot sector) is zero on an empty disk afterwards; so the original restores it here too, and
-        // every byte of a partition can be compared.
+        // partclone keeps what the file system uses. What it leaves out (free blocks) is zero on an empty
+        // disk afterwards; so the original restores it here too, and every byte of a partition can be
+        // compared. NTFS's second boot sector, which it leaves out, too, is written by a deploy.
         let restored = work.join(format!("p{}.restored", part.number));
         restore(&image, &restored, part.mib * MIB)
             .with_context(|| format!("restoring partition {}", part.number))?;
+        if part.partclone == "ntfs" {
+            copy_last_sector(&raw, &restored)?;
+        }
         copy_into(&restored, &disk, start)?;
         start += part.mib * MIB;
         for file in [&raw, &restored] {
@@ -159,6 +163,17 @@ fn make(work: &Path, made: &Path) -> Result<()> {
         fs::remove_dir_all(&tree)?;
     }
     save_table(&disk, &store)
+}
+
+/// Of two files of the same length.
+fn copy_last_sector(from: &Path, to: &Path) -> Result<()> {
+    let from = File::open(from)?;
+    let at = from.metadata()?.len() - 512;
+    let mut sector = [0; 512];
+    from.read_exact_at(&mut sector, at)?;
+    let to = File::options().write(true).open(to)?;
+    to.write_all_at(&sector, at)
+        .context("copying the second boot sector")
 }
 
 fn partition(disk: &Path) -> Result<()> {

@@ -27,7 +27,7 @@ impl Core {
             self.note_foreign(id, peer, text);
             // It has the ticket of a boot script, which proves too little to end the host's part. But it
             // would report for ever, where a restart helps.
-            let is_heard = refusal == Refusal::NotCheckedIn && peer.is_proved;
+            let is_heard = refusal == Refusal::NotCheckedIn && peer.is_proved && self.has(id);
             return if is_heard { Ok(()) } else { Err(refusal) };
         }
         self.contact(now, id);

@@ -264,8 +264,15 @@ fn before_the_check_in_no_machine_acts_for_a_host() {
     let mut bench = bench(2, &["d1p1.img"]);
     let refusal = Err(Refusal::NotCheckedIn);
     let now = bench.now;
+    // One that has the ticket of a boot script is heard, but nothing else follows.
+    let heard = bench.core.client_failed(now, HOST, &peer, "no disk");
+    assert_eq!(heard, Ok(()));
+    let unproved = Peer {
+        is_proved: false,
+        ..peer
+    };
     assert_eq!(
-        bench.core.client_failed(now, HOST, &peer, "no disk"),
+        bench.core.client_failed(now, HOST, &unproved, "no disk"),
         refusal
     );
     let note = Note::ForeignReport {
@@ -273,8 +280,8 @@ fn before_the_check_in_no_machine_acts_for_a_host() {
         text: "no disk".into(),
     };
     let actions = bench.actions();
-    assert_eq!(actions.len(), 1);
-    assert_eq!(notes(&actions), [(Some(1), note)]);
+    assert_eq!(actions.len(), 2);
+    assert_eq!(notes(&actions), [(Some(1), note.clone()), (Some(1), note)]);
     assert_eq!(bench.core.client_blamed(now, HOST, &peer), refusal);
     assert_eq!(
         bench.core.complete(now, HOST, &peer),
