@@ -15,7 +15,7 @@ pub struct RunFile(PathBuf);
 
 /// What is in it.
 #[derive(Serialize)]
-struct Running<'a> {
+struct ServerAddress<'a> {
     /// Base URL, ending with `/`.
     url: &'a str,
     /// Process.
@@ -34,7 +34,7 @@ impl RunFile {
     /// If the data directory is not writable.
     pub fn write(data: &Path, url: &str) -> anyhow::Result<Self> {
         let path = data.join(NAME);
-        let running = Running {
+        let running = ServerAddress {
             url,
             pid: std::process::id(),
         };

@@ -30,7 +30,7 @@ use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Event, Member, Session};
 use crate::logs::MulticastLog;
 use crate::ops::{DeployRequest, Deployed, Ops};
-use crate::sender::{Events, Job, Sender, SenderEvent, SharedCounters, Transmission};
+use crate::sender::{Events, Sender, SenderEvent, SharedCounters, StreamJob, Transmission};
 use crate::session::{Live, Sessions, Surroundings};
 use crate::store::SharedStore;
 use crate::store::sqlite::Sqlite;
@@ -73,7 +73,7 @@ pub(crate) struct FakeSender(Arc<Mutex<Inner>>, Arc<AtomicBool>);
 struct Inner {
     orders: Vec<Order>,
     admitted: Vec<Ipv4Addr>,
-    open: Option<(Job, Events)>,
+    open: Option<(StreamJob, Events)>,
     routes: BTreeMap<IpAddr, Interface>,
     is_unplugged: bool,
     held: BTreeMap<u16, String>,
@@ -101,7 +101,7 @@ impl Sender for FakeSender {
 
     fn open(
         &self,
-        job: Job,
+        job: StreamJob,
         events: Events,
         _counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {

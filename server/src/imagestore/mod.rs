@@ -15,7 +15,8 @@ pub use check::{ChangedError, check_unchanged, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use plan::{
-    MissingPartition, MissingStreams, PlanRefused, Reason, Warning, check_plan, missing_partitions,
+    MissingPartition, MissingStreams, PlanRefused, Unsupported, Warning, check_plan,
+    missing_partitions,
 };
 pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
 pub use source::{Gate, Source, SourceError};

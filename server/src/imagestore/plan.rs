@@ -107,7 +107,7 @@ fn list(missing: &[MissingPartition]) -> String {
 
 /// Why only FOG's own client deploys an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum Unsupported {
     /// It is of all disks (type `mpa`).
     AllDisks,
     /// Its streams are partimage images.
@@ -120,7 +120,7 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// `fos-agent` does not deploy it.
-    StockClientOnly(Reason),
+    StockClientOnly(Unsupported),
     /// A partition comes out without content.
     Missing(MissingPartition),
     /// The image was shrunk when it was captured, and is added as one that is not fitted.
@@ -142,15 +142,15 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StockClientOnly(Reason::AllDisks) => f.write_str(
+            Self::StockClientOnly(Unsupported::AllDisks) => f.write_str(
                 "fos-agent does not deploy images of all disks (type mpa); boot FOG's own client for \
                  this image",
             ),
-            Self::StockClientOnly(Reason::Partimage) => f.write_str(
+            Self::StockClientOnly(Unsupported::Partimage) => f.write_str(
                 "these are partimage images, which fos-agent does not write to a disk in a deploy; \
                  boot FOG's own client for this image",
             ),
-            Self::StockClientOnly(Reason::LegacyNames) => f.write_str(
+            Self::StockClientOnly(Unsupported::LegacyNames) => f.write_str(
                 "these are the file names of FOG's early Windows images (sys.img, rec.img), which \
                  fos-agent does not deploy; boot FOG's own client for this image, or deploy it once \
                  and capture it again",
@@ -205,10 +205,10 @@ pub fn check_plan(
             let reason = stock_client_only(&manifest, &refusal).ok_or(refusal)?;
             warnings.push(Warning::StockClientOnly(reason));
             match reason {
-                Reason::Partimage => plan(&manifest, inspection, &mut warnings)?,
-                Reason::AllDisks => check_dumps(listing, inspection)?,
+                Unsupported::Partimage => plan(&manifest, inspection, &mut warnings)?,
+                Unsupported::AllDisks => check_dumps(listing, inspection)?,
                 // Early Windows had one partition, and FOG no table of it.
-                Reason::LegacyNames => Vec::new(),
+                Unsupported::LegacyNames => Vec::new(),
             }
         }
     };
@@ -254,10 +254,10 @@ fn manifest(listing: &Listing, inspection: &Inspection) -> Manifest {
 }
 
 /// Whether FOG's own client deploys what ours refuses.
-fn stock_client_only(manifest: &Manifest, refusal: &Refusal) -> Option<Reason> {
+fn stock_client_only(manifest: &Manifest, refusal: &Refusal) -> Option<Unsupported> {
     match refusal {
         Refusal::ImageType { .. } if manifest.image_type == ImageType::AllDisks => {
-            Some(Reason::AllDisks)
+            Some(Unsupported::AllDisks)
         }
         Refusal::Format { .. }
             if manifest
@@ -265,9 +265,9 @@ fn stock_client_only(manifest: &Manifest, refusal: &Refusal) -> Option<Reason> {
                 .iter()
                 .all(|stream| stream.image.format == ImageFormat::Partimage06) =>
         {
-            Some(Reason::Partimage)
+            Some(Unsupported::Partimage)
         }
-        Refusal::Stream { name } if name.partition().is_none() => Some(Reason::LegacyNames),
+        Refusal::Stream { name } if name.partition().is_none() => Some(Unsupported::LegacyNames),
         _ => None,
     }
 }

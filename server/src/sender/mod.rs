@@ -16,7 +16,7 @@ use crate::imagestore::Source;
 
 /// What a sender is to do.
 #[derive(Debug)]
-pub struct Job {
+pub struct StreamJob {
     /// Position of the stream; comes back with every event.
     pub index: usize,
     /// Base port.
@@ -191,7 +191,7 @@ pub trait Sender: Send + Sync + 'static {
     /// If the system has no resources; trouble with the network comes as an event.
     fn open(
         &self,
-        job: Job,
+        job: StreamJob,
         events: Events,
         counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>>;

@@ -15,7 +15,7 @@ use cast_net::{
 };
 
 use super::{
-    Counters, Events, Job, Sender, SenderEvent, SharedCounters, SlowReceiver, Transmission,
+    Counters, Events, Sender, SenderEvent, SharedCounters, SlowReceiver, StreamJob, Transmission,
 };
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Departure, DropCause};
@@ -92,7 +92,7 @@ impl Rejecting {
     }
 }
 
-struct Running {
+struct Transfer {
     control: SendControl,
     /// Whether it ends by itself.
     is_ending: AtomicBool,
@@ -148,13 +148,13 @@ impl Sender for Udpcast {
 
     fn open(
         &self,
-        job: Job,
+        job: StreamJob,
         events: Events,
         counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
         self.rejecting.end(job.port);
         let control = SendControl::new().context("preparing the sender's thread")?;
-        let running = Running {
+        let running = Transfer {
             control: control.clone(),
             is_ending: AtomicBool::new(false),
         };
@@ -172,7 +172,7 @@ impl Sender for Udpcast {
     }
 }
 
-impl Transmission for Running {
+impl Transmission for Transfer {
     fn admit(&self, addresses: Vec<Ipv4Addr>) {
         self.control.set_expected(addresses);
     }
@@ -196,7 +196,7 @@ impl Transmission for Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Transfer {
     fn drop(&mut self) {
         if !self.is_ending.load(Ordering::Relaxed) {
             self.control.stop();
@@ -241,7 +241,7 @@ fn start_rule(admitted: Vec<Ipv4Addr>) -> StartRule {
     }
 }
 
-fn transmit(job: Job, control: &SendControl, events: &Events, counters: &SharedCounters) {
+fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &SharedCounters) {
     let index = job.index;
     let tell = |event| events.tell(index, event);
     let mut options = SendOptions::new(job.interface);
@@ -620,7 +620,7 @@ mod tests {
         facts.files.clear();
         let gate = crate::imagestore::Gate::default();
         let (events, told) = Events::channel();
-        let job = Job {
+        let job = StreamJob {
             index: 0,
             port: base,
             interface,

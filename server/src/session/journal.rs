@@ -22,7 +22,7 @@ pub enum Stored {
 }
 
 /// What the driver gives to its journal.
-enum Entry {
+enum Item {
     Fact(Fact),
     /// An answer to a client, which may be sent when everything before is stored.
     Answer(oneshot::Sender<Stored>),
@@ -51,7 +51,7 @@ pub(super) enum News {
 pub(super) struct Journal {
     // What waits is bounded by the state machine: some facts for each host, and notes, of which the
     // driver counts how many there may be.
-    entries: mpsc::UnboundedSender<Entry>,
+    entries: mpsc::UnboundedSender<Item>,
     marks: u64,
 }
 
@@ -84,22 +84,22 @@ impl Journal {
     }
 
     pub(super) fn store(&self, fact: Fact) {
-        self.send(Entry::Fact(fact));
+        self.send(Item::Fact(fact));
     }
 
     /// Answers `reply` when everything so far is stored, or at once if nothing can be stored.
     pub(super) fn answer_when_stored(&self, reply: oneshot::Sender<Stored>) {
-        self.send(Entry::Answer(reply));
+        self.send(Item::Answer(reply));
     }
 
     /// A mark behind everything so far; [`News::Reached`] tells when that is stored.
     pub(super) fn mark(&mut self) -> u64 {
         self.marks += 1;
-        self.send(Entry::Mark(self.marks));
+        self.send(Item::Mark(self.marks));
         self.marks
     }
 
-    fn send(&self, entry: Entry) {
+    fn send(&self, entry: Item) {
         if self.entries.send(entry).is_err() {
             tracing::error!("a session's journal has ended before its session");
         }
@@ -109,7 +109,7 @@ impl Journal {
 struct Writer {
     store: SharedStore,
     session: SessionId,
-    queue: mpsc::UnboundedReceiver<Entry>,
+    queue: mpsc::UnboundedReceiver<Item>,
     tell: mpsc::UnboundedSender<News>,
     batch: Batch,
     is_failing: bool,
@@ -290,9 +290,9 @@ impl Batch {
         self.facts.is_empty() && self.answers.is_empty() && self.mark.is_none()
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Item) {
         match entry {
-            Entry::Fact(fact) => {
+            Item::Fact(fact) => {
                 // A client may check in again and again, each time a bit different: the last one counts.
                 if let Fact::CheckedIn { host, .. } = &fact {
                     self.facts.retain(
@@ -301,8 +301,8 @@ impl Batch {
                 }
                 self.facts.push(fact);
             }
-            Entry::Answer(answer) => self.answers.push(answer),
-            Entry::Mark(mark) => self.mark = Some(mark),
+            Item::Answer(answer) => self.answers.push(answer),
+            Item::Mark(mark) => self.mark = Some(mark),
         }
     }
 
@@ -343,7 +343,7 @@ mod tests {
     fn the_last_check_in_of_a_host_is_the_one_that_is_stored() {
         let mut batch = Batch::default();
         for count in 0..1000 {
-            batch.push(Entry::Fact(Fact::CheckedIn {
+            batch.push(Item::Fact(Fact::CheckedIn {
                 host: HostId(i64::from(count % 2)),
                 address: Ipv4Addr::LOCALHOST,
                 ticket: None,

@@ -29,15 +29,15 @@ use crate::text;
 /// All sessions.
 pub struct Sessions {
     around: Surroundings,
-    running: Mutex<Running>,
+    running: Mutex<Drivers>,
     starting: tokio::sync::Mutex<()>,
     shutdown: watch::Sender<bool>,
 }
 
 /// Those that run, and which of them a host is in: the newest.
 #[derive(Default)]
-struct Running {
-    sessions: HashMap<SessionId, Entry>,
+struct Drivers {
+    sessions: HashMap<SessionId, Driven>,
     of_host: HashMap<HostId, BTreeSet<SessionId>>,
 }
 
@@ -45,7 +45,7 @@ struct Running {
 #[derive(Debug)]
 pub struct Idle<'a>(#[expect(dead_code, reason = "held")] tokio::sync::MutexGuard<'a, ()>);
 
-struct Entry {
+struct Driven {
     handle: Handle,
     hosts: Vec<HostId>,
     /// Ends when the driver has ended and everything is stored.
@@ -371,7 +371,7 @@ impl Sessions {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Running> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Drivers> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -491,7 +491,7 @@ impl Sessions {
         for host in &hosts {
             running.of_host.entry(*host).or_default().insert(id);
         }
-        let entry = Entry {
+        let entry = Driven {
             handle: handle.clone(),
             hosts,
             ended,

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::{CatchPanic, ResponseForPanic};
 
-use super::room::{Cut, Guest, Seat};
+use super::room::{Connection, Cut, Guest};
 use super::{HttpService, Stream};
 
 /// How a server ends.
@@ -112,7 +112,7 @@ where
 /// A socket that notes what its peer does.
 struct Watched<IO: Stream> {
     stream: IO,
-    seat: Arc<Seat>,
+    seat: Arc<Connection>,
 }
 
 impl<IO: Stream> Drop for Watched<IO> {
@@ -185,7 +185,7 @@ impl<IO: Stream> AsyncWrite for Watched<IO> {
 struct Answers<S, P> {
     service: S,
     peer: P,
-    seat: Arc<Seat>,
+    seat: Arc<Connection>,
 }
 
 impl<S, P> hyper::service::Service<Request<Incoming>> for Answers<S, P>
@@ -256,7 +256,7 @@ const INTERNAL_ERROR: &str =
 /// The body of an answer: when it is dropped, the connection waits for its next request.
 struct Answer {
     body: Body,
-    seat: Arc<Seat>,
+    seat: Arc<Connection>,
 }
 
 impl Drop for Answer {
@@ -289,14 +289,14 @@ impl HttpBody for Answer {
 /// its connection may have to make place.
 struct Timed {
     body: Incoming,
-    seat: Arc<Seat>,
+    seat: Arc<Connection>,
     limit: Duration,
     until: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timed {
-    fn new(body: Incoming, seat: Arc<Seat>) -> Self {
+    fn new(body: Incoming, seat: Arc<Connection>) -> Self {
         let limit = seat.limits().body_timeout;
         Self {
             body,

@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use self::complaints::{About, Complaints};
 use self::connection::Ending;
-use self::room::{Cut, Entry, Guest, Room};
+use self::room::{Admission, Cut, Guest, Room};
 
 pub use self::limits::{FileLimit, Limits, raise_file_limit};
 pub use self::local::{LocalPeer, LocalSocket, serve_local};
@@ -257,9 +257,9 @@ impl<L: Listen, S: HttpService> Acceptor<L, S> {
     async fn place(&self, address: Option<IpAddr>) -> Guest {
         loop {
             match self.room.enter(address) {
-                Entry::In(guest) => return guest,
-                Entry::Leaving => self.complaints.about(About::Evicted),
-                Entry::Full => self.complaints.about(About::Full),
+                Admission::In(guest) => return guest,
+                Admission::Leaving => self.complaints.about(About::Evicted),
+                Admission::Full => self.complaints.about(About::Full),
             }
             self.room.changed.notified().await;
         }

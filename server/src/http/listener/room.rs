@@ -29,7 +29,7 @@ struct Inner {
     per_address: HashMap<IpAddr, usize>,
     /// Connections without a whole request in work, those that have waited longest first. Whoever takes one
     /// out decides what becomes of it: a request that begins, or its end to make place.
-    waiting: BTreeMap<Key, Arc<Seat>>,
+    waiting: BTreeMap<Key, Arc<Connection>>,
 }
 
 /// Since when, and a number to tell apart those of one instant.
@@ -37,7 +37,7 @@ type Key = (Instant, u64);
 
 /// Whether a connection may come in.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(super) enum Admission {
     In(Guest),
     /// One that waited was told to leave; try again after [`Room::changed`].
     Leaving,
@@ -62,13 +62,13 @@ impl Room {
 
     /// Takes a place, or makes one of the oldest connection that waits for a request. At most one is on
     /// its way out for that at a time.
-    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Admission {
         let mut inner = self.lock();
         if inner.held >= self.limits.connections {
             if inner.leaving > 0 || inner.evict() {
-                return Entry::Leaving;
+                return Admission::Leaving;
             }
-            return Entry::Full;
+            return Admission::Full;
         }
         inner.held += 1;
         inner.next += 1;
@@ -78,22 +78,22 @@ impl Room {
         }
         let now = Instant::now();
         let id = inner.next;
-        let seat = Arc::new(Seat {
+        let seat = Arc::new(Connection {
             room: Arc::clone(self),
             id,
             address,
             leave: CancellationToken::new(),
             is_evicted: AtomicBool::new(false),
             resets: AtomicBool::new(false),
-            state: Mutex::new(State {
-                phase: Phase::Head(now),
+            state: Mutex::new(Exchange {
+                phase: Step::Head(now),
                 key: (now, id),
                 blocked: None,
                 written: now,
             }),
         });
         inner.waiting.insert((now, id), Arc::clone(&seat));
-        Entry::In(Guest(seat))
+        Admission::In(Guest(seat))
     }
 
     /// Tells the oldest connection that waits for a request to leave: no more files can be opened.
@@ -148,7 +148,7 @@ fn group(address: IpAddr) -> IpAddr {
 
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Guest(pub(super) Arc<Seat>);
+pub(super) struct Guest(pub(super) Arc<Connection>);
 
 impl Drop for Guest {
     fn drop(&mut self) {
@@ -176,7 +176,7 @@ impl Drop for Guest {
 ///
 /// A lock of the room may be held while this one's is taken, never the other way round.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Connection {
     room: Arc<Room>,
     id: u64,
     address: Option<IpAddr>,
@@ -185,12 +185,12 @@ pub(super) struct Seat {
     is_evicted: AtomicBool,
     /// Whether what the kernel has not sent yet is to be thrown away at the end.
     pub(super) resets: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<Exchange>,
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
+struct Exchange {
+    phase: Step,
     /// Where it is or was in [`Inner::waiting`].
     key: Key,
     /// Since when the peer takes nothing of what is to be written.
@@ -200,7 +200,7 @@ struct State {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Phase {
+enum Step {
     /// The head of a request is awaited, or a part of it is there.
     Head(Instant),
     /// The last request is answered, nothing of the next is there.
@@ -226,7 +226,7 @@ pub(super) enum Cut {
     Shutdown,
 }
 
-impl Seat {
+impl Connection {
     pub(super) fn limits(&self) -> &Limits {
         &self.room.limits
     }
@@ -234,8 +234,8 @@ impl Seat {
     /// Bytes came.
     pub(super) fn on_read(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Idle(_)) {
-            state.phase = Phase::Head(Instant::now());
+        if matches!(state.phase, Step::Idle(_)) {
+            state.phase = Step::Head(Instant::now());
         }
     }
 
@@ -252,14 +252,14 @@ impl Seat {
 
     /// The head of a request is there; nothing is done for it before its body is.
     pub(super) fn receive(&self) {
-        self.lock().phase = Phase::Body;
+        self.lock().phase = Step::Body;
     }
 
     /// A request begins, if it has not yet; not if the connection was told to leave at this moment.
     pub(super) fn begin(&self) -> bool {
         let key = {
             let state = self.lock();
-            if matches!(state.phase, Phase::Busy) {
+            if matches!(state.phase, Step::Busy) {
                 return true;
             }
             state.key
@@ -267,7 +267,7 @@ impl Seat {
         if self.room.lock().waiting.remove(&key).is_none() {
             return false;
         }
-        self.lock().phase = Phase::Busy;
+        self.lock().phase = Step::Busy;
         true
     }
 
@@ -277,7 +277,7 @@ impl Seat {
         let key = (now, self.id);
         {
             let mut state = self.lock();
-            state.phase = Phase::Idle(now);
+            state.phase = Step::Idle(now);
             state.key = key;
         }
         let mut inner = self.room.lock();
@@ -293,16 +293,16 @@ impl Seat {
         let state = self.lock();
         match (state.blocked, state.phase) {
             (Some(since), _) => Some((since + limits.write_timeout, Cut::Blocked)),
-            (None, Phase::Head(since)) => Some((since + limits.header_timeout, Cut::Head)),
-            (None, Phase::Idle(since)) => {
+            (None, Step::Head(since)) => Some((since + limits.header_timeout, Cut::Head)),
+            (None, Step::Idle(since)) => {
                 let since = since.max(state.written);
                 Some((since + limits.idle_timeout, Cut::Idle))
             }
-            (None, Phase::Body | Phase::Busy) => None,
+            (None, Step::Body | Step::Busy) => None,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Exchange> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -322,7 +322,7 @@ mod tests {
     #[track_caller]
     fn enter(room: &Arc<Room>, address: &str) -> Guest {
         match room.enter(Some(address.parse().unwrap())) {
-            Entry::In(guest) => guest,
+            Admission::In(guest) => guest,
             other => panic!("{other:?}"),
         }
     }
@@ -332,15 +332,15 @@ mod tests {
         let room = room(3);
         let [first, second, third] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|a| enter(&room, a));
         assert!(first.0.begin());
-        assert!(matches!(room.enter(None), Entry::Leaving));
-        assert!(matches!(room.enter(None), Entry::Leaving));
+        assert!(matches!(room.enter(None), Admission::Leaving));
+        assert!(matches!(room.enter(None), Admission::Leaving));
         assert!(second.0.leave.is_cancelled());
         assert!(!third.0.leave.is_cancelled());
         // Its request came too late.
         assert!(!second.0.begin());
         drop(second);
         let _fourth = enter(&room, "10.0.0.4");
-        assert!(matches!(room.enter(None), Entry::Leaving));
+        assert!(matches!(room.enter(None), Admission::Leaving));
         assert!(third.0.leave.is_cancelled());
     }
 
@@ -350,12 +350,12 @@ mod tests {
         let [first, second] = ["10.0.0.1", "10.0.0.2"].map(|a| enter(&room, a));
         assert!(first.0.begin());
         assert!(second.0.begin());
-        assert!(matches!(room.enter(None), Entry::Full));
+        assert!(matches!(room.enter(None), Admission::Full));
         first.0.on_write(false);
         first.0.end();
-        assert!(matches!(room.enter(None), Entry::Full));
+        assert!(matches!(room.enter(None), Admission::Full));
         first.0.on_write(true);
-        assert!(matches!(room.enter(None), Entry::Leaving));
+        assert!(matches!(room.enter(None), Admission::Leaving));
         assert!(first.0.leave.is_cancelled());
     }
 

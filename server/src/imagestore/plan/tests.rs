@@ -237,7 +237,10 @@ fn unused_entries_of_an_old_dump_are_no_partitions() {
         .without("d1p3.img")
         .with("d1.partitions", dump)
         .of_type(ImageType::AllDisks);
-    assert_eq!(all.good(), [Warning::StockClientOnly(Reason::AllDisks)]);
+    assert_eq!(
+        all.good(),
+        [Warning::StockClientOnly(Unsupported::AllDisks)]
+    );
 }
 
 #[test]
@@ -293,7 +296,7 @@ fn what_only_stock_clients_deploy_is_said() {
     partimage.format = ImageFormat::Partimage06;
     assert_eq!(
         partimage.good(),
-        [Warning::StockClientOnly(Reason::Partimage)]
+        [Warning::StockClientOnly(Unsupported::Partimage)]
     );
     let partimage = partimage.with("d1.mbr", unpacked(OVERLAPPING));
     assert!(matches!(partimage.refused(), Refusal::BadTable(_)));
@@ -302,11 +305,17 @@ fn what_only_stock_clients_deploy_is_said() {
     legacy.os_id = 5;
     legacy.files = vec![("sys.img.000", b"x".into()), ("rec.img.000", b"x".into())];
     let warnings = legacy.good();
-    assert_eq!(warnings, [Warning::StockClientOnly(Reason::LegacyNames)]);
+    assert_eq!(
+        warnings,
+        [Warning::StockClientOnly(Unsupported::LegacyNames)]
+    );
     assert!(warnings[0].to_string().contains("sys.img"));
 
     let all = || Case::gpt().of_type(ImageType::AllDisks);
-    assert_eq!(all().good(), [Warning::StockClientOnly(Reason::AllDisks)]);
+    assert_eq!(
+        all().good(),
+        [Warning::StockClientOnly(Unsupported::AllDisks)]
+    );
     let mut bare = all().without("d1p2.img");
     assert!(matches!(bare.check(), Err(PlanRefused::Missing(_))));
     bare.missing = MissingStreams::Allow;

@@ -538,7 +538,7 @@ impl Driver {
         self.interface = Some(interface.clone());
         anyhow::ensure!(interface.is_up, "{interface} is down");
         let bytes_read = source.bytes_read();
-        let job = sender::Job {
+        let job = sender::StreamJob {
             index,
             port: self.head.port,
             interface,
