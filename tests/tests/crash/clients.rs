@@ -502,6 +502,7 @@ impl Administrator {
             "max_wait_seconds": wait, "is_shutdown": false });
         let number = self.shared.ledger.begin(Deed::Deploy { hosts, session: 0 });
         let answer = self.shared.ask("/deploy", number, &request).ok()?;
+        self.note_refusal(&answer);
         if answer.status != 200 {
             return None;
         }
@@ -554,9 +555,19 @@ impl Administrator {
 
     fn promise(&self, deed: Deed, path: &str, request: &Value) {
         let number = self.shared.ledger.begin(deed);
-        let answer = self.shared.ask(path, number, request);
-        if answer.is_ok_and(|answer| answer.status == 200) {
+        let Ok(answer) = self.shared.ask(path, number, request) else {
+            return;
+        };
+        self.note_refusal(&answer);
+        if answer.status == 200 {
             self.shared.ledger.promised(number, |_| {});
+        }
+    }
+
+    /// Machines without a session ask for nothing that could be refused.
+    fn note_refusal(&self, answer: &Answer) {
+        if answer.status == 503 {
+            self.shared.ledger.asked_again();
         }
     }
 }
