@@ -22,7 +22,7 @@ pub use run::{Done, Failure, Job, Watch, decode, pass, run};
 pub use source::{Pieces, Source};
 pub use supply::{Direct, PIECES, ReadAhead, Supply};
 pub use tap::Tapped;
-pub use target::{Manner, Output, Place, Target, Trace, device_shape};
+pub use target::{Manner, Output, Place, Target, Trace};
 
 #[cfg(test)]
 mod tests;
