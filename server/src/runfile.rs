@@ -1,6 +1,7 @@
 //! `server.json`: where the running server is, for programs that watch it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,13 +39,23 @@ impl RunFile {
             url,
             pid: std::process::id(),
         };
-        // Whole or not at all: others read it at any time.
-        let new = data.join(format!("{NAME}.new"));
-        fs::write(&new, serde_json::to_vec(&running)?)
-            .and_then(|()| fs::rename(&new, &path))
-            .with_context(|| format!("writing {}", path.display()))?;
+        write_whole(&path, &serde_json::to_vec(&running)?)?;
         Ok(Self(path))
     }
+}
+
+/// Replaces a file whole or not at all, whoever reads it meanwhile, also if the power fails.
+///
+/// # Errors
+/// If its directory is not writable.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    File::create(new)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(new, path))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 impl Drop for RunFile {

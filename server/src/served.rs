@@ -1,7 +1,7 @@
 //! `serve.json`: how the server was started last, for commands that work without it.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Origin};
 use crate::domain::ports::PortPool;
+use crate::runfile::write_whole;
 
 /// What of the server's settings matters for a session that is made without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,14 +35,7 @@ impl Served {
             interface: config.interface.clone(),
             ports: config.ports,
         };
-        let path = config.data.join(NAME);
-        // Whole or not at all.
-        let new = config.data.join(format!("{NAME}.new"));
-        let text = serde_json::to_vec(&served)?;
-        fs::File::create(&new)
-            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&new, &path))
-            .with_context(|| format!("writing {}", path.display()))
+        write_whole(&config.data.join(NAME), &serde_json::to_vec(&served)?)
     }
 
     /// The settings of the last server, if there was one.

@@ -255,6 +255,21 @@ fn finishing_before_the_end_is_no_success() {
     assert!(sender.join().unwrap().is_err());
 }
 
+/// The end is there, but not all of the last slice was read.
+#[test]
+fn finishing_within_the_last_slice_is_no_success() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
+    stream.read_exact(&mut [0; 1_000]).unwrap();
+    let error = stream.finish().unwrap_err();
+    assert!(
+        matches!(error, ReceiveError::Abandoned { bytes: 1_000 }),
+        "{error:?}"
+    );
+    assert!(sender.join().unwrap().is_err());
+}
+
 #[test]
 fn a_stop_is_heard_while_nobody_answers() {
     let stop = Stop::new().unwrap();

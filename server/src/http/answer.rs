@@ -73,7 +73,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What large answers share: an extension of each request.
 #[derive(Debug)]
 pub(super) struct Answers {
-    room: Arc<Room>,
+    budget: Arc<Budget>,
     /// The status of all sessions is read for one request at a time.
     status: tokio::sync::Mutex<()>,
 }
@@ -81,13 +81,13 @@ pub(super) struct Answers {
 impl Answers {
     pub(super) fn new() -> Self {
         Self {
-            room: Room::new(ROOM, ROOM_EACH),
+            budget: Budget::new(BUDGET, BUDGET_EACH),
             status: tokio::sync::Mutex::default(),
         }
     }
 
     pub(super) fn keep(&self, client: IpAddr, bytes: Vec<u8>) -> Result<Bytes, HttpError> {
-        self.room.take(client, bytes).ok_or(HttpError::Full)
+        self.budget.take(client, bytes).ok_or(HttpError::Full)
     }
 
     pub(super) fn json(
@@ -107,12 +107,12 @@ impl Answers {
 
 /// Bytes of large answers on their way, in all and for each address. A room of agents asks for small
 /// files of some kilobytes, which do not count.
-const ROOM: usize = 64 << 20;
-const ROOM_EACH: usize = 16 << 20;
+const BUDGET: usize = 64 << 20;
+const BUDGET_EACH: usize = 16 << 20;
 
 /// Memory for answers that wait until their clients have read them.
 #[derive(Debug)]
-struct Room {
+struct Budget {
     held: Mutex<Held>,
     most: usize,
     most_each: usize,
@@ -125,7 +125,7 @@ struct Held {
     by_address: HashMap<IpAddr, usize>,
 }
 
-impl Room {
+impl Budget {
     fn new(most: usize, most_each: usize) -> Arc<Self> {
         Arc::new(Self {
             held: Mutex::default(),
@@ -142,8 +142,8 @@ impl Room {
         }
         let mut held = self.held();
         let own = held.by_address.get(&client).copied().unwrap_or_default();
-        let is_room = |taken: usize, most| taken == 0 || taken.saturating_add(bytes.len()) <= most;
-        if !is_room(held.bytes, self.most) || !is_room(own, self.most_each) {
+        let is_free = |taken: usize, most| taken == 0 || taken.saturating_add(bytes.len()) <= most;
+        if !is_free(held.bytes, self.most) || !is_free(own, self.most_each) {
             return None;
         }
         held.bytes += bytes.len();
@@ -152,7 +152,7 @@ impl Room {
         Some(Bytes::from_owner(Kept {
             bytes,
             client,
-            room: Arc::clone(self),
+            budget: Arc::clone(self),
         }))
     }
 
@@ -167,7 +167,7 @@ const SMALL: usize = 64 << 10;
 struct Kept {
     bytes: Vec<u8>,
     client: IpAddr,
-    room: Arc<Room>,
+    budget: Arc<Budget>,
 }
 
 impl AsRef<[u8]> for Kept {
@@ -178,7 +178,7 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let mut held = self.room.held();
+        let mut held = self.budget.held();
         let len = self.bytes.len();
         held.bytes = held.bytes.saturating_sub(len);
         if let Some(own) = held.by_address.get_mut(&self.client) {
@@ -200,26 +200,26 @@ mod tests {
 
     #[test]
     fn large_answers_have_a_bound_for_each_address_and_in_all() {
-        let room = Room::new(5 << 20, 2 << 20);
+        let budget = Budget::new(5 << 20, 2 << 20);
         let large = || vec![7; 1 << 20];
-        let first = room.take(client(1), large()).unwrap();
-        let second = room.take(client(1), large()).unwrap();
-        assert!(room.take(client(1), large()).is_none());
-        assert!(room.take(client(1), vec![0; SMALL]).is_some());
+        let first = budget.take(client(1), large()).unwrap();
+        let second = budget.take(client(1), large()).unwrap();
+        assert!(budget.take(client(1), large()).is_none());
+        assert!(budget.take(client(1), vec![0; SMALL]).is_some());
         let others: Vec<_> = (2..=4)
-            .map(|last| room.take(client(last), large()).unwrap())
+            .map(|last| budget.take(client(last), large()).unwrap())
             .collect();
-        assert!(room.take(client(5), large()).is_none());
+        assert!(budget.take(client(5), large()).is_none());
         // A piece of it holds all of it.
         let piece = first.slice(..10);
         drop(first);
-        assert!(room.take(client(5), large()).is_none());
+        assert!(budget.take(client(5), large()).is_none());
         drop(piece);
-        drop(room.take(client(5), large()).unwrap());
+        drop(budget.take(client(5), large()).unwrap());
         drop((second, others));
-        assert!(room.held().by_address.is_empty());
-        assert_eq!(room.held().bytes, 0);
+        assert!(budget.held().by_address.is_empty());
+        assert_eq!(budget.held().bytes, 0);
         // Larger than the bound, but alone.
-        assert!(room.take(client(1), vec![0; 6 << 20]).is_some());
+        assert!(budget.take(client(1), vec![0; 6 << 20]).is_some());
     }
 }

@@ -181,8 +181,8 @@ pub trait Sender: Send + Sync + 'static {
     /// If it is not: who holds it, in words.
     fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String>;
 
-    /// Rejects whoever comes to a rendezvous that is over, for some minutes, or until the port is probed or
-    /// opened: FOG's clients have no time-out.
+    /// Rejects whoever comes to a rendezvous that is over, for five minutes or until the port is opened
+    /// again: FOG's clients have no time-out.
     fn reject(&self, interface: Interface, base: u16);
 
     /// Opens the rendezvous of a stream; returns at once.

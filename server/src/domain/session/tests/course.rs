@@ -193,6 +193,21 @@ fn a_stock_client_that_was_told_to_go_is_neither_missing_nor_late() {
     }
 }
 
+/// It comes to a rendezvous that is closed, perhaps when the session is over.
+#[test]
+fn a_stock_client_that_is_slow_to_connect_is_still_to_come() {
+    for (agent, is_to_come) in [(STOCK, true), (AGENT, false)] {
+        let mut bench = bench(2, &["d1p1.img"]);
+        bench.check_in_as(1, agent);
+        bench.check_in(2);
+        bench.join(2);
+        bench.wait(MAX_WAIT, &[1, 2]);
+        bench.core.transfer_started(bench.now);
+        assert_eq!(host_end(&bench.actions(), 1), failed(Reason::NotConnected));
+        assert_eq!(bench.core.has_latecomers(), is_to_come, "{agent}");
+    }
+}
+
 #[test]
 fn a_check_in_while_the_start_is_ordered_is_too_late() {
     let mut bench = bench(2, &["d1p1.img"]);
