@@ -261,10 +261,10 @@ fn finishing_within_the_last_slice_is_no_success() {
     let port = port_base();
     let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
-    stream.read_exact(&mut [0; 1_000]).unwrap();
+    stream.read_exact(&mut [0; 4_990]).unwrap();
     let error = stream.finish().unwrap_err();
     assert!(
-        matches!(error, ReceiveError::Abandoned { bytes: 1_000 }),
+        matches!(error, ReceiveError::Abandoned { bytes: 4_990 }),
         "{error:?}"
     );
     assert!(sender.join().unwrap().is_err());
