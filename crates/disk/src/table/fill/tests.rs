@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::dump::DumpPartition;
+use super::super::dump::{DumpLabel, DumpPartition, MAX_PARTITIONS};
 use super::*;
 
 fn dump(label: DumpLabel, ends: Option<(u64, u64)>, rows: &[(u32, &str, u64, u64)]) -> Dump {
@@ -89,7 +89,7 @@ fn a_disk_that_would_truncate_data_is_refused_with_figures() {
             number,
             needed,
             got,
-            disk,
+            disk: found,
             required,
         } = error
         else {
@@ -97,12 +97,33 @@ fn a_disk_that_would_truncate_data_is_refused_with_figures() {
         };
         assert!(number == 3 || number == 4);
         assert!(got < needed);
-        assert_eq!(disk, sectors);
-        assert_eq!(
-            required,
-            2048 + 34 + 204_800 + 32_768 + 1_071_104 + 60_000_000
-        );
+        assert_eq!(found, sectors);
+        let sum = 2048 + 34 + 204_800 + 32_768 + 1_071_104 + 60_000_000;
+        assert!((sum..=sum + 512).contains(&required), "{required}");
+        layout(&original, &minimum, "1:2:4", disk(required, 512)).unwrap();
+        layout(&original, &minimum, "1:2:4", disk(required - 1, 512)).unwrap_err();
     }
+}
+
+#[test]
+fn the_size_that_is_needed_counts_how_the_room_is_shared() {
+    // The first gets three quarters of the room, so that the second lacks what the first has too much.
+    let rows = |one, two| [(1, "a", 2048, one), (2, "b", 10_000_000, two)];
+    let ends = Some((34, 20_000_000));
+    let original = dump(DumpLabel::Gpt, ends, &rows(6_000_128, 2_000_384));
+    let minimum = dump(DumpLabel::Gpt, ends, &rows(10_240, 2_000_384));
+    let error = layout(&original, &minimum, "", disk(4_000_000, 512)).unwrap_err();
+    let FillError::TooSmall {
+        disk: found,
+        required,
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(found, 4_000_000);
+    assert!(required > found, "{required}");
+    layout(&original, &minimum, "", disk(required, 512)).unwrap();
 }
 
 fn linux() -> (Dump, Dump) {
