@@ -6,6 +6,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -211,6 +212,8 @@ pub struct TablePlan {
     pub shape: Shape,
     /// Kind of table.
     pub label: Label,
+    /// The first and the last sector that a GPT lets partitions use.
+    pub usable: Option<RangeInclusive<u64>>,
     /// The partitions in order of their numbers.
     pub partitions: Vec<PlannedPartition>,
     /// What an operator should know although the plan can be carried out.

@@ -1,4 +1,4 @@
-//! Output of `sfdisk -d`, of every age.
+//! Output of `sfdisk -d`, of every age, read and written.
 //!
 //! Old dumps say `Id=` where newer ones say `type=`, and have no header but `unit: sectors`. Some images
 //! carry dumps whose quoting was damaged on the way, so that attributes stand in the name.
@@ -7,6 +7,8 @@ use std::fmt;
 
 use thiserror::Error;
 use uuid::Uuid;
+
+mod script;
 
 /// Most partitions of a dump. A GPT has 128 as a rule; what is made of a dump takes time in proportion to
 /// the square of their number.
@@ -19,6 +21,8 @@ pub struct Dump {
     pub label: Option<DumpLabel>,
     /// `label-id:` as it stands: a GUID, or `0x` and eight digits.
     pub label_id: Option<String>,
+    /// `device:`: the disk that the dump is of, as it stands.
+    pub device: Option<String>,
     /// `first-lba:`.
     pub first_lba: Option<u64>,
     /// `last-lba:`.
@@ -140,6 +144,7 @@ impl Dump {
                 }
             }
             "label-id" => self.label_id = Some(value.to_owned()),
+            "device" => self.device = Some(value.to_owned()),
             "unit" if value != "sectors" => return Err("the unit is not sectors"),
             "first-lba" => self.first_lba = Some(number()?),
             "last-lba" => self.last_lba = Some(number()?),

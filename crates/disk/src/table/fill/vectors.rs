@@ -57,7 +57,9 @@ impl Vector {
     /// Whether every partition has the room that it needs in this layout, and shares it with no other.
     fn is_sound(&self, layout: &[(u32, u64, u64)]) -> bool {
         let original = self.dump("original.sfdisk").unwrap();
-        let minimum = self.dump("minimum.sfdisk").unwrap_or(original.clone());
+        let minimum = self
+            .dump("minimum.sfdisk")
+            .unwrap_or_else(|| original.clone());
         let fixed = parse_fixed(&self.read("fixed.txt").unwrap()).unwrap();
         let image = Image::of(&original, &minimum, &fixed).unwrap();
         let is_large_enough = image.inputs.iter().zip(layout).all(|(input, &(.., size))| {

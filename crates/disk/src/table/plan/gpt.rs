@@ -111,6 +111,7 @@ impl Draft<'_> {
             label: Label::Gpt {
                 disk_guid: gpt.disk_guid,
             },
+            usable: Some(place.first_usable..=place.last_usable),
             partitions,
             warnings: self.warnings,
             writes,

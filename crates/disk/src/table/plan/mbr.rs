@@ -132,6 +132,7 @@ impl Draft<'_> {
             label: Label::Mbr {
                 disk_id: boot.disk_id(),
             },
+            usable: None,
             partitions,
             warnings: self.warnings,
             writes,
