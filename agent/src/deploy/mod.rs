@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use deploy_plan::{DeployPlan, Warning};
+use deploy_plan::{DeployPlan, Step, Warning};
 use disk::Target;
 use fog::{KernelArgs, Mac};
 use fos_api::Manifest;
@@ -571,19 +571,29 @@ fn work(
     }
     let _phase = board.phase("table");
     board.update(|state| state.activity = "writing the partition table".into());
-    // Still there if no stream goes to a partition.
-    pipeline
-        .remove_old_table()
-        .context("removing the old partition table")
-        .map_err(|error| Failure::new("table", error))?;
-    ntfs::complete(plan, target).map_err(|error| Failure::new("streams", error))?;
-    swap::create(plan, target).map_err(|error| Failure::new("swap", error))?;
-    let report = flow
-        .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))
-        .context("writing the partition table")
-        .map_err(|error| Failure::new("table", error))?;
-    for warning in report.warnings {
-        board.warn(warning);
+    for step in plan.steps() {
+        match step {
+            // The pipeline did both, unless no stream goes to a partition: then the old table is there.
+            Step::Clear | Step::Stream(_) => pipeline
+                .remove_old_table()
+                .context("removing the old partition table")
+                .map_err(|error| Failure::new("table", error))?,
+            Step::NtfsCopies(partition) => {
+                ntfs::complete(partition, target).map_err(|error| Failure::new("streams", error))?
+            }
+            Step::Swap(partition) => {
+                swap::create(partition, target).map_err(|error| Failure::new("swap", error))?;
+            }
+            Step::Table => {
+                let report = flow
+                    .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))
+                    .context("writing the partition table")
+                    .map_err(|error| Failure::new("table", error))?;
+                for warning in report.warnings {
+                    board.warn(warning);
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! NTFS volumes: images lack the copy of the boot sector, so it is made anew.
 
-use deploy_plan::DeployPlan;
-use disk::{Target, WriteError};
+use disk::{PlannedPartition, Target, WriteError};
 
 /// An NTFS that was not completed.
 #[derive(Debug, thiserror::Error)]
@@ -11,18 +10,16 @@ pub(crate) struct NtfsError {
     source: WriteError,
 }
 
-/// Gives every NTFS that a stream has brought the copies of its boot sector. Comes when all streams are
-/// on the disk.
-pub(crate) fn complete(plan: &DeployPlan, target: &Target) -> Result<(), NtfsError> {
-    for partition in plan.written() {
-        target
-            .copy_ntfs_boot(partition.offset, partition.len)
-            .map_err(|source| NtfsError {
-                number: partition.number,
-                source,
-            })?;
-    }
-    Ok(())
+/// Gives the NTFS that a stream has brought, if it is one, the copies of its boot sector. Comes when all
+/// streams are on the disk.
+pub(crate) fn complete(partition: &PlannedPartition, target: &Target) -> Result<(), NtfsError> {
+    target
+        .copy_ntfs_boot(partition.offset, partition.len)
+        .map(drop)
+        .map_err(|source| NtfsError {
+            number: partition.number,
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -52,7 +49,9 @@ mod tests {
             writer.write_at(0, &boot).unwrap();
             writer.finish().unwrap();
         }
-        complete(&plan, &target).unwrap();
+        for partition in plan.written() {
+            complete(partition, &target).unwrap();
+        }
         drop(target);
         let written = std::fs::read(file.path()).unwrap();
         let copies = |number| {

@@ -1,7 +1,6 @@
 //! Swap spaces: an image records at most their UUIDs, so they are made anew.
 
-use deploy_plan::DeployPlan;
-use disk::{SWAP_PAGE, Target, Uuid, swap_header};
+use disk::{PlannedPartition, SWAP_PAGE, Target, Uuid, swap_header};
 
 /// Why a swap space was not made.
 #[derive(Debug, thiserror::Error)]
@@ -20,25 +19,23 @@ pub(crate) enum SwapError {
     Random(getrandom::Error),
 }
 
-/// Makes the swap spaces. Those whose UUIDs are not recorded get new ones; the plan has a warning.
-pub(crate) fn create(plan: &DeployPlan, target: &Target) -> Result<(), SwapError> {
-    for partition in plan.swap_spaces() {
-        let number = partition.number;
-        let uuid = match partition.swap_uuid {
-            Some(uuid) => uuid,
-            None => random_uuid()?,
-        };
-        let header = swap_header(partition.len, uuid, SWAP_PAGE)
-            .map_err(|source| SwapError::Header { number, source })?;
-        target
-            .writer(partition.offset, partition.len)
-            .and_then(|mut writer| {
-                writer.write_at(0, &header)?;
-                writer.finish()
-            })
-            .map_err(|source| SwapError::Write { number, source })?;
-    }
-    Ok(())
+/// Makes a swap space. One whose UUID is not recorded gets a new one; the plan has a warning.
+pub(crate) fn create(partition: &PlannedPartition, target: &Target) -> Result<(), SwapError> {
+    let number = partition.number;
+    let uuid = match partition.swap_uuid {
+        Some(uuid) => uuid,
+        None => random_uuid()?,
+    };
+    let header = swap_header(partition.len, uuid, SWAP_PAGE)
+        .map_err(|source| SwapError::Header { number, source })?;
+    target
+        .writer(partition.offset, partition.len)
+        .and_then(|mut writer| {
+            writer.write_at(0, &header)?;
+            writer.finish()
+        })
+        .map(drop)
+        .map_err(|source| SwapError::Write { number, source })
 }
 
 /// A UUID of version 4 (RFC 9562, section 5.4), as mkswap makes it.
@@ -68,7 +65,9 @@ mod tests {
         file.as_file().set_len(DISK_LEN).unwrap();
         let target = Target::open(file.path(), &shape).unwrap();
         target.make_unbootable(&plan.table).unwrap();
-        create(&plan, &target).unwrap();
+        for partition in plan.swap_spaces() {
+            create(partition, &target).unwrap();
+        }
         drop(target);
         let written = std::fs::read(file.path()).unwrap();
         written[samples::region(2)][..4096].to_vec()

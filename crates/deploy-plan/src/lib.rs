@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 mod arguments;
 mod plan;
 mod refusal;
+mod steps;
 mod warning;
 
 pub use arguments::{check_arguments, check_same_image, computer_name};
@@ -19,6 +20,7 @@ pub use plan::{
     DeployPlan, Destination, PlannedStream, check_manifest, plan, plan_for_source, source_shape,
 };
 pub use refusal::{Contradiction, Quantity, Refusal};
+pub use steps::Step;
 pub use warning::Warning;
 
 /// The small files of an image by name.

@@ -44,9 +44,9 @@ impl DeployPlan {
 }
 
 fn is_written(streams: &[PlannedStream], partition: u32) -> bool {
-    streams.iter().any(|stream| {
-        matches!(stream.destination, Destination::Partition { number, .. } if number == partition)
-    })
+    streams
+        .iter()
+        .any(|stream| stream.partition() == Some(partition))
 }
 
 /// One stream and its place.
@@ -308,10 +308,9 @@ fn warnings(table: &TablePlan, streams: &[PlannedStream]) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = table.warnings.iter().cloned().map(Warning::Table).collect();
     for partition in &table.partitions {
         let number = partition.number;
-        let stream = streams.iter().find(|stream| {
-            matches!(stream.destination, Destination::Partition { number: other, .. }
-                if other == number)
-        });
+        let stream = streams
+            .iter()
+            .find(|stream| stream.partition() == Some(number));
         let Some(stream) = stream else {
             if partition.is_swap && partition.len < SWAP_LEN_MIN {
                 warnings.push(Warning::SwapTooSmall {

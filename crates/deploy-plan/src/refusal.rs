@@ -299,6 +299,36 @@ impl Contradiction {
 const MAX_BLOCK_SIZE: u32 = 64 << 20;
 
 impl Refusal {
+    /// The reason as programs know it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Argument(_) => "argument",
+            Self::Task { .. } => "task",
+            Self::ImageType { .. } => "image-type",
+            Self::PartitionType { .. } => "partition-type",
+            Self::KeepTable => "keep-table",
+            Self::OsId { .. } => "operating-system",
+            Self::OtherImage { .. } => "other-image",
+            Self::MissingFile { .. } => "missing-file",
+            Self::NotText { .. } => "not-text",
+            Self::Volumes { .. } => "logical-volumes",
+            Self::Stream { .. } => "stream-name",
+            Self::Twice { .. } => "stream-twice",
+            Self::NoStreams => "no-streams",
+            Self::Format { .. } => "format",
+            Self::TooMuch { .. } => "too-much",
+            Self::LargeFile { .. } => "large-file",
+            Self::Contradiction { .. } => "contradiction",
+            Self::Table(disk::PlanError::SectorSize { .. }) => "sector-size",
+            Self::Table(_) => "disk-too-small",
+            Self::BadTable(_) => "bad-table",
+            Self::NoPartition { .. } => "no-partition",
+            Self::TooSmall { .. } => "partition-too-small",
+            Self::OtherPartition { .. } => "other-partition",
+        }
+    }
+
     /// Whether another disk could make it possible.
     #[must_use]
     pub fn is_about_disk_size(&self) -> bool {

@@ -349,3 +349,50 @@ fn what_no_disk_can_mend_is_not_blamed_on_the_disk() {
     let error = plan(&manifest, &samples::small_files(), &small).unwrap_err();
     assert!(matches!(error, Refusal::Table(_)), "{error}");
 }
+
+/// What FOG's client decides in the cases of its own tests: image's dumps, disk, answer.
+#[test]
+fn sector_sizes_are_compared_as_the_original_does() {
+    let table = include_str!("../testdata/sector-size.tsv");
+    let mut compared = 0;
+    for row in table.lines().skip(1) {
+        let cells: Vec<&str> = row.split('\t').collect();
+        let [case, dumps, sectors, _, answer] = cells[..] else {
+            panic!("{row}");
+        };
+        // A disk always says how large its sectors are.
+        let Ok(logical_sector) = sectors.parse() else {
+            continue;
+        };
+        let (mut manifest, mut files) = (samples::manifest(), samples::small_files());
+        manifest.streams.clear();
+        let dump = String::from_utf8(files.remove("d1.partitions").unwrap()).unwrap();
+        for dump_of in dumps.split("; ").filter(|dump| *dump != "none") {
+            let (name, size) = dump_of.split_once(": ").unwrap();
+            let name = match name {
+                "partitions" => "d1.partitions".to_owned(),
+                name => format!("d1.{name}.partitions"),
+            };
+            let line = match size {
+                "(no line)" => String::new(),
+                size => format!("sector-size: {size}\n"),
+            };
+            let text = dump.replace("sector-size: 512\n", &line);
+            files.insert(name, text.into_bytes());
+        }
+        let shape = Shape {
+            size: 64 << 20,
+            logical_sector,
+        };
+        let refusal = plan(&manifest, &files, &shape).err();
+        // A disk is never formatted anew for an image: the text says how.
+        let is_allowed = answer == "allow";
+        assert_eq!(refusal.is_none(), is_allowed, "{case}: {refusal:?}");
+        if let Some(refusal) = refusal {
+            assert_eq!(refusal.code(), "sector-size", "{case}");
+            assert!(refusal.is_about_disk_size(), "{case}");
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 19);
+}

@@ -56,6 +56,22 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// What it is about, as programs know it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Table(TableWarning::KeepsPlaces(_)) => "keeps-places",
+            Self::Table(TableWarning::BeyondMbr { .. }) => "beyond-mbr",
+            Self::Table(_) => "table",
+            Self::SwapWithoutUuid { .. } => "swap-without-uuid",
+            Self::SwapTooSmall { .. } => "swap-too-small",
+            Self::NoStream { .. } => "no-stream",
+            Self::NotGrown { .. } => "not-grown",
+            Self::ExtendedLeftOut { .. } => "extended-left-out",
+            Self::ComputerName { .. } => "computer-name",
+        }
+    }
+
     /// Whether the size of the disk decides about it: such a warning says nothing of the image.
     #[must_use]
     pub fn is_about_disk_size(&self) -> bool {

@@ -160,6 +160,49 @@ pub fn streams<S: AsRef<str>>(
     }
 }
 
+/// Names of the two partitions of FOG's early Windows images, with or without a chunk number.
+#[must_use]
+pub fn is_legacy_name(name: &str) -> bool {
+    matches!(name.get(..7), Some("sys.img" | "rec.img"))
+}
+
+/// Whether clients may need the file: tables, boot areas, lists, never partition data.
+#[must_use]
+pub fn is_small_file(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix('d') else {
+        return false;
+    };
+    let Some((number, suffix)) = rest.split_once('.') else {
+        return false;
+    };
+    let is_number = |text: &str| {
+        (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    match number.split_once('p') {
+        Some((disk, partition)) => {
+            is_number(disk) && is_number(partition) && matches!(suffix, "ebr" | "lvm" | "lvm.vgcfg")
+        }
+        None => {
+            is_number(number)
+                && matches!(
+                    suffix,
+                    "mbr"
+                        | "grub.mbr"
+                        | "has_grub"
+                        | "partitions"
+                        | "original.partitions"
+                        | "minimum.partitions"
+                        | "shrunken.partitions"
+                        | "fixed_size_partitions"
+                        | "original.fstypes"
+                        | "original.swapuuids"
+                        | "original.uuids"
+                        | "size"
+                )
+        }
+    }
+}
+
 /// Puts chunks together and checks that none is missing.
 fn group(names: &[&str]) -> Result<Vec<Stream>, StoreError> {
     let mut by_stream: BTreeMap<NaturalKey, Stream> = BTreeMap::new();
@@ -335,6 +378,33 @@ mod tests {
             let error = streams(files, ImageType::SingleDisk, 9).unwrap_err();
             assert!(matches!(error, StoreError::Gap { .. }), "{files:?}");
         }
+    }
+
+    #[test]
+    fn small_files_are_known_by_their_names() {
+        for name in [
+            "d1.mbr",
+            "d12.partitions",
+            "d1.fixed_size_partitions",
+            "d2.size",
+            "d1p5.ebr",
+            "d1p2.lvm.vgcfg",
+        ] {
+            assert!(is_small_file(name), "{name}");
+        }
+        for name in [
+            "d1p1.img",
+            "d.mbr",
+            "d1000.mbr",
+            "d1p5.mbr",
+            "D1.mbr",
+            "d1.mbr.old",
+            "x",
+        ] {
+            assert!(!is_small_file(name), "{name}");
+        }
+        assert!(is_legacy_name("sys.img.000") && is_legacy_name("rec.img"));
+        assert!(!is_legacy_name("d1p1.img") && !is_legacy_name("sys"));
     }
 
     #[test]

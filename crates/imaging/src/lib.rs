@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod commit;
+mod facts;
 mod piece;
 mod run;
 pub mod source;
@@ -17,6 +18,7 @@ pub mod tap;
 pub mod target;
 
 pub use commit::{HEAD_LEN, HeldHead};
+pub use facts::facts;
 pub use piece::{PIECE_LEN, Piece};
 pub use run::{Done, Failure, Job, Watch, decode, pass, run};
 pub use source::{Pieces, Source};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fog::store::{StoreError, Stream};
+use fog::store::{StoreError, Stream, is_legacy_name, is_small_file};
 use fog::task::ImageType;
 use fos_api::MAX_SMALL_FILE;
 
@@ -286,47 +286,6 @@ fn is_expected(name: &str) -> bool {
     is_small_file(name)
         || fog::store::StreamName::of_file(name).partition().is_some()
         || is_legacy_name(name)
-}
-
-/// Names of the two partitions of FOG's early Windows images, with or without a chunk number.
-fn is_legacy_name(name: &str) -> bool {
-    matches!(name.get(..7), Some("sys.img" | "rec.img"))
-}
-
-/// Whether clients may need the file: tables, boot areas, lists, never partition data.
-fn is_small_file(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix('d') else {
-        return false;
-    };
-    let Some((number, suffix)) = rest.split_once('.') else {
-        return false;
-    };
-    let is_number = |text: &str| {
-        (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    match number.split_once('p') {
-        Some((disk, partition)) => {
-            is_number(disk) && is_number(partition) && matches!(suffix, "ebr" | "lvm" | "lvm.vgcfg")
-        }
-        None => {
-            is_number(number)
-                && matches!(
-                    suffix,
-                    "mbr"
-                        | "grub.mbr"
-                        | "has_grub"
-                        | "partitions"
-                        | "original.partitions"
-                        | "minimum.partitions"
-                        | "shrunken.partitions"
-                        | "fixed_size_partitions"
-                        | "original.fstypes"
-                        | "original.swapuuids"
-                        | "original.uuids"
-                        | "size"
-                )
-        }
-    }
 }
 
 /// Every disk needs its boot area.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deploy_plan::SmallFiles;
 use fog::store::Stream;
 use fos_api::{ImageFacts, ImageFormat, StreamFacts};
-use image::{Compression, Decoder, Header, ImageError, Options, PEEK_LEN};
+use image::{Decoder, ImageError, Options, PEEK_LEN};
 use imaging::tap::{Hash, Tap};
 use imaging::target::Nowhere;
 use imaging::{Failure, Job, PIECE_LEN, Piece, Pieces, Tapped, Watch};
@@ -187,24 +187,8 @@ fn inspect_stream(
         name: stream.name.clone(),
         stored_len,
         blake3: blake3.into(),
-        image: facts(&header, used_blocks),
+        image: imaging::facts(&header, used_blocks),
     })
-}
-
-fn facts(header: &Header, used_blocks: Option<u64>) -> ImageFacts {
-    ImageFacts {
-        // The names of a format are the same in both crates.
-        format: header.format.to_string().into(),
-        compression: match header.compression {
-            Compression::Plain => fos_api::Compression::Plain,
-            other => other.to_string().into(),
-        },
-        filesystem: header.filesystem.clone(),
-        device_size: header.device_size,
-        block_size: header.block_size,
-        total_blocks: header.total_blocks,
-        used_blocks,
-    }
 }
 
 /// The files of a stream, one after the other.
