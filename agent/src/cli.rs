@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::applet;
+use crate::plan;
 use crate::restore;
 use crate::worker;
 
@@ -19,6 +20,7 @@ use crate::worker;
     Exit status of run: 0 reboot, 10 power off, 11 done but the server has not taken the report, \
     20 failed and reported, 21 failed and not reported, 22 only a restart helps, 23 out of memory. Of deploy: 0 done, \
     11 as above, 1 failed. \
+    Of plan: 0 there is a plan, 1 failed, 2 wrong usage, 3 a deploy would refuse this. \
     Of the other commands: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
@@ -36,6 +38,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Receives an image by multicast and writes it
     Receive(restore::ReceiveArgs),
+    /// Shows what a deploy of an image would do to a disk, and writes nothing
+    Plan(plan::PlanArgs),
     /// Reports to the server that this machine's task has failed
     ReportFailure(ReportArgs),
     /// Receives a multicast stream, as udpcast's program of this name; also by a link
@@ -138,6 +142,7 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         }
         Command::Restore(args) => restore::restore(args),
         Command::Receive(args) => restore::receive(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
@@ -238,6 +243,14 @@ mod tests {
                 "--interface",
                 "eth0",
             ],
+            &["fos-agent", "plan", "/images/x", "--disk", "/dev/sda"],
+            &[
+                "fos-agent",
+                "plan",
+                "x",
+                "--disk-size=64000000000",
+                "--json",
+            ],
             &["fos-agent", "report-failure", "--text", "it broke"],
             &[
                 "fos-agent",
@@ -255,6 +268,44 @@ mod tests {
         }
         for line in [
             &["fos-agent", "deploy", "--cmdline", "a=b"][..],
+            &["fos-agent", "plan", "x"],
+            &["fos-agent", "plan", "x", "--disk", "y", "--disk-size", "9"],
+            &[
+                "fos-agent",
+                "plan",
+                "x",
+                "--disk",
+                "y",
+                "--sector-size",
+                "512",
+            ],
+            &[
+                "fos-agent",
+                "plan",
+                "x",
+                "--disk-size",
+                "9",
+                "--sector-size",
+                "1000",
+            ],
+            &[
+                "fos-agent",
+                "plan",
+                "x",
+                "--disk-size",
+                "9",
+                "--type",
+                "raw",
+            ],
+            &[
+                "fos-agent",
+                "plan",
+                "x",
+                "--disk-size",
+                "9",
+                "--json",
+                "--sfdisk",
+            ],
             &["fos-agent", "restore"],
             &["fos-agent", "receive"],
             &["fos-agent", "receive", "--check", "/dev/sda1"],

@@ -12,6 +12,7 @@ mod exit;
 mod init;
 mod memory;
 mod net;
+mod plan;
 mod restore;
 mod screen;
 mod stay;

@@ -1,0 +1,202 @@
+//! `plan`: what a deploy of an image directory would do to a disk. Nothing is written.
+//!
+//! The plan is the one that a deploy makes ([`deploy_plan`]); only where image and disk come from differs.
+
+mod directory;
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use deploy_plan::{DeployPlan, Refusal, Warning};
+use disk::{Dump, Shape};
+use fog::store::StoreError;
+use fog::task::ImageType;
+
+use self::directory::ImageDirectory;
+use crate::deploy;
+
+/// What `--help` says last.
+const AFTER_HELP: &str = "The directory is one of FOG's image store (/images/NAME). The files with the data \
+    (d1p1.img, ...) may be missing: then the table is planned, and the sizes of the data are not compared with it.\n\
+    Exit status: 0 there is a plan, 1 something could not be read, 2 wrong usage, 3 a deploy would refuse this.\n\
+    --json prints \"ok\": true with image (directory, type, os, has_data), disk (path, size, sector_size), table \
+    (label, id, first_lba, last_lba, partitions), steps (step, text, and partition, stream, stored_len where there \
+    is one) and warnings (code, text). A partition has number, start and size (in sectors), offset and len (in \
+    bytes), original_size (in sectors, in the image's own table), type, uuid, name, attrs, bootable, extended, swap \
+    and swap_uuid. Or it prints \"ok\": false with error (the text), and refusal (code, and disk: whether another \
+    disk could make it possible) if a deploy would refuse this.";
+
+/// `fos-agent plan`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct PlanArgs {
+    /// The directory of an image
+    #[arg(value_name = "IMAGE_DIR")]
+    directory: PathBuf,
+    /// Plan for this disk, or for a file that stands for one; it is not written to
+    #[arg(
+        long,
+        value_name = "DEVICE|FILE",
+        required_unless_present = "disk_size",
+        conflicts_with_all = ["disk_size", "sector_size"]
+    )]
+    disk: Option<PathBuf>,
+    /// Plan for a disk of this size
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    disk_size: Option<u64>,
+    /// Logical sector size of that disk in bytes: 512 or 4096 as a rule
+    #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = sector_size)]
+    sector_size: u32,
+    /// Type of the image: n (one disk, fitted to its size), mps (one disk), mpa (all disks), dd (raw).
+    /// Without it: n if the directory has the files of a shrunken image, else mpa or mps
+    #[arg(long = "type", value_name = "n|mps|mpa|dd")]
+    image_type: Option<ImageType>,
+    /// FOG's number of the operating system in the image
+    #[arg(long, value_name = "NUMBER", default_value_t = 9)]
+    os: i64,
+    /// Print the plan as one JSON object
+    #[arg(long, conflicts_with = "sfdisk")]
+    json: bool,
+    /// Print only the resulting partition table, as `sfdisk -d` would; warnings go to standard error
+    #[arg(long)]
+    sfdisk: bool,
+}
+
+fn sector_size(text: &str) -> Result<u32, String> {
+    let number = text.parse().map_err(|_| "not a number".to_owned())?;
+    if u32::is_power_of_two(number) && (512..=65_536).contains(&number) {
+        Ok(number)
+    } else {
+        Err("not a power of two from 512 to 65536".to_owned())
+    }
+}
+
+/// What came out.
+struct Planned {
+    image: ImageDirectory,
+    /// The disk, if it is one that is there.
+    path: Option<String>,
+    plan: DeployPlan,
+    warnings: Vec<Warning>,
+}
+
+/// Why there is no plan.
+enum Stop {
+    /// A deploy would refuse it.
+    Refused(Reason),
+    /// It could not be found out.
+    Failed(anyhow::Error),
+}
+
+/// Why a deploy would refuse an image or a disk.
+struct Reason {
+    code: &'static str,
+    /// Whether another disk could make it possible.
+    is_about_disk: bool,
+    text: String,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Reason {
+            code: refusal.code(),
+            is_about_disk: refusal.is_about_disk_size(),
+            text: refusal.to_string(),
+        })
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(Reason {
+            code: "incomplete",
+            is_about_disk: false,
+            text: error.to_string(),
+        })
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Runs `plan`.
+pub(crate) fn run(args: &PlanArgs) -> ExitCode {
+    let result = plan(args);
+    let status = match &result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(Stop::Refused(_)) => ExitCode::from(REFUSED),
+        Err(Stop::Failed(_)) => ExitCode::FAILURE,
+    };
+    let (mut output, mut errors) = (String::new(), Vec::new());
+    match &result {
+        Ok(planned) if args.sfdisk => {
+            output = planned.dump().to_string();
+            errors.extend(planned.warnings.iter().map(|w| format!("warning: {w}")));
+        }
+        Ok(planned) if !args.json => output = report::text(planned),
+        Ok(_) => {}
+        Err(Stop::Refused(reason)) => errors.push(format!("refused: {}", reason.text)),
+        Err(Stop::Failed(error)) => errors.push(format!("error: {error:#}")),
+    }
+    if args.json {
+        output = format!("{}\n", report::json(&result));
+    }
+    for line in errors {
+        // A closed standard error is no reason to fail.
+        drop(writeln!(io::stderr(), "{line}"));
+    }
+    let mut stdout = io::stdout();
+    let written = stdout
+        .write_all(output.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_or(ExitCode::FAILURE, |()| status)
+}
+
+fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
+    let image = directory::read(&args.directory, args.image_type, args.os)?;
+    let (path, shape) = match (&args.disk, args.disk_size) {
+        (Some(path), _) => {
+            let chosen = deploy::given(path)?;
+            (Some(path.display().to_string()), chosen.shape)
+        }
+        (None, size) => {
+            let shape = Shape {
+                size: size.unwrap_or_default(),
+                logical_sector: args.sector_size,
+            };
+            (None, shape)
+        }
+    };
+    let mut plan = deploy_plan::plan(&image.manifest, &image.files, &shape)?;
+    let mut warnings = std::mem::take(&mut plan.warnings);
+    if !image.has_data() {
+        // That no partition has data says nothing of the image.
+        warnings.retain(|warning| !matches!(warning, Warning::NoStream { .. }));
+    }
+    Ok(Planned {
+        image,
+        path,
+        plan,
+        warnings,
+    })
+}
+
+impl Planned {
+    /// The resulting table, of the disk that is planned for, else of the one that the image names.
+    fn dump(&self) -> Dump {
+        let device = self.path.clone().or_else(|| self.image.device());
+        self.plan.table.dump(device.as_deref())
+    }
+}
+
+/// A deploy would refuse the image, or this disk.
+const REFUSED: u8 = 3;

@@ -1,0 +1,252 @@
+//! A plan for people, and for programs.
+
+use std::fmt::Write as _;
+
+use deploy_plan::Step;
+use disk::{DumpPartition, PlannedPartition, Size};
+use serde::Serialize;
+
+use super::{Planned, Reason, Stop};
+
+/// For people.
+pub(super) fn text(planned: &Planned) -> String {
+    let Planned { image, plan, .. } = planned;
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    line(format!(
+        "image {}, type {}{}",
+        image.manifest.image_name,
+        image.manifest.image_type,
+        if image.has_data() {
+            ""
+        } else {
+            "; its directory has no files with data (d1p1.img, ...): only the table is planned"
+        }
+    ));
+    line(format!(
+        "disk {}, {}, {}-byte sectors",
+        planned.path.as_deref().unwrap_or("of this size"),
+        Size(plan.table.shape.size),
+        plan.table.shape.logical_sector
+    ));
+    line("\nThe partition table:".into());
+    // Its own warnings are among the plan's.
+    let table = plan.table.to_string();
+    for row in table.lines().filter(|row| !row.starts_with("warning: ")) {
+        line(format!("  {row}"));
+    }
+    line("\nA deploy would, in this order:".into());
+    for (number, step) in (1..).zip(plan.steps()) {
+        line(format!("{number:>3}. {step}"));
+    }
+    if !planned.warnings.is_empty() {
+        line("\nWarnings:".into());
+    }
+    for warning in &planned.warnings {
+        line(format!("  {warning}"));
+    }
+    // Writing to a String does not fail.
+    writeln!(out, "\nNothing was written.").unwrap_or_default();
+    out
+}
+
+/// For programs.
+pub(super) fn json(result: &Result<Planned, Stop>) -> String {
+    let document = match result {
+        Ok(planned) => Document::Plan(Box::new(plan(planned))),
+        Err(Stop::Refused(Reason {
+            code,
+            is_about_disk,
+            text,
+        })) => Document::Failure(Failure {
+            ok: false,
+            error: text.clone(),
+            refusal: Some(Refused {
+                code,
+                disk: *is_about_disk,
+            }),
+        }),
+        Err(Stop::Failed(error)) => Document::Failure(Failure {
+            ok: false,
+            error: format!("{error:#}"),
+            refusal: None,
+        }),
+    };
+    serde_json::to_string(&document).expect("all keys are texts")
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Document {
+    Plan(Box<Plan>),
+    Failure(Failure),
+}
+
+#[derive(Serialize)]
+struct Failure {
+    ok: bool,
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<Refused>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    code: &'static str,
+    disk: bool,
+}
+
+#[derive(Serialize)]
+struct Plan {
+    ok: bool,
+    image: Image,
+    disk: Disk,
+    table: Table,
+    steps: Vec<StepView>,
+    warnings: Vec<WarningView>,
+}
+
+#[derive(Serialize)]
+struct Image {
+    directory: String,
+    #[serde(rename = "type")]
+    image_type: String,
+    os: i64,
+    has_data: bool,
+}
+
+#[derive(Serialize)]
+struct Disk {
+    path: Option<String>,
+    size: u64,
+    sector_size: u32,
+}
+
+#[derive(Serialize)]
+struct Table {
+    label: Option<String>,
+    id: Option<String>,
+    first_lba: Option<u64>,
+    last_lba: Option<u64>,
+    partitions: Vec<Partition>,
+}
+
+/// `start`, `size` and `original_size` are sectors, `offset` and `len` bytes.
+#[derive(Serialize)]
+struct Partition {
+    number: u32,
+    start: u64,
+    size: u64,
+    offset: u64,
+    len: u64,
+    original_size: u64,
+    #[serde(rename = "type")]
+    kind: String,
+    uuid: Option<String>,
+    name: Option<String>,
+    attrs: Option<String>,
+    bootable: bool,
+    extended: bool,
+    swap: bool,
+    swap_uuid: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StepView {
+    step: &'static str,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_len: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct WarningView {
+    code: &'static str,
+    text: String,
+}
+
+fn plan(planned: &Planned) -> Plan {
+    let Planned {
+        image, path, plan, ..
+    } = planned;
+    let dump = planned.dump();
+    let sector = u64::from(plan.table.shape.logical_sector.max(1));
+    Plan {
+        ok: true,
+        image: Image {
+            directory: image.manifest.image_name.clone(),
+            image_type: image.manifest.image_type.to_string(),
+            os: image.manifest.os_id,
+            has_data: image.has_data(),
+        },
+        disk: Disk {
+            path: path.clone(),
+            size: plan.table.shape.size,
+            sector_size: plan.table.shape.logical_sector,
+        },
+        table: Table {
+            label: dump.label.map(|label| label.to_string()),
+            id: dump.label_id.clone(),
+            first_lba: dump.first_lba,
+            last_lba: dump.last_lba,
+            // Both are in the order of the plan.
+            partitions: plan
+                .table
+                .partitions
+                .iter()
+                .zip(dump.partitions)
+                .map(|(planned, line)| partition(planned, line, sector))
+                .collect(),
+        },
+        steps: plan.steps().map(step).collect(),
+        warnings: planned
+            .warnings
+            .iter()
+            .map(|warning| WarningView {
+                code: warning.code(),
+                text: warning.to_string(),
+            })
+            .collect(),
+    }
+}
+
+fn partition(planned: &PlannedPartition, line: DumpPartition, sector: u64) -> Partition {
+    Partition {
+        number: planned.number,
+        start: line.start,
+        size: line.size,
+        offset: planned.offset,
+        len: planned.len,
+        original_size: planned.original_len / sector,
+        kind: line.kind,
+        uuid: line.uuid.map(|uuid| format!("{uuid:X}")),
+        name: line.name,
+        attrs: line.attrs,
+        bootable: planned.is_bootable,
+        extended: planned.is_extended,
+        swap: planned.is_swap,
+        swap_uuid: planned.swap_uuid.map(|uuid| uuid.to_string()),
+    }
+}
+
+fn step(step: Step<'_>) -> StepView {
+    let (partition, stream) = match step {
+        Step::Clear | Step::Table => (None, None),
+        Step::Stream(stream) => (stream.partition(), Some(stream)),
+        Step::NtfsCopies(partition) | Step::Swap(partition) => (Some(partition.number), None),
+    };
+    StepView {
+        step: step.code(),
+        text: step.to_string(),
+        partition,
+        stream: stream.map(|stream| stream.name.to_string()),
+        stored_len: stream.map(|stream| stream.stored_len),
+    }
+}
