@@ -6,5 +6,6 @@ pub mod need;
 pub mod netns;
 pub mod site;
 pub mod stream;
+pub mod table;
 pub mod target;
 pub mod terminal;

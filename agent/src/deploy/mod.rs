@@ -44,7 +44,7 @@ use follow::{Follower, Totals};
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;
 use target::Chosen;
-pub(crate) use target::{TargetChoice, given};
+pub(crate) use target::TargetChoice;
 
 /// What is to be done, and with what.
 #[derive(Debug, Clone)]

@@ -116,8 +116,7 @@ fn wish(args: &KernelArgs) -> Wish {
     }
 }
 
-/// The disk of this name, or the file that stands for one.
-pub(crate) fn given(path: &Path) -> anyhow::Result<Chosen> {
+fn given(path: &Path) -> anyhow::Result<Chosen> {
     let meta = path
         .metadata()
         .with_context(|| format!("looking at the target {}", path.display()))?;

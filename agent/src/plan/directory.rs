@@ -107,7 +107,7 @@ fn names(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The type that an image with these files was captured as.
-fn type_by_names(names: &[String]) -> ImageType {
+pub(super) fn type_by_names(names: &[String]) -> ImageType {
     let is_shrunken = |name: &String| {
         matches!(
             name.as_str(),

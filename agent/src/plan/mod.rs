@@ -12,6 +12,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use deploy_plan::{DeployPlan, Refusal, Warning};
 use disk::{Dump, Shape};
@@ -19,7 +20,6 @@ use fog::store::StoreError;
 use fog::task::ImageType;
 
 use self::directory::ImageDirectory;
-use crate::deploy;
 
 /// What `--help` says last.
 const AFTER_HELP: &str = "The directory is one of FOG's image store (/images/NAME). The files with the data \
@@ -84,6 +84,8 @@ struct Planned {
     path: Option<String>,
     plan: DeployPlan,
     warnings: Vec<Warning>,
+    /// What uses the disk now: a deploy would refuse it until that has ended.
+    uses: Vec<String>,
 }
 
 /// Why there is no plan.
@@ -140,7 +142,7 @@ pub(crate) fn run(args: &PlanArgs) -> ExitCode {
     match &result {
         Ok(planned) if args.sfdisk => {
             output = planned.dump().to_string();
-            errors.extend(planned.warnings.iter().map(|w| format!("warning: {w}")));
+            errors.extend(planned.notes().map(|(_, text)| format!("warning: {text}")));
         }
         Ok(planned) if !args.json => output = report::text(planned),
         Ok(_) => {}
@@ -165,8 +167,9 @@ fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
     let image = directory::read(&args.directory, args.image_type, args.os)?;
     let (path, shape) = match (&args.disk, args.disk_size) {
         (Some(path), _) => {
-            let chosen = deploy::given(path)?;
-            (Some(path.display().to_string()), chosen.shape)
+            let shape = disk::shape_of(path)
+                .with_context(|| format!("looking at the disk {}", path.display()))?;
+            (Some(path.display().to_string()), shape)
         }
         (None, size) => {
             let shape = Shape {
@@ -182,15 +185,33 @@ fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
         // That no partition has data says nothing of the image.
         warnings.retain(|warning| !matches!(warning, Warning::NoStream { .. }));
     }
+    let uses = match &args.disk {
+        Some(path) => disk::uses_of(path).context("looking at who uses the disk")?,
+        None => Vec::new(),
+    };
     Ok(Planned {
         image,
         path,
         plan,
         warnings,
+        uses: uses.iter().map(ToString::to_string).collect(),
     })
 }
 
 impl Planned {
+    /// What people should know, with a code for programs.
+    fn notes(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let uses = self.uses.join(", ");
+        let in_use = (!uses.is_empty()).then(|| {
+            let text = format!("a deploy would refuse this disk now, because it is in use: {uses}");
+            ("in-use", text)
+        });
+        let warnings = self.warnings.iter();
+        in_use
+            .into_iter()
+            .chain(warnings.map(|warning| (warning.code(), warning.to_string())))
+    }
+
     /// The resulting table, of the disk that is planned for, else of the one that the image names.
     fn dump(&self) -> Dump {
         let device = self.path.clone().or_else(|| self.image.device());

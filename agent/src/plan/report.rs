@@ -42,11 +42,11 @@ pub(super) fn text(planned: &Planned) -> String {
     for (number, step) in (1..).zip(plan.steps()) {
         line(format!("{number:>3}. {step}"));
     }
-    if !planned.warnings.is_empty() {
-        line("\nWarnings:".into());
-    }
-    for warning in &planned.warnings {
-        line(format!("  {warning}"));
+    for (number, (_, text)) in planned.notes().enumerate() {
+        if number == 0 {
+            line("\nWarnings:".into());
+        }
+        line(format!("  {text}"));
     }
     // Writing to a String does not fail.
     writeln!(out, "\nNothing was written.").unwrap_or_default();
@@ -207,12 +207,8 @@ fn plan(planned: &Planned) -> Plan {
         },
         steps: plan.steps().map(step).collect(),
         warnings: planned
-            .warnings
-            .iter()
-            .map(|warning| WarningView {
-                code: warning.code(),
-                text: warning.to_string(),
-            })
+            .notes()
+            .map(|(code, text)| WarningView { code, text })
             .collect(),
     }
 }

@@ -14,6 +14,7 @@
 mod choose;
 mod ntfs;
 mod probe;
+mod shape;
 mod signatures;
 mod swap;
 mod sys;
@@ -24,6 +25,7 @@ mod text;
 pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
+pub use shape::shape_of;
 pub use signatures::{BACK_LEN, FRONT_LEN, label_ranges};
 pub use swap::{SWAP_LEN_MIN, SWAP_PAGE, SwapError, swap_header, swap_uuids};
 pub use table::{
