@@ -117,6 +117,7 @@ fn where_the_sender_is_known_no_other_one_is_heard() {
         // One that would let it in, then one that refuses everybody.
         let mut other = scene.sender(3, &wrong, "1", &[]);
         receiver.wait_for_message(&format!("another sender, {stranger}:9001, uses this port"));
+        receiver.wait_for_message(&format!("name it: --sender {stranger}"));
         other.kill();
         let cast = Path::new(env!("CARGO_BIN_EXE_cast"));
         let mut refusing = scene.start(3, cast, &["refuse"]);
@@ -142,6 +143,7 @@ fn where_it_is_not_the_first_one_is_shown_and_a_second_one_reported() {
         receiver.wait_for_message(&format!("the sender is {server}, the first one"));
         let mut second = scene.sender(3, &wrong, "1", &[]);
         receiver.wait_for_message(&format!("another sender, {stranger}:9001, uses this port"));
+        receiver.wait_for_message(&format!("name it: --sender {stranger}"));
         first.kill();
         // The receiver knows its sender by the address, and takes it again when it comes back.
         let mut first = scene.sender(1, &right, "1", &[]);

@@ -78,7 +78,7 @@ const SENDER: &Table = &[
          --mcast_all_address=239.1.1.1; -M 239.1.1.1; -M239.1.1.1; --mcast-r 239.1.1.1; -M 10.0.1",
     ),
     (Refused, "--mcast 239.1.1.1; --mcast-rdv-address; -M"),
-    (RefusedAs255, "--mcast-rdv-address host.name"),
+    (RefusedAs255, "--mcast-rdv-address host..invalid"),
     (
         Taken,
         "--mcast-data-address 239.1.1.1; --mcast_data_address 239.1.1.1; --mcast-address 239.1.1.1; \
@@ -272,7 +272,7 @@ const RECEIVER: &Table = &[
          --mcast_all_address=239.1.1.1; -M 239.1.1.1; -M239.1.1.1; --mcast 239.1.1.1; -M 127.1",
     ),
     (Refused, "--mcast-rdv-address; -M"),
-    (RefusedAs255, "--mcast-rdv-address host.name"),
+    (RefusedAs255, "--mcast-rdv-address host..invalid"),
     (
         Taken,
         "--passive; -d; --pass; --nosync; -n; --nos; --sync; -y; --sy; --sync --nosync; -yn; -ny",

@@ -23,7 +23,7 @@ pub(crate) fn evidence(
     now: Instant,
 ) -> Option<Evidence> {
     snapshot.connection?;
-    if snapshot.phase == ReceivePhase::Complete {
+    if let ReceivePhase::Arrived { .. } | ReceivePhase::Complete = snapshot.phase {
         return None;
     }
     if let Some(found) = snapshot.small_only {

@@ -133,7 +133,7 @@ impl Follower {
             let is_expecting = snapshot.as_ref().is_some_and(|snapshot| {
                 !matches!(
                     snapshot.phase,
-                    ReceivePhase::Complete | ReceivePhase::Failed
+                    ReceivePhase::Arrived { .. } | ReceivePhase::Complete | ReceivePhase::Failed
                 )
             });
             let no_link =
@@ -240,7 +240,7 @@ impl Steering {
                 let stalled = asked.min(now).saturating_duration_since(moved);
                 (since, Progress::Receiving { stalled })
             }
-            ReceivePhase::Complete => (moved, Progress::Complete),
+            ReceivePhase::Arrived { .. } | ReceivePhase::Complete => (moved, Progress::Complete),
             // The data thread knows, and decides.
             ReceivePhase::Failed => return false,
         };
@@ -393,7 +393,7 @@ fn explain(
                 }
             })
         }
-        ReceivePhase::Complete | ReceivePhase::Failed => None,
+        ReceivePhase::Arrived { .. } | ReceivePhase::Complete | ReceivePhase::Failed => None,
     }
 }
 
@@ -412,7 +412,7 @@ fn explain_undecided(latest: &Latest, number: usize, now: Instant) -> Waiting {
 }
 
 fn asking_advice(snapshot: &ReceiveSnapshot, waited: Duration) -> String {
-    if snapshot.datagrams > 0 {
+    if snapshot.last_packet.is_some() {
         return "a sender is heard but does not let this machine in: it may have started without \
                 it, or expect others"
             .into();

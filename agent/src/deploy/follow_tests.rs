@@ -37,6 +37,14 @@ fn asking(since: Instant) -> ReceiveSnapshot {
     })
 }
 
+fn arrived(since: Instant) -> ReceiveSnapshot {
+    snapshot(ReceivePhase::Arrived {
+        since,
+        sender: SENDER,
+        client: ClientNo(0),
+    })
+}
+
 fn connected(since: Instant) -> ReceiveSnapshot {
     snapshot(ReceivePhase::Connected {
         since,
@@ -220,6 +228,17 @@ fn a_silent_stream_is_a_wait_but_a_slow_disk_is_not() {
 }
 
 #[test]
+fn what_strangers_send_does_not_mean_that_the_sender_is_heard() {
+    let start = Instant::now();
+    let mut snapshot = asking(start);
+    snapshot.datagrams = 100;
+    let advice = |snapshot: &ReceiveSnapshot| asking_advice(snapshot, SECOND_ADVICE);
+    assert!(advice(&snapshot).starts_with("nothing is heard"));
+    snapshot.last_packet = Some(start);
+    assert!(advice(&snapshot).starts_with("a sender is heard"));
+}
+
+#[test]
 fn a_disk_that_takes_nothing_is_a_wait() {
     let start = Instant::now();
     let after = |step, time| explain_disk(Some((step, start)), 16 << 20, start + seconds(time));
@@ -320,6 +339,7 @@ fn a_receiver_whose_sender_is_begun_again_is_outdated() {
     for other in [
         asking(start),
         connected(start),
+        arrived(start),
         snapshot(ReceivePhase::Complete),
         snapshot(ReceivePhase::Failed),
     ] {

@@ -123,7 +123,9 @@ fn note(receiving: &mut Receiving, latest: &Latest) {
                 receiving.due_since = latest.asked;
             }
         }
-        ReceivePhase::Receiving { since, .. } if receiving.under.is_none() => {
+        ReceivePhase::Receiving { since, .. } | ReceivePhase::Arrived { since, .. }
+            if receiving.under.is_none() =>
+        {
             receiving.under = sent(since);
         }
         _ => {}
@@ -245,7 +247,9 @@ impl Sources for NetworkSources {
             return index;
         };
         let begin = Instant::now();
-        let ReceivePhase::Receiving { since, .. } = receiving.status.snapshot().phase else {
+        let (ReceivePhase::Receiving { since, .. } | ReceivePhase::Arrived { since, .. }) =
+            receiving.status.snapshot().phase
+        else {
             // It has ended already: what the server says now may be of the next one.
             return index;
         };

@@ -11,18 +11,21 @@ mod waits;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cast_net::{Interface, ReceiveOptions, SenderChoice, Stop};
+use cast_net::{Interface, ReceiveOptions, Stop};
 use clap::Args;
 use image::Verify;
 use imaging::source::Cast;
 use imaging::{Manner, Output, Place, Source, Trace};
+use nix::sys::signal::Signal;
+use udpcast_cli::{Reaction, Signals};
 
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
@@ -105,8 +108,8 @@ pub(crate) struct ReceiveArgs {
     rdv: Option<String>,
     /// The only sender to listen to, or "any": the first that answers (default: the one at --rdv if that is
     /// one host's address, else any). A sender with several addresses may need it
-    #[arg(long, value_name = "ADDRESS")]
-    sender: Option<SenderChoice>,
+    #[arg(long, value_name = "HOST")]
+    sender: Option<String>,
     /// Name or address of the network interface (default: by the route to --rdv, or the first)
     #[arg(long, short, value_name = "INTERFACE")]
     interface: Option<String>,
@@ -141,18 +144,19 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
             device.display()
         ));
     }
-    conclude(&common, target.as_deref(), |trace| {
+    let target = target.as_deref();
+    conclude(&common, target, OnSignal::EndNow, |trace, _| {
         let source = Source::open(&paths)?;
-        work(&common, source, target.as_deref(), trace)
+        work(&common, source, target, trace)
     })
 }
 
 /// Runs `receive`, with the same ends.
 pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
-    conclude(&args.common, args.target.as_deref(), |trace| {
+    let target = args.target.as_deref();
+    conclude(&args.common, target, OnSignal::Leave, |trace, stop| {
         let options = args.options()?;
         let name = format!("the stream on port {}", options.port_base);
-        let stop = Stop::new()?;
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
         drop(Output::open(&place, &Trace::default())?);
@@ -171,9 +175,8 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         let interface = options.interface.clone();
         let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
         let _watching = (!args.common.quiet).then(|| Watching::start(stream.status(), &interface));
-        let target = args.target.as_deref();
         notices::printed(&stream.status(), || {
-            let source = Source::cast(Cast::new(stream, stop, timeout), name)?;
+            let source = Source::cast(Cast::new(stream, stop.clone(), timeout), name)?;
             work(&args.common, source, target, trace)
         })
     })
@@ -187,7 +190,7 @@ fn is_block_device(path: &Path) -> bool {
 impl ReceiveArgs {
     fn options(&self) -> anyhow::Result<ReceiveOptions> {
         let seconds = |count| (count > 0).then(|| Duration::from_secs(count));
-        let rendezvous = self.rdv.as_deref().map(address_of).transpose()?;
+        let rendezvous = udpcast_cli::rendezvous("--rdv", self.rdv.as_deref())?;
         let by_route = rendezvous.filter(|address| !address.is_multicast());
         let interface = match (&self.interface, by_route) {
             (None, Some(peer)) => Interface::towards(peer)?,
@@ -196,28 +199,12 @@ impl ReceiveArgs {
         let mut options = ReceiveOptions::new(interface);
         options.port_base = self.portbase;
         options.rendezvous = rendezvous;
-        options.sender = self.sender.unwrap_or_default();
+        options.sender = udpcast_cli::sender_choice(self.sender.as_deref())?;
         options.ttl = self.ttl;
         options.transfer.start_timeout = seconds(self.start_timeout);
         options.transfer.receive_timeout = seconds(self.receive_timeout);
         Ok(options)
     }
-}
-
-/// The first IPv4 address of a host.
-fn address_of(host: &str) -> anyhow::Result<Ipv4Addr> {
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let advice =
-        || format!("looking up the address of --rdv {host}; give the address if there is no DNS");
-    let found = (host, 0).to_socket_addrs().with_context(advice)?;
-    let v4 = found.filter_map(|address| match address.ip() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(address) => address.to_ipv4_mapped(),
-    });
-    let first = v4.into_iter().next();
-    first.with_context(|| format!("--rdv {host} has no IPv4 address, and udpcast knows no other"))
 }
 
 impl CommonArgs {
@@ -271,18 +258,74 @@ fn work(
 
 const SHOW_PERIOD: Duration = Duration::from_millis(500);
 
-/// Tells the result and turns it into an exit status.
+/// What a signal that ends the program leads to.
+#[derive(Clone, Copy, PartialEq)]
+enum OnSignal {
+    /// The transfer is left in order, so that its sender does not wait.
+    Leave,
+    EndNow,
+}
+
+/// Whoever interrupts this has to know what has become of the target.
+fn watch_signals(
+    reaction: OnSignal,
+    stop: Stop,
+    fate: impl Fn() -> Option<String> + Send + 'static,
+) -> anyhow::Result<Signals> {
+    let react = move |signal: Signal| match reaction {
+        OnSignal::Leave => {
+            let line = format!("interrupted ({signal}): leaving the transfer");
+            tell(&mut io::stderr(), &line);
+            stop.stop();
+            Reaction::End
+        }
+        OnSignal::EndNow => {
+            tell(&mut io::stderr(), &format!("interrupted ({signal})"));
+            Reaction::EndNow
+        }
+    };
+    let last_words = move || {
+        if let Some(line) = fate() {
+            tell(&mut io::stderr(), &line);
+        }
+    };
+    Signals::watch(react, last_words).context("watching signals")
+}
+
+/// Shows the result and turns it into an exit status. `work` gets what ends a transfer.
 fn conclude(
     common: &CommonArgs,
     target: Option<&Path>,
-    work: impl FnOnce(&Trace) -> anyhow::Result<report::Done>,
+    on_signal: OnSignal,
+    work: impl FnOnce(&Trace, &Stop) -> anyhow::Result<report::Done>,
 ) -> ExitCode {
     let trace = Trace::default();
-    let result = work(&trace);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let name = target.map(|path| path.display().to_string());
+    let fate = {
+        let (trace, name, is_over) = (trace.clone(), name.clone(), Arc::clone(&is_over));
+        move || {
+            let name = name
+                .as_deref()
+                .filter(|_| !is_over.load(Ordering::SeqCst))?;
+            Some(trace.line(name))
+        }
+    };
+    let prepared = || -> anyhow::Result<(Stop, Signals)> {
+        let stop = Stop::new()?;
+        let signals = watch_signals(on_signal, stop.clone(), fate)?;
+        Ok((stop, signals))
+    };
+    let prepared = prepared();
+    let result = match &prepared {
+        Ok((stop, _)) => work(&trace, stop),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    is_over.store(true, Ordering::SeqCst);
     let (lines, status) = match &result {
         Ok(done) => (done.lines(), ExitCode::SUCCESS),
         Err(error) => {
-            let fate = target.map(|path| trace.line(&path.display().to_string()));
+            let fate = name.map(|name| trace.line(&name));
             let mut lines = vec![format!("error: {error:#}")];
             lines.extend(fate);
             (lines, ExitCode::FAILURE)
@@ -299,24 +342,13 @@ fn conclude(
     {
         return ExitCode::FAILURE;
     }
+    if let (Err(_), Ok((_, signals))) = (&result, &prepared) {
+        signals.obey();
+    }
     status
 }
 
 /// Whether a line could be written. A closed standard error is no reason to fail.
 fn tell(output: &mut dyn io::Write, line: &str) -> bool {
     writeln!(output, "{line}").is_ok()
-}
-
-#[cfg(test)]
-mod rendezvous_tests {
-    use super::address_of;
-
-    #[test]
-    fn a_sender_may_be_given_by_name() {
-        assert_eq!(address_of("10.0.0.5").unwrap().to_string(), "10.0.0.5");
-        assert_eq!(address_of("localhost").unwrap().to_string(), "127.0.0.1");
-        // No label may be that long, so no server is asked.
-        let error = address_of(&"x".repeat(300)).unwrap_err();
-        assert!(format!("{error:#}").contains("--rdv"), "{error:#}");
-    }
 }

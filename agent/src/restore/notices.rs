@@ -36,7 +36,10 @@ pub(super) fn printed<T>(
                 is_over = is_done.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout);
                 for notice in status.notices_after(seen) {
                     seen += 1;
-                    tell(&mut io::stderr(), &format!("{start}{notice}"));
+                    tell(
+                        &mut io::stderr(),
+                        &format!("{start}{}", udpcast_cli::notice_text(&notice)),
+                    );
                 }
             }
         };

@@ -96,7 +96,7 @@ fn a_stream_arrives_and_both_reports_agree() {
     let status = stream.status();
     // The sender does not know it yet, and has not gone on.
     let phase = status.snapshot().phase;
-    assert!(matches!(phase, ReceivePhase::Receiving { .. }), "{phase:?}");
+    assert!(matches!(phase, ReceivePhase::Arrived { .. }), "{phase:?}");
     let received = stream.finish().unwrap();
     assert_eq!(status.snapshot().phase, ReceivePhase::Complete);
     let sent = sender.join().unwrap().unwrap();
@@ -292,6 +292,31 @@ fn a_stop_is_heard_while_nobody_answers() {
         sender.join().unwrap(),
         Err(SendError::Stopped { .. })
     ));
+}
+
+#[test]
+fn an_interrupted_sender_sends_its_receiver_away() {
+    let port = port_base();
+    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut options = send_options(port);
+    options.transfer.max_bitrate = Some(80_000_000);
+    let (control, sender) = start_sending(options, io::repeat(7));
+    stream.read_exact(&mut [0; 100_000]).unwrap();
+    control.interrupt();
+    // Without a limit for silence it would read for ever.
+    let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
+    assert!(
+        matches!(
+            failure(&error),
+            ReceiveError::Failed(ReceiveFailure::Lost { is_over: true, .. })
+        ),
+        "{error:?}"
+    );
+    let error = sender.join().unwrap().unwrap_err();
+    assert!(
+        matches!(error, SendError::Aborted { ended: true, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use cast_proto::udpcast::sender::{
 use cast_proto::udpcast::wire::{Message, Retransmit};
 use cast_sim::udpcast::any::{any_network, forged};
 use cast_sim::udpcast::{
-    Action, GROUP, Goal, PORT, Reader, Report, SENDER, Scenario, receiver_addr,
+    Action, Confirm, GROUP, Goal, PORT, Reader, Report, SENDER, Scenario, receiver_addr,
 };
 use cast_sim::{Link, Rng};
 
@@ -357,6 +357,74 @@ fn a_slow_reader_holds_the_sender_and_loses_nothing() {
     }
 }
 
+/// Two receivers of which the second one's reader says when all is safe, in both modes of the sender, for
+/// an attentive receiver and one that counts as original.
+fn confirmed(confirm: Confirm) -> impl Iterator<Item = Scenario> {
+    let ways = [Duplex::Full, Duplex::Half].map(|duplex| [(duplex, true), (duplex, false)]);
+    ways.into_iter()
+        .flatten()
+        .map(move |(duplex, is_attentive)| {
+            let link = Link {
+                loss_per_mille: 20,
+                ..Link::default()
+            };
+            let mut scenario = Scenario::new(1, 5 * SLICE, 2).links(link);
+            scenario.sender.duplex = duplex;
+            let receiver = &mut scenario.receivers[1];
+            receiver.config.is_confirmed_by_reader = true;
+            receiver.config.tell_attentive = is_attentive;
+            receiver.confirm = confirm;
+            scenario
+        })
+}
+
+#[test]
+fn an_end_that_is_confirmed_late_is_waited_for() {
+    let minutes = Duration::from_secs(600);
+    for scenario in confirmed(Confirm::After(minutes)) {
+        let report = scenario.run();
+        assert_all_completed(&report);
+        assert!(report.receivers[1].is_confirmed);
+        assert!(report.finished.unwrap() >= minutes);
+        let others = report.receivers[0].statistics;
+        assert_eq!(
+            others.held, 0,
+            "only the one that is not safe is waited for"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_fails_behind_the_last_byte_is_no_success() {
+    for wait in [Duration::ZERO, millis(3), Duration::from_secs(100)] {
+        for mut scenario in confirmed(Confirm::Fail(wait)) {
+            scenario.receivers[1].goal = Goal::Fail;
+            let report = scenario.run();
+            assert_eq!(report.gave_up, None);
+            assert_eq!(report.outcomes[receiver_addr(0).ip()], Outcome::Completed);
+            let outcome = report.outcomes[receiver_addr(1).ip()];
+            assert!(matches!(outcome, Outcome::Left { .. }), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_dies_while_it_writes_the_end_is_no_success() {
+    for mut scenario in confirmed(Confirm::Never) {
+        scenario.receivers[1].goal = Goal::Die;
+        let at = Duration::from_secs(1000);
+        scenario.actions.push((at, Action::Kill(1)));
+        let report = scenario.run();
+        assert_eq!(report.outcomes[receiver_addr(0).ip()], Outcome::Completed);
+        let outcome = report.outcomes[receiver_addr(1).ip()];
+        assert!(matches!(outcome, Outcome::Dropped { .. }), "{outcome:?}");
+        assert!(
+            report.finished.unwrap() > at,
+            "it was waited for until then"
+        );
+    }
+}
+
 #[test]
 fn a_process_that_stood_still_for_a_minute_drops_nobody() {
     for stalled in [vec![None], vec![Some(0)], vec![None, Some(0), Some(1)]] {
@@ -660,6 +728,67 @@ fn aborted(mut scenario: Scenario, at: Duration) -> Report {
         assert!(matches!(outcome, Outcome::Removed { .. }), "{outcome:?}");
     }
     report
+}
+
+#[test]
+fn an_interrupted_sender_lets_nobody_wait() {
+    for duplex in [Duplex::Full, Duplex::Half] {
+        for loss_per_mille in [0, 50, 200] {
+            for at in [3, 7, 20, 50, 80].map(millis) {
+                let link = Link {
+                    loss_per_mille,
+                    ..Link::default()
+                };
+                let mut scenario = Scenario::new(7, 1000 * SLICE, 3).links(link);
+                scenario.sender.duplex = duplex;
+                scenario.receivers[1].config.tell_attentive = false;
+                for receiver in &mut scenario.receivers {
+                    receiver.goal = Goal::End;
+                    // They give up by themselves after much longer.
+                    receiver.config.start_timeout = Some(Duration::from_secs(3600));
+                    receiver.config.receive_timeout = Some(Duration::from_secs(3600));
+                }
+                // All of them take part, and something is still to come.
+                scenario.sender.start.min_wait = Some(Duration::from_secs(20));
+                let at = Duration::from_secs(20) + at;
+                scenario.actions.push((at, Action::Interrupt));
+                let report = scenario.run();
+                let ended = Some(GiveUpReason::Aborted { ended: true });
+                assert_eq!(report.gave_up, ended);
+                for receiver in &report.receivers {
+                    let failure = receiver.failure.as_deref().unwrap_or_default();
+                    assert!(failure.contains("has ended the transfer"), "{failure:?}");
+                }
+                assert!(
+                    report.elapsed < at + Duration::from_secs(4),
+                    "{:?}",
+                    report.elapsed
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sender_that_is_interrupted_behind_the_end_takes_nothing_back() {
+    // All that is left is to wait for the receiver that says so late.
+    let mut scenario = Scenario::new(1, 5 * SLICE, 2);
+    scenario.receivers[1].config.is_confirmed_by_reader = true;
+    scenario.receivers[1].confirm = Confirm::After(Duration::from_secs(60));
+    let at = Duration::from_secs(30);
+    scenario.actions.push((at, Action::Interrupt));
+    let report = scenario.run();
+    let ended = Some(GiveUpReason::Aborted { ended: true });
+    assert_eq!(report.gave_up, ended);
+    assert_eq!(report.outcomes[receiver_addr(0).ip()], Outcome::Completed);
+    let outcome = report.outcomes[receiver_addr(1).ip()];
+    assert!(matches!(outcome, Outcome::Removed { .. }), "{outcome:?}");
+    assert!(
+        report
+            .receivers
+            .iter()
+            .all(|receiver| receiver.failure.is_none())
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod daemon;
+mod host;
 mod keyboard;
 mod messages;
 mod numbers;
@@ -19,6 +20,7 @@ mod syslog;
 mod waits;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,15 +30,44 @@ use cast_net::udpcast::Ignored;
 
 use messages::say;
 
+pub use host::{rendezvous, sender_choice};
+pub use messages::notice_text;
 pub use receiver::udp_receiver;
 pub use sender::udp_sender;
+pub use signals::{Reaction, Signals};
 pub use waits::{Link, ReceiverWaits};
 
 /// Options whose contradiction or mistake udpcast answers with status 255.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("\"{text}\" of {option} is no IPv4 address; host names are not looked up")]
-    Address { option: &'static str, text: String },
+pub enum Refusal {
+    /// An address, and no name.
+    #[error("\"{text}\" of {option} is no IPv4 address")]
+    Address {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// A name for which there is no address.
+    #[error("{option} {text}: this host is not known; give its IPv4 address if there is no DNS")]
+    Host {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A name that has addresses of another kind only.
+    #[error("{option} {text}: this host has no IPv4 address, and udpcast knows no other")]
+    NoIpv4 {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// There is no address to send to.
     #[error(
         "--async and --pointopoint contradict each other, unless --mcast-data-address is given"
     )]

@@ -6,9 +6,25 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cast_net::ReceiveNotice;
+
 /// A line on standard error. A closed one is no reason to end a transfer.
 pub(crate) fn say(line: &str) {
     drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// What a notice says to somebody who may choose the options.
+#[must_use]
+pub fn notice_text(notice: &ReceiveNotice) -> String {
+    match notice {
+        ReceiveNotice::OtherSender { other, .. } => format!(
+            "{notice}; if it is the one that you want, name it: --sender {}",
+            other.ip()
+        ),
+        ReceiveNotice::FirstSender(_) | ReceiveNotice::SmallOnly(_) | ReceiveNotice::Network(_) => {
+            notice.to_string()
+        }
+    }
 }
 
 /// Messages that a log may take, and a progress line.
@@ -131,6 +147,16 @@ impl Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_option_that_takes_another_sender_is_named() {
+        let other = "10.0.0.6:9001".parse().unwrap();
+        let ours = Some([10, 0, 0, 5].into());
+        let text = notice_text(&ReceiveNotice::OtherSender { other, ours });
+        assert!(text.ends_with("--sender 10.0.0.6"), "{text}");
+        let text = notice_text(&ReceiveNotice::FirstSender(other));
+        assert!(!text.contains("--sender"), "{text}");
+    }
 
     #[test]
     fn a_log_is_appended_to_with_the_time_on_each_line() {

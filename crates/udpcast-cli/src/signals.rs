@@ -12,16 +12,18 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// What a signal leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reaction {
-    /// The program has been told to end, and ends by the signal.
+pub enum Reaction {
+    /// The program has been asked to end, and ends by the signal: after a grace of 3 s at the latest.
     End,
+    /// It ends at once.
+    EndNow,
     /// It ends by the signal when its work is done; a second signal does not wait.
     Delay,
 }
 
 /// Signals are watched for as long as the program runs.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     caught: Arc<AtomicI32>,
 }
 
@@ -37,11 +39,15 @@ const GRACE_MS: u16 = 3000;
 impl Signals {
     /// From now on `react` is asked what a signal means, on a thread of its own. Call it before any
     /// other thread is started: those inherit that the signals are blocked. Signals that the caller
-    /// of this program ignores (`nohup`, background jobs) stay ignored.
+    /// of this program ignores (`nohup`, background jobs) stay ignored. `last_words` is called where the
+    /// main thread does not end the program itself.
     ///
     /// # Errors
     /// The kernel has no file descriptor or thread left.
-    pub(crate) fn watch(react: impl Fn(Signal) -> Reaction + Send + 'static) -> io::Result<Self> {
+    pub fn watch(
+        react: impl Fn(Signal) -> Reaction + Send + 'static,
+        last_words: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
         let ignored = ignored();
         let mut watched = SigSet::empty();
         for signal in WATCHED {
@@ -53,7 +59,7 @@ impl Signals {
         let queue = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC)?;
         let caught = Arc::new(AtomicI32::new(0));
         let told = Arc::clone(&caught);
-        let work = move || serve(&queue, &told, react);
+        let work = move || serve(&queue, &told, react, last_words);
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(work)?;
@@ -61,33 +67,44 @@ impl Signals {
     }
 
     /// The first signal that came.
-    pub(crate) fn caught(&self) -> Option<Signal> {
+    #[must_use]
+    pub fn caught(&self) -> Option<Signal> {
         Signal::try_from(self.caught.load(Ordering::SeqCst)).ok()
     }
 
     /// Ends the program by the signal that came, if any did.
-    pub(crate) fn obey(&self) {
+    pub fn obey(&self) {
         if let Some(signal) = self.caught() {
             die_by(signal);
         }
     }
 }
 
-fn serve(queue: &SignalFd, told: &AtomicI32, react: impl Fn(Signal) -> Reaction) {
+fn serve(
+    queue: &SignalFd,
+    told: &AtomicI32,
+    react: impl Fn(Signal) -> Reaction,
+    last_words: impl Fn(),
+) {
     loop {
         let Some(signal) = next(queue) else { return };
         let is_first = told
             .compare_exchange(0, signal as i32, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok();
         if !is_first {
+            last_words();
             die_by(signal);
         }
-        if react(signal) == Reaction::Delay {
-            continue;
+        match react(signal) {
+            Reaction::Delay => continue,
+            Reaction::EndNow => {}
+            Reaction::End => {
+                // The main thread ends in order, unless it cannot; a second signal is impatience.
+                let mut fds = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, PollTimeout::from(GRACE_MS)).ok();
+            }
         }
-        // The main thread ends in order, unless it cannot; a second signal is impatience.
-        let mut fds = [PollFd::new(queue.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::from(GRACE_MS)).ok();
+        last_words();
         die_by(signal);
     }
 }

@@ -101,7 +101,7 @@ impl Link {
 
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The waits of a receiver before data comes.
+/// The waits of a receiver before data comes, and when all of it has come.
 #[derive(Debug, Default)]
 pub struct ReceiverWaits {
     stage: Option<(Stage, Instant)>,
@@ -112,6 +112,7 @@ pub struct ReceiverWaits {
 enum Stage {
     Asking(SocketAddrV4),
     Connected(SocketAddrV4),
+    Arrived,
 }
 
 impl ReceiverWaits {
@@ -125,6 +126,7 @@ impl ReceiverWaits {
         let stage = match snapshot.phase {
             ReceivePhase::Asking { to, .. } => Stage::Asking(to),
             ReceivePhase::Connected { sender, .. } => Stage::Connected(sender),
+            ReceivePhase::Arrived { .. } => Stage::Arrived,
             ReceivePhase::Receiving { .. } | ReceivePhase::Complete | ReceivePhase::Failed => {
                 return None;
             }
@@ -144,10 +146,13 @@ impl ReceiverWaits {
         let time = Clock(waited);
         let name = &link.interface.name;
         Some(match stage {
+            Stage::Arrived => format!(
+                "waiting for {time}: the whole stream is here, but not yet written; the sender waits, too"
+            ),
             _ if link.is_down => {
                 format!("waiting for {time}: the link of {name} is down; check the cable")
             }
-            Stage::Asking(to) if snapshot.datagrams > 0 => format!(
+            Stage::Asking(to) if snapshot.last_packet.is_some() => format!(
                 "waiting for {time}: a sender is heard, but does not let this receiver in (asking {to} on {name}); \
                  it may have started already, or expect others"
             ),
@@ -219,6 +224,8 @@ impl SenderWait {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use cast_net::udpcast::ClientNo;
+
     use super::*;
 
     fn link() -> Link {
@@ -266,6 +273,63 @@ mod tests {
         assert_eq!(known.look(now), None);
         lo.name = "gone0".into();
         assert_eq!(Link::of(&lo).look(now), None);
+    }
+
+    fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
+        ReceiveSnapshot {
+            phase,
+            connection: None,
+            capabilities: None,
+            data_group: None,
+            bytes: 0,
+            block_size: None,
+            datagrams: 0,
+            data_datagrams: 0,
+            requests: 0,
+            lost_blocks: 0,
+            small_only: None,
+            ignored: 0,
+            slices_waiting: 0,
+            last_packet: None,
+        }
+    }
+
+    /// What is said of a wait in this state that has lasted ten seconds.
+    fn after_ten_seconds(snapshot: &ReceiveSnapshot, link: &Link) -> String {
+        let start = Instant::now();
+        let mut waits = ReceiverWaits::default();
+        assert_eq!(waits.look(snapshot, link, start), None);
+        waits.look(snapshot, link, start + seconds(10)).unwrap()
+    }
+
+    #[test]
+    fn a_sender_is_heard_only_if_it_is_one_that_may_be_taken() {
+        let asking = ReceivePhase::Asking {
+            since: Instant::now(),
+            to: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001),
+            requests: 3,
+        };
+        let mut asking = snapshot(asking);
+        // Others may be at work on the port.
+        asking.datagrams = 100;
+        let text = after_ten_seconds(&asking, &link());
+        assert!(text.contains("no sender answers"), "{text}");
+        asking.last_packet = Some(Instant::now());
+        let text = after_ten_seconds(&asking, &link());
+        assert!(text.contains("a sender is heard"), "{text}");
+    }
+
+    #[test]
+    fn where_all_has_come_the_target_is_waited_for_and_not_the_sender() {
+        let mut link = link();
+        link.see(true);
+        let arrived = snapshot(ReceivePhase::Arrived {
+            since: Instant::now(),
+            sender: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001),
+            client: ClientNo(0),
+        });
+        let text = after_ten_seconds(&arrived, &link);
+        assert!(text.contains("the whole stream is here"), "{text}");
     }
 
     #[test]

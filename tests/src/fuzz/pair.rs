@@ -26,7 +26,13 @@ pub fn udpcast_pair(data: &[u8]) {
 
     let mut sender = sender(flags, block_size, count, now);
     let mut receivers: Vec<Node> = (0..count)
-        .map(|index| Node::new(index, originals >> index & 1 == 0, now))
+        .map(|index| {
+            let reader = match originals >> (3 + index) & 1 {
+                0 => Reader::Ignored,
+                _ => Reader::new(feed.byte()),
+            };
+            Node::new(index, originals >> index & 1 == 0, reader, now)
+        })
         .collect();
     let (mut sent, mut has_fault) = (0, false);
     let mut queue: VecDeque<Datagram> = VecDeque::new();
@@ -79,7 +85,7 @@ pub fn udpcast_pair(data: &[u8]) {
             queue.extend(held.drain(..).rev());
             continue;
         }
-        let timeouts = receivers.iter().map(|node| node.core.poll_timeout());
+        let timeouts = receivers.iter().map(Node::next_wakeup);
         let Some(next) = timeouts.chain([sender.poll_timeout()]).flatten().min() else {
             break;
         };
@@ -120,11 +126,11 @@ pub fn udpcast_pair(data: &[u8]) {
             .expect("nobody else asked");
         let is_believed = participant.outcome == Outcome::Completed && flags & ASYNCHRONOUS == 0;
         assert!(
-            !is_believed || node.complete.is_some(),
+            !is_believed || (node.complete.is_some() && node.is_safe()),
             "{participant:?} has not everything"
         );
         assert!(
-            has_fault || participant.outcome == Outcome::Completed,
+            has_fault || node.must_fail() || participant.outcome == Outcome::Completed,
             "{participant:?}, though nothing was lost"
         );
         let is_spared = is_believed && !node.is_attentive && flags & FEC == 0;
@@ -146,14 +152,41 @@ struct Node {
     is_late: bool,
     taken: Vec<u8>,
     complete: Option<u64>,
+    reader: Reader,
+    /// When the reader says how it went; known once it has everything.
+    confirm_at: Option<Instant>,
+}
+
+/// Whoever makes the stream safe.
+#[derive(Clone, Copy, PartialEq)]
+enum Reader {
+    /// Is not waited for.
+    Ignored,
+    /// Will say that all is safe, or fail, so long after it has everything.
+    Working {
+        fails: bool,
+        wait: Duration,
+    },
+    Confirmed,
+    Failed,
+}
+
+impl Reader {
+    fn new(byte: u8) -> Self {
+        Self::Working {
+            fails: byte & 1 == 1,
+            wait: Duration::from_millis(u64::from(byte >> 1) * 300),
+        }
+    }
 }
 
 impl Node {
-    fn new(index: u8, is_attentive: bool, now: Instant) -> Self {
+    fn new(index: u8, is_attentive: bool, reader: Reader, now: Instant) -> Self {
         let addr = *address(index).ip();
         let control = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 255), 9001);
         let mut config = ReceiverConfig::new(control, addr);
         config.tell_attentive = is_attentive;
+        config.is_confirmed_by_reader = reader != Reader::Ignored;
         config.receive_timeout = Some(Duration::from_secs(30));
         config.start_timeout = Some(Duration::from_secs(100));
         Self {
@@ -163,7 +196,46 @@ impl Node {
             is_late: false,
             taken: Vec::new(),
             complete: None,
+            reader,
+            confirm_at: None,
         }
+    }
+
+    /// Whether the sender may take it for one that has everything.
+    fn is_safe(&self) -> bool {
+        matches!(self.reader, Reader::Ignored | Reader::Confirmed)
+    }
+
+    fn must_fail(&self) -> bool {
+        matches!(
+            self.reader,
+            Reader::Failed | Reader::Working { fails: true, .. }
+        )
+    }
+
+    fn confirm(&mut self, now: Instant) {
+        let Reader::Working { fails, wait } = self.reader else {
+            return;
+        };
+        if self.complete.is_none() || now < *self.confirm_at.get_or_insert(now + wait) {
+            return;
+        }
+        self.confirm_at = None;
+        if fails {
+            self.reader = Reader::Failed;
+            self.core.abort(now);
+        } else {
+            self.reader = Reader::Confirmed;
+            self.core.confirm(now);
+        }
+    }
+
+    fn next_wakeup(&self) -> Option<Instant> {
+        self.core
+            .poll_timeout()
+            .into_iter()
+            .chain(self.confirm_at)
+            .min()
     }
 
     fn settle(&mut self, now: Instant, bytes: &mut Vec<u8>, mut send: impl FnMut(Vec<u8>)) {
@@ -171,6 +243,7 @@ impl Node {
             self.taken.extend_from_slice(&slice);
             self.core.return_buffer(slice);
         }
+        self.confirm(now);
         while self.core.poll_transmit(now, bytes).is_some() {
             send(bytes.clone());
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cast_proto::bitmap::Bitmap;
 use cast_proto::udpcast::fec::FecParams;
-use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig};
+use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
 use cast_proto::udpcast::sender::{
     DataRouting, DropPolicy, Duplex, Outcome, Sender, SenderConfig, StartRule,
 };
@@ -45,9 +45,16 @@ pub fn udpcast_receiver(data: &[u8]) {
     config.window_blocks = 3072;
     config.passive = flags & 1 != 0;
     config.ignore_lost_data = flags & 2 != 0;
+    config.is_confirmed_by_reader = flags & 8 != 0;
     config.receive_timeout = Some(Duration::from_secs(60));
     config.start_timeout = Some(Duration::from_secs(100));
-    let mut receiver = Receiver::new(config, now).expect("a good configuration");
+    let receiver = Receiver::new(config, now).expect("a good configuration");
+    let mut watched = Watched {
+        receiver,
+        may_leave: flags & 8 == 0,
+        has_arrived: false,
+        has_said_goodbye: false,
+    };
     if flags & 4 != 0 {
         let reply = ConnectReply {
             client: Some(ClientNo(3)),
@@ -57,7 +64,7 @@ pub fn udpcast_receiver(data: &[u8]) {
         };
         let mut bytes = Vec::new();
         Message::ConnectReply(reply).emit(&mut bytes);
-        receiver.handle_datagram(now, address(0), &bytes);
+        watched.receiver.handle_datagram(now, address(0), &bytes);
     }
     for _ in 0..OPERATIONS {
         if feed.is_empty() {
@@ -67,34 +74,45 @@ pub fn udpcast_receiver(data: &[u8]) {
             0..=2 => {
                 let from = address(feed.byte());
                 let bytes = datagram(&mut feed);
-                receiver.handle_datagram(now, from, &bytes);
+                watched.receiver.handle_datagram(now, from, &bytes);
             }
             3 => {
-                now = receiver.poll_timeout().map_or(now, |at| at.max(now));
-                receiver.handle_timeout(now);
-                settle_receiver(&mut receiver, now);
-                assert!(receiver.poll_timeout().is_none_or(|at| at > now));
+                now = watched
+                    .receiver
+                    .poll_timeout()
+                    .map_or(now, |at| at.max(now));
+                watched.receiver.handle_timeout(now);
+                watched.settle(now);
+                assert!(watched.receiver.poll_timeout().is_none_or(|at| at > now));
             }
             4 => now += pass(&mut feed),
-            5 => receiver.go(now),
+            // Each counts where the other one does not.
+            5 => {
+                watched.receiver.go(now);
+                watched.confirm(now);
+            }
             6 => {
-                while let Some(slice) = receiver.take_slice() {
-                    receiver.return_buffer(slice);
+                while let Some(slice) = watched.receiver.take_slice() {
+                    watched.receiver.return_buffer(slice);
                 }
             }
-            _ => receiver.abort(now),
+            _ => watched.receiver.abort(now),
         }
-        settle_receiver(&mut receiver, now);
+        watched.settle(now);
     }
-    for _ in 0..10_000 {
-        let Some(at) = receiver.poll_timeout() else {
-            break;
-        };
-        now = now.max(at);
-        receiver.handle_timeout(now);
-        settle_receiver(&mut receiver, now);
+    watched.run_down(&mut now);
+    if !watched.receiver.is_closed() {
+        // A reader may take as long as it likes, and then say how it went.
+        assert!(!watched.may_leave);
+        if feed.flag() {
+            watched.receiver.abort(now);
+        } else {
+            watched.confirm(now);
+        }
+        watched.settle(now);
+        watched.run_down(&mut now);
     }
-    assert!(receiver.is_closed());
+    assert!(watched.receiver.is_closed());
 }
 
 /// A sender waits for answers, and comes to an end without them.
@@ -270,18 +288,59 @@ fn pass(feed: &mut Feed<'_>) -> Duration {
     }
 }
 
-fn settle_receiver(receiver: &mut Receiver, now: Instant) {
-    let mut bytes = Vec::new();
-    for sent in 0.. {
-        if receiver.poll_transmit(now, &mut bytes).is_none() {
-            break;
-        }
-        assert!(sent < 100, "a receiver answers, it does not flood");
-        assert!(Message::parse(&bytes).is_ok());
+/// A receiver that leaves its transfer in order only when it may: it has failed, or its reader has said
+/// that all is safe.
+struct Watched {
+    receiver: Receiver,
+    may_leave: bool,
+    has_arrived: bool,
+    has_said_goodbye: bool,
+}
+
+impl Watched {
+    fn confirm(&mut self, now: Instant) {
+        self.receiver.confirm(now);
+        self.may_leave |= self.has_arrived;
     }
-    while receiver.poll_event().is_some() {}
-    let waiting = receiver.statistics().waiting_blocks;
-    assert!(waiting <= 3072, "{waiting} blocks of memory");
+
+    fn settle(&mut self, now: Instant) {
+        let mut bytes = Vec::new();
+        for sent in 0.. {
+            if self.receiver.poll_transmit(now, &mut bytes).is_none() {
+                break;
+            }
+            assert!(sent < 100, "a receiver answers, it does not flood");
+            let message = Message::parse(&bytes).expect("what a receiver sends is understood");
+            if let Message::Disconnect = message {
+                self.has_said_goodbye = true;
+            }
+        }
+        while let Some(event) = self.receiver.poll_event() {
+            match event {
+                ReceiverEvent::Complete { .. } => self.has_arrived = true,
+                ReceiverEvent::Failed(_) => self.may_leave = true,
+                _ => {}
+            }
+        }
+        assert!(
+            self.may_leave || !self.has_said_goodbye,
+            "nobody has said that all is safe"
+        );
+        let waiting = self.receiver.statistics().waiting_blocks;
+        assert!(waiting <= 3072, "{waiting} blocks of memory");
+    }
+
+    /// Serves timers until there is none.
+    fn run_down(&mut self, now: &mut Instant) {
+        for _ in 0..10_000 {
+            let Some(at) = self.receiver.poll_timeout() else {
+                break;
+            };
+            *now = at.max(*now);
+            self.receiver.handle_timeout(*now);
+            self.settle(*now);
+        }
+    }
 }
 
 fn settle_sender(sender: &mut Sender, now: Instant) {

@@ -11,7 +11,7 @@ use cast_proto::udpcast::wire::{
 };
 use cast_proto::udpcast::{BlockNo, ClientNo, SliceNo};
 
-use super::{Action, BROADCAST, GROUP, PORT, Reader, SENDER, Scenario};
+use super::{Action, BROADCAST, Confirm, GROUP, PORT, Reader, SENDER, Scenario};
 use crate::{Link, Rng};
 
 /// Bytes of a block, and of a slice of the size that original senders start with.
@@ -48,6 +48,12 @@ pub fn any_network(seed: u64) -> Scenario {
             Reader::Immediate,
             Reader::Every(Duration::from_millis(20)),
             Reader::After(Duration::from_secs(30)),
+        ]);
+        receiver.config.is_confirmed_by_reader = rng.chance(300);
+        receiver.confirm = rng.pick(&[
+            Confirm::AtOnce,
+            Confirm::After(Duration::from_millis(30)),
+            Confirm::After(Duration::from_secs(40)),
         ]);
         receiver.config.window_blocks = 3072;
         receiver.config.sender = Some(*SENDER.ip());

@@ -24,7 +24,7 @@ use cast_proto::udpcast::sender::{
 };
 
 use crate::{Delivery, Link, Rng, Wire, epoch};
-pub use node::{Goal, Reader};
+pub use node::{Confirm, Goal, Reader};
 use node::{ReceiverNode, SenderNode};
 use observer::Observer;
 
@@ -57,6 +57,8 @@ pub enum Action {
     Start,
     /// The transfer is cancelled.
     Abort,
+    /// The sender is interrupted.
+    Interrupt,
     /// A datagram out of nowhere.
     Inject {
         from: SocketAddrV4,
@@ -79,6 +81,8 @@ pub struct Scenario {
 pub struct ReceiverSetup {
     pub link: Link,
     pub reader: Reader,
+    /// Of a receiver that is [confirmed by its reader](ReceiverConfig::is_confirmed_by_reader).
+    pub confirm: Confirm,
     pub goal: Goal,
     pub config: ReceiverConfig,
 }
@@ -100,6 +104,8 @@ pub struct ReceiverReport {
     pub failure: Option<String>,
     /// It came to the end of a stream of so many bytes.
     pub complete: Option<u64>,
+    /// Its reader said that all is safe.
+    pub is_confirmed: bool,
     /// Most blocks that ever waited to be taken.
     pub most_waiting: u32,
 }
@@ -120,6 +126,7 @@ impl Scenario {
             ReceiverSetup {
                 link: Link::default(),
                 reader: Reader::Immediate,
+                confirm: Confirm::AtOnce,
                 goal: Goal::Complete,
                 config: ReceiverConfig::new(control, *receiver_addr(index).ip()),
             }
@@ -274,6 +281,12 @@ impl Network {
                     }
                     self.sender.abort(self.now);
                 }
+                Action::Interrupt => {
+                    if let Some(observer) = &mut self.observer {
+                        observer.is_aborted = true;
+                    }
+                    self.sender.interrupt(self.now);
+                }
                 Action::Inject { from, to, bytes } => self.send(from, to, &bytes),
             }
         }
@@ -363,13 +376,24 @@ impl Network {
         left.join("; ")
     }
 
+    #[track_caller]
     fn report(self) -> Report {
+        let outcomes = self.sender.outcomes();
+        for (index, receiver) in self.receivers.iter().enumerate() {
+            let outcome = outcomes.get(receiver_addr(index).ip());
+            // Without a return channel there are no outcomes.
+            assert!(
+                outcome != Some(&Outcome::Completed) || receiver.may_count_as_complete(),
+                "receiver {index} counts as completed: {}",
+                receiver.describe()
+            );
+        }
         Report {
             seed: 0,
             elapsed: self.now - self.start,
             finished: self.sender.finished().map(|at| at - self.start),
             sender: self.sender.statistics(),
-            outcomes: self.sender.outcomes(),
+            outcomes,
             gave_up: self.sender.gave_up(),
             receivers: self.receivers.iter().map(ReceiverNode::report).collect(),
         }

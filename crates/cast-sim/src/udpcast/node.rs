@@ -28,6 +28,19 @@ pub enum Reader {
     After(Duration),
 }
 
+/// When a reader confirms that what it took is safe, if its receiver waits for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// As soon as it has everything.
+    AtOnce,
+    /// So long after it has everything.
+    After(Duration),
+    /// It fails so long after it has everything, and leaves the transfer.
+    Fail(Duration),
+    /// Never.
+    Never,
+}
+
 /// What a receiver has to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
@@ -78,6 +91,10 @@ impl SenderNode {
 
     pub(crate) fn abort(&mut self, now: Instant) {
         self.host.core.abort(now);
+    }
+
+    pub(crate) fn interrupt(&mut self, now: Instant) {
+        self.host.core.interrupt(now);
     }
 
     pub(crate) fn stall(&mut self, until: Instant) {
@@ -178,6 +195,10 @@ pub(crate) struct ReceiverNode {
     stream: Vec<u8>,
     taken: usize,
     complete: Option<u64>,
+    confirm: Confirm,
+    /// When it confirms, or fails; known once it has everything.
+    confirm_at: Option<Instant>,
+    is_confirmed: bool,
     failure: Option<String>,
     most_waiting: u32,
     groups: BTreeSet<Ipv4Addr>,
@@ -196,10 +217,18 @@ impl ReceiverNode {
             stream: payload(len),
             taken: 0,
             complete: None,
+            confirm: setup.confirm,
+            confirm_at: None,
+            is_confirmed: false,
             failure: None,
             most_waiting: 0,
             groups: BTreeSet::new(),
         }
+    }
+
+    /// Whether its sender may take it for one that has the whole stream.
+    pub(crate) fn may_count_as_complete(&self) -> bool {
+        self.complete.is_some() && (self.is_confirmed || !self.config.is_confirmed_by_reader)
     }
 
     pub(crate) fn has_joined(&self, group: Ipv4Addr) -> bool {
@@ -207,7 +236,8 @@ impl ReceiverNode {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        let has_all = self.complete == Some(self.taken as u64);
+        let is_held = self.config.is_confirmed_by_reader && !self.is_confirmed;
+        let has_all = self.complete == Some(self.taken as u64) && !is_held;
         let is_over = match self.goal {
             Goal::Complete | Goal::Less => has_all,
             Goal::Fail => self.failure.is_some(),
@@ -250,7 +280,9 @@ impl ReceiverNode {
             && self.next_read > now
             && self.host.core.statistics().waiting_blocks > 0;
         let read = is_reading.then_some(self.next_read);
-        self.host.next_wakeup(now).into_iter().chain(read).min()
+        let confirm = self.confirm_at.filter(|_| !self.host.is_stalled(now));
+        let wakeups = self.host.next_wakeup(now).into_iter();
+        wakeups.chain(read).chain(confirm).min()
     }
 
     pub(crate) fn take_in(&mut self, now: Instant, from: SocketAddrV4, bytes: Vec<u8>) {
@@ -296,6 +328,10 @@ impl ReceiverNode {
                 _ => {}
             }
         }
+        self.confirm(now);
+        while let Some((transmit, bytes)) = self.host.poll(now) {
+            sent.push((transmit.to, bytes));
+        }
         sent
     }
 
@@ -324,11 +360,35 @@ impl ReceiverNode {
         }
     }
 
+    /// Says that all is safe, or leaves, once everything was taken and it is time.
+    fn confirm(&mut self, now: Instant) {
+        let has_failed = self.failure.is_some();
+        if self.is_confirmed || has_failed || self.complete != Some(self.taken as u64) {
+            return;
+        }
+        let wait = match self.confirm {
+            Confirm::AtOnce => Duration::ZERO,
+            Confirm::After(wait) | Confirm::Fail(wait) => wait,
+            Confirm::Never => return,
+        };
+        if now < *self.confirm_at.get_or_insert(now + wait) {
+            return;
+        }
+        self.confirm_at = None;
+        if let Confirm::Fail(_) = self.confirm {
+            self.host.core.abort(now);
+        } else {
+            self.is_confirmed = true;
+            self.host.core.confirm(now);
+        }
+    }
+
     pub(crate) fn report(&self) -> ReceiverReport {
         ReceiverReport {
             statistics: self.host.core.statistics(),
             failure: self.failure.clone(),
             complete: self.complete,
+            is_confirmed: self.is_confirmed,
             most_waiting: self.most_waiting,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use cast_net::{ReceiveOptions, SenderChoice};
+use cast_net::ReceiveOptions;
 
 use crate::numbers;
 
@@ -38,12 +38,12 @@ pub(super) struct Arguments {
     /// TTL of multicast requests; other than 1 it also makes 224.0.0.1 the rendezvous address.
     #[arg(short, long, default_value_t = 1, value_parser = numbers::number::<u8>)]
     pub(super) ttl: u8,
-    /// Where to ask for a sender: its address, or a group given to both sides.
-    #[arg(short = 'M', long, aliases = ["mcast_rdv_address", "mcast-all-address", "mcast_all_address"], value_name = "ADDRESS")]
+    /// Where to ask for a sender: its name or address, or a group given to both sides.
+    #[arg(short = 'M', long, aliases = ["mcast_rdv_address", "mcast-all-address", "mcast_all_address"], value_name = "HOST")]
     pub(super) mcast_rdv_address: Option<String>,
     /// The only sender to listen to, or "any": the first that answers (default: the one at the rendezvous
     /// address if that is one host's, else any). A sender with several addresses may need it.
-    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "HOST", allow_hyphen_values = true)]
     pub(super) sender: Option<String>,
     /// Send nothing; listen to a transfer meant for others.
     #[arg(short = 'd', long)]
@@ -112,18 +112,13 @@ impl Arguments {
     /// # Errors
     /// An address is none, or there is no such interface.
     pub(super) fn options(&self) -> anyhow::Result<ReceiveOptions> {
-        let rendezvous = crate::address("--mcast-rdv-address", self.mcast_rdv_address.as_deref())?;
+        let rendezvous =
+            crate::rendezvous("--mcast-rdv-address", self.mcast_rdv_address.as_deref())?;
         let seconds = |count: u32| (count > 0).then(|| Duration::from_secs(count.into()));
         let mut options = ReceiveOptions::new(crate::interface(self.interface.as_deref())?);
         options.port_base = self.portbase;
         options.rendezvous = rendezvous;
-        options.sender = match self.sender.as_deref() {
-            Some("any") => SenderChoice::First,
-            given => match crate::address("--sender", given)? {
-                Some(sender) => SenderChoice::Only(sender),
-                None => SenderChoice::Rendezvous,
-            },
-        };
+        options.sender = crate::sender_choice(self.sender.as_deref())?;
         options.ttl = self.ttl;
         options.transfer.passive = self.passive;
         options.transfer.start_timeout = seconds(self.start_timeout);
@@ -140,6 +135,8 @@ impl Arguments {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use cast_net::SenderChoice;
 
     use super::*;
 
@@ -179,7 +176,8 @@ mod tests {
         for line in ["--portbase 0", "--portbase 65535", "--nonsense", "--ttl"] {
             assert!(parsed(line).is_err(), "{line}");
         }
-        for line in ["-i lo -M host.name", "-i lo --sender host.name"] {
+        // No name has an empty label: no server is asked.
+        for line in ["-i lo -M host..invalid", "-i lo --sender host..invalid"] {
             let error = parsed(line).unwrap().options().unwrap_err();
             assert!(error.is::<crate::Refusal>(), "{line}: {error}");
         }

@@ -24,7 +24,7 @@ use self::arguments::Arguments;
 use self::output::Output;
 use self::silence::Silences;
 use crate::keyboard::{Key, Keyboard};
-use crate::messages::{Messages, say};
+use crate::messages::{Messages, notice_text, say};
 use crate::pipe::{Failed, Line};
 use crate::signals::{Reaction, Signals};
 use crate::waits::{Link, ReceiverWaits};
@@ -166,7 +166,7 @@ fn watch_signals(stop: Stop) -> anyhow::Result<Signals> {
         stop.stop();
         Reaction::End
     };
-    Signals::watch(react).context("watching signals")
+    Signals::watch(react, || ()).context("watching signals")
 }
 
 /// Any key asks the sender to start, `q` ends the program.
@@ -222,7 +222,7 @@ impl Reporter {
             }
             for notice in status.notices_after(noticed) {
                 noticed += 1;
-                self.messages.record(&notice.to_string());
+                self.messages.record(&notice_text(&notice));
             }
             if let ReceivePhase::Receiving { since, sender, .. } = now.phase {
                 self.keyboard = None;
@@ -233,6 +233,11 @@ impl Reporter {
                 if let Some(text) = self.silences.look(*sender.ip(), last.elapsed(), &self.link) {
                     self.messages.record(&text);
                 }
+                self.progress(false, now.bytes, since.elapsed());
+            }
+            // Nothing is due from the sender any more, whether it is there or not.
+            if let ReceivePhase::Arrived { since, .. } = now.phase {
+                self.keyboard = None;
                 self.progress(false, now.bytes, since.elapsed());
             }
             if is_over {

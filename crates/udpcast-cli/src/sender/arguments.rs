@@ -208,7 +208,8 @@ impl Arguments {
     /// The options contradict each other, or there is no such interface.
     pub(super) fn options(&self) -> anyhow::Result<SendOptions> {
         self.check()?;
-        let rendezvous = crate::address("--mcast-rdv-address", self.mcast_rdv_address.as_deref())?;
+        let rendezvous =
+            crate::rendezvous("--mcast-rdv-address", self.mcast_rdv_address.as_deref())?;
         let data_group =
             crate::address("--mcast-data-address", self.mcast_data_address.as_deref())?;
         let interface = crate::interface(self.interface.as_deref())?;

@@ -110,18 +110,23 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
     }
 }
 
-/// SIGTERM waits for the end of a transfer that has begun; the others end it at once.
+/// SIGTERM waits for the end of a transfer that has begun; the others end it, so that no receiver waits.
 fn watch_signals(steering: &Steering) -> anyhow::Result<Signals> {
     let steering = steering.clone();
     let react = move |signal| {
         if signal == Signal::SIGTERM && steering.is_sending.load(Ordering::SeqCst) {
             Reaction::Delay
         } else {
-            steering.control.stop();
+            if steering.is_sending.load(Ordering::SeqCst) {
+                say(&format!(
+                    "interrupted ({signal}): the receivers are sent away"
+                ));
+            }
+            steering.control.interrupt();
             Reaction::End
         }
     };
-    Signals::watch(react).context("watching signals")
+    Signals::watch(react, || ()).context("watching signals")
 }
 
 /// The inner result is that of the transfer; the outer error, of a kind that the next transfer would
@@ -200,7 +205,10 @@ fn transfer(
         }
         Err(error) => error,
     };
-    if let SendError::GaveUp { report, .. } | SendError::Stopped { report } = &error {
+    if let SendError::GaveUp { report, .. }
+    | SendError::Stopped { report }
+    | SendError::Aborted { report, .. } = &error
+    {
         narrator.conclude(report);
     }
     if arguments.daemon_mode > 0 {

@@ -1,7 +1,6 @@
 //! What a receiver is told.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::str::FromStr;
 
 use cast_proto::udpcast::DEFAULT_PORT_BASE;
 use cast_proto::udpcast::receiver::ReceiverConfig;
@@ -47,18 +46,6 @@ pub enum SenderChoice {
     Only(Ipv4Addr),
     /// The first one that answers, whatever the rendezvous address is.
     First,
-}
-
-/// An address, or `any`.
-impl FromStr for SenderChoice {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "any" => Ok(Self::First),
-            address => address.parse().map(Self::Only),
-        }
-    }
 }
 
 impl ReceiveOptions {

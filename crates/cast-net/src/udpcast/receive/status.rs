@@ -22,7 +22,7 @@ pub struct ReceiveStatus {
 /// A [`ReceiveStatus`] at one time. Its `Display` is a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveSnapshot {
-    /// How far it is. A stream that has arrived whole is still received until that is acknowledged.
+    /// How far it is.
     pub phase: ReceivePhase,
     /// The sender that let us in, and our number there, if any did.
     pub connection: Option<(SocketAddrV4, ClientNo)>,
@@ -82,7 +82,17 @@ pub enum ReceivePhase {
         /// Our number there.
         client: ClientNo,
     },
-    /// The whole stream is here.
+    /// The whole stream is here. The sender waits until the reader says that it is safe; nothing else is
+    /// waited for.
+    Arrived {
+        /// Since when data flowed.
+        since: Instant,
+        /// The sender.
+        sender: SocketAddrV4,
+        /// Our number there.
+        client: ClientNo,
+    },
+    /// The whole stream is here and safe, which the sender may know.
     Complete,
     /// It ended early.
     Failed,
@@ -150,7 +160,8 @@ const NOTICES_MAX: usize = 100;
 pub enum ReceiveNotice {
     /// No sender was named; this one was the first that let us in, and is the only one from now on.
     FirstSender(SocketAddrV4),
-    /// Another sender is at work on our port. It is not heard.
+    /// Another sender is at work on our port. It is not heard. If it is the one that is meant, it has to be
+    /// [named](super::SenderChoice::Only).
     OtherSender {
         /// The other one.
         other: SocketAddrV4,
@@ -230,6 +241,9 @@ impl fmt::Display for ReceiveSnapshot {
                     write!(f, ", {} slices wait to be written", self.slices_waiting)?;
                 }
                 Ok(())
+            }
+            ReceivePhase::Arrived { .. } => {
+                write!(f, "all {} bytes are here and being written", self.bytes)
             }
             ReceivePhase::Complete => write!(f, "all {} bytes received", self.bytes),
             ReceivePhase::Failed => write!(f, "failed after {} bytes", self.bytes),

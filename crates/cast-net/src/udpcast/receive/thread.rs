@@ -91,6 +91,8 @@ struct Course {
     first_data: Option<Instant>,
     /// Length of the stream and when it was complete.
     complete: Option<(u64, Instant)>,
+    /// The reader has said that all is safe.
+    is_confirmed: bool,
     failure: Option<ReceiveFailure>,
     is_aborted: bool,
     /// The next message, when the reader has no room yet.
@@ -102,6 +104,13 @@ struct Course {
     is_small_only_told: bool,
 }
 
+impl Course {
+    /// The group by which something may still come: data, or requests for the end.
+    fn awaited_group(&self) -> Option<Ipv4Addr> {
+        self.group.filter(|_| !self.is_confirmed)
+    }
+}
+
 /// How long datagrams gather: 17 of them at 1 Gbit/s.
 const GATHERING: Duration = Duration::from_micros(200);
 
@@ -109,7 +118,8 @@ const GATHERING: Duration = Duration::from_micros(200);
 /// it meanwhile. (What an unprivileged program gets can be a tenth of that.)
 const ROOMY: usize = 4 << 20;
 
-/// A silent group is joined again that often, in case a switch has forgotten it.
+/// A silent group is joined again that often, in case a switch has forgotten it. A sender that waits for the
+/// end to be acknowledged is not silent, either.
 const REJOIN_AFTER: Duration = Duration::from_secs(10);
 
 impl Worker {
@@ -141,7 +151,7 @@ impl Worker {
                 break;
             }
             let mut until = None;
-            if let (Some(group), None) = (course.group, course.complete) {
+            if let Some(group) = course.awaited_group() {
                 until = driver.refresh_group(group, REJOIN_AFTER);
             }
             // The next slice may be complete already.
@@ -176,6 +186,7 @@ impl Worker {
         let signals = &self.signals.0;
         let is_confirmed = signals.is_confirmed.load(Ordering::SeqCst);
         if is_confirmed && course.complete.is_some() {
+            course.is_confirmed = true;
             self.core.confirm(Instant::now());
             self.status.lock().phase = ReceivePhase::Complete;
         }
@@ -183,7 +194,7 @@ impl Worker {
             || signals.is_abandoned.load(Ordering::SeqCst)
             || course.is_reader_gone;
         // Once everything is confirmed, the thread only lingers; then a stop is a matter of no concern.
-        if is_unwanted && !course.is_aborted && !(is_confirmed && course.complete.is_some()) {
+        if is_unwanted && !course.is_aborted && !course.is_confirmed {
             course.is_aborted = true;
             self.core.abort(Instant::now());
         }
@@ -266,6 +277,9 @@ impl Worker {
                     .notice(ReceiveNotice::OtherSender { other, ours });
             }
             ReceiverEvent::Join(group) => self.join(group, course, driver)?,
+            ReceiverEvent::JoinAgain(group) => {
+                driver.refresh_group(group, Duration::ZERO);
+            }
             ReceiverEvent::FirstData { .. } => {
                 course.first_data = Some(now);
                 if let Some((sender, client)) = course.connection {
@@ -278,6 +292,13 @@ impl Worker {
             }
             ReceiverEvent::Complete { bytes } => {
                 course.complete = Some((bytes, now));
+                if let Some((sender, client)) = course.connection {
+                    self.status.lock().phase = ReceivePhase::Arrived {
+                        since: course.first_data.unwrap_or(now),
+                        sender,
+                        client,
+                    };
+                }
             }
             ReceiverEvent::Failed(failure) => course.failure = Some(failure),
         }
@@ -363,5 +384,25 @@ impl Worker {
             elapsed: end.duration_since(self.began),
             transfer_time: course.first_data.map(|first| end.duration_since(first)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_is_needed_until_the_end_is_acknowledged() {
+        let group = Some(Ipv4Addr::new(233, 254, 0, 1));
+        let mut course = Course {
+            group,
+            ..Course::default()
+        };
+        assert_eq!(course.awaited_group(), group);
+        // Requests for the end come, for as long as the target is written.
+        course.complete = Some((7, Instant::now()));
+        assert_eq!(course.awaited_group(), group);
+        course.is_confirmed = true;
+        assert_eq!(course.awaited_group(), None);
     }
 }

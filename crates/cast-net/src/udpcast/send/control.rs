@@ -18,6 +18,7 @@ pub struct SendControl {
 pub(super) enum Command {
     Stop,
     Abort,
+    Interrupt,
     Start,
     Expect(Vec<Ipv4Addr>),
     Remove(Ipv4Addr),
@@ -52,6 +53,15 @@ impl SendControl {
     /// [`SenderConfig::abort_time`]: crate::udpcast::sender::SenderConfig::abort_time
     pub fn abort(&self) {
         self.command(Command::Abort);
+    }
+
+    /// Ends the transfer for whoever interrupts it: receivers, original ones too, are made to fail within a
+    /// second, whatever they have got, where [`stop`](Self::stop) lets them wait. [`SendError::Aborted`]
+    /// comes then, or success if all receivers turn out to have the whole stream.
+    ///
+    /// [`SendError::Aborted`]: crate::SendError::Aborted
+    pub fn interrupt(&self) {
+        self.command(Command::Interrupt);
     }
 
     /// Starts the transfer with the participants there are.

@@ -170,6 +170,10 @@ pub fn send(
                     input_done = true;
                     core.abort(now);
                 }
+                Command::Interrupt => {
+                    input_done = true;
+                    core.interrupt(now);
+                }
                 Command::Start => core.start(now),
                 Command::Expect(addresses) => core.set_expected(now, &addresses),
                 Command::Remove(participant) => core.remove(now, participant),

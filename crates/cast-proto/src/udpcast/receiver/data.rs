@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Stored};
+use super::rendezvous::Suspicion;
 use super::window::Place;
 use super::{InVain, Outgoing, Phase, ReceiveFailure, Receiver, ReceiverEvent, Request, Timer};
 use crate::bitmap::Bitmap;
@@ -57,7 +58,7 @@ impl Receiver {
             Message::ReqAck(request)
                 if is_waiting && !is_one_way && request.slice_len == 0 && request.slice.0 > 0 =>
             {
-                self.on_beyond(now, request.slice);
+                self.on_beyond(now, request.slice, true);
                 return;
             }
             Message::Data(data) => data.slice,
@@ -68,7 +69,12 @@ impl Receiver {
                 return;
             }
         };
-        if !self.make_way(now, slice) {
+        let is_end = match message {
+            Message::Fec(fec) => fec.slice_len == 0,
+            Message::ReqAck(request) => request.slice_len == 0,
+            _ => false,
+        };
+        if !self.make_way(now, slice, is_end) {
             return;
         }
         self.on_sign_of_life(now, slice);
@@ -90,7 +96,7 @@ impl Receiver {
         }
         self.timers.stop(Timer::Restarted);
         if let Some(link) = &mut self.link {
-            link.announcements = 0;
+            link.suspicion = Suspicion::default();
         }
         if let Some(timeout) = self.config.receive_timeout {
             self.timers.set(Timer::Receive, now + timeout);
@@ -98,7 +104,7 @@ impl Receiver {
     }
 
     /// Moves the window for a slice ahead of it, if that can be. False if the slice is no use.
-    fn make_way(&mut self, now: Instant, slice: SliceNo) -> bool {
+    fn make_way(&mut self, now: Instant, slice: SliceNo, is_end: bool) -> bool {
         let Some(link) = &mut self.link else {
             return false;
         };
@@ -114,7 +120,7 @@ impl Receiver {
             return true;
         }
         if !link.is_one_way {
-            self.on_beyond(now, slice);
+            self.on_beyond(now, slice, is_end);
             return false;
         }
         while link.window.place(slice) == Place::Beyond {
@@ -124,7 +130,7 @@ impl Receiver {
                 None
             };
             let Some((zeroed, bytes)) = lost else {
-                self.fail_lost(now, slice);
+                self.fail_lost(now, slice, is_end);
                 return false;
             };
             self.statistics.zeroed_blocks += u64::from(zeroed);
@@ -136,13 +142,13 @@ impl Receiver {
 
     /// The sender is where it could only be if it did not wait for us any more: it has given us up,
     /// or we came in the middle. A few such datagrams may be leftovers of an earlier transfer.
-    fn on_beyond(&mut self, now: Instant, slice: SliceNo) {
+    fn on_beyond(&mut self, now: Instant, slice: SliceNo, is_end: bool) {
         self.statistics.ignored.unexpected += 1;
         let Some(link) = &mut self.link else { return };
         link.beyond += 1;
-        link.heard = slice;
+        (link.heard, link.heard_end) = (slice, is_end);
         if link.beyond >= BEYOND_MAX {
-            self.fail_lost(now, slice);
+            self.fail_lost(now, slice, is_end);
         } else if self.phase == Phase::Receiving && self.timers.get(Timer::Lost).is_none() {
             self.timers.set(Timer::Lost, now + self.config.exit_wait);
         }
@@ -389,8 +395,8 @@ impl Receiver {
     pub(super) fn on_lost(&mut self, now: Instant) {
         let Some(link) = &mut self.link else { return };
         let Some(end) = link.end else {
-            let heard = link.heard;
-            self.fail_lost(now, heard);
+            let (heard, is_end) = (link.heard, link.heard_end);
+            self.fail_lost(now, heard, is_end);
             return;
         };
         let may_skip = link.is_one_way && self.config.ignore_lost_data && !link.is_searching;
@@ -405,17 +411,18 @@ impl Receiver {
         if link.window.next() == end && !link.is_searching {
             self.complete(now);
         } else {
-            self.fail_lost(now, end);
+            self.fail_lost(now, end, true);
         }
     }
 
-    fn fail_lost(&mut self, now: Instant, heard: SliceNo) {
+    fn fail_lost(&mut self, now: Instant, heard: SliceNo, is_over: bool) {
         let Some(link) = &self.link else { return };
         let failure = ReceiveFailure::Lost {
             slice: link.window.next(),
             missing: link.window.missing().into(),
             bytes: self.statistics.bytes,
             heard,
+            is_over,
         };
         self.fail(now, failure);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::udpcast::wire::Capabilities;
 use crate::udpcast::{ClientNo, Ignored, SliceNo};
 
-/// Something that happened; [`Join`](Self::Join) has to be acted upon.
+/// Something that happened; [`Join`](Self::Join) and [`JoinAgain`](Self::JoinAgain) have to be acted upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverEvent {
     /// A request was sent.
@@ -34,6 +34,8 @@ pub enum ReceiverEvent {
     OtherSender(SocketAddrV4),
     /// Open a socket for this multicast group (at the own port); data may come there.
     Join(Ipv4Addr),
+    /// Join that group again: a switch may have forgotten it.
+    JoinAgain(Ipv4Addr),
     /// The transfer has begun.
     FirstData {
         /// First slice heard of.
@@ -119,7 +121,12 @@ pub enum ReceiveFailure {
     },
     /// The sender went on without us: it has given us up, or (no return channel) blocks are lost.
     #[error(
-        "slice {slice} lacks {missing} blocks (after {bytes} bytes), but the sender is at slice {heard}"
+        "slice {slice} lacks {missing} blocks (after {bytes} bytes), but the sender {}",
+        if *is_over {
+            "has ended the transfer: it was interrupted, or went on without this receiver".to_owned()
+        } else {
+            format!("is at slice {heard}")
+        }
     )]
     Lost {
         /// First slice that is not complete.
@@ -130,6 +137,8 @@ pub enum ReceiveFailure {
         bytes: u64,
         /// The slice the sender has reached.
         heard: SliceNo,
+        /// That is the end, for the sender.
+        is_over: bool,
     },
     /// The sender contradicts itself about the length of a slice.
     #[error("slice {slice} had {known} bytes, now the sender says {announced}")]

@@ -31,6 +31,7 @@ use crate::core::{Core, Transmit};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{Capabilities, ConnectReq, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo};
+use rendezvous::Suspicion;
 use window::Window;
 
 /// The receiver's state machine.
@@ -86,6 +87,8 @@ struct Link {
     client: ClientNo,
     /// There is no return channel, or we keep silent.
     is_one_way: bool,
+    /// Multicast group of the data, if it has one of its own.
+    group: Option<Ipv4Addr>,
     /// When the sender last confirmed the place.
     confirmed: Instant,
     window: Window,
@@ -105,11 +108,12 @@ struct Link {
     /// Datagrams in a row about slices that cannot be due yet, and the slice of the last one.
     beyond: u32,
     heard: SliceNo,
+    /// That one was the end.
+    heard_end: bool,
     /// Requests for a slice whose length contradicts what is known.
     contradictions: u32,
     in_vain: InVain,
-    /// Announcements of the sender since it last sent anything of this transfer.
-    announcements: u32,
+    suspicion: Suspicion,
 }
 
 /// Requests about what we lack, with no data in between.
@@ -287,7 +291,7 @@ impl Receiver {
                 Timer::Receive => self.on_receive_timeout(now),
                 Timer::Hold => self.on_hold_over(),
                 Timer::Lost => self.on_lost(now),
-                Timer::Restarted => self.on_restarted(now),
+                Timer::Restarted => self.on_suspicion(now),
                 Timer::Linger => self.phase = Phase::Closed,
             }
         }

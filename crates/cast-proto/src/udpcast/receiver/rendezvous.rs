@@ -14,10 +14,24 @@ use crate::udpcast::{ClientNo, MAX_BLOCK_SIZE, SliceNo};
 /// may be from a sender that was started anew and does not know us.
 const CONFIRM_AFTER: Duration = Duration::from_secs(5);
 
-/// A sender that announces a transfer in the middle of ours so often, and sends nothing of ours for so
-/// long, has been started again.
-const RESTARTED_AFTER: Duration = Duration::from_secs(5);
-const RESTARTED_ANNOUNCEMENTS: u32 = 4;
+/// A sender that announces a transfer in the middle of ours, and sends nothing of ours for so long, is
+/// suspected to have been started again. It may also be that a switch has forgotten our group: the sender
+/// of our transfer announces itself, by broadcast, to receivers that it has not heard yet.
+const SUSPECTED_AFTER: Duration = Duration::from_secs(2);
+const SUSPECTED_ANNOUNCEMENTS: u32 = 2;
+
+/// If nothing of ours comes so long after the group was joined again, and the announcements go on, it has
+/// been started again: a sender asks at least once a second.
+const RESTARTED_AFTER: Duration = Duration::from_secs(4);
+const RESTARTED_ANNOUNCEMENTS: u32 = 5;
+
+/// Announcements of the sender since it last sent anything of this transfer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Suspicion {
+    announcements: u32,
+    /// The group has been joined again since.
+    is_checked: bool,
+}
 
 impl Receiver {
     /// Asks for a place, unless passive, and sets the timer for the next time.
@@ -82,6 +96,7 @@ impl Receiver {
             self.on_stranger(from, message);
             return;
         }
+        self.statistics.heard += 1;
         match message {
             Message::ConnectReply(reply) if !self.config.passive => {
                 self.on_connect_reply(now, from, reply);
@@ -93,7 +108,6 @@ impl Receiver {
                 return;
             }
         }
-        self.statistics.heard += 1;
         if self.phase == Phase::Asking {
             self.restart_start_timeout(now);
         }
@@ -174,6 +188,12 @@ impl Receiver {
             self.statistics.ignored.malformed += 1;
             return;
         }
+        let is_elsewhere = |address: &Ipv4Addr| {
+            address.is_multicast()
+                && *address != self.config.own
+                && *address != *self.config.control.ip()
+        };
+        let group = data_address.filter(is_elsewhere);
         self.timers.stop_all();
         self.outbox.clear();
         self.phase = Phase::Waiting;
@@ -181,6 +201,7 @@ impl Receiver {
             sender,
             client,
             is_one_way,
+            group,
             confirmed: now,
             window: Window::new(block_size, self.config.window_blocks),
             end: None,
@@ -192,9 +213,10 @@ impl Receiver {
             held_at: now,
             beyond: 0,
             heard: SliceNo(0),
+            heard_end: false,
             contradictions: 0,
             in_vain: InVain::default(),
-            announcements: 0,
+            suspicion: Suspicion::default(),
         });
         let asynchronous = is_one_way;
         self.events.push_back(ReceiverEvent::Connected {
@@ -204,12 +226,7 @@ impl Receiver {
             asynchronous,
             capabilities,
         });
-        let is_elsewhere = |address: &Ipv4Addr| {
-            address.is_multicast()
-                && *address != self.config.own
-                && *address != *self.config.control.ip()
-        };
-        if let Some(group) = data_address.filter(is_elsewhere) {
+        if let Some(group) = group {
             self.events.push_back(ReceiverEvent::Join(group));
         }
         self.restart_start_timeout(now);
@@ -258,19 +275,37 @@ impl Receiver {
             return;
         };
         if self.phase == Phase::Receiving {
-            link.announcements = link.announcements.saturating_add(1);
+            link.suspicion.announcements = link.suspicion.announcements.saturating_add(1);
             if self.timers.get(Timer::Restarted).is_none() {
-                self.timers.set(Timer::Restarted, now + RESTARTED_AFTER);
+                self.timers.set(Timer::Restarted, now + SUSPECTED_AFTER);
             }
         }
     }
 
-    pub(super) fn on_restarted(&mut self, now: Instant) {
+    /// The sender has announced itself for a while and sent nothing of ours.
+    pub(super) fn on_suspicion(&mut self, now: Instant) {
         let Some(link) = &mut self.link else { return };
-        if std::mem::take(&mut link.announcements) < RESTARTED_ANNOUNCEMENTS {
+        let Suspicion {
+            announcements,
+            is_checked,
+        } = link.suspicion;
+        let enough = if is_checked {
+            RESTARTED_ANNOUNCEMENTS
+        } else {
+            SUSPECTED_ANNOUNCEMENTS
+        };
+        if announcements < enough {
+            link.suspicion = Suspicion::default();
             return;
         }
-        let Some(link) = &self.link else { return };
+        if !is_checked {
+            link.suspicion.is_checked = true;
+            if let Some(group) = link.group {
+                self.events.push_back(ReceiverEvent::JoinAgain(group));
+            }
+            self.timers.set(Timer::Restarted, now + RESTARTED_AFTER);
+            return;
+        }
         let failure = ReceiveFailure::Restarted {
             sender: link.sender,
             slice: link.window.next(),

@@ -67,6 +67,30 @@ impl Sender {
         self.timers.set(Timer::Abort, now + self.config.abort_time);
     }
 
+    /// Leaves the transfer because this end has been interrupted: makes all receivers give up, whatever
+    /// they have got, instead of letting them wait. Last comes [`GiveUpReason::Aborted`]; `ended` is true if
+    /// there was anybody to send away, which takes a second. Receivers that have acknowledged the end of the
+    /// whole stream keep it. Before the start there is nothing to give up: they wait for the next sender.
+    pub fn interrupt(&mut self, now: Instant) {
+        self.absorb_standstill(now);
+        match self.phase {
+            Phase::Data if !self.is_aborting => {
+                let is_heard = self.config.asynchronous || self.participants.count() > 0;
+                if is_heard {
+                    self.is_aborting = true;
+                    self.stream.filling = Vec::new();
+                    self.stream.is_input_finished = true;
+                    self.dismiss(now);
+                } else {
+                    self.give_up(GiveUpReason::Aborted { ended: false });
+                }
+            }
+            Phase::Rendezvous => self.give_up(GiveUpReason::Aborted { ended: false }),
+            // The end of the whole stream is acknowledged, or another goodbye is under way.
+            Phase::Data | Phase::Lingering | Phase::Closed => {}
+        }
+    }
+
     /// It has taken long enough, or it is time for one more dismissal.
     pub(super) fn on_abort_timer(&mut self, now: Instant) {
         if self.phase == Phase::Lingering {
