@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cast_net::Interface;
+use cast_net::udpcast::sender::SlowPolicy;
 
 use crate::domain::ports::PortPool;
 use crate::sender::Sender;
@@ -30,6 +31,8 @@ pub struct Config {
     pub stream_records: StreamRecords,
     /// Limit of each session in bit/s.
     pub max_bitrate: Option<u64>,
+    /// What becomes of a host that is much slower than the others.
+    pub slow: Slow,
     /// Ports of the sessions; FOG's settings count if not set.
     pub ports: Option<PortPool>,
     /// Further kernel arguments for every client.
@@ -61,6 +64,25 @@ pub enum StreamRecords {
     Always,
     /// Never.
     Never,
+}
+
+/// What becomes of a host whose path is much slower than that of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Slow {
+    /// All receive at its pace: a deploy that takes longer is better than a host that is not complete.
+    #[default]
+    Wait,
+    /// It is dropped, and fails.
+    Leave,
+}
+
+impl From<Slow> for SlowPolicy {
+    fn from(slow: Slow) -> Self {
+        match slow {
+            Slow::Wait => Self::Wait,
+            Slow::Leave => Self::Leave,
+        }
+    }
 }
 
 /// Waits that are not a property of one session.
@@ -114,6 +136,7 @@ impl Config {
             interface: None,
             stream_records: StreamRecords::default(),
             max_bitrate: None,
+            slow: Slow::default(),
             kernel_args: String::new(),
             ports: None,
             timing: Timing::default(),

@@ -18,6 +18,7 @@ const BURST_MIN: u64 = 1_500;
 #[derive(Clone, Debug)]
 pub struct Pacer {
     limit: Option<Bucket>,
+    has_waited: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -39,21 +40,34 @@ impl Pacer {
     /// A limit of `rate` bit/s; `None` and 0 are no limit.
     #[must_use]
     pub fn new(rate: Option<u64>, now: Instant) -> Self {
-        let limit = rate.filter(|rate| *rate > 0).map(|rate| {
-            let burst = u128::from(rate) * BURST_TIME_NANOS / 8_000_000_000;
-            let high = u64::try_from(burst)
-                .unwrap_or(u64::MAX)
-                .clamp(BURST_MIN, BURST_MAX);
-            Bucket {
-                rate,
-                high,
-                low: high / 2,
-                fill: 0,
-                since: now,
-                is_closed: false,
-            }
+        let limit = rate
+            .filter(|rate| *rate > 0)
+            .map(|rate| Bucket::new(rate, now));
+        Self {
+            limit,
+            has_waited: false,
+        }
+    }
+
+    /// Another limit from now on; `None` and 0 are no limit. What has left still counts.
+    pub fn set_rate(&mut self, now: Instant, rate: Option<u64>) {
+        let rate = rate.filter(|rate| *rate > 0);
+        if rate == self.limit.as_ref().map(|bucket| bucket.rate) {
+            return;
+        }
+        let fill = self.limit.as_mut().map_or(0, |bucket| {
+            bucket.drain(now);
+            bucket.fill
         });
-        Self { limit }
+        self.limit = rate.map(|rate| Bucket {
+            fill,
+            ..Bucket::new(rate, now)
+        });
+    }
+
+    /// Whether the limit has held anything back since this was asked last.
+    pub fn take_has_waited(&mut self) -> bool {
+        std::mem::take(&mut self.has_waited)
     }
 
     /// When the next datagram may leave; `None`: now.
@@ -65,6 +79,7 @@ impl Pacer {
         } else {
             bucket.is_closed = bucket.fill >= bucket.high;
         }
+        self.has_waited |= bucket.is_closed;
         bucket
             .is_closed
             .then(|| now + bucket.time_for(bucket.fill - bucket.low))
@@ -81,6 +96,22 @@ impl Pacer {
 }
 
 impl Bucket {
+    /// An empty one for `rate` bit/s, not 0.
+    fn new(rate: u64, now: Instant) -> Self {
+        let burst = u128::from(rate) * BURST_TIME_NANOS / 8_000_000_000;
+        let high = u64::try_from(burst)
+            .unwrap_or(u64::MAX)
+            .clamp(BURST_MIN, BURST_MAX);
+        Self {
+            rate,
+            high,
+            low: high / 2,
+            fill: 0,
+            since: now,
+            is_closed: false,
+        }
+    }
+
     fn drain(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.since);
         let drained = elapsed.as_nanos().saturating_mul(u128::from(self.rate)) / 8_000_000_000;

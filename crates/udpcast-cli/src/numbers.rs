@@ -109,6 +109,12 @@ fn scaled(text: &str, unit: u64) -> Result<u64, String> {
         .ok_or_else(|| format!("{text} is too large"))
 }
 
+/// A rate for people.
+pub(crate) fn megabytes(bytes_per_second: u64) -> String {
+    let tenths = bytes_per_second / 100_000;
+    format!("{}.{} MB/s", tenths / 10, tenths % 10)
+}
+
 /// The way udpcast's progress lines show a count: three groups of three digits and a suffix, always
 /// of the same width.
 pub(crate) fn grouped(count: u64) -> String {

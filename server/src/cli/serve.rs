@@ -19,7 +19,7 @@ use tower::util::MapRequestLayer;
 use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use crate::clock;
-use crate::config::{Bitrate, Config, Origin, StreamRecords, Timing};
+use crate::config::{Bitrate, Config, Origin, Slow, StreamRecords, Timing};
 use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
@@ -54,6 +54,11 @@ pub(super) struct Serve {
     /// Limit of each session in bits per second, for example 900m
     #[arg(long, value_name = "RATE")]
     max_bitrate: Option<Bitrate>,
+    /// What becomes of a host whose path is much slower than that of the others, as behind a port of
+    /// 100 Mbit/s: wait: all receive at its pace; leave: it fails after the others have waited a second
+    /// for it, and is deployed again by itself
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    slow: Slow,
     /// Further kernel arguments for every client, for example console=ttyS0
     #[arg(
         long,
@@ -180,6 +185,7 @@ impl Serve {
             interface: self.interface.clone(),
             stream_records: self.stream_records,
             max_bitrate: self.max_bitrate.map(|rate| rate.0),
+            slow: self.slow,
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
             timing,

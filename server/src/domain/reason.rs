@@ -61,6 +61,15 @@ pub enum Reason {
         /// What was known of it.
         evidence: Evidence,
     },
+    /// Its path was much slower than that of the others, and the server is told not to wait for it.
+    LeftBehind {
+        /// In which stream.
+        stream: StreamName,
+        /// What it got, and the others with it.
+        bytes_per_second: u64,
+        /// Share of the time that the others waited for it.
+        waited_percent: u8,
+    },
     /// It took no data while the others waited.
     Stalled {
         /// In which stream.

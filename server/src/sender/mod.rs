@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cast_net::Interface;
+use cast_net::udpcast::sender::SlowPolicy;
 use tokio::sync::mpsc;
 
 use crate::domain::session::Departure;
@@ -33,6 +34,8 @@ pub struct StreamJob {
     pub tells_its_length: bool,
     /// Limit in bit/s.
     pub max_bitrate: Option<u64>,
+    /// What becomes of a receiver that is much slower than the others.
+    pub slow: SlowPolicy,
 }
 
 /// What a sender tells.

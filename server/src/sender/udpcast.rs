@@ -20,6 +20,7 @@ use super::{
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Departure, DropCause};
 use crate::imagestore::Source;
+use crate::output;
 
 /// Sends over the network.
 #[derive(Debug, Default)]
@@ -258,6 +259,7 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
     // ended, as its host says, is not waited for.
     options.transfer.drop_attentive = options.transfer.drop;
     options.transfer.max_bitrate = job.max_bitrate;
+    options.transfer.slow = job.slow;
     options.abort_on_input_error = job.tells_its_length;
     tell(SenderEvent::Note(format!(
         "sender on {}, port base {}, group {}",
@@ -403,6 +405,13 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
                     format!("lacking {missing} of {blocks} blocks for {seconds} s")
                 }
                 sender::DropCause::Holding => format!("took no data for {seconds} s"),
+                sender::DropCause::Slow {
+                    bytes_per_second,
+                    waited_percent,
+                } => format!(
+                    "too slow, got {}, and the others waited for it {waited_percent} % of the time",
+                    output::rate(*bytes_per_second)
+                ),
             };
             tell(SenderEvent::Note(format!(
                 "dropped {addr}: {why}, in slice {slice}"
@@ -410,6 +419,13 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
             let departure = Departure::Dropped(*lasted, drop_cause(*cause, evidence));
             tell(SenderEvent::Departed(*addr, departure));
         }
+        sender::SenderEvent::Paced {
+            addr,
+            bits_per_second,
+        } => tell(SenderEvent::Note(format!(
+            "{addr} loses most of what is sent: the pace follows it, {} at first",
+            output::rate(bits_per_second / 8)
+        ))),
         sender::SenderEvent::SlowRound {
             slice,
             round,
@@ -450,6 +466,13 @@ fn drop_cause(cause: sender::DropCause, evidence: &sender::Evidence) -> DropCaus
             lacks_all: missing >= blocks,
         },
         sender::DropCause::Holding => DropCause::NoProgress { lacks_all: false },
+        sender::DropCause::Slow {
+            bytes_per_second,
+            waited_percent,
+        } => DropCause::Slow {
+            bytes_per_second,
+            waited_percent,
+        },
     }
 }
 
@@ -629,6 +652,7 @@ mod tests {
             silence_limit: Duration::from_secs(1),
             tells_its_length: true,
             max_bitrate: None,
+            slow: sender::SlowPolicy::default(),
         };
         let transmission = Udpcast::default()
             .open(job, events, SharedCounters::default())

@@ -71,6 +71,7 @@ pub(super) fn disk(reason: &Reason) -> Option<Disk> {
         Reason::Restarted { .. }
         | Reason::NotConnectedFor { .. }
         | Reason::Incomplete { .. }
+        | Reason::LeftBehind { .. }
         | Reason::Stalled { .. }
         | Reason::Left { .. }
         | Reason::TookNoPart { .. }
@@ -126,6 +127,16 @@ fn cause(reason: &Reason) -> String {
             seconds,
             evidence,
         } => dropped(stream.as_str(), *seconds, *evidence),
+        Reason::LeftBehind {
+            stream,
+            bytes_per_second,
+            waited_percent,
+        } => format!(
+            "left behind in {}, because it was too slow: it got {}, and the others waited for it \
+             {waited_percent} % of the time",
+            foreign(stream.as_str()),
+            crate::output::rate(*bytes_per_second)
+        ),
         Reason::Stalled { stream, seconds } => format!(
             "dropped in {}: it took no data for {} while the others waited for it",
             foreign(stream.as_str()),
@@ -319,6 +330,9 @@ fn advice(reason: &Reason) -> Option<&'static str> {
             }
             Evidence::AnswersWithLoss => "Check its cable, its switch port and its network card",
         },
+        Reason::LeftBehind { .. } => {
+            "Deploy it again by itself; check its cable and the speed of its switch port"
+        }
         Reason::Stalled { .. } => "Look at its screen, its disk may hang",
         Reason::Incomplete { .. } | Reason::Left { .. } | Reason::TookNoPart { .. } => LOOK,
         Reason::Overdue { .. } => "Look at its screen; a late report is still accepted",

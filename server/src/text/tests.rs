@@ -184,6 +184,14 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             "dropped in d1p1.img: neither the sender nor the web server heard it; it was switched off, stopped, or lost its network; its disk is not complete",
         ),
         (
+            Reason::LeftBehind {
+                stream: stream.clone(),
+                bytes_per_second: 4_830_000,
+                waited_percent: 92,
+            },
+            "left behind in d1p1.img, because it was too slow: it got 4.8 MB/s, and the others waited for it 92 % of the time; its disk is not complete. Deploy it again by itself; check its cable and the speed of its switch port",
+        ),
+        (
             Reason::Stalled {
                 stream: stream.clone(),
                 seconds: 300,
@@ -370,6 +378,7 @@ fn number_of(reason: &Reason) -> usize {
         Reason::Internal { .. } => 28,
         Reason::Words { .. } => 29,
         Reason::Unknown { .. } => 30,
+        Reason::LeftBehind { .. } => 31,
     }
 }
 
@@ -380,7 +389,7 @@ fn reasons_have_words() {
         assert_eq!(reason(&value), text, "{value:?}");
         seen.insert(number_of(&value));
     }
-    assert_eq!(seen.len(), 31, "{seen:?}");
+    assert_eq!(seen.len(), 32, "{seen:?}");
 }
 
 fn mac() -> Mac {
@@ -1211,6 +1220,7 @@ proptest! {
             Reason::Late { stream: stream.clone() },
             Reason::NotConnectedFor { stream: stream.clone(), seconds: None },
             Reason::Dropped { stream: stream.clone(), seconds: 1, evidence: Evidence::HeardByHttpNeverData },
+            Reason::LeftBehind { stream: stream.clone(), bytes_per_second: 1, waited_percent: 90 },
             Reason::Stalled { stream: stream.clone(), seconds: 1 },
             Reason::Left { stream: stream.clone() },
             Reason::TookNoPart { stream: stream.clone() },

@@ -9,7 +9,8 @@ use cast_proto::bitmap::Bitmap;
 use cast_proto::udpcast::fec::FecParams;
 use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
 use cast_proto::udpcast::sender::{
-    DataRouting, DropPolicy, Duplex, Outcome, Sender, SenderConfig, StartRule,
+    DataRouting, DropPolicy, Duplex, Outcome, Sender, SenderConfig, SlowPolicy, StartRule,
+    Unreachable,
 };
 use cast_proto::udpcast::wire::{
     Capabilities, ConnectReply, ConnectReq, Data, Fec, Hello, HelloKind, Message, ReqAck,
@@ -145,6 +146,9 @@ pub fn udpcast_sender(data: &[u8]) {
     };
     config.drop_attentive = config.drop;
     config.drop_gone = config.drop;
+    if flags & 16 != 0 {
+        config.slow = SlowPolicy::Leave;
+    }
     let is_started = flags & 8 != 0;
     config.start = StartRule {
         min_receivers: if is_started { 1 } else { 3 },
@@ -180,7 +184,14 @@ pub fn udpcast_sender(data: &[u8]) {
                 5 => sender.start(now),
                 6 => sender.remove(now, *address(feed.byte()).ip()),
                 7 => sender.set_expected(now, &[*address(feed.byte()).ip()]),
-                8 => sender.handle_unreachable(now, *address(feed.byte()).ip()),
+                8 => {
+                    let what = if operation < 128 {
+                        Unreachable::Port
+                    } else {
+                        Unreachable::Host
+                    };
+                    sender.handle_unreachable(now, *address(feed.byte()).ip(), what);
+                }
                 _ => {
                     let room = sender.input_room();
                     assert!(room <= 1024 * 4);

@@ -14,7 +14,7 @@ pub mod any;
 mod node;
 mod observer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub fn receiver_addr(index: usize) -> SocketAddrV4 {
 pub enum Action {
     /// The receiver is switched off without a word.
     Kill(usize),
+    /// The receiver's program ends without a word; its host says so to whoever asks.
+    End(usize),
     /// The receiver is switched on (all that have no such action are on from the beginning).
     SwitchOn(usize),
     /// The process of a receiver, or of the sender, does not run for a while.
@@ -189,6 +191,10 @@ struct Network {
     receivers: Vec<ReceiverNode>,
     links: Vec<Link>,
     actions: VecDeque<(Instant, Action)>,
+    /// Receivers whose program has ended on a host that runs.
+    ended: BTreeSet<Ipv4Addr>,
+    /// What their hosts have answered.
+    answers: VecDeque<(Instant, Ipv4Addr)>,
 }
 
 impl Network {
@@ -221,6 +227,8 @@ impl Network {
                 .into_iter()
                 .map(|(at, a)| (start + at, a))
                 .collect(),
+            ended: BTreeSet::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -256,8 +264,10 @@ impl Network {
             .receivers
             .iter()
             .filter_map(|receiver| receiver.next_wakeup(self.now));
+        let answer = self.answers.iter().map(|(at, _)| *at).min();
         way.into_iter()
             .chain(action)
+            .chain(answer)
             .chain(self.sender.next_wakeup(self.now))
             .chain(receivers)
             .min()
@@ -270,6 +280,10 @@ impl Network {
             };
             match action {
                 Action::Kill(index) => self.receivers[index].kill(),
+                Action::End(index) => {
+                    self.ended.insert(*receiver_addr(index).ip());
+                    self.receivers[index].kill();
+                }
                 Action::SwitchOn(index) => self.receivers[index].switch_on(self.now),
                 Action::Stall(Some(index), time) => self.receivers[index].stall(self.now + time),
                 Action::Stall(None, time) => self.sender.stall(self.now + time),
@@ -293,6 +307,13 @@ impl Network {
     }
 
     fn deliver(&mut self) {
+        let now = self.now;
+        self.answers.retain(|(at, addr)| {
+            if *at <= now {
+                self.sender.handle_closed_port(now, *addr);
+            }
+            *at > now
+        });
         while let Some(Delivery {
             from,
             to,
@@ -322,6 +343,13 @@ impl Network {
                 observer.see(to, &bytes);
             }
             self.send(SENDER, to, &bytes);
+        }
+        for addr in self.sender.take_probes() {
+            if self.ended.contains(&addr) {
+                let index = (0..self.links.len()).find(|it| *receiver_addr(*it).ip() == addr);
+                let link = index.map_or_else(Link::default, |index| self.links[index]);
+                self.answers.push_back((self.now + 2 * link.delay, addr));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
 use cast_proto::udpcast::sender::{
-    GiveUpReason, Outcome, Sender, SenderConfig, SenderEvent, SenderStatistics,
+    GiveUpReason, Outcome, Sender, SenderConfig, SenderEvent, SenderStatistics, Unreachable,
 };
 
 use super::{ReceiverReport, ReceiverSetup};
@@ -66,6 +66,7 @@ pub(crate) struct SenderNode {
     busy_until: Instant,
     finished: Option<Instant>,
     gave_up: Option<GiveUpReason>,
+    probes: Vec<Ipv4Addr>,
 }
 
 impl SenderNode {
@@ -78,6 +79,7 @@ impl SenderNode {
             busy_until: now,
             finished: None,
             gave_up: None,
+            probes: Vec::new(),
         }
     }
 
@@ -118,13 +120,7 @@ impl SenderNode {
 
     /// The next datagram, when the interface is free.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<(SocketAddrV4, Vec<u8>)> {
-        while let Some(event) = self.host.core.poll_event() {
-            match event {
-                SenderEvent::Finished => self.finished = Some(now),
-                SenderEvent::GaveUp(reason) => self.gave_up = Some(reason),
-                _ => {}
-            }
-        }
+        self.take_events(now);
         if self.busy_until > now || self.host.is_stalled(now) {
             return None;
         }
@@ -153,14 +149,33 @@ impl SenderNode {
             }
         }
         // The last poll may have ended the transfer.
+        self.take_events(now);
+        None
+    }
+
+    fn take_events(&mut self, now: Instant) {
         while let Some(event) = self.host.core.poll_event() {
             match event {
                 SenderEvent::Finished => self.finished = Some(now),
                 SenderEvent::GaveUp(reason) => self.gave_up = Some(reason),
+                SenderEvent::Probe { addr, .. } => self.probes.push(addr),
                 _ => {}
             }
         }
-        None
+    }
+
+    /// Receivers whose hosts are to be asked.
+    pub(crate) fn take_probes(&mut self) -> Vec<Ipv4Addr> {
+        std::mem::take(&mut self.probes)
+    }
+
+    /// Nobody listens there.
+    pub(crate) fn handle_closed_port(&mut self, now: Instant, addr: Ipv4Addr) {
+        if !self.host.is_stalled(now) {
+            self.host
+                .core
+                .handle_unreachable(now, addr, Unreachable::Port);
+        }
     }
 
     pub(crate) fn statistics(&self) -> SenderStatistics {

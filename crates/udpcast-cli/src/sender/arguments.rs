@@ -9,7 +9,7 @@ use clap::Parser;
 
 use cast_net::udpcast::MAX_BLOCKS_PER_SLICE;
 use cast_net::udpcast::fec::FecParams;
-use cast_net::udpcast::sender::{DataRouting, DropPolicy, Duplex};
+use cast_net::udpcast::sender::{DataRouting, DropPolicy, Duplex, SlowPolicy};
 use cast_net::{Interface, SendOptions};
 
 use crate::Refusal;
@@ -27,7 +27,12 @@ use crate::pipe::Line;
     disable_version_flag = true,
     after_help = "Exit status: 0 sent, and at least one receiver has all of it (also when others failed: standard \
     error names each one with what became of it); 1 nobody has it, or anything else is wrong; 255 an address \
-    is none, or --async with --pointopoint."
+    is none, or --async with --pointopoint.\n\n\
+    --json: every line is an object with `event`, and `receiver` (an address) where it is about one: connected, \
+    refused (reason), started, silent (seconds, slice), no-progress, slow (the rate follows it), dropped (reason: \
+    silent, not-listening, no-progress, holding, slow; seconds, acknowledged_bytes), left (outcome), result \
+    (for each receiver at the end: outcome completed, left, dropped, removed); without receiver: progress (twice a \
+    second), and last finished or failed (reason). Names of fields end with their unit; more may be added."
 )]
 pub(super) struct Arguments {
     /// Send this file instead of standard input; also as first argument without option.
@@ -128,10 +133,17 @@ pub(super) struct Arguments {
     #[arg(short = 'k', long)]
     pub(super) nokbd: bool,
     /// Give a silent receiver up after so many requests, and 3 s at least (default: after 4 s if
-    /// it is one of ours while others are heard, or if its host says that it has ended; else after a
-    /// minute, as a slow disk may silence an original one).
+    /// it is one of ours while others are heard; else after a minute, as a slow disk may silence an original
+    /// one). One whose host says that it has ended is given up at once.
     #[arg(short = 'R', long, alias = "retriesUntilDrop", value_name = "COUNT", value_parser = numbers::number::<u32>)]
     retries_until_drop: Option<u32>,
+    /// What becomes of a receiver whose path is much slower than that of the others: all go at its pace, or
+    /// it is dropped when they have waited for it half of the time, after a second.
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = Slow::Wait)]
+    slow: Slow,
+    /// Write what happens to standard output, as a line of JSON for each receiver and event.
+    #[arg(long)]
+    pub(super) json: bool,
     /// Let receivers of an asynchronous transfer in at any time.
     #[arg(short = 'Z', long)]
     streaming: bool,
@@ -178,6 +190,13 @@ pub(super) struct Arguments {
     /// The file, if there is no `--file`.
     #[arg(hide = true)]
     rest: Vec<PathBuf>,
+}
+
+/// How `--slow` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Slow {
+    Wait,
+    Leave,
 }
 
 impl Arguments {
@@ -251,6 +270,10 @@ impl Arguments {
         for policy in [&mut transfer.drop, &mut transfer.drop_attentive] {
             policy.hold = None;
         }
+        transfer.slow = match self.slow {
+            Slow::Wait => SlowPolicy::Wait,
+            Slow::Leave => SlowPolicy::Leave,
+        };
         if let Some(retries) = self.retries_until_drop {
             transfer.drop = DropPolicy {
                 retries,
@@ -258,7 +281,6 @@ impl Arguments {
                 ..transfer.drop
             };
             transfer.drop_attentive = transfer.drop;
-            transfer.drop_gone = transfer.drop;
         }
         Ok(options)
     }
@@ -276,6 +298,10 @@ impl Arguments {
         anyhow::ensure!(
             !self.asynchronous || self.autorate || self.max_bitrate.is_some(),
             "--async needs --max-bitrate (or --autorate), as no receiver can slow the sender down"
+        );
+        anyhow::ensure!(
+            !self.json || !self.is_background(),
+            "--json needs standard output, which a sender in the background has not"
         );
         anyhow::ensure!(
             self.blocksize >= 4,
@@ -406,6 +432,7 @@ mod tests {
             ("--min-slice-size 1025", "at most 1024"),
             ("--max-slice-size 1025", "at most 1024"),
             ("-D", "needs --file"),
+            ("-DD --json --file x", "background"),
             ("-a -1 -r 1m", "contradict"),
             ("-M host.name", "no IPv4 address"),
         ] {

@@ -1,6 +1,7 @@
 //! `udp-sender`: sends a file or standard input to many receivers.
 
 mod arguments;
+mod json;
 mod narrate;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use cast_net::udpcast::sender::{GiveUpReason, SenderEvent};
 use cast_net::{SendControl, SendError, SendEvent, SendOptions};
 
 use self::arguments::Arguments;
+use self::json::Json;
 use self::narrate::Narrator;
 use crate::keyboard::{Key, Keyboard};
 use crate::messages::{Messages, say};
@@ -158,12 +160,16 @@ fn transfer(
     if keyboard.is_some() && arguments.asynchronous {
         narrator.prompt();
     }
+    let mut json = arguments.json.then(|| Json::new(io::stdout()));
     let narrator = Mutex::new(narrator);
     let lock = || narrator.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tell = |event: &SendEvent<'_>| {
         if let SendEvent::Protocol(SenderEvent::Started { .. }) = event {
             steering.is_sending.store(true, Ordering::SeqCst);
             keyboard = None;
+        }
+        if let Some(json) = &mut json {
+            report_lost_lines(json.event(event));
         }
         let mut narrator = lock();
         narrator.tell(event);
@@ -190,6 +196,9 @@ fn transfer(
         result
     });
     drop(keyboard);
+    if let Some(json) = &mut json {
+        report_lost_lines(json.end(&result));
+    }
     let mut narrator = narrator
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
@@ -237,6 +246,13 @@ fn transfer(
     match is_lasting {
         true => Err(error.into()),
         false => Ok(Err(error.into())),
+    }
+}
+
+/// The transfer goes on.
+fn report_lost_lines(written: io::Result<()>) {
+    if let Err(error) = written {
+        say(&format!("standard output: {error}; no more lines of JSON"));
     }
 }
 

@@ -261,6 +261,16 @@ impl Narrator {
                     names.join(", ")
                 ));
             }
+            SenderEvent::Paced {
+                addr,
+                bits_per_second,
+            } => {
+                let name = self.name(*addr);
+                let rate = numbers::megabytes(bits_per_second / 8);
+                self.messages.note(&format!(
+                    "{name} loses most of what is sent: the pace follows it, {rate} at first"
+                ));
+            }
             SenderEvent::NoProgress {
                 slice,
                 blocks,
@@ -425,6 +435,13 @@ fn reason(cause: DropCause, lasted: Duration) -> String {
             format!("answers, but lacks {missing} of {blocks} blocks for {seconds:.1} s")
         }
         DropCause::Holding => format!("its output has taken nothing for {seconds:.1} s"),
+        DropCause::Slow {
+            bytes_per_second,
+            waited_percent,
+        } => format!(
+            "too slow, got {}, and the others waited for it {waited_percent} % of the time",
+            numbers::megabytes(bytes_per_second)
+        ),
     }
 }
 

@@ -51,6 +51,13 @@ pub enum DropCause {
         /// Whether it lacked every block.
         lacks_all: bool,
     },
+    /// Its path is much slower than that of the others.
+    Slow {
+        /// What it got.
+        bytes_per_second: u64,
+        /// Share of the time that the others waited for it.
+        waited_percent: u8,
+    },
 }
 
 /// A host.

@@ -547,6 +547,7 @@ impl Driver {
             silence_limit: config.timing.drop_agents.max(config.timing.drop_others),
             tells_its_length: self.tells_its_length(index),
             max_bitrate: config.max_bitrate,
+            slow: config.slow.into(),
         };
         self.counters = SharedCounters::default();
         self.rate = Rate::default();

@@ -156,7 +156,12 @@ pub fn send(
     let mut input_done = false;
     let mut input_error = None;
     let mut next_progress = began;
-    let mut prober = Prober::new(options.interface.addr, options.port_base);
+    let mut prober = Prober::new(options.interface.addr, options.port_base).map_err(|source| {
+        SendError::System {
+            what: "a set of sockets",
+            source,
+        }
+    })?;
     loop {
         control.bell.quiet();
         let now = Instant::now();
@@ -189,6 +194,9 @@ pub fn send(
                 fed => fed?,
             };
         }
+        for (host, what) in prober.take_answers() {
+            core.handle_unreachable(now, host, what);
+        }
         let busy = driver.turn(&mut core)?;
         while let Some(event) = core.poll_event() {
             match &event {
@@ -210,9 +218,6 @@ pub fn send(
         }
         if started.is_some() && now >= next_progress {
             next_progress = now + PROGRESS_PERIOD;
-            for host in prober.take_refused() {
-                core.handle_unreachable(now, host);
-            }
             let participants: Vec<Participant> = core.participants().collect();
             on_event(&SendEvent::Progress {
                 statistics: core.statistics(),
@@ -222,8 +227,9 @@ pub fn send(
         // A slice that has gone makes room at once.
         let is_hungry = !input_done && core.input_room() > 0 && input.has_more();
         let until = started.map(|_| next_progress);
+        let wakers = [control.bell.as_fd(), prober.as_fd()];
         driver
-            .wait(&core, busy || is_hungry, until, &[control.bell.as_fd()])
+            .wait(&core, busy || is_hungry, until, &wakers)
             .map_err(|source| SendError::System {
                 what: "to wait for datagrams",
                 source,

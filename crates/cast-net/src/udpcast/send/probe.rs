@@ -8,7 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use cast_proto::udpcast::sender::Unreachable;
 use cast_proto::udpcast::wire::{Hello, Message};
 
 /// Hosts asked at a time; the oldest gives way.
@@ -17,17 +21,29 @@ const MOST: usize = 64;
 pub(super) struct Prober {
     own: Ipv4Addr,
     port: u16,
-    asked: VecDeque<(Ipv4Addr, UdpSocket)>,
+    /// The sockets, so that the driver waits for one thing alone however many they are.
+    epoll: Epoll,
+    asked: VecDeque<Asked>,
+    /// How many have been asked.
+    count: u64,
+}
+
+struct Asked {
+    host: Ipv4Addr,
+    number: u64,
+    socket: UdpSocket,
 }
 
 impl Prober {
     /// Asks from `own` about `port`.
-    pub(super) fn new(own: Ipv4Addr, port: u16) -> Self {
-        Self {
+    pub(super) fn new(own: Ipv4Addr, port: u16) -> io::Result<Self> {
+        Ok(Self {
             own,
             port,
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             asked: VecDeque::new(),
-        }
+            count: 0,
+        })
     }
 
     /// Sends that host a HELLO, which no receiver minds.
@@ -36,44 +52,73 @@ impl Prober {
         Message::Hello(*hello).emit(&mut datagram);
         match self.send(host, &datagram) {
             Ok(socket) => {
-                self.asked.retain(|(asked, _)| *asked != host);
+                self.asked.retain(|asked| asked.host != host);
                 if self.asked.len() == MOST {
                     self.asked.pop_front();
                 }
-                self.asked.push_back((host, socket));
+                self.asked.push_back(Asked {
+                    host,
+                    number: self.count,
+                    socket,
+                });
             }
             // It is a convenience: without it the host is found out by its silence alone.
             Err(error) => tracing::debug!(%host, %error, "asking whether anybody listens"),
         }
     }
 
-    fn send(&self, host: Ipv4Addr, datagram: &[u8]) -> io::Result<UdpSocket> {
+    fn send(&mut self, host: Ipv4Addr, datagram: &[u8]) -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind((self.own, 0))?;
         socket.set_nonblocking(true)?;
         socket.connect((host, self.port))?;
+        self.count += 1;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, self.count);
+        self.epoll.add(&socket, event)?;
         socket.send(datagram)?;
         Ok(socket)
     }
 
-    /// Hosts that have answered that nobody listens there.
-    pub(super) fn take_refused(&mut self) -> Vec<Ipv4Addr> {
-        let mut refused = Vec::new();
-        self.asked.retain(|(host, socket)| {
-            let error = socket.take_error().ok().flatten();
-            let is_refused =
-                error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-            if is_refused {
-                refused.push(*host);
+    /// Hosts that have answered, each once.
+    pub(super) fn take_answers(&mut self) -> Vec<(Ipv4Addr, Unreachable)> {
+        let mut answers = Vec::new();
+        let mut ready = [EpollEvent::empty(); MOST];
+        let count = match self.asked.is_empty() {
+            true => 0,
+            // An interruption is made up for the next time.
+            false => self
+                .epoll
+                .wait(&mut ready, EpollTimeout::ZERO)
+                .unwrap_or_default(),
+        };
+        for event in ready.iter().take(count) {
+            let number = event.data();
+            let Some(position) = self.asked.iter().position(|asked| asked.number == number) else {
+                continue;
+            };
+            // Whatever is said to this socket, it has done its work.
+            let Some(Asked { host, socket, .. }) = self.asked.remove(position) else {
+                continue;
+            };
+            match socket.recv(&mut [0]).map_err(|error| error.kind()) {
+                Err(io::ErrorKind::ConnectionRefused) => answers.push((host, Unreachable::Port)),
+                Err(io::ErrorKind::HostUnreachable) => answers.push((host, Unreachable::Host)),
+                Err(_) | Ok(_) => {}
             }
-            !is_refused
-        });
-        refused
+        }
+        answers
+    }
+}
+
+/// Readable when a host has answered.
+impl AsFd for Prober {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use nix::poll::{PollFlags, PollTimeout};
 
     use cast_proto::udpcast::wire::{Capabilities, HelloKind};
 
@@ -92,21 +137,19 @@ mod tests {
         };
         // The port is open on one address of loopback, and closed on the other.
         let (there, gone) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
-        let mut prober = Prober::new(Ipv4Addr::LOCALHOST, port);
+        let mut prober = Prober::new(Ipv4Addr::LOCALHOST, port).unwrap();
         prober.probe(there, &hello);
         prober.probe(gone, &hello);
-        let until = Instant::now() + Duration::from_secs(60);
-        let refused = loop {
-            let refused = prober.take_refused();
-            if !refused.is_empty() || Instant::now() > until {
-                break refused;
-            }
-            std::thread::yield_now();
-        };
-        assert_eq!(refused, [gone]);
+        // The answer of loopback is there as soon as the question has left.
+        let ready = nix::poll::poll(
+            &mut [nix::poll::PollFd::new(prober.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::from(60_000_u16),
+        );
+        assert_eq!(ready, Ok(1));
+        assert_eq!(prober.take_answers(), [(gone, Unreachable::Port)]);
         let mut datagram = [0; 64];
         assert_eq!(open.recv(&mut datagram).unwrap(), 28);
-        assert!(prober.take_refused().is_empty(), "told once");
+        assert!(prober.take_answers().is_empty(), "reported once");
         for _ in 0..2 * MOST {
             prober.probe(there, &hello);
         }

@@ -149,6 +149,19 @@ impl Default for DropPolicy {
     }
 }
 
+/// What becomes of a receiver whose path passes much less than that of the others, as behind a port of
+/// 100 Mbit/s in a network of 1 Gbit/s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// All get the stream at its pace, as with the original sender.
+    #[default]
+    Wait,
+    /// It is dropped ([`DropCause::Slow`](super::DropCause::Slow)) when, for a second of the stream, the others
+    /// have waited for it at least half of the time. Never more than half of the participants are, and no
+    /// one for the sake of its disk.
+    Leave,
+}
+
 /// Configuration of a [`Sender`](super::Sender).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SenderConfig {
@@ -180,8 +193,11 @@ pub struct SenderConfig {
     /// disk's sake. It holds while others are heard; when all are silent it is the network, and
     /// `drop` holds for everybody.
     pub drop_attentive: DropPolicy,
-    /// The same for those whose host says that nobody listens there any more.
+    /// The same for those whose host says that nobody listens there any more. (For those whose host cannot be
+    /// reached at all `drop_attentive` holds.)
     pub drop_gone: DropPolicy,
+    /// What becomes of a receiver that is much slower than the others.
+    pub slow: SlowPolicy,
     /// Answer a request that comes after the start with a refusal, so that the receiver fails with
     /// a reason; the original leaves it waiting for ever.
     pub refuse_late: bool,
@@ -221,11 +237,13 @@ impl SenderConfig {
             start: StartRule::default(),
             drop: DropPolicy::default(),
             drop_attentive: DropPolicy::soon(),
-            // There is a word for it; no luck is involved.
+            // Its host has said so, and did not while it lived: no luck is involved.
             drop_gone: DropPolicy {
                 retries: 3,
-                ..DropPolicy::soon()
+                silence: Duration::from_millis(100),
+                ..DropPolicy::default()
             },
+            slow: SlowPolicy::default(),
             refuse_late: true,
             asynchronous: false,
             fec: None,

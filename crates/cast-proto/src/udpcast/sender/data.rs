@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use super::laggards::Finished;
 use super::participants::{Member, Participants, Reachability};
 use super::slot::{Answered, Next, Shape, Slot};
 use super::wait::Patience;
 use super::{
-    DropCause, Duplex, GiveUpReason, Lacking, Outcome, PROBE_INTERVAL, Phase, Sender, SenderEvent,
-    Timer,
+    DropCause, Duplex, GiveUpReason, Lacking, Outcome, PROBE_AFTER, PROBE_INTERVAL, Phase,
+    ROLL_CALL_AFTER, Sender, SenderEvent, SlowPolicy, Timer,
 };
 use crate::bitmap::Bitmap;
 use crate::udpcast::fec::{self, FecParams};
@@ -65,11 +66,11 @@ impl Sender {
         if matches!(message, Message::Ok(_) | Message::Retransmit(_)) {
             self.last_heard = Some(now);
             member.last_heard = now;
-            if member.reachability == Reachability::Gone {
+            if member.reachability != Reachability::Untold {
                 member.reachability = Reachability::Unknown;
             }
             let is_first = !std::mem::replace(&mut member.has_answered, true);
-            if is_first && !member.is_attentive {
+            if is_first {
                 // Asked while it lives: what its host says then is worth nothing later.
                 member.probed = Some(now);
                 self.probe(addr);
@@ -113,8 +114,7 @@ impl Sender {
         let (slice, blocks) = (slot.slice, slot.blocks);
         if let Some((cause, lasted)) = slot.progress.verdict(at, member.client.0, policy) {
             let (last_slice, evidence) = (member.last_slice, member.evidence);
-            self.participants
-                .leave(addr, Outcome::Dropped { last_slice, cause });
+            self.drop_member(addr, Outcome::Dropped { last_slice, cause });
             self.events.push_back(SenderEvent::Dropped {
                 addr,
                 cause,
@@ -166,6 +166,7 @@ impl Sender {
             self.statistics.ignored.stale += 1;
             return;
         }
+        slot.ok_at.insert(member.client.0, now);
         let is_end = slot.is_end();
         member.evidence.has_answered = true;
         if !is_end {
@@ -303,7 +304,7 @@ impl Sender {
     }
 
     /// Gives up those that have been silent for too long in too many rounds.
-    fn drop_silent(&mut self, now: Instant) {
+    pub(super) fn drop_silent(&mut self, now: Instant) {
         let Some(slot) = &self.stream.acknowledge else {
             return;
         };
@@ -319,27 +320,30 @@ impl Sender {
                 continue;
             }
             let last_slice = member.last_slice;
-            let policy = if member.reachability == Reachability::Gone {
-                self.config.drop_gone
-            } else if member.is_attentive && is_network_alive {
-                self.config.drop_attentive
-            } else {
-                self.config.drop
+            let policy = match member.reachability {
+                Reachability::Gone => self.config.drop_gone,
+                Reachability::Off if is_network_alive => self.config.drop_attentive,
+                _ if member.is_attentive && is_network_alive => self.config.drop_attentive,
+                _ => self.config.drop,
             };
             let silent_for = member.silence(now, asked_since);
             let has_left = |(since, from_round): (Instant, u32)| {
                 round >= from_round.saturating_add(LEAVING_ROUNDS)
                     && now.saturating_duration_since(since) >= LEAVING_TIME
             };
-            if member.leaving_since.is_some_and(has_left) {
-                gone.push((member.addr, None, Outcome::Left { last_slice }));
+            if let Some(leaving) = member.leaving_since {
+                if has_left(leaving) {
+                    gone.push((member.addr, None, Outcome::Left { last_slice }));
+                }
             } else if round > policy.retries
                 && silent_for >= policy.silence
                 && !slot.has_answered(member.client)
             {
                 let cause = match member.reachability {
                     Reachability::Gone => DropCause::Unreachable,
-                    Reachability::Unknown | Reachability::Untold => DropCause::Silent,
+                    Reachability::Off | Reachability::Unknown | Reachability::Untold => {
+                        DropCause::Silent
+                    }
                 };
                 gone.push((
                     member.addr,
@@ -352,7 +356,7 @@ impl Sender {
             match dropped {
                 None => self.leave(addr, outcome),
                 Some((lasted, cause, evidence)) => {
-                    self.participants.leave(addr, outcome);
+                    self.drop_member(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
                         cause,
@@ -365,24 +369,23 @@ impl Sender {
         }
     }
 
-    /// Looks after those that are silent: probes the hosts of original receivers, and has everybody
-    /// answer the next request, which shows whether the network is alive.
+    /// Looks after those that are silent: probes their hosts, and has everybody answer the next request,
+    /// which shows whether the network is alive.
     fn probe_silent(&mut self, now: Instant) {
         let Some(slot) = &mut self.stream.acknowledge else {
             return;
         };
         let mut silent = Vec::new();
         for member in self.participants.all_present_mut() {
-            let is_silent = !slot.ready.contains(member.client.0)
-                && member.silence(now, slot.asked_since) >= PROBE_INTERVAL;
-            if !is_silent {
+            let silence = member.silence(now, slot.asked_since);
+            if slot.ready.contains(member.client.0) || silence < PROBE_AFTER {
                 continue;
             }
-            slot.is_roll_call = !slot.is_end();
+            slot.is_roll_call |= silence >= ROLL_CALL_AFTER && !slot.is_end();
             let is_due = member
                 .probed
                 .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
-            if is_due && !member.is_attentive && member.has_answered {
+            if is_due && member.has_answered {
                 member.probed = Some(now);
                 silent.push(member.addr);
             }
@@ -423,6 +426,7 @@ impl Sender {
             return;
         };
         let is_stalled = slot.is_stalled(self.participants.active());
+        let sample = slot.toll.take();
         let repeated = slot.next_round();
         // What does not arrive whatever its number says nothing of the size.
         if !repeated.is_empty() && !is_stalled {
@@ -430,6 +434,9 @@ impl Sender {
         }
         if slot.round.is_multiple_of(SLOW_ROUNDS) {
             self.report_slow(now);
+        }
+        if !is_stalled {
+            self.keep_pace(now, sample);
         }
     }
 
@@ -554,7 +561,7 @@ impl Sender {
     }
 
     fn on_slice_done(&mut self, now: Instant) {
-        let Some(slot) = self.stream.acknowledge.take() else {
+        let Some(mut slot) = self.stream.acknowledge.take() else {
             return;
         };
         self.wait.stop();
@@ -564,6 +571,8 @@ impl Sender {
             self.on_end_done(now);
             return;
         }
+        let sample = slot.toll.on_done();
+        self.keep_pace(now, sample);
         self.statistics.bytes_acked += u64::from(slot.slice_len);
         self.statistics.slices_acked += 1;
         self.stream.size.on_acked();
@@ -572,7 +581,48 @@ impl Sender {
             bytes: self.statistics.bytes_acked,
             last: slot.last_ok,
         });
+        self.leave_behind(now, &slot);
+        self.last_done = Some(now);
         self.stream.spare.push(slot.data);
+    }
+
+    /// Drops those for whom the others wait most of the time.
+    fn leave_behind(&mut self, now: Instant, slot: &Slot) {
+        if self.config.slow == SlowPolicy::Wait {
+            return;
+        }
+        // An original receiver does not answer while its output is held up; one that is attentive says so.
+        let mut suspects = slot.toll.lossy;
+        for member in self.participants.all_present() {
+            if member.is_attentive && !slot.held.contains(member.client.0) {
+                suspects.insert(member.client.0);
+            }
+        }
+        let since = self.last_done.map_or(slot.begun, |at| at.max(slot.begun));
+        let slow = self.laggards.note(&Finished {
+            now,
+            since,
+            bytes: slot.slice_len,
+            ok_at: &slot.ok_at,
+            suspects: &suspects,
+            active: self.participants.active(),
+        });
+        for (client, cause) in slow {
+            let mut members = self.participants.all_present();
+            let Some(member) = members.find(|member| member.client.0 == client) else {
+                continue;
+            };
+            let (addr, last_slice, evidence) = (member.addr, member.last_slice, member.evidence);
+            drop(members);
+            self.drop_member(addr, Outcome::Dropped { last_slice, cause });
+            self.events.push_back(SenderEvent::Dropped {
+                addr,
+                cause,
+                lasted: super::laggards::AFTER,
+                slice: slot.slice.next(),
+                evidence,
+            });
+        }
     }
 
     /// Everybody has the end.

@@ -54,6 +54,14 @@ pub enum SenderEvent {
         /// What is known of its part in this stream.
         evidence: Evidence,
     },
+    /// A participant loses most of what is sent, also of what is repeated: from now on the rate follows what
+    /// it gets. Reported again if the rate was lifted meanwhile.
+    Paced {
+        /// Which one.
+        addr: Ipv4Addr,
+        /// The rate at first, in bit/s of UDP payload + 28 bytes of each datagram.
+        bits_per_second: u64,
+    },
     /// Participants answer, but have got no further with a slice for some seconds; reported again and again
     /// while that lasts. Those that hold the sender for their output's sake are not meant.
     NoProgress {
@@ -66,9 +74,9 @@ pub enum SenderEvent {
         /// Others have the slice. If not, nobody is dropped for it: what is sent reaches nobody.
         others_have_it: bool,
     },
-    /// Somebody may have gone without a word: the driver should send him `hello` from a port of its
-    /// own, and tell [`Sender::handle_unreachable`](super::Sender::handle_unreachable) if his host
-    /// answers that nobody listens there.
+    /// A participant may have ended: the driver should send it `hello` from a port of its own, and call
+    /// [`Sender::handle_unreachable`](super::Sender::handle_unreachable) at once if its host answers that
+    /// nobody listens there.
     Probe {
         /// Which participant.
         addr: Ipv4Addr,
@@ -144,6 +152,23 @@ pub enum DropCause {
     /// It has the slice but for the last block, which it asks for again and again: so a receiver holds the
     /// sender whose output takes nothing.
     Holding,
+    /// Its path passes much less than that of the others, who waited for it
+    /// ([`SlowPolicy::Leave`](super::SlowPolicy::Leave)).
+    Slow {
+        /// What it got, and everybody with it.
+        bytes_per_second: u64,
+        /// Share of the time in which most of the others had a slice and waited for it.
+        waited_percent: u8,
+    },
+}
+
+/// What a participant's host answers to a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Nobody listens on the port: the program has ended.
+    Port,
+    /// There is no such host any more, or no way to it.
+    Host,
 }
 
 /// Why a receiver was refused.
@@ -270,6 +295,10 @@ pub struct SenderStatistics {
     pub deadlines_missed: u64,
     /// Datagrams of all kinds.
     pub datagrams_sent: u64,
+    /// Bytes of all datagrams, without the headers of UDP and IP.
+    pub bytes_sent: u64,
+    /// The rate in bit/s that follows a slow receiver, if there is one.
+    pub pace: Option<u64>,
     /// Present slice size, in blocks.
     pub slice_size: u16,
     /// Datagrams dropped without effect.

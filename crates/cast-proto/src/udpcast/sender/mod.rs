@@ -8,6 +8,8 @@ mod abort;
 mod config;
 mod data;
 mod event;
+mod laggards;
+mod pace;
 mod participants;
 mod progress;
 mod rendezvous;
@@ -23,18 +25,20 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 pub use config::{
-    ConfigError, DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, StartRule,
+    ConfigError, DataRouting, DropPolicy, Duplex, SenderConfig, SliceLimits, SlowPolicy, StartRule,
 };
 pub use event::{
     DropCause, Evidence, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
-    SenderStatistics, StartReason,
+    SenderStatistics, StartReason, Unreachable,
 };
 
 use crate::core::{Core, Transmit};
-use crate::pacing::Pacer;
+use crate::pacing::{HEADER_LEN, Pacer};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo};
+use laggards::Laggards;
+use pace::{Pace, Sample};
 use participants::{Member, Participants, Reachability};
 use rendezvous::Leavers;
 use slice_size::SliceSize;
@@ -59,6 +63,10 @@ pub struct Sender {
     gathering: Gathering,
     stream: Stream,
     wait: Wait,
+    pace: Pace,
+    laggards: Laggards,
+    /// When the last slice was acknowledged by all.
+    last_done: Option<Instant>,
     /// When any participant was last heard.
     last_heard: Option<Instant>,
     /// The stream is being ended early.
@@ -157,11 +165,19 @@ impl TimerKind for Timer {
     }
 }
 
-/// Silence after which a participant is probed, and how often.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Silence after which the host of a participant is asked whether it is there, and how often: a host may
+/// answer few of such questions, and one second apart.
+const PROBE_AFTER: Duration = Duration::from_millis(50);
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Silence after which all are asked to answer, which shows whether the network is alive.
+const ROLL_CALL_AFTER: Duration = Duration::from_secs(1);
 
 /// Replies and announcements waiting to be sent; further ones are dropped, and asked for again.
 const OUTBOX_MAX: usize = 2048;
+
+/// Octets of a block's datagram that are not the block, as the rate is counted.
+const DATA_HEADERS: u64 = 16 + HEADER_LEN;
 
 /// A timeout served later than this means that the process did not run.
 const LATE: Duration = Duration::from_secs(1);
@@ -188,6 +204,9 @@ impl Sender {
             },
             stream: Stream::new(&config),
             wait: Wait::new(),
+            pace: Pace::default(),
+            laggards: Laggards::default(),
+            last_done: None,
             last_heard: None,
             is_aborting: false,
             dismissals: 0,
@@ -212,20 +231,27 @@ impl Sender {
         }
     }
 
-    /// Takes in that the host of `participant` answers that nobody listens on its port
-    /// ([`SenderEvent::Probe`]). If the participant is silent as well, it is given up by
-    /// [`SenderConfig::drop_gone`].
-    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr) {
+    /// Takes in what the host of `participant` answers to [`SenderEvent::Probe`]. If the participant has not
+    /// been heard since, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
+    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr, what: Unreachable) {
         if self.phase != Phase::Data {
             return;
         }
-        if let Some(member) = self.participants.present(participant) {
-            let is_alive = now.saturating_duration_since(member.last_heard) < PROBE_INTERVAL;
-            if is_alive {
-                member.reachability = Reachability::Untold;
-            } else if member.reachability == Reachability::Unknown {
+        let Some(member) = self.participants.present(participant) else {
+            return;
+        };
+        let was_alive = member.probed.is_none_or(|at| member.last_heard >= at);
+        match (what, member.reachability) {
+            (Unreachable::Port, _) if was_alive => member.reachability = Reachability::Untold,
+            (_, Reachability::Untold) => {}
+            (Unreachable::Port, _) => {
                 member.reachability = Reachability::Gone;
+                self.drop_silent(now);
             }
+            (Unreachable::Host, Reachability::Unknown) if !was_alive => {
+                member.reachability = Reachability::Off;
+            }
+            (Unreachable::Host, _) => {}
         }
     }
 
@@ -335,6 +361,7 @@ impl Sender {
         };
         self.pacer.sent(now, buf.len());
         self.statistics.datagrams_sent += 1;
+        self.statistics.bytes_sent += buf.len() as u64;
         Some(Transmit::main(to))
     }
 
@@ -365,6 +392,7 @@ impl Sender {
     pub fn statistics(&self) -> SenderStatistics {
         SenderStatistics {
             slice_size: self.stream.size.blocks(),
+            pace: self.pace.rate(),
             ..self.statistics
         }
     }
@@ -416,8 +444,45 @@ impl Sender {
         self.wait.excuse(now, lost);
     }
 
-    fn leave(&mut self, addr: Ipv4Addr, outcome: Outcome) {
+    /// The rate follows what became of some blocks.
+    fn keep_pace(&mut self, now: Instant, sample: Option<Sample>) {
+        let before = self.pace.rate();
+        if let Some(sample) = sample {
+            let block_bits = 8 * (u64::from(self.config.block_size) + DATA_HEADERS);
+            // A receiver that is left behind needs no pace; if most are slow, none is.
+            let delay = match self.config.slow {
+                SlowPolicy::Wait => Duration::ZERO,
+                SlowPolicy::Leave => 2 * laggards::AFTER,
+            };
+            let was_limiting = self.pacer.take_has_waited();
+            self.pace
+                .note(now, &sample, block_bits, was_limiting, delay);
+        }
+        let limits = [self.config.max_bitrate, self.pace.rate()];
+        if let (None, Some(bits_per_second)) = (before, self.pace.rate()) {
+            let client = sample.and_then(|sample| sample.client);
+            let mut members = self.participants.all_present();
+            if let Some(member) = members.find(|member| Some(member.client.0) == client) {
+                let addr = member.addr;
+                self.events.push_back(SenderEvent::Paced {
+                    addr,
+                    bits_per_second,
+                });
+            }
+        }
+        let rate = limits.into_iter().flatten().min();
+        self.pacer.set_rate(now, rate);
+    }
+
+    /// It takes part no longer, and may be the one whose pace the others had.
+    fn drop_member(&mut self, addr: Ipv4Addr, outcome: Outcome) {
         self.participants.leave(addr, outcome);
+        self.pace.reset();
+        self.laggards.reset();
+    }
+
+    fn leave(&mut self, addr: Ipv4Addr, outcome: Outcome) {
+        self.drop_member(addr, outcome);
         self.events.push_back(SenderEvent::Left { addr, outcome });
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Member {
     pub(super) last_heard: Instant,
     /// Its host says that nobody listens there any more.
     pub(super) reachability: Reachability,
-    /// When it was last probed for that.
+    /// When it was last probed for that. If it has been heard since, the answer means nothing.
     pub(super) probed: Option<Instant>,
     /// It has answered a request at least once, so it has got its place.
     pub(super) has_answered: bool,
@@ -50,6 +50,8 @@ pub(super) enum Reachability {
     Unknown,
     /// Nobody listens there, and nothing has been heard of it since.
     Gone,
+    /// The host is not there, and nothing has been heard of it since.
+    Off,
     /// It said so while the participant was alive: a packet filter's answer means nothing.
     Untold,
 }

@@ -225,7 +225,7 @@ fn set(of: &mut Bitmap, client: u16, is_in: bool) {
 }
 
 /// The last block alone is lacking: so a receiver holds the sender that has no room for the next slice.
-fn is_held(missing: &Bitmap, blocks: u16) -> bool {
+pub(super) fn is_held(missing: &Bitmap, blocks: u16) -> bool {
     let last = blocks.checked_sub(1);
     missing.count() == 1 && missing.lowest() == last
 }

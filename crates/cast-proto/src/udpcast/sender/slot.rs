@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::progress::{Moment, Progress, SAMPLE};
+use super::pace::Sample;
+use super::progress::{Moment, Progress, SAMPLE, is_held};
 use super::repair::RepairQueue;
 use crate::bitmap::Bitmap;
 use crate::udpcast::fec::MAX_STRIPE_BLOCKS;
@@ -60,6 +61,100 @@ pub(super) struct Slot {
     pub(super) progress: Progress,
     /// Whose OK came last.
     pub(super) last_ok: Option<Ipv4Addr>,
+    pub(super) toll: Toll,
+    /// Who has said that its output has no room for more.
+    pub(super) held: Bitmap,
+    /// When each said OK.
+    pub(super) ok_at: BTreeMap<u16, Instant>,
+    /// When its first block was about to leave.
+    pub(super) begun: Instant,
+}
+
+/// Loss in parts of 1000 that may be the reason for a receiver to be late.
+const LOSSY: u32 = 100;
+
+/// What became of the blocks that were sent last, at the receiver that got the fewest of them.
+pub(super) struct Toll {
+    /// What each that has answered lacked then.
+    lacking: BTreeMap<u16, Bitmap>,
+    /// Blocks that were sent: all, or those of the last repetition.
+    sent: Bitmap,
+    /// When they began to leave.
+    since: Instant,
+    is_first_pass: bool,
+    /// Who has said what became of them.
+    counted: Bitmap,
+    worst: Option<Sample>,
+    /// Who lost at least a tenth of what was sent.
+    pub(super) lossy: Bitmap,
+}
+
+impl Toll {
+    fn new(now: Instant, blocks: u16) -> Self {
+        Self {
+            lacking: BTreeMap::new(),
+            sent: Bitmap::first(blocks),
+            since: now,
+            is_first_pass: true,
+            counted: Bitmap::new(),
+            worst: None,
+            lossy: Bitmap::new(),
+        }
+    }
+
+    /// Something is repeated from now on.
+    fn on_repeated(&mut self, since: Instant, repeated: Bitmap) {
+        self.sent = repeated;
+        self.since = since;
+        self.is_first_pass = false;
+        self.counted = Bitmap::new();
+    }
+
+    fn on_answer(&mut self, client: u16, missing: &Bitmap) {
+        if !self.counted.insert(client) {
+            return;
+        }
+        let before = self.lacking.insert(client, *missing);
+        let sent = before.map_or(self.sent, |before| before.intersection(&self.sent));
+        let sample = Sample {
+            is_first_pass: self.is_first_pass,
+            sent: sent.count(),
+            lost: sent.intersection(missing).count(),
+            since: self.since,
+            client: Some(client),
+        };
+        if sample.lost > 1 && sample.loss() >= LOSSY {
+            self.lossy.insert(client);
+        }
+        if sample.lost == sample.sent {
+            // Nothing arrives, at whatever rate.
+            return;
+        }
+        let is_worse = |worst: Sample| {
+            u32::from(sample.lost) * u32::from(worst.sent)
+                > u32::from(worst.lost) * u32::from(sample.sent)
+        };
+        if self.worst.is_none_or(is_worse) {
+            self.worst = Some(sample);
+        }
+    }
+
+    /// The round is over.
+    pub(super) fn take(&mut self) -> Option<Sample> {
+        self.worst.take()
+    }
+
+    /// Everybody has the slice; `None` if the first pass did not do.
+    pub(super) fn on_done(&mut self) -> Option<Sample> {
+        let clean = || Sample {
+            is_first_pass: true,
+            sent: self.sent.count(),
+            lost: 0,
+            since: self.since,
+            client: None,
+        };
+        self.worst.take().or_else(|| self.is_first_pass.then(clean))
+    }
 }
 
 /// How the data blocks of a slice are spread over stripes.
@@ -135,6 +230,10 @@ impl Slot {
             asked: now,
             progress: Progress::default(),
             last_ok: None,
+            toll: Toll::new(now, blocks),
+            held: Bitmap::new(),
+            ok_at: BTreeMap::new(),
+            begun: now,
         }
     }
 
@@ -180,6 +279,9 @@ impl Slot {
         self.round = self.round.saturating_add(1);
         if !repeated.is_empty() || has_repaired {
             self.valid_since = self.round;
+        }
+        if !repeated.is_empty() {
+            self.toll.on_repeated(self.asked, repeated);
         }
         self.wanted = Bitmap::new();
         self.needs.clear();
@@ -292,6 +394,7 @@ impl Slot {
             return (Answered::Stale, 0);
         }
         let missing = Bitmap::first(self.blocks).without(received);
+        self.toll.on_answer(client.0, &missing);
         let repeat = if self.progress.stalled().contains(client.0) {
             lowest(&missing, SAMPLE)
         } else {
@@ -332,6 +435,9 @@ impl Slot {
         if !self.ready.contains(client.0) {
             let missing = received.map(|received| Bitmap::first(self.blocks).without(received));
             self.progress.note(at, client.0, missing.as_ref());
+            if missing.is_some_and(|missing| is_held(&missing, self.blocks)) {
+                self.held.insert(client.0);
+            }
         }
         at
     }

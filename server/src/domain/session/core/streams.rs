@@ -53,6 +53,20 @@ impl Core {
             return;
         }
         match departure {
+            Departure::Dropped(
+                _,
+                DropCause::Slow {
+                    bytes_per_second,
+                    waited_percent,
+                },
+            ) => {
+                let reason = Reason::LeftBehind {
+                    stream,
+                    bytes_per_second,
+                    waited_percent,
+                };
+                self.end_seat(now, id, State::Failed, reason);
+            }
             Departure::Dropped(after, cause) => {
                 let reason = Reason::Dropped {
                     stream,
@@ -295,7 +309,9 @@ fn evidence(now: Instant, seat: &Seat, cause: DropCause) -> Evidence {
     match cause {
         DropCause::NotListening => Evidence::NotListening,
         DropCause::NoProgress { lacks_all: true } => Evidence::AnswersWithoutData,
-        DropCause::NoProgress { lacks_all: false } => Evidence::AnswersWithLoss,
+        DropCause::NoProgress { lacks_all: false } | DropCause::Slow { .. } => {
+            Evidence::AnswersWithLoss
+        }
         DropCause::Silent { .. } if !is_heard => Evidence::Gone,
         DropCause::Silent { has_acknowledged } if has_acknowledged || is_resumed => {
             Evidence::HeardByHttp

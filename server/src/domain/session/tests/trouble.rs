@@ -49,6 +49,23 @@ fn a_dropped_receiver_has_all_the_evidence() {
 }
 
 #[test]
+fn one_that_is_left_behind_has_the_figures() {
+    let mut bench = Bench::started(2, &["d1p1.img"]);
+    bench.wait(20, &[1, 2]);
+    let slow = DropCause::Slow {
+        bytes_per_second: 4_800_000,
+        waited_percent: 90,
+    };
+    bench.drop(2, 1, slow);
+    let reason = Reason::LeftBehind {
+        stream: d1p1(),
+        bytes_per_second: 4_800_000,
+        waited_percent: 90,
+    };
+    assert_eq!(host_end(&bench.actions(), 2), failed(reason));
+}
+
+#[test]
 fn who_is_silent_while_others_are_heard_is_dropped() {
     let mut bench = Bench::started(2, &["d1p1.img"]);
     let limit = seconds(15);
