@@ -233,7 +233,7 @@ pub(crate) fn write_image_of(dir: &Path, seed: u64) {
     std::fs::create_dir_all(dir).unwrap();
     for (name, seed) in [("d1p1.img", seed), ("d1p2.img", seed + 1)] {
         let used = (0..64).map(|block| block % 3 != 0).collect();
-        let image = image::writer::Recipe::v2(512, used).write(|block| {
+        let image = image_writer::Recipe::v2(512, used).write(|block| {
             let byte = u8::try_from((block * 7 + seed) % 251).unwrap();
             vec![byte; 512]
         });

@@ -14,7 +14,7 @@ use std::thread;
 use fos_tests::corpus::LoopDevice;
 use fos_tests::need::root_and_tools;
 use fos_tests::site::program;
-use image::writer::{PartimageRecipe, Recipe};
+use image_writer::{PartimageRecipe, Recipe};
 
 /// How a line is to be met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use fos_tests::netns::{Lab, Running};
 use fos_tests::site;
 use fos_tests::stream::payload;
 use fos_tests::terminal::Typist;
-use image::writer::PartimageRecipe;
+use image_writer::PartimageRecipe;
 
 const TOOLS: [&str; 15] = [
     "bash",

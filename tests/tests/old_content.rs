@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use disk::{BACK_LEN, FRONT_LEN, Layout, Shape, TableFiles, Target, plan_table};
 use fos_tests::need::{root_and_tools, skip};
 use fos_tests::site::program;
-use image::writer::Recipe;
+use image_writer::Recipe;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -16,7 +16,7 @@ use fos_tests::netns::{Lab, Running, wait_for};
 use fos_tests::site::program;
 use fos_tests::target::left_by_restore;
 use image::Compression;
-use image::writer::{PartimageRecipe, Recipe, wrap};
+use image_writer::{PartimageRecipe, Recipe, wrap};
 use serde_json::Value;
 
 const BLOCK: usize = 4096;

@@ -16,7 +16,7 @@ use fos_tests::netns::Running;
 use fos_tests::site::program;
 use fos_tests::target::left_by_restore;
 use fos_tests::terminal::Typist;
-use image::writer::{PartimageRecipe, Recipe};
+use image_writer::{PartimageRecipe, Recipe};
 use serde_json::Value;
 
 /// Blocks of 4096 bytes of the device.

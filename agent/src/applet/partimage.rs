@@ -205,7 +205,7 @@ fn volumes(first: &Path) -> Vec<PathBuf> {
 mod tests {
     use std::fs;
 
-    use image::writer::PartimageRecipe;
+    use image_writer::PartimageRecipe;
 
     use super::*;
 

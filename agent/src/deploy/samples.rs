@@ -8,7 +8,7 @@ use fog::task::ImageType;
 use fos_api::{
     Compression, ImageFacts, ImageFormat, MANIFEST_VERSION, Manifest, SmallFile, StreamFacts,
 };
-use image::writer::Recipe;
+use image_writer::Recipe;
 
 /// Capacity of the image's disk in bytes.
 pub(super) const DISK_LEN: u64 = 4 << 20;

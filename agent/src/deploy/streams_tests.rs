@@ -219,7 +219,7 @@ fn used_len(number: u32) -> u64 {
 fn half_of_another(number: u32) -> Vec<u8> {
     let len = samples::region(number).len() / usize::try_from(samples::BLOCK).unwrap();
     let used = (0..len).map(|block| block % 3 != 2).collect();
-    let mut recipe = image::writer::Recipe::v2(samples::BLOCK, used);
+    let mut recipe = image_writer::Recipe::v2(samples::BLOCK, used);
     // Data goes to the disk as soon as its checksum is there.
     recipe.strip_blocks = 8;
     let mut stream = recipe.write(|at| samples::block(number + 7, at));
@@ -352,7 +352,7 @@ fn a_stream_that_ends_early_is_found() {
 fn a_bitmap_larger_than_the_promised_one_is_not_taken_into_memory() {
     // 1.1 MB of bitmap with so many runs of used blocks that nothing is shorter than its bits.
     let used: Vec<bool> = (0..9_000_000).map(|block| block % 16 == 0).collect();
-    let foreign = image::writer::Recipe::v2(1, used).write(|_| vec![1]);
+    let foreign = image_writer::Recipe::v2(1, used).write(|_| vec![1]);
     let mut manifest = samples::manifest();
     manifest.streams[0].stored_len = foreign.len() as u64;
     let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use image::writer::{PartimageRecipe, Recipe};
+use image_writer::{PartimageRecipe, Recipe};
 
 use super::*;
 
@@ -224,7 +224,7 @@ fn raw_data_is_written_whole() {
 fn a_disk_whose_image_turns_out_bad_does_not_boot() {
     let scene = Scene::new();
     let len = 12 << 20;
-    let packed = image::writer::wrap(image::Compression::Zstd, &vec![0x5A; len]);
+    let packed = image_writer::wrap(image::Compression::Zstd, &vec![0x5A; len]);
     let image = [scene.write("disk.zst", &packed[..packed.len() - 4])];
     scene.write("target", &vec![0xA5; len]);
     let job = Job {

@@ -4,8 +4,8 @@
 //! disk in sectors has almost no others. Those with few runs cost 4 bytes more for each run, the rest a
 //! bit for each block.
 
+use crate::crc::Crc;
 use crate::error::ImageError;
-use crate::partclone::Crc;
 
 /// Which blocks are used.
 pub(crate) struct Bitmap {

@@ -12,34 +12,34 @@
 #![warn(clippy::indexing_slicing)]
 
 mod bitmap;
+mod bytes;
+mod compression;
+mod crc;
 mod decoder;
 mod engine;
 mod error;
 mod geometry;
+mod limits;
+mod machine;
+mod magic;
+mod options;
 mod partclone;
 mod partimage;
 mod peek;
 mod place;
 mod raw;
 mod read;
+mod report;
+mod sink;
 mod stage;
-mod wrapper;
 
-pub use decoder::{Content, Decoder, Options, Progress, Sink, SinkError, Summary, Verify, Warning};
+pub use compression::{SNIFF_LEN, sniff};
+pub use decoder::Decoder;
 pub use error::{BlockChecksum, Digest, ErrorKind, ImageError, Part, TotalChecksum};
 pub use geometry::{BitmapMode, ChecksumMode, Compression, Geometry, Header, ImageFormat};
+pub use options::{Content, Options, Verify};
 pub use partclone::STRIP_BUFFER;
 pub use peek::{PEEK_LEN, peek};
 pub use read::{decode, verify};
-pub use wrapper::{SNIFF_LEN, sniff};
-
-#[cfg(any(test, feature = "writer"))]
-#[expect(
-    clippy::indexing_slicing,
-    clippy::missing_panics_doc,
-    reason = "a helper of tests: what does not fit should fail them"
-)]
-pub mod writer;
-
-#[cfg(test)]
-mod tests;
+pub use report::{Progress, Summary, Warning};
+pub use sink::{Sink, SinkError};

@@ -1,10 +1,12 @@
 //! The header of an image from the first bytes of its file.
 
-use crate::decoder::{Options, Sink, SinkError};
-use crate::engine::{Core, could_be_image};
+use crate::compression::{Codec, Sniffer};
+use crate::engine::Core;
 use crate::error::ImageError;
 use crate::geometry::{Geometry, Header};
-use crate::wrapper::{Codec, Sniffer};
+use crate::magic::{bad_magic, could_be_image};
+use crate::options::Options;
+use crate::sink::{Sink, SinkError};
 
 /// Bytes of a stream that are enough for [`peek`] to give an answer, whatever the compression: nothing
 /// comes out of lz4 before a whole block, of up to 4 MiB, and the header of a partimage may stand behind
@@ -62,7 +64,7 @@ const DECODED_MAX: usize = 1 << 20;
 /// many it took.
 fn take(core: &mut Core, bytes: &[u8]) -> Result<usize, ImageError> {
     if !could_be_image(bytes) && core.offset() == 0 {
-        return Err(crate::engine::bad_magic(bytes));
+        return Err(bad_magic(bytes));
     }
     let mut taken = 0_usize;
     while core.header().is_none() {

@@ -1,8 +1,8 @@
 //! Where the bytes of the used blocks go.
 
 use crate::bitmap::{Bitmap, Run};
-use crate::engine::Context;
 use crate::error::ImageError;
+use crate::machine::Context;
 
 /// Hands out the data of the used blocks as extents, one per run of blocks as far as they are there.
 pub(crate) struct Placer {

@@ -1,8 +1,9 @@
 //! A disk or partition as it is, without any format: every byte counts, zeroes too.
 
-use crate::engine::{Context, Ended, Machine, could_be_image};
 use crate::error::{ImageError, Part};
 use crate::geometry::{BitmapMode, ChecksumMode, Geometry, Header, ImageFormat};
+use crate::machine::{Context, Ended, Machine};
+use crate::magic::could_be_image;
 
 pub(crate) struct Raw {
     /// Bytes that there should be, if known.

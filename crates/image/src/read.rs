@@ -2,9 +2,12 @@
 
 use std::io::{ErrorKind, Read};
 
-use crate::decoder::{Decoder, Options, Sink, SinkError, Summary};
+use crate::decoder::Decoder;
 use crate::error::ImageError;
 use crate::geometry::Geometry;
+use crate::options::Options;
+use crate::report::Summary;
+use crate::sink::{Sink, SinkError};
 
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;

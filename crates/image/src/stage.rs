@@ -1,9 +1,9 @@
 //! The buffer between the bytes that come in and the decoder, which wants to see some of them
 //! together.
 
-use crate::decoder::Sink;
 use crate::engine::Core;
 use crate::error::ImageError;
+use crate::sink::Sink;
 
 /// Feeds a [`Core`]. Copies input only where a strip is spread over several pieces of it; what a
 /// decompressor writes into [`room`](Self::room) is decoded where it lies.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use image::writer::Recipe;
 use image::{Geometry, Sink, SinkError, Summary};
+use image_writer::Recipe;
 
 use crate::{Failure, Job, Piece, Pieces, Target, Watch, run};
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use image::writer::Recipe;
+use image_writer::Recipe;
 use socket2::{Domain, Socket, Type};
 
 /// Whatever takes longer than this has failed.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use image::writer::Recipe;
 use image::{BitmapMode, ChecksumMode};
+use image_writer::Recipe;
 
 use super::{Corpus, Image, Reference, noise, succeed};
 

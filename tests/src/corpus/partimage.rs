@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image::writer::PartimageRecipe;
+use image_writer::PartimageRecipe;
 
 use super::{Corpus, Image, LoopDevice, Reference, noise, succeed};
 

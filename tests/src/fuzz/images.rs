@@ -1,10 +1,10 @@
 //! Images: any bytes, and good images that were changed here and there.
 
-use image::writer::{PartimageRecipe, Recipe, wrap};
 use image::{
     BitmapMode, ChecksumMode, Compression, Content, Decoder, Geometry, ImageError, Options, Sink,
     SinkError, Summary, Verify,
 };
+use image_writer::{PartimageRecipe, Recipe, wrap};
 
 use super::feed::Feed;
 use super::mend;

@@ -98,7 +98,7 @@ fn unit(bytes: u64, base: u64, names: [&'static str; 6]) -> (u64, &'static str) 
 
 #[cfg(test)]
 mod tests {
-    use image::writer::Recipe;
+    use image_writer::Recipe;
 
     use super::*;
 

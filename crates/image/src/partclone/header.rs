@@ -2,10 +2,11 @@
 
 use partclone_sys as sys;
 
-use crate::engine::bad_magic;
+use crate::crc::jam_crc;
 use crate::error::{ImageError, Part};
 use crate::geometry::{BitmapMode, ChecksumMode, Compression, Header, ImageFormat};
-use crate::partclone::checksum::jam_crc;
+use crate::limits::filesystem_size;
+use crate::magic::bad_magic;
 
 /// Bytes of the header that begins with `bytes`, which must hold the version.
 ///
@@ -147,23 +148,6 @@ fn block_size(found: i64) -> Result<u32, ImageError> {
             max: sys::MAX_BLOCK_SIZE,
         }),
     }
-}
-
-/// Blocks times block size, which fits in 63 bits.
-///
-/// # Errors
-/// There are none, or too many.
-pub(crate) fn filesystem_size(total_blocks: u64, block_size: u32) -> Result<u64, ImageError> {
-    if total_blocks == 0 {
-        return Err(ImageError::NoBlocks);
-    }
-    total_blocks
-        .checked_mul(block_size.into())
-        .filter(|&size| total_blocks <= sys::MAX_BLOCKS && size <= i64::MAX.cast_unsigned())
-        .ok_or(ImageError::TooManyBlocks {
-            total_blocks,
-            block_size,
-        })
 }
 
 fn check_used(used_blocks: u64, total_blocks: u64) -> Result<(), ImageError> {

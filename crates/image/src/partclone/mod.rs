@@ -12,13 +12,12 @@ use partclone_sys as sys;
 use self::v1::V1Data;
 use self::v2::V2Data;
 use crate::bitmap::{Bitmap, BitmapBuilder};
-use crate::engine::{Context, Ended, Machine};
-use crate::error::{ImageError, Part, hex};
+use crate::bytes::{hex, u32_le};
+use crate::error::{ImageError, Part};
 use crate::geometry::{BitmapMode, Header, ImageFormat};
+use crate::machine::{Context, Ended, Machine};
 use crate::place::Placer;
 
-pub(crate) use self::checksum::Crc;
-pub(crate) use self::header::filesystem_size;
 pub use self::v2::STRIP_BUFFER;
 
 /// Decodes one image.
@@ -224,7 +223,7 @@ impl Map {
             }
             return Ok(());
         }
-        let stored = checksum::u32_le(end);
+        let stored = u32_le(end);
         let computed = self.builder.crc();
         if stored != computed {
             return Err(ImageError::BitmapChecksum {

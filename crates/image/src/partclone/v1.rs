@@ -1,10 +1,10 @@
 //! The data of format 0001: each block with a checksum that runs over the whole image.
 
-use crate::decoder::Verify;
-use crate::engine::Context;
+use crate::bytes::u32_le;
 use crate::error::{BlockChecksum, Digest, ImageError, Part};
 use crate::geometry::Geometry;
-use crate::partclone::checksum::u32_le;
+use crate::machine::Context;
+use crate::options::Verify;
 use crate::place::Placer;
 
 pub(crate) struct V1Data {

@@ -1,9 +1,9 @@
 //! The data of format 0002: strips of blocks, each with its checksum.
 
-use crate::decoder::Verify;
-use crate::engine::Context;
 use crate::error::{BlockChecksum, Digest, ImageError, Part};
 use crate::geometry::Geometry;
+use crate::machine::Context;
+use crate::options::Verify;
 use crate::partclone::checksum::Running;
 use crate::place::Placer;
 

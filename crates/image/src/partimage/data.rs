@@ -1,11 +1,11 @@
 //! The data: blocks as one stream of bytes, a record behind every 64 KiB of it, the tail.
 
-use super::header::{u32_at, u64_at};
-use super::{STRUCTURE, TAIL_MAGIC, byte_sum, expect_magic};
-use crate::decoder::Verify;
-use crate::engine::Context;
+use super::format::{STRUCTURE, TAIL_MAGIC, byte_sum, expect_magic};
+use crate::bytes::{u32_at, u64_at};
 use crate::error::{BlockChecksum, Digest, ImageError, Part, TotalChecksum};
 use crate::geometry::Geometry;
+use crate::machine::Context;
+use crate::options::Verify;
 use crate::place::Placer;
 
 pub(super) struct Data {

@@ -2,10 +2,11 @@
 
 use partclone_sys::text;
 
-use super::{STRUCTURE, SUM};
+use super::format::{STRUCTURE, SUM};
+use crate::bytes::{u32_at, u64_at};
 use crate::error::{ImageError, Part};
 use crate::geometry::{BitmapMode, ChecksumMode, Compression, Header, ImageFormat};
-use crate::partclone::filesystem_size;
+use crate::limits::filesystem_size;
 
 /// What is needed of the main header.
 pub(super) struct MainHeader {
@@ -143,16 +144,4 @@ pub(super) fn check_sum(bytes: &[u8], part: Part, offset: u64) -> Result<(), Ima
         });
     }
     Ok(())
-}
-
-/// The little-endian number at `at`; missing bytes count as 0.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let field = bytes.get(at..at + 4).and_then(<[u8]>::first_chunk);
-    u32::from_le_bytes(field.copied().unwrap_or_default())
-}
-
-/// The little-endian number at `at`; missing bytes count as 0.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let field = bytes.get(at..at + 8).and_then(<[u8]>::first_chunk);
-    u64::from_le_bytes(field.copied().unwrap_or_default())
 }

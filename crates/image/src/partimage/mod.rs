@@ -2,26 +2,25 @@
 //! characters, data with a record behind every 64 KiB, and a tail with a sum over everything.
 
 mod data;
+mod format;
 mod header;
 mod volumes;
 
 use std::mem;
 
 use self::data::Data;
+use self::format::{
+    BITMAP_MAGIC, BOOT_MAGIC, BOOT_RECORD, DATA_MAGIC, EXTENSION_MAGICS, INFORMATION_MAGIC,
+    LOCAL_MAGIC, STRUCTURE, SUM, VOLUME_HEADER, byte_sum, expect_magic, extension_magic,
+};
 use self::header::{LocalHeader, MainHeader};
 use self::volumes::{Cut, Volumes};
 use crate::bitmap::BitmapBuilder;
-use crate::engine::{Context, Ended, Machine};
-use crate::error::{ImageError, Part, hex};
+use crate::bytes::u32_at;
+use crate::error::{ImageError, Part};
 use crate::geometry::Header;
+use crate::machine::{Context, Ended, Machine};
 use crate::place::Placer;
-
-pub(crate) use self::volumes::MAGIC;
-
-/// Whether a stream that begins with `bytes` is a partimage volume.
-pub(crate) fn is_volume(bytes: &[u8]) -> bool {
-    bytes.starts_with(MAGIC)
-}
 
 /// Decodes one image, of one volume or of several one after the other.
 pub(crate) struct Partimage {
@@ -68,34 +67,8 @@ enum Phase {
     Done,
 }
 
-/// Bytes of a volume header.
-const VOLUME_HEADER: usize = 512;
-/// Bytes of every other structure, and of the sum behind it.
-const STRUCTURE: usize = 16384;
-const SUM: usize = 4;
 /// Most bytes taken at once of what is only passed over, or of a bitmap.
 const PIECE: u64 = 64 << 10;
-
-const BOOT_MAGIC: &str = "MAGIC-BEGIN-MBRBACKUP";
-const EXTENSION_MAGICS: [&str; 10] = [
-    "MAGIC-BEGIN-EXT000",
-    "MAGIC-BEGIN-EXT001",
-    "MAGIC-BEGIN-EXT002",
-    "MAGIC-BEGIN-EXT003",
-    "MAGIC-BEGIN-EXT004",
-    "MAGIC-BEGIN-EXT005",
-    "MAGIC-BEGIN-EXT006",
-    "MAGIC-BEGIN-EXT007",
-    "MAGIC-BEGIN-EXT008",
-    "MAGIC-BEGIN-EXT009",
-];
-const LOCAL_MAGIC: &str = "MAGIC-BEGIN-LOCALHEADER";
-const BITMAP_MAGIC: &str = "MAGIC-BEGIN-BITMAP";
-const INFORMATION_MAGIC: &str = "MAGIC-BEGIN-INFO";
-const DATA_MAGIC: &str = "MAGIC-BEGIN-DATABLOCKS";
-const TAIL_MAGIC: &str = "MAGIC-BEGIN-TAIL";
-/// Bytes of the record of a boot sector.
-const BOOT_RECORD: u64 = 2048;
 
 impl Partimage {
     pub(crate) fn new() -> Self {
@@ -162,7 +135,7 @@ impl Partimage {
                 let (magic, len) = unit.split_at(unit.len().saturating_sub(4));
                 expect_magic(magic, extension_magic(*number), context.offset)?;
                 self.sum = self.sum.wrapping_add(byte_sum(unit));
-                after_extension(*number, header::u32_at(len, 0).into())
+                after_extension(*number, u32_at(len, 0).into())
             }
             Phase::ExtensionData { number, left } => {
                 self.sum = self.sum.wrapping_add(byte_sum(unit));
@@ -325,11 +298,6 @@ impl Machine for Partimage {
     }
 }
 
-fn extension_magic(number: u8) -> &'static str {
-    let magic = EXTENSION_MAGICS.get(usize::from(number));
-    magic.copied().unwrap_or(LOCAL_MAGIC)
-}
-
 fn after_boot_records(left: u64) -> Phase {
     match left {
         0 => Phase::Extension(0),
@@ -350,24 +318,4 @@ fn after_bitmap(left: u64) -> Phase {
         0 => Phase::Information,
         left => Phase::BitmapRest { left },
     }
-}
-
-fn expect_magic(found: &[u8], expected: &'static str, offset: u64) -> Result<(), ImageError> {
-    if found != expected.as_bytes() {
-        return Err(ImageError::SectionMagic {
-            expected,
-            offset,
-            found: hex(found),
-        });
-    }
-    Ok(())
-}
-
-/// The sum of all bytes, unsigned.
-fn byte_sum(bytes: &[u8]) -> u64 {
-    // Chunks whose sum fits in 32 bits let the compiler use wide registers.
-    bytes
-        .chunks(1 << 16)
-        .map(|chunk| u64::from(chunk.iter().map(|&byte| u32::from(byte)).sum::<u32>()))
-        .fold(0, u64::wrapping_add)
 }

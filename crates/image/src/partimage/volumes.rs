@@ -3,12 +3,10 @@
 
 use partclone_sys::text;
 
-use super::VOLUME_HEADER;
-use super::header::u32_at;
+use super::format::VOLUME_HEADER;
+use crate::bytes::u32_at;
 use crate::error::ImageError;
-
-/// First bytes of every volume.
-pub(crate) const MAGIC: &[u8] = b"PaRtImAgE-VoLuMe";
+use crate::magic::PARTIMAGE as MAGIC;
 
 /// The volumes seen so far.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use image::writer::Recipe;
+use image_writer::Recipe;
 
 use super::*;
 

@@ -3,6 +3,7 @@
 mod bzip2;
 mod gzip;
 mod lz4;
+mod ran;
 mod sniff;
 mod xz;
 mod zstd;
@@ -10,6 +11,7 @@ mod zstd;
 use self::bzip2::Bzip2;
 use self::gzip::Gzip;
 use self::lz4::Lz4;
+use self::ran::Ran;
 use self::xz::Xz;
 use self::zstd::Zstd;
 use crate::error::ImageError;
@@ -25,15 +27,6 @@ pub(crate) enum Codec {
     Xz(Box<Xz>),
     Bzip2(Box<Bzip2>),
     Lz4(Box<Lz4>),
-}
-
-/// What one call of [`Codec::run`] did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ran {
-    /// Bytes of the input that were taken.
-    pub(crate) consumed: usize,
-    /// Bytes of the output that were written.
-    pub(crate) produced: usize,
 }
 
 impl Codec {

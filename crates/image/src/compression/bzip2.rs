@@ -2,9 +2,9 @@
 
 use bzip2::{Decompress, Error, Status};
 
+use crate::compression::ran::Ran;
 use crate::error::ImageError;
 use crate::geometry::Compression;
-use crate::wrapper::Ran;
 
 pub(crate) struct Bzip2 {
     decompress: Decompress,

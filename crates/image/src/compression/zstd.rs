@@ -3,9 +3,9 @@
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
 
+use crate::compression::ran::Ran;
 use crate::error::ImageError;
 use crate::geometry::Compression;
-use crate::wrapper::Ran;
 
 pub(crate) struct Zstd {
     decoder: Decoder<'static>,

@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
-use super::{block, small};
-use crate::writer::Recipe;
-use crate::{Compression, ErrorKind, ImageFormat, PEEK_LEN, peek};
+use image::{Compression, ErrorKind, ImageFormat, PEEK_LEN, peek};
+use image_writer::Recipe;
+
+use crate::{block, small};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::{Recorder, block, decode_pieces, small};
-use crate::writer::Recipe;
-use crate::{Options, Verify, peek};
+use image::{Options, Verify, peek};
+use image_writer::Recipe;
+
+use crate::{Recorder, block, decode_pieces, small};
 
 fn try_all(bytes: &[u8], pieces: &[usize]) {
     for verify in [Verify::Enforce, Verify::Warn] {

@@ -2,9 +2,9 @@
 
 use liblzma::stream::{Action, Error, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
+use crate::compression::ran::Ran;
 use crate::error::ImageError;
 use crate::geometry::Compression;
-use crate::wrapper::Ran;
 
 pub(crate) struct Xz {
     /// `None` before the first stream and between two.

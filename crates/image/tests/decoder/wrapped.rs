@@ -5,9 +5,10 @@ use std::io::Write as _;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use proptest::prelude::*;
 
-use super::{FILL, Recorder, block, decode, decode_pieces, small};
-use crate::writer::Recipe;
-use crate::{Compression, ErrorKind, ImageError, Options, Verify, Warning};
+use image::{Compression, ErrorKind, ImageError, Options, Verify, Warning};
+use image_writer::Recipe;
+
+use crate::{FILL, Recorder, block, decode, decode_pieces, small};
 
 const SIZE: usize = 40 * 64;
 
@@ -198,7 +199,7 @@ fn wrapping_cut_at_every_offset_is_truncated() {
 #[test]
 fn flipped_byte_of_a_stream_with_checksums_never_passes_wrongly() {
     let recipe = Recipe {
-        checksum: crate::ChecksumMode::None,
+        checksum: image::ChecksumMode::None,
         ..small()
     };
     let image = recipe.write(block(64));

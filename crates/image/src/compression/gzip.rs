@@ -2,9 +2,9 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use crate::compression::ran::Ran;
 use crate::error::ImageError;
 use crate::geometry::Compression;
-use crate::wrapper::Ran;
 
 pub(crate) struct Gzip {
     state: State,

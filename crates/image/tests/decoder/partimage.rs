@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::{FILL, Recorder, block, decode, decode_pieces};
-use crate::writer::PartimageRecipe;
-use crate::{ErrorKind, ImageFormat, Options, PEEK_LEN, Verify, Warning, peek};
+use image::{ErrorKind, ImageFormat, Options, PEEK_LEN, Verify, Warning, peek};
+use image_writer::PartimageRecipe;
+
+use crate::{FILL, Recorder, block, decode, decode_pieces};
 
 const BLOCKS: usize = 300;
 const SIZE: usize = BLOCKS * 1024;

@@ -1,10 +1,11 @@
 //! Sizes: what is refused before the sink hears of the image.
 
-use super::{Recorder, block, decode_pieces, small};
-use crate::writer::Recipe;
-use crate::{ChecksumMode, ErrorKind, ImageError, Options, PEEK_LEN};
+use image::{ChecksumMode, ErrorKind, ImageError, Options, PEEK_LEN};
+use image_writer::Recipe;
 
-fn try_on(image: &[u8], options: Options) -> (Result<crate::Summary, ImageError>, Recorder) {
+use crate::{Recorder, block, decode_pieces, small};
+
+fn try_on(image: &[u8], options: Options) -> (Result<image::Summary, ImageError>, Recorder) {
     let mut sink = Recorder::new(40 * 64);
     let result = decode_pieces(image, &[usize::MAX], options, &mut sink);
     (result, sink)

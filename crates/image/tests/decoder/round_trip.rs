@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{Recorder, block, decode_pieces, small};
-use crate::writer::Recipe;
-use crate::{BitmapMode, ChecksumMode, Options, Verify, Warning};
+use image::{BitmapMode, ChecksumMode, Options, Verify, Warning};
+use image_writer::Recipe;
+
+use crate::{Recorder, block, decode_pieces, small};
 
 fn recipes() -> impl Strategy<Value = Recipe> {
     (
@@ -57,7 +58,7 @@ proptest! {
         let content = block(recipe.block_size.try_into().unwrap());
         let image = recipe.write(content);
         let size = usize::try_from(recipe.device_size.unwrap()).unwrap();
-        let expected = recipe.restored(content, size, super::FILL);
+        let expected = recipe.restored(content, size, crate::FILL);
         let options = Options { verify, target_size: Some(size as u64), ..Options::default() };
         for pieces in [&pieces[..], &[usize::MAX], &[1]] {
             let mut sink = Recorder::new(size);
@@ -95,19 +96,19 @@ fn cut_at_every_offset_is_truncated_and_writes_whole_strips_only() {
     for recipe in [small(), v1] {
         let content = block(64);
         let image = recipe.write(content);
-        let expected = recipe.restored(content, 40 * 64, super::FILL);
+        let expected = recipe.restored(content, 40 * 64, crate::FILL);
         for cut in 0..image.len() {
             let mut sink = Recorder::new(40 * 64);
             let error = decode_pieces(&image[..cut], &[usize::MAX], Options::default(), &mut sink)
                 .unwrap_err();
             assert_eq!(
                 error.kind(),
-                crate::ErrorKind::Truncated,
+                image::ErrorKind::Truncated,
                 "cut at {cut}: {error}"
             );
             for (at, (found, good)) in sink.target.iter().zip(&expected).enumerate() {
                 assert!(
-                    found == good || *found == super::FILL,
+                    found == good || *found == crate::FILL,
                     "cut at {cut}, byte {at}"
                 );
             }

@@ -1,8 +1,9 @@
 //! Malformed and odd images: what is accepted, what is refused, and with which kind of error.
 
-use super::{FILL, block, decode};
-use crate::writer::{PartimageRecipe, Recipe};
-use crate::{BitmapMode, ChecksumMode, ErrorKind, Verify};
+use image::{BitmapMode, ChecksumMode, ErrorKind, Verify};
+use image_writer::{PartimageRecipe, Recipe};
+
+use crate::{FILL, block, decode};
 
 /// What must become of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,12 +2,17 @@
 //! no code with the decoder but the layout of partclone's headers, so that neither hides the other's
 //! mistakes.
 
+#![warn(missing_docs)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a helper of tests: what does not fit should fail them"
+)]
+
 mod compress;
 mod partimage;
 
+use image::{BitmapMode, ChecksumMode};
 use partclone_sys as sys;
-
-use crate::geometry::{BitmapMode, ChecksumMode};
 
 pub use self::compress::wrap;
 pub use self::partimage::{ChangeRecord, PartimageRecipe};
@@ -200,12 +205,11 @@ impl Recipe {
 
     fn header_v2(&self, change: impl FnOnce(&mut sys::Header0002)) -> Vec<u8> {
         let (mode, size) = match self.checksum {
-            ChecksumMode::None | ChecksumMode::Crc32FirstByte | ChecksumMode::Crc32Records => {
-                (sys::CHECKSUM_NONE, 0_u16)
-            }
             ChecksumMode::Crc32 => (sys::CHECKSUM_CRC32, 4),
             ChecksumMode::Xxh64 => (sys::CHECKSUM_XXH64, 8),
             ChecksumMode::Xxh128 => (sys::CHECKSUM_XXH128, 16),
+            // The other formats' own, and no checksum.
+            _ => (sys::CHECKSUM_NONE, 0_u16),
         };
         let used = self.used_blocks().count() as u64;
         let mut header = sys::Header0002::zeroed();
@@ -259,12 +263,10 @@ impl Recipe {
 
     fn sum(&self, strip: &[u8]) -> Vec<u8> {
         match self.checksum {
-            ChecksumMode::None | ChecksumMode::Crc32FirstByte | ChecksumMode::Crc32Records => {
-                Vec::new()
-            }
             ChecksumMode::Crc32 => crc(strip).to_le_bytes().into(),
             ChecksumMode::Xxh64 => xxhash_rust::xxh64::xxh64(strip, 0).to_le_bytes().into(),
             ChecksumMode::Xxh128 => xxhash_rust::xxh3::xxh3_128(strip).to_le_bytes().into(),
+            _ => Vec::new(),
         }
     }
 

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{FILL, Recorder, block, decode, decode_pieces, small};
-use crate::writer::Recipe;
-use crate::{ChecksumMode, Decoder, ErrorKind, ImageError, Options, STRIP_BUFFER, Verify, Warning};
+use image::{ChecksumMode, Decoder, ErrorKind, ImageError, Options, STRIP_BUFFER, Verify, Warning};
+use image_writer::Recipe;
+
+use crate::{FILL, Recorder, block, decode, decode_pieces, small};
 
 const CHECKED: [ChecksumMode; 3] = [
     ChecksumMode::Crc32,
@@ -215,11 +216,11 @@ fn block_larger_than_the_buffer_passes() {
 #[test]
 fn sink_error_ends_the_decoding_for_good() {
     struct Full;
-    impl crate::Sink for Full {
-        fn begin(&mut self, _: &crate::Geometry) -> Result<(), crate::SinkError> {
+    impl image::Sink for Full {
+        fn begin(&mut self, _: &image::Geometry) -> Result<(), image::SinkError> {
             Ok(())
         }
-        fn extent(&mut self, _: u64, _: &[u8]) -> Result<(), crate::SinkError> {
+        fn extent(&mut self, _: u64, _: &[u8]) -> Result<(), image::SinkError> {
             Err("no space left on device".into())
         }
     }

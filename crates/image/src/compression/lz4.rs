@@ -5,9 +5,9 @@ use std::mem;
 
 use xxhash_rust::xxh32::{Xxh32, xxh32};
 
+use crate::compression::ran::Ran;
 use crate::error::ImageError;
 use crate::geometry::Compression;
-use crate::wrapper::Ran;
 
 pub(crate) struct Lz4 {
     state: State,

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::geometry::Compression;
+use image::Compression;
 
 /// `content` in a stream of this compression, with whatever checksums it can have.
 #[must_use]
@@ -38,6 +38,7 @@ pub fn wrap(compression: Compression, content: &[u8]) -> Vec<u8> {
             let written = encoder.write_all(content);
             written.and_then(|()| encoder.finish().map_err(Into::into))
         }
+        other => panic!("{other} is not written"),
     };
     stored.expect("writing to memory does not fail")
 }

@@ -1,5 +1,10 @@
 //! Behaviour of the whole decoder, by topic.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod early;
 mod hostile;
 mod malformed;
@@ -10,9 +15,8 @@ mod round_trip;
 mod strips;
 mod wrapped;
 
-use crate::{
-    Decoder, Geometry, ImageError, Options, Sink, SinkError, Summary, Verify, writer::Recipe,
-};
+use image::{Decoder, Geometry, ImageError, Options, Sink, SinkError, Summary, Verify};
+use image_writer::Recipe;
 
 /// A target in memory, and what happened to it.
 struct Recorder {

@@ -1,9 +1,18 @@
 //! What can be wrong with an image: what was found, what was expected, where, and what to do.
 
+mod checksum;
+mod kind;
+mod part;
+
 use std::error::Error;
-use std::{fmt, io};
+use std::io;
 
 use crate::geometry::{ChecksumMode, Compression};
+use crate::sink::SinkError;
+
+pub use self::checksum::{BlockChecksum, Digest, TotalChecksum};
+pub use self::kind::ErrorKind;
+pub use self::part::Part;
 
 /// Why an image was refused or could not be restored.
 ///
@@ -358,53 +367,12 @@ pub enum ImageError {
     },
     /// The sink refused or failed. The text has its causes, so there is no `source()`.
     #[error("writing the image's data: {}", chain(.0.as_ref()))]
-    Sink(crate::SinkError),
+    Sink(SinkError),
     /// The source could not be read. The text has its causes, so there is no `source()`.
     #[error("reading the image: {}", chain(.0))]
     Read(io::Error),
     /// The decoder was used again after an error.
     #[error("the image decoder stopped at an earlier error")]
-    Stopped,
-}
-
-/// The kinds of [`ImageError`], for tables and for programs. `Display` gives the short name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the variants of ImageError explain them")]
-pub enum ErrorKind {
-    Truncated,
-    BadMagic,
-    UnsupportedCompression,
-    UnsupportedVersion,
-    HeaderChecksum,
-    WrongEndian,
-    BadBlockSize,
-    NoBlocks,
-    TooManyBlocks,
-    UsedExceedsTotal,
-    FilesystemLargerThanDevice,
-    BeyondTarget,
-    UnknownChecksumMode,
-    ChecksumSize,
-    ZeroStrip,
-    UnknownBitmapMode,
-    BitmapChecksum,
-    BitmapMagic,
-    BitmapTooLarge,
-    SectionMagic,
-    BadHeader,
-    BadBitmapSize,
-    Encrypted,
-    NotFirstVolume,
-    MissingVolume,
-    TotalChecksum,
-    NotRaw,
-    RawTooLong,
-    BlockChecksum,
-    Corrupt,
-    WindowTooLarge,
-    Sink,
-    Read,
     Stopped,
 }
 
@@ -455,205 +423,6 @@ impl ImageError {
     }
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Truncated => "truncated",
-            Self::BadMagic => "bad-magic",
-            Self::UnsupportedCompression => "unsupported-compression",
-            Self::UnsupportedVersion => "unsupported-version",
-            Self::HeaderChecksum => "header-checksum",
-            Self::WrongEndian => "wrong-endian",
-            Self::BadBlockSize => "bad-block-size",
-            Self::NoBlocks => "no-blocks",
-            Self::TooManyBlocks => "too-many-blocks",
-            Self::UsedExceedsTotal => "used-exceeds-total",
-            Self::FilesystemLargerThanDevice => "fs-larger-than-device",
-            Self::BeyondTarget => "beyond-target",
-            Self::UnknownChecksumMode => "unknown-checksum-mode",
-            Self::ChecksumSize => "checksum-size",
-            Self::ZeroStrip => "zero-strip",
-            Self::UnknownBitmapMode => "unknown-bitmap-mode",
-            Self::BitmapChecksum => "bitmap-checksum",
-            Self::BitmapMagic => "bitmap-magic",
-            Self::BitmapTooLarge => "bitmap-too-large",
-            Self::SectionMagic => "section-magic",
-            Self::BadHeader => "bad-header",
-            Self::BadBitmapSize => "bad-bitmap-size",
-            Self::Encrypted => "encrypted",
-            Self::NotFirstVolume => "not-first-volume",
-            Self::MissingVolume => "missing-volume",
-            Self::TotalChecksum => "total-checksum",
-            Self::NotRaw => "not-raw",
-            Self::RawTooLong => "raw-too-long",
-            Self::BlockChecksum => "block-checksum",
-            Self::Corrupt => "corrupt",
-            Self::WindowTooLarge => "window-too-large",
-            Self::Sink => "sink",
-            Self::Read => "read",
-            Self::Stopped => "stopped",
-        })
-    }
-}
-
-/// A part of an image, for [`ImageError::Truncated`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Part {
-    /// The header.
-    Header,
-    /// The map of used blocks.
-    Bitmap,
-    /// The checksum or the characters behind the bitmap.
-    BitmapEnd,
-    /// The block of this number.
-    Block(u64),
-    /// The checksum behind the block of this number.
-    Checksum(u64),
-    /// partimage: the volume header.
-    VolumeHeader,
-    /// partimage: the main header.
-    MainHeader,
-    /// partimage: the records of boot sectors.
-    BootRecords,
-    /// partimage: the extension of this number.
-    Extension(u8),
-    /// partimage: the header of the partition.
-    LocalHeader,
-    /// partimage: facts about the file system.
-    Information,
-    /// partimage: the characters that begin the data.
-    DataMagic,
-    /// partimage: the end.
-    Tail,
-    /// Data without a format.
-    RawData,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header => f.write_str("header"),
-            Self::Bitmap => f.write_str("bitmap"),
-            Self::BitmapEnd => f.write_str("end of the bitmap"),
-            Self::Block(block) => write!(f, "data of block {block}"),
-            Self::Checksum(block) => write!(f, "checksum after block {block}"),
-            Self::VolumeHeader => f.write_str("volume header"),
-            Self::MainHeader => f.write_str("main header"),
-            Self::BootRecords => f.write_str("boot sector records"),
-            Self::Extension(number) => write!(f, "extension {number}"),
-            Self::LocalHeader => f.write_str("partition header"),
-            Self::Information => f.write_str("file system information"),
-            Self::DataMagic => f.write_str("beginning of the data"),
-            Self::Tail => f.write_str("tail"),
-            Self::RawData => f.write_str("raw data"),
-        }
-    }
-}
-
-/// A wrong checksum of a strip, or of a block of format 0001.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockChecksum {
-    /// First used block that the checksum covers.
-    pub first_block: u64,
-    /// Last used block that it covers.
-    pub last_block: u64,
-    /// Used blocks that it covers.
-    pub block_count: u64,
-    /// Where it stands in the image.
-    pub offset: u64,
-    /// The checksum in the image.
-    pub stored: Digest,
-    /// The checksum of the blocks.
-    pub computed: Digest,
-    /// Whether some of the blocks had been handed on before the checksum came: the strip is larger
-    /// than what is kept in memory.
-    pub is_handed_on: bool,
-}
-
-impl fmt::Display for BlockChecksum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.block_count == 1 {
-            write!(f, "checksum error in block {}", self.last_block)?;
-        } else {
-            write!(
-                f,
-                "checksum error in the {} used blocks {} to {}",
-                self.block_count, self.first_block, self.last_block
-            )?;
-        }
-        write!(
-            f,
-            " (checksum at offset {} is {}, computed {}",
-            self.offset, self.stored, self.computed
-        )?;
-        if self.is_handed_on {
-            f.write_str("; the blocks have already been written")?;
-        }
-        f.write_str("): the image is damaged; fetch or capture it again")
-    }
-}
-
-/// A wrong sum over a whole partimage image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TotalChecksum {
-    /// Where it stands in the image.
-    pub offset: u64,
-    /// The sum in the image.
-    pub stored: u64,
-    /// The sum of the image's bytes.
-    pub computed: u64,
-}
-
-impl fmt::Display for TotalChecksum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the sum over the whole image (at offset {}) is {:#x}, computed {:#x}: the image is \
-             damaged; fetch or capture it again",
-            self.offset, self.stored, self.computed
-        )
-    }
-}
-
-/// The value of a block checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "named like the checksum modes")]
-pub enum Digest {
-    None,
-    Crc32(u32),
-    Xxh64(u64),
-    Xxh128(u128),
-    /// partimage's record behind 64 KiB of data.
-    Record {
-        /// Its first three characters are `CHK`.
-        is_marked: bool,
-        crc: u32,
-        /// First block of the run of blocks that the record ends in.
-        block: u64,
-    },
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Crc32(value) => write!(f, "{value:#010x}"),
-            Self::Xxh64(value) => write!(f, "{value:#018x}"),
-            Self::Xxh128(value) => write!(f, "{value:#034x}"),
-            Self::Record {
-                is_marked,
-                crc,
-                block,
-            } => {
-                let mark = if *is_marked { "CHK" } else { "no mark" };
-                write!(f, "{mark} {crc:#010x} at block {block}")
-            }
-        }
-    }
-}
-
 /// The text of `error` and of those of its causes that it does not repeat.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -664,19 +433,6 @@ fn chain(error: &(dyn Error + 'static)) -> String {
             text = format!("{text}: {more}");
         }
         cause = error.source();
-    }
-    text
-}
-
-/// `bytes` in hexadecimal, with blanks between.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-
-    let mut text = String::new();
-    for byte in bytes {
-        let gap = if text.is_empty() { "" } else { " " };
-        // Writing to a string cannot fail.
-        _ = write!(text, "{gap}{byte:02x}");
     }
     text
 }

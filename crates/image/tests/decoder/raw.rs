@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{FILL, Recorder, block, decode_pieces, small};
-use crate::{Content, ErrorKind, ImageError, ImageFormat, Options, Summary};
+use image::{Content, ErrorKind, ImageError, ImageFormat, Options, Summary};
+
+use crate::{FILL, Recorder, block, decode_pieces, small};
 
 fn take(
     data: &[u8],
