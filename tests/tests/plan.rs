@@ -10,7 +10,7 @@ use disk::{Dump, DumpLabel, DumpPartition};
 use fos_tests::need::root_and_tools;
 use fos_tests::site::program;
 use fos_tests::table::boot_area;
-use image::writer::Recipe;
+use image_writer::Recipe;
 use serde_json::Value;
 
 fn plan(directory: &Path, options: &str) -> Output {

@@ -380,11 +380,11 @@ mod tests {
             assert!(!matches!(name, ImageFormat::Unknown(_)), "{format}");
         }
         for compression in [
-            Compression::Gzip,
-            Compression::Zstd,
-            Compression::Xz,
-            Compression::Bzip2,
-            Compression::Lz4,
+            image::Compression::Gzip,
+            image::Compression::Zstd,
+            image::Compression::Xz,
+            image::Compression::Bzip2,
+            image::Compression::Lz4,
         ] {
             let name = fos_api::Compression::from(compression.to_string());
             assert!(
