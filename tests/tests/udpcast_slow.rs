@@ -137,7 +137,7 @@ impl Transfer {
 #[test]
 fn the_pace_follows_a_slow_port() {
     for kind in [Kind::Ours, Kind::Original] {
-        let Some(mut room) = Room::new(24 << 20) else {
+        let Some(mut room) = Room::new(48 << 20) else {
             return;
         };
         room.lab.host(LAST).limit("40mbit");
@@ -204,7 +204,7 @@ fn a_program_that_ends_is_found_out_by_its_port() {
         // So that it is under way when the program ends.
         let mut transfer = room.start(kind, "--max-bitrate 50m");
         let mut last = transfer.receivers.pop().unwrap();
-        fos_tests::netns::wait_for("the first bytes", || last.output_len() > 0);
+        fos_tests::netns::wait_for("a quarter", || last.output_len() > 6 << 20);
         last.kill();
         for receiver in &mut transfer.receivers {
             room.must_have_all(receiver);
