@@ -203,6 +203,37 @@ impl Host {
         ));
     }
 
+    /// Makes the port of the switch that this host hangs on pass so much (in the words of `tc`), with a queue
+    /// of 64 KB before it.
+    ///
+    /// # Panics
+    /// `tc` refuses.
+    #[track_caller]
+    pub fn limit(&self, rate: &str) {
+        let (switch, port) = &self.port;
+        // A switch sees no segments of many datagrams.
+        ip(&format!("-n {switch} link set {port} gso_max_segs 1"));
+        let line = format!(
+            "netns exec {switch} tc qdisc replace dev {port} root tbf rate {rate} burst 16kb limit 64kb"
+        );
+        ip(&line);
+    }
+
+    /// Bytes that have left this host by `eth0`, with their headers.
+    ///
+    /// # Panics
+    /// The namespace is gone.
+    #[must_use]
+    #[track_caller]
+    pub fn sent_bytes(&self) -> u64 {
+        let path = "/sys/class/net/eth0/statistics/tx_bytes";
+        let output = self.command("cat").arg(path).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("a number in {path}: {text}"))
+    }
+
     /// How many packets [`lose`](Self::lose) has taken away.
     ///
     /// # Panics

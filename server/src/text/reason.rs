@@ -331,7 +331,7 @@ fn advice(reason: &Reason) -> Option<&'static str> {
             Evidence::AnswersWithLoss => "Check its cable, its switch port and its network card",
         },
         Reason::LeftBehind { .. } => {
-            "Deploy it again by itself; check its cable and the speed of its switch port"
+            "Deploy it again by itself (fos-server deploy IMAGE HOST); check its cable and the speed of its switch port"
         }
         Reason::Stalled { .. } => "Look at its screen, its disk may hang",
         Reason::Incomplete { .. } | Reason::Left { .. } | Reason::TookNoPart { .. } => LOOK,

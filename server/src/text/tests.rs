@@ -189,7 +189,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
                 bytes_per_second: 4_830_000,
                 waited_percent: 92,
             },
-            "left behind in d1p1.img, because it was too slow: it got 4.8 MB/s, and the others waited for it 92 % of the time; its disk is not complete. Deploy it again by itself; check its cable and the speed of its switch port",
+            "left behind in d1p1.img, because it was too slow: it got 4.8 MB/s, and the others waited for it 92 % of the time; its disk is not complete. Deploy it again by itself (fos-server deploy IMAGE HOST); check its cable and the speed of its switch port",
         ),
         (
             Reason::Stalled {

@@ -37,9 +37,6 @@ const RECEIVERS: u8 = 4;
 /// Number of the one.
 const VICTIM: u8 = 0;
 
-/// Seconds that the others may end later between ours.
-const ALLOWED: f64 = 5.0;
-
 /// Retries of the original sender where its default would take too long: it waits ten of them for some
 /// milliseconds, and each further one for a second.
 const FEW_RETRIES: &str = "--retries-until-drop 20";
@@ -82,7 +79,7 @@ pub(super) fn measure(
         stage.room.unlimit()?;
         signals::check()?;
         let (cell, verdict) = match later {
-            Ok(later) if pair == Pair::Ours && later <= ALLOWED => (number(later), "met"),
+            Ok(later) if pair == Pair::Ours && later <= death.allowed() => (number(later), "met"),
             Ok(later) if pair == Pair::Ours => (number(later), "**not met**"),
             Ok(later) => (number(later), ""),
             // Between ours it is a defect.
@@ -93,7 +90,7 @@ pub(super) fn measure(
             }
         };
         let goal = match pair {
-            Pair::Ours => format!("≤ {ALLOWED}"),
+            Pair::Ours => format!("≤ {}", death.allowed()),
             _ => String::new(),
         };
         grid.add(vec![
@@ -109,6 +106,14 @@ pub(super) fn measure(
 }
 
 impl Death {
+    /// Seconds that the others may end later between ours.
+    fn allowed(self) -> f64 {
+        match self {
+            Self::Killed => 0.5,
+            Self::Unplugged => 5.0,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Killed => "killed",

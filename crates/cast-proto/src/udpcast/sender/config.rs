@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use super::PROBE_AFTER;
 use crate::udpcast::fec::FecParams;
 use crate::udpcast::{DEFAULT_BLOCK_SIZE, DEFAULT_PORT_BASE, MAX_BLOCK_SIZE, MAX_BLOCKS_PER_SLICE};
 
@@ -240,7 +241,7 @@ impl SenderConfig {
             // Its host has said so, and did not while it lived: no luck is involved.
             drop_gone: DropPolicy {
                 retries: 3,
-                silence: Duration::from_millis(100),
+                silence: PROBE_AFTER,
                 ..DropPolicy::default()
             },
             slow: SlowPolicy::default(),

@@ -14,6 +14,9 @@ const FEWEST: u16 = 32;
 /// Loss in parts of 1000 from which on repeating is of little use.
 const HIGH: u32 = 350;
 
+/// So high that it counts twice.
+const EXTREME: u32 = 700;
+
 /// Loss by chance varies by so much around its average, in parts of 1000.
 const CHANCE: u32 = 100;
 
@@ -23,6 +26,10 @@ const STRIKES: u32 = 4;
 
 /// Slices sent without being held back by the rate before it is lifted.
 const IDLE: u32 = 64;
+
+/// Reductions in a row without relief after which the loss is by chance: one is enough for a slow port, as it
+/// is to what arrives.
+const IN_VAIN: u32 = 3;
 
 /// Blocks without high loss for a step up.
 const STEP: u16 = 128;
@@ -76,11 +83,11 @@ pub(super) struct Pace {
 #[derive(Clone, Copy, Debug)]
 struct Reduction {
     at: Instant,
-    /// The rate before, and the loss that it had.
+    /// The rate before the first of those that brought no relief, and the last loss.
     from: u64,
     loss: u32,
-    /// Its effect has not been seen.
-    is_open: bool,
+    /// How many in a row brought none, with this one, whose effect is not known. 0: it is no reduction.
+    in_vain: u32,
 }
 
 impl Pace {
@@ -127,12 +134,18 @@ impl Pace {
         }
         let first = *self.first.get_or_insert(sample.since);
         let weight = if sample.is_first_pass { 1 } else { 2 };
+        let weight = if sample.loss() >= EXTREME {
+            2 * weight
+        } else {
+            weight
+        };
         self.strikes = (self.strikes + weight).min(2 * STRIKES);
         self.arrived += u64::from(sample.sent - sample.lost) * block_bits;
         self.took += now.saturating_duration_since(sample.since);
         if self.strikes >= STRIKES && now.saturating_duration_since(first) >= delay {
             let micros = self.took.as_micros().max(1);
-            let rate = u128::from(self.arrived) * 1_000_000 / micros;
+            // Half as much again: part of the time nothing was on its way.
+            let rate = u128::from(self.arrived) * 1_500_000 / micros;
             let rate = u64::try_from(rate).unwrap_or(u64::MAX).max(LOWEST);
             *self = Self {
                 rate: Some(rate),
@@ -141,8 +154,8 @@ impl Pace {
                 reduced: Some(Reduction {
                     at: now,
                     from: rate,
-                    loss: 1000,
-                    is_open: false,
+                    loss: 0,
+                    in_vain: 0,
                 }),
                 ..Self::default()
             };
@@ -154,30 +167,39 @@ impl Pace {
             return;
         }
         let loss = sample.loss();
-        let reduction = self.reduced.as_mut().filter(|it| it.is_open);
-        if let Some(reduction) = reduction {
-            reduction.is_open = false;
-            if loss > CHANCE && loss * 10 > reduction.loss * 7 {
-                // No relief: it is chance.
-                self.chance = loss;
-                self.rate = Some(reduction.from);
-                return;
-            }
-        }
         if loss < self.chance {
-            self.chance -= (self.chance - loss).div_ceil(8);
+            self.chance -= (self.chance - loss).div_ceil(4);
         }
         let excess = loss.saturating_sub(self.chance);
+        let before = self.reduced.filter(|it| it.in_vain > 0);
+        let in_vain = match before {
+            Some(before) if excess > CHANCE && loss * 10 >= before.loss * 8 => before.in_vain + 1,
+            _ => 1,
+        };
+        if let (Some(before), true) = (before, in_vain > IN_VAIN) {
+            self.chance = loss.min(before.loss);
+            self.rate = Some(before.from);
+            self.reduced = Some(Reduction {
+                at: now,
+                in_vain: 0,
+                ..before
+            });
+            return;
+        }
         if excess > CHANCE {
             let arrives = u64::from(1000 - excess);
             let lower = u128::from(rate) * u128::from(arrives) * 9 / 10_000;
             self.rate = Some(u64::try_from(lower).unwrap_or(rate).max(LOWEST));
             self.is_near = true;
+            let from = match before {
+                Some(before) if in_vain > 1 => before.from,
+                _ => rate,
+            };
             self.reduced = Some(Reduction {
                 at: now,
-                from: rate,
+                from,
                 loss,
-                is_open: true,
+                in_vain,
             });
         } else if sample.is_first_pass {
             self.grow(sample.sent, rate, was_limiting);
@@ -196,5 +218,95 @@ impl Pace {
                 self.reset();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK_BITS: u64 = 12_000;
+    const BLOCKS: u16 = 112;
+    const NETWORK: u64 = 1_000_000_000;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do; only differences count"
+    )]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    /// Slices one after the other over a network that passes `port` bit/s and loses `chance` parts of 1000 of
+    /// the rest, give or take `noise`; what is lost is repeated. Answers the rates.
+    fn rates(port: u64, chance: u32, noise: u32, slices: u32) -> Vec<Option<u64>> {
+        let mut now = epoch();
+        let mut pace = Pace::default();
+        let mut rates = Vec::new();
+        for number in 0..slices {
+            let mut sent = BLOCKS;
+            let mut is_first_pass = true;
+            while sent > 0 {
+                let since = now;
+                let rate = pace.rate().unwrap_or(NETWORK).min(NETWORK);
+                let passed = (port * 1000 / rate).min(1000);
+                let noise = if number % 2 == 0 { noise } else { 0 };
+                let arrived = u64::from(1000 - chance - noise) * passed / 1000;
+                let lost = u16::try_from(u64::from(sent) * (1000 - arrived) / 1000).unwrap();
+                let bits = u64::from(sent) * BLOCK_BITS;
+                now += Duration::from_micros(bits * 1_000_000 / rate.min(port));
+                let sample = Sample {
+                    is_first_pass,
+                    sent,
+                    lost,
+                    since,
+                    client: Some(0),
+                };
+                let was_limiting = pace.rate().is_some_and(|rate| rate < NETWORK);
+                pace.note(now, &sample, BLOCK_BITS, was_limiting, Duration::ZERO);
+                (sent, is_first_pass) = (lost, false);
+            }
+            rates.push(pace.rate());
+        }
+        rates
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_port() {
+        for port in [4_000_000, 40_000_000, 100_000_000, 300_000_000] {
+            for (chance, noise) in [(0, 0), (20, 0), (0, 60), (50, 60)] {
+                let rates = rates(port, chance, noise, 300);
+                for rate in &rates[20..] {
+                    let rate = rate.unwrap();
+                    let range = port * 6 / 10..=port * 15 / 10;
+                    assert!(range.contains(&rate), "{port}, {chance}, {noise}: {rate}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn loss_by_chance_sets_no_rate_or_one_that_does_not_matter() {
+        for chance in [0, 10, 100, 200, 300] {
+            let rates = rates(NETWORK, chance, 0, 300);
+            assert!(rates.iter().all(Option::is_none), "{chance}");
+        }
+        // More than that is taken for a slow port, until lower rates have not helped.
+        for chance in [400, 600] {
+            let rates = rates(NETWORK, chance, 0, 300);
+            let slow = rates.iter().flatten().filter(|rate| **rate < NETWORK / 4);
+            let slow = slow.count();
+            assert!(slow < 30, "{chance}: {slow}");
+        }
+    }
+
+    #[test]
+    fn the_rate_is_lifted_when_the_slow_one_has_gone() {
+        let mut pace = Pace {
+            rate: Some(1_000_000),
+            ..Pace::default()
+        };
+        pace.reset();
+        assert_eq!(pace.rate(), None);
     }
 }
