@@ -24,6 +24,7 @@ pub use options::SendOptions;
 
 use crate::io::driver::{Driver, NetworkNotice, SendTrouble};
 use crate::io::socket::{Endpoint, SocketError};
+use crate::udpcast::sockets::{self, Sockets};
 use control::Command;
 use input::{Input, Offer};
 use probe::Prober;
@@ -249,22 +250,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
-/// The first socket sends.
 fn open(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
     let port = options.port_base.saturating_add(1);
     let broadcast = options.interface.broadcast;
-    let main = Endpoint::main(&options.interface, port, options.ttl)?;
-    main.grow_receive_buffer(options.receive_buffer);
-    limit_send_buffer(&main, options);
-    let mut endpoints = vec![main];
     // Requests come to the control address, and from receivers with other settings to the others.
     let control = options.control_address();
     let mut addresses = options.further_hello_addresses();
     if control.is_multicast() || Some(control) == broadcast {
         addresses.push(control);
     }
-    for address in addresses {
-        endpoints.push(Endpoint::listen(&options.interface, address, port)?);
+    let Sockets { endpoints, .. } = sockets::open(
+        &options.interface,
+        port,
+        options.ttl,
+        options.receive_buffer,
+        addresses,
+    )?;
+    if let Some(main) = endpoints.first() {
+        limit_send_buffer(main, options);
     }
     Ok(endpoints)
 }
