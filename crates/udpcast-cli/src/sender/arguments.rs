@@ -407,7 +407,8 @@ mod tests {
             ("--max-slice-size 1025", "at most 1024"),
             ("-D", "needs --file"),
             ("-a -1 -r 1m", "contradict"),
-            ("-M host.name", "no IPv4 address"),
+            ("-M host..invalid", "not known"),
+            ("--mcast-data-address host.name", "no IPv4 address"),
         ] {
             let error = parsed(line).unwrap().options().unwrap_err();
             assert!(error.to_string().contains(words), "{line}: {error}");
