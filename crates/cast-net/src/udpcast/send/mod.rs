@@ -75,8 +75,8 @@ pub struct ParticipantResult {
     pub evidence: Evidence,
 }
 
-/// Why a transfer ended early. The receivers cannot be told, except by the early end of an abort: they see
-/// the sender fall silent.
+/// Why a transfer ended early. After an abort receivers come to an early end; after an interruption, and where
+/// the source failed, they are made to give up; else they see the sender fall silent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The options contradict each other.
@@ -182,12 +182,16 @@ pub fn send(
         }
         if !input_done {
             input_done = match feed(&mut core, &mut input) {
-                Err(error) if options.abort_on_input_error => {
+                Ok(is_over) => is_over,
+                Err(error) => {
                     input_error = Some(error);
-                    core.abort(now);
+                    if options.abort_on_input_error {
+                        core.abort(now);
+                    } else {
+                        core.interrupt(now);
+                    }
                     true
                 }
-                fed => fed?,
             };
         }
         let busy = driver.turn(&mut core)?;
@@ -231,6 +235,11 @@ pub fn send(
             })?;
     }
     let report = report(&core, &input, began, started);
+    if !options.abort_on_input_error
+        && let Some(error) = input_error
+    {
+        return Err(error.into());
+    }
     match gave_up {
         Some(GiveUpReason::Aborted { ended }) => Err(SendError::Aborted {
             ended,
