@@ -171,3 +171,43 @@ fn an_interrupted_sender_lets_no_receiver_wait() {
         assert!(said.contains("has ended the transfer"), "{said}");
     }
 }
+
+#[test]
+fn a_sender_whose_pipe_program_fails_lets_no_receiver_wait() {
+    let Some(lab) = Lab::new(3, &["udp-receiver"]) else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { directory.path().join(name) };
+    let mut receivers = Vec::new();
+    for host in [2, 3] {
+        let mut command = if host == 3 {
+            lab.host(host).command("udp-receiver")
+        } else {
+            let mut command = lab.host(host).command(program("fos-agent"));
+            command.arg("udp-receiver");
+            command
+        };
+        command
+            .args(["--nokbd", "--file"])
+            .arg(path(&format!("file-{host}")));
+        let output = path(&format!("out-{host}"));
+        receivers.push(Running::start("udp-receiver", &mut command, &output));
+        lab.host(host).wait_for_port(9000);
+    }
+    fs::write(path("fails.sh"), "head -c 3000000\nexit 3\n").unwrap();
+    fs::write(path("stream"), vec![7; 8_000_000]).unwrap();
+    let mut command = lab.host(1).command(program("fos-agent"));
+    command
+        .args(["udp-sender", "--nokbd", "--max-bitrate", RATE])
+        .args(["--min-receivers", "2", "--pipe"])
+        .arg(format!("sh {}", path("fails.sh").display()))
+        .arg("--file")
+        .arg(path("stream"));
+    let mut sender = Running::start("udp-sender", &mut command, &path("sent"));
+    assert_eq!(sender.wait().code(), Some(1), "{}", sender.messages());
+    for receiver in &mut receivers {
+        let status = receiver.wait();
+        assert!(!status.success(), "{status}: {}", receiver.messages());
+    }
+}

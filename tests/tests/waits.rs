@@ -60,4 +60,15 @@ fn a_sender_says_how_many_receivers_of_how_many_are_in() {
     sender.wait_for_message("the link of eth0 is down");
     receiver.kill();
     sender.kill();
+    // From the start, and not only after the wait.
+    let mut command = lab.host(1).command(program("fos-agent"));
+    command
+        .args(["udp-sender", "--nokbd", "--min-receivers", "2", "--file"])
+        .arg(path("stream"));
+    let mut sender = Running::start("udp-sender", &mut command, &path("sent-later"));
+    sender.wait_for_message("the link of eth0 is down");
+    let said = sender.messages();
+    let at = |words| said.find(words).unwrap_or(usize::MAX);
+    assert!(at("link of eth0") < at("waiting for"), "{said}");
+    sender.kill();
 }

@@ -77,24 +77,15 @@ mod tests {
 
     fn connected(now: Instant) -> ReceiveSnapshot {
         ReceiveSnapshot {
-            phase: ReceivePhase::Connected {
+            connection: Some((SENDER, ClientNo(0))),
+            block_size: Some(1456),
+            datagrams: 1,
+            last_packet: Some(now),
+            ..ReceiveSnapshot::new(ReceivePhase::Connected {
                 since: now,
                 sender: SENDER,
                 client: ClientNo(0),
-            },
-            connection: Some((SENDER, ClientNo(0))),
-            capabilities: None,
-            data_group: None,
-            bytes: 0,
-            block_size: Some(1456),
-            datagrams: 1,
-            data_datagrams: 0,
-            requests: 0,
-            small_only: None,
-            lost_blocks: 0,
-            ignored: 0,
-            slices_waiting: 0,
-            last_packet: Some(now),
+            })
         }
     }
 

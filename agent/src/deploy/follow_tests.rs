@@ -10,27 +10,8 @@ use super::*;
 
 const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001);
 
-fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
-    ReceiveSnapshot {
-        phase,
-        connection: None,
-        capabilities: None,
-        data_group: None,
-        bytes: 0,
-        block_size: None,
-        datagrams: 0,
-        data_datagrams: 0,
-        requests: 0,
-        small_only: None,
-        lost_blocks: 0,
-        ignored: 0,
-        slices_waiting: 0,
-        last_packet: None,
-    }
-}
-
 fn asking(since: Instant) -> ReceiveSnapshot {
-    snapshot(ReceivePhase::Asking {
+    ReceiveSnapshot::new(ReceivePhase::Asking {
         since,
         to: SENDER,
         requests: 3,
@@ -38,7 +19,7 @@ fn asking(since: Instant) -> ReceiveSnapshot {
 }
 
 fn arrived(since: Instant) -> ReceiveSnapshot {
-    snapshot(ReceivePhase::Arrived {
+    ReceiveSnapshot::new(ReceivePhase::Arrived {
         since,
         sender: SENDER,
         client: ClientNo(0),
@@ -46,7 +27,7 @@ fn arrived(since: Instant) -> ReceiveSnapshot {
 }
 
 fn connected(since: Instant) -> ReceiveSnapshot {
-    snapshot(ReceivePhase::Connected {
+    ReceiveSnapshot::new(ReceivePhase::Connected {
         since,
         sender: SENDER,
         client: ClientNo(0),
@@ -54,7 +35,7 @@ fn connected(since: Instant) -> ReceiveSnapshot {
 }
 
 fn receiving(since: Instant) -> ReceiveSnapshot {
-    snapshot(ReceivePhase::Receiving {
+    ReceiveSnapshot::new(ReceivePhase::Receiving {
         since,
         sender: SENDER,
         client: ClientNo(0),
@@ -340,8 +321,8 @@ fn a_receiver_whose_sender_is_begun_again_is_outdated() {
         asking(start),
         connected(start),
         arrived(start),
-        snapshot(ReceivePhase::Complete),
-        snapshot(ReceivePhase::Failed),
+        ReceiveSnapshot::new(ReceivePhase::Complete),
+        ReceiveSnapshot::new(ReceivePhase::Failed),
     ] {
         assert!(!outdated(first, &other, &now, 63));
     }

@@ -1,7 +1,10 @@
 use std::collections::VecDeque;
 use std::io::Cursor;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use disk::Shape;
+use imaging::tap::meter::{Bottleneck, Meter, Reading};
 
 use super::super::samples::{self, DISK_LEN};
 use super::*;
@@ -23,6 +26,8 @@ struct Canned {
     /// Streams break only when something of them has gone to the disk.
     breaks_late: bool,
     flow: Arc<Flow>,
+    /// A source that stands still in its middle notes there what is shown meanwhile.
+    shown_in_stall: Option<Arc<OnceLock<Reading>>>,
     /// For what streams were opened, and what they carried.
     opened: Vec<usize>,
     carried: Vec<usize>,
@@ -35,6 +40,7 @@ struct CannedSource {
     breaks_after: Option<usize>,
     /// What has gone to the disk before, and what goes.
     breaks_late: Option<(u64, Arc<Flow>)>,
+    stall: Option<(Arc<Flow>, Arc<OnceLock<Reading>>)>,
 }
 
 impl Sources for Canned {
@@ -46,6 +52,10 @@ impl Sources for Canned {
             breaks_late: self
                 .breaks_late
                 .then(|| (self.flow.sample().used, Arc::clone(&self.flow))),
+            stall: self
+                .shown_in_stall
+                .take()
+                .map(|shown| (Arc::clone(&self.flow), shown)),
         }))
     }
 
@@ -83,11 +93,37 @@ impl Read for CannedSource {
             }
             return Err(io::Error::other("the cable was pulled"));
         }
+        if at > STALLS_AT
+            && let Some((flow, shown)) = self.stall.take()
+        {
+            shown.set(reading_of_a_stall(&flow)).unwrap();
+        }
         // Pieces of odd lengths, as they come from slices.
         let len = buffer.len().min(1000 + at % 777);
         self.bytes.read(&mut buffer[..len])
     }
 }
+
+const STALLS_AT: usize = 5000;
+
+/// What a meter shows after two seconds of the read that is under way.
+fn reading_of_a_stall(flow: &Flow) -> Reading {
+    let (start, first) = (Instant::now(), flow.sample());
+    let mut meter = Meter::default();
+    meter.read(start, first);
+    let mut sample = flow.sample();
+    while sample.network_wait == first.network_wait && start.elapsed() < PATIENCE {
+        sample = flow.sample();
+    }
+    // As if it went on.
+    if sample.network_wait > first.network_wait {
+        sample.network_wait += Duration::from_secs(2);
+    }
+    meter.read(start + Duration::from_secs(2), sample)
+}
+
+/// Only a defect takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Source for CannedSource {
     fn next_piece(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
@@ -153,6 +189,7 @@ impl Outcome {
             confirms: VecDeque::new(),
             breaks_late: false,
             flow: Arc::clone(&flow),
+            shown_in_stall: None,
             opened: Vec::new(),
             carried: Vec::new(),
             told: None,
@@ -290,6 +327,19 @@ fn assert_untouched(streams: &[Vec<u8>], is_record_promised: bool, word: &str) {
         disk.iter().all(|byte| *byte == 0xee),
         "the disk was written to"
     );
+}
+
+#[test]
+fn a_sender_that_stands_still_is_shown_as_what_is_waited_for() {
+    let shown = Arc::new(OnceLock::new());
+    let (disk, result) = run_with(&[samples::stored(1), samples::stored(2)], |canned| {
+        canned.shown_in_stall = Some(Arc::clone(&shown));
+    });
+    result.unwrap();
+    assert_restored(&disk);
+    let reading = shown.get().expect("the first stream is long enough");
+    assert_eq!(reading.bottleneck, Some(Bottleneck::Network));
+    assert!(reading.stored_rate < 1.0, "{reading:?}");
 }
 
 #[test]

@@ -49,3 +49,38 @@ impl Transmit {
         }
     }
 }
+
+/// Makes a [`Core`] of a state machine that has the same methods of its own, so that whoever drives one by
+/// hand need not know the trait.
+macro_rules! core_of {
+    ($machine:ty) => {
+        impl $crate::core::Core for $machine {
+            fn handle_datagram(
+                &mut self,
+                now: ::std::time::Instant,
+                from: ::std::net::SocketAddrV4,
+                datagram: &[u8],
+            ) {
+                Self::handle_datagram(self, now, from, datagram);
+            }
+
+            fn handle_timeout(&mut self, now: ::std::time::Instant) {
+                Self::handle_timeout(self, now);
+            }
+
+            fn poll_transmit(
+                &mut self,
+                now: ::std::time::Instant,
+                buffer: &mut Vec<u8>,
+            ) -> Option<$crate::core::Transmit> {
+                Self::poll_transmit(self, now, buffer)
+            }
+
+            fn poll_timeout(&self) -> Option<::std::time::Instant> {
+                Self::poll_timeout(self)
+            }
+        }
+    };
+}
+
+pub(crate) use core_of;

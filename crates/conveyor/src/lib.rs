@@ -4,13 +4,17 @@
 //! of an item; the [`Unloader`] takes the item off and gives the buffer back. So the memory is bounded by
 //! the buffers that were laid out at the start, and the faster side waits for the slower one.
 //!
+//! Each end can wait, or only look (`try_`), as a thread does that waits for other things as well.
+//!
 //! Either end may be dropped at any time, by a failure or a panic as well: the other end then gets
 //! [`Gone`] and never waits for ever. An end of the items is an end only if the loader has said so.
 
 #![warn(missing_docs)]
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{
+    Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
+};
 
 /// The other end of the conveyor was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,26 @@ impl fmt::Display for Gone {
 }
 
 impl std::error::Error for Gone {}
+
+/// Why an item was not put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotPut<T> {
+    /// The queue is full; the item comes back.
+    Full(T),
+    /// The unloader is gone, and so is the item.
+    Gone,
+}
+
+/// What there was to be taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken<T> {
+    /// The next item.
+    Item(T),
+    /// Nothing yet.
+    Nothing,
+    /// There are no more.
+    End,
+}
 
 /// Puts items on.
 #[derive(Debug)]
@@ -83,11 +107,50 @@ impl<T, B> Loader<T, B> {
         self.items.send(Freight::Item(item)).map_err(|_| Gone)
     }
 
+    /// An empty buffer, if there is one.
+    #[must_use]
+    pub fn try_buffer(&self) -> Option<B> {
+        self.empty.try_recv().ok()
+    }
+
+    /// Puts an item on if there is room.
+    ///
+    /// # Errors
+    /// There is none, or the unloader is gone.
+    pub fn try_put(&self, item: T) -> Result<(), NotPut<T>> {
+        match self.items.try_send(Freight::Item(item)) {
+            Err(TrySendError::Full(Freight::Item(item))) => Err(NotPut::Full(item)),
+            Err(_) => Err(NotPut::Gone),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Says that there are no more items, if there is room for that: the answer. Nothing may be put on
+    /// afterwards.
+    ///
+    /// # Errors
+    /// The unloader is gone.
+    pub fn try_end(&self) -> Result<bool, Gone> {
+        match self.items.try_send(Freight::End) {
+            Ok(()) => Ok(true),
+            Err(TrySendError::Full(_)) => Ok(false),
+            Err(TrySendError::Disconnected(_)) => Err(Gone),
+        }
+    }
+
     /// Says that there are no more items. A loader that is dropped otherwise has failed.
     ///
     /// # Errors
     /// The unloader is gone.
     pub fn end(self) -> Result<(), Gone> {
+        self.put_end()
+    }
+
+    /// The same, where the loader belongs to something that lives on. Nothing may be put on afterwards.
+    ///
+    /// # Errors
+    /// The unloader is gone.
+    pub fn put_end(&self) -> Result<(), Gone> {
         self.items.send(Freight::End).map_err(|_| Gone)
     }
 }
@@ -108,6 +171,25 @@ impl<T, B> Unloader<T, B> {
                 Ok(None)
             }
             Err(_) => Err(Gone),
+        }
+    }
+
+    /// The next item, if there is one by now.
+    ///
+    /// # Errors
+    /// The loader is gone without having said that there are no more.
+    pub fn try_take(&mut self) -> Result<Taken<T>, Gone> {
+        if self.is_over {
+            return Ok(Taken::End);
+        }
+        match self.items.try_recv() {
+            Ok(Freight::Item(item)) => Ok(Taken::Item(item)),
+            Ok(Freight::End) => {
+                self.is_over = true;
+                Ok(Taken::End)
+            }
+            Err(TryRecvError::Empty) => Ok(Taken::Nothing),
+            Err(TryRecvError::Disconnected) => Err(Gone),
         }
     }
 
@@ -220,6 +302,44 @@ mod tests {
             "a failure does not become an end"
         );
         unloader.give_back(Vec::new());
+    }
+
+    #[test]
+    fn an_end_that_only_looks_never_waits() {
+        let (loader, mut unloader) = conveyor::<usize, Vec<u8>>(buffers());
+        assert_eq!(unloader.try_take(), Ok(Taken::Nothing));
+        for number in 0..COUNT {
+            assert!(loader.try_buffer().is_some());
+            assert_eq!(loader.try_put(number), Ok(()));
+        }
+        assert_eq!(loader.try_buffer(), None, "all are in use");
+        assert_eq!(loader.try_put(9), Err(NotPut::Full(9)));
+        assert_eq!(loader.try_end(), Ok(false));
+        for number in 0..COUNT {
+            assert_eq!(unloader.try_take(), Ok(Taken::Item(number)));
+            unloader.give_back(Vec::new());
+        }
+        assert!(loader.try_buffer().is_some());
+        assert_eq!(loader.try_end(), Ok(true));
+        assert_eq!(unloader.try_take(), Ok(Taken::End));
+        assert_eq!(unloader.try_take(), Ok(Taken::End), "the end stays the end");
+    }
+
+    #[test]
+    fn an_end_that_only_looks_sees_that_the_other_one_is_gone() {
+        let (loader, mut unloader) = conveyor::<u8, Vec<u8>>(buffers());
+        assert_eq!(loader.try_put(1), Ok(()));
+        drop(loader);
+        assert_eq!(
+            unloader.try_take(),
+            Ok(Taken::Item(1)),
+            "what was put on arrives"
+        );
+        assert_eq!(unloader.try_take(), Err(Gone));
+        let (loader, unloader) = conveyor::<u8, Vec<u8>>(buffers());
+        drop(unloader);
+        assert_eq!(loader.try_put(1), Err(NotPut::Gone));
+        assert_eq!(loader.try_end(), Err(Gone));
     }
 
     #[test]

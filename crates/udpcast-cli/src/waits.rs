@@ -275,25 +275,6 @@ mod tests {
         assert_eq!(Link::of(&lo).look(now), None);
     }
 
-    fn snapshot(phase: ReceivePhase) -> ReceiveSnapshot {
-        ReceiveSnapshot {
-            phase,
-            connection: None,
-            capabilities: None,
-            data_group: None,
-            bytes: 0,
-            block_size: None,
-            datagrams: 0,
-            data_datagrams: 0,
-            requests: 0,
-            lost_blocks: 0,
-            small_only: None,
-            ignored: 0,
-            slices_waiting: 0,
-            last_packet: None,
-        }
-    }
-
     /// What is said of a wait in this state that has lasted ten seconds.
     fn after_ten_seconds(snapshot: &ReceiveSnapshot, link: &Link) -> String {
         let start = Instant::now();
@@ -309,7 +290,7 @@ mod tests {
             to: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001),
             requests: 3,
         };
-        let mut asking = snapshot(asking);
+        let mut asking = ReceiveSnapshot::new(asking);
         // Others may be at work on the port.
         asking.datagrams = 100;
         let text = after_ten_seconds(&asking, &link());
@@ -323,7 +304,7 @@ mod tests {
     fn where_all_has_come_the_target_is_waited_for_and_not_the_sender() {
         let mut link = link();
         link.see(true);
-        let arrived = snapshot(ReceivePhase::Arrived {
+        let arrived = ReceiveSnapshot::new(ReceivePhase::Arrived {
             since: Instant::now(),
             sender: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001),
             client: ClientNo(0),

@@ -4,5 +4,6 @@
 pub(crate) mod address;
 pub(crate) mod receive;
 pub(crate) mod send;
+mod sockets;
 
 pub use cast_proto::udpcast::*;

@@ -434,7 +434,8 @@ mod tests {
             ("-D", "needs --file"),
             ("-DD --json --file x", "background"),
             ("-a -1 -r 1m", "contradict"),
-            ("-M host.name", "no IPv4 address"),
+            ("-M host..invalid", "not known"),
+            ("--mcast-data-address host.name", "no IPv4 address"),
         ] {
             let error = parsed(line).unwrap().options().unwrap_err();
             assert!(error.to_string().contains(words), "{line}: {error}");

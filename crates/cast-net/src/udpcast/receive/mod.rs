@@ -7,9 +7,10 @@ mod thread;
 use std::io::{self, BufRead, Read};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver as Messages, Sender as Spares, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use conveyor::{Gone, Unloader, conveyor};
 
 use cast_proto::udpcast::receiver::{ConfigError, ReceiveFailure, Receiver, ReceiverStatistics};
 
@@ -17,9 +18,10 @@ pub use options::{ReceiveOptions, SenderChoice};
 pub use status::{ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 
 use crate::io::driver::SendTrouble;
-use crate::io::socket::{Endpoint, SocketError};
+use crate::io::socket::SocketError;
 use crate::io::wake::Stop;
-use thread::{Message, Signals, Worker};
+use crate::udpcast::sockets::{Sockets, open};
+use thread::{Signals, Worker};
 
 /// Why a stream did not arrive whole.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -86,8 +88,7 @@ pub struct ReceiveReport {
 /// the `exit_wait` of [`ReceiveOptions::transfer`], so that the port is free for the next one.
 #[derive(Debug)]
 pub struct ReceivedStream {
-    messages: Messages<Message>,
-    spares: Spares<Vec<u8>>,
+    slices: Unloader<Vec<u8>, Vec<u8>>,
     signals: Signals,
     status: Arc<ReceiveStatus>,
     thread: Option<JoinHandle<Result<ReceiveReport, ReceiveError>>>,
@@ -108,7 +109,18 @@ pub(crate) const READY_SLICES: usize = 2;
 /// The sockets cannot be opened, or the options cannot work.
 pub fn receive(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, ReceiveError> {
     let now = Instant::now();
-    let (endpoints, receive_buffer) = open(&options)?;
+    let control = Some(options.control_address()).filter(Ipv4Addr::is_multicast);
+    let broadcast = options.interface.broadcast;
+    let Sockets {
+        endpoints,
+        receive_buffer,
+    } = open(
+        &options.interface,
+        options.port_base,
+        options.ttl,
+        options.receive_buffer,
+        broadcast.into_iter().chain(control),
+    )?;
     let config = options.config(receive_buffer);
     let status = Arc::new(ReceiveStatus::new(config.control));
     let core = Receiver::new(config, now)?;
@@ -119,15 +131,14 @@ pub fn receive(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, Re
         }
     };
     let signals = Signals::new().map_err(system("an eventfd"))?;
-    let (ready, messages) = sync_channel(READY_SLICES);
-    let (spares, returned) = channel();
+    // The buffers that go round are those of the window.
+    let (loader, slices) = conveyor(std::iter::repeat_n(Vec::new(), READY_SLICES));
     let worker = Worker {
         core,
         options,
         stop,
         signals: signals.clone(),
-        ready,
-        returned,
+        slices: loader,
         status: Arc::clone(&status),
         receive_buffer,
         began: now,
@@ -137,8 +148,7 @@ pub fn receive(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, Re
         .spawn(move || worker.run(endpoints))
         .map_err(system("a receive thread"))?;
     Ok(ReceivedStream {
-        messages,
-        spares,
+        slices,
         signals,
         status,
         thread: Some(thread),
@@ -148,22 +158,6 @@ pub fn receive(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, Re
         has_ended: false,
         bytes: 0,
     })
-}
-
-/// The first socket sends.
-fn open(options: &ReceiveOptions) -> Result<(Vec<Endpoint>, usize), ReceiveError> {
-    let interface = &options.interface;
-    let port = options.port_base;
-    let main = Endpoint::main(interface, port, options.ttl)?;
-    let receive_buffer = main.grow_receive_buffer(options.receive_buffer);
-    let mut endpoints = vec![main];
-    let control = Some(options.control_address()).filter(Ipv4Addr::is_multicast);
-    for address in interface.broadcast.into_iter().chain(control) {
-        let endpoint = Endpoint::listen(interface, address, port)?;
-        endpoint.grow_receive_buffer(options.receive_buffer);
-        endpoints.push(endpoint);
-    }
-    Ok((endpoints, receive_buffer))
 }
 
 impl ReceivedStream {
@@ -219,21 +213,20 @@ impl ReceivedStream {
         let done = std::mem::take(&mut self.slice);
         self.position = 0;
         if done.capacity() > 0 {
-            // The thread may be gone; then nobody needs the buffer.
-            drop(self.spares.send(done));
+            self.slices.give_back(done);
         }
-        match self.messages.recv() {
-            Ok(Message::Slice(slice)) => {
+        match self.slices.take() {
+            Ok(Some(slice)) => {
                 self.signals.ring();
                 self.slice = slice;
                 Ok(Some(()))
             }
-            Ok(Message::End) => {
+            Ok(None) => {
                 self.has_ended = true;
                 Ok(None)
             }
-            // Gone without an end: it failed.
-            Err(_) => match self.join() {
+            // Without an end: it failed.
+            Err(Gone) => match self.join() {
                 Err(error) => Err(error),
                 Ok(_) => Err(ReceiveError::Panicked(
                     "it left no end of the stream".into(),
@@ -315,7 +308,7 @@ impl Drop for ReceivedStream {
         if self.thread.is_some() {
             self.signals.abandon();
             // The thread may be waiting for room.
-            while self.messages.recv().is_ok() {}
+            while let Ok(Some(_)) = self.slices.take() {}
             // Nobody is left to tell.
             drop(self.join());
         }

@@ -98,14 +98,12 @@ pub enum ReceivePhase {
     Failed,
 }
 
-impl ReceiveStatus {
-    pub(super) fn new(to: SocketAddrV4) -> Self {
-        let snapshot = ReceiveSnapshot {
-            phase: ReceivePhase::Asking {
-                since: Instant::now(),
-                to,
-                requests: 0,
-            },
+impl ReceiveSnapshot {
+    /// One in which nothing is known but how far it is.
+    #[must_use]
+    pub fn new(phase: ReceivePhase) -> Self {
+        Self {
+            phase,
             connection: None,
             capabilities: None,
             data_group: None,
@@ -119,7 +117,17 @@ impl ReceiveStatus {
             ignored: 0,
             slices_waiting: 0,
             last_packet: None,
-        };
+        }
+    }
+}
+
+impl ReceiveStatus {
+    pub(super) fn new(to: SocketAddrV4) -> Self {
+        let snapshot = ReceiveSnapshot::new(ReceivePhase::Asking {
+            since: Instant::now(),
+            to,
+            requests: 0,
+        });
         Self {
             snapshot: Mutex::new(snapshot),
             notices: Mutex::default(),

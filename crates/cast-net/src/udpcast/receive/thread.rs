@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver as Returned, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
+
+use conveyor::{Gone, Loader, NotPut};
 
 use cast_proto::udpcast::ClientNo;
 use cast_proto::udpcast::receiver::{ReceiveFailure, Receiver, ReceiverEvent};
@@ -17,14 +18,6 @@ use super::{ReceiveError, ReceiveReport};
 use crate::io::driver::Driver;
 use crate::io::socket::Endpoint;
 use crate::io::wake::{Bell, Stop};
-
-/// What the thread hands to the reader.
-#[derive(Debug)]
-pub(super) enum Message {
-    Slice(Vec<u8>),
-    /// Everything has arrived. Without it the thread has failed.
-    End,
-}
 
 /// What the reader's side tells the thread.
 #[derive(Clone, Debug)]
@@ -76,8 +69,8 @@ pub(super) struct Worker {
     pub(super) options: ReceiveOptions,
     pub(super) stop: Stop,
     pub(super) signals: Signals,
-    pub(super) ready: SyncSender<Message>,
-    pub(super) returned: Returned<Vec<u8>>,
+    /// To the reader. Without an end the thread has failed.
+    pub(super) slices: Loader<Vec<u8>, Vec<u8>>,
     pub(super) status: Arc<ReceiveStatus>,
     pub(super) receive_buffer: usize,
     pub(super) began: Instant,
@@ -95,8 +88,8 @@ struct Course {
     is_confirmed: bool,
     failure: Option<ReceiveFailure>,
     is_aborted: bool,
-    /// The next message, when the reader has no room yet.
-    waiting: Option<Message>,
+    /// The next slice, when the reader has no room yet.
+    waiting: Option<Vec<u8>>,
     is_end_delivered: bool,
     is_reader_gone: bool,
     /// Datagrams of the sender.
@@ -125,13 +118,14 @@ const REJOIN_AFTER: Duration = Duration::from_secs(10);
 impl Worker {
     pub(super) fn run(mut self, endpoints: Vec<Endpoint>) -> Result<ReceiveReport, ReceiveError> {
         let result = self.transfer(endpoints);
+        let result = result.and_then(|course| self.conclude(course));
         if result.is_err() {
             self.status.lock().phase = ReceivePhase::Failed;
         }
         result
     }
 
-    fn transfer(&mut self, endpoints: Vec<Endpoint>) -> Result<ReceiveReport, ReceiveError> {
+    fn transfer(&mut self, endpoints: Vec<Endpoint>) -> Result<Course, ReceiveError> {
         let mut course = Course::default();
         let mut driver = Driver::new(endpoints, Duration::ZERO, Instant::now());
         loop {
@@ -174,13 +168,12 @@ impl Worker {
                 })?;
         }
         // The port is free from here on, however long the reader takes.
-        drop(driver);
-        self.conclude(course)
+        Ok(course)
     }
 
     /// Does what the other side has asked for.
     fn obey(&mut self, course: &mut Course) {
-        while let Ok(buffer) = self.returned.try_recv() {
+        while let Some(buffer) = self.slices.try_buffer() {
             self.core.return_buffer(buffer);
         }
         let signals = &self.signals.0;
@@ -207,28 +200,28 @@ impl Worker {
     fn deliver(&mut self, course: &mut Course) -> bool {
         let mut has_moved = false;
         while !course.is_reader_gone && !course.is_end_delivered {
-            let Some(message) = course.waiting.take().or_else(|| self.next_message(course)) else {
-                break;
+            let slice = course.waiting.take().or_else(|| self.core.take_slice());
+            let put = match slice {
+                Some(slice) => self.slices.try_put(slice),
+                None if course.complete.is_some() => match self.slices.try_end() {
+                    Ok(is_put) => {
+                        course.is_end_delivered = is_put;
+                        return has_moved || is_put;
+                    }
+                    Err(Gone) => Err(NotPut::Gone),
+                },
+                None => break,
             };
-            let is_end = matches!(message, Message::End);
-            match self.ready.try_send(message) {
-                Ok(()) => {
-                    has_moved = true;
-                    course.is_end_delivered = is_end;
-                }
-                Err(TrySendError::Full(message)) => {
-                    course.waiting = Some(message);
+            match put {
+                Ok(()) => has_moved = true,
+                Err(NotPut::Full(slice)) => {
+                    course.waiting = Some(slice);
                     break;
                 }
-                Err(TrySendError::Disconnected(_)) => course.is_reader_gone = true,
+                Err(NotPut::Gone) => course.is_reader_gone = true,
             }
         }
         has_moved
-    }
-
-    fn next_message(&mut self, course: &Course) -> Option<Message> {
-        let slice = self.core.take_slice().map(Message::Slice);
-        slice.or_else(|| course.complete.map(|_| Message::End))
     }
 
     fn note(
@@ -356,8 +349,18 @@ impl Worker {
         }
     }
 
+    /// Waits for the reader to take everything.
+    fn deliver_rest(&mut self, waiting: Option<Vec<u8>>) -> Result<(), Gone> {
+        let mut next = waiting.or_else(|| self.core.take_slice());
+        while let Some(slice) = next {
+            self.slices.put(slice)?;
+            next = self.core.take_slice();
+        }
+        self.slices.put_end()
+    }
+
     /// The protocol is through; the reader may not be.
-    fn conclude(&mut self, mut course: Course) -> Result<ReceiveReport, ReceiveError> {
+    fn conclude(&mut self, course: Course) -> Result<ReceiveReport, ReceiveError> {
         let statistics = self.core.statistics();
         // What has arrived, but was let go before it was confirmed, is no success.
         let Some((bytes, end)) = course.complete.filter(|_| !course.is_aborted) else {
@@ -370,12 +373,10 @@ impl Worker {
             });
         };
         self.status.lock().phase = ReceivePhase::Complete;
-        while !course.is_reader_gone && !course.is_end_delivered {
-            let Some(message) = course.waiting.take().or_else(|| self.next_message(&course)) else {
-                break;
-            };
-            course.is_end_delivered = matches!(message, Message::End);
-            course.is_reader_gone = self.ready.send(message).is_err();
+        if !course.is_end_delivered
+            && let Err(Gone) = self.deliver_rest(course.waiting)
+        {
+            tracing::debug!("the reader left before it had taken everything");
         }
         Ok(ReceiveReport {
             bytes,

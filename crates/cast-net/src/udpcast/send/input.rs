@@ -2,20 +2,21 @@
 //! sender from answering.
 
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
+
+use conveyor::{Gone, Loader, Taken, Unloader, conveyor};
 
 use crate::io::wake::Bell;
 
-/// The stream, as far as it has been read ahead: at most (`AHEAD` + 3) × `CHUNK` bytes, 2.75 MiB.
+/// The stream, as far as it has been read ahead: at most `CHUNKS` × `CHUNK` bytes, 2.75 MiB.
 ///
 /// A byte is not offered before it is known what follows it, so that the last one of a stream comes together
 /// with the knowledge that it is the last, and that of a stream that fails never comes. Else what had
 /// been sent of a stream that is then aborted could be all of it.
 #[derive(Debug)]
 pub(crate) struct Input {
-    chunks: Receiver<Chunk>,
-    spare: SyncSender<Vec<u8>>,
+    /// What has been read, or why nothing more can be.
+    chunks: Unloader<io::Result<Vec<u8>>, Vec<u8>>,
     current: Vec<u8>,
     /// What follows `current`, if it is known.
     next: Option<Chunk>,
@@ -55,8 +56,8 @@ pub struct InputError {
 
 /// Bytes asked of the source at once.
 const CHUNK: usize = 256 << 10;
-/// Chunks that may wait.
-const AHEAD: usize = 8;
+/// Chunks in all: those that wait, and three that are being read, known to follow, or sent.
+const CHUNKS: usize = 11;
 
 impl Input {
     /// Starts reading `source`; `bell` rings whenever there is news.
@@ -67,19 +68,19 @@ impl Input {
     /// # Errors
     /// No thread can be started.
     pub(crate) fn start(source: impl Read + Send + 'static, bell: Bell) -> io::Result<Self> {
-        let (filled, chunks) = sync_channel(AHEAD);
-        let (spare, empty) = sync_channel(AHEAD + 2);
+        let (loader, chunks) = conveyor(std::iter::repeat_n(Vec::new(), CHUNKS));
         let work = move || {
             // Dropped last, when the channel is closed: who is woken then must find it so.
             let _rings_at_the_end = RingOnDrop(&bell);
-            read_ahead(source, filled, &empty, &bell);
+            if let Err(Gone) = read_ahead(source, loader, &bell) {
+                tracing::debug!("the transfer ended before its source");
+            }
         };
         let thread = thread::Builder::new()
             .name("cast-input".into())
             .spawn(work)?;
         Ok(Self {
             chunks,
-            spare,
             current: Vec::new(),
             next: None,
             position: 0,
@@ -95,10 +96,12 @@ impl Input {
     pub(crate) fn poll(&mut self) -> Result<Offer<'_>, InputError> {
         loop {
             if self.next.is_none() {
-                self.next = match self.chunks.try_recv() {
-                    Ok(chunk) => Some(chunk),
-                    Err(TryRecvError::Empty) => None,
-                    Err(TryRecvError::Disconnected) => Some(Chunk::Failed(self.thread_failure())),
+                self.next = match self.chunks.try_take() {
+                    Ok(Taken::Item(Ok(bytes))) => Some(Chunk::Bytes(bytes)),
+                    Ok(Taken::Item(Err(error))) => Some(Chunk::Failed(error)),
+                    Ok(Taken::Nothing) => None,
+                    Ok(Taken::End) => Some(Chunk::End),
+                    Err(Gone) => Some(Chunk::Failed(self.thread_failure())),
                 };
             }
             if self.position < self.current.len() {
@@ -108,8 +111,9 @@ impl Input {
                 Some(Chunk::Bytes(bytes)) => {
                     let done = std::mem::replace(&mut self.current, bytes);
                     self.position = 0;
-                    // Kept for the next chunk if the reader has not gone.
-                    drop(self.spare.try_send(done));
+                    if done.capacity() > 0 {
+                        self.chunks.give_back(done);
+                    }
                 }
                 Some(Chunk::End) => {
                     self.next = Some(Chunk::End);
@@ -173,26 +177,25 @@ impl Input {
 
 fn read_ahead(
     mut source: impl Read,
-    filled: SyncSender<Chunk>,
-    empty: &Receiver<Vec<u8>>,
+    loader: Loader<io::Result<Vec<u8>>, Vec<u8>>,
     bell: &Bell,
-) {
+) -> Result<(), Gone> {
     loop {
-        let mut buffer = empty.try_recv().unwrap_or_default();
+        let mut buffer = loader.buffer()?;
         buffer.resize(CHUNK, 0);
-        let chunk = match source.read(&mut buffer) {
-            Ok(0) => Chunk::End,
+        let read = loop {
+            match source.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
+            Ok(0) => return loader.end(),
             Ok(count) => {
                 buffer.truncate(count);
-                Chunk::Bytes(buffer)
+                loader.put(Ok(buffer))?;
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Chunk::Failed(error),
-        };
-        let is_last = !matches!(chunk, Chunk::Bytes(_));
-        // Nobody wants it any more: the transfer is over.
-        if filled.send(chunk).is_err() || is_last {
-            return;
+            Err(error) => return loader.put(Err(error)),
         }
         bell.ring();
     }
@@ -210,6 +213,7 @@ impl Drop for RingOnDrop<'_> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
+    use std::sync::mpsc::Receiver;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 

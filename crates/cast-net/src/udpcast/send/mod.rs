@@ -24,6 +24,7 @@ pub use options::SendOptions;
 
 use crate::io::driver::{Driver, NetworkNotice, SendTrouble};
 use crate::io::socket::{Endpoint, SocketError};
+use crate::udpcast::sockets::{self, Sockets};
 use control::Command;
 use input::{Input, Offer};
 use probe::Prober;
@@ -74,8 +75,8 @@ pub struct ParticipantResult {
     pub evidence: Evidence,
 }
 
-/// Why a transfer ended early. The receivers cannot be told, except by the early end of an abort: they see
-/// the sender fall silent.
+/// Why a transfer ended early. After an abort receivers come to an early end; after an interruption, and where
+/// the source failed, they are made to give up; else they see the sender fall silent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The options contradict each other.
@@ -186,12 +187,16 @@ pub fn send(
         }
         if !input_done {
             input_done = match feed(&mut core, &mut input) {
-                Err(error) if options.abort_on_input_error => {
+                Ok(is_over) => is_over,
+                Err(error) => {
                     input_error = Some(error);
-                    core.abort(now);
+                    if options.abort_on_input_error {
+                        core.abort(now);
+                    } else {
+                        core.interrupt(now);
+                    }
                     true
                 }
-                fed => fed?,
             };
         }
         for (host, what) in prober.take_answers() {
@@ -236,6 +241,11 @@ pub fn send(
             })?;
     }
     let report = report(&core, &input, began, started);
+    if !options.abort_on_input_error
+        && let Some(error) = input_error
+    {
+        return Err(error.into());
+    }
     match gave_up {
         Some(GiveUpReason::Aborted { ended }) => Err(SendError::Aborted {
             ended,
@@ -255,22 +265,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 
-/// The first socket sends.
 fn open(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
     let port = options.port_base.saturating_add(1);
     let broadcast = options.interface.broadcast;
-    let main = Endpoint::main(&options.interface, port, options.ttl)?;
-    main.grow_receive_buffer(options.receive_buffer);
-    limit_send_buffer(&main, options);
-    let mut endpoints = vec![main];
     // Requests come to the control address, and from receivers with other settings to the others.
     let control = options.control_address();
     let mut addresses = options.further_hello_addresses();
     if control.is_multicast() || Some(control) == broadcast {
         addresses.push(control);
     }
-    for address in addresses {
-        endpoints.push(Endpoint::listen(&options.interface, address, port)?);
+    let Sockets { endpoints, .. } = sockets::open(
+        &options.interface,
+        port,
+        options.ttl,
+        options.receive_buffer,
+        addresses,
+    )?;
+    if let Some(main) = endpoints.first() {
+        limit_send_buffer(main, options);
     }
     Ok(endpoints)
 }

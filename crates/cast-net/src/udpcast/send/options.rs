@@ -28,7 +28,7 @@ pub struct SendOptions {
     /// Fill the send buffer only half, which leaves room in front of the network card for others.
     pub is_send_queue_short: bool,
     /// End the stream early ([`SendControl::abort`](crate::SendControl::abort)) when its source fails, in
-    /// place of leaving the receivers without a word.
+    /// place of making the receivers give up ([`SendControl::interrupt`](crate::SendControl::interrupt)).
     pub abort_on_input_error: bool,
     /// The configuration of the protocol. Its addresses and its port follow from the fields above,
     /// whatever they are here.

@@ -422,7 +422,8 @@ impl Receiver {
             missing: link.window.missing().into(),
             bytes: self.statistics.bytes,
             heard,
-            is_over,
+            // Without a return channel blocks are lost, and nobody has been given up.
+            is_over: is_over && !link.is_one_way,
         };
         self.fail(now, failure);
     }

@@ -137,7 +137,7 @@ pub enum ReceiveFailure {
         bytes: u64,
         /// The slice the sender has reached.
         heard: SliceNo,
-        /// That is the end, for the sender.
+        /// That is the end, for a sender that waits for those that it has not given up.
         is_over: bool,
     },
     /// The sender contradicts itself about the length of a slice.

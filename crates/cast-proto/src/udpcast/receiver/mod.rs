@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 pub use config::{ConfigError, ConnectRetry, MIN_WINDOW_BLOCKS, ReceiverConfig};
 pub use event::{ReceiveFailure, ReceiverEvent, ReceiverStatistics, SmallOnly};
 
-use crate::core::{Core, Transmit};
+use crate::core::{Transmit, core_of};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{Capabilities, ConnectReq, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo};
@@ -517,24 +517,8 @@ impl Receiver {
     }
 }
 
-/// Everything leaves by the socket of the role.
-impl Core for Receiver {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        Self::poll_transmit(self, now, buffer)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
-    }
-}
+// Everything leaves by the socket of the role.
+core_of!(Receiver);
 
 impl ReqAck {
     fn request(&self) -> Request {

@@ -32,7 +32,7 @@ pub use event::{
     SenderStatistics, StartReason, Unreachable,
 };
 
-use crate::core::{Core, Transmit};
+use crate::core::{Transmit, core_of};
 use crate::pacing::{HEADER_LEN, Pacer};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
@@ -558,21 +558,5 @@ impl Stream {
     }
 }
 
-/// Everything leaves by the socket of the role.
-impl Core for Sender {
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddrV4, datagram: &[u8]) {
-        Self::handle_datagram(self, now, from, datagram);
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
-        Self::poll_transmit(self, now, buffer)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
-    }
-}
+// Everything leaves by the socket of the role.
+core_of!(Sender);
