@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod commit;
+mod failure;
 mod piece;
 mod run;
 pub mod source;
@@ -17,12 +18,13 @@ pub mod tap;
 pub mod target;
 
 pub use commit::{HEAD_LEN, HeldHead};
-pub use piece::{PIECE_LEN, Piece};
-pub use run::{Done, Failure, Job, Watch, decode, pass, run};
-pub use source::{Pieces, Source};
+pub use failure::Failure;
+pub use piece::{PIECE_LEN, Piece, Pieces};
+pub use run::{Done, Job, Watch, decode, pass, run};
+pub use source::Source;
 pub use supply::{Direct, PIECES, ReadAhead, Supply};
 pub use tap::Tapped;
-pub use target::{Manner, Output, Place, Target, Trace};
+pub use target::{Creation, Demands, Manner, Output, Place, Target, Trace};
 
 #[cfg(test)]
 mod tests;

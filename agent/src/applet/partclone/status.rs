@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use image::Geometry;
 
-use super::progress::Figures;
+use super::figures::Figures;
 
 /// Where the line goes. That it cannot be written is no reason to fail.
 pub(super) struct StatusFile(PathBuf);
