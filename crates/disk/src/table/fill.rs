@@ -88,6 +88,13 @@ struct Input {
     role: Role,
 }
 
+impl Input {
+    /// Whether it is in an extended partition, if the table is an MBR.
+    fn is_logical(&self) -> bool {
+        self.number >= 5
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     /// Keeps its size.
@@ -116,139 +123,185 @@ pub fn fill(
 ) -> Result<Vec<FillPartition>, FillError> {
     let least = minimum.unwrap_or(original);
     let label = original.label.or(least.label).unwrap_or(DumpLabel::Dos);
-    let is_mbr = label == DumpLabel::Dos;
-    let quantum = (QUANTUM / u64::from(disk.logical_sector.max(1))).max(1);
-    let sectors = disk.sectors();
-    let inputs = inputs(original, least, fixed, is_mbr);
-    let min_start = least
-        .partitions
-        .iter()
-        .map(|p| p.start)
-        .filter(|start| *start > 0)
-        .min()
-        .ok_or(FillError::Empty)?;
-    let is_logical = |p: &Input| is_mbr && p.number >= 5;
-
-    let both_ends = match (
-        label,
-        original.first_lba.or(least.first_lba),
-        original.last_lba.or(least.last_lba),
-    ) {
-        (DumpLabel::Gpt, Some(first), Some(_)) => first,
-        _ => 0,
-    };
-    let mut reserve = sum([min_start, both_ends])?;
-    let mut total: u64 = 0;
-    let mut least_total: u64 = 0;
-    for input in &inputs {
-        match input.role {
-            Role::Fixed => reserve = sum([reserve, input.size])?,
-            Role::Extended => reserve = sum([reserve, min_start])?,
-            Role::Variable => {
-                total = sum([total, input.size])?;
-                least_total = sum([least_total, input.minimum])?;
-            }
-        }
-        if is_logical(input) {
-            reserve = sum([reserve, min_start])?;
-        }
-    }
-    let room = sectors.saturating_sub(reserve);
-    let required = sum([reserve, least_total])?;
-
+    let inputs = inputs(original, least, fixed, label == DumpLabel::Dos);
+    let frame = Frame::new(original, least, label, &inputs, disk)?;
     let mut placed: Vec<FillPartition> = inputs
         .iter()
         .map(|input| FillPartition {
             number: input.number,
             start: input.start,
-            size: match input.role {
-                Role::Fixed | Role::Extended => input.size,
-                Role::Variable => share(input, room, total, quantum),
-            },
+            size: frame.wanted(input),
         })
         .collect();
-
-    let limit = match label {
-        DumpLabel::Gpt => {
-            sectors.saturating_sub(original.first_lba.or(least.first_lba).unwrap_or(0))
-        }
-        DumpLabel::Dos => sectors,
-    };
-    let mut order: Vec<usize> = (0..inputs.len()).collect();
-    order.sort_by_key(|&index| inputs.get(index).map(|input| input.start));
-    let mut pos = min_start;
-    let mut previous_end = 0;
-    let mut logical_end = None;
-    let mut is_first_logical = true;
-    for index in order {
-        let (Some(input), Some(out)) = (inputs.get(index), placed.get_mut(index)) else {
-            continue;
-        };
-        if input.role == Role::Extended {
-            // Two sectors in front of the first logical partition.
-            pos = sum([pos, min_start.saturating_sub(2)])?;
-            out.start = pos;
-            pos = sum([pos, 2])?;
-            continue;
-        }
-        if input.size == 0 {
-            continue;
-        }
-        if is_logical(input) {
-            if !is_first_logical {
-                pos = sum([pos, min_start])?;
-            }
-            is_first_logical = false;
-        }
-        out.start = pos.max(previous_end);
-        if sum([out.start, out.size])? > limit {
-            out.size = cut(input, out.start, limit, quantum);
-        }
-        let needed = needed(input);
-        if out.size < needed {
-            return Err(FillError::TooSmall {
-                number: input.number,
-                needed,
-                got: out.size,
-                disk: sectors,
-                required,
-            });
-        }
-        previous_end = out.start + out.size;
-        pos = sum([pos, out.size])?.max(previous_end);
-        if is_logical(input) {
-            logical_end = logical_end.max(Some(previous_end));
-        }
-    }
-    let starts: Vec<u64> = placed.iter().map(|out| out.start).collect();
-    for (input, out) in inputs.iter().zip(&mut placed) {
-        if input.role != Role::Extended || input.size == 0 {
-            continue;
-        }
-        let number = input.number;
-        out.size = match logical_end {
-            Some(end) => end
-                .checked_sub(out.start)
-                .filter(|size| *size > 0)
-                .ok_or(FillError::Container { number })?,
-            // Nothing is in it: it ends where the next one begins.
-            None => {
-                let next = starts.iter().filter(|start| **start > out.start).min();
-                let end = next.map_or(limit, |next| limit.min(*next));
-                input.size.min(end.saturating_sub(out.start))
-            }
-        };
-        if out.size == 0 {
-            return Err(FillError::TooSmall {
-                number,
-                needed: 1,
-                got: 0,
-                disk: sectors,
-                required,
-            });
-        }
-    }
+    let logical_end = frame.place(&inputs, &mut placed)?;
+    frame.size_containers(&inputs, &mut placed, logical_end)?;
     Ok(placed)
+}
+
+/// What the partitions share. All numbers but `is_mbr` and `total` are sectors.
+struct Frame {
+    is_mbr: bool,
+    /// Sectors of the disk.
+    sectors: u64,
+    /// Partitions end here at the latest.
+    limit: u64,
+    /// Where the first partition begins; as much is in front of each logical one.
+    min_start: u64,
+    /// Multiple of which sizes are made.
+    quantum: u64,
+    /// What is left for the partitions that vary.
+    room: u64,
+    /// Sizes of those in the dump, together.
+    total: u64,
+    /// What a disk must have.
+    required: u64,
+}
+
+impl Frame {
+    fn new(
+        original: &Dump,
+        least: &Dump,
+        label: DumpLabel,
+        inputs: &[Input],
+        disk: &Shape,
+    ) -> Result<Self, FillError> {
+        let is_mbr = label == DumpLabel::Dos;
+        let sectors = disk.sectors();
+        let starts = least.partitions.iter().map(|p| p.start);
+        let min_start = starts.filter(|start| *start > 0).min();
+        let min_start = min_start.ok_or(FillError::Empty)?;
+        let first_lba = original.first_lba.or(least.first_lba);
+        let both_ends = match (label, first_lba, original.last_lba.or(least.last_lba)) {
+            (DumpLabel::Gpt, Some(first), Some(_)) => first,
+            _ => 0,
+        };
+        let limit = match label {
+            DumpLabel::Gpt => sectors.saturating_sub(first_lba.unwrap_or(0)),
+            DumpLabel::Dos => sectors,
+        };
+        let mut reserve = sum([min_start, both_ends])?;
+        let mut total: u64 = 0;
+        let mut least_total: u64 = 0;
+        for input in inputs {
+            match input.role {
+                Role::Fixed => reserve = sum([reserve, input.size])?,
+                Role::Extended => reserve = sum([reserve, min_start])?,
+                Role::Variable => {
+                    total = sum([total, input.size])?;
+                    least_total = sum([least_total, input.minimum])?;
+                }
+            }
+            if is_mbr && input.is_logical() {
+                reserve = sum([reserve, min_start])?;
+            }
+        }
+        Ok(Self {
+            is_mbr,
+            sectors,
+            limit,
+            min_start,
+            quantum: (QUANTUM / u64::from(disk.logical_sector.max(1))).max(1),
+            room: sectors.saturating_sub(reserve),
+            total,
+            required: sum([reserve, least_total])?,
+        })
+    }
+
+    /// The size that a partition gets if nothing is in the way.
+    fn wanted(&self, input: &Input) -> u64 {
+        match input.role {
+            Role::Fixed | Role::Extended => input.size,
+            Role::Variable => share(input, self.room, self.total, self.quantum),
+        }
+    }
+
+    /// Puts one partition behind the other, in the order of the dump. Answers with the end of the last
+    /// logical one.
+    fn place(
+        &self,
+        inputs: &[Input],
+        placed: &mut [FillPartition],
+    ) -> Result<Option<u64>, FillError> {
+        let mut in_order: Vec<_> = inputs.iter().zip(placed).collect();
+        in_order.sort_by_key(|(input, _)| input.start);
+        let mut pos = self.min_start;
+        let mut previous_end = 0;
+        let mut logical_end = None;
+        let mut is_first_logical = true;
+        for (input, out) in in_order {
+            if input.role == Role::Extended {
+                // Two sectors in front of the first logical partition.
+                pos = sum([pos, self.min_start.saturating_sub(2)])?;
+                out.start = pos;
+                pos = sum([pos, 2])?;
+                continue;
+            }
+            if input.size == 0 {
+                continue;
+            }
+            let is_logical = self.is_mbr && input.is_logical();
+            if is_logical {
+                if !is_first_logical {
+                    pos = sum([pos, self.min_start])?;
+                }
+                is_first_logical = false;
+            }
+            out.start = pos.max(previous_end);
+            if sum([out.start, out.size])? > self.limit {
+                out.size = cut(input, out.start, self.limit, self.quantum);
+            }
+            self.check(input.number, needed(input), out.size)?;
+            previous_end = out.start + out.size;
+            pos = sum([pos, out.size])?.max(previous_end);
+            if is_logical {
+                logical_end = logical_end.max(Some(previous_end));
+            }
+        }
+        Ok(logical_end)
+    }
+
+    /// An extended partition is as long as what is in it.
+    fn size_containers(
+        &self,
+        inputs: &[Input],
+        placed: &mut [FillPartition],
+        logical_end: Option<u64>,
+    ) -> Result<(), FillError> {
+        let starts: Vec<u64> = placed.iter().map(|out| out.start).collect();
+        for (input, out) in inputs.iter().zip(placed) {
+            if input.role != Role::Extended || input.size == 0 {
+                continue;
+            }
+            let number = input.number;
+            out.size = match logical_end {
+                Some(end) => end
+                    .checked_sub(out.start)
+                    .filter(|size| *size > 0)
+                    .ok_or(FillError::Container { number })?,
+                // Nothing is in it: it ends where the next one begins.
+                None => {
+                    let next = starts.iter().filter(|start| **start > out.start).min();
+                    let end = next.map_or(self.limit, |next| self.limit.min(*next));
+                    input.size.min(end.saturating_sub(out.start))
+                }
+            };
+            self.check(number, 1, out.size)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, number: u32, needed: u64, got: u64) -> Result<(), FillError> {
+        if got >= needed {
+            return Ok(());
+        }
+        Err(FillError::TooSmall {
+            number,
+            needed,
+            got,
+            disk: self.sectors,
+            required: self.required,
+        })
+    }
 }
 
 /// Both dumps as one: minimum from the first mention of a number, all else from the last.
