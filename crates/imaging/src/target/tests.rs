@@ -33,7 +33,7 @@ fn extents_may_come_in_any_order() {
     let recipe = Recipe::v2(4096, vec![true; 1000]);
     let content = |number: u64| number.to_le_bytes().repeat(512);
     let image = recipe.write(content);
-    let geometry = image::verify(&image[..]).unwrap().geometry;
+    let geometry = image_writer::verify(&image[..]).unwrap().geometry;
     let directory = tempfile::tempdir().unwrap();
     // Of whole sectors, of another length, and made as it is needed.
     for (name, len) in [("sectors", 4_096_000), ("odd", 4_096_001), ("new", 0)] {

@@ -834,5 +834,4 @@ fn same_image(stream: &PlannedStream, geometry: &Geometry) -> Result<(), OtherIm
 }
 
 #[cfg(test)]
-#[path = "streams_tests.rs"]
 mod tests;
