@@ -201,13 +201,6 @@ fn by_name(args: &[OsString]) -> Option<(Applet, &[OsString])> {
     Some((find(first)?, rest))
 }
 
-/// A usage error in the same form as clap's.
-#[expect(clippy::print_stderr, reason = "there is no screen yet")]
-pub(crate) fn complain(text: &str) -> ExitCode {
-    eprintln!("error: {text}");
-    ExitCode::from(2)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -16,6 +16,7 @@ mod plan;
 mod restore;
 mod screen;
 mod stay;
+mod usage;
 mod worker;
 
 use std::ffi::OsString;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     }
     let called = args.first().map(Path::new).and_then(Path::file_name);
     if args.len() == 1 && called.is_some_and(|name| name == "init") {
-        return cli::complain("only the first process of the machine can be init");
+        return usage::complain("only the first process of the machine can be init");
     }
     cli::dispatch(&args)
 }

@@ -5,7 +5,8 @@
 use std::fs;
 
 use fos_tests::corpus::{Corpus, Image};
-use image::{Decoder, Geometry, Options, PEEK_LEN, Sink, SinkError, Summary, Verify, peek, verify};
+use image::{Decoder, Geometry, Options, PEEK_LEN, Sink, SinkError, Summary, Verify, peek};
+use image_writer::verify;
 
 /// A target in memory.
 struct Memory(Vec<u8>);
@@ -158,7 +159,7 @@ fn damage_is_found(corpus: &Corpus) {
                 target_size: Some(size),
                 ..Options::default()
             };
-            let result = image::decode(&bad[..], options, &mut target);
+            let result = image_writer::decode(&bad[..], options, &mut target);
             let error = result.expect_err("a flipped bit");
             assert_eq!(
                 error.kind(),
@@ -175,7 +176,7 @@ fn damage_is_found(corpus: &Corpus) {
                 verify: Verify::Warn,
                 ..options
             };
-            let summary = image::decode(&bad[..], options, &mut target).unwrap();
+            let summary = image_writer::decode(&bad[..], options, &mut target).unwrap();
             assert!(summary.checksum_errors > 0, "{name} at {at}");
         }
     }

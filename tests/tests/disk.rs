@@ -362,7 +362,7 @@ fn a_full_medium_is_reported_with_its_place_and_leaves_no_table() {
     let file = disk_file_at(&mount.at.join("disk"), 64 * MIB);
     let check = |path: &str| {
         let target = Target::open(Path::new(path), &shape(64 * MIB, 512)).unwrap();
-        target.make_unbootable(&plan).unwrap();
+        target.make_unbootable(&plan, &[]).unwrap();
         let mut writer = target.writer(MIB, 62 * MIB).unwrap();
         let block = vec![0x5a; 1 << 20];
         let mut failure = None;
@@ -449,7 +449,7 @@ impl Image {
     fn restore(&self, disk: &str, shape: Shape, layout: Layout) -> TablePlan {
         let plan = self.plan(shape, layout).unwrap();
         let target = Target::open(Path::new(disk), &shape).unwrap();
-        target.make_unbootable(&plan).unwrap();
+        target.make_unbootable(&plan, &[]).unwrap();
         target.make_bootable(&plan).unwrap();
         plan
     }

@@ -225,7 +225,7 @@ fn no_label_outlives_a_deploy() {
         }
     }
     let target = Target::open(&disk, &shape).unwrap();
-    target.make_unbootable(&plan).unwrap();
+    target.make_unbootable(&plan, &[]).unwrap();
     target.make_bootable(&plan).unwrap();
     drop(target);
     for region in &partitions {
@@ -240,7 +240,7 @@ fn no_label_outlives_a_deploy() {
     place.empty("new", region.end - region.start);
     place.sh("mkfs.ext4 -q new");
     let target = Target::open(&disk, &shape).unwrap();
-    target.make_unbootable(&plan).unwrap();
+    target.make_unbootable(&plan, &[]).unwrap();
     let mut writer = target
         .writer(region.start, region.end - region.start)
         .unwrap();
@@ -264,6 +264,88 @@ fn no_label_outlives_a_deploy() {
     let disk = File::open(&disk).unwrap();
     disk.read_exact_at(&mut found, region.start).unwrap();
     assert!(found == content, "nothing that was written is cleared");
+}
+
+/// A data partition that no image is for is left alone, as FOG does; also by a second attempt, when the table
+/// is gone already.
+#[test]
+fn a_file_system_without_an_image_outlives_a_deploy_if_its_partition_stays() {
+    let _turn = turn();
+    if !root_and_tools(&["sgdisk", "sfdisk", "mkfs.ext4", "e2fsck", "losetup"]) {
+        return;
+    }
+    let place = Place::new();
+    let size = 128 * MIB;
+    let data = 64 * MIB..size - MIB;
+    let shape = Shape {
+        size,
+        logical_sector: 512,
+    };
+    let sectors = (data.end - data.start) / 512;
+    let (start, last) = (data.start / 512, data.end / 512 - 1);
+    let tables = [
+        (
+            "gpt",
+            format!("sgdisk -a 1 -n 1:2048:+20M -n 2:{start}:{last} gpt"),
+        ),
+        (
+            "mbr",
+            format!("printf '2048,40960,7,*\\n{start},{sectors},7\\n' | sfdisk -q mbr"),
+        ),
+    ];
+    place.empty("data", data.end - data.start);
+    place.sh("mkfs.ext4 -q data");
+    let content = fs::read(place.path("data")).unwrap();
+    for (name, table) in tables {
+        let disk = place.empty(name, size);
+        place.sh(&table);
+        let mbr = match name {
+            "gpt" => place.sh("sgdisk -b d1.mbr gpt") + "d1.mbr",
+            _ => place.sh("head -c 1048576 mbr > mbr.mbr") + "mbr.mbr",
+        };
+        let mbr = fs::read(place.path(mbr.rsplit(char::is_whitespace).next().unwrap())).unwrap();
+        let files = TableFiles {
+            mbr: &mbr,
+            ..TableFiles::default()
+        };
+        let plan = plan_table(&files, &shape, Layout::Keep).unwrap();
+        let file = File::options().read(true).write(true).open(&disk).unwrap();
+        put(&file, data.start, &content);
+        let found = || {
+            let mut found = vec![0; content.len()];
+            file.read_exact_at(&mut found, data.start).unwrap();
+            found
+        };
+        for _attempt in 0..2 {
+            let target = Target::open(&disk, &shape).unwrap();
+            target.make_unbootable(&plan, &[2]).unwrap();
+            assert!(found() == content, "{name}");
+            assert!(target.table().unwrap().is_none());
+        }
+        let target = Target::open(&disk, &shape).unwrap();
+        target.make_unbootable(&plan, &[2]).unwrap();
+        target.make_bootable(&plan).unwrap();
+        drop(target);
+        assert!(found() == content, "{name}");
+        let device = place.sh(&format!(
+            "losetup -f --show -o {} --sizelimit {} {name}",
+            data.start,
+            data.end - data.start
+        ));
+        let device = Loop {
+            path: device.trim().to_owned(),
+        };
+        place.sh(&format!("e2fsck -fn {}", device.path));
+        drop(device);
+        // With an image, it is another one's place.
+        let target = Target::open(&disk, &shape).unwrap();
+        target.make_unbootable(&plan, &[]).unwrap();
+        assert_eq!(place.labels_in(name, &data), Vec::<String>::new());
+        // And on a disk that has had no such partition nothing is kept.
+        put(&file, data.start, &content);
+        target.make_unbootable(&plan, &[2]).unwrap();
+        assert_eq!(place.labels_in(name, &data), Vec::<String>::new());
+    }
 }
 
 /// Not only the labels that this test knows: where the installed libblkid looks at all.

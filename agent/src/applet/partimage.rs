@@ -13,10 +13,10 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use image::Verify;
-use imaging::{Manner, Place, Source, Trace};
+use imaging::{Creation, Manner, Place, Source, Trace};
 
 use super::messages::say;
-use super::partclone::progress::Figures;
+use super::partclone::figures::Figures;
 use super::partclone::status::{amount, rate};
 use crate::restore::{Job, run};
 
@@ -151,7 +151,7 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
         } else {
             Place::Path {
                 path: arguments.device.clone(),
-                is_created: false,
+                creation: Creation::Never,
                 is_discarded: false,
                 manner: Manner::Original,
             }
@@ -163,7 +163,10 @@ fn restore(arguments: &Arguments) -> anyhow::Result<()> {
         period: STATISTICS_PERIOD,
     };
     let report = run(job, |view| {
-        if has_statistics && let Some(geometry) = &view.geometry {
+        if has_statistics
+            && view.sync.is_none()
+            && let Some(geometry) = &view.geometry
+        {
             let figures = Figures::of(&view.progress, view.elapsed);
             let percent = format!("{}.{:02}", figures.percent / 100, figures.percent % 100);
             say(&format!(

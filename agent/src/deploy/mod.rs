@@ -28,8 +28,7 @@ use anyhow::Context as _;
 use deploy_plan::{DeployPlan, Step, Warning};
 use disk::Target;
 use fog::{KernelArgs, Mac};
-use fos_api::Manifest;
-use fos_api::Stage;
+use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
 use imaging::tap::meter::{DiskStep, Flow};
 use tokio::sync::{mpsc, oneshot};
 
@@ -219,22 +218,32 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
 /// The largest decompression window that the memory allows, as a power of two.
 fn memory_for_windows(manifest: &Manifest) -> anyhow::Result<u32> {
     let info = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let bitmap = manifest
-        .streams
-        .iter()
-        .map(|stream| streams::bitmap_memory(stream.image.total_blocks))
-        .max();
-    window_log(&info, bitmap.unwrap_or_default())
+    window_log(&info, decoder_memory(manifest))
 }
 
-fn window_log(meminfo: &str, bitmap: u64) -> anyhow::Result<u32> {
+/// Most bytes that the decoder of a stream takes beside its window: the bitmap, and what it must see
+/// together.
+fn decoder_memory(manifest: &Manifest) -> u64 {
+    let memory = |stream: &StreamFacts| {
+        let facts = &stream.image;
+        let together = match facts.format {
+            // A block of any size, with its checksum.
+            ImageFormat::Partclone0001 => u64::from(facts.block_size).saturating_add(16),
+            _ => ::image::STRIP_BUFFER as u64,
+        };
+        streams::bitmap_memory(facts.total_blocks).saturating_add(together)
+    };
+    manifest.streams.iter().map(memory).max().unwrap_or(0)
+}
+
+fn window_log(meminfo: &str, decoder: u64) -> anyhow::Result<u32> {
     let kib: u64 = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .context("/proc/meminfo has no MemAvailable")?;
     let available = kib.saturating_mul(1024);
-    let needed = MEMORY_BESIDE.saturating_add(bitmap);
+    let needed = MEMORY_BESIDE.saturating_add(decoder);
     let left = available.saturating_sub(needed);
     if left < 1 << WINDOW_LOG_MIN {
         anyhow::bail!(
@@ -620,8 +629,8 @@ const SESSION_PAUSE: Duration = Duration::from_secs(2);
 /// How often streams are received again for the sake of a server that was restarted.
 const MAX_REPEATS: u32 = 5;
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// Buffers of network, decoder and disk: 12 + 3 + 16 MiB, rounded up generously.
-const MEMORY_BESIDE: u64 = 48 << 20;
+/// Buffers of network, decoder and disk: 12 + 15 + 8 MiB, rounded up generously.
+const MEMORY_BESIDE: u64 = 40 << 20;
 /// zstd's default window at FOG's levels is at most 8 MiB, `--ultra` has 128 MiB.
 const WINDOW_LOG_MIN: u32 = 23;
 const WINDOW_LOG_MAX: u32 = 27;
@@ -657,12 +666,24 @@ mod tests {
     }
 
     #[test]
+    fn large_blocks_count() {
+        let mut manifest = samples::manifest();
+        let strip = decoder_memory(&manifest);
+        assert!(strip >= 8 << 20, "{strip}");
+        let facts = &mut manifest.streams[0].image;
+        facts.format = ImageFormat::Partclone0001;
+        facts.block_size = 64 << 20;
+        let block = decoder_memory(&manifest);
+        assert!(block >= 64 << 20, "{block}");
+    }
+
+    #[test]
     fn the_window_is_what_the_memory_allows() {
         let log = |mib: u64| window_log(&format!("MemAvailable: {} kB\n", mib << 10), 0);
         assert_eq!(log(4096).unwrap(), 27);
-        assert_eq!(log(48 + 70).unwrap(), 26);
-        assert_eq!(log(48 + 8).unwrap(), 23);
-        let text = log(48 + 7).unwrap_err().to_string();
+        assert_eq!(log(40 + 70).unwrap(), 26);
+        assert_eq!(log(40 + 8).unwrap(), 23);
+        let text = log(40 + 7).unwrap_err().to_string();
         assert!(text.contains("too little memory"), "{text}");
         assert!(window_log("", 0).is_err());
         assert!(window_log("MemAvailable: 100000 kB\n", 1 << 40).is_err());

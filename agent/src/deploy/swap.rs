@@ -64,7 +64,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(DISK_LEN).unwrap();
         let target = Target::open(file.path(), &shape).unwrap();
-        target.make_unbootable(&plan.table).unwrap();
+        target.make_unbootable(&plan.table, &[]).unwrap();
         for partition in plan.swap_spaces() {
             create(partition, &target).unwrap();
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use imaging::tap::meter::Bottleneck;
 
-use super::engine::View;
+use super::engine::{Syncing, View};
 use super::silence::{News, Silence, Silences};
 use crate::screen::{self, size};
 
@@ -17,8 +17,11 @@ pub(super) struct Display {
     last: Option<Instant>,
     has_line: bool,
     silences: Silences,
+    has_sync: bool,
 }
 
+/// A sync that takes no longer gets no line of its own where lines stay.
+const SYNC_LASTS: Duration = Duration::from_secs(2);
 /// Least time between two lines that stay.
 const LINE_PERIOD: Duration = Duration::from_secs(10);
 
@@ -30,6 +33,7 @@ impl Display {
             last: None,
             has_line: false,
             silences: Silences::default(),
+            has_sync: false,
         }
     }
 
@@ -51,6 +55,13 @@ impl Display {
         if let Some(text) = text {
             self.last = Some(Instant::now());
             drop(writeln!(io::stderr(), "{text}"));
+            return;
+        }
+        let lasts = view.sync.is_some_and(|sync| sync.elapsed >= SYNC_LASTS);
+        if lasts && !self.has_sync {
+            self.has_sync = true;
+            self.last = Some(Instant::now());
+            drop(writeln!(io::stderr(), "{}", line(view)));
             return;
         }
         let since = *self.last.get_or_insert_with(Instant::now);
@@ -80,6 +91,9 @@ fn line(view: &View) -> String {
     if let Some(silence) = view.silence.as_ref().and_then(Silence::text) {
         return text + ", " + &silence;
     }
+    if let Some(sync) = view.sync {
+        return text + ", " + &sync_text(sync);
+    }
     text += &format!(", {}/s", size(rate));
     // What stands still is never done.
     if rate > 0
@@ -92,6 +106,21 @@ fn line(view: &View) -> String {
     }
     text
 }
+
+/// What a sync waits for.
+fn sync_text(sync: Syncing) -> String {
+    let seconds = sync.elapsed.as_secs();
+    match sync.unwritten.filter(|left| *left >= SHOWN_MIN) {
+        Some(left) => format!(
+            "writing what the system still holds: {} left, {seconds} s",
+            size(left)
+        ),
+        None => format!("waiting for the disk to confirm, {seconds} s"),
+    }
+}
+
+/// Less than this is what other programs have just written.
+const SHOWN_MIN: u64 = 1 << 20;
 
 /// The slowest part of the pipe, as this command calls it.
 pub(super) fn word(bottleneck: Bottleneck) -> &'static str {
@@ -164,6 +193,7 @@ mod tests {
                 bottleneck: Some(Bottleneck::Network),
             },
             silence: None,
+            sync: None,
             elapsed: Duration::from_secs(20),
         };
         assert_eq!(
@@ -185,6 +215,23 @@ mod tests {
             line(&view),
             " 25.0 %  1.0 MiB written, 0 B/s, bottleneck: source"
         );
+        let sync = |unwritten| {
+            let elapsed = Duration::from_secs(12);
+            Some(Syncing { elapsed, unwritten })
+        };
+        view.sync = sync(Some(312 << 20));
+        assert_eq!(
+            line(&view),
+            " 25.0 %  1.0 MiB written, writing what the system still holds: 312.0 MiB left, 12 s"
+        );
+        for unwritten in [None, Some(40 << 10)] {
+            view.sync = sync(unwritten);
+            assert_eq!(
+                line(&view),
+                " 25.0 %  1.0 MiB written, waiting for the disk to confirm, 12 s"
+            );
+        }
+        view.sync = None;
         // Raw data of unknown length goes by the source.
         view.progress.blocks_total = 0;
         assert_eq!(share(&view), Some(0.5));

@@ -1,15 +1,15 @@
 //! One process from the stored bytes to the disk: a thread reads, this one decompresses and verifies,
 //! the disk's own thread writes, another shows how far it is.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
-use imaging::tap::meter::{Flow, Meter, Reading};
-use imaging::{Failure, Output, Place, Source, Trace, Watch};
+use imaging::tap::meter::{DiskStep, Flow, Meter, Reading};
+use imaging::{Demands, Failure, Output, Place, Source, Trace, Watch};
 
 use super::silence::{Silence, Watched};
 
@@ -38,7 +38,18 @@ pub(crate) struct View {
     pub(crate) reading: Reading,
     /// The source has been waited for, if it is.
     pub(crate) silence: Option<Silence>,
+    /// The image is complete, and is brought to the medium.
+    pub(crate) sync: Option<Syncing>,
     pub(crate) elapsed: Duration,
+}
+
+/// A look at a sync.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Syncing {
+    /// How long it has taken so far.
+    pub(crate) elapsed: Duration,
+    /// Bytes that the whole system has not written yet, if that is known.
+    pub(crate) unwritten: Option<u64>,
 }
 
 /// Everything went well.
@@ -58,7 +69,7 @@ pub(crate) struct Report {
 /// The first thing that went wrong, with its causes.
 pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Report> {
     let begin = Instant::now();
-    let target = Output::open(&job.place, &job.trace)?;
+    let target = Output::open(&job.place, &Demands::default(), &job.trace)?;
     let mut source = job.source;
     let image = options(&mut source, &target, job.is_raw, job.verify, job.window_log)?;
     let (name, record) = (source.name().to_owned(), source.record().map(str::to_owned));
@@ -72,18 +83,15 @@ pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Re
         flow: Arc::clone(&flow),
     };
     let done = thread::scope(|scope| {
-        let (done, is_done) = channel::<()>();
+        // Dropped at the end, so that nothing is shown any more.
+        let (_done, is_done) = channel::<()>();
         let (shared, flow) = (&shared, &flow);
         let watch = move || watch(&is_done, period, shared, flow, &watched, begin, show);
         thread::Builder::new()
             .name("progress".into())
             .spawn_scoped(scope, watch)
             .context("starting a thread")?;
-        let mut look = Look {
-            shared,
-            is_over: Some(done),
-        };
-        imaging::run(job, &mut look).map_err(|failure| match failure {
+        imaging::run(job, &mut Look { shared }).map_err(|failure| match failure {
             Failure::Confirm(error) => error.context(format!("reading {name}")),
             Failure::Read(_) | Failure::Image(_) => failure.into_error().context(name.clone()),
             other => other.into_error(),
@@ -136,8 +144,6 @@ struct Shared(Mutex<(Progress, Option<Geometry>)>);
 /// Notes how far the decoder is.
 struct Look<'a> {
     shared: &'a Shared,
-    /// Dropped at the end, so that nothing is shown any more.
-    is_over: Option<Sender<()>>,
 }
 
 impl Watch for Look<'_> {
@@ -147,10 +153,6 @@ impl Watch for Look<'_> {
         if look.1.is_none() {
             look.1 = decoder.geometry().cloned();
         }
-    }
-
-    fn decoded(&mut self, _summary: &Summary) {
-        self.is_over = None;
     }
 }
 
@@ -180,7 +182,42 @@ fn watch(
             source_len: watched.len,
             reading,
             silence: flow.source_wait().map(|wait| watched.silence(wait)),
+            sync: syncing(flow),
             elapsed: begin.elapsed(),
         });
+    }
+}
+
+fn syncing(flow: &Flow) -> Option<Syncing> {
+    let (step, since) = flow.disk_step()?;
+    (step == DiskStep::Sync).then(|| Syncing {
+        elapsed: since.elapsed(),
+        unwritten: std::fs::read_to_string("/proc/meminfo")
+            .ok()
+            .and_then(|info| unwritten(&info)),
+    })
+}
+
+/// What `/proc/meminfo` says of data in memory that is newer than on its disk, in bytes.
+fn unwritten(meminfo: &str) -> Option<u64> {
+    let field = |name: &str| -> Option<u64> {
+        let rest = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let kib = field("Dirty:")?.saturating_add(field("Writeback:")?);
+    Some(kib.saturating_mul(1024))
+}
+
+#[cfg(test)]
+mod unwritten_tests {
+    use super::unwritten;
+
+    #[test]
+    fn what_is_dirty_and_what_is_on_its_way_is_not_written() {
+        let info =
+            "MemFree: 5 kB\nDirty:             300 kB\nWriteback:  12 kB\nWritebackTmp: 9 kB\n";
+        assert_eq!(unwritten(info), Some(312 << 10));
+        assert_eq!(unwritten("Dirty: 1 kB"), None);
+        assert_eq!(unwritten(""), None);
     }
 }

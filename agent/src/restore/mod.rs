@@ -23,7 +23,7 @@ use cast_net::{Interface, ReceiveOptions, Stop};
 use clap::Args;
 use image::Verify;
 use imaging::source::Cast;
-use imaging::{Manner, Output, Place, Source, Trace};
+use imaging::{Creation, Demands, Manner, Output, Place, Source, Trace};
 use nix::sys::signal::Signal;
 use udpcast_cli::{Reaction, Signals};
 
@@ -75,7 +75,8 @@ const AFTER_HELP: &str = "Exit status: 0 everything was verified, written and sy
     --json prints \"ok\": true with source, target, image, stored_bytes, image_bytes, written_bytes, \
     checksums, checksum_errors, warnings, elapsed_ms, bottleneck and record; or \"ok\": false with error \
     (the text), kind (truncated, block-checksum, beyond-target, ...; other: the image is not to blame) and \
-    target_touched (false: nothing was written to the target; true: it is partly overwritten).";
+    target_touched (false: nothing was written to the target; true: it is partly overwritten, or complete) \
+    and target_complete (true: the whole image is on the target, but its sender did not end well).";
 
 /// `fos-agent restore`.
 #[derive(Debug, Clone, Args)]
@@ -133,13 +134,13 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     let (common, mut paths) = (args.common, args.paths);
     let target = if common.check { None } else { paths.pop() };
     if paths.is_empty() {
-        return crate::cli::complain("an image and a target are needed, or --check and an image");
+        return crate::usage::complain("an image and a target are needed, or --check and an image");
     }
     if let Some(device) = paths.get(1..).and_then(<[_]>::last)
         && common.check
         && is_block_device(device)
     {
-        return crate::cli::complain(&format!(
+        return crate::usage::complain(&format!(
             "with --check there is no target; leave out {}",
             device.display()
         ));
@@ -159,7 +160,11 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         let name = format!("the stream on port {}", options.port_base);
         // Looked at first: a sender shall not wait for somebody who cannot write.
         let place = args.common.place(args.target.as_deref());
-        drop(Output::open(&place, &Trace::default())?);
+        drop(Output::open(
+            &place,
+            &Demands::default(),
+            &Trace::default(),
+        )?);
         if !args.common.quiet {
             // What is waited for, should nothing happen.
             let line = format!(
@@ -213,7 +218,11 @@ impl CommonArgs {
             None => Place::Nowhere,
             Some(path) => Place::Path {
                 path: path.to_owned(),
-                is_created: self.create,
+                creation: if self.create {
+                    Creation::WhenNeeded
+                } else {
+                    Creation::Never
+                },
                 is_discarded: self.discard,
                 manner: Manner::Complete {
                     may_destroy_table: self.whole_disk,

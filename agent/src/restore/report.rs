@@ -93,6 +93,7 @@ pub(super) fn json(result: &anyhow::Result<Done>, trace: &Trace) -> Value {
             "error": format!("{error:#}"),
             "kind": kind(error).map_or_else(|| "other".to_owned(), |kind| kind.to_string()),
             "target_touched": trace.is_touched(),
+            "target_complete": trace.is_complete(),
         }),
     }
 }

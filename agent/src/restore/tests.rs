@@ -42,7 +42,7 @@ impl Scene {
                 None => Place::Nowhere,
                 Some(name) => Place::Path {
                     path: self.path(name),
-                    is_created: false,
+                    creation: Creation::Never,
                     is_discarded: true,
                     manner: Manner::Original,
                 },
@@ -179,7 +179,7 @@ fn files_are_made_only_when_asked_and_for_good_images() {
     let created = |images: &[PathBuf], name: &str| Job {
         place: Place::Path {
             path: scene.path(name),
-            is_created: true,
+            creation: Creation::WhenNeeded,
             is_discarded: false,
             manner: Manner::Original,
         },

@@ -34,6 +34,19 @@ impl DeployPlan {
         })
     }
 
+    /// Numbers of the partitions that get nothing: neither a stream nor a swap space. What they hold stays if
+    /// the disk has had them at the same place.
+    #[must_use]
+    pub fn unwritten(&self) -> Vec<u32> {
+        let written = self.written().chain(self.swap_spaces());
+        let written: HashSet<u32> = written.map(|partition| partition.number).collect();
+        let partitions = self.table.partitions.iter();
+        partitions
+            .filter(|partition| !partition.is_extended && !written.contains(&partition.number))
+            .map(|partition| partition.number)
+            .collect()
+    }
+
     /// Partitions that streams are written to.
     pub fn written(&self) -> impl Iterator<Item = &PlannedPartition> {
         self.table
@@ -388,8 +401,10 @@ mod tests {
         let (manifest, files) = samples::with_swap(None);
         let mut planned = plan(&manifest, &files, &samples::SHAPE).unwrap();
         assert_eq!(planned.swap_spaces().count(), 1);
+        assert_eq!(planned.unwritten(), Vec::<u32>::new());
         planned.table.partitions[1].len = 9 * 4096;
         assert_eq!(planned.swap_spaces().count(), 0);
+        assert_eq!(planned.unwritten(), [2]);
         assert_eq!(
             warnings(&planned.table, &planned.streams),
             [Warning::SwapTooSmall {

@@ -99,8 +99,8 @@ impl fmt::Display for Warning {
             ),
             Self::NoStream { number, kind, len } => write!(
                 f,
-                "partition {number} ({kind}, {}) is not in the image: it is left without a file system; \
-                 what this disk had there is lost",
+                "partition {number} ({kind}, {}) is not in the image: its content stays if this disk has the \
+                 same partition now, else it is left without a file system",
                 Size(*len)
             ),
             Self::NotGrown {

@@ -48,6 +48,19 @@ pub fn label_ranges(
     apart
 }
 
+/// What of `range` is outside of all `places`.
+pub(crate) fn outside(range: Range<u64>, places: &[Range<u64>]) -> Vec<Range<u64>> {
+    places.iter().fold(Vec::from_iter([range]), |parts, place| {
+        let parts = parts.into_iter().flat_map(|part| {
+            [
+                part.start..part.end.min(place.start),
+                part.start.max(place.end)..part.end,
+            ]
+        });
+        parts.filter(|part| !part.is_empty()).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -75,6 +88,15 @@ mod tests {
         };
         let ranges = label_ranges(50 * MIB, [60 * MIB..70 * MIB, reversed]);
         assert_eq!(ranges, vec![0..5 * MIB, 48 * MIB..50 * MIB]);
+    }
+
+    #[test]
+    fn places_are_cut_out() {
+        assert_eq!(outside(10..30, &[]), vec![10..30]);
+        assert_eq!(outside(10..30, &[0..10, 30..40]), vec![10..30]);
+        let cut = [8..12, 14..15, 25..26, 29..31];
+        assert_eq!(outside(10..30, &cut), [12..14, 15..25, 26..29]);
+        assert_eq!(outside(10..30, &[0..20, 20..50]), vec![]);
     }
 
     proptest! {

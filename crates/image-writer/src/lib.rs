@@ -10,12 +10,14 @@
 
 mod compress;
 mod partimage;
+mod read;
 
 use image::{BitmapMode, ChecksumMode};
 use partclone_sys as sys;
 
 pub use self::compress::wrap;
 pub use self::partimage::{ChangeRecord, PartimageRecipe};
+pub use self::read::{decode, verify};
 
 /// An image to be written. Start with [`Recipe::v2`] or [`Recipe::v1`] and change what is wanted.
 #[derive(Clone, Debug)]

@@ -28,7 +28,6 @@ mod partimage;
 mod peek;
 mod place;
 mod raw;
-mod read;
 mod report;
 mod sink;
 mod stage;
@@ -40,6 +39,5 @@ pub use geometry::{BitmapMode, ChecksumMode, Compression, Geometry, Header, Imag
 pub use options::{Content, Options, Verify};
 pub use partclone::STRIP_BUFFER;
 pub use peek::{PEEK_LEN, peek};
-pub use read::{decode, verify};
 pub use report::{Progress, Summary, Warning};
 pub use sink::{Sink, SinkError};

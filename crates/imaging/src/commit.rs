@@ -1,46 +1,63 @@
 //! What makes a disk or a partition bootable is written last.
 
-use image::SinkError;
+use std::ops::Range;
 
 /// Bytes at the front of a target that are held back: room for a boot sector, a partition table and
 /// the code behind them.
 pub const HEAD_LEN: u64 = 1 << 20;
 
 /// The front of an image, kept in memory until the image is known to be good; zeroes take its place
-/// on the target until then. At most 1 MiB.
+/// on the target until then. Extents may come in any order; where they overlap, the later one counts.
+/// Takes 1 MiB and 128 KiB at most.
 #[derive(Debug, Default)]
 pub struct HeldHead {
-    pieces: Vec<(u64, Vec<u8>)>,
+    /// What is held, as far as anything is.
+    bytes: Vec<u8>,
+    /// A bit for each byte: whether it is held.
+    held: Vec<u64>,
 }
+
+/// A boot sector, however long sectors are: written alone, and last.
+const FIRST_LEN: usize = 4096;
 
 impl HeldHead {
     /// Splits an extent: what belongs to the head is kept, and its length in bytes answered.
-    ///
-    /// # Errors
-    /// It begins before the end of one that came earlier, against [`Sink::extent`](image::Sink::extent):
-    /// written in reverse, the wrong one would win.
-    pub fn keep(&mut self, offset: u64, data: &[u8]) -> Result<usize, SinkError> {
-        let end = self
-            .pieces
-            .last()
-            .map_or(0, |(at, kept)| at + kept.len() as u64);
-        if offset < end {
-            let text = format!(
-                "data for byte {offset} after byte {end}, out of order by a programming error"
-            );
-            return Err(text.into());
-        }
+    pub fn keep(&mut self, offset: u64, data: &[u8]) -> usize {
         let room = usize::try_from(HEAD_LEN.saturating_sub(offset)).unwrap_or(0);
         let kept = &data[..room.min(data.len())];
+        // Beyond the head nothing is kept.
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
         if !kept.is_empty() {
-            self.pieces.push((offset, kept.to_vec()));
+            let end = start + kept.len();
+            if self.bytes.len() < end {
+                self.bytes.resize(end, 0);
+                self.held.resize(end.div_ceil(64), 0);
+            }
+            self.bytes[start..end].copy_from_slice(kept);
+            for at in start..end {
+                self.held[at / 64] |= 1 << (at % 64);
+            }
         }
-        Ok(kept.len())
+        kept.len()
     }
 
     /// The pieces in the order in which to write them: the very first bytes last.
-    pub fn into_pieces(self) -> impl Iterator<Item = (u64, Vec<u8>)> {
-        self.pieces.into_iter().rev()
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let mut end = self.bytes.len();
+        std::iter::from_fn(move || {
+            let range = self.run_before(end)?;
+            end = range.start;
+            Some((range.start as u64, &self.bytes[range]))
+        })
+    }
+
+    /// The last stretch of held bytes before `end`; it does not cross the end of the first piece.
+    fn run_before(&self, end: usize) -> Option<Range<usize>> {
+        let is_held = |at: usize| self.held[at / 64] >> (at % 64) & 1 == 1;
+        let last = (0..end).rev().find(|at| is_held(*at))?;
+        let least = if last >= FIRST_LEN { FIRST_LEN } else { 0 };
+        let start = (least..last).rev().find(|at| !is_held(*at));
+        Some(start.map_or(least, |gap| gap + 1)..last + 1)
     }
 }
 
@@ -48,27 +65,43 @@ impl HeldHead {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_the_head_is_kept_and_comes_back_with_its_beginning_last() {
-        let mut head = HeldHead::default();
-        assert_eq!(head.keep(0, &[1; 512]).unwrap(), 512);
-        assert_eq!(head.keep(HEAD_LEN - 2, &[2; 512]).unwrap(), 2);
-        assert_eq!(head.keep(HEAD_LEN, &[3; 512]).unwrap(), 0);
-        assert_eq!(head.keep(u64::MAX, &[3; 1]).unwrap(), 0);
-        let pieces: Vec<_> = head.into_pieces().collect();
-        assert_eq!(pieces, [(HEAD_LEN - 2, vec![2; 2]), (0, vec![1; 512])]);
+    fn pieces(head: &HeldHead) -> Vec<(u64, Vec<u8>)> {
+        let owned = |(at, piece): (u64, &[u8])| (at, piece.to_vec());
+        head.pieces().map(owned).collect()
     }
 
     #[test]
-    fn what_overlaps_or_goes_back_is_refused() {
+    fn only_the_head_is_kept_and_comes_back_with_its_beginning_last() {
         let mut head = HeldHead::default();
-        assert_eq!(head.keep(512, &[1; 512]).unwrap(), 512);
-        for offset in [0, 512, 1023] {
-            let text = head.keep(offset, &[2; 512]).unwrap_err().to_string();
-            assert!(text.contains("out of order"), "{text}");
+        assert_eq!(pieces(&head), []);
+        assert_eq!(head.keep(0, &[1; 512]), 512);
+        assert_eq!(head.keep(HEAD_LEN - 2, &[2; 512]), 2);
+        assert_eq!(head.keep(HEAD_LEN, &[3; 512]), 0);
+        assert_eq!(head.keep(u64::MAX, &[3; 1]), 0);
+        assert_eq!(head.keep(9, &[]), 0);
+        let expected = [(HEAD_LEN - 2, vec![2; 2]), (0, vec![1; 512])];
+        assert_eq!(pieces(&head), expected);
+    }
+
+    #[test]
+    fn the_first_piece_is_written_alone() {
+        let mut head = HeldHead::default();
+        assert_eq!(head.keep(512, &[1; 8192]), 8192);
+        let (first, rest) = (FIRST_LEN - 512, 8192 + 512 - FIRST_LEN);
+        let expected = [(FIRST_LEN as u64, vec![1; rest]), (512, vec![1; first])];
+        assert_eq!(pieces(&head), expected);
+    }
+
+    #[test]
+    fn extents_may_come_in_any_order() {
+        let mut head = HeldHead::default();
+        for (offset, byte) in [(1024, 1), (0, 2), (512, 3), (3000, 4), (700, 5)] {
+            assert_eq!(head.keep(offset, &[byte; 512]), 512);
         }
-        assert_eq!(head.keep(1024, &[2; 512]).unwrap(), 512);
-        let pieces: Vec<_> = head.into_pieces().collect();
-        assert_eq!(pieces, [(1024, vec![2; 512]), (512, vec![1; 512])]);
+        let mut front = vec![2; 512];
+        front.extend([3; 188]);
+        front.extend([5; 512]);
+        front.extend([1; 324]);
+        assert_eq!(pieces(&head), [(3000, vec![4; 512]), (0, front)]);
     }
 }

@@ -10,6 +10,7 @@
 
 mod commit;
 mod facts;
+mod failure;
 mod piece;
 mod run;
 pub mod source;
@@ -19,12 +20,13 @@ pub mod target;
 
 pub use commit::{HEAD_LEN, HeldHead};
 pub use facts::facts;
-pub use piece::{PIECE_LEN, Piece};
-pub use run::{Done, Failure, Job, Watch, decode, pass, run};
-pub use source::{Pieces, Source};
+pub use failure::Failure;
+pub use piece::{PIECE_LEN, Piece, Pieces};
+pub use run::{Done, Job, Watch, decode, pass, run};
+pub use source::Source;
 pub use supply::{Direct, PIECES, ReadAhead, Supply};
 pub use tap::Tapped;
-pub use target::{Manner, Output, Place, Target, Trace};
+pub use target::{Creation, Demands, Manner, Output, Place, Target, Trace};
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Bytes on their way to a decoder, in pieces that change hands instead of being copied.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
 
-use cast_net::TakenSlice;
+use cast_net::{Stop, TakenSlice};
 
 /// Bytes of a stream, in a buffer that goes back to where it came from.
 #[derive(Debug)]
@@ -78,6 +79,38 @@ impl Deref for Piece {
 
 /// Bytes read at once, and pieces that wait for the decoder. Together they fit in a processor's cache.
 pub const PIECE_LEN: usize = 256 << 10;
+
+/// Where pieces come from.
+pub trait Pieces: Send + 'static {
+    /// The next one, in `spare` if that helps; empty at the end.
+    ///
+    /// # Errors
+    /// The source failed.
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece>;
+
+    /// Ends a [`next`](Self::next) that waits. Without one, the source is not waited for after a
+    /// failure.
+    fn stopper(&self) -> Option<Stop> {
+        None
+    }
+
+    /// All that came is safe: whoever sent it may know.
+    ///
+    /// # Errors
+    /// It did not come whole after all.
+    fn confirm(self) -> anyhow::Result<()>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
+}
+
+impl Pieces for File {
+    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
+        Piece::read(self, spare, PIECE_LEN)
+    }
+}
 
 #[cfg(test)]
 mod tests {

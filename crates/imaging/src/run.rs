@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use image::{Decoder, Geometry, ImageError, Sink, SinkError, Summary};
+use image::{Decoder, Geometry, Sink, SinkError, Summary};
 
-use crate::piece::Piece;
-use crate::source::Pieces;
+use crate::failure::Failure;
+use crate::piece::{Piece, Pieces};
 use crate::supply::{ReadAhead, Supply};
 use crate::tap::meter::{DiskStep, Flow};
 use crate::target::Target;
@@ -52,44 +52,6 @@ pub trait Watch {
 
 /// Does not look.
 impl Watch for () {}
-
-/// Why an image did not arrive.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// There is no thread to be had.
-    #[error("starting a thread")]
-    Thread(#[source] io::Error),
-    /// The source failed.
-    #[error("reading")]
-    Read(#[source] io::Error),
-    /// The image is bad, or the target refused its data.
-    #[error("{0}")]
-    Image(#[source] ImageError),
-    /// [`Watch::goes_on`] said no.
-    #[error("it was given up")]
-    GivenUp,
-    /// A thread is gone without a reason.
-    #[error("the reader stopped by a programming error")]
-    Panic,
-    /// The image is good, but is not on the medium.
-    #[error("{0:#}")]
-    Commit(anyhow::Error),
-    /// All is on the medium, but the source did not end well.
-    #[error("{0:#}")]
-    Confirm(anyhow::Error),
-}
-
-impl Failure {
-    /// With its causes as they are, so that they can be told apart.
-    #[must_use]
-    pub fn into_error(self) -> anyhow::Error {
-        match self {
-            Self::Image(error) => error.into(),
-            Self::Commit(error) | Self::Confirm(error) => error,
-            other => other.into(),
-        }
-    }
-}
 
 /// From the first byte to the last acknowledgement.
 ///

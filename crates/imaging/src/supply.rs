@@ -5,9 +5,8 @@ use std::thread::{self, JoinHandle};
 
 use conveyor::{Loader, Unloader, conveyor};
 
-use crate::piece::Piece;
-use crate::run::Failure;
-use crate::source::Pieces;
+use crate::failure::Failure;
+use crate::piece::{Piece, Pieces};
 
 /// Hands pieces to the decoder.
 pub trait Supply {

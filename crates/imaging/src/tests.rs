@@ -113,7 +113,7 @@ fn job(
     let flow = Arc::clone(&job.flow);
     let done = run(job, &mut Look(events.clone()));
     if done.is_ok() {
-        let used = image::verify(&image()[..]).unwrap();
+        let used = image_writer::verify(&image()[..]).unwrap();
         assert_eq!(flow.progress(), (used.input_len, used.output_len));
     }
     (done, events.all())

@@ -1,12 +1,11 @@
 //! Programs of the partclone family: restoring, checking and showing images.
 
+pub(in crate::applet) mod figures;
 mod inspect;
 mod options;
-pub(in crate::applet) mod progress;
+mod progress;
 mod restore;
 pub(in crate::applet) mod status;
-mod target;
-mod writer;
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use image::Geometry;
 
+use super::figures::Figures;
 use super::status::StatusFile;
 
 pub(super) struct Progress {
@@ -67,33 +68,6 @@ impl Progress {
     }
 }
 
-/// What every kind of progress line tells.
-pub(in crate::applet) struct Figures {
-    pub(in crate::applet) elapsed: String,
-    pub(in crate::applet) remaining: String,
-    /// Hundredths of a percent of the used blocks.
-    pub(in crate::applet) percent: u64,
-    /// Bytes per minute.
-    pub(in crate::applet) rate: u64,
-}
-
-impl Figures {
-    pub(in crate::applet) fn of(progress: &image::Progress, elapsed: Duration) -> Self {
-        let seconds = elapsed.as_secs().max(1);
-        let total = u128::from(progress.blocks_total.max(1));
-        let done = u128::from(progress.blocks_done).min(total);
-        let percent = (done * 10_000 / total).clamp(1, 10_000);
-        let remaining = u128::from(seconds) * (10_000 - percent) / percent;
-        let rate = u128::from(progress.output_len) * 60 / u128::from(seconds);
-        Self {
-            elapsed: clock(seconds.into()),
-            remaining: clock(remaining),
-            percent: u64::try_from(percent).unwrap_or_default(),
-            rate: u64::try_from(rate).unwrap_or(u64::MAX),
-        }
-    }
-}
-
 /// Elapsed and remaining time, percent of the used blocks, bytes per minute.
 fn line(progress: &image::Progress, elapsed: Duration) -> String {
     let figures = Figures::of(progress, elapsed);
@@ -104,15 +78,6 @@ fn line(progress: &image::Progress, elapsed: Duration) -> String {
         figures.percent / 100,
         figures.percent % 100,
         amount(figures.rate),
-    )
-}
-
-fn clock(seconds: u128) -> String {
-    format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
     )
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use image::Geometry;
 
-use super::progress::Figures;
+use super::figures::Figures;
 
 /// Where the line goes. That it cannot be written is no reason to fail.
 pub(super) struct StatusFile(PathBuf);
@@ -106,7 +106,7 @@ mod tests {
     fn line_has_the_seven_fields() {
         let recipe = Recipe::v2(1 << 20, vec![true; 16]);
         let image = recipe.write(|_| vec![0; 1 << 20]);
-        let geometry = image::verify(&image[..]).unwrap().geometry;
+        let geometry = image_writer::verify(&image[..]).unwrap().geometry;
         let progress = image::Progress {
             blocks_done: 4,
             blocks_total: 16,

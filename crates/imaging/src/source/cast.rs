@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cast_net::{ReceiveStatus, ReceivedStream, Stop};
 
-use super::Pieces;
-use crate::piece::Piece;
+use crate::piece::{Piece, Pieces};
 
 /// A stream that is being received.
 #[derive(Debug)]

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use cast_net::{ReceiveStatus, Stop};
-use fog::record::{self, Found, RECORD_LEN};
 
 mod cast;
 mod files;
@@ -20,39 +19,8 @@ pub use cast::Cast;
 use files::Files;
 pub use stdin::standard_input;
 
-use crate::piece::{PIECE_LEN, Piece};
-
-/// Where pieces come from.
-pub trait Pieces: Send + 'static {
-    /// The next one, in `spare` if that helps; empty at the end.
-    ///
-    /// # Errors
-    /// The source failed.
-    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece>;
-
-    /// Ends a [`next`](Self::next) that waits. Without one, the source is not waited for after a
-    /// failure.
-    fn stopper(&self) -> Option<Stop> {
-        None
-    }
-
-    /// All that came is safe: whoever sent it may know.
-    ///
-    /// # Errors
-    /// It did not come whole after all.
-    fn confirm(self) -> anyhow::Result<()>
-    where
-        Self: Sized,
-    {
-        Ok(())
-    }
-}
-
-impl Pieces for File {
-    fn next(&mut self, spare: Vec<u8>) -> io::Result<Piece> {
-        Piece::read(self, spare, PIECE_LEN)
-    }
-}
+use crate::piece::{PIECE_LEN, Piece, Pieces};
+use crate::tap::record;
 
 /// The bytes of an image, stored or on their way.
 pub struct Source {
@@ -108,17 +76,13 @@ impl Source {
             len,
             record: None,
         };
-        let start = read_up_to(&mut source.input, RECORD_LEN)
+        let start = read_up_to(&mut source.input, record::LEN)
             .with_context(|| format!("reading {}", source.name))?;
-        match record::look(&start) {
-            Found::None => source.start = start.into(),
-            Found::Record(name) => {
-                source.record = Some(name);
-                source.len = len.map(|len| len.saturating_sub(RECORD_LEN as u64));
-            }
-            Found::Newer(tag) => {
-                bail!("the stream begins with a record of version {tag:?}: this program is too old")
-            }
+        if let Some(name) = record::name_in(&start)? {
+            source.record = Some(name);
+            source.len = len.map(|len| len.saturating_sub(start.len() as u64));
+        } else {
+            source.start = start.into();
         }
         Ok(source)
     }
@@ -232,7 +196,7 @@ mod tests {
     fn pieces_are_read_as_one_and_a_record_is_stripped() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let record = record::emit(&StreamName::of_file("d1p2.img")).unwrap();
+        let record = fog::record::emit(&StreamName::of_file("d1p2.img")).unwrap();
         fs::write(path("x.000"), &record[..100]).unwrap();
         fs::write(path("x.001"), &record[100..]).unwrap();
         fs::write(path("x.002"), b"").unwrap();

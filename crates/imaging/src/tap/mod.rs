@@ -2,6 +2,7 @@
 
 mod hash;
 pub mod meter;
+pub mod record;
 
 use std::io;
 
@@ -9,8 +10,7 @@ use cast_net::Stop;
 
 pub use hash::Hash;
 
-use crate::piece::Piece;
-use crate::source::Pieces;
+use crate::piece::{Piece, Pieces};
 
 /// Looks at the stored bytes of a stream, in the reader's thread.
 pub trait Tap: Send + 'static {

@@ -11,6 +11,7 @@ pub struct Trace(Arc<Marks>);
 #[derive(Debug, Default)]
 struct Marks {
     is_touched: AtomicBool,
+    is_complete: AtomicBool,
     written: AtomicU64,
     /// A disk's own.
     disk: OnceLock<(Arc<AtomicBool>, Arc<AtomicU64>)>,
@@ -34,6 +35,17 @@ impl Trace {
         self.0.written.fetch_add(len as u64, Ordering::Relaxed);
     }
 
+    /// The whole image is on the medium, and was good.
+    pub fn complete(&self) {
+        self.0.is_complete.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the whole image is on the medium.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.is_complete.load(Ordering::Relaxed)
+    }
+
     /// Whether the target may differ from what it was.
     #[must_use]
     pub fn is_touched(&self) -> bool {
@@ -42,15 +54,40 @@ impl Trace {
             || on_disk.is_some_and(|(is_touched, _)| is_touched.load(Ordering::Relaxed))
     }
 
-    /// What is to be told after a failure.
+    /// What is to be reported after a failure.
     #[must_use]
     pub fn line(&self, target: &str) -> String {
         if !self.is_touched() {
             return format!("nothing was written to {target}");
         }
+        if self.is_complete() {
+            return format!(
+                "{target} is complete: the whole image was verified, written and synced before that"
+            );
+        }
         let on_disk = self.0.disk.get();
         let written = self.0.written.load(Ordering::Relaxed)
             + on_disk.map_or(0, |(_, written)| written.load(Ordering::Relaxed));
         format!("{target} is partly overwritten: {written} bytes written; restore again")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_how_far_it_came() {
+        let trace = Trace::default();
+        assert_eq!(trace.line("x"), "nothing was written to x");
+        trace.touch();
+        trace.wrote(7);
+        assert_eq!(
+            trace.line("x"),
+            "x is partly overwritten: 7 bytes written; restore again"
+        );
+        trace.complete();
+        assert!(trace.line("x").starts_with("x is complete"));
+        assert!(trace.is_touched());
     }
 }

@@ -251,7 +251,7 @@ fn no_file_is_made_where_a_device_is_missing() {
             log.ends_with("nothing was written to /dev/there-is-none1\n"),
             "{log}"
         );
-        assert!(!std::path::Path::new("/dev/there-is-none1").exists());
+        assert!(!Path::new("/dev/there-is-none1").exists());
     }
 }
 

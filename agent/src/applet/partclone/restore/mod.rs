@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +14,11 @@ use anyhow::Context;
 
 use image::{Decoder, Summary, Verify};
 use imaging::source::standard_input;
-use imaging::{Failure, Trace, Watch};
+use imaging::{Creation, Demands, Failure, Manner, Output, Place, Trace, Watch};
 
-use super::options::{Options, Program};
+use super::super::messages::say;
+use super::options::{Options, Program, TargetName};
 use super::progress::{Progress, amount};
-use super::target::Target;
 use super::{Log, announce, name, start};
 
 /// log2 of the largest decompression window: the one that `zstd --ultra -22` needs.
@@ -66,10 +67,10 @@ fn restore(options: &Options, log: &mut Log, trace: &Trace) -> anyhow::Result<()
         log.tell(&format!("note: {note}"));
     }
     let source = source(options)?;
-    let target = Target::open(options, trace)
-        .with_context(|| format!("opening the target {target_name}"))?;
+    let (place, demands) = asked_for(options);
+    let target = Output::open(&place, &demands, trace)?;
     let begin = Instant::now();
-    let size = target.size_to_check(options);
+    let size = target.size();
     let told = |log: &mut Log, summary: &Summary| {
         for warning in &summary.warnings {
             log.tell(&format!("warning: {warning}"));
@@ -100,6 +101,28 @@ fn restore(options: &Options, log: &mut Log, trace: &Trace) -> anyhow::Result<()
         },
     ));
     Ok(())
+}
+
+/// The target that `options` name.
+fn asked_for(options: &Options) -> (Place, Demands) {
+    let path = |path: &Path, creation| Place::Path {
+        path: path.to_owned(),
+        creation,
+        is_discarded: false,
+        manner: Manner::Original,
+    };
+    let place = match &options.target {
+        TargetName::New(name) => path(name, Creation::OnlyNew),
+        TargetName::Existing(name) => path(name, Creation::AtOnce),
+        TargetName::Plain(name) => path(name, Creation::Emptied),
+        TargetName::StandardOutput => Place::StandardOutput,
+    };
+    let demands = Demands {
+        offset: options.offset,
+        is_size_unchecked: options.is_size_unchecked,
+        skip: options.is_skipping_write_errors.then_some(say),
+    };
+    (place, demands)
 }
 
 /// The image that `options` name.

@@ -8,11 +8,12 @@ use nix::errno::Errno;
 
 use super::buffer::AlignedBuffer;
 use super::device::Device;
+use super::kept::{NOTE_LEN, note, note_place, read_note, remove_note};
 use super::{BootReport, OldTable, TableError, Target, WriteError};
 use crate::ntfs::{NTFS_BOOT_LEN_MAX, boot_copies};
-use crate::signatures::label_ranges;
+use crate::signatures::{label_ranges, outside};
 use crate::sys;
-use crate::table::{MbrError, PlanError, Table, TablePlan, backup_headers, read_table};
+use crate::table::{Label, MbrError, PlanError, Table, TablePlan, backup_headers, read_table};
 
 /// Sectors at the front that hold a boot area and a primary GPT: the MBR, the header, 32 sectors of
 /// entries (UEFI specification, section 5.3.1: at least 16,384 octets).
@@ -32,14 +33,23 @@ impl Target {
     /// ends of the disk and of every partition of the plan ([`label_ranges`](fn@label_ranges)). Comes
     /// before any data, so that nothing new is lost.
     ///
+    /// The partitions of the plan with the numbers `unwritten` get nothing. Where the disk has one of them
+    /// already, with the same start and size, its content stays; a second attempt finds that noted.
+    ///
     /// # Errors
     ///
     /// [`WriteError`]; the disk may have lost its old table.
-    pub fn make_unbootable(&self, plan: &TablePlan) -> Result<(), WriteError> {
+    pub fn make_unbootable(&self, plan: &TablePlan, unwritten: &[u32]) -> Result<(), WriteError> {
         let device = &*self.device;
         check_shape(device, plan)?;
+        let head = HEAD_SECTORS * u64::from(device.shape.logical_sector);
+        let kept = self.kept(plan, unwritten, head);
         let places = plan.partitions.iter().map(|p| p.offset..p.end());
-        let result = wipe(device).and_then(|()| clear_labels(device, places));
+        let mut spared = kept.clone();
+        if !kept.is_empty() {
+            spared.push(note_place(device));
+        }
+        let result = wipe(device, &kept).and_then(|()| clear_labels(device, places, &spared));
         match &result {
             Ok(()) => device.set_unbootable(),
             Err(error) => device.spoil(error),
@@ -56,7 +66,7 @@ impl Target {
     /// [`WriteError`]; the target may have lost its old content.
     pub fn clear_labels(&self) -> Result<(), WriteError> {
         let device = &*self.device;
-        clear_labels(device, []).inspect_err(|error| device.spoil(error))
+        clear_labels(device, [], &[]).inspect_err(|error| device.spoil(error))
     }
 
     /// Copies the boot sector of the NTFS in a region to where its copies belong, which no image has
@@ -104,12 +114,16 @@ impl Target {
             Err(TableError::Table(_)) => None,
             Err(TableError::Read(error)) => return Err(error),
         };
-        let count = table.map_or(0, |table| table.partitions.len());
-        if count == 0 || is_filesystem(&device.read(0, 512)?) {
+        let Some(table) = table.filter(|table| !table.partitions.is_empty()) else {
             return Ok(None);
-        }
-        Ok(Some(OldTable {
-            partitions: Some(count),
+        };
+        // A GPT has checksums, and partitions that can be are no accident. A file system that was on the
+        // disk before may have left its name in sector 0.
+        let is_accident = matches!(table.label, Label::Mbr { .. })
+            && !is_possible(&table, device.shape.size)
+            && is_filesystem(&device.read(0, 512)?);
+        Ok((!is_accident).then_some(OldTable {
+            partitions: Some(table.partitions.len()),
         }))
     }
 
@@ -125,10 +139,11 @@ impl Target {
         let device = &*self.device;
         check_shape(device, plan)?;
         device.check_complete()?;
-        if let Err(error) = write_table(device, plan) {
+        let kept = read_note(device).unwrap_or_default();
+        if let Err(error) = remove_note(device).and_then(|()| write_table(device, plan)) {
             device.spoil(&error);
             // The first failure is the one to report; the disk may be unable to take this either.
-            drop(wipe_what_can_be(device));
+            drop(wipe_what_can_be(device, &kept));
             return Err(error);
         }
         let mut report = BootReport::default();
@@ -137,6 +152,18 @@ impl Target {
         }
         Ok(report)
     }
+}
+
+/// Whether all partitions are on the disk, behind its first sector, and apart.
+fn is_possible(table: &Table, size: u64) -> bool {
+    let plain = table.partitions.iter().filter(|p| !p.is_extended);
+    let mut places: Vec<_> = plain.map(|p| p.offset..p.end()).collect();
+    places.sort_by_key(|place| place.start);
+    let is_apart = places.windows(2).all(|two| two[0].end <= two[1].start);
+    is_apart
+        && places
+            .iter()
+            .all(|place| place.start > 0 && place.end <= size)
 }
 
 /// Whether sector 0 is the boot sector of a file system, whose code may look like a partition table.
@@ -173,16 +200,28 @@ fn check_shape(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
     })
 }
 
-fn wipe(device: &Device) -> Result<(), WriteError> {
+/// The front without a table: zeroes, and the note of what is kept.
+fn empty_head(device: &Device, len: usize, kept: &[Range<u64>]) -> Vec<u8> {
+    let mut head = vec![0; len];
+    let sector = usize::try_from(device.shape.logical_sector).expect("a sector fits in memory");
+    if let Some(place) = head.get_mut(sector..sector + NOTE_LEN) {
+        place.copy_from_slice(&note(kept));
+    }
+    head
+}
+
+fn wipe(device: &Device, kept: &[Range<u64>]) -> Result<(), WriteError> {
     let sector = u64::from(device.shape.logical_sector);
     let size = device.shape.size;
     let head = (HEAD_SECTORS * sector).min(size);
     let tail = (TAIL_SECTORS * sector).min(size - head);
     let index = |n: u64| usize::try_from(n).expect("a few sectors fit in memory");
     let old = device.read(0, index(head))?;
-    let zeroes = vec![0; index(head)];
-    device.write(0, &zeroes)?;
-    device.write(size - tail, &zeroes[..index(tail)])?;
+    let empty = empty_head(device, index(head), kept);
+    device.write(0, &empty)?;
+    for part in outside(size - tail..size, kept) {
+        device.write(part.start, &vec![0; index(part.end - part.start)])?;
+    }
     // A disk that was once copied from a smaller one has its backup header somewhere inside.
     for offset in backup_headers(&old) {
         let inside = offset >= head && offset.checked_add(sector).is_some_and(|end| end <= size);
@@ -192,16 +231,20 @@ fn wipe(device: &Device) -> Result<(), WriteError> {
     }
     device.sync(0, size)?;
     device.drop_cache()?;
-    verify(device, "the wiped boot area", 0, &zeroes)
+    verify(device, "the wiped boot area", 0, &empty)
 }
 
 fn clear_labels(
     device: &Device,
     partitions: impl IntoIterator<Item = Range<u64>>,
+    kept: &[Range<u64>],
 ) -> Result<(), WriteError> {
     let zeroes = AlignedBuffer::new(CLEAR_LEN);
     let mut found = AlignedBuffer::new(CLEAR_LEN);
-    for range in label_ranges(device.shape.size, partitions) {
+    for range in label_ranges(device.shape.size, partitions)
+        .into_iter()
+        .flat_map(|range| outside(range, kept))
+    {
         let mut at = range.start;
         while at < range.end {
             let count = (range.end - at).min(CLEAR_LEN as u64);
@@ -241,16 +284,24 @@ fn copy_ntfs_boot(device: &Device, offset: u64, len: u64) -> Result<bool, WriteE
 /// Wipes the places of the new table after a failure. Each step is tried whatever became of the
 /// others and nothing is read, for the failure may be a sector that cannot be; sector 0 alone comes
 /// first, since it decides whether the disk boots.
-fn wipe_what_can_be(device: &Device) -> Result<(), WriteError> {
+fn wipe_what_can_be(device: &Device, kept: &[Range<u64>]) -> Result<(), WriteError> {
     let sector = u64::from(device.shape.logical_sector);
     let size = device.shape.size;
     let head = (HEAD_SECTORS * sector).min(size);
     let tail = (TAIL_SECTORS * sector).min(size - head);
     let index = |n: u64| usize::try_from(n).expect("a few sectors fit in memory");
-    let zeroes = vec![0; index(head)];
+    let empty = empty_head(device, index(head), kept);
     let mut done = Ok(());
-    for (offset, len) in [(0, sector.min(size)), (0, head), (size - tail, tail)] {
-        let written = device.write(offset, &zeroes[..index(len)]);
+    let front = [0..sector.min(size), 0..head];
+    for part in front.into_iter().chain(outside(size - tail..size, kept)) {
+        let len = index(part.end - part.start);
+        let zeroes = vec![0; len];
+        let octets = if part.start == 0 {
+            &empty[..len]
+        } else {
+            &zeroes
+        };
+        let written = device.write(part.start, octets);
         // The first error is kept.
         done = done.and(written);
     }

@@ -366,7 +366,8 @@ impl Pipeline<'_> {
         let mut is_gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
         if !*is_gone {
             self.flow.on_disk(DiskStep::Write, || {
-                self.target.make_unbootable(&self.plan.table)
+                let unwritten = self.plan.unwritten();
+                self.target.make_unbootable(&self.plan.table, &unwritten)
             })?;
             *is_gone = true;
         }
@@ -833,5 +834,4 @@ fn same_image(stream: &PlannedStream, geometry: &Geometry) -> Result<(), OtherIm
 }
 
 #[cfg(test)]
-#[path = "streams_tests.rs"]
 mod tests;

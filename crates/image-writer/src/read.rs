@@ -1,13 +1,8 @@
-//! Decoding from a reader.
+//! Decoding from a reader, for tests: the product has a loop of its own, with threads.
 
 use std::io::{ErrorKind, Read};
 
-use crate::decoder::Decoder;
-use crate::error::ImageError;
-use crate::geometry::Geometry;
-use crate::options::Options;
-use crate::report::Summary;
-use crate::sink::{Sink, SinkError};
+use image::{Decoder, Geometry, ImageError, Options, Sink, SinkError, Summary};
 
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;

@@ -2,7 +2,7 @@
 
 use image::{Geometry, Sink, SinkError};
 
-use super::Target;
+use super::commit::Target;
 
 /// Takes an image and forgets it.
 #[derive(Debug, Clone, Copy, Default)]

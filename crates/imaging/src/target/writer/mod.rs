@@ -1,15 +1,60 @@
-//! The thread that writes, so that decoding goes on meanwhile.
+//! The thread that writes through the page cache, so that decoding goes on meanwhile.
 
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use conveyor::{Loader, Unloader, conveyor};
 use image::SinkError;
-use imaging::Trace;
 
-use super::super::messages::say;
-use super::target::Output;
+use super::trace::Trace;
+
+/// What takes the data.
+pub(super) enum Medium {
+    File(File),
+    /// Standard output, and how far it is.
+    StandardOutput(u64),
+}
+
+impl Medium {
+    fn write(&mut self, position: u64, data: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all_at(data, position),
+            Self::StandardOutput(at) => {
+                if position < *at {
+                    let text = format!("the stream is at byte {at} and cannot go back");
+                    return Err(io::Error::new(io::ErrorKind::NotSeekable, text));
+                }
+                let mut output = io::stdout().lock();
+                let written =
+                    zeroes(&mut output, position - *at).and_then(|()| output.write_all(data));
+                *at = position + data.len() as u64;
+                written
+            }
+        }
+    }
+
+    /// Brings standard output to its length.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn end(&mut self, len: u64) -> io::Result<()> {
+        if let Self::StandardOutput(at) = self {
+            let mut output = io::stdout().lock();
+            zeroes(&mut output, len.saturating_sub(*at))?;
+            output.flush()?;
+            *at = len.max(*at);
+        }
+        Ok(())
+    }
+}
+
+fn zeroes(output: &mut impl io::Write, count: u64) -> io::Result<()> {
+    io::copy(&mut io::Read::take(io::repeat(0), count), output).map(drop)
+}
 
 /// Joins neighbouring data and hands it to its thread. Dropped, it waits for what was handed over.
 pub(super) struct Writer {
@@ -18,8 +63,8 @@ pub(super) struct Writer {
     jobs: Option<Loader<Block, Vec<u8>>>,
     thread: Option<JoinHandle<Written>>,
     has_failed: Arc<AtomicBool>,
-    /// What has been told, to be told again.
-    told: Option<String>,
+    /// The failure that has been reported, for further calls.
+    reported: Option<String>,
 }
 
 /// Data for one place of the output, [`BLOCK_LEN`] bytes at most.
@@ -30,7 +75,7 @@ struct Block {
 
 /// What the thread leaves.
 pub(super) struct Written {
-    pub(super) output: Output,
+    pub(super) medium: Medium,
     /// Writes that failed and were passed over.
     pub(super) skipped: u64,
     /// The first that failed otherwise. Nothing was written after it.
@@ -42,14 +87,15 @@ const BLOCK_LEN: usize = 1 << 20;
 const BLOCKS: usize = 4;
 
 impl Writer {
-    /// Starts the thread. It goes on after failures if `is_skipping_errors`, and tells them; `trace`
-    /// tells what was written.
+    /// Starts the thread. With `skip` it goes on after failures, and reports them to that; `trace` reports what
+    /// was written to `name`.
     ///
     /// # Errors
     /// There is no thread to be had.
     pub(super) fn start(
-        output: Output,
-        is_skipping_errors: bool,
+        medium: Medium,
+        name: String,
+        skip: Option<fn(&str)>,
         trace: &Trace,
     ) -> Result<Self, SinkError> {
         let blocks = std::iter::repeat_with(|| Vec::with_capacity(BLOCK_LEN));
@@ -57,18 +103,18 @@ impl Writer {
         let has_failed: Arc<AtomicBool> = Arc::default();
         let flag = Arc::clone(&has_failed);
         let trace = trace.clone();
-        let work = move || work(output, is_skipping_errors, &trace, &flag, todo);
+        let work = move || work(medium, &name, skip, &trace, &flag, todo);
         let thread = thread::Builder::new().name("writer".into()).spawn(work)?;
         Ok(Self {
             open: None,
             jobs: Some(jobs),
             thread: Some(thread),
             has_failed,
-            told: None,
+            reported: None,
         })
     }
 
-    /// Takes data for `position`. The caller has seen to it that its end can be told.
+    /// Takes data for `position`. The caller has checked that its end can be expressed.
     ///
     /// # Errors
     /// What failed before.
@@ -110,7 +156,7 @@ impl Writer {
         }
         match self.end() {
             Some(written) if written.failure.is_none() => Ok(written),
-            ended => Err(self.tell(ended)),
+            ended => Err(self.report(ended)),
         }
     }
 
@@ -132,16 +178,16 @@ impl Writer {
 
     fn failure(&mut self) -> SinkError {
         let ended = self.end();
-        self.tell(ended)
+        self.report(ended)
     }
 
     /// The first failure, however often it is asked for.
-    fn tell(&mut self, ended: Option<Written>) -> SinkError {
+    fn report(&mut self, ended: Option<Written>) -> SinkError {
         let failure = ended.and_then(|written| written.failure);
-        let told = self
-            .told
+        let reported = self
+            .reported
             .get_or_insert_with(|| failure.unwrap_or_else(|| DEFECT.to_owned()));
-        told.as_str().into()
+        reported.as_str().into()
     }
 
     /// Hangs up; `None` if the thread has ended before, or panicked.
@@ -158,14 +204,15 @@ const DEFECT: &str = "the writing thread stopped by a programming error";
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // Whoever drops it has a failure to tell that came first.
+        // There is a failure that came first.
         drop(self.end());
     }
 }
 
 fn work(
-    mut output: Output,
-    is_skipping_errors: bool,
+    mut medium: Medium,
+    name: &str,
+    skip: Option<fn(&str)>,
     trace: &Trace,
     has_failed: &AtomicBool,
     mut todo: Unloader<Block, Vec<u8>>,
@@ -175,11 +222,11 @@ fn work(
         let len = data.len();
         if failure.is_none() {
             trace.touch();
-            if let Err(error) = output.write(position, &data) {
-                let text = format!("write error at byte {position} ({len} bytes): {error}");
-                if is_skipping_errors {
+            if let Err(error) = medium.write(position, &data) {
+                let text = format!("{name}: write error at byte {position} ({len} bytes): {error}");
+                if let Some(report) = skip {
                     skipped += 1;
-                    say(&format!("{text}; skipped"));
+                    report(&format!("{text}; skipped"));
                 } else {
                     failure = Some(text);
                     has_failed.store(true, Ordering::Release);
@@ -191,64 +238,11 @@ fn work(
         todo.give_back(data);
     }
     Written {
-        output,
+        medium,
         skipped,
         failure,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn started(path: &std::path::Path, is_skipping_errors: bool) -> Writer {
-        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        Writer::start(Output::File(file, 0), is_skipping_errors, &Trace::default()).unwrap()
-    }
-
-    #[test]
-    fn data_lands_where_it_belongs_however_it_comes() {
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let mut writer = started(&path, false);
-        let mut expected = vec![0; 12 << 20];
-        // Neighbours, gaps, pieces longer than a block, and more than all blocks hold.
-        let mut at = 0;
-        for (number, len) in [1, 512, 700_000, 3 << 20, 5, 0, 4 << 20, 1 << 20, 77]
-            .into_iter()
-            .enumerate()
-        {
-            let data = vec![u8::try_from(number).unwrap() + 1; len];
-            expected[at..at + len].copy_from_slice(&data);
-            writer.write(at as u64, &data).unwrap();
-            at += len + number % 3 * 1000;
-        }
-        let written = writer.finish().unwrap();
-        assert_eq!(written.skipped, 0);
-        drop(written.output);
-        expected.truncate(fs::metadata(&path).unwrap().len().try_into().unwrap());
-        assert!(expected.len() > 8 << 20);
-        assert!(fs::read(&path).unwrap() == expected);
-    }
-
-    #[test]
-    fn the_first_failure_is_told_and_nothing_waits_for_ever() {
-        let full = std::path::Path::new("/dev/full");
-        let mut writer = started(full, false);
-        let data = vec![1; BLOCK_LEN];
-        let failed = (0..1000).find_map(|n| writer.write(n << 21, &data).err());
-        let text = failed.unwrap().to_string();
-        assert!(text.contains("write error at byte 0"), "{text}");
-        // Once told, it is told again.
-        assert_eq!(writer.write(0, &data).unwrap_err().to_string(), text);
-        assert_eq!(writer.write(9, &[]).unwrap_err().to_string(), text);
-        assert_eq!(writer.finish().err().unwrap().to_string(), text);
-
-        let mut writer = started(full, true);
-        for n in 0..20 {
-            writer.write(n << 21, &data).unwrap();
-        }
-        assert_eq!(writer.finish().unwrap().skipped, 20);
-    }
-}
+mod tests;

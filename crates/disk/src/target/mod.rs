@@ -12,6 +12,7 @@ use crate::text::Bytes;
 mod boot;
 mod buffer;
 mod device;
+mod kept;
 mod open;
 mod writer;
 

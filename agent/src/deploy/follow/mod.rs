@@ -499,5 +499,4 @@ const DENIED: Duration = Duration::from_secs(60);
 const GIVE_UP: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
-#[path = "follow_tests.rs"]
 mod tests;

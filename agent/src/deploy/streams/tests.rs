@@ -175,8 +175,18 @@ struct Outcome {
 
 impl Outcome {
     fn of(plan: &DeployPlan, streams: &[Vec<u8>], change: impl FnOnce(&mut Canned)) -> Self {
+        Self::on(&full(), plan, streams, change)
+    }
+
+    /// On a disk with this content.
+    fn on(
+        content: &[u8],
+        plan: &DeployPlan,
+        streams: &[Vec<u8>],
+        change: impl FnOnce(&mut Canned),
+    ) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), vec![0xee; usize::try_from(DISK_LEN).unwrap()]).unwrap();
+        std::fs::write(file.path(), content).unwrap();
         let target = Target::open(file.path(), &SHAPE).unwrap();
         let flow: Arc<Flow> = Arc::default();
         let mut sources = Canned {
@@ -243,6 +253,28 @@ impl Outcome {
             .map(|(number, ..)| used_len(*number))
             .sum();
         assert_eq!(self.progress.1, used);
+    }
+}
+
+fn full() -> Vec<u8> {
+    vec![0xee; usize::try_from(DISK_LEN).unwrap()]
+}
+
+#[test]
+fn what_no_stream_comes_for_stays_where_the_disk_has_it() {
+    let mut manifest = samples::manifest();
+    manifest.streams.pop();
+    let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+    let mut disk = full();
+    disk[..512].copy_from_slice(&samples::mbr());
+    for (disk, is_kept) in [(disk, true), (full(), false)] {
+        let run = Outcome::on(&disk, &plan, &[samples::stored(1)], |_| {});
+        run.result.unwrap();
+        let found = &run.disk[samples::region(2)];
+        assert_eq!(found.iter().all(|byte| *byte == 0xee), is_kept);
+        assert_eq!(run.disk[446..512], samples::mbr()[446..512]);
+        let first = samples::region(1).start;
+        assert_eq!(run.disk[first..first + 100], samples::restored(1)[..100]);
     }
 }
 
