@@ -7,6 +7,7 @@
 mod evidence;
 mod failure;
 mod follow;
+mod grow;
 mod ntfs;
 mod receive;
 mod resume;
@@ -41,6 +42,7 @@ use crate::screen::Board;
 pub(crate) use failure::Failure;
 use failure::Touched;
 use follow::{Follower, Totals};
+use grow::Tools;
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;
 use target::Chosen;
@@ -176,6 +178,7 @@ struct Prepared {
     chosen: Chosen,
     target: Target,
     plan: DeployPlan,
+    tools: Tools,
     window_log_max: u32,
 }
 
@@ -203,6 +206,8 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         .map_err(failed)?;
     plan.warnings
         .extend(deploy_plan::computer_name(&job.args, manifest.os_id));
+    let tools = Tools::installed();
+    plan.warnings.extend(tools.warnings(&plan));
     for line in plan.table.to_string().lines() {
         board.say(line);
     }
@@ -212,6 +217,7 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         chosen,
         target,
         plan,
+        tools,
         window_log_max,
     })
 }
@@ -578,6 +584,18 @@ fn work(
                 .remove_old_table()
                 .context("removing the old partition table")
                 .map_err(|error| Failure::new("table", error))?,
+            Step::Grow(partition, kind) => {
+                board.update(|state| {
+                    state.activity =
+                        format!("growing the {kind} of partition {}", partition.number);
+                });
+                let left = grow::grow(partition, kind, target, &prepared.tools)
+                    .map_err(|error| Failure::new("grow", error))?;
+                if let Some(warning) = left {
+                    board.warn(warning.to_string());
+                }
+                board.update(|state| state.activity = "writing the partition table".into());
+            }
             Step::NtfsCopies(partition) => {
                 ntfs::complete(partition, target).map_err(|error| Failure::new("streams", error))?
             }

@@ -13,9 +13,11 @@ mod boot;
 mod buffer;
 mod device;
 mod open;
+mod part;
 mod writer;
 
 pub use open::Target;
+pub use part::RegionDevice;
 pub use writer::{RegionWriter, WriteReport, WriterOptions};
 
 /// Why a disk was not opened for writing. Nothing has been written.
