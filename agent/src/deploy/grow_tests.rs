@@ -161,6 +161,20 @@ fn xfs_fills_its_partition() {
 }
 
 #[test]
+fn f2fs_fills_its_partition() {
+    let Some(disk) = Disk::new("mkfs.f2fs -q", Growable::F2fs, 64 << 20, 200 << 20) else {
+        return;
+    };
+    assert_eq!(disk.grow(Growable::F2fs).unwrap(), None);
+    disk.ask("fsck.f2fs --dry-run {device}");
+    let said = disk.ask("dump.f2fs {device}");
+    assert!(
+        said.contains("total FS sectors = 409600 (200 MB)"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_file_system_that_cannot_be_grown_is_a_failure_and_the_disk_does_not_boot() {
     let make = "mkfs.ext4 -q -b 4096";
     let Some(disk) = Disk::new(make, Growable::Ext, 32 << 20, 100 << 20) else {
