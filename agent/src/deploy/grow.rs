@@ -12,6 +12,7 @@ use deploy_plan::{DeployPlan, Growable, Step, Warning};
 use disk::{PlannedPartition, Target, WriteError};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 
 /// Why a file system was not grown.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub(crate) enum GrowError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lack {
     Program(&'static str),
-    LoopDevices(String),
+    LoopDevices,
     FileSystem(&'static str),
 }
 
@@ -40,7 +41,7 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Program(name) => write!(f, "program {name}"),
-            Self::LoopDevices(cause) => write!(f, "loop devices ({cause})"),
+            Self::LoopDevices => f.write_str("loop devices"),
             Self::FileSystem(name) => write!(f, "driver of the file system {name}"),
         }
     }
@@ -61,6 +62,8 @@ pub(crate) enum Cause {
         /// The end of what it printed.
         said: String,
     },
+    #[error("making a loop device of it: {0}")]
+    LoopDevice(io::Error),
     #[error("mounting it: {0}")]
     Mount(io::Error),
     #[error("unmounting it: {0}")]
@@ -156,9 +159,13 @@ fn recipe(kind: Growable) -> Recipe {
     }
 }
 
-/// Where programs are found.
+/// What this machine can grow file systems with.
 #[derive(Debug, Clone)]
-pub(crate) struct Tools(Vec<PathBuf>);
+pub(crate) struct Tools {
+    /// Where programs are found.
+    places: Vec<PathBuf>,
+    has_loop_devices: bool,
+}
 
 impl Tools {
     /// Those of this machine.
@@ -166,16 +173,22 @@ impl Tools {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
         places.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
-        Self(places)
+        Self {
+            places,
+            has_loop_devices: Path::new("/dev/loop-control").exists(),
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self(Vec::new())
+        Self {
+            places: Vec::new(),
+            has_loop_devices: true,
+        }
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {
-        let mut paths = self.0.iter().map(|place| place.join(name));
+        let mut paths = self.places.iter().map(|place| place.join(name));
         paths.find(|path| {
             path.metadata()
                 .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
@@ -189,6 +202,7 @@ impl Tools {
             .map(|call| call.program)
             .find(|program| self.find(program).is_none())
             .map(Lack::Program)
+            .or_else(|| (!self.has_loop_devices).then_some(Lack::LoopDevices))
     }
 
     /// What this machine will leave as it was captured.
@@ -212,7 +226,7 @@ fn cannot(partition: &PlannedPartition, kind: Growable, lack: &Lack) -> Warning 
 }
 
 /// Grows the file system of a partition that is completely written. `Ok(Some(..))`: it was left as it is,
-/// and nobody was told so far.
+/// which no earlier warning says.
 ///
 /// # Errors
 /// [`GrowError::Failed`]; the disk cannot become bootable then.
@@ -239,26 +253,34 @@ fn grow_with(
     target: &Target,
     tools: &Tools,
 ) -> Result<(), GrowError> {
-    let device = target
-        .region_device(partition.offset, partition.len)
-        .map_err(|error| GrowError::Lacking(Lack::LoopDevices(error.to_string())))?;
-    let recipe = recipe(kind);
     let failed = |cause| GrowError::Failed {
         number: partition.number,
         kind,
         cause,
     };
+    let device = target
+        .region_device(partition.offset, partition.len)
+        .map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            // The node may be there without the driver.
+            Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => {
+                GrowError::Lacking(Lack::LoopDevices)
+            }
+            _ => failed(Cause::LoopDevice(error)),
+        })?;
+    let recipe = recipe(kind);
     let done = match recipe.mounted_as {
         None => run_all(recipe.calls, device.path(), Path::new(""), tools).map_err(failed),
-        Some(name) => match Mounted::new(device.path(), name) {
+        Some(name) => alone(|| match Mounted::new(device.path(), name) {
             Ok(mounted) => run_all(recipe.calls, device.path(), mounted.path(), tools)
                 .and_then(|()| mounted.finish())
                 .map_err(failed),
-            Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => {
+            Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => {
                 Err(GrowError::Lacking(Lack::FileSystem(name)))
             }
             Err(error) => Err(failed(Cause::Mount(error))),
-        },
+        })
+        .map_err(|error| failed(Cause::Mount(error)))
+        .flatten(),
     };
     match done {
         Ok(()) | Err(GrowError::Lacking(_)) => {
@@ -330,6 +352,22 @@ fn tail(output: &mut io::PipeReader) -> String {
     fog::encoding::printable(&lines.collect::<Vec<_>>().join("; "), 2 * MAX_SAID)
 }
 
+/// Runs `work` where no other process sees its mounts. One that is started at that moment would keep a file
+/// system mounted in a namespace of its own, and what it has not written would be missing on the disk.
+fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let own = std::thread::Builder::new().name("grow".into());
+        let own = own.spawn_scoped(scope, || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&Path>, "/", None::<&Path>, flags, None::<&Path>)?;
+            Ok(work())
+        })?;
+        own.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 /// A file system that is mounted while it is grown.
 struct Mounted {
     /// `None` when it was unmounted.
@@ -358,7 +396,7 @@ impl Mounted {
 
     fn finish(mut self) -> Result<(), Cause> {
         match self.at.take() {
-            Some(path) => umount(&path).map_err(Cause::Unmount),
+            Some(path) => unmount(&path).map_err(Cause::Unmount),
             None => Ok(()),
         }
     }
@@ -368,9 +406,16 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         if let Some(path) = self.at.take() {
             // It was not grown; that is what is reported.
-            umount(&path).unwrap_or_default();
+            unmount(&path).unwrap_or_default();
         }
     }
+}
+
+fn unmount(path: &Path) -> nix::Result<()> {
+    umount(path)?;
+    // An empty directory is in nobody's way.
+    std::fs::remove_dir(path).unwrap_or_default();
+    Ok(())
 }
 
 /// Directory of mount points.

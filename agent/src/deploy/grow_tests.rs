@@ -115,6 +115,36 @@ fn ext4_fills_its_partition() {
     );
 }
 
+/// As disks are: a block device, held exclusively, read and written without a cache.
+#[test]
+fn on_a_block_device_of_large_sectors_it_is_the_same() {
+    let make = "mkfs.ext4 -q -b 4096";
+    let Some(disk) = Disk::new(make, Growable::Ext, 32 << 20, 100 << 20) else {
+        return;
+    };
+    let file = disk.file.path().display();
+    let device = sh(&format!("losetup --show -f -b 4096 {file}"));
+    let shape = Shape {
+        logical_sector: 4096,
+        ..disk.shape
+    };
+    let done = {
+        let target = Target::open(Path::new(device.trim()), &shape).unwrap();
+        assert!(target.is_direct());
+        grow(
+            &partition(disk.large),
+            Growable::Ext,
+            &target,
+            &Tools::installed(),
+        )
+    };
+    sh(&format!("losetup -d {device}"));
+    assert_eq!(done.unwrap(), None);
+    disk.ask("e2fsck -fn {device}");
+    let said = disk.ask("dumpe2fs -h {device}");
+    assert!(said.contains("Block count:              25600\n"), "{said}");
+}
+
 #[test]
 fn ntfs_fills_its_partition_and_is_clean() {
     let make = "mkfs.ntfs -q -F -f -s 512 -H 0 -S 0 -p 0";
@@ -158,6 +188,30 @@ fn xfs_fills_its_partition() {
     disk.ask("xfs_repair -n {device}");
     let said = disk.ask("xfs_db -r -c 'sb 0' -c 'p dblocks' {device}");
     assert_eq!(said.trim(), format!("dblocks = {}", (500 << 20) / 4096));
+}
+
+#[test]
+fn no_other_process_sees_what_is_mounted() {
+    if sh("id -u").trim() != "0" {
+        return;
+    }
+    let at = tempfile::tempdir().unwrap();
+    let lists = alone(|| {
+        let none = None::<&Path>;
+        mount(
+            Some("none"),
+            at.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            none,
+        )
+        .unwrap();
+        let own = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
+        let others = std::fs::read_to_string("/proc/1/mounts").unwrap();
+        let ours = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        [own, ours, others].map(|list| list.contains(at.path().to_str().unwrap()))
+    });
+    assert_eq!(lists.unwrap(), [true, false, false]);
 }
 
 #[test]
@@ -230,6 +284,11 @@ fn without_its_program_a_file_system_is_left_alone() {
         let warning = cannot(&partition(8 << 20), kind, &lack).to_string();
         assert!(warning.contains("--resize-tools"), "{warning}");
     }
+    let without_loops = Tools {
+        has_loop_devices: false,
+        ..Tools::installed()
+    };
+    assert!(without_loops.lack(Growable::Ext).is_some());
 }
 
 #[test]

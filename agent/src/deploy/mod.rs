@@ -22,7 +22,7 @@ mod samples;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -139,6 +139,8 @@ async fn carry_out(
             () = async { tokio::join!(reports, machine); } => {}
         }
     }
+    let late = std::mem::take(&mut *lock(&transfer.prepared.late_warnings));
+    tell_warnings(server, board, &late).await;
     if job.args.is_unregistered() {
         return Ok(Told::Yes);
     }
@@ -180,6 +182,8 @@ struct Prepared {
     plan: DeployPlan,
     tools: Tools,
     window_log_max: u32,
+    /// What turned out to be left undone only when it was due.
+    late_warnings: Mutex<Vec<Warning>>,
 }
 
 async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, Failure> {
@@ -219,6 +223,7 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         plan,
         tools,
         window_log_max,
+        late_warnings: Mutex::default(),
     })
 }
 
@@ -591,9 +596,7 @@ fn work(
                 });
                 let left = grow::grow(partition, kind, target, &prepared.tools)
                     .map_err(|error| Failure::new("grow", error))?;
-                if let Some(warning) = left {
-                    board.warn(warning.to_string());
-                }
+                lock(&prepared.late_warnings).extend(left);
                 board.update(|state| state.activity = "writing the partition table".into());
             }
             Step::NtfsCopies(partition) => {
@@ -614,6 +617,10 @@ fn work(
         }
     }
     Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows warnings and tells the server; that it cannot be told is no further trouble.
