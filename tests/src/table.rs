@@ -89,7 +89,9 @@ fn gpt_backup(dump: &Dump) -> Vec<u8> {
 
 fn entry(partition: &DumpPartition) -> Vec<u8> {
     let number = u128::from(partition.number);
-    let guid = partition.uuid.unwrap_or(uuid::Uuid::from_u128(number));
+    let guid = partition
+        .uuid
+        .unwrap_or_else(|| uuid::Uuid::from_u128(number));
     let mut bytes = partition.gpt_kind().unwrap().to_bytes_le().to_vec();
     bytes.extend(guid.to_bytes_le());
     bytes.extend(partition.start.to_le_bytes());

@@ -6,6 +6,7 @@
 
 mod archive;
 mod modules;
+mod programs;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use self::{archive::Tree, modules::Kernel};
+use self::{archive::Tree, modules::Kernel, programs::Programs};
 use crate::{
     paths,
     setup::{self, Purpose},
@@ -33,12 +34,30 @@ pub(crate) struct Options {
     /// Where boot/vmlinuz-VERSION and lib/modules/VERSION are, for a kernel that is only unpacked
     #[arg(long, value_name = "DIR", default_value = "/")]
     kernel_root: PathBuf,
+    /// Pack the programs that grow file systems, too: 10 MB more, for images of type n
+    #[arg(long)]
+    resize_tools: bool,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
+/// What is in an initramfs beside the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// What every client needs.
+    Plain,
+    /// And the programs that grow file systems.
+    ResizeTools,
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let content = if options.resize_tools {
+        setup::install(&[Purpose::Initramfs, Purpose::ResizeTools])?;
+        Content::ResizeTools
+    } else {
+        Content::Plain
+    };
     setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
     let kernel = Kernel::find(&options.kernel_root, options.kernel.as_deref())?;
     let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
@@ -46,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .out
         .clone()
         .unwrap_or_else(|| paths::target().join("initramfs/initramfs.cpio.zst"));
-    let packed = pack(&agent, &kernel, Use::Shipping)?;
+    let packed = pack(&agent, &kernel, Use::Shipping, content)?;
     packed.write(&out)?;
     println!("{}", packed.summary);
     println!("kernel {}", kernel.image.display());
@@ -73,7 +92,7 @@ pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
     let kernel = Kernel::find(Path::new("/"), None)?;
     let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
-        initramfs: pack(&agent, &kernel, Use::Demo)?,
+        initramfs: pack(&agent, &kernel, Use::Demo, Content::Plain)?,
         kernel: kernel.image,
         agent_len: fs::metadata(&agent)?.len(),
     })
@@ -83,8 +102,8 @@ pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
 pub(crate) fn check_reproducible(agent: &Path) -> Result<()> {
     let kernel = Kernel::find(Path::new("/"), None)?;
     let (first, second) = (
-        pack(agent, &kernel, Use::Shipping)?,
-        pack(agent, &kernel, Use::Shipping)?,
+        pack(agent, &kernel, Use::Shipping, Content::Plain)?,
+        pack(agent, &kernel, Use::Shipping, Content::Plain)?,
     );
     if first.bytes != second.bytes {
         bail!("two initramfs made of the same files differ");
@@ -129,6 +148,19 @@ struct Manifest {
     links: BTreeMap<String, String>,
     /// Kernel modules, in the order wanted; their dependencies follow by themselves.
     modules: Vec<ModuleGroup>,
+    /// Only with `--resize-tools`.
+    resize: Resize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resize {
+    /// Programs of the building machine, packed with their libraries.
+    programs: Vec<String>,
+    /// Symbolic links that they need.
+    links: BTreeMap<String, String>,
+    /// Kernel modules, loaded after the others.
+    modules: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,7 +181,7 @@ struct Busybox {
     links: Vec<String>,
 }
 
-fn pack(agent: &Path, kernel: &Kernel, purpose: Use) -> Result<Packed> {
+fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result<Packed> {
     let dir = paths::root().join("initramfs");
     let manifest_path = dir.join("manifest.toml");
     let text = fs::read_to_string(&manifest_path)
@@ -180,12 +212,26 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use) -> Result<Packed> {
         tree.link(path, to)?;
     }
 
-    let wanted: Vec<&str> = manifest
+    let programs = match content {
+        Content::Plain => Programs::default(),
+        Content::ResizeTools => Programs::find(&manifest.resize.programs)?,
+    };
+    let programs_len = programs.len();
+    for (path, bytes) in programs.files {
+        tree.file(&path, 0o755, bytes)?;
+    }
+    let mut wanted: Vec<&str> = manifest
         .modules
         .iter()
         .flat_map(|group| &group.names)
         .map(String::as_str)
         .collect();
+    if content == Content::ResizeTools {
+        for (path, to) in &manifest.resize.links {
+            tree.link(path, to)?;
+        }
+        wanted.extend(manifest.resize.modules.iter().map(String::as_str));
+    }
     let set = kernel.modules(&wanted)?;
     let mut list = String::new();
     let mut modules_len = 0;
@@ -200,9 +246,11 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use) -> Result<Packed> {
     let archive = tree.to_newc()?;
     let bytes = archive::compress(&archive, purpose)?;
     let mut summary = format!(
-        "agent {}, busybox {}, {} modules of {} with {}; packed {}, compressed {}",
+        "agent {}, busybox {}, programs that grow file systems {}, {} modules of {} with {}; packed {}, \
+         compressed {}",
         size(agent_len),
         size(fs::metadata(&busybox)?.len().try_into()?),
+        size(programs_len),
         set.in_load_order.len(),
         kernel.version,
         size(modules_len),

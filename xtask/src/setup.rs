@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     MuslStd,
     /// Packing the initramfs.
     Initramfs,
+    /// Packing an initramfs that grows file systems.
+    ResizeTools,
     /// Making disk images with the original programs.
     Image,
     /// Network namespaces.
@@ -49,12 +51,13 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
         Self::MuslStd,
         Self::Initramfs,
+        Self::ResizeTools,
         Self::Image,
         Self::Network,
         Self::Machines,
@@ -75,6 +78,7 @@ impl Purpose {
                  makes it unnecessary)"
             }
             Self::Initramfs => "to pack the initramfs",
+            Self::ResizeTools => "to grow file systems on clients, and to test that",
             Self::Image => "to make disk images with the original programs",
             Self::Network => "for network namespaces",
             Self::Machines => "for virtual machines that boot from the network",
@@ -97,7 +101,9 @@ enum Sign {
 
 struct Need(Purpose, Sign, &'static str);
 
-use Purpose::{Bindings, Build, Fuzz, Image, Initramfs, Machines, MuslStd, Network, Tests};
+use Purpose::{
+    Bindings, Build, Fuzz, Image, Initramfs, Machines, MuslStd, Network, ResizeTools, Tests,
+};
 use Sign::{File, Installed, Like, Program};
 
 const NEEDS: &[Need] = &[
@@ -123,6 +129,11 @@ const NEEDS: &[Need] = &[
         Like("/boot", "vmlinuz-", "-cloud-amd64"),
         "linux-image-cloud-amd64",
     ),
+    Need(ResizeTools, Program("resize2fs"), "e2fsprogs"),
+    Need(ResizeTools, Program("ntfsresize"), "ntfs-3g"),
+    Need(ResizeTools, Program("btrfs"), "btrfs-progs"),
+    Need(ResizeTools, Program("xfs_growfs"), "xfsprogs"),
+    Need(ResizeTools, Program("resize.f2fs"), "f2fs-tools"),
     Need(Image, Program("partclone.restore"), "partclone"),
     Need(Image, Program("zstd"), "zstd"),
     Need(Image, Program("sgdisk"), "gdisk"),

@@ -7,6 +7,7 @@
 mod evidence;
 mod failure;
 mod follow;
+mod grow;
 mod ntfs;
 mod receive;
 mod resume;
@@ -21,7 +22,7 @@ mod samples;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -40,6 +41,7 @@ use crate::screen::Board;
 pub(crate) use failure::Failure;
 use failure::Touched;
 use follow::{Follower, Totals};
+use grow::Tools;
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;
 use target::Chosen;
@@ -136,6 +138,8 @@ async fn carry_out(
             () = async { tokio::join!(reports, machine); } => {}
         }
     }
+    let late = std::mem::take(&mut *lock(&transfer.prepared.late_warnings));
+    tell_warnings(server, board, &late).await;
     if job.args.is_unregistered() {
         return Ok(Told::Yes);
     }
@@ -175,7 +179,10 @@ struct Prepared {
     chosen: Chosen,
     target: Target,
     plan: DeployPlan,
+    tools: Tools,
     window_log_max: u32,
+    /// What turned out to be left undone only when it was due.
+    late_warnings: Mutex<Vec<Warning>>,
 }
 
 async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, Failure> {
@@ -202,6 +209,8 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         .map_err(failed)?;
     plan.warnings
         .extend(deploy_plan::computer_name(&job.args, manifest.os_id));
+    let tools = Tools::installed();
+    plan.warnings.extend(tools.warnings(&plan));
     for line in plan.table.to_string().lines() {
         board.say(line);
     }
@@ -211,7 +220,9 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         chosen,
         target,
         plan,
+        tools,
         window_log_max,
+        late_warnings: Mutex::default(),
     })
 }
 
@@ -587,6 +598,16 @@ fn work(
                 .remove_old_table()
                 .context("removing the old partition table")
                 .map_err(|error| Failure::new("table", error))?,
+            Step::Grow(partition, kind) => {
+                board.update(|state| {
+                    state.activity =
+                        format!("growing the {kind} of partition {}", partition.number);
+                });
+                let left = grow::grow(partition, kind, target, &prepared.tools)
+                    .map_err(|error| Failure::new("grow", error))?;
+                lock(&prepared.late_warnings).extend(left);
+                board.update(|state| state.activity = "writing the partition table".into());
+            }
             Step::NtfsCopies(partition) => {
                 ntfs::complete(partition, target).map_err(|error| Failure::new("streams", error))?
             }
@@ -605,6 +626,10 @@ fn work(
         }
     }
     Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows warnings and tells the server; that it cannot be told is no further trouble.

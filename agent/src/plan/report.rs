@@ -236,7 +236,9 @@ fn step(step: Step<'_>) -> StepView {
     let (partition, stream) = match step {
         Step::Clear | Step::Table => (None, None),
         Step::Stream(stream) => (stream.partition(), Some(stream)),
-        Step::NtfsCopies(partition) | Step::Swap(partition) => (Some(partition.number), None),
+        Step::Grow(partition, _) | Step::NtfsCopies(partition) | Step::Swap(partition) => {
+            (Some(partition.number), None)
+        }
     };
     StepView {
         step: step.code(),

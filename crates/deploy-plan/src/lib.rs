@@ -10,12 +10,14 @@
 use std::collections::BTreeMap;
 
 mod arguments;
+mod growth;
 mod plan;
 mod refusal;
 mod steps;
 mod warning;
 
 pub use arguments::{check_arguments, check_same_image, computer_name};
+pub use growth::Growable;
 pub use plan::{
     DeployPlan, Destination, PlannedStream, check_manifest, plan, plan_for_source, source_shape,
 };

@@ -11,7 +11,7 @@ use fos_api::{
     StreamFacts,
 };
 
-use crate::{Contradiction, Refusal, SmallFiles, Warning};
+use crate::{Contradiction, Growable, Refusal, SmallFiles, Warning};
 
 /// A deploy that can be carried out on a disk of a known shape.
 #[derive(Debug, Clone)]
@@ -75,6 +75,9 @@ pub struct PlannedStream {
     pub facts: ImageFacts,
     /// Where it goes.
     pub destination: Destination,
+    /// The file system that is grown to fill the partition: of a resizable image, where the partition has
+    /// become larger than what was captured.
+    pub growth: Option<Growable>,
 }
 
 /// Where a stream goes.
@@ -307,7 +310,15 @@ fn place(facts: &StreamFacts, table: &TablePlan, layout: Layout) -> Result<Plann
             len,
         }
     };
+    let growth = match destination {
+        Destination::Partition { len, .. } if len > facts.image.device_size => {
+            let kind = Growable::of_name(&facts.image.filesystem);
+            kind.filter(|_| layout == Layout::Fill)
+        }
+        _ => None,
+    };
     Ok(PlannedStream {
+        growth,
         name,
         stored_len: facts.stored_len,
         blake3: facts.blake3,
@@ -343,7 +354,7 @@ fn warnings(table: &TablePlan, streams: &[PlannedStream]) -> Vec<Warning> {
             }
             continue;
         };
-        if partition.len > stream.facts.device_size {
+        if partition.len > stream.facts.device_size && stream.growth.is_none() {
             warnings.push(Warning::NotGrown {
                 number,
                 len: partition.len,

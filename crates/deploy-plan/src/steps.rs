@@ -5,7 +5,7 @@ use std::fmt;
 use disk::{PlannedPartition, Size};
 use fog::encoding::printable;
 
-use crate::{DeployPlan, Destination, PlannedStream};
+use crate::{DeployPlan, Destination, Growable, PlannedStream};
 
 /// One thing that a deploy does to the disk. It goes through these, and `fos-agent plan` prints them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Step<'a> {
     Clear,
     /// Receives a stream, verifies it, and writes it to its place.
     Stream(&'a PlannedStream),
+    /// Makes a file system as large as its partition.
+    Grow(&'a PlannedPartition, Growable),
     /// Makes the copies of the boot sector that images of NTFS lack, where the partition has an NTFS.
     NtfsCopies(&'a PlannedPartition),
     /// Makes swap space.
@@ -30,6 +32,7 @@ impl Step<'_> {
         match self {
             Self::Clear => "clear",
             Self::Stream(_) => "stream",
+            Self::Grow(..) => "grow",
             Self::NtfsCopies(_) => "ntfs-copies",
             Self::Swap(_) => "swap",
             Self::Table => "table",
@@ -65,6 +68,12 @@ impl fmt::Display for Step<'_> {
                     }
                 }
             }
+            Self::Grow(partition, kind) => write!(
+                f,
+                "grow the {kind} of partition {} to {}, if this boot image has the programs for it",
+                partition.number,
+                Size(partition.len)
+            ),
             Self::NtfsCopies(partition) => write!(
                 f,
                 "complete the copies of the boot sector in partition {}, if it has an NTFS",
@@ -88,11 +97,19 @@ impl DeployPlan {
     /// What is done to the disk, in order.
     pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
         let streams = self.streams.iter().map(Step::Stream);
+        // While nothing boots yet: a machine that is switched off in the middle must not start from it.
+        let grow = self.written().filter_map(|partition| {
+            let mut streams = self.streams.iter();
+            let stream = streams.find(|stream| stream.partition() == Some(partition.number))?;
+            Some(Step::Grow(partition, stream.growth?))
+        });
+        // Behind the growth, with which their places change.
         let ntfs = self.partitions_of(PlannedStream::may_be_ntfs);
         let ntfs = ntfs.map(Step::NtfsCopies);
         let swap = self.swap_spaces().map(Step::Swap);
         std::iter::once(Step::Clear)
             .chain(streams)
+            .chain(grow)
             .chain(ntfs)
             .chain(swap)
             .chain(std::iter::once(Step::Table))
@@ -151,5 +168,30 @@ mod tests {
             let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
             assert_eq!(codes, ["clear", "stream", "ntfs-copies", "swap", "table"]);
         }
+    }
+
+    #[test]
+    fn what_became_larger_is_grown_before_the_table() {
+        let mut manifest = samples::manifest();
+        manifest.image_type = fog::task::ImageType::Resizable;
+        manifest.streams[1].image.filesystem = "FAT32".into();
+        let files = samples::small_files();
+        let large = disk::Shape {
+            size: 16 << 20,
+            logical_sector: 512,
+        };
+        let plan = crate::plan(&manifest, &files, &large).unwrap();
+        let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
+        assert_eq!(codes, ["clear", "stream", "stream", "grow", "table"]);
+        let warned: Vec<_> = plan.warnings.iter().map(crate::Warning::code).collect();
+        assert_eq!(warned, ["not-grown"], "FAT is not grown");
+        // On a disk like the captured one nothing is to be done.
+        let plan = crate::plan(&manifest, &files, &samples::SHAPE).unwrap();
+        assert!(plan.steps().all(|step| step.code() != "grow"));
+        // And the partitions of other images keep their sizes.
+        manifest.image_type = fog::task::ImageType::SingleDisk;
+        manifest.streams[0].image.device_size -= 4096;
+        let plan = crate::plan(&manifest, &files, &large).unwrap();
+        assert!(plan.steps().all(|step| step.code() != "grow"));
     }
 }

@@ -6,6 +6,8 @@ use disk::{Kind, Size, TableWarning};
 use fog::encoding::printable;
 use fog::store::StreamName;
 
+use crate::Growable;
+
 /// What people should know although the image can be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
@@ -43,6 +45,15 @@ pub enum Warning {
         /// The file system's length in bytes.
         kept: u64,
     },
+    /// A file system that should be grown, on a client that cannot do it.
+    CannotGrow {
+        /// Partition number.
+        number: u32,
+        /// The file system.
+        kind: Growable,
+        /// What the client lacks, in a phrase.
+        lacks: String,
+    },
     /// A stream that is received and not written.
     ExtendedLeftOut {
         /// Which.
@@ -67,6 +78,7 @@ impl Warning {
             Self::SwapTooSmall { .. } => "swap-too-small",
             Self::NoStream { .. } => "no-stream",
             Self::NotGrown { .. } => "not-grown",
+            Self::CannotGrow { .. } => "cannot-grow",
             Self::ExtendedLeftOut { .. } => "extended-left-out",
             Self::ComputerName { .. } => "computer-name",
         }
@@ -110,11 +122,19 @@ impl fmt::Display for Warning {
                 kept,
             } => write!(
                 f,
-                "partition {number} has {}, its file system {} keeps {}: this version does not grow \
-                 file systems",
+                "partition {number} has {}, its file system {} keeps {}: it is not grown",
                 Size(*len),
                 printable(filesystem, 32),
                 Size(*kept)
+            ),
+            Self::CannotGrow {
+                number,
+                kind,
+                lacks,
+            } => write!(
+                f,
+                "the {kind} of partition {number} keeps its captured size, because this boot image has no \
+                 {lacks}: boot one that was made with --resize-tools, or grow the file system later"
             ),
             Self::ExtendedLeftOut { name } => write!(
                 f,

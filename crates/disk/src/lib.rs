@@ -34,8 +34,8 @@ pub use table::{
     TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
 };
 pub use target::{
-    BootReport, OldTable, OpenError, Operation, RegionWriter, TableError, Target, WriteError,
-    WriteReport, WriterOptions,
+    BootReport, OldTable, OpenError, Operation, RegionDevice, RegionWriter, TableError, Target,
+    WriteError, WriteReport, WriterOptions,
 };
 pub use text::{Bytes, Size};
 pub use uuid::Uuid;

@@ -20,8 +20,73 @@ mod raw {
     // `linux/fs.h`: _IO(0x12, 119), which takes two u64, start and length.
     nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
 
+    // `linux/loop.h`: numbers without direction or size. The first two return or take no structure.
+    nix::ioctl_none_bad!(loop_ctl_get_free, 0x4c82);
+    nix::ioctl_none_bad!(loop_clr_fd, 0x4c01);
+    nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, super::LoopConfig);
+
     #[expect(non_camel_case_types, reason = "named as in C")]
     pub(super) type libc_int = std::ffi::c_int;
+}
+
+/// `struct loop_config` of `linux/loop.h`, with `struct loop_info64` in its place. What is not named here
+/// stays zero.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    device: [u64; 3],
+    offset: u64,
+    size_limit: u64,
+    number_and_encryption: [u32; 3],
+    flags: u32,
+    names_and_key: [u8; 160],
+    init: [u64; 2],
+    reserved: [u64; 8],
+}
+
+const _: () = assert!(size_of::<LoopConfig>() == 304);
+
+/// The device goes away with its last user.
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// The number of a loop device that is free now (`LOOP_CTL_GET_FREE`), which it need not stay.
+pub(crate) fn free_loop(control: &File) -> io::Result<u32> {
+    // SAFETY: the descriptor is open for the duration of the call; the request has no argument.
+    let number = unsafe { raw::loop_ctl_get_free(control.as_raw_fd()) }?;
+    u32::try_from(number).map_err(|_| io::Error::other("the kernel gave no loop device"))
+}
+
+/// Makes a loop device show a part of `backing` (`LOOP_CONFIGURE`, Linux 5.8).
+pub(crate) fn configure_loop(
+    device: &File,
+    backing: &File,
+    (offset, len): (u64, u64),
+    logical_sector: u32,
+) -> io::Result<()> {
+    let config = LoopConfig {
+        fd: u32::try_from(backing.as_raw_fd()).map_err(io::Error::other)?,
+        block_size: logical_sector,
+        device: [0; 3],
+        offset,
+        size_limit: len,
+        number_and_encryption: [0; 3],
+        flags: LO_FLAGS_AUTOCLEAR,
+        names_and_key: [0; 160],
+        init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: both descriptors are open for the duration of the call, and the kernel reads one
+    // `struct loop_config` (drivers/block/loop.c, lo_ioctl), which is what `config` is.
+    unsafe { raw::loop_configure(device.as_raw_fd(), &raw const config) }?;
+    Ok(())
+}
+
+/// Ends what [`configure_loop`] began, as soon as nobody has the device open (`LOOP_CLR_FD`).
+pub(crate) fn clear_loop(device: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the duration of the call; the request has no argument.
+    unsafe { raw::loop_clr_fd(device.as_raw_fd()) }?;
+    Ok(())
 }
 
 /// Size of a block device in bytes (`BLKGETSIZE64`).

@@ -100,6 +100,13 @@ fn check_plan(files: &TableFiles<'_>, shape: &Shape, layout: Layout) {
         return;
     };
     assert!(!plan.to_string().is_empty());
+    let dump = plan.dump(None);
+    let read = Dump::parse(&dump.to_string()).expect("a dump that was written can be read");
+    let places = |dump: &Dump| -> Vec<_> {
+        let lines = dump.partitions.iter();
+        lines.map(|p| (p.number, p.start, p.size)).collect()
+    };
+    assert_eq!(places(&read), places(&dump));
     for partition in &plan.partitions {
         let end = partition.offset.checked_add(partition.len);
         assert!(

@@ -151,7 +151,7 @@ impl Device {
         (offset - head, index(head), AlignedBuffer::new(index(total)))
     }
 
-    fn failed(
+    pub(super) fn failed(
         &self,
         operation: Operation,
         offset: u64,

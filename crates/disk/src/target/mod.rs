@@ -14,9 +14,11 @@ mod buffer;
 mod device;
 mod kept;
 mod open;
+mod part;
 mod writer;
 
 pub use open::Target;
+pub use part::RegionDevice;
 pub use writer::{RegionWriter, WriteReport, WriterOptions};
 
 /// Why a disk was not opened for writing. Nothing has been written.

@@ -1,0 +1,428 @@
+//! File systems of resizable images are grown to their partitions, by the programs that belong to them.
+//!
+//! This is done before the partition table is written, on a loop device that shows the partition alone.
+
+use std::fmt;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use deploy_plan::{DeployPlan, Growable, Step, Warning};
+use disk::{PlannedPartition, Target, WriteError};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
+
+/// Why a file system was not grown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GrowError {
+    /// The disk has the partition as it was captured.
+    #[error("{0}")]
+    Lacking(Lack),
+    /// The partition's content cannot be relied on any more.
+    #[error("growing the {kind} of partition {number}: {cause}")]
+    Failed {
+        number: u32,
+        kind: Growable,
+        cause: Cause,
+    },
+}
+
+/// What this machine does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lack {
+    Program(&'static str),
+    LoopDevices,
+    FileSystem(&'static str),
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(name) => write!(f, "program {name}"),
+            Self::LoopDevices => f.write_str("loop devices"),
+            Self::FileSystem(name) => write!(f, "driver of the file system {name}"),
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error("starting {program}: {source}")]
+    Start {
+        program: &'static str,
+        source: io::Error,
+    },
+    #[error("{program} failed ({status}): {said}")]
+    Program {
+        program: &'static str,
+        status: ExitStatus,
+        /// The end of what it printed.
+        said: String,
+    },
+    #[error("making a loop device of it: {0}")]
+    LoopDevice(io::Error),
+    #[error("mounting it: {0}")]
+    Mount(io::Error),
+    #[error("unmounting it: {0}")]
+    Unmount(Errno),
+    #[error("{0}")]
+    Disk(#[from] WriteError),
+}
+
+/// One program to run. `DEVICE` stands for the device, `MOUNT` for where it is mounted.
+struct Call {
+    program: &'static str,
+    args: &'static [&'static str],
+    /// Exit statuses that mean success.
+    good: &'static [i32],
+}
+
+const DEVICE: &str = "{device}";
+const MOUNT: &str = "{mount}";
+
+/// How one kind is grown.
+struct Recipe {
+    /// Name for the mount system call, if it is grown while it is mounted.
+    mounted_as: Option<&'static str>,
+    calls: &'static [Call],
+}
+
+/// e2fsck: 1 is "errors corrected", 2 asks for a restart, which comes anyway.
+const CHECKED: &[i32] = &[0, 1, 2];
+
+fn recipe(kind: Growable) -> Recipe {
+    match kind {
+        Growable::Ext => Recipe {
+            mounted_as: None,
+            calls: &[
+                Call {
+                    program: "e2fsck",
+                    args: &["-f", "-y", DEVICE],
+                    good: CHECKED,
+                },
+                Call {
+                    program: "resize2fs",
+                    args: &[DEVICE],
+                    good: &[0],
+                },
+                Call {
+                    program: "e2fsck",
+                    args: &["-f", "-y", DEVICE],
+                    good: CHECKED,
+                },
+            ],
+        },
+        Growable::Ntfs => Recipe {
+            mounted_as: None,
+            calls: &[
+                // Twice forced: no question. Bad sectors in its list are those of the captured disk.
+                Call {
+                    program: "ntfsresize",
+                    args: &["-f", "-f", "-b", "-P", DEVICE],
+                    good: &[0],
+                },
+                // The resize asks for a check at the next start of Windows, which nothing needs.
+                Call {
+                    program: "ntfsfix",
+                    args: &["-b", "-d", DEVICE],
+                    good: &[0],
+                },
+            ],
+        },
+        Growable::Btrfs => Recipe {
+            mounted_as: Some("btrfs"),
+            calls: &[Call {
+                program: "btrfs",
+                args: &["filesystem", "resize", "max", MOUNT],
+                good: &[0],
+            }],
+        },
+        Growable::Xfs => Recipe {
+            mounted_as: Some("xfs"),
+            calls: &[Call {
+                program: "xfs_growfs",
+                args: &[MOUNT],
+                good: &[0],
+            }],
+        },
+        Growable::F2fs => Recipe {
+            mounted_as: None,
+            calls: &[Call {
+                program: "resize.f2fs",
+                args: &[DEVICE],
+                good: &[0],
+            }],
+        },
+    }
+}
+
+/// What this machine can grow file systems with.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    /// Where programs are found.
+    places: Vec<PathBuf>,
+    has_loop_devices: bool,
+}
+
+impl Tools {
+    /// Those of this machine.
+    pub(crate) fn installed() -> Self {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        places.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
+        Self {
+            places,
+            has_loop_devices: Path::new("/dev/loop-control").exists(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self {
+            places: Vec::new(),
+            has_loop_devices: true,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<PathBuf> {
+        let mut paths = self.places.iter().map(|place| place.join(name));
+        paths.find(|path| {
+            path.metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
+    }
+
+    /// The first thing that is missing for this kind, as far as that can be known beforehand.
+    fn lack(&self, kind: Growable) -> Option<Lack> {
+        let calls = recipe(kind).calls.iter();
+        calls
+            .map(|call| call.program)
+            .find(|program| self.find(program).is_none())
+            .map(Lack::Program)
+            .or_else(|| (!self.has_loop_devices).then_some(Lack::LoopDevices))
+    }
+
+    /// What this machine will leave as it was captured.
+    pub(crate) fn warnings(&self, plan: &DeployPlan) -> Vec<Warning> {
+        let steps = plan.steps();
+        let lacking = steps.filter_map(|step| match step {
+            Step::Grow(partition, kind) => Some(cannot(partition, kind, &self.lack(kind)?)),
+            _ => None,
+        });
+        lacking.collect()
+    }
+}
+
+/// For people: the partition keeps its size for want of something.
+fn cannot(partition: &PlannedPartition, kind: Growable, lack: &Lack) -> Warning {
+    Warning::CannotGrow {
+        number: partition.number,
+        kind,
+        lacks: lack.to_string(),
+    }
+}
+
+/// Grows the file system of a partition that is completely written. `Ok(Some(..))`: it was left as it is,
+/// which no earlier warning says.
+///
+/// # Errors
+/// [`GrowError::Failed`]; the disk cannot become bootable then.
+pub(crate) fn grow(
+    partition: &PlannedPartition,
+    kind: Growable,
+    target: &Target,
+    tools: &Tools,
+) -> Result<Option<Warning>, GrowError> {
+    if tools.lack(kind).is_some() {
+        // It was warned of before the first write.
+        return Ok(None);
+    }
+    match grow_with(partition, kind, target, tools) {
+        Ok(()) => Ok(None),
+        Err(GrowError::Lacking(lack)) => Ok(Some(cannot(partition, kind, &lack))),
+        Err(error) => Err(error),
+    }
+}
+
+fn grow_with(
+    partition: &PlannedPartition,
+    kind: Growable,
+    target: &Target,
+    tools: &Tools,
+) -> Result<(), GrowError> {
+    let failed = |cause| GrowError::Failed {
+        number: partition.number,
+        kind,
+        cause,
+    };
+    let device = target
+        .region_device(partition.offset, partition.len)
+        .map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            // The node may be there without the driver.
+            Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => {
+                GrowError::Lacking(Lack::LoopDevices)
+            }
+            _ => failed(Cause::LoopDevice(error)),
+        })?;
+    let recipe = recipe(kind);
+    let done = match recipe.mounted_as {
+        None => run_all(recipe.calls, device.path(), Path::new(""), tools).map_err(failed),
+        Some(name) => alone(|| match Mounted::new(device.path(), name) {
+            Ok(mounted) => run_all(recipe.calls, device.path(), mounted.path(), tools)
+                .and_then(|()| mounted.finish())
+                .map_err(failed),
+            Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => {
+                Err(GrowError::Lacking(Lack::FileSystem(name)))
+            }
+            Err(error) => Err(failed(Cause::Mount(error))),
+        })
+        .map_err(|error| failed(Cause::Mount(error)))
+        .flatten(),
+    };
+    match done {
+        Ok(()) | Err(GrowError::Lacking(_)) => {
+            device.finish().map_err(|error| failed(error.into()))?;
+        }
+        Err(ref error @ GrowError::Failed { .. }) => device.spoil(error),
+    }
+    done
+}
+
+fn run_all(calls: &[Call], device: &Path, mount: &Path, tools: &Tools) -> Result<(), Cause> {
+    calls
+        .iter()
+        .try_for_each(|call| run(call, device, mount, tools))
+}
+
+fn run(call: &Call, device: &Path, mount: &Path, tools: &Tools) -> Result<(), Cause> {
+    let program = call.program;
+    let start = |source| Cause::Start { program, source };
+    let path = tools.find(program);
+    let path = path.ok_or_else(|| start(io::ErrorKind::NotFound.into()))?;
+    let (mut output, input) = io::pipe().map_err(start)?;
+    let mut command = Command::new(path);
+    let args = call.args.iter().map(|&arg| match arg {
+        DEVICE => device.as_os_str(),
+        MOUNT => mount.as_os_str(),
+        arg => arg.as_ref(),
+    });
+    command
+        .args(args)
+        // What it prints is for a report; a translation would be of no use there.
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(input.try_clone().map_err(start)?)
+        .stderr(input);
+    let mut child = command.spawn().map_err(start)?;
+    // Its copies of the pipe's end are closed with it.
+    drop(command);
+    let said = tail(&mut output);
+    let status = child.wait().map_err(start)?;
+    if status.code().is_some_and(|code| call.good.contains(&code)) {
+        return Ok(());
+    }
+    Err(Cause::Program {
+        program,
+        status,
+        said,
+    })
+}
+
+/// The last lines of what comes, of which there may be any amount.
+fn tail(output: &mut io::PipeReader) -> String {
+    let mut kept: Vec<u8> = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match output.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                kept.extend_from_slice(&buffer[..count]);
+                kept.drain(..kept.len().saturating_sub(MAX_SAID));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Blanks were added to the lines, at most as many as there are octets.
+    fog::encoding::printable(&lines.collect::<Vec<_>>().join("; "), 2 * MAX_SAID)
+}
+
+/// Runs `work` where no other process sees its mounts. One that is started at that moment would keep a file
+/// system mounted in a namespace of its own, and what it has not written would be missing on the disk.
+fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let own = std::thread::Builder::new().name("grow".into());
+        let own = own.spawn_scoped(scope, || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&Path>, "/", None::<&Path>, flags, None::<&Path>)?;
+            Ok(work())
+        })?;
+        own.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// A file system that is mounted while it is grown.
+struct Mounted {
+    /// `None` when it was unmounted.
+    at: Option<PathBuf>,
+    path: PathBuf,
+}
+
+impl Mounted {
+    fn new(device: &Path, name: &str) -> io::Result<Self> {
+        // One for each device, whatever else is mounted.
+        let path = Path::new(MOUNT_POINTS).join(device.file_name().unwrap_or_default());
+        std::fs::create_dir_all(&path)?;
+        let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+        // A disk that was cloned may be in this machine, too.
+        let options = (name == "xfs").then_some("nouuid");
+        mount(Some(device), &path, Some(name), flags, options)?;
+        Ok(Self {
+            at: Some(path.clone()),
+            path,
+        })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn finish(mut self) -> Result<(), Cause> {
+        match self.at.take() {
+            Some(path) => unmount(&path).map_err(Cause::Unmount),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Some(path) = self.at.take() {
+            // It was not grown; that is what is reported.
+            unmount(&path).unwrap_or_default();
+        }
+    }
+}
+
+fn unmount(path: &Path) -> nix::Result<()> {
+    umount(path)?;
+    // An empty directory is in nobody's way.
+    std::fs::remove_dir(path).unwrap_or_default();
+    Ok(())
+}
+
+/// Directory of mount points.
+const MOUNT_POINTS: &str = "/run/fos-agent/grow";
+/// Bytes of a program's output that a report has.
+const MAX_SAID: usize = 600;
+
+#[cfg(test)]
+#[path = "grow_tests.rs"]
+mod tests;

@@ -1,0 +1,84 @@
+//! Programs of the building machine with the libraries that they load.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use crate::{process::Cmd, setup};
+
+/// Programs and libraries by their path in the archive, without a leading slash.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Programs {
+    /// Reads the programs of these names; each library is taken once.
+    pub(super) fn find<S: AsRef<str>>(names: &[S]) -> Result<Self> {
+        let mut programs = Self::default();
+        for name in names {
+            let name = name.as_ref();
+            let path = setup::find_program(name).with_context(|| format!("{name} is missing"))?;
+            programs.add(&format!("usr/sbin/{name}"), &path)?;
+            let listed = Cmd::new("ldd").arg(&path).output()?;
+            for library in libraries(&listed) {
+                let inside = library.to_string_lossy();
+                let inside = inside.trim_start_matches('/').to_owned();
+                if !programs.files.contains_key(&inside) {
+                    programs.add(&inside, library)?;
+                }
+            }
+        }
+        Ok(programs)
+    }
+
+    fn add(&mut self, inside: &str, path: &Path) -> Result<()> {
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        self.files.insert(inside.to_owned(), bytes);
+        Ok(())
+    }
+
+    /// Bytes of all files.
+    pub(super) fn len(&self) -> usize {
+        self.files.values().map(Vec::len).sum()
+    }
+}
+
+/// The files in the output of `ldd`: `NAME => /PATH (ADDRESS)`, and `/PATH (ADDRESS)` of the loader. What
+/// the kernel provides has no path.
+fn libraries(listed: &str) -> Vec<&Path> {
+    let paths = listed.lines().filter_map(|line| {
+        let line = line.trim();
+        let path = line.split_once(" => ").map_or(line, |(_, path)| path);
+        let path = path.split_once(" (").map_or(path, |(path, _)| path);
+        path.starts_with('/').then(|| Path::new(path))
+    });
+    paths.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_and_the_loader_are_found() {
+        let listed = "\tlinux-vdso.so.1 (0x00007ffd5a5f6000)\n\
+            \tlibext2fs.so.2 => /lib/x86_64-linux-gnu/libext2fs.so.2 (0x00007f1)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f2)\n\
+            \tnot a dynamic executable\n";
+        let expected = [
+            "/lib/x86_64-linux-gnu/libext2fs.so.2",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(libraries(listed), expected.map(Path::new));
+    }
+
+    #[test]
+    fn a_program_comes_with_its_libraries() {
+        let programs = Programs::find(&["sh"]).unwrap();
+        assert!(programs.files.contains_key("usr/sbin/sh"));
+        assert!(programs.files.keys().any(|name| name.contains("ld-linux")));
+        let missing = Programs::find(&["no-such-program"]).unwrap_err();
+        assert!(missing.to_string().contains("no-such-program"), "{missing}");
+    }
+}
