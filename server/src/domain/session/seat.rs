@@ -60,6 +60,8 @@ pub(super) struct Seat {
     pub(super) status: SeatStatus,
     /// When the status began.
     pub(super) since: Instant,
+    /// How long it had lasted when the server was started; for people.
+    pub(super) before: Duration,
     /// Where it checked in from: only from there anybody acts for it.
     pub(super) address: Option<Ipv4Addr>,
     /// What it checked in with.
@@ -97,6 +99,7 @@ impl Seat {
             name,
             status: SeatStatus::Expected,
             since: now,
+            before: Duration::ZERO,
             address: None,
             ticket: None,
             is_proved: false,
@@ -118,6 +121,7 @@ impl Seat {
         if self.status != status {
             self.status = status;
             self.since = now;
+            self.before = Duration::ZERO;
         }
     }
 

@@ -86,10 +86,11 @@ impl Backing {
         std::thread::Builder::new()
             .name("database-file".into())
             .spawn(move || {
+                let mut log = None;
                 for reply in asked {
                     // Whoever asked while the disk hung has gone.
                     if !reply.is_closed() {
-                        reply.send(is_in_place(&path, identity)).ok();
+                        reply.send(is_in_place(&path, identity, &mut log)).ok();
                     }
                 }
             })?;
@@ -103,11 +104,37 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Whether the file that was opened is still there, and the log of a transaction that writes.
-fn is_in_place(path: &Path, opened: (u64, u64)) -> bool {
+/// Whether the file that was opened is still there, and the log of a transaction that writes; `known` is the
+/// log that was found right before.
+fn is_in_place(path: &Path, opened: (u64, u64), known: &mut Option<(u64, u64)>) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    identity(path).is_ok_and(|found| found == opened) && Path::new(&log).exists()
+    let log = Path::new(&log);
+    let Ok(found) = identity(log) else {
+        return false;
+    };
+    if identity(path).ok() != Some(opened) {
+        return false;
+    }
+    if *known != Some(found) && is_open_here(log, found) {
+        // SQLite makes a new one where nobody had the database open.
+        *known = Some(found);
+    }
+    *known == Some(found)
+}
+
+/// Whether this process has that file open; as true where the system does not say it.
+fn is_open_here(path: &Path, file: (u64, u64)) -> bool {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return true;
+    };
+    // Only files of that name are looked at: others may be on a file system that hangs.
+    let is_named = |entry: &std::fs::DirEntry| {
+        let link = std::fs::read_link(entry.path());
+        link.is_ok_and(|link| link.file_name() == path.file_name())
+    };
+    let mut named = open.flatten().filter(is_named);
+    named.any(|entry| identity(&entry.path()).is_ok_and(|found| found == file))
 }
 
 struct Readers {

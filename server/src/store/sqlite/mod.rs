@@ -89,6 +89,12 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::last_end(tx, host)))
+            .await
+    }
+
     async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()> {
         self.engine
             .write(move |tx| Box::pin(hosts::remember_stranger(tx, at, mac, address)))

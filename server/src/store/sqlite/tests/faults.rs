@@ -45,19 +45,19 @@ fn unavailable<T: std::fmt::Debug>(found: Result<T>, part: &str) {
 /// What is written into a file without a name is gone when the server ends.
 #[tokio::test]
 async fn nothing_is_stored_in_a_database_that_was_removed_or_replaced() {
-    for replaced in ["removed", "replaced", "without its log"] {
+    for replaced in ["removed", "replaced", "without its log", "with another log"] {
         let dir = tempfile::tempdir().unwrap();
         let store = Sqlite::open(dir.path()).await.unwrap();
         let world = World::new(&store, 2).await;
         let database = dir.path().join("fos.sqlite");
         let lost = match replaced {
-            "without its log" => dir.path().join("fos.sqlite-wal"),
+            "without its log" | "with another log" => dir.path().join("fos.sqlite-wal"),
             _ => database.clone(),
         };
         let kept = dir.path().join("kept");
         std::fs::rename(&lost, &kept).unwrap();
-        if replaced == "replaced" {
-            std::fs::copy(&kept, &database).unwrap();
+        if matches!(replaced, "replaced" | "with another log") {
+            std::fs::copy(&kept, &lost).unwrap();
         }
         for operation in WRITES {
             let done = run(&store, &world, operation, 1).await;
