@@ -4,6 +4,7 @@
 //! common.
 
 mod apply;
+mod connection;
 mod engine;
 mod events;
 mod handouts;

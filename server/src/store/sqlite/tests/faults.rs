@@ -539,3 +539,18 @@ async fn reads_whose_callers_have_gone_do_not_pile_up() {
     }
     assert_eq!(store.image_root().await.unwrap(), None);
 }
+
+/// A disk that hangs keeps the threads of all connections that were given up.
+#[tokio::test]
+async fn there_is_an_end_to_connections_that_do_not_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    let places = store.engine.places();
+    let mut hanging: Vec<_> = std::iter::from_fn(|| places.take()).collect();
+    assert!(!hanging.is_empty());
+    let found = store.hosts().await;
+    let text = found.unwrap_err().to_string();
+    assert!(text.contains("its disk hangs"), "{text}");
+    hanging.pop();
+    store.hosts().await.unwrap();
+}
