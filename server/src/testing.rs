@@ -88,7 +88,7 @@ impl Sender for FakeSender {
         Ok(interface.unwrap_or_else(loopback))
     }
 
-    fn reject(&self, _interface: Interface, base: u16) {
+    fn reject(&self, _interface: Interface, base: u16, _limit: Duration) {
         self.0.lock().unwrap().rejecting.push(base);
     }
 

@@ -566,7 +566,7 @@ fn a_write_protected_device_is_refused_before_a_write() {
         return;
     };
     let said = place.refused(&format!("image {}", device.path));
-    assert!(said.contains("is read-only; nothing was written"), "{said}");
+    assert!(said.contains("is read-only; remove"), "{said}");
 }
 
 /// A loop device, detached when dropped.

@@ -4,21 +4,46 @@ use std::time::Duration;
 
 use fog::checkin::CheckinAnswer;
 use fos_api::{FIELD_ADDRESS, FIELD_AGENT};
+use tokio::sync::Notify;
 
 use super::http::{AGENT, CALL_TIMEOUT};
-use super::session::{News, Over, OverKind};
+use super::session::{self, News, Over, OverKind};
 use super::{CallError, Server};
 use crate::screen::Board;
 
 /// FOG's rhythm.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
-/// Asks every `pause` until the answer is `##@GO`. Whatever else the server says is shown.
-pub(crate) async fn check_in(server: &Server, board: &Board, pause: Duration) {
+/// Waits until this machine is let in. A task that is over will never be, but only our own server can tell
+/// that, and what it says of a session counts only once it has not let this machine in: a check-in without
+/// a ticket may be the beginning of another session.
+///
+/// # Errors
+/// Why it will never be.
+pub(crate) async fn let_in(server: &Server, board: &Board, pause: Duration) -> Result<(), Over> {
+    let news = News::new();
+    let refused = Notify::new();
+    let over = async {
+        refused.notified().await;
+        tokio::select! {
+            over = session::watch(server, &news, pause) => over,
+            over = never(&news, NEVER) => over,
+        }
+    };
+    tokio::select! {
+        () = check_in(server, board, pause, &refused) => Ok(()),
+        over = over => Err(over),
+    }
+}
+
+/// Asks every `pause` until the answer is `##@GO`. Whatever else the server says is shown, and `refused` is
+/// told of it.
+async fn check_in(server: &Server, board: &Board, pause: Duration, refused: &Notify) {
     loop {
         match ask(server).await {
             Ok(CheckinAnswer::Go) => break,
             Ok(CheckinAnswer::Wait(text)) => {
+                refused.notify_one();
                 let said = if text.is_empty() {
                     "the server answered with an empty text; look into its error log".to_owned()
                 } else {
@@ -35,7 +60,7 @@ pub(crate) async fn check_in(server: &Server, board: &Board, pause: Duration) {
 
 /// Waits until the server has denied for `limit` that this machine has a session: then its kernel
 /// arguments are of a job that is no more, and nothing but a restart brings others.
-pub(crate) async fn never(news: &News, limit: Duration) -> Over {
+async fn never(news: &News, limit: Duration) -> Over {
     loop {
         let latest = news.latest();
         if let (Some(since), Some(error)) = (latest.denied_since, latest.error)
@@ -44,6 +69,7 @@ pub(crate) async fn never(news: &News, limit: Duration) -> Over {
             return Over {
                 text: format!("the server has no session for this machine: {error}"),
                 kind: OverKind::Restart,
+                tells_of_disk: false,
             };
         }
         tokio::time::sleep(LOOK).await;
@@ -70,7 +96,7 @@ fn hint(error: &CallError) -> String {
 }
 
 /// Longer than a server needs to set up a session.
-pub(crate) const NEVER: Duration = Duration::from_secs(120);
+const NEVER: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(500);
 /// Does not change while waiting, so that the clock on the screen is the time in line.
 const WHAT: &str = "the server's go-ahead";
@@ -78,6 +104,9 @@ const WHAT: &str = "the server's go-ahead";
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use fog::task::State;
+    use fos_api::{Refusal, RefusalCode, SessionView, Stage};
 
     use super::super::test_server::{Reply, TestServer};
     use super::*;
@@ -96,7 +125,7 @@ mod tests {
             _ => Reply::text("##@GO\n"),
         });
         let board = Board::default();
-        check_in(&server.client(), &board, QUICK).await;
+        check_in(&server.client(), &board, QUICK, &Notify::new()).await;
         let requests = server.requests();
         assert_eq!(requests.len(), 6);
         for request in requests {
@@ -105,6 +134,50 @@ mod tests {
             assert_eq!(request.field("agent").as_deref(), Some(AGENT));
         }
         board.read(|state| assert_eq!(state.wait, None));
+    }
+
+    /// A machine whose kernel arguments have no ticket, booted for a session that is over: the same image is
+    /// deployed again. The server lets it in, and refuses it for as long as it has not asked.
+    #[tokio::test]
+    async fn only_a_machine_that_was_not_let_in_is_told_to_restart() {
+        for (answer, is_let_in) in [("##@GO", true), ("Restart this machine", false)] {
+            let view = serde_json::to_string(&refused()).unwrap();
+            let server =
+                TestServer::start(
+                    move |request| match request.path.ends_with("mc_checkin.php") {
+                        true => Reply::text(answer),
+                        false => Reply::text(&view),
+                    },
+                );
+            let let_in = let_in(&server.client(), &Board::default(), QUICK).await;
+            let kind = let_in.map_err(|over| over.kind);
+            let expected = is_let_in.then_some(()).ok_or(OverKind::Restart);
+            assert_eq!(kind, expected, "{answer}");
+        }
+    }
+
+    fn refused() -> SessionView {
+        SessionView {
+            session: 2,
+            state: State::New,
+            stage: Stage::Gathering,
+            expected: 1,
+            checked_in: 0,
+            connected: 0,
+            missing: Vec::new(),
+            stream: None,
+            your_stream: None,
+            records: None,
+            stage_seconds: 0,
+            starts_in_seconds: None,
+            ask_again_seconds: None,
+            your_task: State::Queued,
+            text: String::new(),
+            refusal: Some(Refusal {
+                code: RefusalCode::Restart,
+                text: "it was booted for session 1".into(),
+            }),
+        }
     }
 
     #[tokio::test]
@@ -137,7 +210,7 @@ mod tests {
         });
         let client = server.client();
         client.capabilities().await.unwrap();
-        check_in(&client, &Board::default(), QUICK).await;
+        check_in(&client, &Board::default(), QUICK, &Notify::new()).await;
         let request = server.requests().remove(1);
         assert_eq!(request.field("address").as_deref(), Some("127.0.0.1"));
     }
@@ -155,8 +228,9 @@ mod tests {
             }
         };
         let client = server.client();
+        let never_heard = Notify::new();
         let wait = tokio::select! {
-            () = check_in(&client, &board, QUICK) => panic!("no go was given"),
+            () = check_in(&client, &board, QUICK, &never_heard) => panic!("no go was given"),
             wait = shown => wait,
         };
         assert_eq!(wait.what, "the server's go-ahead");
@@ -175,8 +249,9 @@ mod tests {
             }
         };
         let client = TestServer::dead_client();
+        let never_heard = Notify::new();
         let wait = tokio::select! {
-            () = check_in(&client, &board, QUICK) => panic!("no go was given"),
+            () = check_in(&client, &board, QUICK, &never_heard) => panic!("no go was given"),
             wait = shown => wait,
         };
         assert!(wait.advice[0].contains("cannot be reached"), "{wait:?}");

@@ -149,6 +149,8 @@ pub(crate) struct Over {
     /// For people.
     pub(crate) text: String,
     pub(crate) kind: OverKind,
+    /// Whether the text says already what has become of this machine's disk.
+    pub(crate) tells_of_disk: bool,
 }
 
 /// What can be made of it.
@@ -208,7 +210,11 @@ pub(crate) fn over(view: &SessionView) -> Option<Over> {
             OverKind::Ended
         };
         let text = printable(&refusal.text, 400);
-        return Some(Over { text, kind });
+        return Some(Over {
+            text,
+            kind,
+            tells_of_disk: false,
+        });
     }
     let text = printable(&view.text, 400);
     let because = if text.is_empty() {
@@ -231,7 +237,12 @@ pub(crate) fn over(view: &SessionView) -> Option<Over> {
         _ => return None,
     };
     let text = format!("{what} {verb} on the server{because}");
-    Some(Over { text, kind })
+    Some(Over {
+        text,
+        kind,
+        // Of a task that has ended our server says what is known of its disk, of a session nothing.
+        tells_of_disk: !view.your_task.is_active(),
+    })
 }
 
 /// Why the stream numbered `wanted` (from 1) will never come, if it will not.
@@ -385,12 +396,16 @@ mod tests {
             found.text,
             "the multicast session was cancelled on the server: cancelled by admin"
         );
-        assert_eq!(found.kind, OverKind::Ended);
+        assert_eq!((found.kind, found.tells_of_disk), (OverKind::Ended, false));
+        let mut task = ended.clone();
+        task.your_task = State::Cancelled;
+        let found = over(&task).unwrap();
+        assert_eq!((found.kind, found.tells_of_disk), (OverKind::Ended, true));
         let mut dropped = view();
         dropped.your_task = State::Failed;
         let found = over(&dropped).unwrap();
         assert!(found.text.contains("this machine's task has failed"));
-        assert_eq!(found.kind, OverKind::GivenUp);
+        assert_eq!((found.kind, found.tells_of_disk), (OverKind::GivenUp, true));
         let mut done = view();
         done.state = State::Complete;
         assert_eq!(over(&done), None);
@@ -410,7 +425,7 @@ mod tests {
                 text: "these kernel arguments are of\x07session 2".into(),
             });
             let found = over(&refused).unwrap();
-            assert_eq!(found.kind, kind);
+            assert_eq!((found.kind, found.tells_of_disk), (kind, false));
             assert_eq!(found.text, "these kernel arguments are of session 2");
         }
     }

@@ -39,16 +39,14 @@ impl Touched {
         touched.is_some_and(|touched| touched.load(Ordering::Relaxed))
     }
 
-    /// The reason of a failure, and that nothing was written if so.
+    /// The reason of a failure, which says nothing of the disk, and that nothing was written if so.
     pub(crate) fn complete(&self, text: &str) -> String {
-        if self.is_touched() || text.contains(UNTOUCHED) {
+        if self.is_touched() {
             return text.to_owned();
         }
-        format!("{}; {UNTOUCHED}", text.trim_end_matches('.'))
+        format!("{}; nothing was written", text.trim_end_matches('.'))
     }
 }
-
-const UNTOUCHED: &str = "nothing was written";
 
 impl Failure {
     pub(crate) fn new(part: &'static str, error: impl Into<anyhow::Error>) -> Self {
@@ -70,7 +68,7 @@ impl Failure {
             text: over.text,
             is_known_to_server: true,
             is_touched: false,
-            tells_of_disk: over.kind == OverKind::GivenUp,
+            tells_of_disk: over.tells_of_disk,
             needs_restart: over.kind == OverKind::Restart,
         }
     }
@@ -105,16 +103,6 @@ mod tests {
         let outer = io::Error::other(inner);
         assert_eq!(causes(&outer), "disk full");
 
-        for (kind, tells_of_disk) in [
-            (OverKind::GivenUp, true),
-            (OverKind::Ended, false),
-            (OverKind::Restart, false),
-        ] {
-            let text = String::new();
-            let known = Failure::known("streams", Over { text, kind });
-            assert_eq!(known.tells_of_disk, tells_of_disk);
-        }
-
         let error = Err::<(), _>(outer).context("writing d1p1.img");
         let failure = Failure::new("streams", error.unwrap_err());
         assert_eq!(failure.text, "writing d1p1.img: disk full");
@@ -127,10 +115,6 @@ mod tests {
         assert_eq!(
             touched.complete("the session was cancelled."),
             "the session was cancelled; nothing was written"
-        );
-        assert_eq!(
-            touched.complete("too small; nothing was written"),
-            "too small; nothing was written"
         );
         let disk = Arc::new(AtomicBool::new(false));
         touched.follow(Arc::clone(&disk));

@@ -98,17 +98,8 @@ async fn carry_out(
     if !job.args.is_unregistered() {
         let _phase = board.phase("checkin");
         board.activity("checkin", "checking in");
-        let news = News::new();
-        tokio::select! {
-            () = checkin::check_in(server, board, checkin::PAUSE) => {}
-            // A task that is over will never be let in; only our own server can tell.
-            over = session::watch(server, &news, checkin::PAUSE) => {
-                return Err(Failure::known("checkin", over));
-            }
-            over = checkin::never(&news, checkin::NEVER) => {
-                return Err(Failure::known("checkin", over));
-            }
-        }
+        let let_in = checkin::let_in(server, board, checkin::PAUSE).await;
+        let_in.map_err(|over| Failure::known("checkin", over))?;
     }
     let prepared = {
         let _phase = board.phase("prepare");
@@ -549,8 +540,11 @@ fn last_word(over: Over, current: &Current, board: &Board) -> Over {
         evidence.last_word()
     );
     // Not the server's text any more: what became of the disk is still to be said.
-    let kind = OverKind::Ended;
-    Over { text, kind }
+    Over {
+        text,
+        kind: OverKind::Ended,
+        tells_of_disk: false,
+    }
 }
 
 /// The data thread: all streams, then the partition table.

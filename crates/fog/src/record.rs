@@ -47,8 +47,8 @@ pub enum RecordError {
     },
     /// The server promised records and the stream has none.
     #[error(
-        "the server promised a record in front of each stream, but {wanted} begins with {found}; \
-         nothing was written. Check that no older sender is running on this port"
+        "the server promised a record in front of each stream, but {wanted} begins with {found}. \
+         Check that no older sender is running on this port"
     )]
     Missing {
         /// Name that was due.

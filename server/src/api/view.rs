@@ -125,7 +125,7 @@ fn ask_again(stage: Stage, hosts: u32) -> Option<u32> {
 }
 
 /// Questions of waiting hosts of a session that are welcome in a second.
-const WAITING_HOSTS_PER_SECOND: u32 = 200;
+const WAITING_HOSTS_PER_SECOND: u32 = 100;
 
 fn of_live(live: &Live) -> SessionStatus {
     let snapshot = &live.snapshot;
@@ -288,11 +288,14 @@ fn of_stored(session: &Session) -> SessionStatus {
         text: text::stored_session(session),
         created_at: session.created_at.to_string(),
         ended_at: session.ended_at.map(|at| at.to_string()),
-        hosts: members.iter().map(stored_host).collect(),
+        hosts: members
+            .iter()
+            .map(|member| stored_host(member, session.started_at.is_some()))
+            .collect(),
     }
 }
 
-fn stored_host(member: &Member) -> HostStatus {
+fn stored_host(member: &Member, has_started: bool) -> HostStatus {
     HostStatus {
         host: member.host.0,
         name: member.name.clone(),
@@ -300,7 +303,7 @@ fn stored_host(member: &Member) -> HostStatus {
         agent: member.agent.clone(),
         state: member.state,
         reason: member.reason.as_ref().map(code).unwrap_or_default(),
-        text: text::stored_member(member),
+        text: text::stored_member(member, has_started),
         seconds: None,
         boot: None,
         streams_done: member.streams_done,
@@ -327,8 +330,8 @@ mod tests {
     #[test]
     fn only_large_rooms_that_wait_ask_less_often() {
         assert_eq!(ask_again(Stage::Gathering, 30), None);
-        assert_eq!(ask_again(Stage::Gathering, 599), None);
-        assert_eq!(ask_again(Stage::Gathering, 1000), Some(5));
+        assert_eq!(ask_again(Stage::Gathering, 299), None);
+        assert_eq!(ask_again(Stage::Gathering, 1000), Some(10));
         assert_eq!(ask_again(Stage::Sending, 1000), None);
     }
 }

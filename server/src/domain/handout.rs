@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use fog::args::KernelArgs;
+
 use super::image::Image;
 use super::{HostId, ImageId, SessionId, Timestamp};
 
@@ -54,8 +56,9 @@ pub struct Job {
     pub arguments: Arguments,
 }
 
-/// What kernel arguments tell besides session, image and port, as a digest: a client keeps them although the
-/// image is changed meanwhile. 0 stands for those that an older version told.
+/// What kernel arguments tell besides session, image and port, as a digest: a client keeps them although image,
+/// host or settings are changed meanwhile. 0 stands for those that are not known: an older version told them,
+/// or the image is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arguments(pub i64);
 
@@ -63,10 +66,29 @@ impl Arguments {
     /// Those of a session that sends this image.
     #[must_use]
     pub fn new(image: &Image, is_shutdown: bool) -> Self {
-        let text = format!(
+        Self::digest(&format!(
             "{} {} {} {} {is_shutdown}",
             image.path, image.image_type, image.os_id, image.format
-        );
+        ))
+    }
+
+    /// Those that a host of this session is told: `line` has what belongs to the host and to the server.
+    #[must_use]
+    pub fn with(self, line: &KernelArgs) -> Self {
+        if self == Self::default() {
+            return self;
+        }
+        let mut text = self.0.to_string();
+        for name in DECISIVE {
+            text.push_str(&format!(" {name}={:?}", line.value(name)));
+        }
+        for word in DECISIVE_WORDS {
+            text.push_str(&format!(" {word}={}", line.has_word(word)));
+        }
+        Self::digest(&text)
+    }
+
+    fn digest(text: &str) -> Self {
         let mut digest = [0; 8];
         let mut hasher = blake3::Hasher::new();
         hasher
@@ -75,7 +97,26 @@ impl Arguments {
             .fill(&mut digest);
         Self(i64::from_le_bytes(digest))
     }
+
+    /// Whether they may be the same.
+    fn may_be(self, other: Self) -> bool {
+        self == other || [self, other].contains(&Self::default())
+    }
 }
+
+/// Arguments of the administrator that change what is restored, from where, and to which disk. Others, as of
+/// console and drivers, do not matter; what the boot script sets behind them neither.
+const DECISIVE: [&str; 6] = [
+    "fdrive",
+    "imgLegacy",
+    "mcastrdv",
+    "mdraid",
+    "shutdown",
+    "storage",
+];
+
+/// The same without a value.
+const DECISIVE_WORDS: [&str; 1] = ["nombr"];
 
 /// A boot script that was handed out, or, for machines that boot by other means, the job that they
 /// first checked in for.
@@ -94,12 +135,18 @@ pub struct Handout {
 }
 
 impl Job {
-    /// Whether a machine with the kernel arguments of `self` may take part in `other`: another session
-    /// that sends the same image on the same port, to be restored in the same way.
+    /// Whether a machine with the kernel arguments of `self` may take part in `other`: the same session, or
+    /// another one that sends the same image on the same port, to be restored in the same way.
     #[must_use]
     pub fn is_good_for(&self, other: &Self) -> bool {
         let told = |job: &Self| (job.image, job.port, job.arguments);
-        self.session == other.session || told(self) == told(other)
+        self.is_still(other) || told(self) == told(other)
+    }
+
+    /// Whether they are of the same session, to be restored in the same way.
+    #[must_use]
+    pub fn is_still(&self, other: &Self) -> bool {
+        self.session == other.session && self.arguments.may_be(other.arguments)
     }
 }
 
@@ -186,7 +233,7 @@ impl Handouts {
     #[must_use]
     pub fn ticket(&self, host: HostId, address: IpAddr, job: Job) -> Option<Ticket> {
         let told = self.0.get(&host)?.iter();
-        told.filter(|told| told.address == address && told.job.session == job.session)
+        told.filter(|told| told.address == address && told.job == job)
             .find_map(|told| told.ticket)
     }
 
@@ -390,6 +437,42 @@ mod tests {
     }
 
     #[test]
+    fn a_job_is_another_one_if_anything_decisive_has_changed() {
+        let session = Arguments(7);
+        let with = |line: &str| session.with(&KernelArgs::parse(line));
+        let told = with("console=ttyS0 fdrive=/dev/sda storage=10.0.0.5:/images/");
+        let job = |arguments| Job {
+            arguments,
+            ..job(1)
+        };
+        for same in [
+            "storage=10.0.0.5:/images/ fdrive=/dev/sda",
+            "quiet console=tty0 loglevel=7 storage=10.0.0.5:/images/ fdrive=/dev/sda hostname=other",
+            "fdrive=/dev/sdb storage=10.0.0.5:/images/ fdrive=/dev/sda",
+        ] {
+            assert_eq!(with(same), told, "{same}");
+        }
+        for other in [
+            "",
+            "fdrive=/dev/sdb storage=10.0.0.5:/images/",
+            "storage=10.0.0.5:/images/",
+            "fdrive=/dev/sda storage=10.0.0.6:/images/",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ nombr",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ mdraid=true",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ mcastrdv=10.0.0.9",
+        ] {
+            assert_ne!(with(other), told, "{other}");
+            assert!(!job(told).is_good_for(&job(with(other))), "{other}");
+        }
+        assert_ne!(Arguments(8).with(&KernelArgs::default()), with(""));
+        // What is not known is no contradiction.
+        let unknown = Arguments::default().with(&KernelArgs::parse("fdrive=/dev/sda"));
+        assert_eq!(unknown, Arguments::default());
+        assert!(job(told).is_good_for(&job(unknown)));
+        assert!(job(unknown).is_still(&job(told)));
+    }
+
+    #[test]
     fn the_same_question_has_the_same_ticket() {
         let mut handouts = Handouts::default();
         handouts.insert(told(2, 1, 1)).unwrap();
@@ -399,5 +482,10 @@ mod tests {
         );
         assert_eq!(handouts.ticket(HOST, address(3), job(1)), None);
         assert_eq!(handouts.ticket(HOST, address(2), job(2)), None);
+        let changed = Job {
+            arguments: Arguments(7),
+            ..job(1)
+        };
+        assert_eq!(handouts.ticket(HOST, address(2), changed), None);
     }
 }

@@ -2,6 +2,7 @@
 //! something ended. No database, no HTTP, no clock, and no decision on a text.
 
 pub mod boot;
+mod code;
 pub mod handout;
 pub mod host;
 pub mod ids;

@@ -4,6 +4,8 @@
 use fog::store::StreamName;
 use serde::{Deserialize, Serialize};
 
+use super::code;
+
 /// Why a host's part in a session, or a session, ended.
 ///
 /// The codes are stored in databases: a variant may get further optional fields, but never another
@@ -258,13 +260,7 @@ impl Reason {
         if let Self::Unknown { code, details } = self {
             return (code.clone(), details.clone());
         }
-        let value = serde_json::to_value(self).unwrap_or_default();
-        let code = value.get("code").and_then(|code| code.as_str());
-        let details = value.get("details").map(ToString::to_string);
-        (
-            code.unwrap_or_default().to_owned(),
-            details.unwrap_or_default(),
-        )
+        code::to_parts(self)
     }
 
     /// What a database holds; `None` for an empty code.
@@ -273,13 +269,8 @@ impl Reason {
         if code.is_empty() {
             return None;
         }
-        let mut whole = serde_json::Map::new();
-        whole.insert("code".into(), code.into());
-        if let Ok(details) = serde_json::from_str::<serde_json::Value>(details) {
-            whole.insert("details".into(), details);
-        }
-        let known = serde_json::from_value(whole.into());
-        Some(known.unwrap_or_else(|_| Self::Unknown {
+        let known = code::from_parts(code, details);
+        Some(known.unwrap_or_else(|| Self::Unknown {
             code: code.to_owned(),
             details: details.to_owned(),
         }))
@@ -291,6 +282,18 @@ impl Reason {
         matches!(
             self,
             Self::SessionCancelled | Self::TaskCancelled | Self::AllCancelled
+        )
+    }
+
+    /// Whether a client that only follows the stream does not know of it, though it was told to go.
+    #[must_use]
+    pub fn leaves_unaware(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionFailed(_)
+                | Self::SessionCancelled
+                | Self::TaskCancelled
+                | Self::NotConnected
         )
     }
 

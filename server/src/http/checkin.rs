@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use fog::checkin::GO;
 use fos_api::FIELD_AGENT;
 
 use super::error::HttpError;
+use super::listener::Patience;
 use super::plain;
 use super::request::Form;
 use crate::ops::{CheckInRequest, Ops};
 
-/// Answers `##@GO`, or a text for the user; the client asks again every few seconds.
+/// Answers `##@GO`, or a text for the user; the client asks again 5 s after the answer.
 pub(super) async fn check_in(
     State(ops): State<Arc<Ops>>,
+    patience: Option<Extension<Patience>>,
     form: Form,
 ) -> Result<Response, HttpError> {
     let known = form.known(&ops).await?;
@@ -23,6 +26,13 @@ pub(super) async fn check_in(
         job_type: form.get("type").to_owned(),
         own_address: form.own_address(),
     };
-    ops.check_in(&known, &asked).await?;
+    match &patience {
+        Some(Extension(patience)) => {
+            let longest = patience.longest();
+            let ending = patience.ending();
+            ops.ask_to_begin(&known, &asked, longest, ending).await?;
+        }
+        None => ops.check_in(&known, &asked).await?,
+    }
     Ok(plain(GO))
 }

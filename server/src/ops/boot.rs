@@ -69,6 +69,7 @@ impl Ops {
     /// If the database or the network fails.
     pub async fn boot(&self, known: &Known, files: [&str; 2]) -> ClientResult<BootAnswer> {
         let answer = self.boot_answer(known, files).await;
+        self.sessions.askers().changed([known.host.id]);
         if let Some(handle) = self.sessions.of_host(known.host.id) {
             handle.asked_to_boot(known.host.id, given(&answer));
         }
@@ -106,7 +107,10 @@ impl Ops {
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
         let at = known.request.address;
-        let Some(ticket) = self.ticket(id, at, handle.job).await? else {
+        let Some(ticket) = self
+            .ticket(id, at, self.job_of(&known.host, &handle))
+            .await?
+        else {
             return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };
         Ok(BootAnswer::Job(Box::new(BootJob {

@@ -2,9 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fog::Mac;
+use fog::args::{ArgsWriter, KernelArgs};
 use fog::status::ReceivedStatus;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Ops;
 use crate::clock;
@@ -12,6 +16,7 @@ use crate::domain::handout::{Handout, Job, Origin, Ticket, TooMany};
 use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
+use crate::domain::session::is_agent;
 use crate::domain::{HostId, Refusal, SessionId};
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
@@ -156,18 +161,30 @@ impl Ops {
     /// Why a host has nothing to do.
     pub(super) async fn no_task(&self, known: &Known) -> Result<Refusal, StoreError> {
         let id = known.host.id;
-        let last = self.store.last_session(id).await?.and_then(|session| {
-            let member = session
-                .members
-                .into_iter()
-                .find(|member| member.host == id)?;
-            Some((session.id, member.reason?))
-        });
         Ok(Refusal::NoTask {
             host: known.host.name.clone(),
             mac: known.mac,
-            last,
+            last: self.store.last_end(id).await?,
         })
+    }
+
+    /// What a boot script of this session tells the host.
+    pub(super) fn job_of(&self, host: &Host, session: &Handle) -> Job {
+        let config = &self.config;
+        let address = config.known_address();
+        let address = address.map(|address| address.to_string());
+        let address = address.unwrap_or_default();
+        let line = ArgsWriter::default()
+            .raw(&config.kernel_args)
+            .raw(&host.kernel_args)
+            .set("storage", format!("{address}:{}/", config.images.display()))
+            .set("fdrive", &host.device)
+            .finish();
+        let arguments = session.job.arguments.with(&KernelArgs::parse(&line));
+        Job {
+            arguments,
+            ..session.job
+        }
     }
 
     /// The sender of a report, as its session is to see it.
@@ -226,6 +243,41 @@ impl Ops {
         })
     }
 
+    /// A client asks whether it may begin. If many do so again and again, and nothing has changed for
+    /// this one since its last answer, the answer waits, for `longest` at most, until something does.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub async fn ask_to_begin(
+        &self,
+        known: &Known,
+        asked: &CheckInRequest,
+        longest: Duration,
+        ending: &CancellationToken,
+    ) -> ClientResult<()> {
+        if is_agent(&asked.agent) {
+            return self.check_in(known, asked).await;
+        }
+        let request = &known.request;
+        let caller = (request.address, request.ticket);
+        let turn = self
+            .sessions
+            .askers()
+            .ask(Instant::now(), known.host.id, caller, longest);
+        tokio::select! {
+            () = turn.wait() => {}
+            () = ending.cancelled() => {}
+        }
+        let result = self.check_in(known, asked).await;
+        match &result {
+            // These do not last.
+            Err(ClientError::Refused(Refusal::AskAgain(_)))
+            | Err(ClientError::Store(_) | ClientError::Internal(_)) => drop(turn),
+            Ok(()) | Err(ClientError::Refused(_)) => turn.answered(Instant::now()),
+        }
+        result
+    }
+
     /// A host asks to begin. When this returns, it is stored.
     ///
     /// # Errors
@@ -255,12 +307,12 @@ impl Ops {
         }
         let handle = self.session_of(known).await?;
         let host = known.host.id;
-        let job = handle.job;
+        let job = self.job_of(&known.host, &handle);
         self.check_ticket(known, job)?;
         // A ticket is for one session; without one only what it was told matters.
         let has_ticket = known.request.ticket.is_some();
         let peer = self.peer_if(known, job, |told| match has_ticket {
-            true => told.session == job.session,
+            true => told.is_still(&job),
             false => told.is_good_for(&job),
         })?;
         let is_known = handle.live().address_of(host) == Some(peer.address);
@@ -335,9 +387,15 @@ impl Ops {
         let Some(handle) = self.sessions.of_host(known.host.id) else {
             return Ok(());
         };
-        self.check_ticket(known, handle.job)?;
-        let peer = self.peer(known, handle.job)?;
-        match handle.live().address_of(known.host.id) {
+        let job = self.job_of(&known.host, &handle);
+        self.check_ticket(known, job)?;
+        let at = handle.live().address_of(known.host.id);
+        // One that was let in goes on. Another one is still to be.
+        let peer = match at.map(IpAddr::V4) == Some(known.request.address) {
+            true => self.peer(known, job)?,
+            false => self.peer_if(known, job, |told| told.is_still(&job))?,
+        };
+        match at {
             Some(address) if address != peer.address => Err(Refusal::AnotherMachine { address }),
             _ => {
                 handle.contact(known.host.id, peer).await;
@@ -357,7 +415,7 @@ impl Ops {
         status: Option<ReceivedStatus>,
     ) -> ClientResult<()> {
         let handle = self.session_of(known).await?;
-        let peer = self.peer(known, handle.job)?;
+        let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.progress(known.host.id, peer, report, status).await;
         Ok(())
     }
@@ -368,7 +426,7 @@ impl Ops {
     /// If another machine sends them, or the host has nothing to do.
     pub async fn inventory(&self, known: &Known, fields: InventoryFields) -> ClientResult<()> {
         let handle = self.session_of(known).await?;
-        let peer = self.peer(known, handle.job)?;
+        let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.recognise(known.host.id, peer).await?;
         self.store
             .store_inventory(clock::now(), known.host.id, fields)

@@ -22,7 +22,7 @@ impl Ops {
             return self.complete_late(known).await;
         };
         // Its kernel arguments may be of a session that is over.
-        let peer = match self.peer(known, handle.job) {
+        let peer = match self.peer(known, self.job_of(&known.host, &handle)) {
             Ok(peer) => peer,
             Err(refusal @ Refusal::OtherJob { .. }) => return self.repeated(known, refusal).await,
             Err(refusal) => return Err(refusal.into()),
@@ -78,7 +78,7 @@ impl Ops {
         let Some(handle) = self.active_session_of(known.host.id).await? else {
             return self.failed_late(known, text, is_warning).await;
         };
-        let peer = match self.peer(known, handle.job) {
+        let peer = match self.peer(known, self.job_of(&known.host, &handle)) {
             Ok(peer) => peer,
             Err(Refusal::OtherJob { told, .. }) => {
                 return self.failed_before(known, told, text, is_warning).await;
@@ -111,7 +111,7 @@ impl Ops {
     ) -> ClientResult<()> {
         // Its driver decides, as long as it is active.
         if let Some(handle) = self.start(told).await? {
-            let peer = self.peer(known, handle.job)?;
+            let peer = self.peer(known, self.job_of(&known.host, &handle))?;
             handle.failed(known.host.id, peer, text, is_warning).await?;
             return Ok(());
         }
@@ -260,7 +260,7 @@ impl Ops {
     /// If another machine says so, or the host has nothing to do.
     pub async fn blamed(&self, known: &Known) -> ClientResult<()> {
         let handle = self.session_of(known).await?;
-        let peer = self.peer(known, handle.job)?;
+        let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.blamed(known.host.id, peer).await?;
         Ok(())
     }

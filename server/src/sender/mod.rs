@@ -1,5 +1,6 @@
 //! The sender of one stream: what a session asks of it, and what it tells.
 
+mod rejecting;
 pub mod udpcast;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,6 +15,10 @@ use tokio::sync::mpsc;
 use crate::domain::session::Departure;
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::imagestore::Source;
+
+/// How long after the end of a session its rendezvous rejects whoever comes: a client of FOG comes seconds or
+/// minutes after it was told to go, as it writes the partition table first.
+pub const REJECTING: Duration = Duration::from_secs(300);
 
 /// What a sender is to do.
 #[derive(Debug)]
@@ -184,9 +189,9 @@ pub trait Sender: Send + Sync + 'static {
     /// If it is not: who holds it, in words.
     fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String>;
 
-    /// Rejects whoever comes to a rendezvous that is over, for five minutes or until the port is opened
-    /// again: FOG's clients have no time-out.
-    fn reject(&self, interface: Interface, base: u16);
+    /// Rejects whoever comes to a rendezvous that is over, for so long or until the port is opened again:
+    /// FOG's clients have no time-out.
+    fn reject(&self, interface: Interface, base: u16, limit: Duration);
 
     /// Opens the rendezvous of a stream; returns at once.
     ///

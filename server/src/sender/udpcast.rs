@@ -1,10 +1,9 @@
 //! udpcast's protocol over the network, a thread for each stream.
 
-use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
 
+use super::rejecting::Rejecting;
 use super::{
     Counters, Events, Sender, SenderEvent, SharedCounters, SlowReceiver, StreamJob, Transmission,
 };
@@ -26,71 +26,7 @@ use crate::output;
 #[derive(Debug, Default)]
 pub struct Udpcast {
     /// Where receivers are rejected.
-    rejecting: Arc<Rejecting>,
-}
-
-/// By base port: each a thread and its sockets, for [`REJECTING`].
-#[derive(Debug, Default)]
-struct Rejecting(Mutex<HashMap<u16, Arc<SendControl>>>);
-
-/// A client of FOG comes to the rendezvous seconds or minutes after it was told to go: it writes the
-/// partition table first.
-const REJECTING: Duration = Duration::from_secs(300);
-
-/// How long the sender of a session may need to end; an early end waits 10 s for its receivers.
-const CLOSING: Duration = Duration::from_secs(20);
-
-impl Rejecting {
-    fn ports(&self) -> MutexGuard<'_, HashMap<u16, Arc<SendControl>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there was one; its port is closed in a moment.
-    fn end(&self, port: u16) -> bool {
-        let control = self.ports().remove(&port);
-        control.inspect(|control| control.stop()).is_some()
-    }
-
-    fn run(&self, options: &SendOptions, control: &Arc<SendControl>) {
-        let port = options.port_base;
-        let is_wanted = || {
-            let ports = self.ports();
-            ports
-                .get(&port)
-                .is_some_and(|other| Arc::ptr_eq(other, control))
-        };
-        let began = Instant::now();
-        let sent = loop {
-            let mut on_event = |_: &SendEvent<'_>| {
-                // Each request would begin the wait again.
-                if began.elapsed() >= REJECTING {
-                    control.stop();
-                }
-            };
-            let sent = cast_net::send(options, io::empty(), control, &mut on_event);
-            match &sent {
-                // The session's own sender closes it when its stream has ended early.
-                Err(SendError::Socket(SocketError::InUse(_)))
-                    if began.elapsed() < CLOSING && is_wanted() =>
-                {
-                    thread::sleep(PORT_RETRY);
-                }
-                _ => break sent,
-            }
-        };
-        match sent {
-            // Nobody is let in, so this is how it ends.
-            Ok(_) | Err(SendError::Aborted { .. } | SendError::GaveUp { .. }) => {}
-            Err(error) => tracing::warn!("rejecting receivers that come too late: {error}"),
-        }
-        let mut ports = self.ports();
-        if ports
-            .get(&port)
-            .is_some_and(|other| Arc::ptr_eq(other, control))
-        {
-            ports.remove(&port);
-        }
-    }
+    rejecting: Rejecting,
 }
 
 struct Transfer {
@@ -111,40 +47,14 @@ impl Sender for Udpcast {
 
     fn probe_ports(&self, address: Ipv4Addr, base: u16) -> Result<(), String> {
         // Given away as soon as a session opens it; until then receivers of the last one may come.
-        if self.rejecting.ports().contains_key(&base) {
+        if self.rejecting.is_at(base) {
             return Ok(());
         }
         cast_net::ports::probe(address, base).map_err(|held| held.to_string())
     }
 
-    fn reject(&self, interface: Interface, base: u16) {
-        let control = match SendControl::new() {
-            Ok(control) => Arc::new(control),
-            Err(error) => {
-                tracing::warn!("rejecting receivers that come too late: {error}");
-                return;
-            }
-        };
-        self.rejecting.end(base);
-        self.rejecting.ports().insert(base, Arc::clone(&control));
-        let rejecting = Arc::clone(&self.rejecting);
-        let mut options = SendOptions::new(interface);
-        options.port_base = base;
-        options.ttl = TTL;
-        options.transfer.start = StartRule {
-            start_timeout: Some(REJECTING),
-            // Nobody has it, and somebody has to be expected.
-            ..start_rule(vec![Ipv4Addr::UNSPECIFIED])
-        };
-        let started = thread::Builder::new()
-            .name(format!("reject-{base}"))
-            .spawn(move || {
-                rejecting.run(&options, &control);
-            });
-        if let Err(error) = started {
-            self.rejecting.end(base);
-            tracing::warn!("rejecting receivers that come too late: {error}");
-        }
+    fn reject(&self, interface: Interface, base: u16, limit: Duration) {
+        self.rejecting.begin(interface, base, limit);
     }
 
     fn open(
@@ -227,10 +137,10 @@ impl Drop for LastWords {
 const ALL_SILENT: Duration = Duration::from_secs(90);
 
 /// TTL of everything, as FOG's sender has it.
-const TTL: u8 = 32;
+pub(super) const TTL: u8 = 32;
 
 /// Nobody but the session starts the transfer, and only its hosts are let in.
-fn start_rule(admitted: Vec<Ipv4Addr>) -> StartRule {
+pub(super) fn start_rule(admitted: Vec<Ipv4Addr>) -> StartRule {
     StartRule {
         expected: admitted,
         only_expected: true,
@@ -332,7 +242,7 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
 /// A port is given away again as soon as its session is cancelled, a moment before its sender has
 /// closed it.
 const PORT_WAIT: Duration = Duration::from_secs(10);
-const PORT_RETRY: Duration = Duration::from_millis(200);
+pub(super) const PORT_RETRY: Duration = Duration::from_millis(200);
 
 /// The source for one attempt; nothing is read of it before the port is open.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! Multicast sessions at work: each has a driver around its state machine, a journal that stores
 //! what it decides, and a sender while a stream goes on.
 
+mod askers;
 mod driver;
 mod journal;
 mod live;

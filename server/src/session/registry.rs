@@ -10,6 +10,7 @@ use fog::status::ReceivedStatus;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::askers::Askers;
 use super::driver::{CheckIn, Command, Driver, Ends, Promise, Surroundings};
 use super::journal::Stored;
 use super::live::{ClientReport, Head, Live};
@@ -23,6 +24,7 @@ use crate::domain::session::Session;
 use crate::domain::session::core::{Core, Peer, Plan, Records};
 use crate::domain::{BootGiven, HostId, Reason, Refusal, SessionId};
 use crate::logs::Subject;
+use crate::sender;
 use crate::store::{Change, StoreError};
 use crate::text;
 
@@ -32,6 +34,7 @@ pub struct Sessions {
     running: Mutex<Drivers>,
     starting: tokio::sync::Mutex<()>,
     shutdown: watch::Sender<bool>,
+    askers: Arc<Askers>,
 }
 
 /// Those that run, and which of them a host is in: the newest.
@@ -272,6 +275,7 @@ impl Sessions {
             running: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             shutdown: watch::channel(false).0,
+            askers: Arc::default(),
         })
     }
 
@@ -281,10 +285,22 @@ impl Sessions {
         &self.around
     }
 
+    /// The clients that ask again and again whether they may begin.
+    pub(crate) fn askers(&self) -> &Askers {
+        &self.askers
+    }
+
     /// Starts what is to be started and looks after what runs, until [`Self::shut_down`].
     pub async fn supervise(self: &Arc<Self>) {
         let mut shutdown = self.shutdown.subscribe();
         let mut changes = self.around.store.changes();
+        let late = tokio::select! {
+            _ = shutdown.changed() => return,
+            late = self.reject_latecomers() => late,
+        };
+        if let Err(error) = late {
+            tracing::warn!("looking for clients that come too late: {error}");
+        }
         let mut compare = tokio::time::interval(COMPARE_PERIOD);
         compare.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -303,6 +319,40 @@ impl Sessions {
                 tracing::error!("looking for multicast sessions: {error}; trying again");
             }
         }
+    }
+
+    /// Clients of FOG that were told to go before the server was started may come to a rendezvous that is
+    /// over. Sessions that go on take their ports back.
+    async fn reject_latecomers(&self) -> Result<(), StoreError> {
+        let now = clock::now();
+        let held = self.around.store.held_ports().await?;
+        let mut done = BTreeSet::new();
+        for id in self.around.store.newest_sessions(RECENT_SESSIONS).await? {
+            let session = match self.around.store.session(id).await {
+                Ok(Some(session)) => session,
+                // The session is told of elsewhere; others may still have such clients.
+                Ok(None) | Err(StoreError::Broken(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(ended_at) = session.ended_at else {
+                continue;
+            };
+            let age = Duration::from_secs(now.seconds_since(ended_at));
+            let left = sender::REJECTING.saturating_sub(age);
+            let port = u16::try_from(session.port).ok();
+            let port = port.filter(|_| !held.contains(&session.port));
+            if let (Some(client), Some(port), false) = (session.latecomer(), port, left.is_zero()) {
+                let around = &self.around;
+                match around.config.interface_for(&*around.sender, client.into()) {
+                    Ok(interface) if done.insert(port) => {
+                        around.sender.reject(interface, port, left);
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(session = id.0, "rejecting {client}: {error:#}"),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The running session of this number.
@@ -364,6 +414,7 @@ impl Sessions {
             self.shutdown.send_replace(true);
             std::mem::take(&mut *running)
         };
+        self.askers.all_changed();
         for (id, entry) in running.sessions {
             if let Err(error) = entry.ended.await {
                 tracing::error!(session = id.0, "ending the session: {error}");
@@ -449,7 +500,8 @@ impl Sessions {
         facts: Facts,
     ) -> Option<Handle> {
         let id = session.id;
-        let core = Core::resume(self.plan(session, &facts), Instant::now(), session);
+        let mut core = Core::resume(self.plan(session, &facts), Instant::now(), session);
+        core.count_waits_from_before(clock::now(), session);
         let head = Head {
             id,
             name: session.name.clone(),
@@ -466,7 +518,9 @@ impl Sessions {
         if *self.shutdown.borrow() {
             return None;
         }
-        let (driver, ends) = Driver::new(self.around.clone(), head, Arc::new(facts), core, tasks);
+        let askers = Arc::clone(&self.askers);
+        let (around, facts) = (self.around.clone(), Arc::new(facts));
+        let (driver, ends) = Driver::new(around, askers, head, facts, core, tasks);
         let (commands, inbox) = mpsc::channel(QUEUE);
         let Ends {
             live,
@@ -493,10 +547,12 @@ impl Sessions {
         }
         let entry = Driven {
             handle: handle.clone(),
-            hosts,
+            hosts: hosts.clone(),
             ended,
         };
         running.sessions.insert(id, entry);
+        drop(running);
+        self.askers.changed(hosts);
         Some(handle)
     }
 
@@ -522,6 +578,8 @@ impl Sessions {
                 }
             }
         }
+        drop(running);
+        self.askers.changed(entry.hosts);
     }
 
     fn plan(&self, session: &Session, facts: &Facts) -> Plan {
@@ -588,6 +646,9 @@ fn usable(session: &Session, facts: Option<Facts>) -> Result<(u16, Facts), Defec
     }
     Ok((port, facts))
 }
+
+/// Sessions that are looked at for clients that come too late; more do not end within minutes.
+const RECENT_SESSIONS: u32 = 32;
 
 /// Requests that wait for a session.
 const QUEUE: usize = 256;

@@ -421,6 +421,7 @@ pub(crate) async fn what_is_absent_is_absent(store: SharedStore) {
     let (session, host, image) = (SessionId(9), HostId(9), ImageId(9));
     assert_eq!(store.session(session).await.unwrap(), None);
     assert_eq!(store.last_session(host).await.unwrap(), None);
+    assert_eq!(store.last_end(host).await.unwrap(), None);
     assert_eq!(store.active_task(host).await.unwrap(), None);
     assert_eq!(store.image(image).await.unwrap(), None);
     assert_eq!(store.facts(image).await.unwrap(), None);

@@ -235,6 +235,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn active_task(&self, host: HostId) -> Result<Option<(TaskId, Option<SessionId>)>>;
     /// The newest session that a host was in.
     async fn last_session(&self, host: HostId) -> Result<Option<Session>>;
+    /// How the newest session that a host was in ended for it; `None` if there is none, or no reason. Cheap
+    /// however many hosts that session had: machines without a task ask for it again and again.
+    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, crate::domain::Reason)>>;
     /// Remembers a machine that asked and is not registered; at most [`MAX_STRANGERS`], the oldest goes.
     async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()>;
     /// These machines, the last one that asked first.

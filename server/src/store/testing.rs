@@ -268,6 +268,11 @@ impl Store for Faulty {
         self.inner.last_session(host).await
     }
 
+    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
+        self.count("last_end");
+        self.inner.last_end(host).await
+    }
+
     async fn strangers(&self) -> Result<Vec<Stranger>> {
         self.count("strangers");
         self.inner.strangers().await

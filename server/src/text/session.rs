@@ -233,9 +233,9 @@ fn checked_in(session: &Session) -> String {
     format!("{here} of {all} checked in")
 }
 
-/// What is known of a host of such a session.
+/// What is known of a host of such a session, which has begun to send or not.
 #[must_use]
-pub fn stored_member(member: &Member) -> String {
+pub fn stored_member(member: &Member, has_started: bool) -> String {
     match (&member.reason, member.checked_in_at) {
         (Some(why), _) if !member.state.is_active() => {
             // How many streams there are is not known here, but whoever failed lacks one, unless its
@@ -244,7 +244,7 @@ pub fn stored_member(member: &Member) -> String {
             let received = match member.streams_done {
                 0 if member.address.is_none() => Received::Nothing,
                 0 if !is_agent(&member.agent) => Received::Table,
-                0 if is_before_data(why) => Received::Nothing,
+                0 if !has_started || is_before_data(why) => Received::Nothing,
                 done if done > 0 && lacks_one => Received::Streams,
                 _ => Received::Something,
             };

@@ -101,7 +101,7 @@ fn measure(options: &Options, program: &Path) -> Result<()> {
     server.load(&hosts[..options.hosts.into()], &case, options)?;
     server.command(&["cancel", &session])?;
 
-    server.deploy(&mut hosts[..options.waiting.into()])?;
+    let session = server.deploy(&mut hosts[..options.waiting.into()])?;
     let waiting = &hosts[..options.waiting.into()];
     let goal = Goal {
         share: 2.0,
@@ -119,16 +119,23 @@ fn measure(options: &Options, program: &Path) -> Result<()> {
     // An agent waits after its check-in.
     load::check_in_once(waiting, server.address)?;
     server.load(waiting, &agents, options)?;
-    let stock = Case {
+    let again = Case {
         title: format!(
-            "{} stock clients wait: they check in every 5 s, a connection each time",
+            "{} stock clients check in again and again, 5 s after each answer, a connection each time",
             options.waiting
         ),
         style: Style::Stock,
         habits: &[Habit::CHECK_IN],
         goal,
     };
-    server.load(waiting, &stock, options)
+    server.load(waiting, &again, options)?;
+    server.command(&["cancel", &session])?;
+    let refused = Case {
+        title: format!("{} stock clients do so and are not let in", options.waiting),
+        habits: &[Habit::CHECK_IN_VAIN],
+        ..again
+    };
+    server.load(waiting, &refused, options)
 }
 
 /// One measurement.
@@ -217,7 +224,11 @@ impl Server {
     /// Lets the hosts ask for a while, and prints what it cost.
     fn load(&self, hosts: &[Host], case: &Case<'_>, options: &Options) -> Result<()> {
         println!("==> {}", case.title);
-        let begin = Instant::now() + WARM_UP;
+        let warm_up = match case.style {
+            Style::Agent => WARM_UP,
+            Style::Stock => WARM_UP_STOCK,
+        };
+        let begin = Instant::now() + warm_up;
         let end = begin + Duration::from_secs(options.seconds);
         let asking = load::start(hosts, self.address, case.style, case.habits, begin..end)?;
         let pid = self.process.id();
@@ -336,6 +347,9 @@ const IMAGE: &str = "bench";
 
 /// Until all hosts have asked at least once.
 const WARM_UP: Duration = Duration::from_secs(6);
+
+/// The same, and until the server knows that they ask again and again.
+const WARM_UP_STOCK: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -392,8 +392,6 @@ pub enum PlanError {
     #[error("laying out the partitions: {0}")]
     Fill(#[from] FillError),
     /// What would be written does not read back as the plan: a defect of this program.
-    #[error(
-        "the new partition table failed its own check ({0}); nothing was written; please report this"
-    )]
+    #[error("the new partition table failed its own check ({0}); please report this")]
     SelfCheck(String),
 }

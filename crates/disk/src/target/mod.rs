@@ -44,17 +44,13 @@ pub enum OpenError {
         reason: String,
     },
     /// The disk, or the file system that the file is on, takes no writes.
-    #[error(
-        "{path} is read-only; nothing was written; remove its write protection or choose another target"
-    )]
+    #[error("{path} is read-only; remove its write protection or choose another target")]
     ReadOnly {
         /// The device node or file.
         path: PathBuf,
     },
     /// What is behind the path is not what was chosen.
-    #[error(
-        "{path} is not the disk that was chosen: its {what} is {found}, expected {expected}; nothing was written"
-    )]
+    #[error("{path} is not the disk that was chosen: its {what} is {found}, expected {expected}")]
     Changed {
         /// The device node or file.
         path: PathBuf,
@@ -67,7 +63,7 @@ pub enum OpenError {
     },
     /// A length that is zero or no whole number of sectors.
     #[error(
-        "{path} has {len} bytes, which is no whole number of {sector}-byte sectors; a file that stands for a disk needs the length of one (truncate -s); nothing was written"
+        "{path} has {len} bytes, which is no whole number of {sector}-byte sectors; a file that stands for a disk needs the length of one (truncate -s)"
     )]
     Length {
         /// The device node or file.

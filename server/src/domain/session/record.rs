@@ -7,8 +7,11 @@ use fog::store::StreamName;
 use fog::task::State;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::code;
 use crate::domain::handout::Ticket;
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
+
+use super::seat::is_agent;
 
 /// A multicast session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,22 @@ pub struct Session {
     pub reason: Option<Reason>,
     /// Its hosts by name.
     pub members: Vec<Member>,
+}
+
+impl Session {
+    /// Where a client of FOG may still come from after the end, if one may: it was told to go, and waits for
+    /// ever where nobody answers. Whether it was connected at the end is not stored.
+    #[must_use]
+    pub fn latecomer(&self) -> Option<Ipv4Addr> {
+        if self.state.is_active() {
+            return None;
+        }
+        let mut late = self.members.iter().filter(|member| {
+            let is_unaware = member.reason.as_ref().is_some_and(Reason::leaves_unaware);
+            is_unaware && member.checked_in_at.is_some() && !is_agent(&member.agent)
+        });
+        late.find_map(|member| member.address)
+    }
 }
 
 /// A host in a session.
@@ -254,33 +273,20 @@ impl Note {
         if let Self::Unknown { code, details } = self {
             return (code.clone(), details.clone());
         }
-        let value = serde_json::to_value(self).unwrap_or_default();
-        let code = value.get("code").and_then(|code| code.as_str());
-        let details = value.get("details").map(ToString::to_string);
-        (
-            code.unwrap_or_default().to_owned(),
-            details.unwrap_or_default(),
-        )
+        code::to_parts(self)
     }
 
     /// What a database holds.
     #[must_use]
     pub fn from_parts(code: &str, details: &str) -> Self {
-        let mut whole = serde_json::Map::new();
-        whole.insert("code".into(), code.into());
-        match serde_json::from_str::<serde_json::Value>(details) {
-            Ok(details) => {
-                whole.insert("details".into(), details);
-            }
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(details).is_ok();
+        if !is_json && !details.is_empty() {
             // Older versions stored a word and a sentence.
-            Err(_) if !details.is_empty() => {
-                return Self::Words {
-                    text: format!("{code}: {details}"),
-                };
-            }
-            Err(_) => {}
+            return Self::Words {
+                text: format!("{code}: {details}"),
+            };
         }
-        serde_json::from_value(whole.into()).unwrap_or_else(|_| Self::Unknown {
+        code::from_parts(code, details).unwrap_or_else(|| Self::Unknown {
             code: code.to_owned(),
             details: details.to_owned(),
         })

@@ -67,6 +67,8 @@ pub(super) struct Seat {
     pub(super) status: SeatStatus,
     /// When the status began.
     pub(super) since: Instant,
+    /// How long it had lasted when the server was started; for people.
+    pub(super) before: Duration,
     /// Where it checked in from: only from there anybody acts for it.
     pub(super) address: Option<Ipv4Addr>,
     /// What it checked in with.
@@ -104,6 +106,7 @@ impl Seat {
             name,
             status: SeatStatus::Expected,
             since: now,
+            before: Duration::ZERO,
             address: None,
             ticket: None,
             is_proved: false,
@@ -125,6 +128,7 @@ impl Seat {
         if self.status != status {
             self.status = status;
             self.since = now;
+            self.before = Duration::ZERO;
         }
     }
 

@@ -35,6 +35,25 @@ pub(super) struct Ending {
     pub(super) abort: CancellationToken,
 }
 
+/// How long an answer that brings nothing new may wait: an extension of each request.
+#[derive(Debug, Clone)]
+pub(crate) struct Patience {
+    seat: Arc<Connection>,
+    stop: CancellationToken,
+}
+
+impl Patience {
+    /// Nothing, while connections run out.
+    pub(crate) fn longest(&self) -> Duration {
+        self.seat.longest_hold()
+    }
+
+    /// Cancelled when the server ends: what waits is answered.
+    pub(crate) fn ending(&self) -> &CancellationToken {
+        &self.stop
+    }
+}
+
 /// Serves a connection until its end; answers why it was cut.
 pub(super) async fn run<IO, P, S>(
     guest: Guest,
@@ -57,6 +76,7 @@ where
         service,
         peer,
         seat: Arc::clone(&seat),
+        stop: ending.stop.clone(),
     };
     let limits = seat.limits();
     let connection = http1::Builder::new()
@@ -186,6 +206,7 @@ struct Answers<S, P> {
     service: S,
     peer: P,
     seat: Arc<Connection>,
+    stop: CancellationToken,
 }
 
 impl<S, P> hyper::service::Service<Request<Incoming>> for Answers<S, P>
@@ -211,6 +232,10 @@ where
         request
             .extensions_mut()
             .insert(ConnectInfo(self.peer.clone()));
+        request.extensions_mut().insert(Patience {
+            seat: Arc::clone(&self.seat),
+            stop: self.stop.clone(),
+        });
         let service = CatchPanic::custom(self.service.clone(), Panicked);
         let seat = Arc::clone(&self.seat);
         Box::pin(async move {

@@ -54,6 +54,11 @@ pub struct Limits {
     #[arg(long = "http-request-head", value_name = "BYTES", default_value_t = Self::REQUEST_HEAD,
         value_parser = request_head)]
     pub request_head: usize,
+    /// Seconds that a check-in of a FOG client may be held back whose answer brings nothing new, where more
+    /// than 500 clients ask again and again; costs a connection for each that waits. Nothing is held
+    /// while half of the connections are in use, in all or of the client's address. 0 holds nothing
+    #[arg(long = "http-hold", value_name = "SECONDS", default_value = "10", value_parser = hold)]
+    pub hold: Duration,
     /// Seconds that running requests may take at the end of the server; at most 3, as the whole server
     /// ends within 10 s
     #[arg(long = "http-shutdown-grace", value_name = "SECONDS", default_value = "3",
@@ -91,6 +96,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(20),
             write_buffer: Self::WRITE_BUFFER,
             request_head: Self::REQUEST_HEAD,
+            hold: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(3),
         }
     }
@@ -158,6 +164,15 @@ fn at_least(least: usize, text: &str) -> Result<usize, String> {
 /// Of any number here: far more than makes sense, and no sum of them overflows.
 const MOST: usize = 1 << 30;
 
+/// Clients, proxies and the time limit of an answer have more patience than this.
+fn hold(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 0..=20) => Ok(Duration::from_secs(seconds)),
+        Ok(_) => Err("must be 0 to 20".into()),
+        Err(_) => Err("not a number of seconds".into()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
@@ -198,6 +213,7 @@ mod tests {
             ["x", "--http-request-head", "8191"],
             ["x", "--http-write-buffer", "-1"],
             ["x", "--http-idle-timeout", "soon"],
+            ["x", "--http-hold", "21"],
         ] {
             assert!(Line::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -31,6 +31,7 @@ use self::complaints::{About, Complaints};
 use self::connection::Ending;
 use self::room::{Admission, Cut, Guest, Room};
 
+pub(crate) use self::connection::Patience;
 pub use self::limits::{FileLimit, Limits, raise_file_limit};
 pub use self::local::{LocalPeer, LocalSocket, serve_local};
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -58,6 +59,15 @@ impl Room {
     pub(super) fn is_full_for(&self, address: IpAddr) -> bool {
         let held = self.lock().per_address.get(&group(address)).copied();
         held.is_some_and(|held| held >= self.limits.connections_per_address)
+    }
+
+    /// Whether half of the connections are in use, in all or of an address: a request that is held keeps
+    /// its place, which others may need.
+    fn is_busy(&self, address: Option<IpAddr>) -> bool {
+        let inner = self.lock();
+        let own = address.and_then(|address| inner.per_address.get(&address));
+        let own = own.copied().unwrap_or_default();
+        inner.held > self.limits.connections / 2 || own > self.limits.connections_per_address / 2
     }
 
     /// Takes a place, or makes one of the oldest connection that waits for a request. At most one is on
@@ -231,6 +241,14 @@ impl Connection {
         &self.room.limits
     }
 
+    /// How long a request may be held back whose answer brings nothing new.
+    pub(super) fn longest_hold(&self) -> Duration {
+        match self.room.is_busy(self.address) {
+            true => Duration::ZERO,
+            false => self.limits().hold,
+        }
+    }
+
     /// Bytes came.
     pub(super) fn on_read(&self) {
         let mut state = self.lock();
@@ -371,5 +389,26 @@ mod tests {
         assert!(room.is_full_for("2001:db8::3".parse().unwrap()));
         assert!(!room.is_full_for("2001:db8:0:1::3".parse().unwrap()));
         assert_eq!(room.held(), 3);
+    }
+
+    #[test]
+    fn nothing_is_held_where_connections_run_out() {
+        let limits = Limits {
+            connections: 8,
+            connections_per_address: 4,
+            ..Limits::default()
+        };
+        let room = Arc::new(Room::new(limits));
+        let mut guests: Vec<_> = ["10.0.0.1"; 2].iter().map(|a| enter(&room, a)).collect();
+        let may_hold = |guest: &Guest| guest.0.longest_hold() == limits.hold;
+        assert!(may_hold(&guests[0]));
+        guests.push(enter(&room, "10.0.0.1"));
+        assert!(!may_hold(&guests[0]), "half of its own");
+        let other = enter(&room, "10.0.0.2");
+        assert!(may_hold(&other));
+        guests.push(enter(&room, "10.0.0.3"));
+        assert!(!may_hold(&other), "half of all");
+        guests.clear();
+        assert!(may_hold(&other));
     }
 }

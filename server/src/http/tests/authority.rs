@@ -598,3 +598,56 @@ async fn the_same_image_in_another_form_needs_a_restart() {
         assert_eq!(bench.check_in_stock(1).await, "##@GO");
     }
 }
+
+/// The disk to restore to is another one since the machine booted: it would write the wrong one.
+#[tokio::test]
+async fn a_target_disk_that_was_changed_needs_a_restart() {
+    for column in [
+        "hostDevice = '/dev/sdb'",
+        "hostKernelArgs = 'fdrive=/dev/sdb'",
+    ] {
+        for is_agent in [false, true] {
+            let bench = bench().await;
+            let id = bench.deploy(&[1]).await;
+            let own = ticket(&bench.boot(1).await).to_string();
+            let check_in = async |own: &str| match is_agent {
+                true => check_in_with(&bench, own).await,
+                false => bench.check_in_stock(1).await,
+            };
+            let change = |to: &str| format!("UPDATE hosts SET {to} WHERE hostName = 'LAB-01'");
+            // This changes nothing that matters.
+            bench.sql(&change("hostKernelArgs = 'quiet'")).await;
+            bench.add_host(8).await;
+            assert_eq!(ticket(&bench.boot(1).await).to_string(), own);
+
+            bench.sql(&change(column)).await;
+            // The hosts are read anew.
+            bench.add_host(9).await;
+            let refusal = Refusal::OtherJob { told: id, now: id };
+            assert_refused(&check_in(&own).await, &refusal);
+            if is_agent {
+                // Its check-in alone would not tell it that a restart helps.
+                let path = format!("/fog/service/fos/session?mac={}&ticket={own}", mac(1));
+                let (_, text) = bench.get(ip(1), &path).await;
+                let view: fos_api::SessionView = serde_json::from_str(&text).unwrap();
+                let code = view.refusal.map(|refusal| refusal.code);
+                assert_eq!(code, Some(RefusalCode::Restart));
+            }
+            let script = bench.boot(1).await;
+            assert!(script.contains("fdrive=/dev/sdb"), "{script}");
+            let new = ticket(&script).to_string();
+            assert_ne!(new, own);
+            assert_eq!(check_in(&new).await, "##@GO");
+
+            // One that was let in goes on.
+            bench.sql(&change("hostDevice = '/dev/sdc'")).await;
+            bench.add_host(10).await;
+            if is_agent {
+                let path = format!("/fog/service/fos/session?mac={}&ticket={new}", mac(1));
+                let (_, text) = bench.get(ip(1), &path).await;
+                let view: fos_api::SessionView = serde_json::from_str(&text).unwrap();
+                assert_eq!(view.refusal, None);
+            }
+        }
+    }
+}

@@ -168,7 +168,10 @@ async fn a_changed_image_fails_the_session_at_the_first_check_in() {
     assert_eq!(bench.sender.orders(), []);
     let view = bench.view(2).await;
     assert_eq!((view.stage, view.your_task), (Stage::Ended, State::Failed));
-    assert_eq!(view.text, text::stored_member(&bench.member(id, 2).await));
+    assert_eq!(
+        view.text,
+        text::stored_member(&bench.member(id, 2).await, true)
+    );
     assert_eq!(bench.member(id, 2).await.reason, Some(over));
 }
 

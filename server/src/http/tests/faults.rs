@@ -619,3 +619,36 @@ async fn clients_of_fog_that_are_still_to_come_are_rejected_after_the_end() {
         assert_eq!(bench.sender.rejecting(), expected);
     }
 }
+
+/// The rendezvous that rejects them ends with the server, and is there again for the rest of its time.
+#[tokio::test]
+async fn clients_of_fog_that_are_still_to_come_are_rejected_after_a_restart() {
+    for (is_stock, is_recent, expected) in [
+        (true, true, vec![63100]),
+        (true, false, Vec::new()),
+        (false, true, Vec::new()),
+    ] {
+        let bench = bench().await;
+        let session = bench.deploy(&[1]).await;
+        match is_stock {
+            true => bench.check_in_stock(1).await,
+            false => bench.check_in(1).await,
+        };
+        bench.ops.cancel(session, None).await.unwrap();
+        bench.ended(session).await;
+        if !is_recent {
+            let old = "UPDATE multicastSessions SET msCompleteDateTime = '2020-01-01 00:00:00'";
+            bench.sql(old).await;
+        }
+        let bench = bench.restart().await;
+        if expected.is_empty() {
+            // It looks for them before it runs another session.
+            let next = bench.deploy(&[2]).await;
+            bench.until(next, |_| true).await;
+        } else {
+            let rejects = async || (!bench.sender.rejecting().is_empty()).then_some(());
+            wait_for("the rendezvous that rejects", rejects).await;
+        }
+        assert_eq!(bench.sender.rejecting(), expected, "{is_stock} {is_recent}");
+    }
+}

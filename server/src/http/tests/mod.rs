@@ -13,6 +13,7 @@ mod native;
 mod networks;
 mod reports;
 mod resume;
+mod waiting;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};

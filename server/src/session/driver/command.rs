@@ -7,7 +7,8 @@ use cast_net::Interface;
 use fog::status::ReceivedStatus;
 use tokio::sync::oneshot;
 
-use super::{Driver, Files};
+use super::Driver;
+use super::files::Files;
 use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
 use crate::domain::{BootGiven, HostId, Refusal};

@@ -5,12 +5,13 @@
 //! have threads of their own.
 
 mod command;
+mod files;
 mod publish;
+mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cast_net::Interface;
@@ -20,6 +21,9 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use command::{CheckIn, Command, Promise};
 
+use self::files::{Files, FilesResult};
+use self::stream::{OpenStream, Opening};
+use super::askers::Askers;
 use super::journal::{Journal, News};
 use super::live::{Boot, ClientReport, Head, Live};
 use super::rate::Rate;
@@ -27,12 +31,11 @@ use crate::clock;
 use crate::config::Config;
 use crate::domain::handout::Job;
 use crate::domain::image::Facts;
-use crate::domain::session::core::{Action, Core, Movement, StopKind};
+use crate::domain::session::core::{Action, Core, StopKind};
 use crate::domain::session::{Fact, Session};
-use crate::domain::{HostId, Reason, TaskId, Timestamp};
-use crate::imagestore::{self, Gate, Source};
+use crate::domain::{HostId, TaskId, Timestamp};
 use crate::logs::{Level, MulticastLog, Subject};
-use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent, Transmission};
+use crate::sender::{self, Events, Sender, SenderEvent, SharedCounters, StreamEvent};
 use crate::store::{MAX_EVENTS_OF_HOST, SharedStore};
 use crate::text;
 
@@ -52,6 +55,9 @@ pub struct Surroundings {
 /// The driver of one session.
 pub(super) struct Driver {
     around: Surroundings,
+    askers: Arc<Askers>,
+    /// Hosts whose clients may now be answered otherwise, once everybody sees why.
+    changed: Vec<HostId>,
     head: Head,
     facts: Arc<Facts>,
     core: Core,
@@ -96,48 +102,6 @@ pub(super) struct Driver {
     is_dirty: bool,
 }
 
-/// Whether the image's files are being looked at. What was found before says nothing of now: a client of
-/// FOG writes the table of the image as soon as it is told to go, and sessions wait for hours.
-enum Files {
-    Idle,
-    /// Being looked at; these check-ins wait, and perhaps the start.
-    Checking {
-        since: Instant,
-        waiting: Vec<CheckIn>,
-    },
-}
-
-struct OpenStream {
-    index: usize,
-    gate: Gate,
-    bytes_read: Arc<AtomicU64>,
-    transmission: Box<dyn Transmission>,
-}
-
-/// A stream that could not be opened so far.
-struct Opening {
-    index: usize,
-    since: Instant,
-    /// The last time.
-    tried: Instant,
-    /// Why.
-    text: String,
-}
-
-impl OpenStream {
-    fn end(self, kind: StopKind) {
-        // The gate is closed after it: a source that fails is no reason of its own then.
-        self.transmission.stop(kind);
-    }
-}
-
-impl Drop for OpenStream {
-    /// A source that is held back still, by whatever end of its driver, would hold its thread for ever.
-    fn drop(&mut self) {
-        self.gate.close();
-    }
-}
-
 /// The ends of a driver that its registry keeps.
 pub(super) struct Ends {
     pub(super) live: watch::Receiver<Arc<Live>>,
@@ -149,6 +113,7 @@ pub(super) struct Ends {
 impl Driver {
     pub(super) fn new(
         around: Surroundings,
+        askers: Arc<Askers>,
         head: Head,
         facts: Arc<Facts>,
         core: Core,
@@ -171,6 +136,8 @@ impl Driver {
         let (live, watcher) = watch::channel(Arc::new(first));
         let driver = Self {
             around,
+            askers,
+            changed: Vec::new(),
             head,
             facts,
             core,
@@ -277,7 +244,10 @@ impl Driver {
             self.detail(
                 "clients that come only now are rejected for some minutes, so that they fail",
             );
-            self.around.sender.reject(interface, self.head.port);
+            let port = self.head.port;
+            self.around
+                .sender
+                .reject(interface, port, sender::REJECTING);
         }
     }
 
@@ -377,20 +347,16 @@ impl Driver {
         }
     }
 
-    /// A stream may only be ended early if it cannot look whole then.
-    fn possible(&self, kind: StopKind) -> StopKind {
-        match &self.open {
-            Some(open) if self.tells_its_length(open.index) => kind,
-            _ => StopKind::Plain,
-        }
-    }
-
-    fn tells_its_length(&self, index: usize) -> bool {
-        let stream = self.facts.streams.get(index);
-        stream.is_some_and(|stream| stream.image.format.tells_its_length())
-    }
-
     fn record(&mut self, fact: Fact) {
+        match &fact {
+            Fact::CheckedIn { host, .. } | Fact::MemberEnded { host, .. } => {
+                self.changed.push(*host)
+            }
+            Fact::StreamStarting { .. } | Fact::Ended { .. } => {
+                self.changed.extend(self.tasks.keys().copied());
+            }
+            _ => {}
+        }
         let is_shown = match &fact {
             Fact::Noted { host, .. } => self.has_line(*host),
             Fact::CheckedIn { host, .. } => self.has_line(Some(*host)),
@@ -451,185 +417,6 @@ impl Driver {
         *lines <= MAX_EVENTS_OF_HOST
     }
 
-    fn open_stream(&mut self, index: usize) {
-        let gate = Gate::default();
-        let dir = self.around.config.images.join(&self.head.path);
-        let opened = match Source::new(&dir, &self.facts, index, gate.clone()) {
-            Ok(source) => self.try_open(index, gate, source),
-            // It will be no other one later.
-            Err(error) => {
-                let text = format!("{:#}", anyhow::Error::new(error));
-                self.core.sender_failed(Instant::now(), &text);
-                return;
-            }
-        };
-        match opened {
-            Ok(()) => {
-                let now = Instant::now();
-                match &mut self.opening {
-                    Some(opening) => opening.tried = now,
-                    None if index == 0 => {
-                        self.log(&format!("sending on base port {}", self.head.port));
-                    }
-                    None => {}
-                }
-            }
-            Err(error) => self.not_opened(index, format!("{error:#}")),
-        }
-    }
-
-    /// The network may come up after the server: a stream that cannot be opened is tried again for as
-    /// long as its hosts would be waited for.
-    fn not_opened(&mut self, index: usize, text: String) {
-        let now = Instant::now();
-        let since = self.opening.as_ref().map_or(now, |opening| opening.since);
-        if now.duration_since(since) >= self.core.open_wait() {
-            self.opening = None;
-            self.core.sender_failed(now, &text);
-            self.answer_completions(now);
-            return;
-        }
-        if self.opening.is_none() {
-            let what = "the stream cannot be sent yet; it waits and tries again";
-            self.log_at(Level::Warn, &format!("{what}: {text}"));
-        }
-        self.core.sender_waits(now);
-        self.opening = Some(Opening {
-            index,
-            since,
-            tried: now,
-            text,
-        });
-        self.is_dirty = true;
-    }
-
-    fn open_again(&mut self) {
-        let now = Instant::now();
-        let Some(opening) = &self.opening else {
-            return;
-        };
-        let age = now.duration_since(opening.tried);
-        if self.open.is_none() && age >= OPEN_RETRY {
-            self.open_stream(opening.index);
-        } else if self.open.is_some() && age >= OPEN_NEWS {
-            self.has_opened(now);
-        }
-    }
-
-    /// The hosts have the whole wait from here.
-    fn has_opened(&mut self, now: Instant) {
-        if self.opening.take().is_some() {
-            self.core.sender_waits(now);
-            self.log("the stream can be sent now");
-            self.is_dirty = true;
-        }
-    }
-
-    fn try_open(&mut self, index: usize, gate: Gate, source: Source) -> anyhow::Result<()> {
-        let config = &self.around.config;
-        let interface = match &self.interface {
-            Some(interface) if self.opening.is_none() => interface.clone(),
-            _ => {
-                let first = self.core.addresses().first().copied();
-                let client = first.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                config.interface_for(&*self.around.sender, client.into())?
-            }
-        };
-        self.interface = Some(interface.clone());
-        anyhow::ensure!(interface.is_up, "{interface} is down");
-        let bytes_read = source.bytes_read();
-        let job = sender::StreamJob {
-            index,
-            port: self.head.port,
-            interface,
-            source,
-            admitted: self.core.addresses(),
-            silence_limit: config.timing.drop_agents.max(config.timing.drop_others),
-            tells_its_length: self.tells_its_length(index),
-            max_bitrate: config.max_bitrate,
-            slow: config.slow.into(),
-        };
-        self.counters = SharedCounters::default();
-        self.rate = Rate::default();
-        self.slow.clear();
-        let events = self.events_in.clone();
-        let counters = self.counters.clone();
-        let transmission = self.around.sender.open(job, events, counters)?;
-        self.open = Some(OpenStream {
-            index,
-            gate,
-            bytes_read,
-            transmission,
-        });
-        Ok(())
-    }
-
-    fn sender_event(&mut self, index: usize, event: SenderEvent) {
-        if self.open.as_ref().is_none_or(|open| open.index != index) {
-            // A sender that was stopped says its last words.
-            return;
-        }
-        let now = Instant::now();
-        match event {
-            SenderEvent::Joined(address) => {
-                self.detail(&format!("New connection from {address}"));
-                self.has_opened(now);
-                self.core.joined(now, address);
-            }
-            SenderEvent::Departed(address, departure) => {
-                self.core.departed(now, address, departure);
-            }
-            SenderEvent::Started => self.core.transfer_started(now),
-            SenderEvent::Ended(participants) => {
-                self.open = None;
-                self.core.stream_ended(now, &participants);
-                self.answer_completions(now);
-            }
-            SenderEvent::Failed(text) => {
-                self.open = None;
-                self.core.sender_failed(now, &text);
-                self.answer_completions(now);
-            }
-            SenderEvent::NotOpened(text) => {
-                self.open = None;
-                self.not_opened(index, text);
-            }
-            SenderEvent::Slow(slow) => {
-                let timing = self.around.config.timing;
-                let limit = match self.core.are_all_agents() {
-                    true => timing.drop_agents,
-                    false => timing.drop_others,
-                };
-                for receiver in &slow {
-                    let (silent, acked) = (receiver.silent, receiver.has_acknowledged);
-                    self.core.slow(now, receiver.address, silent, limit, acked);
-                }
-                self.core
-                    .behind(slow.iter().map(|receiver| receiver.address));
-                let new = slow
-                    .iter()
-                    .map(|receiver| (receiver.address, (now, receiver.silent)));
-                self.slow = new.collect();
-            }
-            SenderEvent::Note(text) => self.detail(&text),
-        }
-        self.is_dirty = true;
-    }
-
-    fn watch_stream(&mut self) {
-        if let Some(open) = &self.open {
-            let counters = self.counters.get();
-            let movement = Movement {
-                read: open.bytes_read.load(Ordering::Relaxed),
-                sent: counters
-                    .blocks_sent
-                    .saturating_sub(counters.blocks_repeated),
-                acked: counters.bytes_acked,
-            };
-            self.core.moved(Instant::now(), movement);
-        }
-    }
-
     /// Status lines are for people who look into the database: now and then is enough, and no harm is
     /// done if one is lost.
     fn store_progress(&mut self) {
@@ -674,52 +461,6 @@ impl Driver {
             News::Lost(reason) => self.core.fail(now, reason),
         }
         self.is_dirty = true;
-    }
-
-    /// Looks at all files before a host is told to go, and before a stream begins. A store that hangs
-    /// holds nothing else.
-    fn check_files(&mut self) {
-        if let Files::Checking { .. } = self.files {
-            return;
-        }
-        self.files = Files::Checking {
-            since: Instant::now(),
-            waiting: Vec::new(),
-        };
-        let dir = self.around.config.images.join(&self.head.path);
-        let facts = Arc::clone(&self.facts);
-        let checked = self.checked_in.clone();
-        tokio::task::spawn_blocking(move || {
-            let result = imagestore::check_unchanged(&dir, &facts);
-            // The session may be over.
-            drop(checked.blocking_send(result.map_err(|error| format!("{error:#}"))));
-        });
-    }
-
-    /// Answers whether everybody should see at once what follows from it.
-    fn files_checked(&mut self, result: FilesResult) -> bool {
-        let Files::Checking { waiting, .. } = std::mem::replace(&mut self.files, Files::Idle)
-        else {
-            return false;
-        };
-        self.is_dirty = true;
-        let mut has_changed = result.is_err();
-        match result {
-            Err(text) => {
-                let reason = Reason::ImageChanged { text };
-                self.core.fail(Instant::now(), reason);
-                // No start that waits is left then.
-                self.carry_out();
-            }
-            Ok(()) => self.core.start_waits_for_files(false),
-        }
-        if let Some(start) = self.start.take() {
-            self.perform(start);
-        }
-        for check_in in waiting {
-            has_changed |= self.check_in(check_in);
-        }
-        has_changed
     }
 
     /// The server ends: so does the sender. What was decided is stored; the rest goes on, or fails, at
@@ -784,9 +525,6 @@ impl Driver {
     }
 }
 
-/// What was found out about the files, as far as it is told.
-type FilesResult = Result<(), String>;
-
 /// Most lines of details in the log of a session, 100 bytes each.
 const MAX_DETAILS: u32 = 20_000;
 
@@ -797,12 +535,6 @@ const MAX_ROUND: usize = 256;
 const LAST_STREAM: Duration = Duration::from_secs(4);
 
 const TICK: Duration = Duration::from_millis(500);
-
-/// Between two times that it is tried to open a stream.
-const OPEN_RETRY: Duration = Duration::from_secs(1);
-
-/// A sender of which no trouble was heard for so long is open.
-const OPEN_NEWS: Duration = Duration::from_secs(2);
 
 /// Between two times that status lines are stored.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(5);

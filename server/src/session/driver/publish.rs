@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Driver, Files};
+use super::Driver;
+use super::files::Files;
 use crate::session::live::{Live, LiveMember, Wait};
 
 impl Driver {
@@ -55,6 +56,9 @@ impl Driver {
         );
         live.ended_at = self.ended_at;
         self.live.send_replace(Arc::new(live));
+        if !self.changed.is_empty() {
+            self.askers.changed(self.changed.drain(..));
+        }
     }
 
     /// Silence of a receiver that the sender waits for, if it said so a moment ago.

@@ -419,6 +419,12 @@ impl Walk {
             assert_eq!(store.active_task(*host).await.unwrap(), task);
             let last = store.last_session(*host).await.unwrap();
             assert_eq!(last.as_ref(), model.last_session(*host));
+            let end = last.and_then(|session| {
+                let mut members = session.members.into_iter();
+                let own = members.find(|member| member.host == *host)?;
+                Some((session.id, own.reason?))
+            });
+            assert_eq!(store.last_end(*host).await.unwrap(), end);
         }
         let mut images: Vec<Image> = model
             .images

@@ -10,12 +10,10 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow, SqliteValueRef};
-use sqlx::{
-    Column as _, ConnectOptions as _, Connection as _, Decode, Row as _, SqliteConnection,
-    TypeInfo as _, ValueRef as _,
-};
+use sqlx::{Column as _, Decode, Row as _, SqliteConnection, TypeInfo as _, ValueRef as _};
 use tokio::sync::{Mutex, Semaphore, broadcast, oneshot};
 
+use super::connection::{Connection, Place, Places};
 use super::row::{Arg, Row, Value};
 use crate::store::{Change, Result, StoreError};
 
@@ -50,11 +48,12 @@ pub(super) struct Engine {
     limits: Limits,
     /// Taken while an operation writes; the connection is missing until it is needed and after an
     /// operation that left it in an unknown state.
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Mutex<Option<Connection>>,
     /// `None` for a database in memory: there the writer reads too, since other connections could
     /// not read while it writes.
     readers: Option<Readers>,
     backing: Backing,
+    places: Places,
     is_closed: AtomicBool,
     changes: broadcast::Sender<Change>,
 }
@@ -86,10 +85,11 @@ impl Backing {
         std::thread::Builder::new()
             .name("database-file".into())
             .spawn(move || {
+                let mut log = None;
                 for reply in asked {
                     // Whoever asked while the disk hung has gone.
                     if !reply.is_closed() {
-                        reply.send(is_in_place(&path, identity)).ok();
+                        reply.send(is_in_place(&path, identity, &mut log)).ok();
                     }
                 }
             })?;
@@ -103,18 +103,44 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Whether the file that was opened is still there, and the log of a transaction that writes.
-fn is_in_place(path: &Path, opened: (u64, u64)) -> bool {
+/// Whether the file that was opened is still there, and the log of a transaction that writes; `known` is the
+/// log that was found right before.
+fn is_in_place(path: &Path, opened: (u64, u64), known: &mut Option<(u64, u64)>) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    identity(path).is_ok_and(|found| found == opened) && Path::new(&log).exists()
+    let log = Path::new(&log);
+    let Ok(found) = identity(log) else {
+        return false;
+    };
+    if identity(path).ok() != Some(opened) {
+        return false;
+    }
+    if *known != Some(found) && is_open_here(log, found) {
+        // SQLite makes a new one where nobody had the database open.
+        *known = Some(found);
+    }
+    *known == Some(found)
+}
+
+/// Whether this process has that file open; as true where the system does not say it.
+fn is_open_here(path: &Path, file: (u64, u64)) -> bool {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
+        return true;
+    };
+    // Only files of that name are looked at: others may be on a file system that hangs.
+    let is_named = |entry: &std::fs::DirEntry| {
+        let link = std::fs::read_link(entry.path());
+        link.is_ok_and(|link| link.file_name() == path.file_name())
+    };
+    let mut named = open.flatten().filter(is_named);
+    named.any(|entry| identity(&entry.path()).is_ok_and(|found| found == file))
 }
 
 struct Readers {
     permits: Semaphore,
     /// Places of those that read or wait for it.
     places: Arc<Semaphore>,
-    idle: StdMutex<Vec<SqliteConnection>>,
+    idle: StdMutex<Vec<Connection>>,
 }
 
 impl Readers {
@@ -155,6 +181,7 @@ impl Engine {
             writer: Mutex::new(None),
             readers,
             backing,
+            places: Places::new(),
             is_closed: AtomicBool::new(false),
             changes: broadcast::channel(MAX_CHANGES).0,
         }
@@ -301,7 +328,7 @@ impl Engine {
     async fn begin(
         &self,
         options: &SqliteConnectOptions,
-        idle: &mut Option<SqliteConnection>,
+        idle: &mut Option<Connection>,
         begin: &str,
         since: Instant,
     ) -> Result<Tx> {
@@ -309,18 +336,21 @@ impl Engine {
             if self.is_closed.load(Ordering::SeqCst) {
                 return Err(self.unavailable("it is closed"));
             }
-            let taken = idle.take();
+            let taken = match idle.take() {
+                Some(connection) => Ok(connection),
+                None => Err(self.place()?),
+            };
             let attempt = async {
                 let connection = match taken {
-                    Some(connection) => connection,
-                    None => options.connect().await?,
+                    Ok(connection) => connection,
+                    Err(place) => Connection::open(options, place).await?,
                 };
                 let mut tx = Tx {
                     connection,
                     place: Arc::clone(&self.place),
                     changes: Vec::new(),
                 };
-                let begun = sqlx::query(begin).execute(&mut tx.connection).await;
+                let begun = sqlx::query(begin).execute(tx.connection.get()).await;
                 Ok((tx, begun))
             };
             let error = match self.bounded(attempt, "").await? {
@@ -346,6 +376,15 @@ impl Engine {
         }
     }
 
+    fn place(&self) -> Result<Place> {
+        self.places.take().ok_or_else(|| {
+            self.unavailable(&format!(
+                "its disk hangs: {} connections do not end",
+                Places::MAX
+            ))
+        })
+    }
+
     /// What is written into a file that has lost its name is gone with this process.
     async fn check_file(&self) -> Result<()> {
         let Backing::File(file) = &self.backing else {
@@ -365,7 +404,7 @@ impl Engine {
     }
 
     /// The connection of a transaction that is not to be; `None` if it is not sure what it does.
-    async fn undone(&self, mut tx: Tx) -> Option<SqliteConnection> {
+    async fn undone(&self, mut tx: Tx) -> Option<Connection> {
         let rollback = tx.run("ROLLBACK", Vec::new());
         let undone = self.bounded(rollback, "").await;
         matches!(undone, Ok(Ok(_))).then_some(tx.connection)
@@ -392,8 +431,13 @@ impl Engine {
 #[cfg(test)]
 impl Engine {
     /// The place of the writer, for tests that keep it or change it.
-    pub(super) fn writer(&self) -> &Mutex<Option<SqliteConnection>> {
+    pub(super) fn writer(&self) -> &Mutex<Option<Connection>> {
         &self.writer
+    }
+
+    /// The places of all connections.
+    pub(super) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Connections that are kept for readers.
@@ -405,7 +449,7 @@ impl Engine {
 }
 
 impl Readers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         // Whole at any time.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -434,7 +478,7 @@ async fn finish<T, E: From<StoreError>>(
 
 /// A transaction.
 pub(super) struct Tx {
-    connection: SqliteConnection,
+    connection: Connection,
     place: Arc<str>,
     changes: Vec<Change>,
 }
@@ -449,28 +493,28 @@ impl Tx {
 
     /// Runs a statement; the number of rows that it met.
     pub(super) async fn run(&mut self, sql: &str, args: Vec<Arg>) -> Result<u64> {
-        let done = bound(sql, args).execute(&mut self.connection).await;
+        let done = bound(sql, args).execute(self.connection.get()).await;
         done.map(|done| done.rows_affected())
             .map_err(|error| fault(&self.place, &error))
     }
 
     /// Inserts a row; its number.
     pub(super) async fn insert(&mut self, sql: &str, args: Vec<Arg>) -> Result<i64> {
-        let done = bound(sql, args).execute(&mut self.connection).await;
+        let done = bound(sql, args).execute(self.connection.get()).await;
         done.map(|done| done.last_insert_rowid())
             .map_err(|error| fault(&self.place, &error))
     }
 
     /// All rows.
     pub(super) async fn rows(&mut self, sql: &str, args: Vec<Arg>) -> Result<Vec<Row>> {
-        let rows = bound(sql, args).fetch_all(&mut self.connection).await;
+        let rows = bound(sql, args).fetch_all(self.connection.get()).await;
         let rows = rows.map_err(|error| fault(&self.place, &error))?;
         Ok(rows.iter().map(row).collect())
     }
 
     /// The only row.
     pub(super) async fn row(&mut self, sql: &str, args: Vec<Arg>) -> Result<Option<Row>> {
-        let found = bound(sql, args).fetch_optional(&mut self.connection).await;
+        let found = bound(sql, args).fetch_optional(self.connection.get()).await;
         let found = found.map_err(|error| fault(&self.place, &error))?;
         Ok(found.as_ref().map(row))
     }

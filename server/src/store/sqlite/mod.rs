@@ -4,6 +4,7 @@
 //! common.
 
 mod apply;
+mod connection;
 mod engine;
 mod events;
 mod handouts;
@@ -86,6 +87,12 @@ impl Store for Sqlite {
     async fn last_session(&self, host: HostId) -> Result<Option<Session>> {
         self.engine
             .read(move |tx| Box::pin(sessions::last_of_host(tx, host)))
+            .await
+    }
+
+    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::last_end(tx, host)))
             .await
     }
 

@@ -9,7 +9,7 @@ use super::engine::Tx;
 use super::row::{ACTIVE, Arg, Row, args, unless_broken};
 use super::{events, hosts};
 use crate::domain::session::{Member, Note, Session};
-use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 use crate::store::{Change, CreateError, NewSession, Result};
 
 /// Base ports of active sessions.
@@ -166,6 +166,20 @@ pub(super) async fn last_of_host(tx: &mut Tx, host: HostId) -> Result<Option<Ses
         Some(id) => by_id(tx, SessionId(id)).await,
         None => Ok(None),
     }
+}
+
+/// How it ended for the host.
+pub(super) async fn last_end(tx: &mut Tx, host: HostId) -> Result<Option<(SessionId, Reason)>> {
+    let sql = "SELECT fos_sessionHosts.msID AS msID, hostID, reasonCode, reasonDetails \
+        FROM fos_sessionHosts \
+        JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
+        WHERE hostID = ? ORDER BY fos_sessionHosts.msID DESC LIMIT 1";
+    let Some(row) = tx.row(sql, args![host]).await? else {
+        return Ok(None);
+    };
+    let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
+    let session = SessionId(cells.int("msID")?);
+    Ok(cells.reason()?.map(|reason| (session, reason)))
 }
 
 /// A session with its hosts.

@@ -9,180 +9,29 @@
 //! others; only a client's own report makes its task complete; only hosts that checked in are let
 //! in, each at the address that it checked in from, and only from there anybody acts for it.
 
+mod checkin;
 mod reports;
 mod resume;
 mod streams;
+mod types;
 mod waits;
 
 pub use resume::facts_of;
+pub use types::{
+    Action, Completion, Movement, Peer, Phase, Plan, Records, StopKind, StreamOutcome,
+};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use fog::store::StreamName;
 use fog::task::State;
 
 use super::record::{Fact, Note};
-use super::seat::{Seat, SeatStatus, is_agent};
+use super::seat::{Seat, SeatStatus};
 use super::summary;
-use crate::domain::handout::Ticket;
 use crate::domain::{HostId, Reason, Refusal};
-
-/// What a session has to do, fixed when it begins.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The streams in sending order.
-    pub streams: Vec<StreamName>,
-    /// Expected hosts with their names.
-    pub hosts: Vec<(HostId, String)>,
-    /// When streams begin with a record.
-    pub records: Records,
-    /// From the first connection until the first stream starts without the missing hosts.
-    pub max_wait: Duration,
-    /// From the first check-in, or the end of the last connection, until the session fails if no host
-    /// connects.
-    pub connect_wait: Duration,
-    /// As `max_wait`, between two streams.
-    pub stream_wait: Duration,
-    /// From the last sign of a client until it is given up after the last stream.
-    pub grace: Duration,
-    /// How long a client of ours, which asks for the session every few seconds, may be silent
-    /// between two streams before it is given up, if another host is heard.
-    pub agent_silence: Duration,
-    /// How long a host must have been silent before another address is taken for it.
-    pub rebind_after: Duration,
-    /// How long a stream may stand still until those who hold it up are dropped, or the session
-    /// fails if it is not some of its hosts.
-    pub stall_limit: Duration,
-}
-
-impl Plan {
-    /// How long the machine of a host may be silent before another one takes its place. One of FOG's that
-    /// was told to go is silent until its receiver runs: meanwhile it writes the partition table.
-    fn rebind_after(&self, seat: &Seat) -> Duration {
-        let was_connected = seat.first_connected.is_some();
-        match seat.status {
-            SeatStatus::CheckedIn if !seat.is_agent() && !was_connected => {
-                self.rebind_after.max(self.connect_wait)
-            }
-            _ => self.rebind_after,
-        }
-    }
-}
-
-/// When streams begin with the record that names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Records {
-    /// If every client of the session is one of ours.
-    Auto,
-    /// As it was decided.
-    Fixed(bool),
-}
-
-/// Who sends a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Where from.
-    pub address: Ipv4Addr,
-    /// With which ticket.
-    pub ticket: Option<Ticket>,
-    /// Whether its kernel arguments are those of this session and no other machine was told them: it
-    /// may take the place of one of which that is not known.
-    pub is_proved: bool,
-}
-
-/// Counters of which one grows while a stream goes on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Movement {
-    /// Bytes read from the image.
-    pub read: u64,
-    /// Blocks sent for the first time.
-    pub sent: u64,
-    /// Bytes acknowledged by all.
-    pub acked: u64,
-}
-
-/// How a participant of a stream ended, as the sender saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamOutcome {
-    /// Acknowledged everything.
-    Completed,
-    /// Said goodbye before the end.
-    Left,
-    /// Did not answer any more, or was dropped.
-    Dropped,
-}
-
-/// What the surroundings must do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Open the rendezvous of the stream with this index.
-    OpenStream(usize),
-    /// Let in receivers at these addresses and no others; in force until the next of its kind.
-    Admit(Vec<Ipv4Addr>),
-    /// Start the transfer with the receivers that are connected, once all facts before are stored.
-    StartTransfer {
-        /// Whether the stream begins with a record.
-        has_record: bool,
-    },
-    /// Drop a participant: its host is out of the session, or begins anew.
-    Remove(Ipv4Addr),
-    /// End the sender, whatever it does.
-    StopSender(StopKind),
-    /// Store this.
-    Store(Fact),
-}
-
-/// How a sender is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopKind {
-    /// At once. Our agents hear of it over HTTP.
-    Plain,
-    /// So that clients that know nothing but the stream see it end too early, and report. None of
-    /// them is removed before. Perhaps the stream has not begun yet.
-    EndStream,
-}
-
-/// Answer to a completion report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Completion {
-    /// The task is complete.
-    Accepted,
-    /// The sender has not yet seen the end of the last stream: answer after its end.
-    NotYet,
-    /// It is refused.
-    Refused(Refusal),
-}
-
-/// What the session does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// The receivers of a stream are awaited.
-    Gathering {
-        /// Its index.
-        stream: usize,
-    },
-    /// The order to start was given; the sender has not confirmed it.
-    Starting {
-        /// Index of the stream.
-        stream: usize,
-    },
-    /// A stream is being sent.
-    Sending {
-        /// Its index.
-        stream: usize,
-    },
-    /// All is sent; reports are awaited.
-    Finishing,
-    /// Over.
-    Ended {
-        /// State of the session.
-        state: State,
-        /// Why.
-        reason: Reason,
-    },
-}
 
 /// The state machine.
 #[derive(Debug)]
@@ -192,6 +41,8 @@ pub struct Core {
     pub(super) phase: Phase,
     /// When the present phase began.
     pub(super) since: Instant,
+    /// How long it had lasted when the server was started; for people. Hosts have the whole wait after that.
+    pub(super) before: Duration,
     /// The first check-in.
     pub(super) first_check_in: Option<Instant>,
     /// When any host was last at the rendezvous of the first stream.
@@ -237,6 +88,7 @@ impl Core {
             plan,
             phase: Phase::Gathering { stream: 0 },
             since: now,
+            before: Duration::ZERO,
             first_check_in: None,
             last_connected: None,
             has_latecomers: false,
@@ -354,145 +206,6 @@ impl Core {
         }
     }
 
-    /// A host asks to begin.
-    ///
-    /// # Errors
-    /// If it may not, or not any more. A refusal of another machine changes nothing.
-    pub fn check_in(
-        &mut self,
-        now: Instant,
-        id: HostId,
-        peer: &Peer,
-        agent: &str,
-    ) -> Result<(), Refusal> {
-        let result = self.let_in(now, id, peer, agent);
-        match &result {
-            Ok(()) => {
-                if let Some(seat) = self.seats.get_mut(&id) {
-                    seat.refused = None;
-                }
-            }
-            Err(why) => self.refused(id, peer.address.into(), why),
-        }
-        result
-    }
-
-    /// A check-in of a host was refused. People see why; the same again is no news.
-    pub fn refused(&mut self, id: HostId, address: IpAddr, why: &Refusal) {
-        let Some(seat) = self.seats.get_mut(&id).filter(|_| why.needs_a_person()) else {
-            return;
-        };
-        let refused = Some((address, why.clone()));
-        if seat.refused == refused {
-            return;
-        }
-        seat.refused = refused;
-        if seat.refusals < MAX_REFUSALS {
-            seat.refusals += 1;
-            let why = Box::new(why.clone());
-            self.note(Some(id), Note::Refused { address, why });
-        }
-    }
-
-    fn let_in(
-        &mut self,
-        now: Instant,
-        id: HostId,
-        peer: &Peer,
-        agent: &str,
-    ) -> Result<(), Refusal> {
-        let awaits = self.awaits_check_ins();
-        let seat = self.seats.get(&id).ok_or(Refusal::NotCheckedIn)?;
-        let rebind_after = self.plan.rebind_after(seat);
-        let is_other = seat
-            .address
-            .is_some_and(|at| at != peer.address || !is_ticket(seat, peer));
-        // A machine whose kernel arguments are proved takes the place of one whose are not.
-        let yields = peer.is_proved && !seat.is_proved;
-        if is_other && !(awaits && (yields || seat.is_gone(now, rebind_after))) {
-            let address = seat.address.unwrap_or(peer.address);
-            return Err(Refusal::AnotherMachine { address });
-        }
-        if let SeatStatus::Ended(_, reason) = &seat.status {
-            return Err(Refusal::Over(reason.clone()));
-        }
-        if !awaits {
-            self.contact(now, id);
-            return Err(self.refuse_late(now, id));
-        }
-        self.vacate(now, id, peer.address)?;
-        self.contact(now, id);
-        let Some(seat) = self.seats.get_mut(&id) else {
-            return Err(Refusal::NotCheckedIn);
-        };
-        let is_known = seat.is_checked_in()
-            && seat.address == Some(peer.address)
-            && seat.ticket == peer.ticket
-            && seat.is_agent() == is_agent(agent);
-        if let Some(old) = seat.address.filter(|_| seat.is_connected()) {
-            // It joined and begins anew: a restart. Its place in the rendezvous is void.
-            self.actions.push_back(Action::Remove(old));
-        }
-        seat.set_status(now, SeatStatus::CheckedIn);
-        if is_other {
-            seat.first_connected = None;
-        }
-        seat.address = Some(peer.address);
-        seat.ticket = peer.ticket;
-        seat.is_proved = peer.is_proved;
-        agent.clone_into(&mut seat.agent);
-        seat.has_gone |= !seat.is_agent();
-        if !is_known {
-            let count = self.checked_in_count();
-            self.store(Fact::CheckedIn {
-                host: id,
-                address: peer.address,
-                ticket: peer.ticket,
-                agent: agent.to_owned(),
-                count,
-            });
-        }
-        self.first_check_in.get_or_insert(now);
-        if !self.is_sender_open {
-            self.since = now;
-            self.open_stream(0);
-        } else if !is_known {
-            self.admit();
-        }
-        Ok(())
-    }
-
-    /// A receiver is known by nothing but its address, so no two hosts can have the same: whoever had
-    /// it before must be gone.
-    fn vacate(&mut self, now: Instant, id: HostId, address: Ipv4Addr) -> Result<(), Refusal> {
-        for (other, seat) in &mut self.seats {
-            if *other == id || !seat.is_live() || seat.address != Some(address) {
-                continue;
-            }
-            if !seat.is_gone(now, self.plan.rebind_after(seat)) {
-                return Err(Refusal::AnotherMachine { address });
-            }
-            seat.unbind(now);
-        }
-        Ok(())
-    }
-
-    /// A check-in after the start: the host rebooted, or was left behind.
-    fn refuse_late(&mut self, now: Instant, id: HostId) -> Refusal {
-        let stream = self.stream_name();
-        let seat = self.seats.get(&id);
-        let reason = if seat.is_some_and(|seat| seat.has_received) {
-            Reason::Restarted { stream }
-        } else if seat.is_some_and(|seat| seat.has_gone) {
-            Reason::NotConnected
-        } else {
-            Reason::Late { stream }
-        };
-        self.end_seat(now, id, State::Failed, reason.clone());
-        self.settle(now);
-        Refusal::Over(reason)
-    }
-
     /// A sign of life over HTTP of the machine that acts for a host ([`Self::recognise`]).
     pub fn contact(&mut self, now: Instant, id: HostId) {
         if now.duration_since(self.last_sign) > DEAF {
@@ -605,7 +318,7 @@ impl Core {
 
     fn enter(&mut self, now: Instant, phase: Phase) {
         self.phase = phase;
-        self.since = now;
+        (self.since, self.before) = (now, Duration::ZERO);
     }
 
     fn end_seat(&mut self, now: Instant, id: HostId, state: State, reason: Reason) {
@@ -648,7 +361,7 @@ impl Core {
             // At the rendezvous it waits for ever, too.
             has_cut_off |= is_unaware && seat.is_connected() && !seat.is_agent();
             // It was told to go and is still to come: nobody answers it any more.
-            self.has_latecomers |= (is_unaware || reason == Reason::NotConnected)
+            self.has_latecomers |= reason.leaves_unaware()
                 && seat.is_checked_in()
                 && !seat.is_connected()
                 && !seat.is_agent()
@@ -777,7 +490,3 @@ const DEAF: Duration = Duration::from_secs(10);
 
 /// Restarts of a client that cannot use the image share before it is given up.
 const MAX_BLAMES: u32 = 3;
-
-/// Notes of refused check-ins of a host, some 300 bytes each: two machines that ask in turn are news
-/// every time.
-const MAX_REFUSALS: u32 = 6;

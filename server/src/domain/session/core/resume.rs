@@ -1,14 +1,14 @@
 //! A session after a restart of the server.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fog::task::State;
 
 use super::{Action, Core, Phase, Plan, Records};
 use crate::domain::session::record::{Fact, Member, Note, Session};
 use crate::domain::session::seat::{Seat, SeatStatus};
-use crate::domain::{HostId, Reason};
+use crate::domain::{HostId, Reason, Timestamp};
 
 impl Core {
     /// The session as it is stored. If it had begun to send, it goes on with the first stream that
@@ -72,6 +72,25 @@ impl Core {
         }
         core.settle(now);
         core
+    }
+
+    /// People see since when hosts wait that were let in before the server was started, `wall` being now.
+    pub fn count_waits_from_before(&mut self, wall: Timestamp, stored: &Session) {
+        if !self.awaits_check_ins() {
+            return;
+        }
+        for member in &stored.members {
+            let Some(at) = member.checked_in_at else {
+                continue;
+            };
+            let before = Duration::from_secs(wall.seconds_since(at));
+            if let Some(seat) = self.seats.get_mut(&member.host)
+                && seat.status == SeatStatus::CheckedIn
+            {
+                seat.before = before;
+                self.before = self.before.max(before);
+            }
+        }
     }
 
     fn end_those_who_cannot_resume(&mut self, now: Instant, total: usize) {

@@ -282,7 +282,7 @@ impl Core {
     /// The sender is not open yet: nobody can connect, so the waits for hosts count from here.
     pub fn sender_waits(&mut self, now: Instant) {
         if self.is_sender_open && matches!(self.phase, Phase::Gathering { .. }) {
-            self.since = now;
+            (self.since, self.before) = (now, Duration::ZERO);
             if let Some(first) = &mut self.first_check_in {
                 *first = now;
             }

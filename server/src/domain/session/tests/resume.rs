@@ -2,6 +2,7 @@
 
 use super::model::Stored;
 use super::*;
+use crate::domain::Timestamp;
 use crate::domain::reason::Evidence;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::facts_of;
@@ -545,4 +546,35 @@ fn a_session_that_no_server_runs_is_cancelled_by_its_facts() {
         assert_eq!(facts.len(), 3, "nothing but the ends");
         assert_eq!(pair.stored.session.state, State::Cancelled);
     }
+}
+
+#[test]
+fn a_wait_that_goes_on_after_a_restart_is_as_old_as_its_check_in() {
+    let mut pair = Pair::new(&[AGENT, AGENT]);
+    pair.bench.check_in_as(1, AGENT);
+    pair.store();
+    pair.restart();
+    let stored = &pair.stored.session;
+    let at = stored.members[0].checked_in_at.unwrap();
+    let core = &mut pair.bench.core;
+    core.count_waits_from_before(Timestamp(at.0 + 90), stored);
+    let mut now = pair.bench.now;
+    let ages = |core: &Core, now| {
+        let snapshot = core.snapshot(now);
+        [
+            snapshot.age,
+            snapshot.members[0].age,
+            snapshot.members[1].age,
+        ]
+    };
+    assert_eq!(ages(core, now), [90, 90, 0].map(seconds));
+    // It has the whole time to connect all the same.
+    let left = core.snapshot(now).starts_in;
+    assert_eq!(left, Some(core.plan.connect_wait));
+    now += seconds(1);
+    core.joined(now, ip(1));
+    assert_eq!(ages(core, now), [91, 0, 1].map(seconds));
+    // A clock that was put back is no news.
+    core.count_waits_from_before(Timestamp(0), stored);
+    assert_eq!(core.snapshot(now).age, seconds(91));
 }

@@ -45,19 +45,19 @@ fn unavailable<T: std::fmt::Debug>(found: Result<T>, part: &str) {
 /// What is written into a file without a name is gone when the server ends.
 #[tokio::test]
 async fn nothing_is_stored_in_a_database_that_was_removed_or_replaced() {
-    for replaced in ["removed", "replaced", "without its log"] {
+    for replaced in ["removed", "replaced", "without its log", "with another log"] {
         let dir = tempfile::tempdir().unwrap();
         let store = Sqlite::open(dir.path()).await.unwrap();
         let world = World::new(&store, 2).await;
         let database = dir.path().join("fos.sqlite");
         let lost = match replaced {
-            "without its log" => dir.path().join("fos.sqlite-wal"),
+            "without its log" | "with another log" => dir.path().join("fos.sqlite-wal"),
             _ => database.clone(),
         };
         let kept = dir.path().join("kept");
         std::fs::rename(&lost, &kept).unwrap();
-        if replaced == "replaced" {
-            std::fs::copy(&kept, &database).unwrap();
+        if matches!(replaced, "replaced" | "with another log") {
+            std::fs::copy(&kept, &lost).unwrap();
         }
         for operation in WRITES {
             let done = run(&store, &world, operation, 1).await;
@@ -538,4 +538,19 @@ async fn reads_whose_callers_have_gone_do_not_pile_up() {
         caller.await.unwrap();
     }
     assert_eq!(store.image_root().await.unwrap(), None);
+}
+
+/// A disk that hangs keeps the threads of all connections that were given up.
+#[tokio::test]
+async fn there_is_an_end_to_connections_that_do_not_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    let places = store.engine.places();
+    let mut hanging: Vec<_> = std::iter::from_fn(|| places.take()).collect();
+    assert!(!hanging.is_empty());
+    let found = store.hosts().await;
+    let text = found.unwrap_err().to_string();
+    assert!(text.contains("its disk hangs"), "{text}");
+    hanging.pop();
+    store.hosts().await.unwrap();
 }

@@ -1,0 +1,139 @@
+//! Many clients of FOG ask again and again whether they may begin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{HostId, Reason, Refusal};
+use crate::ops::{CheckInRequest, ClientError, ClientRequest, ClientResult};
+use crate::testing::{Bench, DEADLINE, bench, ip, mac};
+
+/// So many others ask again and again that an answer is held for longer than any test lasts.
+fn crowd(bench: &Bench) {
+    let askers = bench.ops.sessions().askers();
+    let now = Instant::now();
+    // Later than the test lasts, so that they are not forgotten.
+    for ahead in [3600, 3602, 3604] {
+        let then = now + Duration::from_secs(ahead);
+        for host in 1000..41_000 {
+            let caller = (ip(200).into(), None);
+            let turn = askers.ask(then, HostId(host), caller, Duration::ZERO);
+            turn.answered(then);
+        }
+    }
+}
+
+/// A check-in of a host, which may be held for very long.
+fn asks(
+    bench: &Bench,
+    host: u8,
+    agent: &str,
+    end: &CancellationToken,
+) -> JoinHandle<ClientResult<()>> {
+    let ops = Arc::clone(&bench.ops);
+    let request = ClientRequest {
+        macs: vec![mac(host).parse().unwrap()],
+        address: ip(host).into(),
+        ticket: None,
+        is_forwarded: false,
+    };
+    let asked = CheckInRequest {
+        agent: agent.to_owned(),
+        ..CheckInRequest::default()
+    };
+    let end = end.clone();
+    tokio::spawn(async move {
+        let known = ops.identify(request).await?;
+        let longest = Duration::from_secs(3600);
+        ops.ask_to_begin(&known, &asked, longest, &end).await
+    })
+}
+
+async fn answer(asked: JoinHandle<ClientResult<()>>) -> ClientResult<()> {
+    let answered = tokio::time::timeout(DEADLINE, asked).await;
+    answered.expect("it is still held").unwrap()
+}
+
+/// Others are answered meanwhile; this one is not.
+async fn is_held(bench: &Bench, asked: &JoinHandle<ClientResult<()>>) {
+    for _ in 0..20 {
+        let other = asks(bench, 2, AGENT, &CancellationToken::new());
+        drop(answer(other).await);
+    }
+    assert!(!asked.is_finished());
+}
+
+const AGENT: &str = "fos-agent/0.1.0";
+
+#[tokio::test]
+async fn a_client_without_a_task_is_answered_as_soon_as_it_has_one() {
+    let bench = bench().await;
+    crowd(&bench);
+    let end = CancellationToken::new();
+    let first = answer(asks(&bench, 1, "", &end)).await;
+    assert!(
+        matches!(&first, Err(ClientError::Refused(Refusal::NoTask { .. }))),
+        "{first:?}"
+    );
+    let again = asks(&bench, 1, "", &end);
+    is_held(&bench, &again).await;
+    bench.deploy(&[1]).await;
+    answer(again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_is_held_hears_of_the_end_of_its_part() {
+    let bench = bench().await;
+    let session = bench.deploy(&[1, 2]).await;
+    crowd(&bench);
+    let end = CancellationToken::new();
+    // The first answer may be of before its own check-in was known.
+    for _ in 0..2 {
+        answer(asks(&bench, 1, "", &end)).await.unwrap();
+    }
+    let again = asks(&bench, 1, "", &end);
+    is_held(&bench, &again).await;
+    bench.ops.cancel(session, Some("LAB-01")).await.unwrap();
+    let refused = answer(again).await;
+    let is_over = matches!(
+        &refused,
+        Err(ClientError::Refused(
+            Refusal::Over(Reason::TaskCancelled)
+                | Refusal::NoTask {
+                    last: Some((_, Reason::TaskCancelled)),
+                    ..
+                }
+        ))
+    );
+    assert!(is_over, "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_answers_who_is_held() {
+    let bench = bench().await;
+    crowd(&bench);
+    drop(answer(asks(&bench, 1, "", &CancellationToken::new())).await);
+    for is_listener in [true, false] {
+        let end = CancellationToken::new();
+        let again = asks(&bench, 1, "", &end);
+        is_held(&bench, &again).await;
+        match is_listener {
+            true => end.cancel(),
+            false => bench.ops.sessions().shut_down().await,
+        }
+        assert!(answer(again).await.is_err());
+    }
+}
+
+/// It asks for its session besides, and is not one of many that only wait.
+#[tokio::test]
+async fn an_agent_is_never_held() {
+    let bench = bench().await;
+    crowd(&bench);
+    for _ in 0..3 {
+        drop(answer(asks(&bench, 1, AGENT, &CancellationToken::new())).await);
+    }
+}

@@ -1,0 +1,173 @@
+//! Refusals.
+
+use super::*;
+
+fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
+    vec![
+        (
+            Refusal::NoMac,
+            "no-mac",
+            "The request names no MAC address of a network card.",
+        ),
+        (
+            Refusal::Unknown(mac()),
+            "unknown",
+            "The machine 00:1b:21:aa:bb:cc is not registered here. Register it with: fos-server host add NAME 00:1b:21:aa:bb:cc",
+        ),
+        (
+            Refusal::NoTask {
+                host: "LAB-01".into(),
+                mac: mac(),
+                last: None,
+            },
+            "no-task",
+            "No active task for LAB-01 (00:1b:21:aa:bb:cc).",
+        ),
+        (
+            Refusal::NoTask {
+                host: "LAB-01".into(),
+                mac: mac(),
+                last: Some((SessionId(4), Reason::Written)),
+            },
+            "no-task",
+            "No active task for LAB-01 (00:1b:21:aa:bb:cc). Session 4: the client reported that all is written.",
+        ),
+        (
+            Refusal::NoSession(TaskId(12)),
+            "no-session",
+            "Task 12 of this host is in no multicast session, and this server serves no other tasks. Cancel the task and deploy the host again.",
+        ),
+        (
+            Refusal::OtherType { found: "up".into() },
+            "other-type",
+            "This machine was booted for another task (type=up), and its task is now a multicast deploy. Restart it to fetch the present boot script.",
+        ),
+        (
+            Refusal::Over(Reason::Missing),
+            "over",
+            "The part of this host in the session is over: did not check in before the session started; nothing was written. Deploy the host again.",
+        ),
+        (
+            Refusal::Over(Reason::Written),
+            "over",
+            "The part of this host in the session is over: the client reported that all is written.",
+        ),
+        (
+            Refusal::Over(Reason::TaskCancelled),
+            "over",
+            "The part of this host in the session is over: its task was cancelled.",
+        ),
+        (
+            Refusal::AnotherMachine { address: ADDRESS },
+            "another-machine",
+            "A machine at 10.0.0.7 already takes part, as this host or as another one with this address. If two machines have one MAC address, switch one of them off. If it is this machine, booted again, leave it on: it is let in when the server has not heard the earlier one for a while, as long as the session has not started.",
+        ),
+        (
+            Refusal::NotCheckedIn,
+            "not-checked-in",
+            "This machine has not checked in for a session, so nothing that it reports counts. Restart it if it is to be deployed.",
+        ),
+        (
+            Refusal::OtherJob {
+                told: SessionId(3),
+                now: SessionId(4),
+            },
+            "restart",
+            "Restart this machine: it was booted for session 3, its task is now in session 4. After the restart it fetches the present boot script.",
+        ),
+        (
+            Refusal::OtherJob {
+                told: SessionId(4),
+                now: SessionId(4),
+            },
+            "restart",
+            "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script.",
+        ),
+        (
+            Refusal::UnknownTicket,
+            "restart",
+            "Restart this machine: this server does not know the ticket in its kernel arguments (fosticket=). After the restart it fetches the present boot script.",
+        ),
+        (
+            Refusal::Over(session_failed(Reason::ImageChanged {
+                text: "d1p1.img was changed".into(),
+            })),
+            "over",
+            "The part of this host in the session is over: the session failed: the image's files are not those that were verified: d1p1.img was changed. Put the files back, or take what is there now with fos-server image update. Deploy the host again.",
+        ),
+        (
+            Refusal::Ipv6(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
+            "ipv6",
+            "The request came from ::1, and multicast needs IPv4. Give the machine an IPv4 address and boot it from the server's IPv4 address.",
+        ),
+        (
+            Refusal::Proxied {
+                peer: ADDRESS.into(),
+                own: Some(Ipv4Addr::new(192, 168, 1, 2)),
+            },
+            "proxied",
+            "The request came from 10.0.0.7, which is not this machine's own (192.168.1.2): an HTTP proxy or NAT is on the way, and the server knows receivers by their addresses. Let the machine reach the server directly.",
+        ),
+        (
+            Refusal::Proxied {
+                peer: ADDRESS.into(),
+                own: None,
+            },
+            "proxied",
+            "The request came from 10.0.0.7, which is not this machine's own: an HTTP proxy or NAT is on the way, and the server knows receivers by their addresses. Let the machine reach the server directly.",
+        ),
+        (
+            Refusal::OtherNetwork {
+                client: "eth1".into(),
+                session: "eth0".into(),
+            },
+            "other-network",
+            "This machine is reached over eth1, the session sends on eth0. Deploy the hosts of each network in a session of their own, or connect the machine to the network of eth0.",
+        ),
+        (
+            Refusal::NoNetwork {
+                text: "no route to host".into(),
+            },
+            "no-network",
+            "The server has no network card that leads to this machine: no route to host. Check the server's addresses and routes.",
+        ),
+        (
+            Refusal::NothingSent,
+            "nothing-sent",
+            "This machine reports that it is done, but the session has sent nothing to it. The report is ignored; restart the machine if it is to be deployed.",
+        ),
+        (
+            Refusal::AskAgain(AskAgain::LastStream),
+            "ask-again",
+            "Not yet: the sender has not yet seen the end of the last stream. Ask again in a few seconds.",
+        ),
+        (
+            Refusal::AskAgain(AskAgain::NotStored),
+            "ask-again",
+            "Not yet: the server's database cannot store it now. Ask again in a few seconds.",
+        ),
+        (
+            Refusal::AskAgain(AskAgain::ImageStore),
+            "ask-again",
+            "Not yet: the server is looking at the image's files. Ask again in a few seconds.",
+        ),
+        (
+            Refusal::AskAgain(AskAgain::NoAnswer(SessionId(3))),
+            "ask-again",
+            "Not yet: session 3 does not answer. Ask again in a few seconds.",
+        ),
+        (
+            Refusal::AskAgain(AskAgain::ShuttingDown),
+            "ask-again",
+            "Not yet: the server is shutting down. Ask again in a few seconds.",
+        ),
+    ]
+}
+
+#[test]
+fn refusals_have_words_and_codes() {
+    for (value, code, text) in refusals() {
+        assert_eq!(refusal(&value), text, "{value:?}");
+        assert_eq!(refusal_code(&value), code, "{value:?}");
+    }
+}
