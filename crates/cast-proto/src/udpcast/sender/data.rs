@@ -54,6 +54,11 @@ impl Sender {
         }
         let was_known = self.participants.get(addr).is_some();
         let Some(member) = self.participants.present(addr) else {
+            if matches!(message, Message::Disconnect) {
+                self.sent_away.remove(addr);
+            } else {
+                self.sent_away.on_heard(now, addr);
+            }
             let ignored = &mut self.statistics.ignored;
             if was_known {
                 ignored.stale += 1;
@@ -113,6 +118,7 @@ impl Sender {
         let (slice, blocks) = (slot.slice, slot.blocks);
         if let Some((cause, lasted)) = slot.progress.verdict(at, member.client.0, policy) {
             let (last_slice, evidence) = (member.last_slice, member.evidence);
+            self.sent_away.add(now, member);
             self.participants
                 .leave(addr, Outcome::Dropped { last_slice, cause });
             self.events.push_back(SenderEvent::Dropped {
@@ -352,6 +358,11 @@ impl Sender {
             match dropped {
                 None => self.leave(addr, outcome),
                 Some((lasted, cause, evidence)) => {
+                    if cause == DropCause::Silent
+                        && let Some(member) = self.participants.present(addr)
+                    {
+                        self.sent_away.add(now, member);
+                    }
                     self.participants.leave(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
