@@ -3,6 +3,7 @@
 
 mod driver;
 mod journal;
+mod level;
 mod live;
 mod rate;
 mod registry;

@@ -176,6 +176,10 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             "dropped in d1p1.img after 16 s without progress: it answers, but some data blocks never reach it; its disk is not complete. Check its cable, its switch port and its network card",
         ),
         (
+            dropped(Evidence::DiskStandsStill),
+            "dropped in d1p1.img after 16 s in which the others waited for it: it answers, but its disk stands still; its disk is not complete. Check its disk; if it is only slow, start the server with a longer --disk-limit",
+        ),
+        (
             Reason::Dropped {
                 stream: stream.clone(),
                 seconds: 0,

@@ -48,9 +48,11 @@ pub enum DropCause {
     NotListening,
     /// It answered, but did not get on.
     NoProgress {
-        /// Whether it lacked every block.
-        lacks_all: bool,
+        /// Whether any data block of the stream ever reached it.
+        has_data: bool,
     },
+    /// It answered, but took nothing.
+    DiskStandsStill,
 }
 
 /// A host.

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use command::{CheckIn, Command, Promise};
 
 use super::journal::{Journal, News};
+use super::level::level_of;
 use super::live::{Boot, ClientReport, Head, Live};
 use super::rate::Rate;
 use crate::clock;
@@ -414,7 +415,12 @@ impl Driver {
             Fact::StreamStarting { stream: 0, .. } if !self.core.has_started() => {
                 self.log("has started");
             }
-            Fact::StartRevoked { .. } => self.log("found no receiver at its start; it waits again"),
+            Fact::StartRevoked { .. } => {
+                self.log_at(
+                    Level::Warn,
+                    "found no receiver at its start; it waits again",
+                );
+            }
             Fact::MemberEnded {
                 host,
                 state,
@@ -434,10 +440,11 @@ impl Driver {
             }
             Fact::Noted { host, note } => {
                 let line = text::note(note);
-                match host.and_then(name) {
-                    Some(name) => self.log(&format!("host {name}: {line}")),
-                    None => self.log(&line),
-                }
+                let line = match host.and_then(name) {
+                    Some(name) => format!("host {name}: {line}"),
+                    None => line,
+                };
+                self.log_at(level_of(note), &line);
             }
             Fact::StreamStarting { .. } | Fact::StreamsDone { .. } => {}
         }
@@ -545,6 +552,7 @@ impl Driver {
             source,
             admitted: self.core.addresses(),
             silence_limit: config.timing.drop_agents.max(config.timing.drop_others),
+            disk_limit: config.timing.disk_limit,
             tells_its_length: self.tells_its_length(index),
             max_bitrate: config.max_bitrate,
         };
