@@ -106,6 +106,9 @@ pub struct Timing {
     pub rebind_after: Duration,
     /// How long a stream may stand still, whoever answers; who holds it up is told twice a minute.
     pub stall_limit: Duration,
+    /// How long the disk of one receiver may hold up all others in mid-stream, though it answers. Zero:
+    /// for as long as [`stall_limit`](Self::stall_limit).
+    pub disk_limit: Duration,
 }
 
 impl Default for Timing {
@@ -119,6 +122,7 @@ impl Default for Timing {
             drop_agents: Duration::from_secs(15),
             drop_others: Duration::from_secs(60),
             stall_limit: Duration::from_secs(300),
+            disk_limit: Duration::from_secs(60),
         }
     }
 }

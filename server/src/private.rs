@@ -41,6 +41,6 @@ fn tighten(path: &Path, found: &std::fs::Metadata) {
         return;
     }
     if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7700)) {
-        tracing::warn!("{} is open to other users: {error}", path.display());
+        tracing::warn!("server: {} is open to other users: {error}", path.display());
     }
 }

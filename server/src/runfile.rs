@@ -63,7 +63,7 @@ impl Drop for RunFile {
         let path = std::mem::take(&mut self.0);
         briefly(LIMIT, move || {
             if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!("removing {}: {error}", path.display());
+                tracing::warn!("server: removing {}: {error}", path.display());
             }
         });
     }

@@ -89,8 +89,11 @@ fn names_and_directories_may_end_with_a_slash() {
     let shown = |server: &Server| server.good(&["image", "list"]);
     assert!(!shown(&server).contains("lab/"), "{}", shown(&server));
     server.good(&["host", "add", "LAB-01", &mac(1)]);
-    assert_eq!(server.good(&["deploy", "lab", "LAB-01"]), "1\n");
+    assert_eq!(server.good(&["deploy", "lab/", "LAB-01"]), "1\n");
     server.good(&["image", "add", "second", "--path", "lab//"]);
+    server.good(&["image", "verify", "second/"]);
+    server.good(&["image", "update", "second/"]);
+    server.good(&["image", "remove", "second//"]);
     assert!(!shown(&server).contains("lab/"), "{}", shown(&server));
     let error = server.bad(&["image", "add", "third", "--path", "../lab"]);
     assert!(error.contains("../lab"), "{error}");
@@ -234,6 +237,26 @@ fn an_image_that_lacks_a_file_is_not_good() {
         "{told}"
     );
     assert!(told.contains("fos-server image update lab"), "{told}");
+    server.good(&["image", "update", "lab"]);
+    assert_eq!(
+        server.good(&["image", "verify", "lab"]),
+        "image lab is good and unchanged\n"
+    );
+}
+
+/// Bytes decide whether an image is good; dates, whether clients get it.
+#[test]
+fn an_image_with_other_dates_is_good() {
+    let server = Server::new();
+    server.good(&["image", "add", "lab"]);
+    let file = server.data().join("images/lab/d1p1.img");
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let told = server.good(&["image", "verify", "lab"]);
+    assert!(
+        told.starts_with("image lab is good") && told.contains("image update lab"),
+        "{told}"
+    );
     server.good(&["image", "update", "lab"]);
     assert_eq!(
         server.good(&["image", "verify", "lab"]),

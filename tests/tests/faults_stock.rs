@@ -123,6 +123,39 @@ fn stock_clients_at_the_rendezvous_of_a_cancelled_session_fail_and_do_not_hang()
     });
 }
 
+/// It has no time-out, and must not be taken along when the others start.
+#[test]
+fn one_stock_client_that_is_cancelled_at_the_rendezvous_fails_alone() {
+    let Some(site) = Site::new(2) else { return };
+    let session = site.deploy(&["pc1", "pc2"], &[]);
+    let cancelled = site.start_stock_client(1);
+    wait_for("the stock client to be connected", || {
+        site.status(&session)["connected"] == 1
+    });
+    site.cli(&["cancel", &session, "--host", "pc1"]).succeed();
+    ends_by_itself(cancelled);
+    site.start_stock_client(2).succeed();
+    assert_eq!(site.host_status(&session, "pc1").0, "cancelled");
+    let taken = fs::read(site.path("pc1-stock1.raw")).unwrap();
+    assert!(taken.iter().all(|byte| *byte == 0), "its disk was written");
+}
+
+#[test]
+fn one_stock_client_that_is_cancelled_in_mid_stream_fails_alone() {
+    let Some(site) = slow_site(2) else { return };
+    let session = site.deploy(&["pc1", "pc2"], &[]);
+    let cancelled = site.start_stock_client(1);
+    let mut other = site.start_stock_client(2);
+    site.wait_for_data(&session, 2, 1);
+    site.cli(&["cancel", &session, "--host", "pc1"]).succeed();
+    ends_by_itself(cancelled);
+    other.succeed();
+    assert_eq!(site.host_status(&session, "pc1").0, "cancelled");
+    let [taken, whole] =
+        [1, 2].map(|number| fs::read(site.path(&format!("pc{number}-stock2.raw"))).unwrap());
+    assert!(taken != whole, "its disk was written whole");
+}
+
 /// FOG's client writes the partition table between the answer to its check-in and the rendezvous, and has no
 /// time-out there.
 #[test]

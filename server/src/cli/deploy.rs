@@ -21,6 +21,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 pub(super) struct Deploy {
     /// Image, by name or number
+    #[arg(value_parser = super::image)]
     image: String,
     /// Hosts, by name
     #[arg(required = true)]

@@ -20,6 +20,7 @@ pub(super) enum ImageCommand {
     /// Register an image: every stream is read, hashed and decoded to its end
     Add {
         /// Display name
+        #[arg(value_parser = super::image)]
         name: String,
         /// Directory below the image directory [default: the name]
         #[arg(long, value_name = "DIRNAME")]
@@ -43,11 +44,13 @@ pub(super) enum ImageCommand {
     /// Read, hash and decode an image again, and compare with what is known of it
     Verify {
         /// Name or number
+        #[arg(value_parser = super::image)]
         image: String,
     },
     /// Verify an image whose files were changed, and take what is there now
     Update {
         /// Name or number
+        #[arg(value_parser = super::image)]
         image: String,
         /// Do not decode the streams; only hash them and look at their headers
         #[arg(long)]
@@ -61,6 +64,7 @@ pub(super) enum ImageCommand {
     /// Forget an image; its files stay
     Remove {
         /// Name or number
+        #[arg(value_parser = super::image)]
         image: String,
     },
 }
@@ -76,9 +80,8 @@ impl ImageCommand {
                 no_verify,
                 allow_missing,
             } => {
-                let path = path.as_ref().unwrap_or(&name).trim_end_matches('/');
                 let wanted = Wanted {
-                    path: path.to_owned(),
+                    path: path.unwrap_or_else(|| name.clone()),
                     os_id: os,
                     image_type,
                     is_full: !no_verify,
@@ -135,7 +138,7 @@ struct Found {
 }
 
 async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool> {
-    let name: ImageName = name.trim_end_matches('/').parse()?;
+    let name: ImageName = name.parse()?;
     let client = Client::connect_or_create(places).await?;
     let root = root(places, &client).await;
     let taken = client.api().image_show(Named {
@@ -261,7 +264,8 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
         output::explain(&format!("  {difference}"));
     }
     // What is as it was added was allowed then. Anything else is judged as update does.
-    let is_as_added = shown.facts.is_some() && differences.is_empty();
+    let is_other_content = differences.iter().any(Difference::is_content);
+    let is_as_added = shown.facts.is_some() && !is_other_content;
     let missing = imagestore::missing_partitions(&found.warnings);
     if !is_as_added && !missing.is_empty() {
         let refused = imagestore::PlanRefused::Missing(missing);
@@ -287,6 +291,20 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
     if differences.iter().all(is_first_decoding) {
         output::result(&format!(
             "image {} is good and unchanged; fos-server image update {} notes that it is verified",
+            shown.name, shown.name
+        ));
+        return Ok(true);
+    }
+    if !is_other_content {
+        let is_date = |difference: &Difference| matches!(difference, Difference::Date(_));
+        let more = match differences.iter().any(is_date) {
+            true => {
+                "; the server compares dates, so clients get it again after fos-server image update"
+            }
+            false => "; what is known of them now is stored with fos-server image update",
+        };
+        output::result(&format!(
+            "image {} is good, with the bytes that were added{more} {}",
             shown.name, shown.name
         ));
         return Ok(true);

@@ -191,6 +191,11 @@ fn session_number(text: &str) -> Result<i64, String> {
 }
 
 /// A number in decimal digits.
+/// An image as it is typed: a shell that completes the name of its directory adds a slash.
+fn image(text: &str) -> Result<String, String> {
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
     let number = text.parse();
     number.map_err(|_| "expected a whole number".to_owned())

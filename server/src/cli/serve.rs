@@ -80,6 +80,12 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = 300,
         value_parser = stall_limit)]
     stall_limit: u64,
+    /// Seconds that the disk of one receiver may stand still while all others wait for it, though it
+    /// answers; then it is dropped. A disk that writes its cache takes nothing meanwhile, and fails with
+    /// too few. The end of a stream is not counted. 0: as long as --stall-limit
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+        value_parser = super::number::<u64>)]
+    disk_limit: u64,
     /// UDP ports of the sessions, a pair each, for example 63100-63227 [default: FOG's settings, 64
     /// pairs from 63100 on]
     #[arg(long, value_name = "FIRST-LAST")]
@@ -104,6 +110,8 @@ impl Serve {
         let network = check_network(&config)?;
         // Port 0 asks for any free one.
         config.listen = listener.local_addr()?;
+        // From here on there is something to remove at the end.
+        let mut signals = Signals::new()?;
         let socket = LocalSocket::bind(&places.socket())
             .with_context(|| format!("making the socket {}", places.socket().display()))?;
         let config = Arc::new(config);
@@ -113,7 +121,11 @@ impl Serve {
             sender: Arc::new(Udpcast::default()),
             log: log.clone(),
         });
-        let ops = Ops::new(Arc::clone(&sessions)).await?;
+        let ops = tokio::select! {
+            ops = Ops::new(Arc::clone(&sessions)) => ops?,
+            // The database may hang.
+            () = signals.next() => return Ok(true),
+        };
         Served::write(&config)?;
         let run_file = RunFile::write(&config.data, &local_url(&config))?;
         let now = clock::now();
@@ -151,7 +163,6 @@ impl Serve {
             );
             log.warn(now, &Subject::Server, &text);
         }
-        let signals = Signals::new()?;
         let served = serve(listener, socket, &ops, limits, signals).await;
         look.abort();
         drop(run_file);
@@ -160,7 +171,7 @@ impl Serve {
             .await
             .is_err()
         {
-            tracing::error!("the database does not end; leaving it");
+            tracing::error!("server: the database does not end; leaving it");
         }
         log.close(LOG_GRACE);
         served?;
@@ -171,6 +182,7 @@ impl Serve {
         let mut timing = Timing {
             grace: Duration::from_secs(self.grace),
             stall_limit: Duration::from_secs(self.stall_limit),
+            disk_limit: Duration::from_secs(self.disk_limit),
             ..Timing::default()
         };
         if let Some(seconds) = self.drop_after {
@@ -386,7 +398,7 @@ async fn serve(
     });
     let served = tokio::select! {
         () = signals.next() => {
-            tracing::info!("shutting down; a second signal ends at once");
+            tracing::info!("server: shutting down; a second signal ends at once");
             Ok(())
         }
         // Half a server looks alive and serves nobody: whoever started it starts it again.
@@ -405,7 +417,7 @@ async fn serve(
     tokio::select! {
         () = orderly => {}
         () = tokio::time::sleep(GRACE) => {
-            tracing::error!("something hangs and is left behind: {}", hints());
+            tracing::error!("server: something hangs and is left behind: {}", hints());
         }
         () = signals.next() => {}
     }

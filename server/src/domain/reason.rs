@@ -204,6 +204,8 @@ pub enum Evidence {
     AnswersWithoutData,
     /// It answered all the time, but some blocks never arrived.
     AnswersWithLoss,
+    /// It answered all the time, but had no room for more data.
+    DiskStandsStill,
 }
 
 /// Where a stream is stuck.

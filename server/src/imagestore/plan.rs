@@ -76,6 +76,31 @@ pub enum PlanRefused {
         /// The table.
         table: String,
     },
+    /// A stream that does not fit its partition, in an image for FOG's own client.
+    #[error(
+        "partition {number} has {} in {table}, but {stream} needs {}: restored, it would be cut. \
+         Capture the image again", Size(*.len), Size(*.needed)
+    )]
+    TooLarge {
+        /// Which stream.
+        stream: String,
+        /// Its partition.
+        number: u32,
+        /// The table.
+        table: String,
+        /// Length of the partition in bytes.
+        len: u64,
+        /// What the stream needs, in bytes.
+        needed: u64,
+    },
+    /// A partition table that cannot be used, in an image for FOG's own client.
+    #[error("{name} is damaged ({cause}); capture or copy the image again")]
+    Table {
+        /// Its file.
+        name: String,
+        /// What is wrong.
+        cause: Box<Refusal>,
+    },
     /// A dump that cannot be read, in an image for FOG's own client.
     #[error("{name} is damaged ({cause}); capture or copy the image again")]
     Dump {
@@ -301,14 +326,16 @@ fn plan(
     Ok(missing)
 }
 
-/// The least that must be right in an image of several disks: every stream has its partition in the
-/// disk's dump, where there is one. Answers the partitions without a stream.
+/// What must be right in an image of several disks: each table can be used, and every stream has a
+/// partition in the disk's dump, where there is one, that is large enough. Answers the partitions without
+/// a stream.
 fn check_dumps(
     listing: &Listing,
     inspection: &Inspection,
 ) -> Result<Vec<MissingPartition>, PlanRefused> {
     let mut missing = Vec::new();
     for disk in listing.disks() {
+        check_table(listing, inspection, disk)?;
         let names = [
             format!("d{disk}.partitions"),
             format!("d{disk}.original.partitions"),
@@ -333,16 +360,30 @@ fn check_dumps(
             (id.disk == disk).then_some((stream, id.partition))
         });
         let ids: Vec<_> = ids.collect();
+        let sector = u64::from(dump.sector_size.unwrap_or(512));
         for (stream, number) in &ids {
-            if dump.partition(*number).is_none_or(|line| line.size == 0) {
+            let line = dump.partition(*number).filter(|line| line.size > 0);
+            let Some(line) = line else {
                 return Err(PlanRefused::NoPartition {
                     stream: stream.name.to_string(),
                     number: *number,
                     table: name,
                 });
+            };
+            let facts = inspection.streams.iter();
+            let facts = facts.filter(|facts| facts.name == stream.name);
+            let needed = facts.map(|facts| facts.image.device_size).max();
+            let (needed, len) = (needed.unwrap_or(0), line.size.saturating_mul(sector));
+            if needed > len && !kind(line).is_extended() {
+                return Err(PlanRefused::TooLarge {
+                    stream: stream.name.to_string(),
+                    number: *number,
+                    table: name,
+                    len,
+                    needed,
+                });
             }
         }
-        let sector = u64::from(dump.sector_size.unwrap_or(512));
         for line in dump.partitions.iter().filter(|line| line.size > 0) {
             let kind = kind(line);
             let has_data = !(kind.is_swap() || kind.is_extended() || kind.is_reserved());
@@ -357,6 +398,32 @@ fn check_dumps(
         }
     }
     Ok(missing)
+}
+
+/// Reads the table of one of several disks as that of a single one. Only damage counts: the rest is for
+/// FOG's own client to judge.
+fn check_table(listing: &Listing, inspection: &Inspection, disk: u32) -> Result<(), PlanRefused> {
+    let prefix = format!("d{disk}");
+    let small = inspection.small.iter().filter_map(|(name, bytes)| {
+        let rest = name.strip_prefix(&prefix)?;
+        let is_of_disk = rest.starts_with(['.', 'p']);
+        is_of_disk.then(|| (format!("d1{rest}"), bytes.clone()))
+    });
+    let small = small.collect();
+    let alone = Manifest {
+        image_type: ImageType::SingleDisk,
+        streams: Vec::new(),
+        ..manifest(listing, inspection)
+    };
+    let planned = deploy_plan::source_shape(&small)
+        .and_then(|shape| deploy_plan::plan(&alone, &small, &shape));
+    match planned {
+        Err(cause @ Refusal::BadTable(_)) => Err(PlanRefused::Table {
+            name: format!("{prefix}.mbr"),
+            cause: Box::new(cause),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The type in a line; one that cannot be read counts as one with data.

@@ -207,7 +207,7 @@ fn given(answer: &ClientResult<BootAnswer>) -> BootGiven {
 const TURN_LIMIT: Duration = Duration::from_secs(8);
 
 /// How long the boot directory may take to show its files.
-const BOOT_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const BOOT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Requests that look at the boot directory at a time, a thread each: if it hangs, it holds no more.
+/// Looks at the boot directory at a time, also for downloads, a thread each: if it hangs, it holds no more.
 pub(super) const BOOT_READERS: usize = 16;

@@ -22,7 +22,7 @@ impl Ops {
     /// It is stored already, so it has not failed if reading fails: that is tried again.
     async fn hosts_changed(&self) {
         if let Err(error) = self.refresh_directory().await {
-            tracing::warn!("reading the hosts anew: {error}");
+            tracing::warn!("server: reading the hosts anew: {error}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! this calls the store.
 
 mod boot;
+mod boot_file;
 mod clients;
 mod deploy;
 mod directory;
@@ -17,6 +18,7 @@ use fog::Mac;
 use tokio::sync::{Semaphore, broadcast};
 
 pub use boot::{BootAnswer, BootJob};
+pub(crate) use boot_file::{BootFile, BootFileError};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};
 pub use directory::Directory;
@@ -113,7 +115,7 @@ impl Ops {
                         drop(changes.try_recv());
                     }
                     while let Err(error) = self.refresh_directory().await {
-                        tracing::error!("reading the hosts anew: {error}; trying again");
+                        tracing::error!("server: reading the hosts anew: {error}; trying again");
                         tokio::time::sleep(READ_AGAIN).await;
                     }
                 }
@@ -126,7 +128,7 @@ impl Ops {
     async fn refresh_directory(&self) -> Result<(), StoreError> {
         let (hosts, broken) = self.store.hosts().await?;
         for row in broken {
-            tracing::error!("a host cannot be used: {row}");
+            tracing::error!("server: a host cannot be used: {row}");
         }
         self.directory.replace(hosts);
         Ok(())
@@ -155,7 +157,7 @@ impl Ops {
             &format!("asked from {address} and is not registered"),
         );
         if let Err(error) = self.store.remember_stranger(now, mac, address).await {
-            tracing::warn!("remembering {mac}: {error}");
+            tracing::warn!("host {mac}: remembering it: {error}");
         }
     }
 }

@@ -226,7 +226,15 @@ impl Ops {
             return Err(AskAgain::NotStored.into());
         }
         let line = format!("host {}: {state}: {}", member.name, text::reason(&reason));
-        self.log.session(now, session.id.0, &session.name, &line);
+        let level = match state {
+            State::Failed => Level::Warn,
+            _ => Level::Info,
+        };
+        let subject = Subject::Session {
+            id: session.id.0,
+            name: session.name,
+        };
+        self.log.line(now, level, &subject, &line);
         Ok(())
     }
 

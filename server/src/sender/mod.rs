@@ -35,6 +35,8 @@ pub struct StreamJob {
     pub source: Source,
     /// Silence after which receivers are dropped even if nobody answers.
     pub silence_limit: Duration,
+    /// How long the disk of one receiver may hold up all others; zero: without end.
+    pub disk_limit: Duration,
     /// Whether a part of the stream never looks whole: then a source that fails ends it early.
     pub tells_its_length: bool,
     /// Limit in bit/s.

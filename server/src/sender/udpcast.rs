@@ -161,8 +161,8 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
     options.transfer.start = start_rule(job.admitted);
     options.transfer.drop = DropPolicy {
         silence: job.silence_limit.max(ALL_SILENT),
-        // The session has a rule of its own for disks that hang.
-        hold: None,
+        // At the end of a stream, and where nobody else waits, the session's own rule counts.
+        hold: Some(job.disk_limit),
         ..DropPolicy::default()
     };
     // Agents are watched over HTTP too, and dropped by the session's own rule. Only a program that has
@@ -372,10 +372,11 @@ fn drop_cause(cause: sender::DropCause, evidence: &sender::Evidence) -> DropCaus
             has_acknowledged: evidence.has_data || evidence.slices_acked > 0,
         },
         sender::DropCause::Unreachable => DropCause::NotListening,
+        // Of the slice that it lacks: it may have had others, and then large datagrams do reach it.
         sender::DropCause::NoProgress { missing, blocks } => DropCause::NoProgress {
-            lacks_all: missing >= blocks,
+            has_data: missing < blocks || evidence.has_data || evidence.slices_acked > 0,
         },
-        sender::DropCause::Holding => DropCause::NoProgress { lacks_all: false },
+        sender::DropCause::Holding => DropCause::DiskStandsStill,
         sender::DropCause::Slow {
             bytes_per_second,
             waited_percent,
@@ -478,6 +479,47 @@ mod tests {
         ));
     }
 
+    /// Everything that the sender knows of a receiver that it drops counts.
+    #[test]
+    fn who_had_any_data_is_not_said_to_get_no_data() {
+        use cast_net::udpcast::sender::{DropCause as Cause, Evidence};
+
+        let acked = |slices_acked, has_data| Evidence {
+            has_answered: true,
+            has_data,
+            slices_acked,
+            ..Evidence::default()
+        };
+        let nothing = acked(0, false);
+        let all = Cause::NoProgress {
+            missing: 16,
+            blocks: 16,
+        };
+        let some = Cause::NoProgress {
+            missing: 15,
+            blocks: 16,
+        };
+        let no_progress = |has_data| DropCause::NoProgress { has_data };
+        let silent = |has_acknowledged| DropCause::Silent { has_acknowledged };
+        for (cause, evidence, expected) in [
+            (all, nothing, no_progress(false)),
+            (all, acked(0, true), no_progress(true)),
+            (all, acked(3, false), no_progress(true)),
+            (some, nothing, no_progress(true)),
+            (Cause::Silent, nothing, silent(false)),
+            (Cause::Silent, acked(0, true), silent(true)),
+            (Cause::Silent, acked(1, false), silent(true)),
+            (Cause::Unreachable, acked(1, true), DropCause::NotListening),
+            (Cause::Holding, acked(0, true), DropCause::DiskStandsStill),
+        ] {
+            assert_eq!(
+                drop_cause(cause, &evidence),
+                expected,
+                "{cause:?} {evidence:?}"
+            );
+        }
+    }
+
     #[test]
     fn lines_are_left_out_and_states_wait() {
         let (events, mut told) = Events::channel();
@@ -560,6 +602,7 @@ mod tests {
             admitted: vec![Ipv4Addr::LOCALHOST],
             source: Source::new(dir.path(), &facts, 0, gate.clone()).unwrap(),
             silence_limit: Duration::from_secs(1),
+            disk_limit: Duration::ZERO,
             tells_its_length: true,
             max_bitrate: None,
             slow: sender::SlowPolicy::default(),

@@ -101,7 +101,7 @@ impl Journal {
 
     fn send(&self, entry: Item) {
         if self.entries.send(entry).is_err() {
-            tracing::error!("a session's journal has ended before its session");
+            tracing::error!("server: a session's journal has ended before its session");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod askers;
 mod driver;
 mod journal;
+mod level;
 mod live;
 mod rate;
 mod registry;

@@ -316,7 +316,7 @@ impl Sessions {
                 },
             };
             if let Err(error) = found {
-                tracing::error!("looking for multicast sessions: {error}; trying again");
+                tracing::error!("server: looking for multicast sessions: {error}; trying again");
             }
         }
     }

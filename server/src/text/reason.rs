@@ -66,7 +66,8 @@ pub(super) fn disk(reason: &Reason) -> Option<Disk> {
             Evidence::Gone
             | Evidence::HeardByHttp
             | Evidence::NotListening
-            | Evidence::AnswersWithLoss => Disk::Incomplete,
+            | Evidence::AnswersWithLoss
+            | Evidence::DiskStandsStill => Disk::Incomplete,
         },
         Reason::Restarted { .. }
         | Reason::NotConnectedFor { .. }
@@ -269,6 +270,10 @@ fn dropped(stream: &str, time: u64, evidence: Evidence) -> String {
             "without progress",
             "it answers, but some data blocks never reach it",
         ),
+        Evidence::DiskStandsStill => (
+            "in which the others waited for it",
+            "it answers, but its disk stands still",
+        ),
     };
     let stream = foreign(stream);
     if time == 0 || how.is_empty() {
@@ -329,6 +334,9 @@ fn advice(reason: &Reason) -> Option<&'static str> {
                  VPN on the way"
             }
             Evidence::AnswersWithLoss => "Check its cable, its switch port and its network card",
+            Evidence::DiskStandsStill => {
+                "Check its disk; if it is only slow, start the server with a longer --disk-limit"
+            }
         },
         Reason::LeftBehind { .. } => {
             "Deploy it again by itself (fos-server deploy IMAGE HOST); check its cable and the speed of its switch port"

@@ -268,6 +268,18 @@ pub(crate) fn boot_area(partitions: &[(u32, u32)]) -> Vec<u8> {
     sector
 }
 
+/// Prints why the calling test does not run here. Where nothing may be skipped, it fails.
+#[expect(
+    clippy::print_stderr,
+    reason = "the reason is for whoever runs the tests"
+)]
+#[track_caller]
+pub(crate) fn skip(reason: &str) {
+    let is_strict = std::env::var_os("FOS_TEST_REQUIRE_ALL").is_some_and(|value| value != "0");
+    assert!(!is_strict, "nothing may be skipped here: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

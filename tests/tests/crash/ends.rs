@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fos_tests::need;
-use fos_tests::netns::wait_for;
+use fos_tests::netns::{Running, wait_for};
 use fos_tests::site::mac;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -90,6 +90,49 @@ fn a_server_starts_beside_a_hanging_image_store_and_boot_directory() {
         let warning = format!("{place} does not answer");
         wait_for(&warning, || world.site.logs().contains(&warning));
     }
+    world.terminate();
+}
+
+/// They have places of their own: the image's files are looked at all the same, and who asks hears what
+/// hangs.
+#[test]
+fn downloads_from_a_hanging_boot_directory_keep_no_session_from_its_image() {
+    let Some(mut world) = World::new(4, &[]) else {
+        return;
+    };
+    world.start();
+    world.site.cli(&["image", "add", "small"]).succeed();
+    let session = world.site.deploy(&["pc1"], &[]);
+    let Some(_hanging) = Hanging::over(world.server().id(), &world.site.path("boot")) else {
+        return;
+    };
+    // More than the runtime has threads, from as many machines as the limit of connections asks for.
+    let script = "for n in $(seq 200); do
+            exec {fd}<>/dev/tcp/10.99.0.1/80
+            printf 'GET /fog/service/ipxe/bzImage HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n' >&$fd
+        done
+        echo asked; exec sleep 600";
+    let mut clients = Vec::new();
+    for number in 3..=5 {
+        let host = world.site.lab().host(number);
+        let mut client = host.command("bash");
+        client.args(["-c", script]);
+        let output = world.site.path(&format!("client{number}.out"));
+        clients.push(Running::start("bash", &mut client, &output));
+    }
+    for client in &clients {
+        wait_for("all requests to be sent", || {
+            client.output().contains("asked")
+        });
+    }
+    let form = format!("mac={}&type=down", mac(1));
+    wait_for("a check-in", || {
+        world.site.post(1, "service/mc_checkin.php", &form) == "##@GO"
+    });
+    assert_eq!(world.site.status(&session)["checked_in"], 1);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", world.server().id())).unwrap();
+    assert!(threads.count() < 100);
+    drop(clients);
     world.terminate();
 }
 

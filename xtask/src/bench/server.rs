@@ -98,7 +98,14 @@ fn measure(options: &Options, program: &Path) -> Result<()> {
             p99: Some(Duration::from_millis(100)),
         },
     };
-    server.load(&hosts[..options.hosts.into()], &case, options)?;
+    let mut missed = Vec::new();
+    let mut load = |hosts: &[Host], case: &Case<'_>| -> Result<()> {
+        if server.load(hosts, case, options)? == Verdict::Missed {
+            missed.push(case.title.clone());
+        }
+        Ok(())
+    };
+    load(&hosts[..options.hosts.into()], &case)?;
     server.command(&["cancel", &session])?;
 
     let session = server.deploy(&mut hosts[..options.waiting.into()])?;
@@ -118,7 +125,7 @@ fn measure(options: &Options, program: &Path) -> Result<()> {
     };
     // An agent waits after its check-in.
     load::check_in_once(waiting, server.address)?;
-    server.load(waiting, &agents, options)?;
+    load(waiting, &agents)?;
     let again = Case {
         title: format!(
             "{} stock clients check in again and again, 5 s after each answer, a connection each time",
@@ -128,14 +135,37 @@ fn measure(options: &Options, program: &Path) -> Result<()> {
         habits: &[Habit::CHECK_IN],
         goal,
     };
-    server.load(waiting, &again, options)?;
+    load(waiting, &again)?;
     server.command(&["cancel", &session])?;
     let refused = Case {
         title: format!("{} stock clients do so and are not let in", options.waiting),
         habits: &[Habit::CHECK_IN_VAIN],
         ..again
     };
-    server.load(waiting, &refused, options)
+    load(waiting, &refused)?;
+    if !missed.is_empty() {
+        bail!("goals that were missed: {}", missed.join("; "));
+    }
+    Ok(())
+}
+
+/// Whether a case reached its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Met,
+    Missed,
+}
+
+impl Verdict {
+    /// A request that failed costs little, and is quick.
+    fn of(goal: Goal, share: f64, p99: Duration, failed: u64) -> Self {
+        let is_late = goal.p99.is_some_and(|goal| p99 > goal);
+        if is_late || share > goal.share || failed > 0 {
+            Self::Missed
+        } else {
+            Self::Met
+        }
+    }
 }
 
 /// One measurement.
@@ -222,7 +252,7 @@ impl Server {
     }
 
     /// Lets the hosts ask for a while, and prints what it cost.
-    fn load(&self, hosts: &[Host], case: &Case<'_>, options: &Options) -> Result<()> {
+    fn load(&self, hosts: &[Host], case: &Case<'_>, options: &Options) -> Result<Verdict> {
         println!("==> {}", case.title);
         let warm_up = match case.style {
             Style::Agent => WARM_UP,
@@ -237,15 +267,15 @@ impl Server {
         sleep_until(end)?;
         let used = cpu_seconds(pid)? - before;
         let tally = asking.finish()?;
-        print(&tally, case, used / end.duration_since(begin).as_secs_f64())?;
+        let verdict = print(&tally, case, used / end.duration_since(begin).as_secs_f64())?;
         println!("    memory at most {} MB", peak_memory(pid)? / 1000);
-        Ok(())
+        Ok(verdict)
     }
 }
 
 /// Cores that were in use, on average.
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn print(tally: &Tally, case: &Case<'_>, cores: f64) -> Result<()> {
+fn print(tally: &Tally, case: &Case<'_>, cores: f64) -> Result<Verdict> {
     let machine = thread::available_parallelism().context("counting processors")?;
     let share = cores * 100.0 / machine.get() as f64;
     for (name, times) in &tally.times {
@@ -257,14 +287,10 @@ fn print(tally: &Tally, case: &Case<'_>, cores: f64) -> Result<()> {
         "    server: {:.1} % of a core, {share:.1} % of the machine ({machine} cores)",
         cores * 100.0
     );
-    let is_late = case
-        .goal
-        .p99
-        .is_some_and(|goal| percentile(&whole, 99) > goal);
-    let met = if is_late || share > case.goal.share {
-        "MISSED"
-    } else {
-        "met"
+    let verdict = Verdict::of(case.goal, share, percentile(&whole, 99), tally.failed);
+    let met = match verdict {
+        Verdict::Missed => "MISSED",
+        Verdict::Met => "met",
     };
     let p99 = case.goal.p99.map_or_else(String::new, |goal| {
         format!(", p99 at most {} ms", goal.as_millis())
@@ -279,7 +305,7 @@ fn print(tally: &Tally, case: &Case<'_>, cores: f64) -> Result<()> {
             tally.failed, tally.first_failure
         );
     }
-    Ok(())
+    Ok(verdict)
 }
 
 /// What became of some requests.
@@ -363,6 +389,19 @@ mod tests {
         assert_eq!(percentile(&times, 100), Duration::from_millis(200));
         assert_eq!(percentile(&times[..1], 50), Duration::from_millis(1));
         assert_eq!(percentile(&[], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_goal_is_missed_by_time_work_or_failure() {
+        let goal = Goal {
+            share: 15.0,
+            p99: Some(Duration::from_millis(100)),
+        };
+        let of = |share, ms, failed| Verdict::of(goal, share, Duration::from_millis(ms), failed);
+        assert_eq!(of(15.0, 100, 0), Verdict::Met);
+        for missed in [of(15.1, 100, 0), of(15.0, 101, 0), of(1.0, 1, 1)] {
+            assert_eq!(missed, Verdict::Missed);
+        }
     }
 
     #[test]

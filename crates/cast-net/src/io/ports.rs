@@ -183,11 +183,24 @@ fn program(proc: &Path, pid: u32) -> String {
     if read.is_err() || name.trim_ascii().is_empty() {
         return "a program without a name".to_owned();
     }
-    let plain = |char: char| if char.is_control() { '?' } else { char };
-    String::from_utf8_lossy(name.trim_ascii())
-        .chars()
-        .map(plain)
-        .collect()
+    plain(&String::from_utf8_lossy(name.trim_ascii()))
+}
+
+/// Only what is seen and leaves the rest of the line as it is: letters, digits and ASCII.
+fn plain(name: &str) -> String {
+    // Letters that look like nothing.
+    const FILLERS: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+    let is_plain = |c: char| {
+        c == ' ' || c.is_ascii_graphic() || (c.is_alphanumeric() && !FILLERS.contains(&c))
+    };
+    let shown = name.chars().map(|c| {
+        if is_plain(c) {
+            c
+        } else {
+            char::REPLACEMENT_CHARACTER
+        }
+    });
+    shown.collect()
 }
 
 /// Local address and inode of a line of `/proc/net/udp` or `udp6` (Linux `net/ipv4/udp.c`,
@@ -282,6 +295,14 @@ mod tests {
             let error = probe(Ipv4Addr::LOCALHOST, base).unwrap_err();
             assert_eq!(error.holder.map(|it| it.pid), Some(std::process::id()));
         }
+    }
+
+    /// It reaches terminals and logs.
+    #[test]
+    fn the_name_of_a_program_controls_no_terminal() {
+        let name = "ab\u{202e}cd\u{200b}\u{1b}[2J\n\u{3164}\u{ad}\u{e0041}-ü 1";
+        let shown = "ab\u{fffd}cd\u{fffd}\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}-ü 1";
+        assert_eq!(plain(name), shown);
     }
 
     #[test]

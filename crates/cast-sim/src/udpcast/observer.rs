@@ -46,6 +46,10 @@ impl Observer {
                 assert_eq!(fec.payload.len(), self.block_size);
                 self.assert_not_ahead(fec.slice.0);
             }
+            // A receiver that was given up is sent away alone.
+            Message::ReqAck(request) if request.slice.0 >= DISMISSAL => {
+                assert!(!to.ip().is_multicast() && request.slice_len == 0);
+            }
             Message::ReqAck(request) => {
                 assert_eq!(bytes.len(), 144);
                 let slice = request.slice.0;
@@ -100,3 +104,6 @@ impl Observer {
         );
     }
 }
+
+/// Slices from here on are further ahead than any transfer here gets.
+const DISMISSAL: u32 = 1 << 16;

@@ -48,8 +48,8 @@ pub enum DropCause {
     NotListening,
     /// It answered, but did not get on.
     NoProgress {
-        /// Whether it lacked every block.
-        lacks_all: bool,
+        /// Whether any data block of the stream ever reached it.
+        has_data: bool,
     },
     /// Its path is much slower than that of the others.
     Slow {
@@ -58,6 +58,8 @@ pub enum DropCause {
         /// Share of the time that the others waited for it.
         waited_percent: u8,
     },
+    /// It answered, but took nothing.
+    DiskStandsStill,
 }
 
 /// A host.

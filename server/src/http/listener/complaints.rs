@@ -47,7 +47,7 @@ impl Complaints {
     pub(super) fn about(&self, about: About) {
         let now = Instant::now().into_std();
         if self.lock().is_first(now, &about) {
-            tracing::warn!("{}", self.text(Some(&about), 1));
+            tracing::warn!("server: {}", self.text(Some(&about), 1));
         }
         self.new.notify_one();
     }
@@ -62,7 +62,10 @@ impl Complaints {
             }
             let ended = self.lock().ended(Instant::now().into_std());
             for repeated in ended {
-                tracing::warn!("{}", self.text(repeated.key.as_ref(), repeated.count));
+                tracing::warn!(
+                    "server: {}",
+                    self.text(repeated.key.as_ref(), repeated.count)
+                );
             }
         }
     }
@@ -70,7 +73,10 @@ impl Complaints {
     /// Writes what is not written yet.
     pub(super) fn finish(&self) {
         for repeated in self.lock().finish() {
-            tracing::warn!("{}", self.text(repeated.key.as_ref(), repeated.count));
+            tracing::warn!(
+                "server: {}",
+                self.text(repeated.key.as_ref(), repeated.count)
+            );
         }
     }
 

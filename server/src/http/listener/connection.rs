@@ -270,7 +270,7 @@ impl ResponseForPanic for Panicked {
             .map(|text| (*text).to_owned())
             .or_else(|| cause.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        tracing::error!("answering a request panicked: {text}");
+        tracing::error!("server: answering a request panicked: {text}");
         (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR).into_response()
     }
 }

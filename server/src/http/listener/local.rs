@@ -75,7 +75,7 @@ impl Drop for LocalSocket {
             let is_ours =
                 fs::symlink_metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == file);
             if is_ours && let Err(error) = remove_if_there(&path) {
-                tracing::warn!("removing {}: {error}", path.display());
+                tracing::warn!("server: removing {}: {error}", path.display());
             }
         });
     }

@@ -174,7 +174,7 @@ async fn run<L: Listen, S: HttpService>(
     if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
         let held = room.held();
         tracing::info!(
-            "{held} connections did not end within {} s",
+            "server: {held} connections did not end within {} s",
             grace.as_secs()
         );
         ending.abort.cancel();
@@ -183,7 +183,7 @@ async fn run<L: Listen, S: HttpService>(
             .await
             .is_err()
         {
-            tracing::warn!("{} requests do not end", room.held());
+            tracing::warn!("server: {} requests do not end", room.held());
         }
     }
     teller.abort();

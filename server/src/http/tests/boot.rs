@@ -35,6 +35,22 @@ async fn boot_files_have_their_length_and_nothing_else_is_served() {
     }
 }
 
+/// Opening such a thing waits for ever, or does something to a device.
+#[tokio::test]
+async fn what_is_no_file_in_the_boot_directory_is_refused_at_once() {
+    let bench = bench().await;
+    let kernel = bench.config.boot.join("bzImage");
+    std::fs::remove_file(&kernel).unwrap();
+    nix::unistd::mkfifo(&kernel, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", bench.config.boot.join("init_32.xz")).unwrap();
+    for name in ["bzImage", "init_32.xz"] {
+        let path = format!("/fog/service/ipxe/{name}");
+        let (status, text) = bench.get(ip(1), &path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{text}");
+        assert!(text.contains("not a regular file"), "{text}");
+    }
+}
+
 /// The ticket that a boot script tells.
 pub(super) fn ticket(script: &str) -> Ticket {
     let (_, rest) = script.split_once(" fosticket=").expect("a ticket");

@@ -325,6 +325,28 @@ fn what_only_stock_clients_deploy_is_said() {
         stranger,
         Err(PlanRefused::NoPartition { number: 7, .. })
     ));
+    let mut large = all();
+    large.device_size = 180 << 20;
+    let text = large.check().unwrap_err().to_string();
+    assert!(
+        text.contains("partition 1 has 8.0 MiB") && text.contains("d1p1.img needs 180.0 MiB"),
+        "{text}"
+    );
+    let mut flipped = unpacked(GPT);
+    flipped[1600] ^= 0xff;
+    let second = all()
+        .with("d2.mbr", flipped)
+        .with("d2.partitions", GPT_DUMP)
+        .with("d2p1.img", "x")
+        .with("d2p2.img", "x")
+        .with("d2p3.img", "x");
+    let text = second.check().unwrap_err().to_string();
+    assert!(
+        text.starts_with("d2.mbr is damaged") && text.contains("checksum"),
+        "{text}"
+    );
+    let good = second.with("d2.mbr", unpacked(GPT));
+    assert_eq!(good.good().len(), 1);
     let damaged = all().with("d1.partitions", "/dev/sda1 : start=x, size=1\n");
     assert!(matches!(damaged.check(), Err(PlanRefused::Dump { .. })));
 

@@ -25,6 +25,7 @@ use self::files::{Files, FilesResult};
 use self::stream::{OpenStream, Opening};
 use super::askers::Askers;
 use super::journal::{Journal, News};
+use super::level::level_of;
 use super::live::{Boot, ClientReport, Head, Live};
 use super::rate::Rate;
 use crate::clock;
@@ -380,7 +381,12 @@ impl Driver {
             Fact::StreamStarting { stream: 0, .. } if !self.core.has_started() => {
                 self.log("has started");
             }
-            Fact::StartRevoked { .. } => self.log("found no receiver at its start; it waits again"),
+            Fact::StartRevoked { .. } => {
+                self.log_at(
+                    Level::Warn,
+                    "found no receiver at its start; it waits again",
+                );
+            }
             Fact::MemberEnded {
                 host,
                 state,
@@ -400,10 +406,11 @@ impl Driver {
             }
             Fact::Noted { host, note } => {
                 let line = text::note(note);
-                match host.and_then(name) {
-                    Some(name) => self.log(&format!("host {name}: {line}")),
-                    None => self.log(&line),
-                }
+                let line = match host.and_then(name) {
+                    Some(name) => format!("host {name}: {line}"),
+                    None => line,
+                };
+                self.log_at(level_of(note), &line);
             }
             Fact::StreamStarting { .. } | Fact::StreamsDone { .. } => {}
         }

@@ -151,6 +151,7 @@ impl Driver {
             source,
             admitted: self.core.addresses(),
             silence_limit: config.timing.drop_agents.max(config.timing.drop_others),
+            disk_limit: config.timing.disk_limit,
             tells_its_length: self.tells_its_length(index),
             max_bitrate: config.max_bitrate,
             slow: config.slow.into(),

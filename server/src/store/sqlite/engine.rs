@@ -240,11 +240,11 @@ impl Engine {
                 .await
                 .is_err()
             {
-                tracing::error!("{} is still in use; it is left so", engine.place);
+                tracing::error!("server: {} is still in use; it is left so", engine.place);
             }
         });
         if let Err(error) = closed.await {
-            tracing::error!("closing {}: {error}", self.place);
+            tracing::error!("server: closing {}: {error}", self.place);
         }
     }
 
@@ -259,7 +259,7 @@ impl Engine {
         connections.extend(self.writer.lock().await.take());
         for connection in connections {
             if let Err(error) = connection.close().await {
-                tracing::warn!("closing {}: {error}", self.place);
+                tracing::warn!("server: closing {}: {error}", self.place);
             }
         }
     }

@@ -305,7 +305,7 @@ pub(super) fn unless_broken<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::Broken(broken)) => {
-            tracing::error!("the database holds a value that makes no sense: {broken}");
+            tracing::error!("server: the database holds a value that makes no sense: {broken}");
             Ok(None)
         }
         Err(error) => Err(error),

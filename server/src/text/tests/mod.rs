@@ -131,6 +131,7 @@ proptest! {
             Reason::Late { stream: stream.clone() },
             Reason::NotConnectedFor { stream: stream.clone(), seconds: None },
             Reason::Dropped { stream: stream.clone(), seconds: 1, evidence: Evidence::HeardByHttpNeverData },
+            Reason::LeftBehind { stream: stream.clone(), bytes_per_second: 1, waited_percent: 90 },
             Reason::Stalled { stream: stream.clone(), seconds: 1 },
             Reason::Left { stream: stream.clone() },
             Reason::TookNoPart { stream: stream.clone() },

@@ -103,6 +103,10 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             "dropped in d1p1.img: neither the sender nor the web server heard it; it was switched off, stopped, or lost its network; its disk is not complete",
         ),
         (
+            dropped(Evidence::DiskStandsStill),
+            "dropped in d1p1.img after 16 s in which the others waited for it: it answers, but its disk stands still; its disk is not complete. Check its disk; if it is only slow, start the server with a longer --disk-limit",
+        ),
+        (
             Reason::LeftBehind {
                 stream: stream.clone(),
                 bytes_per_second: 4_830_000,

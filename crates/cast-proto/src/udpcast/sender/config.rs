@@ -115,7 +115,8 @@ pub struct DropPolicy {
     /// the original sender. Without other participants that have the slice nobody is given up so.
     pub no_progress: Option<Duration>,
     /// The same for a participant that lacks the last block alone for so long: it has no room for more, as its
-    /// output takes nothing. `None` or 0: for ever.
+    /// output takes nothing. `None` or 0: for ever. At the end of the stream, where it may be writing its
+    /// caches, it has ten minutes at least.
     pub hold: Option<Duration>,
 }
 
@@ -124,7 +125,7 @@ pub struct DropPolicy {
 const NO_PROGRESS: Duration = Duration::from_secs(12);
 
 /// Longer than disks need that are to be used at all.
-const HOLD: Duration = Duration::from_secs(600);
+pub(super) const HOLD: Duration = Duration::from_secs(600);
 
 impl DropPolicy {
     /// Four seconds, and so many rounds that bad luck on a bad network does not explain them.

@@ -55,6 +55,11 @@ impl Sender {
         }
         let was_known = self.participants.get(addr).is_some();
         let Some(member) = self.participants.present(addr) else {
+            if matches!(message, Message::Disconnect) {
+                self.sent_away.remove(addr);
+            } else {
+                self.sent_away.on_heard(now, addr);
+            }
             let ignored = &mut self.statistics.ignored;
             if was_known {
                 ignored.stale += 1;
@@ -114,6 +119,7 @@ impl Sender {
         let (slice, blocks) = (slot.slice, slot.blocks);
         if let Some((cause, lasted)) = slot.progress.verdict(at, member.client.0, policy) {
             let (last_slice, evidence) = (member.last_slice, member.evidence);
+            self.sent_away.add(now, member);
             self.drop_member(addr, Outcome::Dropped { last_slice, cause });
             self.events.push_back(SenderEvent::Dropped {
                 addr,
@@ -356,6 +362,11 @@ impl Sender {
             match dropped {
                 None => self.leave(addr, outcome),
                 Some((lasted, cause, evidence)) => {
+                    if cause == DropCause::Silent
+                        && let Some(member) = self.participants.present(addr)
+                    {
+                        self.sent_away.add(now, member);
+                    }
                     self.drop_member(addr, outcome);
                     self.events.push_back(SenderEvent::Dropped {
                         addr,
@@ -613,6 +624,7 @@ impl Sender {
                 continue;
             };
             let (addr, last_slice, evidence) = (member.addr, member.last_slice, member.evidence);
+            self.sent_away.add(now, member);
             drop(members);
             self.drop_member(addr, Outcome::Dropped { last_slice, cause });
             self.events.push_back(SenderEvent::Dropped {

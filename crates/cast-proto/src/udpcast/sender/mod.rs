@@ -7,6 +7,7 @@
 mod abort;
 mod config;
 mod data;
+mod dismissal;
 mod event;
 mod laggards;
 mod pace;
@@ -37,6 +38,7 @@ use crate::pacing::{HEADER_LEN, Pacer};
 use crate::timers::{TimerKind, TimerTable};
 use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
 use crate::udpcast::{ClientNo, SliceNo};
+use dismissal::Dismissals;
 use laggards::Laggards;
 use pace::{Pace, Sample};
 use participants::{Member, Participants, Reachability};
@@ -73,6 +75,8 @@ pub struct Sender {
     is_aborting: bool,
     /// How often everybody has been sent away.
     dismissals: u32,
+    /// Who is sent away alone.
+    sent_away: Dismissals,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +127,9 @@ enum Outgoing {
     Reply {
         to: SocketAddrV4,
         client: Option<ClientNo>,
+    },
+    Dismissal {
+        to: SocketAddrV4,
     },
 }
 
@@ -210,6 +217,7 @@ impl Sender {
             last_heard: None,
             is_aborting: false,
             dismissals: 0,
+            sent_away: Dismissals::default(),
             config,
         };
         sender.announce(HelloKind::Plain);
@@ -270,6 +278,7 @@ impl Sender {
                 Timer::Abort => self.on_abort_timer(now),
             }
         }
+        self.send_members_away(now);
     }
 
     /// Starts the transfer with the participants there are: a key press, an operator. Gives up if
@@ -288,10 +297,14 @@ impl Sender {
         }
     }
 
-    /// Gives a participant up, whatever it is doing.
+    /// Gives a participant up, whatever it is doing. An original receiver that lacks something of the
+    /// stream is made to fail.
     pub fn remove(&mut self, now: Instant, participant: Ipv4Addr) {
         match self.phase {
             Phase::Rendezvous => {
+                if let Some(member) = self.participants.present(participant) {
+                    self.sent_away.add(now, member);
+                }
                 if self.participants.forget(participant) {
                     let outcome = Outcome::Removed { last_slice: None };
                     self.events.push_back(SenderEvent::Left {
@@ -305,9 +318,12 @@ impl Sender {
                 if let Some(member) = self.participants.present(participant) {
                     let outcome = match member.outcome {
                         Outcome::Completed => Outcome::Completed,
-                        _ => Outcome::Removed {
-                            last_slice: member.last_slice,
-                        },
+                        _ => {
+                            self.sent_away.add(now, member);
+                            Outcome::Removed {
+                                last_slice: member.last_slice,
+                            }
+                        }
                     };
                     self.leave(participant, outcome);
                 }
@@ -368,7 +384,9 @@ impl Sender {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let dismissal = self.sent_away.next();
+        let timers = [self.timers.next(), dismissal.filter(|_| !self.is_closed())];
+        timers.into_iter().flatten().min()
     }
 
     /// The next event.
@@ -379,7 +397,10 @@ impl Sender {
     /// Nothing is left to do or to send; the last event can be or has been polled.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed && self.stream.farewell.is_none()
+        self.phase == Phase::Closed
+            && self.stream.farewell.is_none()
+            && self.sent_away.are_done()
+            && self.outbox.is_empty()
     }
 
     /// All who take part, and after the start all who took part, by address.
@@ -421,6 +442,10 @@ impl Sender {
                     data_address: self.announced(Some(*to.ip())),
                 })
                 .emit(buf);
+                Some(to)
+            }
+            Outgoing::Dismissal { to } => {
+                self.emit_dismissal(buf);
                 Some(to)
             }
         }

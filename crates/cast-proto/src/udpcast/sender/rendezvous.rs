@@ -234,6 +234,7 @@ impl Sender {
             self.refuse(from, reason);
             return;
         };
+        self.sent_away.remove(addr);
         self.queue(Outgoing::Reply {
             to: from,
             client: Some(client),

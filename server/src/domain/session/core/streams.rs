@@ -308,10 +308,11 @@ fn evidence(now: Instant, seat: &Seat, cause: DropCause) -> Evidence {
     let is_resumed = seat.resumed_in == Some(seat.streams_done);
     match cause {
         DropCause::NotListening => Evidence::NotListening,
-        DropCause::NoProgress { lacks_all: true } => Evidence::AnswersWithoutData,
-        DropCause::NoProgress { lacks_all: false } | DropCause::Slow { .. } => {
+        DropCause::NoProgress { has_data: false } => Evidence::AnswersWithoutData,
+        DropCause::NoProgress { has_data: true } | DropCause::Slow { .. } => {
             Evidence::AnswersWithLoss
         }
+        DropCause::DiskStandsStill => Evidence::DiskStandsStill,
         DropCause::Silent { .. } if !is_heard => Evidence::Gone,
         DropCause::Silent { has_acknowledged } if has_acknowledged || is_resumed => {
             Evidence::HeardByHttp

@@ -29,7 +29,7 @@ fn a_dropped_host_does_not_hold_the_others() {
 #[test]
 fn a_dropped_receiver_has_all_the_evidence() {
     let silent = |has_acknowledged| DropCause::Silent { has_acknowledged };
-    let no_progress = |lacks_all| DropCause::NoProgress { lacks_all };
+    let no_progress = |has_data| DropCause::NoProgress { has_data };
     for (heard, cause, expected) in [
         (&[1][..], silent(true), Evidence::Gone),
         (&[1][..], silent(false), Evidence::Gone),
@@ -37,8 +37,17 @@ fn a_dropped_receiver_has_all_the_evidence() {
         (&[1, 2][..], silent(false), Evidence::HeardByHttpNeverData),
         (&[1, 2][..], DropCause::NotListening, Evidence::NotListening),
         (&[1][..], DropCause::NotListening, Evidence::NotListening),
-        (&[1, 2][..], no_progress(true), Evidence::AnswersWithoutData),
-        (&[1][..], no_progress(false), Evidence::AnswersWithLoss),
+        (
+            &[1, 2][..],
+            no_progress(false),
+            Evidence::AnswersWithoutData,
+        ),
+        (&[1][..], no_progress(true), Evidence::AnswersWithLoss),
+        (
+            &[1, 2][..],
+            DropCause::DiskStandsStill,
+            Evidence::DiskStandsStill,
+        ),
     ] {
         let mut bench = Bench::started(2, &["d1p1.img"]);
         bench.wait(20, heard);
