@@ -39,8 +39,13 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let find = |version| Kernel::find(&options.kernel_root, version);
+    // What is named is looked up before minutes are spent on packages and compilers. The default may be one of
+    // the packages.
+    let named = options.kernel.as_deref().map(|version| find(Some(version)));
+    let named = named.transpose()?;
     setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
-    let kernel = Kernel::find(&options.kernel_root, options.kernel.as_deref())?;
+    let kernel = named.map_or_else(|| find(None), Ok)?;
     let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
     let out = options
         .out
