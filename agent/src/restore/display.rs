@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use imaging::tap::meter::Bottleneck;
+use readable::{Rate, Size, Time};
 
 use super::engine::View;
 use super::silence::{News, Silence, Silences};
-use crate::screen::{self, size};
+use crate::screen;
 
 /// Shows progress on standard error: a line that overwrites itself on a terminal, else one now and
 /// then.
@@ -75,17 +76,17 @@ fn line(view: &View) -> String {
         Some(share) => format!("{:5.1} %  ", share * 100.0),
         None => String::new(),
     };
-    let rate = whole(view.reading.used_rate);
-    text += &format!("{} written", size(view.progress.output_len));
+    let rate = view.reading.used_rate;
+    text += &format!("{} written", Size(view.progress.output_len));
     if let Some(silence) = view.silence.as_ref().and_then(Silence::text) {
         return text + ", " + &silence;
     }
-    text += &format!(", {}/s", size(rate));
+    text += &format!(", {}", Rate(rate));
     // What stands still is never done.
-    if rate > 0
+    if rate >= 1.0
         && let Some(left) = left(view)
     {
-        text += &format!(", {} left", clock(left));
+        text += &format!(", {} left", Time(left));
     }
     if let Some(bottleneck) = view.reading.bottleneck {
         text += &format!(", bottleneck: {}", word(bottleneck));
@@ -120,25 +121,6 @@ fn left(view: &View) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate for display; the cast saturates"
-)]
-fn whole(rate: f64) -> u64 {
-    rate as u64
-}
-
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!(
-        "{}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use image::Progress;
@@ -168,7 +150,7 @@ mod tests {
         };
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, 2.0 KiB/s, 0:01:00 left, bottleneck: source"
+            " 25.0 %  1.0 MB written, 2.0 kB/s, 1 min left, bottleneck: source"
         );
         let silence = |seconds| {
             let wait = Duration::from_secs(seconds);
@@ -177,13 +159,13 @@ mod tests {
         view.silence = silence(13);
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, nothing from standard input for 13 s"
+            " 25.0 %  1.0 MB written, nothing from standard input for 13 s"
         );
         view.silence = silence(1);
         view.reading.used_rate = 0.0;
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, 0 B/s, bottleneck: source"
+            " 25.0 %  1.0 MB written, 0 B/s, bottleneck: source"
         );
         // Raw data of unknown length goes by the source.
         view.progress.blocks_total = 0;

@@ -287,7 +287,7 @@ fn a_partition_that_gets_no_data_is_said() {
     };
     let text = warning.to_string();
     assert!(
-        text.starts_with("partition 2 (83 Linux, 2.0 MiB) is not in the image"),
+        text.starts_with("partition 2 (83 Linux, 2.1 MB) is not in the image"),
         "{text}"
     );
 }

@@ -1,7 +1,8 @@
 //! What can be wrong with an image: what was found, what was expected, where, and what to do.
 
-use std::error::Error;
 use std::{fmt, io};
+
+use readable::{Count, Size, chain};
 
 use crate::geometry::{ChecksumMode, Compression};
 
@@ -117,8 +118,8 @@ pub enum ImageError {
     NoBlocks,
     /// More blocks than any device has.
     #[error(
-        "image header has {total_blocks} blocks of {block_size} bytes, more than the limits of 2^43 \
-         blocks and 2^63 bytes"
+        "image header has {} of {}, more than the limits of 2^43 blocks and 2^63 bytes",
+        Count(*.total_blocks, "block"), Count((*.block_size).into(), "byte")
     )]
     TooManyBlocks {
         /// The block count.
@@ -146,9 +147,9 @@ pub enum ImageError {
     },
     /// The target is too small.
     #[error(
-        "image needs a target of {device_size} bytes, this one has {target_size}: {} bytes missing; \
-         choose a larger disk or partition",
-        .device_size.saturating_sub(*.target_size)
+        "image needs a target of {:#}, this one has {:#}: {} missing; choose a larger disk or partition",
+        Size(*.device_size), Size(*.target_size),
+        Count(.device_size.saturating_sub(*.target_size), "byte")
     )]
     BeyondTarget {
         /// Bytes that the image needs.
@@ -158,8 +159,8 @@ pub enum ImageError {
     },
     /// The size check was waived, but a used block lies beyond the target.
     #[error(
-        "used block {block} of the image ends at byte {end}, beyond the target's {target_size} bytes; \
-         shrink the file system before the capture or choose a larger target"
+        "used block {block} of the image ends at byte {end}, beyond the target's {:#}; shrink the file \
+         system before the capture or choose a larger target", Size(*.target_size)
     )]
     BlockBeyondTarget {
         /// The last used block.
@@ -223,7 +224,7 @@ pub enum ImageError {
         found: String,
     },
     /// A partimage section does not begin where it must.
-    #[error("{found} at offset {offset} where \"{expected}\" must stand: the image is damaged")]
+    #[error("{found} at offset {offset} where \"{expected}\" must stand: {READ_AGAIN}")]
     SectionMagic {
         /// What must stand there.
         expected: &'static str,
@@ -302,8 +303,8 @@ pub enum ImageError {
     NotRaw,
     /// Raw data does not fit the target.
     #[error(
-        "the raw data is longer than the target's {target_size} bytes; choose a larger disk or \
-         partition"
+        "the raw data is longer than the target's {:#}; choose a larger disk or partition",
+        Size(*.target_size)
     )]
     RawBeyondTarget {
         /// Bytes of the target.
@@ -341,10 +342,10 @@ pub enum ImageError {
     },
     /// The decompressor wants more memory than allowed.
     #[error(
-        "{compression} stream at compressed offset {offset} needs a window of {window} bytes ({} MiB), \
-         allowed are {limit}; allow more if the machine has the memory, or compress the image with a \
+        "{compression} stream at compressed offset {offset} needs a window of {:#}, allowed \
+         are {}; allow more if the machine has the memory, or compress the image with a \
          smaller window (zstd without --long, xz with a lower level)",
-        .window.div_ceil(1 << 20)
+        Size(*.window), Size(*.limit)
     )]
     WindowTooLarge {
         /// The compression.
@@ -590,7 +591,7 @@ impl fmt::Display for BlockChecksum {
         if self.is_handed_on {
             f.write_str("; the blocks have already been written")?;
         }
-        f.write_str("): the image is damaged; fetch or capture it again")
+        write!(f, "): {READ_AGAIN}")
     }
 }
 
@@ -609,12 +610,15 @@ impl fmt::Display for TotalChecksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the sum over the whole image (at offset {}) is {:#x}, computed {:#x}: the image is \
-             damaged; fetch or capture it again",
+            "the sum over the whole image (at offset {}) is {:#x}, computed {:#x}: {READ_AGAIN}",
             self.offset, self.stored, self.computed
         )
     }
 }
+
+/// The decoder sees a stream. Whether the stored image is damaged, too, it cannot know.
+const READ_AGAIN: &str = "the data is damaged, in the stored image or on the way; verify the image where it is stored, \
+                          then read it again or capture it again";
 
 /// The value of a block checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -652,20 +656,6 @@ impl fmt::Display for Digest {
             }
         }
     }
-}
-
-/// The text of `error` and of those of its causes that it does not repeat.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// `bytes` in hexadecimal, with blanks between.

@@ -4,6 +4,7 @@
 //! silently cuts the last partition or goes below a minimum, this returns an error, because the
 //! image's data would not fit in what is left.
 
+use readable::Size;
 use thiserror::Error;
 
 use super::Shape;
@@ -36,19 +37,20 @@ pub enum FillError {
     FixedList(String),
     /// A partition would be smaller than what has to go into it.
     #[error(
-        "the disk is too small: partition {number} needs {needed} sectors and would get {got}; the \
-         disk has {disk} sectors, about {required} are needed"
+        "the disk is too small: partition {number} needs {:#} and would get {:#}; the disk has {:#}, \
+         about {} are needed",
+        Size(*.needed), Size(*.got), Size(*.disk), Size(*.required)
     )]
     TooSmall {
         /// The partition.
         number: u32,
-        /// Sectors it needs.
+        /// Bytes it needs.
         needed: u64,
-        /// Sectors it would get.
+        /// Bytes it would get.
         got: u64,
-        /// Sectors of the disk.
+        /// Bytes of the disk.
         disk: u64,
-        /// Sectors that a disk needs for this image.
+        /// Bytes that a disk needs for this image.
         required: u64,
     },
     /// Logical partitions that are in front of the extended partition that should hold them.
@@ -155,6 +157,14 @@ pub fn fill(
     }
     let room = sectors.saturating_sub(reserve);
     let required = sum([reserve, least_total])?;
+    let bytes = |sectors: u64| sectors.saturating_mul(disk.logical_sector.into());
+    let too_small = |number, needed, got| FillError::TooSmall {
+        number,
+        needed: bytes(needed),
+        got: bytes(got),
+        disk: bytes(sectors),
+        required: bytes(required),
+    };
 
     let mut placed: Vec<FillPartition> = inputs
         .iter()
@@ -206,13 +216,7 @@ pub fn fill(
         }
         let needed = needed(input);
         if out.size < needed {
-            return Err(FillError::TooSmall {
-                number: input.number,
-                needed,
-                got: out.size,
-                disk: sectors,
-                required,
-            });
+            return Err(too_small(input.number, needed, out.size));
         }
         previous_end = out.start + out.size;
         pos = sum([pos, out.size])?.max(previous_end);
@@ -239,13 +243,7 @@ pub fn fill(
             }
         };
         if out.size == 0 {
-            return Err(FillError::TooSmall {
-                number,
-                needed: 1,
-                got: 0,
-                disk: sectors,
-                required,
-            });
+            return Err(too_small(number, 1, 0));
         }
     }
     Ok(placed)

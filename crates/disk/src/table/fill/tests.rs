@@ -91,17 +91,20 @@ fn a_disk_that_would_truncate_data_is_refused_with_figures() {
             got,
             disk,
             required,
-        } = error
+        } = error.clone()
         else {
             panic!("{error}");
         };
         assert!(number == 3 || number == 4);
         assert!(got < needed);
-        assert_eq!(disk, sectors);
+        assert_eq!(disk, sectors * 512);
         assert_eq!(
             required,
-            2048 + 34 + 204_800 + 32_768 + 1_071_104 + 60_000_000
+            512 * (2048 + 34 + 204_800 + 32_768 + 1_071_104 + 60_000_000)
         );
+        let text = error.to_string();
+        assert!(text.contains("about 31.4 GB are needed"), "{text}");
+        assert!(!text.contains("sector"), "{text}");
     }
 }
 
