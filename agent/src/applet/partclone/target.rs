@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use disk::{RegionWriter, Shape};
 use image::{Geometry, Sink, SinkError};
 use imaging::Trace;
-use imaging::target::device_shape;
+use imaging::target::{device_shape, ensure_may_be_made};
 
 use super::options::{Options, TargetName};
 use super::writer::{Writer, Written};
@@ -269,18 +269,6 @@ fn open(path: &Path, must_be_new: bool) -> anyhow::Result<Output> {
     // What is no regular file has no length to be compared.
     let len = if found.is_file() { found.len() } else { 0 };
     Ok(Output::File(file, len))
-}
-
-/// A device that is not there, or misspelt, is not made a file of.
-fn ensure_may_be_made(path: &Path) -> anyhow::Result<()> {
-    let is_missing = path
-        .metadata()
-        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    ensure!(
-        !(is_missing && path.starts_with("/dev")),
-        "there is no such device, and no file is made below /dev"
-    );
-    Ok(())
 }
 
 fn open_plain(path: &Path, trace: &Trace) -> anyhow::Result<Output> {

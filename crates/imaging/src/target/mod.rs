@@ -255,10 +255,7 @@ fn open(path: &Path, is_created: bool, manner: Manner) -> anyhow::Result<(Kind, 
                 is_created,
                 "it does not exist; --create makes a file as long as the image's source"
             );
-            ensure!(
-                !path.starts_with("/dev"),
-                "there is no such device, and no file is made below /dev"
-            );
+            spare_dev(path, Path::new("/dev"))?;
             return Ok((Kind::New(path.to_owned()), None));
         }
         Err(error) => return Err(error.into()),
@@ -293,6 +290,38 @@ fn open(path: &Path, is_created: bool, manner: Manner) -> anyhow::Result<(Kind, 
         Err(fs::TryLockError::Error(error)) => return Err(error).context("locking it"),
     }
     Ok((Kind::File(file, path.to_owned(), Some(size)), Some(size)))
+}
+
+/// Refuses a path that does not exist where it would be a device that is missing, or misspelt.
+///
+/// # Errors
+/// A file there would be made among the devices.
+pub fn ensure_may_be_made(path: &Path) -> anyhow::Result<()> {
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            spare_dev(path, Path::new("/dev"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `dev` itself counts, not what is mounted below it, such as /dev/shm.
+fn spare_dev(path: &Path, dev: &Path) -> anyhow::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let (Ok(parent), Ok(dev)) = (fs::canonicalize(parent), fs::canonicalize(dev)) else {
+        // Making the file fails, and says why.
+        return Ok(());
+    };
+    let file_system = |path: &Path| path.metadata().ok().map(|meta| meta.dev());
+    ensure!(
+        !(parent.starts_with(&dev) && file_system(&parent) == file_system(&dev)),
+        "there is no such device, and no file is made in {}",
+        parent.display()
+    );
+    Ok(())
 }
 
 /// Refuses a disk with partitions, unless it is known that all of them are to go.
@@ -396,5 +425,18 @@ mod tests {
         assert!(open("/dev/null", false).contains("neither"));
         assert!(open("/dev/sd-misspelt", true).contains("no such device"));
         assert!(open("/nonexistent/x", false).contains("--create"));
+    }
+
+    #[test]
+    fn a_file_is_made_beside_the_devices_only_on_another_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("block");
+        fs::create_dir(&inner).unwrap();
+        assert!(spare_dev(&dir.path().join("sdx"), dir.path()).is_err());
+        assert!(spare_dev(&inner.join("sdx"), dir.path()).is_err());
+        assert!(spare_dev(Path::new("/proc/x"), Path::new("/")).is_ok());
+        assert!(spare_dev(Path::new("x"), dir.path()).is_ok());
+        let text = spare_dev(Path::new("/dev/sd-misspelt"), Path::new("/dev"));
+        assert!(text.unwrap_err().to_string().contains("/dev"));
     }
 }
