@@ -222,7 +222,7 @@ fn what_does_not_fit_is_refused_with_numbers() {
     large.streams[0].image.device_size += 1;
     let text = refused(&large, &files, samples::SHAPE.size);
     assert!(
-        text.contains("partition 1") && text.contains("1 bytes are missing"),
+        text.contains("partition 1") && text.contains("(1 byte missing)"),
         "{text}"
     );
 
