@@ -6,12 +6,14 @@
 
 use std::time::{Duration, Instant};
 
+use readable::Time;
+
 use crate::control::backoff::Backoff;
 use crate::control::completion::{self, Completion};
 use crate::control::session::{self, News, Over, OverKind};
 use crate::control::{Server, trouble};
 use crate::deploy::Failure;
-use crate::screen::{Board, COUNTDOWN, Keys, clock};
+use crate::screen::{Board, COUNTDOWN, Keys};
 
 /// How the stay after a failure went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +150,7 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
             COUNTDOWN,
             format!(
                 "nothing was written: this machine restarts in {}; {ENTER}",
-                clock(shown)
+                Time(shown)
             ),
         );
         tokio::time::sleep(left.min(step)).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fog::KernelArgs;
+use readable::Time;
 
 use crate::control::completion::Patience;
 use crate::control::trouble;
@@ -15,7 +16,7 @@ use crate::deploy::{self, Failure, Job, Told};
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
 use crate::memory;
 use crate::net;
-use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, clock, done};
+use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, done};
 use crate::stay::{self, Rhythm, Why};
 
 /// How far a worker goes.
@@ -182,9 +183,10 @@ pub(crate) fn report_failure(cmdline: &str, text: &str) -> ExitCode {
     match told {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            console
-                .board
-                .say(format!("the server has not stored the report: {error:#}"));
+            console.board.say(format!(
+                "the server has not stored the report: {}",
+                readable::chain(error.as_ref())
+            ));
             ExitCode::FAILURE
         }
     }
@@ -376,7 +378,7 @@ impl Stage {
         } else {
             "restarts"
         };
-        let pause = clock(SUCCESS_PAUSE);
+        let pause = Time(SUCCESS_PAUSE);
         let text = format!("done: this machine {what} in {pause}");
         self.board.activity(COUNTDOWN, text);
         std::thread::sleep(SUCCESS_PAUSE);

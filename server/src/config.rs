@@ -104,7 +104,7 @@ pub struct Timing {
     pub connect_wait: Duration,
     /// How long a host must have been silent before another address is taken for it.
     pub rebind_after: Duration,
-    /// How long a stream may stand still, whoever answers; who holds it up is told twice a minute.
+    /// How long a stream may stand still, even if receivers answer; what holds it up is reported twice a minute.
     pub stall_limit: Duration,
     /// How long the disk of one receiver may hold up all others in mid-stream, though it answers. Zero:
     /// for as long as [`stall_limit`](Self::stall_limit).

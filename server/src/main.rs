@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            output::explain(&format!("fos-server: {error:#}"));
+            output::explain(&format!("fos-server: {}", readable::chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }

@@ -193,10 +193,10 @@ fn what_clients_would_refuse_is_not_added() {
     std::fs::write(&mbr, boot_area(&[(2048, 32)])).unwrap();
     refused(
         &[],
-        "partition 1 has 16.0 KiB in the image's partition table",
+        "partition 1 has 16.4 kB in the image's partition table",
     );
     std::fs::write(&mbr, boot_area(&[(2048, 2048), (4096, 2048)])).unwrap();
-    refused(&[], "partition 2 of disk 1 (83 Linux, 1.0 MiB)");
+    refused(&[], "partition 2 of disk 1 (83 Linux, 1.0 MB)");
     let swap = dir.join("d1.original.swapuuids");
     std::fs::write(&swap, "\u{feff}2 11111111-2222-3333-4444-555555555555\n").unwrap();
     refused(&["--allow-missing"], "swapuuids");

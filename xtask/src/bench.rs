@@ -49,7 +49,7 @@ pub(crate) struct Options {
     /// Only that part (may be repeated); prints only
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
-    /// Take this program for the agent, build none
+    /// Use this program as the agent, and do not build it
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
     /// Print only; leave docs/benchmarks.md as it is

@@ -1,6 +1,5 @@
 //! `cargo xtask ci`: what must hold for every commit beside the tests.
 
-mod licences;
 mod sources;
 
 use anyhow::Result;
@@ -28,11 +27,25 @@ pub(crate) fn run(_: &Options) -> Result<()> {
             .args(["--", "-D", "warnings"])
             .run()
     })?;
+    steps.run("documentation", || {
+        Cmd::cargo()
+            .args(["doc", "--quiet", "--workspace", "--no-deps"])
+            // The links between modules of a program, too.
+            .arg("--document-private-items")
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()
+    })?;
     steps.run("generated files", codegen::check)?;
     steps.run("unused dependencies", || {
         tools::MACHETE.command()?.arg("--with-metadata").run()
     })?;
-    steps.run("licences", licences::check)?;
+    steps.run("licences", || {
+        tools::DENY
+            .command()?
+            .args(["check", "--hide-inclusion-graph"])
+            .args(["licenses", "bans", "sources"])
+            .run()
+    })?;
     steps.run("sources", sources::check)?;
     steps.run("fuzzing", fuzz::ci)?;
     steps.finish()

@@ -67,7 +67,7 @@ pub(crate) struct Options {
     /// Limit of the server's sending rate, for example 80M
     #[arg(long, value_name = "RATE")]
     pub(crate) max_bitrate: Option<String>,
-    /// Take this program for the server, build none
+    /// Use this program as the server, and do not build it
     #[arg(long, value_name = "FILE")]
     pub(crate) server: Option<PathBuf>,
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub(crate) enum Expectation {
     OneKilled(usize),
     /// The disk of the client of this number fails, all others are equal.
     OneFails(usize),
-    /// Nobody accepts the image.
+    /// Every client refuses the image.
     AllRefuse,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Go on with the inputs that earlier runs found, beside the committed ones
     #[arg(long)]
     resume: bool,
-    /// Build the targets and run none
+    /// Build the targets without running them
     #[arg(long, conflicts_with_all = ["seconds", "resume"])]
     build: bool,
 }

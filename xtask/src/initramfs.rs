@@ -53,13 +53,20 @@ enum Content {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let content = if options.resize_tools {
-        setup::install(&[Purpose::Initramfs, Purpose::ResizeTools])?;
         Content::ResizeTools
     } else {
         Content::Plain
     };
+    let find = |version| Kernel::find(&options.kernel_root, version);
+    // What is named is looked up before minutes are spent on packages and compilers. The default may be one of
+    // the packages.
+    let named = options.kernel.as_deref().map(|version| find(Some(version)));
+    let named = named.transpose()?;
+    if content == Content::ResizeTools {
+        setup::install(&[Purpose::Initramfs, Purpose::ResizeTools])?;
+    }
     setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
-    let kernel = Kernel::find(&options.kernel_root, options.kernel.as_deref())?;
+    let kernel = named.map_or_else(|| find(None), Ok)?;
     let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
     let out = options
         .out

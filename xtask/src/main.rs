@@ -42,12 +42,12 @@ enum Task {
     Demo(demo::Options),
     /// Measure our programs and the originals alternately, and write docs/benchmarks.md
     Bench(bench::Options),
-    /// Send many short streams through a bad network: does each arrive, does nobody hang?
+    /// Send many short streams through a bad network: does each arrive, and does no program hang?
     Soak(bench::soak::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
-    /// Run the checks: format, clippy, generated files, unused dependencies, licences, fuzzing for some
-    /// minutes
+    /// Run the checks: format, clippy, documentation, generated files, unused dependencies, licences, fuzzing
+    /// for some minutes
     Ci(ci::Options),
     /// Run the fuzz targets, each for a while from the committed corpus
     Fuzz(fuzz::Options),

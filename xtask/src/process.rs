@@ -103,6 +103,18 @@ impl Cmd {
         self.begin()?.finish()
     }
 
+    /// Like [`Cmd::run`], but a signal to us does not end it: for what must not be left half done. `what` is
+    /// waited for then, and completes "waiting until ".
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, does not end with 0, or a signal has told us to end meanwhile.
+    pub(crate) fn run_whole(self, what: &str) -> Result<()> {
+        let is_told_to_end = || signals::caught().is_some();
+        self.begin()?.finish_whole(what, is_told_to_end)?;
+        signals::check()
+    }
+
     /// Starts it, with its output on ours, for [`Running::finish`].
     pub(crate) fn begin(self) -> Result<Running> {
         let mut running = self.start(&mut self.command())?;
@@ -315,6 +327,25 @@ impl Running {
         Ok(())
     }
 
+    /// Waits for its end, whatever we are told.
+    fn finish_whole(mut self, what: &str, is_told_to_end: impl Fn() -> bool) -> Result<()> {
+        let mut is_said = false;
+        let status = loop {
+            if let Some(status) = self.ended()? {
+                break status;
+            }
+            if is_told_to_end() && !is_said {
+                eprintln!("==> waiting until {what}");
+                is_said = true;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        if !status.success() {
+            bail!("{} failed: {status}", self.label);
+        }
+        Ok(())
+    }
+
     /// Waits for its end; a signal to us ends it and the wait.
     fn wait(&mut self) -> Result<ExitStatus> {
         loop {
@@ -425,6 +456,28 @@ mod tests {
             Ok(pids.iter().all(|pid| is_dead(pid)).then_some(()))
         })
         .unwrap();
+    }
+
+    #[test]
+    fn what_must_not_be_left_half_done_is_not_ended_by_a_signal_to_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let (begun, end, done) = ("begun", "end", "done");
+        let script =
+            format!("touch {begun}; until [ -e {end} ]; do sleep 0.01; done; touch {done}");
+        let running = Cmd::new("sh").args(["-c", &script]).dir(dir.path()).begin();
+        // Told to end from the beginning; the program goes on when that has been looked at.
+        let tell = || {
+            if dir.path().join(begun).exists() {
+                fs::write(dir.path().join(end), "").unwrap();
+            }
+            true
+        };
+        running.unwrap().finish_whole("it is done", tell).unwrap();
+        assert!(dir.path().join(done).exists());
+
+        let failing = Cmd::new("false").begin().unwrap();
+        let error = failing.finish_whole("it is done", || false).unwrap_err();
+        assert!(error.to_string().contains("exit status: 1"), "{error}");
     }
 
     #[test]

@@ -231,10 +231,13 @@ fn install_needed(purposes: &[Purpose]) -> Result<()> {
             .args(["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3"])
     };
     apt().arg("update").run()?;
-    apt()
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(names(&missing))
-        .run()?;
+    let install = || {
+        let how = ["install", "-y", "--no-install-recommends"];
+        apt().args(how).args(names(&missing))
+    };
+    // A download may be interrupted, the work of dpkg must not.
+    install().arg("--download-only").run()?;
+    install().run_whole("the packages are installed: dpkg must not be interrupted")?;
     let missing = self::missing(purposes)?;
     if !missing.is_empty() {
         bail!(

@@ -35,7 +35,7 @@ pub(crate) struct BuildOptions {
     /// Build as for a release: slower to build (fat LTO), smaller
     #[arg(long)]
     pub(crate) dist: bool,
-    /// Take this static program for the agent, build none
+    /// Use this static program as the agent, and do not build it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "dist"])]
     pub(crate) agent: Option<PathBuf>,
 }

@@ -20,6 +20,12 @@ pub(crate) const MACHETE: Tool = Tool {
     version: "0.9.2",
 };
 
+/// Compares the dependencies with `deny.toml`.
+pub(crate) const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+};
+
 /// Changes the code and looks whether a test notices.
 pub(crate) const MUTANTS: Tool = Tool {
     name: "cargo-mutants",

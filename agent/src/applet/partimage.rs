@@ -105,7 +105,7 @@ pub(crate) fn partimage(args: &[OsString]) -> ExitCode {
     match restore(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("partimage: {error:#}"));
+            say(&format!("partimage: {}", readable::chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cast_net::udpcast::receiver::SmallOnly;
 use cast_net::{ReceiveNotice, ReceivePhase, ReceiveSnapshot};
+use readable::Time;
 
 /// What is certain about a stream of which nothing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +54,8 @@ impl Evidence {
     pub(crate) fn last_word(&self) -> String {
         match self {
             Self::NoMulticast { sending } => format!(
-                "no datagram of the data has come in the {} s since the server began to send",
-                sending.as_secs()
+                "no datagram of the data has come in the {} since the server began to send",
+                Time(*sending)
             ),
             Self::NoLargeDatagrams(SmallOnly { requests, .. }) => {
                 format!("{requests} requests have come, and no datagram with data")

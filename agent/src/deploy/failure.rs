@@ -1,8 +1,9 @@
 //! Why a deploy is over, in one sentence.
 
-use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use readable::chain;
 
 use crate::control::session::{Over, OverKind};
 
@@ -53,7 +54,7 @@ impl Failure {
         let error: anyhow::Error = error.into();
         Self {
             part,
-            text: causes(&*error),
+            text: chain(&*error),
             is_known_to_server: false,
             is_touched: false,
             tells_of_disk: false,
@@ -74,21 +75,6 @@ impl Failure {
     }
 }
 
-/// An error and its causes in one line. A cause that is in the text already is not repeated: many
-/// errors quote theirs.
-pub(crate) fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -101,7 +87,7 @@ mod tests {
     fn causes_are_told_once() {
         let inner = io::Error::other("disk full");
         let outer = io::Error::other(inner);
-        assert_eq!(causes(&outer), "disk full");
+        assert_eq!(chain(&outer), "disk full");
 
         let error = Err::<(), _>(outer).context("writing d1p1.img");
         let failure = Failure::new("streams", error.unwrap_err());

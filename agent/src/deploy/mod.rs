@@ -31,6 +31,7 @@ use disk::Target;
 use fog::{KernelArgs, Mac};
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
 use imaging::tap::meter::{DiskStep, Flow};
+use readable::{Size, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
@@ -251,8 +252,8 @@ fn window_log(meminfo: &str, decoder: u64) -> anyhow::Result<u32> {
         anyhow::bail!(
             "this machine has too little memory: {} are available, {} needed at least; FOG's \
              minimum is 512 MB",
-            crate::screen::size(available),
-            crate::screen::size(needed.saturating_add(1 << WINDOW_LOG_MIN))
+            Size(available),
+            Size(needed.saturating_add(1 << WINDOW_LOG_MIN))
         );
     }
     Ok(left.ilog2().min(WINDOW_LOG_MAX))
@@ -502,8 +503,8 @@ impl Outcomes {
             .map_or_else(
                 |_| {
                     board.warn(format!(
-                        "the disk has not answered for {} s; it may be defective",
-                        self.patience.as_secs()
+                        "the disk has not answered for {}; it may be defective",
+                        Time(self.patience)
                     ));
                     let mut failure = Failure::new("streams", anyhow::anyhow!("{text}"));
                     failure.is_known_to_server = is_told;

@@ -10,10 +10,11 @@ use cast_net::{Interface, ReceiveOptions, ReceivePhase, ReceiveStatus, ReceivedS
 use fog::KernelArgs;
 use fog::checkin::caps;
 use imaging::Piece;
+use readable::chain;
 use tokio::sync::mpsc;
 
 use super::evidence::evidence;
-use super::failure::{Touched, causes};
+use super::failure::Touched;
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
 use super::streams::{Source, Sources, StreamError};
 use crate::control::session::{self, Latest, News};
@@ -230,7 +231,7 @@ impl Sources for NetworkSources {
         // One of its own: it may have to end alone.
         let stop = Stop::new()?;
         let stream = cast_net::receive(self.options.clone(), stop.clone())
-            .map_err(|error| io::Error::other(causes(&error)))?;
+            .map_err(|error| io::Error::other(chain(&error)))?;
         self.current
             .set(Receiving::new(index, stream.status(), stop));
         Ok(Box::new(NetworkSource(stream)))
@@ -323,8 +324,8 @@ impl NetworkSources {
             evidence(&snapshot, receiving.due_since, Instant::now())
         });
         match evidence.filter(|_| error.cause() == Cause::Transfer) {
-            Some(evidence) => format!("{}: {evidence} ({})", error.name(), causes(error)),
-            None => causes(error),
+            Some(evidence) => format!("{}: {evidence} ({})", error.name(), chain(error)),
+            None => chain(error),
         }
     }
 
@@ -406,7 +407,7 @@ impl Read for NetworkSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0
             .read(buffer)
-            .map_err(|error| io::Error::other(causes(&error)))
+            .map_err(|error| io::Error::other(chain(&error)))
     }
 }
 
@@ -415,14 +416,14 @@ impl Source for NetworkSource {
         let slice = self.0.take_slice(spare);
         slice
             .map(Piece::from)
-            .map_err(|error| io::Error::other(causes(&error)))
+            .map_err(|error| io::Error::other(chain(&error)))
     }
 
     fn close(self: Box<Self>) -> io::Result<()> {
         self.0
             .finish()
             .map(drop)
-            .map_err(|error| io::Error::other(causes(&error)))
+            .map_err(|error| io::Error::other(chain(&error)))
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use disk::{Disk, Shape, Target, Wish};
 use fog::KernelArgs;
+use readable::Size;
 
-use crate::screen::{Board, size};
+use crate::screen::Board;
 
 /// Where the choice comes from.
 #[derive(Debug, Clone)]
@@ -54,7 +55,7 @@ impl std::fmt::Display for Chosen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.disk {
             Some(disk) => write!(f, "{disk}"),
-            None => write!(f, "{} ({})", self.path.display(), size(self.shape.size)),
+            None => write!(f, "{} ({})", self.path.display(), Size(self.shape.size)),
         }
     }
 }
@@ -176,7 +177,7 @@ mod tests {
             (chosen.shape.size, chosen.shape.logical_sector),
             (1 << 20, 512)
         );
-        assert!(chosen.to_string().ends_with("(1.0 MiB)"));
+        assert!(chosen.to_string().ends_with("(1.0 MB)"));
         assert_eq!(chosen.inventory(), "");
         given(Path::new("/dev/null")).unwrap_err();
         given(Path::new("/nonexistent")).unwrap_err();

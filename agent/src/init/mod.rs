@@ -16,9 +16,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use fog::KernelArgs;
+use readable::Time;
 
 use crate::exit::{Ending, FailureNote, Verdict};
-use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, clock};
+use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen};
 use children::Children;
 use power::Power;
 
@@ -117,7 +118,7 @@ fn restart(text: &str) -> Power {
     let board = Board::default();
     let screen = Screen::start(&board, Console::stdout()).ok();
     board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
-    let pause_text = clock(RESTART_PAUSE);
+    let pause_text = Time(RESTART_PAUSE);
     board.activity(COUNTDOWN, format!("this machine restarts in {pause_text}"));
     pause(RESTART_PAUSE);
     drop(screen);

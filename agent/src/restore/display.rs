@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use imaging::tap::meter::Bottleneck;
+use readable::{Rate, Size, Time};
 
 use super::engine::{Syncing, View};
 use super::silence::{News, Silence, Silences};
-use crate::screen::{self, size};
+use crate::screen;
 
 /// Shows progress on standard error: a line that overwrites itself on a terminal, else one now and
 /// then.
@@ -86,20 +87,20 @@ fn line(view: &View) -> String {
         Some(share) => format!("{:5.1} %  ", share * 100.0),
         None => String::new(),
     };
-    let rate = whole(view.reading.used_rate);
-    text += &format!("{} written", size(view.progress.output_len));
+    let rate = view.reading.used_rate;
+    text += &format!("{} written", Size(view.progress.output_len));
     if let Some(silence) = view.silence.as_ref().and_then(Silence::text) {
         return text + ", " + &silence;
     }
     if let Some(sync) = view.sync {
         return text + ", " + &sync_text(sync);
     }
-    text += &format!(", {}/s", size(rate));
+    text += &format!(", {}", Rate(rate));
     // What stands still is never done.
-    if rate > 0
+    if rate >= 1.0
         && let Some(left) = left(view)
     {
-        text += &format!(", {} left", clock(left));
+        text += &format!(", {} left", Time(left));
     }
     if let Some(bottleneck) = view.reading.bottleneck {
         text += &format!(", bottleneck: {}", word(bottleneck));
@@ -113,7 +114,7 @@ fn sync_text(sync: Syncing) -> String {
     match sync.unwritten.filter(|left| *left >= SHOWN_MIN) {
         Some(left) => format!(
             "writing what the system still holds: {} left, {seconds} s",
-            size(left)
+            Size(left)
         ),
         None => format!("waiting for the disk to confirm, {seconds} s"),
     }
@@ -149,25 +150,6 @@ fn left(view: &View) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rate for display; the cast saturates"
-)]
-fn whole(rate: f64) -> u64 {
-    rate as u64
-}
-
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!(
-        "{}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use image::Progress;
@@ -198,7 +180,7 @@ mod tests {
         };
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, 2.0 KiB/s, 0:01:00 left, bottleneck: source"
+            " 25.0 %  1.0 MB written, 2.0 kB/s, 1 min left, bottleneck: source"
         );
         let silence = |seconds| {
             let wait = Duration::from_secs(seconds);
@@ -207,13 +189,13 @@ mod tests {
         view.silence = silence(13);
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, nothing from standard input for 13 s"
+            " 25.0 %  1.0 MB written, nothing from standard input for 13 s"
         );
         view.silence = silence(1);
         view.reading.used_rate = 0.0;
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, 0 B/s, bottleneck: source"
+            " 25.0 %  1.0 MB written, 0 B/s, bottleneck: source"
         );
         let sync = |unwritten| {
             let elapsed = Duration::from_secs(12);
@@ -222,13 +204,13 @@ mod tests {
         view.sync = sync(Some(312 << 20));
         assert_eq!(
             line(&view),
-            " 25.0 %  1.0 MiB written, writing what the system still holds: 312.0 MiB left, 12 s"
+            " 25.0 %  1.0 MB written, writing what the system still holds: 327.2 MB left, 12 s"
         );
         for unwritten in [None, Some(40 << 10)] {
             view.sync = sync(unwritten);
             assert_eq!(
                 line(&view),
-                " 25.0 %  1.0 MiB written, waiting for the disk to confirm, 12 s"
+                " 25.0 %  1.0 MB written, waiting for the disk to confirm, 12 s"
             );
         }
         view.sync = None;

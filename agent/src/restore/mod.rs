@@ -57,7 +57,7 @@ pub(crate) struct CommonArgs {
     /// The target is a whole disk: overwrite it together with its partition table and all its partitions
     #[arg(long)]
     whole_disk: bool,
-    /// Tell the target first that its old content is of no more use. This does not promise zeroes
+    /// Discard (TRIM) the whole target first. This does not promise zeroes
     /// where the image has free space
     #[arg(long)]
     discard: bool,
@@ -85,7 +85,7 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// The image, or all pieces of a split one in any order (- is standard input), and then the target:
-    /// a block device that nobody uses, or a file
+    /// a block device that is not in use, or a file
     #[arg(required = true, value_name = "IMAGE... TARGET")]
     paths: Vec<PathBuf>,
 }
@@ -123,7 +123,7 @@ pub(crate) struct ReceiveArgs {
     /// Fail if the sender falls silent for so long; 0: wait for ever
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     receive_timeout: u64,
-    /// A block device that nobody uses, or a file
+    /// A block device that is not in use, or a file
     #[arg(required_unless_present = "check", conflicts_with = "check")]
     target: Option<PathBuf>,
 }
@@ -335,7 +335,7 @@ fn conclude(
         Ok(done) => (done.lines(), ExitCode::SUCCESS),
         Err(error) => {
             let fate = name.map(|name| trace.line(&name));
-            let mut lines = vec![format!("error: {error:#}")];
+            let mut lines = vec![format!("error: {}", readable::chain(error.as_ref()))];
             lines.extend(fate);
             (lines, ExitCode::FAILURE)
         }

@@ -2,10 +2,10 @@
 
 use image::{ErrorKind, Geometry, ImageError};
 use imaging::Trace;
+use readable::{Count, Size, Time};
 use serde_json::{Value, json};
 
 use super::engine::Report;
-use crate::screen::size;
 
 /// A job that went well, and where.
 pub(super) struct Done {
@@ -34,7 +34,7 @@ impl Done {
             let what = if self.target.is_some() {
                 "the target holds damaged blocks"
             } else {
-                "the image is damaged"
+                "the data is damaged"
             };
             lines.push(format!(
                 "WARNING: {} checksums were wrong and ignored as asked: {what}",
@@ -43,17 +43,17 @@ impl Done {
         }
         let checksums = match summary.checksums {
             0 => "no checksums inside".to_owned(),
-            count => format!("{count} checksums compared"),
+            count => format!("{} compared", Count(count, "checksum")),
         };
-        let time = format!("{}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
+        let time = format!("{:.1}", Time(*elapsed));
         lines.push(match &self.target {
             Some(target) => format!(
                 "{source} restored to {target}: {} written and synced in {time}, {checksums}",
-                size(summary.output_len)
+                Size(summary.output_len)
             ),
             None => format!(
                 "{source} is complete: {} verified in {time}, {checksums}",
-                size(summary.output_len)
+                Size(summary.output_len)
             ),
         });
         lines
@@ -90,7 +90,7 @@ pub(super) fn json(result: &anyhow::Result<Done>, trace: &Trace) -> Value {
         }
         Err(error) => json!({
             "ok": false,
-            "error": format!("{error:#}"),
+            "error": readable::chain(error.as_ref()),
             "kind": kind(error).map_or_else(|| "other".to_owned(), |kind| kind.to_string()),
             "target_touched": trace.is_touched(),
             "target_complete": trace.is_complete(),

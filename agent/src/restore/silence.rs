@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cast_net::ReceiveStatus;
 use imaging::Source;
+use readable::Time;
 
 /// What is known of a source from outside while it is read.
 pub(super) struct Watched {
@@ -79,9 +80,9 @@ impl Silence {
             return None;
         }
         let Self { source, time, .. } = self;
-        let mut text = format!("nothing from {source} for {} s", time.as_secs());
+        let mut text = format!("nothing from {source} for {}", Time(*time));
         if let Some(left) = self.gives_up_in {
-            text += &format!("; gives up in {} s", left.as_secs());
+            text += &format!("; gives up in {}", Time(left));
         }
         Some(text)
     }
@@ -114,8 +115,10 @@ impl Silences {
                 is_new.then_some(News::Silent)
             }
             (told, None) => told.take().map(|Silence { source, time, .. }| {
-                let seconds = time.as_secs();
-                News::Over(format!("data comes from {source} again, after {seconds} s"))
+                News::Over(format!(
+                    "data comes from {source} again, after {}",
+                    Time(time)
+                ))
             }),
         }
     }
@@ -152,7 +155,7 @@ mod tests {
         };
         assert_eq!(
             network(12, 12, Some(180)).unwrap(),
-            "nothing from 10.77.0.1 for 12 s; gives up in 168 s"
+            "nothing from 10.77.0.1 for 12 s; gives up in 2 min 48 s"
         );
         assert_eq!(
             network(12, 12, None).unwrap(),

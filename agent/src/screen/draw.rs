@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use readable::{Rate, Size, Time};
+
 use super::state::{Outcome, State, Transfer};
 
 /// The block that a terminal shows and redraws in place: at most `width` columns per line.
@@ -22,7 +24,7 @@ pub(crate) fn block(state: &State, now: Instant, width: usize) -> Vec<String> {
         lines.push(format!(
             "waiting  for {} ({})",
             wait.what,
-            clock(now.saturating_duration_since(wait.since))
+            Time(now.saturating_duration_since(wait.since))
         ));
         lines.extend(wait.advice.iter().map(|line| format!("         {line}")));
     }
@@ -71,14 +73,14 @@ pub(crate) fn done(state: &State) -> String {
         |transfer| {
             format!(
                 "done: {} written and verified in {}",
-                size(transfer.total),
-                clock(transfer.elapsed)
+                Size(transfer.total),
+                Time(transfer.elapsed)
             )
         },
     )
 }
 
-/// How much a [`line`] says.
+/// How much a [`line()`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Everything.
@@ -93,7 +95,7 @@ pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String
         let mut text = format!(
             "waiting for {} ({})",
             wait.what,
-            clock(now.saturating_duration_since(wait.since))
+            Time(now.saturating_duration_since(wait.since))
         );
         for advice in wait.advice.iter().filter(|_| detail == Detail::Full) {
             text.push_str("; ");
@@ -138,7 +140,7 @@ pub(crate) fn summary(state: &State) -> String {
     text
 }
 
-/// What must change before another [`line`] is due at once.
+/// What must change before another [`line()`] is due at once.
 pub(crate) fn subject(state: &State) -> String {
     match (&state.wait, &state.transfer) {
         (Some(wait), _) => format!("{}\n{}", wait.what, wait.advice.join("\n")),
@@ -150,31 +152,6 @@ pub(crate) fn subject(state: &State) -> String {
 
 /// The phase whose activity is printed as it changes.
 pub(crate) const COUNTDOWN: &str = "countdown";
-
-/// `1 h 02 min`, `3 min 07 s` or `12 s`.
-pub(crate) fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-/// A byte count in binary units, as those of memory and disks are.
-pub(crate) fn size(bytes: u64) -> String {
-    disk::Size(bytes).to_string()
-}
-
-/// Bytes per second in decimal units, as those of networks are.
-pub(crate) fn rate(bytes_per_second: f64) -> String {
-    match bytes_per_second.max(0.0) {
-        rate @ ..1e3 => format!("{rate:.0} B/s"),
-        rate @ ..1e6 => format!("{:.1} kB/s", rate / 1e3),
-        rate @ ..1e9 => format!("{:.1} MB/s", rate / 1e6),
-        rate => format!("{:.1} GB/s", rate / 1e9),
-    }
-}
 
 fn head(state: &State) -> String {
     let mut text = format!("fos-agent {}", env!("CARGO_PKG_VERSION"));
@@ -209,17 +186,17 @@ fn bar(transfer: &Transfer, width: usize) -> String {
 
 fn figures(transfer: &Transfer) -> String {
     if transfer.is_done {
-        return format!("{} in {}", size(transfer.total), clock(transfer.elapsed));
+        return format!("{} in {}", Size(transfer.total), Time(transfer.elapsed));
     }
     let mut text = format!(
         "{} of {}, {} to disk, {} from network",
-        size(transfer.copied),
-        size(transfer.total),
-        rate(transfer.rate),
-        rate(transfer.wire_rate)
+        Size(transfer.copied),
+        Size(transfer.total),
+        Rate(transfer.rate),
+        Rate(transfer.wire_rate)
     );
     if let Some(remaining) = transfer.remaining {
-        text.push_str(&format!(", {} left", clock(remaining)));
+        text.push_str(&format!(", {} left", Time(remaining)));
     }
     if let Some(bottleneck) = transfer.bottleneck {
         text.push_str(&format!(
@@ -272,9 +249,9 @@ const LABEL: usize = 9;
 const LONGEST_BAR: usize = 150;
 /// How long a warning is shown while the work goes on.
 const WARNING_SHOWN: Duration = Duration::from_secs(60);
-const UNITS: [&str; 17] = [
-    "%", "B", "KiB", "MiB", "GiB", "TiB", "B/s", "kB/s", "MB/s", "GB/s", "bytes", "s", "min", "h",
-    "ms", "kB", "MB",
+const UNITS: [&str; 16] = [
+    "%", "B", "kB", "MB", "GB", "TB", "B/s", "kB/s", "MB/s", "GB/s", "bytes", "ms", "s", "min",
+    "h", "d",
 ];
 
 #[cfg(test)]
@@ -313,7 +290,7 @@ mod tests {
             host: "LAB-01".into(),
             server: "http://10.0.0.5/fog/".into(),
             image: "win11lab".into(),
-            disk: "/dev/sda 8.0 GiB QEMU".into(),
+            disk: "/dev/sda 8.6 GB QEMU".into(),
             activity: "receiving and writing".into(),
             transfer: Some(transfer()),
             warnings: vec![warning("swap on partition 4 is not created", now)],
@@ -326,10 +303,10 @@ mod tests {
                     "fos-agent {}  on LAB-01  server http://10.0.0.5/fog/  image win11lab",
                     env!("CARGO_PKG_VERSION")
                 ),
-                "disk     /dev/sda 8.0 GiB QEMU",
+                "disk     /dev/sda 8.6 GB QEMU",
                 "now      receiving and writing",
                 "image    [###############..............................................]  25.0 %",
-                "         300.0 MiB of 1.2 GiB, 52.4 MB/s to disk, 21.0 MB/s from network, 18 s",
+                "         314.6 MB of 1.3 GB, 52.4 MB/s to disk, 21.0 MB/s from network, 18 s",
                 "         left, limited by the disk",
                 "stream   2 of 3: d1p2.img",
                 "warning  swap on partition 4 is not created",
@@ -337,7 +314,7 @@ mod tests {
         );
         assert_eq!(
             line(&state, now, Detail::Full).unwrap(),
-            "25.0 % of the image, 300.0 MiB of 1.2 GiB, 52.4 MB/s to disk, 21.0 MB/s from network, \
+            "25.0 % of the image, 314.6 MB of 1.3 GB, 52.4 MB/s to disk, 21.0 MB/s from network, \
              18 s left, limited by the disk; stream 2 of 3: d1p2.img"
         );
         // A wide console is used.
@@ -364,8 +341,8 @@ mod tests {
             block(&state, start, 60)[2..],
             [
                 "image    [#########################################] 100.0 %",
-                "         1.2 GiB in 1 min 07 s",
-                "result   done: 1.2 GiB written and verified in 1 min 07 s",
+                "         1.3 GB in 1 min 7 s",
+                "result   done: 1.3 GB written and verified in 1 min 7 s",
             ]
         );
         assert_eq!(line(&state, start, Detail::Full), None);
@@ -470,17 +447,5 @@ mod tests {
     #[test]
     fn idle_has_no_line() {
         assert_eq!(line(&State::default(), Instant::now(), Detail::Full), None);
-    }
-
-    #[test]
-    fn sizes_and_times_are_short() {
-        assert_eq!(size(0), "0 B");
-        assert_eq!(size(1023), "1023 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(u64::MAX), "16777216.0 TiB");
-        assert_eq!(rate(f64::from(999)), "999 B/s");
-        assert_eq!(rate(112_345_678.0), "112.3 MB/s");
-        assert_eq!(clock(Duration::from_secs(59)), "59 s");
-        assert_eq!(clock(Duration::from_secs(3725)), "1 h 02 min");
     }
 }

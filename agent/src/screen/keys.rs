@@ -2,19 +2,71 @@
 
 use std::io::{BufRead, IsTerminal as _};
 use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::sys::termios::{FlushArg, tcflush};
 use tokio::sync::mpsc;
 
 use super::output::is_background;
 
-/// Waits for Enter. An input that ends, or that there is not, never has it: nobody is there.
+/// An input with its one reader. A thread that waits for a line cannot be stopped: a second one beside it
+/// would get only every other line.
+#[derive(Debug, Clone, Default)]
+struct Keyboard(Arc<Mutex<Listeners>>);
+
+#[derive(Debug, Default)]
+struct Listeners {
+    waiting: Vec<mpsc::UnboundedSender<()>>,
+    /// The input has ended.
+    is_over: bool,
+}
+
+impl Keyboard {
+    /// Reads `input` from now on. Without a thread for it, Enter is never seen.
+    fn read(&self, input: impl BufRead + Send + 'static) {
+        let own = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("keys".into())
+            .spawn(move || {
+                for _ in input.split(b'\n').take_while(Result::is_ok) {
+                    own.with(|to| to.waiting.retain(|keys| keys.send(()).is_ok()));
+                }
+                own.with(|to| {
+                    *to = Listeners {
+                        is_over: true,
+                        ..Listeners::default()
+                    }
+                });
+            });
+        drop(thread);
+    }
+
+    /// What is typed from now on.
+    fn keys(&self) -> Keys {
+        let (pressed, keys) = mpsc::unbounded_channel();
+        self.with(|to| {
+            to.waiting.retain(|keys| !keys.is_closed());
+            if !to.is_over {
+                to.waiting.push(pressed);
+            }
+        });
+        Keys(keys)
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Listeners)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Waits for Enter. An input that ends, or that there is not, never has it.
 #[derive(Debug)]
 pub(crate) struct Keys(mpsc::UnboundedReceiver<()>);
 
 impl Keys {
     /// Of the console. What was typed before does not count.
     pub(crate) fn of_console() -> Self {
+        static CONSOLE: OnceLock<Keyboard> = OnceLock::new();
+
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
             if is_background(stdin.as_fd()) {
@@ -24,23 +76,20 @@ impl Keys {
             // What cannot be thrown away is an early Enter at worst.
             tcflush(&stdin, FlushArg::TCIFLUSH).unwrap_or_default();
         }
-        Self::of(std::io::BufReader::new(stdin))
+        let keyboard = CONSOLE.get_or_init(|| {
+            let keyboard = Keyboard::default();
+            keyboard.read(std::io::BufReader::new(stdin));
+            keyboard
+        });
+        keyboard.keys()
     }
 
-    /// Of any input. Without a thread for it, Enter is never seen.
+    /// Of any input.
     pub(crate) fn of(input: impl BufRead + Send + 'static) -> Self {
-        let (pressed, keys) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new()
-            .name("keys".into())
-            .spawn(move || {
-                for line in input.split(b'\n') {
-                    if line.is_err() || pressed.send(()).is_err() {
-                        return;
-                    }
-                }
-            });
-        drop(thread);
-        Self(keys)
+        let keyboard = Keyboard::default();
+        let keys = keyboard.keys();
+        keyboard.read(input);
+        keys
     }
 
     /// Returns when Enter was pressed.
@@ -85,6 +134,25 @@ mod tests {
             () = nobody.enter() => panic!("the end is no key"),
             () = tokio::task::yield_now() => {}
         }
+    }
+
+    #[tokio::test]
+    async fn the_first_enter_reaches_the_second_who_waits() {
+        let (input, mut typist) = std::io::pipe().unwrap();
+        let keyboard = Keyboard::default();
+        keyboard.read(BufReader::new(input));
+        // As after a retry of the network: its wait is over without a key.
+        drop(keyboard.keys());
+        let mut keys = keyboard.keys();
+        typist.write_all(b"\n").unwrap();
+        keys.enter().await;
+        // What was typed before a wait is none of its keys.
+        let mut late = keyboard.keys();
+        typist.write_all(b"\n").unwrap();
+        late.enter().await;
+        assert!(late.0.try_recv().is_err());
+        drop(typist);
+        assert_eq!(late.0.recv().await, None);
     }
 
     #[test]

@@ -11,9 +11,6 @@
 mod io;
 pub mod udpcast;
 
-use std::fmt;
-use std::time::Duration;
-
 pub use io::driver::{NetworkNotice, SendTrouble};
 pub use io::interface::{Available, Interface, InterfaceError};
 pub use io::ports;
@@ -27,17 +24,6 @@ pub use udpcast::receive::{
 pub use udpcast::send::{
     InputError, ParticipantResult, SendControl, SendError, SendEvent, SendOptions, SendReport, send,
 };
-
-/// A duration for people.
-fn seconds(duration: Duration) -> impl fmt::Display {
-    struct Seconds(Duration);
-    impl fmt::Display for Seconds {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{:.1} s", self.0.as_secs_f64())
-        }
-    }
-    Seconds(duration)
-}
 
 /// What a panic said.
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {

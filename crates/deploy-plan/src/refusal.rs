@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use disk::Size;
 use fog::store::StreamName;
 use fos_api::{ImageFacts, StreamFacts};
+use readable::{Count, Size};
 
 /// Why an image is not deployed. Nothing has been written.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// A kernel argument cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Argument(#[from] fog::args::ArgsError),
     /// The kernel arguments ask for something else than a multicast deploy.
     #[error(
@@ -164,8 +164,8 @@ pub enum Refusal {
     },
     /// A partition that is fitted to the disk becomes smaller than its stream needs.
     #[error(
-        "partition {number} has {} on this disk, but {name} needs {} ({missing} bytes are missing); \
-         a larger disk is needed", Size(*.len), Size(*.needed)
+        "partition {number} has {} on this disk, but {name} needs {} ({} missing); a larger disk is \
+         needed", Size(*.len), Size(*.needed), Count(*.missing, "byte")
     )]
     TooSmall {
         /// Partition number.
@@ -182,8 +182,8 @@ pub enum Refusal {
     /// A partition whose size is fixed by the image is smaller than its stream needs.
     #[error(
         "partition {number} has {} in the image's partition table, but {name} was captured from a \
-         partition of {} ({missing} bytes are missing): the files do not belong together; capture \
-         the image again", Size(*.len), Size(*.needed)
+         partition of {} ({} missing): the files do not belong together; capture the image again",
+        Size(*.len), Size(*.needed), Count(*.missing, "byte")
     )]
     OtherPartition {
         /// Partition number.
@@ -210,7 +210,7 @@ pub enum Contradiction {
     #[error("has {0} of 0")]
     Zero(Quantity),
     /// Blocks are larger than any file system has them.
-    #[error("has blocks of {} bytes, {MAX_BLOCK_SIZE} are the most", .0)]
+    #[error("has blocks of {}, {MAX_BLOCK_SIZE} are the most", Count((*.0).into(), "byte"))]
     BlockSize(u32),
     /// More blocks are in use than there are.
     #[error("has {used} blocks in use of {total}")]
@@ -221,7 +221,7 @@ pub enum Contradiction {
         total: u64,
     },
     /// The file system does not fit the device that it is from.
-    #[error("has {total} blocks of {block_size} bytes on a device of {device_size} bytes")]
+    #[error("has {} of {} on a device of {:#}", Count(*.total, "block"), Count((*.block_size).into(), "byte"), Size(*.device_size))]
     Blocks {
         /// Blocks in all.
         total: u64,

@@ -222,7 +222,7 @@ fn what_does_not_fit_is_refused_with_numbers() {
     large.streams[0].image.device_size += 1;
     let text = refused(&large, &files, samples::SHAPE.size);
     assert!(
-        text.contains("partition 1") && text.contains("1 bytes are missing"),
+        text.contains("partition 1") && text.contains("(1 byte missing)"),
         "{text}"
     );
 
@@ -287,7 +287,7 @@ fn a_partition_that_gets_no_data_is_said() {
     };
     let text = warning.to_string();
     assert!(
-        text.starts_with("partition 2 (83 Linux, 2.0 MiB) is not in the image"),
+        text.starts_with("partition 2 (83 Linux, 2.1 MB) is not in the image"),
         "{text}"
     );
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use disk::{Kind, Size, TableWarning};
+use disk::{Kind, TableWarning};
 use fog::encoding::printable;
 use fog::store::StreamName;
+use readable::Size;
 
 use crate::Growable;
 
@@ -106,7 +107,7 @@ impl fmt::Display for Warning {
             ),
             Self::SwapTooSmall { number, len } => write!(
                 f,
-                "partition {number} has {}, too few for swap space: it is left empty",
+                "partition {number} has {}, too little for swap space: it is left empty",
                 Size(*len)
             ),
             Self::NoStream { number, kind, len } => write!(

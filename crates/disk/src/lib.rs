@@ -20,7 +20,6 @@ mod swap;
 mod sys;
 mod table;
 mod target;
-mod text;
 
 pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
@@ -37,5 +36,4 @@ pub use target::{
     BootReport, OldTable, OpenError, Operation, RegionDevice, RegionWriter, TableError, Target,
     WriteError, WriteReport, WriterOptions,
 };
-pub use text::{Bytes, Size};
 pub use uuid::Uuid;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use readable::{Count, Size};
+
 /// The format of the image inside its compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -179,7 +181,7 @@ impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} image ({}) of {}: device of {} bytes, {} blocks of {} bytes, checksum {}",
+            "{} image ({}) of {}: device of {:#}, {} of {}, checksum {}",
             self.format,
             self.compression,
             if self.format == ImageFormat::Raw {
@@ -189,9 +191,9 @@ impl fmt::Display for Header {
             } else {
                 &self.filesystem
             },
-            self.device_size,
-            self.total_blocks,
-            self.block_size,
+            Size(self.device_size),
+            Count(self.total_blocks, "block"),
+            Count(self.block_size.into(), "byte"),
             self.checksum,
         )
     }

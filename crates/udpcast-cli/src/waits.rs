@@ -1,25 +1,11 @@
 //! Waits of a receiver and of a sender that would otherwise say nothing: for what, since when, and what to
 //! check. The originals are silent then.
 
-use std::fmt;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use cast_net::{Interface, ReceivePhase, ReceiveSnapshot};
-
-/// A time for people: `4 s`, `2 min 10 s`.
-pub(crate) struct Clock(pub(crate) Duration);
-
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        match (seconds / 60, seconds % 60) {
-            (0, seconds) => write!(f, "{seconds} s"),
-            (minutes, 0) => write!(f, "{minutes} min"),
-            (minutes, seconds) => write!(f, "{minutes} min {seconds} s"),
-        }
-    }
-}
+use readable::Time;
 
 /// When a wait is worth another line: after 10 s, and then every half minute.
 #[derive(Debug, Default)]
@@ -143,7 +129,7 @@ impl ReceiverWaits {
         if !self.repeats.is_due(waited) {
             return None;
         }
-        let time = Clock(waited);
+        let time = Time(waited);
         let name = &link.interface.name;
         Some(match stage {
             Stage::Arrived => format!(
@@ -207,10 +193,10 @@ impl SenderWait {
             (1, _) => "1 receiver".to_owned(),
             (count, _) => format!("{count} receivers"),
         };
-        text += &format!(", waiting for {}", Clock(waited));
+        text += &format!(", waiting for {}", Time(waited));
         if let (Some(limit), Some(first)) = (self.max_wait, self.first_joined) {
             let left = limit.saturating_sub(now.saturating_duration_since(first));
-            text += &format!("; starts at the latest in {}", Clock(left));
+            text += &format!("; starts at the latest in {}", Time(left));
         }
         if link.is_down {
             let name = &link.interface.name;
@@ -242,14 +228,6 @@ mod tests {
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
-    }
-
-    #[test]
-    fn times_are_whole_seconds() {
-        let text = |time| Clock(time).to_string();
-        assert_eq!(text(Duration::from_micros(4_005_145)), "4 s");
-        assert_eq!(text(seconds(60)), "1 min");
-        assert_eq!(text(seconds(130)), "2 min 10 s");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use fog::task::ImageType;
+use readable::Size;
 
 use super::Places;
 use super::client::Client;
@@ -211,7 +212,7 @@ fn describe(wanted: &Wanted, found: &Found) {
         let used = match stream.image.used_blocks {
             Some(used) => {
                 let used = used.saturating_mul(u64::from(stream.image.block_size));
-                format!(", {} used", output::size(used))
+                format!(", {} used", Size(used))
             }
             None => String::new(),
         };
@@ -221,8 +222,8 @@ fn describe(wanted: &Wanted, found: &Found) {
             stream.image.format,
             stream.image.compression,
             stream.image.filesystem,
-            output::size(stream.image.device_size),
-            output::size(stream.stored_len),
+            Size(stream.image.device_size),
+            Size(stream.stored_len),
         ));
     }
     for warning in &found.warnings {
@@ -373,7 +374,7 @@ async fn list(places: &Places) -> anyhow::Result<bool> {
             image.image_type.to_string(),
             image.os_id.to_string(),
             streams.to_string(),
-            output::size(image.stored_size),
+            Size(image.stored_size).to_string(),
             checked.to_owned(),
         ]);
     }
@@ -415,10 +416,7 @@ impl Progress {
             let millis = self.began.elapsed().as_millis().max(1);
             let rate = u64::try_from(u128::from(done) * 1000 / millis).unwrap_or(0);
             let percent = u128::from(done) * 100 / u128::from(total.max(1));
-            output::explain(&format!(
-                "{name}: {percent} % of all, {}/s",
-                output::size(rate)
-            ));
+            output::explain(&format!("{name}: {percent} % of all, {}/s", Size(rate)));
         }
     }
 }

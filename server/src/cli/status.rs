@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use fos_api::Stage;
+use readable::Size;
 
 use super::Places;
 use super::client::Client;
@@ -94,8 +95,8 @@ pub(super) fn headline(session: &SessionStatus) -> String {
         let percent = u128::from(stream.acked) * 100 / u128::from(stream.len.max(1));
         line.push_str(&format!(
             ", {percent} % of {}, {}, {:.1} % repeated",
-            output::size(stream.len),
-            output::rate(session.rate),
+            Size(stream.len),
+            format_args!("{}/s", Size(session.rate)),
             session.repeated_percent
         ));
     }

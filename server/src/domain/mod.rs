@@ -1,6 +1,8 @@
 //! What the server knows and decides: hosts, images, sessions, who may act for whom, and why
 //! something ended. No database, no HTTP, no clock, and no decision on a text.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod boot;
 mod code;
 pub mod handout;

@@ -215,7 +215,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
 fn unknown_host(macs: &[Mac]) -> String {
     let Some(first) = macs.first() else {
         return message(
-            "This machine told no MAC address.",
+            "This machine sent no MAC address.",
             &["Boot it with an iPXE script that sends mac0; the README shows one.".to_owned()],
         );
     };

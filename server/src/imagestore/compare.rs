@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use disk::Size;
 use fog::encoding::printable;
 use fog::store::{StreamName, natural_cmp};
 use fos_api::{Blake3, StreamFacts};
+use readable::Size;
 
 use crate::domain::image::{Facts, StoredFile};
 
@@ -299,7 +299,7 @@ mod tests {
         );
         assert_eq!(
             found[0].to_string(),
-            "d1p2.img has other bytes (still 1000 B; the same image header)"
+            "d1p2.img has other bytes (still 1.0 kB; the same image header)"
         );
         let found = differences(|new| {
             new.streams[0].blake3 = hash;
@@ -309,7 +309,7 @@ mod tests {
         });
         assert_eq!(found.len(), 2, "{found:?}");
         let text = found[0].to_string();
-        assert!(text.contains("4.9 KiB, had 1000 B; another"), "{text}");
+        assert!(text.contains("5.0 kB, had 1.0 kB; another"), "{text}");
         assert!(found.iter().all(Difference::is_content));
 
         assert_eq!(

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use deploy_plan::{DeployPlan, Refusal};
-use disk::{Dump, DumpPartition, Kind, Size};
+use disk::{Dump, DumpPartition, Kind};
 use fog::encoding::printable;
 use fog::task::ImageType;
 use fos_api::{ImageFormat, MANIFEST_VERSION, Manifest, SmallFile};
+use readable::Size;
 
 use super::scan::Listing;
 use super::verify::Inspection;

@@ -12,6 +12,7 @@ use cast_net::udpcast::sender::{self, DropPolicy, Outcome, RefuseReason, StartRu
 use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
+use readable::{Time, chain};
 
 use super::rejecting::Rejecting;
 use super::{
@@ -394,9 +395,9 @@ fn ended(report: &SendReport, counters: &SharedCounters, tell: &dyn Fn(SenderEve
         blocks_repeated: report.statistics.blocks_repeated,
     });
     tell(SenderEvent::Note(format!(
-        "{} bytes in {:.1} s, {} blocks sent, {} repeated",
+        "{} bytes in {:.1}, {} blocks sent, {} repeated",
         report.bytes,
-        report.transfer_time.unwrap_or_default().as_secs_f64(),
+        Time(report.transfer_time.unwrap_or_default()),
         report.statistics.blocks_sent,
         report.statistics.blocks_repeated
     )));
@@ -411,21 +412,6 @@ fn ended(report: &SendReport, counters: &SharedCounters, tell: &dyn Fn(SenderEve
         (participant.addr, outcome)
     });
     tell(SenderEvent::Ended(participants.collect()));
-}
-
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let further = error.to_string();
-        if !text.ends_with(&further) {
-            text.push_str(": ");
-            text.push_str(&further);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

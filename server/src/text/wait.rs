@@ -28,7 +28,7 @@ pub fn waits_for_network(since: Duration, cause: &str) -> String {
 #[must_use]
 pub fn waits_for_database(since: Duration, cause: &str) -> String {
     format!(
-        "nothing can be stored for {}, so clients are told to ask again: {}",
+        "nothing can be stored for {}, so clients have to ask again: {}",
         duration(since),
         foreign(cause)
     )

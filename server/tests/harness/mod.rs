@@ -1,5 +1,9 @@
 //! The program in a data directory of its own, for tests.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for a process, by the clock"
+)]
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test program uses a part")]
 

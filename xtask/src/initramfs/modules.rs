@@ -42,6 +42,10 @@ impl Kernel {
     pub(super) fn find(root: &Path, version: Option<&str>) -> Result<Self> {
         let boot = root.join("boot");
         let version = match version {
+            Some(path) if path.contains('/') => bail!(
+                "--kernel takes the version of a kernel in {}, such as 6.1.0-43-amd64, and not the file {path}",
+                boot.display()
+            ),
             Some(version) => version.to_owned(),
             None => newest(&boot)?,
         };
@@ -186,6 +190,14 @@ mod tests {
         versions.sort_by(|a, b| natural(a, b));
         assert_eq!(versions[2], "6.1.0-56-cloud-amd64");
         assert_eq!(versions[0], "5.10.0-30-cloud-amd64");
+    }
+
+    #[test]
+    fn a_file_is_no_version_of_a_kernel() {
+        let error = Kernel::find(Path::new("/"), Some("/boot/vmlinuz-6.1.0-43-amd64")).unwrap_err();
+        assert!(error.to_string().contains("takes the version"), "{error}");
+        let error = Kernel::find(Path::new("/"), Some("0.0.0-absent")).unwrap_err();
+        assert!(error.to_string().contains("is missing"), "{error}");
     }
 
     #[test]

@@ -47,7 +47,11 @@ fn run(
     match work(&options, &mut log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log.tell(&format!("{}: {error:#}", program.name()));
+            log.tell(&format!(
+                "{}: {}",
+                program.name(),
+                readable::chain(error.as_ref())
+            ));
             ExitCode::FAILURE
         }
     }
@@ -67,7 +71,7 @@ fn check(options: &Options, log: &mut Log) -> anyhow::Result<()> {
     }
     if summary.checksum_errors > 0 {
         log.tell(&format!(
-            "WARNING: {} checksums of the image are wrong and ignored as asked: the image is damaged",
+            "WARNING: {} checksums of the image are wrong and ignored as asked: the data is damaged",
             summary.checksum_errors
         ));
     }

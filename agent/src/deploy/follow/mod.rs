@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use cast_net::{Interface, ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 use deploy_plan::DeployPlan;
+use readable::{Size, Time};
 use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
 use crate::control::session::{self, Latest, News};
-use crate::screen::{Board, State, Transfer, size};
+use crate::screen::{Board, State, Transfer};
 use imaging::tap::meter::{DiskStep, Flow, Meter};
 
 /// What is followed.
@@ -303,7 +304,7 @@ fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -
     };
     let mut advice = Vec::new();
     if pending > 0 {
-        advice.push(format!("{} are still to be written", size(pending)));
+        advice.push(format!("{} are still to be written", Size(pending)));
     }
     if now.saturating_duration_since(since) >= DISK_SUSPECT {
         advice.push(
@@ -449,10 +450,10 @@ fn hopeless(
     let last_packet = snapshot.last_packet.unwrap_or(*since).max(*since);
     let silent = now.saturating_duration_since(latest.answered.max(last_packet));
     if silent >= GIVE_UP {
-        let seconds = silent.as_secs();
         return Some(format!(
-            "neither the web server nor the sender has been heard for {seconds} s; check that the \
-             server runs ({error})"
+            "neither the web server nor the sender has been heard for {}; check that the server runs \
+             ({error})",
+            Time(silent)
         ));
     }
     let quiet = now.saturating_duration_since(last_packet);
@@ -470,10 +471,10 @@ fn hopeless(
     match &snapshot.phase {
         ReceivePhase::Receiving { sender, .. } if is_silent && snapshot.slices_waiting == 0 => {
             Some(format!(
-                "stream {number}: {sender} has been silent for {} s, after {} bytes, although the \
-                 server answers; check its log, and whether the network carries its datagrams",
-                quiet.as_secs(),
-                snapshot.bytes
+                "stream {number}: {sender} has been silent for {}, after {}, although the server answers; check \
+                 its log, and whether the network carries its datagrams",
+                Time(quiet),
+                Size(snapshot.bytes)
             ))
         }
         _ => None,

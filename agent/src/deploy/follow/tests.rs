@@ -227,7 +227,7 @@ fn a_disk_that_takes_nothing_is_a_wait() {
     assert_eq!(after(DiskStep::Write, 4), None);
     let waiting = after(DiskStep::Write, 5).unwrap();
     assert_eq!(waiting.what, "the DISK to write");
-    assert_eq!(waiting.advice, ["16.0 MiB are still to be written"]);
+    assert_eq!(waiting.advice, ["16.8 MB are still to be written"]);
     assert!(after(DiskStep::Sync, 5).unwrap().what.contains("sync"));
     assert!(after(DiskStep::Write, 60).unwrap().advice[1].contains("defective"));
     let table = explain_disk(Some((DiskStep::Table, start)), 0, start + seconds(5)).unwrap();

@@ -25,8 +25,8 @@ use imaging::tap::meter::{DiskStep, Flow};
 use imaging::tap::{Hash, Tap as _};
 use imaging::target::Region;
 use imaging::{Failure, PIECES, Piece, Supply, Watch};
+use readable::{Count, Size, chain};
 
-use super::failure::causes;
 use super::resume::Cause;
 use crate::screen::{Board, Phase};
 
@@ -65,7 +65,7 @@ pub(crate) trait Source: Read + Send {
 /// Why a stream is not on the disk.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StreamError {
-    #[error("{name}: receiving failed after {bytes} bytes: {source}")]
+    #[error("{name}: receiving failed after {}: {source}", Size(*.bytes))]
     Receive {
         name: StreamName,
         bytes: u64,
@@ -77,13 +77,13 @@ pub(crate) enum StreamError {
         source: RecordError,
     },
     #[error(
-        "{name}: the stream has more than the {expected} bytes of the manifest; was the image \
-         changed while it was sent?"
+        "{name}: the stream has more than the {:#} of the manifest; was the image changed while it \
+         was sent?", Size(*.expected)
     )]
     TooLong { name: StreamName, expected: u64 },
     #[error(
-        "{name}: the stream ended after {found} of {expected} bytes; was the sender stopped, or the \
-         image changed while it was sent?"
+        "{name}: the stream ended after {:#} of {:#}; was the sender stopped, or the image changed while \
+         it was sent?", Size(*.found), Size(*.expected)
     )]
     TooShort {
         name: StreamName,
@@ -105,9 +105,10 @@ pub(crate) enum StreamError {
         source: Box<ImageError>,
     },
     #[error(
-        "{name}: out of step: the stream has an image whose bitmap does not fit into {limit} bytes \
-         ({found} blocks), but due is one of {expected} blocks; nothing of it was written. A client \
-         that missed a stream cannot catch up in this session: deploy it again"
+        "{name}: out of step: the stream has an image whose bitmap does not fit into {} ({} of the \
+         file system), but due is one of {}; nothing of it was written. A client that missed a stream \
+         cannot catch up in this session: deploy it again",
+        Size(*.limit), Count(*.found, "block"), Count(*.expected, "block")
     )]
     Bitmap {
         name: StreamName,
@@ -235,7 +236,7 @@ impl Pipeline<'_> {
                     return Err(failed.error);
                 };
                 // It did not stop this machine, but people should see what came.
-                self.board.say(causes(&failed.error));
+                self.board.say(chain(&failed.error));
                 // The old transfer is left before the new one is asked for.
                 drop(failed.source);
                 course.next = next;
@@ -823,8 +824,10 @@ fn same_image(stream: &PlannedStream, geometry: &Geometry) -> Result<(), OtherIm
     }
     let words = |(format, device, block, total, used): (String, u64, u32, u64, u64)| {
         format!(
-            "{format} image of a device of {device} bytes, {used} of {total} blocks of {block} bytes \
-             used"
+            "{format} image of a device of {:#}, {used} of {} of {} used",
+            Size(device),
+            Count(total, "block"),
+            Count(block.into(), "byte")
         )
     };
     Err(OtherImage {

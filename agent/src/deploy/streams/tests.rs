@@ -392,7 +392,7 @@ fn a_missing_record_writes_nothing() {
 #[test]
 fn no_image_at_all_writes_nothing() {
     assert_untouched(&[vec![b'x'; 5000], vec![]], false, "d1p1.img");
-    assert_untouched(&[vec![], vec![]], false, "ended after 0 of");
+    assert_untouched(&[vec![], vec![]], false, "ended after 0 bytes of");
 }
 
 /// Fails with these words; the disk has no partition table any more.

@@ -33,7 +33,7 @@ impl fmt::Display for SendTrouble {
         let Self { to, lasted, errno } = self;
         write!(f, "datagrams do not leave this host")?;
         if *lasted >= Duration::from_secs(1) {
-            write!(f, ", for {} s now", lasted.as_secs())?;
+            write!(f, ", for {} now", readable::Time(*lasted))?;
         }
         write!(f, "; the last one, to {to}: {}", errno.desc())?;
         f.write_str(match errno {
@@ -72,7 +72,7 @@ impl fmt::Display for NetworkNotice {
             Self::LeavesAgain(lasted) => write!(
                 f,
                 "datagrams leave this host again, after {}",
-                crate::seconds(*lasted)
+                readable::Time(*lasted)
             ),
             Self::CannotRejoin { group, source } => write!(
                 f,

@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use readable::Size;
 use thiserror::Error;
 
 use crate::table::Shape;
-use crate::text::Bytes;
 
 mod uses;
 
@@ -66,11 +66,11 @@ impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {}, serial {}, {}, {}",
+            "{}: {}, serial {}, {:#}, {}",
             self.path.display(),
             self.model.as_deref().unwrap_or("unknown model"),
             self.serial.as_deref().unwrap_or("unknown"),
-            Bytes(self.size),
+            Size(self.size),
             self.transport
         )?;
         if self.logical_sector != 512 {

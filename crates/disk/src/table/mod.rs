@@ -8,10 +8,9 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use readable::Size;
 use thiserror::Error;
 use uuid::Uuid;
-
-use crate::text::Bytes;
 
 mod check;
 mod dump;
@@ -244,9 +243,9 @@ impl fmt::Display for TablePlan {
         let sector = u64::from(self.shape.logical_sector.max(1));
         writeln!(
             f,
-            "{}, disk of {}, {}-byte sectors",
+            "{}, disk of {:#}, {}-byte sectors",
             self.label,
-            Bytes(self.shape.size),
+            Size(self.shape.size),
             sector
         )?;
         writeln!(
@@ -255,8 +254,6 @@ impl fmt::Display for TablePlan {
             "no", "start", "sectors", "size", "type"
         )?;
         for p in &self.partitions {
-            let size = Bytes(p.len).to_string();
-            let size = size.split(" (").next().unwrap_or_default();
             let mut notes = p.name.clone();
             let mut note = |text: &str| {
                 if !notes.is_empty() {
@@ -271,7 +268,7 @@ impl fmt::Display for TablePlan {
                 note("[swap is made anew]");
             }
             if p.len != p.original_len {
-                note(&format!("[was {} sectors]", p.original_len / sector));
+                note(&format!("[was {}]", Size(p.original_len)));
             }
             writeln!(
                 f,
@@ -279,7 +276,7 @@ impl fmt::Display for TablePlan {
                 p.number,
                 p.offset / sector,
                 p.len / sector,
-                size,
+                Size(p.len).to_string(),
                 p.kind.to_string(),
                 notes
             )?;
@@ -305,7 +302,7 @@ pub struct Table {
 pub enum PlanError {
     /// The disk's own figures make no sense.
     #[error(
-        "a disk of {size} bytes with sectors of {logical_sector} bytes cannot hold a partition table"
+        "a disk of {:#} with {logical_sector}-byte sectors cannot hold a partition table", Size(*.size)
     )]
     Shape {
         /// Capacity in bytes.
@@ -336,8 +333,8 @@ pub enum PlanError {
     },
     /// A partition ends behind the usable end of the disk.
     #[error(
-        "partition {number} needs the disk up to {}, the disk has room up to {}: it is {} too small",
-        Bytes(*.end), Bytes(*.limit), Bytes(.end.saturating_sub(*.limit))
+        "partition {number} needs the disk up to {:#}, the disk has room up to {:#}: it is {:#} too small",
+        Size(*.end), Size(*.limit), Size(.end.saturating_sub(*.limit))
     )]
     DoesNotFit {
         /// Number of the partition that ends last.
@@ -357,7 +354,7 @@ pub enum PlanError {
     },
     /// A partition starts inside the partition table's own sectors.
     #[error(
-        "partition {number} starts at byte {offset}, inside the partition table that ends at {limit}"
+        "partition {number} starts at byte {offset}, inside the partition table that ends at byte {limit}"
     )]
     InTable {
         /// The partition's number.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use readable::Size;
 use uuid::Uuid;
 
 use super::fill::FillError;
-use crate::text::Size;
 
 /// What an operator should know of a plan although it can be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]

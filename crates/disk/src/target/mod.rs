@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use readable::{Count, Size};
 use thiserror::Error;
 
 use crate::table::PlanError;
-use crate::text::Bytes;
 
 mod boot;
 mod buffer;
@@ -63,7 +63,8 @@ pub enum OpenError {
     },
     /// A length that is zero or no whole number of sectors.
     #[error(
-        "{path} has {len} bytes, which is no whole number of {sector}-byte sectors; a file that stands for a disk needs the length of one (truncate -s)"
+        "{path} has {}, which is no whole number of {sector}-byte sectors; a file that stands for a disk needs the length of one (truncate -s)",
+        Count(*.len, "byte")
     )]
     Length {
         /// The device node or file.
@@ -109,7 +110,7 @@ impl std::fmt::Display for Operation {
 #[derive(Clone, Debug, Error)]
 pub enum WriteError {
     /// The disk, or the file, refused.
-    #[error("{operation} {device}, {len} bytes at offset {offset}: {source}")]
+    #[error("{operation} {device}, {} at offset {offset}: {source}", Count(*.len, "byte"))]
     Io {
         /// The device node or file.
         device: PathBuf,
@@ -125,8 +126,8 @@ pub enum WriteError {
     },
     /// Data for a place outside the region; it was not written.
     #[error(
-        "{device}: {len} bytes for offset {offset} of a region of {}; the image does not fit its partition",
-        Bytes(*.region_len)
+        "{device}: {} for offset {offset} of a region of {:#}; the image does not fit its partition",
+        Count(*.len, "byte"), Size(*.region_len)
     )]
     OutsideRegion {
         /// The device node or file.
@@ -139,7 +140,7 @@ pub enum WriteError {
         region_len: u64,
     },
     /// The region itself is not on the disk, or not made of whole sectors.
-    #[error("{device}: no region of {len} bytes at offset {offset} on a disk of {} with {logical_sector}-byte sectors", Bytes(*.size))]
+    #[error("{device}: no region of {:#} at offset {offset} on a disk of {:#} with {logical_sector}-byte sectors", Size(*.len), Size(*.size))]
     NoSuchRegion {
         /// The device node or file.
         device: PathBuf,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::READ_AGAIN;
+
 /// A wrong checksum of a strip, or of a block of format 0001.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockChecksum {
@@ -41,7 +43,7 @@ impl fmt::Display for BlockChecksum {
         if self.is_handed_on {
             f.write_str("; the blocks have already been written")?;
         }
-        f.write_str("): the image is damaged; fetch or capture it again")
+        write!(f, "): {READ_AGAIN}")
     }
 }
 
@@ -60,8 +62,7 @@ impl fmt::Display for TotalChecksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the sum over the whole image (at offset {}) is {:#x}, computed {:#x}: the image is \
-             damaged; fetch or capture it again",
+            "the sum over the whole image (at offset {}) is {:#x}, computed {:#x}: {READ_AGAIN}",
             self.offset, self.stored, self.computed
         )
     }

@@ -4,8 +4,9 @@ mod checksum;
 mod kind;
 mod part;
 
-use std::error::Error;
 use std::io;
+
+use readable::{Count, Size, chain};
 
 use crate::geometry::{ChecksumMode, Compression};
 use crate::sink::SinkError;
@@ -126,8 +127,8 @@ pub enum ImageError {
     NoBlocks,
     /// More blocks than any device has.
     #[error(
-        "image header has {total_blocks} blocks of {block_size} bytes, more than the limits of 2^43 \
-         blocks and 2^63 bytes"
+        "image header has {} of {}, more than the limits of 2^43 blocks and 2^63 bytes",
+        Count(*.total_blocks, "block"), Count((*.block_size).into(), "byte")
     )]
     TooManyBlocks {
         /// The block count.
@@ -155,9 +156,9 @@ pub enum ImageError {
     },
     /// The target is too small.
     #[error(
-        "image needs a target of {device_size} bytes, this one has {target_size}: {} bytes missing; \
-         choose a larger disk or partition",
-        .device_size.saturating_sub(*.target_size)
+        "image needs a target of {:#}, this one has {:#}: {} missing; choose a larger disk or partition",
+        Size(*.device_size), Size(*.target_size),
+        Count(.device_size.saturating_sub(*.target_size), "byte")
     )]
     BeyondTarget {
         /// Bytes that the image needs.
@@ -167,8 +168,8 @@ pub enum ImageError {
     },
     /// The size check was waived, but a used block lies beyond the target.
     #[error(
-        "used block {block} of the image ends at byte {end}, beyond the target's {target_size} bytes; \
-         shrink the file system before the capture or choose a larger target"
+        "used block {block} of the image ends at byte {end}, beyond the target's {:#}; shrink the file \
+         system before the capture or choose a larger target", Size(*.target_size)
     )]
     BlockBeyondTarget {
         /// The last used block.
@@ -232,7 +233,7 @@ pub enum ImageError {
         found: String,
     },
     /// A partimage section does not begin where it must.
-    #[error("{found} at offset {offset} where \"{expected}\" must stand: the image is damaged")]
+    #[error("{found} at offset {offset} where \"{expected}\" must stand: {READ_AGAIN}")]
     SectionMagic {
         /// What must stand there.
         expected: &'static str,
@@ -311,8 +312,8 @@ pub enum ImageError {
     NotRaw,
     /// Raw data does not fit the target.
     #[error(
-        "the raw data is longer than the target's {target_size} bytes; choose a larger disk or \
-         partition"
+        "the raw data is longer than the target's {:#}; choose a larger disk or partition",
+        Size(*.target_size)
     )]
     RawBeyondTarget {
         /// Bytes of the target.
@@ -350,10 +351,10 @@ pub enum ImageError {
     },
     /// The decompressor wants more memory than allowed.
     #[error(
-        "{compression} stream at compressed offset {offset} needs a window of {window} bytes ({} MiB), \
-         allowed are {limit}; allow more if the machine has the memory, or compress the image with a \
+        "{compression} stream at compressed offset {offset} needs a window of {:#}, allowed \
+         are {}; allow more if the machine has the memory, or compress the image with a \
          smaller window (zstd without --long, xz with a lower level)",
-        .window.div_ceil(1 << 20)
+        Size(*.window), Size(*.limit)
     )]
     WindowTooLarge {
         /// The compression.
@@ -423,16 +424,6 @@ impl ImageError {
     }
 }
 
-/// The text of `error` and of those of its causes that it does not repeat.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
+/// The decoder sees a stream. Whether the stored image is damaged, too, it cannot know.
+const READ_AGAIN: &str = "the data is damaged, in the stored image or on the way; verify the image where it is stored, \
+                          then read it again or capture it again";

@@ -29,7 +29,7 @@ fn target_must_be_as_large_as_the_device_unless_waived() {
     assert!(
         error
             .to_string()
-            .contains("needs a target of 2660 bytes, this one has 2659: 1 bytes")
+            .contains("needs a target of 2.7 kB (2660 bytes), this one has 2.7 kB (2659 bytes): 1 byte missing")
     );
     assert!(sink.begun.is_empty());
 

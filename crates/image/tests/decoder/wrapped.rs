@@ -324,7 +324,7 @@ fn too_large_a_window_is_named() {
         assert!(
             error
                 .to_string()
-                .contains("needs a window of 16777216 bytes (16 MiB)"),
+                .contains("needs a window of 16.8 MB (16777216 bytes)"),
             "{error}"
         );
         let mut sink = Recorder::new(SIZE);
@@ -350,7 +350,7 @@ fn too_large_a_dictionary_is_named() {
             if let Err(error) = result {
                 let text = error.to_string();
                 assert!(
-                    text.contains("needs a window of 8388608 bytes (8 MiB)"),
+                    text.contains("needs a window of 8.4 MB (8388608 bytes)"),
                     "{text}"
                 );
             }

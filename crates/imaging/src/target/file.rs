@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -123,10 +123,7 @@ impl Cached {
                 creation != Creation::Never,
                 "it does not exist; --create makes a file as long as the image's source"
             );
-            ensure!(
-                !path.starts_with("/dev"),
-                "there is no such device, and no file is made below /dev"
-            );
+            spare_dev(path, Path::new("/dev"))?;
             if creation == Creation::WhenNeeded {
                 return made(State::Missing, Kind::Named(path.to_owned(), None));
             }
@@ -383,4 +380,42 @@ fn sync_and_close(file: File, name: &str) -> anyhow::Result<()> {
     }
     // Dropping the file would lose the error.
     nix::unistd::close(file).with_context(|| format!("closing {name}"))
+}
+
+/// Refuses a path that does not exist where it would be a device that is missing, or misspelt. `dev` itself
+/// counts, not what is mounted below it, such as /dev/shm.
+fn spare_dev(path: &Path, dev: &Path) -> anyhow::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let (Ok(parent), Ok(dev)) = (fs::canonicalize(parent), fs::canonicalize(dev)) else {
+        // Making the file fails, and says why.
+        return Ok(());
+    };
+    let file_system = |path: &Path| path.metadata().ok().map(|meta| meta.dev());
+    ensure!(
+        !(parent.starts_with(&dev) && file_system(&parent) == file_system(&dev)),
+        "there is no such device, and no file is made in {}",
+        parent.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_made_beside_the_devices_only_on_another_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("block");
+        fs::create_dir(&inner).unwrap();
+        assert!(spare_dev(&dir.path().join("sdx"), dir.path()).is_err());
+        assert!(spare_dev(&inner.join("sdx"), dir.path()).is_err());
+        assert!(spare_dev(Path::new("/proc/x"), Path::new("/")).is_ok());
+        assert!(spare_dev(Path::new("x"), dir.path()).is_ok());
+        let text = spare_dev(Path::new("/dev/sd-misspelt"), Path::new("/dev"));
+        assert!(text.unwrap_err().to_string().contains("/dev"));
+    }
 }

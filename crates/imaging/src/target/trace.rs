@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use readable::Count;
+
 /// Marks left by whoever changes the target. Copies share them; they are complete when the writing
 /// threads have ended.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +70,10 @@ impl Trace {
         let on_disk = self.0.disk.get();
         let written = self.0.written.load(Ordering::Relaxed)
             + on_disk.map_or(0, |(_, written)| written.load(Ordering::Relaxed));
-        format!("{target} is partly overwritten: {written} bytes written; restore again")
+        format!(
+            "{target} is partly overwritten: {} written; restore again",
+            Count(written, "byte")
+        )
     }
 }
 

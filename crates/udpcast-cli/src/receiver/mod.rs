@@ -48,7 +48,10 @@ pub fn udp_receiver(args: &[OsString], host: &str) -> ExitCode {
     match run(&arguments, host) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("udp-receiver: {error:#}"));
+            say(&format!(
+                "udp-receiver: {}",
+                readable::chain(error.as_ref())
+            ));
             status_of(&error)
         }
     }

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::waits::{Clock, Link};
+use readable::Time;
+
+use crate::waits::Link;
 
 /// Finds the silences that are worth a line.
 pub(super) struct Silences {
@@ -31,7 +33,7 @@ impl Silences {
     ) -> Option<String> {
         if silent < LASTING {
             let seconds = self.told.take()?.as_secs();
-            let time = Clock(Duration::from_secs(seconds));
+            let time = Time(Duration::from_secs(seconds));
             return Some(format!("{sender} is heard again, after {time}"));
         }
         if self.told.replace(silent).is_some() {
@@ -40,7 +42,7 @@ impl Silences {
         let end = match self.timeout {
             None => "`--receive-timeout SECONDS` gives up".to_owned(),
             Some(timeout) => {
-                format!("gives up in {}", Clock(timeout.saturating_sub(silent)))
+                format!("gives up in {}", Time(timeout.saturating_sub(silent)))
             }
         };
         let check = if link.is_down() {
@@ -48,7 +50,7 @@ impl Silences {
         } else {
             "is the sender running?"
         };
-        let time = Clock(silent);
+        let time = Time(silent);
         Some(format!(
             "nothing from {sender} for {time}; still waiting; {check} {end}"
         ))

@@ -54,7 +54,7 @@ pub fn udp_sender(args: &[OsString], host: &str) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("udp-sender: {error:#}"));
+            say(&format!("udp-sender: {}", readable::chain(error.as_ref())));
             match error.downcast_ref::<Refusal>() {
                 Some(_) => ExitCode::from(255),
                 None => ExitCode::FAILURE,

@@ -250,8 +250,8 @@ fn a_stream_larger_than_its_partition_is_refused() {
         case.device_size = (2 << 30) + (400 << 20);
         let text = case.refused().to_string();
         assert!(
-            text.contains("partition 1 has") && text.contains("needs 2.4 GiB")
-                || text.contains("partition 1 has 8.0 MiB") && text.contains("of 2.4 GiB"),
+            text.contains("partition 1 has") && text.contains("needs 2.6 GB")
+                || text.contains("partition 1 has 8.4 MB") && text.contains("of 2.6 GB"),
             "{text}"
         );
     }
@@ -273,7 +273,7 @@ fn a_partition_without_a_stream_is_refused_or_allowed() {
     let error = case.check().unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("partition 2 of disk 1 (Linux file system, 20.0 MiB)"),
+        text.contains("partition 2 of disk 1 (Linux file system, 21.0 MB)"),
         "{text}"
     );
     let PlanRefused::Missing(missing) = error else {

@@ -45,7 +45,10 @@ fn run(program: Program, args: &[OsString]) -> ExitCode {
     match restore(&options, &mut log, &trace) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log.tell(&format!("partclone.restore: {error:#}"));
+            log.tell(&format!(
+                "partclone.restore: {}",
+                readable::chain(error.as_ref())
+            ));
             if options.is_forced {
                 log.tell("--force does not turn a failure into a success");
             }

@@ -121,7 +121,7 @@ fn too_small_a_target_is_refused_untouched_unless_unchecked() {
     assert!(
         scene
             .log()
-            .contains("needs a target of 25600 bytes, this one has 25599")
+            .contains("needs a target of 25.6 kB (25600 bytes), this one has 25.6 kB (25599 bytes)")
     );
     succeeds(scene.run(&["-C", "-O", "@target"]));
     assert_eq!(

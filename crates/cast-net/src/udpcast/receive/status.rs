@@ -8,9 +8,9 @@ use std::time::Instant;
 use cast_proto::udpcast::ClientNo;
 use cast_proto::udpcast::receiver::SmallOnly;
 use cast_proto::udpcast::wire::Capabilities;
+use readable::{Size, Time};
 
 use crate::io::driver::NetworkNotice;
-use crate::seconds;
 
 /// What a receive thread is doing; share it and look at it whenever you like.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ impl fmt::Display for ReceiveSnapshot {
                 to,
                 requests,
             } => {
-                let waited = seconds(since.elapsed());
+                let waited = Time(since.elapsed());
                 write!(
                     f,
                     "asking {to} for a sender for {waited} ({requests} requests, "
@@ -234,16 +234,16 @@ impl fmt::Display for ReceiveSnapshot {
                 sender,
                 client,
             } => {
-                let waited = seconds(since.elapsed());
+                let waited = Time(since.elapsed());
                 write!(
                     f,
                     "connected to {sender} as {client}, waiting for its start for {waited}"
                 )
             }
             ReceivePhase::Receiving { sender, .. } => {
-                write!(f, "receiving from {sender}, {} bytes so far", self.bytes)?;
+                write!(f, "receiving from {sender}, {} so far", Size(self.bytes))?;
                 if let Some(last) = self.last_packet {
-                    write!(f, ", last datagram {} ago", seconds(last.elapsed()))?;
+                    write!(f, ", last datagram {} ago", Time(last.elapsed()))?;
                 }
                 if self.slices_waiting > 0 {
                     write!(f, ", {} slices wait to be written", self.slices_waiting)?;

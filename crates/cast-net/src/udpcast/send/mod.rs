@@ -101,7 +101,7 @@ pub enum SendError {
     #[error(transparent)]
     Network(#[from] SendTrouble),
     /// No receiver got the stream.
-    #[error("nobody received the stream: {reason}")]
+    #[error("no receiver has the whole stream: {reason}")]
     GaveUp {
         /// Why.
         reason: GiveUpReason,

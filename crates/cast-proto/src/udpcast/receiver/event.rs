@@ -1,8 +1,9 @@
 //! What a receiver reports.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
+
+use readable::{Count, Time};
 
 use crate::udpcast::wire::Capabilities;
 use crate::udpcast::{ClientNo, Ignored, SliceNo};
@@ -50,28 +51,14 @@ pub enum ReceiverEvent {
     Failed(ReceiveFailure),
 }
 
-/// A time for people: whole seconds, and tenths where that is too little.
-struct Clock(Duration);
-
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = if self.0 < Duration::from_secs(2) {
-            1
-        } else {
-            0
-        };
-        write!(f, "{:.decimals$} s", self.0.as_secs_f64())
-    }
-}
-
 /// Why a receiver failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiveFailure {
     /// No sender was heard.
-    #[error("no sender was heard for {time}; {1} requests were sent", time = Clock(*.0))]
+    #[error("no sender was heard for {time}; {1} requests were sent", time = Time(*.0))]
     NoSender(Duration, u32),
     /// Connected, but no data came.
-    #[error("{sender} let us in as {client}, but sent nothing for {}", Clock(*.silent_for))]
+    #[error("{sender} let us in as {client}, but sent nothing for {}", Time(*.silent_for))]
     NoData {
         /// The sender.
         sender: SocketAddrV4,
@@ -81,7 +68,7 @@ pub enum ReceiveFailure {
         silent_for: Duration,
     },
     /// The sender fell silent.
-    #[error("{sender} fell silent for {} in slice {slice}, after {bytes} bytes", Clock(*.silent_for))]
+    #[error("{sender} fell silent for {} in slice {slice}, after {bytes} bytes", Time(*.silent_for))]
     Silent {
         /// The sender.
         sender: SocketAddrV4,
@@ -110,7 +97,7 @@ pub enum ReceiveFailure {
         bytes: u64,
     },
     /// Blocks larger than we accept.
-    #[error("{sender} announces blocks of {block_size} bytes; at most {max} are accepted")]
+    #[error("{sender} announces blocks of {}; at most {max} are accepted", Count((*.block_size).into(), "byte"))]
     BlockSize {
         /// The sender.
         sender: SocketAddrV4,

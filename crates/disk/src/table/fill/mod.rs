@@ -4,6 +4,7 @@
 //! silently cuts the last partition or goes below a minimum, this returns an error, because the
 //! image's data would not fit in what is left.
 
+use readable::Size;
 use thiserror::Error;
 
 use super::Shape;
@@ -41,19 +42,20 @@ pub enum FillError {
     FixedList(String),
     /// A partition would be smaller than what has to go into it.
     #[error(
-        "the disk is too small: partition {number} needs {needed} sectors and would get {got}; the \
-         disk has {disk} sectors, about {required} are needed"
+        "the disk is too small: partition {number} needs {:#} and would get {:#}; the disk has {:#}, \
+         about {} are needed",
+        Size(*.needed), Size(*.got), Size(*.disk), Size(*.required)
     )]
     TooSmall {
         /// The partition.
         number: u32,
-        /// Sectors it needs.
+        /// Bytes it needs.
         needed: u64,
-        /// Sectors it would get.
+        /// Bytes it would get.
         got: u64,
-        /// Sectors of the disk.
+        /// Bytes of the disk.
         disk: u64,
-        /// Sectors that a disk needs for this image.
+        /// Bytes that a disk needs for this image.
         required: u64,
     },
     /// Logical partitions that are in front of the extended partition that should hold them.
@@ -88,6 +90,7 @@ pub fn fill(
     let image = Image::of(original, minimum.unwrap_or(original), fixed)?;
     let sectors = disk.sectors();
     let quantum = (QUANTUM / u64::from(disk.logical_sector.max(1))).max(1);
+    let bytes = |sectors: u64| sectors.saturating_mul(disk.logical_sector.into());
     lay_out(&image, sectors, quantum).map_err(|error| match error {
         PlaceError::Short {
             number,
@@ -95,10 +98,10 @@ pub fn fill(
             got,
         } => FillError::TooSmall {
             number,
-            needed,
-            got,
-            disk: sectors,
-            required: smallest_disk(&image, sectors, quantum),
+            needed: bytes(needed),
+            got: bytes(got),
+            disk: bytes(sectors),
+            required: bytes(smallest_disk(&image, sectors, quantum)),
         },
         PlaceError::Other(error) => error,
     })

@@ -91,17 +91,21 @@ fn a_disk_that_would_truncate_data_is_refused_with_figures() {
             got,
             disk: found,
             required,
-        } = error
+        } = error.clone()
         else {
             panic!("{error}");
         };
         assert!(number == 3 || number == 4);
         assert!(got < needed);
-        assert_eq!(found, sectors);
+        assert_eq!(found, sectors * 512);
+        let required = required / 512;
         let sum = 2048 + 34 + 204_800 + 32_768 + 1_071_104 + 60_000_000;
         assert!((sum..=sum + 512).contains(&required), "{required}");
         layout(&original, &minimum, "1:2:4", disk(required, 512)).unwrap();
         layout(&original, &minimum, "1:2:4", disk(required - 1, 512)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("about 31.4 GB are needed"), "{text}");
+        assert!(!text.contains("sector"), "{text}");
     }
 }
 
@@ -121,9 +125,9 @@ fn the_size_that_is_needed_counts_how_the_room_is_shared() {
     else {
         panic!("{error}");
     };
-    assert_eq!(found, 4_000_000);
+    assert_eq!(found, 4_000_000 * 512);
     assert!(required > found, "{required}");
-    layout(&original, &minimum, "", disk(required, 512)).unwrap();
+    layout(&original, &minimum, "", disk(required / 512, 512)).unwrap();
 }
 
 fn linux() -> (Dump, Dump) {
