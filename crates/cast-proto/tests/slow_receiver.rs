@@ -33,7 +33,7 @@ fn scenario(
 }
 
 fn time(report: &Report) -> Duration {
-    report.finished.unwrap() - RENDEZVOUS
+    report.finished.expect("it has finished") - RENDEZVOUS
 }
 
 /// Datagrams with blocks, for each block of the stream.

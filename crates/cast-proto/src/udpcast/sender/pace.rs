@@ -70,7 +70,7 @@ pub(super) struct Pace {
     took: Duration,
     /// When the evidence began.
     first: Option<Instant>,
-    /// Loss in parts of 1000 that a lower rate does not change.
+    /// Loss in parts of 1000 that there is at any rate.
     chance: u32,
     /// The last reduction.
     reduced: Option<Reduction>,
@@ -167,11 +167,14 @@ impl Pace {
             return;
         }
         let loss = sample.loss();
-        if loss < self.chance {
-            self.chance -= (self.chance - loss).div_ceil(4);
-        }
         let excess = loss.saturating_sub(self.chance);
         let before = self.reduced.filter(|it| it.in_vain > 0);
+        if before.is_some() {
+            // A port that passes the rate loses nothing: this is chance.
+            self.chance = (self.chance * 3 + loss.min(self.chance + 2 * CHANCE)) / 4;
+        } else if loss < self.chance {
+            self.chance -= (self.chance - loss).div_ceil(8);
+        }
         let in_vain = match before {
             Some(before) if excess > CHANCE && loss * 10 >= before.loss * 8 => before.in_vain + 1,
             _ => 1,
@@ -201,7 +204,13 @@ impl Pace {
                 loss,
                 in_vain,
             });
-        } else if sample.is_first_pass {
+            return;
+        }
+        if let Some(reduction) = &mut self.reduced {
+            // That was relief.
+            reduction.in_vain = 0;
+        }
+        if sample.is_first_pass {
             self.grow(sample.sent, rate, was_limiting);
         }
     }
@@ -275,10 +284,10 @@ mod tests {
     fn the_rate_is_that_of_the_port() {
         for port in [4_000_000, 40_000_000, 100_000_000, 300_000_000] {
             for (chance, noise) in [(0, 0), (20, 0), (0, 60), (50, 60)] {
-                let rates = rates(port, chance, noise, 300);
-                for rate in &rates[20..] {
+                let rates = rates(port, chance, noise, 1000);
+                for rate in &rates[100..] {
                     let rate = rate.unwrap();
-                    let range = port * 6 / 10..=port * 15 / 10;
+                    let range = port * 6 / 10..=port * 14 / 10;
                     assert!(range.contains(&rate), "{port}, {chance}, {noise}: {rate}");
                 }
             }
