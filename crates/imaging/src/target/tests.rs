@@ -3,6 +3,7 @@ use std::fs;
 use image_writer::Recipe;
 
 use super::*;
+use crate::{Failure, Piece, Pieces};
 
 fn place(path: &Path, creation: Creation) -> Place {
     Place::Path {
@@ -71,4 +72,45 @@ fn a_file_that_is_in_use_is_refused() {
         assert!(text.contains("locked"), "{creation:?}: {text}");
     }
     assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+/// A source that did not end well makes the whole a failure, but the target is what it should be.
+#[test]
+fn a_target_is_complete_though_its_source_fails_at_the_very_end() {
+    struct Unconfirmed(Option<Vec<u8>>);
+    impl Pieces for Unconfirmed {
+        fn next(&mut self, _spare: Vec<u8>) -> io::Result<Piece> {
+            Ok(self.0.take().map_or_else(Piece::end, Piece::from))
+        }
+
+        fn confirm(self) -> anyhow::Result<()> {
+            bail!("the sender is gone")
+        }
+    }
+    let recipe = Recipe {
+        strip_blocks: 8,
+        ..Recipe::v2(512, vec![true; 100])
+    };
+    let image = recipe.write(|number| vec![u8::try_from(number).unwrap(); 512]);
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    fs::write(&path, vec![0; 51_200]).unwrap();
+    let restore = |image: Vec<u8>| {
+        let trace = Trace::default();
+        let place = place(&path, Creation::Never);
+        let job = crate::Job {
+            source: Unconfirmed(Some(image)),
+            image: image::Options::default(),
+            target: Output::open(&place, &Demands::default(), &trace).unwrap(),
+            flow: std::sync::Arc::default(),
+        };
+        (crate::run(job, &mut ()).unwrap_err(), trace)
+    };
+    let mut cut = image.clone();
+    cut.truncate(40_000);
+    let (failure, trace) = restore(cut);
+    assert!(matches!(failure, Failure::Image(_)), "{failure}");
+    assert!(!trace.is_complete() && !trace.line("x").contains("complete"));
+    let (failure, trace) = restore(image);
+    assert!(matches!(failure, Failure::Confirm(_)), "{failure}");
+    assert!(trace.is_complete() && trace.line("x").starts_with("x is complete"));
 }
