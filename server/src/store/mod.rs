@@ -25,7 +25,7 @@ use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
-use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
@@ -237,7 +237,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn last_session(&self, host: HostId) -> Result<Option<Session>>;
     /// How the newest session that a host was in ended for it; `None` if there is none, or no reason. Cheap
     /// however many hosts that session had: machines without a task ask for it again and again.
-    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, crate::domain::Reason)>>;
+    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>>;
     /// Remembers a machine that asked and is not registered; at most [`MAX_STRANGERS`], the oldest goes.
     async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()>;
     /// These machines, the last one that asked first.
@@ -307,12 +307,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Fails a session whose rows cannot be read, with all its active tasks: touches nothing but states
     /// and reasons. Answers whether anything of it was not over; if not, no change is announced: its
     /// rows stay as odd as they are, and whoever follows changes would fail it again and again.
-    async fn fail_broken(
-        &self,
-        at: Timestamp,
-        session: SessionId,
-        reason: crate::domain::Reason,
-    ) -> Result<bool>;
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<bool>;
     /// Stores what clients say of their progress. Loss of it does no harm.
     async fn store_progress(
         &self,
