@@ -189,7 +189,9 @@ impl Pace {
             return;
         }
         if excess > CHANCE {
-            let arrives = u64::from(1000 - excess);
+            // Near the right rate more than half of a slice is lost by a bad moment only.
+            let least = if self.is_near { 550 } else { 0 };
+            let arrives = u64::from(1000 - excess).max(least);
             let lower = u128::from(rate) * u128::from(arrives) * 9 / 10_000;
             self.rate = Some(u64::try_from(lower).unwrap_or(rate).max(LOWEST));
             self.is_near = true;
@@ -217,7 +219,10 @@ impl Pace {
     fn grow(&mut self, blocks: u16, rate: u64, was_limiting: bool) {
         if was_limiting {
             self.idle = 0;
-            let share = if self.is_near { 32 } else { 4 };
+            // What has been good before is good again.
+            let known = self.reduced.map_or(0, |it| it.from / 10 * 7);
+            let is_careful = self.is_near && rate >= known;
+            let share = if is_careful { 32 } else { 4 };
             let portions = u64::from(blocks / STEP).clamp(1, 4);
             self.rate = Some(rate.saturating_add(rate / share * portions));
         } else {
