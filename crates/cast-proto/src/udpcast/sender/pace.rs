@@ -64,10 +64,9 @@ impl Sample {
 pub(super) struct Pace {
     /// In bit/s, not 0.
     rate: Option<u64>,
-    /// Evidence so far that there is need of a rate: bits that arrived, and the time they took.
+    /// Evidence so far that there is need of a rate, and the highest rate at which blocks arrived meanwhile.
     strikes: u32,
     arrived: u64,
-    took: Duration,
     /// When the evidence began.
     first: Option<Instant>,
     /// Loss in parts of 1000 that there is at any rate.
@@ -127,7 +126,7 @@ impl Pace {
         if sample.loss() < HIGH.max(self.chance + CHANCE) {
             self.strikes = self.strikes.saturating_sub(1);
             if self.strikes == 0 {
-                (self.arrived, self.took) = (0, Duration::ZERO);
+                self.arrived = 0;
                 self.first = None;
             }
             return;
@@ -140,13 +139,13 @@ impl Pace {
             weight
         };
         self.strikes = (self.strikes + weight).min(2 * STRIKES);
-        self.arrived += u64::from(sample.sent - sample.lost) * block_bits;
-        self.took += now.saturating_duration_since(sample.since);
+        // The highest: what else takes time (an answer that is lost, a busy processor) is no matter of the port.
+        let bits = u64::from(sample.sent - sample.lost).saturating_mul(block_bits);
+        let took = now.saturating_duration_since(sample.since);
+        let rate = u128::from(bits) * 1_000_000 / took.as_micros().max(1);
+        self.arrived = self.arrived.max(u64::try_from(rate).unwrap_or(u64::MAX));
         if self.strikes >= STRIKES && now.saturating_duration_since(first) >= delay {
-            let micros = self.took.as_micros().max(1);
-            // Half as much again: part of the time nothing was on its way.
-            let rate = u128::from(self.arrived) * 1_500_000 / micros;
-            let rate = u64::try_from(rate).unwrap_or(u64::MAX).max(LOWEST);
+            let rate = self.arrived.max(LOWEST);
             *self = Self {
                 rate: Some(rate),
                 chance: self.chance,
@@ -190,7 +189,9 @@ impl Pace {
             return;
         }
         if excess > CHANCE {
-            let arrives = u64::from(1000 - excess);
+            // Near the right rate more than half of a slice is lost by a bad moment only.
+            let least = if self.is_near { 550 } else { 0 };
+            let arrives = u64::from(1000 - excess).max(least);
             let lower = u128::from(rate) * u128::from(arrives) * 9 / 10_000;
             self.rate = Some(u64::try_from(lower).unwrap_or(rate).max(LOWEST));
             self.is_near = true;
@@ -218,7 +219,10 @@ impl Pace {
     fn grow(&mut self, blocks: u16, rate: u64, was_limiting: bool) {
         if was_limiting {
             self.idle = 0;
-            let share = if self.is_near { 32 } else { 4 };
+            // What has been good before is good again.
+            let known = self.reduced.map_or(0, |it| it.from / 10 * 7);
+            let is_careful = self.is_near && rate >= known;
+            let share = if is_careful { 32 } else { 4 };
             let portions = u64::from(blocks / STEP).clamp(1, 4);
             self.rate = Some(rate.saturating_add(rate / share * portions));
         } else {
