@@ -23,7 +23,7 @@ pub(super) async fn file(State(ops): State<Arc<Ops>>, Path(name): Path<String>) 
         return (StatusCode::NOT_FOUND, plain("no such boot file")).into_response();
     }
     let error = match ops.boot_file(&name).await {
-        Ok(file) => return streamed(file),
+        Ok(file) => return streamed(ops, name, file),
         Err(error) => error,
     };
     match error {
@@ -60,11 +60,22 @@ fn fault(error: &BootFileError) -> Fault {
     }
 }
 
-fn streamed(file: BootFile) -> Response {
+fn streamed(ops: Arc<Ops>, name: String, file: BootFile) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, file.len().to_string()),
     ];
-    let chunks = stream::try_unfold(file, BootFile::next);
+    let chunks = stream::try_unfold(file, move |file| {
+        let (ops, name) = (Arc::clone(&ops), name.clone());
+        async move {
+            file.next().await.inspect_err(|error| {
+                let line = format!("sending {name} broke off, reading it failed: {error}");
+                let what = "downloads of boot files that broke off";
+                let now = crate::clock::now();
+                ops.log()
+                    .repeated(now, Level::Error, &Subject::Server, what, &line);
+            })
+        }
+    });
     (headers, Body::from_stream(chunks)).into_response()
 }
