@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use disk::{PlannedPartition, Size};
+use disk::PlannedPartition;
 use fog::encoding::printable;
+use readable::Size;
 
 use crate::{DeployPlan, Destination, Growable, PlannedStream};
 
