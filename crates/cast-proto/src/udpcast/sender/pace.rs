@@ -219,10 +219,7 @@ impl Pace {
     fn grow(&mut self, blocks: u16, rate: u64, was_limiting: bool) {
         if was_limiting {
             self.idle = 0;
-            // What has been good before is good again.
-            let known = self.reduced.map_or(0, |it| it.from / 10 * 7);
-            let is_careful = self.is_near && rate >= known;
-            let share = if is_careful { 32 } else { 4 };
+            let share = if self.is_near { 32 } else { 4 };
             let portions = u64::from(blocks / STEP).clamp(1, 4);
             self.rate = Some(rate.saturating_add(rate / share * portions));
         } else {
