@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use deploy_plan::Step;
-use disk::{DumpPartition, PlannedPartition, Size};
+use disk::{DumpPartition, PlannedPartition};
+use readable::Size;
 use serde::Serialize;
 
 use super::{Planned, Reason, Stop};

@@ -12,7 +12,7 @@ use cast_net::udpcast::sender::{self, DropPolicy, Outcome, RefuseReason, StartRu
 use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
-use readable::{Time, chain};
+use readable::{Size, Time, chain};
 
 use super::rejecting::Rejecting;
 use super::{
@@ -21,7 +21,6 @@ use super::{
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Departure, DropCause};
 use crate::imagestore::Source;
-use crate::output;
 
 /// Sends over the network.
 #[derive(Debug, Default)]
@@ -320,8 +319,8 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
                     bytes_per_second,
                     waited_percent,
                 } => format!(
-                    "too slow, got {}, and the others waited for it {waited_percent} % of the time",
-                    output::rate(*bytes_per_second)
+                    "too slow, got {}/s, and the others waited for it {waited_percent} % of the time",
+                    Size(*bytes_per_second)
                 ),
             };
             tell(SenderEvent::Note(format!(
@@ -334,8 +333,8 @@ fn protocol_event(event: &sender::SenderEvent, tell: &dyn Fn(SenderEvent)) {
             addr,
             bits_per_second,
         } => tell(SenderEvent::Note(format!(
-            "{addr} loses most of what is sent: the pace follows it, {} at first",
-            output::rate(bits_per_second / 8)
+            "{addr} loses most of what is sent: the pace follows it, {}/s at first",
+            Size(bits_per_second / 8)
         ))),
         sender::SenderEvent::SlowRound {
             slice,

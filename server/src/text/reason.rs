@@ -133,10 +133,10 @@ fn cause(reason: &Reason) -> String {
             bytes_per_second,
             waited_percent,
         } => format!(
-            "left behind in {}, because it was too slow: it got {}, and the others waited for it \
+            "left behind in {}, because it was too slow: it got {}/s, and the others waited for it \
              {waited_percent} % of the time",
             foreign(stream.as_str()),
-            crate::output::rate(*bytes_per_second)
+            readable::Size(*bytes_per_second)
         ),
         Reason::Stalled { stream, seconds } => format!(
             "dropped in {}: it took no data for {} while the others waited for it",

@@ -26,11 +26,9 @@ fn target_must_be_as_large_as_the_device_unless_waived() {
     assert!(try_on(&image, options(40 * 64 + 100, true)).0.is_ok());
     let (result, sink) = try_on(&image, options(40 * 64 + 99, true));
     let error = result.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("needs a target of 2.7 kB (2660 bytes), this one has 2.7 kB (2659 bytes): 1 byte missing")
-    );
+    assert!(error.to_string().contains(
+        "needs a target of 2.7 kB (2660 bytes), this one has 2.7 kB (2659 bytes): 1 byte missing"
+    ));
     assert!(sink.begun.is_empty());
 
     // Without the check every used block must fit; block 39 is the last.

@@ -119,9 +119,9 @@ fn too_small_a_target_is_refused_untouched_unless_unchecked() {
     assert_eq!(scene.target(), vec![0xA5; SIZE - 1]);
     scene.says_untouched("target");
     assert!(
-        scene
-            .log()
-            .contains("needs a target of 25.6 kB (25600 bytes), this one has 25.6 kB (25599 bytes)")
+        scene.log().contains(
+            "needs a target of 25.6 kB (25600 bytes), this one has 25.6 kB (25599 bytes)"
+        )
     );
     succeeds(scene.run(&["-C", "-O", "@target"]));
     assert_eq!(
