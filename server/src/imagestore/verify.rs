@@ -338,7 +338,6 @@ fn common_format(streams: &[Stream], facts: &[StreamFacts]) -> Result<u8, Verify
 #[cfg(test)]
 mod tests {
     use fog::task::ImageType;
-    use image::Compression;
 
     use super::*;
     use crate::imagestore::scan;
