@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod handout;
+pub mod handouts;
 pub mod host;
 pub mod ids;
 pub mod image;

@@ -12,7 +12,9 @@ use super::*;
 use crate::domain::reason::{BrokenRow, Defect, Evidence, Standstill, Summary};
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Phase;
-use crate::domain::session::{Event, Member, MemberSnapshot, Note, SeatStatus, Session, Snapshot};
+use crate::domain::session::{
+    Client, Event, Member, MemberSnapshot, Note, SeatStatus, Session, Snapshot,
+};
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -458,7 +460,7 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
                 now: SessionId(4),
             },
             "restart",
-            "Restart this machine: it was booted for session 3, its task is now in session 4. After the restart it fetches the present boot script.",
+            "Restart this machine: it was booted for session 3, its task is now in session 4. After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
         ),
         (
             Refusal::OtherJob {
@@ -466,12 +468,22 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
                 now: SessionId(4),
             },
             "restart",
-            "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script.",
+            "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
         ),
         (
             Refusal::UnknownTicket,
             "restart",
             "Restart this machine: this server does not know the ticket in its kernel arguments (fosticket=). After the restart it fetches the present boot script.",
+        ),
+        (
+            Refusal::UnknownJob(Box::new(broken_row())),
+            "restart",
+            "Restart this machine: what it was booted for cannot be read any more (the database holds a value that the server cannot understand: table tasks, row 12: column taskStateID holds \"99\", expected a number from 0 to 6). After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
+        ),
+        (
+            Refusal::TooManyMachines,
+            "too-many-machines",
+            "Machines with this MAC address were booted for too many sessions within a day. Look which machines have it. When all of them are switched off: fos-server host forget NAME",
         ),
         (
             Refusal::Over(session_failed(Reason::ImageChanged {
@@ -989,7 +1001,7 @@ fn of_a_stock_client_that_was_told_to_go_it_is_never_said_that_nothing_was_writt
     for why in lost {
         let status = SeatStatus::Ended(State::Failed, why.clone());
         let stock = MemberSnapshot {
-            agent: String::new(),
+            agent: Client::default(),
             has_received: false,
             ..sat(status, 0)
         };
@@ -1049,7 +1061,7 @@ fn stored_host() -> Member {
         name: "LAB-01".into(),
         address: Some(ADDRESS),
         ticket: None,
-        agent: String::new(),
+        agent: Client::default(),
         checked_in_at: Some(Timestamp(0)),
         streams_done: 0,
         state: State::InProgress,

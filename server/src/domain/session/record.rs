@@ -7,6 +7,7 @@ use fog::store::StreamName;
 use fog::task::State;
 use serde::{Deserialize, Serialize};
 
+use super::client::Client;
 use crate::domain::handout::Ticket;
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
@@ -61,8 +62,8 @@ pub struct Member {
     pub address: Option<Ipv4Addr>,
     /// The ticket that it checked in with.
     pub ticket: Option<Ticket>,
-    /// What the client calls itself; empty for stock clients.
-    pub agent: String,
+    /// Which client it runs.
+    pub agent: Client,
     /// Time of the accepted check-in.
     pub checked_in_at: Option<Timestamp>,
     /// Streams that it acknowledged to the end.
@@ -84,8 +85,8 @@ pub enum Fact {
         address: Ipv4Addr,
         /// With which ticket.
         ticket: Option<Ticket>,
-        /// What the client calls itself.
-        agent: String,
+        /// Which client it runs.
+        agent: Client,
         /// Hosts that have checked in by now.
         count: u32,
     },

@@ -8,8 +8,8 @@ use fog::status::ReceivedStatus;
 use tokio::sync::oneshot;
 
 use super::{Driver, Files};
-use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
+use crate::domain::session::{Client, Session};
 use crate::domain::{BootGiven, HostId, Refusal};
 use crate::session::journal::Stored;
 use crate::session::live::{Boot, ClientReport};
@@ -82,7 +82,7 @@ pub(crate) enum Command {
 pub(crate) struct CheckIn {
     pub(crate) host: HostId,
     pub(crate) peer: Peer,
-    pub(crate) agent: String,
+    pub(crate) agent: Client,
     /// The card that leads to the client; `None` if it is known from an earlier check-in.
     pub(crate) interface: Option<Interface>,
     pub(crate) reply: Reply,
@@ -202,7 +202,7 @@ impl Driver {
             drop(reply.send(Err(refusal)));
             return true;
         }
-        let result = self.core.check_in(Instant::now(), host, &peer, &agent);
+        let result = self.core.check_in(Instant::now(), host, &peer, agent);
         let has_changed = self.core.has_actions();
         self.answer(reply, result);
         has_changed
