@@ -31,3 +31,35 @@ pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    /// Only the store knows what database it is.
+    #[test]
+    fn only_the_store_knows_the_database() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut above = vec![source.clone()];
+        let mut users: Vec<PathBuf> = Vec::new();
+        while let Some(directory) = above.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    above.push(path);
+                } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("sqlx::")) {
+                    users.push(path.strip_prefix(&source).unwrap().to_owned());
+                }
+            }
+        }
+        assert!(!users.is_empty());
+        for path in users {
+            let is_store = path.starts_with("store/sqlite");
+            // What tests look up by themselves, and this one.
+            let is_test = ["testing.rs", "lib.rs"]
+                .iter()
+                .any(|name| path == Path::new(name));
+            assert!(is_store || is_test, "{} uses sqlx", path.display());
+        }
+    }
+}

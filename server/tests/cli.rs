@@ -30,9 +30,16 @@ fn hosts_are_added_listed_and_removed() {
             list.contains("00:1b:21:aa:bb:cc 00:1b:21:aa:bb:cd"),
             "{list}"
         );
+        let said = server.good(&["host", "forget", "LAB-01"]);
+        assert!(
+            said.contains("LAB-01") && said.contains("forgotten"),
+            "{said}"
+        );
         server.good(&["host", "remove", "LAB-01"]);
-        let error = server.bad(&["host", "remove", "LAB-01"]);
-        assert!(error.contains("no host LAB-01"), "{error}");
+        for command in ["remove", "forget"] {
+            let error = server.bad(&["host", command, "LAB-01"]);
+            assert!(error.contains("no host LAB-01"), "{error}");
+        }
         assert!(!server.good(&["host", "list"]).contains("LAB-01"));
         drop(running);
     }

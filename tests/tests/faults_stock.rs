@@ -236,15 +236,17 @@ fn strangers_change_nothing_of_a_running_session() {
 
 #[test]
 fn a_failure_that_is_reported_after_the_completion_counts() {
-    let Some(site) = Site::new(1) else { return };
+    let Some(site) = Site::new(2) else { return };
     let session = site.deploy(&["pc1"], &[]);
     let arguments = site.kernel_arguments(1);
     let disk = site.empty_disk("a.raw", DISK_LEN);
     site.start_agent_with(1, &disk, &arguments).succeed();
     site.wait_for_state(&session, "complete");
     let failure = "&type=error&text=the+disk+does+not+boot";
-    // Not from elsewhere.
-    ask(&site, 2 - 1, 1, "taskerror.php", "&type=warning&text=odd");
+    // Not from elsewhere, not even with its ticket.
+    let forged = format!("{failure}{}", ticket(&arguments));
+    let said = ask(&site, 2, 1, "taskerror.php", &forged);
+    assert!(said.contains("already takes part"), "{said}");
     assert_eq!(site.host_status(&session, "pc1").0, "complete");
     let said = ask(
         &site,

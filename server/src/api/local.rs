@@ -59,6 +59,16 @@ impl Api for Ops {
         }
     }
 
+    async fn host_forget(&self, request: Named) -> ApiResult<String> {
+        match self.forget_boots(&request.name).await? {
+            Some(host) => Ok(host.name.clone()),
+            None => Err(not_found(format!(
+                "there is no host {}; fos-server host list shows them",
+                shown(&request.name)
+            ))),
+        }
+    }
+
     async fn host_pending(&self, _: Nothing) -> ApiResult<Vec<Stranger>> {
         Ok(self.strangers().await?)
     }

@@ -31,6 +31,8 @@ macro_rules! operations {
             host_list(Nothing) -> Vec<HostRow> = "/host/list";
             /// Takes a machine out.
             host_remove(Named) -> String = "/host/remove";
+            /// Forgets what machines of a host were told, which are switched off.
+            host_forget(Named) -> String = "/host/forget";
             /// Machines that asked and are not registered.
             host_pending(Nothing) -> Vec<Stranger> = "/host/pending";
             /// Where the images are; refused if they are said to be elsewhere.

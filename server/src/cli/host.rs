@@ -34,6 +34,16 @@ pub(super) enum HostCommand {
         /// Name
         name: String,
     },
+    /// Forget what a machine was told when it booted: only if all machines with its addresses are switched off
+    ///
+    /// A client keeps the kernel arguments that it booted with, so a machine that was booted for another image
+    /// is told to restart, until it fetches a new boot script. If a restart does not help (the boot loader and
+    /// Linux have different addresses, or many machines asked with this MAC address), switch the machine off,
+    /// forget what it was told, and switch it on. One that still runs would write the wrong image.
+    Forget {
+        /// Name
+        name: String,
+    },
 }
 
 impl HostCommand {
@@ -98,6 +108,10 @@ impl HostCommand {
                     true => "no machine asked that is not registered".to_owned(),
                     false => format!("{table}\nRegister one with: fos-server host add NAME MAC"),
                 }
+            }
+            Self::Forget { name } => {
+                let name = api.host_forget(Named { name }).await?;
+                format!("what host {name} was told is forgotten; switch it on now")
             }
             Self::Remove { name } => {
                 let name = api.host_remove(Named { name }).await?;

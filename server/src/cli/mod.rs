@@ -11,11 +11,11 @@ mod status;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::ops;
 use crate::store::Store;
 
 /// Deploys disk images to many machines at once by multicast, speaking the protocols of FOG.
@@ -161,29 +161,10 @@ impl Places {
 
     /// The image root: as given now (and remembered), as given before, or the default.
     async fn root_of(&self, store: &dyn Store) -> anyhow::Result<PathBuf> {
-        let kept = store.image_root().await?;
-        let root = match (self.given_root()?, kept) {
-            (None, Some(kept)) => return Ok(kept.into()),
-            (Some(given), _) => given,
-            (None, None) => self.default_root()?,
-        };
-        if is_absent(&root).await {
-            // A typing error must not be there for later commands.
-            return Ok(root.into());
-        }
-        store.set_image_root(root.clone()).await?;
+        let root = ops::image_root(store, self.given_root()?, self.default_root()?).await?;
         Ok(root.into())
     }
 }
-
-/// Whether there is no such directory. One that hangs is there.
-async fn is_absent(path: &str) -> bool {
-    let found = tokio::time::timeout(LOOK_LIMIT, tokio::fs::metadata(path));
-    matches!(found.await, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
-}
-
-/// How long a directory may take to show that it is there.
-const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The number of a session.
 fn session_number(text: &str) -> Result<i64, String> {

@@ -1,14 +1,12 @@
 //! What the boot script told a machine: a client keeps its kernel arguments for as long as it runs,
 //! whatever happens to its task meanwhile.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 use fog::args::KernelArgs;
 
 use super::image::Image;
-use super::{HostId, ImageId, SessionId, Timestamp};
+use super::{ImageId, SessionId};
 
 /// A number that only the machine knows that got the boot script: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,22 +116,6 @@ const DECISIVE: [&str; 6] = [
 /// The same without a value.
 const DECISIVE_WORDS: [&str; 1] = ["nombr"];
 
-/// A boot script that was handed out, or, for machines that boot by other means, the job that they
-/// first checked in for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Handout {
-    /// Whose job.
-    pub host: HostId,
-    /// Who asked.
-    pub address: IpAddr,
-    /// What it was told.
-    pub job: Job,
-    /// What only it was told; `None` if it checked in without a boot script of ours.
-    pub ticket: Option<Ticket>,
-    /// When.
-    pub at: Timestamp,
-}
-
 impl Job {
     /// Whether a machine with the kernel arguments of `self` may take part in `other`: the same session, or
     /// another one that sends the same image on the same port, to be restored in the same way.
@@ -150,145 +132,9 @@ impl Job {
     }
 }
 
-/// Newest first, at most [`Handouts::PER_HOST`] of each host.
-#[derive(Debug, Clone, Default)]
-pub struct Handouts(BTreeMap<HostId, Vec<Handout>>);
-
-/// What is known of a machine's kernel arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// Nothing was ever told for this host: it booted by other means.
-    Unknown,
-    /// It has a ticket that no machine was told for this host, or that is forgotten.
-    UnknownTicket,
-    /// They are of this job.
-    Told {
-        /// Which.
-        job: Job,
-        /// Whether that is sure: its boot script told it, and no other machine's did.
-        is_proved: bool,
-    },
-}
-
-/// Too many addresses have asked for boot scripts of one host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany;
-
-impl Handouts {
-    /// One machine asks from one address, or two; more are machines with the same MAC, or strangers.
-    /// What one was told is kept whatever others ask for, so there is an end to them. Some 100 bytes each.
-    pub const PER_HOST: usize = 64;
-
-    /// Seconds after which what a machine was told makes place for another one, and says nothing of
-    /// machines at other addresses.
-    pub const KEPT: u64 = 24 * 3600;
-
-    /// Adds what was told; what the same machine was told before counts no more.
-    ///
-    /// # Errors
-    /// If there is no place.
-    pub fn insert(&mut self, handout: Handout) -> Result<(), TooMany> {
-        self.check_place(&handout)?;
-        self.remember(handout);
-        Ok(())
-    }
-
-    /// Whether there is a place for what is to be told.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn check_place(&self, handout: &Handout) -> Result<(), TooMany> {
-        let of_host = self.0.get(&handout.host).map_or(&[][..], Vec::as_slice);
-        let others = of_host.iter().filter(|old| {
-            old.address != handout.address && handout.at.seconds_since(old.at) < Self::KEPT
-        });
-        match others.count() >= Self::PER_HOST {
-            true => Err(TooMany),
-            false => Ok(()),
-        }
-    }
-
-    /// Adds what was told, as the database does: if there is no place, the oldest goes.
-    pub fn remember(&mut self, handout: Handout) {
-        let of_host = self.0.entry(handout.host).or_default();
-        of_host.retain(|old| old.address != handout.address);
-        of_host.insert(0, handout);
-        of_host.truncate(Self::PER_HOST);
-    }
-
-    /// Forgets a host.
-    pub fn remove(&mut self, host: HostId) {
-        self.0.remove(&host);
-    }
-
-    /// What the machine at this address was told last.
-    #[must_use]
-    pub fn at(&self, host: HostId, address: IpAddr) -> Option<Handout> {
-        let mut told = self.0.get(&host)?.iter();
-        told.find(|told| told.address == address).copied()
-    }
-
-    /// The ticket that this machine was told for this job already: a boot loader asks again when an
-    /// answer is late, and both answers must do.
-    #[must_use]
-    pub fn ticket(&self, host: HostId, address: IpAddr, job: Job) -> Option<Ticket> {
-        let told = self.0.get(&host)?.iter();
-        told.filter(|told| told.address == address && told.job == job)
-            .find_map(|told| told.ticket)
-    }
-
-    /// What job the kernel arguments of a machine are of that asks for `job` of `host`.
-    ///
-    /// A ticket tells it for sure, and one that is not known tells that it is of no job. A client without one (FOG's) is taken for the machine that was told
-    /// something at its address. If nothing was told there (the boot loader had another address),
-    /// it may be any of the machines that were told something: it is good for `job` if all are.
-    #[must_use]
-    pub fn origin(
-        &self,
-        host: HostId,
-        address: IpAddr,
-        ticket: Option<Ticket>,
-        job: Job,
-    ) -> Origin {
-        let told = self.0.get(&host).map_or(&[][..], Vec::as_slice);
-        let own = match ticket {
-            Some(_) => told.iter().find(|told| told.ticket == ticket),
-            None => told.iter().find(|told| told.address == address),
-        };
-        if let Some(own) = own {
-            // What a machine without a ticket checked in for says nothing of others.
-            let is_rival = |other: &Handout| {
-                let is_same = other.job.session == own.job.session;
-                is_same && other.ticket.is_some() && other.ticket != own.ticket
-            };
-            return Origin::Told {
-                job: own.job,
-                is_proved: own.ticket.is_some() && !told.iter().any(is_rival),
-            };
-        }
-        if ticket.is_some() {
-            return Origin::UnknownTicket;
-        }
-        let Some(newest) = told.first() else {
-            return Origin::Unknown;
-        };
-        let is_recent = |old: &&Handout| newest.at.seconds_since(old.at) < Self::KEPT;
-        let mut recent = told.iter().filter(is_recent);
-        let other = recent.find(|told| !told.job.is_good_for(&job));
-        Origin::Told {
-            job: other.map_or(newest.job, |told| told.job),
-            is_proved: false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
-    }
 
     fn job(number: i64) -> Job {
         Job {
@@ -299,18 +145,6 @@ mod tests {
         }
     }
 
-    fn told(last: u8, number: i64, ticket: u8) -> Handout {
-        Handout {
-            host: HOST,
-            address: address(last),
-            job: job(number),
-            ticket: Some(Ticket([ticket; 16])),
-            at: Timestamp(0),
-        }
-    }
-
-    const HOST: HostId = HostId(1);
-
     #[test]
     fn tickets_are_hexadecimal() {
         let ticket = Ticket([0xa5; 16]);
@@ -319,98 +153,6 @@ mod tests {
         for text in ["", "a5", &"g".repeat(32), &"a".repeat(33), &"é".repeat(16)] {
             assert_eq!(Ticket::parse(text), None, "{text}");
         }
-    }
-
-    fn proved(number: i64) -> Origin {
-        Origin::Told {
-            job: job(number),
-            is_proved: true,
-        }
-    }
-
-    fn told_job(number: i64) -> Origin {
-        Origin::Told {
-            job: job(number),
-            is_proved: false,
-        }
-    }
-
-    #[test]
-    fn a_client_keeps_the_job_that_it_booted_with() {
-        let mut handouts = Handouts::default();
-        let ask = |handouts: &Handouts, last, number| {
-            handouts.origin(HOST, address(last), None, job(number))
-        };
-        assert_eq!(ask(&handouts, 2, 1), Origin::Unknown);
-        handouts.insert(told(2, 1, 1)).unwrap();
-        assert_eq!(ask(&handouts, 2, 1), proved(1));
-        assert_eq!(ask(&handouts, 2, 2), proved(1));
-        // The boot loader had another address.
-        assert_eq!(ask(&handouts, 7, 2), told_job(1));
-        assert_eq!(ask(&handouts, 7, 1), told_job(1));
-        handouts.insert(told(2, 2, 2)).unwrap();
-        assert_eq!(ask(&handouts, 2, 2), proved(2));
-        assert_eq!(ask(&handouts, 2, 1), proved(2));
-    }
-
-    #[test]
-    fn what_others_are_told_hides_no_old_job() {
-        let mut handouts = Handouts::default();
-        handouts.insert(told(2, 1, 1)).unwrap();
-        for last in 10..200 {
-            // There is an end to strangers.
-            let has_place = handouts.insert(told(last, 2, last)).is_ok();
-            assert_eq!(has_place, usize::from(last) - 10 + 1 < Handouts::PER_HOST);
-        }
-        let origin = |last| handouts.origin(HOST, address(last), None, job(2));
-        assert_eq!(origin(2), proved(1), "still of the old job");
-        assert_eq!(origin(9), told_job(1), "perhaps of the old job");
-        assert_eq!(origin(10), told_job(2), "one of many");
-        // A day later there is place again.
-        let mut later = told(3, 3, 3);
-        later.at = Timestamp(i64::try_from(Handouts::KEPT).unwrap());
-        handouts.insert(later).unwrap();
-        assert_eq!(handouts.origin(HOST, address(9), None, job(3)), told_job(3));
-    }
-
-    #[test]
-    fn a_ticket_names_its_job() {
-        let mut handouts = Handouts::default();
-        handouts.insert(told(2, 1, 1)).unwrap();
-        let ask = |handouts: &Handouts, ticket, number| {
-            handouts.origin(HOST, address(2), Some(Ticket([ticket; 16])), job(number))
-        };
-        assert_eq!(ask(&handouts, 1, 1), proved(1));
-        assert_eq!(ask(&handouts, 1, 2), proved(1));
-        handouts.insert(told(3, 1, 9)).unwrap();
-        assert_eq!(ask(&handouts, 1, 1), told_job(1), "two have it");
-        assert_eq!(ask(&handouts, 5, 2), Origin::UnknownTicket, "invented");
-        assert_eq!(
-            ask(&Handouts::default(), 5, 2),
-            Origin::UnknownTicket,
-            "forgotten"
-        );
-    }
-
-    #[test]
-    fn who_has_no_ticket_proves_nothing() {
-        let mut handouts = Handouts::default();
-        handouts.insert(told(2, 1, 1)).unwrap();
-        // A stranger checked in for the same job.
-        let stranger = Handout {
-            ticket: None,
-            ..told(66, 1, 0)
-        };
-        handouts.insert(stranger).unwrap();
-        let ask = |last, ticket| handouts.origin(HOST, address(last), ticket, job(1));
-        assert_eq!(ask(66, None), told_job(1));
-        for ticket in [None, Some(Ticket([1; 16]))] {
-            assert_eq!(ask(2, ticket), proved(1));
-        }
-        // Nor does the machine's own check-in with another address than its boot loader had.
-        handouts.insert(told(3, 1, 1)).unwrap();
-        let own = handouts.origin(HOST, address(3), Some(Ticket([1; 16])), job(1));
-        assert_eq!(own, proved(1));
     }
 
     #[test]
@@ -470,22 +212,5 @@ mod tests {
         assert_eq!(unknown, Arguments::default());
         assert!(job(told).is_good_for(&job(unknown)));
         assert!(job(unknown).is_still(&job(told)));
-    }
-
-    #[test]
-    fn the_same_question_has_the_same_ticket() {
-        let mut handouts = Handouts::default();
-        handouts.insert(told(2, 1, 1)).unwrap();
-        assert_eq!(
-            handouts.ticket(HOST, address(2), job(1)),
-            Some(Ticket([1; 16]))
-        );
-        assert_eq!(handouts.ticket(HOST, address(3), job(1)), None);
-        assert_eq!(handouts.ticket(HOST, address(2), job(2)), None);
-        let changed = Job {
-            arguments: Arguments(7),
-            ..job(1)
-        };
-        assert_eq!(handouts.ticket(HOST, address(2), changed), None);
     }
 }

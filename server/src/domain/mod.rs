@@ -6,6 +6,7 @@
 pub mod boot;
 mod code;
 pub mod handout;
+pub mod handouts;
 pub mod host;
 pub mod ids;
 pub mod image;

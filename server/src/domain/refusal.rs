@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use fog::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::reason::BrokenRow;
 use super::{ImageId, Reason, SessionId, TaskId};
 
 /// Why a request is refused. Codes and fields are stored in databases, as a note of the session.
@@ -40,7 +41,7 @@ pub enum Refusal {
         /// Where that one is.
         address: Ipv4Addr,
     },
-    /// More machines than can be remembered asked for boot scripts of this host.
+    /// Machines with this MAC address were told more different jobs than can be remembered.
     TooManyMachines,
     /// This machine did not check in, so it cannot report for the host.
     NotCheckedIn,
@@ -54,6 +55,8 @@ pub enum Refusal {
     /// The machine has a ticket that no machine was told for this host, or that is forgotten: it must be
     /// restarted.
     UnknownTicket,
+    /// What this machine was told when it booted cannot be read any more: it must be restarted.
+    UnknownJob(Box<BrokenRow>),
     /// Multicast needs IPv4.
     Ipv6(IpAddr),
     /// The request came through a proxy or NAT, so the receiver cannot be known by its address.
@@ -101,7 +104,10 @@ impl Refusal {
     /// Whether nothing but a restart of the machine helps.
     #[must_use]
     pub fn needs_restart(&self) -> bool {
-        matches!(self, Self::OtherJob { .. } | Self::UnknownTicket)
+        matches!(
+            self,
+            Self::OtherJob { .. } | Self::UnknownTicket | Self::UnknownJob(_)
+        )
     }
 
     /// Whether a person has to do something about the machine or its network before it is let in.
@@ -114,6 +120,7 @@ impl Refusal {
                 | Self::TooManyMachines
                 | Self::OtherJob { .. }
                 | Self::UnknownTicket
+                | Self::UnknownJob(_)
                 | Self::Ipv6(_)
                 | Self::Proxied { .. }
                 | Self::OtherNetwork { .. }

@@ -11,6 +11,7 @@ use fog::args::ArgsWriter;
 
 use super::request::Form;
 use crate::config::Config;
+use crate::domain::host::StationMac;
 use crate::domain::image::is_safe_in_boot_script;
 use crate::domain::{Refusal, SessionId};
 use crate::logs::{Level, Subject};
@@ -213,13 +214,25 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
 }
 
 fn unknown_host(macs: &[Mac]) -> String {
-    let Some(first) = macs.first() else {
+    if macs.is_empty() {
         return message(
             "This machine sent no MAC address.",
             &["Boot it with an iPXE script that sends mac0; the README shows one.".to_owned()],
         );
     };
     let list: Vec<String> = macs.iter().map(Mac::to_string).collect();
+    let mut cards = macs
+        .iter()
+        .filter(|mac| StationMac::try_from(**mac).is_ok());
+    let Some(first) = cards.next() else {
+        return message(
+            &format!(
+                "This machine told no address of a network card: {}",
+                list.join(" ")
+            ),
+            &["Its firmware or its iPXE does not know its card: use another one.".to_owned()],
+        );
+    };
     message(
         &format!("This machine is not registered: {}", list.join(" ")),
         &[
@@ -337,5 +350,23 @@ mod tests {
         assert!(script.starts_with("#!ipxe\n"));
         assert!(script.contains("fos-server host add NAME 00:1b:21:aa:bb:cc"));
         assert!(script.ends_with("exit\n"));
+    }
+
+    /// What is advised must not be refused.
+    #[test]
+    fn only_the_address_of_a_card_is_advised_to_be_registered() {
+        let macs =
+            |list: &[&str]| -> Vec<Mac> { list.iter().map(|mac| mac.parse().unwrap()).collect() };
+        let none = ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"];
+        for mac in none {
+            let script = unknown_host(&macs(&[mac]));
+            assert!(!script.contains("host add"), "{script}");
+            assert!(script.contains(mac), "{script}");
+        }
+        let script = unknown_host(&macs(&[none[0], none[1], "00:1b:21:aa:bb:cc"]));
+        assert!(
+            script.contains("host add NAME 00:1b:21:aa:bb:cc"),
+            "{script}"
+        );
     }
 }

@@ -10,12 +10,12 @@ use fog::Mac;
 use super::clients::{ClientError, ClientResult, Known};
 use super::{Ops, blocking};
 use crate::clock;
-use crate::domain::handout::{Handout, Job, Ticket};
+use crate::domain::handout::{Job, Ticket};
+use crate::domain::handouts::News;
 use crate::domain::host::Host;
 use crate::domain::image::Image;
-use crate::domain::refusal::AskAgain;
 use crate::domain::session::Session;
-use crate::domain::{BootGiven, HostId, Refusal};
+use crate::domain::{BootGiven, Refusal};
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
 
@@ -106,11 +106,9 @@ impl Ops {
         let sender = &*self.sessions.around().sender;
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
-        let at = known.request.address;
-        let Some(ticket) = self
-            .ticket(id, at, self.job_of(&known.host, &handle))
-            .await?
-        else {
+        let holder = handle.live().address_of(id).map(IpAddr::V4);
+        let job = self.job_of(&known.host, &handle);
+        let Some(ticket) = self.ticket(known, job, holder).await? else {
             return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };
         Ok(BootAnswer::Job(Box::new(BootJob {
@@ -127,35 +125,33 @@ impl Ops {
     /// The ticket of a machine, made and stored if it has none; `None` if there is no place for more.
     async fn ticket(
         &self,
-        host: HostId,
-        address: IpAddr,
+        known: &Known,
         job: Job,
+        holder: Option<IpAddr>,
     ) -> ClientResult<Option<Ticket>> {
-        if let Some(ticket) = self.handouts().ticket(host, address, job) {
+        let address = known.request.address;
+        let macs = &known.host.macs;
+        if let Some(ticket) = self.handouts().ticket(macs, address, job) {
             return Ok(Some(ticket));
         }
-        // Behind a database that hangs others wait in line: the boot loader has less patience than they
-        // would take together.
-        let turn = tokio::time::timeout(TURN_LIMIT, self.boots.lock()).await;
-        let _one_at_a_time = turn.map_err(|_| AskAgain::NotStored)?;
-        if let Some(ticket) = self.handouts().ticket(host, address, job) {
+        let turn = self.turn_to_remember().await?;
+        if let Some(ticket) = self.handouts().ticket(macs, address, job) {
             return Ok(Some(ticket));
         }
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| ClientError::Internal(error.into()))?;
-        let handout = Handout {
-            host,
+        let news = News {
+            host: known.host.id,
             address,
             job,
             ticket: Some(Ticket(bytes)),
             at: clock::now(),
+            holder,
         };
-        if self.handouts().clone().insert(handout).is_err() {
+        let Ok(change) = self.handouts().remember(macs, news) else {
             return Ok(None);
-        }
-        self.store.hand_out(handout).await?;
-        // There was place, and nobody else inserts meanwhile but for machines that check in.
-        self.handouts().insert(handout).ok();
+        };
+        self.remember(turn, change).await?;
         Ok(Some(Ticket(bytes)))
     }
 
@@ -202,9 +198,6 @@ fn given(answer: &ClientResult<BootAnswer>) -> BootGiven {
         Err(ClientError::Internal(error)) => BootGiven::Failed(format!("{error:#}")),
     }
 }
-
-/// How long a machine waits until the tickets of others are stored.
-const TURN_LIMIT: Duration = Duration::from_secs(8);
 
 /// How long the boot directory may take to show its files.
 pub(super) const BOOT_LIMIT: Duration = Duration::from_secs(10);

@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ops;
 use crate::clock;
-use crate::domain::handout::{Handout, Job, Origin, Ticket, TooMany};
+use crate::domain::handout::{Job, Ticket};
+use crate::domain::handouts::Origin;
 use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
+use crate::domain::session::Client;
 use crate::domain::session::core::Peer;
-use crate::domain::session::is_agent;
 use crate::domain::{HostId, Refusal, SessionId};
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
@@ -43,6 +44,13 @@ pub struct Known {
     pub mac: Mac,
     /// The request.
     pub request: ClientRequest,
+}
+
+impl Known {
+    /// All addresses that it is known by.
+    pub(super) fn macs(&self) -> Vec<Mac> {
+        [&self.host.macs[..], &self.request.macs[..]].concat()
+    }
 }
 
 /// What a check-in says besides.
@@ -195,15 +203,20 @@ impl Ops {
         self.peer_if(known, job, |told| told.session == job.session)
     }
 
+    /// What is known of the kernel arguments of the machine that asks for a job.
+    fn origin(&self, known: &Known, job: Job) -> Origin {
+        let request = &known.request;
+        self.handouts()
+            .origin(&known.macs(), request.address, request.ticket, job)
+    }
+
     /// # Errors
-    /// If it has a ticket that no machine was told: nothing but a restart helps it.
-    fn check_ticket(&self, known: &Known, job: Job) -> Result<(), Refusal> {
-        let (host, request) = (known.host.id, &known.request);
-        let origin = self
-            .handouts()
-            .origin(host, request.address, request.ticket, job);
-        match origin {
+    /// If it has a ticket that no machine was told, or it is not known any more what it was told: nothing but
+    /// a restart helps it.
+    fn check_origin(&self, known: &Known, job: Job) -> Result<(), Refusal> {
+        match self.origin(known, job) {
             Origin::UnknownTicket => Err(Refusal::UnknownTicket),
+            Origin::Unreadable(row) => Err(Refusal::UnknownJob(Box::new((*row).clone()))),
             Origin::Unknown | Origin::Told { .. } => Ok(()),
         }
     }
@@ -219,12 +232,9 @@ impl Ops {
             return Err(Refusal::Ipv6(request.address));
         };
         let ticket = request.ticket;
-        let origin = self
-            .handouts()
-            .origin(known.host.id, request.address, ticket, job);
-        let is_proved = match origin {
-            // Its session knows the ticket, or refuses it.
-            Origin::Unknown | Origin::UnknownTicket => false,
+        let is_proved = match self.origin(known, job) {
+            // Its session knows the ticket or the address, or refuses it.
+            Origin::Unknown | Origin::UnknownTicket | Origin::Unreadable(_) => false,
             Origin::Told {
                 job: told,
                 is_proved,
@@ -255,7 +265,7 @@ impl Ops {
         longest: Duration,
         ending: &CancellationToken,
     ) -> ClientResult<()> {
-        if is_agent(&asked.agent) {
+        if Client::from(asked.agent.as_str()).is_agent() {
             return self.check_in(known, asked).await;
         }
         let request = &known.request;
@@ -308,7 +318,7 @@ impl Ops {
         let handle = self.session_of(known).await?;
         let host = known.host.id;
         let job = self.job_of(&known.host, &handle);
-        self.check_ticket(known, job)?;
+        self.check_origin(known, job)?;
         // A ticket is for one session; without one only what it was told matters.
         let has_ticket = known.request.ticket.is_some();
         let peer = self.peer_if(known, job, |told| match has_ticket {
@@ -320,14 +330,11 @@ impl Ops {
             true => None,
             false => Some(self.network_of(known, peer, asked)?),
         };
-        let agent = fog::encoding::printable(&asked.agent, 80);
-        let handout = self.to_remember(known, peer, job)?;
+        let agent = Client::from(fog::encoding::printable(&asked.agent, 80).as_str());
+        // Who cannot be remembered is not let in.
+        self.to_remember(known, peer, job)?;
         handle.check_in(host, peer, agent, interface).await?;
-        if let Some(handout) = handout {
-            self.store.hand_out(handout).await?;
-            self.handouts().remember(handout);
-        }
-        Ok(())
+        self.remember_check_in(known, peer, job).await
     }
 
     /// The card that leads to a client, if its receiver will be known by the address of this request.
@@ -354,31 +361,6 @@ impl Ops {
         })
     }
 
-    /// A machine keeps the job that it checked in for: one that boots by other means, one whose boot
-    /// loader had another address, and one that was let into another session than it was booted for.
-    ///
-    /// # Errors
-    /// If there is no place to remember it.
-    fn to_remember(&self, known: &Known, peer: Peer, job: Job) -> Result<Option<Handout>, Refusal> {
-        let (host, address) = (known.host.id, IpAddr::V4(peer.address));
-        let handouts = self.handouts();
-        let own = handouts.at(host, address);
-        if own.is_some_and(|own| own.job.session == job.session) {
-            return Ok(None);
-        }
-        let handout = Handout {
-            host,
-            address,
-            job,
-            ticket: peer.ticket,
-            at: clock::now(),
-        };
-        match handouts.check_place(&handout) {
-            Ok(()) => Ok(Some(handout)),
-            Err(TooMany) => Err(Refusal::TooManyMachines),
-        }
-    }
-
     /// A sign of life. It counts if it comes from the host's machine.
     ///
     /// # Errors
@@ -388,7 +370,7 @@ impl Ops {
             return Ok(());
         };
         let job = self.job_of(&known.host, &handle);
-        self.check_ticket(known, job)?;
+        self.check_origin(known, job)?;
         let at = handle.live().address_of(known.host.id);
         // One that was let in goes on. Another one is still to be.
         let peer = match at.map(IpAddr::V4) == Some(known.request.address) {

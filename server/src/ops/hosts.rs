@@ -1,5 +1,6 @@
 //! Hosts as people have them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Ops;
@@ -40,7 +41,8 @@ impl Ops {
         Ok(hosts.map(|host| (Arc::clone(&host), of(host.id))).collect())
     }
 
-    /// Takes a host out; `None` if there is none of this name.
+    /// Takes a host out; `None` if there is none of this name. Its machine may run on: what that was told is
+    /// not forgotten.
     ///
     /// # Errors
     /// If it has an active task.
@@ -49,8 +51,22 @@ impl Ops {
             return Ok(None);
         };
         self.store.remove_host(host.id).await?;
-        self.handouts().remove(host.id);
         self.hosts_changed().await;
+        Ok(Some(host))
+    }
+
+    /// Forgets what machines of a host were told when they booted: a person says that they are switched off. The
+    /// one that takes part in a session is not forgotten. `None` if there is no host of this name.
+    ///
+    /// # Errors
+    /// If it is not stored.
+    pub async fn forget_boots(&self, name: &str) -> Result<Option<Arc<Host>>, StoreError> {
+        let Some(host) = self.directory.by_name(name) else {
+            return Ok(None);
+        };
+        let running = self.sessions.of_host(host.id);
+        let holder = running.and_then(|handle| handle.live().address_of(host.id));
+        self.forget(&host.macs, holder.map(IpAddr::V4)).await?;
         Ok(Some(host))
     }
 

@@ -7,7 +7,9 @@ mod clients;
 mod deploy;
 mod directory;
 mod hosts;
+mod image_root;
 mod images;
+mod memory;
 mod reports;
 mod status;
 
@@ -22,12 +24,12 @@ pub(crate) use boot_file::{BootFile, BootFileError};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};
 pub use directory::Directory;
+pub use image_root::image_root;
 pub use images::TaskImage;
 pub use status::SessionState;
 
 use crate::clock;
 use crate::config::Config;
-use crate::domain::handout::Handouts;
 use crate::domain::session::core::Plan;
 use crate::logs::{MulticastLog, Subject};
 use crate::session::Sessions;
@@ -39,11 +41,9 @@ pub struct Ops {
     config: Arc<Config>,
     sessions: Arc<Sessions>,
     directory: Directory,
-    handouts: Mutex<Handouts>,
+    memory: memory::Memory,
     strangers: Mutex<directory::Seen>,
     log: MulticastLog,
-    /// Boot scripts are made one after the other, so that one machine gets one ticket.
-    boots: tokio::sync::Mutex<()>,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
     /// Places for those who look at images.
@@ -60,24 +60,15 @@ impl Ops {
     pub async fn new(sessions: Arc<Sessions>) -> Result<Arc<Self>, StoreError> {
         let around = sessions.around();
         let store = Arc::clone(&around.store);
-        let mut handouts = Handouts::default();
-        for handout in store.handouts().await? {
-            if handouts.insert(handout).is_err() {
-                tracing::warn!(
-                    "host {}: too many boot scripts are remembered",
-                    handout.host
-                );
-            }
-        }
+        let memory = memory::Memory::load(&store).await?;
         let ops = Self {
             config: Arc::clone(&around.config),
             log: around.log.clone(),
             store,
             sessions,
             directory: Directory::default(),
-            handouts: Mutex::new(handouts),
+            memory,
             strangers: Mutex::default(),
-            boots: tokio::sync::Mutex::default(),
             late: tokio::sync::Mutex::default(),
             readers: Arc::new(Semaphore::new(images::READERS)),
             boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
@@ -132,10 +123,6 @@ impl Ops {
         }
         self.directory.replace(hosts);
         Ok(())
-    }
-
-    fn handouts(&self) -> std::sync::MutexGuard<'_, Handouts> {
-        self.handouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers a machine that is not registered; now and then, as it may ask for ever.

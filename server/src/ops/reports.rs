@@ -1,5 +1,7 @@
 //! What clients report: their end, a failure, an unusable share. When these return, it is stored.
 
+use std::net::IpAddr;
+
 use fog::task::State;
 
 use super::Ops;
@@ -9,6 +11,7 @@ use crate::domain::refusal::AskAgain;
 use crate::domain::session::{Fact, Member, Note, Session, summary};
 use crate::domain::{Reason, Refusal, SessionId};
 use crate::logs::{Level, Subject};
+use crate::session::Handle;
 use crate::store::StoreError;
 use crate::text;
 
@@ -18,7 +21,7 @@ impl Ops {
     /// # Errors
     /// If it does not count, or has to be asked again.
     pub async fn complete(&self, known: &Known) -> ClientResult<()> {
-        let Some(handle) = self.active_session_of(known.host.id).await? else {
+        let Some(handle) = self.reported_session(known).await? else {
             return self.complete_late(known).await;
         };
         // Its kernel arguments may be of a session that is over.
@@ -34,8 +37,8 @@ impl Ops {
     /// The session does not run any more. A report that was accepted before is accepted again, as its
     /// answer may have been lost; one that comes after the time of grace still counts.
     async fn complete_late(&self, known: &Known) -> ClientResult<()> {
-        let _one_at_a_time = self.turn(self.last_part(known).await?, known).await;
-        let Some((session, member)) = self.last_part(known).await? else {
+        let _one_at_a_time = self.turn(self.own_part(known).await?, known).await;
+        let Some((session, member)) = self.own_part(known).await? else {
             return Err(self.no_task(known).await?.into());
         };
         if !Self::is_own(member.address, member.ticket, known) {
@@ -75,7 +78,7 @@ impl Ops {
     /// # Errors
     /// If it does not count, or has to be asked again.
     pub async fn failed(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
-        let Some(handle) = self.active_session_of(known.host.id).await? else {
+        let Some(handle) = self.reported_session(known).await? else {
             return self.failed_late(known, text, is_warning).await;
         };
         let peer = match self.peer(known, self.job_of(&known.host, &handle)) {
@@ -92,8 +95,8 @@ impl Ops {
     /// The session does not run any more: the reason often comes after the consequence, and a failure
     /// that comes after a completion is never ignored.
     async fn failed_late(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
-        let _one_at_a_time = self.turn(self.last_part(known).await?, known).await;
-        let Some((session, member)) = self.last_part(known).await? else {
+        let _one_at_a_time = self.turn(self.own_part(known).await?, known).await;
+        let Some((session, member)) = self.own_part(known).await? else {
             self.foreign(known, None, text).await?;
             return Err(self.no_task(known).await?.into());
         };
@@ -256,9 +259,42 @@ impl Ops {
             .await
     }
 
-    /// The newest session that a host was in, and its part in it.
-    async fn last_part(&self, known: &Known) -> Result<Option<(Session, Member)>, StoreError> {
-        let session = self.store.last_session(known.host.id).await?;
+    /// The session that a report is for, if it is active: the one that the reporting machine checked in for, if
+    /// its ticket names one, else the one that its host is in.
+    async fn reported_session(&self, known: &Known) -> ClientResult<Option<Handle>> {
+        let active = self.active_session_of(known.host.id).await?;
+        if known.request.ticket.is_none() {
+            return Ok(active);
+        }
+        match self.session_of_machine(known).await? {
+            Some(own) if active.as_ref().map(|handle| handle.job.session) != Some(own.id) => {
+                match own.state.is_active() {
+                    true => self.start(own.id).await,
+                    false => Ok(None),
+                }
+            }
+            _ => Ok(active),
+        }
+    }
+
+    /// The newest session that this very machine checked in for.
+    async fn session_of_machine(&self, known: &Known) -> Result<Option<Session>, StoreError> {
+        let IpAddr::V4(address) = known.request.address else {
+            return Ok(None);
+        };
+        let ticket = known.request.ticket;
+        self.store
+            .session_of_machine(known.host.id, address, ticket)
+            .await
+    }
+
+    /// The session that the reporting machine took part in, whatever its host was in since; else the newest one
+    /// of its host. And the host's part in it.
+    async fn own_part(&self, known: &Known) -> Result<Option<(Session, Member)>, StoreError> {
+        let session = match self.session_of_machine(known).await? {
+            Some(own) => Some(own),
+            None => self.store.last_session(known.host.id).await?,
+        };
         Ok(session.and_then(|session| part(session, known)))
     }
 

@@ -347,7 +347,7 @@ mod tests {
                 host: HostId(i64::from(count % 2)),
                 address: Ipv4Addr::LOCALHOST,
                 ticket: None,
-                agent: format!("client {count}"),
+                agent: format!("client {count}").as_str().into(),
                 count,
             }));
         }

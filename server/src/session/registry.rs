@@ -20,8 +20,8 @@ use crate::domain::handout::{Arguments, Job};
 use crate::domain::image::Facts;
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
-use crate::domain::session::Session;
 use crate::domain::session::core::{Core, Peer, Plan, Records};
+use crate::domain::session::{Client, Session};
 use crate::domain::{BootGiven, HostId, Reason, Refusal, SessionId};
 use crate::logs::Subject;
 use crate::sender;
@@ -80,7 +80,7 @@ impl Handle {
         &self,
         host: HostId,
         peer: Peer,
-        agent: String,
+        agent: Client,
         interface: Option<cast_net::Interface>,
     ) -> Result<(), Refusal> {
         self.ask(|reply| {

@@ -9,7 +9,8 @@ use fog::task::{ImageType, State};
 
 use super::*;
 use crate::domain::Reason;
-use crate::domain::handout::{Handouts, Ticket};
+use crate::domain::handout::Ticket;
+use crate::domain::handouts::{Change as HandoutChange, Row as HandoutRow};
 use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
@@ -141,7 +142,7 @@ pub(crate) async fn a_session_goes_its_way(store: SharedStore) {
     assert_eq!(first.reason, Some(Reason::Written));
     assert_eq!(second.address, Some(Ipv4Addr::new(10, 0, 0, 2)));
     assert_eq!(second.ticket, Some(Ticket([2; 16])));
-    assert_eq!(second.agent, "fos-agent/0.1.0");
+    assert_eq!(second.agent.name, "fos-agent/0.1.0");
     assert_eq!(second.checked_in_at, Some(at(1)));
     let (known, _) = store.hosts().await.unwrap();
     assert_eq!(known[0].last_deploy, Some(at(1)));

@@ -11,7 +11,7 @@ pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use fog::Mac;
 use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
-use crate::domain::handout::Handout;
+use crate::domain::handout::Ticket;
+use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
@@ -238,6 +239,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// How the newest session that a host was in ended for it; `None` if there is none, or no reason. Cheap
     /// however many hosts that session had: machines without a task ask for it again and again.
     async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>>;
+    /// The newest session that a host's machine checked in for from this address with this ticket, or without
+    /// one.
+    async fn session_of_machine(
+        &self,
+        host: HostId,
+        address: Ipv4Addr,
+        ticket: Option<Ticket>,
+    ) -> Result<Option<Session>>;
     /// Remembers a machine that asked and is not registered; at most [`MAX_STRANGERS`], the oldest goes.
     async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()>;
     /// These machines, the last one that asked first.
@@ -330,11 +339,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     // What machines were told.
 
-    /// Stores what a boot script told a machine. Nothing if the host is gone.
-    async fn hand_out(&self, handout: Handout) -> Result<()>;
-    /// Everything that machines were told and may still act on, the oldest first: the
-    /// [`PER_HOST`](crate::domain::handout::Handouts::PER_HOST) newest of each host.
-    async fn handouts(&self) -> Result<Vec<Handout>>;
+    /// Changes what is remembered of what machines were told.
+    async fn hand_out(&self, change: handouts::Change) -> Result<()>;
+    /// Everything that machines were told and may still act on, the oldest first, with what cannot be
+    /// understood of it.
+    async fn handouts(&self) -> Result<Vec<StoredRow>>;
 
     // Settings.
 

@@ -1,7 +1,7 @@
 //! A store for tests that fails or hangs when it is told to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,7 +13,8 @@ use super::{
     AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
     NewSession, Result, Settings, SharedStore, Store, StoreError,
 };
-use crate::domain::handout::Handout;
+use crate::domain::handout::Ticket;
+use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
@@ -238,9 +239,9 @@ impl Store for Faulty {
         self.inner.add_event(at, session, host, note).await
     }
 
-    async fn hand_out(&self, handout: Handout) -> Result<()> {
+    async fn hand_out(&self, change: handouts::Change) -> Result<()> {
         self.gate("hand_out").await?;
-        self.inner.hand_out(handout).await
+        self.inner.hand_out(change).await
     }
 
     async fn set_image_root(&self, path: String) -> Result<()> {
@@ -271,6 +272,16 @@ impl Store for Faulty {
     async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
         self.count("last_end");
         self.inner.last_end(host).await
+    }
+
+    async fn session_of_machine(
+        &self,
+        host: HostId,
+        address: Ipv4Addr,
+        ticket: Option<Ticket>,
+    ) -> Result<Option<Session>> {
+        self.count("session_of_machine");
+        self.inner.session_of_machine(host, address, ticket).await
     }
 
     async fn strangers(&self) -> Result<Vec<Stranger>> {
@@ -323,7 +334,7 @@ impl Store for Faulty {
         self.inner.events(session, after, limit).await
     }
 
-    async fn handouts(&self) -> Result<Vec<Handout>> {
+    async fn handouts(&self) -> Result<Vec<StoredRow>> {
         self.count("handouts");
         self.inner.handouts().await
     }

@@ -205,7 +205,7 @@ pub fn broken_row(row: &BrokenRow) -> String {
     format!("{}. Correct the row", broken(row))
 }
 
-fn broken(row: &BrokenRow) -> String {
+pub(super) fn broken(row: &BrokenRow) -> String {
     format!(
         "the database holds a value that the server cannot understand: table {}, row {}: column {} \
          holds \"{}\", expected {}",

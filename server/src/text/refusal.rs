@@ -1,6 +1,6 @@
 //! Why a client's request is refused, and what to do: the texts that stand on its screen.
 
-use super::reason::with_disk;
+use super::reason::{broken, with_disk};
 use super::{foreign, reason};
 use crate::domain::refusal::AskAgain;
 use crate::domain::{Reason, Refusal};
@@ -41,9 +41,9 @@ pub fn refusal(refusal: &Refusal) -> String {
              machine, booted again, leave it on: it is let in when the server has not heard the \
              earlier one for a while, as long as the session has not started."
         ),
-        Refusal::TooManyMachines => "Machines at too many addresses asked to boot as this host within \
-             a day. Look which machines have its MAC address; a restart of the server does not help, \
-             but removing the host and adding it again does."
+        Refusal::TooManyMachines => "Machines with this MAC address were booted for too many sessions \
+             within a day. Look which machines have it. When all of them are switched off: fos-server host \
+             forget NAME"
             .into(),
         Refusal::NotCheckedIn => {
             "This machine has not checked in for a session, so nothing that it \
@@ -52,11 +52,15 @@ pub fn refusal(refusal: &Refusal) -> String {
         }
         Refusal::OtherJob { told, now } if told == now => format!(
             "Restart this machine: its kernel arguments are not the ones that session {now} has now. \
-             After the restart it fetches the present boot script."
+             {AFTER_RESTART}"
         ),
         Refusal::OtherJob { told, now } => format!(
             "Restart this machine: it was booted for session {told}, its task is now in session \
-             {now}. After the restart it fetches the present boot script."
+             {now}. {AFTER_RESTART}"
+        ),
+        Refusal::UnknownJob(row) => format!(
+            "Restart this machine: what it was booted for cannot be read any more ({}). {AFTER_RESTART}",
+            broken(row)
         ),
         Refusal::UnknownTicket => "Restart this machine: this server does not know the ticket in its kernel \
              arguments (fosticket=). After the restart it fetches the present boot script."
@@ -96,6 +100,10 @@ pub fn refusal(refusal: &Refusal) -> String {
     }
 }
 
+/// A machine whose boot loader has another address than its Linux may be taken for the one before.
+const AFTER_RESTART: &str = "After the restart it fetches the present boot script. If a restart does not help, \
+    switch it off, and on the server: fos-server host forget NAME";
+
 /// A short code of it for programs; `restart` if nothing but a restart of the machine helps.
 #[must_use]
 pub fn refusal_code(refusal: &Refusal) -> &'static str {
@@ -115,6 +123,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::NotCheckedIn => "not-checked-in",
         Refusal::OtherJob { .. } => "other-job",
         Refusal::UnknownTicket => "unknown-ticket",
+        Refusal::UnknownJob(_) => "unknown-job",
         Refusal::Ipv6(_) => "ipv6",
         Refusal::Proxied { .. } => "proxied",
         Refusal::OtherNetwork { .. } => "other-network",

@@ -7,7 +7,7 @@ use fog::task::State;
 use super::reason::{Disk, disk, with_disk};
 use super::{count, duration, foreign, names, reason, refusal};
 use crate::domain::session::core::Phase;
-use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot, is_agent};
+use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot};
 use crate::domain::{BootGiven, Reason};
 
 /// What a running session does or waits for, since when, and until when.
@@ -158,7 +158,7 @@ pub fn boot_given(given: &BootGiven) -> String {
 pub fn member_end(member: &MemberSnapshot, streams: usize, why: &Reason) -> String {
     let received = match member.streams_done {
         0 if !member.may_have_written => Received::Nothing,
-        0 if !is_agent(&member.agent) => Received::Table,
+        0 if !member.agent.is_agent() => Received::Table,
         done if done > 0 && done < streams => Received::Streams,
         _ => Received::Something,
     };
@@ -243,7 +243,7 @@ pub fn stored_member(member: &Member, has_started: bool) -> String {
             let lacks_one = member.state == State::Failed && !why.awaits_report();
             let received = match member.streams_done {
                 0 if member.address.is_none() => Received::Nothing,
-                0 if !is_agent(&member.agent) => Received::Table,
+                0 if !member.agent.is_agent() => Received::Table,
                 0 if !has_started || is_before_data(why) => Received::Nothing,
                 done if done > 0 && lacks_one => Received::Streams,
                 _ => Received::Something,

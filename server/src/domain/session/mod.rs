@@ -1,5 +1,6 @@
 //! Multicast sessions: as they are stored, and the state machine that runs one.
 
+mod client;
 pub mod core;
 mod record;
 mod seat;
@@ -8,7 +9,8 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, ClientKind};
 pub use record::{Event, Fact, Member, Note, Session};
-pub use seat::{Departure, DropCause, SeatStatus, is_agent};
+pub use seat::{Departure, DropCause, SeatStatus};
 pub use snapshot::{MemberSnapshot, Snapshot};
 pub use summary::summary;

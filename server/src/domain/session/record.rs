@@ -7,11 +7,10 @@ use fog::store::StreamName;
 use fog::task::State;
 use serde::{Deserialize, Serialize};
 
+use super::client::Client;
 use crate::domain::code;
 use crate::domain::handout::Ticket;
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
-
-use super::seat::is_agent;
 
 /// A multicast session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl Session {
         }
         let mut late = self.members.iter().filter(|member| {
             let is_unaware = member.reason.as_ref().is_some_and(Reason::leaves_unaware);
-            is_unaware && member.checked_in_at.is_some() && !is_agent(&member.agent)
+            is_unaware && member.checked_in_at.is_some() && !member.agent.is_agent()
         });
         late.find_map(|member| member.address)
     }
@@ -80,8 +79,8 @@ pub struct Member {
     pub address: Option<Ipv4Addr>,
     /// The ticket that it checked in with.
     pub ticket: Option<Ticket>,
-    /// What the client calls itself; empty for stock clients.
-    pub agent: String,
+    /// Which client it runs.
+    pub agent: Client,
     /// Time of the accepted check-in.
     pub checked_in_at: Option<Timestamp>,
     /// Streams that it acknowledged to the end.
@@ -103,8 +102,8 @@ pub enum Fact {
         address: Ipv4Addr,
         /// With which ticket.
         ticket: Option<Ticket>,
-        /// What the client calls itself.
-        agent: String,
+        /// Which client it runs.
+        agent: Client,
         /// Hosts that have checked in by now.
         count: u32,
     },

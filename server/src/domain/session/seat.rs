@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use fog::task::State;
 
+use super::client::Client;
 use crate::domain::handout::Ticket;
 use crate::domain::{Reason, Refusal};
 
@@ -77,8 +78,8 @@ pub(super) struct Seat {
     pub(super) ticket: Option<Ticket>,
     /// Whether its kernel arguments were proved at its check-in.
     pub(super) is_proved: bool,
-    /// What the client calls itself.
-    pub(super) agent: String,
+    /// Which client it runs.
+    pub(super) agent: Client,
     /// Last request over HTTP.
     pub(super) last_request: Option<Instant>,
     /// Last request or rendezvous.
@@ -112,7 +113,7 @@ impl Seat {
             address: None,
             ticket: None,
             is_proved: false,
-            agent: String::new(),
+            agent: Client::default(),
             last_request: None,
             last_sign: None,
             first_connected: None,
@@ -166,7 +167,7 @@ impl Seat {
 
     /// Whether it is one of our agents, which can begin a stream again.
     pub(super) fn is_agent(&self) -> bool {
-        is_agent(&self.agent)
+        self.agent.is_agent()
     }
 
     /// Not at the rendezvous, and silent for so long. One that was restored was heard at that time.
@@ -187,10 +188,4 @@ impl Seat {
     pub(super) fn heard(&self) -> Option<Instant> {
         self.last_sign.max(self.last_request)
     }
-}
-
-/// Whether a client that calls itself so is one of our agents.
-#[must_use]
-pub fn is_agent(name: &str) -> bool {
-    name.starts_with("fos-agent/")
 }

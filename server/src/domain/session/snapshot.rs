@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fog::store::StreamName;
 use fog::task::State;
 
+use super::client::Client;
 use super::core::{Core, Phase};
 use super::seat::{Seat, SeatStatus};
 use crate::domain::{HostId, Refusal};
@@ -56,8 +57,8 @@ pub struct MemberSnapshot {
     pub name: String,
     /// Address that it checked in from.
     pub address: Option<Ipv4Addr>,
-    /// What the client calls itself.
-    pub agent: String,
+    /// Which client it runs.
+    pub agent: Client,
     /// How far it is.
     pub status: SeatStatus,
     /// Age of that.

@@ -518,31 +518,264 @@ async fn an_invented_ticket_is_refused() {
 /// Whoever checks in without a ticket is remembered, but proves nothing against the machine that has one.
 #[tokio::test]
 async fn a_machine_with_a_ticket_takes_its_place_back() {
-    let bench = bench().await;
-    let id = bench.deploy(&[1]).await;
-    let own = ticket(&bench.boot(1).await).to_string();
-    for _ in 0..2 {
-        assert_eq!(bench.check_in_from(STRANGER, 1).await, "##@GO");
+    for is_restarted in [false, true] {
+        let mut bench = bench().await;
+        let id = bench.deploy(&[1]).await;
+        let own = ticket(&bench.boot(1).await).to_string();
+        for _ in 0..2 {
+            assert_eq!(bench.check_in_from(STRANGER, 1).await, "##@GO");
+        }
+        if is_restarted {
+            bench = bench.restart().await;
+        }
+        assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+        assert_eq!(stored(&bench, id).await.address, Some(ip(1)));
+        assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
+        // Not again.
+        let bench = bench.restart().await;
+        assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
+        assert_eq!(stored(&bench, id).await.address, Some(ip(1)));
     }
-    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
-    assert_eq!(stored(&bench, id).await.address, Some(ip(1)));
-    assert_refused(&bench.check_in_from(STRANGER, 1).await, &another());
 }
 
-/// Memory and database remember the same machines, and a machine for which there is no place is not let in.
+/// Others that ask for its boot script lock no machine out, not for this session and not for later ones; and what
+/// it was told before is not hidden by them.
 #[tokio::test]
-async fn a_machine_that_cannot_be_remembered_is_not_let_in() {
-    let bench = bench_with(|config| config.timing.rebind_after = Duration::ZERO).await;
-    let id = bench.deploy(&[1]).await;
+async fn strangers_that_ask_for_boot_scripts_lock_no_machine_out() {
+    let mut bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    for round in 0..2 {
+        for last in 100..=u8::MAX {
+            let body = format!("mac0={}", mac(1));
+            let (_, script) = bench.send(ip(last), "ipxe/boot.php", body).await;
+            assert!(script.contains("fosticket="), "{script}");
+        }
+        if round == 0 {
+            bench = bench.restart().await;
+        }
+    }
+    // Without and with a ticket.
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let second = bench.deploy_image("other image", &[1], None).await.session;
     for last in 100..=u8::MAX {
         let body = format!("mac0={}", mac(1));
         bench.post(ip(last), "ipxe/boot.php", body).await;
     }
+    let refusal = Refusal::OtherJob {
+        told: first,
+        now: second,
+    };
+    assert_refused(&bench.check_in_stock(1).await, &refusal);
+    let own = ticket(&bench.boot(1).await).to_string();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
     let addresses = "SELECT address FROM fos_handouts ORDER BY address";
-    let before = bench.words(addresses).await;
-    assert_refused(&bench.check_in_stock(1).await, &Refusal::TooManyMachines);
-    assert_eq!(stored(&bench, id).await.address, None);
-    assert_eq!(bench.words(addresses).await, before);
+    assert!(bench.words(addresses).await.len() <= 64 + 2);
+}
+
+/// The same card is another host now, and its machine still runs for the image of the old one.
+#[tokio::test]
+async fn a_machine_of_a_removed_host_keeps_what_it_was_told() {
+    for is_restarted in [false, true] {
+        let mut bench = bench().await;
+        let first = wrong_image(&bench).await;
+        bench.ops.cancel(first, None).await.unwrap();
+        bench.ended(first).await;
+        bench.ops.remove_host("LAB-01").await.unwrap().unwrap();
+        if is_restarted {
+            bench = bench.restart().await;
+        }
+        let host = crate::domain::host::NewHost {
+            name: "LAB-77".parse().unwrap(),
+            macs: vec![mac(1).parse::<fog::Mac>().unwrap().try_into().unwrap()],
+            image: None,
+            device: String::new(),
+        };
+        bench.ops.add_host(host).await.unwrap();
+        let wanted = crate::ops::DeployRequest {
+            image: "other image".into(),
+            hosts: vec!["LAB-77".into()],
+            name: None,
+            max_wait: None,
+            is_shutdown: false,
+        };
+        let second = bench.ops.deploy(&wanted).await.unwrap().session;
+        let refusal = Refusal::OtherJob {
+            told: first,
+            now: second,
+        };
+        assert_refused(&bench.check_in_stock(1).await, &refusal);
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    }
+}
+
+async fn check_in_stock_from(bench: &Bench, last: u8) -> String {
+    let body = format!("mac={}&type=down", mac(1));
+    bench.post(ip(last), "mc_checkin.php", body).await
+}
+
+/// Boot loader and Linux have an address each: usual with DHCP client identifiers.
+#[tokio::test]
+async fn a_client_with_another_address_than_its_boot_loader_is_let_in_after_each_restart() {
+    let mut bench = bench().await;
+    let mut before = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    assert_eq!(check_in_stock_from(&bench, 7).await, "##@GO");
+    for (round, image) in ["other image", "lab image", "other image"]
+        .into_iter()
+        .enumerate()
+    {
+        bench.ops.cancel(before, None).await.unwrap();
+        bench.ended(before).await;
+        let now = bench.deploy_image(image, &[1], None).await.session;
+        if round == 1 {
+            bench = bench.restart().await;
+        }
+        let refusal = Refusal::OtherJob { told: before, now };
+        assert_refused(&check_in_stock_from(&bench, 7).await, &refusal);
+        // A stranger's question is no restart of it.
+        let body = format!("mac0={}", mac(1));
+        bench.post(STRANGER, "ipxe/boot.php", body).await;
+        assert_refused(&check_in_stock_from(&bench, 7).await, &refusal);
+        bench.boot(1).await;
+        assert_eq!(check_in_stock_from(&bench, 7).await, "##@GO");
+        before = now;
+    }
+}
+
+/// What a machine was told stands in a row that makes no sense now.
+#[tokio::test]
+async fn a_machine_of_which_a_row_makes_no_sense_is_told_to_restart() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1, 2]).await;
+    for host in [1, 2] {
+        bench.boot(host).await;
+        bench.check_in_stock(host).await;
+    }
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    bench
+        .sql("UPDATE fos_handouts SET port = 'odd' WHERE address = '10.0.0.1'")
+        .await;
+    let bench = bench.restart().await;
+    let second = bench.deploy(&[1, 2]).await;
+    for _ in 0..2 {
+        let text = bench.check_in_stock(1).await;
+        for part in ["Restart this machine", "fos_handouts", "port", "odd"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    let code = bench.view(1).await.refusal.map(|refusal| refusal.code);
+    assert_eq!(code, Some(RefusalCode::Restart));
+    let is_named = |note: &Note| matches!(note, Note::Refused { why, .. } if matches!(**why, Refusal::UnknownJob(_)));
+    wait_for("the note", async || {
+        let notes = notes(&bench, second).await;
+        (notes.iter().filter(|note| is_named(note)).count() == 1).then_some(())
+    })
+    .await;
+    // Others are not concerned, and it is let in when it was restarted.
+    assert_eq!(bench.check_in_stock(2).await, "##@GO");
+    bench.boot(1).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+}
+
+/// A person says that a machine is switched off, where nothing else helps.
+#[tokio::test]
+async fn what_a_machine_was_told_is_forgotten_if_a_person_says_so() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    // Booted by other means.
+    assert_eq!(check_in_stock_from(&bench, 7).await, "##@GO");
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let second = bench.deploy_image("other image", &[1], None).await.session;
+    bench.boot(1).await;
+    let refusal = Refusal::OtherJob {
+        told: first,
+        now: second,
+    };
+    assert_refused(&check_in_stock_from(&bench, 7).await, &refusal);
+    bench.ops.forget_boots("LAB-01").await.unwrap().unwrap();
+    assert_eq!(bench.number("SELECT COUNT(*) FROM fos_handouts").await, 0);
+    bench.boot(1).await;
+    assert_eq!(check_in_stock_from(&bench, 7).await, "##@GO");
+    // The one that takes part is not forgotten.
+    bench.ops.forget_boots("LAB-01").await.unwrap().unwrap();
+    assert_eq!(bench.number("SELECT COUNT(*) FROM fos_handouts").await, 1);
+    assert!(bench.ops.forget_boots("LAB-99").await.unwrap().is_none());
+}
+
+/// Its session is the one that its ticket names, whatever the host was in since.
+#[tokio::test]
+async fn a_report_counts_for_the_session_of_its_machine() {
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Later {
+        Over,
+        Active,
+        BootedFor,
+    }
+    for later in [Later::Over, Later::Active, Later::BootedFor] {
+        let bench = bench().await;
+        let first = bench.deploy(&[1]).await;
+        let own = ticket(&bench.boot(1).await).to_string();
+        assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+        for index in [0, 1] {
+            bench.send_stream(index, &[1]).await;
+        }
+        let report = format!("mac={}&ticket={own}", mac(1));
+        let complete = async || bench.post(ip(1), "Post_Stage3.php", report.as_str()).await;
+        assert_eq!(complete().await, "##");
+        bench.ended(first).await;
+        let second = bench.deploy(&[1]).await;
+        if later == Later::Over {
+            bench.ops.cancel(second, None).await.unwrap();
+            bench.ended(second).await;
+        }
+        if later == Later::BootedFor {
+            bench.boot(1).await;
+        }
+        let before = stored(&bench, second).await;
+        assert_eq!(complete().await, "##", "{later:?}");
+        let failure = format!("{report}&type=error&text=boot%20entry");
+        let said = bench
+            .post(STRANGER, "taskerror.php", failure.as_str())
+            .await;
+        assert_ne!(said, "##", "{later:?}");
+        assert_eq!(stored(&bench, first).await.state, State::Complete);
+        let said = bench.post(ip(1), "taskerror.php", failure.as_str()).await;
+        assert_eq!(said, "##", "{later:?}");
+        let member = stored(&bench, first).await;
+        assert_eq!(member.state, State::Failed, "{later:?}");
+        assert!(
+            matches!(&member.reason, Some(Reason::ClientFailed { text, .. }) if text == "boot entry"),
+            "{member:?}"
+        );
+        assert_eq!(stored(&bench, second).await, before, "{later:?}");
+        assert_ne!(complete().await, "##", "{later:?}");
+    }
+}
+
+/// The same for one of FOG's, which has no ticket.
+#[tokio::test]
+async fn a_report_of_a_stock_client_counts_though_a_later_session_is_over() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+    }
+    assert_eq!(bench.complete(1).await, "##");
+    bench.ended(first).await;
+    let second = bench.deploy(&[1]).await;
+    bench.ops.cancel(second, None).await.unwrap();
+    bench.ended(second).await;
+    assert_eq!(bench.complete(1).await, "##");
+    assert_eq!(bench.fail(1, "boot%20entry").await, "##");
+    assert_eq!(stored(&bench, first).await.state, State::Failed);
 }
 
 /// The driver of its session decides, also if that does not run yet.

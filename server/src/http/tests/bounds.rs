@@ -92,7 +92,8 @@ async fn boot_scripts_for_ever_new_addresses_are_few_rows() {
         bench.post(ip(round), "ipxe/boot.php", body).await;
     }
     let rows = bench.number("SELECT COUNT(*) FROM fos_handouts").await;
-    assert!(rows <= 64, "{rows}");
+    // And one that stands for all whose addresses are forgotten.
+    assert!(rows <= 64 + 1, "{rows}");
     assert_small(&bench).await;
 }
 

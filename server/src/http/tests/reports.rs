@@ -41,7 +41,7 @@ async fn progress_is_stored_raw_or_escaped_and_never_an_error() {
         ("receive", "d1p1.img")
     );
     assert_eq!((report.percent, report.detail.as_str()), (28, "x y"));
-    assert_eq!(live.snapshot.members[0].agent, "fos-agent/0.1.0");
+    assert_eq!(live.snapshot.members[0].agent.name, "fos-agent/0.1.0");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::files::Files;
-use crate::domain::session::Session;
 use crate::domain::session::core::{Completion, Peer};
+use crate::domain::session::{Client, Session};
 use crate::domain::{BootGiven, HostId, Refusal};
 use crate::session::journal::Stored;
 use crate::session::live::{Boot, ClientReport};
@@ -83,7 +83,7 @@ pub(crate) enum Command {
 pub(crate) struct CheckIn {
     pub(crate) host: HostId,
     pub(crate) peer: Peer,
-    pub(crate) agent: String,
+    pub(crate) agent: Client,
     /// The card that leads to the client; `None` if it is known from an earlier check-in.
     pub(crate) interface: Option<Interface>,
     pub(crate) reply: Reply,
@@ -203,7 +203,7 @@ impl Driver {
             drop(reply.send(Err(refusal)));
             return true;
         }
-        let result = self.core.check_in(Instant::now(), host, &peer, &agent);
+        let result = self.core.check_in(Instant::now(), host, &peer, agent);
         let has_changed = self.core.has_actions();
         self.answer(reply, result);
         has_changed

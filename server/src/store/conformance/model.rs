@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::host::Stranger;
-use crate::domain::session::Member;
+use crate::domain::session::{Client, Member};
 use crate::domain::task::{may_become, session_may_become};
 
 /// An event without its number.
@@ -19,7 +19,7 @@ pub(super) struct Model {
     /// The last one that asked first.
     pub(super) strangers: Vec<Stranger>,
     /// The oldest first.
-    pub(super) handouts: Vec<Handout>,
+    pub(super) handouts: Vec<HandoutRow>,
     pub(super) root: Option<String>,
 }
 
@@ -72,7 +72,6 @@ impl Model {
             return Err(ChangeError::InUse(session));
         }
         self.hosts.remove(&host);
-        self.handouts.retain(|handout| handout.host != host);
         Ok(())
     }
 
@@ -223,7 +222,7 @@ impl Model {
                 name: self.hosts[host].name.clone(),
                 address: None,
                 ticket: None,
-                agent: String::new(),
+                agent: Client::default(),
                 checked_in_at: None,
                 streams_done: 0,
                 state: State::Queued,
@@ -445,21 +444,24 @@ impl Model {
         was_active
     }
 
-    pub(super) fn hand_out(&mut self, handout: Handout) {
-        if !self.hosts.contains_key(&handout.host) {
-            return;
-        }
-        let is_same = |old: &Handout| old.host == handout.host && old.address == handout.address;
-        self.handouts.retain(|old| !is_same(old));
-        self.handouts.push(handout);
-        let of_host = self.handouts.iter().filter(|old| old.host == handout.host);
-        if of_host.count() > Handouts::PER_HOST {
-            let oldest = self
-                .handouts
-                .iter()
-                .position(|old| old.host == handout.host);
-            self.handouts.remove(oldest.unwrap());
-        }
+    pub(super) fn hand_out(&mut self, change: &HandoutChange) {
+        self.handouts.retain(|row| !change.drop.contains(&row.id));
+        self.handouts.extend(&change.put);
+    }
+
+    pub(super) fn session_of_machine(
+        &self,
+        host: HostId,
+        address: Ipv4Addr,
+        ticket: Option<Ticket>,
+    ) -> Option<&Session> {
+        self.sessions.values().rev().find(|session| {
+            let mut members = session.members.iter();
+            members.any(|member| {
+                let found = (member.host, member.address, member.ticket);
+                found == (host, Some(address), ticket)
+            })
+        })
     }
 
     pub(super) fn remember_stranger(&mut self, now: Timestamp, mac: Mac, address: IpAddr) {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::model::Model;
 use super::*;
 use crate::domain::handout::{Arguments, Job};
+use crate::domain::handouts::{Handout, StoredRow};
 
 /// An operation; numbers choose among what is there.
 #[derive(Debug, Clone)]
@@ -284,9 +285,9 @@ impl Walk {
                 last,
                 session,
             } => {
+                let newest = self.model.handouts.last().map_or(0, |row| row.id);
                 let handout = Handout {
-                    host: self.host(host),
-                    address: IpAddr::from([10, 0, 0, last]),
+                    address: (last != 1).then(|| IpAddr::from([10, 0, 0, last])),
                     job: Job {
                         session: self.session(session),
                         image: self.image(0),
@@ -295,9 +296,19 @@ impl Walk {
                     },
                     ticket: (last > 2).then_some(Ticket([last; 16])),
                     at: now,
+                    since: newest / 2,
                 };
-                self.model.hand_out(handout);
-                store.hand_out(handout).await.unwrap();
+                let change = HandoutChange {
+                    drop: vec![newest - i64::from(last % 3)],
+                    put: vec![HandoutRow {
+                        id: newest + 1,
+                        mac: mac(u16::from(last)),
+                        host: self.host(host),
+                        handout,
+                    }],
+                };
+                self.model.hand_out(&change);
+                store.hand_out(change).await.unwrap();
             }
             Op::Stranger { number, last } => {
                 let address = IpAddr::from([10, 0, 0, last]);
@@ -425,6 +436,14 @@ impl Walk {
                 Some((session.id, own.reason?))
             });
             assert_eq!(store.last_end(*host).await.unwrap(), end);
+            for last in 1..3 {
+                for ticket in [None, Some(Ticket([last; 16])), Some(Ticket([9; 16]))] {
+                    let address = Ipv4Addr::new(10, 0, 0, last);
+                    let found = store.session_of_machine(*host, address, ticket).await;
+                    let known = model.session_of_machine(*host, address, ticket);
+                    assert_eq!(found.unwrap().as_ref(), known);
+                }
+            }
         }
         let mut images: Vec<Image> = model
             .images
@@ -456,7 +475,11 @@ impl Walk {
             self.compare_events(*id).await;
         }
         assert_eq!(store.strangers().await.unwrap(), model.strangers);
-        assert_eq!(store.handouts().await.unwrap(), model.handouts);
+        let handouts = model.handouts.iter().copied().map(StoredRow::Told);
+        assert_eq!(
+            store.handouts().await.unwrap(),
+            handouts.collect::<Vec<_>>()
+        );
         assert_eq!(store.image_root().await.unwrap(), model.root);
     }
 

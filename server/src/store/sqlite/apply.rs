@@ -9,7 +9,7 @@ use super::events::{self, TaskLog};
 use super::row::{ACTIVE, args, fit, in_states};
 use super::sessions;
 use crate::domain::handout::Ticket;
-use crate::domain::session::{Fact, Note};
+use crate::domain::session::{Client, Fact, Note};
 use crate::domain::task::{session_may_become, session_sources, sources};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 use crate::store::{Change, Conflict, Found, Result, StoreError};
@@ -137,7 +137,7 @@ impl Subject {
         host: HostId,
         address: Ipv4Addr,
         ticket: Option<Ticket>,
-        agent: &str,
+        client: &Client,
     ) -> Result<Outcome> {
         if !self.state.is_active() {
             return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
@@ -147,7 +147,8 @@ impl Subject {
         };
         let ip = address.to_string();
         let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
-        let agent = fog::encoding::printable(agent, MAX_AGENT);
+        let agent = fog::encoding::printable(&client.name, MAX_AGENT);
+        let kind = sessions::client_number(client.kind);
         let is_known = member.has_checked_in
             && (&member.ip, &member.ticket, &member.agent) == (&ip, &ticket, &agent);
         if is_known && member.state == Some(State::InProgress) {
@@ -162,12 +163,13 @@ impl Subject {
         if tx.run(&sql, values).await? == 0 {
             return Ok(Outcome::Conflict(Found::Task(member.state)));
         }
-        let sql = "UPDATE fos_sessionHosts SET ip = ?, ticket = ?, agent = ?, checkedInAt = ?, \
-            state = ? WHERE msID = ? AND hostID = ?";
+        let sql = "UPDATE fos_sessionHosts SET ip = ?, ticket = ?, agent = ?, client = ?, \
+            checkedInAt = ?, state = ? WHERE msID = ? AND hostID = ?";
         let values = args![
             ip.as_str(),
             ticket,
             agent,
+            kind,
             self.at,
             State::InProgress,
             self.id,

@@ -1,78 +1,141 @@
 //! `fos_handouts`: what boot scripts told machines.
 
-use super::engine::Tx;
-use super::row::{Row, args, unless_broken};
-use crate::domain::handout::{Arguments, Handout, Handouts, Job};
-use crate::domain::{HostId, ImageId, SessionId};
-use crate::store::Result;
+use fog::Mac;
 
-/// Stores a handout in place of the last one of the same address; the oldest ones of the host go.
-pub(super) async fn add(tx: &mut Tx, handout: Handout) -> Result<()> {
-    let Handout {
-        host,
-        address,
-        job,
-        ticket,
-        at,
-    } = handout;
-    // Of a host that is gone nobody would ever delete it.
-    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
-    if tx.number(sql, args![host]).await?.is_none() {
-        return Ok(());
-    }
-    let sql = "DELETE FROM fos_handouts WHERE hostID = ? AND address = ?";
-    tx.run(sql, args![host, address.to_string()]).await?;
-    let sql = "INSERT INTO fos_handouts (hostID, address, msID, imageID, port, arguments, ticket, at) \
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
-    let values = args![
-        host,
-        address.to_string(),
-        job.session,
-        job.image,
-        job.port,
-        job.arguments.0,
-        ticket,
-        at
-    ];
-    tx.run(sql, values).await?;
-    let sql = "SELECT id FROM fos_handouts WHERE hostID = ? ORDER BY id DESC";
-    for old in tx
-        .rows(sql, args![host])
-        .await?
-        .iter()
-        .skip(Handouts::PER_HOST)
-    {
-        let id = old.of(TABLE, &["id"]).int("id")?;
+use super::engine::Tx;
+use super::row::{Row, args};
+use crate::domain::handout::{Arguments, Job};
+use crate::domain::handouts::{self, Change, Handout, StoredRow};
+use crate::domain::reason::BrokenRow;
+use crate::domain::{HostId, ImageId, SessionId, Timestamp};
+use crate::store::{Result, StoreError};
+
+/// Carries out what was decided of the rows.
+pub(super) async fn change(tx: &mut Tx, change: Change) -> Result<()> {
+    for id in change.drop {
         tx.run("DELETE FROM fos_handouts WHERE id = ?", args![id])
             .await?;
+    }
+    for row in change.put {
+        let Handout {
+            address,
+            job,
+            ticket,
+            at,
+            since,
+        } = row.handout;
+        // A number that another program used meanwhile does not keep machines from booting.
+        let sql = "INSERT OR REPLACE INTO fos_handouts (id, mac, hostID, address, msID, imageID, \
+            port, arguments, ticket, at, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let address = address.map(|address| address.to_string());
+        let ticket = ticket.map(|ticket| ticket.to_string());
+        let values = args![
+            row.id,
+            row.mac.to_string(),
+            row.host,
+            address.unwrap_or_default(),
+            job.session,
+            job.image,
+            job.port,
+            job.arguments.0,
+            ticket.unwrap_or_default(),
+            at,
+            since
+        ];
+        tx.run(sql, values).await?;
     }
     Ok(())
 }
 
-/// All of them, the oldest first.
-pub(super) async fn all(tx: &mut Tx) -> Result<Vec<Handout>> {
-    let sql = "SELECT id, hostID, address, msID, imageID, port, arguments, ticket, at \
-        FROM fos_handouts ORDER BY id";
-    let rows = tx.rows(sql, Vec::new()).await?;
-    let handouts = rows.iter().map(|row| unless_broken(handout(row)));
-    handouts.filter_map(Result::transpose).collect()
+/// Forgets what machines were told long before `at` whose addresses belong to no host.
+pub(super) async fn clean(tx: &mut Tx, at: Timestamp) -> Result<()> {
+    let sql = "DELETE FROM fos_handouts WHERE at < ? \
+        AND mac NOT IN (SELECT LOWER(hmMAC) FROM hostMAC)";
+    tx.run(sql, args![Timestamp(at.0.saturating_sub(GONE_KEPT))])
+        .await?;
+    Ok(())
 }
 
-fn handout(row: &Row) -> Result<Handout> {
+/// Seconds that machines of hosts that are gone may still run with what they were told: 90 days. A row of 200
+/// bytes for each of their addresses.
+const GONE_KEPT: i64 = 90 * 24 * 3600;
+
+/// All of them, the oldest first.
+pub(super) async fn all(tx: &mut Tx) -> Result<Vec<StoredRow>> {
+    let sql = "SELECT id, mac, hostID, address, msID, imageID, port, arguments, ticket, at, since \
+        FROM fos_handouts ORDER BY id";
+    let mut all = Vec::new();
+    for row in tx.rows(sql, Vec::new()).await? {
+        match told(&row) {
+            Ok(told) => all.push(StoredRow::Told(told)),
+            Err(StoreError::Broken(broken)) => unreadable(tx, &row, broken, &mut all).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+fn told(row: &Row) -> Result<handouts::Row> {
     let cells = row.of(TABLE, &["id"]);
-    Ok(Handout {
+    let ticket = cells.ticket("ticket")?;
+    let address = match ticket {
+        Some(_) => Some(cells.address("address")?),
+        None => cells.optional("address", "an IP address", |text| text.parse().ok())?,
+    };
+    Ok(handouts::Row {
+        id: cells.int("id")?,
+        mac: mac(row)?,
         host: HostId(cells.int("hostID")?),
-        address: cells.address("address")?,
-        job: Job {
-            session: SessionId(cells.int("msID")?),
-            image: ImageId(cells.int("imageID")?),
-            port: cells.number("port", "a port")?,
-            arguments: Arguments(cells.int("arguments")?),
+        handout: Handout {
+            address,
+            job: Job {
+                session: SessionId(cells.int("msID")?),
+                image: ImageId(cells.int("imageID")?),
+                port: cells.number("port", "a port")?,
+                arguments: Arguments(cells.int("arguments")?),
+            },
+            ticket,
+            at: cells.time("at")?,
+            since: cells.int("since")?,
         },
-        ticket: cells.ticket("ticket")?,
-        at: cells.time("at")?,
     })
+}
+
+/// Which machine a row is about that makes no sense: where its address is what makes none, all of its host.
+async fn unreadable(
+    tx: &mut Tx,
+    row: &Row,
+    broken: Box<BrokenRow>,
+    all: &mut Vec<StoredRow>,
+) -> Result<()> {
+    tracing::error!(
+        "what a machine was told when it booted cannot be read: {broken}. It is told to restart"
+    );
+    let cells = row.of(TABLE, &["id"]);
+    let id = cells.int("id")?;
+    let mut macs: Vec<Mac> = mac(row).ok().into_iter().collect();
+    if let (true, Ok(host)) = (macs.is_empty(), cells.int("hostID")) {
+        let sql = "SELECT hmMAC FROM hostMAC WHERE hmHostID = ?";
+        let rows = tx.rows(sql, args![host]).await?;
+        let of_host = rows.iter().filter_map(|row| {
+            let text = row.of("hostMAC", &["hmMAC"]).text("hmMAC").ok()?;
+            text.parse::<Mac>().ok()
+        });
+        macs.extend(of_host);
+    }
+    let address = cells.address("address").ok();
+    all.extend(macs.into_iter().map(|mac| StoredRow::Unreadable {
+        id,
+        mac,
+        address,
+        broken: broken.clone(),
+    }));
+    Ok(())
+}
+
+fn mac(row: &Row) -> Result<Mac> {
+    let cells = row.of(TABLE, &["id"]);
+    cells.parsed("mac", "a MAC address", |text| text.parse().ok())
 }
 
 const TABLE: &str = "fos_handouts";

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use fog::Mac;
 
 use super::engine::Tx;
+use super::handouts;
 use super::row::{ACTIVE, Row, args, unless_broken};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::reason::BrokenRow;
@@ -52,6 +53,7 @@ pub(super) async fn add(
         let sql = "DELETE FROM fos_strangers WHERE mac = ?";
         tx.run(sql, args![mac.to_string()]).await?;
     }
+    handouts::clean(tx, at).await?;
     tx.changed(Change::Hosts);
     Ok(id)
 }
@@ -74,7 +76,7 @@ async fn check_mac(tx: &mut Tx, mac: Mac) -> std::result::Result<(), AddHostErro
     Ok(())
 }
 
-/// Removes a host; tasks and events stay.
+/// Removes a host; tasks, events and what its machines were told stay.
 pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
     let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
     if tx.number(sql, args![host]).await?.is_none() {
@@ -88,7 +90,6 @@ pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(),
     for sql in [
         "DELETE FROM hostMAC WHERE hmHostID = ?",
         "DELETE FROM inventory WHERE iHostID = ?",
-        "DELETE FROM fos_handouts WHERE hostID = ?",
         "DELETE FROM hosts WHERE hostID = ?",
     ] {
         tx.run(sql, args![host]).await?;

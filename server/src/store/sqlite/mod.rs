@@ -17,7 +17,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,7 +31,8 @@ use super::{
     AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
     NewSession, Result, Settings, Store,
 };
-use crate::domain::handout::Handout;
+use crate::domain::handout::Ticket;
+use crate::domain::handouts::{Change as HandoutChange, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::reason::BrokenRow;
@@ -93,6 +94,17 @@ impl Store for Sqlite {
     async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
         self.engine
             .read(move |tx| Box::pin(sessions::last_end(tx, host)))
+            .await
+    }
+
+    async fn session_of_machine(
+        &self,
+        host: HostId,
+        address: Ipv4Addr,
+        ticket: Option<Ticket>,
+    ) -> Result<Option<Session>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::of_machine(tx, host, address, ticket)))
             .await
     }
 
@@ -244,13 +256,13 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn hand_out(&self, handout: Handout) -> Result<()> {
+    async fn hand_out(&self, change: HandoutChange) -> Result<()> {
         self.engine
-            .write(move |tx| Box::pin(handouts::add(tx, handout)))
+            .write(move |tx| Box::pin(handouts::change(tx, change)))
             .await
     }
 
-    async fn handouts(&self) -> Result<Vec<Handout>> {
+    async fn handouts(&self) -> Result<Vec<StoredRow>> {
         self.engine.read(|tx| Box::pin(handouts::all(tx))).await
     }
 

@@ -1,14 +1,16 @@
 //! `multicastSessions` with its associations, and what is ours beside them.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use fog::status::ReceivedStatus;
 use fog::task::{State, TASK_TYPE_MULTICAST};
 
 use super::engine::Tx;
-use super::row::{ACTIVE, Arg, Row, args, unless_broken};
+use super::row::{ACTIVE, Arg, Cells, Row, args, unless_broken};
 use super::{events, hosts};
-use crate::domain::session::{Member, Note, Session};
+use crate::domain::handout::Ticket;
+use crate::domain::session::{Client, ClientKind, Member, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 use crate::store::{Change, CreateError, NewSession, Result};
 
@@ -182,6 +184,25 @@ pub(super) async fn last_end(tx: &mut Tx, host: HostId) -> Result<Option<(Sessio
     Ok(cells.reason()?.map(|reason| (session, reason)))
 }
 
+/// The newest session that a machine checked in for.
+pub(super) async fn of_machine(
+    tx: &mut Tx,
+    host: HostId,
+    address: Ipv4Addr,
+    ticket: Option<Ticket>,
+) -> Result<Option<Session>> {
+    let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
+    let sql = "SELECT fos_sessionHosts.msID FROM fos_sessionHosts \
+        JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
+        WHERE hostID = ? AND ip = ? AND ticket = ? \
+        ORDER BY fos_sessionHosts.msID DESC LIMIT 1";
+    let values = args![host, address.to_string(), ticket];
+    match tx.number(sql, values).await? {
+        Some(id) => by_id(tx, SessionId(id)).await,
+        None => Ok(None),
+    }
+}
+
 /// A session with its hosts.
 pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>> {
     let sql = "SELECT msID, msName, msBasePort, msLogPath, msImage, msState, msMaxwait, msShutdown, \
@@ -254,7 +275,7 @@ pub(super) async fn image_name(tx: &mut Tx, image: ImageId) -> Result<String> {
 }
 
 async fn members(tx: &mut Tx, id: SessionId) -> Result<Vec<Member>> {
-    let sql = "SELECT msID, hostID, fos_sessionHosts.taskID, hostName, ip, ticket, agent, \
+    let sql = "SELECT msID, hostID, fos_sessionHosts.taskID, hostName, ip, ticket, agent, client, \
         checkedInAt, streamsDone, state, reasonCode, reasonDetails, taskStateID, \
         tasks.taskID AS foundID FROM fos_sessionHosts \
         LEFT JOIN tasks ON tasks.taskID = fos_sessionHosts.taskID WHERE msID = ?";
@@ -276,7 +297,7 @@ async fn members(tx: &mut Tx, id: SessionId) -> Result<Vec<Member>> {
             name: cells.optional_text("hostName")?,
             address: None,
             ticket: None,
-            agent: String::new(),
+            agent: Client::default(),
             checked_in_at: None,
             streams_done: 0,
             state: cells.state("taskStateID")?,
@@ -302,13 +323,35 @@ fn member(row: &Row) -> Result<Member> {
         name: cells.text("hostName")?,
         address: cells.optional_ipv4("ip")?,
         ticket: cells.ticket("ticket")?,
-        agent: cells.text("agent")?,
+        agent: Client {
+            kind: client_kind(&cells)?,
+            name: cells.text("agent")?,
+        },
         checked_in_at: cells.optional_time("checkedInAt")?,
         streams_done: cells.number("streamsDone", "a number from 0 to 4294967295")?,
         state,
         reason: cells.reason()?,
     })
 }
+
+fn client_kind(cells: &Cells<'_>) -> Result<ClientKind> {
+    match cells.int("client") {
+        Ok(STOCK) => Ok(ClientKind::Stock),
+        Ok(AGENT) => Ok(ClientKind::Agent),
+        _ => Err(cells.broken("client", "0 (FOG's) or 1 (an agent)")),
+    }
+}
+
+/// The number of a kind of client.
+pub(super) fn client_number(kind: ClientKind) -> i64 {
+    match kind {
+        ClientKind::Stock => STOCK,
+        ClientKind::Agent => AGENT,
+    }
+}
+
+const STOCK: i64 = 0;
+const AGENT: i64 = 1;
 
 /// Stores what clients say of their progress, of tasks of this session that are still active.
 pub(super) async fn store_progress(

@@ -18,7 +18,9 @@ use super::*;
 use crate::domain::reason::{BrokenRow, Defect, Evidence, Standstill, Summary};
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Phase;
-use crate::domain::session::{Event, Member, MemberSnapshot, Note, SeatStatus, Session, Snapshot};
+use crate::domain::session::{
+    Client, Event, Member, MemberSnapshot, Note, SeatStatus, Session, Snapshot,
+};
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);

@@ -73,7 +73,7 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
                 now: SessionId(4),
             },
             "restart",
-            "Restart this machine: it was booted for session 3, its task is now in session 4. After the restart it fetches the present boot script.",
+            "Restart this machine: it was booted for session 3, its task is now in session 4. After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
         ),
         (
             Refusal::OtherJob {
@@ -81,12 +81,22 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
                 now: SessionId(4),
             },
             "restart",
-            "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script.",
+            "Restart this machine: its kernel arguments are not the ones that session 4 has now. After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
         ),
         (
             Refusal::UnknownTicket,
             "restart",
             "Restart this machine: this server does not know the ticket in its kernel arguments (fosticket=). After the restart it fetches the present boot script.",
+        ),
+        (
+            Refusal::UnknownJob(Box::new(broken_row())),
+            "restart",
+            "Restart this machine: what it was booted for cannot be read any more (the database holds a value that the server cannot understand: table tasks, row 12: column taskStateID holds \"99\", expected a number from 0 to 6). After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
+        ),
+        (
+            Refusal::TooManyMachines,
+            "too-many-machines",
+            "Machines with this MAC address were booted for too many sessions within a day. Look which machines have it. When all of them are switched off: fos-server host forget NAME",
         ),
         (
             Refusal::Over(session_failed(Reason::ImageChanged {

@@ -297,7 +297,7 @@ fn of_a_stock_client_that_was_told_to_go_it_is_never_said_that_nothing_was_writt
     for why in lost {
         let status = SeatStatus::Ended(State::Failed, why.clone());
         let stock = MemberSnapshot {
-            agent: String::new(),
+            agent: Client::default(),
             has_received: false,
             ..sat(status, 0)
         };
@@ -357,7 +357,7 @@ fn stored_host() -> Member {
         name: "LAB-01".into(),
         address: Some(ADDRESS),
         ticket: None,
-        agent: String::new(),
+        agent: Client::default(),
         checked_in_at: Some(Timestamp(0)),
         streams_done: 0,
         state: State::InProgress,

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use fog::task::State;
 
 use super::{Action, Core, Peer, is_ticket};
+use crate::domain::session::client::Client;
 use crate::domain::session::record::{Fact, Note};
-use crate::domain::session::seat::{SeatStatus, is_agent};
+use crate::domain::session::seat::SeatStatus;
 use crate::domain::{HostId, Reason, Refusal};
 
 impl Core {
@@ -20,9 +21,9 @@ impl Core {
         now: Instant,
         id: HostId,
         peer: &Peer,
-        agent: &str,
+        agent: impl Into<Client>,
     ) -> Result<(), Refusal> {
-        let result = self.let_in(now, id, peer, agent);
+        let result = self.let_in(now, id, peer, &agent.into());
         match &result {
             Ok(()) => {
                 if let Some(seat) = self.seats.get_mut(&id) {
@@ -56,7 +57,7 @@ impl Core {
         now: Instant,
         id: HostId,
         peer: &Peer,
-        agent: &str,
+        agent: &Client,
     ) -> Result<(), Refusal> {
         let awaits = self.awaits_check_ins();
         let seat = self.seats.get(&id).ok_or(Refusal::NotCheckedIn)?;
@@ -85,7 +86,7 @@ impl Core {
         let is_known = seat.is_checked_in()
             && seat.address == Some(peer.address)
             && seat.ticket == peer.ticket
-            && seat.is_agent() == is_agent(agent);
+            && seat.agent.kind == agent.kind;
         if let Some(old) = seat.address.filter(|_| seat.is_connected()) {
             // It joined and begins anew: a restart. Its place in the rendezvous is void.
             self.actions.push_back(Action::Remove(old));
@@ -97,7 +98,7 @@ impl Core {
         seat.address = Some(peer.address);
         seat.ticket = peer.ticket;
         seat.is_proved = peer.is_proved;
-        agent.clone_into(&mut seat.agent);
+        seat.agent.clone_from(agent);
         seat.has_gone |= !seat.is_agent();
         if !is_known {
             let count = self.checked_in_count();
@@ -105,7 +106,7 @@ impl Core {
                 host: id,
                 address: peer.address,
                 ticket: peer.ticket,
-                agent: agent.to_owned(),
+                agent: agent.clone(),
                 count,
             });
         }

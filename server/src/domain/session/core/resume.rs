@@ -224,7 +224,8 @@ impl Seat {
     fn restore(&mut self, now: Instant, member: &Member, has_started: bool, total: usize) {
         self.address = member.address;
         self.ticket = member.ticket;
-        self.is_proved = true;
+        // One with a ticket was told so at its check-in, and no other machine has that.
+        self.is_proved = member.ticket.is_some();
         self.agent.clone_from(&member.agent);
         let done = usize::try_from(member.streams_done).unwrap_or(usize::MAX);
         self.streams_done = done.min(total);

@@ -1,7 +1,7 @@
 //! What a store does with the facts of a session, in memory.
 
 use super::*;
-use crate::domain::session::{Member, Session};
+use crate::domain::session::{Client, Member, Session};
 use crate::domain::task::{may_become, session_may_become};
 use crate::domain::{ImageId, SessionId, TaskId, Timestamp};
 
@@ -21,7 +21,7 @@ impl Stored {
             name: name.clone(),
             address: None,
             ticket: None,
-            agent: String::new(),
+            agent: Client::default(),
             checked_in_at: None,
             streams_done: 0,
             state: State::Queued,

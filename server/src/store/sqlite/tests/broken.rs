@@ -53,6 +53,8 @@ async fn a_broken_session_harms_itself_alone() {
         ("fos_sessionHosts", "msID", "checkedInAt", "'x'"),
         ("fos_sessionHosts", "msID", "streamsDone", "-1"),
         ("fos_sessionHosts", "msID", "streamsDone", "1.5"),
+        ("fos_sessionHosts", "msID", "client", "2"),
+        ("fos_sessionHosts", "msID", "client", "'odd'"),
         ("tasks", "taskID", "taskStateID", "7"),
         ("tasks", "taskID", "taskStateID", "'x'"),
     ] {
@@ -264,7 +266,6 @@ async fn broken_rows_of_lists_are_left_out() {
             .remember_stranger(NOW, conformance::mac(500 + u16::from(last)), address)
             .await
             .unwrap();
-        run(&store, &world, "hand_out", last).await.unwrap();
         store
             .add_event(NOW, Some(world.session), None, Note::ShareUnusable)
             .await
@@ -274,14 +275,71 @@ async fn broken_rows_of_lists_are_left_out() {
         .raw("UPDATE fos_strangers SET address = 'x' WHERE asked = 1")
         .await;
     store
-        .raw("UPDATE fos_handouts SET ticket = 'x' WHERE id = 1")
-        .await;
-    store
         .raw("UPDATE fos_events SET at = 'x' WHERE id = 1")
         .await;
     assert_eq!(store.strangers().await.unwrap().len(), 1);
-    assert_eq!(store.handouts().await.unwrap().len(), 1);
     assert_eq!(store.events(world.session, 0, 9).await.unwrap().len(), 2);
+}
+
+/// Left out, the machine would be taken for one that was told nothing.
+#[tokio::test]
+async fn what_machines_were_told_is_not_left_out() {
+    let host = "SELECT hmHostID FROM hostMAC WHERE hmMAC = '00:1b:21:00:00:32'";
+    for (column, value) in [
+        ("mac", "'odd'"),
+        ("mac", "x'ff'"),
+        ("hostID", "'odd'"),
+        ("address", "'odd'"),
+        ("address", "''"),
+        ("msID", "'odd'"),
+        ("imageID", "1.5"),
+        ("port", "'odd'"),
+        ("port", "70000"),
+        ("arguments", "'odd'"),
+        ("ticket", "'odd'"),
+        ("at", "'odd'"),
+        ("since", "'odd'"),
+    ] {
+        let store = Sqlite::in_memory().await.unwrap();
+        store
+            .add_host(NOW, conformance::new_host(50))
+            .await
+            .unwrap();
+        let world = World::new(&store, 2).await;
+        for number in [1, 2] {
+            run(&store, &world, "hand_out", number).await.unwrap();
+        }
+        let own = format!("mac = '00:1b:21:00:00:32', hostID = ({host})");
+        for sql in [own, format!("{column} = {value}")] {
+            store
+                .raw(&format!("UPDATE fos_handouts SET {sql} WHERE id = 1"))
+                .await;
+        }
+        let rows = store.handouts().await.unwrap();
+        let [
+            StoredRow::Unreadable {
+                mac,
+                address,
+                broken,
+                ..
+            },
+            StoredRow::Told(other),
+        ] = &rows[..]
+        else {
+            panic!("{column}: {rows:?}");
+        };
+        assert_eq!(*mac, conformance::mac(50), "{column}");
+        assert_eq!(address.is_none(), column == "address");
+        assert_eq!(
+            (
+                broken.table.as_str(),
+                broken.row.as_str(),
+                broken.column.as_str()
+            ),
+            ("fos_handouts", "id 1", column)
+        );
+        assert_eq!(other.id, 2);
+    }
 }
 
 #[tokio::test]

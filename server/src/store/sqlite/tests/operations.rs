@@ -1,6 +1,7 @@
 //! One of each operation that stores something.
 
 use crate::domain::handout::{Arguments, Job, Ticket};
+use crate::domain::handouts::{Change as HandoutChange, Handout, Row as HandoutRow};
 use crate::domain::image::tests::sample_facts;
 use fog::task::State;
 
@@ -164,18 +165,24 @@ pub(super) async fn run(
                 port: 63100,
                 arguments: Arguments(7),
             };
-            let ticket = Some(Ticket([number; 16]));
-            told(
-                store
-                    .hand_out(Handout {
-                        host,
-                        address,
-                        job,
-                        ticket,
-                        at: NOW,
-                    })
-                    .await,
-            )
+            let handout = Handout {
+                address: Some(address),
+                job,
+                ticket: Some(Ticket([number; 16])),
+                at: NOW,
+                since: i64::from(number),
+            };
+            let row = HandoutRow {
+                id: i64::from(number),
+                mac: mac(200 + u16::from(number)),
+                host,
+                handout,
+            };
+            let change = HandoutChange {
+                drop: Vec::new(),
+                put: vec![row],
+            };
+            told(store.hand_out(change).await)
         }
         "set_image_root" => told(store.set_image_root(long).await),
         other => panic!("no operation {other}"),

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::conformance::at;
 use super::*;
+use crate::domain::handouts::Handout;
 use crate::store::sqlite::open::MIGRATOR;
 
 /// A database as it was after this many steps.
@@ -136,6 +137,55 @@ async fn a_word_that_is_no_state_is_not_taken_for_one() {
         error,
         "table fos_sessionHosts, row msID 1, hostID 2: column state holds \"odd\", expected a state \
          from 0 to 6"
+    );
+}
+
+/// A machine that runs while the server is upgraded is not forgotten.
+#[tokio::test]
+async fn what_older_versions_told_machines_is_known_by_their_addresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let sql = "
+        INSERT INTO hosts (hostID, hostName, hostImage, hostCreateDate, hostLastDeploy) VALUES
+            (1, 'pc1', 0, '2026-01-01 00:00:00', '0000-00-00 00:00:00');
+        INSERT INTO hostMAC (hmHostID, hmMAC, hmPrimary) VALUES
+            (1, '00:1B:21:00:00:01', '1'), (1, '00:1b:21:00:00:02', '0');
+        INSERT INTO fos_handouts (id, hostID, address, msID, imageID, port, ticket, at, arguments) VALUES
+            (5, 1, '10.0.0.3', 1, 7, 63100, '', '2026-01-02 00:00:00', 9),
+            (4, 1, '10.0.0.2', 1, 7, 63100, 'abababababababababababababababab',
+                '2026-01-01 00:00:00', 9);";
+    old(dir.path(), 5, sql).await;
+    let store = Sqlite::open(dir.path()).await.unwrap();
+    let rows = store.handouts().await.unwrap();
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| match row {
+            StoredRow::Told(row) => {
+                let Handout {
+                    address,
+                    ticket,
+                    since,
+                    ..
+                } = row.handout;
+                (
+                    row.id,
+                    row.mac.0[5],
+                    address.unwrap(),
+                    ticket.is_some(),
+                    since,
+                )
+            }
+            StoredRow::Unreadable { broken, .. } => panic!("{broken}"),
+        })
+        .collect();
+    let ip = |last| IpAddr::from([10, 0, 0, last]);
+    assert_eq!(
+        found,
+        [
+            (1, 1, ip(2), true, 1),
+            (2, 2, ip(2), true, 2),
+            (3, 1, ip(3), false, 3),
+            (4, 2, ip(3), false, 4)
+        ]
     );
 }
 

@@ -1,0 +1,459 @@
+//! Everything that is remembered of what machines were told, by their MAC addresses: a client keeps its kernel
+//! arguments, whatever becomes of its task, its session or the name of its host.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fog::Mac;
+
+use super::handout::{Job, Ticket};
+use super::reason::BrokenRow;
+use super::{HostId, Timestamp};
+
+/// A boot script that was handed out, or, for machines that booted by other means or whose boot loader had
+/// another address, the job that they checked in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handout {
+    /// Where the machine was; `None` if that is forgotten, and only the job is still known.
+    pub address: Option<IpAddr>,
+    /// What it was told.
+    pub job: Job,
+    /// What only it was told; `None` if it checked in without a boot script of ours for this address.
+    pub ticket: Option<Ticket>,
+    /// When.
+    pub at: Timestamp,
+    /// Number of the first row in a line of rows of which each took the place of the one before: the machine at
+    /// this address is known since then.
+    pub since: i64,
+}
+
+/// A row of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Number; grows.
+    pub id: i64,
+    /// Which machine.
+    pub mac: Mac,
+    /// Its host at that time.
+    pub host: HostId,
+    /// What it was told.
+    pub handout: Handout,
+}
+
+/// A row as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredRow {
+    /// It makes sense.
+    Told(Row),
+    /// It does not: what the machine was told is not known.
+    Unreadable {
+        /// Number.
+        id: i64,
+        /// Which machine.
+        mac: Mac,
+        /// Where it was, if that can be read.
+        address: Option<IpAddr>,
+        /// What makes no sense.
+        broken: Box<BrokenRow>,
+    },
+}
+
+/// What the store is to change, at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Numbers of rows that go.
+    pub drop: Vec<i64>,
+    /// Rows that come.
+    pub put: Vec<Row>,
+}
+
+/// What is to be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    /// Whose job.
+    pub host: HostId,
+    /// Who asked.
+    pub address: IpAddr,
+    /// What it is told.
+    pub job: Job,
+    /// What only it is told; `None` for one that checks in.
+    pub ticket: Option<Ticket>,
+    /// When.
+    pub at: Timestamp,
+    /// Where the machine is that has the host's place in a session: whatever others ask, it is not forgotten.
+    pub holder: Option<IpAddr>,
+}
+
+/// What is known of a machine's kernel arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing was ever told to a machine with this MAC: it booted by other means.
+    Unknown,
+    /// It has a ticket that no machine was told for this host, or that is forgotten.
+    UnknownTicket,
+    /// What it was told is stored in a row that makes no sense.
+    Unreadable(Arc<BrokenRow>),
+    /// They are of this job.
+    Told {
+        /// Which.
+        job: Job,
+        /// Whether that is sure: its boot script told it, and no other machine's did.
+        is_proved: bool,
+    },
+}
+
+/// Machines with one MAC were told too many different jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+/// The rows of each MAC address.
+#[derive(Debug, Clone, Default)]
+pub struct Handouts {
+    of_mac: BTreeMap<Mac, Vec<Entry>>,
+    last_id: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    id: i64,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Told(Handout),
+    Unreadable {
+        address: Option<IpAddr>,
+        broken: Arc<BrokenRow>,
+    },
+}
+
+impl Handouts {
+    /// One machine asks from one address, or two; more are machines with the same MAC, or strangers. The
+    /// addresses of so many are known, and as many jobs of others; some 200 bytes each.
+    pub const PER_MAC: usize = 64;
+
+    /// Seconds after which what a machine was told says nothing of machines at other addresses.
+    pub const KEPT: u64 = 24 * 3600;
+
+    /// What is stored.
+    #[must_use]
+    pub fn new(rows: Vec<StoredRow>) -> Self {
+        let mut handouts = Self::default();
+        for row in rows {
+            match row {
+                StoredRow::Told(row) => handouts.put(&row),
+                StoredRow::Unreadable {
+                    id,
+                    mac,
+                    address,
+                    broken,
+                } => {
+                    let broken = Arc::from(broken);
+                    handouts.push(mac, id, What::Unreadable { address, broken });
+                }
+            }
+        }
+        handouts
+    }
+
+    fn put(&mut self, row: &Row) {
+        self.push(row.mac, row.id, What::Told(row.handout));
+    }
+
+    fn push(&mut self, mac: Mac, id: i64, what: What) {
+        self.last_id = self.last_id.max(id);
+        self.of_mac.entry(mac).or_default().push(Entry { id, what });
+    }
+
+    /// What has to be stored to remember this of a machine that has all of these addresses. What the machine at
+    /// the same place was told before counts no more. If there is no place, one goes of those that were told what
+    /// most others were told, the last comers first: that they were told it stays known.
+    ///
+    /// # Errors
+    /// If there is no place.
+    pub fn remember(&self, macs: &[Mac], news: News) -> Result<Change, TooMany> {
+        let mut change = Change::default();
+        let mut id = self.last_id;
+        for mac in macs {
+            let entries = self.of_mac.get(mac).map_or(&[][..], Vec::as_slice);
+            let (same, others): (Vec<&Entry>, Vec<&Entry>) = entries
+                .iter()
+                .partition(|entry| entry.address() == Some(news.address));
+            change.drop.extend(same.iter().map(|entry| entry.id));
+            let addressed = others.iter().filter(|entry| entry.address().is_some());
+            if addressed.count() >= Self::PER_MAC {
+                let (dropped, marker) = make_place(&others, news)?;
+                id += 1;
+                change.drop.extend(dropped);
+                change.put.push(Row {
+                    id,
+                    mac: *mac,
+                    host: news.host,
+                    handout: marker,
+                });
+            }
+            id += 1;
+            let known = same.iter().filter_map(|entry| entry.told());
+            change.put.push(Row {
+                id,
+                mac: *mac,
+                host: news.host,
+                handout: Handout {
+                    address: Some(news.address),
+                    job: news.job,
+                    ticket: news.ticket,
+                    at: news.at,
+                    since: known.map(|told| told.since).min().unwrap_or(id),
+                },
+            });
+        }
+        Ok(change)
+    }
+
+    /// What has to be stored to forget what machines with these addresses were told, but for the one that is
+    /// there and has the host's place.
+    #[must_use]
+    pub fn forget(&self, macs: &[Mac], holder: Option<IpAddr>) -> Change {
+        let entries = self.entries(macs).into_iter();
+        let others = entries.filter(|entry| holder.is_none() || entry.address() != holder);
+        Change {
+            drop: others.map(|entry| entry.id).collect(),
+            put: Vec::new(),
+        }
+    }
+
+    /// Carries out what was stored.
+    pub fn apply(&mut self, change: &Change) {
+        for entries in self.of_mac.values_mut() {
+            entries.retain(|entry| !change.drop.contains(&entry.id));
+        }
+        self.of_mac.retain(|_, entries| !entries.is_empty());
+        change.put.iter().for_each(|row| self.put(row));
+    }
+
+    /// Those of a machine with these addresses, newest first.
+    fn entries(&self, macs: &[Mac]) -> Vec<&Entry> {
+        let mut macs = macs.to_vec();
+        macs.sort_unstable();
+        macs.dedup();
+        let of_mac = macs.iter().filter_map(|mac| self.of_mac.get(mac));
+        let mut found: Vec<&Entry> = of_mac.flatten().collect();
+        found.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
+        found
+    }
+
+    /// What the machine at this address was told last.
+    #[must_use]
+    pub fn at(&self, macs: &[Mac], address: IpAddr) -> Option<Handout> {
+        let entries = self.entries(macs);
+        let mut told = entries.iter().filter_map(|entry| entry.told());
+        told.find(|told| told.address == Some(address)).copied()
+    }
+
+    /// The ticket that this machine was told for this job already: a boot loader asks again when an
+    /// answer is late, and both answers must do.
+    #[must_use]
+    pub fn ticket(&self, macs: &[Mac], address: IpAddr, job: Job) -> Option<Ticket> {
+        let told = self.at(macs, address)?;
+        told.ticket.filter(|_| told.job == job)
+    }
+
+    /// What job the kernel arguments of a machine are of that asks for `job`.
+    ///
+    /// A ticket tells it for sure, and one that is not known tells that it is of no job. A client without one
+    /// (FOG's) is taken for the machine that was told something at its address. If it only checked in there, its
+    /// boot loader had another address, or it booted by other means. It was restarted since if each boot loader
+    /// that it may come from was told something newer. If nothing is known of its address, it may be any of the
+    /// machines that were told something: it is good for `job` if all are.
+    #[must_use]
+    pub fn origin(
+        &self,
+        macs: &[Mac],
+        address: IpAddr,
+        ticket: Option<Ticket>,
+        job: Job,
+    ) -> Origin {
+        let entries = self.entries(macs);
+        if ticket.is_some() {
+            let own = entries.iter().filter_map(|entry| entry.told());
+            let own = own.clone().find(|told| told.ticket == ticket);
+            return own.map_or(Origin::UnknownTicket, |own| script(&entries, own));
+        }
+        let mut here = entries
+            .iter()
+            .filter(|entry| entry.address() == Some(address));
+        let first = here.clone().next();
+        if let Some(broken) = here.find_map(|entry| entry.broken()) {
+            return Origin::Unreadable(broken);
+        }
+        if let Some((entry, own)) = first.and_then(|entry| Some((entry, entry.told()?))) {
+            return match own.ticket {
+                Some(_) => script(&entries, own),
+                None => Origin::Told {
+                    job: since_restart(&entries, entry.id, job).unwrap_or(own.job),
+                    is_proved: false,
+                },
+            };
+        }
+        any_of(&entries, job)
+    }
+}
+
+/// A machine has the boot script that was handed out as `own`.
+fn script(entries: &[&Entry], own: &Handout) -> Origin {
+    // What a machine without a ticket checked in for says nothing of others.
+    let is_rival = |other: &Handout| {
+        let is_script = other.ticket.is_some() || other.address.is_none();
+        is_script && other.job.session == own.job.session && other.ticket != own.ticket
+    };
+    let mut told = entries.iter().filter_map(|entry| entry.told());
+    Origin::Told {
+        job: own.job,
+        is_proved: !told.any(is_rival),
+    }
+}
+
+/// A machine checked in as row `id`, without a ticket: the job that its boot loader was told since, if it was
+/// restarted since. One that is not good for `wanted` if it may be several.
+fn since_restart(entries: &[&Entry], id: i64, wanted: Job) -> Option<Job> {
+    if entries.iter().any(|entry| entry.broken().is_some()) {
+        return None;
+    }
+    let newest = newest(entries)?;
+    let mut jobs = Vec::new();
+    for entry in entries {
+        let told = entry.told()?;
+        // It may come from those that were told something before it checked in.
+        let is_source = told.ticket.is_some() || told.address.is_none();
+        if !is_source || told.since >= id {
+            continue;
+        }
+        if entry.id > id && told.address.is_some() {
+            jobs.push(told.job);
+        } else if is_recent(newest, told) {
+            return None;
+        }
+    }
+    let other = jobs.iter().find(|job| !job.is_good_for(&wanted));
+    other.or_else(|| jobs.first()).copied()
+}
+
+/// A machine at an address of which nothing is known.
+fn any_of(entries: &[&Entry], wanted: Job) -> Origin {
+    if let Some(broken) = entries.iter().find_map(|entry| entry.broken()) {
+        return Origin::Unreadable(broken);
+    }
+    let Some(newest) = newest(entries) else {
+        return Origin::Unknown;
+    };
+    let job_of = |entry: &&Entry| {
+        let told = entry.told().filter(|told| is_recent(newest, told))?;
+        let is_check_in = told.ticket.is_none() && told.address.is_some();
+        let restarted = is_check_in.then(|| since_restart(entries, entry.id, wanted));
+        Some(restarted.flatten().unwrap_or(told.job))
+    };
+    let mut jobs = entries.iter().filter_map(job_of);
+    let other = jobs.find(|job| !job.is_good_for(&wanted));
+    Origin::Told {
+        job: other.unwrap_or(newest.job),
+        is_proved: false,
+    }
+}
+
+fn newest<'e>(entries: &[&'e Entry]) -> Option<&'e Handout> {
+    entries.iter().find_map(|entry| entry.told())
+}
+
+fn is_recent(newest: &Handout, old: &Handout) -> bool {
+    newest.at.seconds_since(old.at) < Handouts::KEPT
+}
+
+/// Numbers of the rows that go, and what stays known of them.
+fn make_place(others: &[&Entry], news: News) -> Result<(Vec<i64>, Handout), TooMany> {
+    let told = |entry: &&Entry| entry.told().map(|told| (entry.id, *told));
+    let (known, markers): (Vec<_>, Vec<_>) = others
+        .iter()
+        .filter_map(told)
+        .partition(|(_, told)| told.address.is_some());
+    let alike = |job: Job| known.iter().filter(|(_, told)| told.job == job).count();
+    // A machine that was let in is hardly one of many strangers, nor is one that was here before them. One that
+    // asked just now has a while to check in.
+    let mut ids: Vec<i64> = known.iter().map(|(id, _)| *id).collect();
+    let mut firsts: Vec<i64> = known.iter().map(|(_, told)| told.since).collect();
+    ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    firsts.sort_unstable();
+    let newest = ids.get(Handouts::PER_MAC / 4);
+    let first = firsts.get(Handouts::PER_MAC / 2);
+    let is_spared = |(id, told): &(i64, Handout)| {
+        told.ticket.is_none()
+            || newest.is_none_or(|limit| id > limit)
+            || first.is_none_or(|limit| told.since < *limit)
+    };
+    let rank = |found: &(i64, Handout)| (is_spared(found), -found.1.since);
+    let mut known_others: Vec<_> = known
+        .iter()
+        .filter(|(_, told)| told.address != news.holder)
+        .collect();
+    known_others.sort_unstable_by_key(|found| rank(found));
+    let mut most = 1;
+    let mut goes = None;
+    for (id, told) in &known_others {
+        let count = alike(told.job);
+        if count > most {
+            (most, goes) = (count, Some((*id, *told)));
+        }
+    }
+    let is_old = |told: &Handout| news.at.seconds_since(told.at) >= Handouts::KEPT;
+    let aged = known_others.iter().filter(|(_, told)| is_old(told));
+    let oldest = aged.min_by_key(|(id, _)| *id);
+    let goes = goes.or_else(|| oldest.map(|found| **found));
+    let (id, told) = goes.ok_or(TooMany)?;
+    let mut dropped = vec![id];
+    let same = markers.iter().find(|(_, marker)| marker.job == told.job);
+    match same {
+        Some((id, _)) => dropped.push(*id),
+        None if markers.len() >= Handouts::PER_MAC => {
+            let oldest = markers.iter().min_by_key(|(id, _)| *id);
+            let (id, _) = oldest.filter(|(_, old)| is_old(old)).ok_or(TooMany)?;
+            dropped.push(*id);
+        }
+        None => {}
+    }
+    let since = same.map_or(told.since, |(_, marker)| marker.since.min(told.since));
+    let marker = Handout {
+        address: None,
+        ticket: None,
+        at: news.at,
+        since,
+        ..told
+    };
+    Ok((dropped, marker))
+}
+
+impl Entry {
+    fn told(&self) -> Option<&Handout> {
+        match &self.what {
+            What::Told(told) => Some(told),
+            What::Unreadable { .. } => None,
+        }
+    }
+
+    fn broken(&self) -> Option<Arc<BrokenRow>> {
+        match &self.what {
+            What::Told(_) => None,
+            What::Unreadable { broken, .. } => Some(Arc::clone(broken)),
+        }
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        match &self.what {
+            What::Told(told) => told.address,
+            What::Unreadable { address, .. } => *address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,620 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::handout::Arguments;
+use crate::domain::{ImageId, SessionId};
+
+const HOST: HostId = HostId(1);
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const SECOND: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+/// Each with an image of its own.
+fn job(number: i64) -> Job {
+    Job {
+        session: SessionId(number),
+        image: ImageId(number),
+        port: 63100,
+        arguments: Arguments::default(),
+    }
+}
+
+fn news(last: u8, number: i64, ticket: Option<u8>) -> News {
+    News {
+        host: HOST,
+        address: address(last),
+        job: job(number),
+        ticket: ticket.map(|ticket| Ticket([ticket; 16])),
+        at: Timestamp(0),
+        holder: None,
+    }
+}
+
+#[track_caller]
+fn remember(handouts: &mut Handouts, news: News) {
+    let change = handouts.remember(&[MAC], news).unwrap();
+    handouts.apply(&change);
+}
+
+fn told(number: i64, is_proved: bool) -> Origin {
+    Origin::Told {
+        job: job(number),
+        is_proved,
+    }
+}
+
+/// What happened to a host, in order.
+#[derive(Debug, Clone, Copy)]
+enum Past {
+    /// A boot script for this address: the job, and the ticket.
+    Script(u8, i64, u8),
+    /// A machine without a ticket checked in from this address for this job.
+    CheckIn(u8, i64),
+    /// A day goes by.
+    Day,
+}
+
+use Past::{CheckIn, Day, Script};
+
+/// What it is, what happened, the address and the ticket of the one that asks, and what is known of it.
+type Case<'a> = (&'a str, &'a [Past], u8, Option<u8>, Origin);
+
+fn after(past: &[Past]) -> Handouts {
+    let mut handouts = Handouts::default();
+    let mut at = 0;
+    for past in past {
+        let mut news = match *past {
+            Script(last, number, ticket) => news(last, number, Some(ticket)),
+            CheckIn(last, number) => news(last, number, None),
+            Day => {
+                at += i64::try_from(Handouts::KEPT).unwrap();
+                continue;
+            }
+        };
+        news.at = Timestamp(at);
+        remember(&mut handouts, news);
+    }
+    handouts
+}
+
+/// Who asks for job 2 (or another one), and what its kernel arguments are taken for.
+#[test]
+fn what_a_machine_was_told_is_known_by_address_ticket_and_order() {
+    use Origin::{Unknown, UnknownTicket};
+    let old = told(1, false);
+    let new = told(2, false);
+    let table: &[Case<'_>] = &[
+        ("nothing was told", &[], 2, None, Unknown),
+        ("a ticket of no machine", &[], 2, Some(9), UnknownTicket),
+        // The boot loader's address.
+        ("old", &[Script(2, 1, 1)], 2, None, told(1, true)),
+        (
+            "new",
+            &[Script(2, 1, 1), Script(2, 2, 2)],
+            2,
+            None,
+            told(2, true),
+        ),
+        ("booted otherwise", &[CheckIn(2, 1)], 2, None, old.clone()),
+        (
+            "booted otherwise, then from the network",
+            &[CheckIn(2, 1), Script(2, 2, 2)],
+            2,
+            None,
+            told(2, true),
+        ),
+        (
+            "a stranger does not change it",
+            &[CheckIn(2, 1), Script(66, 2, 2)],
+            2,
+            None,
+            old.clone(),
+        ),
+        (
+            "nor one that was there before",
+            &[Script(2, 1, 1), Script(66, 1, 2), Script(66, 2, 3)],
+            2,
+            None,
+            told(1, true),
+        ),
+        (
+            "a day later neither",
+            &[Script(2, 1, 1), Day, Script(66, 2, 2)],
+            2,
+            None,
+            told(1, true),
+        ),
+        // Another address than the boot loader's, not seen before.
+        ("old", &[Script(2, 1, 1)], 3, None, old.clone()),
+        (
+            "new",
+            &[Script(2, 1, 1), Script(2, 2, 2)],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "one of two",
+            &[Script(2, 1, 1), Script(66, 2, 2)],
+            3,
+            None,
+            old.clone(),
+        ),
+        (
+            "one of two, a day later",
+            &[Script(66, 1, 1), Day, Script(2, 2, 2)],
+            3,
+            None,
+            new.clone(),
+        ),
+        // Another address than the boot loader's, which it checked in from before.
+        (
+            "it still runs",
+            &[Script(2, 1, 1), CheckIn(3, 1)],
+            3,
+            None,
+            old.clone(),
+        ),
+        (
+            "it was restarted",
+            &[Script(2, 1, 1), CheckIn(3, 1), Script(2, 2, 2)],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "it was restarted again and again",
+            &[
+                Script(2, 8, 8),
+                CheckIn(3, 8),
+                Script(2, 1, 1),
+                CheckIn(3, 1),
+                Script(2, 2, 2),
+            ],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "it was restarted for another job, and still runs",
+            &[
+                Script(2, 8, 8),
+                CheckIn(3, 8),
+                Script(2, 1, 1),
+                CheckIn(3, 1),
+            ],
+            3,
+            None,
+            old.clone(),
+        ),
+        (
+            "a stranger asked",
+            &[Script(2, 1, 1), CheckIn(3, 1), Script(66, 2, 2)],
+            3,
+            None,
+            old.clone(),
+        ),
+        (
+            "a stranger asked, and it was restarted",
+            &[
+                Script(2, 1, 1),
+                CheckIn(3, 1),
+                Script(66, 2, 2),
+                Script(2, 2, 3),
+            ],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "a stranger asked for an old job, and it was restarted",
+            &[
+                Script(2, 1, 1),
+                CheckIn(3, 1),
+                Script(66, 1, 2),
+                Script(2, 2, 3),
+            ],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "it may come from either",
+            &[
+                Script(2, 1, 1),
+                Script(66, 1, 2),
+                CheckIn(3, 1),
+                Script(66, 2, 3),
+            ],
+            3,
+            None,
+            old.clone(),
+        ),
+        (
+            "both are new",
+            &[
+                Script(2, 1, 1),
+                Script(66, 1, 2),
+                CheckIn(3, 1),
+                Script(66, 2, 3),
+                Script(2, 2, 4),
+            ],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "the other one is long ago",
+            &[
+                Script(2, 1, 1),
+                Script(66, 1, 2),
+                CheckIn(3, 1),
+                Day,
+                Script(2, 2, 3),
+            ],
+            3,
+            None,
+            new.clone(),
+        ),
+        (
+            "booted otherwise, and a stranger asked",
+            &[CheckIn(3, 1), Script(66, 2, 2)],
+            3,
+            None,
+            old.clone(),
+        ),
+        (
+            "its third address",
+            &[Script(2, 1, 1), CheckIn(3, 1)],
+            4,
+            None,
+            old.clone(),
+        ),
+        (
+            "its third address after a restart",
+            &[Script(2, 1, 1), CheckIn(3, 1), Script(2, 2, 2)],
+            4,
+            None,
+            new.clone(),
+        ),
+        // A ticket tells, whatever the address.
+        ("old", &[Script(2, 1, 1)], 3, Some(1), told(1, true)),
+        (
+            "old, after a restart",
+            &[Script(2, 1, 1), Script(2, 2, 2)],
+            2,
+            Some(1),
+            UnknownTicket,
+        ),
+        (
+            "new",
+            &[Script(2, 1, 1), CheckIn(3, 1), Script(2, 2, 2)],
+            3,
+            Some(2),
+            told(2, true),
+        ),
+        (
+            "two were told",
+            &[Script(2, 2, 1), Script(3, 2, 2)],
+            2,
+            Some(1),
+            new.clone(),
+        ),
+        (
+            "a check-in proves nothing",
+            &[Script(2, 2, 1), CheckIn(66, 2)],
+            2,
+            Some(1),
+            told(2, true),
+        ),
+        (
+            "nor does it to itself",
+            &[Script(2, 2, 1), CheckIn(66, 2)],
+            66,
+            None,
+            new.clone(),
+        ),
+    ];
+    for (what, past, last, ticket, expected) in table {
+        let ticket = ticket.map(|ticket| Ticket([ticket; 16]));
+        let found = after(past).origin(&[MAC], address(*last), ticket, job(2));
+        assert_eq!(found, *expected, "{what}: {past:?}");
+    }
+}
+
+#[test]
+fn addresses_of_one_machine_are_one_machine() {
+    let mut handouts = Handouts::default();
+    let change = handouts
+        .remember(&[MAC, SECOND], news(2, 1, Some(1)))
+        .unwrap();
+    handouts.apply(&change);
+    for macs in [&[MAC][..], &[SECOND], &[SECOND, MAC, MAC]] {
+        assert_eq!(
+            handouts.origin(macs, address(2), None, job(1)),
+            told(1, true)
+        );
+    }
+    let other = Mac([2, 0, 0, 0, 0, 3]);
+    assert_eq!(
+        handouts.origin(&[other], address(2), None, job(1)),
+        Origin::Unknown
+    );
+}
+
+#[test]
+fn strangers_hide_no_old_job_and_take_no_place() {
+    let mut handouts = after(&[Script(2, 1, 1), CheckIn(4, 1)]);
+    for round in 0..5 {
+        for last in 10..210 {
+            remember(&mut handouts, news(last, 2, Some(last)));
+        }
+        let rows: usize = handouts.of_mac.values().map(Vec::len).sum();
+        assert!(rows <= Handouts::PER_MAC + 1, "round {round}: {rows} rows");
+        let origin = |last| handouts.origin(&[MAC], address(last), None, job(2));
+        assert_eq!(origin(2), told(1, true), "still of the old job");
+        assert_eq!(origin(4), told(1, false), "still of the old job");
+        assert_eq!(origin(9), told(1, false), "perhaps of the old job");
+        assert_eq!(origin(209), told(2, false), "one of many");
+    }
+    // The machine is restarted.
+    remember(&mut handouts, news(2, 2, Some(1)));
+    let ticket = Some(Ticket([1; 16]));
+    for (last, ticket) in [(2, None), (2, ticket), (3, ticket), (4, None)] {
+        let origin = handouts.origin(&[MAC], address(last), ticket, job(2));
+        assert_eq!(origin, told(2, false), "{last}");
+    }
+}
+
+/// That of a machine which asks no more is forgotten only in part: it may wait with what it was told.
+#[test]
+fn what_goes_leaves_its_job() {
+    let mut handouts = Handouts::default();
+    for last in 0..100 {
+        remember(&mut handouts, news(last, 1, Some(last)));
+    }
+    assert_eq!(handouts.at(&[MAC], address(60)), None);
+    // All others get the new job.
+    for last in (0..100).filter(|last| *last != 60) {
+        remember(&mut handouts, news(last, 2, Some(last)));
+    }
+    assert_eq!(
+        handouts.origin(&[MAC], address(60), None, job(2)),
+        told(1, false)
+    );
+}
+
+#[test]
+fn the_machine_that_has_the_place_is_not_forgotten() {
+    let mut handouts = after(&[Script(2, 1, 1)]);
+    for last in 10..210 {
+        let mut news = news(last, 1, Some(last));
+        news.holder = Some(address(2));
+        remember(&mut handouts, news);
+    }
+    let ticket = Some(Ticket([1; 16]));
+    let origin = handouts.origin(&[MAC], address(2), ticket, job(1));
+    assert_eq!(origin, told(1, false));
+    let change = handouts.forget(&[MAC], Some(address(2)));
+    handouts.apply(&change);
+    assert_eq!(
+        handouts.origin(&[MAC], address(2), ticket, job(1)),
+        told(1, true)
+    );
+    let change = handouts.forget(&[MAC], None);
+    handouts.apply(&change);
+    assert_eq!(
+        handouts.origin(&[MAC], address(2), None, job(1)),
+        Origin::Unknown
+    );
+}
+
+#[test]
+fn very_many_jobs_have_no_place_within_a_day() {
+    let mut handouts = Handouts::default();
+    for number in 0..64 {
+        remember(
+            &mut handouts,
+            news(u8::try_from(number).unwrap(), number, Some(1)),
+        );
+    }
+    let next = news(200, 100, Some(1));
+    assert_eq!(handouts.remember(&[MAC], next), Err(TooMany));
+    // Its own place it has.
+    remember(&mut handouts, news(7, 100, Some(1)));
+    let mut later = next;
+    later.at = Timestamp(i64::try_from(Handouts::KEPT).unwrap());
+    remember(&mut handouts, later);
+    assert_eq!(
+        handouts.origin(&[MAC], address(0), None, job(100)),
+        told(0, false)
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_not_known() {
+    let broken = BrokenRow {
+        table: "t".into(),
+        row: "r".into(),
+        column: "c".into(),
+        value: "v".into(),
+        expected: "e".into(),
+    };
+    let with = |last: Option<u8>, past: &[Past]| {
+        let mut handouts = Handouts::new(vec![StoredRow::Unreadable {
+            id: 1,
+            mac: MAC,
+            address: last.map(address),
+            broken: Box::new(broken.clone()),
+        }]);
+        for past in past {
+            match *past {
+                Script(last, number, ticket) => {
+                    remember(&mut handouts, news(last, number, Some(ticket)));
+                }
+                CheckIn(last, number) => remember(&mut handouts, news(last, number, None)),
+                Day => {}
+            }
+        }
+        handouts
+    };
+    let unreadable = Origin::Unreadable(Arc::new(broken.clone()));
+    let ask = |handouts: &Handouts, last, ticket: Option<u8>| {
+        let ticket = ticket.map(|ticket| Ticket([ticket; 16]));
+        handouts.origin(&[MAC], address(last), ticket, job(2))
+    };
+    for last in [Some(2), None] {
+        let handouts = with(last, &[]);
+        assert_eq!(ask(&handouts, 2, None), unreadable);
+        assert_eq!(ask(&handouts, 3, None), unreadable);
+        assert_eq!(ask(&handouts, 2, Some(1)), Origin::UnknownTicket);
+        // Others are not concerned.
+        let other = handouts.origin(&[SECOND], address(2), None, job(2));
+        assert_eq!(other, Origin::Unknown);
+        // It was booted anew.
+        let handouts = with(last, &[Script(2, 2, 2)]);
+        assert_eq!(ask(&handouts, 2, None), told(2, true));
+        assert_eq!(ask(&handouts, 2, Some(2)), told(2, true));
+        // A person says that it was switched off.
+        let mut handouts = with(last, &[]);
+        let change = handouts.forget(&[MAC], None);
+        assert_eq!(change.drop, [1]);
+        handouts.apply(&change);
+        assert_eq!(ask(&handouts, 2, None), Origin::Unknown);
+    }
+    let handouts = with(None, &[Script(2, 1, 1), CheckIn(3, 1), Script(2, 2, 2)]);
+    assert_eq!(ask(&handouts, 3, None), told(1, false));
+}
+
+#[test]
+fn what_is_stored_comes_back() {
+    let mut handouts = Handouts::default();
+    let mut rows: Vec<Row> = Vec::new();
+    for (last, number) in [(2, 1), (3, 1), (2, 2), (66, 2)] {
+        let ticket = (last != 3).then_some(last);
+        let change = handouts
+            .remember(&[MAC, SECOND], news(last, number, ticket))
+            .unwrap();
+        rows.retain(|row| !change.drop.contains(&row.id));
+        rows.extend(&change.put);
+        handouts.apply(&change);
+        let stored = rows.iter().copied().map(StoredRow::Told).collect();
+        let again = Handouts::new(stored);
+        for last in [2, 3, 4, 66] {
+            for wanted in [1, 2] {
+                let ask = |handouts: &Handouts| {
+                    handouts.origin(&[SECOND], address(last), None, job(wanted))
+                };
+                assert_eq!(ask(&again), ask(&handouts));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_question_has_the_same_ticket() {
+    let handouts = after(&[Script(2, 1, 1)]);
+    let ask = |last, job| handouts.ticket(&[MAC], address(last), job);
+    assert_eq!(ask(2, job(1)), Some(Ticket([1; 16])));
+    assert_eq!(ask(3, job(1)), None);
+    assert_eq!(ask(2, job(2)), None);
+    let changed = Job {
+        arguments: Arguments(7),
+        ..job(1)
+    };
+    assert_eq!(ask(2, changed), None);
+}
+
+/// What happens around one real machine with FOG's client, whose Linux may have another address than its boot
+/// loader.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Deploy,
+    Boot,
+    Ask,
+    /// Others ask for its boot script.
+    Strangers {
+        first: u8,
+        count: u8,
+    },
+    /// Another one without a ticket asks to be let in.
+    StrangerAsks(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => Just(Step::Deploy),
+        2 => Just(Step::Boot),
+        4 => Just(Step::Ask),
+        2 => (60_u8..64, 1_u8..3).prop_map(|(first, count)| Step::Strangers { first, count }),
+        1 => (60_u8..70, 60_u8..120).prop_map(|(first, count)| Step::Strangers { first, count }),
+        2 => (60_u8..64).prop_map(Step::StrangerAsks),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+/// Whether a client without a ticket is let in; if so, that is remembered.
+fn is_let_in(handouts: &mut Handouts, last: u8, now: i64) -> bool {
+    let is_good = match handouts.origin(&[MAC], address(last), None, job(now)) {
+        Origin::Unknown => true,
+        Origin::Told { job: told, .. } => told.is_good_for(&job(now)),
+        Origin::UnknownTicket | Origin::Unreadable(_) => false,
+    };
+    let at = handouts.at(&[MAC], address(last));
+    if is_good && at.is_none_or(|own| own.job.session != SessionId(now)) {
+        remember(handouts, news(last, now, None));
+    }
+    is_good
+}
+
+proptest! {
+    #[test]
+    fn no_client_is_let_in_with_the_arguments_of_another_job(
+        steps in steps(),
+        is_one_address: bool,
+    ) {
+        let own = if is_one_address { 2 } else { 3 };
+        let mut handouts = Handouts::default();
+        let (mut now, mut ticket) = (1, 0_u8);
+        // It runs from the beginning.
+        let mut arguments = 1;
+        remember(&mut handouts, news(2, now, Some(0)));
+        let mut were_strangers = false;
+        for step in steps {
+            match step {
+                Step::Deploy => now += 1,
+                Step::Boot => {
+                    let known = handouts.ticket(&[MAC], address(2), job(now));
+                    if known.is_none() {
+                        ticket = ticket.wrapping_add(1);
+                        remember(&mut handouts, news(2, now, Some(ticket)));
+                    }
+                    arguments = now;
+                }
+                Step::Ask => {
+                    let is_good = is_let_in(&mut handouts, own, now);
+                    prop_assert!(!is_good || arguments == now, "{arguments} for {now}");
+                    let is_sure = is_one_address || !were_strangers;
+                    prop_assert!(is_good || arguments != now || !is_sure, "not let in");
+                }
+                Step::Strangers { first, count } => {
+                    were_strangers = true;
+                    for last in first..first.saturating_add(count) {
+                        let known = handouts.ticket(&[MAC], address(last), job(now));
+                        if known.is_none() {
+                            ticket = ticket.wrapping_add(1);
+                            remember(&mut handouts, news(last, now, Some(ticket)));
+                        }
+                    }
+                }
+                Step::StrangerAsks(last) => {
+                    were_strangers = true;
+                    is_let_in(&mut handouts, last, now);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What is remembered of what machines were told.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fog::Mac;
+use tokio::sync::OwnedMutexGuard;
+
+use super::Ops;
+use super::clients::{ClientResult, Known};
+use crate::clock;
+use crate::domain::Refusal;
+use crate::domain::handout::Job;
+use crate::domain::handouts::{Change, Handouts, News, TooMany};
+use crate::domain::refusal::AskAgain;
+use crate::domain::session::core::Peer;
+use crate::store::{SharedStore, StoreError};
+
+/// In memory as in the store.
+#[derive(Debug)]
+pub(super) struct Memory {
+    handouts: Arc<Mutex<Handouts>>,
+    /// One change after the other, so that one machine gets one ticket.
+    turns: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Memory {
+    /// Reads what is stored.
+    pub(super) async fn load(store: &SharedStore) -> Result<Self, StoreError> {
+        let handouts = Handouts::new(store.handouts().await?);
+        Ok(Self {
+            handouts: Arc::new(Mutex::new(handouts)),
+            turns: Arc::default(),
+        })
+    }
+}
+
+/// The right to change what is remembered.
+pub(super) type Turn = OwnedMutexGuard<()>;
+
+impl Ops {
+    pub(super) fn handouts(&self) -> MutexGuard<'_, Handouts> {
+        lock(&self.memory.handouts)
+    }
+
+    /// Behind a database that hangs others wait in line: a boot loader has less patience than they would take
+    /// together.
+    pub(super) async fn turn_to_remember(&self) -> ClientResult<Turn> {
+        let turn = Arc::clone(&self.memory.turns).lock_owned();
+        let turn = tokio::time::timeout(TURN_LIMIT, turn).await;
+        Ok(turn.map_err(|_| AskAgain::NotStored)?)
+    }
+
+    /// Stores a change, then carries it out. Whoever asked may go away meanwhile: both are done, or neither is.
+    pub(super) async fn remember(&self, turn: Turn, change: Change) -> Result<(), StoreError> {
+        let store = Arc::clone(&self.store);
+        let handouts = Arc::clone(&self.memory.handouts);
+        let work = async move {
+            let _turn = turn;
+            store.hand_out(change.clone()).await?;
+            lock(&handouts).apply(&change);
+            Ok::<(), StoreError>(())
+        };
+        let done = tokio::spawn(work).await;
+        done.unwrap_or_else(|error| Err(StoreError::Internal(error.to_string())))
+    }
+
+    /// Forgets what machines with these addresses were told, but for the one that has the host's place.
+    pub(super) async fn forget(
+        &self,
+        macs: &[Mac],
+        holder: Option<IpAddr>,
+    ) -> Result<(), StoreError> {
+        let turn = Arc::clone(&self.memory.turns).lock_owned().await;
+        let change = self.handouts().forget(macs, holder);
+        self.remember(turn, change).await
+    }
+
+    /// A machine without a ticket keeps the job that it checked in for: one that boots by other means, one whose
+    /// boot loader had another address, and one that was let into another session than it was booted for. A
+    /// ticket is known wherever its machine is.
+    ///
+    /// # Errors
+    /// If there is no place to remember it.
+    pub(super) fn to_remember(
+        &self,
+        known: &Known,
+        peer: Peer,
+        job: Job,
+    ) -> Result<Option<Change>, Refusal> {
+        let address = IpAddr::V4(peer.address);
+        let handouts = self.handouts();
+        let own = handouts.at(&known.macs(), address);
+        if peer.ticket.is_some() || own.is_some_and(|own| own.job.session == job.session) {
+            return Ok(None);
+        }
+        let news = News {
+            host: known.host.id,
+            address,
+            job,
+            ticket: None,
+            at: clock::now(),
+            holder: Some(address),
+        };
+        match handouts.remember(&known.host.macs, news) {
+            Ok(change) => Ok(Some(change)),
+            Err(TooMany) => Err(Refusal::TooManyMachines),
+        }
+    }
+
+    /// The same, stored.
+    pub(super) async fn remember_check_in(
+        &self,
+        known: &Known,
+        peer: Peer,
+        job: Job,
+    ) -> ClientResult<()> {
+        if self.to_remember(known, peer, job)?.is_none() {
+            return Ok(());
+        }
+        let turn = self.turn_to_remember().await?;
+        match self.to_remember(known, peer, job)? {
+            Some(change) => Ok(self.remember(turn, change).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lock(handouts: &Mutex<Handouts>) -> MutexGuard<'_, Handouts> {
+    handouts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long a machine waits until what others are told is stored.
+const TURN_LIMIT: Duration = Duration::from_secs(8);
