@@ -368,7 +368,7 @@ fn a_disk_that_is_planned_for_is_not_written_to() {
     let device = losetup(&format!("--show -f {}", file.display()));
     let text = printed(&plan(image.path(), &format!("--disk {}", device.trim())));
     losetup(&format!("-d {}", device.trim()));
-    assert!(text.contains("4.0 GiB, 512-byte sectors"), "{text}");
+    assert!(text.contains("4.3 GB, 512-byte sectors"), "{text}");
     let mut after = fs::read(&file).unwrap();
     after.truncate(content.len());
     assert!(after == content, "it was written to");

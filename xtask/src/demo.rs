@@ -137,8 +137,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let source = image::prepare()?;
     let programs = Programs::finish(options, building)?;
     println!(
-        "==> the source disk: {} MiB, three partitions, {} MB in the store",
-        source.disk_len >> 20,
+        "==> the source disk: {} MB, three partitions, {} MB in the store",
+        source.disk_len / 1_000_000,
         source.streams_len / 1_000_000
     );
 
@@ -273,16 +273,16 @@ fn deploy(
 
     let mut machines = Vec::new();
     for client in clients {
-        let disk_mib = client.disk_len >> 20;
+        let disk_mb = client.disk_len / 1_000_000;
         match &programs.client {
             ClientProgram::Boot(_) => println!(
-                "==> switching on {}: {:?}, an empty {} of {disk_mib} MiB",
+                "==> switching on {}: {:?}, an empty {} of {disk_mb} MB",
                 client.name,
                 options.firmware,
                 client.bus()
             ),
             ClientProgram::Agent(_) => println!(
-                "==> starting {}: an empty file of {disk_mib} MiB",
+                "==> starting {}: an empty file of {disk_mb} MB",
                 client.name
             ),
         }
@@ -355,7 +355,7 @@ fn equal(machine: &Machine, state: &str, source: &SourceImage) -> Result<String>
         bail!("the server calls its task {state}");
     }
     let bytes = compare::compare(&source.disk, &machine.client.disk)?;
-    Ok(format!("{} MiB equal", bytes >> 20))
+    Ok(format!("{} MB equal", bytes / 1_000_000))
 }
 
 fn killed(machine: &Machine, state: &str) -> Result<String> {

@@ -51,7 +51,7 @@ pub(crate) fn table(columns: &[Column]) -> String {
         column
             .story
             .memory_peak
-            .map_or_else(none, |kib| format!("{} MiB", kib.div_ceil(1024)))
+            .map_or_else(none, |kib| format!("{} MB", kib * 1024 / 1_000_000))
     }));
     lines.push(row("result", &|column| column.verdict.clone()));
 

@@ -329,7 +329,7 @@ fn what_only_stock_clients_deploy_is_said() {
     large.device_size = 180 << 20;
     let text = large.check().unwrap_err().to_string();
     assert!(
-        text.contains("partition 1 has 8.0 MiB") && text.contains("d1p1.img needs 180.0 MiB"),
+        text.contains("partition 1 has 8.4 MB") && text.contains("d1p1.img needs 188.7 MB"),
         "{text}"
     );
     let mut flipped = unpacked(GPT);
