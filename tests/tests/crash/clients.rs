@@ -236,7 +236,12 @@ impl Machine {
                 return false;
             }
             let Some(stream) = view.your_stream else {
-                if receiver.is_none() && view.stage != Stage::Gathering {
+                if view.stage == Stage::Gathering {
+                    continue;
+                }
+                // Asked for again before the server knew of the end of the same stream: nothing comes for it.
+                receiver = receiver.filter(Receiver::has_data);
+                if receiver.is_none() {
                     let has_all = received.is_superset(&job.streams);
                     if !has_all {
                         // The server takes a stream for received that is not here.
