@@ -1,8 +1,9 @@
 //! Sending single receivers away, while the others go on.
 //!
 //! An original receiver that takes part no longer does not know it: it waits for the start for ever, or
-//! reads the stream on, and comes to its end as if nothing had happened. But it exits when it hears of a
-//! slice further ahead than a sender can be, so it hears of one, from us and to it alone.
+//! reads the stream on, and comes to its end as if nothing had happened. At the rendezvous it exits when it
+//! hears of a slice further ahead than a sender can be. In mid-stream it takes the next slice for the end of the
+//! stream if it hears so before the first block of that slice. So it hears both, from us and to it alone.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -32,6 +33,8 @@ struct Dismissal {
     /// When the last one went.
     last: Option<Instant>,
     due: Instant,
+    /// The newest slice that it was told to be the end.
+    end: Option<SliceNo>,
 }
 
 impl Dismissals {
@@ -43,6 +46,7 @@ impl Dismissals {
                 sent: 0,
                 last: None,
                 due: now,
+                end: None,
             });
         }
     }
@@ -70,6 +74,14 @@ impl Dismissals {
         self.0.values().all(|dismissal| dismissal.sent >= TIMES)
     }
 
+    /// One that has not been told yet that the stream ends with this slice.
+    fn take_end(&mut self, slice: SliceNo) -> Option<Ipv4Addr> {
+        let mut lacking = self.0.iter_mut();
+        let (addr, dismissal) = lacking.find(|(_, it)| it.end != Some(slice))?;
+        dismissal.end = Some(slice);
+        Some(*addr)
+    }
+
     fn take_due(&mut self, now: Instant) -> Vec<Ipv4Addr> {
         let due = self.0.iter_mut().filter(|(_, it)| it.due <= now);
         due.map(|(addr, dismissal)| {
@@ -90,6 +102,19 @@ impl Sender {
             let to = SocketAddrV4::new(addr, self.config.receiver_port);
             self.queue(Outgoing::Dismissal { to });
         }
+    }
+
+    /// Before the first block of a slice that is not the end: it is the end for those who are sent away. They have
+    /// fewer bytes than the stream then, and cannot take what they have for whole.
+    pub(super) fn emit_early_end(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddrV4> {
+        let slot = self.stream.transmit.as_ref()?;
+        if slot.is_begun() || slot.is_end() {
+            return None;
+        }
+        let slice = slot.slice;
+        let addr = self.sent_away.take_end(slice)?;
+        Message::ReqAck(ReqAck::new(slice, 0, 0, Bitmap::new())).emit(buf);
+        Some(SocketAddrV4::new(addr, self.config.receiver_port))
     }
 
     pub(super) fn emit_dismissal(&self, buf: &mut Vec<u8>) {
