@@ -227,8 +227,12 @@ fn wipe(device: &Device, kept: &[Range<u64>]) -> Result<(), WriteError> {
     }
     // A disk that was once copied from a smaller one has its backup header somewhere inside.
     for offset in backup_headers(&old) {
-        let inside = offset >= head && offset.checked_add(sector).is_some_and(|end| end <= size);
-        if inside && device.read(offset, 8)? == b"EFI PART" {
+        let Some(end) = offset.checked_add(sector).filter(|end| *end <= size) else {
+            continue;
+        };
+        // Inside a kept partition it is that partition's content.
+        let is_kept = kept.iter().any(|k| k.start < end && offset < k.end);
+        if offset >= head && !is_kept && device.read(offset, 8)? == b"EFI PART" {
             device.write(offset, &[0; 512])?;
         }
     }

@@ -89,6 +89,27 @@ fn a_partition_without_an_image_keeps_its_content_if_it_stays() {
     }
 }
 
+#[test]
+fn a_backup_header_inside_a_kept_partition_is_its_content() {
+    let plan = plan(&PARTITIONS);
+    // As of a disk of 24 MiB that was copied here: its last sector is inside partition 2.
+    let small = Shape {
+        size: 24 * MIB,
+        ..SHAPE
+    };
+    let image = test_backup(&small, &[]);
+    let (header, backup) = (&image[512..1024], &image[1024..1536]);
+    let place = small.size - 512..small.size;
+    for unwritten in [&[2][..], &[]] {
+        let (file, target) = disk(&plan);
+        target.device.write(512, header).unwrap();
+        target.device.write(place.start, backup).unwrap();
+        target.make_unbootable(&plan, unwritten).unwrap();
+        let is_kept = octets(&file, &place) == backup;
+        assert_eq!(is_kept, !unwritten.is_empty());
+    }
+}
+
 /// What the next attempt finds on a disk: the partition is known, and whole.
 #[track_caller]
 fn assert_spared(file: &NamedTempFile, plan: &TablePlan, number: u32, when: &str) {
