@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::ending::Ending;
+
 /// Why a file system was not grown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GrowError {
@@ -229,18 +231,19 @@ fn cannot(partition: &PlannedPartition, kind: Growable, lack: &Lack) -> Warning 
 /// which no earlier warning says.
 ///
 /// # Errors
-/// [`GrowError::Failed`]; the disk cannot become bootable then.
+/// [`GrowError::Failed`]; the disk cannot become bootable then. So it ends when the deploy is given up.
 pub(crate) fn grow(
     partition: &PlannedPartition,
     kind: Growable,
     target: &Target,
     tools: &Tools,
+    ending: &Ending,
 ) -> Result<Option<Warning>, GrowError> {
     if tools.lack(kind).is_some() {
         // It was warned of before the first write.
         return Ok(None);
     }
-    match grow_with(partition, kind, target, tools) {
+    match grow_with(partition, kind, target, tools, ending) {
         Ok(()) => Ok(None),
         Err(GrowError::Lacking(lack)) => Ok(Some(cannot(partition, kind, &lack))),
         Err(error) => Err(error),
@@ -252,6 +255,7 @@ fn grow_with(
     kind: Growable,
     target: &Target,
     tools: &Tools,
+    ending: &Ending,
 ) -> Result<(), GrowError> {
     let failed = |cause| GrowError::Failed {
         number: partition.number,
@@ -269,9 +273,9 @@ fn grow_with(
         })?;
     let recipe = recipe(kind);
     let done = match recipe.mounted_as {
-        None => run_all(recipe.calls, device.path(), Path::new(""), tools).map_err(failed),
+        None => run_all(recipe.calls, device.path(), Path::new(""), tools, ending).map_err(failed),
         Some(name) => alone(|| match Mounted::new(device.path(), name) {
-            Ok(mounted) => run_all(recipe.calls, device.path(), mounted.path(), tools)
+            Ok(mounted) => run_all(recipe.calls, device.path(), mounted.path(), tools, ending)
                 .and_then(|()| mounted.finish())
                 .map_err(failed),
             Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => {
@@ -291,13 +295,25 @@ fn grow_with(
     done
 }
 
-fn run_all(calls: &[Call], device: &Path, mount: &Path, tools: &Tools) -> Result<(), Cause> {
+fn run_all(
+    calls: &[Call],
+    device: &Path,
+    mount: &Path,
+    tools: &Tools,
+    ending: &Ending,
+) -> Result<(), Cause> {
     calls
         .iter()
-        .try_for_each(|call| run(call, device, mount, tools))
+        .try_for_each(|call| run(call, device, mount, tools, ending))
 }
 
-fn run(call: &Call, device: &Path, mount: &Path, tools: &Tools) -> Result<(), Cause> {
+fn run(
+    call: &Call,
+    device: &Path,
+    mount: &Path,
+    tools: &Tools,
+    ending: &Ending,
+) -> Result<(), Cause> {
     let program = call.program;
     let start = |source| Cause::Start { program, source };
     let path = tools.find(program);
@@ -316,11 +332,11 @@ fn run(call: &Call, device: &Path, mount: &Path, tools: &Tools) -> Result<(), Ca
         .stdin(Stdio::null())
         .stdout(input.try_clone().map_err(start)?)
         .stderr(input);
-    let mut child = command.spawn().map_err(start)?;
+    let child = command.spawn().map_err(start)?;
     // Its copies of the pipe's end are closed with it.
     drop(command);
-    let said = tail(&mut output);
-    let status = child.wait().map_err(start)?;
+    let attended = ending.attend(child, || tail(&mut output));
+    let (said, status) = attended.map_err(start)?;
     if status.code().is_some_and(|code| call.good.contains(&code)) {
         return Ok(());
     }

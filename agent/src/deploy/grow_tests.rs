@@ -62,7 +62,13 @@ impl Disk {
 
     fn grow(&self, kind: Growable) -> Result<Option<Warning>, GrowError> {
         let target = Target::open(self.file.path(), &self.shape).unwrap();
-        grow(&partition(self.large), kind, &target, &Tools::installed())
+        grow(
+            &partition(self.large),
+            kind,
+            &target,
+            &Tools::installed(),
+            &Ending::default(),
+        )
     }
 
     /// What a program says of the partition, which it must find sound.
@@ -136,6 +142,7 @@ fn on_a_block_device_of_large_sectors_it_is_the_same() {
             Growable::Ext,
             &target,
             &Tools::installed(),
+            &Ending::default(),
         )
     };
     sh(&format!("losetup -d {device}"));
@@ -241,6 +248,7 @@ fn a_file_system_that_cannot_be_grown_is_a_failure_and_the_disk_does_not_boot() 
         Growable::Ntfs,
         &target,
         &Tools::installed(),
+        &Ending::default(),
     );
     let Err(GrowError::Failed {
         number: 3,
@@ -262,6 +270,33 @@ fn a_file_system_that_cannot_be_grown_is_a_failure_and_the_disk_does_not_boot() 
 }
 
 #[test]
+fn a_deploy_that_was_given_up_grows_nothing() {
+    let make = "mkfs.ext4 -q -b 4096";
+    let Some(disk) = Disk::new(make, Growable::Ext, 32 << 20, 100 << 20) else {
+        return;
+    };
+    let target = Target::open(disk.file.path(), &disk.shape).unwrap();
+    let ending = Ending::default();
+    assert!(ending.give_up());
+    let tools = Tools::installed();
+    let done = grow(
+        &partition(disk.large),
+        Growable::Ext,
+        &target,
+        &tools,
+        &ending,
+    );
+    let Err(GrowError::Failed {
+        cause: Cause::Program { status, .. },
+        ..
+    }) = done
+    else {
+        panic!("{done:?}");
+    };
+    assert_eq!(status.code(), None, "killed");
+}
+
+#[test]
 fn without_its_program_a_file_system_is_left_alone() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let shape = Shape {
@@ -277,7 +312,14 @@ fn without_its_program_a_file_system_is_left_alone() {
         Growable::Xfs,
         Growable::F2fs,
     ] {
-        let done = grow(&partition(8 << 20), kind, &target, &Tools::none()).unwrap();
+        let done = grow(
+            &partition(8 << 20),
+            kind,
+            &target,
+            &Tools::none(),
+            &Ending::default(),
+        )
+        .unwrap();
         assert_eq!(done, None, "it was warned of before");
         let lack = Tools::none().lack(kind).unwrap();
         assert!(matches!(lack, Lack::Program(_)));

@@ -4,6 +4,7 @@
 //! everything that can be checked has been checked, and what makes the disk bootable is written
 //! last.
 
+mod ending;
 mod evidence;
 mod failure;
 mod follow;
@@ -470,7 +471,10 @@ impl Outcomes {
             reason = &mut follow => Failure::new("streams", anyhow::anyhow!("{reason}")),
         };
         drop(self.farewells);
-        current.give_up();
+        if !current.give_up() {
+            board.activity("table", "waiting for the partition table to be written");
+            return ended(self.done.await);
+        }
         board.activity(
             "receive",
             "given up; waiting for the last writes to the disk",
@@ -579,14 +583,19 @@ fn work(
     if task != Task::Deploy {
         return Ok(());
     }
-    if sources.current.is_given_up() {
-        // Given up while the last writes were under way: the disk stays as it is, without a table.
-        let stopped = anyhow::anyhow!("the deploy was given up before the partition table");
-        return Err(Failure::new("table", stopped));
-    }
+    let ending = &sources.current.ending;
     let _phase = board.phase("table");
     board.update(|state| state.activity = "writing the partition table".into());
     for step in plan.steps() {
+        let goes_on = match step {
+            Step::Table => ending.begin_table(),
+            _ => !ending.is_given_up(),
+        };
+        if !goes_on {
+            // The failure may have been reported: the disk stays as it is, without a table.
+            let stopped = anyhow::anyhow!("the deploy was given up before the partition table");
+            return Err(Failure::new("table", stopped));
+        }
         match step {
             // The pipeline did both, unless no stream goes to a partition: then the old table is there.
             Step::Clear | Step::Stream(_) => pipeline
@@ -598,7 +607,7 @@ fn work(
                     state.activity =
                         format!("growing the {kind} of partition {}", partition.number);
                 });
-                let left = grow::grow(partition, kind, target, &prepared.tools)
+                let left = grow::grow(partition, kind, target, &prepared.tools, ending)
                     .map_err(|error| Failure::new("grow", error))?;
                 lock(&prepared.late_warnings).extend(left);
                 board.update(|state| state.activity = "writing the partition table".into());
@@ -683,6 +692,58 @@ mod tests {
         assert_eq!(failure.text, "d1p1.img: the stream ended early");
         assert!(failure.is_known_to_server && answer.recv().unwrap());
         assert!(board.read(|state| state.activity.contains("waiting for the last writes")));
+    }
+
+    /// Ends a deploy from outside, and answers what became of it. `at_work` is the data thread.
+    async fn ended_from_outside(
+        current: &Current,
+        at_work: impl AsyncFnOnce(&Board, oneshot::Sender<Result<(), Failure>>),
+    ) -> Result<(), Failure> {
+        let server = TestServer::start(|_| Reply::text("##"));
+        let (say, done) = oneshot::channel();
+        let (_farewell, farewells) = mpsc::unbounded_channel();
+        let outcomes = Outcomes {
+            done,
+            farewells,
+            patience: Duration::ZERO,
+        };
+        let board = Board::default();
+        let client = server.client();
+        let watch = std::future::pending::<Over>();
+        let follow = std::future::ready("the sender is lost".to_owned());
+        let waiting = outcomes.wait(&client, &board, current, watch, follow);
+        let (result, ()) = tokio::join!(waiting, at_work(&board, say));
+        result
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_was_reported_leaves_no_table() {
+        let current = Current::default();
+        let mut still_at_work = None;
+        let failure = ended_from_outside(&current, async |_, say| still_at_work = Some(say)).await;
+        assert_eq!(failure.unwrap_err().text, "the sender is lost");
+        assert!(!current.ending.begin_table(), "the data thread goes on");
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_being_written_decides_what_became_of_the_deploy() {
+        let spoiled = || Failure::new("table", anyhow::anyhow!("writing the partition table"));
+        for is_good in [true, false] {
+            let current = Current::default();
+            assert!(current.ending.begin_table());
+            let result = ended_from_outside(&current, async |board, say| {
+                while !board.read(|state| state.activity.contains("partition table")) {
+                    tokio::task::yield_now().await;
+                }
+                say.send(if is_good { Ok(()) } else { Err(spoiled()) })
+                    .unwrap();
+            })
+            .await;
+            assert_eq!(
+                result.map_err(|failure| failure.part),
+                if is_good { Ok(()) } else { Err("table") }
+            );
+        }
     }
 
     #[test]

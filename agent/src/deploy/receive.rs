@@ -13,6 +13,7 @@ use imaging::Piece;
 use readable::chain;
 use tokio::sync::mpsc;
 
+use super::ending::Ending;
 use super::evidence::evidence;
 use super::failure::Touched;
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
@@ -22,14 +23,17 @@ use crate::screen::Board;
 
 /// The receiver in use now, or the last one, for whoever explains what is waited for, and steers it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Current(Arc<Mutex<Inner>>);
+pub(crate) struct Current {
+    inner: Arc<Mutex<Inner>>,
+    /// Shared with what works on the disk.
+    pub(crate) ending: Ending,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
     receiving: Option<Receiving>,
     /// Since when the server is asked how to go on.
     undecided_since: Option<Instant>,
-    is_given_up: bool,
 }
 
 /// One receiver.
@@ -76,17 +80,19 @@ impl Current {
         self.lock().undecided_since
     }
 
-    /// Ends the receiver, and every later one at once.
-    pub(crate) fn give_up(&self) {
-        let mut inner = self.lock();
-        inner.is_given_up = true;
-        if let Some(receiving) = &inner.receiving {
+    /// Ends the receiver, and every later one at once. `false`: all has come, and the table is being
+    /// written.
+    #[must_use]
+    pub(crate) fn give_up(&self) -> bool {
+        let is_given_up = self.ending.give_up();
+        if is_given_up && let Some(receiving) = &self.lock().receiving {
             receiving.stop.stop();
         }
+        is_given_up
     }
 
     pub(crate) fn is_given_up(&self) -> bool {
-        self.lock().is_given_up
+        self.ending.is_given_up()
     }
 
     /// Notes what the server says of the present receiver.
@@ -99,14 +105,14 @@ impl Current {
 
     pub(crate) fn set(&self, receiving: Receiving) {
         let mut inner = self.lock();
-        if inner.is_given_up {
+        if self.ending.is_given_up() {
             receiving.stop.stop();
         }
         inner.receiving = Some(receiving);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -580,7 +586,7 @@ mod tests {
         assert!(heard.try_recv().is_err());
 
         let (mut sources, _heard) = network_sources();
-        sources.current.give_up();
+        assert!(sources.current.give_up());
         assert_eq!(sources.resume(1, Cause::Transfer), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::{DeployPlan, Destination, Growable, PlannedStream};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
     /// Removes the old partition table and boot code, and the labels at both ends of the disk and of each
-    /// new partition.
+    /// new partition. A partition without an image that the disk has already, at the same place, is spared.
     Clear,
     /// Receives a stream, verifies it, and writes it to its place.
     Stream(&'a PlannedStream),
@@ -46,7 +46,8 @@ impl fmt::Display for Step<'_> {
         match self {
             Self::Clear => f.write_str(
                 "remove the old partition table, the boot code, and the labels of earlier uses at both \
-                 ends of the disk and of each new partition",
+                 ends of the disk and of each new partition; a partition without an image keeps its \
+                 content if the disk has it with the same start and size",
             ),
             Self::Stream(stream) => {
                 let facts = &stream.facts;
@@ -161,6 +162,7 @@ mod tests {
         let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
         assert_eq!(codes, ["clear", "stream", "swap", "table"]);
         let text: Vec<_> = plan.steps().map(|step| step.to_string()).collect();
+        assert!(text[0].contains("without an image keeps"), "{text:?}");
         assert!(text[1].contains("d1p1.img"), "{text:?}");
         assert!(text[2].contains("with a new UUID"), "{text:?}");
         for name in ["NTFS", "raw"] {

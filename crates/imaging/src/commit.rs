@@ -51,6 +51,14 @@ impl HeldHead {
         })
     }
 
+    /// The pieces in two groups, for a sync between them: what the very first bytes need is on the medium
+    /// before they are. Either may be empty.
+    #[must_use]
+    pub fn groups(&self) -> [Vec<(u64, &[u8])>; 2] {
+        let (rest, first) = self.pieces().partition(|(at, _)| *at >= FIRST_LEN as u64);
+        [rest, first]
+    }
+
     /// The last stretch of held bytes before `end`; it does not cross the end of the first piece.
     fn run_before(&self, end: usize) -> Option<Range<usize>> {
         let is_held = |at: usize| self.held[at / 64] >> (at % 64) & 1 == 1;
@@ -90,6 +98,18 @@ mod tests {
         let (first, rest) = (FIRST_LEN - 512, 8192 + 512 - FIRST_LEN);
         let expected = [(FIRST_LEN as u64, vec![1; rest]), (512, vec![1; first])];
         assert_eq!(pieces(&head), expected);
+    }
+
+    #[test]
+    fn what_the_first_bytes_need_is_in_another_group() {
+        let mut head = HeldHead::default();
+        assert_eq!(head.groups(), [vec![], vec![]]);
+        let len = 2 * FIRST_LEN;
+        assert_eq!(head.keep(0, &vec![1; len]), len);
+        assert_eq!(head.keep(HEAD_LEN - 1, &[2]), 1);
+        let half = vec![1; FIRST_LEN];
+        let rest = vec![(HEAD_LEN - 1, &[2][..]), (FIRST_LEN as u64, &half[..])];
+        assert_eq!(head.groups(), [rest, vec![(0, &half[..])]]);
     }
 
     #[test]

@@ -28,7 +28,13 @@ pub(super) struct Device {
     /// A write or a discard has been tried.
     pub(super) touched: Arc<AtomicBool>,
     state: Mutex<State>,
+    #[cfg(test)]
+    pub(super) journal: Mutex<Vec<Event>>,
 }
+
+/// A write, or `None` for a sync.
+#[cfg(test)]
+pub(super) type Event = Option<(u64, Vec<u8>)>;
 
 /// What decides whether the disk may become bootable.
 #[derive(Debug, Default)]
@@ -57,6 +63,8 @@ impl Device {
             written: Arc::default(),
             touched: Arc::default(),
             state: Mutex::default(),
+            #[cfg(test)]
+            journal: Mutex::default(),
         }
     }
 
@@ -81,6 +89,8 @@ impl Device {
     /// Writes all of `bytes`, which direct I/O needs aligned in memory and in place.
     pub(super) fn write_aligned(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         self.touch();
+        #[cfg(test)]
+        self.note_event(Some((offset, bytes.to_vec())));
         let mut done = 0;
         while done < bytes.len() {
             let at = offset + done as u64;
@@ -124,6 +134,8 @@ impl Device {
 
     /// Makes sure that everything written is on the medium. `offset` and `len` only say what for.
     pub(super) fn sync(&self, offset: u64, len: u64) -> Result<(), WriteError> {
+        #[cfg(test)]
+        self.note_event(None);
         self.file.sync_data().map_err(|source| WriteError::Io {
             device: self.path.clone(),
             operation: Operation::Sync,
@@ -228,6 +240,12 @@ impl Device {
                 reason,
             }),
         }
+    }
+
+    #[cfg(test)]
+    fn note_event(&self, event: Event) {
+        let journal = self.journal.lock();
+        journal.unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
     fn with_state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

@@ -103,15 +103,17 @@ impl Target for Disk {
         let size = self.size();
         if let Some(writer) = self.writer {
             writer.finish()?;
-            // All else is on the medium: now what makes it boot.
-            let mut writer = self.target.writer(0, size)?;
-            for (at, piece) in self.head.pieces() {
-                writer.write_at(
-                    position(self.offset, at, piece).map_err(anyhow::Error::from_boxed)?,
-                    piece,
-                )?;
+            // All else is on the medium: now what makes it boot. The end of a writer is a sync.
+            for group in self.head.groups() {
+                let mut writer = self.target.writer(0, size)?;
+                for (at, piece) in group {
+                    writer.write_at(
+                        position(self.offset, at, piece).map_err(anyhow::Error::from_boxed)?,
+                        piece,
+                    )?;
+                }
+                writer.finish()?;
             }
-            writer.finish()?;
             if self.manner != Manner::Original && !self.is_raw {
                 self.target.copy_ntfs_boot(0, size)?;
             }

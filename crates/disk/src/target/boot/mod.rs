@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::buffer::AlignedBuffer;
 use super::device::Device;
-use super::kept::{NOTE_LEN, note, note_place, read_note, remove_note};
+use super::kept::{NOTE_LEN, note, note_place, read_note};
 use super::{BootReport, OldTable, TableError, Target, WriteError};
 use crate::ntfs::{NTFS_BOOT_LEN_MAX, boot_copies};
 use crate::signatures::{label_ranges, outside};
@@ -140,7 +140,7 @@ impl Target {
         check_shape(device, plan)?;
         device.check_complete()?;
         let kept = read_note(device).unwrap_or_default();
-        if let Err(error) = remove_note(device).and_then(|()| write_table(device, plan)) {
+        if let Err(error) = write_table(device, plan) {
             device.spoil(&error);
             // The first failure is the one to report; the disk may be unable to take this either.
             drop(wipe_what_can_be(device, &kept));
@@ -201,10 +201,9 @@ fn check_shape(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
 }
 
 /// The front without a table: zeroes, and the note of what is kept.
-fn empty_head(device: &Device, len: usize, kept: &[Range<u64>]) -> Vec<u8> {
+fn empty_head(len: usize, kept: &[Range<u64>]) -> Vec<u8> {
     let mut head = vec![0; len];
-    let sector = usize::try_from(device.shape.logical_sector).expect("a sector fits in memory");
-    if let Some(place) = head.get_mut(sector..sector + NOTE_LEN) {
+    if let Some(place) = head.get_mut(..NOTE_LEN) {
         place.copy_from_slice(&note(kept));
     }
     head
@@ -217,15 +216,23 @@ fn wipe(device: &Device, kept: &[Range<u64>]) -> Result<(), WriteError> {
     let tail = (TAIL_SECTORS * sector).min(size - head);
     let index = |n: u64| usize::try_from(n).expect("a few sectors fit in memory");
     let old = device.read(0, index(head))?;
-    let empty = empty_head(device, index(head), kept);
-    device.write(0, &empty)?;
+    let empty = empty_head(index(head), kept);
+    // The note is there before anything else of the old table goes.
+    let (first, rest) = empty.split_at(index(sector.min(head)));
+    device.write(0, first)?;
+    device.sync(0, sector)?;
+    device.write(sector, rest)?;
     for part in outside(size - tail..size, kept) {
         device.write(part.start, &vec![0; index(part.end - part.start)])?;
     }
     // A disk that was once copied from a smaller one has its backup header somewhere inside.
     for offset in backup_headers(&old) {
-        let inside = offset >= head && offset.checked_add(sector).is_some_and(|end| end <= size);
-        if inside && device.read(offset, 8)? == b"EFI PART" {
+        let Some(end) = offset.checked_add(sector).filter(|end| *end <= size) else {
+            continue;
+        };
+        // Inside a kept partition it is that partition's content.
+        let is_kept = kept.iter().any(|k| k.start < end && offset < k.end);
+        if offset >= head && !is_kept && device.read(offset, 8)? == b"EFI PART" {
             device.write(offset, &[0; 512])?;
         }
     }
@@ -290,7 +297,7 @@ fn wipe_what_can_be(device: &Device, kept: &[Range<u64>]) -> Result<(), WriteErr
     let head = (HEAD_SECTORS * sector).min(size);
     let tail = (TAIL_SECTORS * sector).min(size - head);
     let index = |n: u64| usize::try_from(n).expect("a few sectors fit in memory");
-    let empty = empty_head(device, index(head), kept);
+    let empty = empty_head(index(head), kept);
     let mut done = Ok(());
     let front = [0..sector.min(size), 0..head];
     for part in front.into_iter().chain(outside(size - tail..size, kept)) {

@@ -1,23 +1,25 @@
 //! Content that stays: of partitions for which nothing comes, and which the disk had at the same place.
 //!
 //! The old table is gone from the first write on. So that a second attempt, after one that failed, keeps the
-//! same content, what is kept is noted in sector 1 until the new table is there.
+//! same content, what is kept is noted in sector 0. One write puts the note in the place of the old table, and one
+//! write puts the new table in the place of the note: at any moment the disk has a table or the note.
 
 use std::ops::Range;
 
+use super::Target;
 use super::device::Device;
-use super::{Target, WriteError};
 use crate::table::TablePlan;
 
 /// First octets of a note.
 const MAGIC: &[u8; 16] = b"FOS-KEPT-CONTENT";
-/// Octets of a note: magic, number of ranges, ranges, CRC-32 of all before it.
+/// Octets of a note: magic, number of ranges, ranges, CRC-32 of all before it, zeroes. So it never has the
+/// signature of a boot sector, which is in its last two octets.
 pub(super) const NOTE_LEN: usize = 512;
 /// Most ranges in a note.
 const RANGES_MAX: usize = 30;
 /// Where the ranges begin.
 const RANGES: usize = MAGIC.len() + 4;
-const CRC: usize = NOTE_LEN - 4;
+const CRC: usize = NOTE_LEN - 8;
 
 impl Target {
     /// Of the partitions with these numbers, the places that the disk's table, or the note of an earlier
@@ -52,24 +54,12 @@ impl Target {
 
 /// The sector that a note is in.
 pub(super) fn note_place(device: &Device) -> Range<u64> {
-    let sector = u64::from(device.shape.logical_sector);
-    sector..2 * sector
+    0..u64::from(device.shape.logical_sector)
 }
 
 /// What an attempt that did not come to its end has kept. What cannot be read is no note.
 pub(super) fn read_note(device: &Device) -> Option<Vec<Range<u64>>> {
     parse(&device.read(note_place(device).start, NOTE_LEN).ok()?)
-}
-
-/// Removes a note.
-///
-/// # Errors
-/// The disk refuses.
-pub(super) fn remove_note(device: &Device) -> Result<(), WriteError> {
-    if read_note(device).is_none() {
-        return Ok(());
-    }
-    device.write(note_place(device).start, &[0; NOTE_LEN])
 }
 
 /// The note about these places, [`RANGES_MAX`] at most; all zero if there are none.
@@ -86,14 +76,15 @@ pub(super) fn note(kept: &[Range<u64>]) -> [u8; NOTE_LEN] {
         field[8..].copy_from_slice(&range.end.to_le_bytes());
     }
     let crc = crc32fast::hash(&note[..CRC]);
-    note[CRC..].copy_from_slice(&crc.to_le_bytes());
+    note[CRC..CRC + 4].copy_from_slice(&crc.to_le_bytes());
     note
 }
 
 fn parse(note: &[u8]) -> Option<Vec<Range<u64>>> {
-    let (body, crc) = note.get(..NOTE_LEN)?.split_at(CRC);
-    let body = body.strip_prefix(MAGIC)?;
-    if crc32fast::hash(&note[..CRC]).to_le_bytes() != *crc {
+    let (sealed, crc) = note.get(..NOTE_LEN)?.split_at(CRC);
+    let body = sealed.strip_prefix(MAGIC)?;
+    let sealed = u64::from(crc32fast::hash(sealed));
+    if sealed.to_le_bytes() != *crc {
         return None;
     }
     let (count, ranges) = body.split_first_chunk()?;
