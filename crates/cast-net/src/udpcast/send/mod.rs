@@ -199,8 +199,8 @@ pub fn send(
                 }
             };
         }
-        for (host, what) in prober.take_answers() {
-            core.handle_unreachable(now, host, what);
+        for host in prober.take_refusals() {
+            core.handle_unreachable(now, host);
         }
         let busy = driver.turn(&mut core)?;
         while let Some(event) = core.poll_event() {

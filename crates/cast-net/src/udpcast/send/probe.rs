@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use cast_proto::udpcast::sender::Unreachable;
 use cast_proto::udpcast::wire::{Hello, Message};
 
 /// Hosts asked at a time; the oldest gives way.
@@ -78,9 +77,9 @@ impl Prober {
         Ok(socket)
     }
 
-    /// Hosts that have answered, each once.
-    pub(super) fn take_answers(&mut self) -> Vec<(Ipv4Addr, Unreachable)> {
-        let mut answers = Vec::new();
+    /// Hosts that have answered that the port is closed, each once.
+    pub(super) fn take_refusals(&mut self) -> Vec<Ipv4Addr> {
+        let mut refusals = Vec::new();
         let mut ready = [EpollEvent::empty(); MOST];
         let count = match self.asked.is_empty() {
             true => 0,
@@ -99,13 +98,14 @@ impl Prober {
             let Some(Asked { host, socket, .. }) = self.asked.remove(position) else {
                 continue;
             };
-            match socket.recv(&mut [0]).map_err(|error| error.kind()) {
-                Err(io::ErrorKind::ConnectionRefused) => answers.push((host, Unreachable::Port)),
-                Err(io::ErrorKind::HostUnreachable) => answers.push((host, Unreachable::Host)),
-                Err(_) | Ok(_) => {}
+            // "No way to the host" is what a packet filter of a host that lives says. Of a host that is not
+            // there this socket hears nothing.
+            let heard = socket.recv(&mut [0]).map_err(|error| error.kind());
+            if heard == Err(io::ErrorKind::ConnectionRefused) {
+                refusals.push(host);
             }
         }
-        answers
+        refusals
     }
 }
 
@@ -146,10 +146,10 @@ mod tests {
             PollTimeout::from(60_000_u16),
         );
         assert_eq!(ready, Ok(1));
-        assert_eq!(prober.take_answers(), [(gone, Unreachable::Port)]);
+        assert_eq!(prober.take_refusals(), [gone]);
         let mut datagram = [0; 64];
         assert_eq!(open.recv(&mut datagram).unwrap(), 28);
-        assert!(prober.take_answers().is_empty(), "reported once");
+        assert!(prober.take_refusals().is_empty(), "reported once");
         for _ in 0..2 * MOST {
             prober.probe(there, &hello);
         }

@@ -328,7 +328,6 @@ impl Sender {
             let last_slice = member.last_slice;
             let policy = match member.reachability {
                 Reachability::Gone => self.config.drop_gone,
-                Reachability::Off if is_network_alive => self.config.drop_attentive,
                 _ if member.is_attentive && is_network_alive => self.config.drop_attentive,
                 _ => self.config.drop,
             };
@@ -347,9 +346,7 @@ impl Sender {
             {
                 let cause = match member.reachability {
                     Reachability::Gone => DropCause::Unreachable,
-                    Reachability::Off | Reachability::Unknown | Reachability::Untold => {
-                        DropCause::Silent
-                    }
+                    Reachability::Unknown | Reachability::Untold => DropCause::Silent,
                 };
                 gone.push((
                     member.addr,

@@ -30,7 +30,7 @@ pub use config::{
 };
 pub use event::{
     DropCause, Evidence, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
-    SenderStatistics, StartReason, Unreachable,
+    SenderStatistics, StartReason,
 };
 
 use crate::core::{Transmit, core_of};
@@ -239,9 +239,9 @@ impl Sender {
         }
     }
 
-    /// Takes in what the host of `participant` answers to [`SenderEvent::Probe`]. If the participant has not
-    /// been heard since, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
-    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr, what: Unreachable) {
+    /// Takes in that the host of `participant` answers to [`SenderEvent::Probe`] that no program has the port.
+    /// If the participant has not been heard since, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
+    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr) {
         if self.phase != Phase::Data {
             return;
         }
@@ -249,17 +249,13 @@ impl Sender {
             return;
         };
         let was_alive = member.probed.is_none_or(|at| member.last_heard >= at);
-        match (what, member.reachability) {
-            (Unreachable::Port, _) if was_alive => member.reachability = Reachability::Untold,
-            (_, Reachability::Untold) => {}
-            (Unreachable::Port, _) => {
+        match member.reachability {
+            _ if was_alive => member.reachability = Reachability::Untold,
+            Reachability::Untold => {}
+            Reachability::Unknown | Reachability::Gone => {
                 member.reachability = Reachability::Gone;
                 self.drop_silent(now);
             }
-            (Unreachable::Host, Reachability::Unknown) if !was_alive => {
-                member.reachability = Reachability::Off;
-            }
-            (Unreachable::Host, _) => {}
         }
     }
 

@@ -50,8 +50,6 @@ pub(super) enum Reachability {
     Unknown,
     /// Nobody listens there, and nothing has been heard of it since.
     Gone,
-    /// The host is not there, and nothing has been heard of it since.
-    Off,
     /// It said so while the participant was alive: a packet filter's answer means nothing.
     Untold,
 }
