@@ -144,6 +144,8 @@ enum Timer {
     Start,
     /// Answers are overdue.
     Deadline,
+    /// Those whose hosts refused a probe are probed again.
+    Probe,
     /// Those who get no further are asked again.
     Pause,
     /// The rate limit allows the next datagram.
@@ -161,6 +163,7 @@ impl TimerKind for Timer {
         Self::MaxWait,
         Self::Start,
         Self::Deadline,
+        Self::Probe,
         Self::Pause,
         Self::Pacing,
         Self::Linger,
@@ -240,7 +243,7 @@ impl Sender {
     }
 
     /// Takes in that the host of `participant` answers to [`SenderEvent::Probe`] that no program has the port.
-    /// If the participant has not been heard since, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
+    /// If the participant has not been heard since, and it was so twice, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
     pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr) {
         if self.phase != Phase::Data {
             return;
@@ -248,11 +251,19 @@ impl Sender {
         let Some(member) = self.participants.present(participant) else {
             return;
         };
-        let was_alive = member.probed.is_none_or(|at| member.last_heard >= at);
+        let Some(probed) = member.probed.filter(|at| member.last_heard < *at) else {
+            member.reachability = Reachability::Untold;
+            return;
+        };
         match member.reachability {
-            _ if was_alive => member.reachability = Reachability::Untold,
-            Reachability::Untold => {}
-            Reachability::Unknown | Reachability::Gone => {
+            Reachability::Untold | Reachability::Gone => {}
+            // One refusal may be of a packet filter that was not found out: the probe meant for that was lost.
+            Reachability::Unknown => {
+                member.reachability = Reachability::Refused(probed);
+                self.expect_probe(now);
+            }
+            Reachability::Refused(first) if probed < first + PROBE_INTERVAL => {}
+            Reachability::Refused(_) => {
                 member.reachability = Reachability::Gone;
                 self.drop_silent(now);
             }
@@ -269,6 +280,7 @@ impl Sender {
                 Timer::MinWait | Timer::MaxWait => self.start_if_all_there(now),
                 Timer::Start => self.give_up(GiveUpReason::StartTimeout),
                 Timer::Deadline => self.on_deadline(now),
+                Timer::Probe => self.on_probe_timer(now),
                 Timer::Pause | Timer::Pacing => {}
                 Timer::Linger => self.close(),
                 Timer::Abort => self.on_abort_timer(now),
