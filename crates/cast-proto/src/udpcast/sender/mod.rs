@@ -214,7 +214,7 @@ impl Sender {
             },
             stream: Stream::new(&config),
             wait: Wait::new(),
-            pace: Pace::default(),
+            pace: Pace::new(config.max_bitrate),
             laggards: Laggards::default(),
             last_done: None,
             last_heard: None,
