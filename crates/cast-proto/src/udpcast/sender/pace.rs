@@ -105,8 +105,13 @@ impl Pace {
         self.rate
     }
 
-    /// Somebody left: perhaps the one that was waited for.
+    /// Somebody left: perhaps the one that was waited for, or that lost so much by chance.
     pub(super) fn reset(&mut self) {
+        *self = Self::new(self.cap);
+    }
+
+    /// It holds nothing back any more.
+    fn lift(&mut self) {
         *self = Self {
             chance: self.chance,
             ..Self::new(self.cap)
@@ -133,7 +138,9 @@ impl Pace {
     }
 
     fn watch(&mut self, now: Instant, sample: &Sample, block_bits: u64, delay: Duration) {
-        if sample.loss() < HIGH.max(self.chance + CHANCE) {
+        let is_high = sample.loss() >= HIGH.max(self.chance + CHANCE);
+        self.forget_chance(sample.loss());
+        if !is_high {
             self.strikes = self.strikes.saturating_sub(1);
             if self.strikes == 0 {
                 self.arrived = 0;
@@ -182,8 +189,8 @@ impl Pace {
         if before.is_some() {
             // A port that passes the rate loses nothing: this is chance.
             self.chance = (self.chance * 3 + loss.min(self.chance + 2 * CHANCE)) / 4;
-        } else if loss < self.chance {
-            self.chance -= (self.chance - loss).div_ceil(8);
+        } else {
+            self.forget_chance(loss);
         }
         let in_vain = match before {
             Some(before) if excess > CHANCE && loss * 10 >= before.loss * 8 => before.in_vain + 1,
@@ -232,6 +239,11 @@ impl Pace {
         }
     }
 
+    /// Less loss than by chance: it has become less.
+    fn forget_chance(&mut self, loss: u32) {
+        self.chance -= self.chance.saturating_sub(loss).div_ceil(8);
+    }
+
     fn within_bounds(&self, rate: u64) -> u64 {
         rate.max(LOWEST).min(self.cap.unwrap_or(u64::MAX))
     }
@@ -245,7 +257,7 @@ impl Pace {
         } else {
             self.idle += 1;
             if self.idle >= IDLE {
-                self.reset();
+                self.lift();
             }
         }
     }
@@ -373,5 +385,33 @@ mod tests {
         };
         pace.reset();
         assert_eq!(pace.rate(), None);
+    }
+
+    #[test]
+    fn loss_by_chance_that_has_passed_hides_no_slow_port() {
+        let after = |forget: &dyn Fn(&mut Pace, &mut Instant)| {
+            let mut now = epoch();
+            let mut pace = Pace::default();
+            for _ in 0..300 {
+                send(&mut pace, &mut now, NETWORK, 600);
+            }
+            assert!(pace.chance > 500, "{}", pace.chance);
+            forget(&mut pace, &mut now);
+            let port = 400_000_000;
+            for _ in 0..100 {
+                send(&mut pace, &mut now, port, 0);
+            }
+            let rate = pace.rate();
+            let range = port * 6 / 10..=port * 14 / 10;
+            assert!(rate.is_some_and(|it| range.contains(&it)), "{rate:?}");
+        };
+        // It became less.
+        after(&|pace, now| {
+            for _ in 0..200 {
+                send(pace, now, NETWORK, 0);
+            }
+        });
+        // Its receiver left.
+        after(&|pace, _| pace.reset());
     }
 }
