@@ -644,6 +644,7 @@ impl Sender {
             ok_at: &slot.ok_at,
             suspects: &suspects,
             active: self.participants.active(),
+            started: self.participants.iter().count(),
         });
         for (client, cause) in slow {
             let mut members = self.participants.all_present();
