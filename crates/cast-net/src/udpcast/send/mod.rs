@@ -199,7 +199,7 @@ pub fn send(
                 }
             };
         }
-        for host in prober.take_refusals() {
+        for host in prober.take_refusals(now) {
             core.handle_unreachable(now, host);
         }
         let busy = driver.turn(&mut core)?;
@@ -208,7 +208,7 @@ pub fn send(
                 SenderEvent::Started { .. } => started = Some(now),
                 SenderEvent::GaveUp(reason) => gave_up = Some(*reason),
                 SenderEvent::Probe { addr, hello } => {
-                    prober.probe(*addr, hello);
+                    prober.probe(now, *addr, hello);
                     continue;
                 }
                 _ => {}
