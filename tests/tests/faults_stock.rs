@@ -158,9 +158,8 @@ fn one_stock_client_that_is_cancelled_in_mid_stream_fails_alone() {
     ends_by_itself(cancelled);
     other.succeed();
     assert_eq!(site.host_status(&session, "pc1").0, "cancelled");
-    let [taken, whole] =
-        [1, 2].map(|number| fs::read(site.path(&format!("pc{number}-stock2.raw"))).unwrap());
-    assert!(taken != whole, "its disk was written whole");
+    let whole = fs::read(site.path("pc2-stock2.raw")).unwrap();
+    assert!(whole.iter().any(|byte| *byte != 0), "its disk is empty");
 }
 
 /// FOG's client writes the partition table between the answer to its check-in and the rendezvous, and has no

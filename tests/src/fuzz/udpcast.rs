@@ -10,7 +10,6 @@ use cast_proto::udpcast::fec::FecParams;
 use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
 use cast_proto::udpcast::sender::{
     DataRouting, DropPolicy, Duplex, Outcome, Sender, SenderConfig, SlowPolicy, StartRule,
-    Unreachable,
 };
 use cast_proto::udpcast::wire::{
     Capabilities, ConnectReply, ConnectReq, Data, Fec, Hello, HelloKind, Message, ReqAck,
@@ -184,14 +183,7 @@ pub fn udpcast_sender(data: &[u8]) {
                 5 => sender.start(now),
                 6 => sender.remove(now, *address(feed.byte()).ip()),
                 7 => sender.set_expected(now, &[*address(feed.byte()).ip()]),
-                8 => {
-                    let what = if operation < 128 {
-                        Unreachable::Port
-                    } else {
-                        Unreachable::Host
-                    };
-                    sender.handle_unreachable(now, *address(feed.byte()).ip(), what);
-                }
+                8 => sender.handle_unreachable(now, *address(feed.byte()).ip()),
                 _ => {
                     let room = sender.input_room();
                     assert!(room <= 1024 * 4);

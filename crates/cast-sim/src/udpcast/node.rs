@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cast_proto::udpcast::receiver::{Receiver, ReceiverConfig, ReceiverEvent};
 use cast_proto::udpcast::sender::{
-    GiveUpReason, Outcome, Sender, SenderConfig, SenderEvent, SenderStatistics, Unreachable,
+    GiveUpReason, Outcome, Sender, SenderConfig, SenderEvent, SenderStatistics,
 };
 
 use super::{ReceiverReport, ReceiverSetup};
@@ -172,9 +172,7 @@ impl SenderNode {
     /// Nobody listens there.
     pub(crate) fn handle_closed_port(&mut self, now: Instant, addr: Ipv4Addr) {
         if !self.host.is_stalled(now) {
-            self.host
-                .core
-                .handle_unreachable(now, addr, Unreachable::Port);
+            self.host.core.handle_unreachable(now, addr);
         }
     }
 

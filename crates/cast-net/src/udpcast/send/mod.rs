@@ -199,8 +199,8 @@ pub fn send(
                 }
             };
         }
-        for (host, what) in prober.take_answers() {
-            core.handle_unreachable(now, host, what);
+        for host in prober.take_refusals(now) {
+            core.handle_unreachable(now, host);
         }
         let busy = driver.turn(&mut core)?;
         while let Some(event) = core.poll_event() {
@@ -208,7 +208,7 @@ pub fn send(
                 SenderEvent::Started { .. } => started = Some(now),
                 SenderEvent::GaveUp(reason) => gave_up = Some(*reason),
                 SenderEvent::Probe { addr, hello } => {
-                    prober.probe(*addr, hello);
+                    prober.probe(now, *addr, hello);
                     continue;
                 }
                 _ => {}

@@ -9,14 +9,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use cast_proto::udpcast::sender::Unreachable;
 use cast_proto::udpcast::wire::{Hello, Message};
 
-/// Hosts asked at a time; the oldest gives way.
+/// Hosts asked at a time, a socket each; others wait.
 const MOST: usize = 64;
+
+/// After so long the answer of a host is not waited for if others wait.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 pub(super) struct Prober {
     own: Ipv4Addr,
@@ -24,6 +27,8 @@ pub(super) struct Prober {
     /// The sockets, so that the driver waits for one thing alone however many they are.
     epoll: Epoll,
     asked: VecDeque<Asked>,
+    /// Hosts to be asked when there is a socket, each once.
+    waiting: VecDeque<(Ipv4Addr, Hello)>,
     /// How many have been asked.
     count: u64,
 }
@@ -31,6 +36,7 @@ pub(super) struct Prober {
 struct Asked {
     host: Ipv4Addr,
     number: u64,
+    since: Instant,
     socket: UdpSocket,
 }
 
@@ -42,26 +48,44 @@ impl Prober {
             port,
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             asked: VecDeque::new(),
+            waiting: VecDeque::new(),
             count: 0,
         })
     }
 
     /// Sends that host a HELLO, which no receiver minds.
-    pub(super) fn probe(&mut self, host: Ipv4Addr, hello: &Hello) {
+    pub(super) fn probe(&mut self, now: Instant, host: Ipv4Addr, hello: &Hello) {
+        self.waiting.retain(|(waiting, _)| *waiting != host);
+        self.waiting.push_back((host, *hello));
+        self.ask_waiting(now);
+    }
+
+    fn ask_waiting(&mut self, now: Instant) {
+        while let Some((host, hello)) = self.waiting.front().copied() {
+            self.asked.retain(|asked| asked.host != host);
+            if self.asked.len() >= MOST {
+                let is_over =
+                    |asked: &Asked| now.saturating_duration_since(asked.since) >= PATIENCE;
+                if !self.asked.front().is_some_and(is_over) {
+                    return;
+                }
+                self.asked.pop_front();
+            }
+            self.waiting.pop_front();
+            self.ask(now, host, &hello);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, host: Ipv4Addr, hello: &Hello) {
         let mut datagram = Vec::new();
         Message::Hello(*hello).emit(&mut datagram);
         match self.send(host, &datagram) {
-            Ok(socket) => {
-                self.asked.retain(|asked| asked.host != host);
-                if self.asked.len() == MOST {
-                    self.asked.pop_front();
-                }
-                self.asked.push_back(Asked {
-                    host,
-                    number: self.count,
-                    socket,
-                });
-            }
+            Ok(socket) => self.asked.push_back(Asked {
+                host,
+                number: self.count,
+                since: now,
+                socket,
+            }),
             // It is a convenience: without it the host is found out by its silence alone.
             Err(error) => tracing::debug!(%host, %error, "asking whether anybody listens"),
         }
@@ -78,9 +102,9 @@ impl Prober {
         Ok(socket)
     }
 
-    /// Hosts that have answered, each once.
-    pub(super) fn take_answers(&mut self) -> Vec<(Ipv4Addr, Unreachable)> {
-        let mut answers = Vec::new();
+    /// Hosts that have answered that the port is closed, each once. Asks those that wait.
+    pub(super) fn take_refusals(&mut self, now: Instant) -> Vec<Ipv4Addr> {
+        let mut refusals = Vec::new();
         let mut ready = [EpollEvent::empty(); MOST];
         let count = match self.asked.is_empty() {
             true => 0,
@@ -99,13 +123,15 @@ impl Prober {
             let Some(Asked { host, socket, .. }) = self.asked.remove(position) else {
                 continue;
             };
-            match socket.recv(&mut [0]).map_err(|error| error.kind()) {
-                Err(io::ErrorKind::ConnectionRefused) => answers.push((host, Unreachable::Port)),
-                Err(io::ErrorKind::HostUnreachable) => answers.push((host, Unreachable::Host)),
-                Err(_) | Ok(_) => {}
+            // "No way to the host" is what a packet filter of a host that lives says. Of a host that is not
+            // there this socket hears nothing.
+            let heard = socket.recv(&mut [0]).map_err(|error| error.kind());
+            if heard == Err(io::ErrorKind::ConnectionRefused) {
+                refusals.push(host);
             }
         }
-        answers
+        self.ask_waiting(now);
+        refusals
     }
 }
 
@@ -138,21 +164,34 @@ mod tests {
         // The port is open on one address of loopback, and closed on the other.
         let (there, gone) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
         let mut prober = Prober::new(Ipv4Addr::LOCALHOST, port).unwrap();
-        prober.probe(there, &hello);
-        prober.probe(gone, &hello);
+        let now = Instant::now();
+        prober.probe(now, there, &hello);
+        prober.probe(now, gone, &hello);
         // The answer of loopback is there as soon as the question has left.
         let ready = nix::poll::poll(
             &mut [nix::poll::PollFd::new(prober.as_fd(), PollFlags::POLLIN)],
             PollTimeout::from(60_000_u16),
         );
         assert_eq!(ready, Ok(1));
-        assert_eq!(prober.take_answers(), [(gone, Unreachable::Port)]);
+        assert_eq!(prober.take_refusals(now), [gone]);
         let mut datagram = [0; 64];
         assert_eq!(open.recv(&mut datagram).unwrap(), 28);
-        assert!(prober.take_answers().is_empty(), "reported once");
+        assert!(prober.take_refusals(now).is_empty(), "reported once");
         for _ in 0..2 * MOST {
-            prober.probe(there, &hello);
+            prober.probe(now, there, &hello);
         }
         assert_eq!(prober.asked.len(), 1, "one socket for a host");
+        // More hosts than sockets: each is asked in its turn.
+        let hosts = (0..=u8::MAX).map(|number| Ipv4Addr::new(127, 0, 1, number));
+        for host in hosts.clone() {
+            prober.probe(now, host, &hello);
+        }
+        let mut refused = Vec::new();
+        for turn in 0..16 {
+            assert!(prober.asked.len() <= MOST);
+            refused.extend(prober.take_refusals(now + turn * PATIENCE));
+        }
+        refused.sort_unstable();
+        assert_eq!(refused, hosts.collect::<Vec<_>>());
     }
 }

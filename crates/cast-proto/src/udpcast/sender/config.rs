@@ -195,8 +195,7 @@ pub struct SenderConfig {
     /// disk's sake. It holds while others are heard; when all are silent it is the network, and
     /// `drop` holds for everybody.
     pub drop_attentive: DropPolicy,
-    /// The same for those whose host says that nobody listens there any more. (For those whose host cannot be
-    /// reached at all `drop_attentive` holds.)
+    /// The same for those whose host says that nobody listens there any more.
     pub drop_gone: DropPolicy,
     /// What becomes of a receiver that is much slower than the others.
     pub slow: SlowPolicy,

@@ -31,6 +31,10 @@ const SLOW_ROUNDS: u32 = 50;
 /// silent by itself. All are asked to answer meanwhile.
 const NETWORK_IS_ALIVE: Duration = Duration::from_secs(2);
 
+/// After so many slices a participant that lives is probed again: the first such probe, or the answer, may be
+/// lost.
+const BASELINES: [u64; 3] = [4, 16, 64];
+
 /// A participant that left at the very end is still asked for its last OK in so many rounds and for
 /// so long.
 const LEAVING_ROUNDS: u32 = 4;
@@ -76,8 +80,7 @@ impl Sender {
             }
             let is_first = !std::mem::replace(&mut member.has_answered, true);
             if is_first {
-                // Asked while it lives: what its host says then is worth nothing later.
-                member.probed = Some(now);
+                member.begin_baseline(now);
                 self.probe(addr);
             }
         }
@@ -180,6 +183,10 @@ impl Sender {
             member.evidence.slices_acked += 1;
             member.evidence.bytes_acked += u64::from(slot.slice_len);
         }
+        let is_baseline_due = !is_end && BASELINES.contains(&member.evidence.slices_acked);
+        if is_baseline_due {
+            member.begin_baseline(now);
+        }
         let is_whole = is_end && !self.is_aborting;
         if is_whole {
             member.outcome = Outcome::Completed;
@@ -189,6 +196,9 @@ impl Sender {
         let is_leaving = member.leaving_since.is_some();
         if is_whole && is_leaving {
             self.leave(addr, Outcome::Completed);
+        }
+        if is_baseline_due {
+            self.probe(addr);
         }
         self.on_answer(now);
     }
@@ -328,7 +338,6 @@ impl Sender {
             let last_slice = member.last_slice;
             let policy = match member.reachability {
                 Reachability::Gone => self.config.drop_gone,
-                Reachability::Off if is_network_alive => self.config.drop_attentive,
                 _ if member.is_attentive && is_network_alive => self.config.drop_attentive,
                 _ => self.config.drop,
             };
@@ -347,7 +356,7 @@ impl Sender {
             {
                 let cause = match member.reachability {
                     Reachability::Gone => DropCause::Unreachable,
-                    Reachability::Off | Reachability::Unknown | Reachability::Untold => {
+                    Reachability::Unknown | Reachability::Refused(_) | Reachability::Untold => {
                         DropCause::Silent
                     }
                 };
@@ -362,9 +371,8 @@ impl Sender {
             match dropped {
                 None => self.leave(addr, outcome),
                 Some((lasted, cause, evidence)) => {
-                    if cause == DropCause::Silent
-                        && let Some(member) = self.participants.present(addr)
-                    {
+                    // Its host may have lied: then it is there, and is better sent away.
+                    if let Some(member) = self.participants.present(addr) {
                         self.sent_away.add(now, member);
                     }
                     self.drop_member(addr, outcome);
@@ -393,16 +401,35 @@ impl Sender {
                 continue;
             }
             slot.is_roll_call |= silence >= ROLL_CALL_AFTER && !slot.is_end();
-            let is_due = member
-                .probed
-                .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
+            let is_due = member.is_baseline
+                || member
+                    .probed
+                    .is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
             if is_due && member.has_answered {
                 member.probed = Some(now);
+                member.is_baseline = false;
                 silent.push(member.addr);
             }
         }
         for addr in silent {
             self.probe(addr);
+        }
+    }
+
+    pub(super) fn on_probe_timer(&mut self, now: Instant) {
+        self.probe_silent(now);
+        self.expect_probe(now);
+    }
+
+    /// Sets the timer for the next probe of a host that has refused one: it may be long until a deadline.
+    pub(super) fn expect_probe(&mut self, now: Instant) {
+        let again = |member: &Member| match member.reachability {
+            Reachability::Refused(at) => Some(at + PROBE_INTERVAL),
+            _ => None,
+        };
+        let members = self.participants.all_present();
+        if let Some(at) = members.filter_map(again).filter(|at| *at > now).min() {
+            self.timers.set(Timer::Probe, at);
         }
     }
 
@@ -620,6 +647,7 @@ impl Sender {
             ok_at: &slot.ok_at,
             suspects: &suspects,
             active: self.participants.active(),
+            started: self.participants.iter().count(),
         });
         for (client, cause) in slow {
             let mut members = self.participants.all_present();

@@ -18,8 +18,11 @@ use crate::udpcast::wire::{Message, ReqAck};
 const TIMES: u32 = 20;
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Afterwards, for as long as the transfer lasts: one whose output is held up reads nothing meanwhile.
+/// Afterwards: one whose output is held up reads nothing meanwhile.
 const LATER: Duration = Duration::from_secs(1);
+
+/// So long after the last sign of life it is over: what is started at this address later is not meant.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Further ahead than any receiver can be.
 const FAR: u32 = 1 << 16;
@@ -35,6 +38,8 @@ struct Dismissal {
     due: Instant,
     /// The newest slice that it was told to be the end.
     end: Option<SliceNo>,
+    /// When it was dropped, or heard later.
+    alive: Instant,
 }
 
 impl Dismissals {
@@ -47,6 +52,7 @@ impl Dismissals {
                 last: None,
                 due: now,
                 end: None,
+                alive: now,
             });
         }
     }
@@ -61,6 +67,7 @@ impl Dismissals {
         if let Some(dismissal) = self.0.get_mut(&addr) {
             let soonest = dismissal.last.map_or(now, |last| last + INTERVAL);
             dismissal.due = dismissal.due.min(soonest.max(now));
+            dismissal.alive = now;
         }
     }
 
@@ -83,6 +90,8 @@ impl Dismissals {
     }
 
     fn take_due(&mut self, now: Instant) -> Vec<Ipv4Addr> {
+        self.0
+            .retain(|_, it| it.sent < TIMES || now.saturating_duration_since(it.alive) < LONGEST);
         let due = self.0.iter_mut().filter(|(_, it)| it.due <= now);
         due.map(|(addr, dismissal)| {
             dismissal.sent = dismissal.sent.saturating_add(1);

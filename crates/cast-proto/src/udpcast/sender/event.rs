@@ -162,15 +162,6 @@ pub enum DropCause {
     },
 }
 
-/// What a participant's host answers to a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
-    /// Nobody listens on the port: the program has ended.
-    Port,
-    /// There is no such host any more, or no way to it.
-    Host,
-}
-
 /// Why a receiver was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefuseReason {

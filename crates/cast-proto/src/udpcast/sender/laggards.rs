@@ -27,6 +27,8 @@ pub(super) struct Laggards {
     /// The same, whatever a slice took.
     took: Duration,
     members: BTreeMap<u16, Lag>,
+    /// How many have been left behind.
+    left: usize,
 }
 
 #[derive(Debug, Default)]
@@ -46,15 +48,21 @@ pub(super) struct Finished<'a> {
     /// Who may have been late because of its path.
     pub(super) suspects: &'a Bitmap,
     pub(super) active: &'a Bitmap,
+    /// How many there were at the start.
+    pub(super) started: usize,
 }
 
 impl Laggards {
     /// The circumstances are other ones.
     pub(super) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            left: self.left,
+            ..Self::default()
+        };
     }
 
-    /// Takes in a slice; answers who is to be left behind, and why. Never more than half of all.
+    /// Takes in a slice; answers who is to be left behind, and why. Never more than half of those
+    /// who are there, and in all of those who were there at the start.
     pub(super) fn note(&mut self, slice: &Finished<'_>) -> Vec<(u16, DropCause)> {
         let took = slice.now.saturating_duration_since(slice.since);
         let times: BTreeMap<u16, Duration> = slice
@@ -101,9 +109,11 @@ impl Laggards {
                 (*client, cause)
             })
             .collect();
-        if slow.len() * 2 > usize::from(slice.active.count()) {
+        let left = self.left + slow.len();
+        if slow.len() * 2 > usize::from(slice.active.count()) || left * 2 > slice.started {
             return Vec::new();
         }
+        self.left = left;
         slow
     }
 
@@ -161,6 +171,7 @@ mod tests {
                 ok_at: &ok_at,
                 suspects: &suspects,
                 active: &active,
+                started: members.into(),
             });
             if !slow.is_empty() {
                 let rate = 100_000 * 1000 / millis;
@@ -198,6 +209,41 @@ mod tests {
         // Each of them now and then.
         let turns = |number: u64, client: u16| number % 4 == u64::from(client);
         assert_eq!(left(4, 40, turns, &[0, 1, 2, 3]), None);
+    }
+
+    #[test]
+    fn half_of_those_at_the_start_stay_however_often_some_are_left_behind() {
+        let start = epoch();
+        let mut laggards = Laggards::default();
+        let mut active = Bitmap::first(8);
+        let mut left = Vec::new();
+        for number in 0..1000 {
+            let since = start + Duration::from_millis(40 * number);
+            // All but the first half of those who are there are late.
+            let on_time = u16::try_from(usize::from(active.count()).div_ceil(2)).unwrap();
+            let at = |client| since + Duration::from_millis(if client < on_time { 4 } else { 40 });
+            let ok_at = (0..8)
+                .filter(|client| active.contains(*client))
+                .map(|client| (client, at(client)))
+                .collect();
+            let slow = laggards.note(&Finished {
+                now: since + Duration::from_millis(40),
+                since,
+                bytes: 100_000,
+                ok_at: &ok_at,
+                suspects: &active.clone(),
+                active: &active.clone(),
+                started: 8,
+            });
+            if !slow.is_empty() {
+                laggards.reset();
+            }
+            for (client, _) in slow {
+                active.remove(client);
+                left.push(client);
+            }
+        }
+        assert_eq!(left, [4, 5, 6, 7]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use config::{
 };
 pub use event::{
     DropCause, Evidence, GiveUpReason, Lacking, Outcome, Participant, RefuseReason, SenderEvent,
-    SenderStatistics, StartReason, Unreachable,
+    SenderStatistics, StartReason,
 };
 
 use crate::core::{Transmit, core_of};
@@ -144,6 +144,8 @@ enum Timer {
     Start,
     /// Answers are overdue.
     Deadline,
+    /// Those whose hosts refused a probe are probed again.
+    Probe,
     /// Those who get no further are asked again.
     Pause,
     /// The rate limit allows the next datagram.
@@ -161,6 +163,7 @@ impl TimerKind for Timer {
         Self::MaxWait,
         Self::Start,
         Self::Deadline,
+        Self::Probe,
         Self::Pause,
         Self::Pacing,
         Self::Linger,
@@ -211,7 +214,7 @@ impl Sender {
             },
             stream: Stream::new(&config),
             wait: Wait::new(),
-            pace: Pace::default(),
+            pace: Pace::new(config.max_bitrate),
             laggards: Laggards::default(),
             last_done: None,
             last_heard: None,
@@ -239,27 +242,31 @@ impl Sender {
         }
     }
 
-    /// Takes in what the host of `participant` answers to [`SenderEvent::Probe`]. If the participant has not
-    /// been heard since, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
-    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr, what: Unreachable) {
+    /// Takes in that the host of `participant` answers to [`SenderEvent::Probe`] that no program has the port.
+    /// If the participant has not been heard since, and it was so twice, it is given up by [`SenderConfig::drop_gone`]. All polls may have changed.
+    pub fn handle_unreachable(&mut self, now: Instant, participant: Ipv4Addr) {
         if self.phase != Phase::Data {
             return;
         }
         let Some(member) = self.participants.present(participant) else {
             return;
         };
-        let was_alive = member.probed.is_none_or(|at| member.last_heard >= at);
-        match (what, member.reachability) {
-            (Unreachable::Port, _) if was_alive => member.reachability = Reachability::Untold,
-            (_, Reachability::Untold) => {}
-            (Unreachable::Port, _) => {
+        let Some(probed) = member.probed.filter(|at| member.last_heard < *at) else {
+            member.reachability = Reachability::Untold;
+            return;
+        };
+        match member.reachability {
+            Reachability::Untold | Reachability::Gone => {}
+            // One refusal may be of a packet filter that was not found out: the probe meant for that was lost.
+            Reachability::Unknown => {
+                member.reachability = Reachability::Refused(probed);
+                self.expect_probe(now);
+            }
+            Reachability::Refused(first) if probed < first + PROBE_INTERVAL => {}
+            Reachability::Refused(_) => {
                 member.reachability = Reachability::Gone;
                 self.drop_silent(now);
             }
-            (Unreachable::Host, Reachability::Unknown) if !was_alive => {
-                member.reachability = Reachability::Off;
-            }
-            (Unreachable::Host, _) => {}
         }
     }
 
@@ -273,6 +280,7 @@ impl Sender {
                 Timer::MinWait | Timer::MaxWait => self.start_if_all_there(now),
                 Timer::Start => self.give_up(GiveUpReason::StartTimeout),
                 Timer::Deadline => self.on_deadline(now),
+                Timer::Probe => self.on_probe_timer(now),
                 Timer::Pause | Timer::Pacing => {}
                 Timer::Linger => self.close(),
                 Timer::Abort => self.on_abort_timer(now),

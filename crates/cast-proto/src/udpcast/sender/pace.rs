@@ -64,6 +64,8 @@ impl Sample {
 pub(super) struct Pace {
     /// In bit/s, not 0.
     rate: Option<u64>,
+    /// What is never exceeded anyway, in bit/s.
+    cap: Option<u64>,
     /// Evidence so far that there is need of a rate, and the highest rate at which blocks arrived meanwhile.
     strikes: u32,
     arrived: u64,
@@ -90,21 +92,34 @@ struct Reduction {
 }
 
 impl Pace {
+    /// No limit. `cap`: the sender keeps this one anyway.
+    pub(super) fn new(cap: Option<u64>) -> Self {
+        Self {
+            cap,
+            ..Self::default()
+        }
+    }
+
     /// The limit in bit/s.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rate
     }
 
-    /// Somebody left: perhaps the one that was waited for.
+    /// Somebody left: perhaps the one that was waited for, or that lost so much by chance.
     pub(super) fn reset(&mut self) {
+        *self = Self::new(self.cap);
+    }
+
+    /// It holds nothing back any more.
+    fn lift(&mut self) {
         *self = Self {
             chance: self.chance,
-            ..Self::default()
+            ..Self::new(self.cap)
         };
     }
 
-    /// What became of blocks of `block_bits` bits each. `was_limiting`: the rate held the sender back
-    /// meanwhile. `delay`: no rate is set before there has been need of it for so long.
+    /// What became of blocks of `block_bits` bits each. `was_limiting`: the sender was held back
+    /// meanwhile, by this rate or by the cap. `delay`: no rate is set before there has been need of it for so long.
     pub(super) fn note(
         &mut self,
         now: Instant,
@@ -123,7 +138,9 @@ impl Pace {
     }
 
     fn watch(&mut self, now: Instant, sample: &Sample, block_bits: u64, delay: Duration) {
-        if sample.loss() < HIGH.max(self.chance + CHANCE) {
+        let is_high = sample.loss() >= HIGH.max(self.chance + CHANCE);
+        self.forget_chance(sample.loss());
+        if !is_high {
             self.strikes = self.strikes.saturating_sub(1);
             if self.strikes == 0 {
                 self.arrived = 0;
@@ -145,10 +162,11 @@ impl Pace {
         let rate = u128::from(bits) * 1_000_000 / took.as_micros().max(1);
         self.arrived = self.arrived.max(u64::try_from(rate).unwrap_or(u64::MAX));
         if self.strikes >= STRIKES && now.saturating_duration_since(first) >= delay {
-            let rate = self.arrived.max(LOWEST);
+            let rate = self.within_bounds(self.arrived);
             *self = Self {
                 rate: Some(rate),
                 chance: self.chance,
+                cap: self.cap,
                 // What has been sent faster says nothing of this rate.
                 reduced: Some(Reduction {
                     at: now,
@@ -171,8 +189,8 @@ impl Pace {
         if before.is_some() {
             // A port that passes the rate loses nothing: this is chance.
             self.chance = (self.chance * 3 + loss.min(self.chance + 2 * CHANCE)) / 4;
-        } else if loss < self.chance {
-            self.chance -= (self.chance - loss).div_ceil(8);
+        } else {
+            self.forget_chance(loss);
         }
         let in_vain = match before {
             Some(before) if excess > CHANCE && loss * 10 >= before.loss * 8 => before.in_vain + 1,
@@ -193,8 +211,13 @@ impl Pace {
             let least = if self.is_near { 550 } else { 0 };
             let arrives = u64::from(1000 - excess).max(least);
             let lower = u128::from(rate) * u128::from(arrives) * 9 / 10_000;
-            self.rate = Some(u64::try_from(lower).unwrap_or(rate).max(LOWEST));
+            let lower = self.within_bounds(u64::try_from(lower).unwrap_or(rate));
             self.is_near = true;
+            if lower == rate {
+                // What does not change has no effect that could be judged.
+                return;
+            }
+            self.rate = Some(lower);
             let from = match before {
                 Some(before) if in_vain > 1 => before.from,
                 _ => rate,
@@ -216,16 +239,25 @@ impl Pace {
         }
     }
 
+    /// Less loss than by chance: it has become less.
+    fn forget_chance(&mut self, loss: u32) {
+        self.chance -= self.chance.saturating_sub(loss).div_ceil(8);
+    }
+
+    fn within_bounds(&self, rate: u64) -> u64 {
+        rate.max(LOWEST).min(self.cap.unwrap_or(u64::MAX))
+    }
+
     fn grow(&mut self, blocks: u16, rate: u64, was_limiting: bool) {
-        if was_limiting {
+        if was_limiting && self.cap.is_none_or(|cap| rate < cap) {
             self.idle = 0;
             let share = if self.is_near { 32 } else { 4 };
             let portions = u64::from(blocks / STEP).clamp(1, 4);
-            self.rate = Some(rate.saturating_add(rate / share * portions));
+            self.rate = Some(self.within_bounds(rate.saturating_add(rate / share * portions)));
         } else {
             self.idle += 1;
             if self.idle >= IDLE {
-                self.reset();
+                self.lift();
             }
         }
     }
@@ -254,31 +286,66 @@ mod tests {
         let mut pace = Pace::default();
         let mut rates = Vec::new();
         for number in 0..slices {
-            let mut sent = BLOCKS;
-            let mut is_first_pass = true;
-            while sent > 0 {
-                let since = now;
-                let rate = pace.rate().unwrap_or(NETWORK).min(NETWORK);
-                let passed = (port * 1000 / rate).min(1000);
-                let noise = if number % 2 == 0 { noise } else { 0 };
-                let arrived = u64::from(1000 - chance - noise) * passed / 1000;
-                let lost = u16::try_from(u64::from(sent) * (1000 - arrived) / 1000).unwrap();
-                let bits = u64::from(sent) * BLOCK_BITS;
-                now += Duration::from_micros(bits * 1_000_000 / rate.min(port));
-                let sample = Sample {
-                    is_first_pass,
-                    sent,
-                    lost,
-                    since,
-                    client: Some(0),
-                };
-                let was_limiting = pace.rate().is_some_and(|rate| rate < NETWORK);
-                pace.note(now, &sample, BLOCK_BITS, was_limiting, Duration::ZERO);
-                (sent, is_first_pass) = (lost, false);
-            }
+            let noise = if number % 2 == 0 { noise } else { 0 };
+            send(&mut pace, &mut now, port, chance + noise);
             rates.push(pace.rate());
         }
         rates
+    }
+
+    /// One slice of these.
+    fn send(pace: &mut Pace, now: &mut Instant, port: u64, chance: u32) {
+        let mut sent = BLOCKS;
+        let mut is_first_pass = true;
+        while sent > 0 {
+            let since = *now;
+            let limits = [pace.rate(), pace.cap, Some(NETWORK)];
+            let rate = limits.into_iter().flatten().min().unwrap();
+            let passed = (port * 1000 / rate).min(1000);
+            let arrived = u64::from(1000 - chance) * passed / 1000;
+            let lost = u16::try_from(u64::from(sent) * (1000 - arrived) / 1000).unwrap();
+            let bits = u64::from(sent) * BLOCK_BITS;
+            *now += Duration::from_micros(bits * 1_000_000 / rate.min(port));
+            let sample = Sample {
+                is_first_pass,
+                sent,
+                lost,
+                since,
+                client: Some(0),
+            };
+            pace.note(*now, &sample, BLOCK_BITS, rate < NETWORK, Duration::ZERO);
+            (sent, is_first_pass) = (lost, false);
+        }
+    }
+
+    #[test]
+    fn the_rate_does_not_exceed_the_cap_and_follows_a_port_at_once() {
+        let cap = 100_000_000;
+        let mut pace = Pace::new(Some(cap));
+        let mut now = epoch();
+        let path = [(20_000_000, 60), (NETWORK, 1900), (20_000_000, 200)];
+        for (port, slices) in path {
+            for number in 0..slices {
+                send(&mut pace, &mut now, port, 0);
+                let rate = pace.rate();
+                assert!(rate.is_none_or(|rate| rate <= cap), "{rate:?}");
+                if port < cap && number >= 50 {
+                    let range = port * 6 / 10..=port * 14 / 10;
+                    assert!(rate.is_some_and(|it| range.contains(&it)), "{rate:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_that_cannot_get_lower_is_not_lifted_for_that() {
+        let cap = LOWEST / 2;
+        let mut pace = Pace::new(Some(cap));
+        let mut now = epoch();
+        for _ in 0..100 {
+            send(&mut pace, &mut now, cap / 4, 0);
+        }
+        assert_eq!((pace.rate(), pace.reduced.unwrap().in_vain), (Some(cap), 0));
     }
 
     #[test]
@@ -318,5 +385,33 @@ mod tests {
         };
         pace.reset();
         assert_eq!(pace.rate(), None);
+    }
+
+    #[test]
+    fn loss_by_chance_that_has_passed_hides_no_slow_port() {
+        let after = |forget: &dyn Fn(&mut Pace, &mut Instant)| {
+            let mut now = epoch();
+            let mut pace = Pace::default();
+            for _ in 0..300 {
+                send(&mut pace, &mut now, NETWORK, 600);
+            }
+            assert!(pace.chance > 500, "{}", pace.chance);
+            forget(&mut pace, &mut now);
+            let port = 400_000_000;
+            for _ in 0..100 {
+                send(&mut pace, &mut now, port, 0);
+            }
+            let rate = pace.rate();
+            let range = port * 6 / 10..=port * 14 / 10;
+            assert!(rate.is_some_and(|it| range.contains(&it)), "{rate:?}");
+        };
+        // It became less.
+        after(&|pace, now| {
+            for _ in 0..200 {
+                send(pace, now, NETWORK, 0);
+            }
+        });
+        // Its receiver left.
+        after(&|pace, _| pace.reset());
     }
 }

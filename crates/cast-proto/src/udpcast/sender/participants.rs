@@ -36,6 +36,8 @@ pub(super) struct Member {
     pub(super) reachability: Reachability,
     /// When it was last probed for that. If it has been heard since, the answer means nothing.
     pub(super) probed: Option<Instant>,
+    /// That was while it lived, to see if the answers mean anything.
+    pub(super) is_baseline: bool,
     /// It has answered a request at least once, so it has got its place.
     pub(super) has_answered: bool,
     /// It said DISCONNECT, or its place is taken away.
@@ -48,15 +50,21 @@ pub(super) struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reachability {
     Unknown,
-    /// Nobody listens there, and nothing has been heard of it since.
+    /// The host refused the probe of this time, and nothing has been heard of the participant since.
+    Refused(Instant),
+    /// It refused a later one too: nobody listens there.
     Gone,
-    /// The host is not there, and nothing has been heard of it since.
-    Off,
     /// It said so while the participant was alive: a packet filter's answer means nothing.
     Untold,
 }
 
 impl Member {
+    /// It is about to be probed while it lives: what its host says then is worth nothing later.
+    pub(super) fn begin_baseline(&mut self, now: Instant) {
+        self.probed = Some(now);
+        self.is_baseline = true;
+    }
+
     /// How long nothing has come from it while it was being asked, since `asked_since`.
     pub(super) fn silence(&self, now: Instant, asked_since: Instant) -> Duration {
         now.saturating_duration_since(self.last_heard.max(asked_since))
@@ -91,6 +99,7 @@ impl Participants {
             last_heard: now,
             reachability: Reachability::Unknown,
             probed: None,
+            is_baseline: false,
             has_answered: false,
             is_gone: false,
             leaving_since: None,

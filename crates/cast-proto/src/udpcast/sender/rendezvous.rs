@@ -205,6 +205,7 @@ impl Sender {
 
     fn on_connect_req(&mut self, now: Instant, from: SocketAddrV4, request: &ConnectReq) {
         let addr = *from.ip();
+        self.sent_away.remove(addr);
         if let Some(client) = self.participants.get(addr).map(|member| member.client) {
             self.queue(Outgoing::Reply {
                 to: from,
@@ -234,7 +235,6 @@ impl Sender {
             self.refuse(from, reason);
             return;
         };
-        self.sent_away.remove(addr);
         self.queue(Outgoing::Reply {
             to: from,
             client: Some(client),
@@ -390,12 +390,22 @@ impl Sender {
                     client: Some(ClientNo(client.0)),
                 });
             }
+            // It was given up, and has been started again.
+            Some((_, Outcome::Dropped { .. } | Outcome::Removed { .. }, _)) => {
+                self.sent_away.remove(*from.ip());
+                self.refuse_late(from);
+            }
             // It is done with this transfer, and asks for the next one too early.
             Some(_) => self.statistics.ignored.unexpected += 1,
-            None if self.config.refuse_late && self.is_data_due() => {
-                self.refuse(from, RefuseReason::Late);
-            }
-            None => self.statistics.ignored.stranger += 1,
+            None => self.refuse_late(from),
+        }
+    }
+
+    fn refuse_late(&mut self, from: SocketAddrV4) {
+        if self.config.refuse_late && self.is_data_due() {
+            self.refuse(from, RefuseReason::Late);
+        } else {
+            self.statistics.ignored.stranger += 1;
         }
     }
 }

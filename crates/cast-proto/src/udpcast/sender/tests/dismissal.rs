@@ -57,7 +57,7 @@ fn who_is_removed_before_the_start_is_sent_away_and_nobody_else() {
         sent.iter()
             .all(|(addr, slice)| *addr == to && *slice > 1000)
     );
-    // Often at first, seldom then, without an end: its output may be held up.
+    // Often at first, seldom then: its output may be held up.
     assert!((20..=30).contains(&sent.len()), "{}", sent.len());
     // Let in again.
     bench.join(11);
@@ -81,6 +81,56 @@ fn who_is_removed_in_mid_stream_is_sent_away_until_it_leaves() {
     assert_eq!(count(&sent, 11), 1, "{sent:?}");
     bench.say(host(11), &Message::Disconnect);
     let sent = requests(&mut bench, Duration::from_secs(3));
+    assert_eq!(count(&sent, 11), 0, "{sent:?}");
+}
+
+#[test]
+fn who_has_been_started_again_is_refused_instead() {
+    let mut bench = Bench::started(config(), 2);
+    bench.push(16);
+    bench.sent();
+    bench.sender.remove(bench.now, *host(11).ip());
+    bench.sent();
+    bench.events.clear();
+    bench.join(11);
+    let sent = bench.sent();
+    let replies = |sent: &[String]| {
+        sent.iter()
+            .filter(|it| it.starts_with("CONNECT_REPLY"))
+            .count()
+    };
+    assert_eq!(replies(&sent), 1, "{sent:?}");
+    let refused = SenderEvent::Refused {
+        addr: *host(11).ip(),
+        reason: RefuseReason::Late,
+    };
+    assert_eq!(bench.events, [refused]);
+    let sent = requests(&mut bench, Duration::from_secs(3));
+    assert_eq!(count(&sent, 11), 0, "{sent:?}");
+    // One that is through asks for the next transfer.
+    bench.ok(12, 0);
+    bench.sender.finish_input();
+    bench.sent();
+    bench.ok(12, 1);
+    bench.join(12);
+    assert_eq!(replies(&bench.sent()), 0);
+}
+
+#[test]
+fn a_minute_after_the_last_sign_of_life_it_is_over() {
+    let mut config = config();
+    config.drop.silence = Duration::from_secs(600);
+    let mut bench = Bench::started(config, 2);
+    bench.push(16);
+    bench.sent();
+    bench.sender.remove(bench.now, *host(11).ip());
+    let sent = requests(&mut bench, Duration::from_secs(30));
+    assert!(count(&sent, 11) >= 45, "{}", sent.len());
+    bench.ok(11, 0);
+    let sent = requests(&mut bench, Duration::from_secs(58));
+    assert!(count(&sent, 11) >= 55, "{}", sent.len());
+    requests(&mut bench, Duration::from_secs(4));
+    let sent = requests(&mut bench, Duration::from_secs(30));
     assert_eq!(count(&sent, 11), 0, "{sent:?}");
 }
 
