@@ -104,12 +104,14 @@ impl Arguments {
 
 /// Arguments of the administrator that change what is restored, from where, and to which disk. Others, as of
 /// console and drivers, do not matter; what the boot script sets behind them neither.
-const DECISIVE: [&str; 6] = [
+const DECISIVE: [&str; 8] = [
     "fdrive",
     "imgLegacy",
+    "largesize",
     "mcastrdv",
     "mdraid",
     "shutdown",
+    "smallsize",
     "storage",
 ];
 
@@ -201,6 +203,8 @@ mod tests {
             "fdrive=/dev/sda storage=10.0.0.6:/images/",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ nombr",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ mdraid=true",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ largesize=1",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ smallsize=1",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ mcastrdv=10.0.0.9",
         ] {
             assert_ne!(with(other), told, "{other}");
