@@ -102,10 +102,12 @@ impl Arguments {
     }
 }
 
-/// Arguments of the administrator that change what is restored, from where, and to which disk. Others, as of
-/// console and drivers, do not matter; what the boot script sets behind them neither.
-const DECISIVE: [&str; 8] = [
+/// Arguments that change what is restored, from where, to which disk, and under which name. Others, as of console
+/// and drivers, do not matter.
+const DECISIVE: [&str; 10] = [
     "fdrive",
+    "hostearly",
+    "hostname",
     "imgLegacy",
     "largesize",
     "mcastrdv",
@@ -191,7 +193,7 @@ mod tests {
         };
         for same in [
             "storage=10.0.0.5:/images/ fdrive=/dev/sda",
-            "quiet console=tty0 loglevel=7 storage=10.0.0.5:/images/ fdrive=/dev/sda hostname=other",
+            "quiet console=tty0 loglevel=7 storage=10.0.0.5:/images/ fdrive=/dev/sda",
             "fdrive=/dev/sdb storage=10.0.0.5:/images/ fdrive=/dev/sda",
         ] {
             assert_eq!(with(same), told, "{same}");
@@ -205,6 +207,8 @@ mod tests {
             "fdrive=/dev/sda storage=10.0.0.5:/images/ mdraid=true",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ largesize=1",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ smallsize=1",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ hostname=other",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ hostearly=1",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ mcastrdv=10.0.0.9",
         ] {
             assert_ne!(with(other), told, "{other}");

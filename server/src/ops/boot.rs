@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fog::Mac;
@@ -107,7 +108,7 @@ impl Ops {
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
         let holder = handle.live().address_of(id).map(IpAddr::V4);
-        let job = self.job_of(&known.host, &handle);
+        let job = self.job_with(&known.host, &handle, is_name_changed_early);
         let Some(ticket) = self.ticket(known, job, holder).await? else {
             return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };
@@ -156,8 +157,8 @@ impl Ops {
     }
 
     /// A setting; its default if one cannot be read: one odd row must not keep all machines from booting.
-    async fn is_name_changed_early(&self) -> Result<bool, StoreError> {
-        match self.store.settings().await {
+    pub(super) async fn is_name_changed_early(&self) -> Result<bool, StoreError> {
+        match self.settings().await {
             Ok(settings) => Ok(settings.is_name_changed_early),
             Err(StoreError::Broken(row)) => {
                 let line = format!("{row}; machines boot with FOG_CHANGE_HOSTNAME_EARLY=1");
@@ -165,6 +166,7 @@ impl Ops {
                 let now = clock::now();
                 self.log
                     .repeated(now, Level::Warn, &Subject::Server, what, &line);
+                self.is_name_changed_early.store(true, Ordering::Relaxed);
                 Ok(true)
             }
             Err(error) => Err(error),
