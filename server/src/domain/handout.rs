@@ -122,11 +122,12 @@ const DECISIVE_WORDS: [&str; 1] = ["nombr"];
 
 impl Job {
     /// Whether a machine with the kernel arguments of `self` may take part in `other`: the same session, or
-    /// another one that sends the same image on the same port, to be restored in the same way.
+    /// another one that sends the same image on the same port, to be restored in the same way for sure.
     #[must_use]
     pub fn is_good_for(&self, other: &Self) -> bool {
         let told = |job: &Self| (job.image, job.port, job.arguments);
-        self.is_still(other) || told(self) == told(other)
+        let is_known = self.arguments != Arguments::default();
+        self.is_still(other) || (is_known && told(self) == told(other))
     }
 
     /// Whether they are of the same session, to be restored in the same way.
@@ -161,12 +162,23 @@ mod tests {
 
     #[test]
     fn a_job_is_good_for_another_one_that_is_restored_in_the_same_way() {
-        let old = job(1);
+        let old = Job {
+            arguments: Arguments(1),
+            ..job(1)
+        };
         let new = Job {
             session: SessionId(2),
             ..old
         };
         assert!(old.is_good_for(&new));
+        // What is not known of either is not the same.
+        let unknown = |session| Job {
+            session: SessionId(session),
+            arguments: Arguments::default(),
+            ..old
+        };
+        assert!(!unknown(1).is_good_for(&unknown(2)));
+        assert!(unknown(1).is_good_for(&unknown(1)));
         for other in [
             Job {
                 image: ImageId(2),
