@@ -748,6 +748,20 @@ async fn what_a_machine_was_told_is_forgotten_if_a_person_says_so() {
     assert!(bench.ops.forget_boots("LAB-99").await.unwrap().is_none());
 }
 
+/// Its boot loader had another address than the machine has now, and no driver runs that knows it.
+#[tokio::test]
+async fn the_machine_that_takes_part_is_not_forgotten_with_its_boot_loader() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let body = format!("mac0={}&arch=x86_64", mac(1));
+    let own = ticket(&bench.post(ip(7), "ipxe/boot.php", body).await).to_string();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    let bench = bench.restart_without_supervisor().await;
+    assert!(bench.ops.sessions().running(id).is_none());
+    bench.ops.forget_boots("LAB-01").await.unwrap().unwrap();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+}
+
 /// Its session is the one that its ticket names, whatever the host was in since.
 #[tokio::test]
 async fn a_report_counts_for_the_session_of_its_machine() {
