@@ -292,7 +292,9 @@ impl Ops {
             () = turn.wait() => {}
             () = ending.cancelled() => {}
         }
-        let result = self.check_in(known, asked).await;
+        // Its host may have been changed meanwhile.
+        let known = self.identify(request.clone()).await?;
+        let result = self.check_in(&known, asked).await;
         match &result {
             // These do not last.
             Err(ClientError::Refused(Refusal::AskAgain(_)))

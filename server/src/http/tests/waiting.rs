@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::host::{NewHost, StationMac};
 use crate::domain::{HostId, Reason, Refusal};
 use crate::ops::{CheckInRequest, ClientError, ClientRequest, ClientResult};
 use crate::testing::{Bench, DEADLINE, bench, ip, mac};
@@ -109,6 +110,32 @@ async fn a_client_that_is_held_hears_of_the_end_of_its_part() {
         ))
     );
     assert!(is_over, "{refused:?}");
+}
+
+/// It is another host by now.
+#[tokio::test]
+async fn a_client_that_is_held_is_answered_as_the_host_that_it_is_then() {
+    let bench = bench().await;
+    crowd(&bench);
+    let end = CancellationToken::new();
+    drop(answer(asks(&bench, 1, "", &end)).await);
+    let again = asks(&bench, 1, "", &end);
+    is_held(&bench, &again).await;
+    bench.ops.remove_host("LAB-01").await.unwrap().unwrap();
+    let card: fog::Mac = mac(1).parse().unwrap();
+    let new = NewHost {
+        name: "LAB-09".parse().unwrap(),
+        macs: vec![StationMac::try_from(card).unwrap()],
+        image: None,
+        device: String::new(),
+    };
+    bench.ops.add_host(new).await.unwrap();
+    end.cancel();
+    let refused = answer(again).await;
+    assert!(
+        matches!(&refused, Err(ClientError::Refused(Refusal::NoTask { host, .. })) if host == "LAB-09"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
