@@ -296,10 +296,11 @@ impl Ops {
         let known = self.identify(request.clone()).await?;
         let result = self.check_in(&known, asked).await;
         match &result {
-            // These do not last.
-            Err(ClientError::Refused(Refusal::AskAgain(_)))
+            // These do not last; and one that was let in and asks again has lost its answer.
+            Ok(())
+            | Err(ClientError::Refused(Refusal::AskAgain(_)))
             | Err(ClientError::Store(_) | ClientError::Internal(_)) => drop(turn),
-            Ok(()) | Err(ClientError::Refused(_)) => turn.answered(Instant::now()),
+            Err(ClientError::Refused(_)) => turn.answered(Instant::now()),
         }
         result
     }

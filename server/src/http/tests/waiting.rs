@@ -88,23 +88,38 @@ async fn a_client_without_a_task_is_answered_as_soon_as_it_has_one() {
 #[tokio::test]
 async fn a_client_that_is_held_hears_of_the_end_of_its_part() {
     let bench = bench().await;
-    let session = bench.deploy(&[1, 2]).await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let deployed = bench.deploy_image("other image", &[1, 2], None).await;
+    let session = deployed.session;
     crowd(&bench);
     let end = CancellationToken::new();
-    // The first answer may be of before its own check-in was known.
+    // It was booted for another job. The first answers may be of before a change was known.
     for _ in 0..2 {
-        answer(asks(&bench, 1, "", &end)).await.unwrap();
+        let refused = answer(asks(&bench, 1, "", &end)).await;
+        assert!(
+            matches!(
+                &refused,
+                Err(ClientError::Refused(Refusal::OtherJob { .. }))
+            ),
+            "{refused:?}"
+        );
     }
     let again = asks(&bench, 1, "", &end);
     is_held(&bench, &again).await;
-    bench.ops.cancel(session, Some("LAB-01")).await.unwrap();
-    let refused = answer(again).await;
+    bench.ops.cancel(session, None).await.unwrap();
+    // This answer may be of before the end.
+    drop(answer(again).await);
+    bench.ended(session).await;
+    let refused = answer(asks(&bench, 1, "", &end)).await;
     let is_over = matches!(
         &refused,
         Err(ClientError::Refused(
-            Refusal::Over(Reason::TaskCancelled)
+            Refusal::Over(Reason::SessionCancelled)
                 | Refusal::NoTask {
-                    last: Some((_, Reason::TaskCancelled)),
+                    last: Some((_, Reason::SessionCancelled)),
                     ..
                 }
         ))
@@ -152,6 +167,18 @@ async fn the_end_of_the_server_answers_who_is_held() {
             false => bench.ops.sessions().shut_down().await,
         }
         assert!(answer(again).await.is_err());
+    }
+}
+
+/// Its answer was lost.
+#[tokio::test]
+async fn a_client_that_was_let_in_is_never_held() {
+    let bench = bench().await;
+    bench.deploy(&[1, 2]).await;
+    crowd(&bench);
+    for _ in 0..5 {
+        let again = asks(&bench, 1, "", &CancellationToken::new());
+        answer(again).await.unwrap();
     }
 }
 
