@@ -102,14 +102,18 @@ impl Arguments {
     }
 }
 
-/// Arguments of the administrator that change what is restored, from where, and to which disk. Others, as of
-/// console and drivers, do not matter; what the boot script sets behind them neither.
-const DECISIVE: [&str; 6] = [
+/// Arguments that change what is restored, from where, to which disk, and under which name. Others, as of console
+/// and drivers, do not matter.
+const DECISIVE: [&str; 10] = [
     "fdrive",
+    "hostearly",
+    "hostname",
     "imgLegacy",
+    "largesize",
     "mcastrdv",
     "mdraid",
     "shutdown",
+    "smallsize",
     "storage",
 ];
 
@@ -118,11 +122,12 @@ const DECISIVE_WORDS: [&str; 1] = ["nombr"];
 
 impl Job {
     /// Whether a machine with the kernel arguments of `self` may take part in `other`: the same session, or
-    /// another one that sends the same image on the same port, to be restored in the same way.
+    /// another one that sends the same image on the same port, to be restored in the same way for sure.
     #[must_use]
     pub fn is_good_for(&self, other: &Self) -> bool {
         let told = |job: &Self| (job.image, job.port, job.arguments);
-        self.is_still(other) || told(self) == told(other)
+        let is_known = self.arguments != Arguments::default();
+        self.is_still(other) || (is_known && told(self) == told(other))
     }
 
     /// Whether they are of the same session, to be restored in the same way.
@@ -157,12 +162,23 @@ mod tests {
 
     #[test]
     fn a_job_is_good_for_another_one_that_is_restored_in_the_same_way() {
-        let old = job(1);
+        let old = Job {
+            arguments: Arguments(1),
+            ..job(1)
+        };
         let new = Job {
             session: SessionId(2),
             ..old
         };
         assert!(old.is_good_for(&new));
+        // What is not known of either is not the same.
+        let unknown = |session| Job {
+            session: SessionId(session),
+            arguments: Arguments::default(),
+            ..old
+        };
+        assert!(!unknown(1).is_good_for(&unknown(2)));
+        assert!(unknown(1).is_good_for(&unknown(1)));
         for other in [
             Job {
                 image: ImageId(2),
@@ -189,7 +205,7 @@ mod tests {
         };
         for same in [
             "storage=10.0.0.5:/images/ fdrive=/dev/sda",
-            "quiet console=tty0 loglevel=7 storage=10.0.0.5:/images/ fdrive=/dev/sda hostname=other",
+            "quiet console=tty0 loglevel=7 storage=10.0.0.5:/images/ fdrive=/dev/sda",
             "fdrive=/dev/sdb storage=10.0.0.5:/images/ fdrive=/dev/sda",
         ] {
             assert_eq!(with(same), told, "{same}");
@@ -201,6 +217,10 @@ mod tests {
             "fdrive=/dev/sda storage=10.0.0.6:/images/",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ nombr",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ mdraid=true",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ largesize=1",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ smallsize=1",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ hostname=other",
+            "fdrive=/dev/sda storage=10.0.0.5:/images/ hostearly=1",
             "fdrive=/dev/sda storage=10.0.0.5:/images/ mcastrdv=10.0.0.9",
         ] {
             assert_ne!(with(other), told, "{other}");

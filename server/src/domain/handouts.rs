@@ -81,8 +81,24 @@ pub struct News {
     pub ticket: Option<Ticket>,
     /// When.
     pub at: Timestamp,
-    /// Where the machine is that has the host's place in a session: whatever others ask, it is not forgotten.
-    pub holder: Option<IpAddr>,
+    /// The machine that has the host's place in a session: whatever others ask, it is not forgotten.
+    pub holder: Option<Holder>,
+}
+
+/// The machine that has a host's place in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Where it is. Its boot loader may have had another address.
+    pub address: IpAddr,
+    /// Its ticket, if it has one.
+    pub ticket: Option<Ticket>,
+}
+
+impl Holder {
+    fn has(&self, entry: &Entry) -> bool {
+        let ticket = entry.told().and_then(|told| told.ticket);
+        entry.address() == Some(self.address) || (ticket.is_some() && ticket == self.ticket)
+    }
 }
 
 /// What is known of a machine's kernel arguments.
@@ -212,12 +228,22 @@ impl Handouts {
         Ok(change)
     }
 
-    /// What has to be stored to forget what machines with these addresses were told, but for the one that is
-    /// there and has the host's place.
+    /// Whether remembering something of one more machine may drop what another one was told.
     #[must_use]
-    pub fn forget(&self, macs: &[Mac], holder: Option<IpAddr>) -> Change {
+    pub fn is_crowded(&self, macs: &[Mac]) -> bool {
+        let of_mac = macs.iter().filter_map(|mac| self.of_mac.get(mac));
+        of_mac.into_iter().any(|entries| {
+            let addressed = entries.iter().filter(|entry| entry.address().is_some());
+            addressed.count() >= Self::PER_MAC
+        })
+    }
+
+    /// What has to be stored to forget what machines with these addresses were told, but for the one that has
+    /// the host's place.
+    #[must_use]
+    pub fn forget(&self, macs: &[Mac], holder: Option<Holder>) -> Change {
         let entries = self.entries(macs).into_iter();
-        let others = entries.filter(|entry| holder.is_none() || entry.address() != holder);
+        let others = entries.filter(|entry| !holder.is_some_and(|holder| holder.has(entry)));
         Change {
             drop: others.map(|entry| entry.id).collect(),
             put: Vec::new(),
@@ -392,10 +418,12 @@ fn make_place(others: &[&Entry], news: News) -> Result<(Vec<i64>, Handout), TooM
             || first.is_none_or(|limit| told.since < *limit)
     };
     let rank = |found: &(i64, Handout)| (is_spared(found), -found.1.since);
-    let mut known_others: Vec<_> = known
+    let held: Vec<i64> = others
         .iter()
-        .filter(|(_, told)| told.address != news.holder)
+        .filter(|entry| news.holder.is_some_and(|holder| holder.has(entry)))
+        .map(|entry| entry.id)
         .collect();
+    let mut known_others: Vec<_> = known.iter().filter(|(id, _)| !held.contains(id)).collect();
     known_others.sort_unstable_by_key(|found| rank(found));
     let mut most = 1;
     let mut goes = None;

@@ -1,8 +1,9 @@
 //! What a machine is told that boots from the network.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fog::Mac;
@@ -106,9 +107,8 @@ impl Ops {
         let sender = &*self.sessions.around().sender;
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
-        let holder = handle.live().address_of(id).map(IpAddr::V4);
-        let job = self.job_of(&known.host, &handle);
-        let Some(ticket) = self.ticket(known, job, holder).await? else {
+        let job = self.job_with(&known.host, &handle, is_name_changed_early);
+        let Some(ticket) = self.ticket(known, job).await? else {
             return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };
         Ok(BootAnswer::Job(Box::new(BootJob {
@@ -123,12 +123,7 @@ impl Ops {
     }
 
     /// The ticket of a machine, made and stored if it has none; `None` if there is no place for more.
-    async fn ticket(
-        &self,
-        known: &Known,
-        job: Job,
-        holder: Option<IpAddr>,
-    ) -> ClientResult<Option<Ticket>> {
+    async fn ticket(&self, known: &Known, job: Job) -> ClientResult<Option<Ticket>> {
         let address = known.request.address;
         let macs = &known.host.macs;
         if let Some(ticket) = self.handouts().ticket(macs, address, job) {
@@ -138,6 +133,11 @@ impl Ops {
         if let Some(ticket) = self.handouts().ticket(macs, address, job) {
             return Ok(Some(ticket));
         }
+        let is_crowded = self.handouts().is_crowded(macs);
+        let holder = match is_crowded {
+            true => self.holder(known.host.id).await?,
+            false => None,
+        };
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| ClientError::Internal(error.into()))?;
         let news = News {
@@ -156,8 +156,8 @@ impl Ops {
     }
 
     /// A setting; its default if one cannot be read: one odd row must not keep all machines from booting.
-    async fn is_name_changed_early(&self) -> Result<bool, StoreError> {
-        match self.store.settings().await {
+    pub(super) async fn is_name_changed_early(&self) -> Result<bool, StoreError> {
+        match self.settings().await {
             Ok(settings) => Ok(settings.is_name_changed_early),
             Err(StoreError::Broken(row)) => {
                 let line = format!("{row}; machines boot with FOG_CHANGE_HOSTNAME_EARLY=1");
@@ -165,6 +165,7 @@ impl Ops {
                 let now = clock::now();
                 self.log
                     .repeated(now, Level::Warn, &Subject::Server, what, &line);
+                self.is_name_changed_early.store(true, Ordering::Relaxed);
                 Ok(true)
             }
             Err(error) => Err(error),

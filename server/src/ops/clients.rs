@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fog::Mac;
@@ -178,6 +179,17 @@ impl Ops {
 
     /// What a boot script of this session tells the host.
     pub(super) fn job_of(&self, host: &Host, session: &Handle) -> Job {
+        let is_name_changed_early = self.is_name_changed_early.load(Ordering::Relaxed);
+        self.job_with(host, session, is_name_changed_early)
+    }
+
+    /// The same with this setting.
+    pub(super) fn job_with(
+        &self,
+        host: &Host,
+        session: &Handle,
+        is_name_changed_early: bool,
+    ) -> Job {
         let config = &self.config;
         let address = config.known_address();
         let address = address.map(|address| address.to_string());
@@ -187,6 +199,8 @@ impl Ops {
             .raw(&host.kernel_args)
             .set("storage", format!("{address}:{}/", config.images.display()))
             .set("fdrive", &host.device)
+            .set("hostname", &host.name)
+            .set("hostearly", u8::from(is_name_changed_early))
             .finish();
         let arguments = session.job.arguments.with(&KernelArgs::parse(&line));
         Job {
@@ -278,12 +292,15 @@ impl Ops {
             () = turn.wait() => {}
             () = ending.cancelled() => {}
         }
-        let result = self.check_in(known, asked).await;
+        // Its host may have been changed meanwhile.
+        let known = self.identify(request.clone()).await?;
+        let result = self.check_in(&known, asked).await;
         match &result {
-            // These do not last.
-            Err(ClientError::Refused(Refusal::AskAgain(_)))
+            // These do not last; and one that was let in and asks again has lost its answer.
+            Ok(())
+            | Err(ClientError::Refused(Refusal::AskAgain(_)))
             | Err(ClientError::Store(_) | ClientError::Internal(_)) => drop(turn),
-            Ok(()) | Err(ClientError::Refused(_)) => turn.answered(Instant::now()),
+            Err(ClientError::Refused(_)) => turn.answered(Instant::now()),
         }
         result
     }

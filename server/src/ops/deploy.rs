@@ -189,7 +189,7 @@ impl Ops {
                 BootFiles::Hang(dir) => return Err(DeployError::BootHangs(dir)),
             }
         }
-        let settings = self.store.settings().await?;
+        let settings = self.settings().await?;
         let max_wait = match (wanted.max_wait, settings.max_wait_minutes) {
             (Some(wanted), _) => wanted,
             (None, 0) => Duration::from_secs(600),

@@ -1,6 +1,5 @@
 //! Hosts as people have them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Ops;
@@ -64,9 +63,7 @@ impl Ops {
         let Some(host) = self.directory.by_name(name) else {
             return Ok(None);
         };
-        let running = self.sessions.of_host(host.id);
-        let holder = running.and_then(|handle| handle.live().address_of(host.id));
-        self.forget(&host.macs, holder.map(IpAddr::V4)).await?;
+        self.forget(&host).await?;
         Ok(Some(host))
     }
 

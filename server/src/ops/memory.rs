@@ -4,17 +4,17 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fog::Mac;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Ops;
 use super::clients::{ClientResult, Known};
 use crate::clock;
-use crate::domain::Refusal;
 use crate::domain::handout::Job;
-use crate::domain::handouts::{Change, Handouts, News, TooMany};
+use crate::domain::handouts::{Change, Handouts, Holder, News, TooMany};
+use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
+use crate::domain::{HostId, Refusal};
 use crate::store::{SharedStore, StoreError};
 
 /// In memory as in the store.
@@ -66,14 +66,28 @@ impl Ops {
         done.unwrap_or_else(|error| Err(StoreError::Internal(error.to_string())))
     }
 
-    /// Forgets what machines with these addresses were told, but for the one that has the host's place.
-    pub(super) async fn forget(
-        &self,
-        macs: &[Mac],
-        holder: Option<IpAddr>,
-    ) -> Result<(), StoreError> {
+    /// The machine that has a host's place, as it is stored: also if its session does not run yet. Call it in a
+    /// turn, so that it is of the same time as what is decided by it.
+    pub(super) async fn holder(&self, host: HostId) -> Result<Option<Holder>, StoreError> {
+        let Some((_, Some(session))) = self.store.active_task(host).await? else {
+            return Ok(None);
+        };
+        let session = self.store.session(session).await?;
+        let mut members = session.into_iter().flat_map(|session| session.members);
+        let member = members.find(|member| member.host == host);
+        Ok(member.and_then(|member| {
+            Some(Holder {
+                address: member.address?.into(),
+                ticket: member.ticket,
+            })
+        }))
+    }
+
+    /// Forgets what machines of a host were told, but for the one that has its place.
+    pub(super) async fn forget(&self, host: &Host) -> Result<(), StoreError> {
         let turn = Arc::clone(&self.memory.turns).lock_owned().await;
-        let change = self.handouts().forget(macs, holder);
+        let holder = self.holder(host.id).await?;
+        let change = self.handouts().forget(&host.macs, holder);
         self.remember(turn, change).await
     }
 
@@ -101,7 +115,10 @@ impl Ops {
             job,
             ticket: None,
             at: clock::now(),
-            holder: Some(address),
+            holder: Some(Holder {
+                address,
+                ticket: peer.ticket,
+            }),
         };
         match handouts.remember(&known.host.macs, news) {
             Ok(change) => Ok(Some(change)),

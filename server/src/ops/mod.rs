@@ -14,6 +14,7 @@ mod reports;
 mod status;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fog::Mac;
@@ -33,7 +34,7 @@ use crate::config::Config;
 use crate::domain::session::core::Plan;
 use crate::logs::{MulticastLog, Subject};
 use crate::session::Sessions;
-use crate::store::{Change, SharedStore, StoreError};
+use crate::store::{Change, Settings, SharedStore, StoreError};
 
 /// The server without its edges.
 pub struct Ops {
@@ -43,6 +44,9 @@ pub struct Ops {
     directory: Directory,
     memory: memory::Memory,
     strangers: Mutex<directory::Seen>,
+    /// Whether clients are to change the computer name early, as it was read last: they ask too often to read it
+    /// each time.
+    is_name_changed_early: AtomicBool,
     log: MulticastLog,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
@@ -69,11 +73,13 @@ impl Ops {
             directory: Directory::default(),
             memory,
             strangers: Mutex::default(),
+            is_name_changed_early: AtomicBool::new(true),
             late: tokio::sync::Mutex::default(),
             readers: Arc::new(Semaphore::new(images::READERS)),
             boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
         };
         ops.refresh_directory().await?;
+        ops.is_name_changed_early().await?;
         Ok(Arc::new(ops))
     }
 
@@ -114,6 +120,14 @@ impl Ops {
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }
+    }
+
+    /// The settings of the database.
+    async fn settings(&self) -> Result<Settings, StoreError> {
+        let settings = self.store.settings().await?;
+        self.is_name_changed_early
+            .store(settings.is_name_changed_early, Ordering::Relaxed);
+        Ok(settings)
     }
 
     async fn refresh_directory(&self) -> Result<(), StoreError> {

@@ -27,7 +27,9 @@ impl Ops {
         // Its kernel arguments may be of a session that is over.
         let peer = match self.peer(known, self.job_of(&known.host, &handle)) {
             Ok(peer) => peer,
-            Err(refusal @ Refusal::OtherJob { .. }) => return self.repeated(known, refusal).await,
+            Err(refusal @ Refusal::OtherJob { told, .. }) => {
+                return self.complete_before(known, told, refusal).await;
+            }
             Err(refusal) => return Err(refusal.into()),
         };
         handle.complete(known.host.id, peer).await?;
@@ -44,32 +46,51 @@ impl Ops {
         if !Self::is_own(member.address, member.ticket, known) {
             return Err(other_machine(&member).into());
         }
-        match (member.state, &member.reason) {
-            (State::Complete, _) => Ok(()),
-            (State::Failed, Some(reason)) if reason.awaits_report() => {
-                self.amend(&session, &member, State::Complete, Reason::WrittenLate)
-                    .await
-            }
-            _ => Err(self.no_task(known).await?.into()),
+        match self.add_completion(&session, &member).await? {
+            true => Ok(()),
+            false => Err(self.no_task(known).await?.into()),
         }
     }
 
-    /// A report of a job that is over: good if it was accepted before.
-    async fn repeated(&self, known: &Known, refusal: Refusal) -> ClientResult<()> {
-        let Refusal::OtherJob { told, .. } = refusal else {
-            return Err(refusal.into());
-        };
+    /// A machine reports the end of the session that it was booted for; its host has another by now.
+    async fn complete_before(
+        &self,
+        known: &Known,
+        told: SessionId,
+        refusal: Refusal,
+    ) -> ClientResult<()> {
+        // Its driver decides, as long as it is active.
+        if let Some(handle) = self.start(told).await? {
+            let peer = self.peer(known, self.job_of(&known.host, &handle))?;
+            return match handle.complete(known.host.id, peer).await {
+                Ok(()) => Ok(()),
+                Err(again @ Refusal::AskAgain(_)) => Err(again.into()),
+                Err(_) => Err(refusal.into()),
+            };
+        }
         let session = self.store.session(told).await?;
-        let member = session.and_then(|session| {
-            let mut members = session.members.into_iter();
-            members.find(|member| member.host == known.host.id)
-        });
-        let is_done = member.is_some_and(|member| {
-            member.state == State::Complete && Self::is_own(member.address, member.ticket, known)
-        });
-        match is_done {
-            true => Ok(()),
-            false => Err(refusal.into()),
+        let found = session.and_then(|session| part(session, known));
+        let _one_at_a_time = self.turn(found, known).await;
+        let session = self.store.session(told).await?;
+        let found = session.and_then(|session| part(session, known));
+        let is_own = |member: &Member| Self::is_own(member.address, member.ticket, known);
+        match found.filter(|(_, member)| is_own(member)) {
+            Some((session, member)) if self.add_completion(&session, &member).await? => Ok(()),
+            _ => Err(refusal.into()),
+        }
+    }
+
+    /// Whether a report counts that comes after the host's part is over. Call it in a [turn](Self::turn) that has
+    /// begun before the session was read.
+    async fn add_completion(&self, session: &Session, member: &Member) -> ClientResult<bool> {
+        match (member.state, &member.reason) {
+            (State::Complete, _) => Ok(true),
+            (State::Failed, Some(reason)) if reason.awaits_report() => {
+                self.amend(session, member, State::Complete, Reason::WrittenLate)
+                    .await?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 

@@ -33,6 +33,13 @@ fn news(last: u8, number: i64, ticket: Option<u8>) -> News {
     }
 }
 
+fn holder(last: u8, ticket: Option<u8>) -> Option<Holder> {
+    Some(Holder {
+        address: address(last),
+        ticket: ticket.map(|ticket| Ticket([ticket; 16])),
+    })
+}
+
 #[track_caller]
 fn remember(handouts: &mut Handouts, news: News) {
     let change = handouts.remember(&[MAC], news).unwrap();
@@ -392,13 +399,13 @@ fn the_machine_that_has_the_place_is_not_forgotten() {
     let mut handouts = after(&[Script(2, 1, 1)]);
     for last in 10..210 {
         let mut news = news(last, 1, Some(last));
-        news.holder = Some(address(2));
+        news.holder = holder(2, None);
         remember(&mut handouts, news);
     }
     let ticket = Some(Ticket([1; 16]));
     let origin = handouts.origin(&[MAC], address(2), ticket, job(1));
     assert_eq!(origin, told(1, false));
-    let change = handouts.forget(&[MAC], Some(address(2)));
+    let change = handouts.forget(&[MAC], holder(2, None));
     handouts.apply(&change);
     assert_eq!(
         handouts.origin(&[MAC], address(2), ticket, job(1)),
@@ -410,6 +417,25 @@ fn the_machine_that_has_the_place_is_not_forgotten() {
         handouts.origin(&[MAC], address(2), None, job(1)),
         Origin::Unknown
     );
+}
+
+/// Its boot loader had address 2; it has address 3 by now.
+#[test]
+fn the_machine_that_has_the_place_is_known_by_its_ticket() {
+    let mut handouts = after(&[Script(99, 1, 9), Script(2, 1, 1)]);
+    for last in 100..=u8::MAX {
+        let mut news = news(last, 1, Some(last));
+        news.holder = holder(3, Some(1));
+        remember(&mut handouts, news);
+    }
+    let change = handouts.forget(&[MAC], holder(3, Some(1)));
+    handouts.apply(&change);
+    let ask = |ticket| {
+        let ticket = Some(Ticket([ticket; 16]));
+        handouts.origin(&[MAC], address(3), ticket, job(1))
+    };
+    assert_eq!(ask(1), told(1, true));
+    assert_eq!(ask(9), Origin::UnknownTicket);
 }
 
 #[test]

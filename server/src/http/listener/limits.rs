@@ -164,11 +164,12 @@ fn at_least(least: usize, text: &str) -> Result<usize, String> {
 /// Of any number here: far more than makes sense, and no sum of them overflows.
 const MOST: usize = 1 << 30;
 
-/// Clients, proxies and the time limit of an answer have more patience than this.
+/// With the pause of a client and the look at the files, it stays below the time after which a machine that is not
+/// heard of may be replaced. Proxies and the time limit of an answer have more patience.
 fn hold(text: &str) -> Result<Duration, String> {
     match text.parse() {
-        Ok(seconds @ 0..=20) => Ok(Duration::from_secs(seconds)),
-        Ok(_) => Err("must be 0 to 20".into()),
+        Ok(seconds @ 0..=10) => Ok(Duration::from_secs(seconds)),
+        Ok(_) => Err("must be 0 to 10".into()),
         Err(_) => Err("not a number of seconds".into()),
     }
 }
@@ -213,7 +214,7 @@ mod tests {
             ["x", "--http-request-head", "8191"],
             ["x", "--http-write-buffer", "-1"],
             ["x", "--http-idle-timeout", "soon"],
-            ["x", "--http-hold", "21"],
+            ["x", "--http-hold", "11"],
         ] {
             assert!(Line::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -8,6 +8,7 @@ use fos_api::RefusalCode;
 
 use super::assert_refused;
 use super::boot::ticket;
+use crate::domain::host::{NewHost, StationMac};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, Note};
 use crate::domain::{Reason, Refusal, SessionId};
@@ -445,6 +446,45 @@ async fn the_same_job_again_needs_no_restart() {
     assert_eq!(bench.check_in_stock(1).await, "##@GO");
 }
 
+/// It would write the name that it was told.
+#[tokio::test]
+async fn the_same_job_under_another_name_needs_a_restart() {
+    for is_renamed in [false, true] {
+        let bench = bench().await;
+        let first = bench.deploy(&[1]).await;
+        bench.boot(1).await;
+        bench.ops.cancel(first, None).await.unwrap();
+        bench.ended(first).await;
+        if is_renamed {
+            bench.ops.remove_host("LAB-01").await.unwrap().unwrap();
+            let new = NewHost {
+                name: "LAB-09".parse().unwrap(),
+                macs: vec![StationMac::try_from(mac(1).parse::<fog::Mac>().unwrap()).unwrap()],
+                image: None,
+                device: String::new(),
+            };
+            bench.ops.add_host(new).await.unwrap();
+        } else {
+            bench
+                .sql(
+                    "INSERT INTO globalSettings (settingKey, settingValue) \
+                     VALUES ('FOG_CHANGE_HOSTNAME_EARLY', '0')",
+                )
+                .await;
+        }
+        let second = bench.deploy(&[if is_renamed { 9 } else { 1 }]).await;
+        assert_refused(
+            &bench.check_in_stock(1).await,
+            &Refusal::OtherJob {
+                told: first,
+                now: second,
+            },
+        );
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    }
+}
+
 /// Our agents tell their ticket, so for them even the same image is another job.
 #[tokio::test]
 async fn an_agent_with_an_old_ticket_is_told_to_restart() {
@@ -587,7 +627,7 @@ async fn a_machine_of_a_removed_host_keeps_what_it_was_told() {
         if is_restarted {
             bench = bench.restart().await;
         }
-        let host = crate::domain::host::NewHost {
+        let host = NewHost {
             name: "LAB-77".parse().unwrap(),
             macs: vec![mac(1).parse::<fog::Mac>().unwrap().try_into().unwrap()],
             image: None,
@@ -706,6 +746,20 @@ async fn what_a_machine_was_told_is_forgotten_if_a_person_says_so() {
     bench.ops.forget_boots("LAB-01").await.unwrap().unwrap();
     assert_eq!(bench.number("SELECT COUNT(*) FROM fos_handouts").await, 1);
     assert!(bench.ops.forget_boots("LAB-99").await.unwrap().is_none());
+}
+
+/// Its boot loader had another address than the machine has now, and no driver runs that knows it.
+#[tokio::test]
+async fn the_machine_that_takes_part_is_not_forgotten_with_its_boot_loader() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1]).await;
+    let body = format!("mac0={}&arch=x86_64", mac(1));
+    let own = ticket(&bench.post(ip(7), "ipxe/boot.php", body).await).to_string();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
+    let bench = bench.restart_without_supervisor().await;
+    assert!(bench.ops.sessions().running(id).is_none());
+    bench.ops.forget_boots("LAB-01").await.unwrap().unwrap();
+    assert_eq!(check_in_with(&bench, &own).await, "##@GO");
 }
 
 /// Its session is the one that its ticket names, whatever the host was in since.

@@ -1,5 +1,7 @@
 //! Completion reports.
 
+use std::time::Duration;
+
 use fog::task::State;
 
 use super::assert_refused;
@@ -76,7 +78,7 @@ async fn overdue(bench: &Bench, host: u8) -> (SessionId, Session) {
 
 #[tokio::test]
 async fn a_completion_after_the_time_of_grace_still_counts() {
-    let bench = bench_with(|config| config.timing.grace = std::time::Duration::ZERO).await;
+    let bench = bench_with(|config| config.timing.grace = Duration::ZERO).await;
     let (id, _) = overdue(&bench, 1).await;
     assert_eq!(bench.complete(1).await, "##");
     let session = bench.session(id).await;
@@ -189,4 +191,27 @@ async fn the_reason_of_the_end_is_told_to_the_next_boot() {
     let reason = bench.member(id, 1).await.reason.unwrap();
     assert!(script.contains("disk full"), "{script}");
     assert!(text::reason(&reason).contains("disk full"));
+}
+
+/// It comes after the time of grace, and its host has another session by now.
+#[tokio::test]
+async fn a_late_report_counts_though_the_host_has_a_new_task() {
+    let bench = bench_with(|config| config.timing.grace = Duration::ZERO).await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.check_in_stock(1).await;
+    for index in [0, 1] {
+        bench.send_stream(index, &[1]).await;
+    }
+    assert_eq!(bench.ended(first).await.state, State::Failed);
+    let second = bench.deploy_image("other image", &[1], None).await.session;
+    assert_ne!(bench.complete_from(ip(66), 1).await, "##");
+    assert_eq!(bench.member(first, 1).await.state, State::Failed);
+    for _ in 0..2 {
+        assert_eq!(bench.complete(1).await, "##");
+    }
+    let member = bench.member(first, 1).await;
+    assert_eq!(member.reason, Some(Reason::WrittenLate));
+    assert_eq!(bench.session(first).await.state, State::Complete);
+    assert_eq!(bench.member(second, 1).await.state, State::Queued);
 }

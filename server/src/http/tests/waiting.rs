@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::host::{NewHost, StationMac};
 use crate::domain::{HostId, Reason, Refusal};
 use crate::ops::{CheckInRequest, ClientError, ClientRequest, ClientResult};
 use crate::testing::{Bench, DEADLINE, bench, ip, mac};
@@ -87,28 +88,69 @@ async fn a_client_without_a_task_is_answered_as_soon_as_it_has_one() {
 #[tokio::test]
 async fn a_client_that_is_held_hears_of_the_end_of_its_part() {
     let bench = bench().await;
-    let session = bench.deploy(&[1, 2]).await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    let deployed = bench.deploy_image("other image", &[1, 2], None).await;
+    let session = deployed.session;
     crowd(&bench);
     let end = CancellationToken::new();
-    // The first answer may be of before its own check-in was known.
+    // It was booted for another job. The first answers may be of before a change was known.
     for _ in 0..2 {
-        answer(asks(&bench, 1, "", &end)).await.unwrap();
+        let refused = answer(asks(&bench, 1, "", &end)).await;
+        assert!(
+            matches!(
+                &refused,
+                Err(ClientError::Refused(Refusal::OtherJob { .. }))
+            ),
+            "{refused:?}"
+        );
     }
     let again = asks(&bench, 1, "", &end);
     is_held(&bench, &again).await;
-    bench.ops.cancel(session, Some("LAB-01")).await.unwrap();
-    let refused = answer(again).await;
+    bench.ops.cancel(session, None).await.unwrap();
+    // This answer may be of before the end.
+    drop(answer(again).await);
+    bench.ended(session).await;
+    let refused = answer(asks(&bench, 1, "", &end)).await;
     let is_over = matches!(
         &refused,
         Err(ClientError::Refused(
-            Refusal::Over(Reason::TaskCancelled)
+            Refusal::Over(Reason::SessionCancelled)
                 | Refusal::NoTask {
-                    last: Some((_, Reason::TaskCancelled)),
+                    last: Some((_, Reason::SessionCancelled)),
                     ..
                 }
         ))
     );
     assert!(is_over, "{refused:?}");
+}
+
+/// It is another host by now.
+#[tokio::test]
+async fn a_client_that_is_held_is_answered_as_the_host_that_it_is_then() {
+    let bench = bench().await;
+    crowd(&bench);
+    let end = CancellationToken::new();
+    drop(answer(asks(&bench, 1, "", &end)).await);
+    let again = asks(&bench, 1, "", &end);
+    is_held(&bench, &again).await;
+    bench.ops.remove_host("LAB-01").await.unwrap().unwrap();
+    let card: fog::Mac = mac(1).parse().unwrap();
+    let new = NewHost {
+        name: "LAB-09".parse().unwrap(),
+        macs: vec![StationMac::try_from(card).unwrap()],
+        image: None,
+        device: String::new(),
+    };
+    bench.ops.add_host(new).await.unwrap();
+    end.cancel();
+    let refused = answer(again).await;
+    assert!(
+        matches!(&refused, Err(ClientError::Refused(Refusal::NoTask { host, .. })) if host == "LAB-09"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -125,6 +167,18 @@ async fn the_end_of_the_server_answers_who_is_held() {
             false => bench.ops.sessions().shut_down().await,
         }
         assert!(answer(again).await.is_err());
+    }
+}
+
+/// Its answer was lost.
+#[tokio::test]
+async fn a_client_that_was_let_in_is_never_held() {
+    let bench = bench().await;
+    bench.deploy(&[1, 2]).await;
+    crowd(&bench);
+    for _ in 0..5 {
+        let again = asks(&bench, 1, "", &CancellationToken::new());
+        answer(again).await.unwrap();
     }
 }
 
