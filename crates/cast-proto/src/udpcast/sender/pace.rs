@@ -3,8 +3,8 @@
 //! A port of 40 Mbit/s behind a network of 1 Gbit/s loses nearly all of a slice, and of each
 //! repetition too. Repeating reaches nothing there; sending slower does. Loss by chance looks different:
 //! it stays the same at any rate, and of what is repeated most arrives. So a rate is set only when loss
-//! is high again and again, it follows what the neediest receiver gets, and it is taken back when a
-//! lower rate changes nothing.
+//! is high again and again, or in one repetition of which most is lost. It follows what the neediest
+//! receiver gets, and it is taken back when a lower rate changes nothing.
 
 use std::time::{Duration, Instant};
 
