@@ -128,6 +128,10 @@ fn a_boot_file_that_is_a_pipe_holds_nobody() {
 }
 
 /// Whoever waits for the files that a starting server makes may end it at once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of a test with a real process"
+)]
 #[test]
 fn a_server_that_is_ended_while_it_starts_ends_orderly() {
     for _ in 0..20 {

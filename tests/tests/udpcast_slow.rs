@@ -6,7 +6,6 @@
     clippy::unwrap_used,
     reason = "tests and their helpers fail by panicking"
 )]
-#![expect(clippy::print_stdout, reason = "figures for whoever reads the log")]
 
 use std::fs;
 use std::path::PathBuf;

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct Wrong(&'static str, Option<Box<Wrong>>);
+    struct Wrong(&'static str, Option<Box<Self>>);
 
     impl fmt::Display for Wrong {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -61,7 +61,7 @@ struct Places {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server: HTTP for clients, multicast sessions
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Register machines
     #[command(subcommand)]
     Host(host::HostCommand),
