@@ -1,6 +1,6 @@
 //! Disks: found, chosen, planned, written.
 //!
-//! [`probe`] reads sysfs, [`choose`] picks the one to overwrite, [`plan_table`] computes a partition
+//! [`probe()`] reads sysfs, [`choose()`] picks the one to overwrite, [`plan_table`] computes a partition
 //! table for it without touching it, and [`Target`] carries the plan out: [`Target::make_unbootable`]
 //! before the first byte of data (which also clears the labels of earlier uses, [`label_ranges`]), a
 //! [`RegionWriter`] per partition, [`Target::make_bootable`] once
