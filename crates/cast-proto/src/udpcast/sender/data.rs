@@ -498,9 +498,6 @@ impl Sender {
         if self.phase != Phase::Data {
             return None;
         }
-        if let Some(to) = self.emit_early_end(buf) {
-            return Some(to);
-        }
         let is_sent = self.emit_acknowledging(now, buf) || self.emit_first_pass(buf);
         if !is_sent {
             // HELLO_STREAMING may have become due in the first pass.

@@ -1,9 +1,12 @@
 //! Sending single receivers away, while the others go on.
 //!
 //! An original receiver that takes part no longer does not know it: it waits for the start for ever, or
-//! reads the stream on, and comes to its end as if nothing had happened. At the rendezvous it exits when it
-//! hears of a slice further ahead than a sender can be. In mid-stream it takes the next slice for the end of the
-//! stream if it hears so before the first block of that slice. So it hears both, from us and to it alone.
+//! reads the stream on, and comes to its end as if nothing had happened. But it exits when it hears of a
+//! slice further ahead than a sender can be: at the rendezvous at once, in mid-stream at the end of its stream
+//! at the latest. So it hears of one, from us and to it alone.
+//!
+//! Announcing an early end to it alone would be no better: in mid-stream original receivers often pass over
+//! that, too, and one that takes it ends with success, with a part of the stream.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -36,8 +39,6 @@ struct Dismissal {
     /// When the last one went.
     last: Option<Instant>,
     due: Instant,
-    /// The newest slice that it was told to be the end.
-    end: Option<SliceNo>,
     /// When it was dropped, or heard later.
     alive: Instant,
 }
@@ -51,7 +52,6 @@ impl Dismissals {
                 sent: 0,
                 last: None,
                 due: now,
-                end: None,
                 alive: now,
             });
         }
@@ -81,14 +81,6 @@ impl Dismissals {
         self.0.values().all(|dismissal| dismissal.sent >= TIMES)
     }
 
-    /// One that has not been told yet that the stream ends with this slice.
-    fn take_end(&mut self, slice: SliceNo) -> Option<Ipv4Addr> {
-        let mut lacking = self.0.iter_mut();
-        let (addr, dismissal) = lacking.find(|(_, it)| it.end != Some(slice))?;
-        dismissal.end = Some(slice);
-        Some(*addr)
-    }
-
     fn take_due(&mut self, now: Instant) -> Vec<Ipv4Addr> {
         self.0
             .retain(|_, it| it.sent < TIMES || now.saturating_duration_since(it.alive) < LONGEST);
@@ -111,19 +103,6 @@ impl Sender {
             let to = SocketAddrV4::new(addr, self.config.receiver_port);
             self.queue(Outgoing::Dismissal { to });
         }
-    }
-
-    /// Before the first block of a slice that is not the end: it is the end for those who are sent away. They have
-    /// fewer bytes than the stream then, and cannot take what they have for whole.
-    pub(super) fn emit_early_end(&mut self, buf: &mut Vec<u8>) -> Option<SocketAddrV4> {
-        let slot = self.stream.transmit.as_ref()?;
-        if slot.is_begun() || slot.is_end() {
-            return None;
-        }
-        let slice = slot.slice;
-        let addr = self.sent_away.take_end(slice)?;
-        Message::ReqAck(ReqAck::new(slice, 0, 0, Bitmap::new())).emit(buf);
-        Some(SocketAddrV4::new(addr, self.config.receiver_port))
     }
 
     pub(super) fn emit_dismissal(&self, buf: &mut Vec<u8>) {
