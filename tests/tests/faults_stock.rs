@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 
 use fos_tests::netns::{Running, wait_for};
-use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac};
+use fos_tests::site::{DISK_LEN, PARTITIONS, Site, assert_deployed, mac, source};
 
 /// Slow enough that a test can act while data flows.
 const SLOW: [&str; 2] = ["--max-bitrate", "20m"];
@@ -158,8 +159,12 @@ fn one_stock_client_that_is_cancelled_in_mid_stream_fails_alone() {
     ends_by_itself(cancelled);
     other.succeed();
     assert_eq!(site.host_status(&session, "pc1").0, "cancelled");
+    let (start, len) = PARTITIONS[1];
+    let mut expected = vec![0; usize::try_from(len * 512).unwrap()];
+    let disk = fs::File::open(source().join("disk.raw")).unwrap();
+    disk.read_exact_at(&mut expected, start * 512).unwrap();
     let whole = fs::read(site.path("pc2-stock2.raw")).unwrap();
-    assert!(whole.iter().any(|byte| *byte != 0), "its disk is empty");
+    assert!(whole == expected, "the other one is not as the source");
 }
 
 /// FOG's client writes the partition table between the answer to its check-in and the rendezvous, and has no
