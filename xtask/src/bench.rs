@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Use this program as the agent, and do not build it
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Measure this earlier version of the agent beside it, in columns of its own
+    #[arg(long, value_name = "FILE")]
+    former: Option<PathBuf>,
     /// Print only; leave docs/benchmarks.md as it is
     #[arg(long)]
     dry_run: bool,
@@ -81,6 +84,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return server::run(options);
     }
     let agent = prepare(options.agent.as_deref())?;
+    let former = options.former.as_deref().map(found).transpose()?;
+    let former = former.as_deref();
     let plan = Plan {
         rounds: if options.quick { 1 } else { options.rounds },
         size: if options.quick { 100 } else { options.size } * 1_000_000,
@@ -100,6 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         random_file(&long, plan.size)?;
         let stage = Stage {
             agent: &agent,
+            former,
             room: &Room::new(stream::MOST)?,
             directory,
         };
@@ -114,7 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     if is_wanted(Part::Restore) {
-        restore::measure(&agent, &plan, directory, &mut report)?;
+        restore::measure(&agent, former, &plan, directory, &mut report)?;
     }
     let text = report.text();
     print!("\n{text}");
@@ -138,11 +144,13 @@ fn prepare(given: Option<&Path>) -> Result<PathBuf> {
         Purpose::Tests,
     ])?;
     match given {
-        Some(agent) => {
-            fs::canonicalize(agent).with_context(|| format!("looking for {}", agent.display()))
-        }
+        Some(agent) => found(agent),
         None => Ok(programs::build(Profile::Release)?.agent),
     }
+}
+
+fn found(program: &Path) -> Result<PathBuf> {
+    fs::canonicalize(program).with_context(|| format!("looking for {}", program.display()))
 }
 
 /// Gives us, and so everything that we start, the processors before other programs of this machine:

@@ -9,9 +9,9 @@ use std::time::Duration;
 use fog::Mac;
 
 use super::clients::{ClientError, ClientResult, Known};
-use super::{Ops, blocking};
+use super::{Ops, blocking, jobs};
 use crate::clock;
-use crate::domain::handout::{Job, Ticket};
+use crate::domain::handout::{Arguments, Job, Ticket};
 use crate::domain::handouts::News;
 use crate::domain::host::Host;
 use crate::domain::image::Image;
@@ -107,7 +107,17 @@ impl Ops {
         let sender = &*self.sessions.around().sender;
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
-        let job = self.job_with(&known.host, &handle, is_name_changed_early);
+        // If the image was changed since the session began, the session lets nobody in who was told so.
+        let told = Job {
+            arguments: Arguments::new(&image, session.is_shutdown),
+            ..handle.job
+        };
+        let arguments = self.arguments(&jobs::Of {
+            host: &known.host,
+            session: told,
+            is_name_changed_early,
+        });
+        let job = Job { arguments, ..told };
         let Some(ticket) = self.ticket(known, job).await? else {
             return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };

@@ -11,9 +11,9 @@ use fog::status::ReceivedStatus;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Ops;
+use super::{Ops, jobs};
 use crate::clock;
-use crate::domain::handout::{Job, Ticket};
+use crate::domain::handout::{Arguments, Job, Ticket};
 use crate::domain::handouts::Origin;
 use crate::domain::host::Host;
 use crate::domain::refusal::AskAgain;
@@ -178,19 +178,22 @@ impl Ops {
     }
 
     /// What a boot script of this session tells the host.
-    pub(super) fn job_of(&self, host: &Host, session: &Handle) -> Job {
+    pub(super) fn job_of(&self, host: &Arc<Host>, session: &Handle) -> Job {
         let is_name_changed_early = self.is_name_changed_early.load(Ordering::Relaxed);
-        self.job_with(host, session, is_name_changed_early)
+        let of = jobs::Of {
+            host,
+            session: session.job,
+            is_name_changed_early,
+        };
+        self.jobs.get(&of, || Job {
+            arguments: self.arguments(&of),
+            ..session.job
+        })
     }
 
-    /// The same with this setting.
-    pub(super) fn job_with(
-        &self,
-        host: &Host,
-        session: &Handle,
-        is_name_changed_early: bool,
-    ) -> Job {
-        let config = &self.config;
+    /// What the boot script tells besides session, image and port.
+    pub(super) fn arguments(&self, of: &jobs::Of<'_>) -> Arguments {
+        let (config, host) = (&self.config, of.host);
         let address = config.known_address();
         let address = address.map(|address| address.to_string());
         let address = address.unwrap_or_default();
@@ -200,13 +203,9 @@ impl Ops {
             .set("storage", format!("{address}:{}/", config.images.display()))
             .set("fdrive", &host.device)
             .set("hostname", &host.name)
-            .set("hostearly", u8::from(is_name_changed_early))
+            .set("hostearly", u8::from(of.is_name_changed_early))
             .finish();
-        let arguments = session.job.arguments.with(&KernelArgs::parse(&line));
-        Job {
-            arguments,
-            ..session.job
-        }
+        of.session.arguments.with(&KernelArgs::parse(&line))
     }
 
     /// The sender of a report, as its session is to see it.
@@ -296,11 +295,11 @@ impl Ops {
         let known = self.identify(request.clone()).await?;
         let result = self.check_in(&known, asked).await;
         match &result {
-            // These do not last; and one that was let in and asks again has lost its answer.
-            Ok(())
-            | Err(ClientError::Refused(Refusal::AskAgain(_)))
+            Ok(()) => turn.let_in(Instant::now()),
+            // These do not last.
+            Err(ClientError::Refused(Refusal::AskAgain(_)))
             | Err(ClientError::Store(_) | ClientError::Internal(_)) => drop(turn),
-            Err(ClientError::Refused(_)) => turn.answered(Instant::now()),
+            Err(ClientError::Refused(_)) => turn.refused(Instant::now()),
         }
         result
     }

@@ -415,6 +415,7 @@ impl Ops {
         if !conflicts.is_empty() {
             return Err(CancelError::Changed(id));
         }
+        self.sessions.askers().all_changed();
         let what = match host.and_then(|host| self.directory.host(host)) {
             Some(host) => format!("host {} is cancelled", host.name),
             None => "is cancelled".to_owned(),

@@ -24,6 +24,7 @@ impl Ops {
         if let Err(error) = self.refresh_directory().await {
             tracing::warn!("server: reading the hosts anew: {error}");
         }
+        self.sessions.askers().all_changed();
     }
 
     /// All hosts with what they do.
@@ -64,6 +65,7 @@ impl Ops {
             return Ok(None);
         };
         self.forget(&host).await?;
+        self.sessions.askers().changed([host.id]);
         Ok(Some(host))
     }
 

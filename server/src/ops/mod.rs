@@ -9,6 +9,7 @@ mod directory;
 mod hosts;
 mod image_root;
 mod images;
+mod jobs;
 mod memory;
 mod reports;
 mod status;
@@ -42,6 +43,7 @@ pub struct Ops {
     config: Arc<Config>,
     sessions: Arc<Sessions>,
     directory: Directory,
+    jobs: jobs::Jobs,
     memory: memory::Memory,
     strangers: Mutex<directory::Seen>,
     /// Whether clients are to change the computer name early, as it was read last: they ask too often to read it
@@ -71,6 +73,7 @@ impl Ops {
             store,
             sessions,
             directory: Directory::default(),
+            jobs: jobs::Jobs::default(),
             memory,
             strangers: Mutex::default(),
             is_name_changed_early: AtomicBool::new(true),
@@ -136,6 +139,7 @@ impl Ops {
             tracing::error!("server: a host cannot be used: {row}");
         }
         self.directory.replace(hosts);
+        self.jobs.clear();
         Ok(())
     }
 

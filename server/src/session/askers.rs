@@ -2,6 +2,7 @@
 //!
 //! FOG's client connects anew every 5 s for as long as it is not let in. Where many do, an answer that
 //! brings nothing new is held back for some seconds; whatever changes for a host answers its client at once.
+//! Who was let in and asks again has lost the answer, and gets it at once, but not for ever.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -42,8 +43,10 @@ struct Asker {
 enum Asking {
     /// Its request is held, or being answered.
     Now(Arc<Notify>),
-    /// It has its answer.
-    Answered,
+    /// It is not let in, and was told why.
+    Refused,
+    /// It was let in so many times.
+    LetIn(u32),
 }
 
 /// A machine.
@@ -71,11 +74,16 @@ impl Askers {
             is_again: false,
         };
         let before = inner.of_host.insert(host, asker);
-        let is_again = before.is_some_and(|before| {
+        if let Some(before) = &before {
             before.wake();
+        }
+        let before = before.filter(|before| before.caller == caller);
+        let (is_again, let_in) = match before.map(|before| before.state) {
             // Who asks while its own request is held has given that one up, or is another machine.
-            matches!(before.state, Asking::Answered) && before.caller == caller
-        });
+            None | Some(Asking::Now(_)) => (false, 0),
+            Some(Asking::Refused) => (true, 0),
+            Some(Asking::LetIn(times)) => (times >= ANSWERS_LOST, times),
+        };
         if let Some(asker) = inner.of_host.get_mut(&host) {
             asker.is_again = is_again;
         }
@@ -89,6 +97,7 @@ impl Askers {
             turn,
             until: now + hold,
             news,
+            let_in,
             is_answered: false,
         }
     }
@@ -155,6 +164,8 @@ pub(crate) struct Turn<'a> {
     turn: u64,
     until: Instant,
     news: Arc<Notify>,
+    /// How often it was let in before, without a change since.
+    let_in: u32,
     is_answered: bool,
 }
 
@@ -167,14 +178,24 @@ impl Turn<'_> {
         }
     }
 
-    /// The client has an answer that will be the same until something changes.
-    pub(crate) fn answered(mut self, now: Instant) {
+    /// The client is told why it is not let in, which will be the same until something changes.
+    pub(crate) fn refused(self, now: Instant) {
+        self.answered(now, Asking::Refused);
+    }
+
+    /// The client is let in.
+    pub(crate) fn let_in(self, now: Instant) {
+        let times = self.let_in.saturating_add(1);
+        self.answered(now, Asking::LetIn(times));
+    }
+
+    fn answered(mut self, now: Instant, state: Asking) {
         self.is_answered = true;
         let mut inner = self.askers.lock();
         // If something changed meanwhile, the entry is gone: the answer may be of before.
         let asker = inner.of_host.get_mut(&self.host);
         if let Some(asker) = asker.filter(|asker| asker.turn == self.turn) {
-            asker.state = Asking::Answered;
+            asker.state = state;
             asker.at = now;
         }
     }
@@ -199,6 +220,9 @@ const FEW: usize = 500;
 
 /// What each further one that waits adds for all.
 const HOLD_EACH_MS: u64 = 20;
+
+/// So many answers may be lost one after the other, and are given again at once.
+const ANSWERS_LOST: u32 = 3;
 
 /// Longer than a client pauses.
 const FORGOTTEN: Duration = Duration::from_secs(30);
@@ -228,7 +252,7 @@ mod tests {
         let askers = Arc::new(Askers::default());
         for _ in 0..3 {
             for host in 0..hosts {
-                ask(&askers, host).answered(Instant::now());
+                ask(&askers, host).refused(Instant::now());
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -256,10 +280,27 @@ mod tests {
         assert_eq!(held(&ask(&askers, 5000)).await, Duration::ZERO);
         let other = askers.ask(Instant::now(), HostId(1), caller(2), LONGEST);
         assert_eq!(held(&other).await, Duration::ZERO);
-        other.answered(Instant::now());
+        other.refused(Instant::now());
         assert_eq!(held(&ask(&askers, 1)).await, Duration::ZERO, "in turn");
         let busy = askers.ask(Instant::now(), HostId(2), caller(1), Duration::ZERO);
         assert_eq!(held(&busy).await, Duration::ZERO, "no connections left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_let_in_gets_a_lost_answer_again_but_not_for_ever() {
+        let askers = waiting(1000).await;
+        askers.changed([HostId(1)]);
+        for times in 1..=3 {
+            let turn = ask(&askers, 1);
+            assert_eq!(held(&turn).await, Duration::ZERO, "{times}");
+            turn.let_in(Instant::now());
+            tokio::time::sleep(PAUSE).await;
+        }
+        let turn = ask(&askers, 1);
+        assert_ne!(held(&turn).await, Duration::ZERO);
+        turn.let_in(Instant::now());
+        askers.changed([HostId(1)]);
+        assert_eq!(held(&ask(&askers, 1)).await, Duration::ZERO, "news");
     }
 
     #[tokio::test(start_paused = true)]
@@ -269,7 +310,7 @@ mod tests {
         askers.changed([HostId(1), HostId(7000)]);
         assert_eq!(held(&mine).await, Duration::ZERO);
         // Its answer may be of before the change, which is not known.
-        mine.answered(Instant::now());
+        mine.refused(Instant::now());
         assert_eq!(held(&ask(&askers, 1)).await, Duration::ZERO);
         let began = Instant::now();
         let all = async {
@@ -287,7 +328,7 @@ mod tests {
         let second = ask(&askers, 1);
         assert_eq!(held(&first).await, Duration::ZERO, "given up");
         assert_eq!(held(&second).await, Duration::ZERO);
-        first.answered(Instant::now());
+        first.refused(Instant::now());
         drop(second);
         assert_eq!(held(&ask(&askers, 1)).await, Duration::ZERO, "hung up");
     }
@@ -296,7 +337,7 @@ mod tests {
     async fn who_asks_no_more_is_forgotten() {
         let askers = waiting(1000).await;
         tokio::time::sleep(FORGOTTEN).await;
-        ask(&askers, 1).answered(Instant::now());
+        ask(&askers, 1).refused(Instant::now());
         assert_eq!(askers.lock().of_host.len(), 1);
         assert_eq!(askers.lock().waiting, 0);
     }

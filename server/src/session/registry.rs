@@ -617,6 +617,7 @@ impl Sessions {
             // Over already; only its rows are still odd.
             return Ok(());
         }
+        self.askers.all_changed();
         let (id, name) = (id.0, String::new());
         let subject = Subject::Session { id, name };
         self.around.log.error(now, &subject, &line);

@@ -27,13 +27,14 @@ pub(super) fn measure(
          and how much slower that is than without loss; runs in which a program failed do not count.",
         people(MOST)
     );
-    let columns = Pair::ALL.iter().map(|pair| pair.name());
+    let pairs = stage.pairs();
+    let columns = pairs.iter().map(|pair| pair.name());
     let head = ["loss"]
         .into_iter()
         .chain(columns)
         .chain(["goal of ours", ""]);
     let mut grid = Grid::new(&caption, head);
-    let mut tallies = vec![[(); Pair::ALL.len()].map(|()| Tally::default()); CASES.len()];
+    let mut tallies = vec![vec![Tally::default(); pairs.len()]; CASES.len()];
     // All cases in each round: what else the machine does meanwhile strikes them alike.
     for _ in 0..plan.rounds {
         for ((per_mille, _), tallies) in CASES.iter().zip(&mut tallies) {
@@ -46,11 +47,11 @@ pub(super) fn measure(
             result?;
         }
     }
-    let mut without = [None; Pair::ALL.len()];
+    let mut without = vec![None; pairs.len()];
     for ((per_mille, allowed), tallies) in CASES.into_iter().zip(tallies) {
         let mut cells = vec![format!("{} %", per_mille / 10)];
         let mut cost_of_ours = None;
-        for ((pair, tally), without) in Pair::ALL.iter().zip(tallies).zip(&mut without) {
+        for ((pair, tally), without) in pairs.iter().zip(tallies).zip(&mut without) {
             let rate = tally.rate();
             if per_mille == 0 {
                 *without = rate;
@@ -112,7 +113,7 @@ impl Tally {
 
 /// A run of each pair.
 fn round(stage: &Stage<'_>, long: &Path, plan: &Plan, tallies: &mut [Tally]) -> Result<()> {
-    for (pair, tally) in Pair::ALL.iter().zip(tallies) {
+    for (pair, tally) in stage.pairs().iter().zip(tallies) {
         let run = Run {
             options: ANNOUNCE_OFTEN,
             // Those who do not end by then never would.

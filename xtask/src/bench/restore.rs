@@ -17,6 +17,7 @@ use crate::process::Cmd;
 
 pub(super) fn measure(
     agent: &Path,
+    former: Option<&Path>,
     plan: &Plan,
     directory: &Path,
     report: &mut Report,
@@ -24,6 +25,7 @@ pub(super) fn measure(
     println!("==> an ext4 image to restore");
     let bench = Bench {
         agent,
+        former,
         image: &Image::make(plan.size, directory)?,
         directory,
     };
@@ -48,6 +50,8 @@ struct Goals {
 
 struct Bench<'a> {
     agent: &'a Path,
+    /// An earlier version of it.
+    former: Option<&'a Path>,
     image: &'a Image,
     directory: &'a Path,
 }
@@ -80,33 +84,37 @@ impl Bench<'_> {
                 "set -o pipefail; {unpack} {file} | {program} -q -f 1 -L {log} -O {target} -n bench"
             )
         };
-        let scripts = [
+        let restore = |agent: &str| format!("exec {agent} restore -q {file} {target}");
+        let mut scripts = vec![
             (
                 "original, unchecked",
                 behind("partclone.restore --ignore_crc"),
             ),
             ("original, checked", behind("partclone.restore")),
-            (
-                "ours, checked",
-                format!("exec {agent} restore -q {file} {target}"),
-            ),
+            ("ours, checked", restore(&agent)),
             (
                 "ours, drop-in",
                 behind(&format!("{agent} partclone.restore")),
             ),
         ];
-        let mut runs: [Vec<Run>; 4] = Default::default();
+        if let Some(former) = self.former.map(quoted) {
+            let drop_in = behind(&format!("{former} partclone.restore"));
+            scripts.push(("former, checked", restore(&former)));
+            scripts.push(("former, drop-in", drop_in));
+        }
+        let mut runs: [Vec<Run>; 6] = Default::default();
         for _ in 0..rounds {
             for ((who, script), runs) in scripts.iter().zip(&mut runs) {
                 runs.push(self.restore(&format!("{name}: {who}"), script)?);
                 self.image.keep_or_compare(who)?;
             }
         }
-        let [unchecked, checked, ours, drop_in] = &runs;
+        let [unchecked, checked, ours, drop_in, former, former_drop_in] = &runs;
         let rate = |runs: &[Run], time: fn(&Run) -> Duration| {
             let used = megabytes(self.image.used);
             median(runs.iter().map(|run| used / time(run).as_secs_f64()))
         };
+        let before = |figure: f64| self.former.map(|_| figure);
         let whole = |run: &Run| run.usage.wall;
         let last_write = |run: &Run| run.last_write;
         let title = format!("restore of a {name} image, verified");
@@ -118,28 +126,26 @@ impl Bench<'_> {
                 (whole as fn(&Run) -> Duration, "whole time"),
                 (last_write, "original's until its last write"),
             ] {
-                report.add(Row::higher(
+                let row = Row::higher(
                     &format!("{title}; {scope}; original: {options}"),
                     "MB/s",
                     rate(runs, time),
                     rate(ours, whole),
                     goal,
-                ));
+                );
+                report.add(row.former(before(rate(former, whole))));
             }
         }
         let gigabytes = megabytes(self.image.used) / 1e3;
         let cpu = |runs: &[Run]| median(runs.iter().map(|run| run.usage.cpu / gigabytes));
         for (runs, options) in [(unchecked, "--ignore_crc"), (checked, "with its check")] {
-            report.add(Row::lower(
-                &format!("{title}; original: {options}"),
-                "CPU s/GB",
-                cpu(runs),
-                cpu(ours),
-                None,
-            ));
+            let title = format!("{title}; original: {options}");
+            let row = Row::lower(&title, "CPU s/GB", cpu(runs), cpu(ours), None);
+            report.add(row.former(before(cpu(former))));
         }
-        report.add(Row::ours(&title, "MB of memory", memory(ours)).limit_at_most(MEMORY_GOAL));
-        report.add(Row::higher(
+        let row = Row::ours(&title, "MB of memory", memory(ours)).limit_at_most(MEMORY_GOAL);
+        report.add(row.former(before(memory(former))));
+        let row = Row::higher(
             &format!(
                 "`partclone.restore` behind `{unpack}`, ours verified; each until its last \
                  write; original: --ignore_crc"
@@ -148,7 +154,8 @@ impl Bench<'_> {
             rate(unchecked, last_write),
             rate(drop_in, last_write),
             None,
-        ));
+        );
+        report.add(row.former(before(rate(former_drop_in, last_write))));
         Ok(())
     }
 

@@ -121,6 +121,7 @@ fn soak(options: &Options, agent: &Path, directory: &Path) -> Result<Outcome> {
         fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
         let stage = Stage {
             agent,
+            former: None,
             room: &room,
             directory: &directory,
         };

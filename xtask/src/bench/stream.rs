@@ -32,57 +32,25 @@ pub(super) fn measure(
     };
 
     for receivers in [1, 4, MOST] {
-        let [original, ours] = bench.both(&announcing(receivers))?;
+        let all = bench.all(&announcing(receivers))?;
         let title = format!("no rate limit, {}", people(receivers));
-        report.add(Row::higher(
-            &title,
-            "MB/s",
-            original.rate,
-            ours.rate,
-            Some(3.0),
-        ));
-        report.add(Row::lower(
-            &format!("{title}: sender"),
-            "CPU s/GB",
-            original.sender_cpu,
-            ours.sender_cpu,
-            Some(1.0 / 3.0),
-        ));
-        report.add(Row::lower(
-            &format!("{title}: a receiver"),
-            "CPU s/GB",
-            original.receiver_cpu,
-            ours.receiver_cpu,
-            None,
-        ));
-        report.add(Row::lower(
-            &format!("{title}: sender"),
-            "MB of memory",
-            original.sender_memory,
-            ours.sender_memory,
-            None,
-        ));
-        report.add(Row::lower(
-            &format!("{title}: a receiver"),
-            "MB of memory",
-            original.receiver_memory,
-            ours.receiver_memory,
-            None,
-        ));
+        report.add(all.higher(&title, |figures| figures.rate, Some(3.0)));
+        for (whose, unit, figure, goal) in FIGURES {
+            report.add(all.lower(&format!("{title}: {whose}"), unit, figure, goal));
+        }
     }
 
-    let tiny = Run::new(Pair::Ours, 1, &short, TINY);
-    let [original, ours] = bench.both(&tiny)?;
+    let all = bench.all(&Run::new(Pair::Ours, 1, &short, TINY))?;
     let title = "4000 bytes, start of the sender to the end of both";
-    report.add(Row::lower(title, "s", original.whole, ours.whole, None).limit_at_most(0.2));
+    let row = all.lower(title, "s", |figures| figures.whole, None);
+    report.add(row.limit_at_most(0.2));
 
     for receivers in [1, 4, MOST] {
         stage.room.limit(CABLE)?;
-        let figures = bench.both(&announcing(receivers));
+        let all = bench.all(&announcing(receivers));
         stage.room.unlimit()?;
-        let [original, ours] = figures?;
         let title = format!("cable of 1 Gbit/s, {}", people(receivers));
-        let row = Row::higher(&title, "MB/s", original.rate, ours.rate, None);
+        let row = all?.higher(&title, |figures| figures.rate, None);
         report.add(row.limit_at_least(0.97 * 118.3));
     }
     report.note_failures(bench.failures.get());
@@ -104,6 +72,43 @@ const TINY: u64 = 4000;
 /// How often a transfer of the originals may fail before that is an error.
 const ORIGINAL_TRIES: u32 = 5;
 
+/// One of the figures.
+type Figure = fn(&Figures) -> f64;
+
+/// What one of the programs takes: whose, its unit, the figure, and how many times the original's it may be.
+const FIGURES: [(&str, &str, Figure, Option<f64>); 4] = [
+    ("sender", "CPU s/GB", |all| all.sender_cpu, Some(1.0 / 3.0)),
+    ("a receiver", "CPU s/GB", |all| all.receiver_cpu, None),
+    ("sender", "MB of memory", |all| all.sender_memory, None),
+    (
+        "a receiver",
+        "MB of memory",
+        |all| all.receiver_memory,
+        None,
+    ),
+];
+
+/// Medians of one transfer.
+struct All {
+    originals: Figures,
+    ours: Figures,
+    former: Option<Figures>,
+}
+
+impl All {
+    fn higher(&self, title: &str, figure: Figure, goal: Option<f64>) -> Row {
+        let (original, ours) = (figure(&self.originals), figure(&self.ours));
+        let row = Row::higher(title, "MB/s", original, ours, goal);
+        row.former(self.former.as_ref().map(figure))
+    }
+
+    fn lower(&self, title: &str, unit: &'static str, figure: Figure, goal: Option<f64>) -> Row {
+        let (original, ours) = (figure(&self.originals), figure(&self.ours));
+        let row = Row::lower(title, unit, original, ours, goal);
+        row.former(self.former.as_ref().map(figure))
+    }
+}
+
 struct Bench<'a> {
     stage: &'a Stage<'a>,
     plan: &'a Plan,
@@ -112,14 +117,21 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Originals and ours, alternately.
-    fn both(&self, run: &Run<'_>) -> Result<[Figures; 2]> {
-        let (mut originals, mut ours) = (Vec::new(), Vec::new());
+    /// Originals, ours and former ones, alternately.
+    fn all(&self, run: &Run<'_>) -> Result<All> {
+        let (mut originals, mut ours, mut former) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.plan.rounds {
             originals.push(self.once(Pair::Originals, run)?);
             ours.push(self.once(Pair::Ours, run)?);
+            if self.stage.former.is_some() {
+                former.push(self.once(Pair::Former, run)?);
+            }
         }
-        Ok([Figures::median(&originals), Figures::median(&ours)])
+        Ok(All {
+            originals: Figures::median(&originals),
+            ours: Figures::median(&ours),
+            former: (!former.is_empty()).then(|| Figures::median(&former)),
+        })
     }
 
     fn once(&self, pair: Pair, run: &Run<'_>) -> Result<Figures> {

@@ -14,6 +14,7 @@ pub(super) struct Row {
     unit: &'static str,
     original: Option<f64>,
     ours: f64,
+    former: Option<f64>,
     goal: Goal,
 }
 
@@ -68,17 +69,23 @@ impl Row {
         Self { goal, ..self }
     }
 
+    /// With the figure of an earlier version of ours.
+    pub(super) fn former(self, former: Option<f64>) -> Self {
+        Self { former, ..self }
+    }
+
     fn new(title: &str, unit: &'static str, original: Option<f64>, ours: f64, goal: Goal) -> Self {
         Self {
             title: title.to_owned(),
             unit,
             original,
             ours,
+            former: None,
             goal,
         }
     }
 
-    fn line(&self) -> String {
+    fn line(&self, has_former: bool) -> String {
         let ratio = self.original.map(|original| self.ours / original);
         let (goal, is_met) = match self.goal {
             Goal::None => (String::new(), None),
@@ -93,11 +100,22 @@ impl Row {
             Some(false) => "**not met**",
         };
         let original = self.original.map_or_else(String::new, number);
-        let ratio = ratio
-            .filter(|ratio| ratio.is_finite())
-            .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+        let text = |ratio: Option<f64>| {
+            ratio
+                .filter(|ratio| ratio.is_finite())
+                .map_or_else(String::new, |ratio| format!("{ratio:.2}"))
+        };
+        let ratio = text(ratio);
+        let former = match has_former {
+            true => {
+                let figure = self.former.map_or_else(String::new, number);
+                let ratio = text(self.former.map(|former| self.ours / former));
+                format!(" {figure} | {ratio} |")
+            }
+            false => String::new(),
+        };
         format!(
-            "| {} | {} | {original} | {} | {ratio} | {goal} | {verdict} |",
+            "| {} | {} | {original} | {} | {ratio} | {goal} | {verdict} |{former}",
             self.title,
             self.unit,
             number(self.ours)
@@ -218,7 +236,7 @@ impl Report {
     }
 
     pub(super) fn add(&mut self, row: Row) {
-        println!("{}", row.line());
+        println!("{}", row.line(row.former.is_some()));
         self.rows.push(row);
     }
 
@@ -243,12 +261,20 @@ impl Report {
 
     pub(super) fn text(&self) -> String {
         let mut text = self.head.clone();
+        let has_former = self.rows.iter().any(|row| row.former.is_some());
+        let former = match has_former {
+            true => [" former | ours / former |", " --: | --: |"],
+            false => [""; 2],
+        };
         if !self.rows.is_empty() {
-            text += "\n| what | unit | original | ours | ours / original | goal | |\n\
-                     | --- | --- | --: | --: | --: | --- | --- |\n";
+            text += &format!(
+                "\n| what | unit | original | ours | ours / original | goal | |{}\n\
+                 | --- | --- | --: | --: | --: | --- | --- |{}\n",
+                former[0], former[1]
+            );
         }
         for row in &self.rows {
-            writeln!(text, "{}", row.line()).unwrap_or_default();
+            writeln!(text, "{}", row.line(has_former)).unwrap_or_default();
         }
         text.extend(self.grids.iter().map(Grid::text));
         text += NOTES;
@@ -264,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_goal_is_met_or_not() {
-        let row = |ours| Row::higher("x", "MB/s", 100.0, ours, Some(3.0)).line();
+        let row = |ours| Row::higher("x", "MB/s", 100.0, ours, Some(3.0)).line(false);
         assert_eq!(
             row(300.0),
             "| x | MB/s | 100 | 300 | 3.00 | ≥ 3.00 × | met |"
@@ -273,9 +299,19 @@ mod tests {
         let row = |ours| {
             Row::lower("x", "s", 1.9, ours, None)
                 .limit_at_most(0.2)
-                .line()
+                .line(false)
         };
         assert!(row(0.2).contains("| met |") && row(0.21).contains("not met"));
+    }
+
+    #[test]
+    fn an_earlier_version_has_columns_of_its_own() {
+        let row = |former| Row::ours("x", "MB", 30.0).former(former).line(true);
+        assert_eq!(
+            row(Some(40.0)),
+            "| x | MB |  | 30.0 |  |  |  | 40.0 | 0.75 |"
+        );
+        assert_eq!(row(None), "| x | MB |  | 30.0 |  |  |  |  |  |");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) enum Pair {
     OurReceivers,
     /// The originals at both ends
     Originals,
+    /// An earlier version of ours at both ends
+    #[value(skip)]
+    Former,
 }
 
 /// A stream for some receivers.
@@ -43,6 +46,8 @@ pub(super) struct Run<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stage<'a> {
     pub(super) agent: &'a Path,
+    /// An earlier version of it, to compare with.
+    pub(super) former: Option<&'a Path>,
     pub(super) room: &'a Room,
     /// For files, logs and figures.
     pub(super) directory: &'a Path,
@@ -77,6 +82,7 @@ pub(super) struct Figures {
 }
 
 impl Pair {
+    /// Those between programs of today.
     pub(super) const ALL: [Self; 4] = [
         Self::Ours,
         Self::OurSender,
@@ -90,16 +96,33 @@ impl Pair {
             Self::OurSender => "our sender, original receivers",
             Self::OurReceivers => "original sender, our receivers",
             Self::Originals => "originals",
+            Self::Former => "former",
         }
     }
 
-    fn has_our_sender(self) -> bool {
-        matches!(self, Self::Ours | Self::OurSender)
+    fn sender(self) -> Maker {
+        match self {
+            Self::Ours | Self::OurSender => Maker::Us,
+            Self::OurReceivers | Self::Originals => Maker::Others,
+            Self::Former => Maker::UsBefore,
+        }
     }
 
-    fn has_our_receivers(self) -> bool {
-        matches!(self, Self::Ours | Self::OurReceivers)
+    fn receivers(self) -> Maker {
+        match self {
+            Self::Ours | Self::OurReceivers => Maker::Us,
+            Self::OurSender | Self::Originals => Maker::Others,
+            Self::Former => Maker::UsBefore,
+        }
     }
+}
+
+/// Whose program it is.
+#[derive(Clone, Copy, Debug)]
+enum Maker {
+    Us,
+    UsBefore,
+    Others,
 }
 
 impl<'a> Run<'a> {
@@ -146,7 +169,7 @@ impl Stage<'_> {
                 "--nokbd --interface {CLIENT_INTERFACE} --file {}",
                 file.display()
             );
-            let command = self.command("udp-receiver", run.pair.has_our_receivers(), &options);
+            let command = self.command("udp-receiver", run.pair.receivers(), &options)?;
             let label = format!("receiver-{number}");
             receivers.push(Measured::start(
                 &label,
@@ -165,7 +188,7 @@ impl Stage<'_> {
             run.options,
             run.file.display()
         );
-        let command = self.command("udp-sender", run.pair.has_our_sender(), &options);
+        let command = self.command("udp-sender", run.pair.sender(), &options)?;
         let host = Some(self.room.sender());
         let began = Instant::now();
         let mut programs = vec![Measured::start("sender", host, &command, self.directory)?];
@@ -183,14 +206,22 @@ impl Stage<'_> {
         self.directory.join(format!("received-{number}"))
     }
 
-    fn command(&self, name: &str, is_ours: bool, options: &str) -> Vec<String> {
-        let agent = is_ours.then(|| self.agent.display().to_string());
+    fn command(&self, name: &str, maker: Maker, options: &str) -> Result<Vec<String>> {
+        let agent = match maker {
+            Maker::Us => Some(self.agent),
+            Maker::UsBefore => Some(self.former.context("no former agent is given")?),
+            Maker::Others => None,
+        };
+        let agent = agent.map(|agent| agent.display().to_string());
         let words = options.split_whitespace().map(str::to_owned);
-        agent
-            .into_iter()
-            .chain([name.to_owned()])
-            .chain(words)
-            .collect()
+        let command = agent.into_iter().chain([name.to_owned()]).chain(words);
+        Ok(command.collect())
+    }
+
+    /// The pairs whose programs are there.
+    pub(super) fn pairs(&self) -> Vec<Pair> {
+        let former = self.former.map(|_| Pair::Former);
+        Pair::ALL.into_iter().chain(former).collect()
     }
 }
 

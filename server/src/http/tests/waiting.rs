@@ -22,7 +22,7 @@ fn crowd(bench: &Bench) {
         for host in 1000..41_000 {
             let caller = (ip(200).into(), None);
             let turn = askers.ask(then, HostId(host), caller, Duration::ZERO);
-            turn.answered(then);
+            turn.refused(then);
         }
     }
 }
