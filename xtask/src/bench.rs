@@ -52,7 +52,8 @@ pub(crate) struct Options {
     /// Use this program as the agent, and do not build it
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
-    /// Measure this earlier version of the agent beside it, in columns of its own
+    /// Measure this earlier version of the agent beside it, in columns of its own, and an even number of rounds:
+    /// what runs after the originals is slower, so the two take turns
     #[arg(long, value_name = "FILE")]
     former: Option<PathBuf>,
     /// Print only; leave docs/benchmarks.md as it is
@@ -86,8 +87,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let agent = prepare(options.agent.as_deref())?;
     let former = options.former.as_deref().map(found).transpose()?;
     let former = former.as_deref();
+    let rounds = match former {
+        Some(_) => options.rounds.next_multiple_of(2),
+        None => options.rounds,
+    };
     let plan = Plan {
-        rounds: if options.quick { 1 } else { options.rounds },
+        rounds: if options.quick { 1 } else { rounds },
         size: if options.quick { 100 } else { options.size } * 1_000_000,
         is_long: options.long,
     };

@@ -103,9 +103,14 @@ impl Bench<'_> {
             scripts.push(("former, drop-in", drop_in));
         }
         let mut runs: [Vec<Run>; 6] = Default::default();
-        for _ in 0..rounds {
-            for ((who, script), runs) in scripts.iter().zip(&mut runs) {
-                runs.push(self.restore(&format!("{name}: {who}"), script)?);
+        for round in 0..rounds {
+            let mut turns: Vec<usize> = (0..scripts.len()).collect();
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for turn in turns {
+                let (who, script) = &scripts[turn];
+                runs[turn].push(self.restore(&format!("{name}: {who}"), script)?);
                 self.image.keep_or_compare(who)?;
             }
         }

@@ -120,10 +120,14 @@ impl Bench<'_> {
     /// Originals, ours and former ones, alternately.
     fn all(&self, run: &Run<'_>) -> Result<All> {
         let (mut originals, mut ours, mut former) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.plan.rounds {
+        for round in 0..self.plan.rounds {
             originals.push(self.once(Pair::Originals, run)?);
+            let is_former_first = round % 2 == 1;
+            if self.stage.former.is_some() && is_former_first {
+                former.push(self.once(Pair::Former, run)?);
+            }
             ours.push(self.once(Pair::Ours, run)?);
-            if self.stage.former.is_some() {
+            if self.stage.former.is_some() && !is_former_first {
                 former.push(self.once(Pair::Former, run)?);
             }
         }
