@@ -15,6 +15,8 @@ pub enum BootGiven {
     Hang(PathBuf),
     /// The session's image does not exist any more.
     NoImage,
+    /// The session's image was changed since the session began.
+    OtherImage,
     /// It was refused.
     Refused(Refusal),
     /// The server failed: what the log says.

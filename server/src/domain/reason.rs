@@ -235,6 +235,8 @@ pub enum Defect {
         /// The port.
         port: i64,
     },
+    /// Its image has another directory than when the session was made.
+    OtherDirectory,
     /// It had begun to send and its streams are not those of the image any more.
     OtherStreams,
 }
@@ -342,6 +344,7 @@ mod tests {
                 ..Summary::default()
             }),
             Reason::Unusable(Defect::Port { port: 63101 }),
+            Reason::Unusable(Defect::OtherDirectory),
             Reason::SessionFailed(Box::new(Reason::Unusable(Defect::NoImage))),
         ]
     }
@@ -366,6 +369,7 @@ mod tests {
                 "client-failed",
                 "dropped",
                 "summary",
+                "unusable",
                 "unusable",
                 "session-failed"
             ]

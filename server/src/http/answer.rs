@@ -49,7 +49,7 @@ pub(super) async fn guard(State(ops): State<Arc<Ops>>, request: Request, next: N
             text: format!("{path} had no answer after {seconds} s"),
         };
         fault.add_to(ask_again(
-            "The server takes too long to answer; asking again helps. Its log has the cause.",
+            "# The server takes too long to answer; asking again helps. Its log has the cause.",
         ))
     });
     if let Some(Fault { what, text }) = response.extensions().get() {

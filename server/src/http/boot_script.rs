@@ -127,6 +127,13 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
             ),
             &["Add the image with fos-server image add, then deploy the host again.".to_owned()],
         ),
+        BootAnswer::OtherImage(session) => message(
+            &format!(
+                "The image of session {} was changed since the session began.",
+                session.id
+            ),
+            &["Cancel the session, then deploy the host again.".to_owned()],
+        ),
         BootAnswer::FilesHang(dir) => {
             let dir = dir.display();
             log_failure(

@@ -29,6 +29,8 @@ pub enum BootAnswer {
     Nothing(Refusal),
     /// The image of its session does not exist any more.
     NoImage(Box<Session>),
+    /// The image of its session was changed since the session began.
+    OtherImage(Box<Session>),
     /// A file that it would boot is missing.
     MissingFile(PathBuf),
     /// The directory of these files does not answer.
@@ -107,11 +109,13 @@ impl Ops {
         let sender = &*self.sessions.around().sender;
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
-        // If the image was changed since the session began, the session lets nobody in who was told so.
         let told = Job {
             arguments: Arguments::new(&image, session.is_shutdown),
             ..handle.job
         };
+        if !told.is_still(&handle.job) {
+            return Ok(BootAnswer::OtherImage(Box::new(session)));
+        }
         let arguments = self.arguments(&jobs::Of {
             host: &known.host,
             session: told,
@@ -200,6 +204,7 @@ fn given(answer: &ClientResult<BootAnswer>) -> BootGiven {
     match answer {
         Ok(BootAnswer::Job(_)) => BootGiven::Kernel,
         Ok(BootAnswer::NoImage(_)) => BootGiven::NoImage,
+        Ok(BootAnswer::OtherImage(_)) => BootGiven::OtherImage,
         Ok(BootAnswer::MissingFile(path)) => BootGiven::NoFile(path.clone()),
         Ok(BootAnswer::FilesHang(dir)) => BootGiven::Hang(dir.clone()),
         Ok(BootAnswer::Nothing(refusal)) | Err(ClientError::Refused(refusal)) => {

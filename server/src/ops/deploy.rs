@@ -385,6 +385,7 @@ impl Ops {
                 if !self.store.fail_broken(clock::now(), id, reason).await? {
                     return Err(StoreError::Broken(row).into());
                 }
+                self.sessions.askers().all_changed();
                 let line = format!("is cancelled, though a row of it makes no sense: {row}");
                 self.log.session(clock::now(), id.0, "", &line);
                 Ok(())
@@ -415,7 +416,9 @@ impl Ops {
         if !conflicts.is_empty() {
             return Err(CancelError::Changed(id));
         }
-        self.sessions.askers().all_changed();
+        let members = session.members.iter();
+        let hosts = members.map(|member| member.host);
+        self.sessions.askers().changed(hosts);
         let what = match host.and_then(|host| self.directory.host(host)) {
             Some(host) => format!("host {} is cancelled", host.name),
             None => "is cancelled".to_owned(),

@@ -24,7 +24,6 @@ impl Ops {
         if let Err(error) = self.refresh_directory().await {
             tracing::warn!("server: reading the hosts anew: {error}");
         }
-        self.sessions.askers().all_changed();
     }
 
     /// All hosts with what they do.

@@ -488,6 +488,15 @@ impl Sessions {
             Err(StoreError::Broken(_)) => None,
             Err(error) => return Err(error),
         };
+        if image
+            .as_ref()
+            .is_some_and(|image| image.path != session.path)
+        {
+            // Clients would take the small files of the one, and the streams of the other.
+            let defect = Defect::OtherDirectory;
+            self.fail(id, Reason::Unusable(defect)).await?;
+            return Ok(None);
+        }
         let arguments = image.map(|image| Arguments::new(&image, session.is_shutdown));
         Ok(self.run(&session, port, arguments.unwrap_or_default(), facts))
     }

@@ -299,6 +299,9 @@ fn unusable(defect: &Defect) -> String {
         Defect::Port { port } => {
             format!("its base port {port} is not an even number from 1024 to 65534")
         }
+        Defect::OtherDirectory => {
+            "its image has another directory than when the session was made".into()
+        }
         Defect::OtherStreams => {
             "its image has other streams than when the session began to send".into()
         }
@@ -361,7 +364,7 @@ fn advice(reason: &Reason) -> Option<&'static str> {
         Reason::Unusable(defect) => match defect {
             Defect::NoImage => "Add the image (fos-server image add), then deploy again",
             Defect::NotVerified => "Verify it with fos-server image update, then deploy again",
-            Defect::NoHosts | Defect::OtherStreams => "Deploy again",
+            Defect::NoHosts | Defect::OtherDirectory | Defect::OtherStreams => "Deploy again",
             Defect::Port { .. } => "Correct multicastSessions.msBasePort, or deploy again",
         },
         Reason::BrokenRow(_) => "Correct the row, or deploy again",

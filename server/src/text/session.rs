@@ -147,6 +147,9 @@ pub fn boot_given(given: &BootGiven) -> String {
             foreign(dir.to_string_lossy())
         ),
         BootGiven::NoImage => "the image of the session does not exist any more".to_owned(),
+        BootGiven::OtherImage => {
+            "the image of the session was changed since the session began; cancel the session and deploy again".to_owned()
+        }
         BootGiven::Refused(why) => refusal(why),
         BootGiven::Failed(cause) => format!("the server failed: {}", foreign(cause)),
     };

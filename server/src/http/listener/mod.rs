@@ -309,11 +309,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\n\
     content-type: text/plain; charset=utf-8\r\n\
-    content-length: 74\r\n\
+    content-length: 76\r\n\
     retry-after: 5\r\n\
     connection: close\r\n\
     \r\n\
-    this address has too many connections to the server; asking again may help";
+    # this address has too many connections to the server; asking again may help";
 
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 const MAX_UNREAD: u64 = 16 << 10;

@@ -8,6 +8,7 @@ use fog::task::State;
 
 use super::assert_refused;
 use super::boot::ticket;
+use crate::domain::reason::Defect;
 use crate::domain::session::core::Phase;
 use crate::domain::{Reason, Refusal, SessionId};
 use crate::ops::CancelError;
@@ -603,6 +604,38 @@ async fn a_row_that_makes_no_sense_is_named_and_nobody_is_asked_to_ask_again() {
     let script = bench.boot(1).await;
     assert!(script.contains("imageOSID"), "{script}");
     assert!(!script.contains("chain"), "{script}");
+}
+
+/// Kernel arguments would tell of another image than the session sends.
+#[tokio::test]
+async fn an_image_row_that_was_changed_boots_nobody_into_its_session() {
+    for change in ["imagePath = 'elsewhere'", "imageOSID = 9"] {
+        let bench = bench().await;
+        bench.deploy(&[1]).await;
+        assert!(bench.boot(1).await.contains("kernel"));
+        bench.sql(&format!("UPDATE images SET {change}")).await;
+        let script = bench.boot(1).await;
+        assert!(
+            script.contains("was changed since the session began") && script.contains("deploy"),
+            "{script}"
+        );
+        assert!(!script.contains("kernel"), "{script}");
+    }
+}
+
+/// They would take the small files of the one, and the streams of the other.
+#[tokio::test]
+async fn a_session_whose_image_has_another_directory_does_not_go_on_after_a_restart() {
+    let bench = bench().await;
+    let session = bench.deploy(&[1]).await;
+    bench.sql("UPDATE images SET imagePath = 'elsewhere'").await;
+    let bench = bench.restart().await;
+    let ended = bench.ended(session).await;
+    assert_eq!(
+        ended.reason,
+        Some(Reason::Unusable(Defect::OtherDirectory)),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]

@@ -127,6 +127,30 @@ async fn a_client_that_is_held_hears_of_the_end_of_its_part() {
     assert!(is_over, "{refused:?}");
 }
 
+/// It was booted for a session that is over.
+#[tokio::test]
+async fn a_client_that_is_held_is_answered_when_what_it_was_told_is_forgotten() {
+    let bench = bench().await;
+    let first = bench.deploy(&[1]).await;
+    bench.boot(1).await;
+    bench.ops.cancel(first, None).await.unwrap();
+    bench.ended(first).await;
+    bench.add_host(3).await;
+    bench.deploy_image("other image", &[1, 3], None).await;
+    crowd(&bench);
+    for _ in 0..2 {
+        assert!(
+            answer(asks(&bench, 1, "", &CancellationToken::new()))
+                .await
+                .is_err()
+        );
+    }
+    let again = asks(&bench, 1, "", &CancellationToken::new());
+    is_held(&bench, &again).await;
+    bench.ops.forget_boots("LAB-01").await.unwrap().unwrap();
+    answer(again).await.unwrap();
+}
+
 /// It is another host by now.
 #[tokio::test]
 async fn a_client_that_is_held_is_answered_as_the_host_that_it_is_then() {
@@ -172,14 +196,20 @@ async fn the_end_of_the_server_answers_who_is_held() {
 
 /// Its answer was lost.
 #[tokio::test]
-async fn a_client_that_was_let_in_is_never_held() {
+async fn a_client_that_lost_its_answer_gets_it_again_at_once_but_not_for_ever() {
     let bench = bench().await;
-    bench.deploy(&[1, 2]).await;
+    bench.add_host(3).await;
+    bench.deploy(&[1, 3]).await;
     crowd(&bench);
-    for _ in 0..5 {
+    // The first answer changes something.
+    for _ in 0..4 {
         let again = asks(&bench, 1, "", &CancellationToken::new());
         answer(again).await.unwrap();
     }
+    let again = asks(&bench, 1, "", &CancellationToken::new());
+    is_held(&bench, &again).await;
+    bench.ops.sessions().askers().changed([HostId(1)]);
+    answer(again).await.unwrap();
 }
 
 /// It asks for its session besides, and is not one of many that only wait.
