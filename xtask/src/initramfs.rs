@@ -178,7 +178,20 @@ struct ModuleGroup {
         reason = "for the reader of the manifest, and every group must have one"
     )]
     purpose: String,
+    #[serde(default)]
+    order: Order,
     names: Vec<String>,
+}
+
+/// In which order the modules of a group are loaded.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    /// As they are named.
+    #[default]
+    Named,
+    /// As the kernel would start them if they were built in.
+    Kernel,
 }
 
 #[derive(Debug, Deserialize)]
@@ -227,12 +240,14 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
     for (path, bytes) in programs.files {
         tree.file(&path, 0o755, bytes)?;
     }
-    let mut wanted: Vec<&str> = manifest
-        .modules
-        .iter()
-        .flat_map(|group| &group.names)
-        .map(String::as_str)
-        .collect();
+    let mut wanted: Vec<&str> = Vec::new();
+    for group in &manifest.modules {
+        let mut names: Vec<&str> = group.names.iter().map(String::as_str).collect();
+        if let Order::Kernel = group.order {
+            kernel.sort_as_linked(&mut names)?;
+        }
+        wanted.extend(names);
+    }
     if content == Content::ResizeTools {
         for (path, to) in &manifest.resize.links {
             tree.link(path, to)?;
@@ -323,4 +338,48 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// A length in MB, as people say it.
 pub(crate) fn size(len: usize) -> String {
     format!("{}.{:02} MB", len / 1_000_000, len % 1_000_000 / 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Cmd;
+
+    fn manifest() -> Manifest {
+        let path = paths::root().join("initramfs/manifest.toml");
+        toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    /// A link to an applet that this busybox does not have would be a program that fails.
+    #[test]
+    fn busybox_has_every_applet_that_is_linked() {
+        let Ok(busybox) = find_busybox() else {
+            assert!(std::env::var_os("FOS_TEST_REQUIRE_ALL").is_none());
+            return;
+        };
+        let listed = Cmd::new(&busybox).arg("--list").output().unwrap();
+        let applets: Vec<&str> = listed.lines().collect();
+        for link in &manifest().busybox.links {
+            assert!(applets.contains(&link.as_str()), "{link}");
+        }
+    }
+
+    /// Somebody who stands before a machine can type, and switch it off.
+    #[test]
+    fn keyboards_and_the_power_button_have_their_drivers() {
+        let manifest = manifest();
+        let names: Vec<&String> = manifest
+            .modules
+            .iter()
+            .flat_map(|group| &group.names)
+            .collect();
+        for wanted in ["usbhid", "hid_generic", "evdev", "button"] {
+            assert!(names.iter().any(|name| *name == wanted), "{wanted}");
+        }
+        let disks = manifest
+            .modules
+            .iter()
+            .find(|group| group.names.iter().any(|name| name == "sd_mod"));
+        assert!(matches!(disks.unwrap().order, Order::Kernel));
+    }
 }
