@@ -178,20 +178,7 @@ struct ModuleGroup {
         reason = "for the reader of the manifest, and every group must have one"
     )]
     purpose: String,
-    #[serde(default)]
-    order: Order,
     names: Vec<String>,
-}
-
-/// In which order the modules of a group are loaded.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Order {
-    /// As they are named.
-    #[default]
-    Named,
-    /// As the kernel would start them if they were built in.
-    Kernel,
 }
 
 #[derive(Debug, Deserialize)]
@@ -240,14 +227,12 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
     for (path, bytes) in programs.files {
         tree.file(&path, 0o755, bytes)?;
     }
-    let mut wanted: Vec<&str> = Vec::new();
-    for group in &manifest.modules {
-        let mut names: Vec<&str> = group.names.iter().map(String::as_str).collect();
-        if let Order::Kernel = group.order {
-            kernel.sort_as_linked(&mut names)?;
-        }
-        wanted.extend(names);
-    }
+    let mut wanted: Vec<&str> = manifest
+        .modules
+        .iter()
+        .flat_map(|group| &group.names)
+        .map(String::as_str)
+        .collect();
     if content == Content::ResizeTools {
         for (path, to) in &manifest.resize.links {
             tree.link(path, to)?;
@@ -376,10 +361,32 @@ mod tests {
         for wanted in ["usbhid", "hid_generic", "evdev", "button"] {
             assert!(names.iter().any(|name| *name == wanted), "{wanted}");
         }
-        let disks = manifest
-            .modules
-            .iter()
-            .find(|group| group.names.iter().any(|name| name == "sd_mod"));
-        assert!(matches!(disks.unwrap().order, Order::Kernel));
+    }
+
+    /// As in FOG's kernel, which has them built in: another order would make another disk the first one.
+    #[test]
+    fn disks_are_found_in_the_order_of_a_kernel_that_has_all_drivers_built_in() {
+        let manifest = manifest();
+        let mut names = manifest.modules.iter().flat_map(|group| &group.names);
+        for next in [
+            "megaraid_sas",
+            "mpt3sas",
+            "virtio_scsi",
+            "vmw_pvscsi",
+            "hv_storvsc",
+            "sd_mod",
+            "ahci",
+            "ata_piix",
+            "ata_generic",
+            "mptspi",
+            "mptsas",
+            "usb_storage",
+            "uas",
+        ] {
+            assert!(
+                names.any(|name| name == next),
+                "{next} is missing, or too early"
+            );
+        }
     }
 }

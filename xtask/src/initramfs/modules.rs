@@ -2,7 +2,6 @@
 
 use std::{
     cmp::Ordering,
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -67,17 +66,6 @@ impl Kernel {
         })
     }
 
-    /// Sorts modules as the kernel would start them if they were built in: in the order of linking, which
-    /// `modules.order` lists (`Documentation/kbuild/kbuild.rst`). Those that it does not list stay behind.
-    pub(super) fn sort_as_linked(&self, names: &mut [&str]) -> Result<()> {
-        let file = self.root.join("lib/modules").join(&self.version);
-        let file = file.join("modules.order");
-        let listed =
-            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        sort_as_listed(names, &listed);
-        Ok(())
-    }
-
     /// Finds the modules `names` with all they depend on.
     pub(super) fn modules(&self, names: &[&str]) -> Result<ModuleSet> {
         let base = self.root.join("lib/modules").join(&self.version);
@@ -115,23 +103,6 @@ impl Kernel {
             absent,
         })
     }
-}
-
-/// `listed` has a path on each line, such as `kernel/drivers/block/xen-blkfront.ko`.
-fn sort_as_listed(names: &mut [&str], listed: &str) {
-    let places: HashMap<String, usize> = listed
-        .lines()
-        .zip(0..)
-        .map(|(line, at)| (module_name(line), at))
-        .collect();
-    names.sort_by_key(|name| places.get(*name).copied().unwrap_or(usize::MAX));
-}
-
-/// The name of the module in a file, in which `-` and `_` are the same.
-fn module_name(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    let name = file.split('.').next().unwrap_or(file);
-    name.replace('-', "_")
 }
 
 /// The file in a line of `modprobe --show-depends`; built in modules have none.
@@ -227,32 +198,6 @@ mod tests {
         assert!(error.to_string().contains("takes the version"), "{error}");
         let error = Kernel::find(Path::new("/"), Some("0.0.0-absent")).unwrap_err();
         assert!(error.to_string().contains("is missing"), "{error}");
-    }
-
-    #[test]
-    fn modules_are_loaded_as_the_kernel_links_them() {
-        let listed = "kernel/drivers/block/xen-blkfront.ko\nkernel/drivers/scsi/virtio_scsi.ko\n\
-            kernel/drivers/scsi/sd_mod.ko\nkernel/drivers/ata/ahci.ko\n";
-        let mut names = [
-            "absent",
-            "ahci",
-            "sd_mod",
-            "other",
-            "virtio_scsi",
-            "xen_blkfront",
-        ];
-        sort_as_listed(&mut names, listed);
-        assert_eq!(
-            names,
-            [
-                "xen_blkfront",
-                "virtio_scsi",
-                "sd_mod",
-                "ahci",
-                "absent",
-                "other"
-            ]
-        );
     }
 
     #[test]
