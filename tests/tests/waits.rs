@@ -1,8 +1,13 @@
 //! What our programs say while they can do nothing but wait.
 
 use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use fos_tests::netns::{Lab, Running};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use fos_tests::netns::{Lab, Running, wait_for};
 use fos_tests::site::program;
 
 #[test]
@@ -71,4 +76,89 @@ fn a_sender_says_how_many_receivers_of_how_many_are_in() {
     let at = |words| said.find(words).unwrap_or(usize::MAX);
     assert!(at("link of eth0") < at("waiting for"), "{said}");
     sender.kill();
+}
+
+const STREAM_LEN: usize = 4_000_000;
+
+/// Two receivers that ask, and the command of a sender that takes some seconds.
+fn two_receivers(lab: &Lab, directory: &Path) -> (Command, Vec<Running>) {
+    let path = |name: &str| directory.join(name);
+    fs::write(path("stream"), vec![7; STREAM_LEN]).unwrap();
+    let mut receivers = Vec::new();
+    for host in [2, 3] {
+        let mut command = lab.host(host).command(program("fos-agent"));
+        command.args(["udp-receiver", "--nokbd"]);
+        let name = format!("receiver{host}");
+        receivers.push(Running::start(&name, &mut command, &path(&name)));
+        lab.host(host).wait_for_port(9000);
+    }
+    let mut command = lab.host(1).command(program("fos-agent"));
+    command
+        .args([
+            "udp-sender",
+            "--nokbd",
+            "--min-receivers",
+            "2",
+            "--max-bitrate",
+            "8m",
+            "--file",
+        ])
+        .arg(path("stream"));
+    (command, receivers)
+}
+
+#[test]
+fn a_silence_in_mid_stream_is_named_by_the_other_side() {
+    let Some(lab) = Lab::new(3, &[]) else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (mut command, mut receivers) = two_receivers(&lab, directory.path());
+    command.args(["--retries-until-drop", "1000"]);
+    let mut sender = Running::start("udp-sender", &mut command, &directory.path().join("sent"));
+    wait_for("the first bytes", || {
+        receivers.iter().all(|receiver| receiver.output_len() > 0)
+    });
+    receivers[0].signal("STOP");
+    sender.wait_for_message("(10.99.0.2), silent for ");
+    receivers[0].signal("CONT");
+    sender.signal("STOP");
+    receivers[1].wait_for_message("nothing from 10.99.0.1 for ");
+    sender.signal("CONT");
+    for receiver in &mut receivers {
+        assert_eq!(receiver.succeed().len(), STREAM_LEN);
+    }
+    sender.succeed();
+}
+
+/// A pipe that takes nothing more.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b' '; 512]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_reader_of_json_that_stands_still_holds_no_receiver_up() {
+    let Some(lab) = Lab::new(3, &[]) else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (mut command, mut receivers) = two_receivers(&lab, directory.path());
+    let (reader, writer) = full_pipe();
+    command.arg("--json").stdin(Stdio::null());
+    let sender = command.stdout(writer).stderr(Stdio::piped());
+    let sender = sender.spawn().unwrap();
+    // Its copy of the pipe's end.
+    drop(command);
+    for receiver in &mut receivers {
+        assert_eq!(receiver.succeed().len(), STREAM_LEN);
+    }
+    let ended = sender.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains("lines of JSON that wait are lost"), "{said}");
+    drop(reader);
 }

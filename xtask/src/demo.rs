@@ -264,7 +264,7 @@ fn deploy(
         server.command(&["host", "add", &client.name, &client.mac, "--image", IMAGE])?;
         deploy.push(&client.name);
     }
-    deploy.extend(["--max-wait", "10"]);
+    deploy.extend(["--max-wait", "10m"]);
     server.command(&deploy)?;
     if expectation == Expectation::AllRefuse {
         let damaged = image::corrupt(&store)?;

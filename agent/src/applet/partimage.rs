@@ -29,7 +29,7 @@ use crate::restore::{Job, run};
     args_override_self = true,
     disable_version_flag = true,
     after_help = "Accepted and of no effect: -b -B -c -d -o -w -M -V -z -g -i -y -m (a mounted target is \
-    refused always). Exit status: 0 restored and synced, 1 failed."
+    refused always). Exit status: 0 restored and synced, 1 failed or wrong usage."
 )]
 #[expect(
     clippy::struct_excessive_bools,

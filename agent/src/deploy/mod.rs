@@ -607,7 +607,9 @@ fn work(
                     state.activity =
                         format!("growing the {kind} of partition {}", partition.number);
                 });
-                let left = grow::grow(partition, kind, target, &prepared.tools, ending)
+                let work = || grow::grow(partition, kind, target, &prepared.tools, ending);
+                let left = flow
+                    .on_disk(DiskStep::Grow, work)
                     .map_err(|error| Failure::new("grow", error))?;
                 lock(&prepared.late_warnings).extend(left);
                 board.update(|state| state.activity = "writing the partition table".into());

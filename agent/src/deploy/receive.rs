@@ -255,7 +255,7 @@ impl Sources for NetworkSources {
         self.last = self.current.get();
         // One of its own: it may have to end alone.
         let stop = Stop::new()?;
-        let stream = cast_net::receive(self.options.clone(), stop.clone())
+        let stream = cast_net::receive::open(self.options.clone(), stop.clone())
             .map_err(|error| io::Error::other(chain(&error)))?;
         self.current
             .set(Receiving::new(index, stream.status(), stop));

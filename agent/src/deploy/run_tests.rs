@@ -8,7 +8,9 @@ use std::sync::mpsc as thread_mpsc;
 use std::thread::JoinHandle;
 
 use cast_net::udpcast::sender::{Outcome, SenderEvent};
-use cast_net::{Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, send};
+use cast_net::{
+    Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SentStream, send,
+};
 use fog::record;
 use fog::store::StreamName;
 use fog::task;
@@ -106,7 +108,8 @@ fn sender(port: u16, streams: Vec<(u32, Vec<u8>)>) -> JoinHandle<()> {
             options.transfer.start.start_timeout = Some(Duration::from_secs(60));
             let control = SendControl::new().unwrap();
             // The receiver may leave early; that is what some tests are about.
-            if send(&options, Cursor::new(bytes), &control, &mut |_| {}).is_err() {
+            let sent = send::open(options, Cursor::new(bytes), control);
+            if sent.and_then(SentStream::finish).is_err() {
                 return;
             }
         }
@@ -390,11 +393,13 @@ impl Script {
         options.ttl = 32;
         options.transfer.start.min_receivers = 1;
         options.transfer.start.start_timeout = Some(Duration::from_secs(60));
-        send(&options, input, control, &mut |event| {
+        let mut sent = send::open(options, input, control.clone())?;
+        while let Some(event) = sent.next_event() {
             if matches!(event, SendEvent::Protocol(SenderEvent::Started { .. })) {
                 self.say(Stage::Sending, number, run, Some(number));
             }
-        })
+        }
+        sent.finish()
     }
 }
 
@@ -584,7 +589,8 @@ async fn the_last_word_comes_from_all_that_is_known() {
         options.rendezvous = Some(Ipv4Addr::LOCALHOST);
         options.ttl = 32;
         options.transfer.start.min_receivers = 2;
-        send(&options, Cursor::new(Vec::new()), &steered, &mut |_| {}).unwrap_err()
+        let sent = send::open(options, Cursor::new(Vec::new()), steered);
+        sent.and_then(SentStream::finish).unwrap_err()
     });
     let is_diagnosed = |state: &crate::screen::State| {
         let advice = state.wait.as_ref().map(|wait| wait.advice.join("\n"));

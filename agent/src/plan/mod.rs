@@ -147,7 +147,9 @@ pub(crate) fn run(args: &PlanArgs) -> ExitCode {
         Ok(planned) if !args.json => output = report::text(planned),
         Ok(_) => {}
         Err(Stop::Refused(reason)) => errors.push(format!("refused: {}", reason.text)),
-        Err(Stop::Failed(error)) => errors.push(format!("error: {error:#}")),
+        Err(Stop::Failed(error)) => {
+            errors.push(format!("error: {}", readable::chain(error.as_ref())));
+        }
     }
     if args.json {
         output = format!("{}\n", report::json(&result));

@@ -72,7 +72,7 @@ pub(super) fn json(result: &Result<Planned, Stop>) -> String {
         }),
         Err(Stop::Failed(error)) => Document::Failure(Failure {
             ok: false,
-            error: format!("{error:#}"),
+            error: readable::chain(error.as_ref()),
             refusal: None,
         }),
     };

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use imaging::tap::meter::Bottleneck;
-use readable::{Rate, Size, Time};
+use readable::{NAMED_AFTER, Rate, Size, Time};
 
 use super::engine::{Syncing, View};
 use super::silence::{News, Silence, Silences};
@@ -21,8 +21,6 @@ pub(super) struct Display {
     has_sync: bool,
 }
 
-/// A sync that takes no longer gets no line of its own where lines stay.
-const SYNC_LASTS: Duration = Duration::from_secs(2);
 /// Least time between two lines that stay.
 const LINE_PERIOD: Duration = Duration::from_secs(10);
 
@@ -58,7 +56,7 @@ impl Display {
             drop(writeln!(io::stderr(), "{text}"));
             return;
         }
-        let lasts = view.sync.is_some_and(|sync| sync.elapsed >= SYNC_LASTS);
+        let lasts = view.sync.is_some_and(|sync| sync.elapsed >= NAMED_AFTER);
         if lasts && !self.has_sync {
             self.has_sync = true;
             self.last = Some(Instant::now());

@@ -178,7 +178,7 @@ pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
         }
         let timeout = options.transfer.receive_timeout;
         let interface = options.interface.clone();
-        let stream = cast_net::receive(options, stop.clone()).context("receiving")?;
+        let stream = cast_net::receive::open(options, stop.clone()).context("receiving")?;
         let _watching = (!args.common.quiet).then(|| Watching::start(stream.status(), &interface));
         notices::printed(&stream.status(), || {
             let source = Source::cast(Cast::new(stream, stop.clone(), timeout), name)?;
@@ -328,7 +328,7 @@ fn conclude(
     let prepared = prepared();
     let result = match &prepared {
         Ok((stop, _)) => work(&trace, stop),
-        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+        Err(error) => Err(anyhow::anyhow!(readable::chain(error.as_ref()))),
     };
     is_over.store(true, Ordering::SeqCst);
     let (lines, status) = match &result {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cast_net::ReceiveStatus;
+use cast_net::{ReceivePhase, ReceiveStatus};
 use imaging::Source;
-use readable::Time;
+use readable::{Change, NAMED_AFTER, Time};
 
 /// What is known of a source from outside while it is read.
 pub(super) struct Watched {
@@ -31,6 +31,7 @@ impl Watched {
             return Silence::new(self.name.clone(), wait, None, None);
         };
         let snapshot = status.snapshot();
+        let is_receiving = matches!(snapshot.phase, ReceivePhase::Receiving { .. });
         let sender = snapshot
             .connection
             .map(|(sender, _)| sender.ip().to_string());
@@ -39,7 +40,10 @@ impl Watched {
         let unheard = snapshot
             .last_packet
             .map(|last| now.saturating_duration_since(last));
-        Silence::new(name, wait, unheard, *timeout)
+        Silence {
+            is_said_elsewhere: !is_receiving,
+            ..Silence::new(name, wait, unheard, *timeout)
+        }
     }
 }
 
@@ -49,13 +53,9 @@ pub(crate) struct Silence {
     source: String,
     time: Duration,
     gives_up_in: Option<Duration>,
+    /// There are lines of [`Watching`](super::waits::Watching) about it: no data is due yet, or any more.
+    is_said_elsewhere: bool,
 }
-
-/// Shorter waits are no silence.
-const SHOWN: Duration = Duration::from_secs(3);
-
-/// From then on it is worth a line that stays.
-const LASTING: Duration = Duration::from_secs(10);
 
 impl Silence {
     /// `wait`: how long the source has been read in vain; `unheard`: since when nothing has come from
@@ -71,12 +71,13 @@ impl Silence {
             source,
             time: wait.min(unheard),
             gives_up_in: timeout.map(|timeout| timeout.saturating_sub(unheard)),
+            is_said_elsewhere: false,
         }
     }
 
     /// What to show in place of rates, if it is long enough.
     pub(super) fn text(&self) -> Option<String> {
-        if self.time < SHOWN {
+        if self.time < NAMED_AFTER {
             return None;
         }
         let Self { source, time, .. } = self;
@@ -91,8 +92,9 @@ impl Silence {
 /// Finds the silences that are worth lines that stay.
 #[derive(Debug, Default)]
 pub(super) struct Silences {
-    /// The last look at the one that has been told of.
-    told: Option<Silence>,
+    rule: readable::Silences,
+    /// The source of the last one.
+    source: String,
 }
 
 /// What is to be told.
@@ -106,26 +108,26 @@ pub(super) enum News {
 
 impl Silences {
     pub(super) fn look(&mut self, silence: Option<&Silence>) -> Option<News> {
-        let lasting = silence.filter(|silence| silence.time >= LASTING);
-        match (&mut self.told, lasting) {
-            (None, None) => None,
-            (told, Some(silence)) => {
-                let is_new = told.is_none();
-                *told = Some(silence.clone());
-                is_new.then_some(News::Silent)
+        let silence = silence.filter(|silence| !silence.is_said_elsewhere);
+        let time = silence.map_or(Duration::ZERO, |silence| silence.time);
+        match (self.rule.look(time)?, silence) {
+            (Change::Over(lasted), _) => {
+                let source = std::mem::take(&mut self.source);
+                let time = Time(lasted);
+                Some(News::Over(format!(
+                    "data comes from {source} again, after {time}"
+                )))
             }
-            (told, None) => told.take().map(|Silence { source, time, .. }| {
-                News::Over(format!(
-                    "data comes from {source} again, after {}",
-                    Time(time)
-                ))
-            }),
+            (Change::Begun, silence) => {
+                self.source = silence.map_or_else(String::new, |it| it.source.clone());
+                Some(News::Silent)
+            }
         }
     }
 
     /// Whether the silence has been told of and lasts.
     pub(super) fn lasts(&self) -> bool {
-        self.told.is_some()
+        self.rule.lasts()
     }
 }
 
@@ -143,7 +145,11 @@ mod tests {
 
     #[test]
     fn a_silence_says_who_since_when_and_until_when() {
-        assert_eq!(pipe(2).text(), None);
+        assert_eq!(pipe(1).text(), None);
+        assert_eq!(
+            pipe(2).text().unwrap(),
+            "nothing from standard input for 2 s"
+        );
         assert_eq!(
             pipe(13).text().unwrap(),
             "nothing from standard input for 13 s"
@@ -171,14 +177,19 @@ mod tests {
     fn a_silence_that_lasts_is_told_once_and_its_end_too() {
         let mut silences = Silences::default();
         assert_eq!(silences.look(None), None);
-        assert_eq!(silences.look(Some(&pipe(9))), None);
+        assert_eq!(silences.look(Some(&pipe(1))), None);
         assert_eq!(silences.look(None), None);
-        assert_eq!(silences.look(Some(&pipe(10))), Some(News::Silent));
+        assert_eq!(silences.look(Some(&pipe(2))), Some(News::Silent));
         assert_eq!(silences.look(Some(&pipe(25))), None);
         assert!(silences.lasts());
         let over = "data comes from standard input again, after 25 s";
         assert_eq!(silences.look(Some(&pipe(0))), Some(News::Over(over.into())));
         assert!(!silences.lasts());
         assert_eq!(silences.look(Some(&pipe(0))), None);
+        let elsewhere = Silence {
+            is_said_elsewhere: true,
+            ..pipe(60)
+        };
+        assert_eq!(silences.look(Some(&elsewhere)), None);
     }
 }

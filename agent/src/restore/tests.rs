@@ -119,6 +119,12 @@ fn failures_leave_the_target_alone_and_have_a_kind() {
     let image = scene.write("image", &good);
     let bad = scene.write("bad", &damaged);
     let junk = scene.write("junk", b"something else");
+    // A zstd frame of a block that is not compressed, with a window of 256 MiB.
+    let mut frame = vec![0x28, 0xB5, 0x2F, 0xFD, 0, (28 - 10) << 3];
+    let block = u32::try_from(good.len()).unwrap() << 3 | 1;
+    frame.extend(&block.to_le_bytes()[..3]);
+    frame.extend(&good);
+    let windowed = scene.write("windowed", &frame);
     scene.write("target", &vec![0xA5; SIZE]);
     scene.write("small", &vec![0xA5; SIZE - 512]);
     for (image, target, kind) in [
@@ -126,6 +132,7 @@ fn failures_leave_the_target_alone_and_have_a_kind() {
         (&bad, Some("target"), "header-checksum"),
         (&bad, None, "header-checksum"),
         (&junk, Some("target"), "bad-magic"),
+        (&windowed, Some("target"), "window-too-large"),
         (&image, Some("nothing"), "other"),
     ] {
         assert_eq!(

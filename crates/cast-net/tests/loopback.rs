@@ -66,7 +66,7 @@ fn start_sending(
 ) {
     let control = SendControl::new().unwrap();
     let handle = control.clone();
-    let work = move || send(&options, source, &handle, &mut |_| {});
+    let work = move || send::open(options, source, handle)?.finish();
     (control, thread::spawn(work))
 }
 
@@ -88,7 +88,7 @@ fn failure(error: &io::Error) -> &ReceiveError {
 fn a_stream_arrives_and_both_reports_agree() {
     let port = port_base();
     let bytes = payload(3_000_001);
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
     let mut got = Vec::new();
     stream.read_to_end(&mut got).unwrap();
@@ -109,13 +109,7 @@ fn a_stream_arrives_and_both_reports_agree() {
 #[test]
 fn events_tell_who_joins_and_when_it_starts() {
     let port = port_base();
-    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
-    let mut told = Vec::new();
-    let mut tell = |event: &SendEvent<'_>| {
-        if let SendEvent::Protocol(event) = event {
-            told.push(event.clone());
-        }
-    };
+    let stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let control = SendControl::new().unwrap();
     let reader = thread::spawn(move || {
         let mut stream = stream;
@@ -123,13 +117,14 @@ fn events_tell_who_joins_and_when_it_starts() {
         stream.read_to_end(&mut got).unwrap();
         stream.finish().map(|_| got.len())
     });
-    let report = send(
-        &send_options(port),
-        Cursor::new(payload(5_000)),
-        &control,
-        &mut tell,
-    )
-    .unwrap();
+    let mut sent = send::open(send_options(port), Cursor::new(payload(5_000)), control).unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = sent.next_event() {
+        if let SendEvent::Protocol(event) = event {
+            told.push(event);
+        }
+    }
+    let report = sent.finish().unwrap();
     assert_eq!(reader.join().unwrap().unwrap(), 5_000);
     assert_eq!(report.statistics.bytes_acked, 5_000);
     assert!(
@@ -159,7 +154,7 @@ fn a_source_that_fails_ends_the_transfer_and_never_the_stream() {
     let mut options = receive_options(port);
     // For a sender that has gone before its first data arrived. Longer than a busy machine needs to start it.
     options.transfer.start_timeout = Some(Duration::from_secs(3));
-    let mut stream = receive(options, Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(options, Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(
         send_options(port),
         Cursor::new(payload(2_000_000)).chain(Fails),
@@ -182,7 +177,7 @@ fn a_source_that_fails_ends_the_transfer_and_never_the_stream() {
 #[test]
 fn a_stream_let_go_early_leaves_the_transfer() {
     let port = port_base();
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(send_options(port), io::repeat(7));
     stream.read_exact(&mut [0; 100_000]).unwrap();
     drop(stream);
@@ -196,13 +191,13 @@ fn a_stream_let_go_early_leaves_the_transfer() {
         "{report:?}"
     );
     // The port is free again.
-    drop(receive(receive_options(port), Stop::new().unwrap()).unwrap());
+    drop(receive::open(receive_options(port), Stop::new().unwrap()).unwrap());
 }
 
 #[test]
 fn the_sender_does_not_report_what_the_reader_could_not_keep() {
     let port = port_base();
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     // One slice: all of it is acknowledged before anything can be written.
     let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
     let mut got = Vec::new();
@@ -224,7 +219,7 @@ fn the_sender_does_not_report_what_the_reader_could_not_keep() {
 #[test]
 fn the_sender_waits_until_the_reader_has_finished() {
     let port = port_base();
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let status = stream.status();
     let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
     let mut got = Vec::new();
@@ -243,7 +238,7 @@ fn the_sender_waits_until_the_reader_has_finished() {
 #[test]
 fn finishing_before_the_end_is_no_success() {
     let port = port_base();
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     // Far more than fits into the receiver's window, which is acknowledged without being read.
     let (_, sender) = start_sending(send_options(port), io::repeat(7).take(100_000_000));
     stream.read_exact(&mut [0; 1_000]).unwrap();
@@ -259,7 +254,7 @@ fn finishing_before_the_end_is_no_success() {
 #[test]
 fn finishing_within_the_last_slice_is_no_success() {
     let port = port_base();
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(send_options(port), Cursor::new(payload(5_000)));
     stream.read_exact(&mut [0; 4_990]).unwrap();
     let error = stream.finish().unwrap_err();
@@ -273,7 +268,7 @@ fn finishing_within_the_last_slice_is_no_success() {
 #[test]
 fn a_stop_is_heard_while_nobody_answers() {
     let stop = Stop::new().unwrap();
-    let mut stream = receive(receive_options(port_base()), stop.clone()).unwrap();
+    let mut stream = receive::open(receive_options(port_base()), stop.clone()).unwrap();
     assert!(matches!(
         stream.status().snapshot().phase,
         ReceivePhase::Asking { .. }
@@ -297,7 +292,7 @@ fn a_stop_is_heard_while_nobody_answers() {
 #[test]
 fn an_interrupted_sender_sends_its_receiver_away() {
     let port = port_base();
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let mut options = send_options(port);
     options.transfer.max_bitrate = Some(80_000_000);
     let (control, sender) = start_sending(options, io::repeat(7));
@@ -323,7 +318,7 @@ fn an_interrupted_sender_sends_its_receiver_away() {
 fn a_source_that_blocks_does_not_keep_the_sender_from_stopping() {
     let (_open, blocks) = mpsc::channel();
     let port = port_base();
-    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let status = stream.status();
     let (control, sender) = start_sending(send_options(port), Blocks(blocks));
     while !matches!(status.snapshot().phase, ReceivePhase::Connected { .. }) {
@@ -352,7 +347,7 @@ fn an_abort_ends_the_stream_early_though_the_source_blocks() {
     for bytes in [payload(LEN), Vec::new()] {
         let (_open, blocks) = mpsc::channel();
         let port = port_base();
-        let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+        let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
         let status = stream.status();
         let source = Cursor::new(bytes.clone()).chain(Blocks(blocks));
         let (control, sender) = start_sending(send_options(port), source);
@@ -403,7 +398,7 @@ fn a_source_that_fails_can_end_the_stream_early() {
     // Also when it fails where its end should be.
     for len in [2_000_000, 14_560] {
         let port = port_base();
-        let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+        let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
         let mut options = send_options(port);
         options.abort_on_input_error = true;
         let bytes = payload(len);
@@ -429,7 +424,7 @@ fn a_source_that_fails_can_end_the_stream_early() {
 fn without_a_sender_the_start_timeout_says_so() {
     let mut options = receive_options(port_base());
     options.transfer.start_timeout = Some(Duration::from_millis(50));
-    let mut stream = receive(options, Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(options, Stop::new().unwrap()).unwrap();
     let error = stream.read(&mut [0]).unwrap_err();
     assert!(
         matches!(
@@ -445,7 +440,7 @@ fn without_a_sender_the_start_timeout_says_so() {
 fn a_slow_reader_gets_everything() {
     let port = port_base();
     let bytes = payload(12_000_000);
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
     let mut got = Vec::new();
     let mut buffer = vec![0; 1_000_000];
@@ -466,7 +461,7 @@ fn a_slow_reader_gets_everything() {
 fn whole_slices_can_be_taken_between_reads() {
     let port = port_base();
     let bytes = payload(7_000_001);
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let (_, sender) = start_sending(send_options(port), Cursor::new(bytes.clone()));
     let mut got = Vec::new();
     let mut spare = Vec::new();
@@ -505,7 +500,7 @@ fn an_operator_starts_and_removes() {
     // Would wait for ever.
     options.transfer.start.expected = vec![Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 255, 255, 1)];
     options.transfer.start.min_receivers = 0;
-    let mut stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let mut stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let status = stream.status();
     let (control, sender) = start_sending(options, Cursor::new(payload(10_000)));
     while !matches!(status.snapshot().phase, ReceivePhase::Connected { .. }) {
@@ -556,7 +551,7 @@ fn at_the_address_of_one_host_no_other_sender_is_heard() {
         let bytes = payload(50_000);
         let mut options = receive_options(port);
         options.rendezvous = Some(Ipv4Addr::LOCALHOST);
-        let mut stream = receive(options, Stop::new().unwrap()).unwrap();
+        let mut stream = receive::open(options, Stop::new().unwrap()).unwrap();
         say(&stranger(port), port, &reply(client));
         let is_other = |notice: &ReceiveNotice| {
             matches!(notice, ReceiveNotice::OtherSender { other, ours: Some(_) }
@@ -579,7 +574,7 @@ fn at_the_address_of_one_host_no_other_sender_is_heard() {
 #[test]
 fn the_first_sender_is_shown_where_it_is_not_known_and_the_second_one_too() {
     let port = port_base();
-    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let first = stranger(port);
     say(&first, port, &reply(Some(0)));
     wait_for_notice(
@@ -597,7 +592,7 @@ fn the_first_sender_is_shown_where_it_is_not_known_and_the_second_one_too() {
 #[test]
 fn requests_without_data_are_noticed() {
     let port = port_base();
-    let stream = receive(receive_options(port), Stop::new().unwrap()).unwrap();
+    let stream = receive::open(receive_options(port), Stop::new().unwrap()).unwrap();
     let sender = stranger(port);
     say(&sender, port, &reply(Some(0)));
     for round in 0..4 {
@@ -631,7 +626,7 @@ fn a_receiver_whose_requests_cannot_leave_says_so_at_once() {
     let mut options = receive_options(port);
     // Nothing on loopback leads there.
     options.rendezvous = Some(Ipv4Addr::new(240, 0, 0, 1));
-    let stream = receive(options, Stop::new().unwrap()).unwrap();
+    let stream = receive::open(options, Stop::new().unwrap()).unwrap();
     wait_for_notice(&stream.status(), |notice| {
         matches!(notice, ReceiveNotice::Network(NetworkNotice::Trouble(trouble))
             if trouble.to.port() == port + 1)

@@ -23,10 +23,10 @@ pub enum Failure {
     #[error("the reader stopped by a programming error")]
     Panic,
     /// The image is good, but is not on the medium.
-    #[error("{0:#}")]
+    #[error("{}", readable::chain(.0.as_ref()))]
     Commit(anyhow::Error),
     /// All is on the medium, but the source did not end well.
-    #[error("{0:#}")]
+    #[error("{}", readable::chain(.0.as_ref()))]
     Confirm(anyhow::Error),
 }
 

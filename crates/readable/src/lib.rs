@@ -6,9 +6,13 @@
 
 #![warn(missing_docs)]
 
+mod silence;
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
+
+pub use silence::{Change, NAMED_AFTER, Silences};
 
 /// A number of bytes: `512 B`, `1.3 GB`. With `{:#}` exactly, too: `64.0 GB (64023257088 bytes)`, for sizes
 /// that are compared and may differ by a few sectors.

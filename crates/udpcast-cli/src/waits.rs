@@ -5,9 +5,9 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use cast_net::{Interface, ReceivePhase, ReceiveSnapshot};
-use readable::Time;
+use readable::{NAMED_AFTER, Time};
 
-/// When a wait is worth another line: after 10 s, and then every half minute.
+/// When a wait is worth a line: when it has lasted, after 10 s, and then every half minute.
 #[derive(Debug, Default)]
 struct Repeats {
     next: Option<Duration>,
@@ -16,18 +16,19 @@ struct Repeats {
 impl Repeats {
     /// `waited`: for how long, at this look.
     fn is_due(&mut self, waited: Duration) -> bool {
-        let next = *self.next.get_or_insert(FIRST);
+        let mut next = self.next.unwrap_or(NAMED_AFTER);
         if waited < next {
             return false;
         }
-        while self.next.is_some_and(|next| next <= waited) {
-            self.next = self.next.map(|next| next + LATER);
+        while next <= waited {
+            next = if next < SECOND { SECOND } else { next + LATER };
         }
+        self.next = Some(next);
         true
     }
 }
 
-const FIRST: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(30);
 
 /// Whether the network card has a link, as the kernel says now. A card that is gone, and one that cannot
@@ -253,12 +254,19 @@ mod tests {
         assert_eq!(Link::of(&lo).look(now), None);
     }
 
-    /// What is said of a wait in this state that has lasted ten seconds.
-    fn after_ten_seconds(snapshot: &ReceiveSnapshot, link: &Link) -> String {
+    /// What is said of a wait in this state that has lasted.
+    fn when_it_has_lasted(snapshot: &ReceiveSnapshot, link: &Link) -> String {
         let start = Instant::now();
         let mut waits = ReceiverWaits::default();
         assert_eq!(waits.look(snapshot, link, start), None);
-        waits.look(snapshot, link, start + seconds(10)).unwrap()
+        waits.look(snapshot, link, start + NAMED_AFTER).unwrap()
+    }
+
+    #[test]
+    fn a_wait_is_named_when_it_has_lasted_and_then_ever_more_seldom() {
+        let mut repeats = Repeats::default();
+        let due: Vec<u64> = (0..110).filter(|it| repeats.is_due(seconds(*it))).collect();
+        assert_eq!(due, [NAMED_AFTER.as_secs(), 10, 40, 70, 100]);
     }
 
     #[test]
@@ -271,10 +279,10 @@ mod tests {
         let mut asking = ReceiveSnapshot::new(asking);
         // Others may be at work on the port.
         asking.datagrams = 100;
-        let text = after_ten_seconds(&asking, &link());
+        let text = when_it_has_lasted(&asking, &link());
         assert!(text.contains("no sender answers"), "{text}");
         asking.last_packet = Some(Instant::now());
-        let text = after_ten_seconds(&asking, &link());
+        let text = when_it_has_lasted(&asking, &link());
         assert!(text.contains("a sender is heard"), "{text}");
     }
 
@@ -287,7 +295,7 @@ mod tests {
             sender: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001),
             client: ClientNo(0),
         });
-        let text = after_ten_seconds(&arrived, &link);
+        let text = when_it_has_lasted(&arrived, &link);
         assert!(text.contains("the whole stream is here"), "{text}");
     }
 
@@ -297,6 +305,11 @@ mod tests {
         let mut wait = SenderWait::new(20, Some(seconds(60)), start);
         let mut link = link();
         let mut look = |joined, at, link: &Link| wait.look(joined, link, start + seconds(at));
+        assert_eq!(look(0, 1, &link), None);
+        assert_eq!(
+            look(0, 2, &link).unwrap(),
+            "0 of 20 receivers, waiting for 2 s"
+        );
         assert_eq!(look(0, 9, &link), None);
         assert_eq!(
             look(0, 10, &link).unwrap(),

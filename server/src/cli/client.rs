@@ -215,13 +215,10 @@ async fn with_notice<T>(work: impl Future<Output = T>, notice: impl FnOnce()) ->
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = tokio::time::sleep(NOTICE) => notice(),
+        () = tokio::time::sleep(readable::NAMED_AFTER) => notice(),
     }
     work.await
 }
-
-/// After this time without an answer people are shown what is waited for.
-const NOTICE: Duration = Duration::from_secs(2);
 
 /// Locks a data directory; `None` if another process has it.
 ///
@@ -381,8 +378,9 @@ fn unavailable(socket: &Path, error: &anyhow::Error) -> ApiError {
     ApiError {
         kind: ApiErrorKind::Unavailable,
         text: format!(
-            "the server at {} cannot be asked: {error:#}",
-            socket.display()
+            "the server at {} cannot be asked: {}",
+            socket.display(),
+            readable::chain(error.as_ref())
         ),
     }
 }

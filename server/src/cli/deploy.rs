@@ -29,9 +29,9 @@ pub(super) struct Deploy {
     /// Name of the session [default: the image's]
     #[arg(long)]
     name: Option<String>,
-    /// How long to wait for missing hosts after the first has connected; minutes, or seconds
-    /// with an s [default: the setting FOG_UDPCAST_MAXWAIT, 10 minutes]
-    #[arg(long, value_name = "MINUTES", value_parser = wait_seconds)]
+    /// How long to wait for missing hosts after the first has connected; seconds, as of udp-sender, or
+    /// minutes with an m [default: the setting FOG_UDPCAST_MAXWAIT, 10 minutes]
+    #[arg(long, value_name = "SECONDS", value_parser = wait_seconds)]
     max_wait: Option<u64>,
     /// Switch the machines off at the end instead of restarting them
     #[arg(long)]
@@ -115,7 +115,7 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
             // Only root and the server's own user may ask; that does not change.
             Err(error) if is_forbidden(&error) => return Err(error),
             Err(error) => {
-                shown.trouble(Instant::now(), &format!("{error:#}"));
+                shown.trouble(Instant::now(), &readable::chain(error.as_ref()));
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -303,21 +303,16 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often progress in the same stream is shown.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 
-/// Minutes, or seconds with an `s`.
+/// Seconds, or minutes with an `m`.
 fn wait_seconds(text: &str) -> Result<u64, String> {
-    let seconds = match text.strip_suffix('s') {
-        Some(seconds) => seconds.parse::<u64>().ok(),
-        None => text
-            .strip_suffix('m')
-            .unwrap_or(text)
-            .parse::<u64>()
-            .ok()
-            .and_then(|m| m.checked_mul(60)),
+    let seconds = match text.strip_suffix('m') {
+        Some(minutes) => minutes.parse::<u64>().ok().and_then(|m| m.checked_mul(60)),
+        None => text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok(),
     };
     seconds
         .filter(|seconds| (1..=86400).contains(seconds))
         .ok_or_else(|| {
-            "expected minutes such as 10, or seconds such as 90s, up to a day".to_owned()
+            "expected seconds such as 90, or minutes such as 10m, up to a day".to_owned()
         })
 }
 
@@ -412,8 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_minutes_or_seconds() {
-        for (text, seconds) in [("10", 600), ("1m", 60), ("90s", 90)] {
+    fn waits_are_seconds_or_minutes() {
+        for (text, seconds) in [("10", 10), ("1m", 60), ("90s", 90)] {
             assert_eq!(wait_seconds(text), Ok(seconds));
         }
         for text in ["", "0", "s", "-1", "1h", "99999999999"] {

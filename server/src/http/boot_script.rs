@@ -60,7 +60,9 @@ pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response 
             let (what, line) = match error {
                 ClientError::Refused(refusal) => ("refused", text::refusal(&refusal)),
                 ClientError::Store(error) => ("the database fails", error.to_string()),
-                ClientError::Internal(error) => ("an internal error", format!("{error:#}")),
+                ClientError::Internal(error) => {
+                    ("an internal error", readable::chain(error.as_ref()))
+                }
             };
             log_failure(&ops, &form, &line);
             message(

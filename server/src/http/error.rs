@@ -120,7 +120,7 @@ impl IntoResponse for HttpError {
                 let response = (StatusCode::INTERNAL_SERVER_ERROR, plain(text)).into_response();
                 let fault = Fault {
                     what: "requests that met an internal error",
-                    text: format!("{error:#}"),
+                    text: readable::chain(error.as_ref()),
                 };
                 fault.add_to(response)
             }
@@ -146,6 +146,23 @@ mod tests {
     use axum::http::header;
 
     use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_repeats_is_read_once_in_the_log() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("writing the list: {source}")]
+        struct Writing {
+            source: std::io::Error,
+        }
+        let source = std::io::Error::other("no space left");
+        let error = anyhow::Error::new(Writing { source }).context("adding a host");
+        let error = HttpError::Internal(error);
+        let answer = error.into_response();
+        let Some(Fault { text, .. }) = answer.extensions().get() else {
+            panic!("nothing for the log");
+        };
+        assert_eq!(text.matches("no space left").count(), 1, "{text}");
+    }
 
     #[test]
     fn only_what_passes_is_to_be_asked_again() {

@@ -230,7 +230,7 @@ fn given(answer: &ClientResult<BootAnswer>) -> BootGiven {
             BootGiven::Refused(refusal.clone())
         }
         Err(ClientError::Store(error)) => BootGiven::Failed(error.to_string()),
-        Err(ClientError::Internal(error)) => BootGiven::Failed(format!("{error:#}")),
+        Err(ClientError::Internal(error)) => BootGiven::Failed(readable::chain(error.as_ref())),
     }
 }
 

@@ -373,7 +373,7 @@ impl Ops {
             .sender
             .route_to(known.request.address);
         route.map_err(|error| Refusal::NoNetwork {
-            text: format!("{error:#}"),
+            text: readable::chain(error.as_ref()),
         })
     }
 

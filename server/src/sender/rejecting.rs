@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cast_net::udpcast::sender::StartRule;
-use cast_net::{Interface, SendControl, SendError, SendEvent, SendOptions, SocketError};
+use cast_net::{Interface, SendControl, SendError, SendOptions, SocketError};
 
 use super::udpcast::{PORT_RETRY, TTL, start_rule};
 
@@ -68,13 +68,16 @@ impl Rejecting {
         let is_wanted = || self.ports().get(&port).is_some_and(is_own);
         let began = Instant::now();
         let sent = loop {
-            let mut on_event = |_: &SendEvent<'_>| {
-                // Each request would begin the wait again.
-                if began.elapsed() >= limit {
-                    control.stop();
+            let opened = cast_net::send::open(options.clone(), io::empty(), (**control).clone());
+            let sent = opened.and_then(|mut stream| {
+                while stream.next_event().is_some() {
+                    // Each request would begin the wait again.
+                    if began.elapsed() >= limit {
+                        control.stop();
+                    }
                 }
-            };
-            let sent = cast_net::send(options, io::empty(), control, &mut on_event);
+                stream.finish()
+            });
             match &sent {
                 // The session's own sender closes it when its stream has ended early.
                 Err(SendError::Socket(SocketError::InUse(_)))

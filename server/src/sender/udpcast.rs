@@ -178,7 +178,7 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
         options.data_group()
     )));
     let mut refusals = Refusals::default();
-    let mut on_event = |event: &SendEvent<'_>| match event {
+    let mut on_event = |event: &SendEvent| match event {
         SendEvent::Protocol(sender::SenderEvent::Refused { addr, reason }) => {
             if let Some(text) = refusals.next(Instant::now(), *addr, *reason) {
                 tell(SenderEvent::Note(text));
@@ -196,7 +196,13 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
     let began = Instant::now();
     let mut is_wait_told = false;
     let sent = loop {
-        let sent = cast_net::send(&options, source.clone(), control, &mut on_event);
+        let opened = cast_net::send::open(options.clone(), source.clone(), control.clone());
+        let sent = opened.and_then(|mut stream| {
+            while let Some(event) = stream.next_event() {
+                on_event(&event);
+            }
+            stream.finish()
+        });
         match &sent {
             Err(SendError::Socket(error @ SocketError::InUse(_)))
                 if began.elapsed() < PORT_WAIT && !events.is_closed() =>

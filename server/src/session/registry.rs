@@ -348,7 +348,10 @@ impl Sessions {
                         around.sender.reject(interface, port, left);
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(session = id.0, "rejecting {client}: {error:#}"),
+                    Err(error) => {
+                        let error = readable::chain(error.as_ref());
+                        tracing::warn!(session = id.0, "rejecting {client}: {error}");
+                    }
                 }
             }
         }

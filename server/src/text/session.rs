@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fog::task::State;
+use readable::NAMED_AFTER;
 
 use super::reason::{Disk, disk, with_disk};
 use super::{count, duration, foreign, names, reason, refusal};
@@ -39,7 +40,7 @@ pub fn phase(session: &Snapshot) -> String {
         Phase::Sending { .. } => {
             let hosts = count_u32(session.connected, "host", "hosts");
             let mut text = format!("sending {stream} to {hosts} for {age}");
-            if session.stands_still >= STANDS_STILL {
+            if session.stands_still >= NAMED_AFTER {
                 let still = duration(session.stands_still);
                 text.push_str(&format!("; nothing has moved for {still}"));
             }
@@ -191,7 +192,7 @@ pub fn holds_up(silent: Duration, stands_still: Duration, is_alone: bool) -> Str
         true => "the stream waits",
         false => "the others wait",
     };
-    if silent < STANDS_STILL {
+    if silent < NAMED_AFTER {
         let still = duration(stands_still);
         format!("{who} for it: it answers, but took no data for {still}")
     } else {
@@ -328,6 +329,3 @@ fn stream(session: &Snapshot) -> String {
 fn count_u32(items: u32, one: &str, more: &str) -> String {
     count(usize::try_from(items).unwrap_or(usize::MAX), one, more)
 }
-
-/// What lasts shorter is normal.
-const STANDS_STILL: Duration = Duration::from_secs(5);

@@ -167,6 +167,8 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
     transfer.slice.initial = arguments.slice_size;
     transfer.max_bitrate = arguments.max_bitrate;
     transfer.fec = FecParams::new(8, 2, 16).filter(|_| arguments.fec);
+    options.reports_slices = arguments.abort_at.is_some();
+    let transfer = &mut options.transfer;
     if let Some(silence) = arguments.silence {
         transfer.drop.silence = Duration::from_millis(silence);
         transfer.drop_attentive = transfer.drop;
@@ -183,9 +185,9 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
         }
         let control = SendControl::new()?;
         let mut joined = 0;
-        let mut tell = |event: &SendEvent<'_>| match event {
+        let mut tell = |event: SendEvent| match event {
             SendEvent::Protocol(SenderEvent::SliceAcked { bytes, .. }) => {
-                if arguments.abort_at.is_some_and(|at| *bytes >= at) {
+                if arguments.abort_at.is_some_and(|at| bytes >= at) {
                     control.abort();
                 }
             }
@@ -205,7 +207,11 @@ fn send(arguments: &Send) -> anyhow::Result<ExitCode> {
                 }
             }
         };
-        let report = match cast_net::send(&options, source, &control, &mut tell) {
+        let mut sent = cast_net::send::open(options.clone(), source, control.clone())?;
+        while let Some(event) = sent.next_event() {
+            tell(event);
+        }
+        let report = match sent.finish() {
             Err(SendError::Aborted { ended, report, .. }) => {
                 eprintln!("aborted, ended {ended}: {report:?}");
                 return Ok(ExitCode::from(if ended { 3 } else { 4 }));
@@ -242,7 +248,7 @@ fn receive(arguments: &Receive) -> anyhow::Result<ExitCode> {
     options.transfer.receive_timeout = arguments.receive_timeout.map(Duration::from_secs);
     let mut output = io::stdout().lock();
     for _ in 0..arguments.times {
-        let mut stream = cast_net::receive(options.clone(), Stop::new()?)?;
+        let mut stream = cast_net::receive::open(options.clone(), Stop::new()?)?;
         let status = stream.status();
         watch(stream.status());
         let mut buffer = vec![0; 64 << 10];

@@ -400,7 +400,7 @@ impl Receiver {
         options.transfer.receive_timeout = None;
         options.transfer.exit_wait = Duration::from_millis(500);
         let stop = Stop::new().ok()?;
-        let mut source = cast_net::receive(options, stop.clone()).ok()?;
+        let mut source = cast_net::receive::open(options, stop.clone()).ok()?;
         let status = source.status();
         let (result, done) = mpsc::channel();
         std::thread::spawn(move || {

@@ -236,7 +236,7 @@ impl Server {
     /// A session of these hosts, which then ask for their boot scripts; answers its number.
     fn deploy(&self, hosts: &mut [Host]) -> Result<String> {
         let names = hosts.iter().map(|host| host.name.as_str());
-        let mut args = vec!["deploy", IMAGE, "--max-wait", "120"];
+        let mut args = vec!["deploy", IMAGE, "--max-wait", "120m"];
         args.extend(names);
         let printed = self.command(&args)?;
         let number = printed.lines().next().unwrap_or_default().trim();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cast_net::{Interface, ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 use deploy_plan::DeployPlan;
-use readable::{Size, Time};
+use readable::{NAMED_AFTER, Size, Time};
 use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
@@ -296,14 +296,25 @@ struct Waiting {
 /// written, the last one of a stream when all is on the medium.
 fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -> Option<Waiting> {
     let (step, since) = step?;
-    if now.saturating_duration_since(since) < DISK_SHOWN {
+    if now.saturating_duration_since(since) < NAMED_AFTER {
         return None;
     }
     let what = match step {
         DiskStep::Write => "the DISK to write",
         DiskStep::Sync => "the DISK to write and sync the rest of a stream",
         DiskStep::Table => "the DISK to write and sync the partition table",
+        DiskStep::Grow => "the program that grows a file system",
     };
+    if step == DiskStep::Grow {
+        return Some(Waiting {
+            phase: "receive",
+            what: what.into(),
+            advice: vec![
+                "it may take minutes where there are many files; a cancel on the server ends it"
+                    .into(),
+            ],
+        });
+    }
     let mut advice = Vec::new();
     if pending > 0 {
         advice.push(format!("{} are still to be written", Size(pending)));
@@ -376,7 +387,7 @@ fn explain(
             let last = snapshot.last_packet.unwrap_or(*since);
             let silent = now.saturating_duration_since(last);
             // A slow disk makes the sender wait too; that is no silence of the network.
-            let is_stalled = silent >= SILENCE_SHOWN && snapshot.slices_waiting == 0;
+            let is_stalled = silent >= NAMED_AFTER && snapshot.slices_waiting == 0;
             is_stalled.then(|| {
                 let said = format!(
                     "nothing heard from it since {} bytes of this stream",
@@ -489,11 +500,8 @@ const CHECK_SERVER: &str = "check that the server is switched on, connected, and
 const TICK: Duration = Duration::from_millis(500);
 const FIRST_ADVICE: Duration = Duration::from_secs(5);
 const SECOND_ADVICE: Duration = Duration::from_secs(20);
-/// A healthy disk takes a buffer within this time.
-const DISK_SHOWN: Duration = Duration::from_secs(5);
 /// Longer than a disk needs to wake up or to empty its cache.
 const DISK_SUSPECT: Duration = Duration::from_secs(60);
-const SILENCE_SHOWN: Duration = Duration::from_secs(2);
 /// A sender that is silent for so long is dead, if the server is alive.
 const SILENT_SENDER: Duration = Duration::from_secs(180);
 /// How long a server may deny the session before that is believed.

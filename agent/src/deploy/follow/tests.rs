@@ -224,14 +224,16 @@ fn a_disk_that_takes_nothing_is_a_wait() {
     let start = Instant::now();
     let after = |step, time| explain_disk(Some((step, start)), 16 << 20, start + seconds(time));
     assert_eq!(explain_disk(None, 1, start), None);
-    assert_eq!(after(DiskStep::Write, 4), None);
-    let waiting = after(DiskStep::Write, 5).unwrap();
+    assert_eq!(after(DiskStep::Write, 1), None);
+    let waiting = after(DiskStep::Write, 2).unwrap();
     assert_eq!(waiting.what, "the DISK to write");
     assert_eq!(waiting.advice, ["16.8 MB are still to be written"]);
     assert!(after(DiskStep::Sync, 5).unwrap().what.contains("sync"));
     assert!(after(DiskStep::Write, 60).unwrap().advice[1].contains("defective"));
     let table = explain_disk(Some((DiskStep::Table, start)), 0, start + seconds(5)).unwrap();
     assert!(table.what.contains("partition table") && table.advice.is_empty());
+    let grow = after(DiskStep::Grow, 600).unwrap();
+    assert!(grow.what.contains("grows") && grow.advice[0].contains("cancel"));
 }
 
 #[test]

@@ -395,6 +395,38 @@ fn no_image_at_all_writes_nothing() {
     assert_untouched(&[vec![], vec![]], false, "ended after 0 bytes of");
 }
 
+/// A zstd frame (RFC 8878) of blocks that are not compressed, which asks for a window of so many bits.
+fn zstd(window_log: u8, content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xB5, 0x2F, 0xFD, 0, (window_log - 10) << 3];
+    let mut blocks = content.chunks(100_000).peekable();
+    while let Some(block) = blocks.next() {
+        let is_last = u32::from(blocks.peek().is_none());
+        let header = is_last | u32::try_from(block.len()).unwrap() << 3;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.extend(block);
+    }
+    frame
+}
+
+#[test]
+fn a_window_beyond_the_memory_writes_nothing() {
+    let run = |window_log| {
+        let stored = zstd(window_log, &samples::stored(1));
+        let mut manifest = samples::manifest();
+        manifest.streams[0].stored_len = stored.len() as u64;
+        manifest.streams[0].blake3 = blake3::hash(&stored).into();
+        let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+        run_plan(&plan, &[stored, samples::stored(2)], |_| {})
+    };
+    let (disk, result) = run(28);
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("needs a window of 268.4 MB"), "{text}");
+    assert!(disk.iter().all(|byte| *byte == 0xee));
+    let (disk, result) = run(27);
+    result.unwrap();
+    assert_restored(&disk);
+}
+
 /// Fails with these words; the disk has no partition table any more.
 #[track_caller]
 fn assert_no_table(streams: &[Vec<u8>], words: &str) {

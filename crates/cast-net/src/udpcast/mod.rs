@@ -2,8 +2,8 @@
 //! that of [`cast_proto::udpcast`], whose items are here too.
 
 pub(crate) mod address;
-pub(crate) mod receive;
-pub(crate) mod send;
+pub mod receive;
+pub mod send;
 mod sockets;
 
 pub use cast_proto::udpcast::*;

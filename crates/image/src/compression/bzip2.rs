@@ -88,25 +88,16 @@ impl Bzip2 {
     }
 
     fn decompress(&mut self, input: &[u8], output: &mut [u8]) -> Result<Ran, ImageError> {
-        let (before_in, before_out) = (self.decompress.total_in(), self.decompress.total_out());
+        let totals = |it: &Decompress| (it.total_in(), it.total_out());
+        let before = totals(&self.decompress);
         let status = self.decompress.decompress(input, output);
-        // The differences are no longer than the slices.
-        let ran = Ran {
-            consumed: usize::try_from(self.decompress.total_in() - before_in)
-                .unwrap_or(input.len()),
-            produced: usize::try_from(self.decompress.total_out() - before_out)
-                .unwrap_or(output.len()),
-        };
+        let ran = Ran::between(before, totals(&self.decompress), input, output);
         let status = status.map_err(|error| self.corrupt(&explain(&error)))?;
         self.offset += ran.consumed as u64;
         match status {
             Status::StreamEnd => self.state = State::Behind(0),
             Status::MemNeeded => return Err(self.corrupt("there is not enough memory")),
-            _ if ran.consumed == 0
-                && ran.produced == 0
-                && !input.is_empty()
-                && !output.is_empty() =>
-            {
+            _ if ran.is_stuck(input, output) => {
                 return Err(self.corrupt("the decompressor makes no progress"));
             }
             _ => {}

@@ -125,17 +125,13 @@ impl Gzip {
     }
 
     fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Ran, ImageError> {
-        let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
+        let totals = |it: &Decompress| (it.total_in(), it.total_out());
+        let before = totals(&self.inflate);
         let status = self
             .inflate
             .decompress(input, output, FlushDecompress::None)
             .map_err(|error| self.corrupt(format!("{error}")))?;
-        // The differences are no longer than the slices.
-        let ran = Ran {
-            consumed: usize::try_from(self.inflate.total_in() - before_in).unwrap_or(input.len()),
-            produced: usize::try_from(self.inflate.total_out() - before_out)
-                .unwrap_or(output.len()),
-        };
+        let ran = Ran::between(before, totals(&self.inflate), input, output);
         let produced = output.get(..ran.produced).unwrap_or_default();
         self.crc.update(produced);
         self.member_len = self.member_len.wrapping_add(ran.produced as u64);
@@ -145,8 +141,7 @@ impl Gzip {
                 at: 0,
                 bytes: [0; 8],
             };
-        } else if ran.consumed == 0 && ran.produced == 0 && !input.is_empty() && !output.is_empty()
-        {
+        } else if ran.is_stuck(input, output) {
             return Err(self.corrupt("the decompressor makes no progress".to_owned()));
         }
         Ok(ran)

@@ -18,9 +18,9 @@ use crate::numbers;
     infer_long_args = true,
     args_override_self = true,
     disable_version_flag = true,
-    after_help = "Exit status: 0 the stream is complete and written; 255 no sender was heard in time, or the \
-    address is none; the status of the program of --pipe if that failed; 1 anything else (also a sender that \
-    lets us in and then sends nothing)."
+    after_help = "Exit status: 0 the stream is complete and written; 255 no sender was heard in time, or an \
+    address is not valid; the status of the program of --pipe if that failed; 1 anything else (also wrong usage, and \
+    a sender that lets us in and then sends nothing)."
 )]
 pub(super) struct Arguments {
     /// Write the stream there instead of standard output.

@@ -105,7 +105,7 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
     let stop = Stop::new()?;
     let signals = watch_signals(stop.clone())?;
     let receive_timeout = options.transfer.receive_timeout;
-    let mut stream = cast_net::receive(options, stop.clone())?;
+    let mut stream = cast_net::receive::open(options, stop.clone())?;
     let mut reporter = Reporter {
         messages,
         handle,

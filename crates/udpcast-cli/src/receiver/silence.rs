@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use readable::Time;
+use readable::{Change, Time};
 
 use crate::waits::Link;
 
@@ -11,17 +11,13 @@ use crate::waits::Link;
 pub(super) struct Silences {
     /// When the receiver gives up, if ever.
     timeout: Option<Duration>,
-    /// The last look at the one that has been told of.
-    told: Option<Duration>,
+    rule: readable::Silences,
 }
-
-/// A silence that has lasted so long is told.
-const LASTING: Duration = Duration::from_secs(2);
 
 impl Silences {
     pub(super) fn new(timeout: Option<Duration>) -> Self {
-        let told = None;
-        Self { timeout, told }
+        let rule = readable::Silences::default();
+        Self { timeout, rule }
     }
 
     /// `silent`: how long the sender has not been heard. What is to be said of it, if anything.
@@ -31,13 +27,8 @@ impl Silences {
         silent: Duration,
         link: &Link,
     ) -> Option<String> {
-        if silent < LASTING {
-            let seconds = self.told.take()?.as_secs();
-            let time = Time(Duration::from_secs(seconds));
-            return Some(format!("{sender} is heard again, after {time}"));
-        }
-        if self.told.replace(silent).is_some() {
-            return None;
+        if let Change::Over(lasted) = self.rule.look(silent)? {
+            return Some(format!("{sender} is heard again, after {}", Time(lasted)));
         }
         let end = match self.timeout {
             None => "`--receive-timeout SECONDS` gives up".to_owned(),
@@ -60,6 +51,7 @@ impl Silences {
 #[cfg(test)]
 mod tests {
     use cast_net::Interface;
+    use readable::NAMED_AFTER;
 
     use super::*;
 
@@ -80,11 +72,11 @@ mod tests {
         assert_eq!(look(0), None);
 
         let mut silences = Silences::new(Some(Duration::from_secs(180)));
-        let text = silences.look(sender, LASTING, &link).unwrap();
+        let text = silences.look(sender, NAMED_AFTER, &link).unwrap();
         assert!(text.ends_with("is the sender running? gives up in 2 min 58 s"));
         link.see(true);
         let mut silences = Silences::new(None);
-        let text = silences.look(sender, LASTING, &link).unwrap();
+        let text = silences.look(sender, NAMED_AFTER, &link).unwrap();
         assert!(text.contains("check the cable"), "{text}");
     }
 }

@@ -26,13 +26,14 @@ use crate::pipe::Line;
     args_override_self = true,
     disable_version_flag = true,
     after_help = "Exit status: 0 sent, and at least one receiver has all of it (also when others failed: standard \
-    error names each one with what became of it); 1 nobody has it, or anything else is wrong; 255 an address \
-    is none, or --async with --pointopoint.\n\n\
+    error names each one with what became of it); 1 no receiver has it, wrong usage, or anything else is wrong; 255 an \
+    address is not valid, or --async with --pointopoint.\n\n\
     --json: every line is an object with `event`, and `receiver` (an address) where it is about one: connected, \
     refused (reason), started, silent (seconds, slice), no-progress, slow (the rate follows it), dropped (reason: \
     silent, not-listening, no-progress, holding, slow; seconds, acknowledged_bytes), left (outcome), result \
     (for each receiver at the end: outcome completed, left, dropped, removed); without receiver: progress (twice a \
-    second), and last finished or failed (reason). Names of fields end with their unit; more may be added."
+    second), left-out (lines that are missing there, as they were not read in time), and last finished or failed \
+    (reason). The transfer does not wait for the reader; the end does, for 10 s. Names of fields end with their unit; more may be added."
 )]
 pub(super) struct Arguments {
     /// Send this file instead of standard input; also as first argument without option.

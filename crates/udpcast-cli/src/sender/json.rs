@@ -4,10 +4,10 @@
 //! fields end with their unit. Fields and events may be added, so readers pass over what they do not know.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use readable::NAMED_AFTER;
 use serde::Serialize;
 
 use cast_net::udpcast::sender::{
@@ -73,6 +73,8 @@ enum Line {
         #[serde(skip_serializing_if = "Option::is_none")]
         rate_bits_per_second: Option<u64>,
     },
+    /// So many lines are missing here: they were not read in time.
+    LeftOut { lines: u64 },
     /// What became of a receiver; one for each at the end.
     Result {
         receiver: Ipv4Addr,
@@ -171,47 +173,39 @@ enum Failure {
     Setup,
 }
 
-/// Writes the lines.
-pub(super) struct Json<W> {
-    to: W,
+/// Makes the lines.
+#[derive(Default)]
+pub(super) struct Json {
     /// Silence as last reported, so that each receiver is named once a second at most.
     silent: BTreeMap<Ipv4Addr, Duration>,
-    is_broken: bool,
 }
 
-/// Shorter silence is the ordinary course of things.
-const SILENCE: Duration = Duration::from_secs(2);
+/// Least time between two reports of one silence.
 const AGAIN: Duration = Duration::from_secs(1);
 
-impl<W: Write> Json<W> {
-    pub(super) fn new(to: W) -> Self {
-        Self {
-            to,
-            silent: BTreeMap::new(),
-            is_broken: false,
-        }
-    }
-
-    pub(super) fn event(&mut self, event: &SendEvent<'_>) -> io::Result<()> {
-        match event {
+impl Json {
+    /// What is to be written of it, each line with its end.
+    pub(super) fn event(&mut self, event: &SendEvent) -> Vec<String> {
+        let lines = match event {
             SendEvent::Protocol(event) => self.protocol(event),
             SendEvent::Progress {
                 statistics,
                 participants,
             } => {
                 self.forget_silence(participants);
-                self.line(&Line::Progress {
+                vec![Line::Progress {
                     totals: Totals::of(statistics),
                     rate_bits_per_second: statistics.pace,
-                })
+                }]
             }
             // A matter of this host, not of a receiver; standard error has it.
-            SendEvent::Network(_) => Ok(()),
-        }
+            SendEvent::Network(_) => Vec::new(),
+        };
+        lines.iter().map(text).collect()
     }
 
     /// The end.
-    pub(super) fn end(&mut self, result: &Result<SendReport, SendError>) -> io::Result<()> {
+    pub(super) fn end(&self, result: &Result<SendReport, SendError>) -> Vec<String> {
         let report = match result {
             Ok(report) => Some(report),
             Err(
@@ -221,19 +215,20 @@ impl<W: Write> Json<W> {
             ) => Some(&**report),
             Err(_) => None,
         };
-        for participant in report.iter().flat_map(|report| &report.participants) {
+        let participants = report.iter().flat_map(|report| &report.participants);
+        let results = participants.map(|participant| {
             let ParticipantResult {
                 addr,
                 outcome,
                 evidence,
                 ..
             } = *participant;
-            self.line(&Line::Result {
+            Line::Result {
                 receiver: addr,
                 outcome: outcome.into(),
                 part: evidence.into(),
-            })?;
-        }
+            }
+        });
         let last = match result {
             Ok(report) => Line::Finished {
                 stream_bytes: report.bytes,
@@ -245,87 +240,96 @@ impl<W: Write> Json<W> {
                 message: error.to_string(),
             },
         };
-        self.line(&last)
+        let mut lines: Vec<String> = results.map(|line| text(&line)).collect();
+        lines.push(text(&last));
+        lines
     }
 
-    fn protocol(&mut self, event: &SenderEvent) -> io::Result<()> {
-        match event {
-            SenderEvent::Joined { client, addr, .. } => self.line(&Line::Connected {
+    fn protocol(&mut self, event: &SenderEvent) -> Vec<Line> {
+        let line = match event {
+            SenderEvent::Joined { client, addr, .. } => Line::Connected {
                 receiver: *addr,
                 number: client.0,
-            }),
-            SenderEvent::Refused { addr, reason } => self.line(&Line::Refused {
+            },
+            SenderEvent::Refused { addr, reason } => Line::Refused {
                 receiver: *addr,
                 reason: (*reason).into(),
-            }),
+            },
             SenderEvent::Started {
                 reason,
                 participants,
                 ..
-            } => self.line(&Line::Started {
+            } => Line::Started {
                 reason: (*reason).into(),
                 receivers: *participants,
-            }),
-            SenderEvent::Left { addr, outcome } => self.line(&Line::Left {
+            },
+            SenderEvent::Left { addr, outcome } => Line::Left {
                 receiver: *addr,
                 outcome: (*outcome).into(),
                 last_slice: last_slice(*outcome),
-            }),
+            },
             SenderEvent::Dropped {
                 addr,
                 cause,
                 lasted,
                 slice,
                 evidence,
-            } => self.line(&Line::Dropped {
+            } => Line::Dropped {
                 receiver: *addr,
                 reason: (*cause).into(),
                 seconds: lasted.as_secs_f64(),
                 slice: slice.0,
                 part: (*evidence).into(),
-            }),
+            },
             SenderEvent::Paced {
                 addr,
                 bits_per_second,
-            } => self.line(&Line::Slow {
+            } => Line::Slow {
                 receiver: *addr,
                 rate_bits_per_second: *bits_per_second,
-            }),
+            },
             SenderEvent::NoProgress {
                 slice,
                 blocks,
                 lacking,
                 ..
-            } => lacking.iter().try_for_each(|it| {
-                self.line(&Line::NoProgress {
+            } => {
+                let lines = lacking.iter().map(|it| Line::NoProgress {
                     receiver: it.addr,
                     seconds: it.lasted.as_secs_f64(),
                     slice: slice.0,
                     missing_blocks: it.missing,
                     slice_blocks: *blocks,
-                })
-            }),
+                });
+                return lines.collect();
+            }
             SenderEvent::SlowRound {
                 slice, waiting_for, ..
-            } => waiting_for.iter().try_for_each(|(addr, silence)| {
-                let before = self.silent.get(addr).copied().unwrap_or_default();
-                // It was heard meanwhile if the silence is shorter.
-                let is_due = *silence < before || *silence >= before + AGAIN;
-                if *silence < SILENCE || !is_due {
-                    return Ok(());
-                }
-                self.silent.insert(*addr, *silence);
-                self.line(&Line::Silent {
-                    receiver: *addr,
+            } => {
+                let silent = waiting_for.iter().filter(|it| self.is_news(it.0, it.1));
+                let silent: Vec<_> = silent.copied().collect();
+                self.silent.extend(silent.iter().copied());
+                let lines = silent.into_iter().map(|(receiver, silence)| Line::Silent {
+                    receiver,
                     seconds: silence.as_secs_f64(),
                     slice: slice.0,
-                })
-            }),
+                });
+                return lines.collect();
+            }
             SenderEvent::SliceAcked { .. }
             | SenderEvent::Probe { .. }
             | SenderEvent::Finished
-            | SenderEvent::GaveUp(_) => Ok(()),
-        }
+            | SenderEvent::GaveUp(_) => return Vec::new(),
+        };
+        vec![line]
+    }
+
+    /// Whether this silence is to be reported now.
+    fn is_news(&self, receiver: Ipv4Addr, silence: Duration) -> bool {
+        let before = self.silent.get(&receiver).copied().unwrap_or_default();
+        // It was heard meanwhile if the silence is shorter.
+        let is_due = silence < before || silence >= before + AGAIN;
+        silence >= NAMED_AFTER && is_due
     }
 
     /// Those that take part no longer are silent no longer.
@@ -336,22 +340,17 @@ impl<W: Write> Json<W> {
                 .any(|it| it.addr == *addr && it.outcome == Outcome::Connected)
         });
     }
+}
 
-    /// A reader that has gone is no reason to end a transfer; that is reported once.
-    fn line(&mut self, line: &Line) -> io::Result<()> {
-        if self.is_broken {
-            return Ok(());
-        }
-        let written = serde_json::to_vec(line)
-            .map_err(io::Error::other)
-            .and_then(|mut text| {
-                text.push(b'\n');
-                self.to.write_all(&text)?;
-                self.to.flush()
-            });
-        self.is_broken = written.is_err();
-        written
-    }
+/// Stands for so many lines that were left out, as they were not read in time.
+pub(super) fn left_out(lines: u64) -> String {
+    text(&Line::LeftOut { lines })
+}
+
+fn text(line: &Line) -> String {
+    let mut text = serde_json::to_string(line).expect("a line has only what JSON can express");
+    text.push('\n');
+    text
 }
 
 impl Totals {
@@ -369,7 +368,10 @@ impl Totals {
 impl Failure {
     fn of(error: &SendError) -> Self {
         match error {
-            SendError::Config(_) | SendError::Socket(_) | SendError::System { .. } => Self::Setup,
+            SendError::Config(_)
+            | SendError::Socket(_)
+            | SendError::System { .. }
+            | SendError::Panicked(_) => Self::Setup,
             SendError::Input(_) => Self::Input,
             SendError::Network(_) => Self::Network,
             SendError::Stopped { .. } | SendError::Aborted { .. } => Self::Stopped,
@@ -468,12 +470,13 @@ mod tests {
     const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 
     fn lines(events: impl IntoIterator<Item = SenderEvent>) -> Vec<String> {
-        let mut json = Json::new(Vec::new());
-        for event in events {
-            json.event(&SendEvent::Protocol(event)).unwrap();
-        }
-        let text = String::from_utf8(json.to).unwrap();
-        text.lines().map(str::to_owned).collect()
+        let mut json = Json::default();
+        let lines = events
+            .into_iter()
+            .flat_map(|event| json.event(&SendEvent::Protocol(event)));
+        lines
+            .map(|line| line.strip_suffix('\n').unwrap().to_owned())
+            .collect()
     }
 
     #[test]
@@ -541,22 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_reported_once() {
-        struct Gone;
-        impl Write for Gone {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut json = Json::new(Gone);
-        let joined = SendEvent::Protocol(SenderEvent::Paced {
-            addr: HOST,
-            bits_per_second: 1,
-        });
-        assert!(json.event(&joined).is_err());
-        assert!(json.event(&joined).is_ok());
+    fn lines_that_are_missing_are_counted() {
+        assert_eq!(left_out(3), "{\"event\":\"left-out\",\"lines\":3}\n");
     }
 }

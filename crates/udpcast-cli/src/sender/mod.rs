@@ -2,6 +2,7 @@
 
 mod arguments;
 mod json;
+mod lines;
 mod narrate;
 
 use std::ffi::OsString;
@@ -10,20 +11,19 @@ use std::io::{self, IsTerminal, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
 
 use cast_net::udpcast::sender::{GiveUpReason, SenderEvent};
-use cast_net::{SendControl, SendError, SendEvent, SendOptions};
+use cast_net::{NextEvent, SendControl, SendError, SendEvent, SendOptions};
 
 use self::arguments::Arguments;
 use self::json::Json;
+use self::lines::Lines;
 use self::narrate::Narrator;
 use crate::keyboard::{Key, Keyboard};
 use crate::messages::{Messages, say};
@@ -102,8 +102,13 @@ fn run(arguments: &Arguments, host: &str) -> anyhow::Result<()> {
         has_input_ended: Arc::default(),
     };
     let signals = watch_signals(&steering)?;
+    let mut lines = match arguments.json {
+        true => Some(Lines::start(io::stdout()).context("a thread for standard output")?),
+        false => None,
+    };
     loop {
-        let result = transfer(arguments, &options, line.as_ref(), &steering);
+        let lines = lines.as_mut();
+        let result = transfer(arguments, &options, line.as_ref(), &steering, lines);
         signals.obey();
         let result = result?;
         if arguments.daemon_mode == 0 || steering.has_quit.load(Ordering::SeqCst) {
@@ -138,6 +143,7 @@ fn transfer(
     options: &SendOptions,
     line: Option<&Line>,
     steering: &Steering,
+    mut lines: Option<&mut Lines>,
 ) -> anyhow::Result<anyhow::Result<()>> {
     let has_progress = !arguments.no_progress && !arguments.is_background();
     let period = has_progress.then(|| Duration::from_millis(arguments.stat_period));
@@ -160,48 +166,39 @@ fn transfer(
     if keyboard.is_some() && arguments.asynchronous {
         narrator.prompt();
     }
-    let mut json = arguments.json.then(|| Json::new(io::stdout()));
-    let narrator = Mutex::new(narrator);
-    let lock = || narrator.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut tell = |event: &SendEvent<'_>| {
-        if let SendEvent::Protocol(SenderEvent::Started { .. }) = event {
-            steering.is_sending.store(true, Ordering::SeqCst);
-            keyboard = None;
-        }
-        if let Some(json) = &mut json {
-            report_lost_lines(json.event(event));
-        }
-        let mut narrator = lock();
-        narrator.tell(event);
-        if let SendEvent::Protocol(SenderEvent::Joined { .. }) = event
-            && keyboard.is_some()
-        {
-            narrator.prompt();
-        }
-    };
-    let result = thread::scope(|scope| {
-        let (done, is_done) = mpsc::channel::<()>();
-        let watch = || {
-            let is_done = is_done;
-            while is_done.recv_timeout(LOOK_PERIOD) == Err(RecvTimeoutError::Timeout) {
-                lock().look(Instant::now());
+    let mut json = Json::default();
+    let sent = cast_net::send::open(options.clone(), source, steering.control.clone());
+    let result = sent.and_then(|mut sent| {
+        loop {
+            let event = match sent.next_event_within(LOOK_PERIOD) {
+                NextEvent::Event(event) => Some(event),
+                NextEvent::Nothing => None,
+                NextEvent::Over => break,
+            };
+            narrator.look(Instant::now());
+            let Some(event) = event else {
+                continue;
+            };
+            if let SendEvent::Protocol(SenderEvent::Started { .. }) = event {
+                steering.is_sending.store(true, Ordering::SeqCst);
+                keyboard = None;
             }
-        };
-        let watcher = thread::Builder::new().name("waits".into());
-        if let Err(error) = watcher.spawn_scoped(scope, watch) {
-            say(&format!("waits are not shown: {error}"));
+            if let Some(lines) = &mut lines {
+                lines.put(json.event(&event));
+            }
+            narrator.tell(&event);
+            if let SendEvent::Protocol(SenderEvent::Joined { .. }) = event
+                && keyboard.is_some()
+            {
+                narrator.prompt();
+            }
         }
-        let result = cast_net::send(options, source, &steering.control, &mut tell);
-        drop(done);
-        result
+        sent.finish()
     });
     drop(keyboard);
-    if let Some(json) = &mut json {
-        report_lost_lines(json.end(&result));
+    if let Some(lines) = lines {
+        lines.conclude(&json.end(&result), READER_PATIENCE);
     }
-    let mut narrator = narrator
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
     steering.is_sending.store(false, Ordering::SeqCst);
     let error = match result {
         Ok(report) => {
@@ -230,6 +227,7 @@ fn transfer(
             | SendError::System { .. }
             | SendError::Input(_)
             | SendError::Network(_)
+            | SendError::Panicked(_)
     );
     let is_started_too_early = matches!(
         error,
@@ -249,12 +247,8 @@ fn transfer(
     }
 }
 
-/// The transfer goes on.
-fn report_lost_lines(written: io::Result<()>) {
-    if let Err(error) = written {
-        say(&format!("standard output: {error}; no more lines of JSON"));
-    }
-}
+/// How long the end waits for a reader of standard output that has fallen behind.
+const READER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How soon a wait or a link that goes is seen.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);

@@ -6,12 +6,13 @@ use std::io::Seek;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use cast_net::udpcast::ClientNo;
 use cast_net::udpcast::sender::{
     DropCause, Duplex, Outcome, Participant, SenderEvent, SenderStatistics, StartReason,
 };
 use cast_net::udpcast::wire::Capabilities;
+use cast_net::udpcast::{ClientNo, SliceNo};
 use cast_net::{Interface, SendEvent, SendOptions, SendReport};
+use readable::{Count, NAMED_AFTER, Time};
 
 use super::arguments::Arguments;
 use crate::messages::Messages;
@@ -31,6 +32,8 @@ pub(super) struct Narrator {
     input: Option<File>,
     bandwidth: Option<Bandwidth>,
     has_started: bool,
+    /// The slice last said to be waited for, and when.
+    slow: Option<(SliceNo, Instant)>,
     wait: SenderWait,
     link: Link,
     /// As last logged.
@@ -102,6 +105,7 @@ impl Narrator {
             input,
             bandwidth,
             has_started: false,
+            slow: None,
             wait: SenderWait::new(
                 options.transfer.start.min_receivers,
                 options.transfer.start.max_wait,
@@ -165,7 +169,7 @@ impl Narrator {
         }
     }
 
-    pub(super) fn tell(&mut self, event: &SendEvent<'_>) {
+    pub(super) fn tell(&mut self, event: &SendEvent) {
         match event {
             SendEvent::Protocol(event) => self.tell_protocol(event),
             SendEvent::Network(notice) => self.messages.note(&notice.to_string()),
@@ -250,9 +254,17 @@ impl Narrator {
                 round,
                 waiting_for,
             } => {
+                let now = Instant::now();
+                let is_known = |(known, said): (SliceNo, Instant)| {
+                    known == *slice && now.saturating_duration_since(said) < SLOW_AGAIN
+                };
+                if self.slow.is_some_and(is_known) {
+                    return;
+                }
+                self.slow = Some((*slice, now));
                 let names: Vec<String> = waiting_for
                     .iter()
-                    .map(|(addr, _)| self.name(*addr))
+                    .map(|(addr, silent)| awaited(&self.name(*addr), *silent))
                     .collect();
                 self.messages.note(&format!(
                     "slice {slice}, round {round}: waiting for {} of {} receivers: {}",
@@ -340,6 +352,11 @@ impl Narrator {
         if let Some(strays) = crate::strays(&report.statistics.ignored) {
             self.messages.note(&strays);
         }
+        if report.events_left_out > 0 {
+            let events = Count(report.events_left_out, "event");
+            self.messages
+                .note(&format!("{events} are not shown: there were too many"));
+        }
         for participant in &report.participants {
             let fate = fate(participant.outcome);
             self.messages
@@ -421,6 +438,17 @@ impl Narrator {
     }
 }
 
+/// Least time between two lines about one slice.
+const SLOW_AGAIN: Duration = Duration::from_secs(10);
+
+/// A receiver that has not acknowledged a slice.
+fn awaited(name: &str, silent: Duration) -> String {
+    match silent < NAMED_AFTER {
+        true => format!("{name}, which answers"),
+        false => format!("{name}, silent for {}", Time(silent)),
+    }
+}
+
 fn reason(cause: DropCause, lasted: Duration) -> String {
     let seconds = lasted.as_secs_f64();
     match cause {
@@ -488,6 +516,18 @@ fn progress(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_said_of_those_that_do_not_answer() {
+        assert_eq!(
+            awaited("#0 (10.0.0.7)", NAMED_AFTER),
+            "#0 (10.0.0.7), silent for 2 s"
+        );
+        assert_eq!(
+            awaited("#0 (10.0.0.7)", Duration::from_millis(1900)),
+            "#0 (10.0.0.7), which answers"
+        );
+    }
 
     #[test]
     fn progress_looks_as_in_udpcast() {

@@ -218,7 +218,7 @@ impl Driver {
             (_, Ok(Some(known))) => known,
             (_, Ok(None)) => client.clone(),
             (_, Err(error)) => {
-                let text = format!("{error:#}");
+                let text = readable::chain(error.as_ref());
                 return Err(Refusal::NoNetwork { text });
             }
         };

@@ -36,7 +36,7 @@ impl Driver {
         tokio::task::spawn_blocking(move || {
             let result = imagestore::check_unchanged(&dir, &facts);
             // The session may be over.
-            drop(checked.blocking_send(result.map_err(|error| format!("{error:#}"))));
+            drop(checked.blocking_send(result.map_err(|error| readable::chain(&error))));
         });
     }
 

@@ -64,7 +64,7 @@ impl Driver {
             Ok(source) => self.try_open(index, gate, source),
             // It will be no other one later.
             Err(error) => {
-                let text = format!("{:#}", anyhow::Error::new(error));
+                let text = readable::chain(&error);
                 self.core.sender_failed(Instant::now(), &text);
                 return;
             }
@@ -80,7 +80,7 @@ impl Driver {
                     None => {}
                 }
             }
-            Err(error) => self.not_opened(index, format!("{error:#}")),
+            Err(error) => self.not_opened(index, readable::chain(error.as_ref())),
         }
     }
 

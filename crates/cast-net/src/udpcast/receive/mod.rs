@@ -20,7 +20,7 @@ pub use status::{ReceiveNotice, ReceivePhase, ReceiveSnapshot, ReceiveStatus};
 use crate::io::driver::SendTrouble;
 use crate::io::socket::SocketError;
 use crate::io::wake::Stop;
-use crate::udpcast::sockets::{Sockets, open};
+use crate::udpcast::sockets::{self, Sockets};
 use thread::{Signals, Worker};
 
 /// Why a stream did not arrive whole.
@@ -107,14 +107,14 @@ pub(crate) const READY_SLICES: usize = 2;
 ///
 /// # Errors
 /// The sockets cannot be opened, or the options cannot work.
-pub fn receive(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, ReceiveError> {
+pub fn open(options: ReceiveOptions, stop: Stop) -> Result<ReceivedStream, ReceiveError> {
     let now = Instant::now();
     let control = Some(options.control_address()).filter(Ipv4Addr::is_multicast);
     let broadcast = options.interface.broadcast;
     let Sockets {
         endpoints,
         receive_buffer,
-    } = open(
+    } = sockets::open(
         &options.interface,
         options.port_base,
         options.ttl,

@@ -8,7 +8,7 @@ use cast_proto::udpcast::receiver::ReceiverConfig;
 use crate::io::interface::Interface;
 use crate::udpcast::address::control_address;
 
-/// Where and how [`receive`](crate::receive) receives.
+/// Where and how a [`ReceivedStream`](super::ReceivedStream) is received.
 #[derive(Clone, Debug)]
 pub struct ReceiveOptions {
     /// Requests leave through it and from its address; groups are joined on it.

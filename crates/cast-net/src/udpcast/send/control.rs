@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::io::wake::Bell;
 
-/// Steers one [`send`](crate::send) from other threads. Clones belong together. What is asked before
+/// Steers one [`SentStream`](super::SentStream) from other threads. Clones belong together. What is asked before
 /// the transfer begins counts as soon as it does.
 #[derive(Clone, Debug)]
 pub struct SendControl {

@@ -1,49 +1,38 @@
 //! Sending a stream to many receivers.
 
 mod control;
+mod events;
 mod input;
 mod options;
 mod probe;
+mod thread;
 
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use cast_proto::udpcast::SliceNo;
 use cast_proto::udpcast::sender::{
-    ConfigError, Evidence, GiveUpReason, Outcome, Participant, Sender, SenderEvent,
-    SenderStatistics,
+    ConfigError, Evidence, GiveUpReason, Outcome, Sender, SenderStatistics,
 };
 
 pub use control::SendControl;
+pub use events::{NextEvent, SendEvent};
 pub use input::InputError;
 pub use options::SendOptions;
 
-use crate::io::driver::{Driver, NetworkNotice, SendTrouble};
+use crate::io::driver::SendTrouble;
 use crate::io::socket::{Endpoint, SocketError};
 use crate::udpcast::sockets::{self, Sockets};
-use control::Command;
-use input::{Input, Offer};
+use events::Events;
+use input::Input;
 use probe::Prober;
-
-/// Something to tell people about, or to act upon from another thread.
-#[derive(Debug)]
-pub enum SendEvent<'a> {
-    /// Something happened between the sender and its receivers.
-    Protocol(SenderEvent),
-    /// Twice a second while data flows.
-    Progress {
-        /// Counters so far.
-        statistics: SenderStatistics,
-        /// All who take or took part.
-        participants: &'a [Participant],
-    },
-    /// This host's network is in trouble, or is no more.
-    Network(NetworkNotice),
-}
+use thread::Worker;
 
 /// How a transfer went.
 #[derive(Clone, Debug)]
@@ -59,6 +48,8 @@ pub struct SendReport {
     pub elapsed: Duration,
     /// Time since the data started to flow; `None` if it never did.
     pub transfer_time: Option<Duration>,
+    /// [Events](SentStream::next_event) left out because they were not taken in time.
+    pub events_left_out: u64,
 }
 
 /// How one receiver fared.
@@ -128,144 +119,114 @@ pub enum SendError {
         /// How far it came.
         report: Box<SendReport>,
     },
+    /// The thread is a defect of ours.
+    #[error("the send thread stopped: {0}")]
+    Panicked(String),
 }
 
-/// Sends all of `source` to the receivers that connect. Blocks until the transfer is over; run it on
-/// a thread of its own. `source` is read on another one; after an early end nobody waits for it, so a
-/// source that blocks for ever only costs that thread.
+/// A stream on its way to the receivers that connect.
 ///
-/// Some receivers may have failed when this is `Ok`: see [`SendReport::participants`].
+/// Dropping it stops the transfer; either way it waits for the thread, so that the port is free for the next one.
+#[derive(Debug)]
+pub struct SentStream {
+    events: Events,
+    control: SendControl,
+    is_abandoned: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<SendReport, SendError>>>,
+}
+
+/// Opens the sockets and starts the threads that read `source` and send it. Returns at once; the transfer begins as
+/// [`SenderConfig::start`](crate::udpcast::sender::SenderConfig::start) says. Nothing is read of a source
+/// whose sockets cannot be opened. After an early end the thread that reads is not waited for, so a source that
+/// blocks for ever costs only that thread.
 ///
 /// # Errors
-/// Nobody got the stream, or it could not be read or sent to its end.
-pub fn send(
-    options: &SendOptions,
+/// The sockets cannot be opened, or the options cannot work.
+pub fn open(
+    options: SendOptions,
     source: impl Read + Send + 'static,
-    control: &SendControl,
-    on_event: &mut dyn FnMut(&SendEvent<'_>),
-) -> Result<SendReport, SendError> {
-    let began = Instant::now();
-    let mut core = Sender::new(options.config(), began)?;
-    let mut driver = Driver::new(open(options)?, PATIENCE, began);
-    let mut input =
-        Input::start(source, control.bell.clone()).map_err(|source| SendError::System {
-            what: "a thread for reading the stream",
-            source,
-        })?;
-    let mut started = None;
-    let mut gave_up = None;
-    let mut input_done = false;
-    let mut input_error = None;
-    let mut next_progress = began;
-    let mut prober = Prober::new(options.interface.addr, options.port_base).map_err(|source| {
-        SendError::System {
-            what: "a set of sockets",
-            source,
-        }
-    })?;
-    loop {
-        control.bell.quiet();
-        let now = Instant::now();
-        for command in control.take() {
-            match command {
-                Command::Stop => {
-                    let report = Box::new(report(&core, &input, began, started));
-                    return Err(SendError::Stopped { report });
-                }
-                Command::Abort => {
-                    input_done = true;
-                    core.abort(now);
-                }
-                Command::Interrupt => {
-                    input_done = true;
-                    core.interrupt(now);
-                }
-                Command::Start => core.start(now),
-                Command::Expect(addresses) => core.set_expected(now, &addresses),
-                Command::Remove(participant) => core.remove(now, participant),
-            }
-        }
-        if !input_done {
-            input_done = match feed(&mut core, &mut input) {
-                Ok(is_over) => is_over,
-                Err(error) => {
-                    input_error = Some(error);
-                    if options.abort_on_input_error {
-                        core.abort(now);
-                    } else {
-                        core.interrupt(now);
-                    }
-                    true
-                }
-            };
-        }
-        for host in prober.take_refusals(now) {
-            core.handle_unreachable(now, host);
-        }
-        let busy = driver.turn(&mut core)?;
-        while let Some(event) = core.poll_event() {
-            match &event {
-                SenderEvent::Started { .. } => started = Some(now),
-                SenderEvent::GaveUp(reason) => gave_up = Some(*reason),
-                SenderEvent::Probe { addr, hello } => {
-                    prober.probe(now, *addr, hello);
-                    continue;
-                }
-                _ => {}
-            }
-            on_event(&SendEvent::Protocol(event));
-        }
-        while let Some(notice) = driver.poll_notice() {
-            on_event(&SendEvent::Network(notice));
-        }
-        if core.is_closed() && !busy {
-            break;
-        }
-        if started.is_some() && now >= next_progress {
-            next_progress = now + PROGRESS_PERIOD;
-            let participants: Vec<Participant> = core.participants().collect();
-            on_event(&SendEvent::Progress {
-                statistics: core.statistics(),
-                participants: &participants,
-            });
-        }
-        // A slice that has gone makes room at once.
-        let is_hungry = !input_done && core.input_room() > 0 && input.has_more();
-        let until = started.map(|_| next_progress);
-        let wakers = [control.bell.as_fd(), prober.as_fd()];
-        driver
-            .wait(&core, busy || is_hungry, until, &wakers)
-            .map_err(|source| SendError::System {
-                what: "to wait for datagrams",
-                source,
-            })?;
+    control: SendControl,
+) -> Result<SentStream, SendError> {
+    let now = Instant::now();
+    let core = Sender::new(options.config(), now)?;
+    let endpoints = open_sockets(&options)?;
+    let system = |what| move |source| SendError::System { what, source };
+    let prober = Prober::new(options.interface.addr, options.port_base)
+        .map_err(system("a set of sockets"))?;
+    let input = Input::start(source, control.bell.clone())
+        .map_err(system("a thread for reading the stream"))?;
+    let (reporter, events) = events::channel(options.reports_slices);
+    let is_abandoned = Arc::default();
+    let worker = Worker {
+        core,
+        options,
+        input,
+        control: control.clone(),
+        is_abandoned: Arc::clone(&is_abandoned),
+        events: reporter,
+        prober,
+        began: now,
+    };
+    let thread = std::thread::Builder::new()
+        .name("cast-send".into())
+        .spawn(move || worker.run(endpoints))
+        .map_err(system("a send thread"))?;
+    Ok(SentStream {
+        events,
+        control,
+        is_abandoned,
+        thread: Some(thread),
+    })
+}
+
+impl SentStream {
+    /// Waits for the next event; `None` when the transfer is over.
+    ///
+    /// Take them all the time: what must not be lost waits for a place in the queue, and the transfer with it.
+    /// What comes again, or is a detail, is left out if there is no place.
+    pub fn next_event(&mut self) -> Option<SendEvent> {
+        self.events.next()
     }
-    let report = report(&core, &input, began, started);
-    if !options.abort_on_input_error
-        && let Some(error) = input_error
-    {
-        return Err(error.into());
+
+    /// The same, for at most so long.
+    pub fn next_event_within(&mut self, limit: Duration) -> NextEvent {
+        self.events.next_within(limit)
     }
-    match gave_up {
-        Some(GiveUpReason::Aborted { ended }) => Err(SendError::Aborted {
-            ended,
-            cause: input_error,
-            report: Box::new(report),
-        }),
-        Some(reason) => Err(SendError::GaveUp {
-            reason,
-            report: Box::new(report),
-        }),
-        None => Ok(report),
+
+    /// Waits for the end, and says how it went. Events that have not been taken are lost.
+    ///
+    /// Some receivers may have failed when this is `Ok`: see [`SendReport::participants`].
+    ///
+    /// # Errors
+    /// No receiver got the stream, or it could not be read or sent to its end.
+    pub fn finish(mut self) -> Result<SendReport, SendError> {
+        while self.next_event().is_some() {}
+        self.join()
+            .unwrap_or_else(|| Err(SendError::Panicked("it was waited for twice".into())))
+    }
+
+    fn join(&mut self) -> Option<Result<SendReport, SendError>> {
+        let thread = self.thread.take()?;
+        Some(thread.join().unwrap_or_else(|panic| {
+            let text = crate::panic_text(panic.as_ref());
+            Err(SendError::Panicked(text))
+        }))
     }
 }
 
-/// Single datagrams are refused now and then while data flows.
-const PATIENCE: Duration = Duration::from_secs(2);
+impl Drop for SentStream {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.is_abandoned.store(true, Ordering::SeqCst);
+            self.control.bell.ring();
+            // The thread may be waiting for room.
+            while self.next_event().is_some() {}
+            drop(self.join());
+        }
+    }
+}
 
-const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
-
-fn open(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
+fn open_sockets(options: &SendOptions) -> Result<Vec<Endpoint>, SocketError> {
     let port = options.port_base.saturating_add(1);
     let broadcast = options.interface.broadcast;
     // Requests come to the control address, and from receivers with other settings to the others.
@@ -311,53 +272,5 @@ fn limit_send_buffer(main: &Endpoint, options: &SendOptions) {
     {
         // Linux answers with twice what it was told.
         set(size / 4);
-    }
-}
-
-/// Gives the core what it wants of the stream; answers whether the stream is over.
-fn feed(core: &mut Sender, input: &mut Input) -> Result<bool, InputError> {
-    loop {
-        let room = core.input_room();
-        // Looked at before there is room too: a source that fails ends the transfer before its start.
-        let taken = match input.poll()? {
-            Offer::Bytes(_) if room == 0 => return Ok(false),
-            Offer::Bytes(bytes) => {
-                let bite = bytes.get(..room).unwrap_or(bytes);
-                core.push_input(bite);
-                bite.len()
-            }
-            Offer::NotYet => return Ok(false),
-            Offer::End => {
-                core.finish_input();
-                return Ok(true);
-            }
-        };
-        input.consume(taken);
-    }
-}
-
-fn report(core: &Sender, input: &Input, began: Instant, started: Option<Instant>) -> SendReport {
-    SendReport {
-        bytes: input.offset(),
-        participants: core
-            .participants()
-            .map(
-                |Participant {
-                     addr,
-                     outcome,
-                     last_slice,
-                     evidence,
-                     ..
-                 }| ParticipantResult {
-                    addr,
-                    outcome,
-                    last_slice,
-                    evidence,
-                },
-            )
-            .collect(),
-        statistics: core.statistics(),
-        elapsed: began.elapsed(),
-        transfer_time: started.map(|started| started.elapsed()),
     }
 }

@@ -8,7 +8,7 @@ use cast_proto::udpcast::{DEFAULT_PORT_BASE, default_data_group};
 use crate::io::interface::Interface;
 use crate::udpcast::address::{control_address, further_hello_addresses};
 
-/// Where and how [`send`](crate::send) sends.
+/// Where and how a [`SentStream`](super::SentStream) is sent.
 #[derive(Clone, Debug)]
 pub struct SendOptions {
     /// Everything leaves through it and from its address.
@@ -30,6 +30,9 @@ pub struct SendOptions {
     /// End the stream early ([`SendControl::abort`](crate::SendControl::abort)) when its source fails, in
     /// place of making the receivers give up ([`SendControl::interrupt`](crate::SendControl::interrupt)).
     pub abort_on_input_error: bool,
+    /// Report each slice that is acknowledged ([`SliceAcked`](crate::udpcast::sender::SenderEvent::SliceAcked)):
+    /// hundreds of events in a second.
+    pub reports_slices: bool,
     /// The configuration of the protocol. Its addresses and its port follow from the fields above,
     /// whatever they are here.
     pub transfer: SenderConfig,
@@ -50,6 +53,7 @@ impl SendOptions {
             send_buffer: None,
             is_send_queue_short: false,
             abort_on_input_error: false,
+            reports_slices: false,
             transfer: SenderConfig::new(nowhere, nowhere),
         }
     }

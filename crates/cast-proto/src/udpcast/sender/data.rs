@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
+use readable::NAMED_AFTER;
+
 use super::laggards::Finished;
 use super::participants::{Member, Participants, Reachability};
 use super::slot::{Answered, Next, Shape, Slot};
@@ -23,9 +25,9 @@ const SHORT_SLICE: u16 = 8;
 /// With so many blocks of input a slice is made if nothing else is under way, full or not.
 const FEW_BLOCKS: usize = 10;
 
-/// Missed deadlines in a row, and rounds, between reports of slowness.
-const SLOW_MISSED: u32 = 6;
-const SLOW_ROUNDS: u32 = 50;
+/// Time between two reports of slowness, and the least if further participants fall silent.
+const SLOW_AGAIN: Duration = Duration::from_secs(2);
+const SLOW_NEWS: Duration = Duration::from_millis(250);
 
 /// Others have been heard so lately: the network works, and a participant that is silent for longer is
 /// silent by itself. All are asked to answer meanwhile.
@@ -281,7 +283,7 @@ impl Sender {
 
     /// No answer in time.
     pub(super) fn on_deadline(&mut self, now: Instant) {
-        let missed = self.wait.on_missed();
+        self.wait.on_missed();
         self.statistics.deadlines_missed += 1;
         self.drop_silent(now);
         self.probe_silent(now);
@@ -292,9 +294,6 @@ impl Sender {
             .as_ref()
             .is_some_and(|slot| !slot.is_ready(active))
         {
-            if missed.is_multiple_of(SLOW_MISSED) {
-                self.report_slow(now);
-            }
             self.end_round(now, true);
         }
     }
@@ -441,6 +440,46 @@ impl Sender {
         }
     }
 
+    /// Reports a slice that has been asked for in vain, and those that have fallen silent meanwhile.
+    pub(super) fn on_slow_timer(&mut self, now: Instant) {
+        let active = self.participants.active();
+        let slot = self.stream.acknowledge.as_mut();
+        let Some(slot) = slot.filter(|slot| !slot.is_ready(active)) else {
+            return;
+        };
+        let asked_since = slot.asked_since;
+        let first = asked_since + NAMED_AFTER;
+        if now < first {
+            // This process did not run meanwhile.
+            self.timers.set(Timer::Slow, first);
+            return;
+        }
+        let (mut is_due, mut next) = (false, None::<Instant>);
+        let told = slot.slow_told;
+        for member in self.participants.all_present() {
+            if slot.ready.contains(member.client.0) {
+                continue;
+            }
+            let silent_at = member.last_heard.max(asked_since) + NAMED_AFTER;
+            is_due |= told.is_none_or(|told| told < silent_at && silent_at <= now);
+            if silent_at > now {
+                next = Some(next.map_or(silent_at, |next| next.min(silent_at)));
+            }
+        }
+        is_due |= told.is_some_and(|told| now >= told + SLOW_AGAIN);
+        let told = match told {
+            Some(told) if !is_due => told,
+            _ => now,
+        };
+        slot.slow_told = Some(told);
+        let again = told + SLOW_AGAIN;
+        let next = next.map_or(again, |next| again.min(next.max(now + SLOW_NEWS)));
+        self.timers.set(Timer::Slow, next);
+        if is_due {
+            self.report_slow(now);
+        }
+    }
+
     fn report_slow(&mut self, now: Instant) {
         let Some(slot) = &self.stream.acknowledge else {
             return;
@@ -469,9 +508,6 @@ impl Sender {
         // What does not arrive whatever its number says nothing of the size.
         if !repeated.is_empty() && !is_stalled {
             self.stream.size.on_repeated(slot.blocks, &repeated);
-        }
-        if slot.round.is_multiple_of(SLOW_ROUNDS) {
-            self.report_slow(now);
         }
         if !is_stalled {
             self.keep_pace(now, sample);
@@ -536,6 +572,9 @@ impl Sender {
                 }
                 if let Some(slot) = &mut slot {
                     slot.begin_asking(now);
+                    if !is_asynchronous {
+                        self.timers.set(Timer::Slow, now + NAMED_AFTER);
+                    }
                     // Without return channel only the end is told, and not if repair blocks did.
                     slot.is_request_due &=
                         !is_asynchronous || (slot.is_end() && self.config.fec.is_none());
@@ -604,6 +643,7 @@ impl Sender {
         };
         self.wait.stop();
         self.timers.stop(Timer::Deadline);
+        self.timers.stop(Timer::Slow);
         if slot.is_end() {
             self.say_farewell(&slot);
             self.on_end_done(now);

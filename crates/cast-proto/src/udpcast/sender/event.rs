@@ -83,8 +83,8 @@ pub enum SenderEvent {
         /// What to send.
         hello: Hello,
     },
-    /// A slice is not acknowledged although it has been asked for many times; reported again and
-    /// again while that lasts.
+    /// A slice is not acknowledged [some time](readable::NAMED_AFTER) after it was asked for; reported again and
+    /// again while that lasts, and when a participant has been silent for that time.
     SlowRound {
         /// The slice.
         slice: SliceNo,

@@ -146,6 +146,8 @@ enum Timer {
     Deadline,
     /// Those whose hosts refused a probe are probed again.
     Probe,
+    /// A slice has not been acknowledged for a while.
+    Slow,
     /// Those who get no further are asked again.
     Pause,
     /// The rate limit allows the next datagram.
@@ -164,6 +166,7 @@ impl TimerKind for Timer {
         Self::Start,
         Self::Deadline,
         Self::Probe,
+        Self::Slow,
         Self::Pause,
         Self::Pacing,
         Self::Linger,
@@ -281,6 +284,7 @@ impl Sender {
                 Timer::Start => self.give_up(GiveUpReason::StartTimeout),
                 Timer::Deadline => self.on_deadline(now),
                 Timer::Probe => self.on_probe_timer(now),
+                Timer::Slow => self.on_slow_timer(now),
                 Timer::Pause | Timer::Pacing => {}
                 Timer::Linger => self.close(),
                 Timer::Abort => self.on_abort_timer(now),

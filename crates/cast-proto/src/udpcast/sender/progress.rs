@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use readable::NAMED_AFTER;
+
 use super::config::HOLD;
 use super::{DropCause, DropPolicy};
 use crate::bitmap::Bitmap;
@@ -30,8 +32,7 @@ pub(super) const SAMPLE: u16 = 16;
 /// How many times [`DropPolicy::no_progress`] the repetition of a slice may take with progress.
 const SLOWEST: u32 = 20;
 
-/// Time without progress after which it is told, and again.
-const TELL_AFTER: Duration = Duration::from_secs(3);
+/// Time between two reports of participants without progress.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 
 /// How far those have come with a slice that answer but do not have it. At most one entry for each
@@ -197,7 +198,7 @@ impl Progress {
         let idle: Vec<_> = self
             .members
             .iter()
-            .filter(|(client, member)| active.contains(**client) && member.idle >= TELL_AFTER)
+            .filter(|(client, member)| active.contains(**client) && member.idle >= NAMED_AFTER)
             .map(|(client, member)| (*client, member.least, member.idle))
             .collect();
         if !idle.is_empty() {

@@ -55,6 +55,8 @@ pub(super) struct Slot {
     pub(super) is_roll_call: bool,
     /// When round 0 was asked.
     pub(super) asked_since: Instant,
+    /// When it was last reported that it is not acknowledged.
+    pub(super) slow_told: Option<Instant>,
     /// When the present round was asked.
     asked: Instant,
     /// How far those are that answer and do not have it.
@@ -227,6 +229,7 @@ impl Slot {
             is_request_due: false,
             is_roll_call: false,
             asked_since: now,
+            slow_told: None,
             asked: now,
             progress: Progress::default(),
             last_ok: None,

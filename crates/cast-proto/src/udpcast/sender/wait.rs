@@ -92,11 +92,10 @@ impl Wait {
         self.average = (average * 9 + waited) / 10;
     }
 
-    /// The deadline has passed; how many have in a row.
-    pub(super) fn on_missed(&mut self) -> u32 {
+    /// The deadline has passed.
+    pub(super) fn on_missed(&mut self) {
         self.since = None;
         self.missed = self.missed.saturating_add(1);
-        self.missed
     }
 
     /// This process did not run for so long.

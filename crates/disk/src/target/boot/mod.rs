@@ -353,6 +353,10 @@ fn verify(device: &Device, what: &str, offset: u64, expected: &[u8]) -> Result<(
 
 /// Asks the kernel to read the table. The disk is complete whatever it answers, so a refusal is only
 /// worth a warning: kernels without partition support exist, and a reboot follows.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whatever looks at the new disk keeps it busy for a moment"
+)]
 fn reread(device: &Device) -> Option<String> {
     let begun = Instant::now();
     loop {

@@ -143,6 +143,8 @@ impl RegionWriter {
                 reason: format!("could not be started: {error}"),
             })?;
         device.region_opened();
+        #[expect(clippy::disallowed_methods, reason = "the log has how long it took")]
+        let started = Instant::now();
         Ok(Self {
             device: Arc::clone(device),
             region: offset..end,
@@ -152,7 +154,7 @@ impl RegionWriter {
             failure,
             written,
             taken: 0,
-            started: Instant::now(),
+            started,
             is_finished: false,
         })
     }
