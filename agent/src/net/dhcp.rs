@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A running client. It renews the lease; dropping it ends it and leaves the address.
 #[derive(Debug)]
@@ -87,6 +88,23 @@ impl Drop for Client {
     }
 }
 
+/// Leaves for [`first_answer`] how long after its link a card has had its first answer. It is only told to
+/// people, so nothing depends on it.
+pub(super) fn note_first_answer(card: &str, after: Duration) {
+    let text = after.as_millis().to_string();
+    drop(fs::write(first_answer_file(card), text));
+}
+
+/// How long after its link the card has had its first answer in this boot, if it has had one.
+pub(crate) fn first_answer(card: &str) -> Option<Duration> {
+    let text = fs::read_to_string(first_answer_file(card)).ok()?;
+    text.trim().parse().ok().map(Duration::from_millis)
+}
+
+fn first_answer_file(card: &str) -> PathBuf {
+    Path::new(STATE_DIR).join(format!("first-answer.{card}"))
+}
+
 /// Runs `busybox ip` with these words.
 ///
 /// # Errors
@@ -128,7 +146,8 @@ fn parse(text: &str) -> Option<Lease> {
 
 const BUSYBOX: &str = "/bin/busybox";
 const SCRIPT: &str = "/etc/udhcpc.script";
-/// Where the script leaves leases (`lease.CARD`) and what it could not do (`trouble.CARD`).
+/// Where the script leaves leases (`lease.CARD`) and what it could not do (`trouble.CARD`), and we
+/// `first-answer.CARD`.
 const STATE_DIR: &str = "/run/fos-agent";
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use crate::control::{CallError, Server};
 use crate::screen::Board;
 use cards::Cards;
+pub(crate) use dhcp::first_answer;
 use dhcp::{Client, Lease};
 pub(crate) use nic::Nic;
 
@@ -84,6 +85,13 @@ pub(crate) async fn find_cards(board: &Board) -> Result<Vec<Nic>, NetworkError> 
 pub(crate) fn cards_now() -> Vec<Mac> {
     nic::list(Path::new(CLASS))
         .map(|cards| cards.iter().map(|card| card.mac).collect())
+        .unwrap_or_default()
+}
+
+/// Names of the wired cards that are there now; none if they cannot be listed.
+pub(crate) fn card_names() -> Vec<String> {
+    nic::list(Path::new(CLASS))
+        .map(|cards| cards.into_iter().map(|card| card.name).collect())
         .unwrap_or_default()
 }
 
@@ -181,6 +189,7 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, 
     let mut client = Client::start(&card.name).map_err(|error| error.to_string())?;
     let lease = loop {
         if let Some(lease) = client.lease().map_err(|error| error.to_string())? {
+            dhcp::note_first_answer(&card.name, start.elapsed());
             break lease;
         }
         let trouble = client.trouble();
