@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::restore;
-use crate::{applet, net, plan, usage, worker};
+use crate::{applet, doctor, net, plan, usage, worker};
 
 /// Deploys disk images by multicast: the client side.
 #[derive(Debug, Parser)]
@@ -20,6 +20,7 @@ use crate::{applet, net, plan, usage, worker};
     20 failed and reported, 21 failed and not reported, 22 only a restart helps, 23 out of memory. Of deploy: 0 done, \
     11 as above, 1 failed. \
     Of plan: 0 there is a plan, 1 failed, 2 wrong usage, 3 a deploy would refuse this. \
+    Of doctor: 0 no cause was found, 1 failed, 2 wrong usage, 3 causes were found. \
     Of the other commands: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
@@ -39,6 +40,8 @@ enum Command {
     Receive(restore::ReceiveArgs),
     /// Shows what a deploy of an image would do to a disk, and writes nothing
     Plan(plan::PlanArgs),
+    /// Finds out what keeps this machine from being deployed: link, network, server, multicast, disks
+    Doctor(doctor::DoctorArgs),
     /// Reports to the server that this machine's task has failed
     ReportFailure(ReportArgs),
     /// Gets an address of one DHCP server and keeps it; `run` starts it where several answer
@@ -161,6 +164,7 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::Restore(args) => restore::restore(args),
         Command::Receive(args) => restore::receive(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
@@ -271,6 +275,15 @@ mod tests {
                 "--disk-size=64000000000",
                 "--json",
             ],
+            &["fos-agent", "doctor"],
+            &[
+                "fos-agent",
+                "doctor",
+                "--disk",
+                "/dev/sda",
+                "--disk",
+                "/dev/sdb",
+            ],
             &["fos-agent", "report-failure", "--text", "it broke"],
             &[
                 "fos-agent",
@@ -326,6 +339,7 @@ mod tests {
                 "--json",
                 "--sfdisk",
             ],
+            &["fos-agent", "doctor", "--patience", "601"],
             &["fos-agent", "restore"],
             &["fos-agent", "receive"],
             &["fos-agent", "receive", "--check", "/dev/sda1"],

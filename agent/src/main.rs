@@ -8,6 +8,7 @@ mod applet;
 mod cli;
 mod control;
 mod deploy;
+mod doctor;
 mod exit;
 mod init;
 mod memory;

@@ -13,6 +13,7 @@ use crate::control::completion::Patience;
 use crate::control::trouble;
 use crate::control::{Identity, Server};
 use crate::deploy::{self, Failure, Job, Told};
+use crate::doctor::Attendant;
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
 use crate::memory;
 use crate::net;
@@ -41,6 +42,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     let args = KernelArgs::parse(cmdline);
     let console = Stage::new();
     let board = &console.board;
+    let _attendant = Attendant::start(board, &args, None);
     let mut reach = Reach::default();
     let result = console.block_on(boot(&args, goal, board, &mut reach));
     let done = if args.is_shutdown() {
@@ -94,6 +96,7 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
     report_lack_of_memory(cmdline);
     let console = Stage::new();
     let board = &console.board;
+    let _attendant = Attendant::start(board, &args, interface.as_deref());
     let outcome = console.block_on(async {
         let server = server(&args, &[])
             .map_err(|error| Failure::new("arguments", error))

@@ -109,6 +109,28 @@ impl Lab {
         ));
     }
 
+    /// Changes the settings of the switch, in the words that `ip` has for a bridge.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn set_switch(&self, settings: &str) {
+        ip_batch(
+            &self.switch,
+            &format!("link set br0 type bridge {settings}\n"),
+        );
+    }
+
+    /// Ends what the switch says by its ports of itself (IPv6).
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn quiet_switch(&self) {
+        let setting = "net.ipv6.conf.all.disable_ipv6=1";
+        ip(&format!("netns exec {} sysctl -qw {setting}", self.switch));
+    }
+
     /// The host 10.99.0.`number`, counted from 1.
     ///
     /// # Panics
@@ -174,6 +196,18 @@ impl Host {
         let (namespace, port) = &self.port;
         let state = if is_in { "up" } else { "down" };
         ip_batch(namespace, &format!("link set {port} {state}\n"));
+    }
+
+    /// Changes the settings of the switch's port that this host hangs on, in the words of `bridge link`.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn set_port(&self, settings: &str) {
+        let (switch, port) = &self.port;
+        let mut command = Command::new("bridge");
+        command.args(["-n", switch, "-batch", "-"]);
+        feed(&mut command, &format!("link set dev {port} {settings}\n"));
     }
 
     /// Loads rules into this host's packet filter, in the words of `nft`.

@@ -154,6 +154,31 @@ impl Server {
         self.text("service/getversion.php", &[("caps", "1")]).await
     }
 
+    /// What is answered where the capabilities are, whatever it is: to find out what is wrong.
+    ///
+    /// # Errors
+    /// There is no answer, or one without end.
+    pub(crate) async fn look_at_version(&self) -> Result<Looked, CallError> {
+        let url = format!("{}service/getversion.php", self.web);
+        let request = self.client.get(&url).query(&[("caps", "1")]);
+        let answer = request.timeout(PROBE_TIMEOUT).send().await;
+        let answer = answer.map_err(|error| unreachable(&url, &error))?;
+        let header = |name| {
+            let value = answer.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let status = answer.status().as_u16();
+        let location = header(reqwest::header::LOCATION);
+        let date = header(reqwest::header::DATE);
+        let bytes = body(&url, answer, TEXT_LIMIT).await?;
+        Ok(Looked {
+            status,
+            location,
+            date,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+
     /// POSTs a form with our identity and `fields` to a FOG service; answers the body.
     pub(crate) async fn post(
         &self,
@@ -242,6 +267,17 @@ impl Server {
         }
         refuse_bad_status(url, answer, expect).await
     }
+}
+
+/// An answer as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Looked {
+    pub(crate) status: u16,
+    /// Where it sends on to.
+    pub(crate) location: Option<String>,
+    /// The time at the server.
+    pub(crate) date: Option<String>,
+    pub(crate) text: String,
 }
 
 /// What counts as an answer.

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use crate::control::{CallError, Server};
 use crate::screen::Board;
 use cards::Cards;
+pub(crate) use dhcp::first_answer;
 use dhcp::{Client, Lease, Reply};
 pub(crate) use dhcp::{OWN_COMMAND as DHCP_COMMAND, serve as serve_dhcp};
 pub(crate) use nic::Nic;
@@ -84,6 +85,13 @@ pub(crate) async fn find_cards(board: &Board) -> Result<Vec<Nic>, NetworkError> 
 pub(crate) fn cards_now() -> Vec<Mac> {
     nic::list(Path::new(CLASS))
         .map(|cards| cards.iter().map(|card| card.mac).collect())
+        .unwrap_or_default()
+}
+
+/// Names of the wired cards that are there now; none if they cannot be listed.
+pub(crate) fn card_names() -> Vec<String> {
+    nic::list(Path::new(CLASS))
+        .map(|cards| cards.into_iter().map(|card| card.name).collect())
         .unwrap_or_default()
 }
 
@@ -273,6 +281,7 @@ async fn obtain(
     let start = Instant::now();
     loop {
         if let Some(lease) = client.lease().map_err(|error| error.to_string())? {
+            dhcp::note_first_answer(&card.name, start.elapsed());
             return Ok(lease);
         }
         let trouble = client.trouble();

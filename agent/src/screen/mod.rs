@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(crate) use draw::{COUNTDOWN, done, one_line, summary};
 pub(crate) use keys::Keys;
 pub(crate) use output::{Console, Line};
-pub(crate) use state::{Outcome, State, Transfer, Warning, word};
+pub(crate) use state::{Diagnosis, Outcome, State, Transfer, Wait, Warning, word};
 
 /// The shared state of the screen and the lines that are still to be printed.
 #[derive(Clone, Default)]

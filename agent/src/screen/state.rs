@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) activity: String,
     /// Set while the machine can do nothing but wait.
     pub(crate) wait: Option<Wait>,
+    /// What was found out about the wait.
+    pub(crate) diagnosis: Option<Diagnosis>,
     /// Set while streams are received.
     pub(crate) transfer: Option<Transfer>,
     /// Everything the user shall know at the end, in order.
@@ -31,12 +33,22 @@ pub(crate) struct State {
 
 impl State {
     /// Begins or changes the wait. The clock goes on as long as `what` stays the same.
-    pub(crate) fn wait_for(&mut self, now: Instant, what: impl Into<String>, advice: Vec<String>) {
+    pub(crate) fn wait_for(
+        &mut self,
+        now: Instant,
+        what: impl Into<String>,
+        mut advice: Vec<String>,
+    ) {
         let what = what.into();
         let since = match &self.wait {
             Some(wait) if wait.what == what => wait.since,
             _ => now,
         };
+        if let Some(diagnosis) = &self.diagnosis
+            && (diagnosis.what == what && diagnosis.since == since)
+        {
+            advice.push(diagnosis.text.clone());
+        }
         self.wait = Some(Wait {
             what,
             since,
@@ -60,6 +72,17 @@ pub(crate) struct Wait {
     pub(crate) since: Instant,
     /// What is known about the cause and what to check; may change at any time.
     pub(crate) advice: Vec<String>,
+}
+
+/// What was found out about one wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Diagnosis {
+    /// Of this wait.
+    pub(crate) what: String,
+    /// Since when it lasts: a later one for the same thing is another one.
+    pub(crate) since: Instant,
+    /// The cause and what to do.
+    pub(crate) text: String,
 }
 
 /// Progress of the data.
@@ -125,4 +148,30 @@ pub(crate) enum Outcome {
     /// Done, but the server does not know; why.
     DoneUnreported(String),
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diagnosis_is_shown_with_the_wait_that_it_is_of() {
+        let start = Instant::now();
+        let mut state = State::default();
+        let advice = |state: &State| state.wait.clone().unwrap().advice;
+        state.wait_for(start, "the sender", vec!["check it".into()]);
+        state.diagnosis = Some(Diagnosis {
+            what: "the sender".into(),
+            since: start,
+            text: "eth0 has no link".into(),
+        });
+        let later = start + Duration::from_secs(40);
+        state.wait_for(later, "the sender", vec!["check it".into()]);
+        assert_eq!(advice(&state), ["check it", "eth0 has no link"]);
+        state.wait_for(later, "the server", Vec::new());
+        assert_eq!(advice(&state), [""; 0]);
+        // Another wait for the same thing.
+        state.wait_for(later, "the sender", Vec::new());
+        assert_eq!(advice(&state), [""; 0]);
+    }
 }

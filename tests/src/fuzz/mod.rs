@@ -12,6 +12,7 @@ mod fec;
 mod feed;
 mod images;
 mod mend;
+mod packets;
 mod pair;
 mod tables;
 mod udpcast;
@@ -19,6 +20,7 @@ mod udpcast;
 pub use contract::{contract, http_form, native_json};
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
+pub use packets::packets;
 pub use pair::udpcast_pair;
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
@@ -27,12 +29,13 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 15] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("contract", contract),
     ("http_form", http_form),
     ("image", image),
     ("image_recipe", image_recipe),
     ("native_json", native_json),
+    ("packets", packets),
     ("partition_dump", partition_dump),
     ("partition_plan", partition_plan),
     ("partition_table", partition_table),

@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use fog::Mac;
 use nix::sys::signal::{Signal, kill};
@@ -156,6 +157,23 @@ fn end_earlier(number: &Path, card: &str) {
         // It may end by itself just now.
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
     }
+}
+
+/// Leaves for [`first_answer`] how long after its link a card has had its first answer. It is only told to
+/// people, so nothing depends on it.
+pub(super) fn note_first_answer(card: &str, after: Duration) {
+    let text = after.as_millis().to_string();
+    drop(fs::write(first_answer_file(card), text));
+}
+
+/// How long after its link the card has had its first answer in this boot, if it has had one.
+pub(crate) fn first_answer(card: &str) -> Option<Duration> {
+    let text = fs::read_to_string(first_answer_file(card)).ok()?;
+    text.trim().parse().ok().map(Duration::from_millis)
+}
+
+fn first_answer_file(card: &str) -> PathBuf {
+    Path::new(STATE_DIR).join(format!("first-answer.{card}"))
 }
 
 /// Runs `busybox ip` with these words.

@@ -1,0 +1,221 @@
+//! Disks and memory. Nothing is written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use diagnosis::{DiskLook, Look, Memory, ReadTest, Skipped};
+use nix::fcntl::OFlag;
+
+/// Which disks are looked at.
+#[derive(Debug, Clone)]
+pub(super) enum Wish {
+    /// Those of the machine that could be deployed to.
+    All,
+    /// These disks, or files.
+    These(Vec<PathBuf>),
+    /// None: they are at work.
+    Nothing,
+}
+
+pub(super) fn disks(wish: &Wish) -> Look<Vec<DiskLook>> {
+    match wish {
+        Wish::Nothing => Err(Skipped::NotAsked),
+        Wish::These(paths) => Ok(paths.iter().map(|path| look(path, None)).collect()),
+        Wish::All => {
+            let disks = disk::probe().map_err(|error| Skipped::Failed(readable::chain(&error)))?;
+            let fixed = disks
+                .iter()
+                .filter(|disk| !disk.is_removable && disk.size > 0);
+            let looks = fixed.map(|disk| look(&disk.path, disk.model.as_deref()));
+            Ok(looks.collect())
+        }
+    }
+}
+
+fn look(path: &Path, model: Option<&str>) -> DiskLook {
+    let mut name = path.display().to_string();
+    if let Some(model) = model {
+        name += &format!(" ({})", fog::encoding::printable(model, 60));
+    }
+    let device = path
+        .file_name()
+        .map(|name| Path::new("/sys/class/block").join(name).join("device"));
+    DiskLook {
+        name,
+        is_live: device.as_deref().is_none_or(is_live),
+        commands: device.as_deref().and_then(commands),
+        read: read(path).map_err(|error| error.to_string()),
+    }
+}
+
+/// Of NVMe `state` is "live" or "connecting", "dead" and so on; of SCSI and SATA "running" or "offline" and so on.
+fn is_live(device: &Path) -> bool {
+    let state = fs::read_to_string(device.join("state")).ok();
+    state.is_none_or(|state| {
+        matches!(
+            state.trim(),
+            "live" | "running" | "created" | "new" | "resetting"
+        )
+    })
+}
+
+/// Commands that failed, and all, of SCSI and SATA disks.
+fn commands(device: &Path) -> Option<(u64, u64)> {
+    let count = |file| {
+        let text = fs::read_to_string(device.join(file)).ok()?;
+        u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
+    };
+    Some((count("ioerr_cnt")?, count("iodone_cnt")?))
+}
+
+/// Reads some of the begin, the middle and the end, past the page cache where that is possible.
+fn read(path: &Path) -> io::Result<ReadTest> {
+    let open = |flags: OFlag| {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags((flags | OFlag::O_NONBLOCK).bits());
+        options.open(path)
+    };
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let file = open(OFlag::O_DIRECT).or_else(|error| match error.raw_os_error() {
+        Some(nix::libc::EINVAL) => open(OFlag::empty()),
+        _ => Err(error),
+    })?;
+    let len = len(&file)?;
+    let mut memory = vec![0; PIECE + ALIGNMENT];
+    let start = memory.as_ptr().align_offset(ALIGNMENT);
+    let buffer = memory
+        .get_mut(start..start.saturating_add(PIECE))
+        .ok_or(io::ErrorKind::OutOfMemory)?;
+    let mut test = ReadTest {
+        bytes: 0,
+        time: Duration::ZERO,
+    };
+    for at in places(len) {
+        let mut part = 0;
+        let begin = Instant::now();
+        while part < PART && begin.elapsed() < PART_TIME {
+            let count = file.read_at(buffer, at + part)?;
+            part += u64::try_from(count).unwrap_or(u64::MAX);
+            // Only the end gives less, and behind it no read would be aligned.
+            if count < PIECE {
+                break;
+            }
+        }
+        test.bytes += part;
+        test.time += begin.elapsed();
+    }
+    Ok(test)
+}
+
+fn len(file: &File) -> io::Result<u64> {
+    // Of a device the length in its metadata is 0.
+    let mut file = file;
+    io::Seek::seek(&mut file, io::SeekFrom::End(0))
+}
+
+/// Where to read, each a multiple of the alignment; never twice the same.
+fn places(len: u64) -> Vec<u64> {
+    let alignment = u64::try_from(ALIGNMENT).unwrap_or(u64::MAX);
+    let aligned = |at: u64| at / alignment * alignment;
+    let mut places = vec![0, aligned(len / 2), aligned(len.saturating_sub(PART))];
+    places.sort_unstable();
+    let mut free = 0;
+    places.retain(|&at| {
+        let is_new = at >= free;
+        if is_new {
+            free = at + PART;
+        }
+        is_new
+    });
+    places
+}
+
+pub(super) fn memory(text: &str) -> Look<Memory> {
+    let value = |wanted: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(wanted))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    match (value("MemTotal:"), value("MemAvailable:")) {
+        (Some(total), Some(available)) => Ok(Memory { total, available }),
+        _ => Err(Skipped::Failed("/proc/meminfo makes no sense".into())),
+    }
+}
+
+const PIECE: usize = 1 << 20;
+/// Of all logical sectors that there are, up to 4 KiB.
+const ALIGNMENT: usize = 4096;
+/// At each place, in bytes, and at most for so long.
+const PART: u64 = 16 << 20;
+const PART_TIME: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let text = "MemTotal:        1000 kB\nMemFree:  5 kB\nMemAvailable:  10 kB\n";
+        let expected = Memory {
+            total: 1_024_000,
+            available: 10_240,
+        };
+        assert_eq!(memory(text), Ok(expected));
+        for text in [
+            "",
+            "MemTotal: 1000 kB",
+            "MemTotal: x kB\nMemAvailable: 1 kB",
+        ] {
+            assert!(matches!(memory(text), Err(Skipped::Failed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_are_aligned_and_do_not_overlap() {
+        assert_eq!(places(0), [0]);
+        assert_eq!(places(100), [0]);
+        assert_eq!(places(PART), [0]);
+        assert_eq!(places(3 * PART), [0, 3 * PART / 2]);
+        for len in [5 * PART + 77, 1 << 40] {
+            let places = places(len);
+            assert_eq!(places.len(), 3, "{places:?}");
+            assert!(places.iter().all(|at| at % 4096 == 0 && *at < len));
+        }
+    }
+
+    #[test]
+    fn a_disk_is_read_and_what_cannot_be_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        fs::write(&path, vec![1; 3 << 20]).unwrap();
+        assert_eq!(look(&path, None).read.unwrap().bytes, 3 << 20);
+        assert!(look(&dir.path().join("none"), None).read.is_err());
+        assert!(look(dir.path(), None).read.is_err());
+    }
+
+    #[test]
+    fn a_disk_that_was_given_up_is_not_live() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_live(dir.path()) && commands(dir.path()).is_none());
+        for (state, expected) in [
+            ("running\n", true),
+            ("live\n", true),
+            ("offline\n", false),
+            ("dead\n", false),
+        ] {
+            fs::write(dir.path().join("state"), state).unwrap();
+            assert_eq!(is_live(dir.path()), expected, "{state}");
+        }
+        fs::write(dir.path().join("ioerr_cnt"), "0x10\n").unwrap();
+        fs::write(dir.path().join("iodone_cnt"), "0x1000\n").unwrap();
+        assert_eq!(commands(dir.path()), Some((16, 4096)));
+    }
+}

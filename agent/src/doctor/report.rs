@@ -1,0 +1,106 @@
+//! What was found, for people and for programs.
+
+use diagnosis::{Cause, Check, Evidence, Verdict, checks};
+use serde_json::{Value, json};
+
+/// Every check with what was seen, then every cause.
+pub(super) fn text(evidence: &Evidence, causes: &[Cause]) -> String {
+    let mut text = String::new();
+    for Check {
+        area,
+        verdict,
+        text: seen,
+    } in checks(evidence, causes)
+    {
+        let mark = match verdict {
+            Verdict::Fine => "ok",
+            Verdict::Problem => "PROBLEM",
+            Verdict::Skipped => "-",
+        };
+        text += &format!("{mark:<8} {:<10} {seen}\n", area.name());
+    }
+    text.push('\n');
+    if causes.is_empty() {
+        text += "no cause of trouble was found\n";
+    }
+    for (number, cause) in causes.iter().enumerate() {
+        text += &format!("{}. {cause} ({})\n", number + 1, cause.code());
+        for seen in cause.evidence() {
+            text += &format!("   seen: {seen}\n");
+        }
+        text += &format!("   do:   {}\n", cause.advice());
+    }
+    text
+}
+
+pub(super) fn json(evidence: &Evidence, causes: &[Cause]) -> Value {
+    let findings = causes.iter().map(|cause| {
+        json!({
+            "code": cause.code(),
+            "text": cause.to_string(),
+            "evidence": cause.evidence(),
+            "advice": cause.advice(),
+        })
+    });
+    let checks = checks(evidence, causes).into_iter().map(|check| {
+        let result = match check.verdict {
+            Verdict::Fine => "fine",
+            Verdict::Problem => "problem",
+            Verdict::Skipped => "skipped",
+        };
+        json!({ "check": check.area.name(), "result": result, "text": check.text })
+    });
+    json!({
+        "ok": causes.is_empty(),
+        "findings": findings.collect::<Vec<Value>>(),
+        "checks": checks.collect::<Vec<Value>>(),
+    })
+}
+
+/// The first cause that can keep a machine waiting, in a line, for a screen on which something is waited for.
+pub(super) fn line(causes: &[Cause]) -> Option<String> {
+    let cause = causes.iter().find(|cause| cause.can_block())?;
+    let seen = cause.evidence().into_iter().next().unwrap_or_default();
+    Some(format!("{cause} ({seen}): {}", cause.advice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_come_with_what_was_seen_and_what_to_do() {
+        let causes = [
+            Cause::NoLink {
+                card: "eth0".into(),
+                mac: "02:00:00:00:00:01".into(),
+            },
+            Cause::NoDisk,
+        ];
+        let evidence = Evidence::default();
+        let text = text(&evidence, &causes);
+        for line in [
+            "PROBLEM  link       not asked for",
+            "-        memory     not asked for",
+            "1. eth0 has no link (no-link)",
+            "   seen: eth0 (02:00:00:00:00:01) has no carrier",
+            "2. this machine has no disk that works (no-disk)",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
+        }
+        let json = json(&evidence, &causes);
+        assert_eq!(json["ok"], false);
+        assert_eq!(json["findings"][0]["code"], "no-link");
+        assert_eq!(
+            json["findings"][1]["evidence"][0],
+            "the kernel shows no disk"
+        );
+        assert_eq!(json["checks"][0]["result"], "problem");
+        let mut causes = causes.to_vec();
+        causes.insert(0, Cause::ClockOff { ahead: 1 << 20 });
+        let line = line(&causes).unwrap();
+        assert!(line.starts_with("eth0 has no link (eth0 ("), "{line}");
+        assert_eq!(super::line(&causes[..1]), None);
+        assert!(super::text(&evidence, &[]).ends_with("\nno cause of trouble was found\n"));
+    }
+}

@@ -1,0 +1,265 @@
+//! Causes. Their texts for people are in modules of their own.
+
+mod advice;
+mod seen;
+mod sentence;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::dhcp::Offer;
+use crate::evidence::{Address, Counters, Reach, WebAnswer};
+pub(crate) use seen::{describe, list};
+
+/// Why something does not work. `Display` is one sentence.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "what each one means is the sentence that it is shown as"
+)]
+pub enum Cause {
+    NoCard,
+    NoLink {
+        card: String,
+        mac: String,
+    },
+    UnsteadyLink {
+        card: String,
+        changes: u64,
+        over: Option<Duration>,
+    },
+    SilentPort {
+        card: String,
+        sent: u64,
+        control: u64,
+        over: Duration,
+    },
+    LateAnswer {
+        after: Duration,
+        is_since_link: bool,
+    },
+    NoDhcp {
+        card: String,
+        awaited: Duration,
+        own: Vec<Address>,
+    },
+    NoAddress {
+        card: String,
+        offers: Vec<Offer>,
+    },
+    SecondDhcp {
+        offers: Vec<Offer>,
+    },
+    NoName {
+        host: String,
+        name_servers: Vec<String>,
+        error: String,
+    },
+    NoRoute {
+        to: Ipv4Addr,
+        own: Vec<Address>,
+    },
+    WrongCard {
+        to: Ipv4Addr,
+        by: String,
+        wanted: String,
+    },
+    NoServer {
+        address: Ipv4Addr,
+        card: String,
+    },
+    NoRouter {
+        router: Ipv4Addr,
+        address: Ipv4Addr,
+        card: String,
+    },
+    NoWebServer {
+        address: Ipv4Addr,
+        port: u16,
+    },
+    WebBlocked {
+        address: Ipv4Addr,
+        port: u16,
+        reach: Reach,
+    },
+    ServerSilent {
+        address: Ipv4Addr,
+        port: u16,
+        router: Option<Ipv4Addr>,
+    },
+    Redirect {
+        url: String,
+        to: String,
+    },
+    ServerFails {
+        url: String,
+        status: u16,
+    },
+    NotFog {
+        url: String,
+        answer: WebAnswer,
+    },
+    NoStore {
+        address: Ipv4Addr,
+        reach: Reach,
+    },
+    NoSender {
+        address: Ipv4Addr,
+        port: u16,
+    },
+    RendezvousBlocked {
+        address: Ipv4Addr,
+        port: u16,
+    },
+    NotRouted {
+        sender: Ipv4Addr,
+        router: Ipv4Addr,
+        own: Ipv4Addr,
+        silence: Silence,
+    },
+    NoQuerier {
+        silence: Silence,
+    },
+    Filtered {
+        silence: Silence,
+        querier: Ipv4Addr,
+    },
+    SmallOnly {
+        requests: u64,
+        over: Duration,
+    },
+    BlackHole {
+        to: Ipv4Addr,
+        tried: u32,
+        passed: u32,
+    },
+    SmallMtu {
+        card: String,
+        mtu: u32,
+    },
+    HalfDuplex {
+        card: String,
+        speed: Option<u32>,
+    },
+    SlowLink {
+        card: String,
+        speed: u32,
+    },
+    CardErrors {
+        card: String,
+        counters: Counters,
+        new: u64,
+    },
+    ClockOff {
+        ahead: i64,
+    },
+    NoDisk,
+    DiskGone {
+        name: String,
+    },
+    DiskUnreadable {
+        name: String,
+        error: String,
+    },
+    DiskErrors {
+        name: String,
+        failed: u64,
+        all: u64,
+    },
+    SlowDisk {
+        name: String,
+        rate: f64,
+        bytes: u64,
+    },
+    LittleMemory {
+        total: u64,
+        available: u64,
+    },
+}
+
+/// Multicast that does not come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// On this card.
+    pub card: String,
+    /// Groups that were joined.
+    pub groups: Vec<Ipv4Addr>,
+    /// The port.
+    pub port: u16,
+    /// How long was listened.
+    pub over: Duration,
+}
+
+impl Cause {
+    /// For programs; does not change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoCard => "no-card",
+            Self::NoLink { .. } => "no-link",
+            Self::UnsteadyLink { .. } => "unsteady-link",
+            Self::SilentPort { .. } => "silent-port",
+            Self::LateAnswer { .. } => "late-answer",
+            Self::NoDhcp { .. } => "no-dhcp",
+            Self::NoAddress { .. } => "no-address",
+            Self::SecondDhcp { .. } => "second-dhcp",
+            Self::NoName { .. } => "no-name",
+            Self::NoRoute { .. } => "no-route",
+            Self::WrongCard { .. } => "wrong-card",
+            Self::NoServer { .. } => "no-server",
+            Self::NoRouter { .. } => "no-router",
+            Self::NoWebServer { .. } => "no-web-server",
+            Self::WebBlocked { .. } => "web-blocked",
+            Self::ServerSilent { .. } => "server-silent",
+            Self::Redirect { .. } => "redirect",
+            Self::ServerFails { .. } => "server-fails",
+            Self::NotFog { .. } => "not-fog",
+            Self::NoStore { .. } => "no-store",
+            Self::NoSender { .. } => "no-sender",
+            Self::RendezvousBlocked { .. } => "rendezvous-blocked",
+            Self::NotRouted { .. } => "multicast-not-routed",
+            Self::NoQuerier { .. } => "no-querier",
+            Self::Filtered { .. } => "multicast-filtered",
+            Self::SmallOnly { .. } => "small-datagrams-only",
+            Self::BlackHole { .. } => "mtu-black-hole",
+            Self::SmallMtu { .. } => "small-mtu",
+            Self::HalfDuplex { .. } => "half-duplex",
+            Self::SlowLink { .. } => "slow-link",
+            Self::CardErrors { .. } => "card-errors",
+            Self::ClockOff { .. } => "clock-off",
+            Self::NoDisk => "no-disk",
+            Self::DiskGone { .. } => "disk-gone",
+            Self::DiskUnreadable { .. } => "disk-unreadable",
+            Self::DiskErrors { .. } => "disk-errors",
+            Self::SlowDisk { .. } => "slow-disk",
+            Self::LittleMemory { .. } => "little-memory",
+        }
+    }
+
+    /// Whether it can keep a machine waiting, and not only make it slow.
+    #[must_use]
+    pub fn can_block(&self) -> bool {
+        !matches!(
+            self,
+            Self::LateAnswer { .. }
+                | Self::HalfDuplex { .. }
+                | Self::SlowLink { .. }
+                | Self::ClockOff { .. }
+                | Self::SlowDisk { .. }
+                | Self::LittleMemory { .. }
+        )
+    }
+
+    /// Whether the network or its server seems not to be there at all: it may only need more time.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::SilentPort { .. }
+                | Self::NoDhcp { .. }
+                | Self::NoServer { .. }
+                | Self::NoRouter { .. }
+        )
+    }
+}

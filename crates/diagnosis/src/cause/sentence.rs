@@ -1,0 +1,94 @@
+//! The cause in a sentence, for people.
+
+use std::fmt;
+
+use super::Cause;
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCard => f.write_str("this machine has no wired network card that works"),
+            Self::NoLink { card, .. } => write!(f, "{card} has no link"),
+            Self::UnsteadyLink { card, .. } => write!(f, "the link of {card} comes and goes"),
+            Self::SilentPort { card, .. } => {
+                write!(f, "{card} has a link, but no machine is heard by it")
+            }
+            Self::LateAnswer { .. } => {
+                f.write_str("the switch port forwards nothing for a while after the link is up")
+            }
+            Self::NoDhcp { .. } => f.write_str("no DHCP server answers"),
+            Self::NoAddress { card, offers } if offers.is_empty() => {
+                write!(f, "{card} has no address")
+            }
+            Self::NoAddress { card, .. } => {
+                write!(f, "{card} has no address, although a DHCP server offers one")
+            }
+            Self::SecondDhcp { .. } => {
+                f.write_str("several DHCP servers answer, and they contradict each other")
+            }
+            Self::NoName { host, .. } => {
+                write!(f, "the server's name {host} cannot be resolved (DNS)")
+            }
+            Self::NoRoute { to, .. } => write!(f, "there is no route to the server {to}"),
+            Self::WrongCard { by, wanted, .. } => {
+                write!(f, "the server is reached by {by}, but {wanted} is to receive")
+            }
+            Self::NoServer { address, .. } => {
+                write!(f, "no machine in this network has the server's address {address}")
+            }
+            Self::NoRouter { router, address, .. } => {
+                write!(f, "the router {router}, which leads to the server {address}, does not answer")
+            }
+            Self::NoWebServer { address, port } => {
+                write!(f, "the machine {address} is there, but no web server runs at port {port}")
+            }
+            Self::WebBlocked { address, port, .. } => {
+                write!(f, "a firewall blocks the web port {port} of the server {address}")
+            }
+            Self::ServerSilent { address, .. } => write!(
+                f,
+                "the server {address} does not answer: it is off, or a firewall drops everything"
+            ),
+            Self::Redirect { .. } => {
+                f.write_str("the server sends this machine to another page instead of answering")
+            }
+            Self::ServerFails { .. } => f.write_str("the web server fails by itself"),
+            Self::NotFog { .. } => f.write_str("what answers at web= is no FOG server"),
+            Self::NoStore { address, .. } => {
+                write!(f, "the image store {address} cannot be reached by NFS")
+            }
+            Self::NoSender { .. } => f.write_str("the server has no sender where it should be"),
+            Self::RendezvousBlocked { .. } => {
+                f.write_str("a firewall blocks the port of the multicast session")
+            }
+            Self::NotRouted { .. } => f.write_str(
+                "multicast does not reach this machine: the sender is in another network",
+            ),
+            Self::NoQuerier { .. } => f.write_str(
+                "multicast does not reach this machine: a switch filters it (IGMP snooping without a querier)",
+            ),
+            Self::Filtered { .. } => {
+                f.write_str("multicast does not reach this machine: something on the way filters it")
+            }
+            Self::SmallOnly { .. } => {
+                f.write_str("small datagrams of the sender come, large ones do not")
+            }
+            Self::BlackHole { passed, .. } => {
+                write!(f, "the network loses datagrams larger than {passed} bytes")
+            }
+            Self::SmallMtu { card, .. } => {
+                write!(f, "{card} takes no datagrams of 1500 bytes, as senders send them")
+            }
+            Self::HalfDuplex { card, .. } => write!(f, "{card} runs in half duplex"),
+            Self::SlowLink { card, .. } => write!(f, "the link of {card} is slow"),
+            Self::CardErrors { card, .. } => write!(f, "{card} receives or sends damaged frames"),
+            Self::ClockOff { .. } => f.write_str("the clock of this machine is wrong"),
+            Self::NoDisk => f.write_str("this machine has no disk that works"),
+            Self::DiskGone { name } => write!(f, "the disk {name} no longer answers"),
+            Self::DiskUnreadable { name, .. } => write!(f, "the disk {name} cannot be read"),
+            Self::DiskErrors { name, .. } => write!(f, "the disk {name} has errors"),
+            Self::SlowDisk { name, .. } => write!(f, "the disk {name} is very slow"),
+            Self::LittleMemory { .. } => f.write_str("this machine has too little memory"),
+        }
+    }
+}

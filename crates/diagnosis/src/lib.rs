@@ -1,0 +1,23 @@
+//! What keeps a machine from being deployed: from evidence to causes, each with what to do.
+//!
+//! [`Evidence`] is what probes have seen. [`diagnose()`] makes [`Cause`]s of it, the one that explains the
+//! others first; [`checks()`] says what was looked at and what was seen. The parsers of what comes from the
+//! network for this purpose alone ([`dhcp`], [`packet`]) are here, too. The crate does no input or output.
+
+#![warn(missing_docs)]
+
+mod cause;
+mod checks;
+pub mod dhcp;
+mod evidence;
+pub mod packet;
+mod rules;
+
+pub use cause::{Cause, Silence};
+pub use checks::{Area, Check, Verdict, checks};
+pub use evidence::{
+    Address, Card, Clock, Counters, DiskLook, Duplex, Evidence, FirstAnswer, Look, Memory,
+    Multicast, Neighbour, NextHop, PathLook, Querier, Reach, ReadTest, Rendezvous, Resolution,
+    Route, Sending, ServerLook, Skipped, Traffic, WebAnswer,
+};
+pub use rules::diagnose;
