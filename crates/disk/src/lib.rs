@@ -21,7 +21,7 @@ mod sys;
 mod table;
 mod target;
 
-pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
+pub use choose::{Candidates, Choice, ChooseError, Wish, choose, choose_several, resolve_link};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
 pub use shape::shape_of;

@@ -12,6 +12,10 @@ use thiserror::Error;
 
 use crate::probe::Disk;
 
+mod several;
+
+pub use several::choose_several;
+
 /// What the server (or the operator) asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -64,6 +68,18 @@ pub enum ChooseError {
         element: String,
         /// How many disks it matches.
         count: usize,
+        /// The disks found.
+        found: Candidates,
+    },
+    /// An image of several disks, and a machine with fewer.
+    #[error(
+        "the image needs {needed} disks, this machine has {usable} that may be written to; {found}"
+    )]
+    TooFew {
+        /// How many disks the image needs.
+        needed: usize,
+        /// How many there are.
+        usable: usize,
         /// The disks found.
         found: Candidates,
     },

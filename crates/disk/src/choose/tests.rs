@@ -149,3 +149,86 @@ fn no_disk_at_all_suggests_a_driver() {
     let error = choose(&[], &Wish::default(), &links).unwrap_err();
     assert!(error.to_string().contains("driver"), "{error}");
 }
+
+#[track_caller]
+fn several(disks: &[Disk], wish: &Wish, wanted: &[(u32, Option<u64>)]) -> Vec<String> {
+    let chosen = choose_several(disks, wish, wanted, &links).unwrap();
+    let names = chosen.iter().map(|choice| choice.disk.name.clone());
+    names.collect()
+}
+
+#[test]
+fn an_image_of_several_disks_takes_them_in_their_order() {
+    let disks = [
+        usb("sda", 9),
+        disk("sdb", 30),
+        disk("sdc", 20),
+        disk("sdd", 10),
+    ];
+    let two = [(1, None), (2, None)];
+    assert_eq!(several(&disks, &Wish::default(), &two), ["sdb", "sdc"]);
+    // Of an image that has no second disk the third one is still the third.
+    let gap = [(1, None), (3, None)];
+    assert_eq!(several(&disks, &Wish::default(), &gap), ["sdb", "sdd"]);
+    assert_eq!(several(&disks, &fdrive("/dev/sdd"), &two), ["sdd", "sdb"]);
+    let named = fdrive("SN-sdd,/dev/sdd, sda");
+    assert_eq!(several(&disks, &named, &two), ["sdd", "sda"]);
+}
+
+#[test]
+fn recorded_sizes_decide_if_each_is_that_of_one_disk() {
+    let disks = [disk("sda", 30), disk("sdb", 20), disk("sdc", 20)];
+    let turned = [(1, Some(20)), (2, Some(30))];
+    // Two disks have 20 bytes.
+    assert_eq!(several(&disks, &Wish::default(), &turned), ["sda", "sdb"]);
+    let chosen = choose_several(&disks, &Wish::default(), &turned, &links).unwrap();
+    assert!(chosen[0].warnings[0].contains("2 disks have the recorded size"));
+    assert_eq!(
+        several(&disks[..2], &Wish::default(), &turned),
+        ["sdb", "sda"]
+    );
+    for wanted in [
+        [(1, Some(20)), (2, None)],
+        [(1, Some(20)), (2, Some(20))],
+        [(1, Some(20)), (2, Some(31))],
+    ] {
+        assert_eq!(
+            several(&disks[..2], &Wish::default(), &wanted),
+            ["sda", "sdb"]
+        );
+    }
+    // A name counts more than a size.
+    assert_eq!(
+        several(&disks[..2], &fdrive("sda"), &turned),
+        ["sda", "sdb"]
+    );
+}
+
+#[test]
+fn a_disk_that_is_missing_is_not_replaced() {
+    let disks = [disk("sda", 30), mounted("sdb", 20), usb("sdc", 10)];
+    let two = [(1, None), (2, None)];
+    let refused = |wish: &Wish| choose_several(&disks, wish, &two, &links).unwrap_err();
+    let error = refused(&Wish::default());
+    let is_missing = matches!(
+        error,
+        ChooseError::TooFew {
+            needed: 2,
+            usable: 1,
+            ..
+        }
+    );
+    assert!(is_missing, "{error}");
+    assert!(matches!(
+        refused(&fdrive("sda,sdx")),
+        ChooseError::NoMatch { .. }
+    ));
+    assert!(matches!(
+        refused(&fdrive("sda,sdb")),
+        ChooseError::Refused { .. }
+    ));
+    assert!(matches!(
+        refused(&fdrive("QEMU,sda")),
+        ChooseError::NoMatch { .. }
+    ));
+}
