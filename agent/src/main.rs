@@ -9,6 +9,7 @@ mod cli;
 mod control;
 mod deploy;
 mod exit;
+mod image_dir;
 mod init;
 mod memory;
 mod net;
