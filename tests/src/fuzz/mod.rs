@@ -13,6 +13,7 @@ mod feed;
 mod images;
 mod mend;
 mod pair;
+mod plans;
 mod tables;
 mod udpcast;
 
@@ -20,6 +21,7 @@ pub use contract::{contract, http_form, native_json};
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use pair::udpcast_pair;
+pub use plans::deploy_plan;
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 
@@ -27,8 +29,9 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 15] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("contract", contract),
+    ("deploy_plan", deploy_plan),
     ("http_form", http_form),
     ("image", image),
     ("image_recipe", image_recipe),
