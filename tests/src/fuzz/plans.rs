@@ -4,9 +4,7 @@ use deploy_plan::{Destination, SmallFiles, Step};
 use disk::Shape;
 use fog::store::StreamName;
 use fog::task::ImageType;
-use fos_api::{
-    Compression, ImageFacts, ImageFormat, MANIFEST_VERSION, Manifest, SmallFile, StreamFacts,
-};
+use fos_api::{Compression, ImageFacts, MANIFEST_VERSION, Manifest, SmallFile, StreamFacts};
 
 use super::feed::Feed;
 
