@@ -96,9 +96,10 @@ struct DeployArgs {
     /// The job, as kernel arguments: "web=http://... mac=... type=down mc=yes port=... ..."
     #[arg(long, value_name = "ARGUMENTS")]
     cmdline: String,
-    /// The disk to overwrite; a regular file must exist and have the size of the disk it stands for
-    #[arg(long, value_name = "DISK|FILE")]
-    target: PathBuf,
+    /// The disk to overwrite; a regular file must exist and have the size of the disk it stands for. Given
+    /// several times for an image of several disks, in their order
+    #[arg(long = "target", value_name = "DISK|FILE", required = true)]
+    targets: Vec<PathBuf>,
     /// Network interface to receive on, by name or address (default: by the route to the sender)
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<String>,
@@ -165,7 +166,7 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::Receive(args) => restore::receive(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
+        Command::Deploy(args) => worker::deploy(&args.cmdline, args.targets, args.interface),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
             if args.failed {
@@ -267,7 +268,27 @@ mod tests {
                 "--interface",
                 "eth0",
             ],
+            &[
+                "fos-agent",
+                "deploy",
+                "--cmdline",
+                "a=b",
+                "--target",
+                "x",
+                "--target",
+                "y",
+            ],
             &["fos-agent", "plan", "/images/x", "--disk", "/dev/sda"],
+            &["fos-agent", "plan", "x", "--disk", "a", "--disk", "b"],
+            &[
+                "fos-agent",
+                "plan",
+                "x",
+                "--disk-size",
+                "9",
+                "--disk-size",
+                "8",
+            ],
             &[
                 "fos-agent",
                 "plan",

@@ -10,6 +10,7 @@ mod control;
 mod deploy;
 mod doctor;
 mod exit;
+mod image_dir;
 mod init;
 mod memory;
 mod net;

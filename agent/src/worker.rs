@@ -90,8 +90,8 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     }
 }
 
-/// A deploy on a machine whose network is up, to a given target. Never reboots.
-pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) -> ExitCode {
+/// A deploy on a machine whose network is up, to given targets. Never reboots.
+pub(crate) fn deploy(cmdline: &str, targets: Vec<PathBuf>, interface: Option<String>) -> ExitCode {
     let args = KernelArgs::parse(cmdline);
     report_lack_of_memory(cmdline);
     let console = Stage::new();
@@ -104,7 +104,7 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
         greet(board, &args, &server);
         let job = Job {
             args: args.clone(),
-            target: deploy::TargetChoice::Path(target),
+            target: deploy::TargetChoice::Paths(targets),
             interface,
             cards: args.macs(),
             patience: Patience::default(),

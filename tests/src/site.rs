@@ -199,7 +199,16 @@ impl Site {
     /// The server refuses.
     #[track_caller]
     pub fn deploy(&self, hosts: &[&str], options: &[&str]) -> String {
-        let args = [&["deploy", "small"], hosts, options].concat();
+        self.deploy_image("small", hosts, options)
+    }
+
+    /// Deploys another image; answers the session's number.
+    ///
+    /// # Panics
+    /// The server refuses.
+    #[track_caller]
+    pub fn deploy_image(&self, image: &str, hosts: &[&str], options: &[&str]) -> String {
+        let args = [&["deploy", image], hosts, options].concat();
         let said = self.cli(&args).succeed();
         let digits = said
             .lines()
@@ -305,18 +314,28 @@ impl Site {
     /// It cannot be started.
     #[track_caller]
     pub fn start_agent_with(&self, client: u8, target: &Path, arguments: &str) -> Running {
+        self.start_agent_onto(client, &[target], arguments)
+    }
+
+    /// The same onto several disks.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    pub fn start_agent_onto(&self, client: u8, targets: &[&Path], arguments: &str) -> Running {
         let mut command = self
             .lab
             .host(usize::from(client) + 1)
             .command(program("fos-agent"));
-        command
-            .args(["deploy", "--no-reboot", "--cmdline", arguments, "--target"])
-            .arg(target);
-        let name = format!("agent of pc{client}");
+        command.args(["deploy", "--no-reboot", "--cmdline", arguments]);
+        for target in targets {
+            command.arg("--target").arg(target);
+        }
+        let first = targets.first().copied().unwrap_or(Path::new(""));
         Running::start(
-            &name,
+            &format!("agent of pc{client}"),
             &mut command,
-            &self.path(&format!("pc{client}-{}.out", target_name(target))),
+            &self.path(&format!("pc{client}-{}.out", target_name(first))),
         )
     }
 

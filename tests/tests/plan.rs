@@ -285,14 +285,12 @@ fn what_a_deploy_would_refuse_has_a_status_of_its_own() {
         report["refusal"]["code"].as_str().unwrap().to_owned()
     };
     let size = "--disk-size 64000000";
-    assert_eq!(
-        code(&with_data(), &format!("{size} --type mpa")),
-        "image-type"
-    );
+    // There is one file of a whole disk, or its pieces.
     assert_eq!(
         code(&with_data(), &format!("{size} --type dd")),
-        "image-type"
+        "incomplete"
     );
+    assert_eq!(code(&with_data(), &format!("{size} {size}")), "disks");
     assert_eq!(
         code(&with_data(), &format!("{size} --type n --os 3")),
         "operating-system"

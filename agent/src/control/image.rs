@@ -109,6 +109,7 @@ mod tests {
             image_path: "lab".into(),
             image_type: ImageType::SingleDisk,
             os_id: 50,
+            scripts: Vec::new(),
             files: vec![SmallFile {
                 name: "d1.mbr".into(),
                 len,

@@ -26,18 +26,19 @@ pub(crate) struct Failure {
 
 /// Whether the disk was written to: what its owner wants to know first.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Touched(Arc<OnceLock<Arc<AtomicBool>>>);
+pub(crate) struct Touched(Arc<OnceLock<Vec<Arc<AtomicBool>>>>);
 
 impl Touched {
-    /// From now on it is as this says. Before, nothing was written.
-    pub(crate) fn follow(&self, touched: Arc<AtomicBool>) {
-        // There is one disk; the first one stays.
+    /// From now on it is as these say, one for each disk. Before, nothing was written.
+    pub(crate) fn follow(&self, touched: Vec<Arc<AtomicBool>>) {
+        // The disks are chosen once; the first ones stay.
         drop(self.0.set(touched));
     }
 
     pub(crate) fn is_touched(&self) -> bool {
         let touched = self.0.get();
-        touched.is_some_and(|touched| touched.load(Ordering::Relaxed))
+        let mut disks = touched.into_iter().flatten();
+        disks.any(|touched| touched.load(Ordering::Relaxed))
     }
 
     /// The reason of a failure, which says nothing of the disk, and what has become of the disk.
@@ -104,7 +105,7 @@ mod tests {
             "the session was cancelled; nothing was written"
         );
         let disk = Arc::new(AtomicBool::new(false));
-        touched.follow(Arc::clone(&disk));
+        touched.follow(vec![Arc::default(), Arc::clone(&disk)]);
         assert_eq!(touched.complete("x"), "x; nothing was written");
         disk.store(true, Ordering::Relaxed);
         assert_eq!(touched.complete("x"), "x; the disk is partly overwritten");

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use deploy_plan::{DeployPlan, Growable, Step, Warning};
-use disk::{PlannedPartition, Target, WriteError};
+use deploy_plan::{DeployPlan, Growable, Place, Step, Warning, WhichPartition};
+use disk::{Target, WriteError};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
@@ -23,9 +23,9 @@ pub(crate) enum GrowError {
     #[error("{0}")]
     Lacking(Lack),
     /// The partition's content cannot be relied on any more.
-    #[error("growing the {kind} of partition {number}: {cause}")]
+    #[error("growing the {kind} of {which}: {cause}")]
     Failed {
-        number: u32,
+        which: WhichPartition,
         kind: Growable,
         cause: Cause,
     },
@@ -127,11 +127,7 @@ fn recipe(kind: Growable) -> Recipe {
                     good: &[0],
                 },
                 // The resize asks for a check at the next start of Windows, which nothing needs.
-                Call {
-                    program: "ntfsfix",
-                    args: &["-b", "-d", DEVICE],
-                    good: &[0],
-                },
+                NTFS_FLAGS,
             ],
         },
         Growable::Btrfs => Recipe {
@@ -211,7 +207,7 @@ impl Tools {
     pub(crate) fn warnings(&self, plan: &DeployPlan) -> Vec<Warning> {
         let steps = plan.steps();
         let lacking = steps.filter_map(|step| match step {
-            Step::Grow(partition, kind) => Some(cannot(partition, kind, &self.lack(kind)?)),
+            Step::Grow(place, kind) => Some(cannot(place.which(), kind, &self.lack(kind)?)),
             _ => None,
         });
         lacking.collect()
@@ -219,9 +215,9 @@ impl Tools {
 }
 
 /// For people: the partition keeps its size for want of something.
-fn cannot(partition: &PlannedPartition, kind: Growable, lack: &Lack) -> Warning {
+fn cannot(which: WhichPartition, kind: Growable, lack: &Lack) -> Warning {
     Warning::CannotGrow {
-        number: partition.number,
+        which,
         kind,
         lacks: lack.to_string(),
     }
@@ -233,7 +229,7 @@ fn cannot(partition: &PlannedPartition, kind: Growable, lack: &Lack) -> Warning 
 /// # Errors
 /// [`GrowError::Failed`]; the disk cannot become bootable then. So it ends when the deploy is given up.
 pub(crate) fn grow(
-    partition: &PlannedPartition,
+    place: Place<'_>,
     kind: Growable,
     target: &Target,
     tools: &Tools,
@@ -243,22 +239,23 @@ pub(crate) fn grow(
         // It was warned of before the first write.
         return Ok(None);
     }
-    match grow_with(partition, kind, target, tools, ending) {
+    match grow_with(place, kind, target, tools, ending) {
         Ok(()) => Ok(None),
-        Err(GrowError::Lacking(lack)) => Ok(Some(cannot(partition, kind, &lack))),
+        Err(GrowError::Lacking(lack)) => Ok(Some(cannot(place.which(), kind, &lack))),
         Err(error) => Err(error),
     }
 }
 
 fn grow_with(
-    partition: &PlannedPartition,
+    place: Place<'_>,
     kind: Growable,
     target: &Target,
     tools: &Tools,
     ending: &Ending,
 ) -> Result<(), GrowError> {
+    let partition = place.partition;
     let failed = |cause| GrowError::Failed {
-        number: partition.number,
+        which: place.which(),
         kind,
         cause,
     };
@@ -294,6 +291,38 @@ fn grow_with(
     }
     done
 }
+
+/// Clears the dirty flag and the list of bad sectors of an NTFS, which are those of the captured disk. FOG's client does
+/// that, and goes on if it fails, so what is answered is only for people. Without the program they stay.
+pub(crate) fn clear_ntfs_flags(
+    place: Place<'_>,
+    target: &Target,
+    tools: &Tools,
+    ending: &Ending,
+) -> Option<String> {
+    if tools.find(NTFS_FLAGS.program).is_none() || !tools.has_loop_devices {
+        return None;
+    }
+    let partition = place.partition;
+    let device = target.region_device(partition.offset, partition.len);
+    // Without loop devices it is as without the program.
+    let device = device.ok()?;
+    let done = run(&NTFS_FLAGS, device.path(), Path::new(""), tools, ending);
+    // A disk that fails here cannot become bootable, and says why then.
+    let finished = device.finish().map_err(Cause::from);
+    done.and(finished).err().map(|cause| {
+        format!(
+            "the dirty flag of the NTFS in {} was not cleared, so Windows may check it at the first start: {cause}",
+            place.which()
+        )
+    })
+}
+
+const NTFS_FLAGS: Call = Call {
+    program: "ntfsfix",
+    args: &["-b", "-d", DEVICE],
+    good: &[0],
+};
 
 fn run_all(
     calls: &[Call],

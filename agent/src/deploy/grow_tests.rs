@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use disk::{Kind, Shape};
+use deploy_plan::WhichDisk;
+use disk::{Kind, PlannedPartition, Shape};
 
 use super::*;
 
@@ -22,6 +23,13 @@ fn partition(len: u64) -> PlannedPartition {
         is_extended: false,
         is_swap: false,
         swap_uuid: None,
+    }
+}
+
+fn place(partition: &PlannedPartition) -> Place<'_> {
+    Place {
+        disk: WhichDisk::ONLY,
+        partition,
     }
 }
 
@@ -63,7 +71,7 @@ impl Disk {
     fn grow(&self, kind: Growable) -> Result<Option<Warning>, GrowError> {
         let target = Target::open(self.file.path(), &self.shape).unwrap();
         grow(
-            &partition(self.large),
+            place(&partition(self.large)),
             kind,
             &target,
             &Tools::installed(),
@@ -138,7 +146,7 @@ fn on_a_block_device_of_large_sectors_it_is_the_same() {
         let target = Target::open(Path::new(device.trim()), &shape).unwrap();
         assert!(target.is_direct());
         grow(
-            &partition(disk.large),
+            place(&partition(disk.large)),
             Growable::Ext,
             &target,
             &Tools::installed(),
@@ -244,29 +252,30 @@ fn a_file_system_that_cannot_be_grown_is_a_failure_and_the_disk_does_not_boot() 
     // There is no NTFS.
     let target = Target::open(disk.file.path(), &disk.shape).unwrap();
     let done = grow(
-        &partition(disk.large),
+        place(&partition(disk.large)),
         Growable::Ntfs,
         &target,
         &Tools::installed(),
         &Ending::default(),
     );
     let Err(GrowError::Failed {
-        number: 3,
+        which,
         cause: Cause::Program { program, said, .. },
         ..
     }) = done
     else {
         panic!("{done:?}");
     };
-    assert_eq!(program, "ntfsresize");
+    assert_eq!((program, which.number), ("ntfsresize", 3));
     assert!(!said.is_empty() && said.len() <= 2 * MAX_SAID, "{said}");
     let (manifest, files) = super::super::samples::with_swap(None);
     let small = Shape {
         size: super::super::samples::DISK_LEN,
         logical_sector: 512,
     };
-    let plan = deploy_plan::plan(&manifest, &files, &small).unwrap();
-    target.make_bootable(&plan.table).unwrap_err();
+    let plan = deploy_plan::plan(&manifest, &files, &[small]).unwrap();
+    let table = plan.disks[0].table.as_ref().unwrap();
+    target.make_bootable(table).unwrap_err();
 }
 
 #[test]
@@ -280,7 +289,7 @@ fn a_deploy_that_was_given_up_grows_nothing() {
     assert!(ending.give_up());
     let tools = Tools::installed();
     let done = grow(
-        &partition(disk.large),
+        place(&partition(disk.large)),
         Growable::Ext,
         &target,
         &tools,
@@ -313,7 +322,7 @@ fn without_its_program_a_file_system_is_left_alone() {
         Growable::F2fs,
     ] {
         let done = grow(
-            &partition(8 << 20),
+            place(&partition(8 << 20)),
             kind,
             &target,
             &Tools::none(),
@@ -323,7 +332,7 @@ fn without_its_program_a_file_system_is_left_alone() {
         assert_eq!(done, None, "it was warned of before");
         let lack = Tools::none().lack(kind).unwrap();
         assert!(matches!(lack, Lack::Program(_)));
-        let warning = cannot(&partition(8 << 20), kind, &lack).to_string();
+        let warning = cannot(WhichDisk::ONLY.partition(3), kind, &lack).to_string();
         assert!(warning.contains("--resize-tools"), "{warning}");
     }
     let without_loops = Tools {

@@ -4,6 +4,7 @@
 //! everything that can be checked has been checked, and what makes the disk bootable is written
 //! last.
 
+mod disks;
 mod ending;
 mod evidence;
 mod failure;
@@ -27,11 +28,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use deploy_plan::{DeployPlan, Step, Warning};
+use deploy_plan::{DeployPlan, Refusal, SmallFiles, Warning};
 use disk::Target;
 use fog::{KernelArgs, Mac};
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
-use imaging::tap::meter::{DiskStep, Flow};
+use imaging::tap::meter::Flow;
 use readable::{Size, Time};
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,10 +41,12 @@ use crate::control::session::{self, News, Over, OverKind};
 use crate::control::trouble::{self, Severity};
 use crate::control::{Server, checkin, image, inventory, progress};
 use crate::screen::Board;
+pub(crate) use disks::{Disks, Finish};
+pub(crate) use ending::Ending;
 pub(crate) use failure::Failure;
 use failure::Touched;
 use follow::{Follower, Totals};
-use grow::Tools;
+pub(crate) use grow::Tools;
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::Pipeline;
 use target::Chosen;
@@ -111,8 +114,13 @@ async fn carry_out(
         );
         prepare(job, server, board).await?
     };
-    touched.follow(prepared.target.touched());
-    tell_warnings(server, board, prepared.chosen.overwrites.as_slice()).await;
+    let targets = prepared.targets.iter();
+    touched.follow(targets.map(Target::touched).collect());
+    let overwrites = prepared
+        .chosen
+        .iter()
+        .filter_map(|disk| disk.overwrites.as_ref());
+    tell_warnings(server, board, overwrites).await;
     tell_warnings(server, board, &prepared.plan.warnings).await;
     let transfer = Transfer {
         job,
@@ -122,7 +130,8 @@ async fn carry_out(
         capabilities: &capabilities,
         prepared: Arc::new(prepared),
     };
-    let machine = transfer.prepared.chosen.inventory();
+    let first = transfer.prepared.chosen.first();
+    let machine = first.map(Chosen::inventory).unwrap_or_default();
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
         let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
@@ -170,8 +179,9 @@ async fn capabilities(server: &Server, board: &Board) -> Result<String, Failure>
 
 /// Everything that is known before the first byte.
 struct Prepared {
-    chosen: Chosen,
-    target: Target,
+    /// The disks, in the order of the plan's.
+    chosen: Vec<Chosen>,
+    targets: Vec<Target>,
     plan: DeployPlan,
     tools: Tools,
     window_log_max: u32,
@@ -194,30 +204,51 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         .context("fetching the image's small files")
         .map_err(failed)?;
     let window_log_max = memory_for_windows(&manifest).map_err(failed)?;
-    let chosen = target::choose(&job.target, &job.args, board)
+    let wanted = wanted_disks(&manifest, &files).map_err(|error| failed(error.into()))?;
+    let chosen = target::choose(&job.target, &job.args, &wanted, board)
         .await
         .map_err(failed)?;
-    board.update(|state| state.disk = chosen.to_string());
-    let mut plan = deploy_plan::plan(&manifest, &files, &chosen.shape)
-        .with_context(|| format!("image {} on {chosen}", manifest.image_name))
+    let names = target::names(&chosen);
+    board.update(|state| state.disk.clone_from(&names));
+    let shapes: Vec<_> = chosen.iter().map(|chosen| chosen.shape).collect();
+    let mut plan = deploy_plan::plan(&manifest, &files, &shapes)
+        .with_context(|| format!("image {} on {names}", manifest.image_name))
         .map_err(failed)?;
     plan.warnings
         .extend(deploy_plan::computer_name(&job.args, manifest.os_id));
+    plan.warnings.extend(deploy_plan::scripts(&manifest));
     let tools = Tools::installed();
     plan.warnings.extend(tools.warnings(&plan));
-    for line in plan.table.to_string().lines() {
-        board.say(line);
+    for disk in &plan.disks {
+        if !disk.which.is_only {
+            board.say(format!("{}: {}", disk.which, chosen[disk.which.index]));
+        }
+        let table = disk.table.iter().map(ToString::to_string);
+        for line in table.collect::<String>().lines() {
+            board.say(line);
+        }
     }
-    // Exclusive from here on; nothing is written yet.
-    let target = chosen.open().map_err(|error| failed(error.into()))?;
+    // Exclusive from here on; nothing is written yet. A disk that is there twice is refused here.
+    let targets = chosen.iter().map(Chosen::open).collect::<Result<_, _>>();
+    let targets = targets.map_err(|error| failed(error.into()))?;
     Ok(Prepared {
         chosen,
-        target,
+        targets,
         plan,
         tools,
         window_log_max,
         late_warnings: Mutex::default(),
     })
+}
+
+/// The disks that the image is of, with the sizes that they had.
+fn wanted_disks(
+    manifest: &Manifest,
+    files: &SmallFiles,
+) -> Result<Vec<(u32, Option<u64>)>, Refusal> {
+    let numbers = deploy_plan::image_disks(manifest)?;
+    let sizes = deploy_plan::recorded_sizes(&numbers, files)?;
+    Ok(numbers.into_iter().zip(sizes).collect())
 }
 
 /// The largest decompression window that the memory allows, as a power of two.
@@ -232,11 +263,12 @@ fn decoder_memory(manifest: &Manifest) -> u64 {
     let memory = |stream: &StreamFacts| {
         let facts = &stream.image;
         let together = match facts.format {
+            ImageFormat::Raw => 0,
             // A block of any size, with its checksum.
             ImageFormat::Partclone0001 => u64::from(facts.block_size).saturating_add(16),
             _ => ::image::STRIP_BUFFER as u64,
         };
-        streams::bitmap_memory(facts.total_blocks).saturating_add(together)
+        streams::bitmap_memory(facts).saturating_add(together)
     };
     manifest.streams.iter().map(memory).max().unwrap_or(0)
 }
@@ -310,7 +342,7 @@ impl Transfer<'_> {
                 .map(|stream| stream.name.to_string())
                 .collect(),
             totals: Totals::of(&prepared.plan),
-            written: prepared.target.bytes_written(),
+            written: prepared.targets.iter().map(Target::bytes_written).collect(),
             is_repeat: task != Task::Deploy,
         };
         let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
@@ -560,18 +592,18 @@ fn work(
     flow: &Arc<Flow>,
     board: &Board,
 ) -> Result<(), Failure> {
-    let Prepared { target, plan, .. } = prepared;
+    let Prepared { targets, plan, .. } = prepared;
     let (first, done) = match task {
         Task::Deploy => (0, 0),
         Task::Repeat(first) => (first.min(plan.streams.len()), plan.streams.len()),
     };
+    let disks = Disks::new(plan, targets, Arc::clone(flow));
     let pipeline = Pipeline {
         plan,
-        target,
+        disks: &disks,
         flow: Arc::clone(flow),
         board: board.clone(),
         window_log_max: prepared.window_log_max,
-        is_table_gone: Mutex::new(false),
         done,
     };
     if let Err(error) = pipeline.run(first, sources) {
@@ -583,55 +615,16 @@ fn work(
     if task != Task::Deploy {
         return Ok(());
     }
-    let ending = &sources.current.ending;
     let _phase = board.phase("table");
-    board.update(|state| state.activity = "writing the partition table".into());
-    for step in plan.steps() {
-        let goes_on = match step {
-            Step::Table => ending.begin_table(),
-            _ => !ending.is_given_up(),
-        };
-        if !goes_on {
-            // The failure may have been reported: the disk stays as it is, without a table.
-            let stopped = anyhow::anyhow!("the deploy was given up before the partition table");
-            return Err(Failure::new("table", stopped));
-        }
-        match step {
-            // The pipeline did both, unless no stream goes to a partition: then the old table is there.
-            Step::Clear | Step::Stream(_) => pipeline
-                .remove_old_table()
-                .context("removing the old partition table")
-                .map_err(|error| Failure::new("table", error))?,
-            Step::Grow(partition, kind) => {
-                board.update(|state| {
-                    state.activity =
-                        format!("growing the {kind} of partition {}", partition.number);
-                });
-                let work = || grow::grow(partition, kind, target, &prepared.tools, ending);
-                let left = flow
-                    .on_disk(DiskStep::Grow, work)
-                    .map_err(|error| Failure::new("grow", error))?;
-                lock(&prepared.late_warnings).extend(left);
-                board.update(|state| state.activity = "writing the partition table".into());
-            }
-            Step::NtfsCopies(partition) => {
-                ntfs::complete(partition, target).map_err(|error| Failure::new("streams", error))?
-            }
-            Step::Swap(partition) => {
-                swap::create(partition, target).map_err(|error| Failure::new("swap", error))?;
-            }
-            Step::Table => {
-                let report = flow
-                    .on_disk(DiskStep::Table, || target.make_bootable(&plan.table))
-                    .context("writing the partition table")
-                    .map_err(|error| Failure::new("table", error))?;
-                for warning in report.warnings {
-                    board.warn(warning);
-                }
-            }
-        }
-    }
-    Ok(())
+    let finish = Finish {
+        disks: &disks,
+        tools: &prepared.tools,
+        ending: &sources.current.ending,
+        activity: &|text: String| board.update(|state| state.activity = text.clone()),
+        warn: &|text: String| board.warn(text),
+        late: &|warning: Warning| lock(&prepared.late_warnings).push(warning),
+    };
+    finish.run()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -639,7 +632,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Shows warnings and tells the server; that it cannot be told is no further trouble.
-async fn tell_warnings(server: &Server, board: &Board, warnings: &[impl std::fmt::Display]) {
+async fn tell_warnings(
+    server: &Server,
+    board: &Board,
+    warnings: impl IntoIterator<Item = impl std::fmt::Display>,
+) {
     for warning in warnings {
         let warning = warning.to_string();
         board.warn(warning.clone());

@@ -1,25 +1,23 @@
 //! NTFS volumes: images lack the copy of the boot sector, so it is made anew.
 
-use disk::{PlannedPartition, Target, WriteError};
+use deploy_plan::{Place, WhichPartition};
+use disk::{Target, WriteError};
 
 /// An NTFS that was not completed.
 #[derive(Debug, thiserror::Error)]
-#[error("completing the NTFS of partition {number}: {source}")]
+#[error("completing the NTFS of {which}: {source}")]
 pub(crate) struct NtfsError {
-    number: u32,
+    which: WhichPartition,
     source: WriteError,
 }
 
 /// Gives the NTFS that a stream has brought, if it is one, the copies of its boot sector. Comes when all
-/// streams are on the disk.
-pub(crate) fn complete(partition: &PlannedPartition, target: &Target) -> Result<(), NtfsError> {
+/// streams are on the disk. Answers whether it is one.
+pub(crate) fn complete(place: Place<'_>, target: &Target) -> Result<bool, NtfsError> {
+    let (which, partition) = (place.which(), place.partition);
     target
         .copy_ntfs_boot(partition.offset, partition.len)
-        .map(drop)
-        .map_err(|source| NtfsError {
-            number: partition.number,
-            source,
-        })
+        .map_err(|source| NtfsError { which, source })
 }
 
 #[cfg(test)]
@@ -34,7 +32,7 @@ mod tests {
             logical_sector: 512,
         };
         let (manifest, files) = samples::with_swap(None);
-        let plan = deploy_plan::plan(&manifest, &files, &shape).unwrap();
+        let plan = deploy_plan::plan(&manifest, &files, &[shape]).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(DISK_LEN).unwrap();
         let target = Target::open(file.path(), &shape).unwrap();
@@ -44,13 +42,13 @@ mod tests {
         boot[11..13].copy_from_slice(&512_u16.to_le_bytes());
         boot[40..48].copy_from_slice(&100_u64.to_le_bytes());
         boot[510..].copy_from_slice(&[0x55, 0xaa]);
-        for partition in &plan.table.partitions {
+        for Place { partition, .. } in plan.places() {
             let mut writer = target.writer(partition.offset, partition.len).unwrap();
             writer.write_at(0, &boot).unwrap();
             writer.finish().unwrap();
         }
-        for partition in plan.written() {
-            complete(partition, &target).unwrap();
+        for place in plan.written() {
+            complete(place, &target).unwrap();
         }
         drop(target);
         let written = std::fs::read(file.path()).unwrap();

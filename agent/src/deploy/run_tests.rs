@@ -44,7 +44,7 @@ fn job(web: &str, port: u16, target: &Path) -> Job {
     );
     Job {
         args: KernelArgs::parse(&line),
-        target: TargetChoice::Path(target.to_owned()),
+        target: TargetChoice::Paths(vec![target.to_owned()]),
         interface: None,
         cards: Vec::new(),
         patience: Patience {

@@ -124,6 +124,7 @@ pub(super) fn manifest() -> Manifest {
         image_path: "lab".into(),
         image_type: ImageType::SingleDisk,
         os_id: 50,
+        scripts: Vec::new(),
         files: small_files()
             .iter()
             .map(|(name, bytes)| SmallFile {

@@ -1,18 +1,19 @@
 //! Swap spaces: an image records at most their UUIDs, so they are made anew.
 
-use disk::{PlannedPartition, SWAP_PAGE, Target, Uuid, swap_header};
+use deploy_plan::{Place, WhichPartition};
+use disk::{SWAP_PAGE, Target, Uuid, swap_header};
 
 /// Why a swap space was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwapError {
-    #[error("swap space on partition {number}: {source}")]
+    #[error("swap space on {which}: {source}")]
     Header {
-        number: u32,
+        which: WhichPartition,
         source: disk::SwapError,
     },
-    #[error("swap space on partition {number}: {source}")]
+    #[error("swap space on {which}: {source}")]
     Write {
-        number: u32,
+        which: WhichPartition,
         source: disk::WriteError,
     },
     #[error("the system has no random numbers for the UUID of swap space: {0}")]
@@ -20,14 +21,14 @@ pub(crate) enum SwapError {
 }
 
 /// Makes a swap space. One whose UUID is not recorded gets a new one; the plan has a warning.
-pub(crate) fn create(partition: &PlannedPartition, target: &Target) -> Result<(), SwapError> {
-    let number = partition.number;
+pub(crate) fn create(place: Place<'_>, target: &Target) -> Result<(), SwapError> {
+    let (which, partition) = (place.which(), place.partition);
     let uuid = match partition.swap_uuid {
         Some(uuid) => uuid,
         None => random_uuid()?,
     };
     let header = swap_header(partition.len, uuid, SWAP_PAGE)
-        .map_err(|source| SwapError::Header { number, source })?;
+        .map_err(|source| SwapError::Header { which, source })?;
     target
         .writer(partition.offset, partition.len)
         .and_then(|mut writer| {
@@ -35,7 +36,7 @@ pub(crate) fn create(partition: &PlannedPartition, target: &Target) -> Result<()
             writer.finish()
         })
         .map(drop)
-        .map_err(|source| SwapError::Write { number, source })
+        .map_err(|source| SwapError::Write { which, source })
 }
 
 /// A UUID of version 4 (RFC 9562, section 5.4), as mkswap makes it.
@@ -59,14 +60,15 @@ mod tests {
             size: DISK_LEN,
             logical_sector: 512,
         };
-        let plan = deploy_plan::plan(&manifest, &files, &shape).unwrap();
+        let plan = deploy_plan::plan(&manifest, &files, &[shape]).unwrap();
 
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(DISK_LEN).unwrap();
         let target = Target::open(file.path(), &shape).unwrap();
-        target.make_unbootable(&plan.table, &[]).unwrap();
-        for partition in plan.swap_spaces() {
-            create(partition, &target).unwrap();
+        let table = plan.disks[0].table.as_ref().unwrap();
+        target.make_unbootable(table, &[]).unwrap();
+        for place in plan.swap_spaces() {
+            create(place, &target).unwrap();
         }
         drop(target);
         let written = std::fs::read(file.path()).unwrap();

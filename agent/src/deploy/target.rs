@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use disk::{Choice, Disk, Labelled, Overwrites, Shape, Target, Wish};
 use fog::KernelArgs;
-use readable::Size;
+use readable::{Count, Size};
 
 use crate::screen::Board;
 
 /// Where the choice comes from.
 #[derive(Debug, Clone)]
 pub(crate) enum TargetChoice {
-    /// By FOG's rules: `fdrive`, `largesize`, `smallsize`, else the first disk.
+    /// By FOG's rules: `fdrive`, `largesize`, `smallsize`, else the first disk; for an image of several disks
+    /// `fdrive`, recorded sizes, else their order.
     ByArguments,
-    /// A block device or a regular file.
-    Path(PathBuf),
+    /// Block devices or regular files, in the order of the image's disks.
+    Paths(Vec<PathBuf>),
 }
 
 /// The disk that is going to be overwritten. Nothing is open yet.
@@ -71,39 +72,65 @@ impl std::fmt::Display for Chosen {
     }
 }
 
-/// Chooses the disk; waits a while for one to appear.
+/// The disks, for people.
+pub(crate) fn names(chosen: &[Chosen]) -> String {
+    let names: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// Chooses a disk for each one that the image is of, which has a number and perhaps a recorded size in bytes; waits a
+/// while for them to appear.
 pub(crate) async fn choose(
     choice: &TargetChoice,
     args: &KernelArgs,
+    wanted: &[(u32, Option<u64>)],
     board: &Board,
-) -> anyhow::Result<Chosen> {
+) -> anyhow::Result<Vec<Chosen>> {
     match choice {
-        TargetChoice::Path(path) => given(path),
-        TargetChoice::ByArguments => by_arguments(args, board).await,
+        TargetChoice::Paths(paths) if paths.len() == wanted.len() => {
+            paths.iter().map(|path| given(path)).collect()
+        }
+        TargetChoice::Paths(paths) => bail!(
+            "the image is of {}, but {} given as target",
+            Count(u64::try_from(wanted.len()).unwrap_or(u64::MAX), "disk"),
+            match paths.len() {
+                1 => "1 is".to_owned(),
+                count => format!("{count} are"),
+            }
+        ),
+        TargetChoice::ByArguments => by_arguments(args, wanted, board).await,
     }
 }
 
-async fn by_arguments(args: &KernelArgs, board: &Board) -> anyhow::Result<Chosen> {
+async fn by_arguments(
+    args: &KernelArgs,
+    wanted: &[(u32, Option<u64>)],
+    board: &Board,
+) -> anyhow::Result<Vec<Chosen>> {
     let wish = wish(args);
     let start = Instant::now();
     loop {
         let mut disks = disk::probe().context("looking for disks")?;
-        look_at_what_matters(&mut disks, &wish);
-        let error = match disk::choose(&disks, &wish, &disk::resolve_link) {
-            Ok(choice) => {
-                for warning in &choice.warnings {
+        look_at_what_matters(&mut disks, &wish, wanted);
+        let error = match choices(&disks, &wish, wanted) {
+            Ok(choices) => {
+                for warning in choices.iter().flat_map(|choice| &choice.warnings) {
                     board.say(format!("disks: {warning}"));
                 }
-                board.say(format!("disk: {} ({})", choice.disk, choice.reason));
+                for choice in &choices {
+                    board.say(format!("disk: {} ({})", choice.disk, choice.reason));
+                }
                 board.go_on();
-                return Ok(Chosen::of(choice));
+                return Ok(choices.into_iter().map(Chosen::of).collect());
             }
             Err(error) => error,
         };
         // Controllers and USB take their time; a wrong name will not become right.
         let may_come = matches!(
             error,
-            disk::ChooseError::NoCandidate { .. } | disk::ChooseError::NoMatch { .. }
+            disk::ChooseError::NoCandidate { .. }
+                | disk::ChooseError::NoMatch { .. }
+                | disk::ChooseError::TooFew { .. }
         );
         if !may_come || start.elapsed() >= PATIENCE {
             return Err(error).context("choosing the disk");
@@ -113,18 +140,40 @@ async fn by_arguments(args: &KernelArgs, board: &Board) -> anyhow::Result<Chosen
     }
 }
 
+fn choices<'a>(
+    disks: &'a [Disk],
+    wish: &Wish,
+    wanted: &[(u32, Option<u64>)],
+) -> Result<Vec<Choice<'a>>, disk::ChooseError> {
+    let resolve = &disk::resolve_link;
+    match wanted {
+        [_] => disk::choose(disks, wish, resolve).map(|choice| vec![choice]),
+        _ => disk::choose_several(disks, wish, wanted, resolve),
+    }
+}
+
 /// Reads what is on disks, as far as the choice depends on it: reading wakes disks up, and some take long.
-fn look_at_what_matters(disks: &mut [Disk], wish: &Wish) {
-    let looked_at = match disk::choose(disks, wish, &disk::resolve_link) {
-        Ok(choice) if choice.is_one_of_several || wish.labelled == Labelled::Refuse => {
-            Some(choice.disk.name.clone())
+fn look_at_what_matters(disks: &mut [Disk], wish: &Wish, wanted: &[(u32, Option<u64>)]) {
+    let looked_at = match choices(disks, wish, wanted) {
+        Ok(choices) => {
+            let refuses = wish.labelled == Labelled::Refuse;
+            let matters = |choice: &&Choice<'_>| choice.is_one_of_several || refuses;
+            let names = choices.iter().filter(matters);
+            Some(
+                names
+                    .map(|choice| choice.disk.name.clone())
+                    .collect::<Vec<_>>(),
+            )
         }
         // A disk may be named by what is on it.
         Err(disk::ChooseError::NoMatch { .. }) => None,
-        _ => return,
+        Err(_) => return,
     };
     for disk in disks {
-        if looked_at.as_ref().is_none_or(|name| *name == disk.name) {
+        if looked_at
+            .as_ref()
+            .is_none_or(|names| names.contains(&disk.name))
+        {
             disk.look_for_labels();
         }
     }

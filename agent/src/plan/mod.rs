@@ -2,32 +2,27 @@
 //!
 //! The plan is the one that a deploy makes ([`deploy_plan`]); only where image and disk come from differs.
 
-mod directory;
 mod report;
-
-#[cfg(test)]
-mod tests;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
-use deploy_plan::{DeployPlan, Refusal, Warning};
+use deploy_plan::{DeployPlan, DiskPlan, Warning};
 use disk::{Dump, Shape};
-use fog::store::StoreError;
 use fog::task::ImageType;
 
-use self::directory::ImageDirectory;
+use crate::image_dir::{self, ImageDirectory, Stop};
 
 /// What `--help` says last.
-const AFTER_HELP: &str = "The directory is one of FOG's image store (/images/NAME). The files with the data \
+const AFTER_HELP: &str = "The directory is one of FOG's image store (/images/NAME), or of Clonezilla. The files with the data \
     (d1p1.img, ...) may be missing: then the table is planned, and the sizes of the data are not compared with it.\n\
     Exit status: 0 there is a plan, 1 something could not be read, 2 wrong usage, 3 a deploy would refuse this.\n\
     --json prints \"ok\": true with image (directory, type, os, has_data), disk (path, size, sector_size), table \
-    (label, id, first_lba, last_lba, partitions), steps (step, text, and partition, stream, stored_len where there \
-    is one) and warnings (code, text). A partition has number, start and size (in sectors), offset and len (in \
+    (label, id, first_lba, last_lba, partitions; null for the image of a whole disk), disks (number, disk, table, of all \
+    disks), steps (step, text, and disk, partition, stream, stored_len where there is one) and warnings (code, text). A partition has number, start and size (in sectors), offset and len (in \
     bytes), original_size (in sectors, in the image's own table), type, uuid, name, attrs, bootable, extended, swap \
     and swap_uuid. Or it prints \"ok\": false with error (the text), and refusal (code, and disk: whether another \
     disk could make it possible) if a deploy would refuse this.";
@@ -39,22 +34,23 @@ pub(crate) struct PlanArgs {
     /// The directory of an image
     #[arg(value_name = "IMAGE_DIR")]
     directory: PathBuf,
-    /// Plan for this disk, or for a file that stands for one; it is not written to
+    /// Plan for this disk, or for a file that stands for one; it is not written to. Given several times for an image of
+    /// several disks, in their order
     #[arg(
-        long,
+        long = "disk",
         value_name = "DEVICE|FILE",
-        required_unless_present = "disk_size",
-        conflicts_with_all = ["disk_size", "sector_size"]
+        required_unless_present = "disk_sizes",
+        conflicts_with_all = ["disk_sizes", "sector_size"]
     )]
-    disk: Option<PathBuf>,
-    /// Plan for a disk of this size
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
-    disk_size: Option<u64>,
-    /// Logical sector size of that disk in bytes: 512 or 4096 as a rule
+    disks: Vec<PathBuf>,
+    /// Plan for a disk of this size; several times for an image of several disks
+    #[arg(long = "disk-size", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    disk_sizes: Vec<u64>,
+    /// Logical sector size of these disks in bytes: 512 or 4096 as a rule
     #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = sector_size)]
     sector_size: u32,
     /// Type of the image: n (one disk, fitted to its size), mps (one disk), mpa (all disks), dd (raw).
-    /// Without it: n if the directory has the files of a shrunken image, else mpa or mps
+    /// Without it: n if the directory has the files of a shrunken image, else mpa, dd or mps by the names of its files
     #[arg(long = "type", value_name = "n|mps|mpa|dd")]
     image_type: Option<ImageType>,
     /// FOG's number of the operating system in the image
@@ -80,59 +76,23 @@ fn sector_size(text: &str) -> Result<u32, String> {
 /// What came out.
 struct Planned {
     image: ImageDirectory,
-    /// The disk, if it is one that is there.
-    path: Option<String>,
+    /// The disks, if they are some that are there.
+    paths: Vec<String>,
     plan: DeployPlan,
     warnings: Vec<Warning>,
     /// What uses the disk now: a deploy would refuse it until that has ended.
     uses: Vec<String>,
 }
 
-/// Why there is no plan.
-enum Stop {
-    /// A deploy would refuse it.
-    Refused(Reason),
-    /// It could not be found out.
-    Failed(anyhow::Error),
-}
-
-/// Why a deploy would refuse an image or a disk.
-struct Reason {
-    code: &'static str,
-    /// Whether another disk could make it possible.
-    is_about_disk: bool,
-    text: String,
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(Reason {
-            code: refusal.code(),
-            is_about_disk: refusal.is_about_disk_size(),
-            text: refusal.to_string(),
-        })
-    }
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(Reason {
-            code: "incomplete",
-            is_about_disk: false,
-            text: error.to_string(),
-        })
-    }
-}
-
-impl From<anyhow::Error> for Stop {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// Runs `plan`.
 pub(crate) fn run(args: &PlanArgs) -> ExitCode {
-    let result = plan(args);
+    let result = plan(args).and_then(|planned| {
+        if args.sfdisk && planned.plan.disks.iter().any(|disk| disk.table.is_none()) {
+            let text = "an image of a whole disk (type dd) has its partition table in its data: --sfdisk cannot print it";
+            return Err(Stop::Failed(anyhow!("{text}")));
+        }
+        Ok(planned)
+    });
     let status = match &result {
         Ok(_) => ExitCode::SUCCESS,
         Err(Stop::Refused(_)) => ExitCode::from(REFUSED),
@@ -141,7 +101,7 @@ pub(crate) fn run(args: &PlanArgs) -> ExitCode {
     let (mut output, mut errors) = (String::new(), Vec::new());
     match &result {
         Ok(planned) if args.sfdisk => {
-            output = planned.dump().to_string();
+            output = planned.dumps();
             errors.extend(planned.notes().map(|(_, text)| format!("warning: {text}")));
         }
         Ok(planned) if !args.json => output = report::text(planned),
@@ -166,37 +126,39 @@ pub(crate) fn run(args: &PlanArgs) -> ExitCode {
 }
 
 fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
-    let image = directory::read(&args.directory, args.image_type, args.os)?;
-    let (path, shape) = match (&args.disk, args.disk_size) {
-        (Some(path), _) => {
-            let shape = disk::shape_of(path)
-                .with_context(|| format!("looking at the disk {}", path.display()))?;
-            (Some(path.display().to_string()), shape)
-        }
-        (None, size) => {
-            let shape = Shape {
-                size: size.unwrap_or_default(),
-                logical_sector: args.sector_size,
-            };
-            (None, shape)
-        }
-    };
-    let mut plan = deploy_plan::plan(&image.manifest, &image.files, &shape)?;
+    let image = image_dir::read(&args.directory, args.image_type, args.os)?;
+    let sizes = args.disk_sizes.iter();
+    let mut shapes: Vec<Shape> = sizes
+        .map(|&size| Shape {
+            size,
+            logical_sector: args.sector_size,
+        })
+        .collect();
+    for path in &args.disks {
+        let shape = disk::shape_of(path);
+        shapes.push(shape.with_context(|| format!("looking at the disk {}", path.display()))?);
+    }
+    let numbers = deploy_plan::image_disks(&image.manifest)?;
+    deploy_plan::recorded_sizes(&numbers, &image.files)?;
+    let mut plan = deploy_plan::plan(&image.manifest, &image.files, &shapes)?;
     let mut warnings = std::mem::take(&mut plan.warnings);
+    warnings.extend(deploy_plan::scripts(&image.manifest));
     if !image.has_data() {
         // That no partition has data says nothing of the image.
         warnings.retain(|warning| !matches!(warning, Warning::NoStream { .. }));
     }
-    let uses = match &args.disk {
-        Some(path) => disk::uses_of(path).context("looking at who uses the disk")?,
-        None => Vec::new(),
-    };
+    let mut uses = Vec::new();
+    for path in &args.disks {
+        let found = disk::uses_of(path).context("looking at who uses the disk")?;
+        uses.extend(found.iter().map(ToString::to_string));
+    }
+    let paths = args.disks.iter();
     Ok(Planned {
         image,
-        path,
+        paths: paths.map(|path| path.display().to_string()).collect(),
         plan,
         warnings,
-        uses: uses.iter().map(ToString::to_string).collect(),
+        uses,
     })
 }
 
@@ -214,10 +176,24 @@ impl Planned {
             .chain(warnings.map(|warning| (warning.code(), warning.to_string())))
     }
 
-    /// The resulting table, of the disk that is planned for, else of the one that the image names.
-    fn dump(&self) -> Dump {
-        let device = self.path.clone().or_else(|| self.image.device());
-        self.plan.table.dump(device.as_deref())
+    /// The resulting table, of the disk that is planned for, else of the one that the image names. `None` if a stream
+    /// brings it.
+    fn dump(&self, disk: &DiskPlan) -> Option<Dump> {
+        let path = self.paths.get(disk.which.index).cloned();
+        let device = path.or_else(|| self.image.device(disk.which.number));
+        Some(disk.table.as_ref()?.dump(device.as_deref()))
+    }
+
+    /// The disk that is there, if it is one.
+    fn path(&self, disk: &DiskPlan) -> Option<&str> {
+        self.paths.get(disk.which.index).map(String::as_str)
+    }
+
+    /// All resulting tables, as `sfdisk -d` prints them.
+    fn dumps(&self) -> String {
+        let dumps = self.plan.disks.iter().filter_map(|disk| self.dump(disk));
+        let texts: Vec<String> = dumps.map(|dump| dump.to_string()).collect();
+        texts.join("\n")
     }
 }
 

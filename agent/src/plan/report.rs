@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use deploy_plan::Step;
+use deploy_plan::{Destination, DiskPlan, Step};
 use disk::{DumpPartition, PlannedPartition};
 use readable::Size;
 use serde::Serialize;
 
-use super::{Planned, Reason, Stop};
+use super::Planned;
+use crate::image_dir::{Reason, Stop};
 
 /// For people.
 pub(super) fn text(planned: &Planned) -> String {
@@ -27,17 +28,35 @@ pub(super) fn text(planned: &Planned) -> String {
             "; its directory has no files with data (d1p1.img, ...): only the table is planned"
         }
     ));
-    line(format!(
-        "disk {}, {}, {}-byte sectors",
-        planned.path.as_deref().unwrap_or("of this size"),
-        Size(plan.table.shape.size),
-        plan.table.shape.logical_sector
-    ));
-    line("\nThe partition table:".into());
-    // Its own warnings are among the plan's.
-    let table = plan.table.to_string();
-    for row in table.lines().filter(|row| !row.starts_with("warning: ")) {
-        line(format!("  {row}"));
+    for disk in &plan.disks {
+        line(format!(
+            "{} {}, {}, {}-byte sectors",
+            match disk.which.is_only {
+                true => "disk".to_owned(),
+                false => format!("{}:", disk.which),
+            },
+            planned.path(disk).unwrap_or("of this size"),
+            Size(disk.shape.size),
+            disk.shape.logical_sector
+        ));
+    }
+    for disk in &plan.disks {
+        let whose = match disk.which.is_only {
+            true => String::new(),
+            false => format!(" of {}", disk.which),
+        };
+        let Some(table) = &disk.table else {
+            line(format!(
+                "\nThe partition table{whose} is in the data of the image."
+            ));
+            continue;
+        };
+        line(format!("\nThe partition table{whose}:"));
+        // Its own warnings are among the plan's.
+        let table = table.to_string();
+        for row in table.lines().filter(|row| !row.starts_with("warning: ")) {
+            line(format!("  {row}"));
+        }
     }
     line("\nA deploy would, in this order:".into());
     for (number, step) in (1..).zip(plan.steps()) {
@@ -104,8 +123,10 @@ struct Refused {
 struct Plan {
     ok: bool,
     image: Image,
+    /// Of the first disk.
     disk: Disk,
-    table: Table,
+    table: Option<Table>,
+    disks: Vec<DiskView>,
     steps: Vec<StepView>,
     warnings: Vec<WarningView>,
 }
@@ -119,11 +140,18 @@ struct Image {
     has_data: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Disk {
     path: Option<String>,
     size: u64,
     sector_size: u32,
+}
+
+#[derive(Serialize)]
+struct DiskView {
+    number: u32,
+    disk: Disk,
+    table: Option<Table>,
 }
 
 #[derive(Serialize)]
@@ -160,6 +188,8 @@ struct StepView {
     step: &'static str,
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<String>,
@@ -174,11 +204,8 @@ struct WarningView {
 }
 
 fn plan(planned: &Planned) -> Plan {
-    let Planned {
-        image, path, plan, ..
-    } = planned;
-    let dump = planned.dump();
-    let sector = u64::from(plan.table.shape.logical_sector.max(1));
+    let Planned { image, plan, .. } = planned;
+    let first = plan.disks.first();
     Plan {
         ok: true,
         image: Image {
@@ -187,31 +214,48 @@ fn plan(planned: &Planned) -> Plan {
             os: image.manifest.os_id,
             has_data: image.has_data(),
         },
-        disk: Disk {
-            path: path.clone(),
-            size: plan.table.shape.size,
-            sector_size: plan.table.shape.logical_sector,
-        },
-        table: Table {
-            label: dump.label.map(|label| label.to_string()),
-            id: dump.label_id.clone(),
-            first_lba: dump.first_lba,
-            last_lba: dump.last_lba,
-            // Both are in the order of the plan.
-            partitions: plan
-                .table
-                .partitions
-                .iter()
-                .zip(dump.partitions)
-                .map(|(planned, line)| partition(planned, line, sector))
-                .collect(),
-        },
+        disk: first.map(|first| disk(planned, first)).unwrap_or_default(),
+        table: first.and_then(|first| table(planned, first)),
+        disks: plan
+            .disks
+            .iter()
+            .map(|planned_disk| DiskView {
+                number: planned_disk.which.number,
+                disk: disk(planned, planned_disk),
+                table: table(planned, planned_disk),
+            })
+            .collect(),
         steps: plan.steps().map(step).collect(),
         warnings: planned
             .notes()
             .map(|(code, text)| WarningView { code, text })
             .collect(),
     }
+}
+
+fn disk(planned: &Planned, disk: &DiskPlan) -> Disk {
+    Disk {
+        path: planned.path(disk).map(str::to_owned),
+        size: disk.shape.size,
+        sector_size: disk.shape.logical_sector,
+    }
+}
+
+fn table(planned: &Planned, disk: &DiskPlan) -> Option<Table> {
+    let plan = disk.table.as_ref()?;
+    let dump = planned.dump(disk)?;
+    let sector = u64::from(disk.shape.logical_sector.max(1));
+    // Both are in the order of the plan.
+    let partitions = plan.partitions.iter().zip(dump.partitions);
+    Some(Table {
+        label: dump.label.map(|label| label.to_string()),
+        id: dump.label_id,
+        first_lba: dump.first_lba,
+        last_lba: dump.last_lba,
+        partitions: partitions
+            .map(|(planned, line)| partition(planned, line, sector))
+            .collect(),
+    })
 }
 
 fn partition(planned: &PlannedPartition, line: DumpPartition, sector: u64) -> Partition {
@@ -234,16 +278,25 @@ fn partition(planned: &PlannedPartition, line: DumpPartition, sector: u64) -> Pa
 }
 
 fn step(step: Step<'_>) -> StepView {
-    let (partition, stream) = match step {
-        Step::Clear | Step::Table => (None, None),
-        Step::Stream(stream) => (stream.partition(), Some(stream)),
-        Step::Grow(partition, _) | Step::NtfsCopies(partition) | Step::Swap(partition) => {
-            (Some(partition.number), None)
+    let (disk, partition, stream) = match step {
+        Step::Clear(disk) | Step::Table(disk) => (Some(disk.which.number), None, None),
+        Step::Stream(stream) => {
+            let disk = match stream.destination {
+                Destination::Partition { which, .. } => Some(which.disk.number),
+                Destination::Disk { which, .. } => Some(which.number),
+                Destination::Nowhere => None,
+            };
+            let partition = stream.partition().map(|which| which.number);
+            (disk, partition, Some(stream))
+        }
+        Step::Grow(place, _) | Step::NtfsCopies(place) | Step::Swap(place) => {
+            (Some(place.disk.number), Some(place.partition.number), None)
         }
     };
     StepView {
         step: step.code(),
         text: step.to_string(),
+        disk,
         partition,
         stream: stream.map(|stream| stream.name.to_string()),
         stored_len: stream.map(|stream| stream.stored_len),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
 use imaging::tap::meter::{DiskStep, Flow, Meter, Reading};
-use imaging::{Demands, Failure, Output, Place, Source, Trace, Watch};
+use imaging::{Demands, Failure, Output, Place, Source, Target, Trace, Watch};
 
 use super::silence::{Silence, Watched};
 
@@ -68,14 +68,28 @@ pub(crate) struct Report {
 /// # Errors
 /// The first thing that went wrong, with its causes.
 pub(crate) fn run(job: Job, show: impl FnMut(&View) + Send) -> anyhow::Result<Report> {
-    let begin = Instant::now();
     let target = Output::open(&job.place, &Demands::default(), &job.trace)?;
     let mut source = job.source;
     let image = options(&mut source, &target, job.is_raw, job.verify, job.window_log)?;
+    run_to(source, image, target, job.period, show)
+}
+
+/// The same to a target that is open; `show` is called about every `period`.
+///
+/// # Errors
+/// The first thing that went wrong, with its causes.
+pub(super) fn run_to<T: Target>(
+    source: Source,
+    image: image::Options,
+    target: T,
+    period: Duration,
+    show: impl FnMut(&View) + Send,
+) -> anyhow::Result<Report> {
+    let begin = Instant::now();
     let (name, record) = (source.name().to_owned(), source.record().map(str::to_owned));
     let watched = Watched::new(&source);
     let flow = Arc::new(Flow::default());
-    let (shared, period) = (Shared::default(), job.period);
+    let shared = Shared::default();
     let job = imaging::Job {
         source,
         image,

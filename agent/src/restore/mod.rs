@@ -1,5 +1,6 @@
 //! `restore` and `receive`: an image, stored or from the network, to a disk or file in one process.
 
+mod directory;
 mod display;
 mod engine;
 mod notices;
@@ -29,6 +30,7 @@ use udpcast_cli::{Reaction, Signals};
 
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
+use self::report::Outcome;
 use self::waits::Watching;
 
 /// Options of both commands.
@@ -85,7 +87,8 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// The image, or all pieces of a split one in any order (- is standard input), and then the target:
-    /// a block device that is not in use, or a file
+    /// a block device that is not in use, or a file. Or the directory of an image in FOG's or Clonezilla's layout,
+    /// and then the disk, or the disks in their order, that get its partition tables and partitions
     #[arg(required = true, value_name = "IMAGE... TARGET")]
     paths: Vec<PathBuf>,
 }
@@ -132,6 +135,9 @@ pub(crate) struct ReceiveArgs {
 /// when anything failed, 2 on wrong usage.
 pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     let (common, mut paths) = (args.common, args.paths);
+    if paths.first().is_some_and(|path| path.is_dir()) {
+        return directory::restore(&common, &paths[0], &paths[1..]);
+    }
     let target = if common.check { None } else { paths.pop() };
     if paths.is_empty() {
         return crate::usage::complain("an image and a target are needed, or --check and an image");
@@ -146,7 +152,7 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
         ));
     }
     let target = target.as_deref();
-    conclude(&common, target, OnSignal::EndNow, |trace, _| {
+    conclude(&common, shown(target), OnSignal::EndNow, |trace, _| {
         let source = Source::open(&paths)?;
         work(&common, source, target, trace)
     })
@@ -155,36 +161,46 @@ pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
 /// Runs `receive`, with the same ends.
 pub(crate) fn receive(args: &ReceiveArgs) -> ExitCode {
     let target = args.target.as_deref();
-    conclude(&args.common, target, OnSignal::Leave, |trace, stop| {
-        let options = args.options()?;
-        let name = format!("the stream on port {}", options.port_base);
-        // Looked at first: a sender shall not wait for somebody who cannot write.
-        let place = args.common.place(args.target.as_deref());
-        drop(Output::open(
-            &place,
-            &Demands::default(),
-            &Trace::default(),
-        )?);
-        if !args.common.quiet {
-            // What is waited for, should nothing happen.
-            let line = format!(
-                "receiving on {} ({}), port {}: asking {} for a sender",
-                options.interface.name,
-                options.interface.addr,
-                options.port_base,
-                options.control_address()
-            );
-            tell(&mut io::stderr(), &line);
-        }
-        let timeout = options.transfer.receive_timeout;
-        let interface = options.interface.clone();
-        let stream = cast_net::receive::open(options, stop.clone()).context("receiving")?;
-        let _watching = (!args.common.quiet).then(|| Watching::start(stream.status(), &interface));
-        notices::printed(&stream.status(), || {
-            let source = Source::cast(Cast::new(stream, stop.clone(), timeout), name)?;
-            work(&args.common, source, target, trace)
-        })
-    })
+    conclude(
+        &args.common,
+        shown(target),
+        OnSignal::Leave,
+        |trace, stop| {
+            let options = args.options()?;
+            let name = format!("the stream on port {}", options.port_base);
+            // Looked at first: a sender shall not wait for somebody who cannot write.
+            let place = args.common.place(args.target.as_deref());
+            drop(Output::open(
+                &place,
+                &Demands::default(),
+                &Trace::default(),
+            )?);
+            if !args.common.quiet {
+                // What is waited for, should nothing happen.
+                let line = format!(
+                    "receiving on {} ({}), port {}: asking {} for a sender",
+                    options.interface.name,
+                    options.interface.addr,
+                    options.port_base,
+                    options.control_address()
+                );
+                tell(&mut io::stderr(), &line);
+            }
+            let timeout = options.transfer.receive_timeout;
+            let interface = options.interface.clone();
+            let stream = cast_net::receive::open(options, stop.clone()).context("receiving")?;
+            let _watching =
+                (!args.common.quiet).then(|| Watching::start(stream.status(), &interface));
+            notices::printed(&stream.status(), || {
+                let source = Source::cast(Cast::new(stream, stop.clone(), timeout), name)?;
+                work(&args.common, source, target, trace)
+            })
+        },
+    )
+}
+
+fn shown(target: Option<&Path>) -> Option<String> {
+    target.map(|path| path.display().to_string())
 }
 
 fn is_block_device(path: &Path) -> bool {
@@ -302,15 +318,15 @@ fn watch_signals(
 }
 
 /// Shows the result and turns it into an exit status. `work` gets what ends a transfer.
-fn conclude(
+fn conclude<T: Outcome>(
     common: &CommonArgs,
-    target: Option<&Path>,
+    target: Option<String>,
     on_signal: OnSignal,
-    work: impl FnOnce(&Trace, &Stop) -> anyhow::Result<report::Done>,
+    work: impl FnOnce(&Trace, &Stop) -> anyhow::Result<T>,
 ) -> ExitCode {
     let trace = Trace::default();
     let is_over = Arc::new(AtomicBool::new(false));
-    let name = target.map(|path| path.display().to_string());
+    let name = target;
     let fate = {
         let (trace, name, is_over) = (trace.clone(), name.clone(), Arc::clone(&is_over));
         move || {

@@ -1,11 +1,22 @@
 //! How a restore ended, for people and for programs.
 
+use std::time::Duration;
+
 use image::{ErrorKind, Geometry, ImageError};
 use imaging::Trace;
 use readable::{Count, Size, Time};
 use serde_json::{Value, json};
 
 use super::engine::Report;
+
+/// Something that went well.
+pub(super) trait Outcome {
+    /// What people are told.
+    fn lines(&self) -> Vec<String>;
+
+    /// What programs are told.
+    fn json(&self) -> Value;
+}
 
 /// A job that went well, and where.
 pub(super) struct Done {
@@ -15,9 +26,8 @@ pub(super) struct Done {
     pub(super) bottleneck: Option<&'static str>,
 }
 
-impl Done {
-    /// What people are told.
-    pub(super) fn lines(&self) -> Vec<String> {
+impl Outcome for Done {
+    fn lines(&self) -> Vec<String> {
         let Report {
             summary,
             source,
@@ -58,36 +68,38 @@ impl Done {
         });
         lines
     }
+
+    fn json(&self) -> Value {
+        let Report {
+            summary,
+            source,
+            record,
+            warnings,
+            elapsed,
+        } = &self.report;
+        json!({
+            "ok": true,
+            "source": source,
+            "target": self.target,
+            "record": record,
+            "image": image_facts(&summary.geometry),
+            "stored_bytes": summary.input_len,
+            "image_bytes": summary.image_len,
+            "written_bytes": summary.output_len,
+            "checksums": summary.checksums,
+            "checksum_errors": summary.checksum_errors,
+            "warnings": warnings,
+            "bottleneck": self.bottleneck,
+            "elapsed_ms": milliseconds(*elapsed),
+        })
+    }
 }
 
 /// The one object that programs read. `ok` tells success; with it comes what was done, without it
 /// `error`, the `kind` of it, and whether the target was touched.
-pub(super) fn json(result: &anyhow::Result<Done>, trace: &Trace) -> Value {
+pub(super) fn json<T: Outcome>(result: &anyhow::Result<T>, trace: &Trace) -> Value {
     match result {
-        Ok(done) => {
-            let Report {
-                summary,
-                source,
-                record,
-                warnings,
-                elapsed,
-            } = &done.report;
-            json!({
-                "ok": true,
-                "source": source,
-                "target": done.target,
-                "record": record,
-                "image": image_facts(&summary.geometry),
-                "stored_bytes": summary.input_len,
-                "image_bytes": summary.image_len,
-                "written_bytes": summary.output_len,
-                "checksums": summary.checksums,
-                "checksum_errors": summary.checksum_errors,
-                "warnings": warnings,
-                "bottleneck": done.bottleneck,
-                "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            })
-        }
+        Ok(done) => done.json(),
         Err(error) => json!({
             "ok": false,
             "error": readable::chain(error.as_ref()),
@@ -98,7 +110,11 @@ pub(super) fn json(result: &anyhow::Result<Done>, trace: &Trace) -> Value {
     }
 }
 
-fn image_facts(geometry: &Geometry) -> Value {
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn image_facts(geometry: &Geometry) -> Value {
     json!({
         "format": geometry.format.to_string(),
         "compression": geometry.compression.to_string(),

@@ -1,6 +1,8 @@
 //! What the kernel arguments ask for.
 
 use fog::KernelArgs;
+use fog::encoding::printable;
+use fog::task::ImageType;
 use fos_api::Manifest;
 
 use crate::{Refusal, Warning};
@@ -27,12 +29,12 @@ pub fn check_arguments(args: &KernelArgs) -> Result<(), Refusal> {
     args.port()?;
     args.rendezvous()?;
     match args.value("imgType") {
-        None | Some("n" | "mps") => {}
-        Some(other) => {
+        Some(other) if other.parse::<ImageType>().is_err() => {
             return Err(Refusal::ImageType {
-                found: other.into(),
+                found: printable(other, 40),
             });
         }
+        _ => {}
     }
     match args.value("imgPartitionType") {
         None | Some("all") => {}

@@ -24,6 +24,9 @@ impl Growable {
         let known = [
             ("NTFS", Self::Ntfs),
             ("EXTFS", Self::Ext),
+            // As partimage calls them.
+            ("ext2fs", Self::Ext),
+            ("ext3fs", Self::Ext),
             ("BTRFS", Self::Btrfs),
             ("XFS", Self::Xfs),
             ("F2FS", Self::F2fs),

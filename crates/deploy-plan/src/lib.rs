@@ -1,8 +1,8 @@
 //! Everything that is decided, and refused, before the first write of a deploy.
 //!
 //! A plan is a pure function of what the server says of an image (manifest and small files) and of the
-//! shape of a disk. The client plans for its disk. The server plans, when an image is added, for a
-//! disk as large as the one that was captured ([`plan_for_source`]), so that an image which every client
+//! shapes of disks. The client plans for its disks. The server plans, when an image is added, for
+//! disks as large as those that were captured ([`plan_for_source`]), so that an image which every client
 //! would refuse is refused there, with the same text. Nothing here reads or writes a file.
 
 #![warn(missing_docs)]
@@ -10,20 +10,27 @@
 use std::collections::BTreeMap;
 
 mod arguments;
+mod files;
 mod growth;
+mod lacks;
+mod legacy;
+mod manifest;
 mod plan;
 mod refusal;
 mod steps;
 mod warning;
+mod which;
 
 pub use arguments::{check_arguments, check_same_image, computer_name};
 pub use growth::Growable;
+pub use manifest::{MAX_DISKS, check_manifest, image_disks, recorded_sizes};
 pub use plan::{
-    DeployPlan, Destination, PlannedStream, check_manifest, plan, plan_for_source, source_shape,
+    DeployPlan, Destination, DiskPlan, Place, PlannedStream, plan, plan_for_source, source_shapes,
 };
 pub use refusal::{Contradiction, Quantity, Refusal};
 pub use steps::Step;
-pub use warning::Warning;
+pub use warning::{Warning, scripts};
+pub use which::{WhichDisk, WhichPartition};
 
 /// The small files of an image by name.
 pub type SmallFiles = BTreeMap<String, Vec<u8>>;

@@ -6,6 +6,8 @@ use fog::store::StreamName;
 use fos_api::{ImageFacts, StreamFacts};
 use readable::{Count, Size};
 
+use crate::WhichDisk;
+
 /// Why an image is not deployed. Nothing has been written.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -21,10 +23,10 @@ pub enum Refusal {
         /// What they ask for.
         found: String,
     },
-    /// The image's type cannot be deployed.
+    /// There is no image type of this name.
     #[error(
-        "image type {found} is not supported by this version, only n (single disk, resizable) and \
-         mps (all partitions of one disk); capture the image anew as one of these"
+        "the kernel arguments ask for an image of type {found}, which does not exist; there are n, mps, mpa and \
+         dd: correct the image"
     )]
     ImageType {
         /// FOG's word for it.
@@ -83,9 +85,9 @@ pub enum Refusal {
         /// The file that shows it.
         name: String,
     },
-    /// A stream whose name is not that of a partition of the first disk.
+    /// A stream whose name is not that of a place that the image has.
     #[error(
-        "the stream {name} belongs to no partition of a first disk; this version cannot restore it"
+        "the stream {name} belongs to no partition of the image's disks: remove its file, or correct the image's type"
     )]
     Stream {
         /// Which.
@@ -96,6 +98,85 @@ pub enum Refusal {
     Twice {
         /// Which.
         name: StreamName,
+    },
+    /// A disk with a number that no machine's disk has.
+    #[error(
+        "the image has files of a disk {number}; {} disks are the most",
+        crate::MAX_DISKS
+    )]
+    DiskNumber {
+        /// The number.
+        number: u32,
+    },
+    /// The record of a disk's size cannot be read.
+    #[error("the image's file {name} does not say the size of its disk; capture the image again")]
+    SizeFile {
+        /// Which.
+        name: String,
+    },
+    /// More or fewer disks than the image is of.
+    #[error(
+        "the image is of {}, but there {} to write to", Count(wide(*needed), "disk"),
+        if *found == 1 { "is 1".to_owned() } else { format!("are {found}") }
+    )]
+    Disks {
+        /// How many the image is of.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// An image of a whole disk in several streams.
+    #[error(
+        "an image of type dd is one stream, this one has {count}; remove the files that do not belong to it"
+    )]
+    SeveralRaw {
+        /// How many.
+        count: usize,
+    },
+    /// The streams of an early Windows image are not one for each partition.
+    #[error(
+        "an early Windows image has the streams rec.img.000, rec.img.001 (or fewer) and sys.img, this one has {found}; \
+         complete or clear its directory"
+    )]
+    Legacy {
+        /// The names, printable.
+        found: String,
+    },
+    /// The boot area of an early Windows image is of another disk.
+    #[error(
+        "the boot area of the image (d1.mbr) has {}, but there {} (sys.img, rec.img): the files do not belong together",
+        Count(wide(*partitions), "partition"),
+        if *streams == 1 { "is 1 stream".to_owned() } else { format!("are {streams} streams") }
+    )]
+    LegacyTable {
+        /// How many partitions.
+        partitions: usize,
+        /// How many streams.
+        streams: usize,
+    },
+    /// One of several disks cannot become what the image wants.
+    #[error("{which}: {cause}")]
+    OfDisk {
+        /// Which.
+        which: WhichDisk,
+        /// Why.
+        // Not as the source: the text has it already.
+        cause: Box<Refusal>,
+    },
+    /// A disk is smaller than the image of a whole one.
+    #[error(
+        "the disk has {}, but {name} is the image of one of {} ({} missing); a larger disk is needed",
+        Size(*.len), Size(*.needed), Count(*.missing, "byte")
+    )]
+    DiskTooSmall {
+        /// The stream.
+        name: StreamName,
+        /// The disk's length in bytes.
+        len: u64,
+        /// Bytes that the stream needs.
+        needed: u64,
+        /// The difference.
+        missing: u64,
     },
     /// There is nothing to deploy.
     #[error("the image has no streams at all; was the capture complete?")]
@@ -315,13 +396,19 @@ impl Refusal {
             Self::Volumes { .. } => "logical-volumes",
             Self::Stream { .. } => "stream-name",
             Self::Twice { .. } => "stream-twice",
+            Self::DiskNumber { .. } => "disk-number",
+            Self::SizeFile { .. } => "size-file",
+            Self::Disks { .. } => "disks",
+            Self::SeveralRaw { .. } => "several-raw",
+            Self::Legacy { .. } | Self::LegacyTable { .. } => "early-windows",
+            Self::OfDisk { cause, .. } => cause.code(),
             Self::NoStreams => "no-streams",
             Self::Format { .. } => "format",
             Self::TooMuch { .. } => "too-much",
             Self::LargeFile { .. } => "large-file",
             Self::Contradiction { .. } => "contradiction",
             Self::Table(disk::PlanError::SectorSize { .. }) => "sector-size",
-            Self::Table(_) => "disk-too-small",
+            Self::Table(_) | Self::DiskTooSmall { .. } => "disk-too-small",
             Self::BadTable(_) => "bad-table",
             Self::NoPartition { .. } => "no-partition",
             Self::TooSmall { .. } => "partition-too-small",
@@ -332,8 +419,30 @@ impl Refusal {
     /// Whether another disk could make it possible.
     #[must_use]
     pub fn is_about_disk_size(&self) -> bool {
-        matches!(self, Self::Table(_) | Self::TooSmall { .. })
+        match self {
+            Self::OfDisk { cause, .. } => cause.is_about_disk_size(),
+            Self::Table(_)
+            | Self::TooSmall { .. }
+            | Self::DiskTooSmall { .. }
+            | Self::Disks { .. } => true,
+            _ => false,
+        }
     }
+
+    /// The same, with the disk's number where there are several.
+    pub(crate) fn of_disk(self, which: WhichDisk) -> Self {
+        if which.is_only {
+            return self;
+        }
+        Self::OfDisk {
+            which,
+            cause: Box::new(self),
+        }
+    }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 impl From<disk::PlanError> for Refusal {

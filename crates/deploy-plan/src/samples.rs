@@ -68,6 +68,47 @@ pub(crate) fn with_swap(swap_uuids: Option<&str>) -> (Manifest, SmallFiles) {
     (manifest, files)
 }
 
+/// Two such disks.
+pub(crate) fn two_disks() -> (Manifest, SmallFiles) {
+    let (mut manifest, mut files) = (manifest(), small_files());
+    manifest.image_type = ImageType::AllDisks;
+    for (name, bytes) in small_files() {
+        files.insert(name.replacen("d1", "d2", 1), bytes);
+    }
+    let second: Vec<_> = manifest.streams.clone();
+    let second = second.into_iter().map(|stream| StreamFacts {
+        name: StreamName::of_file(&stream.name.as_str().replacen("d1", "d2", 1)),
+        ..stream
+    });
+    manifest.streams.extend(second);
+    manifest.files = listed(&files);
+    (manifest, files)
+}
+
+fn listed(files: &SmallFiles) -> Vec<SmallFile> {
+    let files = files.iter().map(|(name, bytes)| SmallFile {
+        name: name.clone(),
+        len: bytes.len() as u64,
+        blake3: None,
+    });
+    files.collect()
+}
+
+/// The image of such a disk as a whole.
+pub(crate) fn whole_disk() -> Manifest {
+    let mut manifest = manifest();
+    manifest.image_type = ImageType::Raw;
+    manifest.files.clear();
+    manifest.streams.truncate(1);
+    let stream = &mut manifest.streams[0];
+    stream.name = StreamName::of_file("lab.000");
+    stream.image.filesystem = "raw".into();
+    stream.image.device_size = SHAPE.size;
+    stream.image.block_size = 512;
+    stream.image.total_blocks = SHAPE.size / 512;
+    manifest
+}
+
 /// The manifest of both partitions.
 pub(crate) fn manifest() -> Manifest {
     Manifest {
@@ -77,14 +118,8 @@ pub(crate) fn manifest() -> Manifest {
         image_path: "lab".into(),
         image_type: ImageType::SingleDisk,
         os_id: 50,
-        files: small_files()
-            .iter()
-            .map(|(name, bytes)| SmallFile {
-                name: name.clone(),
-                len: bytes.len() as u64,
-                blake3: None,
-            })
-            .collect(),
+        scripts: Vec::new(),
+        files: listed(&small_files()),
         streams: PARTITIONS
             .iter()
             .map(|&(number, _, len)| StreamFacts {

@@ -1,29 +1,28 @@
-//! What a deploy does to the disk, in order.
+//! What a deploy does to the disks, in order.
 
 use std::fmt;
 
-use disk::PlannedPartition;
 use fog::encoding::printable;
 use readable::Size;
 
-use crate::{DeployPlan, Destination, Growable, PlannedStream};
+use crate::{DeployPlan, Destination, DiskPlan, Growable, Place, PlannedStream, WhichPartition};
 
-/// One thing that a deploy does to the disk. It goes through these, and `fos-agent plan` prints them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One thing that a deploy does to a disk. It goes through these, and `fos-agent plan` prints them.
+#[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
     /// Removes the old partition table and boot code, and the labels at both ends of the disk and of each
     /// new partition. A partition without an image that the disk has already, at the same place, is spared.
-    Clear,
+    Clear(&'a DiskPlan),
     /// Receives a stream, verifies it, and writes it to its place.
     Stream(&'a PlannedStream),
     /// Makes a file system as large as its partition.
-    Grow(&'a PlannedPartition, Growable),
+    Grow(Place<'a>, Growable),
     /// Makes the copies of the boot sector that images of NTFS lack, where the partition has an NTFS.
-    NtfsCopies(&'a PlannedPartition),
+    NtfsCopies(Place<'a>),
     /// Makes swap space.
-    Swap(&'a PlannedPartition),
-    /// Writes the partition table, which makes the disk bootable.
-    Table,
+    Swap(Place<'a>),
+    /// Writes what makes the disk bootable: its partition table, or the first part of an image of all of the disk.
+    Table(&'a DiskPlan),
 }
 
 impl Step<'_> {
@@ -31,12 +30,13 @@ impl Step<'_> {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Clear => "clear",
+            Self::Clear(_) => "clear",
             Self::Stream(_) => "stream",
             Self::Grow(..) => "grow",
             Self::NtfsCopies(_) => "ntfs-copies",
             Self::Swap(_) => "swap",
-            Self::Table => "table",
+            Self::Table(disk) if disk.table.is_none() => "head",
+            Self::Table(_) => "table",
         }
     }
 }
@@ -44,100 +44,129 @@ impl Step<'_> {
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Clear => f.write_str(
-                "remove the old partition table, the boot code, and the labels of earlier uses at both \
-                 ends of the disk and of each new partition; a partition without an image keeps its \
-                 content if the disk has it with the same start and size",
-            ),
-            Self::Stream(stream) => {
-                let facts = &stream.facts;
-                let what = format!(
-                    "{} ({} stored, {}, {} of {})",
-                    stream.name,
-                    Size(stream.stored_len),
-                    facts.compression,
-                    printable(&facts.filesystem, 32),
-                    Size(facts.device_size)
-                );
-                match stream.destination {
-                    Destination::Partition { number, len, .. } => write!(
-                        f,
-                        "write {what} to partition {number} of {}",
-                        Size(len)
-                    ),
-                    Destination::Nowhere => {
-                        write!(f, "verify {what} and write it nowhere: it is a container")
-                    }
-                }
-            }
-            Self::Grow(partition, kind) => write!(
+            Self::Clear(disk) => clear(disk, f),
+            Self::Stream(stream) => receive(stream, f),
+            Self::Grow(place, kind) => write!(
                 f,
-                "grow the {kind} of partition {} to {}, if this boot image has the programs for it",
-                partition.number,
-                Size(partition.len)
+                "grow the {kind} of {} to {}, if this boot image has the programs for it",
+                place.which(),
+                Size(place.partition.len)
             ),
-            Self::NtfsCopies(partition) => write!(
+            Self::NtfsCopies(place) => write!(
                 f,
-                "complete the copies of the boot sector in partition {}, if it has an NTFS",
-                partition.number
+                "complete the copies of the boot sector in {}, if it has an NTFS, and clear its dirty flag, if this \
+                 boot image has ntfsfix",
+                place.which()
             ),
-            Self::Swap(partition) => {
-                write!(f, "make swap space in partition {} ", partition.number)?;
-                match partition.swap_uuid {
+            Self::Swap(place) => {
+                write!(f, "make swap space in {} ", place.which())?;
+                match place.partition.swap_uuid {
                     Some(uuid) => write!(f, "with the UUID {uuid}"),
                     None => f.write_str("with a new UUID"),
                 }
             }
-            Self::Table => f.write_str(
+            Self::Table(disk) if disk.table.is_none() => write!(
+                f,
+                "write the first MiB of the image, sector 0 last: {} becomes bootable with it",
+                disk.which
+            ),
+            Self::Table(disk) if disk.which.is_only => f.write_str(
                 "write the partition table, sector 0 last: the disk becomes bootable with it",
+            ),
+            Self::Table(disk) => write!(
+                f,
+                "write the partition table of {0}, sector 0 last: {0} becomes bootable with it",
+                disk.which
             ),
         }
     }
 }
 
+fn clear(disk: &DiskPlan, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("remove the old partition table")?;
+    if !disk.which.is_only {
+        write!(f, " of {}", disk.which)?;
+    }
+    f.write_str(match disk.table {
+        Some(_) => {
+            ", the boot code, and the labels of earlier uses at both ends of the disk and of each new partition; \
+             a partition without an image keeps its content if the disk has it with the same start and size"
+        }
+        None => {
+            ", the boot code, and the labels of earlier uses at both ends of the disk"
+        }
+    })
+}
+
+fn receive(stream: &PlannedStream, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let facts = &stream.facts;
+    let name = match stream.destination {
+        Destination::Disk { .. } => "a disk".to_owned(),
+        _ => printable(&facts.filesystem, 32),
+    };
+    let what = format!(
+        "{} ({} stored, {}, {name} of {})",
+        stream.name,
+        Size(stream.stored_len),
+        facts.compression,
+        Size(facts.device_size)
+    );
+    match stream.destination {
+        Destination::Partition { which, len, .. } => {
+            write!(f, "write {what} to {which} of {}", Size(len))
+        }
+        Destination::Disk { which, len } => write!(
+            f,
+            "write {what} to {which} of {}, without its first MiB",
+            Size(len)
+        ),
+        Destination::Nowhere => {
+            write!(f, "verify {what} and write it nowhere: it is a container")
+        }
+    }
+}
+
 impl DeployPlan {
-    /// What is done to the disk, in order.
+    /// What is done to the disks, in order.
     pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let clear = self.disks.iter().map(Step::Clear);
         let streams = self.streams.iter().map(Step::Stream);
         // While nothing boots yet: a machine that is switched off in the middle must not start from it.
-        let grow = self.written().filter_map(|partition| {
-            let mut streams = self.streams.iter();
-            let stream = streams.find(|stream| stream.partition() == Some(partition.number))?;
-            Some(Step::Grow(partition, stream.growth?))
+        let grow = self.written().filter_map(|place| {
+            let stream = self.stream_of(place.which())?;
+            Some(Step::Grow(place, stream.growth?))
         });
         // Behind the growth, with which their places change.
         let ntfs = self.partitions_of(PlannedStream::may_be_ntfs);
         let ntfs = ntfs.map(Step::NtfsCopies);
         let swap = self.swap_spaces().map(Step::Swap);
-        std::iter::once(Step::Clear)
+        // The first disk, from which the machine starts, is the last one.
+        let tables = self.disks.iter().rev().map(Step::Table);
+        clear
             .chain(streams)
             .chain(grow)
             .chain(ntfs)
             .chain(swap)
-            .chain(std::iter::once(Step::Table))
+            .chain(tables)
     }
-}
 
-impl DeployPlan {
     /// Partitions whose stream is of this kind.
     fn partitions_of(
         &self,
         is_wanted: fn(&PlannedStream) -> bool,
-    ) -> impl Iterator<Item = &PlannedPartition> {
-        self.written().filter(move |partition| {
-            let mut streams = self.streams.iter();
-            streams.any(|stream| stream.partition() == Some(partition.number) && is_wanted(stream))
-        })
+    ) -> impl Iterator<Item = Place<'_>> {
+        self.written()
+            .filter(move |place| self.stream_of(place.which()).is_some_and(is_wanted))
     }
 }
 
 impl PlannedStream {
     /// The partition that it goes to.
     #[must_use]
-    pub fn partition(&self) -> Option<u32> {
+    pub fn partition(&self) -> Option<WhichPartition> {
         match self.destination {
-            Destination::Partition { number, .. } => Some(number),
-            Destination::Nowhere => None,
+            Destination::Partition { which, .. } => Some(which),
+            Destination::Disk { .. } | Destination::Nowhere => None,
         }
     }
 
@@ -158,7 +187,7 @@ mod tests {
     #[test]
     fn the_table_comes_last() {
         let (mut manifest, files) = samples::with_swap(None);
-        let plan = crate::plan(&manifest, &files, &samples::SHAPE).unwrap();
+        let plan = crate::plan(&manifest, &files, &[samples::SHAPE]).unwrap();
         let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
         assert_eq!(codes, ["clear", "stream", "swap", "table"]);
         let text: Vec<_> = plan.steps().map(|step| step.to_string()).collect();
@@ -167,10 +196,27 @@ mod tests {
         assert!(text[2].contains("with a new UUID"), "{text:?}");
         for name in ["NTFS", "raw"] {
             manifest.streams[0].image.filesystem = name.into();
-            let plan = crate::plan(&manifest, &files, &samples::SHAPE).unwrap();
+            let plan = crate::plan(&manifest, &files, &[samples::SHAPE]).unwrap();
             let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
             assert_eq!(codes, ["clear", "stream", "ntfs-copies", "swap", "table"]);
         }
+    }
+
+    #[test]
+    fn the_first_of_several_disks_becomes_bootable_last() {
+        let (manifest, files) = samples::two_disks();
+        let shapes = [samples::SHAPE; 2];
+        let plan = crate::plan(&manifest, &files, &shapes).unwrap();
+        let text: Vec<_> = plan.steps().map(|step| step.to_string()).collect();
+        let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
+        let streams = ["stream"; 4];
+        assert_eq!(codes[..2], ["clear"; 2]);
+        assert_eq!(codes[2..6], streams);
+        assert_eq!(codes[6..], ["table"; 2]);
+        assert!(text[1].contains("of disk 2"), "{text:?}");
+        assert!(text[5].contains("to partition 2 of disk 2"), "{text:?}");
+        assert!(text[6].contains("of disk 2"), "{text:?}");
+        assert!(text[7].contains("of disk 1"), "{text:?}");
     }
 
     #[test]
@@ -183,18 +229,18 @@ mod tests {
             size: 16 << 20,
             logical_sector: 512,
         };
-        let plan = crate::plan(&manifest, &files, &large).unwrap();
+        let plan = crate::plan(&manifest, &files, &[large]).unwrap();
         let codes: Vec<_> = plan.steps().map(|step| step.code()).collect();
         assert_eq!(codes, ["clear", "stream", "stream", "grow", "table"]);
         let warned: Vec<_> = plan.warnings.iter().map(crate::Warning::code).collect();
         assert_eq!(warned, ["not-grown"], "FAT is not grown");
         // On a disk like the captured one nothing is to be done.
-        let plan = crate::plan(&manifest, &files, &samples::SHAPE).unwrap();
+        let plan = crate::plan(&manifest, &files, &[samples::SHAPE]).unwrap();
         assert!(plan.steps().all(|step| step.code() != "grow"));
         // And the partitions of other images keep their sizes.
         manifest.image_type = fog::task::ImageType::SingleDisk;
         manifest.streams[0].image.device_size -= 4096;
-        let plan = crate::plan(&manifest, &files, &large).unwrap();
+        let plan = crate::plan(&manifest, &files, &[large]).unwrap();
         assert!(plan.steps().all(|step| step.code() != "grow"));
     }
 }

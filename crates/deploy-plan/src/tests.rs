@@ -21,7 +21,10 @@ fn shape(size: u64) -> Shape {
 #[test]
 fn a_multicast_deploy_is_accepted() {
     check_arguments(&KernelArgs::parse(LINE)).unwrap();
-    check_arguments(&KernelArgs::parse(&format!("{LINE} imgType=n"))).unwrap();
+    for image_type in ["n", "mps", "mpa", "dd"] {
+        let line = format!("{LINE} imgType={image_type}");
+        check_arguments(&KernelArgs::parse(&line)).unwrap();
+    }
 }
 
 #[test]
@@ -30,8 +33,7 @@ fn other_tasks_are_refused_with_what_to_do() {
         ("mc=", "type=down"),
         ("type=up", "type=up"),
         ("type= mode=onlydebug", "mode=onlydebug"),
-        ("imgType=dd", "dd"),
-        ("imgType=mpa", "mpa"),
+        ("imgType=vhd", "vhd"),
         ("imgPartitionType=mbr", "mbr"),
         ("imgPartitionType=2", "imgPartitionType=2"),
         ("nombr", "nombr"),
@@ -53,17 +55,23 @@ fn manifests_are_checked_before_any_disk_is_looked_at() {
     };
     check_manifest(&samples::manifest()).unwrap();
 
-    assert!(refused(&|m| m.image_type = ImageType::Raw).contains("dd"));
-    assert!(refused(&|m| m.image_type = ImageType::AllDisks).contains("mpa"));
+    assert!(refused(&|m| m.image_type = ImageType::Raw).contains("one stream"));
+    for format in [
+        ImageFormat::Raw,
+        ImageFormat::Unknown("partclone 0003".into()),
+    ] {
+        let text = refused(&|m| m.streams[0].image.format = format.clone());
+        assert!(text.contains(format.as_str()), "{text}");
+    }
     assert!(refused(&|m| m.streams.clear()).contains("no streams"));
     assert!(
         refused(&|m| m.streams[0].name = StreamName::of_file("sys.img.000")).contains("sys.img")
     );
     assert!(refused(&|m| m.streams[0].name = StreamName::of_file("d2p1.img")).contains("d2p1.img"));
     assert!(refused(&|m| m.streams[1].name = m.streams[0].name.clone()).contains("twice"));
-    assert!(
-        refused(&|m| m.streams[0].image.format = ImageFormat::Partimage06).contains("partimage")
-    );
+    let mut manifest = samples::manifest();
+    manifest.streams[0].image.format = ImageFormat::Partimage06;
+    check_manifest(&manifest).unwrap();
     assert!(refused(&|m| m.files[0].name = "d1p3.lvm".into()).contains("d1p3.lvm"));
     let text = refused(&|m| {
         m.image_type = ImageType::Resizable;
@@ -183,7 +191,7 @@ fn streams_are_placed_by_the_table() {
     let plan = plan(
         &samples::manifest(),
         &samples::small_files(),
-        &shape(samples::SHAPE.size),
+        &[shape(samples::SHAPE.size)],
     )
     .unwrap();
     let places: Vec<Destination> = plan
@@ -195,12 +203,12 @@ fn streams_are_placed_by_the_table() {
         places,
         [
             Destination::Partition {
-                number: 1,
+                which: WhichDisk::ONLY.partition(1),
                 offset: 1 << 20,
                 len: 1 << 20
             },
             Destination::Partition {
-                number: 2,
+                which: WhichDisk::ONLY.partition(2),
                 offset: 2 << 20,
                 len: 2 << 20
             },
@@ -213,7 +221,9 @@ fn what_does_not_fit_is_refused_with_numbers() {
     let manifest = samples::manifest();
     let files = samples::small_files();
     let refused = |manifest: &Manifest, files: &SmallFiles, size| {
-        plan(manifest, files, &shape(size)).unwrap_err().to_string()
+        plan(manifest, files, &[shape(size)])
+            .unwrap_err()
+            .to_string()
     };
     // The disk is smaller than the last partition's end.
     refused(&manifest, &files, 3 << 20);
@@ -256,24 +266,29 @@ fn an_image_of_another_name_is_refused() {
 fn what_is_left_undone_is_said() {
     let (mut manifest, files) = samples::with_swap(None);
     manifest.streams[0].image.device_size -= 4096;
-    let planned = plan(&manifest, &files, &samples::SHAPE).unwrap();
+    let planned = plan(&manifest, &files, &[samples::SHAPE]).unwrap();
     assert_eq!(
         planned.warnings,
         [
             Warning::NotGrown {
-                number: 1,
+                which: WhichDisk::ONLY.partition(1),
                 len: 1 << 20,
                 filesystem: "EXTFS".into(),
                 kept: (1 << 20) - 4096
             },
-            Warning::SwapWithoutUuid { number: 2 },
+            Warning::SwapWithoutUuid {
+                which: WhichDisk::ONLY.partition(2)
+            },
         ]
     );
     let uuid = "8c1f1f8e-0f4b-4b6b-a5a3-0d9a2f1c2b3d";
     let (manifest, files) = samples::with_swap(Some(&format!("2 {uuid}\n")));
-    let planned = plan(&manifest, &files, &samples::SHAPE).unwrap();
+    let planned = plan(&manifest, &files, &[samples::SHAPE]).unwrap();
     assert_eq!(planned.warnings, []);
-    let swap: Vec<u32> = planned.swap_spaces().map(|space| space.number).collect();
+    let swap: Vec<u32> = planned
+        .swap_spaces()
+        .map(|space| space.partition.number)
+        .collect();
     assert_eq!(swap, [2]);
 }
 
@@ -281,10 +296,11 @@ fn what_is_left_undone_is_said() {
 fn a_partition_that_gets_no_data_is_said() {
     let mut manifest = samples::manifest();
     manifest.streams.pop();
-    let planned = plan(&manifest, &samples::small_files(), &samples::SHAPE).unwrap();
-    let [warning @ Warning::NoStream { number: 2, .. }] = &planned.warnings[..] else {
+    let planned = plan(&manifest, &samples::small_files(), &[samples::SHAPE]).unwrap();
+    let [warning @ Warning::NoStream { which, .. }] = &planned.warnings[..] else {
         panic!("{:?}", planned.warnings);
     };
+    assert_eq!(*which, WhichDisk::ONLY.partition(2));
     let text = warning.to_string();
     assert!(
         text.starts_with("partition 2 (83 Linux, 2.1 MB) is not in the image"),
@@ -306,7 +322,8 @@ fn a_computer_name_that_is_not_written_is_said() {
 #[test]
 fn the_source_disk_has_room_for_its_own_image() {
     let files = samples::small_files();
-    assert_eq!(source_shape(&files).unwrap(), samples::SHAPE);
+    let found = source_shapes(&samples::manifest(), &files).unwrap();
+    assert_eq!(found, [samples::SHAPE]);
     for image_type in [ImageType::SingleDisk, ImageType::Resizable] {
         let mut manifest = samples::manifest();
         manifest.image_type = image_type;
@@ -340,13 +357,13 @@ fn what_no_disk_can_mend_is_not_blamed_on_the_disk() {
     let manifest = samples::manifest();
     let mut files = samples::small_files();
     files.get_mut("d1.mbr").unwrap()[510] = 0;
-    let error = plan(&manifest, &files, &samples::SHAPE).unwrap_err();
+    let error = plan(&manifest, &files, &[samples::SHAPE]).unwrap_err();
     assert!(matches!(error, Refusal::BadTable(_)), "{error}");
     let small = Shape {
         size: 3 << 20,
         ..samples::SHAPE
     };
-    let error = plan(&manifest, &samples::small_files(), &small).unwrap_err();
+    let error = plan(&manifest, &samples::small_files(), &[small]).unwrap_err();
     assert!(matches!(error, Refusal::Table(_)), "{error}");
 }
 
@@ -384,7 +401,7 @@ fn sector_sizes_are_compared_as_the_original_does() {
             size: 64 << 20,
             logical_sector,
         };
-        let refusal = plan(&manifest, &files, &shape).err();
+        let refusal = plan(&manifest, &files, &[shape]).err();
         // A disk is never formatted anew for an image: the text says how.
         let is_allowed = answer == "allow";
         assert_eq!(refusal.is_none(), is_allowed, "{case}: {refusal:?}");
@@ -395,4 +412,189 @@ fn sector_sizes_are_compared_as_the_original_does() {
         compared += 1;
     }
     assert_eq!(compared, 19);
+}
+
+#[test]
+fn an_image_of_a_whole_disk_needs_one_as_large() {
+    let manifest = samples::whole_disk();
+    check_manifest(&manifest).unwrap();
+    let files = SmallFiles::new();
+    let planned = plan(&manifest, &files, &[samples::SHAPE]).unwrap();
+    assert!(planned.warnings.is_empty() && planned.disks[0].table.is_none());
+    let expected = Destination::Disk {
+        which: WhichDisk::ONLY,
+        len: samples::SHAPE.size,
+    };
+    assert_eq!(planned.streams[0].destination, expected);
+    let codes: Vec<_> = planned.steps().map(|step| step.code()).collect();
+    assert_eq!(codes, ["clear", "stream", "head"]);
+
+    let larger = plan(&manifest, &files, &[shape(5 << 20)]).unwrap();
+    let warned: Vec<_> = larger.warnings.iter().map(Warning::code).collect();
+    assert_eq!(warned, ["rest-unused"]);
+    assert_eq!(plan_for_source(&manifest, &files).unwrap().warnings, []);
+
+    let refusal = plan(&manifest, &files, &[shape((4 << 20) - 512)]).unwrap_err();
+    assert!(
+        matches!(refusal, Refusal::DiskTooSmall { missing: 512, .. }),
+        "{refusal}"
+    );
+    assert!(refusal.is_about_disk_size());
+    let mut raw = manifest.clone();
+    let facts = &mut raw.streams[0].image;
+    (facts.format, facts.block_size) = (ImageFormat::Raw, 1);
+    facts.total_blocks = facts.device_size;
+    check_manifest(&raw).unwrap();
+    raw.streams[0].image.format = ImageFormat::Partimage06;
+    assert_eq!(check_manifest(&raw).unwrap_err().code(), "format");
+}
+
+#[test]
+fn several_disks_are_planned_together() {
+    let (manifest, files) = samples::two_disks();
+    check_manifest(&manifest).unwrap();
+    let shapes = [shape(8 << 20), samples::SHAPE];
+    let planned = plan(&manifest, &files, &shapes).unwrap();
+    let numbers: Vec<u32> = planned.disks.iter().map(|disk| disk.which.number).collect();
+    assert_eq!(numbers, [1, 2]);
+    let places: Vec<_> = planned
+        .written()
+        .map(|place| place.which().to_string())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "partition 1 of disk 1",
+            "partition 2 of disk 1",
+            "partition 1 of disk 2",
+            "partition 2 of disk 2"
+        ]
+    );
+    assert_eq!(plan_for_source(&manifest, &files).unwrap().warnings, []);
+    // One that is too small, or missing, is named.
+    for shapes in [
+        [shape(3 << 20), shape(8 << 20)],
+        [shape(8 << 20), shape(3 << 20)],
+    ] {
+        let small = shapes
+            .iter()
+            .position(|shape| shape.size == 3 << 20)
+            .unwrap();
+        let refusal = plan(&manifest, &files, &shapes).unwrap_err();
+        assert_eq!(refusal.code(), "disk-too-small");
+        assert!(refusal.is_about_disk_size());
+        let name = format!("disk {}: ", small + 1);
+        assert!(refusal.to_string().starts_with(&name), "{refusal}");
+    }
+    let refusal = plan(&manifest, &files, &shapes[..1]).unwrap_err();
+    let is_missing = matches!(
+        refusal,
+        Refusal::Disks {
+            needed: 2,
+            found: 1
+        }
+    );
+    assert!(is_missing, "{refusal}");
+    let mut files = files;
+    files.remove("d2.mbr");
+    let refusal = plan(&manifest, &files, &shapes).unwrap_err();
+    assert!(refusal.to_string().contains("d2.mbr"), "{refusal}");
+}
+
+/// An early Windows image: a reserved partition, and the system's.
+fn early_windows() -> (Manifest, SmallFiles) {
+    let (mut manifest, mut files) = (samples::manifest(), samples::small_files());
+    manifest.image_type = ImageType::Resizable;
+    manifest.os_id = 5;
+    for (stream, name) in manifest
+        .streams
+        .iter_mut()
+        .zip(["rec.img.000", "sys.img.000"])
+    {
+        stream.name = StreamName::of_file(name);
+        stream.image.filesystem = "ntfs".into();
+        stream.image.format = ImageFormat::Partimage06;
+    }
+    files.remove("d1.partitions");
+    manifest.files.retain(|file| file.name == "d1.mbr");
+    (manifest, files)
+}
+
+#[test]
+fn the_last_partition_of_an_early_windows_image_fills_the_disk() {
+    let (manifest, files) = early_windows();
+    check_manifest(&manifest).unwrap();
+    let planned = plan(&manifest, &files, &[shape(64 << 20)]).unwrap();
+    let places: Vec<_> = planned
+        .written()
+        .map(|place| (place.partition.offset >> 20, place.partition.len >> 20))
+        .collect();
+    assert_eq!(places, [(1, 1), (2, 62)]);
+    let names: Vec<_> = planned
+        .streams
+        .iter()
+        .map(|s| s.partition().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [1, 2].map(|number| WhichDisk::ONLY.partition(number))
+    );
+    assert_eq!(planned.streams[1].growth, Some(Growable::Ntfs));
+    assert_eq!(planned.streams[0].growth, None);
+    // The stream is all that the last partition needs.
+    let mut shrunken = manifest.clone();
+    let facts = &mut shrunken.streams[1].image;
+    (facts.device_size, facts.total_blocks) = (1 << 20, 256);
+    plan(&shrunken, &files, &[shape((3 << 20) + (512 << 10))]).unwrap();
+    let refusal = plan(&manifest, &files, &[shape(3 << 20)]).unwrap_err();
+    assert!(refusal.is_about_disk_size(), "{refusal}");
+    plan_for_source(&manifest, &files).unwrap();
+}
+
+#[test]
+fn an_early_windows_image_that_contradicts_itself_is_refused() {
+    let (manifest, files) = early_windows();
+    let named = |names: [&str; 2]| {
+        let mut manifest = manifest.clone();
+        for (stream, name) in manifest.streams.iter_mut().zip(names) {
+            stream.name = StreamName::of_file(name);
+        }
+        check_manifest(&manifest).unwrap_err().code()
+    };
+    assert_eq!(named(["rec.img.001", "sys.img.000"]), "early-windows");
+    assert_eq!(named(["rec.img.000", "rec.img.001"]), "early-windows");
+    assert_eq!(named(["rec.img.000", "d1p2.img"]), "stream-name");
+    let mut one = manifest.clone();
+    one.streams.remove(0);
+    check_manifest(&one).unwrap();
+    let refusal = plan(&one, &files, &[shape(64 << 20)]).unwrap_err();
+    let is_refused = matches!(
+        refusal,
+        Refusal::LegacyTable {
+            partitions: 2,
+            streams: 1
+        }
+    );
+    assert!(is_refused, "{refusal}");
+    for area in [None, Some(vec![0; 512]), Some(vec![0x55; 100])] {
+        let mut files = files.clone();
+        match area {
+            Some(area) => files.insert("d1.mbr".into(), area),
+            None => files.remove("d1.mbr"),
+        };
+        plan(&manifest, &files, &[shape(64 << 20)]).unwrap_err();
+    }
+    let mut single = manifest;
+    single.image_type = ImageType::SingleDisk;
+    assert_eq!(check_manifest(&single).unwrap_err().code(), "stream-name");
+}
+
+#[test]
+fn scripts_that_are_not_run_are_said() {
+    let mut manifest = samples::manifest();
+    assert_eq!(scripts(&manifest), []);
+    manifest.scripts = vec!["postdownloadscripts/fog.postdownload".into(); 9];
+    let said = scripts(&manifest);
+    assert_eq!(said.len(), 4);
+    assert!(said[0].to_string().contains("fog.postdownload"));
 }

@@ -5,31 +5,32 @@ use std::fmt;
 use disk::{Kind, TableWarning};
 use fog::encoding::printable;
 use fog::store::StreamName;
+use fos_api::Manifest;
 use readable::Size;
 
-use crate::Growable;
+use crate::{Growable, WhichDisk, WhichPartition};
 
 /// What people should know although the image can be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// About the partition table.
-    Table(TableWarning),
+    Table(WhichDisk, TableWarning),
     /// A swap space that gets a UUID of its own, because the image does not record the one it had.
     SwapWithoutUuid {
-        /// Partition number.
-        number: u32,
+        /// Which partition.
+        which: WhichPartition,
     },
     /// A partition for swap space that is too small to become one.
     SwapTooSmall {
-        /// Partition number.
-        number: u32,
+        /// Which partition.
+        which: WhichPartition,
         /// Its length in bytes.
         len: u64,
     },
     /// A partition that should hold data, for which the image has none.
     NoStream {
-        /// Partition number.
-        number: u32,
+        /// Which partition.
+        which: WhichPartition,
         /// Its type.
         kind: Kind,
         /// Its length in bytes.
@@ -37,8 +38,8 @@ pub enum Warning {
     },
     /// A file system that does not fill its partition.
     NotGrown {
-        /// Partition number.
-        number: u32,
+        /// Which partition.
+        which: WhichPartition,
         /// The partition's length in bytes.
         len: u64,
         /// Name of the file system.
@@ -48,8 +49,8 @@ pub enum Warning {
     },
     /// A file system that should be grown, on a client that cannot do it.
     CannotGrow {
-        /// Partition number.
-        number: u32,
+        /// Which partition.
+        which: WhichPartition,
         /// The file system.
         kind: Growable,
         /// What the client lacks, in a phrase.
@@ -59,6 +60,20 @@ pub enum Warning {
     ExtendedLeftOut {
         /// Which.
         name: StreamName,
+    },
+    /// The disk is larger than the image of a whole one.
+    RestUnused {
+        /// Which disk.
+        disk: WhichDisk,
+        /// Its length in bytes.
+        len: u64,
+        /// The length of the disk in the image, in bytes.
+        used: u64,
+    },
+    /// A script of the server's store that FOG's client runs.
+    ScriptNotRun {
+        /// Its name in the store, printable.
+        name: String,
     },
     /// FOG's client would write the computer's name into Windows.
     ComputerName {
@@ -72,15 +87,17 @@ impl Warning {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Table(TableWarning::KeepsPlaces(_)) => "keeps-places",
-            Self::Table(TableWarning::BeyondMbr { .. }) => "beyond-mbr",
-            Self::Table(_) => "table",
+            Self::Table(_, TableWarning::KeepsPlaces(_)) => "keeps-places",
+            Self::Table(_, TableWarning::BeyondMbr { .. }) => "beyond-mbr",
+            Self::Table(..) => "table",
             Self::SwapWithoutUuid { .. } => "swap-without-uuid",
             Self::SwapTooSmall { .. } => "swap-too-small",
             Self::NoStream { .. } => "no-stream",
             Self::NotGrown { .. } => "not-grown",
             Self::CannotGrow { .. } => "cannot-grow",
             Self::ExtendedLeftOut { .. } => "extended-left-out",
+            Self::RestUnused { .. } => "rest-unused",
+            Self::ScriptNotRun { .. } => "script-not-run",
             Self::ComputerName { .. } => "computer-name",
         }
     }
@@ -91,7 +108,11 @@ impl Warning {
         matches!(
             self,
             Self::NotGrown { .. }
-                | Self::Table(TableWarning::KeepsPlaces(_) | TableWarning::BeyondMbr { .. })
+                | Self::RestUnused { .. }
+                | Self::Table(
+                    _,
+                    TableWarning::KeepsPlaces(_) | TableWarning::BeyondMbr { .. }
+                )
         )
     }
 }
@@ -99,47 +120,56 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Table(warning) => warning.fmt(f),
-            Self::SwapWithoutUuid { number } => write!(
+            Self::Table(disk, warning) if disk.is_only => warning.fmt(f),
+            Self::Table(disk, warning) => write!(f, "{disk}: {warning}"),
+            Self::SwapWithoutUuid { which } => write!(
                 f,
-                "partition {number} is swap space whose UUID the image does not record: it is made with \
+                "{which} is swap space whose UUID the image does not record: it is made with \
                  a new one; correct what names the old one (/etc/fstab, resume=)"
             ),
-            Self::SwapTooSmall { number, len } => write!(
+            Self::SwapTooSmall { which, len } => write!(
                 f,
-                "partition {number} has {}, too little for swap space: it is left empty",
+                "{which} has {}, too little for swap space: it is left empty",
                 Size(*len)
             ),
-            Self::NoStream { number, kind, len } => write!(
+            Self::NoStream { which, kind, len } => write!(
                 f,
-                "partition {number} ({kind}, {}) is not in the image: its content stays if this disk has the \
+                "{which} ({kind}, {}) is not in the image: its content stays if this disk has the \
                  same partition now, else it is left without a file system",
                 Size(*len)
             ),
             Self::NotGrown {
-                number,
+                which,
                 len,
                 filesystem,
                 kept,
             } => write!(
                 f,
-                "partition {number} has {}, its file system {} keeps {}: it is not grown",
+                "{which} has {}, its file system {} keeps {}: it is not grown",
                 Size(*len),
                 printable(filesystem, 32),
                 Size(*kept)
             ),
-            Self::CannotGrow {
-                number,
-                kind,
-                lacks,
-            } => write!(
+            Self::CannotGrow { which, kind, lacks } => write!(
                 f,
-                "the {kind} of partition {number} keeps its captured size, because this boot image has no \
+                "the {kind} of {which} keeps its captured size, because this boot image has no \
                  {lacks}: boot one that was made with --resize-tools, or grow the file system later"
             ),
             Self::ExtendedLeftOut { name } => write!(
                 f,
                 "{name} is an image of an extended partition; its content is left out"
+            ),
+            Self::RestUnused { disk, len, used } => write!(
+                f,
+                "{disk} has {}, the disk in the image {}: the rest stays unused, and the second copy of a GPT is \
+                 not at the end of the disk; programs like sgdisk -e or Windows put it there",
+                Size(*len),
+                Size(*used)
+            ),
+            Self::ScriptNotRun { name } => write!(
+                f,
+                "the script {name} of the image store is not run: FOG's client runs it, this one has no shell for it; \
+                 do by hand what it does, or boot FOG's client for this host"
             ),
             Self::ComputerName { name } => write!(
                 f,
@@ -150,3 +180,17 @@ impl fmt::Display for Warning {
         }
     }
 }
+
+/// What to say of the scripts in the image store that FOG's client would run, and this one does not.
+#[must_use]
+pub fn scripts(manifest: &Manifest) -> Vec<Warning> {
+    let scripts = manifest.scripts.iter().take(MAX_SCRIPTS);
+    scripts
+        .map(|name| Warning::ScriptNotRun {
+            name: printable(name, 80),
+        })
+        .collect()
+}
+
+/// FOG has two: one before the deploy, one behind it.
+const MAX_SCRIPTS: usize = 4;

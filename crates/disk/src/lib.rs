@@ -23,7 +23,8 @@ mod table;
 mod target;
 
 pub use choose::{
-    Candidates, Choice, ChooseError, Hint, Labelled, Overwrites, Wish, choose, resolve_link,
+    Candidates, Choice, ChooseError, Hint, Labelled, Overwrites, Wish, choose, choose_several,
+    resolve_link,
 };
 pub use labels::{DiskLabel, LabelKind};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};

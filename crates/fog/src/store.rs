@@ -166,6 +166,21 @@ pub fn is_legacy_name(name: &str) -> bool {
     matches!(name.get(..7), Some("sys.img" | "rec.img"))
 }
 
+/// The scripts in an image store that FOG's client runs: when it has started, and behind the data.
+pub const SCRIPTS: [&str; 2] = [
+    "dev/postinitscripts/fog.postinit",
+    "postdownloadscripts/fog.postdownload",
+];
+
+/// Whether a script of a shell does anything. FOG's installer makes them with comments only.
+#[must_use]
+pub fn has_commands(script: &[u8]) -> bool {
+    script.split(|byte| *byte == b'\n').any(|line| {
+        let line = line.trim_ascii();
+        !line.is_empty() && !line.starts_with(b"#")
+    })
+}
+
 /// Whether clients may need the file: tables, boot areas, lists, never partition data.
 #[must_use]
 pub fn is_small_file(name: &str) -> bool {
@@ -405,6 +420,16 @@ mod tests {
         }
         assert!(is_legacy_name("sys.img.000") && is_legacy_name("rec.img"));
         assert!(!is_legacy_name("d1p1.img") && !is_legacy_name("sys"));
+    }
+
+    #[test]
+    fn a_script_of_comments_does_nothing() {
+        for script in ["", "#!/bin/bash\n\n  # x\n\t\r\n", "## y"] {
+            assert!(!has_commands(script.as_bytes()), "{script:?}");
+        }
+        for script in ["#!/bin/sh\n. ${postdownpath}x", "x # y", "\u{fffd}"] {
+            assert!(has_commands(script.as_bytes()), "{script:?}");
+        }
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Manifest {
     pub image_type: ImageType,
     /// FOG's number of the operating system.
     pub os_id: i64,
+    /// Scripts of the image store that have commands, which FOG's client would run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<String>,
     /// Files that are fetched over HTTP: tables, boot areas, lists.
     pub files: Vec<SmallFile>,
     /// The streams in the order of sending.
@@ -129,6 +132,7 @@ mod tests {
             image_path: "lab".into(),
             image_type: ImageType::SingleDisk,
             os_id: 50,
+            scripts: Vec::new(),
             files: vec![SmallFile {
                 name: "d1.mbr".into(),
                 len: 512,

@@ -230,6 +230,10 @@ fn warning(warning: &DeployWarning) -> String {
             path.display()
         ),
         DeployWarning::PortHeld(held) => format!("{held}; the session has other ports"),
+        DeployWarning::Script(name) => format!(
+            "hosts that boot fos-agent do not run the script {name} of the image store; do by hand what it does, \
+             or boot FOG's client on them"
+        ),
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) enum ImageCommand {
         #[arg(long, value_name = "N", default_value_t = 50,
             value_parser = super::number::<i64>)]
         os: i64,
-        /// What it holds: mps one disk as it is, n one disk that is fitted to the target, mpa all
-        /// disks (for FOG's own client only); dd, a raw disk, is refused
+        /// What it holds: mps one disk as it is, n one disk that is fitted to the target, mpa several
+        /// disks as they are, dd a whole disk as one stream
         #[arg(long = "type", value_name = "TYPE", default_value = "mps")]
         image_type: ImageType,
         /// Do not decode the streams; only hash them and look at their headers
@@ -217,11 +217,14 @@ fn describe(wanted: &Wanted, found: &Found) {
             None => String::new(),
         };
         output::explain(&format!(
-            "  {}: {} {}, {} in a partition of {}{used}, stored {}",
+            "  {}: {} {}, {} of {}{used}, stored {}",
             stream.name,
             stream.image.format,
             stream.image.compression,
-            stream.image.filesystem,
+            match wanted.image_type {
+                ImageType::Raw => "a disk".to_owned(),
+                _ => format!("{} in a partition", stream.image.filesystem),
+            },
             Size(stream.image.device_size),
             Size(stream.stored_len),
         ));

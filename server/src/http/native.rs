@@ -24,6 +24,8 @@ pub(super) async fn manifest(
     let found = ops.task_image(&known).await;
     let found = found.map_err(|error| HttpError::from(error).native())?;
     let small = found.facts.files.iter().filter(|file| file.place.is_none());
+    let scripts = ops.scripts().await;
+    let scripts = scripts.map_err(|error| HttpError::from(error).native())?;
     let manifest = Manifest {
         version: MANIFEST_VERSION,
         image_id: found.image.id.0,
@@ -31,6 +33,7 @@ pub(super) async fn manifest(
         image_path: found.image.path,
         image_type: found.image.image_type,
         os_id: found.image.os_id,
+        scripts,
         files: small
             .map(|file| SmallFile {
                 name: file.name.clone(),

@@ -8,6 +8,7 @@ mod compare;
 mod dir;
 mod plan;
 mod scan;
+mod scripts;
 mod source;
 mod verify;
 
@@ -15,9 +16,9 @@ pub use check::{ChangedError, check_unchanged, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use plan::{
-    MissingPartition, MissingStreams, PlanRefused, Unsupported, Warning, check_plan,
-    missing_partitions,
+    MissingPartition, MissingStreams, PlanRefused, Warning, check_plan, missing_partitions,
 };
 pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
+pub use scripts::scripts;
 pub use source::{Gate, Source, SourceError};
 pub use verify::{Inspection, VerifyError, inspect};

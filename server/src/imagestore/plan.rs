@@ -3,10 +3,9 @@
 use std::fmt;
 
 use deploy_plan::{DeployPlan, Refusal};
-use disk::{Dump, DumpPartition, Kind};
-use fog::encoding::printable;
+use disk::Kind;
 use fog::task::ImageType;
-use fos_api::{ImageFormat, MANIFEST_VERSION, Manifest, SmallFile};
+use fos_api::{MANIFEST_VERSION, Manifest, SmallFile};
 use readable::Size;
 
 use super::scan::Listing;
@@ -64,52 +63,6 @@ pub enum PlanRefused {
          if that is meant, add or update the image with --allow-missing", list(.0)
     )]
     Missing(Vec<MissingPartition>),
-    /// A stream without a partition, in an image for FOG's own client.
-    #[error(
-        "{stream} has no partition of number {number} in {table}: clients would not know where to \
-         write it. Remove the file or capture the image again"
-    )]
-    NoPartition {
-        /// Which stream.
-        stream: String,
-        /// Its partition.
-        number: u32,
-        /// The table.
-        table: String,
-    },
-    /// A stream that does not fit its partition, in an image for FOG's own client.
-    #[error(
-        "partition {number} has {} in {table}, but {stream} needs {}: restored, it would be cut. \
-         Capture the image again", Size(*.len), Size(*.needed)
-    )]
-    TooLarge {
-        /// Which stream.
-        stream: String,
-        /// Its partition.
-        number: u32,
-        /// The table.
-        table: String,
-        /// Length of the partition in bytes.
-        len: u64,
-        /// What the stream needs, in bytes.
-        needed: u64,
-    },
-    /// A partition table that cannot be used, in an image for FOG's own client.
-    #[error("{name} is damaged ({cause}); capture or copy the image again")]
-    Table {
-        /// Its file.
-        name: String,
-        /// What is wrong.
-        cause: Box<Refusal>,
-    },
-    /// A dump that cannot be read, in an image for FOG's own client.
-    #[error("{name} is damaged ({cause}); capture or copy the image again")]
-    Dump {
-        /// The dump.
-        name: String,
-        /// What is wrong.
-        cause: String,
-    },
 }
 
 impl From<Refusal> for PlanRefused {
@@ -131,22 +84,11 @@ fn list(missing: &[MissingPartition]) -> String {
     named.join(", ")
 }
 
-/// Why only FOG's own client deploys an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unsupported {
-    /// It is of all disks (type `mpa`).
-    AllDisks,
-    /// Its streams are partimage images.
-    Partimage,
-    /// It has the file names of FOG's early Windows images (`sys.img`, `rec.img`).
-    LegacyNames,
-}
-
 /// What people should know although the image can be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// `fos-agent` does not deploy it.
-    StockClientOnly(Unsupported),
+    /// An early Windows image without a boot area, which `fos-agent` does not deploy.
+    NoBootArea,
     /// A partition comes out without content.
     Missing(MissingPartition),
     /// The image was shrunk when it was captured, and is added as one that is not fitted.
@@ -168,18 +110,10 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StockClientOnly(Unsupported::AllDisks) => f.write_str(
-                "fos-agent does not deploy images of all disks (type mpa); boot FOG's own client for \
-                 this image",
-            ),
-            Self::StockClientOnly(Unsupported::Partimage) => f.write_str(
-                "these are partimage images, which fos-agent does not write to a disk in a deploy; \
-                 boot FOG's own client for this image",
-            ),
-            Self::StockClientOnly(Unsupported::LegacyNames) => f.write_str(
-                "these are the file names of FOG's early Windows images (sys.img, rec.img), which \
-                 fos-agent does not deploy; boot FOG's own client for this image, or deploy it once \
-                 and capture it again",
+            Self::NoBootArea => f.write_str(
+                "this early Windows image (sys.img, rec.img) has no boot area (d1.mbr), without which \
+                 fos-agent does not deploy it: boot FOG's own client for this image, or deploy it once and \
+                 capture it again",
             ),
             Self::Missing(partition) => write!(
                 f,
@@ -225,18 +159,14 @@ pub fn check_plan(
 ) -> Result<Vec<Warning>, PlanRefused> {
     let manifest = manifest(listing, inspection);
     let mut warnings = Vec::new();
-    let found = match deploy_plan::check_manifest(&manifest) {
-        Ok(()) => plan(&manifest, inspection, &mut warnings)?,
-        Err(refusal) => {
-            let reason = stock_client_only(&manifest, &refusal).ok_or(refusal)?;
-            warnings.push(Warning::StockClientOnly(reason));
-            match reason {
-                Unsupported::Partimage => plan(&manifest, inspection, &mut warnings)?,
-                Unsupported::AllDisks => check_dumps(listing, inspection)?,
-                // Early Windows had one partition, and FOG no table of it.
-                Unsupported::LegacyNames => Vec::new(),
-            }
+    deploy_plan::check_manifest(&manifest)?;
+    let found = match plan(&manifest, inspection, &mut warnings) {
+        // FOG's own client has boot areas of its own for these.
+        Err(Refusal::MissingFile { .. }) if has_legacy_names(listing) => {
+            warnings.push(Warning::NoBootArea);
+            Vec::new()
         }
+        found => found?,
     };
     if missing == MissingStreams::Refuse && !found.is_empty() {
         return Err(PlanRefused::Missing(found));
@@ -268,6 +198,7 @@ fn manifest(listing: &Listing, inspection: &Inspection) -> Manifest {
         image_path: listing.path.clone(),
         image_type: listing.image_type,
         os_id: listing.os_id,
+        scripts: Vec::new(),
         files: small
             .map(|file| SmallFile {
                 name: file.name.clone(),
@@ -279,23 +210,9 @@ fn manifest(listing: &Listing, inspection: &Inspection) -> Manifest {
     }
 }
 
-/// Whether FOG's own client deploys what ours refuses.
-fn stock_client_only(manifest: &Manifest, refusal: &Refusal) -> Option<Unsupported> {
-    match refusal {
-        Refusal::ImageType { .. } if manifest.image_type == ImageType::AllDisks => {
-            Some(Unsupported::AllDisks)
-        }
-        Refusal::Format { .. }
-            if manifest
-                .streams
-                .iter()
-                .all(|stream| stream.image.format == ImageFormat::Partimage06) =>
-        {
-            Some(Unsupported::Partimage)
-        }
-        Refusal::Stream { name } if name.partition().is_none() => Some(Unsupported::LegacyNames),
-        _ => None,
-    }
+fn has_legacy_names(listing: &Listing) -> bool {
+    let mut streams = listing.streams.iter();
+    streams.any(|stream| fog::store::is_legacy_name(stream.name.as_str()))
 }
 
 /// The client's plan: adds its warnings, answers the partitions without a stream.
@@ -304,135 +221,25 @@ fn plan(
     inspection: &Inspection,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<MissingPartition>, Refusal> {
-    let shape = deploy_plan::source_shape(&inspection.small)?;
+    let shapes = deploy_plan::source_shapes(manifest, &inspection.small)?;
     let DeployPlan {
         warnings: of_client,
         ..
-    } = deploy_plan::plan(manifest, &inspection.small, &shape)?;
+    } = deploy_plan::plan(manifest, &inspection.small, &shapes)?;
     let mut missing = Vec::new();
     for warning in of_client {
         match warning {
-            deploy_plan::Warning::NoStream { number, kind, len } => {
-                missing.push(MissingPartition {
-                    disk: 1,
-                    number,
-                    kind,
-                    len,
-                })
-            }
+            deploy_plan::Warning::NoStream { which, kind, len } => missing.push(MissingPartition {
+                disk: which.disk.number,
+                number: which.number,
+                kind,
+                len,
+            }),
             warning if warning.is_about_disk_size() => {}
             warning => warnings.push(Warning::Client(warning)),
         }
     }
     Ok(missing)
-}
-
-/// What must be right in an image of several disks: each table can be used, and every stream has a
-/// partition in the disk's dump, where there is one, that is large enough. Answers the partitions without
-/// a stream.
-fn check_dumps(
-    listing: &Listing,
-    inspection: &Inspection,
-) -> Result<Vec<MissingPartition>, PlanRefused> {
-    let mut missing = Vec::new();
-    for disk in listing.disks() {
-        check_table(listing, inspection, disk)?;
-        let names = [
-            format!("d{disk}.partitions"),
-            format!("d{disk}.original.partitions"),
-        ];
-        let found = names.into_iter().find_map(|name| {
-            let bytes = inspection.small.get(&name)?;
-            (!bytes.is_empty()).then_some((name, bytes))
-        });
-        let Some((name, bytes)) = found else {
-            continue;
-        };
-        let text = str::from_utf8(bytes).map_err(|error| Refusal::NotText {
-            name: name.clone(),
-            cause: error.to_string(),
-        })?;
-        let dump = Dump::parse(text).map_err(|error| PlanRefused::Dump {
-            name: name.clone(),
-            cause: printable(&error.to_string(), 200),
-        })?;
-        let ids = listing.streams.iter().filter_map(|stream| {
-            let id = stream.name.partition()?;
-            (id.disk == disk).then_some((stream, id.partition))
-        });
-        let ids: Vec<_> = ids.collect();
-        let sector = u64::from(dump.sector_size.unwrap_or(512));
-        for (stream, number) in &ids {
-            let line = dump.partition(*number).filter(|line| line.size > 0);
-            let Some(line) = line else {
-                return Err(PlanRefused::NoPartition {
-                    stream: stream.name.to_string(),
-                    number: *number,
-                    table: name,
-                });
-            };
-            let facts = inspection.streams.iter();
-            let facts = facts.filter(|facts| facts.name == stream.name);
-            let needed = facts.map(|facts| facts.image.device_size).max();
-            let (needed, len) = (needed.unwrap_or(0), line.size.saturating_mul(sector));
-            if needed > len && !kind(line).is_extended() {
-                return Err(PlanRefused::TooLarge {
-                    stream: stream.name.to_string(),
-                    number: *number,
-                    table: name,
-                    len,
-                    needed,
-                });
-            }
-        }
-        for line in dump.partitions.iter().filter(|line| line.size > 0) {
-            let kind = kind(line);
-            let has_data = !(kind.is_swap() || kind.is_extended() || kind.is_reserved());
-            if has_data && ids.iter().all(|(_, number)| *number != line.number) {
-                missing.push(MissingPartition {
-                    disk,
-                    number: line.number,
-                    kind,
-                    len: line.size.saturating_mul(sector),
-                });
-            }
-        }
-    }
-    Ok(missing)
-}
-
-/// Reads the table of one of several disks as that of a single one. Only damage counts: the rest is for
-/// FOG's own client to judge.
-fn check_table(listing: &Listing, inspection: &Inspection, disk: u32) -> Result<(), PlanRefused> {
-    let prefix = format!("d{disk}");
-    let small = inspection.small.iter().filter_map(|(name, bytes)| {
-        let rest = name.strip_prefix(&prefix)?;
-        let is_of_disk = rest.starts_with(['.', 'p']);
-        is_of_disk.then(|| (format!("d1{rest}"), bytes.clone()))
-    });
-    let small = small.collect();
-    let alone = Manifest {
-        image_type: ImageType::SingleDisk,
-        streams: Vec::new(),
-        ..manifest(listing, inspection)
-    };
-    let planned = deploy_plan::source_shape(&small)
-        .and_then(|shape| deploy_plan::plan(&alone, &small, &shape));
-    match planned {
-        Err(cause @ Refusal::BadTable(_)) => Err(PlanRefused::Table {
-            name: format!("{prefix}.mbr"),
-            cause: Box::new(cause),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The type in a line; one that cannot be read counts as one with data.
-fn kind(line: &DumpPartition) -> Kind {
-    match line.gpt_kind() {
-        Some(guid) => Kind::Gpt(guid),
-        None => Kind::Mbr(line.mbr_kind().unwrap_or(0)),
-    }
 }
 
 #[cfg(test)]

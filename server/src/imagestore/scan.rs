@@ -60,6 +60,12 @@ pub enum ScanError {
         /// Why.
         cause: io::Error,
     },
+    /// One of FOG's first images, which were a file.
+    #[error(
+        "{} is a file, not a directory: FOG's first images (Windows XP) were the file of one partition. Write it with \
+         fos-agent restore to a partition that exists, and capture it again", shown(.0)
+    )]
+    OneFile(PathBuf),
     /// No image has so many files.
     #[error(
         "{} has more than {limit} entries; is it the directory of one image?", shown(.path)
@@ -110,9 +116,6 @@ pub enum ScanError {
          of one image?", shown(.0)
     )]
     TooLargeTogether(PathBuf),
-    /// Not one of the kinds that can be deployed.
-    #[error("raw disk images (type dd) cannot be deployed yet; capture as n or mps")]
-    Raw,
 }
 
 /// The name of an image directory, from what a person typed: `./lab//` means `lab`.
@@ -148,13 +151,13 @@ pub fn scan(
     os_id: i64,
 ) -> Result<Listing, ScanError> {
     let path = image_path(path)?;
-    if image_type == ImageType::Raw {
-        return Err(ScanError::Raw);
-    }
     let full = root.join(&path);
-    let unreadable = |cause| ScanError::Directory {
-        path: full.clone(),
-        cause,
+    let unreadable = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::NotADirectory => ScanError::OneFile(full.clone()),
+        _ => ScanError::Directory {
+            path: full.clone(),
+            cause,
+        },
     };
     let dir = ImageDir::open(&full).map_err(unreadable)?;
     let names = names(&dir, MAX_ENTRIES)?;
@@ -381,6 +384,15 @@ pub(crate) mod tests {
             let error = scanned(&files).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn an_image_of_one_file_is_refused_with_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("img"), b"x").unwrap();
+        let error = scan_in(&root).unwrap_err();
+        assert!(matches!(error, ScanError::OneFile(_)), "{error}");
+        assert!(error.to_string().contains("fos-agent restore"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deploy_plan::SmallFiles;
 use fog::store::Stream;
+use fog::task::ImageType;
 use fos_api::{ImageFacts, ImageFormat, StreamFacts};
-use image::{Decoder, ImageError, Options, PEEK_LEN};
+use image::{Content, Decoder, ErrorKind, ImageError, Options, PEEK_LEN};
 use imaging::tap::{Hash, Tap};
 use imaging::target::Nowhere;
 use imaging::{Failure, Job, PIECE_LEN, Piece, Pieces, Tapped, Watch};
@@ -165,16 +166,31 @@ fn inspect_stream(
         other => read_error(io::Error::other(other), &first),
     };
     let mut used_blocks = None;
-    if is_full {
+    let content = content(listing, stream)?;
+    // How long raw data is can only be counted.
+    if is_full || content != Content::Image {
         let job = Job {
             source,
-            image: Options::default(),
+            image: Options {
+                content,
+                ..Options::default()
+            },
             target: Nowhere,
             flow: Arc::default(),
         };
         let mut progress = Reporting { report, done: 0 };
         let done = imaging::run(job, &mut progress).map_err(failed)?;
-        used_blocks = Some(done.summary.geometry.used_blocks);
+        let geometry = done.summary.geometry;
+        used_blocks = Some(geometry.used_blocks);
+        if content != Content::Image {
+            let (stored_len, blake3) = hash.found();
+            return Ok(StreamFacts {
+                name: stream.name.clone(),
+                stored_len,
+                blake3: blake3.into(),
+                image: imaging::facts(&geometry, used_blocks),
+            });
+        }
     } else {
         imaging::pass(source, report).map_err(failed)?;
     }
@@ -188,6 +204,30 @@ fn inspect_stream(
         stored_len,
         blake3: blake3.into(),
         image: imaging::facts(&header, used_blocks),
+    })
+}
+
+/// What a stream holds. An image of a whole disk may be the disk as it is; one that has the format of an image is that.
+fn content(listing: &Listing, stream: &Stream) -> Result<Content, VerifyError> {
+    if listing.image_type != ImageType::Raw {
+        return Ok(Content::Image);
+    }
+    let mut prefix = Vec::new();
+    for name in &stream.files {
+        let missing = PEEK_LEN.saturating_sub(prefix.len());
+        if missing == 0 {
+            break;
+        }
+        let (file, _) = listing.dir.file(name)?;
+        let read = file.take(missing as u64).read_to_end(&mut prefix);
+        read.map_err(|cause| VerifyError::Read {
+            path: listing.dir.path().join(name),
+            cause,
+        })?;
+    }
+    Ok(match image::peek(&prefix) {
+        Err(error) if error.kind() == ErrorKind::BadMagic => Content::Raw { len: None },
+        _ => Content::Image,
     })
 }
 
@@ -284,7 +324,11 @@ impl Storage {
             is_partimage,
             compression: facts.compression.clone(),
             // One number for partimage, whatever its files are called.
-            is_split: !is_partimage && stream.files.iter().any(|file| !file.ends_with(".img")),
+            is_split: !is_partimage
+                && stream
+                    .files
+                    .iter()
+                    .any(|file| *file != stream.name.as_str()),
         }
     }
 

@@ -64,6 +64,8 @@ pub enum DeployWarning {
     NoBootFile(PathBuf),
     /// A port pair was passed over: who holds it.
     PortHeld(String),
+    /// A script of the image store, which `fos-agent` does not run.
+    Script(String),
 }
 
 /// Why there is no new session.
@@ -181,6 +183,9 @@ impl Ops {
         }
         let checked_at = facts.checked_at;
         self.check_image(&image, facts).await?;
+        // Whether the store hangs was just seen; what it says now is only a warning.
+        let scripts = self.scripts().await.unwrap_or_default();
+        warnings.extend(scripts.into_iter().map(DeployWarning::Script));
         // No guess: where a server that was never started will have them is not known.
         if self.config.origin != Origin::Defaults {
             match self.missing_file(["bzImage", "init.xz"]).await {

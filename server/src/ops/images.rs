@@ -63,6 +63,20 @@ impl Ops {
         }
     }
 
+    /// Names of the scripts in the image store that FOG's clients run.
+    ///
+    /// # Errors
+    /// If the image store hangs: the client is to ask again.
+    pub async fn scripts(&self) -> ClientResult<Vec<String>> {
+        let root = self.config.images.clone();
+        let read = blocking(&self.readers, move || imagestore::scripts(&root));
+        match tokio::time::timeout(READ_LIMIT, read).await {
+            Ok(Ok(names)) => Ok(names),
+            Ok(Err(error)) => Err(ClientError::Internal(error.into())),
+            Err(_) => Err(AskAgain::ImageStore.into()),
+        }
+    }
+
     /// Adds an image that was verified.
     ///
     /// # Errors

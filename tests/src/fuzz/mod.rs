@@ -14,6 +14,7 @@ mod images;
 mod mend;
 mod packets;
 mod pair;
+mod plans;
 mod tables;
 mod udpcast;
 
@@ -22,6 +23,7 @@ pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use packets::packets;
 pub use pair::udpcast_pair;
+pub use plans::deploy_plan;
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 
@@ -29,8 +31,9 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 16] = [
+pub const TARGETS: [(&str, Body); 17] = [
     ("contract", contract),
+    ("deploy_plan", deploy_plan),
     ("http_form", http_form),
     ("image", image),
     ("image_recipe", image_recipe),

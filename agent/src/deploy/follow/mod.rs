@@ -29,8 +29,8 @@ pub(crate) struct Follower {
     /// Names of all streams.
     pub(crate) names: Vec<String>,
     pub(crate) totals: Totals,
-    /// Bytes that the disk has taken.
-    pub(crate) written: Arc<AtomicU64>,
+    /// Bytes that the disks have taken.
+    pub(crate) written: Vec<Arc<AtomicU64>>,
     /// All is on the disk already: what comes is only compared.
     pub(crate) is_repeat: bool,
 }
@@ -127,7 +127,10 @@ impl Follower {
                     return reason;
                 }
             }
-            let written = self.written.load(Ordering::Relaxed);
+            let written = self.written.iter();
+            let written = written.fold(0_u64, |sum, disk| {
+                sum.saturating_add(disk.load(Ordering::Relaxed))
+            });
             let pending = sample.used.saturating_sub(written);
             let waiting = explain_disk(self.flow.disk_step(), pending, now);
             // Whatever else seems to be waited for, nothing can come.

@@ -10,23 +10,23 @@
 //! its start. A stream that was verified and synced before is only received and verified again.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use conveyor::{Loader, Unloader, conveyor};
-use deploy_plan::{DeployPlan, Destination, PlannedStream};
-use disk::{Target, WriteError};
+use deploy_plan::{DeployPlan, PlannedStream};
+use disk::WriteError;
 use fog::record::{self, Found, RECORD_LEN, RecordError};
 use fog::store::StreamName;
-use fos_api::Blake3;
-use image::{Geometry, ImageError, Sink, SinkError};
+use fos_api::{Blake3, ImageFacts, ImageFormat};
+use image::{Content, Geometry, ImageError, Sink, SinkError};
 use imaging::tap::meter::{DiskStep, Flow};
 use imaging::tap::{Hash, Tap as _};
-use imaging::target::Region;
 use imaging::{Failure, PIECES, Piece, Supply, Watch};
 use readable::{Count, Size, chain};
 
+use super::disks::{Disks, Part};
 use super::resume::Cause;
 use crate::screen::{Board, Phase};
 
@@ -173,13 +173,11 @@ struct OtherImage {
 /// What all streams share.
 pub(crate) struct Pipeline<'a> {
     pub(crate) plan: &'a DeployPlan,
-    pub(crate) target: &'a Target,
+    pub(crate) disks: &'a Disks<'a>,
     pub(crate) flow: Arc<Flow>,
     pub(crate) board: Board,
     /// log2 of the largest decompression window that the memory allows.
     pub(crate) window_log_max: u32,
-    /// Whether the old partition table is gone. Destroying it twice could hit data.
-    pub(crate) is_table_gone: Mutex<bool>,
     /// So many streams, from the first one, are verified and on the disk: they are not written again.
     pub(crate) done: usize,
 }
@@ -354,25 +352,6 @@ impl Pipeline<'_> {
             _ => None,
         };
         found.filter(|found| *found < due).unwrap_or(due)
-    }
-}
-
-impl Pipeline<'_> {
-    /// Destroys the old partition table unless that has happened.
-    ///
-    /// # Errors
-    /// If the disk refuses.
-    pub(crate) fn remove_old_table(&self) -> Result<(), WriteError> {
-        let gone = &self.is_table_gone;
-        let mut is_gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*is_gone {
-            self.flow.on_disk(DiskStep::Write, || {
-                let unwritten = self.plan.unwritten();
-                self.target.make_unbootable(&self.plan.table, &unwritten)
-            })?;
-            *is_gone = true;
-        }
-        Ok(())
     }
 }
 
@@ -650,43 +629,39 @@ impl Work<'_> {
             phase: None,
             begin: || pipeline.board.phase(&format!("stream:{}", stream.name)),
         };
-        let destination = match stream.destination {
-            Destination::Partition { offset, len, .. } if !self.is_done => Some((offset, len)),
-            _ => None,
+        let gate = |geometry: &Geometry| {
+            same_image(stream, geometry)?;
+            pipeline.disks.remove_old_tables()?;
+            Ok(())
         };
-        let Some((offset, len)) = destination else {
+        let part = pipeline.disks.part(stream.destination, Box::new(gate));
+        let Some(part) = part.filter(|_| !self.is_done) else {
             // A reader that is gone says why.
             while let Ok(Some(piece)) = pieces.next() {
                 pieces.give_back(piece);
             }
             return Ok(());
         };
-        let gate = |geometry: &Geometry| {
-            same_image(stream, geometry)?;
-            pipeline.remove_old_table()?;
-            Ok(())
-        };
-        let region = Region::new(pipeline.target, offset, len, Box::new(gate));
         let mut sink = Counting {
-            region,
+            part,
             used: &self.used,
         };
         let decoded = self.decode_into(&mut sink, &mut pieces);
-        let region = sink.region;
+        let Counting { part, .. } = sink;
         let write_error = |source| StreamError::Write {
             name: stream.name.clone(),
             source,
         };
         if !matches!(decoded, Ok(true)) {
             // It may be written again; a disk that has failed does not become better.
-            let abandoned = region.abandon().map_err(write_error);
+            let abandoned = part.abandon().map_err(write_error);
             return abandoned.and_then(|()| decoded.map(drop));
         }
         let activity = |text| pipeline.board.update(|state| state.activity = text);
         activity(format!("syncing {}", stream.name));
         pipeline
             .flow
-            .on_disk(DiskStep::Sync, || region.commit())
+            .on_disk(DiskStep::Sync, || part.commit())
             .map_err(write_error)?;
         activity(super::ACTIVITY.to_owned());
         Ok(())
@@ -715,13 +690,20 @@ impl Work<'_> {
                 source: Box::new(source),
             },
         };
+        let content = match stream.facts.format {
+            ImageFormat::Raw => Content::Raw {
+                len: Some(stream.facts.device_size),
+            },
+            _ => Content::Image,
+        };
         let options = image::Options {
+            content,
             // The plan has seen to it that the promised image fits, and the gate that this is the
             // promised one: a stream out of order shall be called that, not "too large".
             target_size: None,
             window_log_max: pipeline.window_log_max,
             // Another image may claim any number of blocks, and the bitmap comes before the gate.
-            bitmap_memory_max: bitmap_memory(stream.facts.total_blocks),
+            bitmap_memory_max: bitmap_memory(&stream.facts),
             ..image::Options::default()
         };
         let mut wanted = Wanted(&self.is_abandoned);
@@ -774,31 +756,36 @@ impl<S: Supply, F: Fn() -> Phase> Supply for Begun<S, F> {
     }
 }
 
-/// A region, and how much one attempt has handed to it.
-struct Counting<'a> {
-    region: Region<'a>,
-    used: &'a AtomicU64,
+/// A place, and how much one attempt has handed to it.
+struct Counting<'a, 'd> {
+    part: Part<'a, 'd>,
+    used: &'d AtomicU64,
 }
 
-impl Sink for Counting<'_> {
+impl Sink for Counting<'_, '_> {
     fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
-        self.region.begin(geometry)
+        self.part.begin(geometry)
     }
 
     fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
-        self.region.extent(offset, data)?;
+        self.part.extent(offset, data)?;
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
         self.used.fetch_add(len, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// Most bytes that the bitmap of an image of so many blocks takes in memory: a bit per block, what
+/// Most bytes that the bitmap of an image takes in memory: a bit per block unless all are used, what
 /// the pieces of it need beside, and a little for the smallest.
-pub(super) fn bitmap_memory(total_blocks: u64) -> u64 {
-    (total_blocks / 8)
-        .saturating_add(total_blocks / 128)
-        .saturating_add(1 << 20)
+pub(super) fn bitmap_memory(facts: &ImageFacts) -> u64 {
+    let total = facts.total_blocks;
+    let bits = match facts.format {
+        // There is none.
+        ImageFormat::Raw => return 1 << 20,
+        _ if facts.used_blocks == Some(total) => 0,
+        _ => total / 8,
+    };
+    bits.saturating_add(total / 128).saturating_add(1 << 20)
 }
 
 /// Compares what came with what the manifest promised.

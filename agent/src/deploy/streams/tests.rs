@@ -3,7 +3,8 @@ use std::io::Cursor;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use disk::Shape;
+use deploy_plan::Destination;
+use disk::{Shape, Target};
 use imaging::tap::meter::{Bottleneck, Meter, Reading};
 
 use super::super::samples::{self, DISK_LEN};
@@ -144,7 +145,7 @@ fn run_with(
     streams: &[Vec<u8>],
     change: impl FnOnce(&mut Canned),
 ) -> (Vec<u8>, Result<(), StreamError>) {
-    let plan = deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+    let plan = deploy_plan::plan(&samples::manifest(), &samples::small_files(), &[SHAPE]).unwrap();
     run_plan(&plan, streams, change)
 }
 
@@ -205,27 +206,29 @@ impl Outcome {
             told: None,
         };
         change(&mut sources);
+        let targets = [target];
+        let disks = Disks::new(plan, &targets, Arc::clone(&flow));
         let pipeline = Pipeline {
             plan,
-            target: &target,
+            disks: &disks,
             flow: Arc::clone(&flow),
             board: Board::default(),
             window_log_max: 27,
-            is_table_gone: Mutex::new(false),
             done: 0,
         };
         let result = pipeline.run(0, &mut sources);
         if let Some(told) = &sources.told {
             assert_eq!(*told, result.as_ref().unwrap_err().to_string());
         }
-        let written = target.bytes_written().load(Ordering::Relaxed);
+        let written = targets[0].bytes_written().load(Ordering::Relaxed);
         if result.is_ok() {
-            pipeline.remove_old_table().unwrap();
-            target.make_bootable(&plan.table).unwrap();
+            disks.remove_old_tables().unwrap();
+            disks.make_bootable(&plan.disks[0]).unwrap();
         } else {
-            target.make_bootable(&plan.table).unwrap_err();
+            disks.make_bootable(&plan.disks[0]).unwrap_err();
         }
-        drop(target);
+
+        drop(targets);
         Self {
             disk: std::fs::read(file.path()).unwrap(),
             result,
@@ -238,7 +241,7 @@ impl Outcome {
     /// Of the sample image.
     fn of_samples(streams: &[Vec<u8>], change: impl FnOnce(&mut Canned)) -> Self {
         let plan =
-            deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+            deploy_plan::plan(&samples::manifest(), &samples::small_files(), &[SHAPE]).unwrap();
         Self::of(&plan, streams, change)
     }
 
@@ -264,7 +267,7 @@ fn full() -> Vec<u8> {
 fn what_no_stream_comes_for_stays_where_the_disk_has_it() {
     let mut manifest = samples::manifest();
     manifest.streams.pop();
-    let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+    let plan = deploy_plan::plan(&manifest, &samples::small_files(), &[SHAPE]).unwrap();
     let mut disk = full();
     disk[..512].copy_from_slice(&samples::mbr());
     for (disk, is_kept) in [(disk, true), (full(), false)] {
@@ -469,7 +472,7 @@ fn a_bitmap_larger_than_the_promised_one_is_not_taken_into_memory() {
     let foreign = image_writer::Recipe::v2(1, used).write(|_| vec![1]);
     let mut manifest = samples::manifest();
     manifest.streams[0].stored_len = foreign.len() as u64;
-    let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+    let plan = deploy_plan::plan(&manifest, &samples::small_files(), &[SHAPE]).unwrap();
     let (disk, result) = run_plan(&plan, &[foreign, vec![]], |_| {});
     let text = result.unwrap_err().to_string();
     assert!(
@@ -482,7 +485,7 @@ fn a_bitmap_larger_than_the_promised_one_is_not_taken_into_memory() {
 #[test]
 fn an_image_without_data_still_replaces_the_table() {
     let mut plan =
-        deploy_plan::plan(&samples::manifest(), &samples::small_files(), &SHAPE).unwrap();
+        deploy_plan::plan(&samples::manifest(), &samples::small_files(), &[SHAPE]).unwrap();
     for stream in &mut plan.streams {
         stream.destination = Destination::Nowhere;
     }

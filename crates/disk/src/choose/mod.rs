@@ -16,6 +16,10 @@ use thiserror::Error;
 use crate::labels::DiskLabel;
 use crate::probe::Disk;
 
+mod several;
+
+pub use several::choose_several;
+
 /// What the server (or the operator) asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -135,6 +139,18 @@ pub enum ChooseError {
         reason: String,
         /// What it holds.
         labels: Vec<DiskLabel>,
+        /// The disks found.
+        found: Candidates,
+    },
+    /// An image of several disks, and a machine with fewer.
+    #[error(
+        "the image needs {needed} disks, this machine has {usable} that may be written to; {found}"
+    )]
+    TooFew {
+        /// How many disks the image needs.
+        needed: usize,
+        /// How many there are.
+        usable: usize,
         /// The disks found.
         found: Candidates,
     },
@@ -339,20 +355,7 @@ fn automatic<'a>(
         1 => "the only disk".to_owned(),
         _ => format!("the {rule} of {count} disks"),
     };
-    let (path, labels) = (&disk.path, &disk.labels);
-    if wish.labelled == Labelled::Refuse && !labels.is_empty() {
-        return Err(ChooseError::Labelled {
-            path: path.clone(),
-            reason,
-            labels: labels.clone(),
-            found: candidates(disks),
-        });
-    }
-    let overwrites = (count > 1 && !labels.is_empty()).then(|| Overwrites {
-        path: path.clone(),
-        reason: reason.clone(),
-        labels: labels.clone(),
-    });
+    let overwrites = overwritten(disks, wish, disk, &reason, count > 1)?;
     Ok(Choice {
         disk,
         reason,
@@ -360,6 +363,35 @@ fn automatic<'a>(
         is_one_of_several: count > 1,
         overwrites,
     })
+}
+
+/// What is on a disk that was not named.
+///
+/// # Errors
+///
+/// If such a disk is to be refused.
+fn overwritten(
+    disks: &[Disk],
+    wish: &Wish,
+    disk: &Disk,
+    reason: &str,
+    is_one_of_several: bool,
+) -> Result<Option<Overwrites>, ChooseError> {
+    let (path, labels) = (&disk.path, &disk.labels);
+    if wish.labelled == Labelled::Refuse && !labels.is_empty() {
+        return Err(ChooseError::Labelled {
+            path: path.clone(),
+            reason: reason.to_owned(),
+            labels: labels.clone(),
+            found: candidates(disks),
+        });
+    }
+    let is_worth_saying = is_one_of_several && !labels.is_empty();
+    Ok(is_worth_saying.then(|| Overwrites {
+        path: path.clone(),
+        reason: reason.to_owned(),
+        labels: labels.clone(),
+    }))
 }
 
 /// How the first disk that is left out only for being removable is named: by what goes with it wherever it is

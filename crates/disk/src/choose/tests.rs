@@ -275,3 +275,105 @@ fn what_is_on_the_first_of_several_disks_is_said_and_can_be_refused() {
     };
     assert_eq!(chosen(&disks, &named), "sda");
 }
+
+#[track_caller]
+fn several(disks: &[Disk], wish: &Wish, wanted: &[(u32, Option<u64>)]) -> Vec<String> {
+    let chosen = choose_several(disks, wish, wanted, &links).unwrap();
+    let names = chosen.iter().map(|choice| choice.disk.name.clone());
+    names.collect()
+}
+
+#[test]
+fn an_image_of_several_disks_takes_them_in_their_order() {
+    let disks = [
+        usb("sda", 9),
+        disk("sdb", 30),
+        disk("sdc", 20),
+        disk("sdd", 10),
+    ];
+    let two = [(1, None), (2, None)];
+    assert_eq!(several(&disks, &Wish::default(), &two), ["sdb", "sdc"]);
+    // Of an image that has no second disk the third one is still the third.
+    let gap = [(1, None), (3, None)];
+    assert_eq!(several(&disks, &Wish::default(), &gap), ["sdb", "sdd"]);
+    assert_eq!(several(&disks, &fdrive("/dev/sdd"), &two), ["sdd", "sdb"]);
+    let named = fdrive("SN-sdd,/dev/sdd, sda");
+    assert_eq!(several(&disks, &named, &two), ["sdd", "sda"]);
+}
+
+#[test]
+fn what_is_on_several_disks_is_said_and_can_be_refused() {
+    let mut disks = [disk("sda", 500), disk("sdb", 700), disk("sdc", 900)];
+    disks[1].labels = vec![label(LabelKind::Zfs, Some(1), "1")];
+    let two = [(1, None), (2, None)];
+    let chosen = choose_several(&disks, &Wish::default(), &two, &links).unwrap();
+    assert!(chosen.iter().all(|choice| choice.is_one_of_several));
+    let overwrites = chosen.iter().map(|choice| choice.overwrites.is_some());
+    assert_eq!(overwrites.collect::<Vec<_>>(), [false, true]);
+    let named = choose_several(&disks, &fdrive("sdc,sdb"), &two, &links).unwrap();
+    assert!(named.iter().all(|choice| choice.overwrites.is_none()));
+    let refuse = Wish {
+        labelled: Labelled::Refuse,
+        ..Wish::default()
+    };
+    let error = choose_several(&disks, &refuse, &two, &links).unwrap_err();
+    assert!(matches!(error, ChooseError::Labelled { .. }), "{error}");
+}
+
+#[test]
+fn recorded_sizes_decide_if_each_is_that_of_one_disk() {
+    let disks = [disk("sda", 30), disk("sdb", 20), disk("sdc", 20)];
+    let turned = [(1, Some(20)), (2, Some(30))];
+    // Two disks have 20 bytes.
+    assert_eq!(several(&disks, &Wish::default(), &turned), ["sda", "sdb"]);
+    let chosen = choose_several(&disks, &Wish::default(), &turned, &links).unwrap();
+    assert!(chosen[0].warnings[0].contains("2 disks have the recorded size"));
+    assert_eq!(
+        several(&disks[..2], &Wish::default(), &turned),
+        ["sdb", "sda"]
+    );
+    for wanted in [
+        [(1, Some(20)), (2, None)],
+        [(1, Some(20)), (2, Some(20))],
+        [(1, Some(20)), (2, Some(31))],
+    ] {
+        assert_eq!(
+            several(&disks[..2], &Wish::default(), &wanted),
+            ["sda", "sdb"]
+        );
+    }
+    // A name counts more than a size.
+    assert_eq!(
+        several(&disks[..2], &fdrive("sda"), &turned),
+        ["sda", "sdb"]
+    );
+}
+
+#[test]
+fn a_disk_that_is_missing_is_not_replaced() {
+    let disks = [disk("sda", 30), mounted("sdb", 20), usb("sdc", 10)];
+    let two = [(1, None), (2, None)];
+    let refused = |wish: &Wish| choose_several(&disks, wish, &two, &links).unwrap_err();
+    let error = refused(&Wish::default());
+    let is_missing = matches!(
+        error,
+        ChooseError::TooFew {
+            needed: 2,
+            usable: 1,
+            ..
+        }
+    );
+    assert!(is_missing, "{error}");
+    assert!(matches!(
+        refused(&fdrive("sda,sdx")),
+        ChooseError::NoMatch { .. }
+    ));
+    assert!(matches!(
+        refused(&fdrive("sda,sdb")),
+        ChooseError::Refused { .. }
+    ));
+    assert!(matches!(
+        refused(&fdrive("QEMU,sda")),
+        ChooseError::NoMatch { .. }
+    ));
+}

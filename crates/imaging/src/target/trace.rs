@@ -1,7 +1,7 @@
 //! What has become of a target, to be told when a restore fails.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use readable::Count;
 
@@ -15,15 +15,24 @@ struct Marks {
     is_touched: AtomicBool,
     is_complete: AtomicBool,
     written: AtomicU64,
-    /// A disk's own.
-    disk: OnceLock<(Arc<AtomicBool>, Arc<AtomicU64>)>,
+    /// The disks' own.
+    disks: Mutex<Vec<DiskMarks>>,
+}
+
+/// Whether a disk may be changed, and the bytes written to it.
+type DiskMarks = (Arc<AtomicBool>, Arc<AtomicU64>);
+
+impl Marks {
+    fn disks(&self) -> MutexGuard<'_, Vec<DiskMarks>> {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Trace {
     /// What this disk notes itself counts as well.
     pub fn follow(&self, disk: &disk::Target) {
-        // A trace belongs to one target.
-        drop(self.0.disk.set((disk.touched(), disk.bytes_written())));
+        let marks = (disk.touched(), disk.bytes_written());
+        self.0.disks().push(marks);
     }
 
     /// The target may be changed from here on. Comes before the attempt: one that fails may leave
@@ -51,9 +60,10 @@ impl Trace {
     /// Whether the target may differ from what it was.
     #[must_use]
     pub fn is_touched(&self) -> bool {
-        let on_disk = self.0.disk.get();
+        let disks = self.0.disks();
+        let mut disks = disks.iter();
         self.0.is_touched.load(Ordering::Relaxed)
-            || on_disk.is_some_and(|(is_touched, _)| is_touched.load(Ordering::Relaxed))
+            || disks.any(|(is_touched, _)| is_touched.load(Ordering::Relaxed))
     }
 
     /// What is to be reported after a failure.
@@ -67,9 +77,11 @@ impl Trace {
                 "{target} is complete: the whole image was verified, written and synced before that"
             );
         }
-        let on_disk = self.0.disk.get();
-        let written = self.0.written.load(Ordering::Relaxed)
-            + on_disk.map_or(0, |(_, written)| written.load(Ordering::Relaxed));
+        let disks = self.0.disks();
+        let on_disks = disks
+            .iter()
+            .map(|(_, written)| written.load(Ordering::Relaxed));
+        let written = on_disks.fold(self.0.written.load(Ordering::Relaxed), u64::saturating_add);
         format!(
             "{target} is partly overwritten: {} written; restore again",
             Count(written, "byte")

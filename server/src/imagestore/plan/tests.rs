@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use fog::store::StreamName;
-use fos_api::{Compression, ImageFacts, StreamFacts};
+use fos_api::{Compression, ImageFacts, ImageFormat, StreamFacts};
 
 use super::super::scan::scan;
 use super::super::scan::tests::directory;
@@ -222,7 +222,11 @@ fn unused_entries_of_an_old_dump_are_no_partitions() {
         /dev/sda2 : start=        0, size=        0, Id= 0\n\
         /dev/sda3 : start=        0, size=        0, Id= 0\n\
         /dev/sda4 : start=        0, size=        0, Id= 0\n";
-    for image_type in [ImageType::SingleDisk, ImageType::Resizable] {
+    for image_type in [
+        ImageType::SingleDisk,
+        ImageType::AllDisks,
+        ImageType::Resizable,
+    ] {
         let case = Case::gpt()
             .without("d1p2.img")
             .without("d1p3.img")
@@ -231,16 +235,6 @@ fn unused_entries_of_an_old_dump_are_no_partitions() {
             .of_type(image_type);
         assert_eq!(case.good(), []);
     }
-    // Nor where only FOG's own client will read it.
-    let all = Case::gpt()
-        .without("d1p2.img")
-        .without("d1p3.img")
-        .with("d1.partitions", dump)
-        .of_type(ImageType::AllDisks);
-    assert_eq!(
-        all.good(),
-        [Warning::StockClientOnly(Unsupported::AllDisks)]
-    );
 }
 
 #[test]
@@ -291,47 +285,57 @@ fn a_partition_without_a_stream_is_refused_or_allowed() {
 }
 
 #[test]
-fn what_only_stock_clients_deploy_is_said() {
+fn partimage_images_are_planned_like_others() {
     let mut partimage = Case::gpt();
     partimage.format = ImageFormat::Partimage06;
-    assert_eq!(
-        partimage.good(),
-        [Warning::StockClientOnly(Unsupported::Partimage)]
-    );
+    assert_eq!(partimage.good(), []);
     let partimage = partimage.with("d1.mbr", unpacked(OVERLAPPING));
     assert!(matches!(partimage.refused(), Refusal::BadTable(_)));
+    let volumes = Case::gpt().with("d1p3.lvm", "x");
+    assert!(matches!(volumes.refused(), Refusal::Volumes { .. }));
+}
 
-    let mut legacy = Case::gpt().of_type(ImageType::Resizable);
-    legacy.os_id = 5;
-    legacy.files = vec![("sys.img.000", b"x".into()), ("rec.img.000", b"x".into())];
-    let warnings = legacy.good();
-    assert_eq!(
-        warnings,
-        [Warning::StockClientOnly(Unsupported::LegacyNames)]
+#[test]
+fn an_early_windows_image_needs_its_boot_area() {
+    let legacy = || {
+        let mut case = Case::gpt().of_type(ImageType::Resizable);
+        case.os_id = 5;
+        case.files = vec![("sys.img.000", b"x".into()), ("rec.img.000", b"x".into())];
+        case
+    };
+    let warnings = legacy().good();
+    assert_eq!(warnings, [Warning::NoBootArea]);
+    assert!(warnings[0].to_string().contains("d1.mbr"));
+    let two = [(7, 2048, 16384), (7, 18432, 40960)];
+    assert_eq!(legacy().with("d1.mbr", mbr(&two)).good(), []);
+    let refusal = legacy().with("d1.mbr", mbr(&two[..1])).refused();
+    assert!(
+        matches!(
+            refusal,
+            Refusal::LegacyTable {
+                partitions: 1,
+                streams: 2
+            }
+        ),
+        "{refusal}"
     );
-    assert!(warnings[0].to_string().contains("sys.img"));
+}
 
+#[test]
+fn every_disk_of_an_image_of_several_is_planned() {
     let all = || Case::gpt().of_type(ImageType::AllDisks);
-    assert_eq!(
-        all().good(),
-        [Warning::StockClientOnly(Unsupported::AllDisks)]
-    );
+    assert_eq!(all().good(), []);
     let mut bare = all().without("d1p2.img");
     assert!(matches!(bare.check(), Err(PlanRefused::Missing(_))));
     bare.missing = MissingStreams::Allow;
-    assert_eq!(bare.good().len(), 2);
-    let stranger = all().with("d1p7.img", "x").check();
-    assert!(matches!(
-        stranger,
-        Err(PlanRefused::NoPartition { number: 7, .. })
-    ));
+    assert_eq!(bare.good().len(), 1);
+    let stranger = all().with("d1p7.img", "x").refused();
+    assert!(matches!(stranger, Refusal::NoPartition { number: 7, .. }));
     let mut large = all();
     large.device_size = 180 << 20;
-    let text = large.check().unwrap_err().to_string();
-    assert!(
-        text.contains("partition 1 has 8.4 MB") && text.contains("d1p1.img needs 188.7 MB"),
-        "{text}"
-    );
+    let text = large.refused().to_string();
+    assert!(text.contains("partition 1 has 8.4 MB"), "{text}");
+
     let mut flipped = unpacked(GPT);
     flipped[1600] ^= 0xff;
     let second = all()
@@ -340,18 +344,18 @@ fn what_only_stock_clients_deploy_is_said() {
         .with("d2p1.img", "x")
         .with("d2p2.img", "x")
         .with("d2p3.img", "x");
-    let text = second.check().unwrap_err().to_string();
+    let text = second.refused().to_string();
     assert!(
-        text.starts_with("d2.mbr is damaged") && text.contains("checksum"),
+        text.starts_with("disk 2: ") && text.contains("checksum"),
         "{text}"
     );
-    let good = second.with("d2.mbr", unpacked(GPT));
-    assert_eq!(good.good().len(), 1);
-    let damaged = all().with("d1.partitions", "/dev/sda1 : start=x, size=1\n");
-    assert!(matches!(damaged.check(), Err(PlanRefused::Dump { .. })));
-
-    let volumes = Case::gpt().with("d1p3.lvm", "x");
-    assert!(matches!(volumes.refused(), Refusal::Volumes { .. }));
+    let mut good = second.with("d2.mbr", unpacked(GPT));
+    assert_eq!(good.good(), []);
+    good = good.without("d2p3.img");
+    let text = good.check().unwrap_err().to_string();
+    assert!(text.contains("partition 3 of disk 2"), "{text}");
+    let size = all().with("d1.size", "2:1000\n").check();
+    assert!(size.is_err(), "it is that of another disk");
 }
 
 #[test]

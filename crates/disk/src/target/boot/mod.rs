@@ -57,6 +57,21 @@ impl Target {
         result
     }
 
+    /// The same for a disk that becomes one image, partition table and all: nothing of it is spared.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the disk may have lost its old table.
+    pub fn make_all_unbootable(&self) -> Result<(), WriteError> {
+        let device = &*self.device;
+        let result = wipe(device, &[]).and_then(|()| clear_labels(device, [], &[]));
+        match &result {
+            Ok(()) => device.set_unbootable(),
+            Err(error) => device.spoil(error),
+        }
+        result
+    }
+
     /// Zeroes both ends of the target, where the labels of RAID, LVM, file systems and partition tables
     /// are ([`label_ranges`](fn@label_ranges)), because the target becomes one partition or file system. Comes
     /// before any data.
@@ -145,18 +160,80 @@ impl Target {
             .check_size()
             .inspect_err(|error| device.spoil(error))?;
         let kept = read_note(device).unwrap_or_default();
-        if let Err(error) = write_table(device, plan) {
-            device.spoil(&error);
-            // The first failure is the one to report; the disk may be unable to take this either.
-            drop(wipe_what_can_be(device, &kept));
-            return Err(error);
-        }
-        let mut report = BootReport::default();
-        if device.is_block {
-            report.warnings.extend(reread(device));
-        }
-        Ok(report)
+        let writes = plan.writes().iter();
+        let writes = writes.map(|write| (&*write.what, write.offset, &*write.bytes));
+        let writes: Vec<_> = writes.collect();
+        let rest = writes.len().saturating_sub(1);
+        let (rest, boot_sector) = writes.split_at(rest);
+        write_last(device, &[rest, boot_sector], &kept)
     }
+
+    /// Writes what was held back of an image of the whole disk: pieces with their offsets, in groups. Each group is
+    /// synced and read back before the next one; the last one has sector 0. Then the kernel is asked to look at
+    /// the table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::make_bootable`].
+    pub fn write_head(&self, groups: &[Vec<(u64, &[u8])>]) -> Result<BootReport, WriteError> {
+        let device = &*self.device;
+        device.check_complete()?;
+        let named = groups.iter().map(|group| {
+            let pieces = group.iter();
+            let pieces = pieces.map(|(offset, bytes)| ("the front of the image", *offset, *bytes));
+            pieces.collect::<Vec<_>>()
+        });
+        let named: Vec<_> = named.collect();
+        let groups: Vec<&[_]> = named.iter().map(Vec::as_slice).collect();
+        write_last(device, &groups, &[])
+    }
+
+    /// Whether [`Target::make_bootable`] would find everything complete.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Incomplete`].
+    pub fn check_complete(&self) -> Result<(), WriteError> {
+        self.device.check_complete()
+    }
+
+    /// Wipes the table that [`Target::make_bootable`] has written, because another disk of the same image has
+    /// failed since. The partitions with the numbers `unwritten` keep their content.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the disk may have a table.
+    pub fn withdraw_table(&self, plan: &TablePlan, unwritten: &[u32]) -> Result<(), WriteError> {
+        let kept = plan.partitions.iter();
+        let kept = kept.filter(|partition| unwritten.contains(&partition.number));
+        let kept: Vec<_> = kept
+            .map(|partition| partition.offset..partition.end())
+            .collect();
+        self.device.spoil(&"another disk of the image has failed");
+        wipe_what_can_be(&self.device, &kept)
+    }
+}
+
+/// One piece of what is written last: what it is, where, the octets.
+type LastWrite<'a> = (&'a str, u64, &'a [u8]);
+
+/// Writes the groups one after the other, each synced and read back.
+fn write_last(
+    device: &Device,
+    groups: &[&[LastWrite<'_>]],
+    kept: &[Range<u64>],
+) -> Result<BootReport, WriteError> {
+    if let Err(error) = write_groups(device, groups) {
+        device.spoil(&error);
+        // The first failure is the one to report; the disk may be unable to take this either.
+        drop(wipe_what_can_be(device, kept));
+        return Err(error);
+    }
+    let mut report = BootReport::default();
+    if device.is_block {
+        report.warnings.extend(reread(device));
+    }
+    Ok(report)
 }
 
 /// Whether all partitions are on the disk, behind its first sector, and apart.
@@ -321,18 +398,15 @@ fn wipe_what_can_be(device: &Device, kept: &[Range<u64>]) -> Result<(), WriteErr
     done.and(synced)
 }
 
-fn write_table(device: &Device, plan: &TablePlan) -> Result<(), WriteError> {
-    let Some((boot_sector, rest)) = plan.writes().split_last() else {
-        return Ok(());
-    };
-    for group in [rest, std::slice::from_ref(boot_sector)] {
-        for write in group {
-            device.write(write.offset, &write.bytes)?;
+fn write_groups(device: &Device, groups: &[&[LastWrite<'_>]]) -> Result<(), WriteError> {
+    for group in groups {
+        for (_, offset, bytes) in *group {
+            device.write(*offset, bytes)?;
         }
         device.sync(0, device.shape.size)?;
         device.drop_cache()?;
-        for write in group {
-            verify(device, &write.what, write.offset, &write.bytes)?;
+        for (what, offset, bytes) in *group {
+            verify(device, what, *offset, bytes)?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use fog::task::ImageType;
 
-use super::directory::type_by_names;
+use super::type_by_names;
 
 #[test]
 fn the_type_is_read_from_the_names() {
@@ -19,5 +19,8 @@ fn the_type_is_read_from_the_names() {
     assert_eq!(of(&["sys.img.000", "rec.img.000"]), ImageType::Resizable);
     assert_eq!(of(&["d1.mbr", "d2.mbr"]), ImageType::AllDisks);
     assert_eq!(of(&["d1p1.img", "d2p1.img.000"]), ImageType::AllDisks);
+    assert_eq!(of(&["win7.000", "win7.001"]), ImageType::Raw);
+    assert_eq!(of(&["win7.000", "other"]), ImageType::SingleDisk);
+    assert_eq!(of(&["d1.mbr", "x"]), ImageType::SingleDisk);
     assert_eq!(of(&[]), ImageType::SingleDisk);
 }

@@ -1,0 +1,253 @@
+//! The disks of a plan while they are overwritten: the old tables go first, the new ones come last.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use deploy_plan::{DeployPlan, Destination, DiskPlan, Step, Warning};
+use disk::{BootReport, Target, WriteError};
+use image::{Geometry, Sink, SinkError};
+use imaging::HeldHead;
+use imaging::tap::meter::{DiskStep, Flow};
+use imaging::target::{Gate, Region};
+
+use super::ending::Ending;
+use super::failure::Failure;
+use super::grow::{self, Tools};
+use super::{ntfs, swap};
+
+/// The disks of a plan.
+pub(crate) struct Disks<'a> {
+    plan: &'a DeployPlan,
+    /// In the order of the plan's.
+    targets: &'a [Target],
+    flow: Arc<Flow>,
+    /// Whether the old partition tables are gone. Destroying them twice could hit data.
+    is_table_gone: Mutex<bool>,
+    /// What makes a disk bootable that a stream brings as a whole: it is written last.
+    head: Mutex<Option<HeldHead>>,
+}
+
+impl<'a> Disks<'a> {
+    /// `targets` are those that the plan is for, in its order.
+    pub(crate) fn new(plan: &'a DeployPlan, targets: &'a [Target], flow: Arc<Flow>) -> Self {
+        Self {
+            plan,
+            targets,
+            flow,
+            is_table_gone: Mutex::new(false),
+            head: Mutex::default(),
+        }
+    }
+
+    /// Destroys the old partition tables of all disks unless that has happened.
+    ///
+    /// # Errors
+    /// If a disk refuses.
+    pub(crate) fn remove_old_tables(&self) -> Result<(), WriteError> {
+        let mut is_gone = lock(&self.is_table_gone);
+        if *is_gone {
+            return Ok(());
+        }
+        self.flow.on_disk(DiskStep::Write, || {
+            let disks = self.plan.disks.iter().zip(self.targets);
+            for (disk, target) in disks {
+                match &disk.table {
+                    Some(table) => {
+                        target.make_unbootable(table, &self.plan.unwritten(disk.which))?;
+                    }
+                    None => target.make_all_unbootable()?,
+                }
+            }
+            Ok(())
+        })?;
+        *is_gone = true;
+        Ok(())
+    }
+
+    /// The place of a stream; `None` if it is written nowhere. `gate` may refuse the image.
+    pub(crate) fn part(&self, destination: Destination, gate: Gate<'a>) -> Option<Part<'a, '_>> {
+        let (disk, offset, len, head) = match destination {
+            Destination::Partition { which, offset, len } => (which.disk, offset, len, None),
+            Destination::Disk { which, len } => (which, 0, len, Some(HeldHead::default())),
+            Destination::Nowhere => return None,
+        };
+        Some(Part {
+            region: Region::new(&self.targets[disk.index], offset, len, gate),
+            head,
+            disks: self,
+        })
+    }
+
+    /// Writes what makes a disk bootable: its partition table, or the front of the image of all of it.
+    ///
+    /// # Errors
+    /// Of [`Target::make_bootable`]. The disk does not boot then.
+    pub(crate) fn make_bootable(&self, disk: &DiskPlan) -> Result<BootReport, WriteError> {
+        let target = &self.targets[disk.which.index];
+        if let Some(table) = &disk.table {
+            return target.make_bootable(table);
+        }
+        let head = lock(&self.head);
+        let head = head.as_ref().ok_or_else(|| WriteError::Incomplete {
+            device: target.path().to_owned(),
+            reason: "its image has not come to its end".to_owned(),
+        })?;
+        target.write_head(&head.groups())
+    }
+
+    /// Takes back the tables of these disks, because that of another one could not be written.
+    fn withdraw(&self, bootable: &[&DiskPlan], warn: &dyn Fn(String)) {
+        for disk in bootable {
+            let Some(table) = &disk.table else { continue };
+            let unwritten = self.plan.unwritten(disk.which);
+            let withdrawn = self.targets[disk.which.index].withdraw_table(table, &unwritten);
+            if let Err(error) = withdrawn {
+                warn(format!(
+                    "{} has its new partition table although the deploy has failed, and it could not be \
+                     removed: {error}",
+                    disk.which
+                ));
+            }
+        }
+    }
+}
+
+/// One place on a disk. What makes the disk bootable is held back, where the place is all of the disk.
+pub(crate) struct Part<'a, 'd> {
+    region: Region<'a>,
+    head: Option<HeldHead>,
+    disks: &'d Disks<'a>,
+}
+
+impl Part<'_, '_> {
+    /// The image is complete and good: puts it on the medium.
+    ///
+    /// # Errors
+    /// A write or the sync failed.
+    pub(crate) fn commit(self) -> Result<(), WriteError> {
+        self.region.commit()?;
+        if self.head.is_some() {
+            *lock(&self.disks.head) = self.head;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the place, which may be written again from its start.
+    ///
+    /// # Errors
+    /// A write failed: then there is no second chance.
+    pub(crate) fn abandon(self) -> Result<(), WriteError> {
+        self.region.abandon()
+    }
+}
+
+impl Sink for Part<'_, '_> {
+    fn begin(&mut self, geometry: &Geometry) -> Result<(), SinkError> {
+        self.region.begin(geometry)
+    }
+
+    fn extent(&mut self, offset: u64, data: &[u8]) -> Result<(), SinkError> {
+        let held = self.head.as_mut().map(|head| head.keep(offset, data));
+        let (held, rest) = data.split_at(held.unwrap_or(0));
+        if !held.is_empty() {
+            self.region.extent(offset, &vec![0; held.len()])?;
+        }
+        if !rest.is_empty() {
+            // What is held back was on the disk, so its end can be expressed.
+            self.region.extent(offset + held.len() as u64, rest)?;
+        }
+        Ok(())
+    }
+}
+
+impl imaging::Target for Part<'_, '_> {
+    fn commit(self, _geometry: &Geometry) -> anyhow::Result<Vec<String>> {
+        Part::commit(self)?;
+        Ok(Vec::new())
+    }
+}
+
+/// What is done when all streams are on the disks, and who hears of it.
+pub(crate) struct Finish<'a> {
+    pub(crate) disks: &'a Disks<'a>,
+    pub(crate) tools: &'a Tools,
+    pub(crate) ending: &'a Ending,
+    /// What is being done, in a phrase.
+    pub(crate) activity: &'a dyn Fn(String),
+    /// What people should know although it is done.
+    pub(crate) warn: &'a dyn Fn(String),
+    /// What turned out to be left undone only when it was due.
+    pub(crate) late: &'a dyn Fn(Warning),
+}
+
+impl Finish<'_> {
+    /// Goes through the rest of the plan's steps.
+    ///
+    /// # Errors
+    /// The first thing that went wrong, or that the deploy was given up. No disk boots then.
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let (disks, ending) = (self.disks, self.ending);
+        (self.activity)(WRITING_TABLE.into());
+        let mut bootable: Vec<&DiskPlan> = Vec::new();
+        for step in disks.plan.steps() {
+            let goes_on = match step {
+                // From the first one on the others are written, too.
+                Step::Table(_) => ending.begin_table(),
+                _ => !ending.is_given_up(),
+            };
+            if !goes_on {
+                // The failure may have been reported: the disk stays as it is, without a table.
+                let stopped = anyhow::anyhow!("the deploy was given up before the partition table");
+                return Err(Failure::new("table", stopped));
+            }
+            match step {
+                // The streams did both, unless none goes to a partition: then the old table is there.
+                Step::Clear(_) | Step::Stream(_) => disks
+                    .remove_old_tables()
+                    .context("removing the old partition table")
+                    .map_err(|error| Failure::new("table", error))?,
+                Step::Grow(place, kind) => {
+                    (self.activity)(format!("growing the {kind} of {}", place.which()));
+                    let target = &disks.targets[place.disk.index];
+                    let work = || grow::grow(place, kind, target, self.tools, ending);
+                    let left = (disks.flow.on_disk(DiskStep::Grow, work))
+                        .map_err(|error| Failure::new("grow", error))?;
+                    left.into_iter().for_each(self.late);
+                    (self.activity)(WRITING_TABLE.into());
+                }
+                Step::NtfsCopies(place) => {
+                    let target = &disks.targets[place.disk.index];
+                    let is_ntfs = ntfs::complete(place, target)
+                        .map_err(|error| Failure::new("streams", error))?;
+                    let left =
+                        is_ntfs.then(|| grow::clear_ntfs_flags(place, target, self.tools, ending));
+                    left.flatten().into_iter().for_each(self.warn);
+                }
+                Step::Swap(place) => swap::create(place, &disks.targets[place.disk.index])
+                    .map_err(|error| Failure::new("swap", error))?,
+                Step::Table(disk) => {
+                    let written = disks.flow.on_disk(DiskStep::Table, || {
+                        // All disks are complete before the first one can be started from.
+                        disks.targets.iter().try_for_each(Target::check_complete)?;
+                        disks.make_bootable(disk)
+                    });
+                    let report = written.map_err(|error| {
+                        disks.withdraw(&bootable, self.warn);
+                        let error =
+                            anyhow::Error::new(error).context("writing the partition table");
+                        Failure::new("table", error)
+                    })?;
+                    bootable.push(disk);
+                    report.warnings.into_iter().for_each(self.warn);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const WRITING_TABLE: &str = "writing the partition table";
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,346 @@
+//! An image directory, read into what a server would say of it: FOG's layout, or Clonezilla's.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use deploy_plan::{Refusal, SmallFiles};
+use disk::Dump;
+use fog::encoding::printable;
+use fog::store::{
+    self, SCRIPTS, StoreError, Stream, StreamName, has_commands, is_legacy_name, is_small_file,
+};
+use fog::task::ImageType;
+use fos_api::{ImageFacts, MANIFEST_VERSION, MAX_STREAMS, Manifest, SmallFile, StreamFacts};
+use image::{Content, ErrorKind, Options, PEEK_LEN};
+use imaging::target::Nowhere;
+use imaging::{Job, Source};
+
+mod clonezilla;
+mod files;
+#[cfg(test)]
+mod tests;
+
+use files::{bad, open, read_into, small_file};
+
+/// Most entries of a directory; the names are kept in memory.
+const MAX_ENTRIES: usize = 65_536;
+
+/// What an image directory holds.
+pub(crate) struct ImageDirectory {
+    pub(crate) manifest: Manifest,
+    pub(crate) files: SmallFiles,
+    /// The files of each stream, in the order of the manifest's.
+    pub(crate) sources: Vec<Vec<PathBuf>>,
+}
+
+/// Why there is no plan.
+pub(crate) enum Stop {
+    /// A deploy would refuse it.
+    Refused(Reason),
+    /// It could not be found out.
+    Failed(anyhow::Error),
+}
+
+/// Why a deploy would refuse an image or a disk.
+pub(crate) struct Reason {
+    pub(crate) code: &'static str,
+    /// Whether another disk could make it possible.
+    pub(crate) is_about_disk: bool,
+    pub(crate) text: String,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Reason {
+            code: refusal.code(),
+            is_about_disk: refusal.is_about_disk_size(),
+            text: refusal.to_string(),
+        })
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(Reason {
+            code: "incomplete",
+            is_about_disk: false,
+            text: error.to_string(),
+        })
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl ImageDirectory {
+    /// Whether there are files with the data of partitions.
+    pub(crate) fn has_data(&self) -> bool {
+        !self.manifest.streams.is_empty()
+    }
+
+    /// The disk with this number that the image was captured from, as its dump names it.
+    pub(crate) fn device(&self, number: u32) -> Option<String> {
+        let endings = ["partitions", "original.partitions"];
+        let names = endings.map(|ending| format!("d{number}.{ending}"));
+        let bytes = names.iter().find_map(|name| self.files.get(name))?;
+        let device = Dump::parse(str::from_utf8(bytes).ok()?).ok()?.device?;
+        Some(printable(&device, 80))
+    }
+}
+
+/// Reads names, small files, and the headers of the images. The small files alone are enough.
+pub(crate) fn read(
+    path: &Path,
+    image_type: Option<ImageType>,
+    os_id: i64,
+) -> Result<ImageDirectory, Stop> {
+    let names = names(path)?;
+    let clonezilla = clonezilla::look(path, &names)?;
+    let image_type = match &clonezilla {
+        // It captures partitions as they are.
+        Some(found) => found.image_type(image_type)?,
+        None => image_type.unwrap_or_else(|| type_by_names(&names)),
+    };
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let mut manifest = Manifest {
+        version: MANIFEST_VERSION,
+        image_id: 0,
+        image_name: printable(&name.to_string_lossy(), 64),
+        image_path: name.to_string_lossy().into_owned(),
+        image_type,
+        os_id,
+        scripts: match clonezilla {
+            Some(_) => Vec::new(),
+            None => scripts(path),
+        },
+        files: Vec::new(),
+        streams: Vec::new(),
+    };
+    let (small, streams) = match clonezilla {
+        Some(found) => (Small::Read(found.files), found.streams),
+        None => {
+            let small = names.iter().filter(|name| is_small_file(name));
+            let streams = streams(&names, image_type, os_id)?;
+            (Small::Named(small.cloned().collect()), streams)
+        }
+    };
+    manifest.files = small.list(path)?;
+    // Before anything is read into memory.
+    match deploy_plan::check_manifest(&manifest) {
+        Ok(()) | Err(Refusal::NoStreams) => {}
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let files = small.read(path, &manifest.files)?;
+    if streams.len() > MAX_STREAMS {
+        return Err(Refusal::TooMuch {
+            what: "streams",
+            found: u64::try_from(streams.len()).unwrap_or(u64::MAX),
+            limit: u64::try_from(MAX_STREAMS).unwrap_or(u64::MAX),
+        }
+        .into());
+    }
+    let mut sources = Vec::new();
+    for stream in &streams {
+        let paths: Vec<PathBuf> = stream.files.iter().map(|name| path.join(name)).collect();
+        let facts = facts(stream, &paths, image_type)?;
+        manifest.streams.push(facts);
+        sources.push(paths);
+    }
+    if !manifest.streams.is_empty() {
+        deploy_plan::check_manifest(&manifest)?;
+    }
+    Ok(ImageDirectory {
+        manifest,
+        files,
+        sources,
+    })
+}
+
+/// The small files.
+enum Small {
+    /// In the directory.
+    Named(Vec<String>),
+    /// Made of others, which were read.
+    Read(SmallFiles),
+}
+
+impl Small {
+    fn list(&self, path: &Path) -> anyhow::Result<Vec<SmallFile>> {
+        let file = |name: &String, len| SmallFile {
+            name: name.clone(),
+            len,
+            blake3: None,
+        };
+        match self {
+            Self::Named(names) => {
+                let files = names.iter();
+                files
+                    .map(|name| Ok(file(name, open(&path.join(name))?.1)))
+                    .collect()
+            }
+            Self::Read(files) => {
+                let len = |bytes: &Vec<u8>| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let files = files.iter();
+                Ok(files.map(|(name, bytes)| file(name, len(bytes))).collect())
+            }
+        }
+    }
+
+    fn read(self, path: &Path, listed: &[SmallFile]) -> anyhow::Result<SmallFiles> {
+        match self {
+            Self::Read(files) => Ok(files),
+            Self::Named(_) => {
+                let files = listed.iter();
+                files
+                    .map(|file| {
+                        let bytes = small_file(&path.join(&file.name), file.len)?;
+                        Ok((file.name.clone(), bytes))
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+fn names(path: &Path) -> anyhow::Result<Vec<String>> {
+    let context = || format!("reading the image directory {}", path.display());
+    if path.is_file() {
+        bail!(
+            "{} is a file; an image is a directory. A file with one partition is written by fos-agent restore",
+            path.display()
+        );
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).with_context(context)? {
+        if names.len() >= MAX_ENTRIES {
+            bail!(
+                "{} has more than {MAX_ENTRIES} entries; is it the directory of one image?",
+                path.display()
+            );
+        }
+        // FOG's names are plain; another one is not FOG's.
+        if let Ok(name) = entry.with_context(context)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_by(|a, b| store::natural_cmp(a, b));
+    Ok(names)
+}
+
+/// The type that an image with these files was captured as.
+pub(crate) fn type_by_names(names: &[String]) -> ImageType {
+    let is_shrunken = |name: &String| {
+        matches!(
+            name.as_str(),
+            "d1.minimum.partitions" | "d1.shrunken.partitions" | "d1.fixed_size_partitions"
+        )
+    };
+    let is_second_disk = |name: &String| {
+        let id = StreamName::of_file(name).partition();
+        name == "d2.mbr" || id.is_some_and(|id| id.disk > 1)
+    };
+    if names
+        .iter()
+        .any(|name| is_shrunken(name) || is_legacy_name(name))
+    {
+        ImageType::Resizable
+    } else if names.iter().any(is_second_disk) {
+        ImageType::AllDisks
+    } else if is_whole_disk(names) {
+        ImageType::Raw
+    } else {
+        ImageType::SingleDisk
+    }
+}
+
+/// Whether the files are the pieces of one, and of no partition.
+fn is_whole_disk(names: &[String]) -> bool {
+    let is_of_partitions =
+        |name: &String| is_small_file(name) || StreamName::of_file(name).partition().is_some();
+    !names.iter().any(is_of_partitions) && store::streams(names, ImageType::Raw, 0).is_ok()
+}
+
+fn streams(names: &[String], image_type: ImageType, os_id: i64) -> Result<Vec<Stream>, Stop> {
+    match store::streams(names, image_type, os_id) {
+        Err(StoreError::NoStreams { .. }) => Ok(Vec::new()),
+        found => Ok(found?),
+    }
+}
+
+/// What the header of a stream says. Its bytes are not compared with a hash. They are counted only where nothing else
+/// says how long the image is.
+fn facts(stream: &Stream, paths: &[PathBuf], image_type: ImageType) -> Result<StreamFacts, Stop> {
+    let mut prefix = Vec::new();
+    let mut stored_len: u64 = 0;
+    for path in paths {
+        let (file, len) = open(path)?;
+        stored_len = stored_len.saturating_add(len);
+        let missing = PEEK_LEN.saturating_sub(prefix.len());
+        read_into(file.take(missing as u64), path, &mut prefix)?;
+    }
+    let first = paths.first().map_or(Path::new(""), PathBuf::as_path);
+    let image = match image::peek(&prefix) {
+        Err(error) if error.kind() == ErrorKind::BadMagic && image_type == ImageType::Raw => {
+            raw_facts(paths).map_err(|cause| bad(first, &format!("{cause:#}")))?
+        }
+        found => {
+            let header = found.map_err(|cause| bad(first, &cause.to_string()))?;
+            let header =
+                header.ok_or_else(|| bad(first, "the file is too short to be an image"))?;
+            imaging::facts(&header, None)
+        }
+    };
+    Ok(StreamFacts {
+        name: stream.name.clone(),
+        stored_len,
+        blake3: NOT_HASHED.into(),
+        image,
+    })
+}
+
+/// Of a disk as it is, which is read to its end.
+fn raw_facts(paths: &[PathBuf]) -> anyhow::Result<ImageFacts> {
+    let job = Job {
+        source: Source::open(paths)?,
+        image: Options {
+            content: Content::Raw { len: None },
+            ..Options::default()
+        },
+        target: Nowhere,
+        flow: Arc::default(),
+    };
+    let done = imaging::run(job, &mut ())?;
+    let geometry = done.summary.geometry;
+    Ok(imaging::facts(&geometry, Some(geometry.used_blocks)))
+}
+
+/// The scripts of the image store around the directory, which FOG's client would run.
+fn scripts(path: &Path) -> Vec<String> {
+    let Some(root) = path
+        .canonicalize()
+        .ok()
+        .and_then(|path| Some(path.parent()?.to_owned()))
+    else {
+        return Vec::new();
+    };
+    let found = SCRIPTS.into_iter().filter(|name| {
+        let mut bytes = Vec::new();
+        let path = root.join(name);
+        let read =
+            open(&path).and_then(|(file, _)| read_into(file.take(MAX_SCRIPT), &path, &mut bytes));
+        read.is_ok() && has_commands(&bytes)
+    });
+    found.map(str::to_owned).collect()
+}
+
+/// Bytes of a script that are looked at.
+const MAX_SCRIPT: u64 = 1 << 20;
+
+/// A plan depends on no hash.
+const NOT_HASHED: blake3::Hash = blake3::Hash::from_bytes([0; 32]);

@@ -1,0 +1,291 @@
+//! `restore` of the directory of an image: partition tables, partitions, swap spaces, all that a deploy does, from local
+//! files.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use deploy_plan::{DeployPlan, Destination, PlannedStream, Warning};
+use disk::Target;
+use fos_api::ImageFormat;
+use image::{Content, Geometry, SinkError, Verify};
+use imaging::target::Nowhere;
+use imaging::{Source, Trace};
+use readable::{Size, Time};
+use serde_json::{Value, json};
+
+use super::display::Display;
+use super::engine::{Report, run_to};
+use super::report::{Outcome, image_facts, milliseconds};
+use super::{CommonArgs, OnSignal, SHOW_PERIOD, conclude, tell};
+use crate::deploy::{Disks, Ending, Finish, Tools};
+use crate::image_dir::{self, ImageDirectory, Stop};
+
+/// Runs `restore` with a directory. The same ends as of an image.
+pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]) -> ExitCode {
+    if common.raw || common.create || common.discard {
+        return crate::usage::complain(
+            "the directory of an image says itself what it holds, and its disks have to exist: leave out --raw, \
+             --create and --discard",
+        );
+    }
+    if common.check != targets.is_empty() {
+        return crate::usage::complain(
+            "the directory of an image and its disk are needed, or --check and the directory",
+        );
+    }
+    let names: Vec<String> = targets
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let target = (!names.is_empty()).then(|| names.join(", "));
+    conclude(common, target, OnSignal::EndNow, |trace, _| {
+        let begin = Instant::now();
+        let image = image_dir::read(directory, None, SYSTEM).map_err(|stop| match stop {
+            Stop::Refused(reason) => anyhow!("{}", reason.text),
+            Stop::Failed(error) => error,
+        })?;
+        ensure!(
+            image.has_data(),
+            "{} has no files with data (d1p1.img, ...)",
+            directory.display()
+        );
+        let (reports, warnings) = match targets {
+            [] => (check(common, &image)?, Vec::new()),
+            _ => write(common, &image, targets, trace)?,
+        };
+        Ok(Restored {
+            source: directory.display().to_string(),
+            targets: names.clone(),
+            reports,
+            warnings,
+            elapsed: begin.elapsed(),
+        })
+    })
+}
+
+/// Reads all streams to their ends.
+fn check(common: &CommonArgs, image: &ImageDirectory) -> anyhow::Result<Vec<(String, Report)>> {
+    let streams = image.manifest.streams.iter().zip(&image.sources);
+    streams
+        .map(|(stream, files)| {
+            let options = options(common, &stream.image.format, stream.image.device_size, None);
+            let source = Source::open(files)?;
+            let report = shown(common, |show| {
+                run_to(source, options, Nowhere, SHOW_PERIOD, show)
+            })?;
+            Ok((stream.name.to_string(), report))
+        })
+        .collect()
+}
+
+/// Goes through the steps of a deploy.
+fn write(
+    common: &CommonArgs,
+    image: &ImageDirectory,
+    paths: &[PathBuf],
+    trace: &Trace,
+) -> anyhow::Result<(Vec<(String, Report)>, Vec<String>)> {
+    let shapes = paths.iter().map(|path| {
+        disk::shape_of(path).with_context(|| format!("looking at the disk {}", path.display()))
+    });
+    let shapes = shapes.collect::<anyhow::Result<Vec<_>>>()?;
+    let plan = deploy_plan::plan(&image.manifest, &image.files, &shapes)?;
+    let tools = Tools::installed();
+    let mut warnings: Vec<Warning> = plan.warnings.clone();
+    warnings.extend(tools.warnings(&plan));
+    warnings.extend(deploy_plan::scripts(&image.manifest));
+    let mut targets = Vec::new();
+    for (path, shape) in paths.iter().zip(&shapes) {
+        let target = Target::open(path, shape)?;
+        if !common.whole_disk
+            && let Some(old) = target.old_table()?
+        {
+            bail!(
+                "{} has {old}, which would be lost; give --whole-disk to overwrite all of the disk",
+                path.display()
+            );
+        }
+        trace.follow(&target);
+        targets.push(target);
+    }
+    let mut said: Vec<String> = warnings.iter().map(Warning::to_string).collect();
+    for warning in &said {
+        warn(warning);
+    }
+    let disks = Disks::new(&plan, &targets, Arc::default());
+    let reports = streams(common, &plan, &disks, image)?;
+    let late = Mutex::new(Vec::new());
+    let keep = |text: String| {
+        warn(&text);
+        late.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text);
+    };
+    let finish = Finish {
+        disks: &disks,
+        tools: &tools,
+        ending: &Ending::default(),
+        activity: &|text: String| note(common, &text),
+        warn: &keep,
+        late: &|warning: Warning| keep(warning.to_string()),
+    };
+    finish
+        .run()
+        .map_err(|failure| anyhow!("{}", failure.text))?;
+    trace.complete();
+    said.extend(late.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok((reports, said))
+}
+
+/// Brings all streams to their places.
+fn streams(
+    common: &CommonArgs,
+    plan: &DeployPlan,
+    disks: &Disks<'_>,
+    image: &ImageDirectory,
+) -> anyhow::Result<Vec<(String, Report)>> {
+    let mut reports = Vec::new();
+    for (stream, files) in plan.streams.iter().zip(&image.sources) {
+        let source = Source::open(files)?;
+        note(common, &format!("{}: {}", source.name(), place(stream)));
+        let len = match stream.destination {
+            Destination::Partition { len, .. } | Destination::Disk { len, .. } => Some(len),
+            Destination::Nowhere => None,
+        };
+        let facts = &stream.facts;
+        let options = options(common, &facts.format, facts.device_size, len);
+        let gate = |geometry: &Geometry| -> Result<(), SinkError> {
+            // It was read a moment ago, and the plan is for that.
+            if geometry.device_size != facts.device_size {
+                return Err("the file was changed while the image was restored".into());
+            }
+            Ok(disks.remove_old_tables()?)
+        };
+        let part = disks.part(stream.destination, Box::new(gate));
+        let report = shown(common, |show| match part {
+            Some(part) => run_to(source, options, part, SHOW_PERIOD, show),
+            None => run_to(source, options, Nowhere, SHOW_PERIOD, show),
+        })?;
+        reports.push((stream.name.to_string(), report));
+    }
+    Ok(reports)
+}
+
+/// Where a stream goes, for people.
+fn place(stream: &PlannedStream) -> String {
+    match stream.destination {
+        Destination::Partition { which, len, .. } => format!("to {which} of {}", Size(len)),
+        Destination::Disk { which, len } => format!("to {which} of {}", Size(len)),
+        Destination::Nowhere => "a container of partitions: verified, and not written".into(),
+    }
+}
+
+fn options(
+    common: &CommonArgs,
+    format: &ImageFormat,
+    device_size: u64,
+    target_size: Option<u64>,
+) -> image::Options {
+    image::Options {
+        content: match format {
+            ImageFormat::Raw => Content::Raw {
+                len: Some(device_size),
+            },
+            _ => Content::Image,
+        },
+        verify: match common.ignore_crc {
+            true => Verify::Warn,
+            false => Verify::Enforce,
+        },
+        target_size,
+        window_log_max: common.window_log,
+        ..image::Options::default()
+    }
+}
+
+/// Runs a job and shows how far it is.
+fn shown<T>(
+    common: &CommonArgs,
+    work: impl FnOnce(&mut (dyn FnMut(&super::engine::View) + Send)) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut display = Display::new(common.quiet);
+    work(&mut |view| display.show(view))
+}
+
+fn note(common: &CommonArgs, text: &str) {
+    if !common.quiet {
+        tell(&mut std::io::stderr(), text);
+    }
+}
+
+/// At once: the end may be hours away.
+fn warn(text: &str) {
+    tell(&mut std::io::stderr(), &format!("warning: {text}"));
+}
+
+/// A directory that was restored, or checked.
+struct Restored {
+    source: String,
+    /// The disks; none if it was only checked.
+    targets: Vec<String>,
+    /// Each stream, by its name.
+    reports: Vec<(String, Report)>,
+    warnings: Vec<String>,
+    elapsed: Duration,
+}
+
+impl Outcome for Restored {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut written = 0_u64;
+        for (name, report) in &self.reports {
+            let summary = &report.summary;
+            written = written.saturating_add(summary.output_len);
+            let warnings = report.warnings.iter();
+            lines.extend(warnings.map(|warning| format!("warning: {name}: {warning}")));
+            if summary.checksum_errors > 0 {
+                lines.push(format!(
+                    "WARNING: {name}: {} checksums were wrong and ignored as asked: its data is damaged",
+                    summary.checksum_errors
+                ));
+            }
+        }
+        let (source, time) = (&self.source, format!("{:.1}", Time(self.elapsed)));
+        lines.push(match self.targets.is_empty() {
+            true => format!("{source} is complete: {} verified in {time}", Size(written)),
+            false => format!(
+                "{source} restored to {}: {} and the partition table written and synced in {time}",
+                self.targets.join(", "),
+                Size(written)
+            ),
+        });
+        lines
+    }
+
+    fn json(&self) -> Value {
+        let streams = self.reports.iter().map(|(name, report)| {
+            json!({
+                "name": name,
+                "source": report.source,
+                "image": image_facts(&report.summary.geometry),
+                "written_bytes": report.summary.output_len,
+                "checksum_errors": report.summary.checksum_errors,
+                "warnings": report.warnings,
+            })
+        });
+        json!({
+            "ok": true,
+            "source": self.source,
+            "target": (!self.targets.is_empty()).then(|| self.targets.join(", ")),
+            "streams": streams.collect::<Vec<_>>(),
+            "warnings": self.warnings,
+            "elapsed_ms": milliseconds(self.elapsed),
+        })
+    }
+}
+
+/// Which operating system it is matters for none of the steps.
+const SYSTEM: i64 = 9;
