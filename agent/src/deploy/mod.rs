@@ -98,11 +98,15 @@ async fn carry_out(
     deploy_plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
     let capabilities = capabilities(server, board).await?;
     if !job.args.is_unregistered() {
+        board.step("check in").await;
         let _phase = board.phase("checkin");
         board.activity("checkin", "checking in");
         let let_in = checkin::let_in(server, board, checkin::PAUSE).await;
         let_in.map_err(|over| Failure::known("checkin", over))?;
     }
+    board
+        .step("read the image's description and check the disk")
+        .await;
     let prepared = {
         let _phase = board.phase("prepare");
         board.activity(
@@ -122,6 +126,9 @@ async fn carry_out(
         prepared: Arc::new(prepared),
     };
     let machine = transfer.prepared.chosen.inventory();
+    board
+        .step("receive the image and write it to the disk")
+        .await;
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
         let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
@@ -136,6 +143,7 @@ async fn carry_out(
     if job.args.is_unregistered() {
         return Ok(Told::Yes);
     }
+    board.step("report the completion").await;
     let _phase = board.phase("report");
     let told = transfer.report().await;
     if let Told::No(text) = &told {
@@ -285,6 +293,8 @@ impl Transfer<'_> {
         let failed = |error: anyhow::Error| Failure::new("streams", error);
         let (server, board, prepared) = (self.server, self.board, &self.prepared);
         board.activity("receive", ACTIVITY);
+        let totals = Totals::of(&prepared.plan);
+        board.update(|state| state.parts = totals.parts(&prepared.plan));
         let options =
             receive::options(&self.job.args, self.job.interface.as_deref()).map_err(failed)?;
         let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
@@ -308,7 +318,7 @@ impl Transfer<'_> {
                 .iter()
                 .map(|stream| stream.name.to_string())
                 .collect(),
-            totals: Totals::of(&prepared.plan),
+            totals,
             written: prepared.target.bytes_written(),
             is_repeat: task != Task::Deploy,
         };
@@ -583,6 +593,7 @@ fn work(
     if task != Task::Deploy {
         return Ok(());
     }
+    board.step_blocking("write the partition table");
     let ending = &sources.current.ending;
     let _phase = board.phase("table");
     board.update(|state| state.activity = "writing the partition table".into());
