@@ -80,7 +80,10 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
         }
         Ok(Told::Yes) => {
             console.show_result(&Outcome::Done);
-            console.count_down(done);
+            // Somebody's shell goes on.
+            if nix::unistd::getppid().as_raw() == 1 {
+                console.count_down(done);
+            }
             done
         }
         Err(failure) => {
