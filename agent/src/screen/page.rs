@@ -203,9 +203,14 @@ impl View<'_> {
             .max()
             .unwrap_or(0)
             .clamp(LABEL, LONGEST_LABEL);
-        let mut rows = vec![self.bar("all", label, transfer.percent(), Style::Bold)];
+        let mut rows = vec![self.bar("all", label, transfer.percent(), Style::Solid)];
         for (part, percent) in parts {
-            rows.push(self.bar(&part.name, label, percent, Style::Plain));
+            let style = if percent < 100.0 {
+                Style::Part
+            } else {
+                Style::DonePart
+            };
+            rows.push(self.bar(&part.name, label, percent, style));
         }
         if !matches!(self.state.result, Some(Outcome::Failed(_))) {
             rows.extend(self.labelled("", Style::Plain, &draw::figures(self.state, transfer)));
@@ -243,11 +248,11 @@ impl View<'_> {
             reason = "percent is between 0 and 100 and room is small"
         )]
         let full = ((percent / 100.0 * room as f64) as usize).min(room);
-        indented(Row::new(style, &format!("{shown:label$}")))
+        indented(Row::new(Style::Plain, &format!("{shown:label$}")))
             .with(Style::Plain, "[")
-            .with(Style::Solid, &" ".repeat(full))
+            .with(style, &" ".repeat(full))
             .with(Style::Faint, &".".repeat(room - full))
-            .with(style, &format!("] {percent:5.1} %"))
+            .with(Style::Plain, &format!("] {percent:5.1} %"))
     }
 
     fn waiting(&self) -> Vec<Row> {
@@ -296,19 +301,19 @@ impl View<'_> {
         }
     }
 
-    /// The last lines that were printed, below a blank one.
+    /// The last lines that were printed, as far as they are whole, below a blank one.
     fn log_rows(&self, free: usize) -> Vec<Row> {
         let mut rows = VecDeque::new();
         for line in self.log.iter().rev() {
-            for text in draw::wrap(line, self.width(), 2).iter().rev() {
-                rows.push_front(Row::new(Style::Faint, &format!("{MARGIN}{text}")));
-            }
-            if rows.len() >= free {
+            let texts = draw::wrap(line, self.width(), 2);
+            if rows.len() + texts.len() >= free {
                 break;
             }
+            for text in texts.iter().rev() {
+                rows.push_front(Row::new(Style::Faint, &format!("{MARGIN}{text}")));
+            }
         }
-        let surplus = (rows.len() + 1).saturating_sub(free);
-        rows.into_iter().skip(surplus).collect()
+        rows.into()
     }
 
     /// A text behind a label, on as many rows as it needs.

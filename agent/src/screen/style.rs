@@ -10,8 +10,11 @@ pub(super) enum Style {
     Faint,
     /// The frame: first and last line.
     Frame,
-    /// A full cell of a bar or of a large letter.
+    /// A cell of a large letter, or of the bar of the whole.
     Solid,
+    /// A cell of the bar of a part, and of one that is done.
+    Part,
+    DonePart,
     Good,
     Warning,
     Bad,
@@ -29,6 +32,8 @@ impl Style {
             Self::Faint => "0;36",
             Self::Frame => "0;37;44",
             Self::Solid => "0;7",
+            Self::Part => "0;30;46",
+            Self::DonePart => "0;30;42",
             Self::Good => "0;1;32",
             Self::Warning => "0;1;33",
             Self::Bad => "0;1;31",

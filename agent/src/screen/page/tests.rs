@@ -44,7 +44,8 @@ fn line_of(terminal: &Parser, text: &str) -> u16 {
 }
 
 fn is_solid(terminal: &Parser, line: u16, column: u16) -> bool {
-    terminal.screen().cell(line, column).unwrap().inverse()
+    let cell = terminal.screen().cell(line, column).unwrap();
+    cell.inverse() || cell.bgcolor() != Color::Default
 }
 
 /// The colours of a line, if they are the same from its first to its last cell.
