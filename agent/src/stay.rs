@@ -163,7 +163,10 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
     if is_touched {
         board.activity(
             STAYING,
-            format!("{ENTER}; a new task on the server does so too"),
+            format!(
+                "the disk is partly written: deploy this machine again (it restarts by itself for the new \
+                 task), or {ENTER}"
+            ),
         );
         return std::future::pending().await;
     }

@@ -84,6 +84,9 @@ impl View<'_> {
         let mut text = MARGIN.to_owned();
         if self.state.has_shell {
             text.push_str(SHELL_HINT);
+            if self.state.result.is_none() {
+                text.push_str(", the job goes on meanwhile");
+            }
         }
         self.frame(&text)
     }
@@ -342,7 +345,7 @@ const LONGEST_LABEL: usize = 24;
 const LARGEST_PART: usize = 5;
 /// How long a warning is shown while the work goes on.
 const WARNING_SHOWN: Duration = Duration::from_secs(60);
-const SHELL_HINT: &str = "s and Enter: a shell, the job goes on meanwhile";
+const SHELL_HINT: &str = "s and Enter: a shell";
 
 #[cfg(test)]
 mod tests;

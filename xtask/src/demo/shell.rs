@@ -48,21 +48,51 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut run_dir = RunDir::new(options.keep)?;
     let kernel_args = "console=ttyS0 quiet panic=-1";
     let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, None)?;
-    let client = Client::new(1, source.disk_len, run_dir.path())?.with_sockets(run_dir.path());
-    room.server
-        .command(&["host", "add", &client.name, &client.mac, "--image", IMAGE])?;
-    room.server
-        .command(&["deploy", IMAGE, &client.name, "--debug"])?;
-    println!("==> switching on {}, which boots to a shell", client.name);
-    let mut machine = client.boot(&mut room.lab, Firmware::Bios, run_dir.path())?;
-    let done = work(&client, &room, &source, run_dir.path(), &mut machine);
+    let done = in_debug_mode(&mut room, &source, run_dir.path())
+        .and_then(|()| beside_a_deploy(&mut room, &source, run_dir.path()));
     if done.is_err() {
-        for log in [&client.log, &room.server.log, &room.dnsmasq.log] {
+        for log in [&room.server.log, &room.dnsmasq.log] {
             println!("{}", tail(log));
         }
     }
     done?;
     run_dir.succeeded();
+    Ok(())
+}
+
+/// A machine that boots to a shell, and is deployed to from there.
+fn in_debug_mode(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<()> {
+    let (client, mut machine) = room.switch_on(1, source, run_dir, "--debug")?;
+    work(&client, room, source, run_dir, &mut machine)
+}
+
+/// A shell on a machine that is deployed to by itself meanwhile.
+fn beside_a_deploy(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<()> {
+    let (client, mut machine) = room.switch_on(2, source, run_dir, "--shutdown")?;
+    let sockets = client.sockets.as_ref().context("a machine with sockets")?;
+    let mut terminal = Terminal::connect(&sockets.serial)?;
+    terminal.expect("s and Enter opens a shell", BOOT)?;
+    println!("    at the client: s and Enter, while it is deployed to");
+    // More than one: the first one must have left the console as it was.
+    for _ in 0..2 {
+        terminal.press("s\n")?;
+        terminal.expect(PROMPT, SHORT)?;
+        terminal.succeed("ip addr show eth0", SHORT)?;
+        terminal.press("exit\n")?;
+        // The screen is back.
+        terminal.expect("fos-agent: phase ", TRANSFER)?;
+    }
+    terminal.expect("fos-agent: result ok", TRANSFER)?;
+    wait_for("the machine to switch itself off", BOOT, || machine.ended())?;
+    must_be_equal(source, &client)
+}
+
+fn must_be_equal(source: &SourceImage, client: &Client) -> Result<()> {
+    let bytes = compare::compare(&source.disk, &client.disk)?;
+    println!(
+        "==> the disk is that of the image: {} MB equal",
+        bytes / 1_000_000
+    );
     Ok(())
 }
 
@@ -93,12 +123,7 @@ fn work(
     }
     terminal.press("poweroff\n")?;
     wait_for("the machine to switch itself off", BOOT, || machine.ended())?;
-    let bytes = compare::compare(&source.disk, &client.disk)?;
-    println!(
-        "==> the disk is that of the image: {} MB equal",
-        bytes / 1_000_000
-    );
-    Ok(())
+    must_be_equal(source, client)
 }
 
 /// What people use in FOG's own shell is there.
@@ -272,6 +297,24 @@ impl Room {
             dnsmasq,
             lab,
         })
+    }
+
+    /// Registers and boots a machine that is deployed to with this option of `deploy`.
+    fn switch_on(
+        &mut self,
+        number: usize,
+        source: &SourceImage,
+        run_dir: &Path,
+        option: &str,
+    ) -> Result<(Client, Running)> {
+        let client = Client::new(number, source.disk_len, run_dir)?.with_sockets(run_dir);
+        let Client { name, mac, .. } = &client;
+        self.server
+            .command(&["host", "add", name, mac, "--image", IMAGE])?;
+        self.server.command(&["deploy", IMAGE, name, option])?;
+        println!("==> switching on {name}, for deploy {option}");
+        let machine = client.boot(&mut self.lab, Firmware::Bios, run_dir)?;
+        Ok((client, machine))
     }
 
     /// Starts an original sender at the server, at whose keyboard nobody types.
