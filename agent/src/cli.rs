@@ -89,6 +89,14 @@ struct RunArgs {
     /// Stop when the server is reached
     #[arg(long)]
     network_only: bool,
+    /// Wait for Enter before each step
+    #[arg(long)]
+    step: bool,
+    /// How long a failure is held on the screen if nothing was written; later the machine restarts. A disk that is
+    /// partly written, or a failure that the server does not know of, is held until Enter in any case. Minutes,
+    /// as the kernel argument foshold=MINUTES [default: 15]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=10080))]
+    hold: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +111,9 @@ struct DeployArgs {
     /// Network interface to receive on, by name or address (default: by the route to the sender)
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<String>,
+    /// Wait for Enter before each step. The others of a session wait, too
+    #[arg(long)]
+    step: bool,
     /// Do not reboot at the end. This is always so for this command; scripts may say it
     #[arg(long)]
     no_reboot: bool,
@@ -154,19 +165,26 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
     };
     match cli.command {
         Command::Run(args) => {
-            let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
+            let mut cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
+            if let Some(minutes) = args.hold {
+                // The last one counts.
+                cmdline.push_str(&format!(" foshold={minutes}"));
+            }
             let goal = if args.network_only {
                 worker::Goal::Network
             } else {
                 worker::Goal::Task
             };
-            worker::run(&cmdline, goal).into()
+            worker::run(&cmdline, goal, pace(args.step)).into()
         }
         Command::Restore(args) => restore::restore(args),
         Command::Receive(args) => restore::receive(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Deploy(args) => worker::deploy(&args.cmdline, args.targets, args.interface),
+        Command::Deploy(args) => {
+            let pace = pace(args.step);
+            worker::deploy(&args.cmdline, args.targets, args.interface, pace)
+        }
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
             if args.failed {
@@ -190,6 +208,14 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::PartcloneChkimg(args) => applet::partclone_chkimg(&args.options),
         Command::Partimage(args) => applet::partimage(&args.options),
         Command::Zstd(args) => applet::zstd(&args.options),
+    }
+}
+
+fn pace(is_stepped: bool) -> worker::Pace {
+    if is_stepped {
+        worker::Pace::Steps
+    } else {
+        worker::Pace::Steady
     }
 }
 
@@ -249,6 +275,7 @@ mod tests {
         for line in [
             &["fos-agent", "run"][..],
             &["fos-agent", "run", "--cmdline", "web=http://x/ type=down"],
+            &["fos-agent", "run", "--step", "--hold", "0"],
             &[
                 "fos-agent",
                 "deploy",
@@ -322,6 +349,7 @@ mod tests {
         }
         for line in [
             &["fos-agent", "deploy", "--cmdline", "a=b"][..],
+            &["fos-agent", "run", "--hold", "10081"],
             &["fos-agent", "plan", "x"],
             &["fos-agent", "plan", "x", "--disk", "y", "--disk-size", "9"],
             &[

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use fog::KernelArgs;
 use readable::Time;
 
 use crate::control::backoff::Backoff;
@@ -13,7 +14,7 @@ use crate::control::completion::{self, Completion};
 use crate::control::session::{self, News, Over, OverKind};
 use crate::control::{Server, trouble};
 use crate::deploy::Failure;
-use crate::screen::{Board, COUNTDOWN, Keys};
+use crate::screen::{Board, Keys};
 
 /// How the stay after a failure went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +55,37 @@ impl Default for Rhythm {
             pause: Duration::from_secs(2),
             longest_pause: Duration::from_secs(30),
             look: Duration::from_secs(15),
-            untouched: Duration::from_secs(600),
+            untouched: HOLD,
         }
+    }
+}
+
+/// How long a failure is held on the screen where nothing was written.
+const HOLD: Duration = Duration::from_secs(15 * 60);
+/// The longest that can be asked for, in minutes: a week.
+const LONGEST_HOLD: u32 = 7 * 24 * 60;
+/// The kernel argument that says how long, in minutes.
+const HOLD_ARGUMENT: &str = "foshold";
+
+impl Rhythm {
+    /// With the time that the kernel arguments say. One that makes no sense is told, and changes nothing.
+    pub(crate) fn of(args: &KernelArgs, board: &Board) -> Self {
+        let mut rhythm = Self::default();
+        let Some(text) = args.value(HOLD_ARGUMENT) else {
+            return rhythm;
+        };
+        match text.parse::<u32>() {
+            Ok(minutes) if minutes <= LONGEST_HOLD => {
+                rhythm.untouched = Duration::from_secs(u64::from(minutes) * 60);
+            }
+            _ => board.warn(format!(
+                "the kernel argument {HOLD_ARGUMENT}={} is not a number of minutes from 0 to {LONGEST_HOLD}: a \
+                 failure before the first write is shown for {}",
+                fog::encoding::printable(text, 20),
+                Time(HOLD)
+            )),
+        }
+        rhythm
     }
 }
 
@@ -133,7 +163,10 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
     if is_touched {
         board.activity(
             STAYING,
-            format!("{ENTER}; a new task on the server does so too"),
+            format!(
+                "the disk is partly written: deploy this machine again (it restarts by itself for the new \
+                 task), or {ENTER}"
+            ),
         );
         return std::future::pending().await;
     }
@@ -145,14 +178,7 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
         }
         // In steps: each line costs time on a serial console.
         let step = if left > MINUTE { MINUTE } else { STEP };
-        let shown = step * u32::try_from(left.as_millis().div_ceil(step.as_millis())).unwrap_or(1);
-        board.activity(
-            COUNTDOWN,
-            format!(
-                "nothing was written: this machine restarts in {}; {ENTER}",
-                Time(shown)
-            ),
-        );
+        board.count_down("nothing was written: this machine restarts", end, ENTER);
         tokio::time::sleep(left.min(step)).await;
     }
 }
@@ -260,6 +286,22 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         typist.write_all(b"\n").unwrap();
+    }
+
+    #[test]
+    fn the_kernel_arguments_say_how_long_a_failure_is_held() {
+        let of = |line: &str| {
+            let board = Board::default();
+            let rhythm = Rhythm::of(&KernelArgs::parse(line), &board);
+            let is_warned = board.read(|state| !state.warnings.is_empty());
+            (rhythm.untouched.as_secs() / 60, is_warned)
+        };
+        assert_eq!(of("type=down"), (15, false));
+        assert_eq!(of("foshold=3"), (3, false));
+        assert_eq!(of("foshold=0"), (0, false));
+        for bad in ["-1", "99999", "4294967296", "for\x1bever"] {
+            assert_eq!(of(&format!("foshold={bad}")), (15, true), "{bad}");
+        }
     }
 
     #[tokio::test]

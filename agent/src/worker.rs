@@ -3,11 +3,10 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use fog::KernelArgs;
-use readable::Time;
 
 use crate::control::completion::Patience;
 use crate::control::trouble;
@@ -17,7 +16,7 @@ use crate::doctor::Attendant;
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
 use crate::memory;
 use crate::net;
-use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, done, one_line};
+use crate::screen::{self, Board, Console, Keys, Outcome, Screen, done, one_line};
 use crate::stay::{self, Rhythm, Why};
 
 /// How far a worker goes.
@@ -29,13 +28,20 @@ pub(crate) enum Goal {
     Task,
 }
 
+/// Whether somebody wants to let each step go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Steady,
+    Steps,
+}
+
 /// The kernel arguments of this boot.
 pub(crate) fn booted_cmdline() -> String {
     std::fs::read_to_string("/proc/cmdline").unwrap_or_default()
 }
 
 /// The worker of a booted machine.
-pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
+pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
     let note = FailureNote::of_boot();
     note.clear();
     note_panics(note.clone());
@@ -43,6 +49,12 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     let console = Stage::new();
     let board = &console.board;
     let _attendant = Attendant::start(board, &args, None);
+    if goal == Goal::Task {
+        Keys::offer_shell(board);
+        screen::follow_kernel(board);
+    }
+    console.keep(pace);
+    let rhythm = Rhythm::of(&args, board);
     let mut reach = Reach::default();
     let result = console.block_on(boot(&args, goal, board, &mut reach));
     let done = if args.is_shutdown() {
@@ -58,9 +70,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
             let why = console.block_on(async {
                 let mut keys = Keys::of_console();
                 match &reach.server {
-                    Some(server) => {
-                        stay::after_success(server, board, &mut keys, Rhythm::default()).await
-                    }
+                    Some(server) => stay::after_success(server, board, &mut keys, rhythm).await,
                     None => Why::Settled,
                 }
             });
@@ -72,7 +82,10 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
         }
         Ok(Told::Yes) => {
             console.show_result(&Outcome::Done);
-            console.count_down(done);
+            // Somebody's shell goes on.
+            if nix::unistd::getppid().as_raw() == 1 {
+                console.count_down(done);
+            }
             done
         }
         Err(failure) => {
@@ -85,18 +98,24 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
             if goal == Goal::Network {
                 return Ending::FailedUnreported;
             }
-            console.stay(reach.server.as_ref(), &failure)
+            console.stay(reach.server.as_ref(), &failure, rhythm)
         }
     }
 }
 
 /// A deploy on a machine whose network is up, to given targets. Never reboots.
-pub(crate) fn deploy(cmdline: &str, targets: Vec<PathBuf>, interface: Option<String>) -> ExitCode {
+pub(crate) fn deploy(
+    cmdline: &str,
+    targets: Vec<PathBuf>,
+    interface: Option<String>,
+    pace: Pace,
+) -> ExitCode {
     let args = KernelArgs::parse(cmdline);
     report_lack_of_memory(cmdline);
     let console = Stage::new();
     let board = &console.board;
     let _attendant = Attendant::start(board, &args, interface.as_deref());
+    console.keep(pace);
     let outcome = console.block_on(async {
         let server = server(&args, &[])
             .map_err(|error| Failure::new("arguments", error))
@@ -157,7 +176,9 @@ pub(crate) fn stay(cmdline: &str, text: &str) -> Ending {
     failure.is_touched = true;
     say_failed(&console.board, &failure.text);
     let server = server(&args, &net::cards_now()).ok();
-    console.stay(server.as_ref(), &failure)
+    Keys::offer_shell(&console.board);
+    let rhythm = Rhythm::of(&args, &console.board);
+    console.stay(server.as_ref(), &failure, rhythm)
 }
 
 /// Reports the failure of a deploy that could not do so itself, and ends as it would have.
@@ -208,6 +229,7 @@ async fn boot(
     board: &Board,
     reach: &mut Reach,
 ) -> Result<Told, Failure> {
+    board.step("connect to the network").await;
     let phase = board.phase("network");
     board.activity("network", "connecting to the network");
     let mut keys = None;
@@ -359,11 +381,17 @@ impl Stage {
             .block_on(work)
     }
 
+    fn keep(&self, pace: Pace) {
+        if pace == Pace::Steps {
+            self.board.go_by_steps(Keys::of_console());
+        }
+    }
+
     /// Shows a failure until it may be left.
-    fn stay(&self, server: Option<&Server>, failure: &Failure) -> Ending {
+    fn stay(&self, server: Option<&Server>, failure: &Failure, rhythm: Rhythm) -> Ending {
         let stayed = self.block_on(async {
             let mut keys = Keys::of_console();
-            stay::after_failure(server, failure, &self.board, &mut keys, Rhythm::default()).await
+            stay::after_failure(server, failure, &self.board, &mut keys, rhythm).await
         });
         if stayed.is_reported {
             Ending::FailedReported
@@ -375,13 +403,12 @@ impl Stage {
     /// Leaves the result on the screen for a moment.
     fn count_down(&self, ending: Ending) {
         let what = if ending == Ending::PowerOff {
-            "is switched off"
+            "done: this machine is switched off"
         } else {
-            "restarts"
+            "done: this machine restarts"
         };
-        let pause = Time(SUCCESS_PAUSE);
-        let text = format!("done: this machine {what} in {pause}");
-        self.board.activity(COUNTDOWN, text);
+        let end = Instant::now() + SUCCESS_PAUSE;
+        self.board.count_down(what, end, "");
         std::thread::sleep(SUCCESS_PAUSE);
     }
 
@@ -408,6 +435,13 @@ impl Stage {
             state.wait = None;
             state.result = Some(result.clone());
         });
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What follows would take the console from the shell that somebody works with.
+        self.board.wait_until_shown();
     }
 }
 

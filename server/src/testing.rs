@@ -407,6 +407,7 @@ impl Bench {
             name: None,
             max_wait,
             is_shutdown: false,
+            is_debug: false,
         };
         self.ops.deploy(&wanted).await.unwrap()
     }

@@ -324,8 +324,10 @@ fn a_disk_that_changed_since_it_was_probed_is_refused() {
         transport: Transport::Scsi,
         model: None,
         serial: None,
+        usb_serial: None,
         wwn: None,
         in_use: Vec::new(),
+        labels: Vec::new(),
     };
     let error = Target::open_disk(&probed).unwrap_err();
     assert!(

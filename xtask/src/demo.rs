@@ -12,7 +12,10 @@ pub(crate) mod lab;
 mod phases;
 mod report;
 mod run_dir;
+pub(crate) mod screens;
 mod services;
+pub(crate) mod shell;
+mod terminal;
 mod watch;
 
 use std::{
@@ -72,6 +75,28 @@ pub(crate) struct Options {
     pub(crate) server: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) build: BuildOptions,
+    /// What the machines boot beside what they need
+    #[arg(skip)]
+    content: initramfs::Content,
+}
+
+impl Options {
+    /// A run with one virtual machine.
+    fn of_build(build: BuildOptions) -> Self {
+        Self {
+            clients: 1,
+            firmware: Firmware::Bios,
+            no_vm: false,
+            keep: false,
+            kill_client: None,
+            corrupt: false,
+            bad_disk: None,
+            max_bitrate: None,
+            server: None,
+            build,
+            content: initramfs::Content::default(),
+        }
+    }
 }
 
 /// What a run is expected to come to.
@@ -120,6 +145,15 @@ impl Expectation {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let expectation = Expectation::of(options)?;
+    let (programs, source) = prepare(options)?;
+    let mut run_dir = RunDir::new(options.keep)?;
+    deploy(options, expectation, &programs, &source, run_dir.path())?;
+    run_dir.succeeded();
+    Ok(())
+}
+
+/// Installs what is missing, builds what is not given, and makes the image.
+fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
     if !nix::unistd::geteuid().is_root() {
         bail!("this makes network namespaces: run it as root");
     }
@@ -141,11 +175,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         source.disk_len / 1_000_000,
         source.streams_len / 1_000_000
     );
-
-    let mut run_dir = RunDir::new(options.keep)?;
-    deploy(options, expectation, &programs, &source, run_dir.path())?;
-    run_dir.succeeded();
-    Ok(())
+    Ok((programs, source))
 }
 
 /// What is started.
@@ -161,6 +191,28 @@ enum ClientProgram {
     Agent(PathBuf),
     /// Kernel and initramfs.
     Boot(initramfs::BootFiles),
+}
+
+impl ClientProgram {
+    /// Puts into the directory `boot` what virtual machines boot.
+    fn write_boot_files(&self, boot: &Path) -> Result<()> {
+        fs::create_dir_all(boot)?;
+        match self {
+            Self::Boot(files) => {
+                fs::copy(&files.kernel, boot.join("bzImage"))
+                    .with_context(|| format!("copying {}", files.kernel.display()))?;
+                files.initramfs.write(&boot.join("init.xz"))?;
+                println!("==> initramfs: {}", files.initramfs.summary);
+            }
+            // Nobody boots them, but without them the server hands out no boot script.
+            Self::Agent(_) => {
+                for name in ["bzImage", "init.xz"] {
+                    fs::write(boot.join(name), "not booted in this run\n")?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Begins to build what was not given.
@@ -191,7 +243,7 @@ impl Programs {
                 built.map(|built| built.agent),
             )?)
         } else {
-            ClientProgram::Boot(initramfs::boot_files(&options.build)?)
+            ClientProgram::Boot(initramfs::boot_files(&options.build, options.content)?)
         };
         Ok(Self { server, client })
     }
@@ -211,21 +263,7 @@ fn deploy(
     let store = images.join(IMAGE);
     image::copy_store(&source.store, &store)?;
     let boot = run_dir.join("boot");
-    fs::create_dir_all(&boot)?;
-    match &programs.client {
-        ClientProgram::Boot(files) => {
-            fs::copy(&files.kernel, boot.join("bzImage"))
-                .with_context(|| format!("copying {}", files.kernel.display()))?;
-            files.initramfs.write(&boot.join("init.xz"))?;
-            println!("==> initramfs: {}", files.initramfs.summary);
-        }
-        // Nobody boots them, but without them the server hands out no boot script.
-        ClientProgram::Agent(_) => {
-            for name in ["bzImage", "init.xz"] {
-                fs::write(boot.join(name), "not booted in this run\n")?;
-            }
-        }
-    }
+    programs.client.write_boot_files(&boot)?;
 
     // Declared before what runs in it, so dropped after that.
     let mut lab = Lab::new()?;

@@ -37,33 +37,38 @@ pub(crate) struct Options {
     /// Pack the programs that grow file systems, too: 10 MB more, for images of type n
     #[arg(long)]
     resize_tools: bool,
+    /// Pack tcpdump, too: 7 MB more, for debug mode
+    #[arg(long)]
+    debug_tools: bool,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// What is in an initramfs beside the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    /// What every client needs.
-    Plain,
-    /// And the programs that grow file systems.
-    ResizeTools,
+/// What is in an initramfs beside what every client needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Content {
+    /// The programs that grow file systems.
+    pub(crate) has_resize_tools: bool,
+    /// Those for debug mode that busybox lacks.
+    pub(crate) has_debug_tools: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let content = if options.resize_tools {
-        Content::ResizeTools
-    } else {
-        Content::Plain
+    let content = Content {
+        has_resize_tools: options.resize_tools,
+        has_debug_tools: options.debug_tools,
     };
     let find = |version| Kernel::find(&options.kernel_root, version);
     // What is named is looked up before minutes are spent on packages and compilers. The default may be one of
     // the packages.
     let named = options.kernel.as_deref().map(|version| find(Some(version)));
     let named = named.transpose()?;
-    if content == Content::ResizeTools {
+    if content.has_resize_tools {
         setup::install(&[Purpose::Initramfs, Purpose::ResizeTools])?;
+    }
+    if content.has_debug_tools {
+        setup::install(&[Purpose::DebugTools])?;
     }
     setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
     let kernel = named.map_or_else(|| find(None), Ok)?;
@@ -95,11 +100,11 @@ pub(crate) struct BootFiles {
 }
 
 /// Builds the agent and packs it for the newest installed cloud kernel.
-pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
+pub(crate) fn boot_files(build: &BuildOptions, content: Content) -> Result<BootFiles> {
     let kernel = Kernel::find(Path::new("/"), None)?;
     let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
-        initramfs: pack(&agent, &kernel, Use::Demo, Content::Plain)?,
+        initramfs: pack(&agent, &kernel, Use::Demo, content)?,
         kernel: kernel.image,
         agent_len: fs::metadata(&agent)?.len(),
     })
@@ -109,8 +114,8 @@ pub(crate) fn boot_files(build: &BuildOptions) -> Result<BootFiles> {
 pub(crate) fn check_reproducible(agent: &Path) -> Result<()> {
     let kernel = Kernel::find(Path::new("/"), None)?;
     let (first, second) = (
-        pack(agent, &kernel, Use::Shipping, Content::Plain)?,
-        pack(agent, &kernel, Use::Shipping, Content::Plain)?,
+        pack(agent, &kernel, Use::Shipping, Content::default())?,
+        pack(agent, &kernel, Use::Shipping, Content::default())?,
     );
     if first.bytes != second.bytes {
         bail!("two initramfs made of the same files differ");
@@ -157,6 +162,15 @@ struct Manifest {
     modules: Vec<ModuleGroup>,
     /// Only with `--resize-tools`.
     resize: Resize,
+    /// Only with `--debug-tools`.
+    debug: Debug,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Debug {
+    /// Programs of the building machine, packed with their libraries.
+    programs: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,10 +233,13 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
         tree.link(path, to)?;
     }
 
-    let programs = match content {
-        Content::Plain => Programs::default(),
-        Content::ResizeTools => Programs::find(&manifest.resize.programs)?,
-    };
+    let mut programs = Programs::default();
+    if content.has_resize_tools {
+        programs.add_all(&manifest.resize.programs)?;
+    }
+    if content.has_debug_tools {
+        programs.add_all(&manifest.debug.programs)?;
+    }
     let programs_len = programs.len();
     for (path, bytes) in programs.files {
         tree.file(&path, 0o755, bytes)?;
@@ -233,7 +250,7 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
         .flat_map(|group| &group.names)
         .map(String::as_str)
         .collect();
-    if content == Content::ResizeTools {
+    if content.has_resize_tools {
         for (path, to) in &manifest.resize.links {
             tree.link(path, to)?;
         }
@@ -253,7 +270,7 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
     let archive = tree.to_newc()?;
     let bytes = archive::compress(&archive, purpose)?;
     let mut summary = format!(
-        "agent {}, busybox {}, programs that grow file systems {}, {} modules of {} with {}; packed {}, \
+        "agent {}, busybox {}, further programs {}, {} modules of {} with {}; packed {}, \
          compressed {}",
         size(agent_len),
         size(fs::metadata(&busybox)?.len().try_into()?),

@@ -40,6 +40,10 @@ enum Task {
     Initramfs(initramfs::Options),
     /// Deploy a real disk image by multicast to PXE booted virtual machines, and compare every byte
     Demo(demo::Options),
+    /// Boot a virtual machine to a shell, and type there what FOG's wiki says
+    Shell(demo::shell::Options),
+    /// Make pictures of a client's screen while it is deployed to
+    Screens(demo::screens::Options),
     /// Measure our programs and the originals alternately, and write docs/benchmarks.md
     Bench(bench::Options),
     /// Send many short streams through a bad network: does each arrive, and does no program hang?
@@ -63,6 +67,8 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Initramfs(options) => initramfs::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Shell(options) => demo::shell::run(&options),
+        Task::Screens(options) => demo::screens::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => bench::soak::run(&options),
         Task::Test(options) => test::run(&options),

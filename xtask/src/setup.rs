@@ -40,6 +40,8 @@ pub(crate) enum Purpose {
     Initramfs,
     /// Packing an initramfs that grows file systems.
     ResizeTools,
+    /// Packing an initramfs with further programs for debug mode.
+    DebugTools,
     /// Making disk images with the original programs.
     Image,
     /// Network namespaces.
@@ -51,13 +53,14 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
         Self::MuslStd,
         Self::Initramfs,
         Self::ResizeTools,
+        Self::DebugTools,
         Self::Image,
         Self::Network,
         Self::Machines,
@@ -79,6 +82,7 @@ impl Purpose {
             }
             Self::Initramfs => "to pack the initramfs",
             Self::ResizeTools => "to grow file systems on clients, and to test that",
+            Self::DebugTools => "to look for faults on clients in debug mode, and to test that",
             Self::Image => "to make disk images with the original programs",
             Self::Network => "for network namespaces",
             Self::Machines => "for virtual machines that boot from the network",
@@ -102,7 +106,8 @@ enum Sign {
 struct Need(Purpose, Sign, &'static str);
 
 use Purpose::{
-    Bindings, Build, Fuzz, Image, Initramfs, Machines, MuslStd, Network, ResizeTools, Tests,
+    Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network, ResizeTools,
+    Tests,
 };
 use Sign::{File, Installed, Like, Program};
 
@@ -134,6 +139,7 @@ const NEEDS: &[Need] = &[
     Need(ResizeTools, Program("btrfs"), "btrfs-progs"),
     Need(ResizeTools, Program("xfs_growfs"), "xfsprogs"),
     Need(ResizeTools, Program("resize.f2fs"), "f2fs-tools"),
+    Need(DebugTools, Program("tcpdump"), "tcpdump"),
     Need(Image, Program("partclone.restore"), "partclone"),
     Need(Image, Program("zstd"), "zstd"),
     Need(Image, Program("sgdisk"), "gdisk"),

@@ -44,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         initramfs::check_reproducible(&shipped_agent()?)
     })?;
     steps.run("deployment of two PXE booted machines", || boot(&[]))?;
+    steps.run("what FOG's wiki says to type in a shell", shell)?;
     steps.run("deployment with a disk that fails", || {
         boot(&["--bad-disk", "1"])
     })?;
@@ -62,6 +63,13 @@ fn cargo_test(args: &[String]) -> Result<()> {
 /// `cargo xtask demo ARGS`.
 fn demo(args: &[&str]) -> Result<()> {
     demo::run(&parse(args)?)
+}
+
+/// `cargo xtask shell` with the agent that is shipped.
+fn shell() -> Result<()> {
+    let mut build = parse(&[])?.build;
+    build.agent = Some(shipped_agent()?);
+    demo::shell::run(&demo::shell::Options { keep: false, build })
 }
 
 /// `cargo xtask demo ARGS` with the agent that is shipped.

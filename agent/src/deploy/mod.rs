@@ -101,11 +101,15 @@ async fn carry_out(
     deploy_plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
     let capabilities = capabilities(server, board).await?;
     if !job.args.is_unregistered() {
+        board.step("check in").await;
         let _phase = board.phase("checkin");
         board.activity("checkin", "checking in");
         let let_in = checkin::let_in(server, board, checkin::PAUSE).await;
         let_in.map_err(|over| Failure::known("checkin", over))?;
     }
+    board
+        .step("read the image's description and check the disk")
+        .await;
     let prepared = {
         let _phase = board.phase("prepare");
         board.activity(
@@ -132,6 +136,9 @@ async fn carry_out(
     };
     let first = transfer.prepared.chosen.first();
     let machine = first.map(Chosen::inventory).unwrap_or_default();
+    board
+        .step("receive the image and write it to the disk")
+        .await;
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
         let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
@@ -146,6 +153,7 @@ async fn carry_out(
     if job.args.is_unregistered() {
         return Ok(Told::Yes);
     }
+    board.step("report the completion").await;
     let _phase = board.phase("report");
     let told = transfer.report().await;
     if let Told::No(text) = &told {
@@ -318,6 +326,8 @@ impl Transfer<'_> {
         let failed = |error: anyhow::Error| Failure::new("streams", error);
         let (server, board, prepared) = (self.server, self.board, &self.prepared);
         board.activity("receive", ACTIVITY);
+        let totals = Totals::of(&prepared.plan);
+        board.update(|state| state.parts = totals.parts(&prepared.plan));
         let options =
             receive::options(&self.job.args, self.job.interface.as_deref()).map_err(failed)?;
         let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
@@ -341,7 +351,7 @@ impl Transfer<'_> {
                 .iter()
                 .map(|stream| stream.name.to_string())
                 .collect(),
-            totals: Totals::of(&prepared.plan),
+            totals,
             written: prepared.targets.iter().map(Target::bytes_written).collect(),
             is_repeat: task != Task::Deploy,
         };
@@ -615,6 +625,7 @@ fn work(
     if task != Task::Deploy {
         return Ok(());
     }
+    board.step_blocking("write the partition table");
     let _phase = board.phase("table");
     let finish = Finish {
         disks: &disks,

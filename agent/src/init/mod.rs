@@ -14,14 +14,12 @@ mod power;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-
-use fog::KernelArgs;
-use readable::Time;
+use std::time::{Duration, Instant};
 
 use crate::exit::{Ending, FailureNote, Verdict};
-use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen};
+use crate::screen::{Board, Console, Keys, Outcome, Screen};
 use children::Children;
+use fog::KernelArgs;
 use power::Power;
 
 /// Runs the machine until it reboots or is switched off.
@@ -64,7 +62,7 @@ fn live() -> Power {
 
     let mut children = Children::default();
     if args.is_debug() {
-        debug(&mut children);
+        debug(&mut children, &args);
         return Power::Reboot;
     }
     let verdict = children.run(&mut own(&["run"]));
@@ -111,7 +109,9 @@ fn fail(text: &str) -> Power {
          again after a restart",
     );
     board.activity("failed", "press Enter to restart this machine");
+    Keys::offer_shell(&board);
     Keys::of_console().wait_for_enter();
+    board.wait_until_shown();
     drop(screen);
     Power::Reboot
 }
@@ -122,15 +122,23 @@ fn restart(text: &str) -> Power {
     let board = Board::default();
     let screen = Screen::start(&board, Console::stdout()).ok();
     board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
-    let pause_text = Time(RESTART_PAUSE);
-    board.activity(COUNTDOWN, format!("this machine restarts in {pause_text}"));
+    board.count_down("this machine restarts", Instant::now() + RESTART_PAUSE, "");
     pause(RESTART_PAUSE);
     drop(screen);
     Power::Reboot
 }
 
+/// Those of the kernel arguments that say what the task is, one a line.
+fn job(args: &KernelArgs) -> String {
+    let lines = JOB_ARGUMENTS.iter().filter_map(|name| {
+        let value = fog::encoding::printable(args.value(name)?, 60);
+        (!value.is_empty()).then(|| format!("  {name}={value}\n"))
+    });
+    lines.collect()
+}
+
 /// Network up, then a shell in place of the automatic run.
-fn debug(children: &mut Children) {
+fn debug(children: &mut Children, args: &KernelArgs) {
     let network = children.run(&mut own(&["run", "--network-only"]));
     let shell = Command::new("/bin/busybox");
     let network = match network {
@@ -142,10 +150,13 @@ fn debug(children: &mut Children) {
     };
     FailureNote::of_boot().clear();
     say_directly(&format!(
-        "\nDebug mode. {network}\n\
-         \x20 fos-agent run     runs the task of this machine\n\
-         \x20 fos-agent --help  lists everything else; busybox --list the shell's commands\n\
-         Leave the shell (exit) to reboot; reboot, poweroff and halt work too.\n"
+        "\nDebug mode. {network}\n{}\
+         \x20 fos-agent run --step  runs the task of this machine, and waits for Enter before each step\n\
+         \x20 fos-agent run         runs it at once\n\
+         \x20 fos-agent --help      lists everything else; busybox --list the shell's commands\n\
+         udp-receiver, udp-sender, partclone.restore, partclone.info, partclone.chkimg and partimage are\n\
+         there under these names. Leave the shell (exit) to reboot; reboot, poweroff and halt work too.\n",
+        job(args)
     ));
     let mut shell = shell;
     shell.args(["setsid", "-c", "/bin/busybox", "sh"]);
@@ -172,6 +183,21 @@ fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// What FOG's own debug mode shows.
+const JOB_ARGUMENTS: [&str; 12] = [
+    "hostname",
+    "web",
+    "storage",
+    "type",
+    "mc",
+    "port",
+    "img",
+    "imgType",
+    "imgFormat",
+    "imgPartitionType",
+    "osid",
+    "fdrive",
+];
 const MODULE_LIST: &str = "/lib/modules/list";
 const NO_REASON: &str = "the imaging program failed without giving a reason";
 /// To read why.
@@ -181,3 +207,25 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ("HOME", "/"),
     ("TERM", "linux"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_job_is_shown_and_nothing_else() {
+        let line =
+            "quiet web=http://10.0.0.5/fog/ hostname=LAB-01 fosticket=0123 img=win\x1b[2J fdrive=";
+        let shown = job(&KernelArgs::parse(line));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines[..2],
+            ["  hostname=LAB-01", "  web=http://10.0.0.5/fog/"]
+        );
+        assert!(
+            lines.len() == 3 && lines[2].starts_with("  img=win"),
+            "{shown:?}"
+        );
+        assert!(!shown.contains('\x1b'), "{shown:?}");
+    }
+}

@@ -1,70 +1,11 @@
 //! From [`State`] to lines of text.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use imaging::tap::meter::Bottleneck;
 use readable::{Rate, Size, Time};
 
-use super::state::{Outcome, State, Transfer};
-
-/// The block that a terminal shows and redraws in place: at most `width` columns per line.
-pub(crate) fn block(state: &State, now: Instant, width: usize) -> Vec<String> {
-    let mut lines = vec![head(state)];
-    if !state.disk.is_empty() {
-        lines.push(format!("disk     {}", state.disk));
-    }
-    lines.push(format!("now      {}", state.activity));
-    if let Some(transfer) = &state.transfer {
-        lines.push(bar(transfer, width));
-        lines.push(format!("         {}", figures(transfer)));
-        if !transfer.is_done {
-            lines.push(format!("stream   {}", stream(transfer)));
-        }
-    }
-    if let Some(wait) = &state.wait {
-        lines.push(format!(
-            "waiting  for {} ({})",
-            wait.what,
-            Time(now.saturating_duration_since(wait.since))
-        ));
-        lines.extend(wait.advice.iter().map(|line| format!("         {line}")));
-    }
-    lines.extend(warnings(state, now));
-    match &state.result {
-        None => {}
-        Some(Outcome::Done) => lines.push(format!("result   {}", done(state))),
-        // The reason is among the warnings.
-        Some(Outcome::DoneUnreported(_)) => {
-            lines.push(format!(
-                "result   {}, but the server does not know of it",
-                done(state)
-            ));
-        }
-        Some(Outcome::Failed(text)) => lines.push(format!("FAILED   {text}")),
-    }
-    lines
-        .iter()
-        .flat_map(|line| wrap(line, width, LABEL))
-        .collect()
-}
-
-/// The new warnings, and all of them at the end.
-fn warnings(state: &State, now: Instant) -> Vec<String> {
-    let is_shown =
-        |at: Instant| state.result.is_some() || now.saturating_duration_since(at) < WARNING_SHOWN;
-    let (shown, old): (Vec<_>, Vec<_>) = state
-        .warnings
-        .iter()
-        .partition(|warning| is_shown(warning.at));
-    let shown = shown
-        .iter()
-        .map(|warning| format!("warning  {}", warning.text));
-    let old = match old.len() {
-        0 => None,
-        1 => Some("warning  1 before, shown again at the end".to_owned()),
-        count => Some(format!("warning  {count} before, shown again at the end")),
-    };
-    old.into_iter().chain(shown).collect()
-}
+use super::state::{State, Transfer};
 
 /// What a success has done.
 pub(crate) fn done(state: &State) -> String {
@@ -91,6 +32,9 @@ pub(crate) enum Detail {
 
 /// One line for a serial console or a log; `None` when nothing goes on.
 pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String> {
+    if let Some(step) = &state.step {
+        return Some(paused(step));
+    }
     if let Some(wait) = &state.wait {
         let mut text = format!(
             "waiting for {} ({})",
@@ -110,7 +54,7 @@ pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String
     Some(format!(
         "{:.1} % of the image, {}; stream {}",
         transfer.percent(),
-        figures(transfer),
+        figures(state, transfer),
         stream(transfer)
     ))
 }
@@ -125,6 +69,9 @@ fn stream(transfer: &Transfer) -> String {
 
 /// One sentence without clocks: the same as long as nothing happens.
 pub(crate) fn summary(state: &State) -> String {
+    if let Some(step) = &state.step {
+        return paused(step);
+    }
     let mut text = match (&state.wait, &state.transfer) {
         (Some(wait), _) => format!("waiting for {}", wait.what),
         (None, Some(transfer)) => format!(
@@ -142,6 +89,9 @@ pub(crate) fn summary(state: &State) -> String {
 
 /// What must change before another [`line()`] is due at once.
 pub(crate) fn subject(state: &State) -> String {
+    if let Some(step) = &state.step {
+        return step.clone();
+    }
     match (&state.wait, &state.transfer) {
         (Some(wait), _) => format!("{}\n{}", wait.what, wait.advice.join("\n")),
         (None, _) if state.phase == COUNTDOWN => state.activity.clone(),
@@ -153,38 +103,8 @@ pub(crate) fn subject(state: &State) -> String {
 /// The phase whose activity is printed as it changes.
 pub(crate) const COUNTDOWN: &str = "countdown";
 
-fn head(state: &State) -> String {
-    let mut text = format!("fos-agent {}", env!("CARGO_PKG_VERSION"));
-    for (word, value) in [
-        ("on", &state.host),
-        ("server", &state.server),
-        ("image", &state.image),
-    ] {
-        if !value.is_empty() {
-            text.push_str(&format!("  {word} {value}"));
-        }
-    }
-    text
-}
-
-fn bar(transfer: &Transfer, width: usize) -> String {
-    let room = width.saturating_sub(LABEL + 2 + 8).clamp(10, LONGEST_BAR);
-    let percent = transfer.percent();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "percent is clamped to 0..=100 and room is small"
-    )]
-    let full = (percent / 100.0 * room as f64) as usize;
-    format!(
-        "image    [{}{}] {percent:5.1} %",
-        "#".repeat(full),
-        ".".repeat(room - full)
-    )
-}
-
-fn figures(transfer: &Transfer) -> String {
+/// Amounts, rates, and the time that is left.
+pub(super) fn figures(state: &State, transfer: &Transfer) -> String {
     if transfer.is_done {
         return format!("{} in {}", Size(transfer.total), Time(transfer.elapsed));
     }
@@ -199,12 +119,24 @@ fn figures(transfer: &Transfer) -> String {
         text.push_str(&format!(", {} left", Time(remaining)));
     }
     if let Some(bottleneck) = transfer.bottleneck {
-        text.push_str(&format!(
-            ", limited by the {}",
-            super::state::word(bottleneck)
-        ));
+        text.push_str(", limited by the ");
+        text.push_str(limit(bottleneck, state.machines));
     }
     text
+}
+
+/// What the pace depends on, in a session of so many machines. The slowest of them sets the pace of all, and
+/// none of the others can see which it is.
+fn limit(bottleneck: Bottleneck, machines: u32) -> &'static str {
+    match bottleneck {
+        Bottleneck::Network if machines > 1 => "network or by a slower machine of the session",
+        other => super::state::word(other),
+    }
+}
+
+/// What a person has to do before a step.
+pub(super) fn paused(step: &str) -> String {
+    format!("before this step: {step}; press Enter to go on")
 }
 
 /// Cuts at blanks, and within a word only where it is longer than a line; never between a number and its
@@ -263,10 +195,6 @@ fn is_break(line: &[char], at: usize) -> bool {
 
 /// Columns of the labels of a block and the blanks after them.
 const LABEL: usize = 9;
-/// On a very wide terminal the eye would lose the way to the number behind it.
-const LONGEST_BAR: usize = 150;
-/// How long a warning is shown while the work goes on.
-const WARNING_SHOWN: Duration = Duration::from_secs(60);
 const UNITS: [&str; 16] = [
     "%", "B", "kB", "MB", "GB", "TB", "B/s", "kB/s", "MB/s", "GB/s", "bytes", "ms", "s", "min",
     "h", "d",
@@ -274,15 +202,10 @@ const UNITS: [&str; 16] = [
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use imaging::tap::meter::Bottleneck;
-
-    fn warning(text: &str, at: Instant) -> super::super::Warning {
-        super::super::Warning {
-            text: text.into(),
-            at,
-        }
-    }
 
     fn transfer() -> Transfer {
         Transfer {
@@ -302,95 +225,46 @@ mod tests {
     }
 
     #[test]
-    fn a_running_transfer_fills_the_screen() {
+    fn a_line_says_how_far_how_fast_and_what_the_limit_is() {
         let now = Instant::now();
-        let state = State {
-            host: "LAB-01".into(),
-            server: "http://10.0.0.5/fog/".into(),
-            image: "win11lab".into(),
-            disk: "/dev/sda 8.6 GB QEMU".into(),
-            activity: "receiving and writing".into(),
+        let mut state = State {
             transfer: Some(transfer()),
-            warnings: vec![warning("swap on partition 4 is not created", now)],
             ..State::default()
         };
+        let line = |state: &State| line(state, now, Detail::Full);
         assert_eq!(
-            block(&state, now, 80),
-            [
-                &format!(
-                    "fos-agent {}  on LAB-01  server http://10.0.0.5/fog/  image win11lab",
-                    env!("CARGO_PKG_VERSION")
-                ),
-                "disk     /dev/sda 8.6 GB QEMU",
-                "now      receiving and writing",
-                "image    [###############..............................................]  25.0 %",
-                "         314.6 MB of 1.3 GB, 52.4 MB/s to disk, 21.0 MB/s from network, 18 s",
-                "         left, limited by the disk",
-                "stream   2 of 3: d1p2.img",
-                "warning  swap on partition 4 is not created",
-            ]
-        );
-        assert_eq!(
-            line(&state, now, Detail::Full).unwrap(),
+            line(&state).unwrap(),
             "25.0 % of the image, 314.6 MB of 1.3 GB, 52.4 MB/s to disk, 21.0 MB/s from network, \
              18 s left, limited by the disk; stream 2 of 3: d1p2.img"
         );
-        // A wide console is used.
-        let wide = block(&state, now, 160);
-        assert_eq!(wide.len(), 7);
-        assert!(
-            wide[3].chars().count() == 159 || wide[3].chars().count() == 160,
-            "{wide:?}"
-        );
+        for (machines, limit) in [
+            (1, "limited by the network;"),
+            (
+                2,
+                "limited by the network or by a slower machine of the session;",
+            ),
+        ] {
+            state.machines = machines;
+            let transfer = state.transfer.as_mut().unwrap();
+            transfer.bottleneck = Some(Bottleneck::Network);
+            assert!(line(&state).unwrap().contains(limit));
+        }
+        state.transfer.as_mut().unwrap().finish(now);
+        assert_eq!(line(&state), None);
     }
 
     #[test]
-    fn a_success_is_whole_and_has_no_time_left() {
-        let start = Instant::now();
-        let mut transfer = transfer();
-        (transfer.stream, transfer.at) = (3, start);
-        transfer.finish(start + Duration::from_secs(61));
+    fn a_step_that_waits_for_a_person_is_named() {
         let state = State {
-            transfer: Some(transfer),
-            result: Some(Outcome::Done),
+            transfer: Some(transfer()),
+            step: Some("writing the partition table".into()),
             ..State::default()
         };
-        assert_eq!(
-            block(&state, start, 60)[2..],
-            [
-                "image    [#########################################] 100.0 %",
-                "         1.3 GB in 1 min 7 s",
-                "result   done: 1.3 GB written and verified in 1 min 7 s",
-            ]
-        );
-        assert_eq!(line(&state, start, Detail::Full), None);
-    }
-
-    #[test]
-    fn warnings_are_shown_for_a_while_and_again_at_the_end() {
-        let start = Instant::now();
-        let late = start + WARNING_SHOWN;
-        let mut state = State {
-            warnings: vec![warning("no swap", start), warning("slow disk", late)],
-            ..State::default()
-        };
-        assert_eq!(
-            block(&state, start, 80)[2..],
-            ["warning  no swap", "warning  slow disk"]
-        );
-        assert_eq!(
-            block(&state, late, 80)[2..],
-            [
-                "warning  1 before, shown again at the end",
-                "warning  slow disk"
-            ]
-        );
-        state.result = Some(Outcome::Done);
-        let end = block(&state, late + WARNING_SHOWN, 80);
-        assert_eq!(
-            end[2..],
-            ["warning  no swap", "warning  slow disk", "result   done"]
-        );
+        let text = "before this step: writing the partition table; press Enter to go on";
+        let shown = line(&state, Instant::now(), Detail::Full);
+        assert_eq!(shown.as_deref(), Some(text));
+        assert_eq!(summary(&state), text);
+        assert_eq!(subject(&state), "writing the partition table");
     }
 
     #[test]
@@ -427,27 +301,6 @@ mod tests {
             "waiting for the sender at 10.0.0.5:9000 (1 min 12 s); \
              2 of 3 clients are in; missing: LAB-03"
         );
-        assert_eq!(
-            block(&state, now, 80)[2..],
-            [
-                "waiting  for the sender at 10.0.0.5:9000 (1 min 12 s)",
-                "         2 of 3 clients are in; missing: LAB-03",
-            ]
-        );
-    }
-
-    #[test]
-    fn no_line_is_wider_than_the_terminal() {
-        let state = State {
-            result: Some(Outcome::Failed(
-                "x".repeat(500) + " and then some words more",
-            )),
-            ..State::default()
-        };
-        for width in [20, 40, 79] {
-            let lines = block(&state, Instant::now(), width);
-            assert!(lines.iter().all(|line| line.chars().count() <= width));
-        }
     }
 
     #[test]

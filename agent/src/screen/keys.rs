@@ -1,4 +1,4 @@
-//! The one key that matters to a machine without a job: Enter, which lets it go on.
+//! The keys that matter: Enter, which lets a machine go on, and `s` and Enter, which opens a shell.
 
 use std::io::{BufRead, IsTerminal as _};
 use std::os::fd::AsFd as _;
@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use nix::sys::termios::{FlushArg, tcflush};
 use tokio::sync::mpsc;
 
+use super::Board;
 use super::output::is_background;
+use super::shell::Shell;
 
 /// An input with its one reader. A thread that waits for a line cannot be stopped: a second one beside it
 /// would get only every other line.
@@ -22,14 +24,22 @@ struct Listeners {
 }
 
 impl Keyboard {
-    /// Reads `input` from now on. Without a thread for it, Enter is never seen.
-    fn read(&self, input: impl BufRead + Send + 'static) {
+    /// Reads `input` from now on. Without a thread for it, Enter is never seen. Each line that asks for a
+    /// shell has `shell` run, if there is one, and then the next line is read.
+    fn read(
+        &self,
+        input: impl BufRead + Send + 'static,
+        shell: Option<impl Fn() + Send + 'static>,
+    ) {
         let own = self.clone();
         let thread = std::thread::Builder::new()
             .name("keys".into())
             .spawn(move || {
-                for _ in input.split(b'\n').take_while(Result::is_ok) {
-                    own.with(|to| to.waiting.retain(|keys| keys.send(()).is_ok()));
+                for line in input.split(b'\n').map_while(Result::ok) {
+                    match &shell {
+                        Some(shell) if line.trim_ascii().eq_ignore_ascii_case(SHELL) => shell(),
+                        _ => own.with(|to| to.waiting.retain(|keys| keys.send(()).is_ok())),
+                    }
                 }
                 own.with(|to| {
                     *to = Listeners {
@@ -63,10 +73,26 @@ impl Keyboard {
 pub(crate) struct Keys(mpsc::UnboundedReceiver<()>);
 
 impl Keys {
+    /// From now on a shell can be had on the console, if that is this program's own.
+    pub(crate) fn offer_shell(board: &Board) {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() || is_background(stdin.as_fd()) {
+            return;
+        }
+        let Some(shell) = Shell::of_boot(board) else {
+            return;
+        };
+        CONSOLE.get_or_init(|| {
+            let keyboard = Keyboard::default();
+            keyboard.read(std::io::BufReader::new(stdin), Some(move || shell.open()));
+            keyboard
+        });
+        board.update(|state| state.has_shell = true);
+        board.say_of_state("s and Enter opens a shell; the job goes on meanwhile");
+    }
+
     /// Of the console. What was typed before does not count.
     pub(crate) fn of_console() -> Self {
-        static CONSOLE: OnceLock<Keyboard> = OnceLock::new();
-
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
             if is_background(stdin.as_fd()) {
@@ -78,7 +104,7 @@ impl Keys {
         }
         let keyboard = CONSOLE.get_or_init(|| {
             let keyboard = Keyboard::default();
-            keyboard.read(std::io::BufReader::new(stdin));
+            keyboard.read(std::io::BufReader::new(stdin), NO_SHELL);
             keyboard
         });
         keyboard.keys()
@@ -88,7 +114,7 @@ impl Keys {
     pub(crate) fn of(input: impl BufRead + Send + 'static) -> Self {
         let keyboard = Keyboard::default();
         let keys = keyboard.keys();
-        keyboard.read(input);
+        keyboard.read(input, NO_SHELL);
         keys
     }
 
@@ -100,12 +126,23 @@ impl Keys {
     }
 
     /// The same where there is no runtime.
-    pub(crate) fn wait_for_enter(mut self) {
+    pub(crate) fn wait_for_enter(&mut self) {
         while self.0.blocking_recv().is_none() {
             std::thread::park();
         }
     }
+
+    /// Forgets what was typed before.
+    pub(super) fn forget(&mut self) {
+        while self.0.try_recv().is_ok() {}
+    }
 }
+
+/// The console's, from the first time that it is asked for.
+static CONSOLE: OnceLock<Keyboard> = OnceLock::new();
+/// The line that opens a shell, in lower case.
+const SHELL: &[u8] = b"s";
+const NO_SHELL: Option<fn()> = None;
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +177,7 @@ mod tests {
     async fn the_first_enter_reaches_the_second_who_waits() {
         let (input, mut typist) = std::io::pipe().unwrap();
         let keyboard = Keyboard::default();
-        keyboard.read(BufReader::new(input));
+        keyboard.read(BufReader::new(input), NO_SHELL);
         // As after a retry of the network: its wait is over without a key.
         drop(keyboard.keys());
         let mut keys = keyboard.keys();
@@ -153,6 +190,26 @@ mod tests {
         assert!(late.0.try_recv().is_err());
         drop(typist);
         assert_eq!(late.0.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn an_s_opens_a_shell_and_is_no_enter() {
+        let (input, mut typist) = std::io::pipe().unwrap();
+        let keyboard = Keyboard::default();
+        let mut keys = keyboard.keys();
+        let (opened, mut shells) = mpsc::unbounded_channel();
+        let shell = move || opened.send(()).unwrap_or_default();
+        keyboard.read(BufReader::new(input), Some(shell));
+        typist.write_all(b"s\nS\r\nss\n").unwrap();
+        // The third line is none, but it ends with Enter.
+        keys.enter().await;
+        drop(typist);
+        assert_eq!(keys.0.recv().await, None);
+        let mut count = 0;
+        while shells.recv().await.is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 2);
     }
 
     #[test]

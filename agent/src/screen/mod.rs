@@ -1,23 +1,33 @@
 //! The console: what the user sees, and the machine-readable lines beside it.
 //!
-//! Everybody writes into a [`Board`]; one thread shows it. A terminal gets a block that is
-//! redrawn in place, a serial console or a pipe one line per change and one every few seconds:
-//! each printed line costs time on a serial port.
+//! All write into a [`Board`]; one thread shows it. A terminal gets a page of its own size, whose rows
+//! are drawn again as they change; a serial console or a pipe one line per change and one every few
+//! seconds: each printed line costs time on a serial port.
 
 mod draw;
+mod kernel;
 mod keys;
+mod large;
 mod output;
+mod page;
+mod shell;
 mod state;
+mod style;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use draw::{COUNTDOWN, done, one_line, summary};
+pub(crate) use draw::{done, one_line, summary};
+pub(crate) use kernel::follow as follow_kernel;
 pub(crate) use keys::Keys;
 pub(crate) use output::{Console, Line};
-pub(crate) use state::{Diagnosis, Outcome, State, Transfer, Wait, Warning, word};
+pub(crate) use state::{Diagnosis, Outcome, Part, State, Transfer, Wait, Warning, word};
+
+use draw::COUNTDOWN;
+use output::Shown;
+use state::{Countdown, Stage};
 
 /// The shared state of the screen and the lines that are still to be printed.
 #[derive(Clone, Default)]
@@ -27,6 +37,8 @@ pub(crate) struct Board(Arc<Shared>);
 struct Shared {
     content: Mutex<Content>,
     changed: Condvar,
+    /// Where Enter comes from that leads from step to step, if one has to press it.
+    steps: Mutex<Option<Keys>>,
 }
 
 #[derive(Default)]
@@ -35,6 +47,11 @@ struct Content {
     lines: Vec<Line>,
     is_changed: bool,
     is_closed: bool,
+    /// The console is another's for now.
+    is_hidden: bool,
+    is_drawing: bool,
+    /// The console has been another's since it was drawn.
+    is_spoilt: bool,
 }
 
 impl Board {
@@ -43,7 +60,7 @@ impl Board {
         let mut content = self.lock();
         change(&mut content.state);
         content.is_changed = true;
-        self.0.changed.notify_one();
+        self.0.changed.notify_all();
     }
 
     /// Reads from the state.
@@ -53,19 +70,27 @@ impl Board {
 
     /// Prints a line that stays.
     pub(crate) fn say(&self, line: impl Into<String>) {
-        self.print(line.into(), false);
+        self.print(line.into(), Shown::Everywhere);
     }
 
     /// Prints a line whose content the state has, too: a terminal shows that already.
     pub(crate) fn say_of_state(&self, line: impl Into<String>) {
-        self.print(line.into(), true);
+        self.print(line.into(), Shown::OnLines);
     }
 
-    fn print(&self, text: String, is_in_block: bool) {
+    /// Prints a line that was printed already where there is no page.
+    fn say_on_page(&self, line: String) {
+        // Others may have more to say than anybody reads.
+        if self.lock().lines.len() < MANY_LINES {
+            self.print(line, Shown::OnPages);
+        }
+    }
+
+    fn print(&self, text: String, shown: Shown) {
         let mut content = self.lock();
-        content.lines.push(Line { text, is_in_block });
+        content.lines.push(Line { text, shown });
         content.is_changed = true;
-        self.0.changed.notify_one();
+        self.0.changed.notify_all();
     }
 
     /// The lines that nobody has printed yet.
@@ -114,9 +139,83 @@ impl Board {
         self.update(|state| state.wait = None);
     }
 
+    /// Counts down to `end`, when `what` happens by itself. To be called again now and then: a console that
+    /// is no terminal gets a line each time.
+    pub(crate) fn count_down(&self, what: &str, end: Instant, hint: &'static str) {
+        let countdown = Countdown {
+            what: what.to_owned(),
+            end,
+            hint,
+        };
+        self.activity(COUNTDOWN, countdown.text(Instant::now()));
+        self.update(|state| state.countdown = Some(countdown));
+    }
+
+    /// From now on each step has to be let go with Enter.
+    pub(crate) fn go_by_steps(&self, keys: Keys) {
+        *self.steps() = Some(keys);
+    }
+
+    /// Waits until this step may begin; at once unless somebody goes by steps.
+    pub(crate) async fn step(&self, what: &str) {
+        let keys = self.steps().take();
+        if let Some(mut keys) = keys {
+            self.begin_step(what, &mut keys);
+            keys.enter().await;
+            self.end_step(keys);
+        }
+    }
+
+    /// The same where there is no runtime.
+    pub(crate) fn step_blocking(&self, what: &str) {
+        let keys = self.steps().take();
+        if let Some(mut keys) = keys {
+            self.begin_step(what, &mut keys);
+            keys.wait_for_enter();
+            self.end_step(keys);
+        }
+    }
+
+    fn begin_step(&self, what: &str, keys: &mut Keys) {
+        keys.forget();
+        self.update(|state| state.step = Some(what.to_owned()));
+    }
+
+    fn end_step(&self, keys: Keys) {
+        self.update(|state| state.step = None);
+        *self.steps() = Some(keys);
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Option<Keys>> {
+        self.0.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is drawn until this is dropped.
+    pub(crate) fn hide(&self) -> Hidden {
+        let mut content = self.lock();
+        content.is_hidden = true;
+        // A console that is stopped draws for ever; what comes then is late in any case.
+        let drawing = |content: &mut Content| content.is_drawing;
+        let waited = self
+            .0
+            .changed
+            .wait_timeout_while(content, HIDE_PATIENCE, drawing);
+        drop(waited);
+        Hidden(self.clone())
+    }
+
+    /// Waits until the console is not another's any more.
+    pub(crate) fn wait_until_shown(&self) {
+        let hidden = |content: &mut Content| content.is_hidden;
+        drop(self.0.changed.wait_while(self.lock(), hidden));
+    }
+
     /// Begins a phase; it ends when the value is dropped.
     pub(crate) fn phase(&self, name: &str) -> Phase {
         self.mark(name, "start");
+        if let Some(stage) = Stage::of_phase(name) {
+            self.update(|state| state.stage = Some(stage));
+        }
         Phase {
             board: self.clone(),
             name: name.to_owned(),
@@ -136,6 +235,20 @@ impl Board {
             .content
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// While it lives the console is another's.
+#[must_use = "the screen is shown again when this is dropped"]
+pub(crate) struct Hidden(Board);
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let mut content = self.0.lock();
+        content.is_hidden = false;
+        content.is_spoilt = true;
+        content.is_changed = true;
+        self.0.0.changed.notify_all();
     }
 }
 
@@ -207,12 +320,24 @@ fn show(board: &Board, mut console: Console) {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+        let hidden = |content: &mut Content| content.is_hidden;
+        content = board
+            .0
+            .changed
+            .wait_while(content, hidden)
+            .unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut content.is_spoilt) {
+            console.spoil();
+        }
         content.is_changed = false;
+        content.is_drawing = true;
         let lines = std::mem::take(&mut content.lines);
         let state = content.state.clone();
         let is_closed = content.is_closed;
         drop(content);
         console.show(&lines, &state, Instant::now(), is_closed);
+        board.lock().is_drawing = false;
+        board.0.changed.notify_all();
         if is_closed {
             return;
         }
@@ -226,8 +351,10 @@ pub(crate) fn monotonic_ms() -> u128 {
         .unwrap_or_default()
 }
 
+const MANY_LINES: usize = 500;
 /// How often times and rates on the screen move.
 const TICK: Duration = Duration::from_millis(500);
+const HIDE_PATIENCE: Duration = Duration::from_secs(2);
 /// A screenful takes two seconds at 9600 baud.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -275,6 +402,55 @@ mod tests {
         board.say("never seen");
         drop(screen);
         drop(go_on);
+    }
+
+    #[tokio::test]
+    async fn steps_wait_for_enter_if_somebody_wants_them() {
+        use std::io::Write as _;
+
+        let board = Board::default();
+        board.step("check in").await;
+        let (input, mut typist) = std::io::pipe().unwrap();
+        board.go_by_steps(Keys::of(std::io::BufReader::new(input)));
+        let named = |board: &Board| board.read(|state| state.step.clone());
+        {
+            let mut step = std::pin::pin!(board.step("check in"));
+            tokio::select! {
+                biased;
+                () = &mut step => panic!("nobody has pressed a key"),
+                () = tokio::task::yield_now() => {}
+            }
+            assert_eq!(named(&board).as_deref(), Some("check in"));
+            typist.write_all(b"\n").unwrap();
+            step.await;
+        }
+        assert_eq!(named(&board), None);
+
+        let other = board.clone();
+        let thread = std::thread::spawn(move || other.step_blocking("write the table"));
+        while named(&board).is_none() {
+            std::thread::yield_now();
+        }
+        assert!(!thread.is_finished());
+        typist.write_all(b"\n").unwrap();
+        thread.join().unwrap();
+        assert_eq!(named(&board), None);
+    }
+
+    #[test]
+    fn nothing_is_drawn_while_the_console_is_anothers() {
+        let board = Board::default();
+        let (console, text) = Console::to_memory();
+        let screen = Screen::start(&board, console).unwrap();
+        let hidden = board.hide();
+        board.say("meanwhile");
+        assert_eq!(*text.lock().unwrap(), b"");
+        let other = board.clone();
+        let waiting = std::thread::spawn(move || other.wait_until_shown());
+        drop(hidden);
+        waiting.join().unwrap();
+        drop(screen);
+        assert_eq!(*text.lock().unwrap(), b"meanwhile\n");
     }
 
     #[test]

@@ -1,20 +1,23 @@
 //! Where the screen goes: a terminal that is redrawn, or lines.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{InputFlags, LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
-use super::draw;
+use super::page::{View, page};
 use super::state::State;
+use super::style::Row;
+use super::{draw, shell};
 
 /// What the output can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A block is redrawn in place.
+    /// All of it is drawn, and again where it changes.
     Terminal,
     /// A serial console, a pipe or a file: only lines.
     Plain,
@@ -25,21 +28,33 @@ pub(crate) struct Console {
     out: Box<dyn Write + Send>,
     kind: Kind,
     size: Size,
-    /// Lines of the block on the terminal now.
-    drawn: usize,
-    last_block: Vec<String>,
+    /// The rows on the terminal now, and its columns; empty where that is not known.
+    drawn: (Vec<Row>, usize),
+    /// When all of them were drawn, whatever was there.
+    drawn_whole: Option<Instant>,
+    /// The last lines that were printed, for a terminal.
+    log: VecDeque<String>,
     last_subject: String,
     last_line: Option<Instant>,
     /// Until the end of the screen.
-    _flow_control: Option<FlowControlOff>,
+    _settings: Option<Settings>,
 }
 
 /// A line that stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
-    /// The block of a terminal says so, too.
-    pub(crate) is_in_block: bool,
+    pub(crate) shown: Shown,
+}
+
+/// On which kind of output a line is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Everywhere,
+    /// The page of a terminal says so without it.
+    OnLines,
+    /// Where there are only lines, others have printed it.
+    OnPages,
 }
 
 /// Columns and lines of the output.
@@ -68,23 +83,33 @@ impl Size {
 const USUAL: (usize, usize) = (80, 25);
 
 /// Ctrl-S (IXON, termios(3)) does nothing on a terminal while this lives: who hits it by accident
-/// would stop the screen, and wonder.
-struct FlowControlOff(OwnedFd);
+/// would stop the screen, and wonder. What is typed on a page is not shown (ECHO) if the terminal is this
+/// program's own.
+struct Settings {
+    terminal: OwnedFd,
+    input: InputFlags,
+    local: LocalFlags,
+}
 
-impl FlowControlOff {
-    /// `None` if `terminal` is none, has it off already, or belongs to others now.
-    fn of(terminal: BorrowedFd<'_>) -> Option<Self> {
+impl Settings {
+    /// `None` if `terminal` is none, needs no change, or belongs to others now.
+    fn of(terminal: BorrowedFd<'_>, local: LocalFlags) -> Option<Self> {
         if is_background(terminal) {
             return None;
         }
         let mut settings = tcgetattr(terminal).ok()?;
-        if !settings.input_flags.contains(InputFlags::IXON) {
+        let kept = Self {
+            terminal: terminal.try_clone_to_owned().ok()?,
+            input: settings.input_flags & InputFlags::IXON,
+            local: settings.local_flags & local,
+        };
+        if kept.input.is_empty() && kept.local.is_empty() {
             return None;
         }
-        settings.input_flags.remove(InputFlags::IXON);
-        let kept = terminal.try_clone_to_owned().ok()?;
+        settings.input_flags.remove(kept.input);
+        settings.local_flags.remove(kept.local);
         tcsetattr(terminal, SetArg::TCSANOW, &settings).ok()?;
-        Some(Self(kept))
+        Some(kept)
     }
 }
 
@@ -93,15 +118,16 @@ pub(super) fn is_background(terminal: BorrowedFd<'_>) -> bool {
     tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
 }
 
-impl Drop for FlowControlOff {
+impl Drop for Settings {
     fn drop(&mut self) {
-        if is_background(self.0.as_fd()) {
+        if is_background(self.terminal.as_fd()) {
             return;
         }
-        if let Ok(mut settings) = tcgetattr(&self.0) {
-            settings.input_flags.insert(InputFlags::IXON);
+        if let Ok(mut settings) = tcgetattr(&self.terminal) {
+            settings.input_flags.insert(self.input);
+            settings.local_flags.insert(self.local);
             // The terminal may be gone.
-            tcsetattr(&self.0, SetArg::TCSANOW, &settings).unwrap_or_default();
+            tcsetattr(&self.terminal, SetArg::TCSANOW, &settings).unwrap_or_default();
         }
     }
 }
@@ -109,9 +135,15 @@ impl Drop for FlowControlOff {
 impl Console {
     /// Standard output; which kind it is, is found out.
     pub(crate) fn stdout() -> Self {
-        let mut console = Self::new(Box::new(std::io::stdout()), kind_of_stdout());
+        let kind = kind_of_stdout();
+        let unseen = if kind == Kind::Terminal && !shell::has_controlling_terminal() {
+            LocalFlags::ECHO
+        } else {
+            LocalFlags::empty()
+        };
+        let mut console = Self::new(Box::new(std::io::stdout()), kind);
         console.size = Size::OfStdout;
-        console._flow_control = FlowControlOff::of(std::io::stdout().as_fd());
+        console._settings = Settings::of(std::io::stdout().as_fd(), unseen);
         console
     }
 
@@ -120,11 +152,12 @@ impl Console {
             out,
             kind,
             size: Size::Fixed(USUAL.0, USUAL.1),
-            drawn: 0,
-            last_block: Vec::new(),
+            drawn: (Vec::new(), 0),
+            drawn_whole: None,
+            log: VecDeque::new(),
             last_subject: String::new(),
             last_line: None,
-            _flow_control: None,
+            _settings: None,
         }
     }
 
@@ -150,7 +183,7 @@ impl Console {
     /// reason to stop: errors are ignored.
     pub(crate) fn show(&mut self, lines: &[Line], state: &State, now: Instant, is_last: bool) {
         let text = match self.kind {
-            Kind::Terminal => self.redraw(lines, state, now),
+            Kind::Terminal => self.redraw(lines, state, now, is_last),
             Kind::Plain => self.append(lines, state, now, is_last),
         };
         if !text.is_empty() {
@@ -159,38 +192,64 @@ impl Console {
         }
     }
 
-    fn redraw(&mut self, lines: &[Line], state: &State, now: Instant) -> String {
-        let (columns, rows) = self.size.now();
-        // The last column would make the terminal break the line by itself.
-        let width = columns.saturating_sub(1);
-        let mut block = draw::block(state, now, width);
-        // What has left the top of the screen cannot be drawn again. The result is at the end.
-        block.drain(..block.len().saturating_sub(rows.saturating_sub(1).max(1)));
-        let kept: Vec<String> = lines
+    /// What is on the terminal is not what was drawn any more.
+    pub(super) fn spoil(&mut self) {
+        self.drawn = (Vec::new(), 0);
+    }
+
+    fn redraw(&mut self, lines: &[Line], state: &State, now: Instant, is_last: bool) -> String {
+        let new = lines
             .iter()
-            .filter(|line| !line.is_in_block && !line.text.starts_with(MACHINE_PREFIX))
-            .flat_map(|line| draw::wrap(&line.text, width, 2))
-            .collect();
-        if kept.is_empty() && block == self.last_block {
-            return String::new();
-        }
+            .filter(|line| line.shown != Shown::OnLines)
+            .filter(|line| !line.text.starts_with(MACHINE_PREFIX))
+            .flat_map(|line| line.text.lines())
+            .map(str::to_owned);
+        self.log.extend(new);
+        self.log.drain(..self.log.len().saturating_sub(LOG_LINES));
+        let (columns, rows) = self.size.now();
+        let drawn = page(View {
+            state,
+            log: &self.log,
+            now,
+            columns,
+            rows,
+        });
         let mut text = String::new();
-        if self.drawn > 0 {
-            // Up to the first line of the block, then clear to the end of the screen.
-            text.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
+        let is_same_place = self.drawn.1 == columns && self.drawn.0.len() == drawn.len();
+        if !is_same_place {
+            text.push_str(CLEAR);
         }
-        for line in kept.iter().chain(&block) {
-            text.push_str(line);
-            text.push_str("\r\n");
+        // Others write on the terminal, too.
+        let is_whole = !is_same_place
+            || lines.iter().any(|line| line.shown == Shown::OnPages)
+            || self
+                .drawn_whole
+                .is_none_or(|at| now.saturating_duration_since(at) >= REPAINT);
+        for (index, row) in drawn.iter().enumerate() {
+            if is_whole || self.drawn.0.get(index) != Some(row) {
+                let line = index + 1;
+                text.push_str(&format!("\x1b[{line};1H\x1b[2K{}", row.to_ansi()));
+            }
         }
-        self.drawn = block.len();
-        self.last_block = block;
+        if !text.is_empty() {
+            // The cursor rests where it disturbs least.
+            text.push_str(&format!("\x1b[{};1H", drawn.len()));
+        }
+        if is_last {
+            // Whatever comes next comes below.
+            text.push_str(&format!("\x1b[{};1H\r\n", drawn.len()));
+        }
+        if is_whole {
+            self.drawn_whole = Some(now);
+        }
+        self.drawn = (drawn, columns);
         text
     }
 
     fn append(&mut self, lines: &[Line], state: &State, now: Instant, is_last: bool) -> String {
         let mut text: String = lines
             .iter()
+            .filter(|line| line.shown != Shown::OnPages)
             .flat_map(|line| [line.text.as_str(), "\n"])
             .collect();
         let subject = draw::subject(state);
@@ -266,6 +325,12 @@ fn kind_of(major: u64, minor: u64, active_consoles: &str) -> Kind {
 const REPEAT: Duration = Duration::from_secs(5);
 /// How often an unchanged wait gets another line.
 const REPEAT_WAIT: Duration = Duration::from_secs(15);
+/// How often all rows are drawn, whatever has changed.
+const REPAINT: Duration = Duration::from_secs(5);
+/// More than any terminal shows.
+const LOG_LINES: usize = 200;
+/// All of the terminal, in the usual colours.
+const CLEAR: &str = "\x1b[0m\x1b[2J";
 /// Lines for programs; on a terminal they would only disturb.
 const MACHINE_PREFIX: &str = "fos-agent: ";
 
@@ -276,61 +341,8 @@ mod tests {
     fn line(text: &str) -> Line {
         Line {
             text: text.into(),
-            is_in_block: false,
+            shown: Shown::Everywhere,
         }
-    }
-
-    #[test]
-    fn a_terminal_shows_nothing_twice_and_breaks_lines_between_words() {
-        let (mut console, text) = Console::to_memory();
-        console.kind = Kind::Terminal;
-        console.size = Size::Fixed(41, 25);
-        let now = Instant::now();
-        let state = State {
-            activity: "receiving".into(),
-            warnings: vec![super::super::Warning {
-                text: "no swap".into(),
-                at: now,
-            }],
-            ..State::default()
-        };
-        let lines = [
-            Line {
-                text: "warning: no swap".into(),
-                is_in_block: true,
-            },
-            line("eth0: address 10.0.0.7/24 from DHCP server 10.0.0.1"),
-        ];
-        console.show(&lines, &state, now, false);
-        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines,
-            [
-                "eth0: address 10.0.0.7/24 from DHCP",
-                "  server 10.0.0.1",
-                concat!("fos-agent ", env!("CARGO_PKG_VERSION")),
-                "now      receiving",
-                "warning  no swap",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_block_that_is_higher_than_the_terminal_keeps_its_end() {
-        let (mut console, text) = Console::to_memory();
-        console.kind = Kind::Terminal;
-        console.size = Size::Fixed(80, 4);
-        let state = State {
-            disk: "/dev/sda".into(),
-            activity: "receiving".into(),
-            result: Some(super::super::Outcome::Failed("x ".repeat(80))),
-            ..State::default()
-        };
-        console.show(&[], &state, Instant::now(), false);
-        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.lines().count(), 3);
-        assert!(!text.contains("fos-agent"), "{text}");
     }
 
     #[test]
@@ -362,8 +374,15 @@ mod tests {
         );
     }
 
+    /// What a terminal of this size shows of everything that was written.
+    fn seen(written: &std::sync::Mutex<Vec<u8>>, columns: u16, rows: u16) -> vt100::Parser {
+        let mut parser = vt100::Parser::new(rows, columns, 0);
+        parser.process(&written.lock().unwrap());
+        parser
+    }
+
     #[test]
-    fn a_terminal_is_redrawn_only_when_something_moved() {
+    fn only_rows_that_change_are_drawn_again() {
         let (mut console, text) = Console::to_memory();
         console.kind = Kind::Terminal;
         let now = Instant::now();
@@ -371,36 +390,74 @@ mod tests {
             activity: "network".into(),
             ..State::default()
         };
-        console.show(
-            &[line("fos-agent: phase network start t=1")],
-            &state,
-            now,
-            false,
-        );
+        let machine = line("fos-agent: phase network start t=1");
+        console.show(&[machine, line("eth0 is up\nagain")], &state, now, false);
+        let first = seen(&text, 80, 25).screen().contents();
+        assert!(first.contains("now      network"), "{first}");
+        assert!(first.contains("eth0 is up\n again"), "{first}");
+        assert!(!first.contains("phase network"), "{first}");
+
+        let len = |text: &std::sync::Mutex<Vec<u8>>| text.lock().unwrap().len();
+        let before = len(&text);
         console.show(&[], &state, now, false);
+        assert_eq!(len(&text), before);
         state.activity = "check-in".into();
         console.show(&[], &state, now, false);
-        let text = String::from_utf8(text.lock().unwrap().clone()).unwrap();
-        let head = format!("fos-agent {}\r\n", env!("CARGO_PKG_VERSION"));
+        let change = text.lock().unwrap()[before..].to_vec();
+        let change = String::from_utf8(change).unwrap();
+        assert_eq!(change.matches("\x1b[2K").count(), 1, "{change:?}");
+        let second = seen(&text, 80, 25).screen().contents();
         assert_eq!(
-            text,
-            format!("{head}now      network\r\n\x1b[2A\r\x1b[J{head}now      check-in\r\n")
+            second,
+            first.replace("now      network", "now      check-in")
         );
     }
 
     #[test]
-    fn ctrl_s_is_off_while_the_screen_is_shown() {
+    fn what_others_write_on_the_terminal_does_not_stay() {
+        let (mut console, text) = Console::to_memory();
+        console.kind = Kind::Terminal;
+        let now = Instant::now();
+        let state = State {
+            activity: "network".into(),
+            ..State::default()
+        };
+        console.show(&[], &state, now, false);
+        let good = seen(&text, 80, 25).screen().contents();
+        let noise = b"\r\n[  12.3] usb 1-1: device descriptor read/64, error -71\r\n";
+        text.lock().unwrap().extend(noise);
+        assert_ne!(seen(&text, 80, 25).screen().contents(), good);
+        console.show(&[], &state, now + REPAINT, false);
+        assert_eq!(seen(&text, 80, 25).screen().contents(), good);
+        // After a shell nothing is left of it, at once.
+        text.lock()
+            .unwrap()
+            .extend(b"\x1b[2J\x1b[H# ls\r\nbin\r\n# exit\r\n");
+        console.spoil();
+        console.show(&[], &state, now + REPAINT, false);
+        assert_eq!(seen(&text, 80, 25).screen().contents(), good);
+    }
+
+    #[test]
+    fn ctrl_s_and_what_is_typed_are_off_while_the_screen_is_shown() {
         let pty = nix::pty::openpty(None, None).unwrap();
         let terminal = &pty.slave;
-        let is_on = || {
-            let flags = tcgetattr(terminal).unwrap().input_flags;
-            flags.contains(InputFlags::IXON)
+        let are_on = || {
+            let settings = tcgetattr(terminal).unwrap();
+            (
+                settings.input_flags.contains(InputFlags::IXON),
+                settings.local_flags.contains(LocalFlags::ECHO),
+            )
         };
-        assert!(is_on());
-        let off = FlowControlOff::of(terminal.as_fd());
-        assert!(!is_on());
+        assert_eq!(are_on(), (true, true));
+        let off = Settings::of(terminal.as_fd(), LocalFlags::empty());
+        assert_eq!(are_on(), (false, true));
         drop(off);
-        assert!(is_on());
+        let off = Settings::of(terminal.as_fd(), LocalFlags::ECHO);
+        assert_eq!(are_on(), (false, false));
+        assert!(Settings::of(terminal.as_fd(), LocalFlags::ECHO).is_none());
+        drop(off);
+        assert_eq!(are_on(), (true, true));
     }
 
     #[test]

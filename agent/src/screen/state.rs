@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use imaging::tap::meter::Bottleneck;
+use readable::Time;
 
 /// Everything that is shown.
 #[derive(Debug, Clone, Default)]
@@ -23,12 +24,24 @@ pub(crate) struct State {
     pub(crate) wait: Option<Wait>,
     /// What was found out about the wait.
     pub(crate) diagnosis: Option<Diagnosis>,
+    /// The part of the deploy that was begun last.
+    pub(crate) stage: Option<Stage>,
+    /// Set while somebody has to press Enter before what is named here is done.
+    pub(crate) step: Option<String>,
+    /// The streams of the image, once known.
+    pub(crate) parts: Vec<Part>,
+    /// Machines in the session, as far as is known.
+    pub(crate) machines: u32,
     /// Set while streams are received.
     pub(crate) transfer: Option<Transfer>,
     /// Everything the user shall know at the end, in order.
     pub(crate) warnings: Vec<Warning>,
     /// The end of the job.
     pub(crate) result: Option<Outcome>,
+    /// What comes when the time is up.
+    pub(crate) countdown: Option<Countdown>,
+    /// A shell may be asked for.
+    pub(crate) has_shell: bool,
 }
 
 impl State {
@@ -55,6 +68,85 @@ impl State {
             advice,
         });
     }
+}
+
+/// Something that happens by itself at a certain time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Countdown {
+    /// Continues with "in 10 s".
+    pub(crate) what: String,
+    pub(crate) end: Instant,
+    /// What a person may do about it; may be empty.
+    pub(crate) hint: &'static str,
+}
+
+impl Countdown {
+    /// With the time that is left, rounded up to whole seconds.
+    pub(crate) fn text(&self, now: Instant) -> String {
+        let left = self.end.saturating_duration_since(now);
+        let seconds = left.as_millis().div_ceil(1000);
+        let left = Duration::from_secs(seconds.try_into().unwrap_or(u64::MAX));
+        let mut text = format!("{} in {}", self.what, Time(left));
+        if !self.hint.is_empty() {
+            text.push_str("; ");
+            text.push_str(self.hint);
+        }
+        text
+    }
+}
+
+/// The parts of a deploy, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Network,
+    Checkin,
+    Prepare,
+    Receive,
+    Table,
+    Report,
+}
+
+impl Stage {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Network,
+        Self::Checkin,
+        Self::Prepare,
+        Self::Receive,
+        Self::Table,
+        Self::Report,
+    ];
+
+    /// The stage that a phase of this name is a part of.
+    pub(super) fn of_phase(name: &str) -> Option<Self> {
+        match name {
+            "network" => Some(Self::Network),
+            "checkin" => Some(Self::Checkin),
+            "prepare" => Some(Self::Prepare),
+            "wait" => Some(Self::Receive),
+            "table" => Some(Self::Table),
+            "report" => Some(Self::Report),
+            _ => name.starts_with("stream:").then_some(Self::Receive),
+        }
+    }
+
+    /// For people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Checkin => "check-in",
+            Self::Prepare => "checks",
+            Self::Receive => "receive",
+            Self::Table => "table",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// A stream and what is counted of it, in the unit of [`Transfer::total`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) len: u64,
 }
 
 /// What the user shall know although it is no failure.
@@ -123,13 +215,32 @@ impl Transfer {
     }
 
     /// 0 to 100; 100 where there is nothing to do.
-    #[expect(clippy::cast_precision_loss, reason = "for display only")]
     pub(crate) fn percent(&self) -> f64 {
-        if self.total == 0 {
-            return 100.0;
-        }
-        (self.copied as f64 / self.total as f64 * 100.0).clamp(0.0, 100.0)
+        percent(self.copied, self.total)
     }
+
+    /// What has come of each part, in percent: they come one after the other.
+    pub(super) fn percents(&self, parts: &[Part]) -> Vec<f64> {
+        let mut left = self.copied;
+        let percents = parts.iter().enumerate().map(|(index, part)| {
+            let here = left.min(part.len);
+            left -= here;
+            match part.len {
+                // Nothing is counted of it: it is there when the next one comes.
+                0 if !self.is_done && index + 1 >= self.stream => 0.0,
+                len => percent(here, len),
+            }
+        });
+        percents.collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display only")]
+fn percent(done: u64, total: u64) -> f64 {
+    if total == 0 {
+        return 100.0;
+    }
+    (done as f64 / total as f64 * 100.0).clamp(0.0, 100.0)
 }
 
 /// The part of the pipeline that the others wait for, in a word.

@@ -128,6 +128,7 @@ impl Api for Ops {
             name: request.name,
             max_wait: request.max_wait_seconds.map(Duration::from_secs),
             is_shutdown: request.is_shutdown,
+            is_debug: request.is_debug,
         };
         let done = Self::deploy(self, &wanted).await?;
         Ok(Deployed {

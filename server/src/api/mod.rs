@@ -198,6 +198,9 @@ pub struct Deploy {
     pub max_wait_seconds: Option<u64>,
     /// Whether the machines are switched off afterwards.
     pub is_shutdown: bool,
+    /// Whether the machines boot to a shell, in which a person starts the task.
+    #[serde(default)]
+    pub is_debug: bool,
 }
 
 /// The session that was created.

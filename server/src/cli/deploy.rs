@@ -36,6 +36,9 @@ pub(super) struct Deploy {
     /// Switch the machines off at the end instead of restarting them
     #[arg(long)]
     shutdown: bool,
+    /// Boot the machines to a shell with the network up; fos-agent run, or run --step, starts the task there
+    #[arg(long)]
+    debug: bool,
     /// Stay until the session is over, show its progress, and fail if it failed. Ctrl-C ends this
     /// command with status 3; the session goes on
     #[arg(long)]
@@ -54,6 +57,7 @@ impl Deploy {
             name: self.name.clone(),
             max_wait_seconds: self.max_wait,
             is_shutdown: self.shutdown,
+            is_debug: self.debug,
         };
         let deployed = client.api().deploy(request).await;
         let is_running = client.is_remote();

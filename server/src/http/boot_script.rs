@@ -217,10 +217,14 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
         .set("fdrive", safe(&host.device))
         .set("hostearly", flag(*is_name_changed_early))
         .set("port", session.port)
-        .raw("type=down mc=yes")
+        .raw(if session.is_debug { DEBUG } else { NO_DEBUG })
         .set("fosticket", ticket)
         .finish()
 }
+
+/// What is to be done; FOG's client, too, obeys `isdebug`.
+const DEBUG: &str = "type=down mc=yes isdebug=yes";
+const NO_DEBUG: &str = "type=down mc=yes";
 
 fn unknown_host(macs: &[Mac]) -> String {
     if macs.is_empty() {

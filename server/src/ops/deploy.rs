@@ -36,6 +36,8 @@ pub struct DeployRequest {
     pub max_wait: Option<Duration>,
     /// Whether the machines are switched off afterwards.
     pub is_shutdown: bool,
+    /// Whether the machines boot to a shell, in which a person starts the task.
+    pub is_debug: bool,
 }
 
 /// A new session.
@@ -218,6 +220,7 @@ impl Ops {
                 max_sessions: settings.max_sessions,
                 max_wait,
                 is_shutdown: wanted.is_shutdown,
+                is_debug: wanted.is_debug,
             };
             match self.store.create_session(clock::now(), session).await {
                 Ok(session) => {

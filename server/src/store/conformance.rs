@@ -59,6 +59,7 @@ pub(crate) fn new_session(image: ImageId, hosts: &[HostId], port: u16) -> NewSes
         max_sessions: 0,
         max_wait: Duration::from_secs(600),
         is_shutdown: false,
+        is_debug: false,
     }
 }
 

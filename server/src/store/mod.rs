@@ -159,6 +159,8 @@ pub struct NewSession {
     pub max_wait: Duration,
     /// Whether the machines are switched off afterwards.
     pub is_shutdown: bool,
+    /// See [`Session::is_debug`].
+    pub is_debug: bool,
 }
 
 /// `globalSettings`, as far as they are used. An absent or empty row means the default.

@@ -35,6 +35,17 @@ pub(crate) struct Client {
     pub(crate) is_bad: bool,
     /// The serial console, or the agent's output.
     pub(crate) log: PathBuf,
+    /// Where a virtual machine can be worked at.
+    pub(crate) sockets: Option<Sockets>,
+}
+
+/// The sockets of a virtual machine with a keyboard and a screen.
+#[derive(Clone, Debug)]
+pub(crate) struct Sockets {
+    /// The other end of its serial line.
+    pub(crate) serial: PathBuf,
+    /// QEMU's monitor.
+    pub(crate) monitor: PathBuf,
 }
 
 impl Client {
@@ -55,7 +66,17 @@ impl Client {
             disk,
             disk_len,
             is_bad: false,
+            sockets: None,
         })
+    }
+
+    /// Gives a virtual machine a screen, and a serial line that can be typed on.
+    pub(crate) fn with_sockets(mut self, run_dir: &Path) -> Self {
+        self.sockets = Some(Sockets {
+            serial: run_dir.join(format!("{}.serial", self.name)),
+            monitor: run_dir.join(format!("{}.monitor", self.name)),
+        });
+        self
     }
 
     /// Gives the disk an old partition table.
@@ -108,8 +129,6 @@ impl Client {
                 "-no-reboot",
             ])
             .args(["-m", "512", "-name", &self.name])
-            .arg("-serial")
-            .arg(format!("file:{}", self.log.display()))
             .arg("-netdev")
             .arg(format!("tap,id=net,ifname={tap},script=no,downscript=no"))
             .arg("-device")
@@ -119,6 +138,20 @@ impl Client {
             ))
             .arg("-drive")
             .arg(self.drive());
+        qemu = match &self.sockets {
+            None => qemu
+                .arg("-serial")
+                .arg(format!("file:{}", self.log.display())),
+            Some(Sockets { serial, monitor }) => qemu
+                .args(["-vga", "std", "-chardev"])
+                .arg(format!(
+                    "socket,id=serial,path={},server=on,wait=off,logfile={}",
+                    serial.display(),
+                    self.log.display()
+                ))
+                .args(["-serial", "chardev:serial", "-monitor"])
+                .arg(format!("unix:{},server=on,wait=off", monitor.display())),
+        };
         let serial = format!("FOSDEMO{:04}", self.number);
         qemu = match self.bus() {
             "virtio-blk" => qemu.arg("-device").arg(format!(
@@ -132,6 +165,7 @@ impl Client {
                 .arg(format!("scsi-hd,drive=disk,serial={serial},werror=report")),
         };
         qemu = match firmware {
+            Firmware::Bios if self.sockets.is_some() => qemu.args(["-machine", "pc"]),
             // graphics=off: SeaBIOS and iPXE talk to the serial port.
             Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
             Firmware::Uefi => {

@@ -39,7 +39,9 @@ impl Lab {
         };
         lab.add_namespace(&name)?;
         lab.ip(&["link", "add", BRIDGE, "type", "bridge"])?;
-        lab.ip(&["addr", "add", &format!("{SERVER}/24"), "dev", BRIDGE])?;
+        // With a broadcast address, as every server has one: receivers ask there.
+        let address = format!("{SERVER}/24");
+        lab.ip(&["addr", "add", &address, "brd", "+", "dev", BRIDGE])?;
         lab.ip(&["-6", "addr", "add", "fd00:77::1/64", "dev", BRIDGE, "nodad"])?;
         lab.ip(&["link", "set", BRIDGE, "up"])?;
         Ok(lab)

@@ -13,23 +13,22 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Reads the programs of these names; each library is taken once.
-    pub(super) fn find<S: AsRef<str>>(names: &[S]) -> Result<Self> {
-        let mut programs = Self::default();
+    /// Reads the programs of these names, too; each library is taken once.
+    pub(super) fn add_all<S: AsRef<str>>(&mut self, names: &[S]) -> Result<()> {
         for name in names {
             let name = name.as_ref();
             let path = setup::find_program(name).with_context(|| format!("{name} is missing"))?;
-            programs.add(&format!("usr/sbin/{name}"), &path)?;
+            self.add(&format!("usr/sbin/{name}"), &path)?;
             let listed = Cmd::new("ldd").arg(&path).output()?;
             for library in libraries(&listed) {
                 let inside = library.to_string_lossy();
                 let inside = inside.trim_start_matches('/').to_owned();
-                if !programs.files.contains_key(&inside) {
-                    programs.add(&inside, library)?;
+                if !self.files.contains_key(&inside) {
+                    self.add(&inside, library)?;
                 }
             }
         }
-        Ok(programs)
+        Ok(())
     }
 
     fn add(&mut self, inside: &str, path: &Path) -> Result<()> {
@@ -75,10 +74,11 @@ mod tests {
 
     #[test]
     fn a_program_comes_with_its_libraries() {
-        let programs = Programs::find(&["sh"]).unwrap();
+        let mut programs = Programs::default();
+        programs.add_all(&["sh"]).unwrap();
         assert!(programs.files.contains_key("usr/sbin/sh"));
         assert!(programs.files.keys().any(|name| name.contains("ld-linux")));
-        let missing = Programs::find(&["no-such-program"]).unwrap_err();
+        let missing = programs.add_all(&["no-such-program"]).unwrap_err();
         assert!(missing.to_string().contains("no-such-program"), "{missing}");
     }
 }

@@ -13,7 +13,7 @@ use super::evidence::{Evidence, evidence};
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
 use crate::control::session::{self, Latest, News};
-use crate::screen::{Board, State, Transfer};
+use crate::screen::{Board, Part, State, Transfer};
 use imaging::tap::meter::{DiskStep, Flow, Meter};
 
 /// What is followed.
@@ -45,6 +45,20 @@ pub(crate) enum Totals {
 }
 
 impl Totals {
+    /// The streams of the plan, in the same unit.
+    pub(crate) fn parts(self, plan: &DeployPlan) -> Vec<Part> {
+        let parts = plan.streams.iter().map(|stream| {
+            let blocks = stream.facts.used_blocks.unwrap_or(0);
+            let len = match self {
+                Self::Used(_) => blocks.saturating_mul(stream.facts.block_size.into()),
+                Self::Stored(_) => stream.stored_len,
+            };
+            let name = stream.name.to_string();
+            Part { name, len }
+        });
+        parts.collect()
+    }
+
     pub(crate) fn of(plan: &DeployPlan) -> Self {
         let used = plan.streams.iter().try_fold(0_u64, |sum, stream| {
             let blocks = stream.facts.used_blocks?;
@@ -177,8 +191,11 @@ impl Follower {
                     bottleneck: reading.bottleneck,
                 }
             });
-            self.board
-                .update(|state| show(state, now, transfer, waiting));
+            let machines = latest.view.as_ref().map_or(0, |view| view.expected);
+            self.board.update(|state| {
+                state.machines = machines;
+                show(state, now, transfer, waiting);
+            });
             tokio::time::sleep(TICK).await;
         }
     }

@@ -418,7 +418,7 @@ fn a_window_beyond_the_memory_writes_nothing() {
         let mut manifest = samples::manifest();
         manifest.streams[0].stored_len = stored.len() as u64;
         manifest.streams[0].blake3 = blake3::hash(&stored).into();
-        let plan = deploy_plan::plan(&manifest, &samples::small_files(), &SHAPE).unwrap();
+        let plan = deploy_plan::plan(&manifest, &samples::small_files(), &[SHAPE]).unwrap();
         run_plan(&plan, &[stored, samples::stored(2)], |_| {})
     };
     let (disk, result) = run(28);

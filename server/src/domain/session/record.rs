@@ -33,6 +33,9 @@ pub struct Session {
     pub max_wait: Duration,
     /// Whether the machines are switched off afterwards.
     pub is_shutdown: bool,
+    /// Whether the machines boot to a shell, in which a person starts the task. As FOG has it, the tasks
+    /// have it: a session without any does not.
+    pub is_debug: bool,
     /// Creation.
     pub created_at: Timestamp,
     /// Time of the first byte sent.

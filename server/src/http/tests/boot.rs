@@ -58,6 +58,29 @@ pub(super) fn ticket(script: &str) -> Ticket {
 }
 
 #[tokio::test]
+async fn a_session_in_debug_mode_boots_to_a_shell() {
+    for (is_debug, expected) in [
+        (true, " type=down mc=yes isdebug=yes fosticket="),
+        (false, " type=down mc=yes fosticket="),
+    ] {
+        let bench = bench().await;
+        let wanted = crate::ops::DeployRequest {
+            image: "lab image".into(),
+            hosts: vec!["LAB-01".into()],
+            name: None,
+            max_wait: None,
+            is_shutdown: false,
+            is_debug,
+        };
+        let session = bench.ops.deploy(&wanted).await.unwrap().session;
+        assert_eq!(bench.session(session).await.is_debug, is_debug);
+        let body = format!("mac0={}&arch=x86_64", mac(1));
+        let script = bench.post(ip(1), "ipxe/boot.php", body).await;
+        assert!(script.contains(expected), "{script}");
+    }
+}
+
+#[tokio::test]
 async fn a_task_is_booted_with_the_complete_line() {
     let bench = bench().await;
     bench.deploy(&[1]).await;

@@ -165,6 +165,7 @@ async fn a_cancel_and_a_deploy_that_are_dropped_are_done_or_not_begun() {
             name: None,
             max_wait: None,
             is_shutdown: false,
+            is_debug: false,
         };
         let deploy = async {
             let done = bench.ops.deploy(&wanted).await;

@@ -478,6 +478,7 @@ async fn a_deploy_that_cannot_be_stored_creates_nothing() {
         name: None,
         max_wait: None,
         is_shutdown: false,
+        is_debug: false,
     };
     let refused = bench.ops.deploy(&wanted).await.unwrap_err();
     let is_store = matches!(

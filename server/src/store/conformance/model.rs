@@ -245,6 +245,7 @@ impl Model {
             state: State::New,
             max_wait: new.max_wait,
             is_shutdown: new.is_shutdown,
+            is_debug: new.is_debug,
             created_at: now,
             started_at: None,
             ended_at: None,

@@ -64,8 +64,8 @@ pub(super) async fn create(
     tx.run(sql, args![id, name.as_str()]).await?;
     for (host, host_name) in &hosts {
         let sql = "INSERT INTO tasks (taskName, taskCreateTime, taskHostID, taskImageID, \
-            taskStateID, taskTypeID, taskCreateBy, taskNFSGroupID, taskNFSMemberID, taskShutdown) \
-            VALUES (?, ?, ?, ?, ?, ?, 'fos-server', 1, 1, ?)";
+            taskStateID, taskTypeID, taskIsDebug, taskCreateBy, taskNFSGroupID, taskNFSMemberID, \
+            taskShutdown) VALUES (?, ?, ?, ?, ?, ?, ?, 'fos-server', 1, 1, ?)";
         let values = args![
             name.as_str(),
             at,
@@ -73,6 +73,7 @@ pub(super) async fn create(
             new.image,
             State::Queued,
             TASK_TYPE_MULTICAST,
+            i64::from(new.is_debug),
             shutdown,
         ];
         let task = TaskId(tx.insert(sql, values).await?);
@@ -228,6 +229,7 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
             seconds => Duration::from_secs(u32::into(seconds)),
         },
         is_shutdown: fog.flag("msShutdown")?,
+        is_debug: is_debug(tx, id).await?,
         created_at: fog.time("msStartDateTime")?,
         started_at: None,
         ended_at: fog.optional_time("msCompleteDateTime")?,
@@ -251,6 +253,14 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
     }
     session.members = members(tx, id).await?;
     Ok(Some(session))
+}
+
+/// Whether a task of the session is one in debug mode; all of ours are, or none.
+async fn is_debug(tx: &mut Tx, id: SessionId) -> Result<bool> {
+    let sql = "SELECT COUNT(*) FROM fos_sessionHosts JOIN tasks USING (taskID) \
+        WHERE msID = ? AND taskIsDebug <> 0";
+    let count = tx.number(sql, args![id]).await?;
+    Ok(count.is_some_and(|count| count > 0))
 }
 
 /// FOG's, where a session has none.

@@ -376,6 +376,7 @@ fn stored() -> Session {
         state: State::InProgress,
         max_wait: Duration::from_secs(600),
         is_shutdown: false,
+        is_debug: false,
         created_at: Timestamp(0),
         started_at: None,
         ended_at: None,

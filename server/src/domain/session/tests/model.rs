@@ -38,6 +38,7 @@ impl Stored {
                 state: State::New,
                 max_wait: plan.max_wait,
                 is_shutdown: false,
+                is_debug: false,
                 created_at: Timestamp(0),
                 started_at: None,
                 ended_at: None,
