@@ -16,7 +16,7 @@ mod refusal;
 mod steps;
 mod warning;
 
-pub use arguments::{check_arguments, check_same_image, computer_name};
+pub use arguments::{check_arguments, check_multicast, check_same_image, computer_name};
 pub use growth::Growable;
 pub use plan::{
     DeployPlan, Destination, PlannedStream, check_manifest, plan, plan_for_source, source_shape,

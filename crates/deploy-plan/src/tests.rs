@@ -22,12 +22,20 @@ fn shape(size: u64) -> Shape {
 fn a_multicast_deploy_is_accepted() {
     check_arguments(&KernelArgs::parse(LINE)).unwrap();
     check_arguments(&KernelArgs::parse(&format!("{LINE} imgType=n"))).unwrap();
+    check_multicast(&KernelArgs::parse(LINE)).unwrap();
+}
+
+#[test]
+fn a_deploy_to_one_machine_needs_no_port() {
+    let args = KernelArgs::parse(&format!("{LINE} mc= port="));
+    check_arguments(&args).unwrap();
+    let error = check_multicast(&args).unwrap_err();
+    assert!(error.to_string().contains("type=down"), "{error}");
 }
 
 #[test]
 fn other_tasks_are_refused_with_what_to_do() {
     for (change, word) in [
-        ("mc=", "type=down"),
         ("type=up", "type=up"),
         ("type= mode=onlydebug", "mode=onlydebug"),
         ("imgType=dd", "dd"),

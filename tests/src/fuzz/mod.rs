@@ -16,7 +16,7 @@ mod pair;
 mod tables;
 mod udpcast;
 
-pub use contract::{contract, http_form, native_json};
+pub use contract::{contract, hostinfo, http_form, native_json};
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use pair::udpcast_pair;
@@ -27,8 +27,9 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 15] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("contract", contract),
+    ("hostinfo", hostinfo),
     ("http_form", http_form),
     ("image", image),
     ("image_recipe", image_recipe),
