@@ -94,6 +94,10 @@ struct DeployArgs {
     /// Network interface to receive on, by name or address (default: by the route to the sender)
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<String>,
+    /// Where the image share of the server is mounted (the directory with .mntcheck); without it, the share that
+    /// storage= names is mounted by NFS. Only for FOG's own servers
+    #[arg(long, value_name = "DIRECTORY")]
+    share: Option<PathBuf>,
     /// Do not reboot at the end. This is always so for this command; scripts may say it
     #[arg(long)]
     no_reboot: bool,
@@ -143,7 +147,14 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::Restore(args) => restore::restore(args),
         Command::Receive(args) => restore::receive(&args),
         Command::Plan(args) => plan::run(&args),
-        Command::Deploy(args) => worker::deploy(&args.cmdline, args.target, args.interface),
+        Command::Deploy(args) => worker::deploy(
+            &args.cmdline,
+            worker::Given {
+                target: args.target,
+                interface: args.interface,
+                share: args.share,
+            },
+        ),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
             if args.failed {
@@ -235,6 +246,8 @@ mod tests {
                 "x",
                 "--interface",
                 "eth0",
+                "--share",
+                "/images",
             ],
             &["fos-agent", "plan", "/images/x", "--disk", "/dev/sda"],
             &[

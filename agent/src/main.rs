@@ -15,6 +15,7 @@ mod net;
 mod plan;
 mod restore;
 mod screen;
+mod share;
 mod stay;
 mod usage;
 mod worker;

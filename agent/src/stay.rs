@@ -11,7 +11,7 @@ use readable::Time;
 use crate::control::backoff::Backoff;
 use crate::control::completion::{self, Completion};
 use crate::control::session::{self, News, Over, OverKind};
-use crate::control::{Server, trouble};
+use crate::control::{Server, boot_script, trouble};
 use crate::deploy::Failure;
 use crate::screen::{Board, COUNTDOWN, Keys};
 
@@ -159,12 +159,23 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
 
 /// Returns when the server says that this machine's task is over, or that it has another one.
 async fn task_over(server: &Server, look: Duration) -> Over {
+    if server.is_stock() {
+        let over = boot_script::no_task(server, look).await;
+        // The reason of the failure stays on the screen.
+        return Over {
+            kind: OverKind::Ended,
+            ..over
+        };
+    }
     tokio::time::sleep(look).await;
     session::watch(server, &News::new(), look).await
 }
 
 /// Returns when the server has another job for this machine.
 async fn other_job(server: &Server, look: Duration) {
+    if server.is_stock() {
+        return boot_script::new_task(server, look).await;
+    }
     loop {
         tokio::time::sleep(look).await;
         if session::watch(server, &News::new(), look).await.kind == OverKind::Restart {
@@ -175,6 +186,10 @@ async fn other_job(server: &Server, look: Duration) {
 
 /// Returns when the server says that it would not start this machine's task again.
 async fn settled(server: &Server, look: Duration) -> Why {
+    if server.is_stock() {
+        boot_script::no_task(server, look).await;
+        return Why::Settled;
+    }
     loop {
         tokio::time::sleep(look).await;
         if let Ok(view) = session::view(server).await {

@@ -10,8 +10,8 @@ use fog::KernelArgs;
 use readable::Time;
 
 use crate::control::completion::Patience;
-use crate::control::trouble;
 use crate::control::{Identity, Server};
+use crate::control::{trouble, usb};
 use crate::deploy::{self, Failure, Job, Told};
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
 use crate::memory;
@@ -38,11 +38,11 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     let note = FailureNote::of_boot();
     note.clear();
     note_panics(note.clone());
-    let args = KernelArgs::parse(cmdline);
+    let mut args = KernelArgs::parse(cmdline);
     let console = Stage::new();
     let board = &console.board;
     let mut reach = Reach::default();
-    let result = console.block_on(boot(&args, goal, board, &mut reach));
+    let result = console.block_on(boot(&mut args, goal, board, &mut reach));
     let done = if args.is_shutdown() {
         Ending::PowerOff
     } else {
@@ -88,9 +88,18 @@ pub(crate) fn run(cmdline: &str, goal: Goal) -> Ending {
     }
 }
 
+/// What a deploy does not have to find out.
+pub(crate) struct Given {
+    /// A disk or a file.
+    pub(crate) target: PathBuf,
+    pub(crate) interface: Option<String>,
+    /// Where the image share is mounted.
+    pub(crate) share: Option<PathBuf>,
+}
+
 /// A deploy on a machine whose network is up, to a given target. Never reboots.
-pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) -> ExitCode {
-    let args = KernelArgs::parse(cmdline);
+pub(crate) fn deploy(cmdline: &str, given: Given) -> ExitCode {
+    let mut args = KernelArgs::parse(cmdline);
     report_lack_of_memory(cmdline);
     let console = Stage::new();
     let board = &console.board;
@@ -99,11 +108,13 @@ pub(crate) fn deploy(cmdline: &str, target: PathBuf, interface: Option<String>) 
             .map_err(|error| Failure::new("arguments", error))
             .inspect_err(|failure| say_failed(board, &failure.text))?;
         greet(board, &args, &server);
+        let asked = ask_for_job(&mut args, &server, board).await;
+        asked.inspect_err(|failure| say_failed(board, &failure.text))?;
         let job = Job {
             args: args.clone(),
-            target: deploy::TargetChoice::Path(target),
-            interface,
-            cards: args.macs(),
+            target: deploy::TargetChoice::Path(given.target),
+            interface: given.interface,
+            share: given.share,
             patience: Patience::default(),
         };
         let result = deploy::run(job, &server, board).await;
@@ -201,7 +212,7 @@ struct Reach {
 }
 
 async fn boot(
-    args: &KernelArgs,
+    args: &mut KernelArgs,
     goal: Goal,
     board: &Board,
     reach: &mut Reach,
@@ -244,14 +255,31 @@ async fn boot(
         let error = anyhow::anyhow!("the network was lost by a programming error");
         return Err(Failure::new("network", error));
     };
+    ask_for_job(args, server, board).await?;
     let job = Job {
         args: args.clone(),
         target: deploy::TargetChoice::ByArguments,
         interface: Some(uplink.card.clone()),
-        cards: uplink.cards.clone(),
+        share: None,
         patience: Patience::default(),
     };
     deploy::run(job, server, board).await
+}
+
+/// Completes the arguments of a machine that booted from USB, which only name the server.
+async fn ask_for_job(args: &mut KernelArgs, server: &Server, board: &Board) -> Result<(), Failure> {
+    if !args.must_ask_for_job() {
+        return Ok(());
+    }
+    board.activity("network", "asking the server for the task of this machine");
+    usb::ask(server, args, board, usb::PAUSE)
+        .await
+        .map_err(|error| Failure::new("arguments", error))?;
+    if let Some(name) = args.value("hostname") {
+        let name = fog::encoding::printable(name, 64);
+        board.update(|state| state.host = name);
+    }
+    Ok(())
 }
 
 /// Why the server was not reached.

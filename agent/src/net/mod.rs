@@ -26,8 +26,6 @@ pub(crate) use nic::Nic;
 pub(crate) struct Uplink {
     /// The card in use.
     pub(crate) card: String,
-    /// Addresses of all cards that were there when the server was reached.
-    pub(crate) cards: Vec<Mac>,
     /// Ends the DHCP client when dropped.
     _dhcp: Client,
 }
@@ -111,7 +109,6 @@ pub(crate) async fn bring_up(
                     }
                     return Ok(Uplink {
                         card: card.name,
-                        cards: cards.macs(),
                         _dhcp: client,
                     });
                 }

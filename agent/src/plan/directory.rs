@@ -20,10 +20,25 @@ use super::{Reason, Stop};
 /// Most entries of a directory; the names are kept in memory.
 const MAX_ENTRIES: usize = 65_536;
 
+/// So much of a stream's file is kept to know the stream by: its header, and as a rule the boot sector or superblock
+/// with the file system's identity.
+const START_LEN: usize = 256 << 10;
+/// All streams together keep no more than this.
+const STARTS_LEN: usize = 32 << 20;
+
 /// What an image directory holds.
-pub(super) struct ImageDirectory {
-    pub(super) manifest: Manifest,
-    pub(super) files: SmallFiles,
+pub(crate) struct ImageDirectory {
+    pub(crate) manifest: Manifest,
+    pub(crate) files: SmallFiles,
+    /// The streams of the manifest, with their files and first bytes.
+    pub(crate) streams: Vec<StoredStream>,
+}
+
+/// A stream, as it is stored.
+pub(crate) struct StoredStream {
+    pub(crate) stream: Stream,
+    /// Its first bytes: all of it, or as many as are enough to know it by.
+    pub(crate) start: Vec<u8>,
 }
 
 impl ImageDirectory {
@@ -42,7 +57,7 @@ impl ImageDirectory {
 }
 
 /// Reads names, small files, and the headers of the images. The small files alone are enough.
-pub(super) fn read(
+pub(crate) fn read(
     path: &Path,
     image_type: Option<ImageType>,
     os_id: i64,
@@ -80,11 +95,22 @@ pub(super) fn read(
             small_file(&path.join(&file.name), file.len)?,
         );
     }
-    manifest.streams = streams(path, &names, image_type, os_id)?;
+    let mut stored = Vec::new();
+    let streams = streams(&names, image_type, os_id)?;
+    let start_len = START_LEN.min(STARTS_LEN / streams.len().max(1));
+    for stream in streams {
+        let (facts, start) = facts(path, &stream, start_len)?;
+        manifest.streams.push(facts);
+        stored.push(StoredStream { stream, start });
+    }
     if !manifest.streams.is_empty() {
         deploy_plan::check_manifest(&manifest)?;
     }
-    Ok(ImageDirectory { manifest, files })
+    Ok(ImageDirectory {
+        manifest,
+        files,
+        streams: stored,
+    })
 }
 
 fn names(path: &Path) -> anyhow::Result<Vec<String>> {
@@ -151,22 +177,17 @@ fn open(path: &Path) -> anyhow::Result<(File, u64)> {
 fn small_file(path: &Path, len: u64) -> anyhow::Result<Vec<u8>> {
     let (file, _) = open(path)?;
     let mut bytes = Vec::new();
-    read_into(file.take(len), path, &mut bytes)?;
+    read_into((&file).take(len), path, &mut bytes)?;
     Ok(bytes)
 }
 
-fn read_into(mut file: Take<File>, path: &Path, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
+fn read_into(mut file: Take<&File>, path: &Path, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
     file.read_to_end(bytes)
         .map(drop)
         .with_context(|| format!("reading {}", path.display()))
 }
 
-fn streams(
-    path: &Path,
-    names: &[String],
-    image_type: ImageType,
-    os_id: i64,
-) -> Result<Vec<StreamFacts>, Stop> {
+fn streams(names: &[String], image_type: ImageType, os_id: i64) -> Result<Vec<Stream>, Stop> {
     let streams = match store::streams(names, image_type, os_id) {
         Err(StoreError::NoStreams { .. }) => return Ok(Vec::new()),
         found => found?,
@@ -179,29 +200,49 @@ fn streams(
         }
         .into());
     }
-    streams.iter().map(|stream| facts(path, stream)).collect()
+    Ok(streams)
 }
 
-/// What the header of a stream says. Its bytes are neither counted nor compared with a hash.
-fn facts(path: &Path, stream: &Stream) -> Result<StreamFacts, Stop> {
-    let mut prefix = Vec::new();
+/// What the header of a stream says, and its first `start_len` bytes. The others are neither counted nor compared
+/// with a hash.
+fn facts(path: &Path, stream: &Stream, start_len: usize) -> Result<(StreamFacts, Vec<u8>), Stop> {
     let mut stored_len: u64 = 0;
     for name in &stream.files {
-        let path = path.join(name);
-        let (file, len) = open(&path)?;
+        let (_, len) = open(&path.join(name))?;
         stored_len = stored_len.saturating_add(len);
-        let missing = PEEK_LEN.saturating_sub(prefix.len());
-        read_into(file.take(missing as u64), &path, &mut prefix)?;
     }
     let first = path.join(stream.files.first().map_or("", String::as_str));
-    let header = image::peek(&prefix).map_err(|cause| bad(&first, &cause.to_string()))?;
+    let bad_header = |cause: image::ImageError| bad(&first, &cause.to_string());
+    // A whole room may read this from one file server, so no more than is needed.
+    let mut start = Vec::new();
+    let mut rest = stream.files.iter().map(|name| path.join(name));
+    let mut current: Option<(File, PathBuf)> = None;
+    let mut header = None;
+    for wanted in [start_len, PEEK_LEN] {
+        while start.len() < wanted {
+            let missing = wanted.saturating_sub(start.len()) as u64;
+            if let Some((file, path)) = &current {
+                read_into(file.take(missing), path, &mut start)?;
+            }
+            if start.len() < wanted {
+                let Some(path) = rest.next() else { break };
+                current = Some((open(&path)?.0, path));
+            }
+        }
+        header = image::peek(&start).map_err(bad_header)?;
+        if header.is_some() {
+            break;
+        }
+    }
     let header = header.ok_or_else(|| bad(&first, "the file is too short to be an image"))?;
-    Ok(StreamFacts {
+    start.truncate(start_len);
+    let facts = StreamFacts {
         name: stream.name.clone(),
         stored_len,
         blake3: NOT_HASHED.into(),
         image: imaging::facts(&header, None),
-    })
+    };
+    Ok((facts, start))
 }
 
 fn bad(path: &Path, cause: &str) -> Stop {

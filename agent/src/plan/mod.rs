@@ -19,7 +19,7 @@ use disk::{Dump, Shape};
 use fog::store::StoreError;
 use fog::task::ImageType;
 
-use self::directory::ImageDirectory;
+pub(crate) use self::directory::{ImageDirectory, read as read_directory};
 
 /// What `--help` says last.
 const AFTER_HELP: &str = "The directory is one of FOG's image store (/images/NAME). The files with the data \
@@ -89,7 +89,7 @@ struct Planned {
 }
 
 /// Why there is no plan.
-enum Stop {
+pub(crate) enum Stop {
     /// A deploy would refuse it.
     Refused(Reason),
     /// It could not be found out.
@@ -97,11 +97,11 @@ enum Stop {
 }
 
 /// Why a deploy would refuse an image or a disk.
-struct Reason {
+pub(crate) struct Reason {
     code: &'static str,
     /// Whether another disk could make it possible.
     is_about_disk: bool,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl From<Refusal> for Stop {

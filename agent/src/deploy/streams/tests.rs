@@ -213,6 +213,7 @@ impl Outcome {
             window_log_max: 27,
             is_table_gone: Mutex::new(false),
             done: 0,
+            starts: None,
         };
         let result = pipeline.run(0, &mut sources);
         if let Some(told) = &sources.told {
