@@ -111,7 +111,7 @@ pub fn hostinfo(data: &[u8]) {
     let written = format!(
         "[[ -z $hostname ]] && export hostname='{quoted}'\n[[ -z $img ]] && export img='lab'\n"
     );
-    let job = fog::hostinfo::parse(&written).unwrap();
+    let job = fog::hostinfo::parse(&written).expect("what FOG writes is read");
     let expected = Some(text.as_ref()).filter(|text| !text.is_empty());
     assert_eq!(job.value("hostname"), expected);
     assert_eq!(job.value("img"), Some("lab"));
