@@ -378,6 +378,53 @@ mod tests {
         }
     }
 
+    /// One of FOG's own servers, which says with its boot script whether there is a task, and takes no failures.
+    fn stock(has_task: impl Fn(u32) -> bool + Send + 'static, report: &'static str) -> TestServer {
+        let count = AtomicU32::new(0);
+        TestServer::start(move |request| {
+            if request.path.ends_with("Post_Stage3.php") {
+                return Reply::text(report);
+            }
+            if !request.path.ends_with("boot.php") {
+                return Reply::redirect("/fog/management/index.php");
+            }
+            Reply::text(if has_task(count.fetch_add(1, Ordering::SeqCst)) {
+                "#!ipxe\nkernel bzImage img=lab type=down mc=yes\nboot\n"
+            } else {
+                "#!ipxe\nmenu\n"
+            })
+        })
+    }
+
+    #[tokio::test]
+    async fn at_a_server_that_takes_no_failures_a_cancelled_task_ends_the_reports_not_the_screen() {
+        // Cancelled, and created anew.
+        let server = stock(|asked| !(3..8).contains(&asked), "");
+        let client = server.client();
+        client.learn(crate::control::Kind::Stock);
+        let (mut keys, _typist) = keyboard();
+        let board = Board::default();
+        let stayed = after_failure(Some(&client), &failure(true), &board, &mut keys, QUICK).await;
+        assert_eq!(stayed.why, Why::OtherJob);
+        let said = board.said();
+        assert!(
+            said.iter()
+                .any(|line| line.contains("no task for this machine")),
+            "{said:?}"
+        );
+    }
+
+    /// FOG before 1.6 completes the tasks of a whole room with its first machine.
+    #[tokio::test]
+    async fn at_a_server_that_has_forgotten_the_task_a_good_machine_does_not_stay() {
+        let server = stock(|asked| asked < 2, "No Active Task found for Host: LAB-01");
+        let client = server.client();
+        client.learn(crate::control::Kind::Stock);
+        let (mut keys, _typist) = keyboard();
+        let why = after_success(&client, &Board::default(), &mut keys, QUICK).await;
+        assert_eq!(why, Why::Settled);
+    }
+
     #[tokio::test]
     async fn without_a_server_only_a_person_can_help() {
         let (mut keys, mut typist) = keyboard();
