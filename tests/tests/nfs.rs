@@ -174,6 +174,27 @@ fn a_machine_is_deployed_with_the_share_of_a_real_nfs_server() {
 }
 
 #[test]
+fn a_share_that_hangs_is_named_and_waited_for() {
+    let Some(mut room) = Room::new(&job("")) else {
+        return;
+    };
+    room.start_nfs();
+    // The last program that was started: the shell has become the NFS server.
+    let nfs = room.programs.len() - 1;
+    room.programs[nfs].signal("STOP");
+    let disk = room.path("hanging.raw");
+    fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
+    let console = room.path("hanging.console");
+    let machine = switch_on(&room.lab, &mac(1), &disk, &job(""), &console);
+    room.wait_for_machine(&console, &["the server does not answer"]);
+    room.programs[nfs].signal("CONT");
+    let said = room.wait_for_machine(&console, &["fos-agent: result", "FAILED"]);
+    assert!(said.contains("fos-agent: result ok"), "{said}");
+    drop(machine);
+    assert_deployed(&disk);
+}
+
+#[test]
 fn a_share_that_is_not_exported_or_not_there_is_named_and_nothing_is_written() {
     let Some(mut room) = Room::new(&job("")) else {
         return;

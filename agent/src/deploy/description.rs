@@ -17,7 +17,7 @@ pub(super) struct Described {
     pub(super) shared: Option<SharedImage>,
 }
 
-/// Asks whoever knows.
+/// Asks our own server, or reads the share of FOG's own.
 pub(super) async fn of(job: &Job, server: &Server, board: &Board) -> Result<Described, Failure> {
     let described = if server.is_stock() {
         of_share(job, server, board).await?

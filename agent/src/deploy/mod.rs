@@ -387,7 +387,7 @@ impl Transfer<'_> {
         };
         let watch = async {
             if server.is_stock() {
-                // It has no word for a session that goes on.
+                // It says nothing of a session that goes on.
                 std::future::pending::<Infallible>().await;
             }
             session::watch(server, &news, SESSION_PAUSE).await

@@ -4,6 +4,7 @@
 mod mount;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use fog::KernelArgs;
@@ -145,7 +146,11 @@ pub(crate) async fn open(
             shown: root.display().to_string(),
             _mounted: None,
         },
-        None => mount(args, board, patience).await?,
+        None => {
+            let mounted = mount(args, board, patience).await;
+            board.go_on();
+            mounted?
+        }
     };
     board.say(format!("the image's files are in {}", share.shown));
     let (shown, name) = (share.shown.clone(), directory.clone());
@@ -158,11 +163,13 @@ pub(crate) async fn open(
         }
     };
     let what = "reading the image's small files";
-    let read = aside(what, patience.step, hangs(what), move || {
+    let read = aside(board, &shown, what, patience.step, hangs(what), move || {
         let image = read(&share, &name, image_type, os_id);
         image.map(|image| (share, image))
     });
-    let (share, image) = read.await??;
+    let read = read.await;
+    board.go_on();
+    let (share, image) = read??;
     Ok(SharedImage {
         image,
         share,
@@ -181,13 +188,12 @@ async fn mount(args: &KernelArgs, board: &Board, patience: Patience) -> Result<S
             what: MOUNTING,
             limit: patience.step,
         };
-        let mounted = aside(MOUNTING, patience.step, hangs, move || {
+        let mounted = aside(board, &shown, MOUNTING, patience.step, hangs, move || {
             let point = format!("{POINT}-{}", std::process::id());
             mount::mount_read_only(&export, Path::new(&point))
         });
         let error = match mounted.await? {
             Ok(mounted) => {
-                board.go_on();
                 return Ok(Share {
                     root: mounted.path.clone(),
                     shown,
@@ -197,10 +203,9 @@ async fn mount(args: &KernelArgs, board: &Board, patience: Patience) -> Result<S
             Err(error) => error,
         };
         if !error.is_temporary() || start.elapsed() >= patience.tries {
-            board.go_on();
             return Err(ShareError::Mount(error));
         }
-        board.wait_for(format!("the image share {shown}"), vec![error.to_string()]);
+        board.wait_for(waiting_for(&shown), vec![error.to_string()]);
         tokio::time::sleep(patience.pause).await;
     }
 }
@@ -245,9 +250,15 @@ fn image_type(args: &KernelArgs) -> Result<Option<ImageType>, ShareError> {
         .map_err(|_| ShareError::Type(value.chars().take(40).collect()))
 }
 
+fn waiting_for(shown: &str) -> String {
+    format!("the image share {shown}")
+}
+
 /// Does `work` in a thread of its own, which is left to itself after `limit`: a call to a file server that is gone
-/// cannot be ended.
+/// cannot be ended. `shown` is the share, `what` is being done there.
 async fn aside<T: Send + 'static>(
+    board: &Board,
+    shown: &str,
     what: &'static str,
     limit: Duration,
     late: impl FnOnce() -> ShareError,
@@ -257,17 +268,30 @@ async fn aside<T: Send + 'static>(
     std::thread::Builder::new()
         .name("share".into())
         .spawn(move || {
-            // Nobody listens any more after the limit.
+            // After the limit the result is of no use.
             drop(say.send(work()));
         })
         .map_err(ShareError::Thread)?;
-    match tokio::time::timeout(limit, done).await {
+    let mut done = pin!(tokio::time::timeout(limit, done));
+    let done = tokio::select! {
+        done = &mut done => done,
+        () = tokio::time::sleep(SHOWN) => {
+            // The reason of the last failure is worth more.
+            if board.read(|state| state.wait.is_none()) {
+                board.wait_for(waiting_for(shown), vec![format!("{what} takes long")]);
+            }
+            done.await
+        }
+    };
+    match done {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(_)) => Err(ShareError::Panic(what)),
         Err(_) => Err(late()),
     }
 }
 
+/// A share that is well answers within this time.
+const SHOWN: Duration = Duration::from_secs(2);
 const MOUNTING: &str = "mounting it";
 /// With the number of this process.
 const POINT: &str = "/run/fos-agent/images";
@@ -323,7 +347,8 @@ mod tests {
             what: MOUNTING,
             limit: Duration::ZERO,
         };
-        let done = aside(MOUNTING, Duration::ZERO, late, move || {
+        let board = Board::default();
+        let done = aside(&board, "x", MOUNTING, Duration::ZERO, late, move || {
             forever.recv().unwrap_err();
         });
         let error = done.await.unwrap_err();
