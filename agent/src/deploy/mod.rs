@@ -225,12 +225,15 @@ impl Stored {
     /// If a stream of the plan is not in the share.
     fn of(plan: &DeployPlan, shared: SharedImage, args: &KernelArgs) -> anyhow::Result<Self> {
         let (mut starts, mut files) = (Vec::new(), Vec::new());
+        let known = shared.image.manifest.streams.iter();
+        let known = known.zip(shared.starts.iter().zip(&shared.image.sources));
         for planned in &plan.streams {
-            let mut streams = shared.image.streams.iter();
-            let found = streams.find(|stored| stored.stream.name == planned.name);
-            let found = found.with_context(|| format!("{} is not in the image", planned.name))?;
-            starts.push(found.start.clone());
-            files.push(shared.files(&found.stream));
+            let (_, (start, sources)) = known
+                .clone()
+                .find(|(stream, _)| stream.name == planned.name)
+                .with_context(|| format!("{} is not in the image", planned.name))?;
+            starts.push(start.clone());
+            files.push(sources.clone());
         }
         let is_alone = !args.is_multicast_deploy();
         Ok(Self {

@@ -20,25 +20,12 @@ use super::{Reason, Stop};
 /// Most entries of a directory; the names are kept in memory.
 const MAX_ENTRIES: usize = 65_536;
 
-/// So much of a stream's file is kept to know the stream by: its header, and as a rule the boot sector or superblock
-/// with the file system's identity.
-const START_LEN: usize = 256 << 10;
-/// All streams together keep no more than this.
-const STARTS_LEN: usize = 32 << 20;
-
 /// What an image directory holds.
 pub(crate) struct ImageDirectory {
     pub(crate) manifest: Manifest,
     pub(crate) files: SmallFiles,
-    /// The streams of the manifest, with their files and first bytes.
-    pub(crate) streams: Vec<StoredStream>,
-}
-
-/// A stream, as it is stored.
-pub(crate) struct StoredStream {
-    pub(crate) stream: Stream,
-    /// Its first bytes: all of it, or as many as are enough to know it by.
-    pub(crate) start: Vec<u8>,
+    /// The files of each stream, in the order of the manifest's.
+    pub(crate) sources: Vec<Vec<PathBuf>>,
 }
 
 impl ImageDirectory {
@@ -95,13 +82,11 @@ pub(crate) fn read(
             small_file(&path.join(&file.name), file.len)?,
         );
     }
-    let mut stored = Vec::new();
-    let streams = streams(&names, image_type, os_id)?;
-    let start_len = START_LEN.min(STARTS_LEN / streams.len().max(1));
-    for stream in streams {
-        let (facts, start) = facts(path, &stream, start_len)?;
-        manifest.streams.push(facts);
-        stored.push(StoredStream { stream, start });
+    let mut sources = Vec::new();
+    for stream in streams(&names, image_type, os_id)? {
+        let paths: Vec<PathBuf> = stream.files.iter().map(|name| path.join(name)).collect();
+        manifest.streams.push(facts(&stream, &paths)?);
+        sources.push(paths);
     }
     if !manifest.streams.is_empty() {
         deploy_plan::check_manifest(&manifest)?;
@@ -109,7 +94,7 @@ pub(crate) fn read(
     Ok(ImageDirectory {
         manifest,
         files,
-        streams: stored,
+        sources,
     })
 }
 
@@ -203,47 +188,48 @@ fn streams(names: &[String], image_type: ImageType, os_id: i64) -> Result<Vec<St
     Ok(streams)
 }
 
-/// What the header of a stream says, and its first `start_len` bytes. The others are neither counted nor compared
-/// with a hash.
-fn facts(path: &Path, stream: &Stream, start_len: usize) -> Result<(StreamFacts, Vec<u8>), Stop> {
+/// What the header of a stream says. Its bytes are neither counted nor compared with a hash.
+fn facts(stream: &Stream, paths: &[PathBuf]) -> Result<StreamFacts, Stop> {
     let mut stored_len: u64 = 0;
-    for name in &stream.files {
-        let (_, len) = open(&path.join(name))?;
+    for path in paths {
+        let (_, len) = open(path)?;
         stored_len = stored_len.saturating_add(len);
     }
-    let first = path.join(stream.files.first().map_or("", String::as_str));
-    let bad_header = |cause: image::ImageError| bad(&first, &cause.to_string());
+    let first = paths
+        .first()
+        .map_or_else(|| Path::new(""), PathBuf::as_path);
     // A whole room may read this from one file server, so no more than is needed.
-    let mut start = Vec::new();
-    let mut rest = stream.files.iter().map(|name| path.join(name));
-    let mut current: Option<(File, PathBuf)> = None;
+    let mut prefix = Vec::new();
+    let mut rest = paths.iter();
+    let mut current: Option<(File, &PathBuf)> = None;
     let mut header = None;
-    for wanted in [start_len, PEEK_LEN] {
-        while start.len() < wanted {
-            let missing = wanted.saturating_sub(start.len()) as u64;
+    for wanted in [FIRST_LOOK, PEEK_LEN] {
+        while prefix.len() < wanted {
+            let missing = wanted.saturating_sub(prefix.len()) as u64;
             if let Some((file, path)) = &current {
-                read_into(file.take(missing), path, &mut start)?;
+                read_into(file.take(missing), path, &mut prefix)?;
             }
-            if start.len() < wanted {
+            if prefix.len() < wanted {
                 let Some(path) = rest.next() else { break };
-                current = Some((open(&path)?.0, path));
+                current = Some((open(path)?.0, path));
             }
         }
-        header = image::peek(&start).map_err(bad_header)?;
+        header = image::peek(&prefix).map_err(|cause| bad(first, &cause.to_string()))?;
         if header.is_some() {
             break;
         }
     }
-    let header = header.ok_or_else(|| bad(&first, "the file is too short to be an image"))?;
-    start.truncate(start_len);
-    let facts = StreamFacts {
+    let header = header.ok_or_else(|| bad(first, "the file is too short to be an image"))?;
+    Ok(StreamFacts {
         name: stream.name.clone(),
         stored_len,
         blake3: NOT_HASHED.into(),
         image: imaging::facts(&header, None),
-    };
-    Ok((facts, start))
+    })
 }
+
+/// Bytes that have the header of nearly every image.
+const FIRST_LOOK: usize = 256 << 10;
 
 fn bad(path: &Path, cause: &str) -> Stop {
     Stop::Refused(Reason {

@@ -3,12 +3,13 @@
 
 mod mount;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use fog::KernelArgs;
-use fog::store::Stream;
 use fog::task::ImageType;
 use readable::Time;
 use tokio::sync::oneshot;
@@ -32,21 +33,16 @@ pub(crate) struct Share {
 pub(crate) struct SharedImage {
     /// What its directory holds.
     pub(crate) image: ImageDirectory,
+    /// The first bytes of each stream, in the order of the manifest's: all of it, or as many as are enough to know it
+    /// by.
+    pub(crate) starts: Vec<Vec<u8>>,
     share: Share,
-    directory: String,
 }
 
 impl SharedImage {
     /// The share, as people know it.
     pub(crate) fn shown(&self) -> &str {
         &self.share.shown
-    }
-
-    /// The files of one of its streams, in order.
-    pub(crate) fn files(&self, stream: &Stream) -> Vec<PathBuf> {
-        let directory = self.share.root.join(&self.directory);
-        let files = stream.files.iter();
-        files.map(|name| directory.join(name)).collect()
     }
 }
 
@@ -88,7 +84,7 @@ pub(crate) enum ShareError {
         limit: Duration,
     },
     #[error("a thread could not be started: {0}")]
-    Thread(std::io::Error),
+    Thread(io::Error),
     #[error("{0} stopped by a programming error")]
     Panic(&'static str),
 }
@@ -153,7 +149,7 @@ pub(crate) async fn open(
         }
     };
     board.say(format!("the image's files are in {}", share.shown));
-    let (shown, name) = (share.shown.clone(), directory.clone());
+    let shown = share.shown.clone();
     let hangs = |what| {
         let share = shown.clone();
         move || ShareError::Hangs {
@@ -164,17 +160,11 @@ pub(crate) async fn open(
     };
     let what = "reading the image's small files";
     let read = aside(board, &shown, what, patience.step, hangs(what), move || {
-        let image = read(&share, &name, image_type, os_id);
-        image.map(|image| (share, image))
+        read(share, &directory, image_type, os_id)
     });
     let read = read.await;
     board.go_on();
-    let (share, image) = read??;
-    Ok(SharedImage {
-        image,
-        share,
-        directory,
-    })
+    read?
 }
 
 async fn mount(args: &KernelArgs, board: &Board, patience: Patience) -> Result<Share, ShareError> {
@@ -211,11 +201,11 @@ async fn mount(args: &KernelArgs, board: &Board, patience: Patience) -> Result<S
 }
 
 fn read(
-    share: &Share,
+    share: Share,
     name: &str,
     image_type: Option<ImageType>,
     os_id: i64,
-) -> Result<ImageDirectory, ShareError> {
+) -> Result<SharedImage, ShareError> {
     let shown = || share.shown.clone();
     if !share.root.join(".mntcheck").exists() {
         return Err(ShareError::NoMark { share: shown() });
@@ -227,18 +217,48 @@ fn read(
             name: name.to_owned(),
         });
     }
-    crate::plan::read_directory(&path, image_type, os_id).map_err(|stop| {
-        let text = match stop {
+    let bad = |text: String| ShareError::Image {
+        share: shown(),
+        name: name.to_owned(),
+        text,
+    };
+    let image = crate::plan::read_directory(&path, image_type, os_id).map_err(|stop| {
+        bad(match stop {
             Stop::Refused(reason) => reason.text,
             Stop::Failed(error) => readable::chain(&*error),
-        };
-        ShareError::Image {
-            share: shown(),
-            name: name.to_owned(),
-            text,
-        }
+        })
+    })?;
+    let len = START_LEN.min(STARTS_LEN / image.sources.len().max(1));
+    let starts = image.sources.iter().map(|files| start(files, len));
+    let starts = starts.collect::<io::Result<_>>();
+    let starts = starts.map_err(|error| bad(format!("reading its data: {error}")))?;
+    Ok(SharedImage {
+        image,
+        starts,
+        share,
     })
 }
+
+/// The first `len` bytes of files, one after the other.
+fn start(files: &[PathBuf], len: usize) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    for path in files {
+        let missing = len.saturating_sub(start.len());
+        if missing == 0 {
+            break;
+        }
+        File::open(path)?
+            .take(missing as u64)
+            .read_to_end(&mut start)?;
+    }
+    Ok(start)
+}
+
+/// So much of a stream is kept to know it by: its header, and as a rule the boot sector or superblock with the file
+/// system's identity.
+const START_LEN: usize = 256 << 10;
+/// All streams together keep no more than this.
+const STARTS_LEN: usize = 32 << 20;
 
 fn image_type(args: &KernelArgs) -> Result<Option<ImageType>, ShareError> {
     let Some(value) = args.value("imgType") else {
