@@ -114,6 +114,10 @@ struct DeployArgs {
     /// Wait for Enter before each step. The others of a session wait, too
     #[arg(long)]
     step: bool,
+    /// Where the image share of the server is mounted (the directory with .mntcheck); without it, the share that
+    /// storage= names is mounted by NFS. Only for FOG's own servers
+    #[arg(long, value_name = "DIRECTORY")]
+    share: Option<PathBuf>,
     /// Do not reboot at the end. This is always so for this command; scripts may say it
     #[arg(long)]
     no_reboot: bool,
@@ -181,10 +185,15 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::Receive(args) => restore::receive(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Deploy(args) => {
-            let pace = pace(args.step);
-            worker::deploy(&args.cmdline, args.targets, args.interface, pace)
-        }
+        Command::Deploy(args) => worker::deploy(
+            &args.cmdline,
+            worker::Given {
+                targets: args.targets,
+                interface: args.interface,
+                share: args.share,
+                pace: pace(args.step),
+            },
+        ),
         Command::ReportFailure(args) => {
             let cmdline = args.cmdline.unwrap_or_else(worker::booted_cmdline);
             if args.failed {
@@ -294,6 +303,8 @@ mod tests {
                 "x",
                 "--interface",
                 "eth0",
+                "--share",
+                "/images",
             ],
             &[
                 "fos-agent",

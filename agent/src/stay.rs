@@ -12,7 +12,7 @@ use readable::Time;
 use crate::control::backoff::Backoff;
 use crate::control::completion::{self, Completion};
 use crate::control::session::{self, News, Over, OverKind};
-use crate::control::{Server, trouble};
+use crate::control::{Server, boot_script, trouble};
 use crate::deploy::Failure;
 use crate::screen::{Board, Keys};
 
@@ -185,12 +185,23 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
 
 /// Returns when the server says that this machine's task is over, or that it has another one.
 async fn task_over(server: &Server, look: Duration) -> Over {
+    if server.is_stock() {
+        let over = boot_script::no_task(server, look).await;
+        // The reason of the failure stays on the screen.
+        return Over {
+            kind: OverKind::Ended,
+            ..over
+        };
+    }
     tokio::time::sleep(look).await;
     session::watch(server, &News::new(), look).await
 }
 
 /// Returns when the server has another job for this machine.
 async fn other_job(server: &Server, look: Duration) {
+    if server.is_stock() {
+        return boot_script::new_task(server, look).await;
+    }
     loop {
         tokio::time::sleep(look).await;
         if session::watch(server, &News::new(), look).await.kind == OverKind::Restart {
@@ -201,6 +212,10 @@ async fn other_job(server: &Server, look: Duration) {
 
 /// Returns when the server says that it would not start this machine's task again.
 async fn settled(server: &Server, look: Duration) -> Why {
+    if server.is_stock() {
+        boot_script::no_task(server, look).await;
+        return Why::Settled;
+    }
     loop {
         tokio::time::sleep(look).await;
         if let Ok(view) = session::view(server).await {
@@ -403,6 +418,53 @@ mod tests {
                 after_failure(Some(&client), &failure(false), &board, &mut keys, QUICK).await;
             assert_eq!(stayed, Stayed { is_reported, why });
         }
+    }
+
+    /// One of FOG's own servers, which says with its boot script whether there is a task, and takes no failures.
+    fn stock(has_task: impl Fn(u32) -> bool + Send + 'static, report: &'static str) -> TestServer {
+        let count = AtomicU32::new(0);
+        TestServer::start(move |request| {
+            if request.path.ends_with("Post_Stage3.php") {
+                return Reply::text(report);
+            }
+            if !request.path.ends_with("boot.php") {
+                return Reply::redirect("/fog/management/index.php");
+            }
+            Reply::text(if has_task(count.fetch_add(1, Ordering::SeqCst)) {
+                "#!ipxe\nkernel bzImage img=lab type=down mc=yes\nboot\n"
+            } else {
+                "#!ipxe\nmenu\n"
+            })
+        })
+    }
+
+    #[tokio::test]
+    async fn at_a_server_that_takes_no_failures_a_cancelled_task_ends_the_reports_not_the_screen() {
+        // Cancelled, and created anew.
+        let server = stock(|asked| !(3..8).contains(&asked), "");
+        let client = server.client();
+        client.learn(crate::control::Kind::Stock);
+        let (mut keys, _typist) = keyboard();
+        let board = Board::default();
+        let stayed = after_failure(Some(&client), &failure(true), &board, &mut keys, QUICK).await;
+        assert_eq!(stayed.why, Why::OtherJob);
+        let said = board.said();
+        assert!(
+            said.iter()
+                .any(|line| line.contains("no task for this machine")),
+            "{said:?}"
+        );
+    }
+
+    /// FOG before 1.6 completes the tasks of a whole room with its first machine.
+    #[tokio::test]
+    async fn at_a_server_that_has_forgotten_the_task_a_good_machine_does_not_stay() {
+        let server = stock(|asked| asked < 2, "No Active Task found for Host: LAB-01");
+        let client = server.client();
+        client.learn(crate::control::Kind::Stock);
+        let (mut keys, _typist) = keyboard();
+        let why = after_success(&client, &Board::default(), &mut keys, QUICK).await;
+        assert_eq!(why, Why::Settled);
     }
 
     #[tokio::test]

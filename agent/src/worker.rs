@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use fog::KernelArgs;
 
 use crate::control::completion::Patience;
-use crate::control::trouble;
 use crate::control::{Identity, Server};
+use crate::control::{trouble, usb};
 use crate::deploy::{self, Failure, Job, Told};
 use crate::doctor::Attendant;
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
@@ -45,7 +45,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
     let note = FailureNote::of_boot();
     note.clear();
     note_panics(note.clone());
-    let args = KernelArgs::parse(cmdline);
+    let mut args = KernelArgs::parse(cmdline);
     let console = Stage::new();
     let board = &console.board;
     let _attendant = Attendant::start(board, &args, None);
@@ -56,7 +56,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
     console.keep(pace);
     let rhythm = Rhythm::of(&args, board);
     let mut reach = Reach::default();
-    let result = console.block_on(boot(&args, goal, board, &mut reach));
+    let result = console.block_on(boot(&mut args, goal, board, &mut reach));
     let done = if args.is_shutdown() {
         Ending::PowerOff
     } else {
@@ -103,29 +103,36 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
     }
 }
 
+/// What a deploy does not have to find out.
+pub(crate) struct Given {
+    /// Disks or files, in the order of the image's disks.
+    pub(crate) targets: Vec<PathBuf>,
+    pub(crate) interface: Option<String>,
+    /// Where the image share is mounted.
+    pub(crate) share: Option<PathBuf>,
+    pub(crate) pace: Pace,
+}
+
 /// A deploy on a machine whose network is up, to given targets. Never reboots.
-pub(crate) fn deploy(
-    cmdline: &str,
-    targets: Vec<PathBuf>,
-    interface: Option<String>,
-    pace: Pace,
-) -> ExitCode {
-    let args = KernelArgs::parse(cmdline);
+pub(crate) fn deploy(cmdline: &str, given: Given) -> ExitCode {
+    let mut args = KernelArgs::parse(cmdline);
     report_lack_of_memory(cmdline);
     let console = Stage::new();
     let board = &console.board;
-    let _attendant = Attendant::start(board, &args, interface.as_deref());
-    console.keep(pace);
+    let _attendant = Attendant::start(board, &args, given.interface.as_deref());
+    console.keep(given.pace);
     let outcome = console.block_on(async {
         let server = server(&args, &[])
             .map_err(|error| Failure::new("arguments", error))
             .inspect_err(|failure| say_failed(board, &failure.text))?;
         greet(board, &args, &server);
+        let asked = ask_for_job(&mut args, &server, board).await;
+        asked.inspect_err(|failure| say_failed(board, &failure.text))?;
         let job = Job {
             args: args.clone(),
-            target: deploy::TargetChoice::Paths(targets),
-            interface,
-            cards: args.macs(),
+            target: deploy::TargetChoice::Paths(given.targets),
+            interface: given.interface,
+            share: given.share,
             patience: Patience::default(),
         };
         let result = deploy::run(job, &server, board).await;
@@ -224,7 +231,7 @@ struct Reach {
 }
 
 async fn boot(
-    args: &KernelArgs,
+    args: &mut KernelArgs,
     goal: Goal,
     board: &Board,
     reach: &mut Reach,
@@ -268,14 +275,31 @@ async fn boot(
         let error = anyhow::anyhow!("the network was lost by a programming error");
         return Err(Failure::new("network", error));
     };
+    ask_for_job(args, server, board).await?;
     let job = Job {
         args: args.clone(),
         target: deploy::TargetChoice::ByArguments,
         interface: Some(uplink.card.clone()),
-        cards: uplink.cards.clone(),
+        share: None,
         patience: Patience::default(),
     };
     deploy::run(job, server, board).await
+}
+
+/// Completes the arguments of a machine that booted from USB, which only name the server.
+async fn ask_for_job(args: &mut KernelArgs, server: &Server, board: &Board) -> Result<(), Failure> {
+    if !args.must_ask_for_job() {
+        return Ok(());
+    }
+    board.activity("network", "asking the server for the task of this machine");
+    usb::ask(server, args, board, usb::PAUSE)
+        .await
+        .map_err(|error| Failure::new("arguments", error))?;
+    if let Some(name) = args.value("hostname") {
+        let name = fog::encoding::printable(name, 64);
+        board.update(|state| state.host = name);
+    }
+    Ok(())
 }
 
 /// Why the server was not reached.

@@ -2,9 +2,11 @@
 
 pub mod corpus;
 pub mod fuzz;
+pub mod machine;
 pub mod need;
 pub mod netns;
 pub mod site;
+pub mod stock;
 pub mod stream;
 pub mod table;
 pub mod target;

@@ -131,6 +131,30 @@ impl Lab {
         ip(&format!("netns exec {} sysctl -qw {setting}", self.switch));
     }
 
+    /// A command that runs where the cables of all hosts end.
+    #[must_use]
+    pub fn on_switch(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.switch])
+            .arg(program.as_ref());
+        command
+    }
+
+    /// Adds a port for a virtual machine to the switch; answers its name there.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn add_tap(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let tap = format!("tap{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        ip(&format!("-n {} tuntap add dev {tap} mode tap", self.switch));
+        ip(&format!("-n {} link set {tap} master br0 up", self.switch));
+        tap
+    }
+
     /// The host 10.99.0.`number`, counted from 1.
     ///
     /// # Panics

@@ -70,7 +70,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if content.has_debug_tools {
         setup::install(&[Purpose::DebugTools])?;
     }
-    setup::install(&[Purpose::Build, Purpose::MuslStd, Purpose::Initramfs])?;
+    setup::install(&[Purpose::Build, Purpose::Initramfs])?;
+    if options.build.wants_musl_std(Use::Shipping) {
+        setup::install(&[Purpose::MuslStd])?;
+    }
     let kernel = named.map_or_else(|| find(None), Ok)?;
     let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
     let out = options

@@ -160,6 +160,13 @@ const NEEDS: &[Need] = &[
     Need(Machines, Program("dnsmasq"), "dnsmasq-base"),
     Need(Tests, Program("udp-sender"), "udpcast"),
     Need(Tests, Program("time"), "time"),
+    Need(Tests, Program("ganesha.nfsd"), "nfs-ganesha"),
+    Need(
+        Tests,
+        Like("/usr/lib/x86_64-linux-gnu/ganesha", "libfsalvfs", ""),
+        "nfs-ganesha-vfs",
+    ),
+    Need(Tests, Program("rpcbind"), "rpcbind"),
     Need(Tests, Program("partimage"), "partimage"),
     Need(Tests, Program("mkfs.xfs"), "xfsprogs"),
     Need(Tests, Program("mkfs.btrfs"), "btrfs-progs"),

@@ -2,45 +2,96 @@
 
 use std::time::Duration;
 
+use fog::KernelArgs;
 use fog::checkin::CheckinAnswer;
 use fos_api::{FIELD_ADDRESS, FIELD_AGENT};
 use tokio::sync::Notify;
 
 use super::http::{AGENT, CALL_TIMEOUT};
 use super::session::{self, News, Over, OverKind};
-use super::{CallError, Server};
+use super::{CallError, Server, boot_script};
 use crate::screen::Board;
 
-/// FOG's rhythm.
-pub(crate) const PAUSE: Duration = Duration::from_secs(5);
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rhythm {
+    /// Between two check-ins.
+    pub(crate) pause: Duration,
+    /// Between two looks at the boot script of a server that says nothing else of the task.
+    pub(crate) look: Duration,
+}
 
-/// Waits until this machine is let in. A task that is over will never be, but only our own server can tell
-/// that, and what it says of a session counts only once it has not let this machine in: a check-in without
-/// a ticket may be the beginning of another session.
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self {
+            pause: Duration::from_secs(5),
+            look: boot_script::LOOK,
+        }
+    }
+}
+
+/// Waits until this machine is let in for the job `args`. A task that is over will never be.
 ///
 /// # Errors
 /// Why it will never be.
-pub(crate) async fn let_in(server: &Server, board: &Board, pause: Duration) -> Result<(), Over> {
-    let news = News::new();
+pub(crate) async fn let_in(
+    server: &Server,
+    args: &KernelArgs,
+    board: &Board,
+    rhythm: Rhythm,
+) -> Result<(), Over> {
     let refused = Notify::new();
     let over = async {
         refused.notified().await;
-        tokio::select! {
-            over = session::watch(server, &news, pause) => over,
-            over = never(&news, NEVER) => over,
-        }
+        over(server, rhythm).await
     };
     tokio::select! {
-        () = check_in(server, board, pause, &refused) => Ok(()),
-        over = over => Err(over),
+        () = check_in(server, endpoint(args), board, rhythm.pause, &refused) => {}
+        over = over => return Err(over),
+    }
+    if !server.is_stock() {
+        return Ok(());
+    }
+    // A server that cannot say this now was able to say GO: what comes is compared with the image.
+    match boot_script::job(server).await {
+        Ok(Some(now)) => boot_script::replaced(args, &now).map_or(Ok(()), Err),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// Why this machine will not be let in. What our own server says of a session counts only once it has not let
+/// this machine in: a check-in without a ticket may be the beginning of another session.
+async fn over(server: &Server, rhythm: Rhythm) -> Over {
+    if server.is_stock() {
+        return boot_script::no_task(server, rhythm.look).await;
+    }
+    let news = News::new();
+    tokio::select! {
+        over = session::watch(server, &news, rhythm.pause) => over,
+        over = never(&news, NEVER) => over,
+    }
+}
+
+/// The queue of multicast deploys, or the one for the places of a storage node.
+fn endpoint(args: &KernelArgs) -> &'static str {
+    if args.is_multicast_deploy() {
+        "mc_checkin.php"
+    } else {
+        "Pre_Stage1.php"
     }
 }
 
 /// Asks every `pause` until the answer is `##@GO`. Whatever else the server says is shown, and `refused` is
 /// told of it.
-async fn check_in(server: &Server, board: &Board, pause: Duration, refused: &Notify) {
+async fn check_in(
+    server: &Server,
+    endpoint: &str,
+    board: &Board,
+    pause: Duration,
+    refused: &Notify,
+) {
     loop {
-        match ask(server).await {
+        match ask(server, endpoint).await {
             Ok(CheckinAnswer::Go) => break,
             Ok(CheckinAnswer::Wait(text)) => {
                 refused.notify_one();
@@ -76,13 +127,13 @@ async fn never(news: &News, limit: Duration) -> Over {
     }
 }
 
-async fn ask(server: &Server) -> Result<CheckinAnswer, CallError> {
+async fn ask(server: &Server, endpoint: &str) -> Result<CheckinAnswer, CallError> {
     let address = server.own_address().map(|address| address.to_string());
     let mut fields = vec![("type", "down"), (FIELD_AGENT, AGENT)];
     if let Some(address) = &address {
         fields.push((FIELD_ADDRESS, address));
     }
-    let body = server.post("mc_checkin.php", &fields, CALL_TIMEOUT).await?;
+    let body = server.post(endpoint, &fields, CALL_TIMEOUT).await?;
     Ok(CheckinAnswer::parse(&body))
 }
 
@@ -112,6 +163,80 @@ mod tests {
     use super::*;
 
     const QUICK: Duration = Duration::from_millis(1);
+    const MULTICAST: &str = "mc_checkin.php";
+
+    /// Enters the queue of one of FOG's own servers, which answers like this.
+    async fn enter_stock(
+        args: &str,
+        answer: impl Fn(&super::super::test_server::Request) -> Reply + Send + 'static,
+    ) -> (Result<(), Over>, TestServer) {
+        let server = TestServer::start(answer);
+        let client = server.client();
+        client.learn(super::super::Kind::Stock);
+        let rhythm = Rhythm {
+            pause: QUICK,
+            look: QUICK,
+        };
+        let args = KernelArgs::parse(args);
+        let let_in = let_in(&client, &args, &Board::default(), rhythm).await;
+        (let_in, server)
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_deploy_has_its_queue() {
+        for (args, path) in [
+            ("type=down", "/fog/service/Pre_Stage1.php"),
+            ("type=down mc=yes", "/fog/service/mc_checkin.php"),
+        ] {
+            let count = AtomicUsize::new(0);
+            let (let_in, server) = enter_stock(args, move |request| {
+                if request.path.ends_with("boot.php") {
+                    return Reply::status(500, "");
+                }
+                match count.fetch_add(1, Ordering::SeqCst) {
+                    0 => Reply::text("No open slots, There are 0 before me."),
+                    1 => Reply::text("There are open slots, but 2 before me on this node."),
+                    _ => Reply::text("##@GO"),
+                }
+            })
+            .await;
+            assert_eq!(let_in, Ok(()));
+            let mut asked: Vec<String> = server.requests().into_iter().map(|r| r.path).collect();
+            asked.retain(|path| !path.ends_with("boot.php"));
+            assert_eq!(asked, [path; 3]);
+        }
+    }
+
+    /// The kernel arguments are of the first task; the server lets the machine in for the second one.
+    #[tokio::test]
+    async fn a_machine_that_is_let_in_for_another_task_restarts() {
+        for (port, expected) in [("63100", Ok(())), ("63102", Err(OverKind::Restart))] {
+            let script = format!("#!ipxe\nkernel bzImage img=lab port={port} type=down mc=yes\n");
+            let args = "img=lab port=63100 type=down mc=yes";
+            let (let_in, _) = enter_stock(args, move |request| {
+                Reply::text(if request.path.ends_with("boot.php") {
+                    &script
+                } else {
+                    "##@GO"
+                })
+            })
+            .await;
+            assert_eq!(let_in.map_err(|over| over.kind), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_machine_whose_task_was_cancelled_restarts() {
+        let (let_in, _) = enter_stock("type=down mc=yes", |request| {
+            Reply::text(if request.path.ends_with("boot.php") {
+                "#!ipxe\nmenu\n"
+            } else {
+                "No Active Task found for Host: LAB-01 (00:1b:21:aa:bb:cc)"
+            })
+        })
+        .await;
+        assert_eq!(let_in.unwrap_err().kind, OverKind::Restart);
+    }
 
     #[tokio::test]
     async fn only_the_exact_token_ends_the_loop() {
@@ -125,7 +250,7 @@ mod tests {
             _ => Reply::text("##@GO\n"),
         });
         let board = Board::default();
-        check_in(&server.client(), &board, QUICK, &Notify::new()).await;
+        check_in(&server.client(), MULTICAST, &board, QUICK, &Notify::new()).await;
         let requests = server.requests();
         assert_eq!(requests.len(), 6);
         for request in requests {
@@ -149,7 +274,12 @@ mod tests {
                         false => Reply::text(&view),
                     },
                 );
-            let let_in = let_in(&server.client(), &Board::default(), QUICK).await;
+            let rhythm = Rhythm {
+                pause: QUICK,
+                look: QUICK,
+            };
+            let args = KernelArgs::parse("type=down mc=yes");
+            let let_in = let_in(&server.client(), &args, &Board::default(), rhythm).await;
             let kind = let_in.map_err(|over| over.kind);
             let expected = is_let_in.then_some(()).ok_or(OverKind::Restart);
             assert_eq!(kind, expected, "{answer}");
@@ -210,7 +340,7 @@ mod tests {
         });
         let client = server.client();
         client.capabilities().await.unwrap();
-        check_in(&client, &Board::default(), QUICK, &Notify::new()).await;
+        check_in(&client, MULTICAST, &Board::default(), QUICK, &Notify::new()).await;
         let request = server.requests().remove(1);
         assert_eq!(request.field("address").as_deref(), Some("127.0.0.1"));
     }
@@ -230,7 +360,7 @@ mod tests {
         let client = server.client();
         let never_heard = Notify::new();
         let wait = tokio::select! {
-            () = check_in(&client, &board, QUICK, &never_heard) => panic!("no go was given"),
+            () = check_in(&client, MULTICAST, &board, QUICK, &never_heard) => panic!("no go was given"),
             wait = shown => wait,
         };
         assert_eq!(wait.what, "the server's go-ahead");
@@ -251,7 +381,7 @@ mod tests {
         let client = TestServer::dead_client();
         let never_heard = Notify::new();
         let wait = tokio::select! {
-            () = check_in(&client, &board, QUICK, &never_heard) => panic!("no go was given"),
+            () = check_in(&client, MULTICAST, &board, QUICK, &never_heard) => panic!("no go was given"),
             wait = shown => wait,
         };
         assert!(wait.advice[0].contains("cannot be reached"), "{wait:?}");

@@ -2,14 +2,14 @@
 
 use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cast_net::Interface;
 use fog::KernelArgs;
 use fog::encoding::printable;
 use fos_api::FIELD_TICKET;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,11 +17,24 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     client: Client,
+    /// Sends no User-Agent.
+    nameless: Client,
     /// Ends with `/`.
     web: String,
     identity: Identity,
     /// At the other end of the last connection; clones share it.
     peer: Arc<Mutex<Option<IpAddr>>>,
+    /// Once it has said so; clones share it.
+    kind: Arc<OnceLock<Kind>>,
+}
+
+/// Which program the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `fos-server`: it describes images and sessions over HTTP.
+    Own,
+    /// FOG's own: it has nothing but the contract's endpoints, and the image's files on NFS.
+    Stock,
 }
 
 /// The fields that name this machine in every call.
@@ -94,8 +107,24 @@ impl Server {
     pub(crate) fn new(web: String, identity: Identity) -> anyhow::Result<Self> {
         // Fails only if a provider is installed already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::builder()
-            .user_agent(AGENT)
+        let named = Self::builder().user_agent(AGENT).build();
+        let client =
+            named.map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
+        let nameless = Self::builder().build();
+        let nameless =
+            nameless.map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
+        Ok(Self {
+            client,
+            nameless,
+            web,
+            identity,
+            peer: Arc::default(),
+            kind: Arc::default(),
+        })
+    }
+
+    fn builder() -> ClientBuilder {
+        Client::builder()
             // FOG answers a path that it does not have with a redirection to its login page, which is
             // there: to follow it would make an answer of what is none.
             .redirect(reqwest::redirect::Policy::none())
@@ -104,14 +133,21 @@ impl Server {
             // An initramfs has no root certificates, and FOG's are self-signed: as FOG's own
             // client, take any. The caller warns.
             .tls_danger_accept_invalid_certs(true)
-            .build()
-            .map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
-        Ok(Self {
-            client,
-            web,
-            identity,
-            peer: Arc::default(),
-        })
+    }
+
+    /// Which program the server is, as far as it has said so.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        self.kind.get().copied()
+    }
+
+    /// It has said which program it is. The first time counts.
+    pub(crate) fn learn(&self, kind: Kind) -> Kind {
+        *self.kind.get_or_init(|| kind)
+    }
+
+    /// Whether it is FOG's own.
+    pub(crate) fn is_stock(&self) -> bool {
+        self.kind() == Some(Kind::Stock)
     }
 
     /// Base URL, ending with `/`.
@@ -186,12 +222,43 @@ impl Server {
         fields: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<String, CallError> {
-        let url = format!("{}service/{name}", self.web);
+        self.post_at(&format!("service/{name}"), fields, timeout)
+            .await
+    }
+
+    /// The same to any path below the root.
+    pub(crate) async fn post_at(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, CallError> {
+        self.post_by(&self.client, path, fields, timeout).await
+    }
+
+    /// The same without saying which program asks: FOG answers some questions only then.
+    pub(crate) async fn post_nameless(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<String, CallError> {
+        self.post_by(&self.nameless, path, fields, CALL_TIMEOUT)
+            .await
+    }
+
+    async fn post_by(
+        &self,
+        client: &Client,
+        path: &str,
+        fields: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, CallError> {
+        let url = format!("{}{path}", self.web);
         let mut form = self.identity.fields();
         // A field given by the caller replaces ours.
         form.retain(|(name, _)| fields.iter().all(|(given, _)| given != name));
         form.extend_from_slice(fields);
-        let request = self.client.post(&url).form(&form).timeout(timeout);
+        let request = client.post(&url).form(&form).timeout(timeout);
         let answer = self.call(&url, request, Expect::Answer).await?;
         let bytes = body(&url, answer, TEXT_LIMIT).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
-use fog::Mac;
 use fog::checkin::INVENTORY_DONE;
 use fog::encoding::{printable, unescape_html};
 
@@ -16,17 +15,11 @@ use crate::screen::Board;
 /// Sends the inventory. Nothing that goes wrong matters to the deploy; it is only shown.
 ///
 /// `disk` is the target in FOG's form `Model=..., FwRev=..., SerialNo=...`.
-pub(crate) async fn send(
-    server: &Server,
-    board: &Board,
-    cards: &[Mac],
-    disk: &str,
-    pause: Duration,
-) {
+pub(crate) async fn send(server: &Server, board: &Board, disk: &str, pause: Duration) {
     let inventory = collect(&Roots::default(), disk);
-    let macs: Vec<String> = cards.iter().map(ToString::to_string).collect();
-    // The list goes without a newline, the other fields with one.
-    let mac = base64::engine::general_purpose::STANDARD.encode(macs.join("|"));
+    // Not those of all cards: a USB card may be known as another host's. Without a newline, which the other
+    // fields have.
+    let mac = base64::engine::general_purpose::STANDARD.encode(&server.identity().mac);
     let mut fields = vec![("mac", mac)];
     for (name, value) in inventory {
         fields.push((name, fog::encoding::encode_base64_line(&value)));
@@ -36,8 +29,16 @@ pub(crate) async fn send(
     for _ in 0..TRIES {
         said = match server.post("inventory.php", &form, CALL_TIMEOUT).await {
             Ok(answer) if answer.trim_end() == INVENTORY_DONE => return,
-            Ok(answer) if answer.is_empty() => "it answers with an empty body".to_owned(),
-            Ok(answer) => format!("it says: {}", printable(&unescape_html(&answer), 200)),
+            Ok(answer) if answer.trim().is_empty() => "it answers with an empty body".to_owned(),
+            Ok(answer) => {
+                let text = printable(&unescape_html(&answer), 200);
+                if !text.starts_with('<') {
+                    // Done in another language, or a refusal: neither becomes another one.
+                    board.say(format!("the server answered to the inventory: {text}"));
+                    return;
+                }
+                format!("it says: {text}")
+            }
             Err(error) => error.to_string(),
         };
         tokio::time::sleep(pause).await;
@@ -222,9 +223,8 @@ mod tests {
             3 => Reply::text("<html>Done</html>"),
             _ => Reply::text("Done"),
         });
-        let card = "00:1b:21:aa:bb:cc".parse().unwrap();
         let board = Board::default();
-        send(&server.client(), &board, &[card], "", QUICK).await;
+        send(&server.client(), &board, "", QUICK).await;
         let requests = server.requests();
         assert_eq!(requests.len(), 5);
         assert!(board.said().is_empty());
@@ -234,10 +234,18 @@ mod tests {
             Some("MDA6MWI6MjE6YWE6YmI6Y2M=")
         );
 
-        let server = TestServer::start(|_| Reply::text("Invalid host"));
-        send(&server.client(), &board, &[card], "", QUICK).await;
+        for text in ["Invalid host", "Erledigt"] {
+            let server = TestServer::start(move |_| Reply::text(text));
+            let board = Board::default();
+            send(&server.client(), &board, "", QUICK).await;
+            assert_eq!(server.requests().len(), 1);
+            assert!(board.said()[0].ends_with(text), "{:?}", board.said());
+        }
+
+        let server = TestServer::start(|_| Reply::text("<html>"));
+        send(&server.client(), &board, "", QUICK).await;
         assert_eq!(server.requests().len(), 10);
         let said = board.said();
-        assert!(said[0].ends_with("it says: Invalid host"), "{said:?}");
+        assert!(said[0].ends_with("it says: <html>"), "{said:?}");
     }
 }

@@ -182,7 +182,7 @@ mod tests {
         let line = fog::encoding::decode_base64_text(&request.field("status").unwrap()).unwrap();
         assert_eq!(
             line,
-            " 52.43MB/min@00:01:00@00:01:00@50.00 MiB@100.00 MiB@ 50.00@104857600"
+            " 52.43MB/min@00:01:00@00:01:00@50.00 MiB@100.00 MiB@ 50.00@"
         );
         assert_eq!(request.field("phase").as_deref(), Some("receive"));
         assert_eq!(request.field("stream").as_deref(), Some("d1p2.img"));

@@ -14,6 +14,7 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Fields of the query and of a form, decoded.
     pub(crate) fields: Vec<(String, String)>,
+    pub(crate) user_agent: Option<String>,
 }
 
 impl Request {
@@ -140,6 +141,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
     let method = words.next()?.to_owned();
     let target = words.next()?.to_owned();
     let mut len = 0;
+    let mut user_agent = None;
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -149,6 +151,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
         }
         if let Some(value) = header.strip_prefix("content-length:") {
             len = value.trim().parse().ok()?;
+        }
+        if let Some(value) = header.strip_prefix("user-agent:") {
+            user_agent = Some(value.trim().to_owned());
         }
     }
     let mut body = vec![0; len];
@@ -160,6 +165,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
         method,
         path: path.to_owned(),
         fields,
+        user_agent,
     })
 }
 

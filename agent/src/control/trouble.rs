@@ -36,6 +36,16 @@ pub(crate) enum NotStored {
     Refused(String),
 }
 
+impl NotStored {
+    /// What to do about it.
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Call(error) if error.denies() => MISSING,
+            _ => WHY,
+        }
+    }
+}
+
 /// Reports to the server; one try, as the contract has it.
 ///
 /// # Errors
@@ -120,7 +130,7 @@ pub(crate) async fn tell_failure(
             board.go_on();
             return Err(error);
         }
-        board.wait_for(WHAT, vec![error.to_string(), WHY.into()]);
+        board.wait_for(WHAT, vec![error.to_string(), error.advice().into()]);
         tokio::time::sleep(backoff.pause()).await;
     }
 }
@@ -135,7 +145,8 @@ pub(crate) async fn tell_until_stored(
     mut pauses: Backoff,
 ) {
     while let Err(error) = tell(server, Severity::Error, text, part).await {
-        board.wait_for(WHAT, vec![error.to_string(), WHY.into(), ENTER.into()]);
+        let advice = error.advice().into();
+        board.wait_for(WHAT, vec![error.to_string(), advice, ENTER.into()]);
         tokio::time::sleep(pauses.pause()).await;
     }
     board.go_on();
@@ -145,6 +156,8 @@ const ENTER: &str = "Enter restarts this machine without the report";
 const WHAT: &str = "the server to take the report of the failure";
 const WHY: &str = "a server that does not know of it may start the task again; check that the \
                    server runs";
+const MISSING: &str = "FOG takes reports of failures since version 1.6 only: cancel this machine's task on the \
+                       server, or it is started again";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -231,8 +244,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_without_the_endpoint_is_asked_once() {
-        let server = TestServer::start(|_| Reply::status(404, "not here"));
-        report(&server.client(), QUICK).await.unwrap_err();
-        assert_eq!(server.requests().len(), 1);
+        for reply in [
+            Reply::status(404, "not here"),
+            Reply::status(403, ""),
+            Reply::redirect("http://198.51.100.5/fog/management/index.php"),
+        ] {
+            let server = TestServer::start(move |_| reply.clone());
+            let error = report(&server.client(), QUICK).await.unwrap_err();
+            assert_eq!(server.requests().len(), 1);
+            assert!(error.advice().contains("cancel this machine's task"));
+        }
     }
 }

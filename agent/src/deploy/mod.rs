@@ -1,9 +1,10 @@
-//! A multicast deploy: from the server's word to the report.
+//! A deploy: from the server's word to the report.
 //!
 //! Control runs on tokio in this thread; the data has threads of its own. Nothing is written before
 //! everything that can be checked has been checked, and what makes the disk bootable is written
 //! last.
 
+mod description;
 mod disks;
 mod ending;
 mod evidence;
@@ -16,13 +17,17 @@ mod resume;
 mod streams;
 mod swap;
 mod target;
+mod unicast;
 
 #[cfg(test)]
 mod run_tests;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod stock_tests;
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,17 +35,21 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use deploy_plan::{DeployPlan, Refusal, SmallFiles, Warning};
 use disk::Target;
-use fog::{KernelArgs, Mac};
+use fog::KernelArgs;
+use fog::checkin::caps;
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
 use imaging::tap::meter::Flow;
 use readable::{Size, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
+use crate::control::features::{self, Features};
 use crate::control::session::{self, News, Over, OverKind};
 use crate::control::trouble::{self, Severity};
-use crate::control::{Server, checkin, image, inventory, progress};
+use crate::control::{Kind, Server, checkin, inventory, progress};
 use crate::screen::Board;
+use crate::share::SharedImage;
+use description::Described;
 pub(crate) use disks::{Disks, Finish};
 pub(crate) use ending::Ending;
 pub(crate) use failure::Failure;
@@ -48,9 +57,10 @@ use failure::Touched;
 use follow::{Follower, Totals};
 pub(crate) use grow::Tools;
 use receive::{Current, NetworkSources, ResumePatience};
-use streams::Pipeline;
+use streams::{DeploySources, Pipeline};
 use target::Chosen;
 pub(crate) use target::TargetChoice;
+use unicast::FileSources;
 
 /// What is to be done, and with what.
 #[derive(Debug, Clone)]
@@ -59,8 +69,8 @@ pub(crate) struct Job {
     pub(crate) target: TargetChoice,
     /// To receive on, by name or address; by the route to the sender if not given.
     pub(crate) interface: Option<String>,
-    /// Addresses of all cards, for the inventory.
-    pub(crate) cards: Vec<Mac>,
+    /// The image share of one of FOG's own servers, where it is mounted already.
+    pub(crate) share: Option<PathBuf>,
     /// With the report at the end.
     pub(crate) patience: Patience,
 }
@@ -99,12 +109,19 @@ async fn carry_out(
     touched: &Touched,
 ) -> Result<Told, Failure> {
     deploy_plan::check_arguments(&job.args).map_err(|error| Failure::new("arguments", error))?;
-    let capabilities = capabilities(server, board).await?;
+    board.activity("checkin", "asking the server for its features");
+    let features = features::ask(server, board)
+        .await
+        .map_err(|error| Failure::new("capabilities", error))?;
+    if features.kind() == Kind::Own {
+        deploy_plan::check_multicast(&job.args)
+            .map_err(|error| Failure::new("arguments", error))?;
+    }
     if !job.args.is_unregistered() {
         board.step("check in").await;
         let _phase = board.phase("checkin");
         board.activity("checkin", "checking in");
-        let let_in = checkin::let_in(server, board, checkin::PAUSE).await;
+        let let_in = checkin::let_in(server, &job.args, board, checkin::Rhythm::default()).await;
         let_in.map_err(|over| Failure::known("checkin", over))?;
     }
     board
@@ -131,7 +148,7 @@ async fn carry_out(
         server,
         board,
         touched,
-        capabilities: &capabilities,
+        features: &features,
         prepared: Arc::new(prepared),
     };
     let first = transfer.prepared.chosen.first();
@@ -141,7 +158,7 @@ async fn carry_out(
         .await;
     {
         let reports = progress::report(server, board, progress::Rhythm::default());
-        let machine = inventory::send(server, board, &job.cards, &machine, inventory::PAUSE);
+        let machine = inventory::send(server, board, &machine, inventory::PAUSE);
         tokio::select! {
             done = transfer.run(Task::Deploy) => done?,
             // Neither ends before the work does.
@@ -162,29 +179,6 @@ async fn carry_out(
     Ok(told)
 }
 
-/// Asks what the server can; only our own server has what a deploy needs beside the streams.
-async fn capabilities(server: &Server, board: &Board) -> Result<String, Failure> {
-    board.activity("checkin", "asking the server for its features");
-    let list = image::persist(board, "the server's list of features", PATIENCE, || {
-        server.capabilities()
-    })
-    .await
-    .map_err(|error| Failure::new("capabilities", error))?;
-    if !receive::has_capability(&list, fos_api::CAPABILITY) {
-        let said = fog::encoding::printable(&list, 80);
-        return Err(Failure::new(
-            "capabilities",
-            anyhow::anyhow!(
-                "the server at {} is not fos-server (its feature list is {said:?}). A stock FOG \
-                 server hands out partition tables by NFS, which this version of fos-agent does \
-                 not support: use fos-server, or boot FOG's own client for this host",
-                server.web()
-            ),
-        ));
-    }
-    Ok(list)
-}
-
 /// Everything that is known before the first byte.
 struct Prepared {
     /// The disks, in the order of the plan's.
@@ -193,24 +187,28 @@ struct Prepared {
     plan: DeployPlan,
     tools: Tools,
     window_log_max: u32,
+    /// What the image share says of the streams, in the plan's order; `None` where the server says more.
+    stored: Option<Stored>,
     /// What turned out to be left undone only when it was due.
     late_warnings: Mutex<Vec<Warning>>,
 }
 
+/// The streams as they are in the image share.
+struct Stored {
+    /// First bytes of each.
+    starts: Vec<Vec<u8>>,
+    /// For a deploy to this machine alone: the files of each, and the share, which must stay.
+    files: Option<(Vec<Vec<PathBuf>>, SharedImage)>,
+}
+
 async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, Failure> {
     let failed = |error: anyhow::Error| Failure::new("prepare", error);
-    let manifest = image::manifest(server, board)
-        .await
-        .context("asking for the image's description")
-        .map_err(failed)?;
+    let Described {
+        manifest,
+        files,
+        shared,
+    } = description::of(job, server, board).await?;
     board.update(|state| state.image = fog::encoding::printable(&manifest.image_name, 64));
-    deploy_plan::check_same_image(&job.args, &manifest)
-        .and_then(|()| deploy_plan::check_manifest(&manifest))
-        .map_err(|error| failed(error.into()))?;
-    let files = image::small_files(server, board, &manifest)
-        .await
-        .context("fetching the image's small files")
-        .map_err(failed)?;
     let window_log_max = memory_for_windows(&manifest).map_err(failed)?;
     let wanted = wanted_disks(&manifest, &files).map_err(|error| failed(error.into()))?;
     let chosen = target::choose(&job.target, &job.args, &wanted, board)
@@ -236,10 +234,13 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
             board.say(line);
         }
     }
+    let stored = shared.map(|shared| Stored::of(&plan, shared, &job.args));
+    let stored = stored.transpose().map_err(failed)?;
     // Exclusive from here on; nothing is written yet. A disk that is there twice is refused here.
     let targets = chosen.iter().map(Chosen::open).collect::<Result<_, _>>();
     let targets = targets.map_err(|error| failed(error.into()))?;
     Ok(Prepared {
+        stored,
         chosen,
         targets,
         plan,
@@ -257,6 +258,29 @@ fn wanted_disks(
     let numbers = deploy_plan::image_disks(manifest)?;
     let sizes = deploy_plan::recorded_sizes(&numbers, files)?;
     Ok(numbers.into_iter().zip(sizes).collect())
+}
+
+impl Stored {
+    /// # Errors
+    /// If a stream of the plan is not in the share.
+    fn of(plan: &DeployPlan, shared: SharedImage, args: &KernelArgs) -> anyhow::Result<Self> {
+        let (mut starts, mut files) = (Vec::new(), Vec::new());
+        let known = shared.image.manifest.streams.iter();
+        let known = known.zip(shared.starts.iter().zip(&shared.image.sources));
+        for planned in &plan.streams {
+            let (_, (start, sources)) = known
+                .clone()
+                .find(|(stream, _)| stream.name == planned.name)
+                .with_context(|| format!("{} is not in the image", planned.name))?;
+            starts.push(start.clone());
+            files.push(sources.clone());
+        }
+        let is_alone = !args.is_multicast_deploy();
+        Ok(Self {
+            starts,
+            files: is_alone.then_some((files, shared)),
+        })
+    }
 }
 
 /// The largest decompression window that the memory allows, as a power of two.
@@ -317,7 +341,7 @@ struct Transfer<'a> {
     server: &'a Server,
     board: &'a Board,
     touched: &'a Touched,
-    capabilities: &'a str,
+    features: &'a Features,
     prepared: Arc<Prepared>,
 }
 
@@ -328,22 +352,57 @@ impl Transfer<'_> {
         board.activity("receive", ACTIVITY);
         let totals = Totals::of(&prepared.plan);
         board.update(|state| state.parts = totals.parts(&prepared.plan));
-        let options =
-            receive::options(&self.job.args, self.job.interface.as_deref()).map_err(failed)?;
-        let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
-        board.say(format!(
-            "receiving on {}, rendezvous {rendezvous}",
-            options.interface
-        ));
         let news = News::new();
         let current = Current::default();
         let flow = Arc::new(Flow::default());
+        let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
+        let interface = self.job.interface.as_deref();
+        let files = prepared.stored.as_ref().and_then(|stored| {
+            let (files, shared) = stored.files.as_ref()?;
+            Some((files.clone(), shared.shown().to_owned()))
+        });
+        let (mut sources, interface, rendezvous): (Box<dyn DeploySources + Send>, _, _) =
+            if let Some((files, share)) = files {
+                let interface = receive::interface(&self.job.args, interface).map_err(failed)?;
+                board.say(format!(
+                    "reading the image's data from {share} on {interface}"
+                ));
+                let sources = FileSources {
+                    files,
+                    current: current.clone(),
+                    farewells: farewell,
+                    touched: self.touched.clone(),
+                    is_server_told: false,
+                };
+                (Box::new(sources), interface, share)
+            } else {
+                let options = receive::options(&self.job.args, interface).map_err(failed)?;
+                let rendezvous = format!("{}:{}", options.control_address(), options.port_base);
+                let interface = options.interface.clone();
+                board.say(format!("receiving on {interface}, rendezvous {rendezvous}"));
+                let sources = NetworkSources {
+                    options,
+                    current: current.clone(),
+                    news: news.clone(),
+                    board: board.clone(),
+                    has_record_capability: self.features.has(caps::STREAM_RECORD),
+                    is_stock: server.is_stock(),
+                    farewells: farewell,
+                    is_server_told: false,
+                    touched: self.touched.clone(),
+                    patience: ResumePatience::default(),
+                    begun: None,
+                    last: None,
+                };
+                (Box::new(sources), interface, rendezvous)
+            };
         let follower = Follower {
             board: board.clone(),
             flow: Arc::clone(&flow),
             current: current.clone(),
             news: news.clone(),
-            interface: options.interface.clone(),
+            is_stock: server.is_stock(),
+            interface,
             rendezvous,
             names: prepared
                 .plan
@@ -355,27 +414,13 @@ impl Transfer<'_> {
             written: prepared.targets.iter().map(Target::bytes_written).collect(),
             is_repeat: task != Task::Deploy,
         };
-        let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
-        let mut sources = NetworkSources {
-            options,
-            current: current.clone(),
-            news: news.clone(),
-            board: board.clone(),
-            has_record_capability: receive::promises_records(self.capabilities),
-            farewells: farewell,
-            is_server_told: false,
-            touched: self.touched.clone(),
-            patience: ResumePatience::default(),
-            begun: None,
-            last: None,
-        };
         let data_board = board.clone();
         let data_prepared = Arc::clone(prepared);
         let (say, done) = oneshot::channel();
         std::thread::Builder::new()
             .name("deploy".into())
             .spawn(move || {
-                let result = work(&mut sources, &data_prepared, task, &flow, &data_board);
+                let result = work(&mut *sources, &data_prepared, task, &flow, &data_board);
                 // Nobody listens any more only if the program ends.
                 drop(say.send(result));
             })
@@ -386,7 +431,13 @@ impl Transfer<'_> {
             farewells,
             patience: STOP_PATIENCE,
         };
-        let watch = session::watch(server, &news, SESSION_PAUSE);
+        let watch = async {
+            if server.is_stock() {
+                // It says nothing of a session that goes on.
+                std::future::pending::<Infallible>().await;
+            }
+            session::watch(server, &news, SESSION_PAUSE).await
+        };
         outcome
             .wait(server, board, &current, watch, follower.follow())
             .await?;
@@ -397,7 +448,13 @@ impl Transfer<'_> {
     /// Reports completion; whatever becomes of that, the disk is good.
     async fn report(&self) -> Told {
         let news = News::new();
-        for _ in 0..MAX_REPEATS {
+        let repeats = if self.server.is_stock() {
+            // It does not say which stream it sends.
+            0
+        } else {
+            MAX_REPEATS
+        };
+        for _ in 0..repeats {
             self.board.activity("report", "reporting completion");
             let patience = self.job.patience;
             let report = completion::report(self.server, self.board, patience, || {
@@ -596,7 +653,7 @@ fn last_word(over: Over, current: &Current, board: &Board) -> Over {
 
 /// The data thread: all streams, then the partition table.
 fn work(
-    sources: &mut NetworkSources,
+    sources: &mut dyn DeploySources,
     prepared: &Prepared,
     task: Task,
     flow: &Arc<Flow>,
@@ -615,22 +672,27 @@ fn work(
         board: board.clone(),
         window_log_max: prepared.window_log_max,
         done,
+        starts: prepared
+            .stored
+            .as_ref()
+            .map(|stored| stored.starts.as_slice()),
     };
     if let Err(error) = pipeline.run(first, sources) {
         let text = sources.explain(&error);
         let mut failure = Failure::new("streams", anyhow::anyhow!("{text}"));
-        failure.is_known_to_server = sources.is_server_told;
+        failure.is_known_to_server = sources.is_server_told();
         return Err(failure);
     }
     if task != Task::Deploy {
         return Ok(());
     }
     board.step_blocking("write the partition table");
+    let ending = sources.ending();
     let _phase = board.phase("table");
     let finish = Finish {
         disks: &disks,
         tools: &prepared.tools,
-        ending: &sources.current.ending,
+        ending: &ending,
         activity: &|text: String| board.update(|state| state.activity = text.clone()),
         warn: &|text: String| board.warn(text),
         late: &|warning: Warning| lock(&prepared.late_warnings).push(warning),
@@ -663,7 +725,6 @@ async fn tell_warnings(
 
 /// While data comes.
 const ACTIVITY: &str = "receiving and writing";
-const PATIENCE: Duration = Duration::from_secs(300);
 const SESSION_PAUSE: Duration = Duration::from_secs(2);
 /// How often streams are received again for the sake of a server that was restarted.
 const MAX_REPEATS: u32 = 5;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use cast_net::{Interface, ReceiveOptions, ReceivePhase, ReceiveStatus, ReceivedStream, Stop};
 use fog::KernelArgs;
-use fog::checkin::caps;
 use imaging::Piece;
 use readable::chain;
 use tokio::sync::mpsc;
@@ -17,7 +16,7 @@ use super::ending::Ending;
 use super::evidence::{Evidence, at_the_end, evidence};
 use super::failure::Touched;
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
-use super::streams::{Source, Sources, StreamError};
+use super::streams::{DeploySources, Source, Sources, StreamError};
 use crate::control::session::{self, Latest, News};
 use crate::screen::Board;
 
@@ -36,6 +35,8 @@ struct Inner {
     undecided_since: Option<Instant>,
     /// Why no data comes, as it was shown last; `None` once data has come.
     shown: Option<Evidence>,
+    /// The stream that is read without a receiver, from the image share.
+    read: Option<usize>,
 }
 
 /// One receiver.
@@ -80,6 +81,18 @@ impl Current {
 
     pub(crate) fn undecided_since(&self) -> Option<Instant> {
         self.lock().undecided_since
+    }
+
+    /// The stream that comes, counted from 0.
+    pub(crate) fn index(&self) -> Option<usize> {
+        let inner = self.lock();
+        let receiving = inner.receiving.as_ref();
+        receiving.map(|receiving| receiving.index).or(inner.read)
+    }
+
+    /// A stream is read without a receiver.
+    pub(crate) fn set_read(&self, index: usize) {
+        self.lock().read = Some(index);
     }
 
     /// Ends the receiver, and every later one at once. `false`: all has come, and the table is being
@@ -166,6 +179,8 @@ pub(crate) struct NetworkSources {
     pub(crate) board: Board,
     /// `getversion.php?caps=1` lists the stream record.
     pub(crate) has_record_capability: bool,
+    /// The server says nothing of the session, so nobody can say how it goes on after a failure.
+    pub(crate) is_stock: bool,
     pub(crate) farewells: mpsc::UnboundedSender<Farewell>,
     /// Whether the server knows why the transfer was left.
     pub(crate) is_server_told: bool,
@@ -210,6 +225,16 @@ pub(crate) struct Farewell {
     pub(crate) told: std::sync::mpsc::Sender<bool>,
 }
 
+impl Farewell {
+    /// Says why, and waits a little for the answer.
+    pub(crate) fn send(farewells: &mpsc::UnboundedSender<Self>, text: String) -> bool {
+        let (told, answer) = std::sync::mpsc::channel();
+        // Nobody listens when it is the server that ended it.
+        farewells.send(Self { text, told }).is_ok()
+            && answer.recv_timeout(FAREWELL_PATIENCE).unwrap_or(false)
+    }
+}
+
 /// Where and how to receive: as FOG's client calls `udp-receiver`, on the given interface or the
 /// one that routes to the rendezvous address.
 pub(crate) fn options(
@@ -217,7 +242,7 @@ pub(crate) fn options(
     interface: Option<&str>,
 ) -> anyhow::Result<ReceiveOptions> {
     let rendezvous = args.rendezvous()?;
-    let interface = choose_interface(interface, rendezvous)?;
+    let interface = self::interface(args, interface)?;
     let mut options = ReceiveOptions::new(interface);
     options.port_base = args.port()?;
     options.rendezvous = Some(rendezvous);
@@ -229,6 +254,11 @@ pub(crate) fn options(
     Ok(options)
 }
 
+/// The interface of the given name, or the one that routes to the storage node.
+pub(crate) fn interface(args: &KernelArgs, wanted: Option<&str>) -> anyhow::Result<Interface> {
+    choose_interface(wanted, args.rendezvous()?)
+}
+
 fn choose_interface(wanted: Option<&str>, rendezvous: Ipv4Addr) -> anyhow::Result<Interface> {
     let chosen = match wanted {
         Some(wanted) => {
@@ -238,16 +268,6 @@ fn choose_interface(wanted: Option<&str>, rendezvous: Ipv4Addr) -> anyhow::Resul
         None => Interface::towards(rendezvous),
     };
     chosen.with_context(|| format!("choosing the network interface to receive from {rendezvous}"))
-}
-
-/// Whether a token is in the blank-separated list of a server's features.
-pub(crate) fn has_capability(list: &str, token: &str) -> bool {
-    list.split_whitespace().any(|have| have == token)
-}
-
-/// Whether the server promises stream records by its capabilities alone.
-pub(crate) fn promises_records(capabilities: &str) -> bool {
-    has_capability(capabilities, caps::STREAM_RECORD)
 }
 
 impl Sources for NetworkSources {
@@ -307,7 +327,7 @@ impl Sources for NetworkSources {
     }
 
     fn resume(&mut self, index: usize, cause: Cause) -> Option<usize> {
-        if cause == Cause::Machine {
+        if cause == Cause::Machine || self.is_stock {
             return None;
         }
         self.current.lock().undecided_since = Some(Instant::now());
@@ -332,18 +352,28 @@ impl Sources for NetworkSources {
             // The server knows more; whoever watches the session says it.
             return;
         }
-        let (told, answer) = std::sync::mpsc::channel();
         let text = self.touched.complete(&self.explain(error));
-        // Nobody listens when it is the server that ended it.
-        if self.farewells.send(Farewell { text, told }).is_ok() {
-            self.is_server_told = answer.recv_timeout(FAREWELL_PATIENCE).unwrap_or(false);
-        }
+        self.is_server_told = Farewell::send(&self.farewells, text);
+    }
+}
+
+impl DeploySources for NetworkSources {
+    fn explain(&self, error: &StreamError) -> String {
+        Self::explain(self, error)
+    }
+
+    fn is_server_told(&self) -> bool {
+        self.is_server_told
+    }
+
+    fn ending(&self) -> Ending {
+        self.current.ending.clone()
     }
 }
 
 impl NetworkSources {
     /// The error, and why it came to that if this is known.
-    pub(crate) fn explain(&self, error: &StreamError) -> String {
+    fn explain(&self, error: &StreamError) -> String {
         let evidence = self.current.get().and_then(|receiving| {
             let snapshot = receiving.status.snapshot();
             evidence(&snapshot, receiving.due_since, Instant::now())
@@ -473,15 +503,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_are_whole_words() {
-        assert!(has_capability("mclvm mcstreamid fosnative1", "fosnative1"));
-        assert!(!has_capability("1.5.10", "fosnative1"));
-        assert!(!has_capability("fosnative10", "fosnative1"));
-        assert!(promises_records("mclvm mcstreamid"));
-        assert!(!promises_records(""));
-    }
-
-    #[test]
     fn receivers_are_set_up_as_fog_calls_them() {
         let args = KernelArgs::parse("storageip=127.0.0.1 port=63100");
         let options = options(&args, None).unwrap();
@@ -502,6 +523,7 @@ mod tests {
             news: News::new(),
             board: Board::default(),
             has_record_capability: false,
+            is_stock: false,
             farewells,
             is_server_told: false,
             touched: Touched::default(),
@@ -587,6 +609,14 @@ mod tests {
             news.fail(unreachable())
         });
         assert_eq!(next, None);
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_not_waited_for() {
+        let (mut sources, _heard) = network_sources();
+        sources.is_stock = true;
+        assert_eq!(sources.resume(1, Cause::Transfer), None);
+        assert_eq!(sources.resume(1, Cause::Content), None);
     }
 
     #[test]

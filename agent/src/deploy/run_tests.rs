@@ -23,7 +23,7 @@ use crate::control::test_server::{Reply, Request, TestServer};
 const CAPS: &str = "mcstreamid fosnative1";
 
 /// A port base whose two ports are free on loopback.
-fn port_base() -> u16 {
+pub(super) fn port_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = NEXT.fetch_add(2, Ordering::Relaxed);
     let start = 40_000 + u16::try_from(std::process::id() % 400).unwrap() * 50;
@@ -46,7 +46,7 @@ fn job(web: &str, port: u16, target: &Path) -> Job {
         args: KernelArgs::parse(&line),
         target: TargetChoice::Paths(vec![target.to_owned()]),
         interface: None,
-        cards: Vec::new(),
+        share: None,
         patience: Patience {
             pause: Duration::from_millis(1),
             silence: Duration::ZERO,
@@ -116,13 +116,13 @@ fn sender(port: u16, streams: Vec<(u32, Vec<u8>)>) -> JoinHandle<()> {
     })
 }
 
-fn disk() -> tempfile::NamedTempFile {
+pub(super) fn disk() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), vec![0; usize::try_from(DISK_LEN).unwrap()]).unwrap();
     file
 }
 
-fn paths(server: &TestServer) -> Vec<String> {
+pub(super) fn paths(server: &TestServer) -> Vec<String> {
     let requests = server.requests();
     requests
         .iter()
@@ -212,10 +212,30 @@ async fn refused(answer: impl Fn(&Request) -> Reply + Send + 'static) -> (Failur
 }
 
 #[tokio::test]
-async fn a_stock_server_is_refused_before_the_check_in() {
-    let (failure, paths) = refused(|_| Reply::text("mclvm mcstreamid")).await;
-    assert!(failure.text.contains("NFS"), "{}", failure.text);
+async fn a_page_in_place_of_the_features_is_refused_before_the_check_in() {
+    let (failure, paths) = refused(|_| Reply::text("<!DOCTYPE html><html>")).await;
+    assert!(
+        failure.text.contains("address of a FOG server"),
+        "{}",
+        failure.text
+    );
     assert_eq!(paths, ["getversion.php"]);
+}
+
+#[tokio::test]
+async fn our_own_server_deploys_by_multicast_only() {
+    let server = TestServer::start(|_| Reply::text("fosnative1"));
+    let disk = disk();
+    let mut job = job(server.web(), port_base(), disk.path());
+    job.args = KernelArgs::parse(&format!(
+        "web={} mac=00:1b:21:aa:bb:cc storageip=127.0.0.1 img=lab type=down",
+        server.web()
+    ));
+    let failure = run(job, &server.client(), &Board::default())
+        .await
+        .unwrap_err();
+    assert_eq!(failure.part, "arguments");
+    assert_eq!(paths(&server), ["getversion.php"]);
 }
 
 #[tokio::test]

@@ -73,16 +73,6 @@ impl<S: Fn(&str) -> io::Result<()>> Cards<S> {
     pub(super) fn troubles(&self) -> Vec<String> {
         self.broken.iter().map(|(_, text)| text.clone()).collect()
     }
-
-    /// Addresses of all cards, usable or not.
-    pub(super) fn macs(&self) -> Vec<Mac> {
-        let broken = self.broken.iter().map(|(card, _)| card);
-        self.usable
-            .iter()
-            .chain(broken)
-            .map(|card| card.mac)
-            .collect()
-    }
 }
 
 #[cfg(test)]
@@ -120,7 +110,6 @@ mod tests {
             ["eth0 (02:00:00:00:00:00) cannot be switched on: no firmware"]
         );
         assert_eq!(cards.troubles(), news);
-        assert_eq!(cards.macs().len(), 2);
         // Nothing is tried or said twice.
         assert_eq!(cards.refresh().unwrap(), [""; 0]);
         assert_eq!(*calls.borrow(), ["eth0", "eth1"]);

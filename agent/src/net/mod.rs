@@ -29,8 +29,6 @@ pub(crate) use nic::Nic;
 pub(crate) struct Uplink {
     /// The card in use.
     pub(crate) card: String,
-    /// Addresses of all cards that were there when the server was reached.
-    pub(crate) cards: Vec<Mac>,
 }
 
 /// Why there is no network.
@@ -118,10 +116,7 @@ pub(crate) async fn bring_up(
                     if let Some(note) = setmacto_note(&card, args) {
                         board.say(note);
                     }
-                    return Ok(Uplink {
-                        card: card.name,
-                        cards: cards.macs(),
-                    });
+                    return Ok(Uplink { card: card.name });
                 }
                 Err(reason) => {
                     let text = format!("{}: {reason}", card.name);

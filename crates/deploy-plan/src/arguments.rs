@@ -13,20 +13,12 @@ use crate::{Refusal, Warning};
 /// The first argument that is not supported.
 pub fn check_arguments(args: &KernelArgs) -> Result<(), Refusal> {
     args.web()?;
-    if !args.is_multicast_deploy() {
-        let found = ["type", "mc", "mode"]
-            .iter()
-            .filter_map(|name| args.value(name).map(|value| format!("{name}={value}")))
-            .collect::<Vec<_>>()
-            .join(" ");
-        let found = if found.is_empty() {
-            "no task at all".to_owned()
-        } else {
-            found
-        };
-        return Err(Refusal::Task { found });
+    if !args.is_deploy() {
+        return Err(other_task(args));
     }
-    args.port()?;
+    if args.is_multicast_deploy() {
+        args.port()?;
+    }
     args.rendezvous()?;
     match args.value("imgType") {
         Some(other) if other.parse::<ImageType>().is_err() => {
@@ -48,6 +40,32 @@ pub fn check_arguments(args: &KernelArgs) -> Result<(), Refusal> {
         return Err(Refusal::KeepTable);
     }
     Ok(())
+}
+
+/// Checks that the kernel arguments ask for a deploy by multicast.
+///
+/// # Errors
+/// If they ask for something else.
+pub fn check_multicast(args: &KernelArgs) -> Result<(), Refusal> {
+    if args.is_multicast_deploy() {
+        Ok(())
+    } else {
+        Err(other_task(args))
+    }
+}
+
+fn other_task(args: &KernelArgs) -> Refusal {
+    let found = ["type", "mc", "mode"]
+        .iter()
+        .filter_map(|name| args.value(name).map(|value| format!("{name}={value}")))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let found = if found.is_empty() {
+        "no task at all".to_owned()
+    } else {
+        found
+    };
+    Refusal::Task { found }
 }
 
 /// Checks that the manifest is of the image that the kernel arguments name.

@@ -14,10 +14,10 @@ pub enum Refusal {
     /// A kernel argument cannot be read.
     #[error(transparent)]
     Argument(#[from] fog::args::ArgsError),
-    /// The kernel arguments ask for something else than a multicast deploy.
+    /// The kernel arguments ask for something that is not done here.
     #[error(
-        "this machine was booted for {found}; this version of fos-agent only deploys by multicast \
-         (type=down mc=yes): create a multicast task, or boot FOG's own client for this host"
+        "this machine was booted for {found}; fos-agent only deploys, by multicast (type=down mc=yes), and from one of \
+         FOG's own servers also to one machine (type=down): create such a task, or boot FOG's own client for this host"
     )]
     Task {
         /// What they ask for.

@@ -25,12 +25,20 @@ fn a_multicast_deploy_is_accepted() {
         let line = format!("{LINE} imgType={image_type}");
         check_arguments(&KernelArgs::parse(&line)).unwrap();
     }
+    check_multicast(&KernelArgs::parse(LINE)).unwrap();
+}
+
+#[test]
+fn a_deploy_to_one_machine_needs_no_port() {
+    let args = KernelArgs::parse(&format!("{LINE} mc= port="));
+    check_arguments(&args).unwrap();
+    let error = check_multicast(&args).unwrap_err();
+    assert!(error.to_string().contains("type=down"), "{error}");
 }
 
 #[test]
 fn other_tasks_are_refused_with_what_to_do() {
     for (change, word) in [
-        ("mc=", "type=down"),
         ("type=up", "type=up"),
         ("type= mode=onlydebug", "mode=onlydebug"),
         ("imgType=vhd", "vhd"),

@@ -68,6 +68,20 @@ impl KernelArgs {
             .filter(|value| !value.is_empty())
     }
 
+    /// Gives an argument a value unless it has one.
+    pub fn fill(&mut self, name: &str, value: &str) {
+        if self.value(name).is_none() && !value.is_empty() {
+            self.values.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    /// Gives every argument that has no value the one it has in `other`.
+    pub fn fill_from(&mut self, other: &Self) {
+        for (name, value) in &other.values {
+            self.fill(name, value);
+        }
+    }
+
     /// Whether a bare word such as `debug` or `nombr` was given.
     #[must_use]
     pub fn has_word(&self, word: &str) -> bool {
@@ -104,6 +118,61 @@ impl KernelArgs {
     #[must_use]
     pub fn is_multicast_deploy(&self) -> bool {
         self.value("type") == Some("down") && self.value("mc") == Some("yes")
+    }
+
+    /// Whether this is a deploy of any kind (`type=down`).
+    #[must_use]
+    pub fn is_deploy(&self) -> bool {
+        self.value("type") == Some("down")
+    }
+
+    /// Whether the arguments are of a machine that has to ask the server for its job: it booted from USB.
+    #[must_use]
+    pub fn must_ask_for_job(&self) -> bool {
+        self.value("boottype") == Some("usb")
+            || (self.value("type").is_none() && self.value("mode").is_none())
+    }
+
+    /// The NFS export with the images: `storage=HOST:/PATH/`.
+    ///
+    /// # Errors
+    /// If `storage` is missing, or is not of this form.
+    pub fn storage(&self) -> Result<Export, ArgsError> {
+        let value = self.value("storage").ok_or(ArgsError::Missing {
+            name: "storage",
+            why: "it says where the server's images are (for example storage=10.0.0.5:/images/)",
+        })?;
+        let bad = || invalid("storage", value, "HOST:/PATH/");
+        let (host, path) = value.split_once(':').ok_or_else(bad)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let is_host = !host.is_empty() && host.len() <= 253 && host.chars().all(is_plain);
+        let is_path = path.starts_with('/') && path.len() <= 1024;
+        if !is_host || !is_path || path.chars().any(char::is_control) {
+            return Err(bad());
+        }
+        let path = path.trim_end_matches('/');
+        Ok(Export {
+            host: host.to_owned(),
+            path: if path.is_empty() { "/" } else { path }.to_owned(),
+        })
+    }
+
+    /// The directory of the image in the export (`img`): one name.
+    ///
+    /// # Errors
+    /// If `img` is missing, or would lead elsewhere.
+    pub fn image_directory(&self) -> Result<&str, ArgsError> {
+        let value = self.value("img").ok_or(ArgsError::Missing {
+            name: "img",
+            why: "it is the directory of the image",
+        })?;
+        let is_name = !matches!(value, "." | "..")
+            && value.len() <= 255
+            && !value.contains(['/', '\\'])
+            && !value.chars().any(char::is_control);
+        is_name
+            .then_some(value)
+            .ok_or_else(|| invalid("img", value, "the name of a directory"))
     }
 
     /// Base port of the multicast session: even, both ports usable without wrapping.
@@ -166,6 +235,21 @@ impl KernelArgs {
     #[must_use]
     pub fn is_unregistered(&self) -> bool {
         self.value("capone") == Some("1")
+    }
+}
+
+/// A directory that a server exports by NFS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// Address or name of the server.
+    pub host: String,
+    /// Absolute path, without a slash at its end unless it is the root.
+    pub path: String,
+}
+
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.path)
     }
 }
 
@@ -271,6 +355,44 @@ mod tests {
         );
         // 32 bytes, but not of digits.
         assert_eq!(ticket(&format!("fosticket={}", "\u{e4}".repeat(16))), None);
+    }
+
+    #[test]
+    fn the_image_share_is_a_host_and_a_path() {
+        let of = |value: &str| KernelArgs::parse(&format!("storage={value}")).storage();
+        let export = of("10.0.0.5:/images/").unwrap();
+        assert_eq!(
+            (export.host.as_str(), export.path.as_str()),
+            ("10.0.0.5", "/images")
+        );
+        assert_eq!(export.to_string(), "10.0.0.5:/images");
+        assert_eq!(of("nas-1.lab:/").unwrap().path, "/");
+        for bad in [
+            "",
+            "10.0.0.5",
+            "10.0.0.5:images",
+            ":/images",
+            "a,b:/x",
+            "::1:/x",
+        ] {
+            of(bad).unwrap_err();
+        }
+        let image = |value: &str| {
+            let args = KernelArgs::parse(&format!("img={value}"));
+            args.image_directory().map(str::to_owned)
+        };
+        assert_eq!(image("win+_+11").unwrap(), "win 11");
+        for bad in ["", ".", "..", "a/b", "../x", "/x"] {
+            image(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_job_is_of_a_usb_stick() {
+        let asks = |line: &str| KernelArgs::parse(line).must_ask_for_job();
+        assert!(asks("web=http://x/ mac=00:1b:21:aa:bb:cc"));
+        assert!(asks("web=http://x/ boottype=usb type=down"));
+        assert!(!asks("type=down") && !asks("mode=onlydebug"));
     }
 
     #[test]

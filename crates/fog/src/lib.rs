@@ -11,6 +11,7 @@ pub mod args;
 pub mod checkin;
 pub mod encoding;
 pub mod form;
+pub mod hostinfo;
 pub mod mac;
 pub mod record;
 pub mod status;

@@ -100,6 +100,23 @@ pub fn contract(data: &[u8]) {
     }
 }
 
+/// The job of a machine that booted from USB. What is written as FOG writes it is read again.
+pub fn hostinfo(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(job) = fog::hostinfo::parse(&text) {
+        // Passwords of the domain are among the names that are not kept.
+        assert_eq!(job.value("hostadpass"), None);
+    }
+    let quoted = text.replace('\'', "'\\''");
+    let written = format!(
+        "[[ -z $hostname ]] && export hostname='{quoted}'\n[[ -z $img ]] && export img='lab'\n"
+    );
+    let job = fog::hostinfo::parse(&written).expect("what FOG writes is read");
+    let expected = Some(text.as_ref()).filter(|text| !text.is_empty());
+    assert_eq!(job.value("hostname"), expected);
+    assert_eq!(job.value("img"), Some("lab"));
+}
+
 /// Any bytes as query and body of a request to the server.
 pub fn http_form(data: &[u8]) {
     let mut feed = Feed(data);

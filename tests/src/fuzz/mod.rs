@@ -18,7 +18,7 @@ mod plans;
 mod tables;
 mod udpcast;
 
-pub use contract::{contract, http_form, native_json};
+pub use contract::{contract, hostinfo, http_form, native_json};
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use packets::packets;
@@ -31,9 +31,10 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 17] = [
+pub const TARGETS: [(&str, Body); 18] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
+    ("hostinfo", hostinfo),
     ("http_form", http_form),
     ("image", image),
     ("image_recipe", image_recipe),

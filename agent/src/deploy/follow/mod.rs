@@ -22,6 +22,8 @@ pub(crate) struct Follower {
     pub(crate) flow: Arc<Flow>,
     pub(crate) current: Current,
     pub(crate) news: News,
+    /// The server says nothing of the session.
+    pub(crate) is_stock: bool,
     /// The card that the streams come by.
     pub(crate) interface: Interface,
     /// Address and port of the rendezvous, for people.
@@ -101,6 +103,20 @@ impl Follower {
         });
     }
 
+    fn hopeless(
+        &self,
+        number: usize,
+        snapshot: &ReceiveSnapshot,
+        latest: &Latest,
+        now: Instant,
+    ) -> Option<String> {
+        if self.is_stock {
+            hopeless_at_stock(number, snapshot, now)
+        } else {
+            hopeless(number, snapshot, latest, now)
+        }
+    }
+
     /// Updates the board until dropped; returns only to say why the deploy must be given up.
     pub(crate) async fn follow(&self) -> String {
         let mut meter = Meter::default();
@@ -137,7 +153,9 @@ impl Follower {
                 let (index, under) = (receiving.index, receiving.under);
                 if steering.is_outdated(index, under, snapshot, &latest, now) {
                     receiving.abandon();
-                } else if let Some(reason) = hopeless(receiving.index + 1, snapshot, &latest, now) {
+                } else if let Some(reason) =
+                    self.hopeless(receiving.index + 1, snapshot, &latest, now)
+                {
                     return reason;
                 }
             }
@@ -172,10 +190,8 @@ impl Follower {
                     Totals::Used(_) => reading.used_rate,
                     Totals::Stored(_) => reading.stored_rate,
                 };
-                let index = receiving.as_ref().map_or_else(
-                    || self.names.len().saturating_sub(1),
-                    |receiving| receiving.index,
-                );
+                let index = self.current.index();
+                let index = index.unwrap_or_else(|| self.names.len().saturating_sub(1));
                 Transfer {
                     stream: index + 1,
                     streams: self.names.len(),
@@ -512,6 +528,22 @@ fn hopeless(
         }
         _ => None,
     }
+}
+
+/// The same where the server says nothing of the session. Its sender may start at any time, even after hours, when
+/// it has a free place; only one that was heard and is silent now will not go on.
+fn hopeless_at_stock(number: usize, snapshot: &ReceiveSnapshot, now: Instant) -> Option<String> {
+    let ReceivePhase::Receiving { since, sender, .. } = &snapshot.phase else {
+        return None;
+    };
+    let quiet = now.saturating_duration_since(snapshot.last_packet.unwrap_or(*since).max(*since));
+    (quiet >= GIVE_UP && snapshot.slices_waiting == 0).then(|| {
+        format!(
+            "stream {number}: {sender} has been silent for {}, after {}; look into the multicast log on the server",
+            Time(quiet),
+            Size(snapshot.bytes)
+        )
+    })
 }
 
 const GOES_ON: &str = "if it is being restarted, this machine goes on by itself as soon as it is \

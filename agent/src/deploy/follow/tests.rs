@@ -81,6 +81,30 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// FOG's manager may have no free place for hours, and a session may be waited for as long as people take.
+#[test]
+fn a_server_that_says_nothing_is_waited_for_until_its_sender_falls_silent() {
+    let start = Instant::now();
+    let hours = start + Duration::from_secs(4 * 3600);
+    for snapshot in [asking(start), connected(start), arrived(start)] {
+        assert_eq!(hopeless_at_stock(1, &snapshot, hours), None);
+    }
+    let mut snapshot = receiving(start);
+    assert_eq!(
+        hopeless_at_stock(1, &snapshot, start + Duration::from_secs(599)),
+        None
+    );
+    let late = start + Duration::from_secs(600);
+    let reason = hopeless_at_stock(2, &snapshot, late).unwrap();
+    assert!(
+        reason.contains("stream 2") && reason.contains("10 min"),
+        "{reason}"
+    );
+    // The own disk may be what holds it up.
+    snapshot.slices_waiting = 1;
+    assert_eq!(hopeless_at_stock(1, &snapshot, late), None);
+}
+
 #[test]
 fn waiting_for_the_sender_says_where_and_who_is_missing() {
     let start = Instant::now();

@@ -27,6 +27,7 @@ use imaging::{Failure, PIECES, Piece, Supply, Watch};
 use readable::{Count, Size, chain};
 
 use super::disks::{Disks, Part};
+use super::ending::Ending;
 use super::resume::Cause;
 use crate::screen::{Board, Phase};
 
@@ -53,6 +54,18 @@ pub(crate) trait Sources {
     fn leaving(&mut self, error: &StreamError);
 }
 
+/// Where the streams of a whole deploy come from.
+pub(crate) trait DeploySources: Sources {
+    /// An error, and why it came to that if this is known.
+    fn explain(&self, error: &StreamError) -> String;
+
+    /// Whether the server knows why the transfer was left.
+    fn is_server_told(&self) -> bool;
+
+    /// What decides whether the table is written.
+    fn ending(&self) -> Ending;
+}
+
 /// One stream on its way. End of file is only reported after the sender ended the stream properly.
 pub(crate) trait Source: Read + Send {
     /// The next bytes, in `spare` if that helps; none at the end of file.
@@ -75,6 +88,15 @@ pub(crate) enum StreamError {
     Record {
         name: StreamName,
         source: RecordError,
+    },
+    #[error(
+        "{name}: out of step: what comes does not begin like the file of this name in the image share{}; nothing \
+         of it was written. A client that missed a stream cannot catch up in this session: deploy it again",
+        begins_like(.found.as_ref())
+    )]
+    Start {
+        name: StreamName,
+        found: Option<StreamName>,
     },
     #[error(
         "{name}: the stream has more than the {:#} of the manifest; was the image changed while it \
@@ -132,6 +154,7 @@ impl StreamError {
         match self {
             Self::Receive { name, .. }
             | Self::Record { name, .. }
+            | Self::Start { name, .. }
             | Self::TooLong { name, .. }
             | Self::TooShort { name, .. }
             | Self::Hash { name, .. }
@@ -151,12 +174,19 @@ impl StreamError {
                 _ => Cause::Content,
             },
             Self::Record { .. }
+            | Self::Start { .. }
             | Self::TooLong { .. }
             | Self::Hash { .. }
             | Self::Bitmap { .. } => Cause::Content,
             Self::Write { .. } | Self::Thread { .. } | Self::Panic { .. } => Cause::Machine,
         }
     }
+}
+
+fn begins_like(found: Option<&StreamName>) -> String {
+    found
+        .map(|name| format!(", but like {name}"))
+        .unwrap_or_default()
 }
 
 /// A stream that carries another image than the one that is due.
@@ -180,6 +210,8 @@ pub(crate) struct Pipeline<'a> {
     pub(crate) window_log_max: u32,
     /// So many streams, from the first one, are verified and on the disk: they are not written again.
     pub(crate) done: usize,
+    /// The first bytes of each stream's files, where these are known and the server knows no hashes.
+    pub(crate) starts: Option<&'a [Vec<u8>]>,
 }
 
 /// How far a [`Pipeline`] has come.
@@ -326,6 +358,7 @@ impl Pipeline<'_> {
                 source,
             }
         })?;
+        self.check_start(*index, start.get(strip..).unwrap_or_default())?;
         let is_done = *index < course.done;
         let mut running = Running::start(scope, self, *index, is_done, reader.received)?;
         match running.receive(source, start, strip) {
@@ -348,10 +381,43 @@ impl Pipeline<'_> {
             Found::Record(name) => streams
                 .iter()
                 .position(|stream| stream.name.as_str() == name),
+            Found::None if self.starts.is_some() => self.find_start(due, start),
             Found::None if !is_promised => Some(sources.confirm(due)),
             _ => None,
         };
         found.filter(|found| *found < due).unwrap_or(due)
+    }
+
+    /// The stream that begins like this: the one that is due if it is among them.
+    fn find_start(&self, due: usize, image_start: &[u8]) -> Option<usize> {
+        let starts = self.starts?;
+        let is_like = |expected: &Vec<u8>| image_start.starts_with(expected);
+        if starts.get(due).is_some_and(is_like) {
+            return Some(due);
+        }
+        starts.iter().position(is_like)
+    }
+
+    /// Refuses a stream that does not begin like its file, where that is known.
+    fn check_start(&self, index: usize, image_start: &[u8]) -> Result<(), StreamError> {
+        let found = match self.starts {
+            None => return Ok(()),
+            Some(_) => self.find_start(index, image_start),
+        };
+        if found == Some(index) {
+            return Ok(());
+        }
+        let name_of = |index: usize| Some(self.plan.streams.get(index)?.name.clone());
+        Err(StreamError::Start {
+            name: self.plan.streams[index].name.clone(),
+            found: found.and_then(name_of),
+        })
+    }
+
+    /// How much of a stream is read before anything is made of it.
+    fn start_len(&self) -> usize {
+        let starts = self.starts.unwrap_or_default().iter();
+        RECORD_LEN + starts.map(Vec::len).max().unwrap_or(0)
     }
 }
 
@@ -363,23 +429,23 @@ struct Reader<'env> {
 }
 
 impl Reader<'_> {
-    /// Reads as many bytes as a record has, or all if there are fewer.
+    /// Reads as many bytes as a stream is known by, or all if there are fewer.
     fn read_start(
         &mut self,
         source: &mut dyn Source,
         wait: &mut Option<Phase>,
     ) -> Result<Vec<u8>, StreamError> {
-        let mut start = Vec::with_capacity(RECORD_LEN);
-        while start.len() < RECORD_LEN {
-            let mut piece = [0; RECORD_LEN];
-            let room = &mut piece[..RECORD_LEN - start.len()];
-            let len = self.timed(|| source.read(room), |len| *len)?;
+        let mut start = vec![0; self.pipeline.start_len()];
+        let mut filled = 0;
+        while filled < start.len() {
+            let len = self.timed(|| source.read(&mut start[filled..]), |len| *len)?;
             if len == 0 {
                 break;
             }
             drop(wait.take());
-            start.extend_from_slice(&piece[..len]);
+            filled += len;
         }
+        start.truncate(filled);
         let found = u64::try_from(start.len()).unwrap_or(u64::MAX);
         if start.len() < RECORD_LEN && found < self.stream.stored_len {
             // Too short to tell what it is; the sender was stopped.
@@ -571,7 +637,7 @@ impl<'scope, 'env> Running<'scope, 'env> {
                 });
             }
             let found = Blake3::from(found);
-            if found != self.stream.blake3 {
+            if self.pipeline.starts.is_none() && found != self.stream.blake3 {
                 return Err(StreamError::Hash {
                     name: name.clone(),
                     found,

@@ -215,6 +215,7 @@ impl Outcome {
             board: Board::default(),
             window_log_max: 27,
             done: 0,
+            starts: None,
         };
         let result = pipeline.run(0, &mut sources);
         if let Some(told) = &sources.told {

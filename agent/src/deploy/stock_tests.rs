@@ -1,0 +1,433 @@
+//! Whole deploys at one of FOG's own servers: its endpoints from a thread, its sender on loopback, its image share in
+//! a directory.
+
+use std::io::Cursor;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use cast_net::{Interface, SendControl, SendOptions, send};
+use fog::record;
+use fog::store::StreamName;
+use tempfile::{NamedTempFile, TempDir};
+
+use super::run_tests::{disk, paths, port_base};
+use super::samples;
+use super::*;
+use crate::control::test_server::{Reply, Request, TestServer};
+
+/// What the four lines of FOG answer to `getversion.php?caps=1`.
+const VERSIONS: [&str; 4] = ["1.5.8", "1.5.10", "1.5.10.2253", "mclvm mcstreamid"];
+
+/// One server and one machine.
+struct Room {
+    server: TestServer,
+    share: TempDir,
+    disk: NamedTempFile,
+    port: u16,
+}
+
+impl Room {
+    fn new(answer: impl Fn(&Request) -> Option<Reply> + Send + 'static) -> Self {
+        Self::of_version("1.5.8", answer)
+    }
+
+    /// A server that answers like this, and else as all versions do.
+    fn of_version(
+        version: &'static str,
+        answer: impl Fn(&Request) -> Option<Reply> + Send + 'static,
+    ) -> Self {
+        let port = port_base();
+        let server = TestServer::start(move |request| {
+            answer(request).unwrap_or_else(|| usual(version, request, port))
+        });
+        let share = tempfile::tempdir().unwrap();
+        std::fs::write(share.path().join(".mntcheck"), "").unwrap();
+        let image = share.path().join("lab");
+        std::fs::create_dir(&image).unwrap();
+        for (name, bytes) in samples::small_files() {
+            std::fs::write(image.join(name), bytes).unwrap();
+        }
+        for (number, ..) in samples::PARTITIONS {
+            let name = format!("d1p{number}.img");
+            std::fs::write(image.join(name), samples::stored(number)).unwrap();
+        }
+        Self {
+            server,
+            share,
+            disk: disk(),
+            port,
+        }
+    }
+
+    fn image(&self) -> PathBuf {
+        self.share.path().join("lab")
+    }
+
+    async fn deploy(&self) -> Result<Told, Failure> {
+        self.deploy_as("mc=yes").await
+    }
+
+    async fn deploy_as(&self, more: &str) -> Result<Told, Failure> {
+        let line = format!("web={} {} {more}", self.server.web(), job_line(self.port));
+        let job = Job {
+            args: KernelArgs::parse(&line),
+            target: TargetChoice::Paths(vec![self.disk.path().to_owned()]),
+            interface: None,
+            share: Some(self.share.path().to_owned()),
+            patience: Patience {
+                pause: Duration::from_millis(1),
+                longest_pause: Duration::from_millis(1),
+                silence: Duration::ZERO,
+                ..Patience::default()
+            },
+        };
+        run(job, &self.server.client(), &Board::default()).await
+    }
+
+    fn send(&self, streams: Vec<Vec<u8>>) -> JoinHandle<()> {
+        sender(self.port, streams)
+    }
+
+    #[track_caller]
+    fn assert_deployed(&self) {
+        let written = std::fs::read(self.disk.path()).unwrap();
+        for (number, ..) in samples::PARTITIONS {
+            assert!(written[samples::region(number)] == samples::restored(number));
+        }
+        assert_eq!(written[446..512], samples::mbr()[446..512]);
+    }
+
+    #[track_caller]
+    fn assert_untouched(&self) {
+        let written = std::fs::read(self.disk.path()).unwrap();
+        assert!(written.iter().all(|byte| *byte == 0));
+    }
+}
+
+fn job_line(port: u16) -> String {
+    format!(
+        "mac=00:1b:21:aa:bb:cc storage=127.0.0.1:/images/ storageip=127.0.0.1 osid=50 img=lab imgType=mps \
+         imgPartitionType=all imgid=1 imgFormat=3 port={port} type=down"
+    )
+}
+
+fn usual(version: &str, request: &Request, port: u16) -> Reply {
+    match request.path.trim_start_matches("/fog/") {
+        "service/getversion.php" => Reply::text(version),
+        "service/mc_checkin.php" | "service/Pre_Stage1.php" => Reply::text("##@GO"),
+        "service/inventory.php" => Reply::text("Done"),
+        "service/progress.php" => Reply::text(""),
+        "service/Post_Stage3.php" | "service/blame.php" => Reply::text("##"),
+        "service/taskerror.php" if version.contains("mclvm") => Reply::text("##"),
+        "service/ipxe/boot.php" => {
+            let line = job_line(port);
+            Reply::text(&format!("#!ipxe\nkernel bzImage {line} mc=yes\nboot\n"))
+        }
+        // What a server of FOG answers to a path that it does not have.
+        _ => Reply::redirect("http://127.0.0.1/fog/management/index.php"),
+    }
+}
+
+/// Sends these streams one after the other to one receiver, as the chain of the multicast manager.
+fn sender(port: u16, streams: Vec<Vec<u8>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for bytes in streams {
+            let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
+            let mut options = SendOptions::new(lo);
+            options.port_base = port;
+            options.rendezvous = Some(Ipv4Addr::LOCALHOST);
+            options.ttl = 32;
+            options.transfer.start.min_receivers = 1;
+            options.transfer.start.start_timeout = Some(Duration::from_secs(60));
+            let control = SendControl::new().unwrap();
+            // The receiver may leave early; that is what some tests are about.
+            let sent = send::open(options, Cursor::new(bytes), control);
+            if sent.and_then(cast_net::SentStream::finish).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn plain() -> Vec<Vec<u8>> {
+    vec![samples::stored(1), samples::stored(2)]
+}
+
+fn with_records() -> Vec<Vec<u8>> {
+    let streams = (1..).zip(plain());
+    let stream = |(number, bytes): (u32, Vec<u8>)| {
+        let name = StreamName::of_file(&format!("d1p{number}.img"));
+        [&record::emit(&name).unwrap()[..], &bytes].concat()
+    };
+    streams.map(stream).collect()
+}
+
+fn asked(room: &Room, path: &str) -> usize {
+    let paths = paths(&room.server);
+    paths.iter().filter(|asked| *asked == path).count()
+}
+
+#[tokio::test]
+async fn a_room_of_each_version_is_deployed() {
+    for version in VERSIONS {
+        let room = Room::of_version(version, |_| None);
+        let streams = if version.contains(caps::STREAM_RECORD) {
+            with_records()
+        } else {
+            plain()
+        };
+        let sending = room.send(streams);
+        assert_eq!(room.deploy().await.unwrap(), Told::Yes, "{version}");
+        sending.join().unwrap();
+        room.assert_deployed();
+        let paths = paths(&room.server);
+        let at = |name: &str| paths.iter().position(|path| path == name).unwrap();
+        assert!(at("getversion.php") < at("mc_checkin.php"));
+        assert!(at("mc_checkin.php") < at("inventory.php"));
+        assert_eq!(paths.last().unwrap(), "Post_Stage3.php");
+        // Nothing is asked that only our own server has.
+        assert!(!paths.iter().any(|path| path.contains("fos/")), "{paths:?}");
+        assert!(!paths.contains(&"taskerror.php".to_owned()));
+        for request in room.server.requests() {
+            if request.path.ends_with("progress.php") {
+                let status = request.field("status").unwrap();
+                let line = fog::encoding::decode_base64_text(&status).unwrap();
+                assert_eq!(line.split('@').nth(6), Some(""), "{line}");
+            }
+        }
+    }
+}
+
+/// The chain begins again while this machine has the first stream only.
+#[tokio::test]
+async fn a_chain_that_is_started_again_is_followed() {
+    let room = Room::new(|_| None);
+    let [first, second] = plain().try_into().unwrap();
+    let sending = room.send(vec![first.clone(), first, second]);
+    assert_eq!(room.deploy().await.unwrap(), Told::Yes);
+    sending.join().unwrap();
+    room.assert_deployed();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_the_wanted_one_is_refused_before_the_first_write() {
+    let [first, second] = plain().try_into().unwrap();
+    // The file system of another machine: the same header, another content.
+    let mut foreign = first;
+    foreign[20_000] ^= 1;
+    for (stream, words) in [
+        (second, "but like d1p2.img"),
+        (foreign, "does not begin like the file"),
+        (
+            b"<html>503 Service Unavailable</html>".repeat(9000),
+            "does not begin like",
+        ),
+    ] {
+        let room = Room::new(|_| None);
+        let sending = room.send(vec![stream]);
+        let failure = room.deploy().await.unwrap_err();
+        sending.join().unwrap();
+        assert!(failure.text.contains(words), "{}", failure.text);
+        assert!(failure.text.contains("nothing"), "{}", failure.text);
+        assert!(!failure.is_known_to_server, "1.5.8 takes no failures");
+        room.assert_untouched();
+        assert_eq!(asked(&room, "Post_Stage3.php"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_another_stream_or_none_where_it_was_promised_is_refused() {
+    let [_, second] = with_records().try_into().unwrap();
+    for (stream, words) in [
+        (second, "out of step"),
+        (samples::stored(1), "promised a record"),
+    ] {
+        let room = Room::of_version("mclvm mcstreamid", |_| None);
+        let sending = room.send(vec![stream]);
+        let failure = room.deploy().await.unwrap_err();
+        sending.join().unwrap();
+        assert!(failure.text.contains(words), "{}", failure.text);
+        assert!(failure.is_known_to_server);
+        room.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_early_leaves_no_table() {
+    let room = Room::new(|_| None);
+    let [first, mut second] = plain().try_into().unwrap();
+    second.truncate(second.len() - 4096);
+    let sending = room.send(vec![first, second]);
+    let failure = room.deploy().await.unwrap_err();
+    sending.join().unwrap();
+    assert!(
+        failure.text.contains("the stream ended after"),
+        "{}",
+        failure.text
+    );
+    let written = std::fs::read(room.disk.path()).unwrap();
+    assert!(written[..512].iter().all(|byte| *byte == 0));
+    assert_eq!(asked(&room, "Post_Stage3.php"), 0);
+}
+
+/// Any one machine that is done completes the session of FOG 1.5.8 and the tasks of all.
+#[tokio::test]
+async fn a_report_that_is_refused_is_no_success_at_the_server_and_no_failure_of_the_disk() {
+    for reply in [
+        Reply::text("No Active Task found for Host: LAB-01 (00:1b:21:aa:bb:cc)"),
+        Reply::text("<html>##</html>"),
+        Reply::text("## \n<br />"),
+        Reply::redirect("http://127.0.0.1/fog/management/index.php"),
+        Reply::status(403, ""),
+        Reply::text(""),
+    ] {
+        let shown = format!("{reply:?}");
+        let room = Room::new(move |request| {
+            let is_report = request.path.ends_with("Post_Stage3.php");
+            is_report.then(|| reply.clone())
+        });
+        let sending = room.send(plain());
+        let told = room.deploy().await.unwrap();
+        sending.join().unwrap();
+        assert!(matches!(told, Told::No(_)), "{shown}: {told:?}");
+        room.assert_deployed();
+        assert!(asked(&room, "Post_Stage3.php") > 0);
+        assert_eq!(asked(&room, "taskerror.php"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_share_that_is_not_usable_is_reported_and_nothing_is_written() {
+    let room = Room::new(|_| None);
+    std::fs::remove_file(room.share.path().join(".mntcheck")).unwrap();
+    let failure = room.deploy().await.unwrap_err();
+    assert!(failure.text.contains(".mntcheck"), "{}", failure.text);
+    assert!(
+        failure.text.contains("another storage node"),
+        "{}",
+        failure.text
+    );
+    assert!(failure.is_known_to_server);
+    assert_eq!(asked(&room, "blame.php"), 1);
+    room.assert_untouched();
+}
+
+#[tokio::test]
+async fn an_image_that_is_missing_incomplete_or_foreign_is_refused() {
+    type Change = fn(&Path);
+    let changes: [(Change, &str); 6] = [
+        (
+            |image| std::fs::remove_dir_all(image).unwrap(),
+            "no directory lab",
+        ),
+        (
+            |image| std::fs::remove_file(image.join("d1.mbr")).unwrap(),
+            "d1.mbr",
+        ),
+        (
+            |image| std::fs::write(image.join("d1p1.img"), "").unwrap(),
+            "d1p1.img",
+        ),
+        (
+            |image| std::fs::write(image.join("d1p1.img"), [7; 4096]).unwrap(),
+            "d1p1.img",
+        ),
+        (
+            |image| {
+                for number in [1, 2] {
+                    std::fs::remove_file(image.join(format!("d1p{number}.img"))).unwrap();
+                }
+            },
+            "stream",
+        ),
+        (
+            |image| {
+                let from = image.join("d1p2.img");
+                std::fs::rename(from, image.join("d1p3.img")).unwrap();
+            },
+            "d1p3.img",
+        ),
+    ];
+    for (change, words) in changes {
+        let room = Room::new(|_| None);
+        change(&room.image());
+        let failure = room.deploy().await.unwrap_err();
+        assert!(failure.text.contains(words), "{words}: {}", failure.text);
+        assert_eq!(asked(&room, "blame.php"), 0, "{words}");
+        room.assert_untouched();
+    }
+}
+
+/// Cancelled, and another image deployed, while the machine waited in the queue.
+#[tokio::test]
+async fn a_machine_that_is_let_in_for_another_image_restarts_untouched() {
+    let room = Room::new(|request| {
+        let is_script = request.path.ends_with("boot.php");
+        is_script.then(|| {
+            let line = format!("{} mc=yes img=other imgid=2", job_line(9000));
+            Reply::text(&format!("#!ipxe\nkernel bzImage {line}\nboot\n"))
+        })
+    });
+    let failure = room.deploy().await.unwrap_err();
+    assert!(failure.needs_restart && failure.is_known_to_server);
+    room.assert_untouched();
+    // It is not the new task that has failed.
+    assert_eq!(asked(&room, "taskerror.php"), 0);
+}
+
+#[tokio::test]
+async fn one_machine_is_deployed_from_the_share() {
+    for is_split in [false, true] {
+        let room = Room::new(|request| {
+            let is_script = request.path.ends_with("boot.php");
+            is_script.then(|| {
+                let line = job_line(0).replace("port=0 ", "");
+                Reply::text(&format!("#!ipxe\nkernel bzImage {line}\nboot\n"))
+            })
+        });
+        if is_split {
+            let whole = samples::stored(2);
+            let (one, other) = whole.split_at(70_000);
+            std::fs::write(room.image().join("d1p2.img.000"), one).unwrap();
+            std::fs::write(room.image().join("d1p2.img.001"), other).unwrap();
+            std::fs::remove_file(room.image().join("d1p2.img")).unwrap();
+        }
+        assert_eq!(room.deploy_as("port=").await.unwrap(), Told::Yes);
+        room.assert_deployed();
+        assert_eq!(asked(&room, "Pre_Stage1.php"), 1);
+        assert_eq!(asked(&room, "mc_checkin.php"), 0);
+        assert_eq!(asked(&room, "Post_Stage3.php"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_on_the_share_fails_and_leaves_no_table() {
+    let room = Room::new(|request| {
+        let is_script = request.path.ends_with("boot.php");
+        is_script.then(|| Reply::status(500, ""))
+    });
+    let path = room.image().join("d1p2.img");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 5000;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let failure = room.deploy_as("").await.unwrap_err();
+    assert!(failure.text.contains("d1p2.img"), "{}", failure.text);
+    let written = std::fs::read(room.disk.path()).unwrap();
+    assert!(written[..512].iter().all(|byte| *byte == 0));
+}
+
+/// A machine that the server does not know neither checks in nor reports.
+#[tokio::test]
+async fn an_unregistered_machine_only_receives() {
+    let room = Room::new(|_| None);
+    let sending = room.send(plain());
+    let told = room.deploy_as("mc=yes capone=1").await.unwrap();
+    sending.join().unwrap();
+    assert_eq!(told, Told::Yes);
+    room.assert_deployed();
+    for path in ["mc_checkin.php", "Post_Stage3.php"] {
+        assert_eq!(asked(&room, path), 0, "{path}");
+    }
+}

@@ -1,0 +1,214 @@
+//! A booted machine at one of FOG's own servers: the kernel's NFS client, and a real NFS server.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fos_tests::machine::switch_on;
+use fos_tests::netns::{Lab, Running, wait_for};
+use fos_tests::site::{DISK_LEN, assert_deployed, assert_untouched, mac, source};
+use fos_tests::stock::{StockServer, Version};
+use tempfile::TempDir;
+
+const TOOLS: &[&str] = &[
+    "qemu-system-x86_64",
+    "ganesha.nfsd",
+    "rpcbind",
+    "dnsmasq",
+    "udp-sender",
+    "partclone.extfs",
+    "zstd",
+    "strip",
+];
+const PORT: u16 = 63100;
+
+/// An emulated machine is slow, and the computer that emulates it may be busy. Not a measure of speed.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+struct Room {
+    // Dropped first.
+    programs: Vec<Running>,
+    lab: Lab,
+    dir: TempDir,
+    server: StockServer,
+}
+
+impl Room {
+    fn new(job: &str) -> Option<Self> {
+        let lab = Lab::new(1, TOOLS)?;
+        let dir = tempfile::Builder::new()
+            .prefix("fos-nfs-")
+            .tempdir()
+            .unwrap();
+        let image = dir.path().join("images/lab");
+        fs::create_dir_all(&image).unwrap();
+        fs::write(dir.path().join("images/.mntcheck"), "").unwrap();
+        for file in fs::read_dir(source().join("store")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), image.join(file.file_name())).unwrap();
+        }
+        let server = StockServer::start(lab.host(1), Version::Old, job);
+        let mut room = Self {
+            programs: Vec::new(),
+            lab,
+            dir,
+            server,
+        };
+        room.start_dhcp();
+        Some(room)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn start(&mut self, name: &str, program: &str, args: &[&str]) {
+        let mut command = self.lab.host(1).command(program);
+        command.args(args);
+        let output = self.path(&format!("{name}.out"));
+        self.programs
+            .push(Running::start(name, &mut command, &output));
+    }
+
+    fn start_dhcp(&mut self) {
+        let leases = format!("--dhcp-leasefile={}", self.path("leases").display());
+        let args = [
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--interface=eth0",
+            "--bind-interfaces",
+            "--no-ping",
+            "--user=root",
+            "--dhcp-range=10.99.0.100,10.99.0.150,1h",
+            &leases,
+        ];
+        self.start("dnsmasq", "dnsmasq", &args);
+    }
+
+    /// The export of FOG's installer: read-only, and its root another one in version 4.
+    fn start_nfs(&mut self) {
+        let config = self.path("ganesha.conf");
+        let text = format!(
+            "NFS_CORE_PARAM {{ Protocols = 3; Bind_addr = 10.99.0.1; MNT_Port = 20048; mount_path_pseudo = true;\n\
+             Enable_NLM = false; Enable_RQUOTA = false; }}\n\
+             EXPORT {{ Export_Id = 1; Path = {}; Pseudo = /images; Protocols = 3; Transports = TCP;\n\
+             Access_Type = RO; Squash = No_root_squash; SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+            self.path("images").display()
+        );
+        fs::write(&config, text).unwrap();
+        // Both leave files in /run, which is a directory of their own here.
+        let script = format!(
+            "mount -t tmpfs tmpfs /run && mkdir -p /run/ganesha /run/rpcbind && {{ rpcbind -f & }} && \
+             until rpcinfo -p 10.99.0.1 > /dev/null 2>&1; do :; done && \
+             exec ganesha.nfsd -F -L {log} -f {config} -p /run/ganesha/pid",
+            log = self.path("ganesha.log").display(),
+            config = config.display(),
+        );
+        self.start("NFS server", "sh", &["-c", &script]);
+        wait_for("the NFS server to be registered", || {
+            let mut asked = self.lab.host(1).command("rpcinfo");
+            let output = asked.args(["-p", "10.99.0.1"]).output().unwrap();
+            let list = String::from_utf8_lossy(&output.stdout).into_owned();
+            list.contains("mountd") && list.contains("nfs")
+        });
+    }
+
+    fn start_chain(&mut self) {
+        let script = format!(
+            "for name in d1p1.img d1p2.img; do udp-sender --file {}/$name --interface eth0 --min-receivers 1 \
+             --max-wait 600 --mcast-rdv-address 10.99.0.1 --portbase {PORT} --full-duplex --ttl 32 --nokbd \
+             --nopointopoint; done",
+            self.path("images/lab").display(),
+        );
+        self.start("chain of senders", "bash", &["-c", &script]);
+    }
+
+    /// Waits until the machine has said one of these, or has ended.
+    fn wait_for_machine(&self, console: &Path, words: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = fs::read(console).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            if words.iter().any(|words| said.contains(words)) {
+                return said;
+            }
+            assert!(Instant::now() < deadline, "the machine said:\n{said}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn job(more: &str) -> String {
+    format!(
+        "web=http://10.99.0.1/fog/ mac={} storage=10.99.0.1:/images/ storageip=10.99.0.1 osid=50 hostname=LAB-01 img=lab \
+         imgType=n imgPartitionType=all imgid=1 imgFormat=5 type=down {more}",
+        mac(1)
+    )
+}
+
+#[test]
+fn a_machine_is_deployed_with_the_share_of_a_real_nfs_server() {
+    let multicast = job(&format!("port={PORT} mc=yes"));
+    let Some(mut room) = Room::new(&multicast) else {
+        return;
+    };
+    room.start_nfs();
+    for (name, job) in [("multicast", multicast), ("alone", job(""))] {
+        room.server.change(Version::Old, &job);
+        if name == "multicast" {
+            room.start_chain();
+        }
+        let disk = room.path(&format!("{name}.raw"));
+        fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
+        let console = room.path(&format!("{name}.console"));
+        let machine = switch_on(&room.lab, &mac(1), &disk, &job, &console);
+        let said = room.wait_for_machine(&console, &["fos-agent: result", "FAILED"]);
+        assert!(said.contains("fos-agent: result ok"), "{said}");
+        drop(machine);
+        assert_deployed(&disk);
+        assert!(room.server.is_complete(), "{said}");
+    }
+}
+
+#[test]
+fn a_share_that_hangs_is_named_and_waited_for() {
+    let Some(mut room) = Room::new(&job("")) else {
+        return;
+    };
+    room.start_nfs();
+    // The last program that was started: the shell has become the NFS server.
+    let nfs = room.programs.len() - 1;
+    room.programs[nfs].signal("STOP");
+    let disk = room.path("hanging.raw");
+    fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
+    let console = room.path("hanging.console");
+    let machine = switch_on(&room.lab, &mac(1), &disk, &job(""), &console);
+    room.wait_for_machine(&console, &["the server does not answer"]);
+    room.programs[nfs].signal("CONT");
+    let said = room.wait_for_machine(&console, &["fos-agent: result", "FAILED"]);
+    assert!(said.contains("fos-agent: result ok"), "{said}");
+    drop(machine);
+    assert_deployed(&disk);
+}
+
+#[test]
+fn a_share_that_is_not_exported_or_not_there_is_named_and_nothing_is_written() {
+    let Some(mut room) = Room::new(&job("")) else {
+        return;
+    };
+    room.start_nfs();
+    let other = job("storage=10.99.0.1:/other/");
+    room.server.change(Version::Old, &job(""));
+    let disk = room.path("refused.raw");
+    fs::write(&disk, vec![0xa5; usize::try_from(DISK_LEN).unwrap()]).unwrap();
+    let console = room.path("refused.console");
+    let machine = switch_on(&room.lab, &mac(1), &disk, &other, &console);
+    let said = room.wait_for_machine(&console, &["FAILED", "fos-agent: result"]);
+    assert!(said.contains("mounting 10.99.0.1:/other by NFS"), "{said}");
+    drop(machine);
+    assert_untouched(&disk);
+    assert!(room.server.count("service/blame.php") > 0);
+}
