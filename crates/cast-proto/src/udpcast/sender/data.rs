@@ -29,6 +29,10 @@ const FEW_BLOCKS: usize = 10;
 const SLOW_AGAIN: Duration = Duration::from_secs(2);
 const SLOW_NEWS: Duration = Duration::from_millis(250);
 
+/// An original receiver that is silent for so long has an output that stands still: the queue of a switch port
+/// holds an answer up for less.
+const STANDSTILL: Duration = Duration::from_millis(500);
+
 /// Others have been heard so lately: the network works, and a participant that is silent for longer is
 /// silent by itself. All are asked to answer meanwhile.
 const NETWORK_IS_ALIVE: Duration = Duration::from_secs(2);
@@ -76,6 +80,11 @@ impl Sender {
         };
         if matches!(message, Message::Ok(_) | Message::Retransmit(_)) {
             self.last_heard = Some(now);
+            if let Some(slot) = &mut self.stream.acknowledge
+                && member.silence(now, slot.asked_since) >= STANDSTILL
+            {
+                slot.stood_still.insert(member.client.0);
+            }
             member.last_heard = now;
             if member.reachability != Reachability::Untold {
                 member.reachability = Reachability::Unknown;
@@ -215,8 +224,9 @@ impl Sender {
             return;
         };
         let (client, is_attentive) = (member.client, member.is_attentive);
-        let answered =
-            slot.on_retransmit(client, is_attentive, retransmit.round, &retransmit.received);
+        let has_data = member.evidence.has_data;
+        let (round, received) = (retransmit.round, &retransmit.received);
+        let answered = slot.on_retransmit(client, is_attentive, round, received, has_data);
         if answered.0 != Answered::Impossible {
             let blocks = Bitmap::first(slot.blocks).intersection(&retransmit.received);
             member.evidence.has_answered = true;
@@ -669,11 +679,13 @@ impl Sender {
         if self.config.slow == SlowPolicy::Wait {
             return;
         }
-        // An original receiver does not answer while its output is held up; one that is attentive says so.
-        let mut suspects = slot.toll.lossy;
+        // An original receiver does not answer while its output is held up, and loses what comes meanwhile; one
+        // that is attentive says so.
+        let mut suspects = slot.toll.lossy.without(&slot.stood_still);
         for member in self.participants.all_present() {
-            if member.is_attentive && !slot.held.contains(member.client.0) {
-                suspects.insert(member.client.0);
+            let client = member.client.0;
+            if member.is_attentive && !slot.held.contains(client) {
+                suspects.insert(client);
             }
         }
         let since = self.last_done.map_or(slot.begun, |at| at.max(slot.begun));
