@@ -91,6 +91,23 @@ fn the_pace_is_found_at_once_in_any_network_and_before_any_queue() {
     }
 }
 
+/// A transfer of attentive receivers has such slices: what is sent in vain until the pace is found counts most.
+#[test]
+fn large_slices_are_not_repeated_in_vain() {
+    let blocks = 17_300;
+    for rate in [1_000_000_000, 3_000_000_000] {
+        for queue in [16_000, 64_000, 256_000] {
+            let mut scenario = scenario(Duplex::Full, blocks, 4, &[3], queue);
+            scenario.sender_rate = rate;
+            scenario.sender.slice.initial = Some(1024);
+            let report = scenario.run();
+            let sent = report.sender.bytes_sent + 42 * report.sender.datagrams_sent;
+            let cost = sent as f64 / (blocks as f64 * f64::from(BLOCK));
+            assert!(cost <= 1.3, "{rate}, queue of {queue}: {cost}");
+        }
+    }
+}
+
 #[test]
 fn loss_by_chance_sets_no_pace() {
     let blocks = 20_000;

@@ -17,6 +17,9 @@ const HIGH: u32 = 350;
 /// So high that it counts twice.
 const EXTREME: u32 = 700;
 
+/// So many blocks of which an extreme share is lost are evidence enough: each repetition would be as many in vain.
+const MANY: u16 = 512;
+
 /// Loss by chance varies by so much around its average, in parts of 1000.
 const CHANCE: u32 = 100;
 
@@ -164,10 +167,10 @@ impl Pace {
         }
         let first = *self.first.get_or_insert(sample.since);
         let weight = if sample.is_first_pass { 1 } else { 2 };
-        let weight = if sample.loss() >= EXTREME {
-            2 * weight
-        } else {
-            weight
+        let weight = match sample.loss() >= EXTREME {
+            true if sample.sent >= MANY => STRIKES,
+            true => 2 * weight,
+            false => weight,
         };
         self.strikes = (self.strikes + weight).min(2 * STRIKES);
         // The highest: what else takes time (an answer that is lost, a busy processor) is no matter of the port.
