@@ -136,7 +136,7 @@ impl Transfer {
 #[test]
 fn the_pace_follows_a_slow_port() {
     for kind in [Kind::Ours, Kind::Original] {
-        let Some(mut room) = Room::new(48 << 20) else {
+        let Some(mut room) = Room::new(24 << 20) else {
             return;
         };
         room.lab.host(LAST).limit("40mbit");

@@ -68,6 +68,46 @@ fn the_pace_follows_a_slow_port_and_nothing_is_sent_in_vain() {
     }
 }
 
+/// Where the first guess of the pace was far too low, the queue before the port being full of other slices.
+#[test]
+fn the_pace_is_found_at_once_in_any_network_and_before_any_queue() {
+    let blocks = 17_300;
+    for rate in [1_000_000_000, 3_000_000_000, 10_000_000_000] {
+        for queue in [16_000, 64_000, 80_000, 160_000] {
+            let mut scenario = scenario(Duplex::Full, blocks, 4, &[3], queue);
+            scenario.sender_rate = rate;
+            let report = scenario.run();
+            // With the headers of UDP, IP and Ethernet.
+            let sent = report.sender.bytes_sent + 42 * report.sender.datagrams_sent;
+            let cost = sent as f64 / (blocks as f64 * f64::from(BLOCK));
+            assert!(cost <= 1.2, "{rate}, queue of {queue}: {cost}");
+            // The port alone needs 5.1 s.
+            let time = time(&report);
+            assert!(
+                time <= Duration::from_secs(6),
+                "{rate}, queue of {queue}: {time:?}"
+            );
+        }
+    }
+}
+
+/// A transfer of attentive receivers has such slices: what is sent in vain until the pace is found counts most.
+#[test]
+fn large_slices_are_not_repeated_in_vain() {
+    let blocks = 17_300;
+    for rate in [1_000_000_000, 3_000_000_000] {
+        for queue in [16_000, 64_000, 256_000] {
+            let mut scenario = scenario(Duplex::Full, blocks, 4, &[3], queue);
+            scenario.sender_rate = rate;
+            scenario.sender.slice.initial = Some(1024);
+            let report = scenario.run();
+            let sent = report.sender.bytes_sent + 42 * report.sender.datagrams_sent;
+            let cost = sent as f64 / (blocks as f64 * f64::from(BLOCK));
+            assert!(cost <= 1.3, "{rate}, queue of {queue}: {cost}");
+        }
+    }
+}
+
 #[test]
 fn loss_by_chance_sets_no_pace() {
     let blocks = 20_000;

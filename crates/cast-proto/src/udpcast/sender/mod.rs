@@ -5,6 +5,7 @@
 //! transfer, acknowledge or leave. What became of each of them is kept as an [`Outcome`].
 
 mod abort;
+mod answers;
 mod config;
 mod data;
 mod dismissal;
@@ -15,6 +16,7 @@ mod participants;
 mod progress;
 mod rendezvous;
 mod repair;
+mod silence;
 mod slice_size;
 mod slot;
 #[cfg(test)]

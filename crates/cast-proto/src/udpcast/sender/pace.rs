@@ -17,6 +17,9 @@ const HIGH: u32 = 350;
 /// So high that it counts twice.
 const EXTREME: u32 = 700;
 
+/// So many blocks of which an extreme share is lost are evidence enough: each repetition would be as many in vain.
+const MANY: u16 = 512;
+
 /// Loss by chance varies by so much around its average, in parts of 1000.
 const CHANCE: u32 = 100;
 
@@ -26,6 +29,9 @@ const STRIKES: u32 = 4;
 
 /// Slices sent without being held back by the rate before it is lifted.
 const IDLE: u32 = 64;
+
+/// Samples by which the first rate is estimated: those of four strikes at most.
+const RECENT: usize = 4;
 
 /// Reductions in a row without relief after which the loss is by chance: one is enough for a slow port, as it
 /// is to what arrives.
@@ -69,13 +75,18 @@ pub(super) struct Pace {
     /// Evidence so far that there is need of a rate, and the highest rate at which blocks arrived meanwhile.
     strikes: u32,
     arrived: u64,
+    /// The last samples: when their blocks began to leave, and how many bits arrived. A port that passes other
+    /// slices meanwhile passes more than what arrives of one.
+    recent: [Option<(Instant, u64)>; RECENT],
     /// When the evidence began.
     first: Option<Instant>,
     /// Loss in parts of 1000 that there is at any rate.
     chance: u32,
     /// The last reduction.
     reduced: Option<Reduction>,
-    /// There was a reduction: grow carefully.
+    /// A rate passed.
+    has_passed: bool,
+    /// It was too high again later, so the right one is between: grow carefully.
     is_near: bool,
     /// Slices in a row that the rate did not hold back.
     idle: u32,
@@ -139,10 +150,16 @@ impl Pace {
 
     fn watch(&mut self, now: Instant, sample: &Sample, block_bits: u64, delay: Duration) {
         let is_high = sample.loss() >= HIGH.max(self.chance + CHANCE);
+        let bits = u64::from(sample.sent - sample.lost).saturating_mul(block_bits);
+        self.recent.rotate_left(1);
+        if let Some(last) = self.recent.last_mut() {
+            *last = Some((sample.since, bits));
+        }
         self.forget_chance(sample.loss());
         if !is_high {
             self.strikes = self.strikes.saturating_sub(1);
-            if self.strikes == 0 {
+            // What has arrived says something of the port as long as there is loss.
+            if self.strikes == 0 && sample.loss() <= self.chance + CHANCE {
                 self.arrived = 0;
                 self.first = None;
             }
@@ -150,19 +167,19 @@ impl Pace {
         }
         let first = *self.first.get_or_insert(sample.since);
         let weight = if sample.is_first_pass { 1 } else { 2 };
-        let weight = if sample.loss() >= EXTREME {
-            2 * weight
-        } else {
-            weight
+        let weight = match sample.loss() >= EXTREME {
+            true if sample.sent >= MANY => STRIKES,
+            true => 2 * weight,
+            false => weight,
         };
         self.strikes = (self.strikes + weight).min(2 * STRIKES);
         // The highest: what else takes time (an answer that is lost, a busy processor) is no matter of the port.
-        let bits = u64::from(sample.sent - sample.lost).saturating_mul(block_bits);
-        let took = now.saturating_duration_since(sample.since);
-        let rate = u128::from(bits) * 1_000_000 / took.as_micros().max(1);
-        self.arrived = self.arrived.max(u64::try_from(rate).unwrap_or(u64::MAX));
-        if self.strikes >= STRIKES && now.saturating_duration_since(first) >= delay {
-            let rate = self.within_bounds(self.arrived);
+        self.arrived = self.arrived.max(rate(now, sample.since, bits));
+        if self.strikes >= STRIKES
+            && self.arrived > 0
+            && now.saturating_duration_since(first) >= delay
+        {
+            let rate = self.within_bounds(self.arrived.max(self.recent_rate(now)));
             *self = Self {
                 rate: Some(rate),
                 chance: self.chance,
@@ -207,12 +224,13 @@ impl Pace {
             return;
         }
         if excess > CHANCE {
-            // Near the right rate more than half of a slice is lost by a bad moment only.
-            let least = if self.is_near { 550 } else { 0 };
+            // Near the right rate more than half of a slice is lost by a bad moment only. Before it is found, what
+            // arrives is the rate.
+            let least = if self.has_passed { 550 } else { 100 };
             let arrives = u64::from(1000 - excess).max(least);
             let lower = u128::from(rate) * u128::from(arrives) * 9 / 10_000;
             let lower = self.within_bounds(u64::try_from(lower).unwrap_or(rate));
-            self.is_near = true;
+            self.is_near |= self.has_passed;
             if lower == rate {
                 // What does not change has no effect that could be judged.
                 return;
@@ -234,9 +252,18 @@ impl Pace {
             // That was relief.
             reduction.in_vain = 0;
         }
+        self.has_passed = true;
         if sample.is_first_pass {
             self.grow(sample.sent, rate, was_limiting);
         }
+    }
+
+    /// At which all blocks of the last samples arrived.
+    fn recent_rate(&self, now: Instant) -> u64 {
+        let recent = self.recent.iter().flatten();
+        let since = recent.clone().map(|(since, _)| *since).min();
+        let bits = recent.fold(0_u64, |all, (_, bits)| all.saturating_add(*bits));
+        rate(now, since.unwrap_or(now), bits)
     }
 
     /// Less loss than by chance: it has become less.
@@ -261,6 +288,12 @@ impl Pace {
             }
         }
     }
+}
+
+/// In bit/s.
+fn rate(now: Instant, since: Instant, bits: u64) -> u64 {
+    let took = now.saturating_duration_since(since).as_micros().max(1);
+    u64::try_from(u128::from(bits) * 1_000_000 / took).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

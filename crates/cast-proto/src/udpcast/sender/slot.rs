@@ -66,6 +66,8 @@ pub(super) struct Slot {
     pub(super) toll: Toll,
     /// Who has said that its output has no room for more.
     pub(super) held: Bitmap,
+    /// Who was silent for long while it was asked, which an original receiver is when its output stands still.
+    pub(super) stood_still: Bitmap,
     /// When each said OK.
     pub(super) ok_at: BTreeMap<u16, Instant>,
     /// When its first block was about to leave.
@@ -112,7 +114,8 @@ impl Toll {
         self.counted = Bitmap::new();
     }
 
-    fn on_answer(&mut self, client: u16, missing: &Bitmap) {
+    /// `has_data`: it has had blocks before.
+    fn on_answer(&mut self, client: u16, missing: &Bitmap, has_data: bool) {
         if !self.counted.insert(client) {
             return;
         }
@@ -128,8 +131,8 @@ impl Toll {
         if sample.lost > 1 && sample.loss() >= LOSSY {
             self.lossy.insert(client);
         }
-        if sample.lost == sample.sent {
-            // Nothing arrives, at whatever rate.
+        if sample.lost == sample.sent && !has_data {
+            // Nothing arrives, at whatever rate. Else a queue is full.
             return;
         }
         let is_worse = |worst: Sample| {
@@ -235,6 +238,7 @@ impl Slot {
             last_ok: None,
             toll: Toll::new(now, blocks),
             held: Bitmap::new(),
+            stood_still: Bitmap::new(),
             ok_at: BTreeMap::new(),
             begun: now,
         }
@@ -388,6 +392,7 @@ impl Slot {
         is_attentive: bool,
         round: u32,
         received: &Bitmap,
+        has_data: bool,
     ) -> (Answered, u16) {
         if round > self.round {
             return (Answered::Impossible, 0);
@@ -397,7 +402,7 @@ impl Slot {
             return (Answered::Stale, 0);
         }
         let missing = Bitmap::first(self.blocks).without(received);
-        self.toll.on_answer(client.0, &missing);
+        self.toll.on_answer(client.0, &missing, has_data);
         let repeat = if self.progress.stalled().contains(client.0) {
             lowest(&missing, SAMPLE)
         } else {
@@ -535,12 +540,12 @@ mod tests {
     fn a_block_is_repeated_once_a_round_whoever_asks() {
         let mut slot = slot(16);
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 0, &all_but(16, &[1, 5])),
+            slot.on_retransmit(ClientNo(0), false, 0, &all_but(16, &[1, 5]), true),
             (Answered::Counted, 2)
         );
         assert_eq!(slot.take_repeat(), Some(BlockNo(1)));
         assert_eq!(
-            slot.on_retransmit(ClientNo(1), false, 0, &all_but(16, &[0, 1])),
+            slot.on_retransmit(ClientNo(1), false, 0, &all_but(16, &[0, 1]), true),
             (Answered::Counted, 2)
         );
         assert_eq!(slot.take_repeat(), Some(BlockNo(0)));
@@ -548,7 +553,7 @@ mod tests {
         assert_eq!(slot.take_repeat(), None);
         assert_eq!(slot.next_round().count(), 3);
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 0, &all_but(16, &[1]))
+            slot.on_retransmit(ClientNo(0), false, 0, &all_but(16, &[1]), true)
                 .0,
             Answered::Stale
         );
@@ -558,7 +563,7 @@ mod tests {
             "the answer is from before the repetition"
         );
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 1, &all_but(16, &[1]))
+            slot.on_retransmit(ClientNo(0), false, 1, &all_but(16, &[1]), true)
                 .0,
             Answered::Counted
         );
@@ -571,12 +576,12 @@ mod tests {
         assert!(slot.next_round().is_empty());
         assert!(slot.next_round().is_empty());
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 3, &all_but(4, &[2]))
+            slot.on_retransmit(ClientNo(0), false, 3, &all_but(4, &[2]), true)
                 .0,
             Answered::Impossible
         );
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 0, &all_but(4, &[2]))
+            slot.on_retransmit(ClientNo(0), false, 0, &all_but(4, &[2]), true)
                 .0,
             Answered::Counted
         );
@@ -587,7 +592,7 @@ mod tests {
     fn bits_behind_the_slice_and_those_of_the_ready_want_nothing() {
         let mut slot = slot(4);
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 0, &Bitmap::first(4)),
+            slot.on_retransmit(ClientNo(0), false, 0, &Bitmap::first(4), true),
             (Answered::Counted, 0)
         );
         assert_eq!(
@@ -599,7 +604,7 @@ mod tests {
             Answered::Stale
         );
         assert_eq!(
-            slot.on_retransmit(ClientNo(0), false, 0, &Bitmap::new()),
+            slot.on_retransmit(ClientNo(0), false, 0, &Bitmap::new(), true),
             (Answered::Stale, 0)
         );
         assert_eq!(slot.take_repeat(), None);
@@ -617,12 +622,12 @@ mod tests {
         let ask = |slot: &mut Slot, round| {
             for (client, missing) in [(0, 1), (1, 5)] {
                 let received = all_but(16, &[missing]);
-                slot.on_retransmit(ClientNo(client), true, round, &received);
+                slot.on_retransmit(ClientNo(client), true, round, &received, true);
             }
         };
 
         ask(&mut slot, 0);
-        slot.on_retransmit(ClientNo(2), false, 0, &all_but(16, &[7]));
+        slot.on_retransmit(ClientNo(2), false, 0, &all_but(16, &[7]), true);
         assert!(!slot.plan(&active, &originals, shape, false));
         assert_eq!(slot.take_repeat(), Some(BlockNo(7)));
         assert!(slot.take_repeat().is_none() && slot.take_repair().is_none());
