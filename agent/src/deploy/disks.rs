@@ -251,3 +251,121 @@ const WRITING_TABLE: &str = "writing the partition table";
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use disk::Shape;
+    use fog::store::StreamName;
+    use fog::task::ImageType;
+
+    use super::super::samples::{self, DISK_LEN};
+    use super::*;
+
+    const SHAPE: Shape = Shape {
+        size: DISK_LEN,
+        logical_sector: 512,
+    };
+
+    /// The sample image on two disks, without data.
+    fn two_disks() -> DeployPlan {
+        let (mut manifest, mut files) = (samples::manifest(), samples::small_files());
+        manifest.image_type = ImageType::AllDisks;
+        for (name, bytes) in samples::small_files() {
+            let name = name.replacen("d1", "d2", 1);
+            manifest.files.push(fos_api::SmallFile {
+                name: name.clone(),
+                len: bytes.len() as u64,
+                blake3: None,
+            });
+            files.insert(name, bytes);
+        }
+        manifest.streams.clear();
+        deploy_plan::plan(&manifest, &files, &[SHAPE; 2]).unwrap()
+    }
+
+    fn file() -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0xee; usize::try_from(DISK_LEN).unwrap()]).unwrap();
+        file
+    }
+
+    fn finish(disks: &Disks<'_>) -> Result<(), Failure> {
+        Finish {
+            disks,
+            tools: &Tools::none(),
+            ending: &Ending::default(),
+            activity: &|_| {},
+            warn: &|text| panic!("{text}"),
+            late: &|warning| panic!("{warning}"),
+        }
+        .run()
+    }
+
+    fn boots(path: &Path) -> bool {
+        std::fs::read(path).unwrap()[510..512] == [0x55, 0xaa]
+    }
+
+    #[test]
+    fn all_disks_get_their_tables_or_none_does() {
+        let plan = two_disks();
+        let files = [file(), file()];
+        let targets = [0, 1].map(|at| Target::open(files[at].path(), &SHAPE).unwrap());
+        let disks = Disks::new(&plan, &targets, Arc::default());
+        // A stream of the first disk is still being written.
+        disks.remove_old_tables().unwrap();
+        let writer = targets[0].writer(1 << 20, 1 << 20).unwrap();
+        assert_eq!(finish(&disks).unwrap_err().part, "table");
+        assert_eq!([0, 1].map(|at| boots(files[at].path())), [false; 2]);
+        writer.finish().unwrap();
+        finish(&disks).unwrap();
+        assert_eq!([0, 1].map(|at| boots(files[at].path())), [true; 2]);
+        // As if the first one's table, which is the last to be written, had failed.
+        disks.withdraw(&[&plan.disks[1]], &|text| panic!("{text}"));
+        assert_eq!([0, 1].map(|at| boots(files[at].path())), [true, false]);
+        assert!(finish(&disks).is_err(), "it is over");
+    }
+
+    #[test]
+    fn a_whole_disk_without_its_image_does_not_boot() {
+        let mut manifest = samples::manifest();
+        manifest.image_type = ImageType::Raw;
+        manifest.streams.truncate(1);
+        manifest.streams[0].name = StreamName::of_file("whole.000");
+        let plan = deploy_plan::plan(&manifest, &samples::small_files(), &[SHAPE]).unwrap();
+        let file = file();
+        let targets = [Target::open(file.path(), &SHAPE).unwrap()];
+        let disks = Disks::new(&plan, &targets, Arc::default());
+        assert_eq!(finish(&disks).unwrap_err().part, "table");
+        drop(targets);
+        let content = std::fs::read(file.path()).unwrap();
+        assert!(content[..1 << 20].iter().all(|octet| *octet == 0));
+    }
+
+    #[test]
+    fn the_front_of_a_whole_disk_is_written_last() {
+        let mut manifest = samples::manifest();
+        manifest.image_type = ImageType::Raw;
+        manifest.streams.truncate(1);
+        manifest.streams[0].name = StreamName::of_file("whole.000");
+        let plan = deploy_plan::plan(&manifest, &samples::small_files(), &[SHAPE]).unwrap();
+        let file = file();
+        let targets = [Target::open(file.path(), &SHAPE).unwrap()];
+        let disks = Disks::new(&plan, &targets, Arc::default());
+        let stream = samples::stored(1);
+        let gate = |_: &Geometry| Ok(disks.remove_old_tables()?);
+        let place = plan.streams[0].destination;
+        let mut part = disks.part(place, Box::new(gate)).unwrap();
+        let mut decoder = image::Decoder::new(image::Options::default());
+        decoder.push(&stream, &mut part).unwrap();
+        drop(decoder.finish(&mut part).unwrap());
+        part.commit().unwrap();
+        let content = std::fs::read(file.path()).unwrap();
+        assert!(content[..1 << 20].iter().all(|octet| *octet == 0));
+        finish(&disks).unwrap();
+        let content = std::fs::read(file.path()).unwrap();
+        let restored = samples::restored(1);
+        assert!(content[..restored.len()] == restored);
+    }
+}

@@ -284,7 +284,9 @@ fn facts(stream: &Stream, paths: &[PathBuf], image_type: ImageType) -> Result<St
         let missing = PEEK_LEN.saturating_sub(prefix.len());
         read_into(file.take(missing as u64), path, &mut prefix)?;
     }
-    let first = paths.first().map_or(Path::new(""), PathBuf::as_path);
+    let first = paths
+        .first()
+        .map_or_else(|| Path::new(""), PathBuf::as_path);
     let image = match image::peek(&prefix) {
         Err(error) if error.kind() == ErrorKind::BadMagic && image_type == ImageType::Raw => {
             raw_facts(paths).map_err(|cause| bad(first, &format!("{cause:#}")))?

@@ -66,8 +66,11 @@ pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]
     })
 }
 
+/// What became of each stream, by its name.
+type Reports = Vec<(String, Report)>;
+
 /// Reads all streams to their ends.
-fn check(common: &CommonArgs, image: &ImageDirectory) -> anyhow::Result<Vec<(String, Report)>> {
+fn check(common: &CommonArgs, image: &ImageDirectory) -> anyhow::Result<Reports> {
     let streams = image.manifest.streams.iter().zip(&image.sources);
     streams
         .map(|(stream, files)| {
@@ -87,7 +90,7 @@ fn write(
     image: &ImageDirectory,
     paths: &[PathBuf],
     trace: &Trace,
-) -> anyhow::Result<(Vec<(String, Report)>, Vec<String>)> {
+) -> anyhow::Result<(Reports, Vec<String>)> {
     let shapes = paths.iter().map(|path| {
         disk::shape_of(path).with_context(|| format!("looking at the disk {}", path.display()))
     });
@@ -146,7 +149,7 @@ fn streams(
     plan: &DeployPlan,
     disks: &Disks<'_>,
     image: &ImageDirectory,
-) -> anyhow::Result<Vec<(String, Report)>> {
+) -> anyhow::Result<Reports> {
     let mut reports = Vec::new();
     for (stream, files) in plan.streams.iter().zip(&image.sources) {
         let source = Source::open(files)?;
@@ -231,8 +234,7 @@ struct Restored {
     source: String,
     /// The disks; none if it was only checked.
     targets: Vec<String>,
-    /// Each stream, by its name.
-    reports: Vec<(String, Report)>,
+    reports: Reports,
     warnings: Vec<String>,
     elapsed: Duration,
 }

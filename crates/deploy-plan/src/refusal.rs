@@ -161,7 +161,7 @@ pub enum Refusal {
         which: WhichDisk,
         /// Why.
         // Not as the source: the text has it already.
-        cause: Box<Refusal>,
+        cause: Box<Self>,
     },
     /// A disk is smaller than the image of a whole one.
     #[error(
