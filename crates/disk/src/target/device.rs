@@ -213,7 +213,9 @@ impl Device {
         let errno = source.raw_os_error();
         WriteError::Io {
             device: self.path.clone(),
-            fault: self.is_block.then(|| Fault::of(errno, self.look())),
+            fault: self
+                .is_block
+                .then(|| Box::new(Fault::of(errno, self.look()))),
             operation,
             offset,
             len: len as u64,

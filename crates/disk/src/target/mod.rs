@@ -114,13 +114,13 @@ pub enum WriteError {
     /// The disk, or the file, refused.
     #[error(
         "{operation} {device}, {} at offset {offset}: {}",
-        Count(*.len, "byte"), Cause(*.fault, .source)
+        Count(*.len, "byte"), Cause(.fault.as_deref(), .source)
     )]
     Io {
         /// The device node or file.
         device: PathBuf,
-        /// What it means; `None` if the target is no disk.
-        fault: Option<Fault>,
+        /// What it means; `None` if the target is no disk. In a box, as errors are handed on in many results.
+        fault: Option<Box<Fault>>,
         /// What was tried.
         operation: Operation,
         /// First byte, from the start of the disk.
@@ -211,7 +211,7 @@ pub enum WriteError {
 }
 
 /// What a failure means, and the kernel's words for it.
-struct Cause<'a>(Option<Fault>, &'a io::Error);
+struct Cause<'a>(Option<&'a Fault>, &'a io::Error);
 
 impl std::fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
