@@ -49,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let kernel_args = "console=ttyS0 quiet panic=-1";
     let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, None)?;
     let done = in_debug_mode(&mut room, &source, run_dir.path())
+        .and_then(|()| two_clients(&mut room, &source, run_dir.path()))
         .and_then(|()| beside_a_deploy(&mut room, &source, run_dir.path()));
     if done.is_err() {
         for log in [&room.server.log, &room.dnsmasq.log] {
@@ -64,6 +65,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn in_debug_mode(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<()> {
     let (client, mut machine) = room.switch_on(1, source, run_dir, "--debug")?;
     work(&client, room, source, run_dir, &mut machine)
+}
+
+/// Two machines at their shells.
+fn two_clients(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<()> {
+    let pair = [3, 4].map(|number| room.switch_on(number, source, run_dir, "--debug"));
+    let mut terminals = Vec::new();
+    let mut machines = Vec::new();
+    for switched_on in pair {
+        let (client, machine) = switched_on?;
+        terminals.push(shell_of(&client)?);
+        machines.push(machine);
+    }
+    text_scrolls(&mut terminals, room, run_dir)
+}
+
+/// The shell of a machine that boots in debug mode, at its prompt.
+fn shell_of(client: &Client) -> Result<Terminal> {
+    let sockets = client.sockets.as_ref().context("a machine with sockets")?;
+    let mut terminal = Terminal::connect(&sockets.serial)?;
+    terminal.expect("Debug mode. The network is up.", BOOT)?;
+    terminal.expect("type=down", SHORT)?;
+    terminal.expect(PROMPT, SHORT)?;
+    Ok(terminal)
 }
 
 /// A shell on a machine that is deployed to by itself meanwhile.
@@ -103,13 +127,9 @@ fn work(
     run_dir: &Path,
     machine: &mut Running,
 ) -> Result<()> {
-    let sockets = client.sockets.as_ref().context("a machine with sockets")?;
-    let mut terminal = Terminal::connect(&sockets.serial)?;
-    terminal.expect("Debug mode. The network is up.", BOOT)?;
-    terminal.expect("type=down", SHORT)?;
-    terminal.expect(PROMPT, SHORT)?;
+    let mut terminal = shell_of(client)?;
     tools(&mut terminal)?;
-    one_client(&mut terminal, room, run_dir)?;
+    text_scrolls(std::slice::from_mut(&mut terminal), room, run_dir)?;
     whole_pipe(&mut terminal, room, source, client)?;
     by_steps(&mut terminal)?;
 
@@ -164,8 +184,8 @@ fn tools(terminal: &mut Terminal) -> Result<()> {
     Ok(())
 }
 
-/// "Multicasting", one client: the file's text scrolls over its screen.
-fn one_client(terminal: &mut Terminal, room: &Room, run_dir: &Path) -> Result<()> {
+/// "Multicasting": a file's text scrolls over the screens of all clients, after a key at one of them.
+fn text_scrolls(clients: &mut [Terminal], room: &Room, run_dir: &Path) -> Result<()> {
     let file = run_dir.join(".fogsettings");
     let lines: Vec<String> = (1..=300)
         .map(|number| format!("setting{number}='value'\n"))
@@ -178,14 +198,21 @@ fn one_client(terminal: &mut Terminal, room: &Room, run_dir: &Path) -> Result<()
         run_dir.join("multicast.log").display()
     );
     println!("==> at the server: {line}");
-    let sender = room.sender(&line, run_dir, "one-client")?;
-    println!("    at the client: udp-receiver, and a key");
-    terminal.press("udp-receiver\n")?;
-    terminal.expect("Connected as", BOOT)?;
-    terminal.press("\n")?;
-    terminal.expect("setting1='value'", BOOT)?;
-    terminal.expect("setting300='value'", BOOT)?;
-    terminal.expect(PROMPT, BOOT)?;
+    let count = clients.len();
+    let sender = room.sender(&line, run_dir, &format!("text-{count}"))?;
+    println!("    at {count} clients: udp-receiver, and a key");
+    for client in clients.iter_mut() {
+        client.press("udp-receiver\n")?;
+        client.expect("Connected as", BOOT)?;
+    }
+    if let Some(client) = clients.first_mut() {
+        client.press("\n")?;
+    }
+    for client in clients {
+        client.expect("setting1='value'", BOOT)?;
+        client.expect("setting300='value'", BOOT)?;
+        client.expect(PROMPT, BOOT)?;
+    }
     sender.finish()
 }
 
