@@ -282,3 +282,36 @@ fn partimage_ends_as_the_original_does() {
         .unwrap();
     assert!(output.status.success());
 }
+
+#[test]
+fn wrong_usage_has_one_status_and_that_of_the_original_where_one_is_replaced() {
+    let lines = [
+        ("fos-agent nonsense", 2),
+        ("fos-agent restore", 2),
+        ("fos-agent restore only-one", 2),
+        ("fos-agent receive --nonsense", 2),
+        ("fos-agent plan --nonsense", 2),
+        ("fos-agent deploy", 2),
+        ("fos-server nonsense", 2),
+        ("fos-server deploy", 2),
+        ("fos-server deploy lab LAB-01 --max-wait 1h", 2),
+        ("fos-agent partclone.restore --nonsense", 2),
+        ("fos-agent partclone.info --nonsense", 2),
+        ("fos-agent partclone.chkimg --nonsense", 2),
+        ("fos-agent partimage --nonsense", 1),
+        ("fos-agent udp-receiver --nonsense", 1),
+        ("fos-agent udp-sender --nonsense", 1),
+        ("fos-server udp-sender --nonsense", 1),
+    ];
+    for (line, status) in lines {
+        let mut words = line.split(' ');
+        let output = Command::new(program(words.next().unwrap()))
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{line}: {said}");
+        assert_eq!(output.stdout, b"", "{line}");
+    }
+}

@@ -1,5 +1,7 @@
 //! What our programs say while they can do nothing but wait.
 
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
+
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::path::Path;
