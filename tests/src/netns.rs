@@ -425,6 +425,15 @@ impl Running {
         }
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// The kernel does not say.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end, which must be status 0; answers what it wrote on standard output.
     ///
     /// # Panics

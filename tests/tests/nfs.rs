@@ -126,16 +126,18 @@ impl Room {
         self.start("chain of senders", "bash", &["-c", &script]);
     }
 
-    /// Waits until the machine has said one of these, or has ended.
-    fn wait_for_machine(&self, console: &Path, words: &[&str]) -> String {
+    /// Waits until the machine has said one of these.
+    fn wait_for_machine(machine: &mut Running, console: &Path, words: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let has_ended = machine.has_ended();
             let said = fs::read(console).unwrap_or_default();
             let said = String::from_utf8_lossy(&said).into_owned();
             if words.iter().any(|words| said.contains(words)) {
                 return said;
             }
-            assert!(Instant::now() < deadline, "the machine said:\n{said}");
+            let is_late = has_ended || Instant::now() > deadline;
+            assert!(!is_late, "the machine said:\n{said}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -164,8 +166,8 @@ fn a_machine_is_deployed_with_the_share_of_a_real_nfs_server() {
         let disk = room.path(&format!("{name}.raw"));
         fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
         let console = room.path(&format!("{name}.console"));
-        let machine = switch_on(&room.lab, &mac(1), &disk, &job, &console);
-        let said = room.wait_for_machine(&console, &["fos-agent: result", "FAILED"]);
+        let mut machine = switch_on(&room.lab, &mac(1), &disk, &job, &console);
+        let said = Room::wait_for_machine(&mut machine, &console, &["fos-agent: result", "FAILED"]);
         assert!(said.contains("fos-agent: result ok"), "{said}");
         drop(machine);
         assert_deployed(&disk);
@@ -185,10 +187,10 @@ fn a_share_that_hangs_is_named_and_waited_for() {
     let disk = room.path("hanging.raw");
     fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
     let console = room.path("hanging.console");
-    let machine = switch_on(&room.lab, &mac(1), &disk, &job(""), &console);
-    room.wait_for_machine(&console, &["the server does not answer"]);
+    let mut machine = switch_on(&room.lab, &mac(1), &disk, &job(""), &console);
+    Room::wait_for_machine(&mut machine, &console, &["the server does not answer"]);
     room.programs[nfs].signal("CONT");
-    let said = room.wait_for_machine(&console, &["fos-agent: result", "FAILED"]);
+    let said = Room::wait_for_machine(&mut machine, &console, &["fos-agent: result", "FAILED"]);
     assert!(said.contains("fos-agent: result ok"), "{said}");
     drop(machine);
     assert_deployed(&disk);
@@ -205,8 +207,8 @@ fn a_share_that_is_not_exported_or_not_there_is_named_and_nothing_is_written() {
     let disk = room.path("refused.raw");
     fs::write(&disk, vec![0xa5; usize::try_from(DISK_LEN).unwrap()]).unwrap();
     let console = room.path("refused.console");
-    let machine = switch_on(&room.lab, &mac(1), &disk, &other, &console);
-    let said = room.wait_for_machine(&console, &["FAILED", "fos-agent: result"]);
+    let mut machine = switch_on(&room.lab, &mac(1), &disk, &other, &console);
+    let said = Room::wait_for_machine(&mut machine, &console, &["FAILED", "fos-agent: result"]);
     assert!(said.contains("mounting 10.99.0.1:/other by NFS"), "{said}");
     drop(machine);
     assert_untouched(&disk);
