@@ -331,7 +331,7 @@ impl Site {
         for target in targets {
             command.arg("--target").arg(target);
         }
-        let first = targets.first().copied().unwrap_or(Path::new(""));
+        let first = targets.first().copied().unwrap_or_else(|| Path::new(""));
         Running::start(
             &format!("agent of pc{client}"),
             &mut command,

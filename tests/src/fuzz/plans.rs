@@ -39,7 +39,7 @@ pub fn deploy_plan(data: &[u8]) {
     let shapes: Vec<Shape> = numbers
         .iter()
         .map(|_| Shape {
-            size: u64::from(feed.u32()) * 512 >> (feed.byte() % 20),
+            size: (u64::from(feed.u32()) * 512) >> (feed.byte() % 20),
             logical_sector: feed.one_of(&[512, 512, 4096]),
         })
         .collect();
