@@ -326,6 +326,8 @@ fn a_disk_that_changed_since_it_was_probed_is_refused() {
         serial: None,
         wwn: None,
         in_use: Vec::new(),
+        labels: Vec::new(),
+        usb_serial: None,
     };
     let error = Target::open_disk(&probed).unwrap_err();
     assert!(

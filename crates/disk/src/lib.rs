@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod choose;
+mod labels;
 mod ntfs;
 mod probe;
 mod shape;
@@ -21,7 +22,10 @@ mod sys;
 mod table;
 mod target;
 
-pub use choose::{Candidates, Choice, ChooseError, Wish, choose, resolve_link};
+pub use choose::{
+    Candidates, Choice, ChooseError, Hint, Labelled, Overwrites, Wish, choose, resolve_link,
+};
+pub use labels::{DiskLabel, LabelKind};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
 pub use shape::shape_of;
@@ -33,7 +37,7 @@ pub use table::{
     TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
 };
 pub use target::{
-    BootReport, OldTable, OpenError, Operation, RegionDevice, RegionWriter, TableError, Target,
-    WriteError, WriteReport, WriterOptions,
+    BootReport, Fault, OldTable, OpenError, Operation, RegionDevice, RegionWriter, TableError,
+    Target, WriteError, WriteReport, WriterOptions,
 };
 pub use uuid::Uuid;

@@ -1,27 +1,45 @@
 //! Which disk is overwritten.
 //!
 //! Pure: it sees the probed disks and the wish, and has only the resolution of symbolic links handed
-//! to it. The rules are FOG's (`fdrive`, `largesize`, `smallsize`), with three additions that keep
+//! to it. The rules are FOG's (`fdrive`, `largesize`, `smallsize`), with additions that keep
 //! other people's data alive: removable and USB disks are only taken when named, disks in use are never
-//! taken, and a named disk that is not there is never replaced by another one.
+//! taken, a named disk that is not there is never replaced by another one, and a disk that is taken for its
+//! place among several is looked at before.
+
+mod by_id;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::labels::DiskLabel;
 use crate::probe::Disk;
 
 /// What the server (or the operator) asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     /// The kernel argument `fdrive`: comma-separated; each element a device path (symbolic links
-    /// allowed), a size in bytes, a WWN or a serial number.
+    /// allowed, also those that udev would make), a size in bytes, a WWN, a serial number, or the UUID of
+    /// the file system of the whole disk ([`Disk::labels`]).
     pub fdrive: Option<String>,
     /// `largesize`: the largest disk.
     pub largest: bool,
     /// `smallsize`: the smallest disk.
     pub smallest: bool,
+    /// What becomes of a disk that was not named and has labels.
+    pub labelled: Labelled,
+}
+
+/// What becomes of a disk that was not named, and holds a file system without a partition table or is part of an
+/// array.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Labelled {
+    /// It is taken; if it is one of several, with a warning.
+    #[default]
+    Warn,
+    /// It is refused.
+    Refuse,
 }
 
 /// The chosen disk and why it was chosen.
@@ -33,21 +51,58 @@ pub struct Choice<'a> {
     pub reason: String,
     /// What an operator should know although the choice stands.
     pub warnings: Vec<String>,
+    /// It was not named, but is one of several.
+    pub is_one_of_several: bool,
+    /// What it holds, which its owner may miss: not of a disk that was named, nor of the only one.
+    pub overwrites: Option<Overwrites>,
+}
+
+/// What is on a disk that is going to be overwritten for its place among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overwrites {
+    path: PathBuf,
+    reason: String,
+    labels: Vec<DiskLabel>,
+}
+
+impl fmt::Display for Overwrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is overwritten although it holds {}: it was not named, but is {}. With the kernel argument \
+             foslabelled=refuse such a disk is left alone unless it is named",
+            self.path.display(),
+            listed(&self.labels),
+            self.reason
+        )
+    }
+}
+
+fn listed(labels: &[DiskLabel]) -> String {
+    let shown: Vec<String> = labels.iter().take(3).map(ToString::to_string).collect();
+    let more = labels.len().saturating_sub(shown.len());
+    let rest = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{rest}", shown.join(", "))
 }
 
 /// Why no disk was chosen. Every variant lists the disks that were found.
 #[derive(Debug, Error)]
 pub enum ChooseError {
     /// There is no disk that may be chosen without being named.
-    #[error("no disk to write to: {found}")]
+    #[error("no disk to write to{hint}: {found}")]
     NoCandidate {
+        /// How one of them could be used all the same.
+        hint: Hint,
         /// The disks found, with the reason why each is left out.
         found: Candidates,
     },
     /// No element of `fdrive` names a disk that is present.
     #[error(
-        "no disk matches \"{wanted}\" (path, size in bytes, WWN or serial number); correct the \
-         host's primary disk; {found}"
+        "no disk matches \"{wanted}\" (path, size in bytes, WWN, serial number, or UUID of a file \
+         system on the whole disk); correct the host's primary disk; {found}"
     )]
     NoMatch {
         /// The `fdrive` value.
@@ -67,6 +122,22 @@ pub enum ChooseError {
         /// The disks found.
         found: Candidates,
     },
+    /// The disk was not named, holds something, and such a disk is to be refused.
+    #[error(
+        "{path} is {reason} and holds {}, and the kernel arguments say that such a disk is refused \
+         unless it is named; name it as the host's primary disk, or clear it; {found}",
+        listed(.labels)
+    )]
+    Labelled {
+        /// The disk's device node.
+        path: PathBuf,
+        /// Why it would have been taken.
+        reason: String,
+        /// What it holds.
+        labels: Vec<DiskLabel>,
+        /// The disks found.
+        found: Candidates,
+    },
     /// The named disk must not be written to.
     #[error("{path} was asked for but cannot be used: {reason}; {found}")]
     Refused {
@@ -77,6 +148,24 @@ pub enum ChooseError {
         /// The disks found.
         found: Candidates,
     },
+}
+
+/// That removable disks have to be named, where there are only such.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint(Option<String>);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => Ok(()),
+            Some(name) => write!(
+                f,
+                "; a USB disk or memory card is only used if it is named: to use this one, make it the \
+                 host's primary disk (fos-server host add --device {name}; in FOG: Host Primary Disk, \
+                 kernel argument fdrive={name})"
+            ),
+        }
+    }
 }
 
 /// The disks that were found, for error texts: a line each with model, serial number and size.
@@ -155,6 +244,8 @@ fn named<'a>(
                     disk,
                     reason: format!("named by \"{element}\""),
                     warnings,
+                    is_one_of_several: false,
+                    overwrites: None,
                 });
             }
             several => {
@@ -176,17 +267,42 @@ fn named<'a>(
 fn names(element: &str, disk: &Disk, resolve: &dyn Fn(&Path) -> Option<PathBuf>) -> bool {
     if element.starts_with('/') {
         let path = Path::new(element);
-        return disk.path == path || resolve(path).is_some_and(|real| disk.path == real);
+        if disk.path == path {
+            return true;
+        }
+        return match resolve(path) {
+            Some(real) => disk.path == real,
+            None => has_link(path, disk),
+        };
     }
-    let is_same = |known: &Option<String>| {
-        known
-            .as_deref()
-            .is_some_and(|known| known.eq_ignore_ascii_case(element))
-    };
-    is_same(&disk.wwn)
-        || is_same(&disk.serial)
+    disk.wwn
+        .as_deref()
+        .is_some_and(|wwn| wwn.eq_ignore_ascii_case(element))
+        || disk
+            .serials()
+            .any(|serial| serial.eq_ignore_ascii_case(element))
         || element.parse::<u64>().is_ok_and(|size| size == disk.size)
         || element == disk.name
+        || has_uuid(element, disk)
+}
+
+/// Whether udev would make this link to the disk. Its links to partitions name no disk.
+fn has_link(path: &Path, disk: &Disk) -> bool {
+    let below = |dir: &str| path.strip_prefix(dir).ok()?.to_str();
+    match (below("/dev/disk/by-id"), below("/dev/disk/by-uuid")) {
+        (Some(name), _) => by_id::means(name, disk),
+        (None, Some(uuid)) => has_uuid(uuid, disk),
+        (None, None) => false,
+    }
+}
+
+/// Whether this is the UUID of the file system on the whole disk. That of an array belongs to all its disks.
+fn has_uuid(uuid: &str, disk: &Disk) -> bool {
+    disk.labels
+        .iter()
+        .filter(|label| label.partition.is_none() && !label.kind.is_member())
+        .filter_map(|label| label.uuid.as_deref())
+        .any(|known| known.eq_ignore_ascii_case(uuid))
 }
 
 fn automatic<'a>(
@@ -215,6 +331,7 @@ fn automatic<'a>(
     };
     let Some(disk) = disk else {
         return Err(ChooseError::NoCandidate {
+            hint: hint(sized),
             found: candidates(disks),
         });
     };
@@ -222,11 +339,41 @@ fn automatic<'a>(
         1 => "the only disk".to_owned(),
         _ => format!("the {rule} of {count} disks"),
     };
+    let (path, labels) = (&disk.path, &disk.labels);
+    if wish.labelled == Labelled::Refuse && !labels.is_empty() {
+        return Err(ChooseError::Labelled {
+            path: path.clone(),
+            reason,
+            labels: labels.clone(),
+            found: candidates(disks),
+        });
+    }
+    let overwrites = (count > 1 && !labels.is_empty()).then(|| Overwrites {
+        path: path.clone(),
+        reason: reason.clone(),
+        labels: labels.clone(),
+    });
     Ok(Choice {
         disk,
         reason,
         warnings,
+        is_one_of_several: count > 1,
+        overwrites,
     })
+}
+
+/// How the first disk that is left out only for being removable is named: by what goes with it wherever it is
+/// plugged in, if that can stand in a kernel argument.
+fn hint(sized: &[&Disk]) -> Hint {
+    let mut usable = sized.iter().filter(|disk| refusal(disk).is_none());
+    Hint(usable.find(|disk| disk.is_removable).map(|disk| {
+        let is_plain = |name: &&str| {
+            name.bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
+        };
+        let known = disk.serials().chain(disk.wwn.as_deref()).find(is_plain);
+        known.map_or_else(|| disk.path.display().to_string(), str::to_owned)
+    }))
 }
 
 fn first_of_size<'a>(disks: &[&'a Disk], size: Option<u64>) -> Option<&'a Disk> {

@@ -1,7 +1,8 @@
 use super::*;
+use crate::labels::LabelKind;
 use crate::probe::{InUse, Transport};
 
-fn disk(name: &str, size: u64) -> Disk {
+pub(super) fn disk(name: &str, size: u64) -> Disk {
     Disk {
         path: format!("/dev/{name}").into(),
         name: name.to_owned(),
@@ -15,8 +16,10 @@ fn disk(name: &str, size: u64) -> Disk {
         transport: Transport::Ata,
         model: Some("QEMU HARDDISK".to_owned()),
         serial: Some(format!("SN-{name}")),
+        usb_serial: None,
         wwn: Some(format!("0x5000{name}")),
         in_use: Vec::new(),
+        labels: Vec::new(),
     }
 }
 
@@ -148,4 +151,127 @@ fn removable_disks_are_used_when_named_and_disks_in_use_never() {
 fn no_disk_at_all_suggests_a_driver() {
     let error = choose(&[], &Wish::default(), &links).unwrap_err();
     assert!(error.to_string().contains("driver"), "{error}");
+}
+
+fn label(kind: LabelKind, partition: Option<u32>, uuid: &str) -> DiskLabel {
+    DiskLabel {
+        kind,
+        partition,
+        uuid: Some(uuid.to_owned()),
+    }
+}
+
+#[test]
+fn the_uuid_of_a_file_system_on_the_whole_disk_names_it() {
+    let uuid = "0aB0f5d2-0000-4000-8000-00000000cafe";
+    let mut disks = [disk("sda", 500), disk("sdb", 700)];
+    disks[1].labels = vec![label(LabelKind::FileSystem("ext2/3/4"), None, uuid)];
+    for wanted in [
+        uuid.to_owned(),
+        uuid.to_uppercase(),
+        format!("/dev/disk/by-uuid/{}", uuid.to_lowercase()),
+    ] {
+        assert_eq!(chosen(&disks, &fdrive(&wanted)), "sdb", "{wanted}");
+    }
+    // An array has it on each of its disks, a partition is not the disk.
+    for other in [
+        label(LabelKind::LinuxRaid, None, uuid),
+        label(LabelKind::FileSystem("XFS"), Some(1), uuid),
+    ] {
+        disks[1].labels = vec![other];
+        let error = choose(&disks, &fdrive(uuid), &links).unwrap_err();
+        assert!(matches!(error, ChooseError::NoMatch { .. }), "{error}");
+    }
+}
+
+#[test]
+fn links_of_an_installed_system_are_understood_without_udev() {
+    let disks = [disk("sda", 500), disk("sdb", 700)];
+    let wanted = "/dev/disk/by-id/ata-QEMU_HARDDISK_SN-sda";
+    assert_eq!(chosen(&disks, &fdrive(wanted)), "sda");
+    let partition = format!("{wanted}-part1");
+    choose(&disks, &fdrive(&partition), &links).unwrap_err();
+    // Where there is such a link, it decides.
+    let elsewhere = |_: &Path| Some(PathBuf::from("/dev/sdb"));
+    let choice = choose(&disks, &fdrive(wanted), &elsewhere);
+    assert_eq!(choice.unwrap().disk.name, "sdb");
+}
+
+#[test]
+fn only_removable_disks_come_with_a_hint_how_to_name_one() {
+    let mut stick = usb("sda", 5);
+    let text = |disk: &Disk| {
+        let disks = [disk.clone(), mounted("sdb", 5)];
+        choose(&disks, &Wish::default(), &links)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        text(&stick).contains("--device SN-sda;"),
+        "{}",
+        text(&stick)
+    );
+    // A name that would have to be quoted is none to type.
+    stick.serial = Some("two words".into());
+    assert!(
+        text(&stick).contains("fdrive=0x5000sda"),
+        "{}",
+        text(&stick)
+    );
+    stick.wwn = None;
+    assert!(text(&stick).contains("fdrive=/dev/sda"), "{}", text(&stick));
+    let text = choose(&[mounted("sdb", 5)], &Wish::default(), &links)
+        .unwrap_err()
+        .to_string();
+    assert!(!text.contains("fdrive"), "{text}");
+}
+
+#[test]
+fn what_is_on_the_first_of_several_disks_is_said_and_can_be_refused() {
+    let mut disks = [disk("sda", 500), disk("sdb", 700)];
+    disks[0].labels = vec![label(LabelKind::Zfs, Some(1), "1")];
+    let choice = choose(&disks, &Wish::default(), &links).unwrap();
+    let text = choice.overwrites.unwrap().to_string();
+    assert!(
+        text.contains("/dev/sda is overwritten") && text.contains("ZFS pool on partition 1"),
+        "{text}"
+    );
+    assert!(choice.is_one_of_several);
+    // The only disk, one that was named, and one without labels.
+    assert!(
+        choose(&disks[..1], &Wish::default(), &links)
+            .unwrap()
+            .overwrites
+            .is_none()
+    );
+    assert!(
+        choose(&disks, &fdrive("sda"), &links)
+            .unwrap()
+            .overwrites
+            .is_none()
+    );
+    let largest = Wish {
+        largest: true,
+        ..Wish::default()
+    };
+    assert!(
+        choose(&disks, &largest, &links)
+            .unwrap()
+            .overwrites
+            .is_none()
+    );
+
+    let refuse = Wish {
+        labelled: Labelled::Refuse,
+        ..Wish::default()
+    };
+    for disks in [&disks[..], &disks[..1]] {
+        let error = choose(disks, &refuse, &links).unwrap_err();
+        assert!(matches!(error, ChooseError::Labelled { .. }), "{error}");
+    }
+    let named = Wish {
+        fdrive: Some("sda".into()),
+        ..refuse
+    };
+    assert_eq!(chosen(&disks, &named), "sda");
 }

@@ -4,13 +4,16 @@
 //! (kernel `Documentation/ABI/stable/sysfs-block`), in `/proc/self/mountinfo` and in `/proc/swaps`.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use readable::Size;
 use thiserror::Error;
 
+use crate::labels::{self, DiskLabel};
 use crate::table::Shape;
 
 mod uses;
@@ -45,10 +48,14 @@ pub struct Disk {
     pub model: Option<String>,
     /// Serial number, as far as the disk tells.
     pub serial: Option<String>,
+    /// Serial number of the USB device that the disk is in, where that is another one.
+    pub usb_serial: Option<String>,
     /// World wide name as `lsblk` prints it: `0x5000...`, `eui....`, `nvme....`.
     pub wwn: Option<String>,
     /// Who uses the disk or one of its partitions; empty for a disk that is free.
     pub in_use: Vec<InUse>,
+    /// What is on it: empty until [`Disk::look_for_labels`].
+    pub labels: Vec<DiskLabel>,
 }
 
 impl Disk {
@@ -60,6 +67,25 @@ impl Disk {
             logical_sector: self.logical_sector,
         }
     }
+
+    /// Every serial number that names it.
+    pub fn serials(&self) -> impl Iterator<Item = &str> {
+        let serials = [&self.serial, &self.usb_serial];
+        serials.into_iter().filter_map(Option::as_deref)
+    }
+
+    /// Reads what the disk is part of, or holds: [`Disk::labels`]. A disk that cannot be read has none.
+    pub fn look_for_labels(&mut self) {
+        let Ok(file) = File::open(&self.path) else {
+            return;
+        };
+        let mut read = |offset, len| {
+            let mut bytes = vec![0; len];
+            file.read_exact_at(&mut bytes, offset).ok()?;
+            Some(bytes)
+        };
+        self.labels = labels::of_disk(&self.shape(), &mut read);
+    }
 }
 
 impl fmt::Display for Disk {
@@ -69,7 +95,7 @@ impl fmt::Display for Disk {
             "{}: {}, serial {}, {:#}, {}",
             self.path.display(),
             self.model.as_deref().unwrap_or("unknown model"),
-            self.serial.as_deref().unwrap_or("unknown"),
+            self.serials().next().unwrap_or("unknown"),
             Size(self.size),
             self.transport
         )?;
@@ -237,6 +263,7 @@ fn probe_one(
             .filter(|size| size.is_power_of_two() && *size >= 512)
             .ok_or_else(|| content(&path, value.to_string(), "a sector size"))
     };
+    let serial = serial(&dir);
     Ok(Some(Disk {
         path: roots.dev.join(name.replace('!', "/")),
         name: name.to_owned(),
@@ -249,9 +276,11 @@ fn probe_one(
         is_read_only: flag("ro"),
         transport,
         model: model(&dir),
-        serial: serial(&dir),
+        usb_serial: usb_serial(&dir).filter(|usb| Some(usb) != serial.as_ref()),
+        serial,
         wwn: wwn(&dir),
         in_use: uses::of_disk(&dir, name, (major, minor), mounted),
+        labels: Vec::new(),
     }))
 }
 
@@ -344,6 +373,18 @@ fn serial(dir: &Path) -> Option<String> {
         })
         .collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The serial number of the USB device that the disk is a part of. Many sticks and cases have no vital product
+/// data, and this is what is printed on them and what `lsblk` shows.
+fn usb_serial(dir: &Path) -> Option<String> {
+    let real = dir.canonicalize().ok()?;
+    // An interface, a hub and a controller are on the way, too: only devices have an identity, and the first
+    // one is the disk's.
+    let device = real
+        .ancestors()
+        .find(|place| place.join("idVendor").exists())?;
+    optional(&device.join("serial"))
 }
 
 /// The world wide name in `lsblk`'s spelling: the kernel says `naa.5000...` where `lsblk` has `0x5000...`.

@@ -12,8 +12,13 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::{major, minor};
 
 use super::buffer::AlignedBuffer;
+use super::fault::{Fault, Look};
 use super::{Operation, WriteError};
+use crate::sys;
 use crate::table::Shape;
+
+/// Block devices by their numbers.
+const SYS_BLOCK: &str = "/sys/dev/block";
 
 /// The open disk, shared by the [`Target`](super::Target) and the threads that write.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Device {
         self.is_block
             && self.file.metadata().is_ok_and(|metadata| {
                 let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
-                Path::new(&format!("/sys/dev/block/{major}:{minor}/partition")).exists()
+                Path::new(&format!("{SYS_BLOCK}/{major}:{minor}/partition")).exists()
             })
     }
 
@@ -136,13 +141,48 @@ impl Device {
     pub(super) fn sync(&self, offset: u64, len: u64) -> Result<(), WriteError> {
         #[cfg(test)]
         self.note_event(None);
-        self.file.sync_data().map_err(|source| WriteError::Io {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.file
+            .sync_data()
+            .map_err(|source| self.failed(Operation::Sync, offset, len, source))
+    }
+
+    /// Whether the disk still is as large as it was: one that is gone or has shrunk since the last write to
+    /// its end would go unnoticed.
+    pub(super) fn check_size(&self) -> Result<(), WriteError> {
+        let fault = match self.look() {
+            Look {
+                is_listed: true,
+                is: Some(is),
+                was,
+            } if is >= was => return Ok(()),
+            look => Fault::of(None, look),
+        };
+        Err(WriteError::Changed {
             device: self.path.clone(),
-            operation: Operation::Sync,
-            offset,
-            len,
-            source: Arc::new(source),
+            fault,
         })
+    }
+
+    fn look(&self) -> Look {
+        let metadata = self.file.metadata().ok();
+        let is = if self.is_block {
+            sys::device_size(&self.file).ok()
+        } else {
+            metadata.as_ref().map(std::fs::Metadata::len)
+        };
+        // Without sysfs nothing is known of it.
+        let is_listed = !self.is_block
+            || !Path::new(SYS_BLOCK).exists()
+            || metadata.is_some_and(|metadata| {
+                let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+                Path::new(&format!("{SYS_BLOCK}/{major}:{minor}")).exists()
+            });
+        Look {
+            was: self.shape.size,
+            is,
+            is_listed,
+        }
     }
 
     /// Forgets cached content, so that the next read asks the medium.
@@ -170,8 +210,12 @@ impl Device {
         len: usize,
         source: io::Error,
     ) -> WriteError {
+        let errno = source.raw_os_error();
         WriteError::Io {
             device: self.path.clone(),
+            fault: self
+                .is_block
+                .then(|| Box::new(Fault::of(errno, self.look()))),
             operation,
             offset,
             len: len as u64,

@@ -12,11 +12,13 @@ use crate::table::PlanError;
 mod boot;
 mod buffer;
 mod device;
+mod fault;
 mod kept;
 mod open;
 mod part;
 mod writer;
 
+pub use fault::Fault;
 pub use open::Target;
 pub use part::RegionDevice;
 pub use writer::{RegionWriter, WriteReport, WriterOptions};
@@ -110,10 +112,15 @@ impl std::fmt::Display for Operation {
 #[derive(Clone, Debug, Error)]
 pub enum WriteError {
     /// The disk, or the file, refused.
-    #[error("{operation} {device}, {} at offset {offset}: {source}", Count(*.len, "byte"))]
+    #[error(
+        "{operation} {device}, {} at offset {offset}: {}",
+        Count(*.len, "byte"), Cause(.fault.as_deref(), .source)
+    )]
     Io {
         /// The device node or file.
         device: PathBuf,
+        /// What it means; `None` if the target is no disk. In a box, as errors are handed on in many results.
+        fault: Option<Box<Fault>>,
         /// What was tried.
         operation: Operation,
         /// First byte, from the start of the disk.
@@ -152,6 +159,14 @@ pub enum WriteError {
         size: u64,
         /// Logical sector size in bytes.
         logical_sector: u32,
+    },
+    /// The disk is not as large any more as it was when it was opened.
+    #[error("{device}: {fault}")]
+    Changed {
+        /// The device node or file.
+        device: PathBuf,
+        /// What has become of it.
+        fault: Fault,
     },
     /// The plan was made for another disk.
     #[error(
@@ -193,6 +208,19 @@ pub enum WriteError {
         /// What happened.
         reason: String,
     },
+}
+
+/// What a failure means, and the kernel's words for it.
+struct Cause<'a>(Option<&'a Fault>, &'a io::Error);
+
+impl std::fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(fault, error) = self;
+        match fault.filter(|fault| fault.is_known()) {
+            Some(fault) => write!(f, "{fault} (the kernel says: {error})"),
+            None => write!(f, "{error}"),
+        }
+    }
 }
 
 /// Why the table of an open disk is not known.

@@ -218,13 +218,8 @@ impl Target {
             Err(source) => {
                 // It may have come half way.
                 self.device.touch();
-                Err(WriteError::Io {
-                    device: self.device.path.clone(),
-                    operation: Operation::Discard,
-                    offset: 0,
-                    len,
-                    source: Arc::new(source),
-                })
+                let len = usize::try_from(len).unwrap_or(usize::MAX);
+                Err(self.device.failed(Operation::Discard, 0, len, source))
             }
         }
     }

@@ -133,12 +133,17 @@ impl Target {
     /// # Errors
     ///
     /// [`WriteError::Incomplete`] when a region failed, was given up or is still being written, or when
-    /// [`Target::make_unbootable`] did not succeed before. After any other failure the places of the
+    /// [`Target::make_unbootable`] did not succeed before, [`WriteError::Changed`] when the disk is gone or
+    /// smaller than it was; then nothing is written. After any other failure the places of the
     /// table are wiped again as far as the disk lets us, sector 0 first, so that it does not boot.
     pub fn make_bootable(&self, plan: &TablePlan) -> Result<BootReport, WriteError> {
         let device = &*self.device;
         check_shape(device, plan)?;
         device.check_complete()?;
+        // A disk that has shrunk since the last write to its end has lost what was there.
+        device
+            .check_size()
+            .inspect_err(|error| device.spoil(error))?;
         let kept = read_note(device).unwrap_or_default();
         if let Err(error) = write_table(device, plan) {
             device.spoil(&error);

@@ -220,9 +220,11 @@ impl RegionWriter {
     ///
     /// # Errors
     ///
-    /// The first failure of any read, write or sync of this region.
+    /// The first failure of any read, write or sync of this region, or [`WriteError::Changed`] when the disk is
+    /// gone or smaller than it was.
     pub fn finish(mut self) -> Result<WriteReport, WriteError> {
         let report = self.complete(End::Synced);
+        let report = report.and_then(|report| self.device.check_size().map(|()| report));
         match &report {
             Ok(_) => self.device.region_finished(&self.region),
             Err(error) => self.device.spoil(error),
