@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cast_net::udpcast::receiver::SmallOnly;
 use cast_net::{ReceiveNotice, ReceivePhase, ReceiveSnapshot};
-use readable::Time;
+use readable::{Size, Time};
 
 /// What is certain about a stream of which nothing has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) enum Evidence {
     NoMulticast { sending: Duration },
     /// Its small datagrams are heard, its large ones are not.
     NoLargeDatagrams(SmallOnly),
+    /// It was heard, and then nothing came any more.
+    Silence { quiet: Duration, bytes: u64 },
 }
 
 /// Looks at a receiver. `due_since`: since when the server has said that it sends this very stream,
@@ -22,6 +24,35 @@ pub(crate) fn evidence(
     snapshot: &ReceiveSnapshot,
     due_since: Option<Instant>,
     now: Instant,
+) -> Option<Evidence> {
+    after(snapshot, due_since, now, ENOUGH_TIME)
+}
+
+/// Looks at a receiver that the server has given up because it does not hear it. That is evidence of its
+/// own: less silence is enough.
+pub(crate) fn at_the_end(
+    snapshot: &ReceiveSnapshot,
+    due_since: Option<Instant>,
+    now: Instant,
+) -> Option<Evidence> {
+    let found = after(snapshot, due_since, now, Duration::ZERO);
+    found.or_else(|| {
+        let (ReceivePhase::Receiving { .. } | ReceivePhase::Failed) = snapshot.phase else {
+            return None;
+        };
+        // Slices that wait for the disk are no silence of the network.
+        let quiet = now.saturating_duration_since(snapshot.last_packet?);
+        let bytes = snapshot.bytes;
+        (quiet >= QUIET && snapshot.slices_waiting == 0)
+            .then_some(Evidence::Silence { quiet, bytes })
+    })
+}
+
+fn after(
+    snapshot: &ReceiveSnapshot,
+    due_since: Option<Instant>,
+    now: Instant,
+    enough: Duration,
 ) -> Option<Evidence> {
     snapshot.connection?;
     if let ReceivePhase::Arrived { .. } | ReceivePhase::Complete = snapshot.phase {
@@ -34,7 +65,7 @@ pub(crate) fn evidence(
         return None;
     }
     let sending = now.saturating_duration_since(due_since?);
-    (snapshot.requests == 0 && sending >= ENOUGH_TIME).then_some(Evidence::NoMulticast { sending })
+    (snapshot.requests == 0 && sending >= enough).then_some(Evidence::NoMulticast { sending })
 }
 
 impl fmt::Display for Evidence {
@@ -45,6 +76,11 @@ impl fmt::Display for Evidence {
                  a switch filters multicast (IGMP snooping without a querier?)",
             ),
             Self::NoLargeDatagrams(found) => ReceiveNotice::SmallOnly(*found).fmt(f),
+            Self::Silence { .. } => f.write_str(
+                "the sender is not heard any more: the network between stopped to carry its datagrams; \
+                 check the cable, and whether a switch forgets multicast groups (IGMP snooping without a \
+                 querier?)",
+            ),
         }
     }
 }
@@ -60,11 +96,18 @@ impl Evidence {
             Self::NoLargeDatagrams(SmallOnly { requests, .. }) => {
                 format!("{requests} requests have come, and no datagram with data")
             }
+            Self::Silence { quiet, bytes } => format!(
+                "nothing has come for {}, after {} of the stream",
+                Time(*quiet),
+                Size(*bytes)
+            ),
         }
     }
 }
 
 const ENOUGH_TIME: Duration = Duration::from_secs(5);
+/// A sender that works is heard several times a second.
+const QUIET: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -125,5 +168,38 @@ mod tests {
         assert_eq!(evidence(&snapshot, None, start), Some(found));
         snapshot.small_only = None;
         assert_eq!(evidence(&snapshot, Some(start), start + ENOUGH_TIME), None);
+    }
+
+    #[test]
+    fn a_machine_that_the_server_has_given_up_needs_less_silence() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut snapshot = connected(start);
+        assert_eq!(evidence(&snapshot, Some(start), after(3)), None);
+        let found = at_the_end(&snapshot, Some(start), after(3)).unwrap();
+        assert_eq!(
+            found,
+            Evidence::NoMulticast {
+                sending: Duration::from_secs(3)
+            }
+        );
+        assert_eq!(at_the_end(&snapshot, None, after(3)), None);
+
+        // It stopped in the middle.
+        snapshot.phase = ReceivePhase::Receiving {
+            since: start,
+            sender: SENDER,
+            client: ClientNo(0),
+        };
+        (snapshot.data_datagrams, snapshot.requests, snapshot.bytes) = (9000, 70, 12_300_000);
+        assert_eq!(at_the_end(&snapshot, Some(start), after(1)), None);
+        let found = at_the_end(&snapshot, Some(start), after(8)).unwrap();
+        assert!(
+            found.last_word().contains("8 s, after 12.3 MB"),
+            "{found:?}"
+        );
+        // It is the disk that stands still.
+        snapshot.slices_waiting = 1;
+        assert_eq!(at_the_end(&snapshot, Some(start), after(8)), None);
     }
 }

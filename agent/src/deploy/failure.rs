@@ -18,7 +18,7 @@ pub(crate) struct Failure {
     pub(crate) is_known_to_server: bool,
     /// The disk is partly written.
     pub(crate) is_touched: bool,
-    /// The text says already what has become of the disk: it is the server's, of this machine.
+    /// The text says already what has become of the disk.
     pub(crate) tells_of_disk: bool,
     /// The machine is here by mistake: it must restart to learn what it is to do.
     pub(crate) needs_restart: bool,
@@ -40,12 +40,13 @@ impl Touched {
         touched.is_some_and(|touched| touched.load(Ordering::Relaxed))
     }
 
-    /// The reason of a failure, which says nothing of the disk, and that nothing was written if so.
+    /// The reason of a failure, which says nothing of the disk, and what has become of the disk.
     pub(crate) fn complete(&self, text: &str) -> String {
-        if self.is_touched() {
-            return text.to_owned();
-        }
-        format!("{}; nothing was written", text.trim_end_matches('.'))
+        let disk = match self.is_touched() {
+            true => "the disk is partly overwritten",
+            false => "nothing was written",
+        };
+        format!("{}; {disk}", text.trim_end_matches('.'))
     }
 }
 
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_that_nothing_was_written_and_only_then() {
+    fn a_failure_says_what_has_become_of_the_disk() {
         let touched = Touched::default();
         assert_eq!(
             touched.complete("the session was cancelled."),
@@ -106,6 +107,6 @@ mod tests {
         touched.follow(Arc::clone(&disk));
         assert_eq!(touched.complete("x"), "x; nothing was written");
         disk.store(true, Ordering::Relaxed);
-        assert_eq!(touched.complete("x"), "x");
+        assert_eq!(touched.complete("x"), "x; the disk is partly overwritten");
     }
 }

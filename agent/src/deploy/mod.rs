@@ -112,6 +112,7 @@ async fn carry_out(
         prepare(job, server, board).await?
     };
     touched.follow(prepared.target.touched());
+    tell_warnings(server, board, prepared.chosen.overwrites.as_slice()).await;
     tell_warnings(server, board, &prepared.plan.warnings).await;
     let transfer = Transfer {
         job,
@@ -512,6 +513,7 @@ impl Outcomes {
                     ));
                     let mut failure = Failure::new("streams", anyhow::anyhow!("{text}"));
                     failure.is_known_to_server = is_told;
+                    failure.tells_of_disk = true;
                     Err(failure)
                 },
                 ended,
@@ -531,11 +533,9 @@ fn ended(result: Result<Result<(), Failure>, oneshot::error::RecvError>) -> Resu
 /// The reason for the end, from all that is known. Of a machine that it does not hear any more, the
 /// server can only guess what became of it.
 fn last_word(over: Over, current: &Current, board: &Board) -> Over {
-    let receiving = current.get().filter(|_| over.kind == OverKind::GivenUp);
-    let evidence = receiving.and_then(|receiving| {
-        let snapshot = receiving.status.snapshot();
-        evidence::evidence(&snapshot, receiving.due_since, Instant::now())
-    });
+    let evidence = (over.kind == OverKind::GivenUp)
+        .then(|| current.evidence_at_the_end(Instant::now()))
+        .flatten();
     let Some(evidence) = evidence else {
         return over;
     };
@@ -637,7 +637,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Shows warnings and tells the server; that it cannot be told is no further trouble.
-async fn tell_warnings(server: &Server, board: &Board, warnings: &[Warning]) {
+async fn tell_warnings(server: &Server, board: &Board, warnings: &[impl std::fmt::Display]) {
     for warning in warnings {
         let warning = warning.to_string();
         board.warn(warning.clone());

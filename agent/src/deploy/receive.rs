@@ -14,7 +14,7 @@ use readable::chain;
 use tokio::sync::mpsc;
 
 use super::ending::Ending;
-use super::evidence::evidence;
+use super::evidence::{Evidence, at_the_end, evidence};
 use super::failure::Touched;
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
 use super::streams::{Source, Sources, StreamError};
@@ -34,6 +34,8 @@ struct Inner {
     receiving: Option<Receiving>,
     /// Since when the server is asked how to go on.
     undecided_since: Option<Instant>,
+    /// Why no data comes, as it was shown last; `None` once data has come.
+    shown: Option<Evidence>,
 }
 
 /// One receiver.
@@ -93,6 +95,23 @@ impl Current {
 
     pub(crate) fn is_given_up(&self) -> bool {
         self.ending.is_given_up()
+    }
+
+    /// Notes why no data comes, which is shown now. `None` with data of this receiver: it comes.
+    pub(crate) fn note_shown(&self, evidence: Option<Evidence>, has_data: bool) {
+        let mut inner = self.lock();
+        if evidence.is_some() || has_data {
+            inner.shown = evidence;
+        }
+    }
+
+    /// Why no data came to the present receiver, or to the one before it. The server has given up this
+    /// machine because it does not hear it.
+    pub(crate) fn evidence_at_the_end(&self, now: Instant) -> Option<Evidence> {
+        let inner = self.lock();
+        let receiving = inner.receiving.as_ref()?;
+        let found = at_the_end(&receiving.status.snapshot(), receiving.due_since, now);
+        found.or(inner.shown)
     }
 
     /// Notes what the server says of the present receiver.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use disk::{Disk, Shape, Target, Wish};
+use disk::{Choice, Disk, Labelled, Overwrites, Shape, Target, Wish};
 use fog::KernelArgs;
 use readable::Size;
 
@@ -26,9 +26,20 @@ pub(crate) struct Chosen {
     path: PathBuf,
     pub(crate) shape: Shape,
     disk: Option<Disk>,
+    /// What is on it and goes, where nobody named it.
+    pub(crate) overwrites: Option<Overwrites>,
 }
 
 impl Chosen {
+    fn of(choice: Choice<'_>) -> Self {
+        Self {
+            path: choice.disk.path.clone(),
+            shape: choice.disk.shape(),
+            disk: Some(choice.disk.clone()),
+            overwrites: choice.overwrites,
+        }
+    }
+
     /// Opens it exclusively, if it still is what was chosen.
     pub(crate) fn open(&self) -> Result<Target, disk::OpenError> {
         match &self.disk {
@@ -76,7 +87,8 @@ async fn by_arguments(args: &KernelArgs, board: &Board) -> anyhow::Result<Chosen
     let wish = wish(args);
     let start = Instant::now();
     loop {
-        let disks = disk::probe().context("looking for disks")?;
+        let mut disks = disk::probe().context("looking for disks")?;
+        look_at_what_matters(&mut disks, &wish);
         let error = match disk::choose(&disks, &wish, &disk::resolve_link) {
             Ok(choice) => {
                 for warning in &choice.warnings {
@@ -84,11 +96,7 @@ async fn by_arguments(args: &KernelArgs, board: &Board) -> anyhow::Result<Chosen
                 }
                 board.say(format!("disk: {} ({})", choice.disk, choice.reason));
                 board.go_on();
-                return Ok(Chosen {
-                    path: choice.disk.path.clone(),
-                    shape: choice.disk.shape(),
-                    disk: Some(choice.disk.clone()),
-                });
+                return Ok(Chosen::of(choice));
             }
             Err(error) => error,
         };
@@ -100,11 +108,25 @@ async fn by_arguments(args: &KernelArgs, board: &Board) -> anyhow::Result<Chosen
         if !may_come || start.elapsed() >= PATIENCE {
             return Err(error).context("choosing the disk");
         }
-        board.wait_for(
-            "a disk to appear",
-            vec![error.to_string().replace('\n', ";")],
-        );
+        board.wait_for("a disk to appear", vec![error.to_string()]);
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Reads what is on disks, as far as the choice depends on it: reading wakes disks up, and some take long.
+fn look_at_what_matters(disks: &mut [Disk], wish: &Wish) {
+    let looked_at = match disk::choose(disks, wish, &disk::resolve_link) {
+        Ok(choice) if choice.is_one_of_several || wish.labelled == Labelled::Refuse => {
+            Some(choice.disk.name.clone())
+        }
+        // A disk may be named by what is on it.
+        Err(disk::ChooseError::NoMatch { .. }) => None,
+        _ => return,
+    };
+    for disk in disks {
+        if looked_at.as_ref().is_none_or(|name| *name == disk.name) {
+            disk.look_for_labels();
+        }
     }
 }
 
@@ -114,6 +136,10 @@ fn wish(args: &KernelArgs) -> Wish {
         fdrive: args.value("fdrive").map(str::to_owned),
         largest: is_set("largesize"),
         smallest: is_set("smallsize"),
+        labelled: match args.value(LABELLED) {
+            Some("refuse") => Labelled::Refuse,
+            _ => Labelled::Warn,
+        },
     }
 }
 
@@ -129,6 +155,7 @@ fn given(path: &Path) -> anyhow::Result<Chosen> {
                 logical_sector: FILE_SECTOR,
             },
             disk: None,
+            overwrites: None,
         });
     }
     if !meta.file_type().is_block_device() {
@@ -143,13 +170,11 @@ fn given(path: &Path) -> anyhow::Result<Chosen> {
         ..Wish::default()
     };
     let choice = disk::choose(&disks, &wish, &disk::resolve_link).context("choosing the disk")?;
-    Ok(Chosen {
-        path: choice.disk.path.clone(),
-        shape: choice.disk.shape(),
-        disk: Some(choice.disk.clone()),
-    })
+    Ok(Chosen::of(choice))
 }
 
+/// Kernel argument: `refuse` spares a disk that was not named and holds something.
+const LABELLED: &str = "foslabelled";
 /// A file has no sectors of its own.
 const FILE_SECTOR: u32 = 512;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -166,6 +191,8 @@ mod tests {
         let all = of("fdrive=/dev/sdb,XYZ largesize=1 smallsize=0");
         assert_eq!(all.fdrive.as_deref(), Some("/dev/sdb,XYZ"));
         assert!(all.largest && !all.smallest);
+        assert_eq!(of("foslabelled=refuse").labelled, Labelled::Refuse);
+        assert_eq!(of("foslabelled=warn").labelled, Labelled::Warn);
     }
 
     #[test]

@@ -146,6 +146,8 @@ impl Follower {
                     return Some(explain_undecided(&latest, number, now));
                 }
                 let evidence = evidence(snapshot, receiving.due_since, now);
+                self.current
+                    .note_shown(evidence, snapshot.data_datagrams > 0);
                 explain(snapshot, &latest, number, &self.rendezvous, evidence, now)
             });
             let transfer = begin.map(|begin| {
