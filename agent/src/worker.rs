@@ -16,7 +16,7 @@ use crate::deploy::{self, Failure, Job, Told};
 use crate::exit::{Ending, FailureNote, NO_MEMORY};
 use crate::memory;
 use crate::net;
-use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, done};
+use crate::screen::{Board, COUNTDOWN, Console, Keys, Outcome, Screen, done, one_line};
 use crate::stay::{self, Rhythm, Why};
 
 /// How far a worker goes.
@@ -196,7 +196,6 @@ pub(crate) fn report_failure(cmdline: &str, text: &str) -> ExitCode {
 #[derive(Default)]
 struct Reach {
     server: Option<Server>,
-    /// Renews the address as long as it lives.
     uplink: Option<net::Uplink>,
 }
 
@@ -237,7 +236,7 @@ async fn boot(
     }
     drop((phase, keys));
     if goal == Goal::Network {
-        // The address stays; it is not renewed.
+        // The address stays, and is renewed.
         return Ok(Told::Yes);
     }
     let (Some(server), Some(uplink)) = (&reach.server, &reach.uplink) else {
@@ -296,9 +295,8 @@ fn greet(board: &Board, args: &KernelArgs, server: &Server) {
 
 /// Shows a failure at once: to report it may take minutes.
 fn say_failed(board: &Board, text: &str) {
-    let text = text.replace('\n', "; ");
-    board.say_of_state(format!("FAILED: {text}"));
-    board.update(|state| state.result = Some(Outcome::Failed(text)));
+    board.say_of_state(format!("FAILED: {}", one_line(text)));
+    board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
 }
 
 /// Tells the server unless it knows; answers whether it knows now.
@@ -399,7 +397,7 @@ impl Stage {
             Outcome::DoneUnreported(_) => "ok, but the server does not know of it".to_owned(),
             Outcome::Failed(text) => {
                 // The line with FAILED was printed before it was reported.
-                format!("failed: {}", text.replace('\n', "; "))
+                format!("failed: {}", one_line(text))
             }
         };
         self.board.say(format!("fos-agent: result {text}"));

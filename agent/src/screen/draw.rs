@@ -99,7 +99,7 @@ pub(crate) fn line(state: &State, now: Instant, detail: Detail) -> Option<String
         );
         for advice in wait.advice.iter().filter(|_| detail == Detail::Full) {
             text.push_str("; ");
-            text.push_str(advice);
+            text.push_str(&one_line(advice));
         }
         return Some(text);
     }
@@ -209,23 +209,41 @@ fn figures(transfer: &Transfer) -> String {
 
 /// Cuts at blanks, and within a word only where it is longer than a line; never between a number and its
 /// unit. Later lines are indented.
-pub(super) fn wrap(line: &str, width: usize, indent: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let width = width.max(2 * LABEL);
     let mut lines = Vec::new();
-    let mut rest: Vec<char> = line.chars().collect();
-    while rest.len() > width {
-        let cut = (indent + 1..=width)
-            .rev()
-            .find(|&at| is_break(&rest, at))
-            .unwrap_or(width);
-        let tail = rest.split_off(cut);
-        lines.push(rest.iter().collect());
-        rest = std::iter::repeat_n(' ', indent)
-            .chain(tail.into_iter().skip_while(|c| *c == ' '))
-            .collect();
+    for (number, line) in text.split('\n').enumerate() {
+        // A text of several lines keeps them, behind the indent.
+        let own = if number == 0 { 0 } else { indent };
+        let mut rest: Vec<char> = std::iter::repeat_n(' ', own).chain(line.chars()).collect();
+        while rest.len() > width {
+            let cut = (indent + 1..=width)
+                .rev()
+                .find(|&at| is_break(&rest, at))
+                .unwrap_or(width);
+            let tail = rest.split_off(cut);
+            lines.push(rest.iter().collect());
+            rest = std::iter::repeat_n(' ', indent)
+                .chain(tail.into_iter().skip_while(|c| *c == ' '))
+                .collect();
+        }
+        lines.push(rest.into_iter().collect());
     }
-    lines.push(rest.into_iter().collect());
     lines
+}
+
+/// A text of several lines as one sentence.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        match line.chars().last() {
+            None => {}
+            Some(':' | ';' | ',') => line.push(' '),
+            Some(_) => line.push_str("; "),
+        }
+        line.push_str(part);
+    }
+    line
 }
 
 /// Whether a line may end before the character at `at`.
@@ -447,5 +465,24 @@ mod tests {
     #[test]
     fn idle_has_no_line() {
         assert_eq!(line(&State::default(), Instant::now(), Detail::Full), None);
+    }
+
+    #[test]
+    fn a_text_of_several_lines_keeps_them() {
+        let text = "result   no disk; found:\n  /dev/sda: a disk with a long name, in use\n  /dev/sdb: USB";
+        assert_eq!(
+            wrap(text, 40, LABEL),
+            [
+                "result   no disk; found:",
+                "           /dev/sda: a disk with a long",
+                "         name, in use",
+                "           /dev/sdb: USB",
+            ]
+        );
+        assert_eq!(
+            one_line("no disk; found:\n  /dev/sda: a\n\n  /dev/sdb: b\n"),
+            "no disk; found: /dev/sda: a; /dev/sdb: b"
+        );
+        assert_eq!(one_line("plain"), "plain");
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub(crate) use draw::{COUNTDOWN, done, summary};
+pub(crate) use draw::{COUNTDOWN, done, one_line, summary};
 pub(crate) use keys::Keys;
 pub(crate) use output::{Console, Line};
 pub(crate) use state::{Outcome, State, Transfer, Warning, word};
