@@ -1,15 +1,14 @@
 //! Commands and their options.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::applet;
-use crate::plan;
 use crate::restore;
-use crate::worker;
+use crate::{applet, net, plan, usage, worker};
 
 /// Deploys disk images by multicast: the client side.
 #[derive(Debug, Parser)]
@@ -42,6 +41,9 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Reports to the server that this machine's task has failed
     ReportFailure(ReportArgs),
+    /// Gets an address of one DHCP server and keeps it; `run` starts it where several answer
+    #[command(hide = true, name = net::DHCP_COMMAND)]
+    DhcpClient(DhcpArgs),
     /// Receives a multicast stream, as udpcast's program of this name; also by a link
     #[command(name = "udp-receiver", disable_help_flag = true)]
     UdpReceiver(AppletArgs),
@@ -60,6 +62,9 @@ enum Command {
     /// Restores an image of partimage, as the program of this name; also by a link
     #[command(name = "partimage", disable_help_flag = true)]
     Partimage(AppletArgs),
+    /// Decompresses, as the program of this name; also by a link, and as unzstd and zstdcat
+    #[command(name = "zstd", disable_help_flag = true)]
+    Zstd(AppletArgs),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +121,19 @@ struct ReportArgs {
     failed: bool,
 }
 
+#[derive(Debug, Args)]
+struct DhcpArgs {
+    /// The network card
+    #[arg(long)]
+    interface: String,
+    /// Its address
+    #[arg(long)]
+    mac: fog::Mac,
+    /// The only server whose answers count
+    #[arg(long)]
+    server: Ipv4Addr,
+}
+
 /// Runs the command that the name or the first argument chooses.
 pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
     if let Some((applet, options)) = by_name(args) {
@@ -154,6 +172,11 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
                 worker::report_failure(&cmdline, &args.text)
             }
         }
+        Command::DhcpClient(args) => {
+            let Err(error) = net::serve_dhcp(&args.interface, args.mac, args.server);
+            usage::complain(&format!("{}: DHCP cannot be used: {error}", args.interface));
+            ExitCode::FAILURE
+        }
         // Not reached by way of by_name(), but the definition above is what --help shows.
         Command::UdpReceiver(args) => applet::udp_receiver(&args.options),
         Command::UdpSender(args) => applet::udp_sender(&args.options),
@@ -161,19 +184,23 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::PartcloneInfo(args) => applet::partclone_info(&args.options),
         Command::PartcloneChkimg(args) => applet::partclone_chkimg(&args.options),
         Command::Partimage(args) => applet::partimage(&args.options),
+        Command::Zstd(args) => applet::zstd(&args.options),
     }
 }
 
 type Applet = fn(&[OsString]) -> ExitCode;
 
 /// Programs that this one stands in for. Their options are their own, `--help` too.
-const APPLETS: [(&str, Applet); 6] = [
+const APPLETS: [(&str, Applet); 9] = [
     ("udp-receiver", applet::udp_receiver),
     ("udp-sender", applet::udp_sender),
     ("partclone.restore", applet::partclone_restore),
     ("partclone.info", applet::partclone_info),
     ("partclone.chkimg", applet::partclone_chkimg),
     ("partimage", applet::partimage),
+    ("unzstd", applet::unzstd),
+    ("zstd", applet::zstd),
+    ("zstdcat", applet::zstdcat),
 ];
 
 /// partclone's programs for file systems, which restore with `-r` whatever the file system is.

@@ -3,6 +3,7 @@
 mod messages;
 mod partclone;
 mod partimage;
+mod zstd;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ pub(crate) use partclone::{
     partclone_chkimg, partclone_filesystem, partclone_info, partclone_restore,
 };
 pub(crate) use partimage::partimage;
+pub(crate) use zstd::{unzstd, zstd, zstdcat};
 
 /// Runs `udp-receiver` with `args` (without the program's name).
 pub(crate) fn udp_receiver(args: &[OsString]) -> ExitCode {

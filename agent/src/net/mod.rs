@@ -6,6 +6,7 @@
 
 mod cards;
 mod dhcp;
+mod name;
 mod nic;
 
 use std::io;
@@ -18,18 +19,17 @@ use tokio::time::sleep;
 use crate::control::{CallError, Server};
 use crate::screen::Board;
 use cards::Cards;
-use dhcp::{Client, Lease};
+use dhcp::{Client, Lease, Reply};
+pub(crate) use dhcp::{OWN_COMMAND as DHCP_COMMAND, serve as serve_dhcp};
 pub(crate) use nic::Nic;
 
-/// The way to the server. The lease is renewed as long as this lives.
+/// The way to the server. The lease is renewed from now on.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     /// The card in use.
     pub(crate) card: String,
     /// Addresses of all cards that were there when the server was reached.
     pub(crate) cards: Vec<Mac>,
-    /// Ends the DHCP client when dropped.
-    _dhcp: Client,
 }
 
 /// Why there is no network.
@@ -104,15 +104,15 @@ pub(crate) async fn bring_up(
         for card in with_carrier(board, &mut cards).await? {
             board.say(format!("{}: link is up ({})", card.name, card.mac));
             match attempt(board, &card, server).await {
-                Ok((client, lease)) => {
-                    announce(board, &card, &lease, client.trouble());
+                Ok(mut reached) => {
+                    reached.client.keep();
+                    announce(board, &card, &reached);
                     if let Some(note) = setmacto_note(&card, args) {
                         board.say(note);
                     }
                     return Ok(Uplink {
                         card: card.name,
                         cards: cards.macs(),
-                        _dhcp: client,
                     });
                 }
                 Err(reason) => {
@@ -175,22 +175,102 @@ async fn with_carrier<S: Fn(&str) -> io::Result<()>>(
     }
 }
 
+/// An address by which the server is reached.
+struct Reached {
+    client: Client,
+    lease: Lease,
+    /// What the user shall know of other DHCP servers.
+    warning: Option<String>,
+}
+
 /// DHCP and the test of the server, on one card. The reason of a failure is for people.
-async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, Lease), String> {
+///
+/// An address that does not lead to the server may be that of a DHCP server which does not belong here and
+/// was quicker: then those of the others are tried.
+async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<Reached, String> {
+    let end = Instant::now() + ATTEMPT;
+    let text = |error: io::Error| error.to_string();
+    let mut client = Client::start(&card.name).map_err(text)?;
+    let lease = obtain(board, card, &mut client, ATTEMPT).await?;
+    let Err(first) = probe(board, server, &lease, Instant::now() + DOUBT).await else {
+        let warning = None;
+        return Ok(Reached {
+            client,
+            lease,
+            warning,
+        });
+    };
+    let others = other_servers(card, &lease).await;
+    if others.is_empty() {
+        probe(board, server, &lease, end).await?;
+        let warning = None;
+        return Ok(Reached {
+            client,
+            lease,
+            warning,
+        });
+    }
+    let mut reasons = vec![first];
+    for other in others {
+        board.say(format!(
+            "{}: several DHCP servers answer here. {}. Now the one at {} is asked",
+            card.name,
+            reasons.join("; "),
+            other.server
+        ));
+        // Its address and routes must not get in the way.
+        drop(client);
+        drop(dhcp::ip(&["addr", "flush", "dev", &card.name]));
+        client = Client::start_with(&card.name, card.mac, other.server).map_err(text)?;
+        let tried = async {
+            let lease = obtain(board, card, &mut client, OTHER_ATTEMPT).await?;
+            let reached = probe(board, server, &lease, Instant::now() + OTHER_ATTEMPT).await;
+            reached.map(|()| lease)
+        };
+        match tried.await {
+            Ok(lease) => {
+                let warning = Some(format!(
+                    "a second DHCP server is in this network: {}. The address of {} is used instead; \
+                     switch the other DHCP server off, or correct it",
+                    reasons.join("; "),
+                    other.server
+                ));
+                return Ok(Reached {
+                    client,
+                    lease,
+                    warning,
+                });
+            }
+            Err(reason) => reasons.push(format!("DHCP server {}: {reason}", other.server)),
+        }
+    }
+    Err(format!(
+        "several DHCP servers answer here, and the server is reached with the address of none of them: {}; \
+         only one of them belongs here",
+        reasons.join("; ")
+    ))
+}
+
+/// The lease, once the client has one.
+async fn obtain(
+    board: &Board,
+    card: &Nic,
+    client: &mut Client,
+    patience: Duration,
+) -> Result<Lease, String> {
     let start = Instant::now();
-    let mut client = Client::start(&card.name).map_err(|error| error.to_string())?;
-    let lease = loop {
+    loop {
         if let Some(lease) = client.lease().map_err(|error| error.to_string())? {
-            break lease;
+            return Ok(lease);
         }
         let trouble = client.trouble();
-        if start.elapsed() >= ATTEMPT {
+        if start.elapsed() >= patience {
             if let Some(trouble) = trouble {
                 return Err(trouble);
             }
             return Err(format!(
                 "no DHCP answer in {} s; check that a DHCP server serves this network segment",
-                ATTEMPT.as_secs()
+                patience.as_secs()
             ));
         }
         if !card.has_carrier() && start.elapsed() >= HEAD_START {
@@ -202,27 +282,40 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<(Client, 
         };
         board.wait_for(format!("an address by DHCP on {}", card.name), advice);
         sleep(POLL).await;
-    };
+    }
+}
+
+/// Tests whether the server is reached, at least once and until `end`.
+async fn probe(board: &Board, server: &Server, lease: &Lease, end: Instant) -> Result<(), String> {
     loop {
-        let error = match server.probe().await {
-            Ok(()) => {
-                board.go_on();
-                return Ok((client, lease));
-            }
-            Err(error) => error,
+        let Err(error) = server.probe().await else {
+            board.go_on();
+            return Ok(());
         };
-        if start.elapsed() >= ATTEMPT {
-            return Err(explain_probe(&error, &lease));
+        let unresolved = name::unresolved(server.web(), lease).await;
+        let reason = unresolved.unwrap_or_else(|| explain_probe(&error, lease));
+        if Instant::now() >= end {
+            return Err(reason);
         }
-        let advice = vec![explain_probe(&error, &lease)];
-        board.wait_for(format!("the server at {}", server.web()), advice);
+        board.wait_for(format!("the server at {}", server.web()), vec![reason]);
         sleep(PROBE_PAUSE).await;
     }
 }
 
-fn announce(board: &Board, card: &Nic, lease: &Lease, trouble: Option<String>) {
-    if let Some(trouble) = trouble {
-        board.warn(format!("{}: {trouble}", card.name));
+/// DHCP servers of this network other than the one that gave the lease. That they cannot be asked is no
+/// further trouble.
+async fn other_servers(card: &Nic, lease: &Lease) -> Vec<Reply> {
+    let (name, mac) = (card.name.clone(), card.mac);
+    let asked = tokio::task::spawn_blocking(move || dhcp::offers(&name, mac, SURVEY)).await;
+    let mut offers = asked.ok().and_then(Result::ok).unwrap_or_default();
+    offers.retain(|offer| Some(offer.server) != lease.server);
+    offers
+}
+
+fn announce(board: &Board, card: &Nic, reached: &Reached) {
+    let lease = &reached.lease;
+    for warning in reached.client.trouble().iter().chain(&reached.warning) {
+        board.warn(format!("{}: {warning}", card.name));
     }
     let mut text = format!(
         "{}: address {}/{}",
@@ -256,8 +349,11 @@ fn explain_probe(error: &CallError, lease: &Lease) -> String {
         || "no router".to_owned(),
         |router| format!("router {router}"),
     );
+    let from = lease
+        .server
+        .map_or_else(String::new, |server| format!(" from DHCP server {server}"));
     let own = format!(
-        "own address {}/{}, {router}",
+        "own address {}/{}{from}, {router}",
         lease.address, lease.prefix_len
     );
     match error {
@@ -291,6 +387,12 @@ const CARRIER_LIMIT: Duration = Duration::from_secs(300);
 /// Per card, from its link.
 const ATTEMPT: Duration = Duration::from_secs(75);
 const ROUNDS: u32 = 2;
+/// How long the server may be silent before other DHCP servers are looked for.
+const DOUBT: Duration = Duration::from_secs(6);
+/// How long their answers are gathered.
+const SURVEY: Duration = Duration::from_secs(3);
+/// For the address of another DHCP server, and again for the server by it.
+const OTHER_ATTEMPT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests {

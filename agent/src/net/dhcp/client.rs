@@ -1,0 +1,270 @@
+//! A DHCP client that takes the offer of one server only, where `udhcpc` takes the first one that comes.
+//!
+//! Pure: the caller has the clock and the socket.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use fog::Mac;
+
+use super::message::{Reply, ReplyKind, discover, parse, renewal, request};
+
+/// The exchange with the server, and the lease.
+#[derive(Debug)]
+pub(super) struct ChosenServer {
+    mac: Mac,
+    server: Ipv4Addr,
+    xid: u32,
+    state: State,
+    /// When something is to be done without an answer.
+    due: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    Selecting,
+    Requesting { offer: Box<Reply>, tries: u32 },
+    Bound(Lease),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    address: Ipv4Addr,
+    /// When half of the time is over, and all of it.
+    renew_at: Instant,
+    end: Instant,
+}
+
+/// What the caller does.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// To all, from a card that may have no address.
+    Broadcast(Vec<u8>),
+    /// To the server, from this machine's address.
+    ToServer(Vec<u8>),
+    /// The address may be used, or further.
+    Apply(Box<Reply>),
+    /// It must not be used any more.
+    Forget,
+}
+
+impl ChosenServer {
+    /// `xid` is drawn at random.
+    pub(super) fn new(mac: Mac, server: Ipv4Addr, xid: u32, now: Instant) -> Self {
+        Self {
+            mac,
+            server,
+            xid,
+            state: State::Selecting,
+            due: now,
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    pub(super) fn poll_timeout(&self) -> Instant {
+        self.due
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Option<Action> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + RETRY;
+        match &mut self.state {
+            State::Selecting => {
+                self.xid = self.xid.wrapping_add(1);
+                Some(Action::Broadcast(discover(self.xid, self.mac)))
+            }
+            State::Requesting { tries, .. } if *tries >= TRIES => {
+                self.state = State::Selecting;
+                self.handle_timeout(self.due)
+            }
+            State::Requesting { offer, tries } => {
+                *tries += 1;
+                Some(Action::Broadcast(request(self.xid, self.mac, offer)))
+            }
+            State::Bound(lease) if now >= lease.end => {
+                self.state = State::Selecting;
+                self.due = now;
+                Some(Action::Forget)
+            }
+            State::Bound(lease) => {
+                // Half of what is left, as RFC 2131 has it (section 4.4.5).
+                let left = lease.end.saturating_duration_since(now);
+                let pause = (left / 2).max(RENEWAL_PAUSE_MIN).min(left);
+                self.due = now + pause;
+                let total = lease.end.saturating_duration_since(lease.renew_at) * 2;
+                let bytes = renewal(self.xid, self.mac, lease.address);
+                // In the last eighth any server may answer; only this one is heard.
+                Some(match left > total / 8 {
+                    true => Action::ToServer(bytes),
+                    false => Action::Broadcast(bytes),
+                })
+            }
+        }
+    }
+
+    /// Takes a datagram. After it [`poll_timeout`](Self::poll_timeout) may be another.
+    pub(super) fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) -> Option<Action> {
+        let reply = parse(bytes, self.xid, self.mac).filter(|reply| reply.server == self.server)?;
+        match (&self.state, reply.kind) {
+            (State::Selecting, ReplyKind::Offer) => {
+                self.state = State::Requesting {
+                    offer: Box::new(reply),
+                    tries: 0,
+                };
+                self.due = now;
+                self.handle_timeout(now)
+            }
+            (State::Requesting { .. } | State::Bound(_), ReplyKind::Ack) => {
+                // Without a time it is for ever; a year is as good.
+                let time = reply.lease.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
+                let renew_at = now + time / 2;
+                self.state = State::Bound(Lease {
+                    address: reply.address,
+                    renew_at,
+                    end: now + time,
+                });
+                self.due = renew_at;
+                Some(Action::Apply(Box::new(reply)))
+            }
+            (State::Requesting { .. }, ReplyKind::Nak) => {
+                self.state = State::Selecting;
+                // A server that refuses what it has offered is not asked without a pause.
+                self.due = now + RETRY;
+                None
+            }
+            (State::Bound(_), ReplyKind::Nak) => {
+                self.state = State::Selecting;
+                self.due = now + RETRY;
+                Some(Action::Forget)
+            }
+            _ => None,
+        }
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(3);
+const TRIES: u32 = 4;
+const RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(60);
+/// A server that gives less would be asked all the time.
+const SHORTEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::tests::{answer, mac};
+    use super::*;
+
+    const OURS: [u8; 4] = [10, 0, 0, 5];
+    const ADDRESS: [u8; 4] = [10, 0, 0, 77];
+    const OFFER: u8 = 2;
+    const ACK: u8 = 5;
+    const NAK: u8 = 6;
+
+    fn client(now: Instant) -> ChosenServer {
+        ChosenServer::new(mac(), OURS.into(), 100, now)
+    }
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    /// One that has its lease of an hour since `now`.
+    fn bound(now: Instant) -> ChosenServer {
+        let mut client = client(now);
+        client.handle_timeout(now).unwrap();
+        let xid = client.xid;
+        client
+            .handle_datagram(now, &answer(xid, OFFER, OURS, ADDRESS))
+            .unwrap();
+        let action = client.handle_datagram(now, &answer(xid, ACK, OURS, ADDRESS));
+        let Some(Action::Apply(reply)) = action else {
+            panic!("{action:?}");
+        };
+        assert_eq!(reply.address.octets(), ADDRESS);
+        client
+    }
+
+    #[test]
+    fn only_the_chosen_server_is_heard() {
+        let start = Instant::now();
+        let mut client = client(start);
+        let first = client.handle_timeout(start);
+        assert_eq!(first, Some(Action::Broadcast(discover(101, mac()))));
+        let other = [10, 0, 0, 66];
+        let offer = answer(101, OFFER, other, [10, 66, 0, 7]);
+        assert_eq!(client.handle_datagram(start, &offer), None);
+        let offer = answer(101, OFFER, OURS, ADDRESS);
+        let taken = client.handle_datagram(start, &offer);
+        let expected = request(101, mac(), &parse(&offer, 101, mac()).unwrap());
+        assert_eq!(taken, Some(Action::Broadcast(expected)));
+        let ack = answer(101, ACK, other, [10, 66, 0, 7]);
+        assert_eq!(client.handle_datagram(start, &ack), None);
+        // An offer that comes twice changes nothing.
+        assert_eq!(client.handle_datagram(start, &offer), None);
+    }
+
+    #[test]
+    fn silence_is_asked_again_and_a_refusal_begins_anew() {
+        let start = Instant::now();
+        let mut client = client(start);
+        client.handle_timeout(start).unwrap();
+        assert_eq!(client.handle_timeout(start), None, "not due");
+        let again = client.handle_timeout(after(start, 3));
+        assert_eq!(again, Some(Action::Broadcast(discover(102, mac()))));
+        let offer = answer(102, OFFER, OURS, ADDRESS);
+        client.handle_datagram(after(start, 4), &offer).unwrap();
+        for count in 1..TRIES {
+            let action = client.handle_timeout(after(start, 4 + 3 * u64::from(count)));
+            assert!(matches!(action, Some(Action::Broadcast(_))), "{action:?}");
+        }
+        let given_up = client.handle_timeout(after(start, 60));
+        assert_eq!(given_up, Some(Action::Broadcast(discover(103, mac()))));
+        client
+            .handle_datagram(after(start, 60), &answer(103, OFFER, OURS, ADDRESS))
+            .unwrap();
+        let refused = client.handle_datagram(after(start, 61), &answer(103, NAK, OURS, [0; 4]));
+        assert_eq!(refused, None);
+        let anew = client.handle_timeout(client.poll_timeout());
+        assert_eq!(anew, Some(Action::Broadcast(discover(104, mac()))));
+    }
+
+    #[test]
+    fn a_lease_is_renewed_at_half_its_time_and_forgotten_at_its_end() {
+        let start = Instant::now();
+        let mut client = bound(start);
+        assert_eq!(client.poll_timeout(), after(start, 1800));
+        let renew = renewal(client.xid, mac(), ADDRESS.into());
+        let action = client.handle_timeout(after(start, 1800));
+        assert_eq!(action, Some(Action::ToServer(renew.clone())));
+        let xid = client.xid;
+        let action = client.handle_datagram(after(start, 1801), &answer(xid, ACK, OURS, ADDRESS));
+        assert!(matches!(action, Some(Action::Apply(_))));
+        assert_eq!(client.poll_timeout(), after(start, 3601));
+        // The server is gone: it is asked, at last by broadcast, and the address is given up in time.
+        let mut actions = Vec::new();
+        while actions.last() != Some(&Action::Forget) {
+            actions.extend(client.handle_timeout(client.poll_timeout()));
+            assert!(actions.len() < 100);
+        }
+        assert_eq!(actions[0], Action::ToServer(renew.clone()));
+        assert!(actions.contains(&Action::Broadcast(renew)));
+        assert_eq!(client.poll_timeout(), after(start, 1801 + 3600));
+        let action = client.handle_timeout(client.poll_timeout());
+        assert_eq!(action, Some(Action::Broadcast(discover(102, mac()))));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_back_is_forgotten() {
+        let start = Instant::now();
+        let mut client = bound(start);
+        client.handle_timeout(after(start, 1800)).unwrap();
+        let nak = answer(client.xid, NAK, OURS, [0; 4]);
+        assert_eq!(
+            client.handle_datagram(after(start, 1801), &nak),
+            Some(Action::Forget)
+        );
+    }
+}
