@@ -324,3 +324,69 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 pub(crate) fn size(len: usize) -> String {
     format!("{}.{:02} MB", len / 1_000_000, len % 1_000_000 / 10_000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Cmd;
+
+    fn manifest() -> Manifest {
+        let path = paths::root().join("initramfs/manifest.toml");
+        toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    /// A link to an applet that this busybox does not have would be a program that fails.
+    #[test]
+    fn busybox_has_every_applet_that_is_linked() {
+        let Ok(busybox) = find_busybox() else {
+            assert!(std::env::var_os("FOS_TEST_REQUIRE_ALL").is_none());
+            return;
+        };
+        let listed = Cmd::new(&busybox).arg("--list").output().unwrap();
+        let applets: Vec<&str> = listed.lines().collect();
+        for link in &manifest().busybox.links {
+            assert!(applets.contains(&link.as_str()), "{link}");
+        }
+    }
+
+    /// Somebody who stands before a machine can type, and switch it off.
+    #[test]
+    fn keyboards_and_the_power_button_have_their_drivers() {
+        let manifest = manifest();
+        let names: Vec<&String> = manifest
+            .modules
+            .iter()
+            .flat_map(|group| &group.names)
+            .collect();
+        for wanted in ["usbhid", "hid_generic", "evdev", "button"] {
+            assert!(names.iter().any(|name| *name == wanted), "{wanted}");
+        }
+    }
+
+    /// As in FOG's kernel, which has them built in: another order would make another disk the first one.
+    #[test]
+    fn disks_are_found_in_the_order_of_a_kernel_that_has_all_drivers_built_in() {
+        let manifest = manifest();
+        let mut names = manifest.modules.iter().flat_map(|group| &group.names);
+        for next in [
+            "megaraid_sas",
+            "mpt3sas",
+            "virtio_scsi",
+            "vmw_pvscsi",
+            "hv_storvsc",
+            "sd_mod",
+            "ahci",
+            "ata_piix",
+            "ata_generic",
+            "mptspi",
+            "mptsas",
+            "usb_storage",
+            "uas",
+        ] {
+            assert!(
+                names.any(|name| name == next),
+                "{next} is missing, or too early"
+            );
+        }
+    }
+}

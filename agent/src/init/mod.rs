@@ -5,6 +5,7 @@
 //! does not hand out the same task again) and shown. A machine whose failure the server has not stored
 //! stays as it is until somebody presses Enter: a restart would bring the same failure again.
 
+mod button;
 mod children;
 mod modules;
 mod mounts;
@@ -53,6 +54,9 @@ fn live() -> Power {
         if loaded.count > 0 {
             board.say(format!("{} kernel modules loaded", loaded.count));
         }
+    }
+    if let Err(problem) = power::obey_button() {
+        board.warn(problem);
     }
     let args = KernelArgs::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
     // From here on the console belongs to the worker.

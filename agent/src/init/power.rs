@@ -1,10 +1,13 @@
 //! The ways out of PID 1.
 
+use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SigSet, Signal};
+
+use super::button;
 
 /// How the machine ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,21 @@ pub(super) fn obey_signals() -> Result<(), String> {
         })
         .map(drop)
         .map_err(|error| fail(error.to_string()))
+}
+
+/// From now on a press of the power button switches the machine off. A second press, held, is the
+/// firmware's own and needs nothing of this.
+pub(super) fn obey_button() -> Result<(), String> {
+    let fail = |error: io::Error| format!("the power button does nothing here: {error}");
+    std::thread::Builder::new()
+        .name("power button".into())
+        .spawn(|| {
+            if button::wait_for_press(&button::Places::default()).is_ok() {
+                go(Power::Off);
+            }
+        })
+        .map(drop)
+        .map_err(fail)
 }
 
 /// Writes back everything and reboots, switches off or halts. Never returns.
