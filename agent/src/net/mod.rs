@@ -210,11 +210,18 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<Reached, 
             warning,
         });
     }
+    let mut wrong = vec![
+        lease
+            .server
+            .map_or_else(|| "unknown".to_owned(), |it| it.to_string()),
+    ];
     let mut reasons = vec![first];
     for other in others {
         board.say(format!(
-            "{}: several DHCP servers answer here. {}. Now the one at {} is asked",
+            "{}: several DHCP servers answer here. With the address of {} the server is not reached ({}); \
+             now the one at {} is asked",
             card.name,
+            wrong.join(" and "),
             reasons.join("; "),
             other.server
         ));
@@ -230,10 +237,11 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<Reached, 
         match tried.await {
             Ok(lease) => {
                 let warning = Some(format!(
-                    "a second DHCP server is in this network: {}. The address of {} is used instead; \
-                     switch the other DHCP server off, or correct it",
-                    reasons.join("; "),
-                    other.server
+                    "several DHCP servers answer here: with the address of {wrong} the server is not \
+                     reached, with that of {} it is. Switch off {wrong}, which probably is a router or PC that \
+                     does not belong here, or correct it",
+                    other.server,
+                    wrong = wrong.join(" and ")
                 ));
                 return Ok(Reached {
                     client,
@@ -241,12 +249,16 @@ async fn attempt(board: &Board, card: &Nic, server: &Server) -> Result<Reached, 
                     warning,
                 });
             }
-            Err(reason) => reasons.push(format!("DHCP server {}: {reason}", other.server)),
+            Err(reason) => {
+                wrong.push(other.server.to_string());
+                reasons.push(format!("DHCP server {}: {reason}", other.server));
+            }
         }
     }
     Err(format!(
-        "several DHCP servers answer here, and the server is reached with the address of none of them: {}; \
-         only one of them belongs here",
+        "several DHCP servers answer here ({}), and the server is reached with the address of none of them: \
+         {}; only one of them belongs here",
+        wrong.join(", "),
         reasons.join("; ")
     ))
 }
@@ -390,7 +402,7 @@ const ROUNDS: u32 = 2;
 /// How long the server may be silent before other DHCP servers are looked for.
 const DOUBT: Duration = Duration::from_secs(6);
 /// How long their answers are gathered.
-const SURVEY: Duration = Duration::from_secs(3);
+const SURVEY: Duration = Duration::from_secs(5);
 /// For the address of another DHCP server, and again for the server by it.
 const OTHER_ATTEMPT: Duration = Duration::from_secs(20);
 

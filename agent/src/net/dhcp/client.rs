@@ -72,21 +72,18 @@ impl ChosenServer {
         }
         self.due = now + RETRY;
         match &mut self.state {
-            State::Selecting => {
-                self.xid = self.xid.wrapping_add(1);
-                Some(Action::Broadcast(discover(self.xid, self.mac)))
-            }
+            // The same exchange: a slow server may answer the question before.
+            State::Selecting => Some(Action::Broadcast(discover(self.xid, self.mac))),
             State::Requesting { tries, .. } if *tries >= TRIES => {
-                self.state = State::Selecting;
-                self.handle_timeout(self.due)
+                self.begin(now);
+                self.handle_timeout(now)
             }
             State::Requesting { offer, tries } => {
                 *tries += 1;
                 Some(Action::Broadcast(request(self.xid, self.mac, offer)))
             }
             State::Bound(lease) if now >= lease.end => {
-                self.state = State::Selecting;
-                self.due = now;
+                self.begin(now);
                 Some(Action::Forget)
             }
             State::Bound(lease) => {
@@ -130,18 +127,23 @@ impl ChosenServer {
                 Some(Action::Apply(Box::new(reply)))
             }
             (State::Requesting { .. }, ReplyKind::Nak) => {
-                self.state = State::Selecting;
                 // A server that refuses what it has offered is not asked without a pause.
-                self.due = now + RETRY;
+                self.begin(now + RETRY);
                 None
             }
             (State::Bound(_), ReplyKind::Nak) => {
-                self.state = State::Selecting;
-                self.due = now + RETRY;
+                self.begin(now + RETRY);
                 Some(Action::Forget)
             }
             _ => None,
         }
+    }
+
+    /// Another exchange, from then on.
+    fn begin(&mut self, at: Instant) {
+        self.state = State::Selecting;
+        self.xid = self.xid.wrapping_add(1);
+        self.due = at;
     }
 }
 
@@ -192,15 +194,15 @@ mod tests {
         let start = Instant::now();
         let mut client = client(start);
         let first = client.handle_timeout(start);
-        assert_eq!(first, Some(Action::Broadcast(discover(101, mac()))));
+        assert_eq!(first, Some(Action::Broadcast(discover(100, mac()))));
         let other = [10, 0, 0, 66];
-        let offer = answer(101, OFFER, other, [10, 66, 0, 7]);
+        let offer = answer(100, OFFER, other, [10, 66, 0, 7]);
         assert_eq!(client.handle_datagram(start, &offer), None);
-        let offer = answer(101, OFFER, OURS, ADDRESS);
+        let offer = answer(100, OFFER, OURS, ADDRESS);
         let taken = client.handle_datagram(start, &offer);
-        let expected = request(101, mac(), &parse(&offer, 101, mac()).unwrap());
+        let expected = request(100, mac(), &parse(&offer, 100, mac()).unwrap());
         assert_eq!(taken, Some(Action::Broadcast(expected)));
-        let ack = answer(101, ACK, other, [10, 66, 0, 7]);
+        let ack = answer(100, ACK, other, [10, 66, 0, 7]);
         assert_eq!(client.handle_datagram(start, &ack), None);
         // An offer that comes twice changes nothing.
         assert_eq!(client.handle_datagram(start, &offer), None);
@@ -213,22 +215,22 @@ mod tests {
         client.handle_timeout(start).unwrap();
         assert_eq!(client.handle_timeout(start), None, "not due");
         let again = client.handle_timeout(after(start, 3));
-        assert_eq!(again, Some(Action::Broadcast(discover(102, mac()))));
-        let offer = answer(102, OFFER, OURS, ADDRESS);
+        assert_eq!(again, Some(Action::Broadcast(discover(100, mac()))));
+        let offer = answer(100, OFFER, OURS, ADDRESS);
         client.handle_datagram(after(start, 4), &offer).unwrap();
         for count in 1..TRIES {
             let action = client.handle_timeout(after(start, 4 + 3 * u64::from(count)));
             assert!(matches!(action, Some(Action::Broadcast(_))), "{action:?}");
         }
         let given_up = client.handle_timeout(after(start, 60));
-        assert_eq!(given_up, Some(Action::Broadcast(discover(103, mac()))));
+        assert_eq!(given_up, Some(Action::Broadcast(discover(101, mac()))));
         client
-            .handle_datagram(after(start, 60), &answer(103, OFFER, OURS, ADDRESS))
+            .handle_datagram(after(start, 60), &answer(101, OFFER, OURS, ADDRESS))
             .unwrap();
-        let refused = client.handle_datagram(after(start, 61), &answer(103, NAK, OURS, [0; 4]));
+        let refused = client.handle_datagram(after(start, 61), &answer(101, NAK, OURS, [0; 4]));
         assert_eq!(refused, None);
         let anew = client.handle_timeout(client.poll_timeout());
-        assert_eq!(anew, Some(Action::Broadcast(discover(104, mac()))));
+        assert_eq!(anew, Some(Action::Broadcast(discover(102, mac()))));
     }
 
     #[test]
@@ -253,7 +255,7 @@ mod tests {
         assert!(actions.contains(&Action::Broadcast(renew)));
         assert_eq!(client.poll_timeout(), after(start, 1801 + 3600));
         let action = client.handle_timeout(client.poll_timeout());
-        assert_eq!(action, Some(Action::Broadcast(discover(102, mac()))));
+        assert_eq!(action, Some(Action::Broadcast(discover(101, mac()))));
     }
 
     #[test]
