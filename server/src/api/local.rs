@@ -30,7 +30,7 @@ impl Api for Ops {
             name: request.name,
             macs: macs.map_err(invalid)?,
             image,
-            device: request.device,
+            device: request.device.into(),
         };
         Ok(self.add_host(host).await?.0)
     }

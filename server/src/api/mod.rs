@@ -17,7 +17,7 @@ pub use view::{agent_view, session_status};
 
 pub use crate::domain::host::Stranger;
 
-use crate::domain::host::HostName;
+use crate::domain::host::{HostName, TargetDisk};
 use crate::domain::image::{Facts, NewImage};
 use crate::session::ClientReport;
 
@@ -121,7 +121,7 @@ pub struct HostAdd {
     /// Image, by name or number.
     pub image: Option<String>,
     /// Target disk, FOG's `fdrive` syntax.
-    pub device: String,
+    pub device: TargetDisk,
 }
 
 /// A host in a list.

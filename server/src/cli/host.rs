@@ -5,7 +5,7 @@ use fog::Mac;
 use super::Places;
 use super::client::Client;
 use crate::api::{HostAdd, Named, Nothing};
-use crate::domain::host::HostName;
+use crate::domain::host::{HostName, TargetDisk};
 use crate::output;
 
 /// Machines.
@@ -21,9 +21,15 @@ pub(super) enum HostCommand {
         /// Image of this machine, by name or number
         #[arg(long, value_name = "IMAGE")]
         image: Option<String>,
-        /// Target disk: path, size in bytes, WWN or serial number [default: the first fixed disk]
-        #[arg(long, value_name = "FDRIVE", default_value = "")]
-        device: String,
+        /// Target disk: path, size in bytes, WWN, serial number, or UUID of the file system on the whole disk
+        /// [default: the first fixed disk]
+        #[arg(
+            long,
+            value_name = "FDRIVE",
+            default_value = "",
+            hide_default_value = true
+        )]
+        device: TargetDisk,
     },
     /// List the machines
     List,

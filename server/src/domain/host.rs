@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use fog::Mac;
 
+use super::image::is_safe_in_boot_script;
 use super::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// A registered machine.
@@ -92,6 +93,76 @@ impl From<HostName> for String {
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// How the disk of a machine is named: by what FOG's `fdrive` takes, in characters that reach the client unchanged.
+/// Empty for the automatic choice. A name that is changed on its way could be that of another disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetDisk(String);
+
+/// Why a text names no disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTargetDisk {
+    /// It would not reach the client as it is.
+    #[error(
+        "the disk name {text:?} contains {character:?}, which cannot be passed to a client; name the disk by \
+         another of its names (path, size in bytes, WWN, serial number, UUID)"
+    )]
+    Character {
+        /// The name, cut.
+        text: String,
+        /// The first one that is not possible.
+        character: char,
+    },
+    /// Blanks are written as this.
+    #[error("the disk name {0:?} contains \"+_+\", which stands for a blank in kernel arguments")]
+    Blank(String),
+    /// FOG's database has no room for it.
+    #[error("a disk name has {0} characters, {max} at most", max = TargetDisk::LEN_MAX)]
+    TooLong(usize),
+}
+
+impl TargetDisk {
+    /// Characters, as many as FOG's `hostDevice` takes.
+    pub const LEN_MAX: usize = 250;
+}
+
+impl std::str::FromStr for TargetDisk {
+    type Err = BadTargetDisk;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let shown = || fog::encoding::printable(text, 80);
+        // A second equals sign ends the value of a kernel argument; a blank is written as "+_+".
+        let is_safe = |c: char| c == ' ' || c != '=' && is_safe_in_boot_script(c);
+        if let Some(character) = text.chars().find(|c| !is_safe(*c)) {
+            return Err(BadTargetDisk::Character {
+                text: shown(),
+                character,
+            });
+        }
+        if text.contains("+_+") {
+            return Err(BadTargetDisk::Blank(shown()));
+        }
+        match text.len() {
+            0..=Self::LEN_MAX => Ok(Self(text.to_owned())),
+            len => Err(BadTargetDisk::TooLong(len)),
+        }
+    }
+}
+
+impl TryFrom<String> for TargetDisk {
+    type Error = BadTargetDisk;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<TargetDisk> for String {
+    fn from(disk: TargetDisk) -> Self {
+        disk.0
     }
 }
 
@@ -205,5 +276,45 @@ mod tests {
         ] {
             assert!(matches!(station(group), Err(BadStationMac::Group(_))));
         }
+    }
+
+    #[test]
+    fn a_disk_name_that_would_be_changed_on_its_way_is_refused() {
+        for name in [
+            "",
+            "/dev/disk/by-id/ata-WDC_WD10EZEX-08WN4A0_WD-WCC6Y3LHTJ1N",
+            "0x5002538f41234567,nvme-eui.0025385b01234567",
+            "SanDisk 3.2 Gen1",
+            "500107862016",
+            &"x".repeat(250),
+        ] {
+            let disk = name.parse::<TargetDisk>().unwrap();
+            assert_eq!(String::from(disk.clone()), name);
+            // It arrives as it is.
+            let line = fog::args::ArgsWriter::default()
+                .set("fdrive", name)
+                .finish();
+            let args = fog::KernelArgs::parse(&line);
+            assert_eq!(args.value("fdrive").unwrap_or_default(), name);
+        }
+        for (name, bad) in [
+            ("a$b", '$'),
+            ("a\nb", '\n'),
+            ("a\"b", '"'),
+            ("a=b", '='),
+            ("Gerät", 'ä'),
+            ("a#1", '#'),
+        ] {
+            let error = name.parse::<TargetDisk>().unwrap_err();
+            let is_found =
+                matches!(error, BadTargetDisk::Character { character, .. } if character == bad);
+            assert!(is_found, "{error}");
+        }
+        assert!(matches!(
+            "a+_+b".parse::<TargetDisk>(),
+            Err(BadTargetDisk::Blank(_))
+        ));
+        let long = "x".repeat(251);
+        assert_eq!(long.parse::<TargetDisk>(), Err(BadTargetDisk::TooLong(251)));
     }
 }

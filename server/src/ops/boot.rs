@@ -13,8 +13,9 @@ use super::{Ops, blocking};
 use crate::clock;
 use crate::domain::handout::{Job, Ticket};
 use crate::domain::handouts::News;
-use crate::domain::host::Host;
+use crate::domain::host::{Host, TargetDisk};
 use crate::domain::image::Image;
+use crate::domain::reason::BrokenRow;
 use crate::domain::session::Session;
 use crate::domain::{BootGiven, Refusal};
 use crate::logs::{Level, Subject};
@@ -98,6 +99,7 @@ impl Ops {
         let Some(image) = self.store.image(session.image).await? else {
             return Ok(BootAnswer::NoImage(Box::new(session)));
         };
+        check_disk(&known.host)?;
         match self.missing_file(files).await {
             BootFiles::Complete => {}
             BootFiles::Missing(path) => return Ok(BootAnswer::MissingFile(path)),
@@ -183,6 +185,23 @@ impl Ops {
             Ok(Err(_)) | Err(_) => BootFiles::Hang(self.config.boot.clone()),
         }
     }
+}
+
+/// FOG takes any text for the name of a disk. One that would be changed on its way to the client could name
+/// another disk, or none, and then the first one would be overwritten.
+fn check_disk(host: &Host) -> ClientResult<()> {
+    let Err(error) = host.device.parse::<TargetDisk>() else {
+        return Ok(());
+    };
+    Err(ClientError::Store(StoreError::Broken(Box::new(
+        BrokenRow {
+            table: "hosts".to_owned(),
+            row: host.name.clone(),
+            column: "hostDevice".to_owned(),
+            value: fog::encoding::printable(&host.device, 80),
+            expected: format!("the name of a disk ({error})"),
+        },
+    ))))
 }
 
 /// The answer as people see it.

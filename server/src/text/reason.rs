@@ -139,7 +139,7 @@ fn cause(reason: &Reason) -> String {
             readable::Size(*bytes_per_second)
         ),
         Reason::Stalled { stream, seconds } => format!(
-            "dropped in {}: it took no data for {} while the others waited for it",
+            "dropped in {}: it took no data for {} while the stream waited for it",
             foreign(stream.as_str()),
             super::seconds(*seconds)
         ),
@@ -271,7 +271,7 @@ fn dropped(stream: &str, time: u64, evidence: Evidence) -> String {
             "it answers, but some data blocks never reach it",
         ),
         Evidence::DiskStandsStill => (
-            "in which the others waited for it",
+            "in which the stream waited for it",
             "it answers, but its disk stands still",
         ),
     };

@@ -120,9 +120,10 @@ pub fn member(member: &MemberSnapshot, session: &Snapshot) -> String {
         SeatStatus::Between if member.streams_done >= session.streams => {
             "received everything; has not reported its end".into()
         }
-        SeatStatus::Between if member.streams_done > session.stream => {
-            format!("has {stream} already; waiting for the others")
-        }
+        SeatStatus::Between if member.streams_done > session.stream => match session.expected {
+            1 => format!("has {stream} already; waiting for the next stream"),
+            _ => format!("has {stream} already; waiting for the others"),
+        },
         SeatStatus::Between => format!("not yet connected for {stream}"),
         SeatStatus::Leaving(Reason::Left { stream }) => format!(
             "left during {}, before its end; waiting for its report of the reason",

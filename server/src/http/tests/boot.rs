@@ -92,6 +92,27 @@ async fn a_task_is_booted_with_the_complete_line() {
     );
 }
 
+/// FOG's database takes any text. Changed on its way it could name another disk.
+#[tokio::test]
+async fn a_disk_name_that_cannot_be_passed_on_boots_nothing() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    bench
+        .sql("UPDATE hosts SET hostDevice = 'WD$10' WHERE hostName = 'LAB-01'")
+        .await;
+    // The hosts are read anew.
+    bench.add_host(9).await;
+    let script = bench.boot(1).await;
+    assert!(!script.contains("kernel bzImage"), "{script}");
+    assert!(script.contains("hostDevice"), "{script}");
+    bench
+        .sql("UPDATE hosts SET hostDevice = 'WD 10' WHERE hostName = 'LAB-01'")
+        .await;
+    bench.add_host(8).await;
+    let script = bench.boot(1).await;
+    assert!(script.contains(" fdrive=WD+_+10 "), "{script}");
+}
+
 #[tokio::test]
 async fn each_machine_has_a_ticket_of_its_own() {
     let bench = bench().await;

@@ -104,7 +104,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
         ),
         (
             dropped(Evidence::DiskStandsStill),
-            "dropped in d1p1.img after 16 s in which the others waited for it: it answers, but its disk stands still; its disk is not complete. Check its disk; if it is only slow, start the server with a longer --disk-limit",
+            "dropped in d1p1.img after 16 s in which the stream waited for it: it answers, but its disk stands still; its disk is not complete. Check its disk; if it is only slow, start the server with a longer --disk-limit",
         ),
         (
             Reason::LeftBehind {
@@ -119,7 +119,7 @@ fn reasons() -> Vec<(Reason, &'static str)> {
                 stream: stream.clone(),
                 seconds: 300,
             },
-            "dropped in d1p1.img: it took no data for 5 min while the others waited for it; its disk is not complete. Look at its screen, its disk may hang",
+            "dropped in d1p1.img: it took no data for 5 min while the stream waited for it; its disk is not complete. Look at its screen, its disk may hang",
         ),
         (
             Reason::Left {
