@@ -345,6 +345,41 @@ fn a_disk_that_changed_since_it_was_probed_is_refused() {
     assert_eq!(octets(&device.path, 0, size), vec![0; size as usize]);
 }
 
+/// As a volume that is made smaller on its storage: what was at its end is lost, and no write says so.
+#[test]
+fn a_disk_that_has_become_smaller_stays_without_a_table() {
+    let _turn = turn();
+    if !root_and_tools(&["losetup", "sgdisk"]) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let source = disk_file(&dir, "source", 64 * MIB);
+    run(&format!("sgdisk -n 1:2048:0 {source}"));
+    let image = Image::of_gpt(&dir, &source, &source);
+    let plan = image.plan(shape(64 * MIB, 512), Layout::Keep).unwrap();
+    let file = disk_file(&dir, "disk", 64 * MIB);
+    let Some(device) = LoopDevice::new(&file, 512) else {
+        return;
+    };
+    let target = Target::open(Path::new(&device.path), &shape(64 * MIB, 512)).unwrap();
+    target.make_unbootable(&plan, &[]).unwrap();
+    let mut writer = target.writer(MIB, MIB).unwrap();
+    writer.write_at(0, &[0x5a; 4096]).unwrap();
+    writer.finish().unwrap();
+    File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(32 * MIB)
+        .unwrap();
+    run(&format!("losetup -c {}", device.path));
+    let error = target.make_bootable(&plan).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, WriteError::Changed { .. }), "{text}");
+    assert!(text.contains("smaller"), "{text}");
+    assert_eq!(octets(&file, 0, 512), vec![0; 512]);
+}
+
 #[test]
 fn a_full_medium_is_reported_with_its_place_and_leaves_no_table() {
     let _turn = turn();

@@ -320,6 +320,7 @@ const BCACHE_MAGIC: [u8; 16] = [
 mod tests {
     use std::process::Command;
 
+    use proptest::prelude::*;
     use tempfile::NamedTempFile;
 
     use super::*;
@@ -448,6 +449,27 @@ mod tests {
             (24, b"LVM2 001"),
         ]));
         assert_eq!(found, [(LabelKind::Lvm, None)]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_on_a_disk_it_can_be_looked_at(
+            len in 0..400_000_usize,
+            pieces in prop::collection::vec((0..8200_usize, prop::collection::vec(any::<u8>(), 1..64)), 0..6),
+            magic in prop::sample::select(vec![&b"LABELONE"[..], b"LUKS\xba\xbe", b"XFSB", &MD_MAGIC]),
+        ) {
+            let mut disk = vec![0; len];
+            for (at, piece) in pieces.iter().map(|(at, piece)| (*at, piece.as_slice())).chain([(0, magic)]) {
+                if let Some(place) = disk.get_mut(at..at + piece.len()) {
+                    place.copy_from_slice(piece);
+                }
+            }
+            for label in look(&disk) {
+                // It can be shown on one line.
+                let uuid = label.1.unwrap_or_default();
+                prop_assert!(uuid.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{uuid}");
+            }
+        }
     }
 
     /// What `mkfs` made has the UUID that `blkid` says; a program that is not installed is left out.
