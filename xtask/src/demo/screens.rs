@@ -37,7 +37,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let demo = super::Options::of_build(options.build.clone());
     let (programs, source) = super::prepare(&demo)?;
-    let run_dir = RunDir::new(false)?;
+    let mut run_dir = RunDir::new(false)?;
     // The last console is the one that the agent writes on.
     let kernel_args = "console=ttyS0 console=tty0 quiet panic=-1";
     let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, Some("60M"))?;
@@ -79,6 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         std::thread::sleep(PERIOD);
     }
     println!("==> the pictures are in {}", out.display());
+    run_dir.succeeded();
     Ok(())
 }
 
