@@ -85,7 +85,7 @@ const STREAM_LEN: usize = 4_000_000;
 /// Two receivers that ask, and the command of a sender that takes some seconds.
 fn two_receivers(lab: &Lab, directory: &Path) -> (Command, Vec<Running>) {
     let path = |name: &str| directory.join(name);
-    fs::write(path("stream"), vec![7; STREAM_LEN]).expect("the stream is stored");
+    fs::write(path("stream"), vec![7; STREAM_LEN]).unwrap();
     let mut receivers = Vec::new();
     for host in [2, 3] {
         let mut command = lab.host(host).command(program("fos-agent"));
@@ -135,10 +135,10 @@ fn a_silence_in_mid_stream_is_named_by_the_other_side() {
 
 /// A pipe that takes nothing more.
 fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (reader, mut writer) = io::pipe().expect("a pipe");
-    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
+    let (reader, mut writer) = io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     while writer.write(&[b' '; 512]).is_ok() {}
-    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("a flag");
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
     (reader, writer)
 }
 
