@@ -100,7 +100,7 @@ pub(super) fn look(path: &Path, names: &[String]) -> Result<Option<Clonezilla>, 
         }
         let Some((disk, number)) = place(&disks, part) else {
             return Err(refused(format!(
-                "the file {PARTS} names {}, which is a partition of none of the disks in the file {DISK}",
+                "the file {PARTS} names the partition {}, but the file {DISK} does not name its disk",
                 printable(part, 40)
             )));
         };
