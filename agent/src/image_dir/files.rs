@@ -31,12 +31,12 @@ pub(super) fn open(path: &Path) -> anyhow::Result<(File, u64)> {
 pub(super) fn small_file(path: &Path, len: u64) -> anyhow::Result<Vec<u8>> {
     let (file, _) = open(path)?;
     let mut bytes = Vec::new();
-    read_into(file.take(len), path, &mut bytes)?;
+    read_into((&file).take(len), path, &mut bytes)?;
     Ok(bytes)
 }
 
 pub(super) fn read_into(
-    mut file: Take<File>,
+    mut file: Take<&File>,
     path: &Path,
     bytes: &mut Vec<u8>,
 ) -> anyhow::Result<()> {

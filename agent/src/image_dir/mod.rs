@@ -1,6 +1,6 @@
 //! An image directory, read into what a server would say of it: FOG's layout, or Clonezilla's.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -276,18 +276,34 @@ fn streams(names: &[String], image_type: ImageType, os_id: i64) -> Result<Vec<St
 /// What the header of a stream says. Its bytes are not compared with a hash. They are counted only where nothing else
 /// says how long the image is.
 fn facts(stream: &Stream, paths: &[PathBuf], image_type: ImageType) -> Result<StreamFacts, Stop> {
-    let mut prefix = Vec::new();
     let mut stored_len: u64 = 0;
     for path in paths {
-        let (file, len) = open(path)?;
-        stored_len = stored_len.saturating_add(len);
-        let missing = PEEK_LEN.saturating_sub(prefix.len());
-        read_into(file.take(missing as u64), path, &mut prefix)?;
+        stored_len = stored_len.saturating_add(open(path)?.1);
     }
     let first = paths
         .first()
         .map_or_else(|| Path::new(""), PathBuf::as_path);
-    let image = match image::peek(&prefix) {
+    // A whole room may read this from one file server: no more than is needed.
+    let (mut prefix, mut header) = (Vec::new(), Ok(None));
+    let mut rest = paths.iter();
+    let mut current: Option<(File, &PathBuf)> = None;
+    for wanted in [FIRST_LOOK, PEEK_LEN] {
+        while prefix.len() < wanted {
+            let missing = wanted.saturating_sub(prefix.len()) as u64;
+            if let Some((file, path)) = &current {
+                read_into(file.take(missing), path, &mut prefix)?;
+            }
+            if prefix.len() < wanted {
+                let Some(path) = rest.next() else { break };
+                current = Some((open(path)?.0, path));
+            }
+        }
+        header = image::peek(&prefix);
+        if !matches!(header, Ok(None)) {
+            break;
+        }
+    }
+    let image = match header {
         Err(error) if error.kind() == ErrorKind::BadMagic && image_type == ImageType::Raw => {
             raw_facts(paths).map_err(|cause| bad(first, &format!("{cause:#}")))?
         }
@@ -305,6 +321,9 @@ fn facts(stream: &Stream, paths: &[PathBuf], image_type: ImageType) -> Result<St
         image,
     })
 }
+
+/// Bytes that have the header of nearly every image.
+const FIRST_LOOK: usize = 256 << 10;
 
 /// Of a disk as it is, which is read to its end.
 fn raw_facts(paths: &[PathBuf]) -> anyhow::Result<ImageFacts> {
@@ -334,8 +353,8 @@ fn scripts(path: &Path) -> Vec<String> {
     let found = SCRIPTS.into_iter().filter(|name| {
         let mut bytes = Vec::new();
         let path = root.join(name);
-        let read =
-            open(&path).and_then(|(file, _)| read_into(file.take(MAX_SCRIPT), &path, &mut bytes));
+        let read = open(&path)
+            .and_then(|(file, _)| read_into((&file).take(MAX_SCRIPT), &path, &mut bytes));
         read.is_ok() && has_commands(&bytes)
     });
     found.map(str::to_owned).collect()
