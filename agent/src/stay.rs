@@ -114,7 +114,7 @@ pub(crate) async fn after_failure(
         tokio::select! {
             () = report => board.say("the server has stored the report of the failure"),
             over = task_over(server, rhythm.look) => {
-                if over.kind == OverKind::Restart {
+                if over.kind == OverKind::Restart && !failure.is_touched {
                     return Stayed { is_reported: false, why: Why::OtherJob };
                 }
                 // It does not wait for the report any more.
@@ -125,7 +125,7 @@ pub(crate) async fn after_failure(
     }
     let why = tokio::select! {
         () = keys.enter() => Why::Enter,
-        () = other_job(server, rhythm.look) => Why::OtherJob,
+        () = other_job(server, rhythm.look, failure.is_touched) => Why::OtherJob,
         why = show(board, failure.is_touched, rhythm.untouched) => why,
     };
     Stayed {
@@ -138,6 +138,7 @@ pub(crate) async fn after_failure(
 /// task is over, or somebody presses Enter.
 pub(crate) async fn after_success(
     server: &Server,
+    own: &KernelArgs,
     board: &Board,
     keys: &mut Keys,
     rhythm: Rhythm,
@@ -149,10 +150,16 @@ pub(crate) async fn after_success(
         ..completion::Patience::default()
     };
     let report = async {
-        while completion::report(server, board, patience, || true).await != Completion::Accepted {}
+        loop {
+            match completion::report(server, own, board, patience, || true).await {
+                Completion::Accepted => return Why::Settled,
+                Completion::Replaced(_) => return Why::OtherJob,
+                Completion::Refused(_) | Completion::Unanswered(_) => {}
+            }
+        }
     };
     tokio::select! {
-        () = report => Why::Settled,
+        why = report => why,
         why = settled(server, rhythm.look) => why,
         () = keys.enter() => Why::Enter,
     }
@@ -197,14 +204,18 @@ async fn task_over(server: &Server, look: Duration) -> Over {
     session::watch(server, &News::new(), look).await
 }
 
-/// Returns when the server has another job for this machine.
-async fn other_job(server: &Server, look: Duration) {
+/// Returns when the server has another job for this machine. A machine whose disk is partly written has to be sure
+/// that it will be written again: its ticket may only be unknown to a server whose database is an older one.
+async fn other_job(server: &Server, look: Duration, is_touched: bool) {
     if server.is_stock() {
         return boot_script::new_task(server, look).await;
     }
     loop {
         tokio::time::sleep(look).await;
-        if session::watch(server, &News::new(), look).await.kind == OverKind::Restart {
+        if session::watch(server, &News::new(), look).await.kind != OverKind::Restart {
+            continue;
+        }
+        if !is_touched || matches!(boot_script::job(server).await, Ok(Some(_))) {
             return;
         }
     }
@@ -374,10 +385,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_disk_that_is_partly_written_stays_on_the_screen_until_there_is_another_job() {
-        let count = AtomicU32::new(0);
+        let (count, boots) = (AtomicU32::new(0), AtomicU32::new(0));
         let server = TestServer::start(move |request| {
             if is_report(request) {
                 return Reply::text("##");
+            }
+            if request.path.ends_with("boot.php") {
+                // A refused ticket alone is no other job.
+                return Reply::text(match boots.fetch_add(1, Ordering::SeqCst) {
+                    0..3 => "#!ipxe\nmenu\n",
+                    _ => "#!ipxe\nkernel bzImage type=down mc=yes img=lab port=63100\nboot\n",
+                });
             }
             let is_other = count.fetch_add(1, Ordering::SeqCst) >= 20;
             Reply::text(&view(State::Failed, is_other))
@@ -392,7 +410,7 @@ mod tests {
                 why: Why::OtherJob
             }
         );
-        assert!(server.requests().len() >= 22);
+        assert!(server.requests().len() >= 26);
         board.read(|state| assert!(state.activity.contains("Enter"), "{state:?}"));
     }
 
@@ -463,8 +481,23 @@ mod tests {
         let client = server.client();
         client.learn(crate::control::Kind::Stock);
         let (mut keys, _typist) = keyboard();
-        let why = after_success(&client, &Board::default(), &mut keys, QUICK).await;
+        let own = KernelArgs::parse("img=lab type=down mc=yes");
+        let board = Board::default();
+        let why = after_success(&client, &own, &board, &mut keys, QUICK).await;
         assert_eq!(why, Why::Settled);
+        // The room's next task is not completed by the end of this one.
+        let other = KernelArgs::parse("img=before type=down mc=yes");
+        let server = stock(|_| true, "##");
+        let client = server.client();
+        client.learn(crate::control::Kind::Stock);
+        let why = after_success(&client, &other, &board, &mut keys, QUICK).await;
+        assert_eq!(why, Why::OtherJob);
+        let requests = server.requests();
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.path.ends_with("boot.php"))
+        );
     }
 
     #[tokio::test]
@@ -497,7 +530,14 @@ mod tests {
         });
         let (mut keys, mut typist) = keyboard();
         let board = Board::default();
-        let why = after_success(&server.client(), &board, &mut keys, QUICK).await;
+        let why = after_success(
+            &server.client(),
+            &KernelArgs::default(),
+            &board,
+            &mut keys,
+            QUICK,
+        )
+        .await;
         assert_eq!(why, Why::Settled);
 
         let server = TestServer::start(|request| {
@@ -507,12 +547,19 @@ mod tests {
                 Reply::text(&view(State::Complete, false))
             }
         });
-        let why = after_success(&server.client(), &board, &mut keys, QUICK).await;
+        let why = after_success(
+            &server.client(),
+            &KernelArgs::default(),
+            &board,
+            &mut keys,
+            QUICK,
+        )
+        .await;
         assert_eq!(why, Why::Settled);
 
         typist.write_all(b"\n").unwrap();
         let client = TestServer::dead_client();
-        let why = after_success(&client, &board, &mut keys, QUICK).await;
+        let why = after_success(&client, &KernelArgs::default(), &board, &mut keys, QUICK).await;
         assert_eq!(why, Why::Enter);
     }
 }

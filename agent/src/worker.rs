@@ -70,7 +70,9 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
             let why = console.block_on(async {
                 let mut keys = Keys::of_console();
                 match &reach.server {
-                    Some(server) => stay::after_success(server, board, &mut keys, rhythm).await,
+                    Some(server) => {
+                        stay::after_success(server, &args, board, &mut keys, rhythm).await
+                    }
                     None => Why::Settled,
                 }
             });
@@ -92,7 +94,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
             note.leave(&failure.text);
             say_failed(board, &failure.text);
             console.show_result(&Outcome::Failed(failure.text.clone()));
-            if failure.needs_restart {
+            if failure.needs_restart && !failure.is_touched {
                 return Ending::Restart;
             }
             if goal == Goal::Network {

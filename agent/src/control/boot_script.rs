@@ -44,7 +44,9 @@ fn parse(script: &str) -> Option<KernelArgs> {
 pub(crate) fn replaced(own: &KernelArgs, now: &KernelArgs) -> Option<Over> {
     let name = DECISIVE.into_iter().find(|name| {
         let (own, now) = (own.value(name), now.value(name));
-        now.is_some() && own != now
+        // A deploy to this machine alone has neither.
+        let is_said = now.is_some() || ["mc", "port"].contains(name);
+        is_said && own != now
     })?;
     let shown = |args: &KernelArgs| {
         let value = args.value(name).unwrap_or("nothing");
@@ -162,6 +164,7 @@ mod tests {
         }
         let unicast = parse(&JOB.replace(" port=63100", "").replace(" mc=yes", "")).unwrap();
         assert!(replaced(&unicast, &own).is_some());
+        assert!(replaced(&own, &unicast).is_some());
     }
 
     #[tokio::test]

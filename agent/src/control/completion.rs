@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use fog::encoding::{printable, unescape_html};
 
-use super::Server;
+use fog::KernelArgs;
+
 use super::backoff::Backoff;
 use super::http::CALL_TIMEOUT;
+use super::{Server, boot_script};
 use crate::screen::Board;
 
 /// How often and how long completion is reported.
@@ -43,14 +45,20 @@ pub(crate) enum Completion {
     Accepted,
     /// The server answered, but kept saying something else (its last text).
     Refused(String),
+    /// The server has another task for this machine by now: it would take the report for that one. What it is.
+    Replaced(String),
     /// The server did not answer for too long (the last error).
     Unanswered(String),
 }
 
 /// Reports completion until the server says `##`: nothing else means that it is stored. `is_live`
 /// answers whether the server says that this machine's task goes on.
+///
+/// One of FOG's own servers takes a report for whatever task the host has: before each one it is asked whether that
+/// still is `own`.
 pub(crate) async fn report(
     server: &Server,
+    own: &KernelArgs,
     board: &Board,
     patience: Patience,
     is_live: impl Fn() -> bool,
@@ -60,9 +68,18 @@ pub(crate) async fn report(
     let start = Instant::now();
     let mut last_answer = start;
     loop {
-        let answer = server
-            .post("Post_Stage3.php", &[("type", "down")], CALL_TIMEOUT)
-            .await;
+        let answer = match task(server, own).await {
+            Task::Own => {
+                server
+                    .post("Post_Stage3.php", &[("type", "down")], CALL_TIMEOUT)
+                    .await
+            }
+            Task::Nothing => Ok("there is no task for this machine any more".to_owned()),
+            Task::Other(text) => {
+                board.go_on();
+                return Completion::Replaced(text);
+            }
+        };
         let is_late = start.elapsed() >= patience.limit;
         let advice = match answer {
             Ok(body) if fog::checkin::is_done(&body) => {
@@ -90,6 +107,28 @@ pub(crate) async fn report(
     }
 }
 
+/// What the server has for this machine, as far as is known.
+enum Task {
+    Own,
+    Nothing,
+    Other(String),
+}
+
+async fn task(server: &Server, own: &KernelArgs) -> Task {
+    if !server.is_stock() {
+        return Task::Own;
+    }
+    match boot_script::job(server).await {
+        Ok(Some(now)) => match boot_script::replaced(own, &now) {
+            Some(over) => Task::Other(over.text),
+            None => Task::Own,
+        },
+        Ok(None) => Task::Nothing,
+        // It says nothing of the task.
+        Err(_) => Task::Own,
+    }
+}
+
 const GOOD: &str = "all data is on the disk; only the report is missing";
 const WHAT: &str = "the server to take the completion report";
 
@@ -112,6 +151,38 @@ mod tests {
         false
     }
 
+    fn own() -> KernelArgs {
+        KernelArgs::parse("img=lab imgid=1 port=63100 type=down mc=yes")
+    }
+
+    #[tokio::test]
+    async fn a_task_that_came_after_it_is_not_completed() {
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |request| {
+            if request.path.ends_with("Post_Stage3.php") {
+                return Reply::text("not yet");
+            }
+            let image = match count.fetch_add(1, Ordering::SeqCst) {
+                0..4 => "lab",
+                4 => return Reply::text("#!ipxe\nmenu\n"),
+                5 => return Reply::status(500, ""),
+                _ => "other",
+            };
+            Reply::text(&format!(
+                "#!ipxe\nkernel bzImage img={image} imgid=1 port=63100 type=down mc=yes\nboot\n"
+            ))
+        });
+        let client = server.client();
+        client.learn(super::super::Kind::Stock);
+        let done = report(&client, &own(), &Board::default(), QUICK, || true).await;
+        assert!(matches!(done, Completion::Replaced(_)), "{done:?}");
+        let requests = server.requests();
+        let posts = requests
+            .iter()
+            .filter(|request| request.path.ends_with("Post_Stage3.php"));
+        assert_eq!(posts.count(), 5);
+    }
+
     #[tokio::test]
     async fn the_report_is_repeated_until_it_is_taken() {
         let count = AtomicU32::new(0);
@@ -120,7 +191,7 @@ mod tests {
             9 => Reply::text("## "),
             _ => Reply::text("##\n"),
         });
-        let done = report(&server.client(), &Board::default(), QUICK, gone).await;
+        let done = report(&server.client(), &own(), &Board::default(), QUICK, gone).await;
         assert_eq!(done, Completion::Accepted);
         let requests = server.requests();
         assert_eq!(requests.len(), 11);
@@ -131,14 +202,21 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_keeps_refusing_is_told_from_one_that_is_silent() {
         let server = TestServer::start(|_| Reply::text("No active task for LAB-01"));
-        let done = report(&server.client(), &Board::default(), QUICK, gone).await;
+        let done = report(&server.client(), &own(), &Board::default(), QUICK, gone).await;
         assert_eq!(
             done,
             Completion::Refused("No active task for LAB-01".into())
         );
         assert_eq!(server.requests().len(), 11);
 
-        let done = report(&TestServer::dead_client(), &Board::default(), QUICK, gone).await;
+        let done = report(
+            &TestServer::dead_client(),
+            &own(),
+            &Board::default(),
+            QUICK,
+            gone,
+        )
+        .await;
         assert!(matches!(done, Completion::Unanswered(_)), "{done:?}");
     }
 
@@ -155,7 +233,14 @@ mod tests {
             silence: Duration::from_secs(3600),
             ..QUICK
         };
-        let done = report(&server.client(), &Board::default(), patience, || true).await;
+        let done = report(
+            &server.client(),
+            &own(),
+            &Board::default(),
+            patience,
+            || true,
+        )
+        .await;
         assert_eq!(done, Completion::Accepted);
         assert_eq!(server.requests().len(), 26);
     }
@@ -167,7 +252,14 @@ mod tests {
             limit: Duration::ZERO,
             ..QUICK
         };
-        let done = report(&server.client(), &Board::default(), patience, || true).await;
+        let done = report(
+            &server.client(),
+            &own(),
+            &Board::default(),
+            patience,
+            || true,
+        )
+        .await;
         assert_eq!(done, Completion::Refused("not yet".into()));
     }
 }

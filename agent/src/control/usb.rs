@@ -20,8 +20,9 @@ pub(crate) async fn ask(
     board: &Board,
     pause: Duration,
 ) -> Result<(), CallError> {
+    let mut last = None;
     loop {
-        let said = match answer(server).await {
+        let said = match answer(server, &mut last).await {
             Ok(Answer::Job(job)) => {
                 board.go_on();
                 args.fill_from(&job);
@@ -45,10 +46,13 @@ enum Answer {
     Text(String),
 }
 
-async fn answer(server: &Server) -> Result<Answer, CallError> {
-    let token = match token(server).await? {
-        Token::Given(token) => token,
-        Token::Text(text) => return Ok(Answer::Text(text)),
+/// The server gives no second token before the first one is used, which an error may have prevented: it is kept in
+/// `last`.
+async fn answer(server: &Server, last: &mut Option<String>) -> Result<Answer, CallError> {
+    let token = match (token(server).await?, &last) {
+        (Token::Given(token), _) => last.insert(token).clone(),
+        (Token::Text(_), Some(token)) => token.clone(),
+        (Token::Text(text), None) => return Ok(Answer::Text(text)),
     };
     let body = server
         .post_nameless("service/hostinfo.php", &[("hosttoken", &token)])

@@ -37,6 +37,7 @@ use deploy_plan::{DeployPlan, Refusal, SmallFiles, Warning};
 use disk::Target;
 use fog::KernelArgs;
 use fog::checkin::caps;
+use fog::task::ImageType;
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
 use imaging::tap::meter::Flow;
 use readable::{Size, Time};
@@ -58,8 +59,8 @@ use follow::{Follower, Totals};
 pub(crate) use grow::Tools;
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::{DeploySources, Pipeline};
-use target::Chosen;
 pub(crate) use target::TargetChoice;
+use target::{Chosen, Wanted};
 use unicast::FileSources;
 
 /// What is to be done, and with what.
@@ -250,14 +251,14 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
     })
 }
 
-/// The disks that the image is of, with the sizes that they had.
-fn wanted_disks(
-    manifest: &Manifest,
-    files: &SmallFiles,
-) -> Result<Vec<(u32, Option<u64>)>, Refusal> {
+/// The disks that the image is of.
+fn wanted_disks(manifest: &Manifest, files: &SmallFiles) -> Result<Wanted, Refusal> {
     let numbers = deploy_plan::image_disks(manifest)?;
+    if manifest.image_type != ImageType::AllDisks {
+        return Ok(Wanted::One);
+    }
     let sizes = deploy_plan::recorded_sizes(&numbers, files)?;
-    Ok(numbers.into_iter().zip(sizes).collect())
+    Ok(Wanted::Numbered(numbers.into_iter().zip(sizes).collect()))
 }
 
 impl Stored {
@@ -457,7 +458,8 @@ impl Transfer<'_> {
         for _ in 0..repeats {
             self.board.activity("report", "reporting completion");
             let patience = self.job.patience;
-            let report = completion::report(self.server, self.board, patience, || {
+            let own = &self.job.args;
+            let report = completion::report(self.server, own, self.board, patience, || {
                 news.latest().is_live()
             });
             let first = tokio::select! {
@@ -483,7 +485,8 @@ impl Transfer<'_> {
             }
         }
         self.board.activity("report", "reporting completion");
-        told(completion::report(self.server, self.board, self.job.patience, || false).await)
+        let (own, patience) = (&self.job.args, self.job.patience);
+        told(completion::report(self.server, own, self.board, patience, || false).await)
     }
 }
 
@@ -496,6 +499,9 @@ fn told(completion: Completion) -> Told {
         Completion::Refused(text) => Told::No(format!(
             "everything is written and verified, but the server does not take the completion \
              report; it says: {text}"
+        )),
+        Completion::Replaced(text) => Told::No(format!(
+            "everything is written and verified, but the completion report came too late: {text}"
         )),
         Completion::Unanswered(error) => Told::No(format!(
             "everything is written and verified, but the server has not stored the report, so it may \

@@ -78,21 +78,61 @@ pub(crate) fn names(chosen: &[Chosen]) -> String {
     names.join(", ")
 }
 
-/// Chooses a disk for each one that the image is of, which has a number and perhaps a recorded size in bytes; waits a
-/// while for them to appear.
+/// The disks that an image is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// One, whichever the machine's rules give.
+    One,
+    /// Those of the machine with these numbers, counted from 1, and the sizes in bytes that they had, if recorded.
+    Numbered(Vec<(u32, Option<u64>)>),
+}
+
+impl Wanted {
+    fn count(&self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Numbered(disks) => disks.len(),
+        }
+    }
+
+    fn choose<'a>(
+        &self,
+        disks: &'a [Disk],
+        wish: &Wish,
+    ) -> Result<Vec<Choice<'a>>, disk::ChooseError> {
+        let resolve = &disk::resolve_link;
+        match self {
+            Self::One => disk::choose(disks, wish, resolve).map(|choice| vec![choice]),
+            Self::Numbered(wanted) => disk::choose_several(disks, wish, wanted, resolve),
+        }
+    }
+
+    /// The recorded size that no disk has, where the sizes decide: its disk may be late.
+    fn missing_size(&self, disks: &[Disk], wish: &Wish) -> Option<u64> {
+        let (Self::Numbered(wanted), None | Some("")) =
+            (self, wish.fdrive.as_deref().map(str::trim))
+        else {
+            return None;
+        };
+        let mut sizes = wanted.iter().filter_map(|(_, size)| *size);
+        sizes.find(|size| disks.iter().all(|disk| disk.size != *size))
+    }
+}
+
+/// Chooses a disk for each one that the image is of; waits a while for them to appear.
 pub(crate) async fn choose(
     choice: &TargetChoice,
     args: &KernelArgs,
-    wanted: &[(u32, Option<u64>)],
+    wanted: &Wanted,
     board: &Board,
 ) -> anyhow::Result<Vec<Chosen>> {
     match choice {
-        TargetChoice::Paths(paths) if paths.len() == wanted.len() => {
+        TargetChoice::Paths(paths) if paths.len() == wanted.count() => {
             paths.iter().map(|path| given(path)).collect()
         }
         TargetChoice::Paths(paths) => bail!(
             "the image is of {}, but {} given as target",
-            Count(u64::try_from(wanted.len()).unwrap_or(u64::MAX), "disk"),
+            Count(u64::try_from(wanted.count()).unwrap_or(u64::MAX), "disk"),
             match paths.len() {
                 1 => "1 is".to_owned(),
                 count => format!("{count} are"),
@@ -104,7 +144,7 @@ pub(crate) async fn choose(
 
 async fn by_arguments(
     args: &KernelArgs,
-    wanted: &[(u32, Option<u64>)],
+    wanted: &Wanted,
     board: &Board,
 ) -> anyhow::Result<Vec<Chosen>> {
     let wish = wish(args);
@@ -112,7 +152,18 @@ async fn by_arguments(
     loop {
         let mut disks = disk::probe().context("looking for disks")?;
         look_at_what_matters(&mut disks, &wish, wanted);
-        let error = match choices(&disks, &wish, wanted) {
+        if let Some(size) = wanted.missing_size(&disks, &wish)
+            && start.elapsed() < PATIENCE
+        {
+            let advice = "the image was captured from such a disk; without it the disks are taken in their order";
+            board.wait_for(
+                format!("a disk of {size} bytes to appear"),
+                vec![advice.to_owned()],
+            );
+            tokio::time::sleep(POLL).await;
+            continue;
+        }
+        let error = match wanted.choose(&disks, &wish) {
             Ok(choices) => {
                 for warning in choices.iter().flat_map(|choice| &choice.warnings) {
                     board.say(format!("disks: {warning}"));
@@ -140,21 +191,12 @@ async fn by_arguments(
     }
 }
 
-fn choices<'a>(
-    disks: &'a [Disk],
-    wish: &Wish,
-    wanted: &[(u32, Option<u64>)],
-) -> Result<Vec<Choice<'a>>, disk::ChooseError> {
-    let resolve = &disk::resolve_link;
-    match wanted {
-        [_] => disk::choose(disks, wish, resolve).map(|choice| vec![choice]),
-        _ => disk::choose_several(disks, wish, wanted, resolve),
-    }
-}
-
 /// Reads what is on disks, as far as the choice depends on it: reading wakes disks up, and some take long.
-fn look_at_what_matters(disks: &mut [Disk], wish: &Wish, wanted: &[(u32, Option<u64>)]) {
-    let looked_at = match choices(disks, wish, wanted) {
+fn look_at_what_matters(disks: &mut [Disk], wish: &Wish, wanted: &Wanted) {
+    // A disk may be named by what is on it, and the first name counts.
+    let is_any_unknown = !disk::knows_all_names(disks, wish, &disk::resolve_link);
+    let looked_at = match wanted.choose(disks, wish) {
+        _ if is_any_unknown => None,
         Ok(choices) => {
             let refuses = wish.labelled == Labelled::Refuse;
             let matters = |choice: &&Choice<'_>| choice.is_one_of_several || refuses;
@@ -165,8 +207,6 @@ fn look_at_what_matters(disks: &mut [Disk], wish: &Wish, wanted: &[(u32, Option<
                     .collect::<Vec<_>>(),
             )
         }
-        // A disk may be named by what is on it.
-        Err(disk::ChooseError::NoMatch { .. }) => None,
         Err(_) => return,
     };
     for disk in disks {
@@ -242,6 +282,57 @@ mod tests {
         assert!(all.largest && !all.smallest);
         assert_eq!(of("foslabelled=refuse").labelled, Labelled::Refuse);
         assert_eq!(of("foslabelled=warn").labelled, Labelled::Warn);
+    }
+
+    fn disk(name: &str, size: u64) -> Disk {
+        Disk {
+            path: format!("/dev/{name}").into(),
+            name: name.to_owned(),
+            major: 8,
+            minor: 0,
+            size,
+            logical_sector: 512,
+            physical_sector: 512,
+            is_removable: false,
+            is_read_only: false,
+            transport: disk::Transport::Scsi,
+            model: None,
+            serial: None,
+            usb_serial: None,
+            wwn: None,
+            in_use: Vec::new(),
+            labels: Vec::new(),
+        }
+    }
+
+    /// An image of all disks of a machine with one disk is not one of a machine's first disk.
+    #[test]
+    fn a_recorded_size_names_the_disk_also_of_a_single_one() {
+        let disks = [disk("sda", 2000), disk("sdb", 500)];
+        let names = |wanted: &Wanted, wish: &Wish| {
+            let chosen = wanted.choose(&disks, wish).unwrap();
+            let names = chosen.iter().map(|choice| choice.disk.name.clone());
+            names.collect::<Vec<_>>()
+        };
+        let any = Wish::default();
+        assert_eq!(names(&Wanted::One, &any), ["sda"]);
+        assert_eq!(
+            names(&Wanted::Numbered(vec![(1, Some(500))]), &any),
+            ["sdb"]
+        );
+        assert_eq!(names(&Wanted::Numbered(vec![(2, None)]), &any), ["sdb"]);
+        // Its disk may be late.
+        let late = Wanted::Numbered(vec![(1, Some(500)), (2, Some(700))]);
+        assert_eq!(late.missing_size(&disks, &any), Some(700));
+        assert_eq!(
+            late.missing_size(&[disk("sdc", 500), disk("sdd", 700)], &any),
+            None
+        );
+        let named = Wish {
+            fdrive: Some("sda,sdb".into()),
+            ..Wish::default()
+        };
+        assert_eq!(late.missing_size(&disks, &named), None);
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub(super) fn look(path: &Path, names: &[String]) -> Result<Option<Clonezilla>, 
             parts.len()
         )));
     }
+    if let Some(twice) = (1..disks.len()).find(|at| disks[..*at].contains(&disks[*at])) {
+        return Err(refused(format!(
+            "the file {DISK} names the disk {} twice",
+            printable(&disks[twice], 40)
+        )));
+    }
     let mut files = SmallFiles::new();
     let mut swaps: BTreeMap<usize, String> = BTreeMap::new();
     for (number, disk) in (1..).zip(&disks) {

@@ -94,11 +94,21 @@ impl ImageDirectory {
     }
 }
 
+/// How much of the data is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The header of each stream.
+    Headers,
+    /// Besides, all of what has no header: only its end says how long it is.
+    All,
+}
+
 /// Reads names, small files, and the headers of the images. The small files alone are enough.
 pub(crate) fn read(
     path: &Path,
     image_type: Option<ImageType>,
     os_id: i64,
+    depth: Depth,
 ) -> Result<ImageDirectory, Stop> {
     let names = names(path)?;
     let clonezilla = clonezilla::look(path, &names)?;
@@ -148,7 +158,7 @@ pub(crate) fn read(
     let mut sources = Vec::new();
     for stream in &streams {
         let paths: Vec<PathBuf> = stream.files.iter().map(|name| path.join(name)).collect();
-        let facts = facts(stream, &paths, image_type)?;
+        let facts = facts(stream, &paths, image_type, depth)?;
         manifest.streams.push(facts);
         sources.push(paths);
     }
@@ -275,7 +285,12 @@ fn streams(names: &[String], image_type: ImageType, os_id: i64) -> Result<Vec<St
 
 /// What the header of a stream says. Its bytes are not compared with a hash. They are counted only where nothing else
 /// says how long the image is.
-fn facts(stream: &Stream, paths: &[PathBuf], image_type: ImageType) -> Result<StreamFacts, Stop> {
+fn facts(
+    stream: &Stream,
+    paths: &[PathBuf],
+    image_type: ImageType,
+    depth: Depth,
+) -> Result<StreamFacts, Stop> {
     let mut stored_len: u64 = 0;
     for path in paths {
         stored_len = stored_len.saturating_add(open(path)?.1);
@@ -305,6 +320,12 @@ fn facts(stream: &Stream, paths: &[PathBuf], image_type: ImageType) -> Result<St
     }
     let image = match header {
         Err(error) if error.kind() == ErrorKind::BadMagic && image_type == ImageType::Raw => {
+            if depth == Depth::Headers {
+                let text = "a disk as it is, without a header of partclone: how long it is would be known only when \
+                            all of it had been read from the server's share. Deploy it with fos-server, or by hand: \
+                            fos-agent restore --raw";
+                return Err(bad(first, text));
+            }
             raw_facts(paths).map_err(|cause| bad(first, &format!("{cause:#}")))?
         }
         found => {

@@ -10,6 +10,7 @@ mod name;
 mod nic;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -318,13 +319,26 @@ async fn probe(board: &Board, server: &Server, lease: &Lease, end: Instant) -> R
     }
 }
 
+/// Whether an offer leads into the same network, and out of it by the same way, as the lease does.
+fn agrees(offer: &Reply, lease: &Lease) -> bool {
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(lease.prefix_len).min(32))
+        .unwrap_or(0);
+    let network = |address: Ipv4Addr| address.to_bits() & mask;
+    offer.mask.map(Ipv4Addr::to_bits) == Some(mask)
+        && network(offer.address) == network(lease.address)
+        && offer.routers.first().copied() == lease.router
+        && offer.name_servers == lease.name_servers
+}
+
 /// DHCP servers of this network other than the one that gave the lease. That they cannot be asked is no
 /// further trouble.
 async fn other_servers(card: &Nic, lease: &Lease) -> Vec<Reply> {
     let (name, mac) = (card.name.clone(), card.mac);
     let asked = tokio::task::spawn_blocking(move || dhcp::offers(&name, mac, SURVEY)).await;
     let mut offers = asked.ok().and_then(Result::ok).unwrap_or_default();
-    offers.retain(|offer| Some(offer.server) != lease.server);
+    // Two servers that say the same of the network are one service.
+    offers.retain(|offer| Some(offer.server) != lease.server && !agrees(offer, lease));
     offers
 }
 

@@ -14,7 +14,7 @@ use deploy_plan::{DeployPlan, DiskPlan, Warning};
 use disk::{Dump, Shape};
 use fog::task::ImageType;
 
-use crate::image_dir::{self, ImageDirectory, Stop};
+use crate::image_dir::{self, Depth, ImageDirectory, Stop};
 
 /// What `--help` says last.
 const AFTER_HELP: &str = "The directory is one of FOG's image store (/images/NAME), or of Clonezilla. The files with the data \
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &PlanArgs) -> ExitCode {
 }
 
 fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
-    let image = image_dir::read(&args.directory, args.image_type, args.os)?;
+    let image = image_dir::read(&args.directory, args.image_type, args.os, Depth::All)?;
     let sizes = args.disk_sizes.iter();
     let mut shapes: Vec<Shape> = sizes
         .map(|&size| Shape {

@@ -21,7 +21,7 @@ use super::engine::{Report, run_to};
 use super::report::{Outcome, image_facts, milliseconds};
 use super::{CommonArgs, OnSignal, SHOW_PERIOD, conclude, tell};
 use crate::deploy::{Disks, Ending, Finish, Tools};
-use crate::image_dir::{self, ImageDirectory, Stop};
+use crate::image_dir::{self, Depth, ImageDirectory, Stop};
 
 /// Runs `restore` with a directory. The same ends as of an image.
 pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]) -> ExitCode {
@@ -43,10 +43,11 @@ pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]
     let target = (!names.is_empty()).then(|| names.join(", "));
     conclude(common, target, OnSignal::EndNow, |trace, _| {
         let begin = Instant::now();
-        let image = image_dir::read(directory, None, SYSTEM).map_err(|stop| match stop {
-            Stop::Refused(reason) => anyhow!("{}", reason.text),
-            Stop::Failed(error) => error,
-        })?;
+        let image =
+            image_dir::read(directory, None, SYSTEM, Depth::All).map_err(|stop| match stop {
+                Stop::Refused(reason) => anyhow!("{}", reason.text),
+                Stop::Failed(error) => error,
+            })?;
         ensure!(
             image.has_data(),
             "{} has no files with data (d1p1.img, ...)",

@@ -250,7 +250,7 @@ impl Console {
         let mut text: String = lines
             .iter()
             .filter(|line| line.shown != Shown::OnPages)
-            .flat_map(|line| [line.text.as_str(), "\n"])
+            .flat_map(|line| [plain(&line.text), "\n".to_owned()])
             .collect();
         let subject = draw::subject(state);
         let is_new = subject != self.last_subject;
@@ -278,6 +278,17 @@ impl Console {
         }
         text
     }
+}
+
+/// What is printed: whatever is in a name of others, it moves no cursor.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
 }
 
 /// A virtual terminal or a pseudo terminal can be redrawn; a serial line would be too slow.

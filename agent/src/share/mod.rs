@@ -15,7 +15,7 @@ use readable::Time;
 use tokio::sync::oneshot;
 
 use self::mount::{MountError, Mounted};
-use crate::image_dir::{self, ImageDirectory, Stop};
+use crate::image_dir::{self, Depth, ImageDirectory, Stop};
 use crate::screen::Board;
 
 /// The share, as long as it is needed.
@@ -222,7 +222,7 @@ fn read(
         name: name.to_owned(),
         text,
     };
-    let image = image_dir::read(&path, image_type, os_id).map_err(|stop| {
+    let image = image_dir::read(&path, image_type, os_id, Depth::Headers).map_err(|stop| {
         bad(match stop {
             Stop::Refused(reason) => reason.text,
             Stop::Failed(error) => readable::chain(&*error),

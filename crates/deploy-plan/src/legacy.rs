@@ -98,7 +98,7 @@ impl Substitute {
         let needed = needed.map(|stream| stream.image.device_size).max();
         let needed = needed.unwrap_or_default().div_ceil(SECTOR);
         let dump = |last_size: Option<u64>| {
-            let mut text = "label: dos\nunit: sectors\n\n".to_owned();
+            let mut text = "label: dos\nunit: sectors\nsector-size: 512\n\n".to_owned();
             for (at, partition) in (1..).zip(&partitions) {
                 let Kind::Mbr(kind) = partition.kind else {
                     continue;

@@ -72,7 +72,8 @@ fn check_stream(stream: &StreamFacts) -> Result<(), Refusal> {
 fn check_name(image_type: ImageType, name: &StreamName) -> Result<(), Refusal> {
     let id = name.partition();
     let has_place = match image_type {
-        ImageType::Raw => true,
+        // The name is shown.
+        ImageType::Raw => !name.to_string().contains(char::is_control),
         ImageType::AllDisks => {
             if let Some(id) = id.filter(|id| !is_disk_number(id.disk)) {
                 return Err(Refusal::DiskNumber { number: id.disk });

@@ -24,7 +24,7 @@ mod target;
 
 pub use choose::{
     Candidates, Choice, ChooseError, Hint, Labelled, Overwrites, Wish, choose, choose_several,
-    resolve_link,
+    knows_all_names, resolve_link,
 };
 pub use labels::{DiskLabel, LabelKind};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};

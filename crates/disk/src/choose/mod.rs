@@ -221,6 +221,25 @@ pub fn choose<'a>(
     }
 }
 
+/// Whether each element of `fdrive` names a disk. One that does not may be the UUID of a file system, and labels were not
+/// read yet ([`Disk::look_for_labels`]).
+#[must_use]
+pub fn knows_all_names(
+    disks: &[Disk],
+    wish: &Wish,
+    resolve: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> bool {
+    elements(wish.fdrive.as_deref().unwrap_or_default())
+        .all(|element| disks.iter().any(|disk| names(element, disk, resolve)))
+}
+
+fn elements(wanted: &str) -> impl Iterator<Item = &str> {
+    wanted
+        .split(',')
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+}
+
 /// Follows symbolic links in the running system; `None` when the path leads nowhere.
 #[must_use]
 pub fn resolve_link(path: &Path) -> Option<PathBuf> {
@@ -234,7 +253,7 @@ fn named<'a>(
     resolve: &dyn Fn(&Path) -> Option<PathBuf>,
 ) -> Result<Choice<'a>, ChooseError> {
     let mut warnings = Vec::new();
-    for element in wanted.split(',').map(str::trim).filter(|e| !e.is_empty()) {
+    for element in elements(wanted) {
         let matching: Vec<&'a Disk> = sized
             .iter()
             .copied()

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Choice, ChooseError, Wish, candidates, exclusion, names, overwritten, refusal};
+use super::{
+    Choice, ChooseError, Wish, candidates, elements, exclusion, names, overwritten, refusal,
+};
 use crate::probe::Disk;
 
 /// Chooses the disks that are overwritten by an image of several.
@@ -25,7 +27,7 @@ pub fn choose_several<'a>(
     let sized = || disks.iter().filter(|disk| disk.size > 0);
     let mut order: Vec<Choice<'a>> = Vec::new();
     let named = wish.fdrive.as_deref().unwrap_or_default();
-    for element in named.split(',').map(str::trim).filter(|e| !e.is_empty()) {
+    for element in elements(named) {
         let choice = named_disk(disks, element, resolve)?;
         if order
             .iter()

@@ -184,6 +184,19 @@ fn the_uuid_of_a_file_system_on_the_whole_disk_names_it() {
     }
 }
 
+/// Labels are read only where they matter: the order of the names does.
+#[test]
+fn a_name_that_no_disk_has_yet_is_noticed() {
+    let uuid = "0ab0f5d2-0000-4000-8000-00000000cafe";
+    let mut disks = [disk("sda", 500), disk("sdb", 700)];
+    let wish = fdrive(&format!("{uuid},/dev/sda"));
+    assert!(!knows_all_names(&disks, &wish, &links));
+    disks[1].labels = vec![label(LabelKind::FileSystem("ext2/3/4"), None, uuid)];
+    assert!(knows_all_names(&disks, &wish, &links));
+    assert_eq!(chosen(&disks, &wish), "sdb");
+    assert!(knows_all_names(&disks, &Wish::default(), &links));
+}
+
 #[test]
 fn links_of_an_installed_system_are_understood_without_udev() {
     let disks = [disk("sda", 500), disk("sdb", 700)];
