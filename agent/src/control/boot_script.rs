@@ -77,10 +77,48 @@ pub(crate) async fn no_task(server: &Server, look: Duration) -> Over {
             Err(_) => {}
         }
     }
+    gone()
+}
+
+/// The server has no task for this machine any more.
+pub(crate) fn gone() -> Over {
     Over {
         text: "the server has no task for this machine any more".into(),
         kind: OverKind::Restart,
         tells_of_disk: false,
+    }
+}
+
+/// Waits until the server has not had the job `own` for this machine twice in a row, or has another one. It waits for
+/// ever once `is_begun`: then the data say more.
+pub(crate) async fn over_before(
+    server: &Server,
+    own: &KernelArgs,
+    look: Duration,
+    is_begun: impl Fn() -> bool,
+) -> Over {
+    let mut denied = 0;
+    loop {
+        tokio::time::sleep(look).await;
+        let found = job(server).await;
+        if is_begun() {
+            return std::future::pending().await;
+        }
+        match found {
+            Ok(None) => {
+                denied += 1;
+                if denied >= DENIALS {
+                    return gone();
+                }
+            }
+            Ok(Some(now)) => {
+                denied = 0;
+                if let Some(over) = replaced(own, &now) {
+                    return over;
+                }
+            }
+            Err(_) => {}
+        }
     }
 }
 
@@ -178,6 +216,30 @@ mod tests {
         let over = no_task(&server.client(), Duration::from_millis(1)).await;
         assert_eq!(over.kind, OverKind::Restart);
         assert_eq!(server.requests().len(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_job_is_looked_after_until_its_data_come() {
+        let own = parse(JOB).unwrap();
+        let look = Duration::from_millis(1);
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+            0 | 3 | 4 => Reply::text(MENU),
+            2 => Reply::status(500, ""),
+            _ => Reply::text(JOB),
+        });
+        assert_eq!(
+            over_before(&server.client(), &own, look, || false).await,
+            gone()
+        );
+        assert_eq!(server.requests().len(), 5);
+        let server = TestServer::start(|_| Reply::text(&JOB.replace("img=lab", "img=other")));
+        let over = over_before(&server.client(), &own, look, || false).await;
+        assert!(over.text.contains("(img is"), "{over:?}");
+        let client = server.client();
+        let begun = over_before(&client, &own, look, || true);
+        let limit = Duration::from_millis(200);
+        assert!(tokio::time::timeout(limit, begun).await.is_err());
     }
 
     #[tokio::test]

@@ -52,12 +52,51 @@ pub(crate) async fn let_in(
     if !server.is_stock() {
         return Ok(());
     }
-    // A server that cannot say this now was able to say GO: what comes is compared with the image.
-    match boot_script::job(server).await {
-        Ok(Some(now)) => boot_script::replaced(args, &now).map_or(Ok(()), Err),
-        Ok(None) | Err(_) => Ok(()),
+    still_own(server, args, board, rhythm.pause).await
+}
+
+/// Whether one of FOG's own servers has said GO for the job `args`, and not for another one that the host has by then.
+///
+/// # Errors
+/// If it has not. Where that cannot be found out, data that come by multicast are compared with the image; a machine
+/// that reads them alone would believe itself.
+async fn still_own(
+    server: &Server,
+    args: &KernelArgs,
+    board: &Board,
+    pause: Duration,
+) -> Result<(), Over> {
+    let mut doubts = 0;
+    loop {
+        let error = match boot_script::job(server).await {
+            Ok(Some(now)) => {
+                board.go_on();
+                return boot_script::replaced(args, &now).map_or(Ok(()), Err);
+            }
+            Ok(None) | Err(_) if args.is_multicast_deploy() => return Ok(()),
+            Ok(None) => return Err(boot_script::gone()),
+            Err(error) => error,
+        };
+        doubts += 1;
+        if doubts >= DOUBTS {
+            return Err(Over {
+                text: format!(
+                    "the server has let this machine in, but does not say for which task: {error}"
+                ),
+                kind: OverKind::Ended,
+                tells_of_disk: false,
+            });
+        }
+        board.wait_for(
+            "the server to say for which task this machine was let in",
+            vec![error.to_string()],
+        );
+        tokio::time::sleep(pause).await;
     }
 }
+
+/// So often the server may fail to say: for a minute.
+const DOUBTS: u32 = 12;
 
 /// Why this machine will not be let in. What our own server says of a session counts only once it has not let
 /// this machine in: a check-in without a ticket may be the beginning of another session.
@@ -188,10 +227,13 @@ mod tests {
             ("type=down", "/fog/service/Pre_Stage1.php"),
             ("type=down mc=yes", "/fog/service/mc_checkin.php"),
         ] {
-            let count = AtomicUsize::new(0);
+            let (count, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let (let_in, server) = enter_stock(args, move |request| {
                 if request.path.ends_with("boot.php") {
-                    return Reply::status(500, "");
+                    return match looks.fetch_add(1, Ordering::SeqCst) {
+                        0..3 => Reply::status(500, ""),
+                        _ => Reply::text("#!ipxe\nkernel bzImage type=down\n"),
+                    };
                 }
                 match count.fetch_add(1, Ordering::SeqCst) {
                     0 => Reply::text("No open slots, There are 0 before me."),
@@ -204,6 +246,28 @@ mod tests {
             let mut asked: Vec<String> = server.requests().into_iter().map(|r| r.path).collect();
             asked.retain(|path| !path.ends_with("boot.php"));
             assert_eq!(asked, [path; 3]);
+        }
+    }
+
+    /// Nothing but the boot script says which image a machine is to read.
+    #[tokio::test]
+    async fn a_machine_that_reads_alone_is_sure_of_its_task() {
+        for (script, kind) in [
+            (Reply::status(500, ""), OverKind::Ended),
+            (Reply::text("#!ipxe\nmenu\n"), OverKind::Restart),
+            (
+                Reply::text("#!ipxe\nkernel bzImage img=other type=down\n"),
+                OverKind::Restart,
+            ),
+        ] {
+            let (let_in, _) = enter_stock("img=lab type=down", move |request| {
+                match request.path.ends_with("boot.php") {
+                    true => script.clone(),
+                    false => Reply::text("##@GO"),
+                }
+            })
+            .await;
+            assert_eq!(let_in.unwrap_err().kind, kind);
         }
     }
 

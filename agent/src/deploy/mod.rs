@@ -47,7 +47,7 @@ use crate::control::completion::{self, Completion, Patience};
 use crate::control::features::{self, Features};
 use crate::control::session::{self, News, Over, OverKind};
 use crate::control::trouble::{self, Severity};
-use crate::control::{Kind, Server, checkin, inventory, progress};
+use crate::control::{Kind, Server, boot_script, checkin, inventory, progress};
 use crate::screen::Board;
 use crate::share::SharedImage;
 use description::Described;
@@ -434,8 +434,10 @@ impl Transfer<'_> {
         };
         let watch = async {
             if server.is_stock() {
-                // It says nothing of a session that goes on.
-                std::future::pending::<Infallible>().await;
+                // It says nothing of a session that goes on, but whether there still is a task.
+                let (own, look) = (&self.job.args, boot_script::LOOK);
+                let is_begun = || self.touched.is_touched();
+                return boot_script::over_before(server, own, look, is_begun).await;
             }
             session::watch(server, &news, SESSION_PAUSE).await
         };
