@@ -437,6 +437,11 @@ sfdisk -d nt.raw > $store/d1.partitions
         said.to_lowercase()
     };
     assert!(flags("p1.raw").contains("dirty"), "{}", flags("p1.raw"));
+    let has_marks = |name: &str| {
+        let file = File::open(site.path(name)).unwrap();
+        disk::has_old_marks(|at, buffer| file.read_exact_at(buffer, at)).unwrap()
+    };
+    assert_eq!(has_marks("p1.raw"), Some(true));
     site.cli(&["image", "add", "nt", "--type", "mps"]).succeed();
     let session = site.deploy_image("nt", &["pc1"], &[]);
     let disk = site.empty_disk("a.raw", 24 << 20);
@@ -447,6 +452,7 @@ sfdisk -d nt.raw > $store/d1.partitions
         "dd if=a.raw of=q.raw bs=512 skip=2048 count=32768 status=none; ntfsfix -n q.raw",
     );
     assert!(!flags("q.raw").contains("dirty"), "{}", flags("q.raw"));
+    assert_eq!(has_marks("q.raw"), Some(false));
 }
 
 #[test]

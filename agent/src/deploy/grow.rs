@@ -3,8 +3,9 @@
 //! This is done before the partition table is written, on a loop device that shows the partition alone.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -307,7 +308,10 @@ pub(crate) fn clear_ntfs_flags(
     let device = target.region_device(partition.offset, partition.len);
     // Without loop devices it is as without the program.
     let device = device.ok()?;
-    let done = run(&NTFS_FLAGS, device.path(), Path::new(""), tools, ending);
+    let done = match has_old_marks(device.path()) {
+        false => Ok(()),
+        true => run(&NTFS_FLAGS, device.path(), Path::new(""), tools, ending),
+    };
     // A disk that fails here cannot become bootable, and says why then.
     let finished = device.finish().map_err(Cause::from);
     done.and(finished).err().map(|cause| {
@@ -316,6 +320,16 @@ pub(crate) fn clear_ntfs_flags(
             place.which()
         )
     })
+}
+
+/// The program changes an NTFS that needs nothing, too: such a one is left as it was captured. What cannot be found out is
+/// the program's matter.
+fn has_old_marks(device: &Path) -> bool {
+    let Ok(file) = File::open(device) else {
+        return true;
+    };
+    let found = disk::has_old_marks(|at, buffer| file.read_exact_at(buffer, at));
+    !matches!(found, Ok(Some(false)))
 }
 
 const NTFS_FLAGS: Call = Call {

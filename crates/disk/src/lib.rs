@@ -27,7 +27,7 @@ pub use choose::{
     knows_all_names, resolve_link,
 };
 pub use labels::{DiskLabel, LabelKind};
-pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies};
+pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies, has_old_marks};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
 pub use shape::shape_of;
 pub use signatures::{BACK_LEN, FRONT_LEN, label_ranges};

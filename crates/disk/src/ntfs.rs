@@ -4,6 +4,8 @@
 //! the last sector of the volume; `ntfsfix` looks for it, and writes it, in the last sector of the
 //! partition, which is another one where the volume does not fill its partition.
 
+use std::io;
+
 /// Most octets that a boot sector has: NTFS knows sectors of 512 to 4096.
 pub const NTFS_BOOT_LEN_MAX: usize = 4096;
 
@@ -52,6 +54,132 @@ pub fn boot_copies(first: &[u8], len: Option<u64>) -> Option<BootCopies> {
         volume_len,
     })
 }
+
+/// Whether an NTFS has marks of the disk that it was captured from: it was in use (dirty), or has a list of bad sectors.
+/// `read` fills a buffer from a place in bytes.
+///
+/// # Errors
+/// Of `read`.
+pub fn has_old_marks(
+    mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<Option<bool>> {
+    let mut boot = [0; 512];
+    read(0, &mut boot)?;
+    let Some((table, len)) = file_table(&boot) else {
+        return Ok(None);
+    };
+    let mut record = |number: u64| -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; len];
+        let Some(at) = table.checked_add(number * len as u64) else {
+            return Ok(None);
+        };
+        read(at, &mut bytes)?;
+        Ok(undo_fixups(&mut bytes).map(|()| bytes))
+    };
+    let (volume, bad) = (record(VOLUME)?, record(BAD_CLUSTERS)?);
+    Ok(volume.zip(bad).and_then(|(volume, bad)| {
+        let is_dirty = is_dirty(&volume)?;
+        Some(is_dirty || has_bad_clusters(&bad)?)
+    }))
+}
+
+/// Where the table of files begins, in bytes, and how long each record of it is.
+fn file_table(boot: &[u8]) -> Option<(u64, usize)> {
+    boot_copies(boot, None)?;
+    let sector = u64::from(u16_at(boot, 11)?);
+    // More than 128 stands for a power of two.
+    let cluster = match boot.get(13)? {
+        count @ 1..=128 => sector * u64::from(*count),
+        power => sector.checked_shl(u32::from(power.wrapping_neg()))?,
+    };
+    let table = u64::from_le_bytes(boot.get(48..56)?.try_into().ok()?);
+    let len = match boot.get(64)?.cast_signed() {
+        clusters @ 1.. => cluster.checked_mul(u64::from(clusters.unsigned_abs()))?,
+        power => 1_u64.checked_shl(power.unsigned_abs().into())?,
+    };
+    let len = usize::try_from(len).ok();
+    let len = len.filter(|len| (512..=RECORD_LEN_MAX).contains(len))?;
+    Some((table.checked_mul(cluster)?, len))
+}
+
+/// Puts the octets back that give way to a number at the end of each 512 (the update sequence).
+fn undo_fixups(record: &mut [u8]) -> Option<()> {
+    if record.get(..4)? != b"FILE" {
+        return None;
+    }
+    let (at, count) = (u16_at(record, 4)?, u16_at(record, 6)?);
+    let sequence = record.get(usize::from(at)..)?;
+    let sequence = sequence.get(..2 * usize::from(count))?.to_vec();
+    for (number, octets) in sequence.chunks_exact(2).enumerate().skip(1) {
+        record
+            .get_mut(number * 512 - 2..number * 512)?
+            .copy_from_slice(octets);
+    }
+    Some(())
+}
+
+/// The attributes of this type in a record.
+fn attributes(record: &[u8], wanted: u32) -> Option<Vec<&[u8]>> {
+    let mut found = Vec::new();
+    let mut at = usize::from(u16_at(record, 20)?);
+    loop {
+        let kind = u32_at(record, at)?;
+        if kind == END {
+            return Some(found);
+        }
+        let len = usize::try_from(u32_at(record, at + 4)?).ok()?;
+        // Smaller than its own head, it would be read for ever.
+        let attribute = record.get(at..)?.get(..len.max(ATTRIBUTE_HEAD))?;
+        if len < ATTRIBUTE_HEAD {
+            return None;
+        }
+        if kind == wanted {
+            found.push(attribute);
+        }
+        at += len;
+    }
+}
+
+fn is_dirty(volume: &[u8]) -> Option<bool> {
+    let found = attributes(volume, VOLUME_INFORMATION)?;
+    let attribute = found.first()?;
+    let at = usize::from(u16_at(attribute, 20)?);
+    Some(u16_at(attribute, at + 10)? & DIRTY != 0)
+}
+
+/// Its second stream maps bad clusters to themselves, and has one hole as long as the volume if there are none.
+fn has_bad_clusters(file: &[u8]) -> Option<bool> {
+    let is_mapped = |attribute: &&&[u8]| attribute.get(8) == Some(&1);
+    let found = attributes(file, DATA)?;
+    let stream = found.iter().find(is_mapped)?;
+    let runs = stream.get(u16_at(stream, 32)?.into()..)?;
+    let head = *runs.first()?;
+    let next = runs.get(1 + usize::from(head & 0xf));
+    let is_hole = head == 0 || (head >> 4 == 0 && next == Some(&0));
+    Some(!is_hole)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let octets = bytes.get(at..)?.first_chunk()?;
+    Some(u16::from_le_bytes(*octets))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let octets = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*octets))
+}
+
+/// Numbers of records.
+const VOLUME: u64 = 3;
+const BAD_CLUSTERS: u64 = 8;
+/// Types of attributes.
+const VOLUME_INFORMATION: u32 = 0x70;
+const DATA: u32 = 0x80;
+const END: u32 = u32::MAX;
+/// Octets that every attribute has.
+const ATTRIBUTE_HEAD: usize = 24;
+const DIRTY: u16 = 1;
+const RECORD_LEN_MAX: usize = 65_536;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -104,5 +232,96 @@ pub(crate) mod tests {
             assert_eq!(boot_copies(&good[..len], None), None, "{len}");
         }
         assert_eq!(boot_copies(&boot_sector(4096, 9)[..512], None), None);
+    }
+
+    /// A record of 1024 octets with these attributes, as it is on a disk.
+    fn record(attributes: &[(u32, Vec<u8>)]) -> Vec<u8> {
+        let mut bytes = vec![0; 1024];
+        bytes[..4].copy_from_slice(b"FILE");
+        // Numbers at the ends of both halves, and what they stand for.
+        bytes[4..8].copy_from_slice(&[48, 0, 3, 0]);
+        bytes[48..54].copy_from_slice(&[7, 0, 0, 0, 0, 0]);
+        for end in [510, 1022] {
+            bytes[end..end + 2].copy_from_slice(&[7, 0]);
+        }
+        bytes[20] = 56;
+        let mut at = 56;
+        for (kind, rest) in attributes {
+            let len = (8 + rest.len()).next_multiple_of(8);
+            bytes[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+            bytes[at + 4..at + 8].copy_from_slice(&u32::try_from(len).unwrap().to_le_bytes());
+            bytes[at + 8..at + 8 + rest.len()].copy_from_slice(rest);
+            at += len;
+        }
+        bytes[at..at + 4].copy_from_slice(&END.to_le_bytes());
+        bytes
+    }
+
+    fn information(flags: u8) -> (u32, Vec<u8>) {
+        let mut rest = vec![0; 28];
+        rest[12] = 24;
+        rest[26] = flags;
+        (VOLUME_INFORMATION, rest)
+    }
+
+    fn stream(runs: &[u8]) -> (u32, Vec<u8>) {
+        let mut rest = vec![0; 56];
+        (rest[0], rest[24]) = (1, 64);
+        rest.extend(runs);
+        (DATA, rest)
+    }
+
+    fn volume(flags: u8, runs: &[u8]) -> Vec<u8> {
+        let mut bytes = boot_sector(512, 200);
+        bytes.resize(201 * 512, 0);
+        // Clusters of 512 octets, the table in the fourth one, records of 1024 octets.
+        (bytes[13], bytes[48], bytes[64]) = (1, 4, 246);
+        for (number, content) in [
+            (VOLUME, record(&[(0x10, vec![0; 40]), information(flags)])),
+            (
+                BAD_CLUSTERS,
+                record(&[(DATA, vec![0; 16]), stream(runs), (0x90, vec![0; 16])]),
+            ),
+        ] {
+            let at = 4 * 512 + usize::try_from(number).unwrap() * 1024;
+            bytes[at..at + 1024].copy_from_slice(&content);
+        }
+        bytes
+    }
+
+    fn marks(volume: &[u8]) -> Option<bool> {
+        let read = |at: u64, buffer: &mut [u8]| {
+            let at = usize::try_from(at).unwrap();
+            let found = volume.get(at..).and_then(|rest| rest.get(..buffer.len()));
+            buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        };
+        has_old_marks(read).ok().flatten()
+    }
+
+    #[test]
+    fn marks_of_the_captured_disk_are_found() {
+        let none: &[u8] = &[0x02, 0xc8, 0, 0];
+        assert_eq!(marks(&volume(0, none)), Some(false));
+        assert_eq!(marks(&volume(1, none)), Some(true));
+        assert_eq!(marks(&volume(0x80, none)), Some(false));
+        // Ten clusters of the hole are mapped.
+        let some: &[u8] = &[0x01, 50, 0x11, 10, 50, 0x01, 140, 0];
+        assert_eq!(marks(&volume(0, some)), Some(true));
+        assert_eq!(marks(&boot_sector(512, 200)), None);
+    }
+
+    #[test]
+    fn whatever_is_there_ends() {
+        let good = volume(1, &[0x02, 0xc8, 0, 0]);
+        for at in (0..64).chain(4 * 512..14 * 1024) {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut bad = good.clone();
+                if let Some(octet) = bad.get_mut(at) {
+                    *octet = value;
+                }
+                marks(&bad);
+            }
+        }
     }
 }
