@@ -38,7 +38,11 @@ impl Lab {
             namespaces: Vec::new(),
         };
         lab.add_namespace(&name)?;
-        lab.ip(&["link", "add", BRIDGE, "type", "bridge"])?;
+        // With an address of its own: else it changes with the ports, and the clients' neighbour tables are wrong for
+        // some seconds.
+        let address = ["address", "02:00:0a:4d:00:01"];
+        let made = ["link", "add", BRIDGE];
+        lab.ip(&[&made[..], &address, &["type", "bridge"]].concat())?;
         // With a broadcast address, as every server has one: receivers ask there.
         let address = format!("{SERVER}/24");
         lab.ip(&["addr", "add", &address, "brd", "+", "dev", BRIDGE])?;

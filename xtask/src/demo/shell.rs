@@ -74,27 +74,31 @@ fn two_clients(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<
     let mut machines = Vec::new();
     for switched_on in pair {
         let (client, machine) = switched_on?;
-        terminals.push(shell_of(&client)?);
+        // At once: what the serial line says before is lost.
+        terminals.push(serial_line(&client)?);
         machines.push(machine);
     }
+    terminals.iter_mut().try_for_each(wait_for_shell)?;
     text_scrolls(&mut terminals, room, run_dir)
 }
 
-/// The shell of a machine that boots in debug mode, at its prompt.
-fn shell_of(client: &Client) -> Result<Terminal> {
+fn serial_line(client: &Client) -> Result<Terminal> {
     let sockets = client.sockets.as_ref().context("a machine with sockets")?;
-    let mut terminal = Terminal::connect(&sockets.serial)?;
+    Terminal::connect(&sockets.serial)
+}
+
+/// Waits for the prompt of a machine that boots in debug mode.
+fn wait_for_shell(terminal: &mut Terminal) -> Result<()> {
     terminal.expect("Debug mode. The network is up.", BOOT)?;
     terminal.expect("type=down", SHORT)?;
     terminal.expect(PROMPT, SHORT)?;
-    Ok(terminal)
+    Ok(())
 }
 
 /// A shell on a machine that is deployed to by itself meanwhile.
 fn beside_a_deploy(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<()> {
     let (client, mut machine) = room.switch_on(2, source, run_dir, "--shutdown")?;
-    let sockets = client.sockets.as_ref().context("a machine with sockets")?;
-    let mut terminal = Terminal::connect(&sockets.serial)?;
+    let mut terminal = serial_line(&client)?;
     terminal.expect("s and Enter opens a shell", BOOT)?;
     println!("    at the client: s and Enter, while it is deployed to");
     // More than one: the first one must have left the console as it was.
@@ -127,7 +131,8 @@ fn work(
     run_dir: &Path,
     machine: &mut Running,
 ) -> Result<()> {
-    let mut terminal = shell_of(client)?;
+    let mut terminal = serial_line(client)?;
+    wait_for_shell(&mut terminal)?;
     tools(&mut terminal)?;
     text_scrolls(std::slice::from_mut(&mut terminal), room, run_dir)?;
     whole_pipe(&mut terminal, room, source, client)?;
@@ -154,7 +159,6 @@ fn tools(terminal: &mut Terminal) -> Result<()> {
         "fdisk",
         "ip",
         "ping",
-        "blkid",
         "mount",
         "dmesg",
         "udp-receiver",
