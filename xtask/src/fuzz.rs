@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What each target gets unless something else is asked for: some minutes for all.
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 8;
 /// Bounds of one input. The slowest machine needs a fraction of them.
 const INPUT_SECONDS: u32 = 20;
 const MEMORY_MB: u32 = 1024;
