@@ -222,6 +222,7 @@ mod tests {
     async fn a_job_is_looked_after_until_its_data_come() {
         let own = parse(JOB).unwrap();
         let look = Duration::from_millis(1);
+        let begun = tokio::sync::Notify::new();
         let count = AtomicU32::new(0);
         let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
             0 | 3 | 4 => Reply::text(MENU),
@@ -237,9 +238,25 @@ mod tests {
         let over = over_before(&server.client(), &own, look, || false).await;
         assert!(over.text.contains("(img is"), "{over:?}");
         let client = server.client();
-        let begun = over_before(&client, &own, look, || true);
-        let limit = Duration::from_millis(200);
-        assert!(tokio::time::timeout(limit, begun).await.is_err());
+        let asked = server.requests().len();
+        let asked_again = async {
+            while server.requests().len() == asked {
+                tokio::time::sleep(look).await;
+            }
+        };
+        let over = async {
+            // It has its answer when it asks whether the data have begun.
+            let is_begun = || {
+                begun.notify_one();
+                true
+            };
+            over_before(&client, &own, look, is_begun).await
+        };
+        tokio::select! {
+            biased;
+            over = over => panic!("{over:?}"),
+            ((), ()) = async { tokio::join!(asked_again, begun.notified()) } => {}
+        }
     }
 
     #[tokio::test]

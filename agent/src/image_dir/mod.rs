@@ -94,6 +94,10 @@ impl ImageDirectory {
     }
 }
 
+/// FOG's numbers of operating systems: the last one whose images may have names of their own, and a later one.
+const WINDOWS_7: i64 = 5;
+const WINDOWS_10: i64 = 9;
+
 /// How much of the data is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
@@ -103,11 +107,12 @@ pub(crate) enum Depth {
     All,
 }
 
-/// Reads names, small files, and the headers of the images. The small files alone are enough.
+/// Reads names, small files, and the headers of the images. The small files alone are enough. Without `image_type` and
+/// `os_id` (FOG's number of the operating system) the names decide.
 pub(crate) fn read(
     path: &Path,
     image_type: Option<ImageType>,
-    os_id: i64,
+    os_id: Option<i64>,
     depth: Depth,
 ) -> Result<ImageDirectory, Stop> {
     let names = names(path)?;
@@ -117,6 +122,10 @@ pub(crate) fn read(
         Some(found) => found.image_type(image_type)?,
         None => image_type.unwrap_or_else(|| type_by_names(&names)),
     };
+    let os_id = os_id.unwrap_or_else(|| match names.iter().any(|name| is_legacy_name(name)) {
+        true => WINDOWS_7,
+        false => WINDOWS_10,
+    });
     let name = path.file_name().unwrap_or(path.as_os_str());
     let mut manifest = Manifest {
         version: MANIFEST_VERSION,

@@ -10,7 +10,6 @@ mod name;
 mod nic;
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -321,11 +320,9 @@ async fn probe(board: &Board, server: &Server, lease: &Lease, end: Instant) -> R
 
 /// Whether an offer leads into the same network, and out of it by the same way, as the lease does.
 fn agrees(offer: &Reply, lease: &Lease) -> bool {
-    let mask = u32::MAX
-        .checked_shl(32 - u32::from(lease.prefix_len).min(32))
-        .unwrap_or(0);
-    let network = |address: Ipv4Addr| address.to_bits() & mask;
-    offer.mask.map(Ipv4Addr::to_bits) == Some(mask)
+    let prefix_len = offer.mask.map(|mask| mask.to_bits().leading_ones());
+    let network = |address| diagnosis::dhcp::network(address, lease.prefix_len);
+    prefix_len == Some(lease.prefix_len.into())
         && network(offer.address) == network(lease.address)
         && offer.routers.first().copied() == lease.router
         && offer.name_servers == lease.name_servers

@@ -126,7 +126,7 @@ pub(crate) fn run(args: &PlanArgs) -> ExitCode {
 }
 
 fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
-    let image = image_dir::read(&args.directory, args.image_type, args.os, Depth::All)?;
+    let image = image_dir::read(&args.directory, args.image_type, Some(args.os), Depth::All)?;
     let sizes = args.disk_sizes.iter();
     let mut shapes: Vec<Shape> = sizes
         .map(|&size| Shape {

@@ -44,7 +44,7 @@ pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]
     conclude(common, target, OnSignal::EndNow, |trace, _| {
         let begin = Instant::now();
         let image =
-            image_dir::read(directory, None, SYSTEM, Depth::All).map_err(|stop| match stop {
+            image_dir::read(directory, None, None, Depth::All).map_err(|stop| match stop {
                 Stop::Refused(reason) => anyhow!("{}", reason.text),
                 Stop::Failed(error) => error,
             })?;
@@ -289,6 +289,3 @@ impl Outcome for Restored {
         })
     }
 }
-
-/// Which operating system it is matters for none of the steps.
-const SYSTEM: i64 = 9;

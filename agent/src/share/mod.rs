@@ -222,12 +222,13 @@ fn read(
         name: name.to_owned(),
         text,
     };
-    let image = image_dir::read(&path, image_type, os_id, Depth::Headers).map_err(|stop| {
-        bad(match stop {
-            Stop::Refused(reason) => reason.text,
-            Stop::Failed(error) => readable::chain(&*error),
-        })
-    })?;
+    let image =
+        image_dir::read(&path, image_type, Some(os_id), Depth::Headers).map_err(|stop| {
+            bad(match stop {
+                Stop::Refused(reason) => reason.text,
+                Stop::Failed(error) => readable::chain(&*error),
+            })
+        })?;
     let len = START_LEN.min(STARTS_LEN / image.sources.len().max(1));
     let starts = image.sources.iter().map(|files| start(files, len));
     let starts = starts.collect::<io::Result<_>>();

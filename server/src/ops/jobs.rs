@@ -13,7 +13,7 @@ use crate::domain::host::Host;
 pub(super) struct Jobs(Mutex<HashMap<HostId, Told>>);
 
 /// What decides about a job besides what the server was started with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Of<'a> {
     /// The host as it was read from the database: another one, if it was read anew.
     pub(super) host: &'a Arc<Host>,
