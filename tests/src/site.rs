@@ -625,6 +625,10 @@ pub fn mac(client: u8) -> String {
 pub fn program(name: &str) -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let dir = DIR.get_or_init(|| {
+        // Built already, by whoever runs several test programs at a time.
+        if let Some(built) = std::env::var_os("FOS_TEST_PROGRAMS") {
+            return built.into();
+        }
         let mut cargo = Command::new(env!("CARGO"));
         // Set for this test. Build scripts that look at them (ring's does) would run again, and what depends
         // on those would be compiled once more.

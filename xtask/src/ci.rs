@@ -2,51 +2,119 @@
 
 mod sources;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     codegen, fuzz,
     process::Cmd,
     setup::{self, Purpose},
     steps::Steps,
+    test::{
+        pool::{Job, Prints},
+        this_program,
+    },
     tools,
 };
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// Only these: format, sources, clippy, documentation, "generated files", "unused dependencies", licences,
+    /// fuzzing
+    #[arg(value_name = "CHECK")]
+    checks: Vec<String>,
+}
 
-pub(crate) fn run(_: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let named = options.checks.iter().map(|name| {
+        let mut checks = CHECKS.iter();
+        let found = checks.find(|check| check.name == name);
+        found.with_context(|| format!("there is no check {name}; see --help"))
+    });
+    let named = named.collect::<Result<Vec<&Check>>>()?;
     setup::install(&[Purpose::Build, Purpose::Bindings, Purpose::Fuzz])?;
+    if !named.is_empty() {
+        return named.into_iter().try_for_each(|check| (check.run)());
+    }
     let mut steps = Steps::default();
-    steps.run("format", || {
-        Cmd::cargo().args(["fmt", "--all", "--check"]).run()
-    })?;
-    steps.run("clippy", || {
-        Cmd::cargo()
-            .args(["clippy", "--quiet", "--workspace", "--all-targets"])
-            .args(["--", "-D", "warnings"])
-            .run()
-    })?;
-    steps.run("documentation", || {
-        Cmd::cargo()
-            .args(["doc", "--quiet", "--workspace", "--no-deps"])
-            // The links between modules of a program, too.
-            .arg("--document-private-items")
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .run()
-    })?;
-    steps.run("generated files", codegen::check)?;
-    steps.run("unused dependencies", || {
-        tools::MACHETE.command()?.arg("--with-metadata").run()
-    })?;
-    steps.run("licences", || {
-        tools::DENY
-            .command()?
-            .args(["check", "--hide-inclusion-graph"])
-            .args(["licenses", "bans", "sources"])
-            .run()
-    })?;
-    steps.run("sources", sources::check)?;
-    steps.run("fuzzing", fuzz::ci)?;
+    for check in CHECKS {
+        steps.run(check.name, check.run)?;
+    }
     steps.finish()
 }
+
+/// Those that may run beside something else: fuzzing is only built.
+pub(crate) fn jobs() -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for check in CHECKS {
+        let (name, args) = match check.name {
+            FUZZING => ("fuzzing is built", ["fuzz", "--build"]),
+            name => (name, ["ci", name]),
+        };
+        jobs.push(Job {
+            name: name.to_owned(),
+            command: this_program()?.args(args),
+            prints: Prints::Nothing,
+        });
+    }
+    Ok(jobs)
+}
+
+struct Check {
+    name: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const FUZZING: &str = "fuzzing";
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "format",
+        run: || Cmd::cargo().args(["fmt", "--all", "--check"]).run(),
+    },
+    Check {
+        name: "sources",
+        run: sources::check,
+    },
+    Check {
+        name: "clippy",
+        run: || {
+            Cmd::cargo()
+                .args(["clippy", "--quiet", "--workspace", "--all-targets"])
+                .args(["--", "-D", "warnings"])
+                .run()
+        },
+    },
+    Check {
+        name: "documentation",
+        run: || {
+            Cmd::cargo()
+                .args(["doc", "--quiet", "--workspace", "--no-deps"])
+                // The links between modules of a program, too.
+                .arg("--document-private-items")
+                .env("RUSTDOCFLAGS", "-D warnings")
+                .run()
+        },
+    },
+    Check {
+        name: "generated files",
+        run: codegen::check,
+    },
+    Check {
+        name: "unused dependencies",
+        run: || tools::MACHETE.command()?.arg("--with-metadata").run(),
+    },
+    Check {
+        name: "licences",
+        run: || {
+            tools::DENY
+                .command()?
+                .args(["check", "--hide-inclusion-graph"])
+                .args(["licenses", "bans", "sources"])
+                .run()
+        },
+    },
+    Check {
+        name: FUZZING,
+        run: fuzz::ci,
+    },
+];

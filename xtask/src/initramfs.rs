@@ -113,8 +113,8 @@ pub(crate) fn boot_files(build: &BuildOptions, content: Content) -> Result<BootF
     })
 }
 
-/// Packs twice, from the same agent, and fails if the bytes differ.
-pub(crate) fn check_reproducible(agent: &Path) -> Result<()> {
+/// Packs twice, from the same agent, and fails if the bytes differ; writes the file `out`.
+pub(crate) fn check_reproducible(agent: &Path, out: &Path) -> Result<()> {
     let kernel = Kernel::find(Path::new("/"), None)?;
     let (first, second) = (
         pack(agent, &kernel, Use::Shipping, Content::default())?,
@@ -127,7 +127,7 @@ pub(crate) fn check_reproducible(agent: &Path) -> Result<()> {
         "the initramfs is reproducible ({} bytes)",
         first.bytes.len()
     );
-    Ok(())
+    first.write(out)
 }
 
 /// A finished archive, compressed.

@@ -9,6 +9,7 @@
     reason = "a command line tool: printing is its job"
 )]
 
+mod all;
 mod bench;
 mod ci;
 mod codegen;
@@ -50,6 +51,8 @@ enum Task {
     Soak(bench::soak::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
+    /// Run every test and every check, beside each other: what must pass before a change is taken
+    All(all::Options),
     /// Run the checks: format, clippy, documentation, generated files, unused dependencies, licences, fuzzing
     /// for some minutes
     Ci(ci::Options),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => bench::soak::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::All(options) => all::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Mutants(options) => mutants::run(&options),

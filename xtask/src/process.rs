@@ -85,10 +85,19 @@ impl Cmd {
     }
 
     /// The same command, started in the network namespace `name`.
-    pub(crate) fn in_namespace(mut self, name: &str) -> Self {
-        let program = std::mem::replace(&mut self.program, "ip".into());
-        let mut args: Vec<OsString> = ["netns", "exec", name].map(Into::into).into();
-        args.push(program);
+    pub(crate) fn in_namespace(self, name: &str) -> Self {
+        self.started_by("ip", &["netns", "exec", name])
+    }
+
+    /// The same command, which gets the processors only when nothing else wants them.
+    pub(crate) fn in_background(self) -> Self {
+        self.started_by("nice", &["-n", "19"])
+    }
+
+    fn started_by(mut self, program: &str, args: &[&str]) -> Self {
+        let started = std::mem::replace(&mut self.program, program.into());
+        let mut args: Vec<OsString> = args.iter().map(Into::into).collect();
+        args.push(started);
         args.append(&mut self.args);
         self.args = args;
         self
@@ -133,6 +142,20 @@ impl Cmd {
             );
         }
         Ok(output)
+    }
+
+    /// Runs it to its end with its messages on ours; its standard output is the answer.
+    pub(crate) fn output_beside_messages(self) -> Result<String> {
+        let mut output = tempfile::tempfile().context("making a temporary file")?;
+        let mut command = self.command();
+        command.stdout(output.try_clone()?);
+        let mut running = self.start(&mut command)?;
+        running.label = format!("`{self}`");
+        running.finish()?;
+        let mut text = String::new();
+        output.rewind()?;
+        output.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// Like [`Cmd::output`] for a command whose output matters only when it fails.
@@ -194,20 +217,16 @@ impl Cmd {
 
     /// Starts it and lets it run; both outputs are appended to `log`. It is killed when we die
     /// without a chance to clean up (`setpriv --pdeathsig`).
-    pub(crate) fn spawn(mut self, label: &str, log: &Path) -> Result<Running> {
-        let program = std::mem::replace(&mut self.program, "setpriv".into());
-        let mut args: Vec<OsString> = ["--pdeathsig", "KILL", "--"].map(Into::into).into();
-        args.push(program);
-        args.append(&mut self.args);
-        self.args = args;
+    pub(crate) fn spawn(self, label: &str, log: &Path) -> Result<Running> {
+        let this = self.started_by("setpriv", &["--pdeathsig", "KILL", "--"]);
         let file = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(log)
             .with_context(|| format!("opening {}", log.display()))?;
-        let mut command = self.command();
+        let mut command = this.command();
         command.stdout(file.try_clone()?).stderr(file);
-        let mut running = self.start(&mut command)?;
+        let mut running = this.start(&mut command)?;
         running.label = label.to_owned();
         running.log = Some(log.to_owned());
         Ok(running)
@@ -242,6 +261,7 @@ impl Cmd {
             label: self.program.to_string_lossy().into_owned(),
             log: None,
             status: None,
+            cpu: None,
         })
     }
 }
@@ -264,6 +284,7 @@ pub(crate) struct Running {
     label: String,
     log: Option<PathBuf>,
     status: Option<ExitStatus>,
+    cpu: Option<Duration>,
 }
 
 impl Running {
@@ -279,11 +300,17 @@ impl Running {
         match waitid(Id::Pid(self.group), peek).with_context(waiting)? {
             WaitStatus::StillAlive => Ok(None),
             _ => {
+                self.cpu = cpu_time(self.group);
                 self.signal(Signal::SIGKILL);
                 self.status = Some(self.child.wait().with_context(waiting)?);
                 Ok(self.status)
             }
         }
+    }
+
+    /// Processor time that it took, with all that it had started and waited for; once it has ended.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        self.cpu
     }
 
     /// Number of the process, as long as it runs.
@@ -384,6 +411,19 @@ impl Drop for Running {
     }
 }
 
+/// Processor time of a process that is there, and of its children that it has waited for.
+fn cpu_time(process: Pid) -> Option<Duration> {
+    // The kernel's unit for programs, whatever its own is (proc(5)).
+    const TICKS_PER_SECOND: u64 = 100;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program, in parentheses, may contain anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    // `utime`, `stime`, `cutime` and `cstime`.
+    let ticks = fields.split_whitespace().skip(11).take(4);
+    let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>().ok()?;
+    Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
 /// The last lines of a text file, indented, for error messages.
 pub(crate) fn tail(path: &Path) -> String {
     const LINES: usize = 25;
@@ -478,6 +518,22 @@ mod tests {
         let failing = Cmd::new("false").begin().unwrap();
         let error = failing.finish_whole("it is done", || false).unwrap_err();
         assert!(error.to_string().contains("exit status: 1"), "{error}");
+    }
+
+    #[test]
+    fn processor_time_is_that_of_the_children_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done'; echo done";
+        let log = dir.path().join("log");
+        let mut running = Cmd::new("sh")
+            .args(["-c", script])
+            .in_background()
+            .spawn("a shell", &log)
+            .unwrap();
+        assert_eq!(running.cpu(), None);
+        wait_for("its end", LIMIT, || running.ended()).unwrap();
+        assert!(running.cpu().unwrap() > Duration::ZERO);
+        assert_eq!(fs::read_to_string(&log).unwrap(), "done\n");
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub(crate) fn prepare() -> Result<SourceImage> {
     if !dir.exists() {
         println!("==> making a disk image with mkfs, sgdisk and partclone");
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-        remove_older(&cache)?;
+        remove_older(&cache, &dir)?;
         let work = tempfile::Builder::new()
             .prefix("making-image-")
             .tempdir_in(&cache)
@@ -118,11 +118,11 @@ pub(crate) fn prepare() -> Result<SourceImage> {
     })
 }
 
-/// Removes images that older versions of this recipe made.
-fn remove_older(cache: &Path) -> Result<()> {
+/// Removes images that older versions of this recipe made. The one at `present` may just have been made.
+fn remove_older(cache: &Path, present: &Path) -> Result<()> {
     for path in children(cache)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("image-") {
+        if name.starts_with("image-") && path != present {
             fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }

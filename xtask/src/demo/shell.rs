@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Leave logs, disks and the server's data behind
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Use this program as the server, and do not build it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) build: BuildOptions,
 }
@@ -42,6 +45,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install(&[Purpose::DebugTools])?;
     let mut demo = super::Options::of_build(options.build.clone());
+    demo.server.clone_from(&options.server);
     demo.content.has_debug_tools = true;
     let (programs, source) = super::prepare(&demo)?;
     setup::install(&[Purpose::Tests])?;
