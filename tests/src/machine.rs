@@ -58,6 +58,8 @@ fn make() -> BootFiles {
         "xtask",
         "--",
         "initramfs",
+        "--compression",
+        "quick",
         "--agent",
     ])
     .arg(&agent)
