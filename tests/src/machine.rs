@@ -63,6 +63,8 @@ fn make() -> BootFiles {
         "xtask",
         "--",
         "initramfs",
+        "--compression",
+        "quick",
         "--agent",
     ])
     .arg(&agent)

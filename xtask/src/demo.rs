@@ -16,6 +16,7 @@ pub(crate) mod screens;
 mod services;
 pub(crate) mod shell;
 mod terminal;
+mod vlan;
 mod watch;
 
 use std::{
@@ -41,7 +42,7 @@ use crate::{
     programs::{self, Building, Profile},
     setup::{self, Purpose},
     signals::Interrupted,
-    toolchain::{BuildOptions, Use},
+    toolchain::{Arch, BuildOptions, Use},
 };
 
 #[derive(Clone, Debug, clap::Args)]
@@ -52,6 +53,9 @@ pub(crate) struct Options {
     /// Firmware of the virtual machines
     #[arg(long, value_enum, default_value_t = Firmware::Bios)]
     pub(crate) firmware: Firmware,
+    /// Let the virtual machines' switch ports carry this VLAN, tagged, and nothing else; they boot the kernel at once
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094), conflicts_with = "no_vm")]
+    pub(crate) vlan: Option<u16>,
     /// No virtual machines: agents in network namespaces that write to files
     #[arg(long)]
     pub(crate) no_vm: bool,
@@ -86,6 +90,7 @@ impl Options {
         Self {
             clients: 1,
             firmware: Firmware::Bios,
+            vlan: None,
             no_vm: false,
             keep: false,
             kill_client: None,
@@ -154,6 +159,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Installs what is missing, builds what is not given, and makes the image.
 fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
+    let is_foreign = options.build.arch != Arch::X86_64;
+    if is_foreign && options.no_vm {
+        bail!("--no-vm runs the agent on this machine: leave out --arch");
+    }
+    if (is_foreign || options.vlan.is_some()) && options.firmware != Firmware::Bios {
+        bail!("these machines boot the kernel at once: leave out --firmware");
+    }
     if !nix::unistd::geteuid().is_root() {
         bail!("this makes network namespaces: run it as root");
     }
@@ -165,6 +177,12 @@ fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
         purposes.extend([Purpose::Initramfs, Purpose::Machines]);
         if options.build.wants_musl_std(Use::Demo) {
             purposes.push(Purpose::MuslStd);
+        }
+        if options.firmware == Firmware::SecureBoot {
+            purposes.push(Purpose::SecureBoot);
+        }
+        if is_foreign {
+            purposes.push(Purpose::Arm64);
         }
     }
     setup::install(&purposes)?;
@@ -189,8 +207,8 @@ struct Programs {
 enum ClientProgram {
     /// The agent itself.
     Agent(PathBuf),
-    /// Kernel and initramfs.
-    Boot(initramfs::BootFiles),
+    /// Kernel and initramfs, and for which processor they are.
+    Boot(initramfs::BootFiles, Arch),
 }
 
 impl ClientProgram {
@@ -198,10 +216,11 @@ impl ClientProgram {
     fn write_boot_files(&self, boot: &Path) -> Result<()> {
         fs::create_dir_all(boot)?;
         match self {
-            Self::Boot(files) => {
-                fs::copy(&files.kernel, boot.join("bzImage"))
+            Self::Boot(files, arch) => {
+                let (kernel, init) = client::boot_names(*arch);
+                fs::copy(&files.kernel, boot.join(kernel))
                     .with_context(|| format!("copying {}", files.kernel.display()))?;
-                files.initramfs.write(&boot.join("init.xz"))?;
+                files.initramfs.write(&boot.join(init))?;
                 println!("==> initramfs: {}", files.initramfs.summary);
             }
             // Nobody boots them, but without them the server hands out no boot script.
@@ -243,7 +262,8 @@ impl Programs {
                 built.map(|built| built.agent),
             )?)
         } else {
-            ClientProgram::Boot(initramfs::boot_files(&options.build, options.content)?)
+            let files = initramfs::boot_files(&options.build, &options.content)?;
+            ClientProgram::Boot(files, options.build.arch)
         };
         Ok(Self { server, client })
     }
@@ -276,15 +296,19 @@ fn deploy(
             run_dir,
             images: &images,
             boot: &boot,
-            kernel_args: "console=ttyS0 quiet panic=-1",
+            kernel_args: &kernel_args(options),
             max_bitrate: options.max_bitrate.as_deref().or(slow),
         },
     )?;
     let mut dnsmasq = match programs.client {
-        ClientProgram::Boot(_) => Some(Dnsmasq::start(&lab, run_dir)?),
+        ClientProgram::Boot(..) => Some(Dnsmasq::start(&lab, options.firmware, run_dir)?),
         ClientProgram::Agent(_) => None,
     };
 
+    let _switch = options
+        .vlan
+        .map(|id| vlan::Switch::start(&mut lab, id, run_dir))
+        .transpose()?;
     let clients: Vec<Client> = (1..=usize::from(options.clients))
         .map(|number| {
             let mut client = Client::new(number, source.disk_len, run_dir)?;
@@ -313,8 +337,8 @@ fn deploy(
     for client in clients {
         let disk_mb = client.disk_len / 1_000_000;
         match &programs.client {
-            ClientProgram::Boot(_) => println!(
-                "==> switching on {}: {:?}, an empty {} of {disk_mb} MB",
+            ClientProgram::Boot(_, arch) => println!(
+                "==> switching on {}: {arch:?}, {:?}, an empty {} of {disk_mb} MB",
                 client.name,
                 options.firmware,
                 client.bus()
@@ -325,13 +349,21 @@ fn deploy(
             ),
         }
         let process = match &programs.client {
-            ClientProgram::Boot(_) => client.boot(&mut lab, options.firmware, run_dir)?,
+            ClientProgram::Boot(_, arch) if *arch != Arch::X86_64 || options.vlan.is_some() => {
+                client.boot_directly(&mut lab, *arch, &boot, run_dir)?
+            }
+            ClientProgram::Boot(..) => client.boot(&mut lab, options.firmware, run_dir)?,
             ClientProgram::Agent(agent) => client.start_agent(&mut lab, agent)?,
         };
         machines.push(Machine::new(client, process));
     }
     let watched = watch::until_the_end(&mut machines, &mut server, dnsmasq.as_mut(), expectation);
-    let result = watched.and_then(|()| judge(&machines, &server, expectation, source));
+    let result = watched
+        .and_then(|()| judge(&machines, &server, expectation, source))
+        .and_then(|()| match options.firmware {
+            Firmware::SecureBoot => machines.iter().try_for_each(must_be_locked_down),
+            Firmware::Bios | Firmware::Uefi => Ok(()),
+        });
     show(&machines, &programs.client);
     if let Err(error) = &result {
         let mut logs = vec![&*server.log];
@@ -341,6 +373,35 @@ fn deploy(
     }
     result
 }
+
+/// What the kernels of the machines get beside the server's own arguments.
+fn kernel_args(options: &Options) -> String {
+    let arguments = match (options.build.arch, options.firmware) {
+        (Arch::Arm64, _) => "console=ttyAMA0 quiet panic=-1",
+        // Not quiet: it shall say that it is locked down.
+        (Arch::X86_64, Firmware::SecureBoot) => "console=ttyS0 loglevel=6 panic=-1",
+        (Arch::X86_64, Firmware::Bios | Firmware::Uefi) => "console=ttyS0 quiet panic=-1",
+    };
+    match options.vlan {
+        Some(id) => format!("{arguments} vlan={id}"),
+        None => arguments.to_owned(),
+    }
+}
+
+/// A kernel says so if the firmware has told it that Secure Boot is on, and it then takes signed modules alone.
+fn must_be_locked_down(machine: &Machine) -> Result<()> {
+    let console = fs::read(&machine.client.log)?;
+    if !String::from_utf8_lossy(&console).contains(LOCKED_DOWN) {
+        bail!(
+            "{}: the kernel does not say \"{LOCKED_DOWN}\"",
+            machine.client.name
+        );
+    }
+    println!("    {}: {LOCKED_DOWN}", machine.client.name);
+    Ok(())
+}
+
+const LOCKED_DOWN: &str = "Kernel is locked down from EFI Secure Boot";
 
 /// The ends of the logs of a run that failed. A run that was interrupted has nothing to explain.
 fn explain(error: &anyhow::Error, logs: &[&Path]) -> String {
@@ -426,7 +487,7 @@ fn refused(machine: &Machine, state: &str) -> Result<String> {
 fn show(machines: &[Machine], program: &ClientProgram) {
     let columns: Vec<Column> = machines.iter().map(Machine::column).collect();
     println!("\n{}", report::table(&columns));
-    if let ClientProgram::Boot(files) = program {
+    if let ClientProgram::Boot(files, _) = program {
         println!(
             "agent {} bytes, initramfs {} bytes compressed",
             files.agent_len,

@@ -5,8 +5,11 @@
 //! without which `/init` would start without a console. The same input gives the same bytes.
 
 mod archive;
+#[cfg(test)]
+mod buildroot;
 mod modules;
 mod programs;
+pub(crate) mod sizes;
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +20,16 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use self::{archive::Tree, modules::Kernel, programs::Programs};
+pub(crate) use self::archive::Compression;
+use self::{
+    archive::Tree,
+    modules::{Kernel, ModuleSet},
+    programs::Programs,
+};
 use crate::{
-    paths,
+    foreign, paths,
     setup::{self, Purpose},
-    toolchain::{self, BuildOptions, Use},
+    toolchain::{self, Arch, BuildOptions, Use},
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,39 +39,69 @@ pub(crate) struct Options {
     /// Version of the kernel whose modules are packed; without it the newest cloud kernel in /boot
     #[arg(long, value_name = "VERSION")]
     kernel: Option<String>,
-    /// Where boot/vmlinuz-VERSION and lib/modules/VERSION are, for a kernel that is only unpacked
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    kernel_root: PathBuf,
+    /// Where boot/vmlinuz-VERSION and lib/modules/VERSION are, for a kernel that is only unpacked; without it those
+    /// of this machine, and for another processor Debian's cloud kernel, which is fetched
+    #[arg(long, value_name = "DIR")]
+    kernel_root: Option<PathBuf>,
+    /// Pack this kernel module, too, with what it depends on (may be given several times)
+    #[arg(long = "module", value_name = "NAME")]
+    modules: Vec<String>,
     /// Pack the programs that grow file systems, too: 10 MB more, for images of type n
     #[arg(long)]
     resize_tools: bool,
     /// Pack tcpdump, too: 7 MB more, for debug mode
     #[arg(long)]
     debug_tools: bool,
+    /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// How to compress
+    #[arg(long, value_enum, default_value_t = Compression::Xz)]
+    compression: Compression,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 /// What is in an initramfs beside what every client needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Content {
     /// The programs that grow file systems.
     pub(crate) has_resize_tools: bool,
     /// Those for debug mode that busybox lacks.
     pub(crate) has_debug_tools: bool,
+    /// Kernel modules beside those of the manifest.
+    modules: Vec<String>,
+    /// Certificates of authorities.
+    authorities: Option<Vec<u8>>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let arch = options.build.arch;
     let content = Content {
         has_resize_tools: options.resize_tools,
         has_debug_tools: options.debug_tools,
+        modules: options.modules.clone(),
+        authorities: options.ca.as_deref().map(authorities).transpose()?,
     };
-    let find = |version| Kernel::find(&options.kernel_root, version);
+    if arch != Arch::X86_64 && (content.has_resize_tools || content.has_debug_tools) {
+        bail!(
+            "further programs are those of this machine, so they cannot be packed for {}; the external tree for \
+             Buildroot (see buildroot/README.md) has them for it",
+            arch.debian()
+        );
+    }
+    let root = match (&options.kernel_root, arch) {
+        (Some(root), _) => Some(root.clone()),
+        (None, Arch::X86_64) => Some(PathBuf::from("/")),
+        (None, Arch::Arm64) => None,
+    };
     // What is named is looked up before minutes are spent on packages and compilers. The default may be one of
     // the packages.
-    let named = options.kernel.as_deref().map(|version| find(Some(version)));
-    let named = named.transpose()?;
+    let named = match (&root, options.kernel.as_deref()) {
+        (Some(root), Some(version)) => Some(Kernel::find(root, arch, Some(version))?),
+        _ => None,
+    };
     if content.has_resize_tools {
         setup::install(&[Purpose::Initramfs, Purpose::ResizeTools])?;
     }
@@ -74,13 +112,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.build.wants_musl_std(Use::Shipping) {
         setup::install(&[Purpose::MuslStd])?;
     }
-    let kernel = named.map_or_else(|| find(None), Ok)?;
+    if arch == Arch::Arm64 {
+        setup::install(&[Purpose::Arm64])?;
+    }
+    let kernel = match (named, root) {
+        (Some(kernel), _) => kernel,
+        (None, Some(root)) => Kernel::find(&root, arch, None)?,
+        (None, None) => cloud_kernel(arch, options.kernel.as_deref())?,
+    };
     let agent = toolchain::build_agent(&options.build, Use::Shipping)?;
     let out = options
         .out
         .clone()
-        .unwrap_or_else(|| paths::target().join("initramfs/initramfs.cpio.zst"));
-    let packed = pack(&agent, &kernel, Use::Shipping, content)?;
+        .unwrap_or_else(|| paths::target().join("initramfs/initramfs.cpio"));
+    let packed = pack(&agent, &kernel, arch, options.compression, &content)?;
     packed.write(&out)?;
     println!("{}", packed.summary);
     println!("kernel {}", kernel.image.display());
@@ -94,6 +139,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The certificates in a file, and nothing that must not go to every client.
+fn authorities(file: &Path) -> Result<Vec<u8>> {
+    let bytes = read(file)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if text.contains("PRIVATE KEY-----") {
+        bail!(
+            "{} has a private key: whoever boots from the network could read it; give a file with the certificate alone",
+            file.display()
+        );
+    }
+    if !text.contains("-----BEGIN CERTIFICATE-----") {
+        bail!("{} has no certificate in PEM", file.display());
+    }
+    Ok(bytes)
+}
+
 /// A kernel and the initramfs made for it.
 #[derive(Debug)]
 pub(crate) struct BootFiles {
@@ -102,24 +163,69 @@ pub(crate) struct BootFiles {
     pub(crate) agent_len: u64,
 }
 
-/// Builds the agent and packs it for the newest installed cloud kernel.
-pub(crate) fn boot_files(build: &BuildOptions, content: Content) -> Result<BootFiles> {
-    let kernel = Kernel::find(Path::new("/"), None)?;
+/// Builds the agent and packs it for the newest cloud kernel.
+pub(crate) fn boot_files(build: &BuildOptions, content: &Content) -> Result<BootFiles> {
+    let kernel = cloud_kernel(build.arch, None)?;
     let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
-        initramfs: pack(&agent, &kernel, Use::Demo, content)?,
+        initramfs: pack(&agent, &kernel, build.arch, Compression::Quick, content)?,
         kernel: kernel.image,
         agent_len: fs::metadata(&agent)?.len(),
     })
 }
 
+/// A machine of x86_64 that runs this script of busybox' shell, with these kernel modules in `/lib/modules/list`.
+pub(crate) fn of_script(script: &str, modules: &[&str]) -> Result<BootFiles> {
+    let manifest = Manifest::read()?;
+    let kernel = cloud_kernel(Arch::X86_64, None)?;
+    let mut tree = manifest.tree()?;
+    tree.file("bin/busybox", 0o755, read(&find_busybox(Arch::X86_64)?)?)?;
+    tree.file("init", 0o755, script.as_bytes().to_vec())?;
+    let set = kernel.modules(modules)?;
+    add_modules(&mut tree, &kernel, &set)?;
+    let archive = tree.to_newc()?;
+    Ok(BootFiles {
+        kernel: kernel.image,
+        initramfs: Packed {
+            bytes: archive::compress(&archive, Compression::Quick)?,
+            parts: Vec::new(),
+            summary: String::new(),
+        },
+        agent_len: 0,
+    })
+}
+
+/// Adds the modules, and the list of them; answers all their bytes.
+fn add_modules(tree: &mut Tree, kernel: &Kernel, set: &ModuleSet) -> Result<Vec<u8>> {
+    let mut list = String::new();
+    let mut all = Vec::new();
+    for module in &set.in_load_order {
+        let path = format!("lib/modules/{}/{}", kernel.version, module.path);
+        all.extend_from_slice(&module.bytes);
+        list.push_str(&format!("/{path}\n"));
+        tree.file(&path, 0o644, module.bytes.clone())?;
+    }
+    tree.file("lib/modules/list", 0o644, list.into_bytes())?;
+    Ok(all)
+}
+
+/// The one that is installed; for another processor it is fetched.
+fn cloud_kernel(arch: Arch, version: Option<&str>) -> Result<Kernel> {
+    let root = match arch {
+        Arch::X86_64 => PathBuf::from("/"),
+        Arch::Arm64 => foreign::kernel(arch, "linux-image-cloud-arm64")?,
+    };
+    Kernel::find(&root, arch, version)
+}
+
 /// Packs twice, from the same agent, and fails if the bytes differ; writes the file `out`.
 pub(crate) fn check_reproducible(agent: &Path, out: &Path) -> Result<()> {
-    let kernel = Kernel::find(Path::new("/"), None)?;
-    let (first, second) = (
-        pack(agent, &kernel, Use::Shipping, Content::default())?,
-        pack(agent, &kernel, Use::Shipping, Content::default())?,
-    );
+    let kernel = cloud_kernel(Arch::X86_64, None)?;
+    let make = || {
+        let content = Content::default();
+        pack(agent, &kernel, Arch::X86_64, Compression::Xz, &content)
+    };
+    let (first, second) = (make()?, make()?);
     if first.bytes != second.bytes {
         bail!("two initramfs made of the same files differ");
     }
@@ -134,6 +240,8 @@ pub(crate) fn check_reproducible(agent: &Path, out: &Path) -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Packed {
     bytes: Vec<u8>,
+    /// What is in it, by kind, uncompressed.
+    parts: Vec<(&'static str, Vec<u8>)>,
     /// Sizes in words, for people.
     pub(crate) summary: String,
 }
@@ -205,36 +313,53 @@ struct Busybox {
     links: Vec<String>,
 }
 
-fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result<Packed> {
-    let dir = paths::root().join("initramfs");
-    let manifest_path = dir.join("manifest.toml");
-    let text = fs::read_to_string(&manifest_path)
-        .with_context(|| format!("reading {}", manifest_path.display()))?;
-    let manifest: Manifest =
-        toml::from_str(&text).with_context(|| format!("parsing {}", manifest_path.display()))?;
-
-    let mut tree = Tree::default();
-    for path in &manifest.directories {
-        tree.directory(path, 0o755)?;
+impl Manifest {
+    fn read() -> Result<Self> {
+        let path = paths::root().join("initramfs/manifest.toml");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("parsing {}", path.display()))
     }
-    tree.directory("tmp", 0o1777)?;
-    tree.character_device("dev/console", 0o600, 5, 1)?;
-    // Rust's start-up code opens it in place of standard files that are closed, and aborts without it:
-    // a kernel that cannot open its console closes all three, and `/init` would never get to mount /dev.
-    tree.character_device("dev/null", 0o666, 1, 3)?;
-    add_directory(&mut tree, &dir.join("skeleton"), "")?;
 
-    let busybox = find_busybox()?;
-    tree.file("bin/busybox", 0o755, read(&busybox)?)?;
-    for applet in &manifest.busybox.links {
-        tree.link(&format!("bin/{applet}"), "busybox")?;
+    /// What every initramfs has, without the programs themselves.
+    fn tree(&self) -> Result<Tree> {
+        let mut tree = Tree::default();
+        for path in &self.directories {
+            tree.directory(path, 0o755)?;
+        }
+        tree.directory("tmp", 0o1777)?;
+        tree.character_device("dev/console", 0o600, 5, 1)?;
+        // Rust's start-up code opens it in place of standard files that are closed, and aborts without it:
+        // a kernel that cannot open its console closes all three, and `/init` would never get to mount /dev.
+        tree.character_device("dev/null", 0o666, 1, 3)?;
+        add_directory(&mut tree, &paths::root().join("initramfs/skeleton"), "")?;
+        for applet in &self.busybox.links {
+            tree.link(&format!("bin/{applet}"), "busybox")?;
+        }
+        for (path, to) in &self.links {
+            tree.link(path, to)?;
+        }
+        Ok(tree)
     }
+}
+
+fn pack(
+    agent: &Path,
+    kernel: &Kernel,
+    arch: Arch,
+    compression: Compression,
+    content: &Content,
+) -> Result<Packed> {
+    let manifest = Manifest::read()?;
+
+    let mut tree = manifest.tree()?;
+    if let Some(bytes) = &content.authorities {
+        tree.file("etc/fos-agent/ca.pem", 0o644, bytes.clone())?;
+    }
+    let busybox_bytes = read(&find_busybox(arch)?)?;
+    tree.file("bin/busybox", 0o755, busybox_bytes.clone())?;
     let agent_bytes = read(agent)?;
-    let agent_len = agent_bytes.len();
-    tree.file("init", 0o755, agent_bytes)?;
-    for (path, to) in &manifest.links {
-        tree.link(path, to)?;
-    }
+    tree.file("init", 0o755, agent_bytes.clone())?;
 
     let mut programs = Programs::default();
     if content.has_resize_tools {
@@ -244,6 +369,7 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
         programs.add_all(&manifest.debug.programs)?;
     }
     let programs_len = programs.len();
+    let all_programs = programs.files.values().flatten().copied().collect();
     for (path, bytes) in programs.files {
         tree.file(&path, 0o755, bytes)?;
     }
@@ -259,28 +385,29 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
         }
         wanted.extend(manifest.resize.modules.iter().map(String::as_str));
     }
+    wanted.extend(content.modules.iter().map(String::as_str));
     let set = kernel.modules(&wanted)?;
-    let mut list = String::new();
-    let mut modules_len = 0;
-    for module in &set.in_load_order {
-        let path = format!("lib/modules/{}/{}", kernel.version, module.path);
-        modules_len += module.bytes.len();
-        list.push_str(&format!("/{path}\n"));
-        tree.file(&path, 0o644, module.bytes.clone())?;
+    // Of the manifest's, kernels have what they have.
+    if let Some(name) = content
+        .modules
+        .iter()
+        .find(|name| set.absent.contains(name))
+    {
+        bail!("kernel {} has no module {name}", kernel.version);
     }
-    tree.file("lib/modules/list", 0o644, list.into_bytes())?;
+    let all_modules = add_modules(&mut tree, kernel, &set)?;
 
     let archive = tree.to_newc()?;
-    let bytes = archive::compress(&archive, purpose)?;
+    let bytes = archive::compress(&archive, compression)?;
     let mut summary = format!(
         "agent {}, busybox {}, further programs {}, {} modules of {} with {}; packed {}, \
          compressed {}",
-        size(agent_len),
-        size(fs::metadata(&busybox)?.len().try_into()?),
+        size(agent_bytes.len()),
+        size(busybox_bytes.len()),
         size(programs_len),
         set.in_load_order.len(),
         kernel.version,
-        size(modules_len),
+        size(all_modules.len()),
         size(archive.len()),
         size(bytes.len()),
     );
@@ -290,7 +417,17 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
             set.absent.join(" ")
         ));
     }
-    Ok(Packed { bytes, summary })
+    let parts = vec![
+        ("agent", agent_bytes),
+        ("busybox", busybox_bytes),
+        ("kernel modules", all_modules),
+        ("further programs", all_programs),
+    ];
+    Ok(Packed {
+        bytes,
+        parts,
+        summary,
+    })
 }
 
 /// Adds what is below `from` under the name `to`, executable where the file is.
@@ -330,8 +467,11 @@ fn add_directory(tree: &mut Tree, from: &Path, to: &str) -> Result<()> {
 }
 
 /// busybox, which must be the static one.
-fn find_busybox() -> Result<PathBuf> {
-    let busybox = setup::find_program("busybox").context("busybox is missing")?;
+fn find_busybox(arch: Arch) -> Result<PathBuf> {
+    let busybox = match arch {
+        Arch::X86_64 => setup::find_program("busybox").context("busybox is missing")?,
+        Arch::Arm64 => foreign::unpacked(arch, "busybox-static")?.join("bin/busybox"),
+    };
     toolchain::check_static(&busybox).context("package busybox-static is needed")?;
     Ok(busybox)
 }
@@ -351,14 +491,13 @@ mod tests {
     use crate::process::Cmd;
 
     fn manifest() -> Manifest {
-        let path = paths::root().join("initramfs/manifest.toml");
-        toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+        Manifest::read().unwrap()
     }
 
     /// A link to an applet that this busybox does not have would be a program that fails.
     #[test]
     fn busybox_has_every_applet_that_is_linked() {
-        let Ok(busybox) = find_busybox() else {
+        let Ok(busybox) = find_busybox(Arch::X86_64) else {
             assert!(std::env::var_os("FOS_TEST_REQUIRE_ALL").is_none());
             return;
         };

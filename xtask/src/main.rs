@@ -14,6 +14,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod demo;
+mod foreign;
 mod fuzz;
 mod initramfs;
 mod mutants;
@@ -39,6 +40,8 @@ enum Task {
     Setup(setup::Options),
     /// Build the static agent and pack it with busybox and kernel modules into an initramfs
     Initramfs(initramfs::Options),
+    /// Pack what is shipped for Debian's kernels, write docs/sizes.md, and fail if a client would fetch too much
+    Sizes(initramfs::sizes::Options),
     /// Deploy a real disk image by multicast to PXE booted virtual machines, and compare every byte
     Demo(demo::Options),
     /// Boot a virtual machine to a shell, and type there what FOG's wiki says
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let result = signals::install().and_then(|()| match task {
         Task::Setup(options) => setup::run(&options),
         Task::Initramfs(options) => initramfs::run(&options),
+        Task::Sizes(options) => initramfs::sizes::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Shell(options) => demo::shell::run(&options),
         Task::Screens(options) => demo::screens::run(&options),

@@ -50,9 +50,14 @@ pub(crate) enum Purpose {
     Machines,
     /// What only tests use.
     Tests,
+    /// Virtual machines with Secure Boot.
+    SecureBoot,
+    /// Clients with another processor.
+    Arm64,
 }
 
 impl Purpose {
+    /// Of the commands that every run of the tests has. The others install what they need by themselves.
     const ALL: [Self; 11] = [
         Self::Build,
         Self::Bindings,
@@ -87,6 +92,8 @@ impl Purpose {
             Self::Network => "for network namespaces",
             Self::Machines => "for virtual machines that boot from the network",
             Self::Tests => "for the tests",
+            Self::SecureBoot => "for virtual machines with Secure Boot",
+            Self::Arm64 => "to compile for arm64, and for virtual machines with that processor",
         }
     }
 }
@@ -106,8 +113,8 @@ enum Sign {
 struct Need(Purpose, Sign, &'static str);
 
 use Purpose::{
-    Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network, ResizeTools,
-    Tests,
+    Arm64, Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network,
+    ResizeTools, SecureBoot, Tests,
 };
 use Sign::{File, Installed, Like, Program};
 
@@ -129,6 +136,7 @@ const NEEDS: &[Need] = &[
     Need(Initramfs, Installed, "busybox-static"),
     Need(Initramfs, Program("modprobe"), "kmod"),
     Need(Initramfs, Program("zstd"), "zstd"),
+    Need(Initramfs, Program("xz"), "xz-utils"),
     Need(
         Initramfs,
         Like("/boot", "vmlinuz-", "-cloud-amd64"),
@@ -180,7 +188,30 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("losetup"), "mount"),
     Need(Tests, Program("mdadm"), "mdadm"),
     Need(Tests, Program("strace"), "strace"),
+    Need(SecureBoot, File(SHIM), "shim-signed"),
+    Need(SecureBoot, File(SIGNED_GRUB), "grub-efi-amd64-signed"),
+    Need(
+        SecureBoot,
+        File("/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+        "ovmf",
+    ),
+    Need(
+        Arm64,
+        Program("aarch64-linux-gnu-gcc"),
+        "gcc-aarch64-linux-gnu",
+    ),
+    Need(
+        Arm64,
+        File("/usr/aarch64-linux-gnu/lib/libc.so.6"),
+        "libc6-dev-arm64-cross",
+    ),
+    Need(Arm64, Program("qemu-system-aarch64"), "qemu-system-arm"),
 ];
+
+/// What UEFI firmware starts: signed by Microsoft, it starts what Debian has signed.
+pub(crate) const SHIM: &str = "/usr/lib/shim/shimx64.efi.signed";
+/// GRUB for the network, signed by Debian.
+pub(crate) const SIGNED_GRUB: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed";
 
 /// Installs everything that anything here needs.
 pub(crate) fn install_all() -> Result<()> {

@@ -3,7 +3,8 @@
 //! In this order: rustup's musl target if it is installed; else Debian's compiler with a standard
 //! library built once for musl (module [`musl`]); else glibc, linked statically, with a warning.
 //! A demonstration passes over the second: it installs no second compiler, and says so.
-//! `FOS_TARGET=musl` or `FOS_TARGET=glibc` leaves no choice.
+//! `FOS_TARGET=musl` or `FOS_TARGET=glibc` leaves no choice. For another processor than this machine's there is musl
+//! alone.
 
 mod musl;
 
@@ -16,13 +17,59 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{paths, process::Cmd};
+use self::musl::CParts;
+use crate::{foreign, paths, process::Cmd};
 
 /// Which C library the agent is to be linked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Libc {
     Musl,
     Glibc,
+}
+
+/// Processor of the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Arch {
+    #[value(name = "x86_64")]
+    X86_64,
+    Arm64,
+}
+
+impl Arch {
+    /// As Debian calls it.
+    pub(crate) const fn debian(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    const fn musl_triple(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-unknown-linux-musl",
+            Self::Arm64 => "aarch64-unknown-linux-musl",
+        }
+    }
+
+    /// The C compiler and musl. What is not installed on this machine is unpacked beside it.
+    fn c_parts(self) -> Result<CParts> {
+        let (gcc, ar, name, root) = match self {
+            Self::X86_64 => ("gcc", "ar", "x86_64-linux-musl", PathBuf::from("/")),
+            Self::Arm64 => (
+                "aarch64-linux-gnu-gcc",
+                "aarch64-linux-gnu-ar",
+                "aarch64-linux-musl",
+                foreign::unpacked(self, "musl-dev")?,
+            ),
+        };
+        Ok(CParts {
+            triple: self.musl_triple(),
+            gcc,
+            ar,
+            lib: root.join("usr/lib").join(name),
+            include: root.join("usr/include").join(name),
+        })
+    }
 }
 
 /// The options of every command that builds the agent.
@@ -32,6 +79,9 @@ pub(crate) struct BuildOptions {
     /// no compiler for it), else glibc
     #[arg(long, env = "FOS_TARGET", value_name = "LIBC")]
     pub(crate) target: Option<Libc>,
+    /// Processor of the clients
+    #[arg(long, value_enum, default_value_t = Arch::X86_64)]
+    pub(crate) arch: Arch,
     /// Build as for a release: slower to build (fat LTO), smaller
     #[arg(long)]
     pub(crate) dist: bool,
@@ -52,7 +102,7 @@ pub(crate) enum Use {
 impl BuildOptions {
     /// Whether an agent for this use is linked with musl if rustup has no musl target.
     pub(crate) fn wants_musl_std(&self, purpose: Use) -> bool {
-        let is_quick = purpose == Use::Demo && !self.dist;
+        let is_quick = purpose == Use::Demo && !self.dist && self.arch == Arch::X86_64;
         self.agent.is_none()
             && match self.target {
                 Some(libc) => libc == Libc::Musl,
@@ -96,6 +146,7 @@ struct Toolchain {
     triple: &'static str,
     env: Vec<(&'static str, OsString)>,
     target_dir: PathBuf,
+    strip: &'static str,
 }
 
 /// Builds the static `fos-agent` and answers where it is.
@@ -133,15 +184,15 @@ pub(crate) fn build_agent(options: &BuildOptions, purpose: Use) -> Result<PathBu
         .join("fos-agent");
     check_static(&agent)?;
     if options.profile(purpose) == Profile::Dev {
-        return strip(&agent);
+        return strip(toolchain.strip, &agent);
     }
     Ok(agent)
 }
 
 /// A copy of `program` without symbols, beside it: with them it is several times as large.
-fn strip(program: &Path) -> Result<PathBuf> {
+fn strip(with: &str, program: &Path) -> Result<PathBuf> {
     let stripped = program.with_extension("stripped");
-    Cmd::new("strip")
+    Cmd::new(with)
         .arg("-o")
         .arg(&stripped)
         .arg(program)
@@ -174,19 +225,27 @@ pub(crate) fn check_static(file: &Path) -> Result<()> {
 /// Whether a musl build here goes through a standard library of our own making.
 pub(crate) fn wants_own_std() -> Result<bool> {
     let wants_glibc = std::env::var_os("FOS_TARGET").is_some_and(|value| value == "glibc");
-    Ok(!wants_glibc && rustup_musl()?.is_none())
+    Ok(!wants_glibc && rustup_musl(Arch::X86_64)?.is_none())
 }
 
 fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
+    let arch = options.arch;
+    if arch != Arch::X86_64 {
+        if options.target == Some(Libc::Glibc) {
+            bail!("an agent for {arch:?} is linked with musl only: leave out --target glibc");
+        }
+        return cross(arch);
+    }
     if options.target == Some(Libc::Glibc) {
         return Ok(glibc());
     }
-    if let Some(libdir) = rustup_musl()? {
+    if let Some(libdir) = rustup_musl(arch)? {
         return Ok(Toolchain {
             name: format!("musl, {}", libdir.display()),
-            triple: musl::TRIPLE,
+            triple: arch.musl_triple(),
             env: Vec::new(),
             target_dir: paths::target(),
+            strip: "strip",
         });
     }
     if !options.wants_musl_std(purpose) {
@@ -196,10 +255,10 @@ fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
         );
         return Ok(glibc());
     }
-    match musl::prepare() {
+    match arch.c_parts().and_then(|parts| musl::prepare(&parts)) {
         Ok(std) => Ok(Toolchain {
             name: format!("musl, {}", std.version),
-            triple: musl::TRIPLE,
+            triple: arch.musl_triple(),
             env: vec![
                 ("RUSTC", std.rustc.into()),
                 (
@@ -208,6 +267,7 @@ fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
                 ),
             ],
             target_dir: paths::target().join("musl"),
+            strip: "strip",
         }),
         Err(error) if options.target == Some(Libc::Musl) => Err(error),
         Err(error) => {
@@ -222,6 +282,65 @@ fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
     }
 }
 
+/// For arm64: gcc's cross compiler links, and compiles C with musl's headers. The standard library is rustup's, if it
+/// has that target, else of our own making.
+fn cross(arch: Arch) -> Result<Toolchain> {
+    let parts = arch.c_parts()?;
+    let work = paths::target().join("musl");
+    let compiler = work.join("aarch64-linux-musl-gcc");
+    write_program(
+        &compiler,
+        &format!(
+            "#!/bin/sh\nexec {} -nostdinc -isystem '{}' -isystem '{}' \"$@\"\n",
+            parts.gcc,
+            parts.include.display(),
+            parts.of_gcc("include")?.display()
+        ),
+    )?;
+    let mut env: Vec<(&'static str, OsString)> = vec![
+        (
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER",
+            parts.gcc.into(),
+        ),
+        ("CC_aarch64_unknown_linux_musl", compiler.into()),
+        ("AR_aarch64_unknown_linux_musl", parts.ar.into()),
+    ];
+    let name = match rustup_musl(arch)? {
+        Some(libdir) => format!("musl, {}", libdir.display()),
+        None => {
+            let std = musl::prepare(&parts)?;
+            env.push(("RUSTC", std.rustc.into()));
+            env.push((
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS",
+                format!("--sysroot={}", std.prefix.display()).into(),
+            ));
+            format!("musl for {}, {}", arch.debian(), std.version)
+        }
+    };
+    Ok(Toolchain {
+        name,
+        triple: arch.musl_triple(),
+        env,
+        target_dir: work,
+        strip: "aarch64-linux-gnu-strip",
+    })
+}
+
+/// Writes a script that may be run; one that is as it should be stays, as what was made with it is newer.
+fn write_program(file: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    if fs::read_to_string(file).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let context = || format!("writing {}", file.display());
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir).with_context(context)?;
+    }
+    fs::write(file, text).with_context(context)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).with_context(context)
+}
+
 fn glibc() -> Toolchain {
     Toolchain {
         name: "static glibc".to_owned(),
@@ -233,14 +352,15 @@ fn glibc() -> Toolchain {
         )],
         // Build scripts and macros are those of the other builds.
         target_dir: paths::target(),
+        strip: "strip",
     }
 }
 
 /// The library directory of the current compiler's musl target, if its standard library is there.
-fn rustup_musl() -> Result<Option<PathBuf>> {
+fn rustup_musl(arch: Arch) -> Result<Option<PathBuf>> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(&rustc)
-        .args(["--print", "target-libdir", "--target", musl::TRIPLE])
+        .args(["--print", "target-libdir", "--target", arch.musl_triple()])
         .output()
         .with_context(|| format!("asking {} for its targets", rustc.to_string_lossy()))?;
     let libdir = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());

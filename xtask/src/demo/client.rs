@@ -13,13 +13,18 @@ use super::{
     lab::{CLIENT_INTERFACE, Lab},
     services::fetch,
 };
-use crate::process::{Cmd, Running};
+use crate::{
+    process::{Cmd, Running},
+    toolchain::Arch,
+};
 
 /// What firmware the virtual machines have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Firmware {
     Bios,
     Uefi,
+    /// UEFI that starts only what is signed: Debian's shim, GRUB and kernel
+    SecureBoot,
 }
 
 /// A machine and the disk it gets.
@@ -119,8 +124,94 @@ impl Client {
         firmware: Firmware,
         run_dir: &Path,
     ) -> Result<Running> {
+        let rom = match firmware {
+            // Without the iPXE of QEMU's cards, which is not signed: the firmware fetches shim by itself.
+            Firmware::SecureBoot => ",romfile=",
+            Firmware::Bios | Firmware::Uefi => "",
+        };
+        let mut qemu = self.machine(lab, "qemu-system-x86_64", rom)?;
+        qemu = match firmware {
+            Firmware::Bios if self.sockets.is_some() => qemu.args(["-machine", "pc"]),
+            // graphics=off: SeaBIOS and iPXE talk to the serial port.
+            Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
+            Firmware::Uefi => self.flash(
+                qemu.args(["-machine", "q35"]),
+                "/usr/share/OVMF/OVMF_CODE_4M.fd",
+                "/usr/share/OVMF/OVMF_VARS_4M.fd",
+                run_dir,
+            )?,
+            // The keys of Microsoft are in the variables, which only system management mode can write.
+            Firmware::SecureBoot => self
+                .flash(
+                    qemu.args(["-machine", "q35,smm=on"]),
+                    "/usr/share/OVMF/OVMF_CODE_4M.ms.fd",
+                    "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+                    run_dir,
+                )?
+                .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
+                .args(["-global", "ICH9-LPC.disable_s3=1"])
+                .args(["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]),
+        };
+        // QEMU's own messages apart from the guest's.
+        qemu.in_namespace(lab.name())
+            .spawn(&self.name, &run_dir.join(format!("{}.qemu.log", self.name)))
+    }
+
+    /// Switches on a virtual machine that boots the kernel at once, with the arguments that the server has for it: where
+    /// there is no iPXE for it in Debian (arm64), or it does not know the way to the server.
+    pub(crate) fn boot_directly(
+        &self,
+        lab: &mut Lab,
+        arch: Arch,
+        boot: &Path,
+        run_dir: &Path,
+    ) -> Result<Running> {
+        let (name, program) = match arch {
+            Arch::X86_64 => ("x86_64", "qemu-system-x86_64"),
+            Arch::Arm64 => ("arm64", "qemu-system-aarch64"),
+        };
+        let query = format!("mac0={}&arch={name}&platform=efi", self.mac);
+        let script = fetch(lab.name(), &format!("service/ipxe/boot.php?{query}"))
+            .context("asking the server what to boot")?;
+        let arguments = kernel_arguments(&script)
+            .with_context(|| format!("the server boots nothing for {}:\n{script}", self.mac))?;
+        let mut qemu = self.machine(lab, program, "")?;
+        qemu = match arch {
+            Arch::X86_64 => qemu.args(["-machine", "pc"]),
+            // Not `max`: its pointer authentication is very slow here.
+            Arch::Arm64 => qemu.args(["-machine", "virt", "-cpu", "cortex-a57"]),
+        };
+        let (kernel, init) = boot_names(arch);
+        let qemu = qemu
+            .arg("-kernel")
+            .arg(boot.join(kernel))
+            .arg("-initrd")
+            .arg(boot.join(init))
+            .args(["-append", arguments]);
+        qemu.in_namespace(lab.name())
+            .spawn(&self.name, &run_dir.join(format!("{}.qemu.log", self.name)))
+    }
+
+    /// UEFI firmware, with variables of its own.
+    fn flash(&self, qemu: Cmd, code: &str, variables: &str, run_dir: &Path) -> Result<Cmd> {
+        let own = run_dir.join(format!("{}.vars", self.name));
+        fs::copy(variables, &own).with_context(|| format!("copying {variables}"))?;
+        Ok(qemu
+            .arg("-drive")
+            .arg(format!(
+                "if=pflash,format=raw,unit=0,readonly=on,file={code}"
+            ))
+            .arg("-drive")
+            .arg(format!(
+                "if=pflash,format=raw,unit=1,file={}",
+                own.display()
+            )))
+    }
+
+    /// What all virtual machines have: a card (with further options), a disk, a console.
+    fn machine(&self, lab: &mut Lab, program: &str, card: &str) -> Result<Cmd> {
         let tap = lab.add_tap(self.number)?;
-        let mut qemu = Cmd::new("qemu-system-x86_64")
+        let mut qemu = Cmd::new(program)
             .args([
                 "-nodefaults",
                 "-no-user-config",
@@ -133,7 +224,7 @@ impl Client {
             .arg(format!("tap,id=net,ifname={tap},script=no,downscript=no"))
             .arg("-device")
             .arg(format!(
-                "virtio-net-pci,netdev=net,mac={},bootindex=1",
+                "virtio-net-pci,netdev=net,mac={},bootindex=1{card}",
                 self.mac
             ))
             .arg("-drive")
@@ -153,7 +244,7 @@ impl Client {
                 .arg(format!("unix:{},server=on,wait=off", monitor.display())),
         };
         let serial = format!("FOSDEMO{:04}", self.number);
-        qemu = match self.bus() {
+        let qemu = match self.bus() {
             "virtio-blk" => qemu.arg("-device").arg(format!(
                 "virtio-blk-pci,drive=disk,serial={serial},werror=report"
             )),
@@ -164,23 +255,7 @@ impl Client {
                 .args(["-device", "virtio-scsi-pci", "-device"])
                 .arg(format!("scsi-hd,drive=disk,serial={serial},werror=report")),
         };
-        qemu = match firmware {
-            Firmware::Bios if self.sockets.is_some() => qemu.args(["-machine", "pc"]),
-            // graphics=off: SeaBIOS and iPXE talk to the serial port.
-            Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
-            Firmware::Uefi => {
-                let variables = run_dir.join(format!("{}.vars", self.name));
-                fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables)
-                    .context("copying OVMF's variables")?;
-                qemu.args(["-machine", "q35"])
-                    .args(["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
-                    .arg("-drive")
-                    .arg(format!("if=pflash,format=raw,unit=1,file={}", variables.display()))
-            }
-        };
-        // QEMU's own messages apart from the guest's.
-        qemu.in_namespace(lab.name())
-            .spawn(&self.name, &run_dir.join(format!("{}.qemu.log", self.name)))
+        Ok(qemu)
     }
 
     /// Starts the agent in a namespace of its own, with the kernel command line that the server would
@@ -205,6 +280,14 @@ impl Client {
             .args(["--interface", CLIENT_INTERFACE, "--no-reboot"])
             .in_namespace(&namespace)
             .spawn(&self.name, &self.log)
+    }
+}
+
+/// FOG's names of kernel and initramfs.
+pub(crate) const fn boot_names(arch: Arch) -> (&'static str, &'static str) {
+    match arch {
+        Arch::X86_64 => ("bzImage", "init.xz"),
+        Arch::Arm64 => ("arm_Image", "arm_init.cpio.gz"),
     }
 }
 

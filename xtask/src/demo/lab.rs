@@ -16,6 +16,8 @@ use crate::process::Cmd;
 /// Where server, DHCP and boot files are.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(crate) const BRIDGE: &str = "br0";
+/// Where clients are that reach the server in a VLAN.
+const TRUNK: &str = "trunk0";
 /// Interface of a client that is a namespace.
 pub(crate) const CLIENT_INTERFACE: &str = "eth0";
 const PREFIX: &str = "fosdemo-";
@@ -26,6 +28,8 @@ pub(crate) struct Lab {
     name: String,
     /// Every namespace made, the server's first.
     namespaces: Vec<String>,
+    /// Virtual machines hang on a bridge of their own.
+    has_trunk: bool,
 }
 
 impl Lab {
@@ -36,6 +40,7 @@ impl Lab {
         let mut lab = Self {
             name: name.clone(),
             namespaces: Vec::new(),
+            has_trunk: false,
         };
         lab.add_namespace(&name)?;
         // With an address of its own: else it changes with the ports, and the clients' neighbour tables are wrong for
@@ -59,9 +64,26 @@ impl Lab {
     /// Adds a tap for a virtual machine; answers its name.
     pub(crate) fn add_tap(&mut self, number: usize) -> Result<String> {
         let tap = format!("tap{number}");
-        self.ip(&["tuntap", "add", &tap, "mode", "tap"])?;
-        self.ip(&["link", "set", &tap, "master", BRIDGE, "up"])?;
+        let bridge = if self.has_trunk { TRUNK } else { BRIDGE };
+        self.plug_tap(&tap, bridge)?;
         Ok(tap)
+    }
+
+    /// From now on virtual machines hang on a bridge of their own, without a way to the server: what carries frames
+    /// from one to the other has a tap on each. Answers their names, the server's first.
+    pub(crate) fn add_trunk(&mut self) -> Result<[&'static str; 2]> {
+        let taps = ["inner", "outer"];
+        self.ip(&["link", "add", TRUNK, "type", "bridge"])?;
+        self.ip(&["link", "set", TRUNK, "up"])?;
+        self.plug_tap(taps[0], BRIDGE)?;
+        self.plug_tap(taps[1], TRUNK)?;
+        self.has_trunk = true;
+        Ok(taps)
+    }
+
+    fn plug_tap(&self, tap: &str, bridge: &str) -> Result<()> {
+        self.ip(&["tuntap", "add", tap, "mode", "tap"])?;
+        self.ip(&["link", "set", tap, "master", bridge, "up"])
     }
 
     /// Adds a namespace with an interface on the bridge; answers its name.

@@ -10,6 +10,8 @@ pub(crate) struct Column {
     pub(crate) title: String,
     /// From power-on to the agent's first line: firmware, network boot, kernel.
     pub(crate) boot: Option<Duration>,
+    /// From power-on to the first byte on its disk.
+    pub(crate) first_write: Option<Duration>,
     pub(crate) story: Story,
     /// From power-on to the end of the machine.
     pub(crate) total: Option<Duration>,
@@ -39,6 +41,11 @@ pub(crate) fn table(columns: &[Column]) -> String {
     if columns.iter().any(|column| column.boot.is_some()) {
         lines.push(row("power-on to agent", &|column| {
             column.boot.map_or_else(none, seconds)
+        }));
+    }
+    if columns.iter().any(|column| column.first_write.is_some()) {
+        lines.push(row("power-on to first byte", &|column| {
+            column.first_write.map_or_else(none, seconds)
         }));
     }
     for name in names {
@@ -115,6 +122,7 @@ mod tests {
         let column = |title: &str, text: &str| Column {
             title: title.to_owned(),
             boot: None,
+            first_write: None,
             story: Story::parse(text),
             total: Some(Duration::from_millis(12_340)),
             verdict: "equal".to_owned(),

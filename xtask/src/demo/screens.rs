@@ -35,12 +35,20 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let demo = super::Options::of_build(options.build.clone());
+    let mut demo = super::Options::of_build(options.build.clone());
+    demo.firmware = options.firmware;
     let (programs, source) = super::prepare(&demo)?;
     let mut run_dir = RunDir::new(false)?;
     // The last console is the one that the agent writes on.
     let kernel_args = "console=ttyS0 console=tty0 quiet panic=-1";
-    let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, Some("60M"))?;
+    let mut room = Room::open(
+        &programs,
+        &source,
+        run_dir.path(),
+        kernel_args,
+        Some("60M"),
+        options.firmware,
+    )?;
     let mut client = Client::new(1, source.disk_len, run_dir.path())?.with_sockets(run_dir.path());
     client.is_bad = options.bad_disk;
     let host = ["host", "add", "LAB-01", &client.mac, "--image", IMAGE];

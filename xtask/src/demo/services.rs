@@ -12,9 +12,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
-use super::lab::{BRIDGE, Lab, SERVER};
+use super::{
+    client::Firmware,
+    lab::{BRIDGE, Lab, SERVER},
+};
 use crate::{
     process::{Cmd, Running},
+    setup::{SHIM, SIGNED_GRUB},
     signals::wait_for,
 };
 
@@ -136,9 +140,16 @@ pub(crate) struct Dnsmasq {
 }
 
 impl Dnsmasq {
-    pub(crate) fn start(lab: &Lab, run_dir: &Path) -> Result<Self> {
+    /// For machines with this firmware.
+    pub(crate) fn start(lab: &Lab, firmware: Firmware, run_dir: &Path) -> Result<Self> {
         let tftp = run_dir.join("tftp");
-        fs::create_dir_all(&tftp)?;
+        fs::create_dir_all(tftp.join("grub"))?;
+        if firmware == Firmware::SecureBoot {
+            for (from, to) in [(SHIM, "shimx64.efi"), (SIGNED_GRUB, "grubx64.efi")] {
+                fs::copy(from, tftp.join(to)).with_context(|| format!("copying {from}"))?;
+            }
+            fs::write(tftp.join("grub/grub.cfg"), grub_config())?;
+        }
         fs::write(tftp.join("default.ipxe"), chain_script())?;
         let config = run_dir.join("dnsmasq.conf");
         let leases = run_dir.join("leases");
@@ -177,6 +188,16 @@ fn chain_script() -> String {
     )
 }
 
+/// What shim's GRUB reads by TFTP. Quoted: `&` means something to it.
+fn grub_config() -> String {
+    format!(
+        "set root=(http,{SERVER})\n\
+         source \"{WEB}service/grub/boot.php?mac0=$net_default_mac&arch=$grub_cpu\"\n\
+         echo {NOTHING_TO_BOOT} for $net_default_mac\n\
+         sleep 30\n"
+    )
+}
+
 fn dnsmasq_config(tftp: &Path, leases: &Path) -> String {
     // Every network card of QEMU comes with an iPXE in its ROM, which gives option 175.
     // The router advertisements keep that iPXE from waiting for IPv6; without `no-ping` dnsmasq
@@ -198,7 +219,10 @@ fn dnsmasq_config(tftp: &Path, leases: &Path) -> String {
          enable-tftp\n\
          tftp-root={}\n\
          dhcp-match=set:ipxe,175\n\
-         dhcp-boot=tag:ipxe,default.ipxe\n",
+         dhcp-match=set:efi64,option:client-arch,7\n\
+         dhcp-match=set:efi64,option:client-arch,9\n\
+         dhcp-boot=tag:ipxe,default.ipxe\n\
+         dhcp-boot=tag:efi64,tag:!ipxe,shimx64.efi\n",
         leases.display(),
         tftp.display()
     )

@@ -51,7 +51,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install(&[Purpose::Tests])?;
     let mut run_dir = RunDir::new(options.keep)?;
     let kernel_args = "console=ttyS0 quiet panic=-1";
-    let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, None)?;
+    let firmware = Firmware::Bios;
+    let mut room = Room::open(
+        &programs,
+        &source,
+        run_dir.path(),
+        kernel_args,
+        None,
+        firmware,
+    )?;
     let done = in_debug_mode(&mut room, &source, run_dir.path())
         .and_then(|()| two_clients(&mut room, &source, run_dir.path()))
         .and_then(|()| beside_a_deploy(&mut room, &source, run_dir.path()));
@@ -308,6 +316,7 @@ impl Room {
         run_dir: &Path,
         kernel_args: &str,
         max_bitrate: Option<&str>,
+        firmware: Firmware,
     ) -> Result<Self> {
         let images = run_dir.join("images");
         image::copy_store(&source.store, &images.join(IMAGE))?;
@@ -325,7 +334,7 @@ impl Room {
                 max_bitrate,
             },
         )?;
-        let dnsmasq = Dnsmasq::start(&lab, run_dir)?;
+        let dnsmasq = Dnsmasq::start(&lab, firmware, run_dir)?;
         server.command(&["image", "add", IMAGE, "--path", IMAGE, "--type", "mps"])?;
         Ok(Self {
             server,

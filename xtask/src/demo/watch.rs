@@ -40,6 +40,10 @@ pub(crate) struct Machine {
     started: Instant,
     /// From power-on to the agent's first phase.
     boot: Option<Duration>,
+    /// What its disk held before power-on.
+    held: u64,
+    /// From power-on to the first byte on its disk.
+    first_write: Option<Duration>,
     ended: Option<(Outcome, Duration)>,
     pub(crate) verdict: RefCell<String>,
 }
@@ -47,10 +51,13 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(client: Client, process: Running) -> Self {
         Self {
+            // It boots for seconds before it can write.
+            held: client.written(),
             client,
             process,
             started: Instant::now(),
             boot: None,
+            first_write: None,
             ended: None,
             verdict: RefCell::new("-".to_owned()),
         }
@@ -76,6 +83,7 @@ impl Machine {
         Column {
             title: self.client.name.clone(),
             boot: self.boot,
+            first_write: self.first_write,
             story: self.story(),
             total: self.ended.map(|(_, total)| total),
             verdict: self.verdict.borrow().clone(),
@@ -92,6 +100,9 @@ impl Machine {
         let story = self.story();
         if self.boot.is_none() && !story.phases.is_empty() {
             self.boot = Some(self.started.elapsed());
+        }
+        if self.first_write.is_none() && self.client.written() > self.held {
+            self.first_write = Some(self.started.elapsed());
         }
         if story.has_nothing_to_boot {
             bail!(

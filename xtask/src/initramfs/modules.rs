@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::Cmd;
+use crate::{process::Cmd, toolchain::Arch};
 
 /// An installed (or unpacked) kernel.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub(super) struct ModuleSet {
 }
 
 impl Kernel {
-    /// The kernel `version`, or the newest cloud kernel, below `root`.
-    pub(super) fn find(root: &Path, version: Option<&str>) -> Result<Self> {
+    /// The kernel `version`, or the newest cloud kernel for this processor, below `root`.
+    pub(super) fn find(root: &Path, arch: Arch, version: Option<&str>) -> Result<Self> {
         let boot = root.join("boot");
         let version = match version {
             Some(path) if path.contains('/') => bail!(
@@ -47,7 +47,7 @@ impl Kernel {
                 boot.display()
             ),
             Some(version) => version.to_owned(),
-            None => newest(&boot)?,
+            None => newest(&boot, &format!("-cloud-{}", arch.debian()))?,
         };
         let image = boot.join(format!("vmlinuz-{version}"));
         let modules = root.join("lib/modules").join(&version);
@@ -145,22 +145,21 @@ fn read_module(file: &Path, base: &Path) -> Result<Module> {
     })
 }
 
-fn newest(boot: &Path) -> Result<String> {
+/// The version of the newest kernel whose name ends so.
+pub(super) fn newest(boot: &Path, ending: &str) -> Result<String> {
     let mut versions: Vec<String> = fs::read_dir(boot)
         .with_context(|| format!("reading {}", boot.display()))?
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let version = name.strip_prefix("vmlinuz-")?;
-            version
-                .ends_with("-cloud-amd64")
-                .then(|| version.to_owned())
+            version.ends_with(ending).then(|| version.to_owned())
         })
         .collect();
     versions.sort_by(|a, b| natural(a, b));
     versions.pop().with_context(|| {
         format!(
-            "no cloud kernel in {} (package linux-image-cloud-amd64); or name one with --kernel",
+            "no kernel in {} whose version ends with {ending} (package linux-image{ending}); or name one with --kernel",
             boot.display()
         )
     })
@@ -194,9 +193,14 @@ mod tests {
 
     #[test]
     fn a_file_is_no_version_of_a_kernel() {
-        let error = Kernel::find(Path::new("/"), Some("/boot/vmlinuz-6.1.0-43-amd64")).unwrap_err();
+        let error = Kernel::find(
+            Path::new("/"),
+            Arch::X86_64,
+            Some("/boot/vmlinuz-6.1.0-43-amd64"),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("takes the version"), "{error}");
-        let error = Kernel::find(Path::new("/"), Some("0.0.0-absent")).unwrap_err();
+        let error = Kernel::find(Path::new("/"), Arch::X86_64, Some("0.0.0-absent")).unwrap_err();
         assert!(error.to_string().contains("is missing"), "{error}");
     }
 

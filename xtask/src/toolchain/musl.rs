@@ -1,5 +1,5 @@
-//! A standard library for `x86_64-unknown-linux-musl`, compiled once from Debian's library source by
-//! Debian's compiler (rustup's cannot compile it: the versions differ) and laid out as rustup does,
+//! A standard library for musl, compiled once for each processor from Debian's library source by Debian's
+//! compiler (rustup's cannot compile it: the versions differ) and laid out as rustup does,
 //! so that afterwards only `--sysroot` is needed.
 //!
 //! Rust links musl programs "self-contained": it wants the C start files, `libc.a` and `libunwind.a`
@@ -16,14 +16,22 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{paths, process::Cmd};
 
-pub(super) const TRIPLE: &str = "x86_64-unknown-linux-musl";
-
 /// Part of the cache's name: a new number when what is built here changes.
 const RECIPE: u32 = 1;
 const RUSTC: &str = "/usr/bin/rustc";
 const LIBRARY_SOURCE: &str = "/usr/lib/rustlib/src/rust/library";
-const MUSL_LIB: &str = "/usr/lib/x86_64-linux-musl";
-const MUSL_INCLUDE: &str = "/usr/include/x86_64-linux-musl";
+
+/// What there is for a processor beside Rust's library.
+#[derive(Debug)]
+pub(super) struct CParts {
+    pub(super) triple: &'static str,
+    /// gcc and its `ar`.
+    pub(super) gcc: &'static str,
+    pub(super) ar: &'static str,
+    /// musl's libraries and headers.
+    pub(super) lib: PathBuf,
+    pub(super) include: PathBuf,
+}
 
 /// A finished library.
 #[derive(Debug)]
@@ -36,16 +44,19 @@ pub(super) struct MuslStd {
 }
 
 /// Finds the library, or builds it (about a minute and a half).
-pub(super) fn prepare() -> Result<MuslStd> {
+pub(super) fn prepare(parts: &CParts) -> Result<MuslStd> {
     let version = Cmd::new(RUSTC)
         .arg("--version")
         .output()
         .context("Debian's compiler (package rustc-web) is missing")?;
     let version = version.trim();
     check_version(version)?;
-    for need in [LIBRARY_SOURCE, MUSL_LIB, MUSL_INCLUDE] {
-        if !Path::new(need).exists() {
-            bail!("{need} is missing (packages rust-web-src, musl-dev)");
+    for need in [Path::new(LIBRARY_SOURCE), &parts.lib, &parts.include] {
+        if !need.exists() {
+            bail!(
+                "{} is missing (packages rust-web-src, musl-dev)",
+                need.display()
+            );
         }
     }
     let key: String = version
@@ -59,23 +70,31 @@ pub(super) fn prepare() -> Result<MuslStd> {
         })
         .collect();
     let cache = paths::target().join("musl-std");
+    // Beside each other for all processors.
     let prefix = cache.join(format!("{key}.{RECIPE}"));
-    if !prefix.exists() {
-        println!("==> building the standard library for musl, once ({version})");
+    let library = Path::new("lib/rustlib").join(parts.triple);
+    if !prefix.join(&library).exists() {
+        println!(
+            "==> building the standard library for {}, once ({version})",
+            parts.triple
+        );
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
         // Built aside and renamed: a half-made library is never found.
         let work = tempfile::Builder::new()
             .prefix("building-")
             .tempdir_in(&cache)
             .context("making a directory to build in")?;
-        let made = work.path().join("prefix");
-        build(work.path(), &made)?;
-        if let Err(error) = fs::rename(&made, &prefix)
+        let made = work.path().join("prefix").join(&library);
+        build(parts, work.path(), &made)?;
+        let place = prefix.join(&library);
+        fs::create_dir_all(prefix.join("lib/rustlib"))
+            .with_context(|| format!("creating {}", prefix.display()))?;
+        if let Err(error) = fs::rename(&made, &place)
             // Another run may have been quicker; its library is as good.
-            && !prefix.exists()
+            && !place.exists()
         {
             return Err(error)
-                .with_context(|| format!("moving the library to {}", prefix.display()));
+                .with_context(|| format!("moving the library to {}", place.display()));
         }
     }
     Ok(MuslStd {
@@ -100,62 +119,56 @@ fn check_version(version: &str) -> Result<()> {
     Ok(())
 }
 
-fn build(work: &Path, prefix: &Path) -> Result<()> {
-    let lib = prefix.join("lib/rustlib").join(TRIPLE).join("lib");
+fn build(parts: &CParts, work: &Path, made: &Path) -> Result<()> {
+    let lib = made.join("lib");
     let own = lib.join("self-contained");
     fs::create_dir_all(&own).with_context(|| format!("creating {}", own.display()))?;
-    c_parts(work, &own).context("collecting the C parts")?;
-    rust_parts(work, &lib).context("compiling the standard library")
+    c_parts(parts, work, &own).context("collecting the C parts")?;
+    rust_parts(parts, work, &lib).context("compiling the standard library")
 }
 
-fn c_parts(work: &Path, own: &Path) -> Result<()> {
+fn c_parts(parts: &CParts, work: &Path, own: &Path) -> Result<()> {
     for name in ["rcrt1.o", "crt1.o", "Scrt1.o", "crti.o", "crtn.o", "libc.a"] {
-        copy(&Path::new(MUSL_LIB).join(name), &own.join(name))?;
+        copy(&parts.lib.join(name), &own.join(name))?;
     }
     for name in ["crtbegin.o", "crtbeginS.o", "crtend.o", "crtendS.o"] {
-        copy(&of_gcc(name)?, &own.join(name))?;
+        copy(&parts.of_gcc(name)?, &own.join(name))?;
     }
     let shim = work.join("unwind_shim.o");
-    Cmd::new("gcc")
-        .args([
-            "-O2",
-            "-Wall",
-            "-fPIC",
-            "-nostdinc",
-            "-isystem",
-            MUSL_INCLUDE,
-        ])
+    Cmd::new(parts.gcc)
+        .args(["-O2", "-Wall", "-fPIC", "-nostdinc", "-isystem"])
+        .arg(&parts.include)
         .arg("-isystem")
-        .arg(of_gcc("include")?)
+        .arg(parts.of_gcc("include")?)
         .arg("-c")
         .arg(recipe_file("unwind_shim.c"))
         .arg("-o")
         .arg(&shim)
         .quiet()?;
     // One archive out of three; `ar -M` reads its orders from standard input, which ours is not.
-    let parts = work.join("unwind");
-    fs::create_dir_all(&parts)?;
+    let unwind = work.join("unwind");
+    fs::create_dir_all(&unwind)?;
     let archive = own.join("libunwind.a");
     let mut members: Vec<PathBuf> = vec![shim];
     for name in ["libgcc_eh.a", "libgcc.a"] {
-        let source = of_gcc(name)?;
-        let dir = parts.join(name);
+        let source = parts.of_gcc(name)?;
+        let dir = unwind.join(name);
         fs::create_dir_all(&dir)?;
-        Cmd::new("ar").arg("x").arg(&source).dir(&dir).quiet()?;
+        Cmd::new(parts.ar).arg("x").arg(&source).dir(&dir).quiet()?;
         let mut objects: Vec<PathBuf> = fs::read_dir(&dir)?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
         objects.sort();
         members.append(&mut objects);
     }
-    Cmd::new("ar")
+    Cmd::new(parts.ar)
         .arg("qcsD")
         .arg(&archive)
         .args(&members)
         .quiet()
 }
 
-fn rust_parts(work: &Path, lib: &Path) -> Result<()> {
+fn rust_parts(parts: &CParts, work: &Path, lib: &Path) -> Result<()> {
     let stub = work.join("stub");
     fs::create_dir_all(stub.join("src"))?;
     fs::write(stub.join("src/lib.rs"), "")?;
@@ -179,7 +192,13 @@ fn rust_parts(work: &Path, lib: &Path) -> Result<()> {
             ),
         )
         .without_env("CARGO_ENCODED_RUSTFLAGS")
-        .args(["build", "--release", "--target", TRIPLE, "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--target",
+            parts.triple,
+            "--target-dir",
+        ])
         .arg(&build_dir)
         .arg("-Zbuild-std=std,panic_abort,panic_unwind,proc_macro,test")
         // The library's own dependencies lie beside it; no registry is asked.
@@ -189,7 +208,7 @@ fn rust_parts(work: &Path, lib: &Path) -> Result<()> {
             "source.library.directory='{LIBRARY_SOURCE}/vendor'"
         ))
         .run()?;
-    let made = build_dir.join(TRIPLE).join("release/deps");
+    let made = build_dir.join(parts.triple).join("release/deps");
     let mut count = 0;
     for entry in fs::read_dir(&made).with_context(|| format!("reading {}", made.display()))? {
         let path = entry?.path();
@@ -207,16 +226,18 @@ fn rust_parts(work: &Path, lib: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where gcc keeps one of its own files.
-fn of_gcc(name: &str) -> Result<PathBuf> {
-    let answer = Cmd::new("gcc")
-        .arg(format!("-print-file-name={name}"))
-        .output()?;
-    let path = PathBuf::from(answer.trim());
-    if !path.is_absolute() {
-        bail!("gcc has no {name}");
+impl CParts {
+    /// Where gcc keeps one of its own files.
+    pub(super) fn of_gcc(&self, name: &str) -> Result<PathBuf> {
+        let answer = Cmd::new(self.gcc)
+            .arg(format!("-print-file-name={name}"))
+            .output()?;
+        let path = PathBuf::from(answer.trim());
+        if !path.is_absolute() {
+            bail!("{} has no {name}", self.gcc);
+        }
+        Ok(path)
     }
-    Ok(path)
 }
 
 fn recipe_file(name: &str) -> PathBuf {
