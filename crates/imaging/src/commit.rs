@@ -34,8 +34,8 @@ impl HeldHead {
                 self.held.resize(end.div_ceil(64), 0);
             }
             self.bytes[start..end].copy_from_slice(kept);
-            for at in start..end {
-                self.held[at / 64] |= 1 << (at % 64);
+            for (word, bits) in words(start..end) {
+                self.held[word] |= bits;
             }
         }
         kept.len()
@@ -61,16 +61,42 @@ impl HeldHead {
 
     /// The last stretch of held bytes before `end`; it does not cross the end of the first piece.
     fn run_before(&self, end: usize) -> Option<Range<usize>> {
-        let is_held = |at: usize| self.held[at / 64] >> (at % 64) & 1 == 1;
-        let last = (0..end).rev().find(|at| is_held(*at))?;
+        let last = last_before(&self.held, end, 0)?;
         let least = if last >= FIRST_LEN { FIRST_LEN } else { 0 };
-        let start = (least..last).rev().find(|at| !is_held(*at));
-        Some(start.map_or(least, |gap| gap + 1)..last + 1)
+        let gap = last_before(&self.held, last, u64::MAX);
+        Some(gap.map_or(0, |gap| gap + 1).max(least)..last + 1)
     }
+}
+
+/// The words of a bitmap that a range of bits lies in, and its bits in each of them.
+fn words(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+    let Range { start, end } = range;
+    (start / 64..end.div_ceil(64)).map(move |word| {
+        let first = start.saturating_sub(word * 64);
+        let len = (end - word * 64).min(64) - first;
+        (word, u64::MAX >> (64 - len) << first)
+    })
+}
+
+/// The last bit before `end` that differs from those of `background`.
+fn last_before(bits: &[u64], end: usize, background: u64) -> Option<usize> {
+    let last = end.checked_sub(1)?;
+    let (word, place) = (last / 64, last % 64);
+    let differing = |word: usize| bits[word] ^ background;
+    let nearest = differing(word) & (u64::MAX >> (63 - place));
+    let others = (0..word).rev().map(|word| (word, differing(word)));
+    let (word, found) = std::iter::once((word, nearest))
+        .chain(others)
+        .find(|(_, found)| *found != 0)?;
+    Some(word * 64 + 63 - found.leading_zeros() as usize)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pieces(head: &HeldHead) -> Vec<(u64, Vec<u8>)> {
@@ -123,5 +149,33 @@ mod tests {
         front.extend([5; 512]);
         front.extend([1; 324]);
         assert_eq!(pieces(&head), [(3000, vec![4; 512]), (0, front)]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_kept_comes_back_in_runs(
+            extents in proptest::collection::vec((0..700_usize, 0..200_usize, any::<u8>()), 0..20),
+            base in prop_oneof![Just(0), Just(FIRST_LEN - 350), Just(40_000)],
+        ) {
+            let mut head = HeldHead::default();
+            let mut expected = BTreeMap::new();
+            for (offset, len, byte) in extents {
+                let offset = base + offset;
+                prop_assert_eq!(head.keep(offset as u64, &vec![byte; len]), len);
+                expected.extend((offset..offset + len).map(|at| (at, byte)));
+            }
+            let mut before = usize::MAX;
+            let mut found = BTreeMap::new();
+            for (at, piece) in pieces(&head) {
+                let start = usize::try_from(at).unwrap();
+                let end = start + piece.len();
+                // A byte that is not held lies between two runs, or the end of the first piece.
+                prop_assert!(end < before || (end == before && end == FIRST_LEN));
+                prop_assert!(end <= FIRST_LEN || start >= FIRST_LEN);
+                before = start;
+                found.extend((start..end).zip(piece));
+            }
+            prop_assert_eq!(found, expected);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use disk::{RegionWriter, Shape};
+use disk::{RegionWriter, Shape, WriterOptions};
 use image::{Geometry, ImageFormat, Sink, SinkError};
 
 use super::commit::Target;
@@ -105,7 +105,12 @@ impl Target for Disk {
             writer.finish()?;
             // All else is on the medium: now what makes it boot. The end of a writer is a sync.
             for group in self.head.groups() {
-                let mut writer = self.target.writer(0, size)?;
+                let most = group.iter().map(|(_, piece)| piece.len()).max();
+                let options = WriterOptions {
+                    buffer_len: most.unwrap_or(0),
+                    buffer_count: 2,
+                };
+                let mut writer = self.target.writer_with(0, size, &options)?;
                 for (at, piece) in group {
                     writer.write_at(
                         position(self.offset, at, piece).map_err(anyhow::Error::from_boxed)?,
