@@ -98,10 +98,10 @@ impl<'a> Disks<'a> {
     /// Takes back the tables of these disks, because that of another one could not be written.
     fn withdraw(&self, bootable: &[&DiskPlan], warn: &dyn Fn(String)) {
         for disk in bootable {
-            let Some(table) = &disk.table else { continue };
-            let unwritten = self.plan.unwritten(disk.which);
-            let withdrawn = self.targets[disk.which.index].withdraw_table(table, &unwritten);
-            if let Err(error) = withdrawn {
+            if disk.table.is_none() {
+                continue;
+            }
+            if let Err(error) = self.targets[disk.which.index].withdraw_table() {
                 warn(format!(
                     "{} has its new partition table although the deploy has failed, and it could not be \
                      removed: {error}",

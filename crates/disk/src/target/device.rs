@@ -45,6 +45,8 @@ pub(super) type Event = Option<(u64, Vec<u8>)>;
 #[derive(Debug, Default)]
 struct State {
     is_unbootable: bool,
+    /// The places whose content has stayed when the disk was made unbootable.
+    kept: Vec<Range<u64>>,
     open_regions: usize,
     /// Regions whose last writer was abandoned; each is in here once.
     abandoned: Vec<Range<u64>>,
@@ -232,8 +234,17 @@ impl Device {
         self.touched.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn set_unbootable(&self) {
-        self.with_state(|state| state.is_unbootable = true);
+    /// The old table is gone, and the content of these places has stayed.
+    pub(super) fn set_unbootable(&self, kept: Vec<Range<u64>>) {
+        self.with_state(|state| {
+            state.is_unbootable = true;
+            state.kept = kept;
+        });
+    }
+
+    /// The places whose content has stayed.
+    pub(super) fn kept(&self) -> Vec<Range<u64>> {
+        self.with_state(|state| state.kept.clone())
     }
 
     pub(super) fn region_opened(&self) {

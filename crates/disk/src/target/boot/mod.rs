@@ -51,7 +51,7 @@ impl Target {
         }
         let result = wipe(device, &kept).and_then(|()| clear_labels(device, places, &spared));
         match &result {
-            Ok(()) => device.set_unbootable(),
+            Ok(()) => device.set_unbootable(kept),
             Err(error) => device.spoil(error),
         }
         result
@@ -66,7 +66,7 @@ impl Target {
         let device = &*self.device;
         let result = wipe(device, &[]).and_then(|()| clear_labels(device, [], &[]));
         match &result {
-            Ok(()) => device.set_unbootable(),
+            Ok(()) => device.set_unbootable(Vec::new()),
             Err(error) => device.spoil(error),
         }
         result
@@ -198,19 +198,14 @@ impl Target {
     }
 
     /// Wipes the table that [`Target::make_bootable`] has written, because another disk of the same image has
-    /// failed since. The partitions with the numbers `unwritten` keep their content.
+    /// failed since. What [`Target::make_unbootable`] has kept is noted again, so that the next attempt keeps it, too.
     ///
     /// # Errors
     ///
     /// [`WriteError`]; the disk may have a table.
-    pub fn withdraw_table(&self, plan: &TablePlan, unwritten: &[u32]) -> Result<(), WriteError> {
-        let kept = plan.partitions.iter();
-        let kept = kept.filter(|partition| unwritten.contains(&partition.number));
-        let kept: Vec<_> = kept
-            .map(|partition| partition.offset..partition.end())
-            .collect();
+    pub fn withdraw_table(&self) -> Result<(), WriteError> {
         self.device.spoil(&"another disk of the image has failed");
-        wipe_what_can_be(&self.device, &kept)
+        wipe_what_can_be(&self.device, &self.device.kept())
     }
 }
 
