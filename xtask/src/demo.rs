@@ -276,7 +276,7 @@ fn deploy(
             run_dir,
             images: &images,
             boot: &boot,
-            kernel_args: "console=ttyS0 quiet panic=-1",
+            kernel_args: "console=ttyS0 quiet panic=-1 no_timer_check",
             max_bitrate: options.max_bitrate.as_deref().or(slow),
         },
     )?;
