@@ -126,14 +126,15 @@ impl Room {
         self.start("chain of senders", "bash", &["-c", &script]);
     }
 
-    /// Waits until the machine has said one of these.
+    /// Waits until the machine has said one of these, in a line that is complete: it writes letter by letter.
     fn wait_for_machine(machine: &mut Running, console: &Path, words: &[&str]) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let has_ended = machine.has_ended();
             let said = fs::read(console).unwrap_or_default();
             let said = String::from_utf8_lossy(&said).into_owned();
-            if words.iter().any(|words| said.contains(words)) {
+            let lines = said.rfind('\n').map_or("", |end| &said[..end]);
+            if words.iter().any(|words| lines.contains(words)) {
                 return said;
             }
             let is_late = has_ended || Instant::now() > deadline;

@@ -10,7 +10,8 @@ pub(crate) struct Options {}
 pub(crate) fn run(_: &Options) -> Result<()> {
     setup::install_all()?;
     let mut steps = Steps::default();
-    test::everything(&mut steps, ci::jobs()?)?;
+    let xtask = test::this_program()?;
+    test::everything(&mut steps, &xtask, ci::jobs(&xtask))?;
     // By itself: it has so many seconds for each target, and a limit for each input.
     steps.run("fuzzing", fuzz::ci)?;
     steps.finish()

@@ -9,10 +9,7 @@ use crate::{
     process::Cmd,
     setup::{self, Purpose},
     steps::Steps,
-    test::{
-        pool::{Job, Prints},
-        this_program,
-    },
+    test::{pool::Job, step},
     tools,
 };
 
@@ -42,21 +39,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     steps.finish()
 }
 
-/// Those that may run beside something else: fuzzing is only built.
-pub(crate) fn jobs() -> Result<Vec<Job>> {
-    let mut jobs = Vec::new();
-    for check in CHECKS {
+/// Those that may run beside something else, by the program `xtask`: fuzzing is only built.
+pub(crate) fn jobs(xtask: &Cmd) -> Vec<Job> {
+    let job = |check: &Check| {
         let (name, args) = match check.name {
             FUZZING => ("fuzzing is built", ["fuzz", "--build"]),
             name => (name, ["ci", name]),
         };
-        jobs.push(Job {
-            name: name.to_owned(),
-            command: this_program()?.args(args),
-            prints: Prints::Nothing,
-        });
-    }
-    Ok(jobs)
+        step(name, xtask.clone().args(args))
+    };
+    CHECKS.iter().map(job).collect()
 }
 
 struct Check {

@@ -54,6 +54,9 @@ enum Task {
     Soak(bench::soak::Options),
     /// Run every test, with everything installed that the tests use
     Test(test::Options),
+    /// Build what is shipped, for the virtual machines of tests
+    #[command(hide = true)]
+    Shipped(test::shipped::Options),
     /// Run every test and every check, beside each other: what must pass before a change is taken
     All(all::Options),
     /// Run the checks: format, clippy, documentation, generated files, unused dependencies, licences, fuzzing
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => bench::soak::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Shipped(options) => test::shipped::run(&options),
         Task::All(options) => all::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -25,7 +25,7 @@ use nix::{
 use crate::signals;
 
 /// A command to be run. Standard input is empty.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cmd {
     program: OsString,
     args: Vec<OsString>,

@@ -125,7 +125,7 @@ mod tests {
             cpu: Some(Duration::from_millis(250)),
         }]);
         let error = steps.finish().unwrap_err();
-        assert_eq!(error.to_string(), "failed: elsewhere, breaks");
+        assert_eq!(error.to_string(), "failed: breaks, elsewhere");
     }
 
     #[test]

@@ -3,27 +3,17 @@
 mod binaries;
 mod load;
 pub(crate) mod pool;
+pub(crate) mod shipped;
 
-use std::{
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{path::Path, thread, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
-use clap::Parser as _;
+use anyhow::{Context as _, Result};
 
 use self::{
     binaries::{Built, TestProgram},
     pool::{Job, Limits, Prints},
 };
-use crate::{
-    demo, initramfs, paths,
-    process::Cmd,
-    setup,
-    steps::Steps,
-    toolchain::{self, Use},
-};
+use crate::{paths, process::Cmd, setup, steps::Steps};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -43,33 +33,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .run();
     }
     let mut steps = Steps::default();
-    everything(&mut steps, Vec::new())?;
+    everything(&mut steps, &this_program()?, Vec::new())?;
     steps.finish()
 }
 
-/// Runs all tests, and beside them the `fillers` when the processors have time.
-pub(crate) fn everything(steps: &mut Steps, mut fillers: Vec<Job>) -> Result<()> {
-    let built = steps.run_for("build", binaries::build)?;
-    let shipped = steps.run_for("the initramfs is reproducible", Shipped::make)?;
+/// Runs all tests, and beside them the `fillers` when the processors have time. `xtask` is this program.
+pub(crate) fn everything(steps: &mut Steps, xtask: &Cmd, mut fillers: Vec<Job>) -> Result<()> {
     let mut jobs = Vec::new();
-    if let Some(built) = &built {
-        jobs.extend(tests(built, shipped.as_ref()));
-        jobs.extend(deployments(built)?);
-        if let Some(shipped) = &shipped {
-            jobs.extend(machines(built, shipped)?);
-        }
+    if let Some(built) = steps.run_for("build", binaries::build)? {
+        let shipped = paths::target().join("tests-shipped");
+        let make = ["shipped".as_ref(), "--out".as_ref(), shipped.as_os_str()];
+        jobs.push(step(SHIPPED, xtask.clone().args(make)));
+        jobs.extend(
+            built
+                .tests
+                .iter()
+                .map(|test| test_job(test, &built, &shipped)),
+        );
+        jobs.extend(deployments(&built, xtask, &shipped));
         fillers.push(Job {
-            name: "examples in the documentation".to_owned(),
-            command: Cmd::cargo().args(["test", "--quiet", "--workspace", "--doc"]),
             prints: Prints::Results,
+            ..step(
+                "examples in the documentation",
+                Cmd::cargo().args(["test", "--quiet", "--workspace", "--doc"]),
+            )
         });
     }
-    // The longest first, so that none is left alone at the end.
-    jobs.sort_by_key(|job| {
-        LONG.iter()
-            .position(|name| *name == job.name)
-            .unwrap_or(LONG.len())
-    });
+    let rank = |job: &Job| LONG.iter().position(|name| *name == job.name);
+    jobs.sort_by_key(|job| rank(job).unwrap_or(LONG.len()));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let limits = Limits {
         least: cores,
@@ -83,113 +74,109 @@ pub(crate) fn everything(steps: &mut Steps, mut fillers: Vec<Job>) -> Result<()>
 /// A test that lacks a program or a privilege fails now, where it would be skipped elsewhere.
 const REQUIRE_ALL: &str = "FOS_TEST_REQUIRE_ALL";
 
-/// Those that take long, in the order in which they begin. One that is missing here only begins later.
-const LONG: &[&str] = &[];
+/// Builds the agent and the initramfs that are shipped.
+const SHIPPED: &str = "the initramfs is reproducible";
 
-/// What virtual machines boot: not the quick build of a demonstration.
-struct Shipped {
-    agent: PathBuf,
-    initramfs: PathBuf,
-}
+/// Those that take long, in the order in which they begin, so that none is left alone at the end. One that is
+/// missing here only begins later.
+const LONG: &[&str] = &[
+    SHIPPED,
+    "what FOG's wiki says to type in a shell",
+    "deployment of two PXE booted machines",
+    "deployment with a disk that fails",
+    "tests/tests/doctor/main.rs",
+    "tests/tests/nfs.rs",
+    "tests/tests/corpus_programs.rs",
+    "server/src/lib.rs",
+    "tests/tests/crash/main.rs",
+    "tests/tests/udpcast_slow.rs",
+    "tests/tests/udpcast_interop.rs",
+    "tests/tests/corpus.rs",
+    "tests/tests/stock.rs",
+    "crates/cast-proto/tests/simulation.rs",
+    "tests/tests/faults_server.rs",
+    "tests/tests/faults_network.rs",
+    "tests/tests/faults_stock.rs",
+    "agent/src/main.rs",
+    "tests/tests/udpcast_matrix.rs",
+    "tests/tests/udpcast_loss.rs",
+    "tests/tests/udpcast_options.rs",
+    "tests/tests/field_lines.rs",
+    "tests/tests/deploy.rs",
+    "crates/cast-proto/tests/slow_receiver.rs",
+];
 
-impl Shipped {
-    fn make() -> Result<Self> {
-        thread::scope(|scope| {
-            // The deployments use the same one, and begin at the same time.
-            let image = scope.spawn(demo::image::prepare);
-            let agent = toolchain::build_agent(&parse(&[])?.build, Use::Shipping)?;
-            let initramfs = paths::target().join("tests-machine/shipped");
-            initramfs::check_reproducible(&agent, &initramfs)?;
-            match image.join() {
-                Ok(image) => image.context("making the image of the deployments")?,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            Ok(Self { agent, initramfs })
-        })
+fn test_job(test: &TestProgram, built: &Built, shipped: &Path) -> Job {
+    let mut job = test.job();
+    job.command = job.command.env(REQUIRE_ALL, "1");
+    if test.source().starts_with("tests") {
+        // Several that build these at the same time would replace each other's.
+        let programs = built.programs.agent.parent();
+        let programs = programs.unwrap_or_else(|| Path::new("/"));
+        job.command = job.command.env("FOS_TEST_PROGRAMS", programs);
     }
+    if test.source() == Path::new("tests/tests/nfs.rs") {
+        let initramfs = shipped::initramfs(shipped);
+        job.command = job.command.env("FOS_TEST_INITRAMFS", initramfs);
+        job.after = Some(SHIPPED);
+    }
+    job
 }
 
-fn tests(built: &Built, shipped: Option<&Shipped>) -> Vec<Job> {
-    let job = |test: &TestProgram| {
-        let mut job = test.job();
-        job.command = job.command.env(REQUIRE_ALL, "1");
-        if test.source().starts_with("tests") {
-            // Several that build these at the same time would replace each other's.
-            let programs = built
-                .programs
-                .agent
-                .parent()
-                .unwrap_or_else(|| Path::new("/"));
-            job.command = job.command.env("FOS_TEST_PROGRAMS", programs);
-            if let Some(shipped) = shipped {
-                job.command = job.command.env("FOS_TEST_INITRAMFS", &shipped.initramfs);
-            }
+fn deployments(built: &Built, xtask: &Cmd, shipped: &Path) -> Vec<Job> {
+    let job = |name, agent: &Path, args: &[&str]| {
+        let command = xtask.clone().args(args).arg("--agent").arg(agent);
+        let command = command.arg("--server").arg(&built.programs.server);
+        Job {
+            after: Some(SHIPPED),
+            ..step(name, command)
         }
-        job
     };
-    built.tests.iter().map(job).collect()
-}
-
-/// Deployments with the agent as a program.
-fn deployments(built: &Built) -> Result<Vec<Job>> {
-    let job = |name, args: &[&str]| -> Result<Job> {
-        let command = this_program()?.args(["demo", "--no-vm"]).args(args);
-        let command = command.arg("--server").arg(&built.programs.server);
-        Ok(step(
-            name,
-            command.arg("--agent").arg(&built.programs.agent),
-        ))
-    };
-    Ok(vec![
-        job("deployment without virtual machines", &["--clients", "3"])?,
+    let program = &built.programs.agent;
+    let machine = &shipped::agent(shipped);
+    vec![
         job(
-            "deployment with a client killed",
-            &["--clients", "3", "--kill-client", "2"],
-        )?,
-        job("deployment of a damaged image", &["--corrupt"])?,
-    ])
-}
-
-/// Deployments to virtual machines.
-fn machines(built: &Built, shipped: &Shipped) -> Result<Vec<Job>> {
-    let job = |name, args: &[&str]| -> Result<Job> {
-        let command = this_program()?.args(args);
-        let command = command.arg("--server").arg(&built.programs.server);
-        Ok(step(name, command.arg("--agent").arg(&shipped.agent)))
-    };
-    Ok(vec![
-        job("what FOG's wiki says to type in a shell", &["shell"])?,
-        job("deployment of two PXE booted machines", &["demo"])?,
+            "what FOG's wiki says to type in a shell",
+            machine,
+            &["shell"],
+        ),
+        job("deployment of two PXE booted machines", machine, &["demo"]),
         job(
             "deployment with a disk that fails",
+            machine,
             &["demo", "--bad-disk", "1"],
-        )?,
-    ])
+        ),
+        job(
+            "deployment without virtual machines",
+            program,
+            &["demo", "--no-vm", "--clients", "3"],
+        ),
+        job(
+            "deployment with a client killed",
+            program,
+            &["demo", "--no-vm", "--clients", "3", "--kill-client", "2"],
+        ),
+        job(
+            "deployment of a damaged image",
+            program,
+            &["demo", "--no-vm", "--corrupt"],
+        ),
+    ]
 }
 
-fn step(name: &str, command: Cmd) -> Job {
+/// A job of which only its end counts.
+pub(crate) fn step(name: &str, command: Cmd) -> Job {
     Job {
         name: name.to_owned(),
         command,
         prints: Prints::Nothing,
+        after: None,
     }
 }
 
-/// `cargo xtask`, without asking cargo whether it is up to date.
+/// `cargo xtask`, without asking cargo whether it is up to date. To be asked before something is built: afterwards
+/// the same path may have another file.
 pub(crate) fn this_program() -> Result<Cmd> {
     let program = std::env::current_exe().context("finding this program")?;
     Ok(Cmd::new(program).dir(paths::root()))
-}
-
-/// Options as from the command line, environment included.
-fn parse(args: &[&str]) -> Result<demo::Options> {
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: demo::Options,
-    }
-    match Line::try_parse_from(std::iter::once("demo").chain(args.iter().copied())) {
-        Ok(line) => Ok(line.options),
-        Err(error) => bail!("{error}"),
-    }
 }

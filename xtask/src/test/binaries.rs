@@ -78,6 +78,7 @@ impl TestProgram {
                 .env("CARGO_MANIFEST_PATH", &self.manifest)
                 .env("CARGO_PKG_NAME", &self.package),
             prints: Prints::Results,
+            after: None,
         }
     }
 

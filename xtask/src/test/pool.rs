@@ -25,6 +25,8 @@ pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) command: Cmd,
     pub(crate) prints: Prints,
+    /// Begins when the job of this name has succeeded.
+    pub(crate) after: Option<&'static str>,
 }
 
 /// What of a job is counted.
@@ -43,7 +45,7 @@ pub(crate) struct Limits {
     pub(crate) least: usize,
     /// So many run if the processors have time.
     pub(crate) most: usize,
-    /// What is still running then is ended, and has failed.
+    /// What is still running then is ended, and has failed; with fillers the patience is greater.
     pub(crate) time: Duration,
 }
 
@@ -105,9 +107,11 @@ impl Pool {
             {
                 self.begin(job, true)?;
             }
-            if !jobs.is_empty()
+            self.give_up(&mut jobs);
+            let next = jobs.iter().position(|job| self.may_begin(job));
+            if let Some(next) = next
                 && (count < self.limits.least || count < self.limits.most && load.is_low()?)
-                && let Some(job) = jobs.pop_front()
+                && let Some(job) = jobs.remove(next)
             {
                 self.begin(job, false)?;
                 load = Load::start()?;
@@ -122,6 +126,39 @@ impl Pool {
             }
             thread::sleep(signals::POLL);
         }
+    }
+
+    fn may_begin(&self, job: &Job) -> bool {
+        let is_over = |name: &str| self.ended.iter().any(|ended| ended.name == name);
+        job.after.is_none_or(is_over)
+    }
+
+    /// Notes those as failed that cannot begin any more.
+    fn give_up(&mut self, jobs: &mut VecDeque<Job>) {
+        let failed: Vec<&str> = self
+            .ended
+            .iter()
+            .filter(|ended| !ended.is_success)
+            .map(|ended| &ended.name[..])
+            .collect();
+        let mut given_up = Vec::new();
+        jobs.retain(|job| match job.after.filter(|name| failed.contains(name)) {
+            None => true,
+            Some(after) => {
+                given_up.push(Ended {
+                    name: job.name.clone(),
+                    is_success: false,
+                    wall: Duration::ZERO,
+                    cpu: None,
+                });
+                println!("xtask: {} is not tried: it needs \"{after}\"", job.name);
+                false
+            }
+        });
+        for ended in &given_up {
+            println!("{}", ended.end_line());
+        }
+        self.ended.extend(given_up);
     }
 
     fn begin(&mut self, job: Job, is_filler: bool) -> Result<()> {
@@ -148,6 +185,8 @@ impl Pool {
         let mut has_ended = false;
         let mut number = 0;
         while let Some(job) = self.running.get_mut(number) {
+            // It may have had the processors for a small part of the time.
+            let limit = self.limits.time * if job.is_filler { 3 } else { 1 };
             let mut complaint = None;
             let is_success = match job.program.ended()? {
                 Some(status) if status.success() => true,
@@ -155,9 +194,9 @@ impl Pool {
                     complaint = Some(format!("{}: {status}", job.name));
                     false
                 }
-                None if job.since.elapsed() > self.limits.time => {
+                None if job.since.elapsed() > limit => {
                     job.program.kill()?;
-                    let limit = self.limits.time.as_secs();
+                    let limit = limit.as_secs();
                     complaint = Some(format!("{}: ended by us after {limit} s", job.name));
                     false
                 }
@@ -222,6 +261,7 @@ mod tests {
             name: name.to_owned(),
             command: Cmd::new("bash").args(["-c", script]).dir(dir),
             prints: Prints::Nothing,
+            after: None,
         }
     }
 
@@ -255,6 +295,33 @@ mod tests {
             ("writes", true),
         ];
         assert_eq!(names, all);
+    }
+
+    #[test]
+    fn what_needs_something_waits_for_it_and_is_not_tried_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let after = |after, job| Job {
+            after: Some(after),
+            ..job
+        };
+        let jobs = vec![
+            after("makes", job("uses", dir, "test -e made")),
+            after("fails", job("never", dir, "touch never")),
+            job("makes", dir, "sleep 0.1; touch made"),
+            job("fails", dir, "exit 1"),
+        ];
+        let ended = run(jobs, Vec::new(), LIMITS).unwrap();
+        let mut names = names(&ended);
+        names.sort_unstable();
+        let all = [
+            ("fails", false),
+            ("makes", true),
+            ("never", false),
+            ("uses", true),
+        ];
+        assert_eq!(names, all);
+        assert!(!dir.join("never").exists());
     }
 
     #[test]
