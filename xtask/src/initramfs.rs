@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Pack tcpdump, too: 7 MB more, for debug mode
     #[arg(long)]
     debug_tools: bool,
+    /// Whoever stands before a client may open a root shell with s and Enter, unless it boots with fosshell=no
+    #[arg(long)]
+    shell: bool,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -52,12 +55,15 @@ pub(crate) struct Content {
     pub(crate) has_resize_tools: bool,
     /// Those for debug mode that busybox lacks.
     pub(crate) has_debug_tools: bool,
+    /// A shell for whoever stands before the client.
+    pub(crate) has_shell: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let content = Content {
         has_resize_tools: options.resize_tools,
         has_debug_tools: options.debug_tools,
+        has_shell: options.shell,
     };
     let find = |version| Kernel::find(&options.kernel_root, version);
     // What is named is looked up before minutes are spent on packages and compilers. The default may be one of
@@ -205,6 +211,9 @@ struct Busybox {
     links: Vec<String>,
 }
 
+/// The agent looks whether this is there.
+const SHELL_FOR_ALL: &str = "etc/fos-agent/shell";
+
 fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result<Packed> {
     let dir = paths::root().join("initramfs");
     let manifest_path = dir.join("manifest.toml");
@@ -236,6 +245,9 @@ fn pack(agent: &Path, kernel: &Kernel, purpose: Use, content: Content) -> Result
         tree.link(path, to)?;
     }
 
+    if content.has_shell {
+        tree.file(SHELL_FOR_ALL, 0o644, Vec::new())?;
+    }
     let mut programs = Programs::default();
     if content.has_resize_tools {
         programs.add_all(&manifest.resize.programs)?;

@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (programs, source) = super::prepare(&demo)?;
     let mut run_dir = RunDir::new(false)?;
     // The last console is the one that the agent writes on.
-    let kernel_args = "console=ttyS0 console=tty0 quiet panic=-1";
+    let kernel_args = "console=ttyS0 console=tty0 quiet panic=-1 fosshell=yes";
     let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, Some("60M"))?;
     let mut client = Client::new(1, source.disk_len, run_dir.path())?.with_sockets(run_dir.path());
     client.is_bad = options.bad_disk;

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (programs, source) = super::prepare(&demo)?;
     setup::install(&[Purpose::Tests])?;
     let mut run_dir = RunDir::new(options.keep)?;
-    let kernel_args = "console=ttyS0 quiet panic=-1";
+    let kernel_args = "console=ttyS0 quiet panic=-1 fosshell=yes";
     let mut room = Room::open(&programs, &source, run_dir.path(), kernel_args, None)?;
     let done = in_debug_mode(&mut room, &source, run_dir.path())
         .and_then(|()| two_clients(&mut room, &source, run_dir.path()))
