@@ -10,9 +10,10 @@ use fog::KernelArgs;
 use readable::Time;
 
 use crate::control::backoff::Backoff;
+use crate::control::boot_script::End;
 use crate::control::completion::{self, Completion};
 use crate::control::session::{self, News, Over, OverKind};
-use crate::control::{Server, boot_script, trouble};
+use crate::control::{Kind, Server, boot_script, features, trouble};
 use crate::deploy::Failure;
 use crate::screen::{Board, Keys};
 
@@ -45,6 +46,8 @@ pub(crate) struct Rhythm {
     pub(crate) longest_pause: Duration,
     /// Between two questions for another job.
     pub(crate) look: Duration,
+    /// The same at FOG's own servers, where a task that was made anew between two questions looks like the old one.
+    pub(crate) look_at_stock: Duration,
     /// How long a failure is shown that has been reported, if nothing was written.
     pub(crate) untouched: Duration,
 }
@@ -55,6 +58,7 @@ impl Default for Rhythm {
             pause: Duration::from_secs(2),
             longest_pause: Duration::from_secs(30),
             look: Duration::from_secs(15),
+            look_at_stock: Duration::from_secs(5),
             untouched: HOLD,
         }
     }
@@ -91,9 +95,10 @@ impl Rhythm {
 
 /// After a failure: reports it until it is stored, and shows it.
 ///
-/// `server`: `None` if the machine does not know it; then nothing but Enter helps.
+/// `server`: `None` if the machine does not know it; then nothing but Enter helps. `own` is the task that has failed.
 pub(crate) async fn after_failure(
     server: Option<&Server>,
+    own: &KernelArgs,
     failure: &Failure,
     board: &Board,
     keys: &mut Keys,
@@ -113,7 +118,7 @@ pub(crate) async fn after_failure(
         let report = trouble::tell_until_stored(server, board, &failure.text, failure.part, pauses);
         tokio::select! {
             () = report => board.say("the server has stored the report of the failure"),
-            over = task_over(server, rhythm.look) => {
+            over = task_over(server, own, rhythm) => {
                 if over.kind == OverKind::Restart && !failure.is_touched {
                     return Stayed { is_reported: false, why: Why::OtherJob };
                 }
@@ -125,7 +130,7 @@ pub(crate) async fn after_failure(
     }
     let why = tokio::select! {
         () = keys.enter() => Why::Enter,
-        () = other_job(server, rhythm.look, failure.is_touched) => Why::OtherJob,
+        () = other_job(server, own, rhythm, failure.is_touched) => Why::OtherJob,
         why = show(board, failure.is_touched, rhythm.untouched) => why,
     };
     Stayed {
@@ -160,7 +165,7 @@ pub(crate) async fn after_success(
     };
     tokio::select! {
         why = report => why,
-        why = settled(server, rhythm.look) => why,
+        why = settled(server, own, rhythm) => why,
         () = keys.enter() => Why::Enter,
     }
 }
@@ -191,28 +196,30 @@ async fn show(board: &Board, is_touched: bool, limit: Duration) -> Why {
 }
 
 /// Returns when the server says that this machine's task is over, or that it has another one.
-async fn task_over(server: &Server, look: Duration) -> Over {
-    if server.is_stock() {
-        let over = boot_script::no_task(server, look).await;
+async fn task_over(server: &Server, own: &KernelArgs, rhythm: Rhythm) -> Over {
+    if features::kind(server, rhythm.look).await == Kind::Stock {
+        let over: Over = boot_script::over(server, own, rhythm.look_at_stock)
+            .await
+            .into();
         // The reason of the failure stays on the screen.
         return Over {
             kind: OverKind::Ended,
             ..over
         };
     }
-    tokio::time::sleep(look).await;
-    session::watch(server, &News::new(), look).await
+    tokio::time::sleep(rhythm.look).await;
+    session::watch(server, &News::new(), rhythm.look).await
 }
 
 /// Returns when the server has another job for this machine. A machine whose disk is partly written has to be sure
 /// that it will be written again: its ticket may only be unknown to a server whose database is an older one.
-async fn other_job(server: &Server, look: Duration, is_touched: bool) {
-    if server.is_stock() {
-        return boot_script::new_task(server, look).await;
+async fn other_job(server: &Server, own: &KernelArgs, rhythm: Rhythm, is_touched: bool) {
+    if features::kind(server, rhythm.look).await == Kind::Stock {
+        return boot_script::new_task(server, own, rhythm.look_at_stock).await;
     }
     loop {
-        tokio::time::sleep(look).await;
-        if session::watch(server, &News::new(), look).await.kind != OverKind::Restart {
+        tokio::time::sleep(rhythm.look).await;
+        if session::watch(server, &News::new(), rhythm.look).await.kind != OverKind::Restart {
             continue;
         }
         if !is_touched || matches!(boot_script::job(server).await, Ok(Some(_))) {
@@ -222,13 +229,15 @@ async fn other_job(server: &Server, look: Duration, is_touched: bool) {
 }
 
 /// Returns when the server says that it would not start this machine's task again.
-async fn settled(server: &Server, look: Duration) -> Why {
-    if server.is_stock() {
-        boot_script::no_task(server, look).await;
-        return Why::Settled;
+async fn settled(server: &Server, own: &KernelArgs, rhythm: Rhythm) -> Why {
+    if features::kind(server, rhythm.look).await == Kind::Stock {
+        return match boot_script::over(server, own, rhythm.look_at_stock).await {
+            End::Gone => Why::Settled,
+            End::Replaced(_) => Why::OtherJob,
+        };
     }
     loop {
-        tokio::time::sleep(look).await;
+        tokio::time::sleep(rhythm.look).await;
         if let Ok(view) = session::view(server).await {
             if session::over(&view).is_some_and(|over| over.kind == OverKind::Restart) {
                 return Why::OtherJob;
@@ -261,6 +270,7 @@ mod tests {
         pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(1),
         look: Duration::from_millis(1),
+        look_at_stock: Duration::from_millis(1),
         untouched: Duration::from_millis(1),
     };
 
@@ -268,6 +278,17 @@ mod tests {
         let mut failure = Failure::new("streams", anyhow::anyhow!("the disk is broken"));
         failure.is_touched = is_touched;
         failure
+    }
+
+    fn own() -> KernelArgs {
+        KernelArgs::parse("img=lab type=down mc=yes")
+    }
+
+    /// A machine at our own server, as far as it knows.
+    fn client_of(server: &TestServer) -> Server {
+        let client = server.client();
+        client.learn(Kind::Own);
+        client
     }
 
     fn keyboard() -> (Keys, PipeWriter) {
@@ -343,8 +364,9 @@ mod tests {
         ] {
             let server = TestServer::start(move |_| answer());
             let (mut keys, mut typist) = keyboard();
-            let (client, board, failure) = (server.client(), Board::default(), failure(false));
-            let stay = after_failure(Some(&client), &failure, &board, &mut keys, QUICK);
+            let (client, board, failure) = (client_of(&server), Board::default(), failure(false));
+            let own = own();
+            let stay = after_failure(Some(&client), &own, &failure, &board, &mut keys, QUICK);
             let (stayed, ()) = tokio::join!(stay, enter_after(&server, 20, &mut typist));
             assert_eq!(
                 stayed,
@@ -370,8 +392,16 @@ mod tests {
             }
         });
         let (mut keys, _typist) = keyboard();
-        let (client, board) = (server.client(), Board::default());
-        let stayed = after_failure(Some(&client), &failure(false), &board, &mut keys, QUICK).await;
+        let (client, board) = (client_of(&server), Board::default());
+        let stayed = after_failure(
+            Some(&client),
+            &own(),
+            &failure(false),
+            &board,
+            &mut keys,
+            QUICK,
+        )
+        .await;
         assert_eq!(
             stayed,
             Stayed {
@@ -401,8 +431,16 @@ mod tests {
             Reply::text(&view(State::Failed, is_other))
         });
         let (mut keys, _typist) = keyboard();
-        let (client, board) = (server.client(), Board::default());
-        let stayed = after_failure(Some(&client), &failure(true), &board, &mut keys, QUICK).await;
+        let (client, board) = (client_of(&server), Board::default());
+        let stayed = after_failure(
+            Some(&client),
+            &own(),
+            &failure(true),
+            &board,
+            &mut keys,
+            QUICK,
+        )
+        .await;
         assert_eq!(
             stayed,
             Stayed {
@@ -431,9 +469,16 @@ mod tests {
                 false => Reply::text(&view(state, is_other)),
             });
             let (mut keys, _typist) = keyboard();
-            let (client, board) = (server.client(), Board::default());
-            let stayed =
-                after_failure(Some(&client), &failure(false), &board, &mut keys, QUICK).await;
+            let (client, board) = (client_of(&server), Board::default());
+            let stayed = after_failure(
+                Some(&client),
+                &own(),
+                &failure(false),
+                &board,
+                &mut keys,
+                QUICK,
+            )
+            .await;
             assert_eq!(stayed, Stayed { is_reported, why });
         }
     }
@@ -444,6 +489,9 @@ mod tests {
         TestServer::start(move |request| {
             if request.path.ends_with("Post_Stage3.php") {
                 return Reply::text(report);
+            }
+            if request.path.ends_with("getversion.php") {
+                return Reply::text("1.5.8");
             }
             if !request.path.ends_with("boot.php") {
                 return Reply::redirect("/fog/management/index.php");
@@ -460,12 +508,22 @@ mod tests {
     async fn at_a_server_that_takes_no_failures_a_cancelled_task_ends_the_reports_not_the_screen() {
         // Cancelled, and created anew.
         let server = stock(|asked| !(3..8).contains(&asked), "");
+        // It has died and begun again: which program the server is, it has to ask.
         let client = server.client();
-        client.learn(crate::control::Kind::Stock);
         let (mut keys, _typist) = keyboard();
         let board = Board::default();
-        let stayed = after_failure(Some(&client), &failure(true), &board, &mut keys, QUICK).await;
+        let own = own();
+        let stayed = after_failure(
+            Some(&client),
+            &own,
+            &failure(true),
+            &board,
+            &mut keys,
+            QUICK,
+        )
+        .await;
         assert_eq!(stayed.why, Why::OtherJob);
+        assert_eq!(client.kind(), Some(Kind::Stock));
         let said = board.said();
         assert!(
             said.iter()
@@ -479,7 +537,7 @@ mod tests {
     async fn at_a_server_that_has_forgotten_the_task_a_good_machine_does_not_stay() {
         let server = stock(|asked| asked < 2, "No Active Task found for Host: LAB-01");
         let client = server.client();
-        client.learn(crate::control::Kind::Stock);
+        client.learn(Kind::Stock);
         let (mut keys, _typist) = keyboard();
         let own = KernelArgs::parse("img=lab type=down mc=yes");
         let board = Board::default();
@@ -489,7 +547,7 @@ mod tests {
         let other = KernelArgs::parse("img=before type=down mc=yes");
         let server = stock(|_| true, "##");
         let client = server.client();
-        client.learn(crate::control::Kind::Stock);
+        client.learn(Kind::Stock);
         let why = after_success(&client, &other, &board, &mut keys, QUICK).await;
         assert_eq!(why, Why::OtherJob);
         let requests = server.requests();
@@ -504,8 +562,10 @@ mod tests {
     async fn without_a_server_only_a_person_can_help() {
         let (mut keys, mut typist) = keyboard();
         let board = Board::default();
-        let failure = failure(false);
-        let mut stay = std::pin::pin!(after_failure(None, &failure, &board, &mut keys, QUICK));
+        let (own, failure) = (own(), failure(false));
+        let mut stay = std::pin::pin!(after_failure(
+            None, &own, &failure, &board, &mut keys, QUICK
+        ));
         tokio::select! {
             biased;
             stayed = &mut stay => panic!("{stayed:?}"),
@@ -531,7 +591,7 @@ mod tests {
         let (mut keys, mut typist) = keyboard();
         let board = Board::default();
         let why = after_success(
-            &server.client(),
+            &client_of(&server),
             &KernelArgs::default(),
             &board,
             &mut keys,
@@ -548,7 +608,7 @@ mod tests {
             }
         });
         let why = after_success(
-            &server.client(),
+            &client_of(&server),
             &KernelArgs::default(),
             &board,
             &mut keys,

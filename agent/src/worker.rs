@@ -50,7 +50,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
     let board = &console.board;
     let _attendant = Attendant::start(board, &args, None);
     if goal == Goal::Task {
-        Keys::offer_shell(board);
+        Keys::offer_shell(board, &args);
         screen::follow_kernel(board);
     }
     console.keep(pace);
@@ -100,7 +100,7 @@ pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
             if goal == Goal::Network {
                 return Ending::FailedUnreported;
             }
-            console.stay(reach.server.as_ref(), &failure, rhythm)
+            console.stay(reach.server.as_ref(), &args, &failure, rhythm)
         }
     }
 }
@@ -185,9 +185,9 @@ pub(crate) fn stay(cmdline: &str, text: &str) -> Ending {
     failure.is_touched = true;
     say_failed(&console.board, &failure.text);
     let server = server(&args, &net::cards_now()).ok();
-    Keys::offer_shell(&console.board);
+    Keys::offer_shell(&console.board, &args);
     let rhythm = Rhythm::of(&args, &console.board);
-    console.stay(server.as_ref(), &failure, rhythm)
+    console.stay(server.as_ref(), &args, &failure, rhythm)
 }
 
 /// Reports the failure of a deploy that could not do so itself, and ends as it would have.
@@ -414,10 +414,16 @@ impl Stage {
     }
 
     /// Shows a failure until it may be left.
-    fn stay(&self, server: Option<&Server>, failure: &Failure, rhythm: Rhythm) -> Ending {
+    fn stay(
+        &self,
+        server: Option<&Server>,
+        own: &KernelArgs,
+        failure: &Failure,
+        rhythm: Rhythm,
+    ) -> Ending {
         let stayed = self.block_on(async {
             let mut keys = Keys::of_console();
-            stay::after_failure(server, failure, &self.board, &mut keys, rhythm).await
+            stay::after_failure(server, own, failure, &self.board, &mut keys, rhythm).await
         });
         if stayed.is_reported {
             Ending::FailedReported

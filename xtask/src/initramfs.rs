@@ -58,6 +58,9 @@ pub(crate) struct Options {
     /// How to compress
     #[arg(long, value_enum, default_value_t = Compression::Xz)]
     compression: Compression,
+    /// Whoever stands before a client may open a root shell with s and Enter, unless it boots with fosshell=no
+    #[arg(long)]
+    shell: bool,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -74,6 +77,8 @@ pub(crate) struct Content {
     modules: Vec<String>,
     /// Certificates of authorities.
     authorities: Option<Vec<u8>>,
+    /// A shell for whoever stands before the client.
+    pub(crate) has_shell: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -83,6 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         has_debug_tools: options.debug_tools,
         modules: options.modules.clone(),
         authorities: options.ca.as_deref().map(authorities).transpose()?,
+        has_shell: options.shell,
     };
     if arch != Arch::X86_64 && (content.has_resize_tools || content.has_debug_tools) {
         bail!(
@@ -313,6 +319,9 @@ struct Busybox {
     links: Vec<String>,
 }
 
+/// The agent looks whether this is there.
+const SHELL_FOR_ALL: &str = "etc/fos-agent/shell";
+
 impl Manifest {
     fn read() -> Result<Self> {
         let path = paths::root().join("initramfs/manifest.toml");
@@ -361,6 +370,9 @@ fn pack(
     let agent_bytes = read(agent)?;
     tree.file("init", 0o755, agent_bytes.clone())?;
 
+    if content.has_shell {
+        tree.file(SHELL_FOR_ALL, 0o644, Vec::new())?;
+    }
     let mut programs = Programs::default();
     if content.has_resize_tools {
         programs.add_all(&manifest.resize.programs)?;

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use super::Server;
 use super::http::CALL_TIMEOUT;
+use super::{Server, answer};
 use crate::screen::Board;
 
 /// Reports the share; answers whether the server has put the task back to its queue. As FOG's client, it is
 /// asked ten times.
 pub(crate) async fn report(server: &Server, board: &Board, pause: Duration) -> bool {
     for attempt in 1..=TRIES {
-        let answer = server
-            .post("blame.php", &[("type", "down")], CALL_TIMEOUT)
-            .await;
-        let said = match answer {
+        let report = server.post("blame.php", &[("type", "down")], CALL_TIMEOUT);
+        let said = match answer(board, WHAT, report).await {
             Ok(body) if fog::checkin::is_done(&body) => {
                 board.go_on();
                 return true;

@@ -42,6 +42,10 @@ fn parse(script: &str) -> Option<KernelArgs> {
 
 /// Why a machine with the job `own` must not do it, if the server has another one for it by now.
 pub(crate) fn replaced(own: &KernelArgs, now: &KernelArgs) -> Option<Over> {
+    if !own.is_deploy() {
+        // Of a machine that booted from USB, which may have lost what it was to do.
+        return None;
+    }
     let name = DECISIVE.into_iter().find(|name| {
         let (own, now) = (own.value(name), now.value(name));
         // A deploy to this machine alone has neither.
@@ -64,20 +68,22 @@ pub(crate) fn replaced(own: &KernelArgs, now: &KernelArgs) -> Option<Over> {
     })
 }
 
-/// Waits until the server has had no task for this machine twice in a row: what it waits for will never come,
-/// and a restart brings what the server has for it.
-pub(crate) async fn no_task(server: &Server, look: Duration) -> Over {
-    let mut denied = 0;
-    while denied < DENIALS {
-        tokio::time::sleep(look).await;
-        match job(server).await {
-            Ok(None) => denied += 1,
-            Ok(Some(_)) => denied = 0,
-            // It says nothing of the task.
-            Err(_) => {}
+/// Why a task is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The server has no task for this machine any more.
+    Gone,
+    /// It has another one.
+    Replaced(Over),
+}
+
+impl From<End> for Over {
+    fn from(end: End) -> Self {
+        match end {
+            End::Gone => gone(),
+            End::Replaced(over) => over,
         }
     }
-    gone()
 }
 
 /// The server has no task for this machine any more.
@@ -89,46 +95,54 @@ pub(crate) fn gone() -> Over {
     }
 }
 
-/// Waits until the server has not had the job `own` for this machine twice in a row, or has another one. It waits for
-/// ever once `is_begun`: then the data say more.
-pub(crate) async fn over_before(
+/// Waits until the server has not had the job `own` for this machine twice in a row, or has another one: what it waits
+/// for will never come, and a restart brings what the server has for it.
+pub(crate) async fn over(server: &Server, own: &KernelArgs, look: Duration) -> End {
+    over_while_idle(server, own, look, || false).await
+}
+
+/// The same, but without a question as long as data come: they say more.
+pub(crate) async fn over_while_idle(
     server: &Server,
     own: &KernelArgs,
     look: Duration,
-    is_begun: impl Fn() -> bool,
-) -> Over {
+    data_come: impl Fn() -> bool,
+) -> End {
     let mut denied = 0;
     loop {
         tokio::time::sleep(look).await;
-        let found = job(server).await;
-        if is_begun() {
-            return std::future::pending().await;
-        }
-        match found {
-            Ok(None) => {
+        let found = match data_come() {
+            true => None,
+            false => Some(job(server).await),
+        };
+        match found.filter(|_| !data_come()) {
+            None => denied = 0,
+            Some(Ok(None)) => {
                 denied += 1;
                 if denied >= DENIALS {
-                    return gone();
+                    return End::Gone;
                 }
             }
-            Ok(Some(now)) => {
+            Some(Ok(Some(now))) => {
                 denied = 0;
                 if let Some(over) = replaced(own, &now) {
-                    return over;
+                    return End::Replaced(over);
                 }
             }
-            Err(_) => {}
+            // It says nothing of the task.
+            Some(Err(_)) => {}
         }
     }
 }
 
-/// Waits until the server has a task for this machine that it did not have before.
-pub(crate) async fn new_task(server: &Server, look: Duration) {
+/// Waits until the server has a task for this machine that is not its task `own`: another one, or one that it did not
+/// have before.
+pub(crate) async fn new_task(server: &Server, own: &KernelArgs, look: Duration) {
     let mut was_without = false;
     loop {
         tokio::time::sleep(look).await;
         match job(server).await {
-            Ok(Some(_)) if was_without => return,
+            Ok(Some(now)) if was_without || replaced(own, &now).is_some() => return,
             Ok(None) => was_without = true,
             Ok(Some(_)) | Err(_) => {}
         }
@@ -213,61 +227,58 @@ mod tests {
             1 | 3 => Reply::text(JOB),
             _ => Reply::status(500, ""),
         });
-        let over = no_task(&server.client(), Duration::from_millis(1)).await;
-        assert_eq!(over.kind, OverKind::Restart);
+        let own = parse(JOB).unwrap();
+        let found = over(&server.client(), &own, Duration::from_millis(1)).await;
+        assert_eq!(found, End::Gone);
         assert_eq!(server.requests().len(), 8);
+        let server = TestServer::start(|_| Reply::text(&JOB.replace("img=lab", "img=other")));
+        let found = over(&server.client(), &own, Duration::from_millis(1)).await;
+        let End::Replaced(over) = found else {
+            panic!("{found:?}")
+        };
+        assert!(over.text.contains("(img is"), "{over:?}");
+        assert_eq!(server.requests().len(), 1);
     }
 
     #[tokio::test]
-    async fn a_job_is_looked_after_until_its_data_come() {
+    async fn a_job_is_looked_after_while_no_data_come() {
         let own = parse(JOB).unwrap();
         let look = Duration::from_millis(1);
-        let begun = tokio::sync::Notify::new();
-        let count = AtomicU32::new(0);
-        let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-            0 | 3 | 4 => Reply::text(MENU),
-            2 => Reply::status(500, ""),
-            _ => Reply::text(JOB),
-        });
-        assert_eq!(
-            over_before(&server.client(), &own, look, || false).await,
-            gone()
-        );
-        assert_eq!(server.requests().len(), 5);
-        let server = TestServer::start(|_| Reply::text(&JOB.replace("img=lab", "img=other")));
-        let over = over_before(&server.client(), &own, look, || false).await;
-        assert!(over.text.contains("(img is"), "{over:?}");
+        let server = TestServer::start(|_| Reply::text(MENU));
         let client = server.client();
-        let asked = server.requests().len();
-        let asked_again = async {
-            while server.requests().len() == asked {
-                tokio::time::sleep(look).await;
-            }
-        };
-        let over = async {
-            // It has its answer when it asks whether the data have begun.
-            let is_begun = || {
-                begun.notify_one();
-                true
-            };
-            over_before(&client, &own, look, is_begun).await
-        };
-        tokio::select! {
-            biased;
-            over = over => panic!("{over:?}"),
-            ((), ()) = async { tokio::join!(asked_again, begun.notified()) } => {}
-        }
+        // Data come when the first answer is there, and stop to come later.
+        let looks = AtomicU32::new(0);
+        let data_come = || (1..20).contains(&looks.fetch_add(1, Ordering::SeqCst));
+        let over = over_while_idle(&client, &own, look, data_come).await;
+        assert_eq!(over, End::Gone);
+        assert_eq!(server.requests().len(), 3);
+        assert_eq!(looks.load(Ordering::SeqCst), 24);
     }
 
     #[tokio::test]
-    async fn a_new_task_is_one_after_none() {
+    async fn a_new_task_is_another_one_or_one_after_none() {
+        let own = parse(JOB).unwrap();
+        let look = Duration::from_millis(1);
         let count = AtomicU32::new(0);
         let server = TestServer::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
             2 => Reply::text(MENU),
             3 => Reply::none(),
             _ => Reply::text(JOB),
         });
-        new_task(&server.client(), Duration::from_millis(1)).await;
+        new_task(&server.client(), &own, look).await;
         assert_eq!(server.requests().len(), 5);
+        // Cancelled, and created anew between two looks.
+        let count = AtomicU32::new(0);
+        let server = TestServer::start(move |_| {
+            Reply::text(&match count.fetch_add(1, Ordering::SeqCst) {
+                0..3 => JOB.to_owned(),
+                _ => JOB.replace("port=63100", "port=63102"),
+            })
+        });
+        new_task(&server.client(), &own, look).await;
+        assert_eq!(server.requests().len(), 4);
+        // Whose task is not known has none that could be replaced.
+        let usb = KernelArgs::parse("web=http://198.51.100.5/fog/ boottype=usb");
+        assert_eq!(replaced(&usb, &own), None);
     }
 }

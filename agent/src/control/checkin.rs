@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::http::{AGENT, CALL_TIMEOUT};
 use super::session::{self, News, Over, OverKind};
-use super::{CallError, Server, boot_script};
+use super::{CallError, Server, answer, boot_script};
 use crate::screen::Board;
 
 /// How long things take.
@@ -43,7 +43,7 @@ pub(crate) async fn let_in(
     let refused = Notify::new();
     let over = async {
         refused.notified().await;
-        over(server, rhythm).await
+        over(server, args, rhythm).await
     };
     tokio::select! {
         () = check_in(server, endpoint(args), board, rhythm.pause, &refused) => {}
@@ -68,7 +68,7 @@ async fn still_own(
 ) -> Result<(), Over> {
     let mut doubts = 0;
     loop {
-        let error = match boot_script::job(server).await {
+        let error = match answer(board, WHICH, boot_script::job(server)).await {
             Ok(Some(now)) => {
                 board.go_on();
                 return boot_script::replaced(args, &now).map_or(Ok(()), Err);
@@ -87,10 +87,7 @@ async fn still_own(
                 tells_of_disk: false,
             });
         }
-        board.wait_for(
-            "the server to say for which task this machine was let in",
-            vec![error.to_string()],
-        );
+        board.wait_for(WHICH, vec![error.to_string()]);
         tokio::time::sleep(pause).await;
     }
 }
@@ -100,9 +97,9 @@ const DOUBTS: u32 = 12;
 
 /// Why this machine will not be let in. What our own server says of a session counts only once it has not let
 /// this machine in: a check-in without a ticket may be the beginning of another session.
-async fn over(server: &Server, rhythm: Rhythm) -> Over {
+async fn over(server: &Server, args: &KernelArgs, rhythm: Rhythm) -> Over {
     if server.is_stock() {
-        return boot_script::no_task(server, rhythm.look).await;
+        return boot_script::over(server, args, rhythm.look).await.into();
     }
     let news = News::new();
     tokio::select! {
@@ -130,7 +127,7 @@ async fn check_in(
     refused: &Notify,
 ) {
     loop {
-        match ask(server, endpoint).await {
+        match answer(board, WHAT, ask(server, endpoint)).await {
             Ok(CheckinAnswer::Go) => break,
             Ok(CheckinAnswer::Wait(text)) => {
                 refused.notify_one();
@@ -190,6 +187,7 @@ const NEVER: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(500);
 /// Does not change while waiting, so that the clock on the screen is the time in line.
 const WHAT: &str = "the server's go-ahead";
+const WHICH: &str = "the server to say for which task this machine was let in";
 
 #[cfg(test)]
 mod tests {

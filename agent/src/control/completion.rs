@@ -8,7 +8,7 @@ use fog::KernelArgs;
 
 use super::backoff::Backoff;
 use super::http::CALL_TIMEOUT;
-use super::{Server, boot_script};
+use super::{Server, answer, boot_script};
 use crate::screen::Board;
 
 /// How often and how long completion is reported.
@@ -68,11 +68,10 @@ pub(crate) async fn report(
     let start = Instant::now();
     let mut last_answer = start;
     loop {
-        let answer = match task(server, own).await {
+        let answer = match answer(board, WHAT, task(server, own)).await {
             Task::Own => {
-                server
-                    .post("Post_Stage3.php", &[("type", "down")], CALL_TIMEOUT)
-                    .await
+                let report = server.post("Post_Stage3.php", &[("type", "down")], CALL_TIMEOUT);
+                answer(board, WHAT, report).await
             }
             Task::Nothing => Ok("there is no task for this machine any more".to_owned()),
             Task::Other(text) => {

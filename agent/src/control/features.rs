@@ -54,6 +54,20 @@ pub(crate) async fn ask(server: &Server, board: &Board) -> Result<Features, Call
     Ok(features)
 }
 
+/// Which program the server is: asks every `pause` until it is known. For a machine that has nothing else to do.
+pub(crate) async fn kind(server: &Server, pause: Duration) -> Kind {
+    loop {
+        if let Some(kind) = server.kind() {
+            return kind;
+        }
+        let list = server.capabilities().await;
+        if let Some(features) = list.ok().as_deref().and_then(Features::parse) {
+            return server.learn(features.kind());
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// A version or a list is much shorter.
 const LEN_MAX: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(300);

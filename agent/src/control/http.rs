@@ -163,13 +163,19 @@ impl Server {
     /// Our IPv4 address on the way to the server that answered last; `None` before the first answer,
     /// and where it was reached by IPv6.
     pub(crate) fn own_address(&self) -> Option<Ipv4Addr> {
-        let peer = *self.peer.lock().unwrap_or_else(PoisonError::into_inner);
-        let IpAddr::V4(peer) = peer?.to_canonical() else {
-            return None;
-        };
-        Interface::towards(peer)
+        Interface::towards(self.address()?)
             .ok()
             .map(|interface| interface.addr)
+    }
+
+    /// IPv4 address of the server that answered last; `None` before the first answer, and where it was reached by
+    /// IPv6.
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
+        let peer = *self.peer.lock().unwrap_or_else(PoisonError::into_inner);
+        match peer?.to_canonical() {
+            IpAddr::V4(peer) => Some(peer),
+            IpAddr::V6(_) => None,
+        }
     }
 
     /// Whether certificates would have to be believed unseen.
@@ -566,6 +572,15 @@ mod tests {
         let server = TestServer::start(|_| Reply::text(&"x".repeat(100_000)));
         let error = server.client().capabilities().await.unwrap_err();
         assert!(matches!(error, CallError::TooLong { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_no_answer() {
+        let server = TestServer::start(|_| Reply::endless("##"));
+        let brief = Duration::from_millis(50);
+        let error = server.client().post("x", &[], brief).await.unwrap_err();
+        assert!(error.to_string().contains("no answer in time"), "{error}");
+        assert!(error.is_temporary());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use deploy_plan::SmallFiles;
 use fog::encoding::printable;
 use fos_api::{Blake3, FILE_PATH, MANIFEST_PATH, MAX_MANIFEST, Manifest, SmallFile};
 
-use super::{CallError, Server};
+use super::{CallError, Server, answer};
 use crate::screen::Board;
 
 /// Repeats a call as long as its failures are temporary, saying what is waited for.
@@ -25,7 +25,7 @@ where
 {
     let start = Instant::now();
     loop {
-        match call().await {
+        match answer(board, what, call()).await {
             Err(error) if error.is_temporary() && start.elapsed() < limit => {
                 board.wait_for(what, vec![error.to_string()]);
                 tokio::time::sleep(RETRY_PAUSE).await;

@@ -19,4 +19,26 @@ pub(crate) mod usb;
 #[cfg(test)]
 pub(crate) mod test_server;
 
+use std::pin::pin;
+
+use readable::NAMED_AFTER;
+
+use crate::screen::Board;
 pub(crate) use http::{CallError, Identity, Kind, Server};
+
+/// Waits for an answer of the server. If it takes long, that is shown as a wait for `what`; the reason of an earlier
+/// failure is worth more.
+pub(crate) async fn answer<T>(board: &Board, what: &str, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    tokio::select! {
+        biased;
+        answer = &mut call => return answer,
+        () = tokio::time::sleep(NAMED_AFTER) => {}
+    }
+    if board.read(|state| state.wait.is_none()) {
+        board.wait_for(what, vec![NO_ANSWER.into()]);
+    }
+    call.await
+}
+
+const NO_ANSWER: &str = "it has not answered yet";

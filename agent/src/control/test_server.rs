@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::{Identity, Server};
 
@@ -32,9 +33,36 @@ pub(crate) struct Reply {
     status: u16,
     location: Option<String>,
     body: Vec<u8>,
+    end: End,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Proper,
+    /// The connection is closed before all of it has come.
+    Early,
+    /// It goes on, a byte at a time.
+    Never,
 }
 
 impl Reply {
+    /// The beginning of a longer answer.
+    pub(crate) fn half(body: &str) -> Self {
+        Self {
+            end: End::Early,
+            ..Self::text(body)
+        }
+    }
+
+    /// This and blanks, for ever.
+    pub(crate) fn endless(body: &str) -> Self {
+        Self {
+            end: End::Never,
+            ..Self::text(body)
+        }
+    }
+
     pub(crate) fn redirect(to: &str) -> Self {
         Self {
             location: Some(to.to_owned()),
@@ -56,6 +84,7 @@ impl Reply {
             status: 200,
             location: None,
             body: body.to_vec(),
+            end: End::Proper,
         }
     }
 
@@ -64,6 +93,7 @@ impl Reply {
             status,
             location: None,
             body: body.as_bytes().to_vec(),
+            end: End::Proper,
         }
     }
 }
@@ -82,7 +112,7 @@ impl TestServer {
         let seen = Arc::clone(&requests);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
+                let stream = stream.unwrap();
                 if let Some(request) = read(&stream) {
                     let reply = answer(&request);
                     let is_head = request.method == "HEAD";
@@ -90,7 +120,7 @@ impl TestServer {
                     if reply.status == 0 {
                         continue;
                     }
-                    write(&mut stream, &reply, is_head);
+                    write(stream, &reply, is_head);
                 }
             }
         });
@@ -176,16 +206,29 @@ fn decode(form: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn write(stream: &mut TcpStream, reply: &Reply, is_head: bool) {
+fn write(mut stream: TcpStream, reply: &Reply, is_head: bool) {
     let location = reply.location.as_ref();
     let location = location.map(|to| format!("Location: {to}\r\n"));
+    let len = match reply.end {
+        End::Proper => Some(reply.body.len()),
+        End::Early => Some(reply.body.len() + 1),
+        End::Never => None,
+    };
+    let len = len.map(|len| format!("Content-Length: {len}\r\n"));
     let head = format!(
-        "HTTP/1.1 {} X\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n",
+        "HTTP/1.1 {} X\r\n{}{}Connection: close\r\n\r\n",
         reply.status,
-        reply.body.len(),
+        len.unwrap_or_default(),
         location.unwrap_or_default()
     );
     let body: &[u8] = if is_head { b"" } else { &reply.body };
     // The client may have given up already.
-    drop(stream.write_all(&[head.as_bytes(), body].concat()));
+    let written = stream.write_all(&[head.as_bytes(), body].concat());
+    if written.is_ok() && reply.end == End::Never {
+        std::thread::spawn(move || {
+            while stream.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
 }

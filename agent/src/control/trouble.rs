@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fog::encoding::{printable, unescape_html};
 
 use super::backoff::Backoff;
-use super::{CallError, Server};
+use super::{CallError, Server, answer};
 use crate::screen::Board;
 
 /// How bad it is.
@@ -109,7 +109,7 @@ pub(crate) async fn tell_failure(
     let mut backoff = Backoff::new(patience.pause, patience.longest_pause);
     let mut refusals = 0;
     loop {
-        let error = match tell(server, Severity::Error, text, part).await {
+        let error = match answer(board, WHAT, tell(server, Severity::Error, text, part)).await {
             Ok(()) => {
                 board.go_on();
                 return Ok(());
@@ -144,7 +144,7 @@ pub(crate) async fn tell_until_stored(
     part: &str,
     mut pauses: Backoff,
 ) {
-    while let Err(error) = tell(server, Severity::Error, text, part).await {
+    while let Err(error) = answer(board, WHAT, tell(server, Severity::Error, text, part)).await {
         let advice = error.advice().into();
         board.wait_for(WHAT, vec![error.to_string(), advice, ENTER.into()]);
         tokio::time::sleep(pauses.pause()).await;

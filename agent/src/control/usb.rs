@@ -22,7 +22,7 @@ pub(crate) async fn ask(
 ) -> Result<(), CallError> {
     let mut last = None;
     loop {
-        let said = match answer(server, &mut last).await {
+        let said = match super::answer(board, WHAT, task(server, &mut last)).await {
             Ok(Answer::Job(job)) => {
                 board.go_on();
                 args.fill_from(&job);
@@ -48,7 +48,7 @@ enum Answer {
 
 /// The server gives no second token before the first one is used, which an error may have prevented: it is kept in
 /// `last`.
-async fn answer(server: &Server, last: &mut Option<String>) -> Result<Answer, CallError> {
+async fn task(server: &Server, last: &mut Option<String>) -> Result<Answer, CallError> {
     let token = match (token(server).await?, &last) {
         (Token::Given(token), _) => last.insert(token).clone(),
         (Token::Text(_), Some(token)) => token.clone(),

@@ -25,8 +25,11 @@ mod run_tests;
 mod samples;
 #[cfg(test)]
 mod stock_tests;
+#[cfg(test)]
+mod test_room;
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +43,7 @@ use fog::checkin::caps;
 use fog::task::ImageType;
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
 use imaging::tap::meter::Flow;
-use readable::{Size, Time};
+use readable::{NAMED_AFTER, Size, Time};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::completion::{self, Completion, Patience};
@@ -61,7 +64,7 @@ use receive::{Current, NetworkSources, ResumePatience};
 use streams::{DeploySources, Pipeline};
 pub(crate) use target::TargetChoice;
 use target::{Chosen, Wanted};
-use unicast::FileSources;
+use unicast::{FileSources, SharePatience};
 
 /// What is to be done, and with what.
 #[derive(Debug, Clone)]
@@ -192,6 +195,15 @@ struct Prepared {
     stored: Option<Stored>,
     /// What turned out to be left undone only when it was due.
     late_warnings: Mutex<Vec<Warning>>,
+}
+
+impl Prepared {
+    /// The data do not come by multicast.
+    fn is_read_from_share(&self) -> bool {
+        self.stored
+            .as_ref()
+            .is_some_and(|stored| stored.files.is_some())
+    }
 }
 
 /// The streams as they are in the image share.
@@ -364,7 +376,7 @@ impl Transfer<'_> {
         });
         let (mut sources, interface, rendezvous): (Box<dyn DeploySources + Send>, _, _) =
             if let Some((files, share)) = files {
-                let interface = receive::interface(&self.job.args, interface).map_err(failed)?;
+                let interface = receive::interface(interface, self.node()).map_err(failed)?;
                 board.say(format!(
                     "reading the image's data from {share} on {interface}"
                 ));
@@ -374,6 +386,7 @@ impl Transfer<'_> {
                     farewells: farewell,
                     touched: self.touched.clone(),
                     is_server_told: false,
+                    patience: SharePatience::default(),
                 };
                 (Box::new(sources), interface, share)
             } else {
@@ -416,12 +429,13 @@ impl Transfer<'_> {
             is_repeat: task != Task::Deploy,
         };
         let data_board = board.clone();
+        let data_flow = Arc::clone(&flow);
         let data_prepared = Arc::clone(prepared);
         let (say, done) = oneshot::channel();
         std::thread::Builder::new()
             .name("deploy".into())
             .spawn(move || {
-                let result = work(&mut *sources, &data_prepared, task, &flow, &data_board);
+                let result = work(&mut *sources, &data_prepared, task, &data_flow, &data_board);
                 // Nobody listens any more only if the program ends.
                 drop(say.send(result));
             })
@@ -436,8 +450,13 @@ impl Transfer<'_> {
             if server.is_stock() {
                 // It says nothing of a session that goes on, but whether there still is a task.
                 let (own, look) = (&self.job.args, boot_script::LOOK);
-                let is_begun = || self.touched.is_touched();
-                return boot_script::over_before(server, own, look, is_begun).await;
+                let data_come = || {
+                    let is_share_silent = self.prepared.is_read_from_share()
+                        && flow.source_wait().is_some_and(|wait| wait >= NAMED_AFTER);
+                    self.touched.is_touched() && !is_share_silent
+                };
+                let end = boot_script::over_while_idle(server, own, look, data_come).await;
+                return end.into();
             }
             session::watch(server, &news, SESSION_PAUSE).await
         };
@@ -446,6 +465,14 @@ impl Transfer<'_> {
             .await?;
         follower.finish();
         Ok(())
+    }
+
+    /// Where the image share is, as far as it takes to find the card.
+    fn node(&self) -> Ipv4Addr {
+        let named = self.job.args.storage().ok();
+        let named = named.and_then(|export| export.host.parse().ok());
+        let node = named.or_else(|| self.server.address());
+        node.unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
     /// Reports completion; whatever becomes of that, the disk is good.

@@ -37,6 +37,8 @@ struct Inner {
     shown: Option<Evidence>,
     /// The stream that is read without a receiver, from the image share.
     read: Option<usize>,
+    /// Why the share does not answer, as long as it is waited for.
+    share_trouble: Option<String>,
 }
 
 /// One receiver.
@@ -93,6 +95,19 @@ impl Current {
     /// A stream is read without a receiver.
     pub(crate) fn set_read(&self, index: usize) {
         self.lock().read = Some(index);
+    }
+
+    /// The stream that is read without a receiver, counted from 0.
+    pub(crate) fn read_index(&self) -> Option<usize> {
+        self.lock().read
+    }
+
+    pub(crate) fn set_share_trouble(&self, trouble: Option<String>) {
+        self.lock().share_trouble = trouble;
+    }
+
+    pub(crate) fn share_trouble(&self) -> Option<String> {
+        self.lock().share_trouble.clone()
     }
 
     /// Ends the receiver, and every later one at once. `false`: all has come, and the table is being
@@ -242,7 +257,7 @@ pub(crate) fn options(
     interface: Option<&str>,
 ) -> anyhow::Result<ReceiveOptions> {
     let rendezvous = args.rendezvous()?;
-    let interface = self::interface(args, interface)?;
+    let interface = self::interface(interface, rendezvous)?;
     let mut options = ReceiveOptions::new(interface);
     options.port_base = args.port()?;
     options.rendezvous = Some(rendezvous);
@@ -254,20 +269,16 @@ pub(crate) fn options(
     Ok(options)
 }
 
-/// The interface of the given name, or the one that routes to the storage node.
-pub(crate) fn interface(args: &KernelArgs, wanted: Option<&str>) -> anyhow::Result<Interface> {
-    choose_interface(wanted, args.rendezvous()?)
-}
-
-fn choose_interface(wanted: Option<&str>, rendezvous: Ipv4Addr) -> anyhow::Result<Interface> {
+/// The interface of the given name, or the one that routes to where the data come from.
+pub(crate) fn interface(wanted: Option<&str>, from: Ipv4Addr) -> anyhow::Result<Interface> {
     let chosen = match wanted {
         Some(wanted) => {
             let list = Interface::list()?;
             Interface::choose(&list, Some(wanted)).cloned()
         }
-        None => Interface::towards(rendezvous),
+        None => Interface::towards(from),
     };
-    chosen.with_context(|| format!("choosing the network interface to receive from {rendezvous}"))
+    chosen.with_context(|| format!("choosing the network interface to receive from {from}"))
 }
 
 impl Sources for NetworkSources {

@@ -1,41 +1,22 @@
 //! Whole deploys in one process: a web server in a thread, a sender on loopback, a file as disk.
 
 use std::io::{self, Cursor, Read};
-use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc as thread_mpsc;
 use std::thread::JoinHandle;
 
 use cast_net::udpcast::sender::{Outcome, SenderEvent};
-use cast_net::{
-    Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SentStream, send,
-};
-use fog::record;
-use fog::store::StreamName;
+use cast_net::{SendControl, SendError, SendEvent, SendReport, SentStream};
 use fog::task;
 use fos_api::{FILE_PATH, MANIFEST_PATH, SESSION_PATH, SessionView, Stage};
 
-use super::samples::{self, DISK_LEN};
+use super::test_room::{
+    assert_image_is_on, disk, open_sender, open_sender_for, paths, port_base, sender, with_record,
+};
 use super::*;
 use crate::control::test_server::{Reply, Request, TestServer};
 
 const CAPS: &str = "mcstreamid fosnative1";
-
-/// A port base whose two ports are free on loopback.
-pub(super) fn port_base() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let offset = NEXT.fetch_add(2, Ordering::Relaxed);
-    let start = 40_000 + u16::try_from(std::process::id() % 400).unwrap() * 50;
-    let is_free = |port: &u16| {
-        UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
-            && UdpSocket::bind((Ipv4Addr::LOCALHOST, *port + 1)).is_ok()
-    };
-    (start + offset..start + 5000)
-        .step_by(50)
-        .find(is_free)
-        .unwrap()
-}
 
 fn job(web: &str, port: u16, target: &Path) -> Job {
     let line = format!(
@@ -93,41 +74,9 @@ fn answer(request: &Request, view: &SessionView) -> Reply {
     }
 }
 
-/// Sends these streams one after the other, each with its record, to one receiver.
-fn sender(port: u16, streams: Vec<(u32, Vec<u8>)>) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        for (number, stored) in streams {
-            let name = StreamName::of_file(&format!("d1p{number}.img"));
-            let bytes = [&record::emit(&name).unwrap()[..], &stored].concat();
-            let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
-            let mut options = SendOptions::new(lo);
-            options.port_base = port;
-            options.rendezvous = Some(Ipv4Addr::LOCALHOST);
-            options.ttl = 32;
-            options.transfer.start.min_receivers = 1;
-            options.transfer.start.start_timeout = Some(Duration::from_secs(60));
-            let control = SendControl::new().unwrap();
-            // The receiver may leave early; that is what some tests are about.
-            let sent = send::open(options, Cursor::new(bytes), control);
-            if sent.and_then(SentStream::finish).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-pub(super) fn disk() -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), vec![0; usize::try_from(DISK_LEN).unwrap()]).unwrap();
-    file
-}
-
-pub(super) fn paths(server: &TestServer) -> Vec<String> {
-    let requests = server.requests();
-    requests
-        .iter()
-        .map(|request| request.path.trim_start_matches("/fog/service/").to_owned())
-        .collect()
+/// Both streams of the sample image, with their records.
+fn both(second: &[u8]) -> Vec<Vec<u8>> {
+    vec![with_record(1, &samples::stored(1)), with_record(2, second)]
 }
 
 #[tokio::test]
@@ -136,18 +85,14 @@ async fn a_deploy_goes_from_the_check_in_to_the_report() {
         TestServer::start(|request| answer(request, &session(task::State::InProgress, "")));
     let disk = disk();
     let port = port_base();
-    let sending = sender(port, vec![(1, samples::stored(1)), (2, samples::stored(2))]);
+    let sending = sender(port, both(&samples::stored(2)));
     let board = Board::default();
     let job = job(server.web(), port, disk.path());
     let told = run(job, &server.client(), &board).await.unwrap();
     assert_eq!(told, Told::Yes);
     sending.join().unwrap();
 
-    let written = std::fs::read(disk.path()).unwrap();
-    for (number, ..) in samples::PARTITIONS {
-        assert!(written[samples::region(number)] == samples::restored(number));
-    }
-    assert_eq!(written[446..512], samples::mbr()[446..512]);
+    assert_image_is_on(disk.path());
 
     let paths = paths(&server);
     let at = |name: &str| paths.iter().position(|path| path == name).unwrap();
@@ -176,7 +121,7 @@ async fn a_server_that_does_not_take_the_report_makes_no_failure_of_a_good_disk(
     });
     let disk = disk();
     let port = port_base();
-    let sending = sender(port, vec![(1, samples::stored(1)), (2, samples::stored(2))]);
+    let sending = sender(port, both(&samples::stored(2)));
     let job = job(server.web(), port, disk.path());
     let told = run(job, &server.client(), &Board::default()).await.unwrap();
     sending.join().unwrap();
@@ -298,7 +243,7 @@ async fn a_damaged_image_fails_and_leaves_no_table() {
     let mut damaged = samples::stored(2);
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
-    let sending = sender(port, vec![(1, samples::stored(1)), (2, damaged)]);
+    let sending = sender(port, both(&damaged));
     let job = job(server.web(), port, disk.path());
     let failure = run(job, &server.client(), &Board::default())
         .await
@@ -406,14 +351,7 @@ impl Script {
         input: impl Read + Send + 'static,
         control: &SendControl,
     ) -> Result<SendReport, SendError> {
-        let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
-        let mut options = SendOptions::new(lo);
-        options.port_base = port;
-        options.rendezvous = Some(Ipv4Addr::LOCALHOST);
-        options.ttl = 32;
-        options.transfer.start.min_receivers = 1;
-        options.transfer.start.start_timeout = Some(Duration::from_secs(60));
-        let mut sent = send::open(options, input, control.clone())?;
+        let mut sent = open_sender(port, input, control.clone())?;
         while let Some(event) = sent.next_event() {
             if matches!(event, SendEvent::Protocol(SenderEvent::Started { .. })) {
                 self.say(Stage::Sending, number, run, Some(number));
@@ -424,10 +362,11 @@ impl Script {
 }
 
 fn stream(number: u32, has_record: bool) -> Vec<u8> {
-    let name = StreamName::of_file(&format!("d1p{number}.img"));
-    let record = record::emit(&name).unwrap();
-    let record: &[u8] = if has_record { &record } else { &[] };
-    [record, &samples::stored(number)].concat()
+    let stored = samples::stored(number);
+    match has_record {
+        true => with_record(number, &stored),
+        false => stored,
+    }
 }
 
 /// Everything went well, as far as the receiver said.
@@ -441,11 +380,7 @@ fn assert_completed(reports: &[SendReport]) {
 
 #[track_caller]
 fn assert_deployed(disk: &Path, server: &TestServer) {
-    let written = std::fs::read(disk).unwrap();
-    for (number, ..) in samples::PARTITIONS {
-        assert!(written[samples::region(number)] == samples::restored(number));
-    }
-    assert_eq!(written[446..512], samples::mbr()[446..512]);
+    assert_image_is_on(disk);
     assert!(!paths(server).contains(&"taskerror.php".to_owned()));
 }
 
@@ -603,13 +538,7 @@ async fn the_last_word_comes_from_all_that_is_known() {
     let control = SendControl::new().unwrap();
     let steered = control.clone();
     let sending = std::thread::spawn(move || {
-        let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
-        let mut options = SendOptions::new(lo);
-        options.port_base = port;
-        options.rendezvous = Some(Ipv4Addr::LOCALHOST);
-        options.ttl = 32;
-        options.transfer.start.min_receivers = 2;
-        let sent = send::open(options, Cursor::new(Vec::new()), steered);
+        let sent = open_sender_for(2, port, Cursor::new(Vec::new()), steered);
         sent.and_then(SentStream::finish).unwrap_err()
     });
     let is_diagnosed = |state: &crate::screen::State| {

@@ -1,18 +1,12 @@
 //! Whole deploys at one of FOG's own servers: its endpoints from a thread, its sender on loopback, its image share in
 //! a directory.
 
-use std::io::Cursor;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use cast_net::{Interface, SendControl, SendOptions, send};
-use fog::record;
-use fog::store::StreamName;
 use tempfile::{NamedTempFile, TempDir};
 
-use super::run_tests::{disk, paths, port_base};
-use super::samples;
+use super::test_room::{assert_image_is_on, disk, paths, port_base, sender, with_record};
 use super::*;
 use crate::control::test_server::{Reply, Request, TestServer};
 
@@ -69,6 +63,10 @@ impl Room {
     }
 
     async fn deploy_as(&self, more: &str) -> Result<Told, Failure> {
+        self.deploy_on(more, &Board::default()).await
+    }
+
+    async fn deploy_on(&self, more: &str, board: &Board) -> Result<Told, Failure> {
         let line = format!("web={} {} {more}", self.server.web(), job_line(self.port));
         let job = Job {
             args: KernelArgs::parse(&line),
@@ -82,7 +80,7 @@ impl Room {
                 ..Patience::default()
             },
         };
-        run(job, &self.server.client(), &Board::default()).await
+        run(job, &self.server.client(), board).await
     }
 
     fn send(&self, streams: Vec<Vec<u8>>) -> JoinHandle<()> {
@@ -91,11 +89,7 @@ impl Room {
 
     #[track_caller]
     fn assert_deployed(&self) {
-        let written = std::fs::read(self.disk.path()).unwrap();
-        for (number, ..) in samples::PARTITIONS {
-            assert!(written[samples::region(number)] == samples::restored(number));
-        }
-        assert_eq!(written[446..512], samples::mbr()[446..512]);
+        assert_image_is_on(self.disk.path());
     }
 
     #[track_caller]
@@ -129,38 +123,15 @@ fn usual(version: &str, request: &Request, port: u16) -> Reply {
     }
 }
 
-/// Sends these streams one after the other to one receiver, as the chain of the multicast manager.
-fn sender(port: u16, streams: Vec<Vec<u8>>) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        for bytes in streams {
-            let lo = Interface::towards(Ipv4Addr::LOCALHOST).unwrap();
-            let mut options = SendOptions::new(lo);
-            options.port_base = port;
-            options.rendezvous = Some(Ipv4Addr::LOCALHOST);
-            options.ttl = 32;
-            options.transfer.start.min_receivers = 1;
-            options.transfer.start.start_timeout = Some(Duration::from_secs(60));
-            let control = SendControl::new().unwrap();
-            // The receiver may leave early; that is what some tests are about.
-            let sent = send::open(options, Cursor::new(bytes), control);
-            if sent.and_then(cast_net::SentStream::finish).is_err() {
-                return;
-            }
-        }
-    })
-}
-
 fn plain() -> Vec<Vec<u8>> {
     vec![samples::stored(1), samples::stored(2)]
 }
 
 fn with_records() -> Vec<Vec<u8>> {
     let streams = (1..).zip(plain());
-    let stream = |(number, bytes): (u32, Vec<u8>)| {
-        let name = StreamName::of_file(&format!("d1p{number}.img"));
-        [&record::emit(&name).unwrap()[..], &bytes].concat()
-    };
-    streams.map(stream).collect()
+    streams
+        .map(|(number, bytes)| with_record(number, &bytes))
+        .collect()
 }
 
 fn asked(room: &Room, path: &str) -> usize {
@@ -271,26 +242,79 @@ async fn a_stream_that_ends_early_leaves_no_table() {
     assert_eq!(asked(&room, "Post_Stage3.php"), 0);
 }
 
-/// Any one machine that is done completes the session of FOG 1.5.8 and the tasks of all.
-#[tokio::test]
-async fn a_report_that_is_refused_is_no_success_at_the_server_and_no_failure_of_the_disk() {
-    for reply in [
-        Reply::text("No Active Task found for Host: LAB-01 (00:1b:21:aa:bb:cc)"),
-        Reply::text("<html>##</html>"),
+/// What a server may answer to anything that has broken, or that is none of FOG's.
+fn lies() -> Vec<Reply> {
+    vec![
+        Reply::text(&"#".repeat(1 << 20)),
+        Reply::text("\0##\0@GO\0"),
+        Reply::text("##@G"),
         Reply::text("## \n<br />"),
+        Reply::half("##"),
+        Reply::half("##@GO"),
         Reply::redirect("http://127.0.0.1/fog/management/index.php"),
         Reply::status(403, ""),
+        Reply::status(500, "##"),
         Reply::text(""),
-    ] {
-        let shown = format!("{reply:?}");
+        Reply::none(),
+        Reply::endless("##@GO"),
+    ]
+}
+
+/// The first answers decide whether anything is written at all.
+#[tokio::test]
+async fn no_lie_before_the_first_byte_is_taken_for_a_go() {
+    for lie in lies() {
+        for path in ["getversion.php", "mc_checkin.php", "Pre_Stage1.php"] {
+            let shown = format!("{path}: {lie:?}");
+            if shown.contains("Never") && path != "mc_checkin.php" {
+                // It takes 2 s until that is named.
+                continue;
+            }
+            let answer = lie.clone();
+            let room =
+                Room::new(move |request| request.path.ends_with(path).then(|| answer.clone()));
+            let board = Board::default();
+            let more = match path {
+                "Pre_Stage1.php" => "port=",
+                _ => "mc=yes",
+            };
+            let named = async {
+                while board.read(|state| state.wait.is_none()) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                done = room.deploy_on(more, &board) => {
+                    let failure = done.expect_err(&shown);
+                    assert_eq!(path, "getversion.php", "{shown}: {}", failure.text);
+                }
+                () = named => {}
+            }
+            room.assert_untouched();
+            assert_eq!(asked(&room, "inventory.php"), 0, "{shown}");
+        }
+    }
+}
+
+/// Whatever is answered afterwards: the disk is complete, and the server's word is needed for nothing but that it knows.
+/// Any one machine that is done completes the session of FOG 1.5.8 and the tasks of all.
+#[tokio::test]
+async fn no_lie_after_the_go_is_a_success_at_the_server_or_a_failure_of_the_disk() {
+    for lie in lies() {
+        let shown = format!("{lie:?}");
+        let is_endless = shown.contains("Never");
         let room = Room::new(move |request| {
+            let has_lie = ["boot.php", "inventory.php", "progress.php", "taskerror.php"];
             let is_report = request.path.ends_with("Post_Stage3.php");
-            is_report.then(|| reply.clone())
+            // Each of these would take the time that an answer may.
+            let is_waited_for = is_report || request.path.ends_with("boot.php");
+            let is_lie = is_report || has_lie.iter().any(|path| request.path.ends_with(path));
+            (is_lie && !(is_endless && is_waited_for)).then(|| lie.clone())
         });
         let sending = room.send(plain());
         let told = room.deploy().await.unwrap();
         sending.join().unwrap();
-        assert!(matches!(told, Told::No(_)), "{shown}: {told:?}");
+        assert_eq!(told == Told::Yes, is_endless, "{shown}: {told:?}");
         room.assert_deployed();
         assert!(asked(&room, "Post_Stage3.php") > 0);
         assert_eq!(asked(&room, "taskerror.php"), 0);

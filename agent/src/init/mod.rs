@@ -85,21 +85,21 @@ fn live() -> Power {
                 Some(reason) => format!("{how}: {reason}"),
                 None => how,
             };
-            report_and_fail(&mut children, &text)
+            report_and_fail(&mut children, &args, &text)
         }
     }
 }
 
 /// After a worker that died without a word.
-fn report_and_fail(children: &mut Children, text: &str) -> Power {
+fn report_and_fail(children: &mut Children, args: &KernelArgs, text: &str) -> Power {
     match children.run(&mut own(&["report-failure", "--stay", "--text", text])) {
         Verdict::Said(Ending::FailedReported | Ending::FailedUnreported) => Power::Reboot,
-        _ => fail(text),
+        _ => fail(args, text),
     }
 }
 
 /// Shows a failure that cannot be reported, until somebody presses Enter.
-fn fail(text: &str) -> Power {
+fn fail(args: &KernelArgs, text: &str) -> Power {
     let board = Board::default();
     let screen = Screen::start(&board, Console::stdout()).ok();
     board.update(|state| state.result = Some(Outcome::Failed(text.to_owned())));
@@ -109,7 +109,7 @@ fn fail(text: &str) -> Power {
          again after a restart",
     );
     board.activity("failed", "press Enter to restart this machine");
-    Keys::offer_shell(&board);
+    Keys::offer_shell(&board, args);
     Keys::of_console().wait_for_enter();
     board.wait_until_shown();
     drop(screen);

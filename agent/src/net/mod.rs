@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use fog::{KernelArgs, Mac};
 use tokio::time::sleep;
 
-use crate::control::{CallError, Server};
+use crate::control::{self, CallError, Server};
 use crate::screen::Board;
 use cards::Cards;
 pub(crate) use dhcp::first_answer;
@@ -276,6 +276,7 @@ async fn obtain(
     let start = Instant::now();
     loop {
         if let Some(lease) = client.lease().map_err(|error| error.to_string())? {
+            board.go_on();
             dhcp::note_first_answer(&card.name, start.elapsed());
             return Ok(lease);
         }
@@ -303,8 +304,9 @@ async fn obtain(
 
 /// Tests whether the server is reached, at least once and until `end`.
 async fn probe(board: &Board, server: &Server, lease: &Lease, end: Instant) -> Result<(), String> {
+    let what = format!("the server at {}", server.web());
     loop {
-        let Err(error) = server.probe().await else {
+        let Err(error) = control::answer(board, &what, server.probe()).await else {
             board.go_on();
             return Ok(());
         };
@@ -313,7 +315,7 @@ async fn probe(board: &Board, server: &Server, lease: &Lease, end: Instant) -> R
         if Instant::now() >= end {
             return Err(reason);
         }
-        board.wait_for(format!("the server at {}", server.web()), vec![reason]);
+        board.wait_for(what.as_str(), vec![reason]);
         sleep(PROBE_PAUSE).await;
     }
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use fog::KernelArgs;
 use nix::sys::termios::{FlushArg, tcflush};
 use tokio::sync::mpsc;
 
@@ -73,13 +74,13 @@ impl Keyboard {
 pub(crate) struct Keys(mpsc::UnboundedReceiver<()>);
 
 impl Keys {
-    /// From now on a shell can be had on the console, if that is this program's own.
-    pub(crate) fn offer_shell(board: &Board) {
+    /// From now on a shell can be had on the console, if that is this program's own, and `args` allow it.
+    pub(crate) fn offer_shell(board: &Board, args: &KernelArgs) {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || is_background(stdin.as_fd()) {
             return;
         }
-        let Some(shell) = Shell::of_boot(board) else {
+        let Some(shell) = Shell::of_boot(board, args) else {
             return;
         };
         CONSOLE.get_or_init(|| {

@@ -2,15 +2,17 @@
 //! for deploys to one machine.
 
 mod mount;
+mod starts;
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::Metadata;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use fog::KernelArgs;
 use fog::task::ImageType;
+use nix::errno::Errno;
 use readable::Time;
 use tokio::sync::oneshot;
 
@@ -67,6 +69,15 @@ pub(crate) enum ShareError {
         "{share} has no directory {name}: the image was deleted, renamed, or is on another storage node"
     )]
     NoImage { share: String, name: String },
+    /// It is there, and cannot be read.
+    #[error(
+        "{share}: {what} cannot be read: {source}; check the disk of the NFS server, its log, and the network"
+    )]
+    Unreadable {
+        share: String,
+        what: String,
+        source: io::Error,
+    },
     /// What is there cannot be deployed.
     #[error("image {name} in {share}: {text}")]
     Image {
@@ -94,7 +105,7 @@ impl ShareError {
     pub(crate) fn is_of_node(&self) -> bool {
         matches!(
             self,
-            Self::Mount(_) | Self::NoMark { .. } | Self::Hangs { .. }
+            Self::Mount(_) | Self::NoMark { .. } | Self::Unreadable { .. } | Self::Hangs { .. }
         )
     }
 }
@@ -159,8 +170,10 @@ pub(crate) async fn open(
         }
     };
     let what = "reading the image's small files";
+    // Of a record in front of each stream nothing is known here.
+    let is_sent_to_many = args.is_multicast_deploy();
     let read = aside(board, &shown, what, patience.step, hangs(what), move || {
-        read(share, &directory, image_type, os_id)
+        read(share, &directory, image_type, os_id, is_sent_to_many)
     });
     let read = read.await;
     board.go_on();
@@ -205,13 +218,23 @@ fn read(
     name: &str,
     image_type: Option<ImageType>,
     os_id: i64,
+    is_sent_to_many: bool,
 ) -> Result<SharedImage, ShareError> {
     let shown = || share.shown.clone();
-    if !share.root.join(".mntcheck").exists() {
+    let unreadable = |what: &str, source| ShareError::Unreadable {
+        share: shown(),
+        what: what.to_owned(),
+        source,
+    };
+    if look_for(&share.root.join(MARK))
+        .map_err(|error| unreadable(MARK, error))?
+        .is_none()
+    {
         return Err(ShareError::NoMark { share: shown() });
     }
     let path = share.root.join(name);
-    if !path.is_dir() {
+    let found = look_for(&path).map_err(|error| unreadable(name, error))?;
+    if !found.is_some_and(|facts| facts.is_dir()) {
         return Err(ShareError::NoImage {
             share: shown(),
             name: name.to_owned(),
@@ -222,17 +245,19 @@ fn read(
         name: name.to_owned(),
         text,
     };
-    let image =
-        image_dir::read(&path, image_type, Some(os_id), Depth::Headers).map_err(|stop| {
-            bad(match stop {
-                Stop::Refused(reason) => reason.text,
-                Stop::Failed(error) => readable::chain(&*error),
-            })
-        })?;
-    let len = START_LEN.min(STARTS_LEN / image.sources.len().max(1));
-    let starts = image.sources.iter().map(|files| start(files, len));
-    let starts = starts.collect::<io::Result<_>>();
-    let starts = starts.map_err(|error| bad(format!("reading its data: {error}")))?;
+    let image = image_dir::read(&path, image_type, Some(os_id), Depth::Headers).map_err(
+        |stop| match stop {
+            Stop::Refused(reason) => bad(reason.text),
+            Stop::Failed(error) => match of_server(&error) {
+                Some(source) => unreadable(name, source),
+                None => bad(readable::chain(&*error)),
+            },
+        },
+    )?;
+    let starts = starts::read(&image.sources, is_sent_to_many).map_err(|error| match error {
+        starts::StartError::Read(error) if is_of_server(&error) => unreadable(name, error),
+        error => bad(error.to_string()),
+    })?;
     Ok(SharedImage {
         image,
         starts,
@@ -240,26 +265,45 @@ fn read(
     })
 }
 
-/// The first `len` bytes of files, one after the other.
-fn start(files: &[PathBuf], len: usize) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    for path in files {
-        let missing = len.saturating_sub(start.len());
-        if missing == 0 {
-            break;
-        }
-        File::open(path)?
-            .take(missing as u64)
-            .read_to_end(&mut start)?;
+/// What is at `path`, if anything is.
+fn look_for(path: &Path) -> io::Result<Option<Metadata>> {
+    match std::fs::metadata(path) {
+        Ok(facts) => Ok(Some(facts)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(start)
 }
 
-/// So much of a stream is kept to know it by: its header, and as a rule the boot sector or superblock with the file
-/// system's identity.
-const START_LEN: usize = 256 << 10;
-/// All streams together keep no more than this.
-const STARTS_LEN: usize = 32 << 20;
+/// Whether an error of a file on the share is the server's or the network's, so that it may be over later: a soft
+/// mount ends each call to a server that is gone with one of these.
+pub(crate) fn is_of_server(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    number.is_some_and(|errno| {
+        matches!(
+            errno,
+            Errno::EIO
+                | Errno::ETIMEDOUT
+                | Errno::ESTALE
+                | Errno::ECONNREFUSED
+                | Errno::ECONNRESET
+                | Errno::ECONNABORTED
+                | Errno::ENOTCONN
+                | Errno::EPIPE
+                | Errno::EHOSTUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::ENETUNREACH
+                | Errno::ENETDOWN
+                | Errno::EREMOTEIO
+        )
+    })
+}
+
+/// The error of the server among the causes of `error`.
+fn of_server(error: &anyhow::Error) -> Option<io::Error> {
+    let errors = error.chain().filter_map(|cause| cause.downcast_ref());
+    let mut errors = errors.filter(|error| is_of_server(error));
+    errors.find_map(|error| Some(io::Error::from_raw_os_error(error.raw_os_error()?)))
+}
 
 fn image_type(args: &KernelArgs) -> Result<Option<ImageType>, ShareError> {
     let Some(value) = args.value("imgType") else {
@@ -314,6 +358,7 @@ async fn aside<T: Send + 'static>(
 /// A share that is well answers within this time.
 const SHOWN: Duration = Duration::from_secs(2);
 const MOUNTING: &str = "mounting it";
+const MARK: &str = ".mntcheck";
 /// With the number of this process.
 const POINT: &str = "/run/fos-agent/images";
 

@@ -18,8 +18,8 @@ pub fn check_arguments(args: &KernelArgs) -> Result<(), Refusal> {
     }
     if args.is_multicast_deploy() {
         args.port()?;
+        args.rendezvous()?;
     }
-    args.rendezvous()?;
     match args.value("imgType") {
         Some(other) if other.parse::<ImageType>().is_err() => {
             return Err(Refusal::ImageType {

@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (programs, source) = super::prepare(&demo)?;
     let mut run_dir = RunDir::new(false)?;
     // The last console is the one that the agent writes on.
-    let kernel_args = "console=ttyS0 console=tty0 quiet panic=-1 no_timer_check";
+    let kernel_args = "console=ttyS0 console=tty0 quiet panic=-1 no_timer_check fosshell=yes";
     let mut room = Room::open(
         &programs,
         &source,

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (programs, source) = super::prepare(&demo)?;
     setup::install(&[Purpose::Tests])?;
     let mut run_dir = RunDir::new(options.keep)?;
-    let kernel_args = "console=ttyS0 quiet panic=-1 no_timer_check";
+    let kernel_args = "console=ttyS0 quiet panic=-1 no_timer_check fosshell=yes";
     let firmware = Firmware::Bios;
     let mut room = Room::open(
         &programs,

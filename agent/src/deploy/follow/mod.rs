@@ -12,6 +12,7 @@ use udpcast_cli::Link;
 use super::evidence::{Evidence, evidence};
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
+use super::unicast::SHARE_LIMIT;
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, Part, State, Transfer};
 use imaging::tap::meter::{DiskStep, Flow, Meter};
@@ -26,7 +27,7 @@ pub(crate) struct Follower {
     pub(crate) is_stock: bool,
     /// The card that the streams come by.
     pub(crate) interface: Interface,
-    /// Address and port of the rendezvous, for people.
+    /// Address and port of the rendezvous, or the image share, for people.
     pub(crate) rendezvous: String,
     /// Names of all streams.
     pub(crate) names: Vec<String>,
@@ -166,15 +167,22 @@ impl Follower {
             let pending = sample.used.saturating_sub(written);
             let waiting = explain_disk(self.flow.disk_step(), pending, now);
             // Whatever else seems to be waited for, nothing can come.
-            let is_expecting = snapshot.as_ref().is_some_and(|snapshot| {
-                !matches!(
+            let is_silent = |waited: Duration| waited >= NAMED_AFTER;
+            let is_expecting = match &snapshot {
+                Some(snapshot) => !matches!(
                     snapshot.phase,
                     ReceivePhase::Arrived { .. } | ReceivePhase::Complete | ReceivePhase::Failed
-                )
-            });
+                ),
+                None => self.flow.source_wait().is_some_and(is_silent),
+            };
             let no_link =
                 (link.is_down() && is_expecting).then(|| explain_link(&self.interface.name));
             let waiting = waiting.or(no_link).or_else(|| {
+                if let Some(index) = self.current.read_index() {
+                    let trouble = self.current.share_trouble();
+                    let waited = self.flow.source_wait();
+                    return explain_share(&self.rendezvous, index + 1, stored, waited, trouble);
+                }
                 let (receiving, snapshot) = (receiving.as_ref()?, snapshot.as_ref()?);
                 let number = receiving.index + 1;
                 if self.current.undecided_since().is_some() {
@@ -445,6 +453,34 @@ fn explain(
         }
         ReceivePhase::Arrived { .. } | ReceivePhase::Complete | ReceivePhase::Failed => None,
     }
+}
+
+/// What is waited for, if the files of the image share do not come. `stored` bytes of the image have come.
+fn explain_share(
+    share: &str,
+    number: usize,
+    stored: u64,
+    waited: Option<Duration>,
+    trouble: Option<String>,
+) -> Option<Waiting> {
+    let is_silent = waited.is_some_and(|waited| waited >= NAMED_AFTER);
+    if !is_silent && trouble.is_none() {
+        return None;
+    }
+    let mut advice: Vec<String> = trouble.into_iter().collect();
+    advice.push(format!(
+        "nothing has come from it since {} of the image; check the NFS server and the network",
+        Size(stored)
+    ));
+    advice.push(format!(
+        "this machine goes on by itself as soon as the share is back; it is waited for {}",
+        Time(SHARE_LIMIT)
+    ));
+    Some(Waiting {
+        phase: "wait",
+        what: format!("the image share {share} (stream {number})"),
+        advice,
+    })
 }
 
 /// While the server is asked what becomes of a stream that has failed.

@@ -353,3 +353,20 @@ fn a_receiver_whose_sender_is_begun_again_is_outdated() {
         assert!(!outdated(first, &other, &now, 63));
     }
 }
+
+#[test]
+fn a_share_that_is_silent_is_named_as_soon_as_a_sender() {
+    let explained = |waited, trouble: Option<&str>| {
+        let trouble = trouble.map(str::to_owned);
+        explain_share("10.0.0.5:/images", 2, 12_300_000, waited, trouble)
+    };
+    assert_eq!(explained(None, None), None);
+    assert_eq!(explained(Some(Duration::from_millis(1999)), None), None);
+    let waiting = explained(Some(NAMED_AFTER), None).unwrap();
+    assert_eq!(waiting.what, "the image share 10.0.0.5:/images (stream 2)");
+    assert!(waiting.advice[0].contains("since 12.3 MB"), "{waiting:?}");
+    assert!(waiting.advice[1].contains("10 min"), "{waiting:?}");
+    // An error is no silence, and is waited after just the same.
+    let waiting = explained(None, Some("d1p2.img: Input/output error")).unwrap();
+    assert_eq!(waiting.advice[0], "d1p2.img: Input/output error");
+}
