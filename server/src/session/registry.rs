@@ -339,23 +339,31 @@ impl Sessions {
             };
             let age = Duration::from_secs(now.seconds_since(ended_at));
             let left = sender::REJECTING.saturating_sub(age);
-            let port = u16::try_from(session.port).ok();
-            let port = port.filter(|_| !held.contains(&session.port));
-            if let (Some(client), Some(port), false) = (session.latecomer(), port, left.is_zero()) {
-                let around = &self.around;
-                match around.config.interface_for(&*around.sender, client.into()) {
-                    Ok(interface) if done.insert(port) => {
-                        around.sender.reject(interface, port, left);
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        let error = readable::chain(error.as_ref());
-                        tracing::warn!(session = id.0, "rejecting {client}: {error}");
-                    }
-                }
+            let is_free = !held.contains(&session.port) && !done.contains(&session.port);
+            if is_free && !left.is_zero() && self.reject_latecomers_of(&session, left) {
+                done.insert(session.port);
             }
         }
         Ok(())
+    }
+
+    /// Rejects clients of a session that is over, if some may still come; whether it does.
+    fn reject_latecomers_of(&self, session: &Session, left: Duration) -> bool {
+        let (Some(client), Ok(port)) = (session.latecomer(), u16::try_from(session.port)) else {
+            return false;
+        };
+        let around = &self.around;
+        match around.config.interface_for(&*around.sender, client.into()) {
+            Ok(interface) => {
+                around.sender.reject(interface, port, left);
+                true
+            }
+            Err(error) => {
+                let error = readable::chain(error.as_ref());
+                tracing::warn!(session = session.id.0, "rejecting {client}: {error}");
+                false
+            }
+        }
     }
 
     /// The running session of this number.
@@ -630,6 +638,10 @@ impl Sessions {
             return Ok(());
         }
         self.askers.all_changed();
+        // Those that were told to go wait for ever where nobody answers.
+        if let Ok(Some(session)) = self.around.store.session(id).await {
+            self.reject_latecomers_of(&session, sender::REJECTING);
+        }
         let (id, name) = (id.0, String::new());
         let subject = Subject::Session { id, name };
         self.around.log.error(now, &subject, &line);
