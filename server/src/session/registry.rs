@@ -17,7 +17,7 @@ use super::live::{ClientReport, Head, Live};
 use crate::clock;
 use crate::config::StreamRecords;
 use crate::domain::handout::{Arguments, Job};
-use crate::domain::image::Facts;
+use crate::domain::image::{Facts, ImageSettings};
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::{Core, Peer, Plan, Records};
@@ -60,6 +60,8 @@ struct Driven {
 pub struct Handle {
     /// What kernel arguments of it tell.
     pub job: Job,
+    /// The settings of its image that they tell; `None` if they could not be read when it was started.
+    pub(crate) settings: Option<Arc<ImageSettings>>,
     commands: mpsc::Sender<Command>,
     live: watch::Receiver<Arc<Live>>,
 }
@@ -508,18 +510,23 @@ impl Sessions {
             self.fail(id, Reason::Unusable(defect)).await?;
             return Ok(None);
         }
-        let arguments = image.map(|image| Arguments::new(&image, session.is_shutdown));
-        Ok(self.run(&session, port, arguments.unwrap_or_default(), facts))
+        // With these it was deployed.
+        let verified = facts.settings.clone();
+        let settings = verified.or_else(|| image.map(|image| image.settings()));
+        Ok(self.run(&session, port, settings, facts))
     }
 
     fn run(
         self: &Arc<Self>,
         session: &Session,
         port: u16,
-        arguments: Arguments,
+        settings: Option<ImageSettings>,
         facts: Facts,
     ) -> Option<Handle> {
         let id = session.id;
+        let arguments = settings
+            .as_ref()
+            .map(|settings| Arguments::new(settings, session.is_shutdown));
         let mut core = Core::resume(self.plan(session, &facts), Instant::now(), session);
         core.count_waits_from_before(clock::now(), session);
         let head = Head {
@@ -529,7 +536,7 @@ impl Sessions {
             image_name: session.image_name.clone(),
             path: session.path.clone(),
             port,
-            arguments,
+            arguments: arguments.unwrap_or_default(),
             created_at: session.created_at,
         };
         let tasks: BTreeMap<_, _> = session.members.iter().map(|m| (m.host, m.task)).collect();
@@ -550,6 +557,7 @@ impl Sessions {
         } = ends;
         let handle = Handle {
             job: driver.job(),
+            settings: settings.map(Arc::new),
             commands,
             live,
         };

@@ -220,6 +220,11 @@ async fn broken_images_are_named() {
             "verified",
         ),
         (
+            "UPDATE fos_images SET settings = '{}'",
+            "fos_images",
+            "settings",
+        ),
+        (
             "UPDATE fos_imageFiles SET size = -1",
             "fos_imageFiles",
             "size",
