@@ -25,7 +25,7 @@ use crate::clock;
 use crate::config::{Config, Origin};
 use crate::domain::SessionId;
 use crate::domain::host::{NewHost, StationMac};
-use crate::domain::image::{Facts, NewImage};
+use crate::domain::image::{Facts, ImageSettings, NewImage};
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Event, Member, Session};
 use crate::logs::MulticastLog;
@@ -374,18 +374,24 @@ impl Bench {
             .await
             .unwrap();
         let (format, streams) = inspection;
-        let facts = Facts {
-            checked_at: clock::now(),
-            is_verified: true,
-            files,
-            streams,
-        };
         let image = NewImage {
             name: name.parse().unwrap(),
             path: path.to_owned(),
             image_type: ImageType::SingleDisk,
             os_id: 50,
             format,
+        };
+        let facts = Facts {
+            checked_at: clock::now(),
+            is_verified: true,
+            settings: Some(ImageSettings {
+                path: image.path.clone(),
+                image_type: image.image_type,
+                os_id: image.os_id,
+                format,
+            }),
+            files,
+            streams,
         };
         self.ops.add_image(image, facts).await.unwrap();
     }

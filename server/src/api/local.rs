@@ -312,9 +312,10 @@ impl From<DeployError> for ApiError {
         };
         let kind = match &cause {
             DeployError::NoImage(_) | DeployError::NoHost(_) => ApiErrorKind::NotFound,
-            DeployError::NeverVerified(_) | DeployError::Changed(_) | DeployError::Ports(_) => {
-                ApiErrorKind::Invalid
-            }
+            DeployError::NeverVerified(_)
+            | DeployError::OtherSettings { .. }
+            | DeployError::Changed(_)
+            | DeployError::Ports(_) => ApiErrorKind::Invalid,
             DeployError::StoreHangs(_) | DeployError::BootHangs(_) => ApiErrorKind::Unavailable,
             DeployError::NoPort { .. } => ApiErrorKind::Conflict,
             DeployError::Internal(_) | DeployError::Store(_) => ApiErrorKind::Internal,

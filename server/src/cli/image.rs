@@ -11,7 +11,7 @@ use super::Places;
 use super::client::Client;
 use crate::api::{ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, Nothing};
 use crate::clock;
-use crate::domain::image::{Facts, ImageName, NewImage};
+use crate::domain::image::{Facts, ImageName, ImageSettings, NewImage};
 use crate::imagestore::{self, Difference, MissingStreams};
 use crate::output;
 
@@ -138,6 +138,16 @@ struct Found {
     warnings: Vec<imagestore::Warning>,
 }
 
+impl Found {
+    /// The same of an image whose row names its directory like this: other programs write it in other ways.
+    fn known_as(mut self, path: &str) -> Self {
+        if let Some(settings) = &mut self.facts.settings {
+            path.clone_into(&mut settings.path);
+        }
+        self
+    }
+}
+
 async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool> {
     let name: ImageName = name.parse()?;
     let client = Client::connect_or_create(places).await?;
@@ -192,6 +202,12 @@ async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Found> 
         let facts = Facts {
             checked_at: clock::now(),
             is_verified: wanted.is_full,
+            settings: Some(ImageSettings {
+                path: listing.path.clone(),
+                image_type: wanted.image_type,
+                os_id: wanted.os_id,
+                format: inspection.format,
+            }),
             files: inspection.files,
             streams: inspection.streams,
         };
@@ -259,7 +275,8 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
     };
     let found = read(&root, &wanted)
         .await
-        .with_context(|| format!("image {} is not good", shown.name))?;
+        .with_context(|| format!("image {} is not good", shown.name))?
+        .known_as(&shown.path);
     let differences = match &shown.facts {
         Some(facts) => imagestore::compare(facts, &found.facts),
         None => Vec::new(),
@@ -337,7 +354,8 @@ async fn update(
     };
     let found = read(&root, &wanted)
         .await
-        .with_context(|| format!("image {} was not updated", shown.name))?;
+        .with_context(|| format!("image {} was not updated", shown.name))?
+        .known_as(&shown.path);
     let request = ImageUpdate {
         image: shown.id,
         format: found.format,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use fog::args::KernelArgs;
 
-use super::image::Image;
+use super::image::ImageSettings;
 use super::{ImageId, SessionId};
 
 /// A number that only the machine knows that got the boot script: 16 random bytes.
@@ -63,7 +63,7 @@ pub struct Arguments(pub i64);
 impl Arguments {
     /// Those of a session that sends this image.
     #[must_use]
-    pub fn new(image: &Image, is_shutdown: bool) -> Self {
+    pub fn new(image: &ImageSettings, is_shutdown: bool) -> Self {
         Self::digest(&format!(
             "{} {} {} {} {is_shutdown}",
             image.path, image.image_type, image.os_id, image.format

@@ -1,5 +1,7 @@
 //! Images, and what was found out about their files when they were verified.
 
+use std::fmt;
+
 use fog::task::ImageType;
 use fos_api::StreamFacts;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,67 @@ pub struct Image {
     pub format: u8,
     /// Bytes in the store.
     pub stored_size: u64,
+}
+
+impl Image {
+    /// What of it decides what clients write.
+    #[must_use]
+    pub fn settings(&self) -> ImageSettings {
+        ImageSettings {
+            path: self.path.clone(),
+            image_type: self.image_type,
+            os_id: self.os_id,
+            format: self.format,
+        }
+    }
+}
+
+/// What of an image's row decides what clients write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSettings {
+    /// Directory below the image root.
+    pub path: String,
+    /// What it holds.
+    pub image_type: ImageType,
+    /// Operating system.
+    pub os_id: i64,
+    /// `imgFormat`.
+    pub format: u8,
+}
+
+impl ImageSettings {
+    /// The first that is another one in `now`.
+    #[must_use]
+    pub fn difference(&self, now: &Self) -> Option<SettingChanged> {
+        let changed = |what, old: &dyn fmt::Display, new: &dyn fmt::Display| SettingChanged {
+            what,
+            old: old.to_string(),
+            new: new.to_string(),
+        };
+        if self.path != now.path {
+            let shown = |path: &str| fog::encoding::printable(path, 80);
+            return Some(changed("directory", &shown(&self.path), &shown(&now.path)));
+        }
+        if self.image_type != now.image_type {
+            return Some(changed("type", &self.image_type, &now.image_type));
+        }
+        if self.os_id != now.os_id {
+            return Some(changed("operating system", &self.os_id, &now.os_id));
+        }
+        (self.format != now.format).then(|| changed("format", &self.format, &now.format))
+    }
+}
+
+/// A setting of an image that is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("its {what} is {new}, it was {old}")]
+pub struct SettingChanged {
+    /// Its name.
+    pub what: &'static str,
+    /// Then.
+    pub old: String,
+    /// Now.
+    pub new: String,
 }
 
 /// What a new image is.
@@ -128,6 +191,9 @@ pub struct Facts {
     pub checked_at: Timestamp,
     /// Whether every stream was decoded to its end.
     pub is_verified: bool,
+    /// The image's settings with which its files make sense; `None` if an older version looked at them.
+    #[serde(default)]
+    pub settings: Option<ImageSettings>,
     /// All files.
     pub files: Vec<StoredFile>,
     /// The streams in sending order.
@@ -174,9 +240,41 @@ pub(crate) mod tests {
         Facts {
             checked_at: Timestamp(1_790_000_000),
             is_verified: true,
+            settings: Some(ImageSettings {
+                path: "img".into(),
+                image_type: ImageType::SingleDisk,
+                os_id: 50,
+                format: 5,
+            }),
             files,
             streams: names.iter().map(stream).collect(),
         }
+    }
+
+    #[test]
+    fn a_setting_that_changed_is_named() {
+        let Some(old) = sample_facts(&[]).settings else {
+            panic!("it has some");
+        };
+        assert_eq!(old.difference(&old), None);
+        let with = |change: fn(&mut ImageSettings)| {
+            let mut new = old.clone();
+            change(&mut new);
+            old.difference(&new).unwrap().to_string()
+        };
+        assert_eq!(
+            with(|new| new.path = "other".into()),
+            "its directory is other, it was img"
+        );
+        assert_eq!(
+            with(|new| new.image_type = ImageType::Raw),
+            "its type is dd, it was mps"
+        );
+        assert_eq!(
+            with(|new| new.os_id = 9),
+            "its operating system is 9, it was 50"
+        );
+        assert_eq!(with(|new| new.format = 0), "its format is 0, it was 5");
     }
 
     #[test]

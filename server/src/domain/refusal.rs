@@ -29,6 +29,8 @@ pub enum Refusal {
     NoSession(TaskId),
     /// The image of its session is not known any more.
     NoImage(ImageId),
+    /// The image's row says something else than when this session began.
+    OtherImage(SessionId),
     /// The client was booted for something else than a multicast deploy.
     OtherType {
         /// What it says (`type=`).

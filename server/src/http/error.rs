@@ -85,6 +85,7 @@ impl IntoResponse for HttpError {
                     Refusal::NoMac => (StatusCode::BAD_REQUEST, plain(text)).into_response(),
                     Refusal::AnotherMachine { .. }
                     | Refusal::NotCheckedIn
+                    | Refusal::OtherImage(_)
                     | Refusal::OtherJob { .. }
                     | Refusal::Proxied { .. } => {
                         (StatusCode::FORBIDDEN, plain(text)).into_response()

@@ -8,7 +8,7 @@ use fog::store::{StreamName, natural_cmp};
 use fos_api::{Blake3, StreamFacts};
 use readable::Size;
 
-use crate::domain::image::{Facts, StoredFile};
+use crate::domain::image::{Facts, SettingChanged, StoredFile};
 
 /// One thing that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Difference {
     },
     /// A file whose date alone changed.
     Date(String),
+    /// The image's row says something else of the files than when they were verified.
+    Setting(SettingChanged),
 }
 
 impl Difference {
@@ -123,6 +125,7 @@ impl fmt::Display for Difference {
                 f.write_str(")")
             }
             Self::Date(name) => write!(f, "{} has another date and the same bytes", shown(name)),
+            Self::Setting(changed) => changed.fmt(f),
         }
     }
 }
@@ -131,7 +134,7 @@ fn shown(name: &str) -> String {
     printable(name, 255)
 }
 
-/// What is different in `new`: streams in sending order, then files by name. Empty if nothing is.
+/// What is different in `new`: streams in sending order, then files by name, then settings. Empty if nothing is.
 ///
 /// Files of a stream have no hash of their own, so that their bytes count as the stream's.
 #[must_use]
@@ -142,6 +145,9 @@ pub fn compare(old: &Facts, new: &Facts) -> Vec<Difference> {
         .filter(|difference| !found.iter().any(|stream| is_said_by(stream, difference)))
         .collect();
     found.extend(of_files);
+    if let (Some(old), Some(new)) = (&old.settings, &new.settings) {
+        found.extend(old.difference(new).map(Difference::Setting));
+    }
     found
 }
 
@@ -279,6 +285,22 @@ mod tests {
             differences(|new| new.checked_at = crate::domain::Timestamp(1)),
             []
         );
+        // An older version did not note them.
+        assert_eq!(differences(|new| new.settings = None), []);
+    }
+
+    #[test]
+    fn another_type_of_image_is_another_content() {
+        let found = differences(|new| {
+            if let Some(settings) = &mut new.settings {
+                settings.image_type = fog::task::ImageType::Raw;
+            }
+        });
+        let [difference @ Difference::Setting(_)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert!(difference.is_content());
+        assert_eq!(difference.to_string(), "its type is dd, it was mps");
     }
 
     #[test]

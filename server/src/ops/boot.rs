@@ -112,10 +112,11 @@ impl Ops {
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
         let told = Job {
-            arguments: Arguments::new(&image, session.is_shutdown),
+            arguments: Arguments::new(&image.settings(), session.is_shutdown),
             ..handle.job
         };
-        if !told.is_still(&handle.job) {
+        // Also where the row could not be read when the session was started.
+        if told != handle.job {
             return Ok(BootAnswer::OtherImage(Box::new(session)));
         }
         let arguments = self.arguments(&jobs::Of {

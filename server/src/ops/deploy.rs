@@ -12,7 +12,7 @@ use super::{Ops, blocking};
 use crate::clock;
 use crate::config::Origin;
 use crate::domain::host::Host;
-use crate::domain::image::{Facts, Image};
+use crate::domain::image::{Facts, Image, SettingChanged};
 use crate::domain::ports::{BadPortPool, PortPool};
 use crate::domain::reason::BrokenRow;
 use crate::domain::refusal::AskAgain;
@@ -79,6 +79,17 @@ pub enum DeployError {
     /// The image was never verified here.
     #[error("image {0} was never verified; read and verify it with fos-server image update {0}")]
     NeverVerified(String),
+    /// Its row was changed, by other means than ours, since its files were verified.
+    #[error(
+        "image {image} was changed after it was verified: {changed}; undo that, or verify the image as it \
+         is now with fos-server image update {image}"
+    )]
+    OtherSettings {
+        /// Name.
+        image: String,
+        /// What of it.
+        changed: SettingChanged,
+    },
     /// Its files are not as they were.
     #[error(transparent)]
     Changed(#[from] imagestore::ChangedError),
@@ -178,6 +189,12 @@ impl Ops {
         let image = image.ok_or_else(|| DeployError::NoImage(wanted.image.clone()))?;
         let facts = self.store.facts(image.id).await?;
         let facts = facts.ok_or_else(|| DeployError::NeverVerified(image.name.clone()))?;
+        if let Some(verified) = &facts.settings
+            && let Some(changed) = verified.difference(&image.settings())
+        {
+            let image = fog::encoding::printable(&image.name, 60);
+            return Err(DeployError::OtherSettings { image, changed });
+        }
         let hosts = self.find_hosts(&wanted.hosts)?;
         let mut warnings = Vec::new();
         if !facts.is_verified {

@@ -31,10 +31,16 @@ impl Ops {
         // What is told here is for the machine that runs this job.
         self.contact(known).await?;
         let id = handle.job.image;
-        match (self.store.image(id).await?, self.store.facts(id).await?) {
-            (Some(image), Some(facts)) => Ok(TaskImage { image, facts }),
-            _ => Err(Refusal::NoImage(id).into()),
+        let found = (self.store.image(id).await?, self.store.facts(id).await?);
+        let (Some(image), Some(facts)) = found else {
+            return Err(Refusal::NoImage(id).into());
+        };
+        // All machines of a session are to restore the same in the same way.
+        let settings = handle.settings.as_deref();
+        if settings.is_some_and(|settings| *settings != image.settings()) {
+            return Err(Refusal::OtherImage(handle.job.session).into());
         }
+        Ok(TaskImage { image, facts })
     }
 
     /// The bytes of a small file of an image; `None` if they are not those that were verified.

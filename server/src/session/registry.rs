@@ -17,7 +17,7 @@ use super::live::{ClientReport, Head, Live};
 use crate::clock;
 use crate::config::StreamRecords;
 use crate::domain::handout::{Arguments, Job};
-use crate::domain::image::Facts;
+use crate::domain::image::{Facts, ImageSettings};
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::{Core, Peer, Plan, Records};
@@ -60,6 +60,8 @@ struct Driven {
 pub struct Handle {
     /// What kernel arguments of it tell.
     pub job: Job,
+    /// The settings of its image that they tell; `None` if they could not be read when it was started.
+    pub(crate) settings: Option<Arc<ImageSettings>>,
     commands: mpsc::Sender<Command>,
     live: watch::Receiver<Arc<Live>>,
 }
@@ -339,23 +341,31 @@ impl Sessions {
             };
             let age = Duration::from_secs(now.seconds_since(ended_at));
             let left = sender::REJECTING.saturating_sub(age);
-            let port = u16::try_from(session.port).ok();
-            let port = port.filter(|_| !held.contains(&session.port));
-            if let (Some(client), Some(port), false) = (session.latecomer(), port, left.is_zero()) {
-                let around = &self.around;
-                match around.config.interface_for(&*around.sender, client.into()) {
-                    Ok(interface) if done.insert(port) => {
-                        around.sender.reject(interface, port, left);
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        let error = readable::chain(error.as_ref());
-                        tracing::warn!(session = id.0, "rejecting {client}: {error}");
-                    }
-                }
+            let is_free = !held.contains(&session.port) && !done.contains(&session.port);
+            if is_free && !left.is_zero() && self.reject_latecomers_of(&session, left) {
+                done.insert(session.port);
             }
         }
         Ok(())
+    }
+
+    /// Rejects clients of a session that is over, if some may still come; whether it does.
+    fn reject_latecomers_of(&self, session: &Session, left: Duration) -> bool {
+        let (Some(client), Ok(port)) = (session.latecomer(), u16::try_from(session.port)) else {
+            return false;
+        };
+        let around = &self.around;
+        match around.config.interface_for(&*around.sender, client.into()) {
+            Ok(interface) => {
+                around.sender.reject(interface, port, left);
+                true
+            }
+            Err(error) => {
+                let error = readable::chain(error.as_ref());
+                tracing::warn!(session = session.id.0, "rejecting {client}: {error}");
+                false
+            }
+        }
     }
 
     /// The running session of this number.
@@ -500,18 +510,23 @@ impl Sessions {
             self.fail(id, Reason::Unusable(defect)).await?;
             return Ok(None);
         }
-        let arguments = image.map(|image| Arguments::new(&image, session.is_shutdown));
-        Ok(self.run(&session, port, arguments.unwrap_or_default(), facts))
+        // With these it was deployed.
+        let verified = facts.settings.clone();
+        let settings = verified.or_else(|| image.map(|image| image.settings()));
+        Ok(self.run(&session, port, settings, facts))
     }
 
     fn run(
         self: &Arc<Self>,
         session: &Session,
         port: u16,
-        arguments: Arguments,
+        settings: Option<ImageSettings>,
         facts: Facts,
     ) -> Option<Handle> {
         let id = session.id;
+        let arguments = settings
+            .as_ref()
+            .map(|settings| Arguments::new(settings, session.is_shutdown));
         let mut core = Core::resume(self.plan(session, &facts), Instant::now(), session);
         core.count_waits_from_before(clock::now(), session);
         let head = Head {
@@ -521,7 +536,7 @@ impl Sessions {
             image_name: session.image_name.clone(),
             path: session.path.clone(),
             port,
-            arguments,
+            arguments: arguments.unwrap_or_default(),
             created_at: session.created_at,
         };
         let tasks: BTreeMap<_, _> = session.members.iter().map(|m| (m.host, m.task)).collect();
@@ -542,6 +557,7 @@ impl Sessions {
         } = ends;
         let handle = Handle {
             job: driver.job(),
+            settings: settings.map(Arc::new),
             commands,
             live,
         };
@@ -630,6 +646,10 @@ impl Sessions {
             return Ok(());
         }
         self.askers.all_changed();
+        // Those that were told to go wait for ever where nobody answers.
+        if let Ok(Some(session)) = self.around.store.session(id).await {
+            self.reject_latecomers_of(&session, sender::REJECTING);
+        }
         let (id, name) = (id.0, String::new());
         let subject = Subject::Session { id, name };
         self.around.log.error(now, &subject, &line);

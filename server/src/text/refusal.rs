@@ -29,6 +29,10 @@ pub fn refusal(refusal: &Refusal) -> String {
             "Image {image} of this host's session is not known any more. Add it again with \
              fos-server image add, then deploy the host again."
         ),
+        Refusal::OtherImage(session) => format!(
+            "The image of session {session} was changed since the session began. Cancel the session, then \
+             deploy the host again."
+        ),
         Refusal::OtherType { found } => format!(
             "This machine was booted for another task (type={}), and its task is now a multicast \
              deploy. Restart it to fetch the present boot script.",
@@ -116,6 +120,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::NoTask { .. } => "no-task",
         Refusal::NoSession(_) => "no-session",
         Refusal::NoImage(_) => "no-image",
+        Refusal::OtherImage(_) => "other-image",
         Refusal::OtherType { .. } => "other-type",
         Refusal::Over(_) => "over",
         Refusal::AnotherMachine { .. } => "another-machine",

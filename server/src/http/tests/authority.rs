@@ -861,7 +861,8 @@ async fn the_same_image_in_another_form_needs_a_restart() {
         bench.ops.cancel(first, None).await.unwrap();
         bench.ended(first).await;
         if is_updated {
-            let facts = bench.store.facts(before.image).await.unwrap().unwrap();
+            let mut facts = bench.store.facts(before.image).await.unwrap().unwrap();
+            facts.settings.as_mut().unwrap().format = 0;
             bench
                 .store
                 .update_image(before.image, 0, facts)

@@ -11,7 +11,7 @@ use super::boot::ticket;
 use crate::domain::reason::Defect;
 use crate::domain::session::core::Phase;
 use crate::domain::{Reason, Refusal, SessionId};
-use crate::ops::CancelError;
+use crate::ops::{CancelError, DeployError, DeployRequest};
 use crate::sender::SenderEvent;
 use crate::session::Wait;
 use crate::store::{Change, StoreError};
@@ -472,7 +472,7 @@ async fn a_stream_that_cannot_tell_its_end_is_not_ended_early() {
 async fn a_deploy_that_cannot_be_stored_creates_nothing() {
     let bench = bench().await;
     bench.faults.fail();
-    let wanted = crate::ops::DeployRequest {
+    let wanted = DeployRequest {
         image: "lab image".into(),
         hosts: vec!["LAB-01".into()],
         name: None,
@@ -483,9 +483,7 @@ async fn a_deploy_that_cannot_be_stored_creates_nothing() {
     let refused = bench.ops.deploy(&wanted).await.unwrap_err();
     let is_store = matches!(
         &refused,
-        crate::ops::DeployError::Create(crate::store::CreateError::Store(StoreError::Unavailable(
-            _
-        )))
+        DeployError::Create(crate::store::CreateError::Store(StoreError::Unavailable(_)))
     );
     assert!(is_store, "{refused:?}");
     assert_eq!(bench.store.newest_sessions(9).await.unwrap(), []);
@@ -629,6 +627,7 @@ async fn an_image_row_that_was_changed_boots_nobody_into_its_session() {
 async fn a_session_whose_image_has_another_directory_does_not_go_on_after_a_restart() {
     let bench = bench().await;
     let session = bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
     bench.sql("UPDATE images SET imagePath = 'elsewhere'").await;
     let bench = bench.restart().await;
     let ended = bench.ended(session).await;
@@ -637,6 +636,85 @@ async fn a_session_whose_image_has_another_directory_does_not_go_on_after_a_rest
         Some(Reason::Unusable(Defect::OtherDirectory)),
         "{ended:?}"
     );
+    assert!(ended.ended_at.is_some(), "{ended:?}");
+    // The client was told to go: without an answer its receiver would wait for ever.
+    let rejects = async || (!bench.sender.rejecting().is_empty()).then_some(());
+    wait_for("the rendezvous that rejects", rejects).await;
+    assert_eq!(bench.sender.rejecting(), [63100]);
+}
+
+/// With a server that cannot read the row nobody boots, and later nobody boots into something else.
+#[tokio::test]
+async fn an_image_row_that_was_corrected_boots_nobody_into_another_image() {
+    for is_verified_by_older_version in [false, true] {
+        let bench = bench().await;
+        bench.deploy(&[1]).await;
+        if is_verified_by_older_version {
+            bench.sql("UPDATE fos_images SET settings = ''").await;
+        }
+        bench.sql("UPDATE images SET imageFormat = 'odd'").await;
+        let bench = bench.restart().await;
+        let script = bench.boot(1).await;
+        assert!(script.contains("imageFormat"), "{script}");
+        let corrected = "UPDATE images SET imageFormat = '0', imagePath = 'other'";
+        bench.sql(corrected).await;
+        let script = bench.boot(1).await;
+        assert!(
+            script.contains("was changed since the session began"),
+            "{script}"
+        );
+        assert!(!script.contains("kernel"), "{script}");
+    }
+}
+
+/// Some machines of the room would be restored in one way, the others in another.
+#[tokio::test]
+async fn an_image_row_that_was_changed_is_not_told_to_agents_that_run() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in(1).await, "##@GO");
+    let path = format!("/fog/service/fos/manifest?mac={}", mac(1));
+    let (status, told) = bench.get(ip(1), &path).await;
+    assert_eq!(status, StatusCode::OK, "{told}");
+    bench.sql("UPDATE images SET imageTypeID = 1").await;
+    let (status, told) = bench.get(ip(1), &path).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{told}");
+    assert!(
+        told.contains("was changed since the session began"),
+        "{told}"
+    );
+}
+
+/// A client of FOG would write the stream of a partition over the whole disk, and report success.
+#[tokio::test]
+async fn an_image_whose_row_was_changed_since_it_was_verified_is_not_deployed() {
+    for change in [
+        "imageTypeID = 4",
+        "imageOSID = 9",
+        "imageFormat = '9'",
+        "imagePath = 'other'",
+    ] {
+        let bench = bench().await;
+        let of_lab = "WHERE imageName = 'lab image'";
+        bench
+            .sql(&format!("UPDATE images SET {change} {of_lab}"))
+            .await;
+        let refused = bench
+            .ops
+            .deploy(&DeployRequest {
+                image: "lab image".into(),
+                hosts: vec!["LAB-01".into()],
+                name: None,
+                max_wait: None,
+                is_shutdown: false,
+                is_debug: false,
+            })
+            .await;
+        assert!(
+            matches!(&refused, Err(DeployError::OtherSettings { .. })),
+            "{change}: {refused:?}"
+        );
+    }
 }
 
 #[tokio::test]

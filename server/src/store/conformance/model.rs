@@ -438,6 +438,7 @@ impl Model {
         end_members(session, State::Failed, Some(of_member));
         if session.state.is_active() {
             session.state = State::Failed;
+            session.ended_at = Some(now);
             session.reason = Some(reason.clone());
             let state = State::Failed;
             self.tell(now, id, None, Note::Ended { state, reason });

@@ -461,9 +461,11 @@ pub(super) async fn fail_broken(
     sessions::adopt(tx, session).await?;
     let (code, details) = parts(&Reason::SessionFailed(Box::new(reason.clone())));
     let mut has_ended = end_tasks(tx, session, State::Failed, NOT_OVER, (&code, &details)).await?;
-    let sql =
-        format!("UPDATE multicastSessions SET msState = ? WHERE msID = ? AND msState {NOT_OVER}");
-    if tx.run(&sql, args![State::Failed, session]).await? > 0 {
+    let sql = format!(
+        "UPDATE multicastSessions SET msState = ?, msCompleteDateTime = ? WHERE msID = ? \
+         AND msState {NOT_OVER}"
+    );
+    if tx.run(&sql, args![State::Failed, at, session]).await? > 0 {
         has_ended = true;
         let (code, details) = parts(&reason);
         let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ? WHERE msID = ?";

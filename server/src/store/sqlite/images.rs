@@ -6,7 +6,7 @@ use fos_api::{ImageFacts, StreamFacts};
 
 use super::engine::Tx;
 use super::row::{ACTIVE, Row, args, unless_broken};
-use crate::domain::image::{Facts, Image, NewImage, Place, StoredFile};
+use crate::domain::image::{Facts, Image, ImageSettings, NewImage, Place, StoredFile};
 use crate::domain::{ImageId, SessionId, TaskId};
 use crate::store::{AddImageError, Change, ChangeError, Result, StoreError};
 
@@ -93,9 +93,15 @@ async fn check_unused(tx: &mut Tx, image: ImageId) -> std::result::Result<(), Ch
 }
 
 async fn add_facts(tx: &mut Tx, id: ImageId, facts: &Facts) -> Result<()> {
-    let sql = "INSERT INTO fos_images (imageID, checkedAt, verified) VALUES (?, ?, ?)";
-    tx.run(sql, args![id, facts.checked_at, facts.is_verified])
-        .await?;
+    let settings = facts.settings.as_ref().map(json).transpose()?;
+    let sql = "INSERT INTO fos_images (imageID, checkedAt, verified, settings) VALUES (?, ?, ?, ?)";
+    let values = args![
+        id,
+        facts.checked_at,
+        facts.is_verified,
+        settings.unwrap_or_default()
+    ];
+    tx.run(sql, values).await?;
     for file in &facts.files {
         let sql = "INSERT INTO fos_imageFiles (imageID, name, streamIndex, part, size, mtime, \
             blake3) VALUES (?, ?, ?, ?, ?, ?, ?)";
@@ -111,8 +117,6 @@ async fn add_facts(tx: &mut Tx, id: ImageId, facts: &Facts) -> Result<()> {
         tx.run(sql, values).await?;
     }
     for (index, stream) in (0_u32..).zip(&facts.streams) {
-        let json = serde_json::to_string(&stream.image)
-            .map_err(|error| StoreError::Internal(error.to_string()))?;
         let sql = "INSERT INTO fos_imageStreams (imageID, streamIndex, name, size, blake3, facts) \
             VALUES (?, ?, ?, ?, ?, ?)";
         let values = args![
@@ -121,7 +125,7 @@ async fn add_facts(tx: &mut Tx, id: ImageId, facts: &Facts) -> Result<()> {
             stream.name.as_str(),
             signed(stream.stored_len)?,
             stream.blake3.to_string(),
-            json,
+            json(&stream.image)?,
         ];
         tx.run(sql, values).await?;
     }
@@ -191,7 +195,7 @@ const SIZE: &str = "a number of bytes from 0 on";
 
 /// What is known of an image's files; `None` if this server never looked at them.
 pub(super) async fn facts(tx: &mut Tx, id: ImageId) -> Result<Option<Facts>> {
-    let sql = "SELECT imageID, checkedAt, verified FROM fos_images WHERE imageID = ?";
+    let sql = "SELECT imageID, checkedAt, verified, settings FROM fos_images WHERE imageID = ?";
     let Some(head) = tx.row(sql, args![id]).await? else {
         return Ok(None);
     };
@@ -202,9 +206,11 @@ pub(super) async fn facts(tx: &mut Tx, id: ImageId) -> Result<Option<Facts>> {
         WHERE imageID = ? ORDER BY streamIndex";
     let streams = tx.rows(sql, args![id]).await?;
     let cells = head.of("fos_images", &["imageID"]);
+    let settings = |text: &str| serde_json::from_str::<ImageSettings>(text).ok();
     Ok(Some(Facts {
         checked_at: cells.time("checkedAt")?,
         is_verified: cells.flag("verified")?,
+        settings: cells.optional("settings", "settings of an image, in JSON", settings)?,
         files: files.iter().map(file).collect::<Result<_>>()?,
         streams: (0..).zip(&streams).map(stream).collect::<Result<_>>()?,
     }))
@@ -238,6 +244,10 @@ fn stream((index, row): (u32, &Row)) -> Result<StreamFacts> {
         })?,
         image: cells.parsed("facts", "what an image header says, in JSON", json)?,
     })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 /// Sizes of the source devices as FOG lists them.

@@ -38,6 +38,11 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
             "Task 12 of this host is in no multicast session, and this server serves no other tasks. Cancel the task and deploy the host again.",
         ),
         (
+            Refusal::OtherImage(SessionId(4)),
+            "other-image",
+            "The image of session 4 was changed since the session began. Cancel the session, then deploy the host again.",
+        ),
+        (
             Refusal::OtherType { found: "up".into() },
             "other-type",
             "This machine was booted for another task (type=up), and its task is now a multicast deploy. Restart it to fetch the present boot script.",
