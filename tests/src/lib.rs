@@ -5,6 +5,7 @@ pub mod fuzz;
 pub mod machine;
 pub mod need;
 pub mod netns;
+pub mod shell;
 pub mod site;
 pub mod stock;
 pub mod stream;

@@ -146,6 +146,7 @@ const NEEDS: &[Need] = &[
     Need(ResizeTools, Program("ntfsresize"), "ntfs-3g"),
     Need(ResizeTools, Program("btrfs"), "btrfs-progs"),
     Need(ResizeTools, Program("xfs_growfs"), "xfsprogs"),
+    Need(ResizeTools, Program("lvm"), "lvm2"),
     Need(ResizeTools, Program("resize.f2fs"), "f2fs-tools"),
     Need(DebugTools, Program("tcpdump"), "tcpdump"),
     Need(Image, Program("partclone.restore"), "partclone"),

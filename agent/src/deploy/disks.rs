@@ -12,7 +12,8 @@ use imaging::target::{Gate, Region};
 
 use super::ending::Ending;
 use super::failure::Failure;
-use super::grow::{self, Tools};
+use super::grow::{self, Programs, Tools};
+use super::volumes::{self, Head};
 use super::{ntfs, swap};
 
 /// The disks of a plan.
@@ -67,7 +68,10 @@ impl<'a> Disks<'a> {
     /// The place of a stream; `None` if it is written nowhere. `gate` may refuse the image.
     pub(crate) fn part(&self, destination: Destination, gate: Gate<'a>) -> Option<Part<'a, '_>> {
         let (disk, offset, len, head) = match destination {
-            Destination::Partition { which, offset, len } => (which.disk, offset, len, None),
+            Destination::Partition { which, offset, len }
+            | Destination::Volume {
+                which, offset, len, ..
+            } => (which.disk, offset, len, None),
             Destination::Disk { which, len } => (which, 0, len, Some(HeldHead::default())),
             Destination::Nowhere => return None,
         };
@@ -171,9 +175,11 @@ impl imaging::Target for Part<'_, '_> {
 pub(crate) struct Finish<'a> {
     pub(crate) disks: &'a Disks<'a>,
     pub(crate) tools: &'a Tools,
+    /// Of all volume groups.
+    pub(crate) heads: &'a [Head],
     pub(crate) ending: &'a Ending,
     /// What is being done, in a phrase.
-    pub(crate) activity: &'a dyn Fn(String),
+    pub(crate) activity: &'a (dyn Fn(String) + Sync),
     /// What people should know although it is done.
     pub(crate) warn: &'a dyn Fn(String),
     /// What turned out to be left undone only when it was due.
@@ -189,6 +195,11 @@ impl Finish<'_> {
         let (disks, ending) = (self.disks, self.ending);
         (self.activity)(WRITING_TABLE.into());
         let mut bootable: Vec<&DiskPlan> = Vec::new();
+        let programs = Programs {
+            tools: self.tools,
+            ending,
+            running: &|_| {},
+        };
         for step in disks.plan.steps() {
             let goes_on = match step {
                 // From the first one on the others are written, too.
@@ -207,9 +218,13 @@ impl Finish<'_> {
                     .context("removing the old partition table")
                     .map_err(|error| Failure::new("table", error))?,
                 Step::Grow(place, kind) => {
-                    (self.activity)(format!("growing the {kind} of {}", place.which()));
+                    let what = format!("growing the {kind} of {}", place.which());
+                    let programs = Programs {
+                        running: &|program| (self.activity)(format!("{what}: {program} runs")),
+                        ..programs
+                    };
                     let target = &disks.targets[place.disk.index];
-                    let work = || grow::grow(place, kind, target, self.tools, ending);
+                    let work = || grow::grow(place, kind, target, &programs);
                     let left = (disks.flow.on_disk(DiskStep::Grow, work))
                         .map_err(|error| Failure::new("grow", error))?;
                     left.into_iter().for_each(self.late);
@@ -219,12 +234,16 @@ impl Finish<'_> {
                     let target = &disks.targets[place.disk.index];
                     let is_ntfs = ntfs::complete(place, target)
                         .map_err(|error| Failure::new("streams", error))?;
-                    let left =
-                        is_ntfs.then(|| grow::clear_ntfs_flags(place, target, self.tools, ending));
+                    let left = is_ntfs.then(|| grow::clear_ntfs_flags(place, target, &programs));
                     left.flatten().into_iter().for_each(self.warn);
                 }
                 Step::Swap(place) => swap::create(place, &disks.targets[place.disk.index])
                     .map_err(|error| Failure::new("swap", error))?,
+                Step::Volumes(group) => {
+                    let target = &disks.targets[group.which.disk.index];
+                    volumes::write(group, self.heads, target)
+                        .map_err(|error| Failure::new("volumes", error))?;
+                }
                 Step::Table(disk) => {
                     let written = disks.flow.on_disk(DiskStep::Table, || {
                         // All disks are complete before the first one can be started from.
@@ -295,6 +314,7 @@ mod tests {
         Finish {
             disks,
             tools: &Tools::none(),
+            heads: &[],
             ending: &Ending::default(),
             activity: &|_| {},
             warn: &|text| panic!("{text}"),

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use deploy_plan::{DeployPlan, Growable, Place, Step, Warning, WhichPartition};
+use deploy_plan::{DeployPlan, Growable, Place, Step, Warning, WhichPlace};
 use disk::{Target, WriteError};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
@@ -26,7 +26,7 @@ pub(crate) enum GrowError {
     /// The partition's content cannot be relied on any more.
     #[error("growing the {kind} of {which}: {cause}")]
     Failed {
-        which: WhichPartition,
+        which: WhichPlace,
         kind: Growable,
         cause: Cause,
     },
@@ -186,7 +186,7 @@ impl Tools {
         }
     }
 
-    fn find(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
         let mut paths = self.places.iter().map(|place| place.join(name));
         paths.find(|path| {
             path.metadata()
@@ -215,8 +215,18 @@ impl Tools {
     }
 }
 
+/// How programs are run.
+pub(crate) struct Programs<'a> {
+    /// Where they are.
+    pub(crate) tools: &'a Tools,
+    /// What ends them.
+    pub(crate) ending: &'a Ending,
+    /// Hears which one runs: some run for minutes and say nothing.
+    pub(crate) running: &'a (dyn Fn(&str) + Sync),
+}
+
 /// For people: the partition keeps its size for want of something.
-fn cannot(which: WhichPartition, kind: Growable, lack: &Lack) -> Warning {
+fn cannot(which: WhichPlace, kind: Growable, lack: &Lack) -> Warning {
     Warning::CannotGrow {
         which,
         kind,
@@ -233,14 +243,13 @@ pub(crate) fn grow(
     place: Place<'_>,
     kind: Growable,
     target: &Target,
-    tools: &Tools,
-    ending: &Ending,
+    programs: &Programs<'_>,
 ) -> Result<Option<Warning>, GrowError> {
-    if tools.lack(kind).is_some() {
+    if programs.tools.lack(kind).is_some() {
         // It was warned of before the first write.
         return Ok(None);
     }
-    match grow_with(place, kind, target, tools, ending) {
+    match grow_with(place, kind, target, programs) {
         Ok(()) => Ok(None),
         Err(GrowError::Lacking(lack)) => Ok(Some(cannot(place.which(), kind, &lack))),
         Err(error) => Err(error),
@@ -251,17 +260,15 @@ fn grow_with(
     place: Place<'_>,
     kind: Growable,
     target: &Target,
-    tools: &Tools,
-    ending: &Ending,
+    programs: &Programs<'_>,
 ) -> Result<(), GrowError> {
-    let partition = place.partition;
     let failed = |cause| GrowError::Failed {
         which: place.which(),
         kind,
         cause,
     };
     let device = target
-        .region_device(partition.offset, partition.len)
+        .region_device(place.offset(), place.len())
         .map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
             // The node may be there without the driver.
             Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => {
@@ -271,9 +278,9 @@ fn grow_with(
         })?;
     let recipe = recipe(kind);
     let done = match recipe.mounted_as {
-        None => run_all(recipe.calls, device.path(), Path::new(""), tools, ending).map_err(failed),
+        None => run_all(recipe.calls, device.path(), Path::new(""), programs).map_err(failed),
         Some(name) => alone(|| match Mounted::new(device.path(), name) {
-            Ok(mounted) => run_all(recipe.calls, device.path(), mounted.path(), tools, ending)
+            Ok(mounted) => run_all(recipe.calls, device.path(), mounted.path(), programs)
                 .and_then(|()| mounted.finish())
                 .map_err(failed),
             Err(error) if error.raw_os_error().map(Errno::from_raw) == Some(Errno::ENODEV) => {
@@ -298,19 +305,18 @@ fn grow_with(
 pub(crate) fn clear_ntfs_flags(
     place: Place<'_>,
     target: &Target,
-    tools: &Tools,
-    ending: &Ending,
+    programs: &Programs<'_>,
 ) -> Option<String> {
+    let tools = programs.tools;
     if tools.find(NTFS_FLAGS.program).is_none() || !tools.has_loop_devices {
         return None;
     }
-    let partition = place.partition;
-    let device = target.region_device(partition.offset, partition.len);
+    let device = target.region_device(place.offset(), place.len());
     // Without loop devices it is as without the program.
     let device = device.ok()?;
     let done = match has_old_marks(device.path()) {
         false => Ok(()),
-        true => run(&NTFS_FLAGS, device.path(), Path::new(""), tools, ending),
+        true => run(&NTFS_FLAGS, device.path(), Path::new(""), programs),
     };
     // A disk that fails here cannot become bootable, and says why then.
     let finished = device.finish().map_err(Cause::from);
@@ -342,25 +348,19 @@ fn run_all(
     calls: &[Call],
     device: &Path,
     mount: &Path,
-    tools: &Tools,
-    ending: &Ending,
+    programs: &Programs<'_>,
 ) -> Result<(), Cause> {
     calls
         .iter()
-        .try_for_each(|call| run(call, device, mount, tools, ending))
+        .try_for_each(|call| run(call, device, mount, programs))
 }
 
-fn run(
-    call: &Call,
-    device: &Path,
-    mount: &Path,
-    tools: &Tools,
-    ending: &Ending,
-) -> Result<(), Cause> {
+fn run(call: &Call, device: &Path, mount: &Path, programs: &Programs<'_>) -> Result<(), Cause> {
     let program = call.program;
     let start = |source| Cause::Start { program, source };
-    let path = tools.find(program);
+    let path = programs.tools.find(program);
     let path = path.ok_or_else(|| start(io::ErrorKind::NotFound.into()))?;
+    (programs.running)(program);
     let (mut output, input) = io::pipe().map_err(start)?;
     let mut command = Command::new(path);
     let args = call.args.iter().map(|&arg| match arg {
@@ -378,7 +378,7 @@ fn run(
     let child = command.spawn().map_err(start)?;
     // Its copies of the pipe's end are closed with it.
     drop(command);
-    let attended = ending.attend(child, || tail(&mut output));
+    let attended = programs.ending.attend(child, || tail(&mut output));
     let (said, status) = attended.map_err(start)?;
     if status.code().is_some_and(|code| call.good.contains(&code)) {
         return Ok(());

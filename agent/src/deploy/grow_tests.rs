@@ -26,10 +26,19 @@ fn partition(len: u64) -> PlannedPartition {
     }
 }
 
+fn programs<'a>(tools: &'a Tools, ending: &'a Ending) -> Programs<'a> {
+    Programs {
+        tools,
+        ending,
+        running: &|_| {},
+    }
+}
+
 fn place(partition: &PlannedPartition) -> Place<'_> {
     Place {
         disk: WhichDisk::ONLY,
         partition,
+        volume: None,
     }
 }
 
@@ -74,8 +83,7 @@ impl Disk {
             place(&partition(self.large)),
             kind,
             &target,
-            &Tools::installed(),
-            &Ending::default(),
+            &programs(&Tools::installed(), &Ending::default()),
         )
     }
 
@@ -149,8 +157,7 @@ fn on_a_block_device_of_large_sectors_it_is_the_same() {
             place(&partition(disk.large)),
             Growable::Ext,
             &target,
-            &Tools::installed(),
-            &Ending::default(),
+            &programs(&Tools::installed(), &Ending::default()),
         )
     };
     sh(&format!("losetup -d {device}"));
@@ -255,8 +262,7 @@ fn a_file_system_that_cannot_be_grown_is_a_failure_and_the_disk_does_not_boot() 
         place(&partition(disk.large)),
         Growable::Ntfs,
         &target,
-        &Tools::installed(),
-        &Ending::default(),
+        &programs(&Tools::installed(), &Ending::default()),
     );
     let Err(GrowError::Failed {
         which,
@@ -266,7 +272,7 @@ fn a_file_system_that_cannot_be_grown_is_a_failure_and_the_disk_does_not_boot() 
     else {
         panic!("{done:?}");
     };
-    assert_eq!((program, which.number), ("ntfsresize", 3));
+    assert_eq!((program, which.partition.number), ("ntfsresize", 3));
     assert!(!said.is_empty() && said.len() <= 2 * MAX_SAID, "{said}");
     let (manifest, files) = super::super::samples::with_swap(None);
     let small = Shape {
@@ -292,8 +298,7 @@ fn a_deploy_that_was_given_up_grows_nothing() {
         place(&partition(disk.large)),
         Growable::Ext,
         &target,
-        &tools,
-        &ending,
+        &programs(&tools, &ending),
     );
     let Err(GrowError::Failed {
         cause: Cause::Program { status, .. },
@@ -325,14 +330,13 @@ fn without_its_program_a_file_system_is_left_alone() {
             place(&partition(8 << 20)),
             kind,
             &target,
-            &Tools::none(),
-            &Ending::default(),
+            &programs(&Tools::none(), &Ending::default()),
         )
         .unwrap();
         assert_eq!(done, None, "it was warned of before");
         let lack = Tools::none().lack(kind).unwrap();
         assert!(matches!(lack, Lack::Program(_)));
-        let warning = cannot(WhichDisk::ONLY.partition(3), kind, &lack).to_string();
+        let warning = cannot(WhichDisk::ONLY.partition(3).into(), kind, &lack).to_string();
         assert!(warning.contains("--resize-tools"), "{warning}");
     }
     let without_loops = Tools {

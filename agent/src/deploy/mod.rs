@@ -18,6 +18,7 @@ mod streams;
 mod swap;
 mod target;
 mod unicast;
+mod volumes;
 
 #[cfg(test)]
 mod run_tests;
@@ -40,6 +41,7 @@ use deploy_plan::{DeployPlan, Refusal, SmallFiles, Warning};
 use disk::Target;
 use fog::KernelArgs;
 use fog::checkin::caps;
+use fog::store::PartitionId;
 use fog::task::ImageType;
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
 use imaging::tap::meter::Flow;
@@ -65,6 +67,8 @@ use streams::{DeploySources, Pipeline};
 pub(crate) use target::TargetChoice;
 use target::{Chosen, Wanted};
 use unicast::{FileSources, SharePatience};
+use volumes::Head;
+pub(crate) use volumes::heads;
 
 /// What is to be done, and with what.
 #[derive(Debug, Clone)]
@@ -137,7 +141,7 @@ async fn carry_out(
             "prepare",
             "reading the image's description and checking the disk",
         );
-        prepare(job, server, board).await?
+        prepare(job, server, &features, board).await?
     };
     let targets = prepared.targets.iter();
     touched.follow(targets.map(Target::touched).collect());
@@ -190,6 +194,8 @@ struct Prepared {
     targets: Vec<Target>,
     plan: DeployPlan,
     tools: Tools,
+    /// What is in front of the volumes of each group.
+    heads: Vec<Head>,
     window_log_max: u32,
     /// What the image share says of the streams, in the plan's order; `None` where the server says more.
     stored: Option<Stored>,
@@ -214,13 +220,19 @@ struct Stored {
     files: Option<(Vec<Vec<PathBuf>>, SharedImage)>,
 }
 
-async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, Failure> {
+async fn prepare(
+    job: &Job,
+    server: &Server,
+    features: &Features,
+    board: &Board,
+) -> Result<Prepared, Failure> {
     let failed = |error: anyhow::Error| Failure::new("prepare", error);
     let Described {
         manifest,
         files,
         shared,
     } = description::of(job, server, board).await?;
+    check_volumes(job, server, features, &files)?;
     board.update(|state| state.image = fog::encoding::printable(&manifest.image_name, 64));
     let window_log_max = memory_for_windows(&manifest).map_err(failed)?;
     let wanted = wanted_disks(&manifest, &files).map_err(|error| failed(error.into()))?;
@@ -238,6 +250,10 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
     plan.warnings.extend(deploy_plan::scripts(&manifest));
     let tools = Tools::installed();
     plan.warnings.extend(tools.warnings(&plan));
+    if !plan.groups.is_empty() {
+        board.activity("prepare", "laying out the volume groups");
+    }
+    let heads = heads(&plan, &tools).map_err(|error| failed(error.into()))?;
     for disk in &plan.disks {
         if !disk.which.is_only {
             board.say(format!("{}: {}", disk.which, chosen[disk.which.index]));
@@ -258,9 +274,29 @@ async fn prepare(job: &Job, server: &Server, board: &Board) -> Result<Prepared, 
         targets,
         plan,
         tools,
+        heads,
         window_log_max,
         late_warnings: Mutex::default(),
     })
+}
+
+/// FOG's servers before 1.6 do not send the images of logical volumes.
+fn check_volumes(
+    job: &Job,
+    server: &Server,
+    features: &Features,
+    files: &SmallFiles,
+) -> Result<(), Failure> {
+    let is_sent = !server.is_stock() || !job.args.is_multicast_deploy() || features.has(caps::LVM);
+    let has_volumes = files
+        .keys()
+        .any(|name| PartitionId::of_sidecar(name).is_some());
+    if is_sent || !has_volumes {
+        return Ok(());
+    }
+    let text = "the image has logical volumes, which this FOG server does not send by multicast (it does not announce \
+                mclvm): deploy it to one machine, or update the server to FOG 1.6";
+    Err(Failure::new("capabilities", anyhow::anyhow!("{text}")))
 }
 
 /// The disks that the image is of.
@@ -727,6 +763,7 @@ fn work(
     let finish = Finish {
         disks: &disks,
         tools: &prepared.tools,
+        heads: &prepared.heads,
         ending: &ending,
         activity: &|text: String| board.update(|state| state.activity = text.clone()),
         warn: &|text: String| board.warn(text),

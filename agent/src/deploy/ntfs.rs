@@ -1,23 +1,25 @@
 //! NTFS volumes: images lack the copy of the boot sector, so it is made anew.
 
-use deploy_plan::{Place, WhichPartition};
+use deploy_plan::{Place, WhichPlace};
 use disk::{Target, WriteError};
 
 /// An NTFS that was not completed.
 #[derive(Debug, thiserror::Error)]
 #[error("completing the NTFS of {which}: {source}")]
 pub(crate) struct NtfsError {
-    which: WhichPartition,
+    which: WhichPlace,
     source: WriteError,
 }
 
 /// Gives the NTFS that a stream has brought, if it is one, the copies of its boot sector. Comes when all
 /// streams are on the disk. Answers whether it is one.
 pub(crate) fn complete(place: Place<'_>, target: &Target) -> Result<bool, NtfsError> {
-    let (which, partition) = (place.which(), place.partition);
     target
-        .copy_ntfs_boot(partition.offset, partition.len)
-        .map_err(|source| NtfsError { which, source })
+        .copy_ntfs_boot(place.offset(), place.len())
+        .map_err(|source| NtfsError {
+            which: place.which(),
+            source,
+        })
 }
 
 #[cfg(test)]

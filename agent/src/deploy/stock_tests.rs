@@ -225,6 +225,31 @@ async fn a_record_of_another_stream_or_none_where_it_was_promised_is_refused() {
 }
 
 #[tokio::test]
+async fn volumes_need_a_server_that_sends_them() {
+    for (version, task, expected) in [
+        ("1.5.10", "mc=yes", "does not announce mclvm"),
+        ("1.5.10", "port=", "d1p2.lvm.vgcfg is missing"),
+        ("mclvm mcstreamid", "mc=yes", "d1p2.lvm.vgcfg is missing"),
+    ] {
+        let room = Room::of_version(version, move |request| {
+            let is_alone = task == "port=" && request.path.ends_with("boot.php");
+            is_alone.then(|| {
+                let line = job_line(0).replace("port=0 ", "");
+                Reply::text(&format!("#!ipxe\nkernel bzImage {line}\nboot\n"))
+            })
+        });
+        let sidecar =
+            "LVMFORMAT 1\nPV a /dev/sda2 2048\nVG g b 8\nLV root c 8 ext4 d1p2.root.img -\n";
+        std::fs::write(room.image().join("d1p2.lvm"), sidecar).unwrap();
+        let [from, to] = ["d1p2.img", "d1p2.root.img"].map(|name| room.image().join(name));
+        std::fs::rename(from, to).unwrap();
+        let failure = room.deploy_as(task).await.unwrap_err();
+        assert!(failure.text.contains(expected), "{}", failure.text);
+        room.assert_untouched();
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_early_leaves_no_table() {
     let room = Room::new(|_| None);
     let [first, mut second] = plain().try_into().unwrap();

@@ -1,6 +1,6 @@
 //! Swap spaces: an image records at most their UUIDs, so they are made anew.
 
-use deploy_plan::{Place, WhichPartition};
+use deploy_plan::{Place, WhichPlace};
 use disk::{SWAP_PAGE, Target, Uuid, swap_header};
 
 /// Why a swap space was not made.
@@ -8,12 +8,12 @@ use disk::{SWAP_PAGE, Target, Uuid, swap_header};
 pub(crate) enum SwapError {
     #[error("swap space on {which}: {source}")]
     Header {
-        which: WhichPartition,
+        which: WhichPlace,
         source: disk::SwapError,
     },
     #[error("swap space on {which}: {source}")]
     Write {
-        which: WhichPartition,
+        which: WhichPlace,
         source: disk::WriteError,
     },
     #[error("the system has no random numbers for the UUID of swap space: {0}")]
@@ -22,15 +22,17 @@ pub(crate) enum SwapError {
 
 /// Makes a swap space. One whose UUID is not recorded gets a new one; the plan has a warning.
 pub(crate) fn create(place: Place<'_>, target: &Target) -> Result<(), SwapError> {
-    let (which, partition) = (place.which(), place.partition);
-    let uuid = match partition.swap_uuid {
+    let which = place.which();
+    let uuid = match place.swap_uuid() {
         Some(uuid) => uuid,
         None => random_uuid()?,
     };
-    let header = swap_header(partition.len, uuid, SWAP_PAGE)
-        .map_err(|source| SwapError::Header { which, source })?;
+    let header = match swap_header(place.len(), uuid, SWAP_PAGE) {
+        Ok(header) => header,
+        Err(source) => return Err(SwapError::Header { which, source }),
+    };
     target
-        .writer(partition.offset, partition.len)
+        .writer(place.offset(), place.len())
         .and_then(|mut writer| {
             writer.write_at(0, &header)?;
             writer.finish()

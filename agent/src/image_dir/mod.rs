@@ -9,9 +9,7 @@ use anyhow::{Context as _, bail};
 use deploy_plan::{Refusal, SmallFiles};
 use disk::Dump;
 use fog::encoding::printable;
-use fog::store::{
-    self, SCRIPTS, StoreError, Stream, StreamName, has_commands, is_legacy_name, is_small_file,
-};
+use fog::store::{self, Sidecars, StoreError, Stream, StreamName, is_legacy_name, is_small_file};
 use fog::task::ImageType;
 use fos_api::{ImageFacts, MANIFEST_VERSION, MAX_STREAMS, Manifest, SmallFile, StreamFacts};
 use image::{Content, ErrorKind, Options, PEEK_LEN};
@@ -141,12 +139,11 @@ pub(crate) fn read(
         files: Vec::new(),
         streams: Vec::new(),
     };
-    let (small, streams) = match clonezilla {
-        Some(found) => (Small::Read(found.files), found.streams),
+    let (small, made) = match clonezilla {
+        Some(found) => (Small::Read(found.files), Some(found.streams)),
         None => {
             let small = names.iter().filter(|name| is_small_file(name));
-            let streams = streams(&names, image_type, os_id)?;
-            (Small::Named(small.cloned().collect()), streams)
+            (Small::Named(small.cloned().collect()), None)
         }
     };
     manifest.files = small.list(path)?;
@@ -156,6 +153,10 @@ pub(crate) fn read(
         Err(refusal) => return Err(refusal.into()),
     }
     let files = small.read(path, &manifest.files)?;
+    let streams = match made {
+        Some(streams) => streams,
+        None => streams(&names, &deploy_plan::sidecars(&files)?, image_type, os_id)?,
+    };
     if streams.len() > MAX_STREAMS {
         return Err(Refusal::TooMuch {
             what: "streams",
@@ -280,14 +281,27 @@ pub(crate) fn type_by_names(names: &[String]) -> ImageType {
 
 /// Whether the files are the pieces of one, and of no partition.
 fn is_whole_disk(names: &[String]) -> bool {
-    let is_of_partitions =
-        |name: &String| is_small_file(name) || StreamName::of_file(name).partition().is_some();
-    !names.iter().any(is_of_partitions) && store::streams(names, ImageType::Raw, 0).is_ok()
+    let is_of_partitions = |name: &String| is_small_file(name) || is_data(name);
+    !names.iter().any(is_of_partitions)
+        && store::streams(names, &Sidecars::new(), ImageType::Raw, 0).is_ok()
 }
 
-fn streams(names: &[String], image_type: ImageType, os_id: i64) -> Result<Vec<Stream>, Stop> {
-    match store::streams(names, image_type, os_id) {
+/// Whether the file has data of a partition, or of a volume.
+fn is_data(name: &str) -> bool {
+    let name = StreamName::of_file(name);
+    name.partition().or_else(|| name.volume()).is_some()
+}
+
+fn streams(
+    names: &[String],
+    sidecars: &Sidecars,
+    image_type: ImageType,
+    os_id: i64,
+) -> Result<Vec<Stream>, Stop> {
+    match store::streams(names, sidecars, image_type, os_id) {
         Err(StoreError::NoStreams { .. }) => Ok(Vec::new()),
+        // The small files alone.
+        Err(StoreError::Volume { .. }) if !names.iter().any(|name| is_data(name)) => Ok(Vec::new()),
         found => Ok(found?),
     }
 }
@@ -373,25 +387,10 @@ fn raw_facts(paths: &[PathBuf]) -> anyhow::Result<ImageFacts> {
 
 /// The scripts of the image store around the directory, which FOG's client would run.
 fn scripts(path: &Path) -> Vec<String> {
-    let Some(root) = path
-        .canonicalize()
-        .ok()
-        .and_then(|path| Some(path.parent()?.to_owned()))
-    else {
-        return Vec::new();
-    };
-    let found = SCRIPTS.into_iter().filter(|name| {
-        let mut bytes = Vec::new();
-        let path = root.join(name);
-        let read = open(&path)
-            .and_then(|(file, _)| read_into((&file).take(MAX_SCRIPT), &path, &mut bytes));
-        read.is_ok() && has_commands(&bytes)
-    });
-    found.map(str::to_owned).collect()
+    let path = path.canonicalize().ok();
+    let root = path.as_deref().and_then(Path::parent);
+    root.map(imaging::scripts).unwrap_or_default()
 }
-
-/// Bytes of a script that are looked at.
-const MAX_SCRIPT: u64 = 1 << 20;
 
 /// A plan depends on no hash.
 const NOT_HASHED: blake3::Hash = blake3::Hash::from_bytes([0; 32]);

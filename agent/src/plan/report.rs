@@ -282,7 +282,9 @@ fn step(step: Step<'_>) -> StepView {
         Step::Clear(disk) | Step::Table(disk) => (Some(disk.which.number), None, None),
         Step::Stream(stream) => {
             let disk = match stream.destination {
-                Destination::Partition { which, .. } => Some(which.disk.number),
+                Destination::Partition { which, .. } | Destination::Volume { which, .. } => {
+                    Some(which.disk.number)
+                }
                 Destination::Disk { which, .. } => Some(which.number),
                 Destination::Nowhere => None,
             };
@@ -291,6 +293,10 @@ fn step(step: Step<'_>) -> StepView {
         }
         Step::Grow(place, _) | Step::NtfsCopies(place) | Step::Swap(place) => {
             (Some(place.disk.number), Some(place.partition.number), None)
+        }
+        Step::Volumes(group) => {
+            let which = group.which;
+            (Some(which.disk.number), Some(which.number), None)
         }
     };
     StepView {

@@ -20,7 +20,7 @@ use super::display::Display;
 use super::engine::{Report, run_to};
 use super::report::{Outcome, image_facts, milliseconds};
 use super::{CommonArgs, OnSignal, SHOW_PERIOD, conclude, tell};
-use crate::deploy::{Disks, Ending, Finish, Tools};
+use crate::deploy::{Disks, Ending, Finish, Tools, heads};
 use crate::image_dir::{self, Depth, ImageDirectory, Stop};
 
 /// Runs `restore` with a directory. The same ends as of an image.
@@ -101,11 +101,12 @@ fn write(
     let mut warnings: Vec<Warning> = plan.warnings.clone();
     warnings.extend(tools.warnings(&plan));
     warnings.extend(deploy_plan::scripts(&image.manifest));
+    let heads = heads(&plan, &tools)?;
     let mut targets = Vec::new();
     for (path, shape) in paths.iter().zip(&shapes) {
         let target = Target::open(path, shape)?;
         if !common.whole_disk
-            && let Some(old) = target.old_table()?
+            && let Some(old) = in_the_way(&target)?
         {
             bail!(
                 "{} has {old}, which would be lost; give --whole-disk to overwrite all of the disk",
@@ -131,6 +132,7 @@ fn write(
     let finish = Finish {
         disks: &disks,
         tools: &tools,
+        heads: &heads,
         ending: &Ending::default(),
         activity: &|text: String| note(common, &text),
         warn: &keep,
@@ -142,6 +144,15 @@ fn write(
     trace.complete();
     said.extend(late.into_inner().unwrap_or_else(PoisonError::into_inner));
     Ok((reports, said))
+}
+
+/// What is on a disk that nobody said is to be overwritten: a partition table, or what has no need of one.
+fn in_the_way(target: &Target) -> anyhow::Result<Option<String>> {
+    if let Some(old) = target.old_table()? {
+        return Ok(Some(old.to_string()));
+    }
+    let labels = target.own_labels();
+    Ok(labels.first().map(ToString::to_string))
 }
 
 /// Brings all streams to their places.
@@ -156,7 +167,9 @@ fn streams(
         let source = Source::open(files)?;
         note(common, &format!("{}: {}", source.name(), place(stream)));
         let len = match stream.destination {
-            Destination::Partition { len, .. } | Destination::Disk { len, .. } => Some(len),
+            Destination::Partition { len, .. }
+            | Destination::Volume { len, .. }
+            | Destination::Disk { len, .. } => Some(len),
             Destination::Nowhere => None,
         };
         let facts = &stream.facts;
@@ -182,6 +195,9 @@ fn streams(
 fn place(stream: &PlannedStream) -> String {
     match stream.destination {
         Destination::Partition { which, len, .. } => format!("to {which} of {}", Size(len)),
+        Destination::Volume { which, len, .. } => {
+            format!("to its volume of {} on {which}", Size(len))
+        }
         Destination::Disk { which, len } => format!("to {which} of {}", Size(len)),
         Destination::Nowhere => "a container of partitions: verified, and not written".into(),
     }

@@ -22,7 +22,9 @@ pub(crate) fn warnings(plan: &DeployPlan) -> Vec<Warning> {
                     used: stream.facts.device_size,
                 });
             }
-            Destination::Disk { .. } | Destination::Partition { .. } => {}
+            Destination::Disk { .. }
+            | Destination::Partition { .. }
+            | Destination::Volume { .. } => {}
         }
     }
     warnings
@@ -31,31 +33,34 @@ pub(crate) fn warnings(plan: &DeployPlan) -> Vec<Warning> {
 fn of_disk(plan: &DeployPlan, disk: &DiskPlan, warnings: &mut Vec<Warning>) {
     let of_table = disk.table.iter().flat_map(|table| &table.warnings);
     warnings.extend(of_table.map(|warning| Warning::Table(disk.which, warning.clone())));
-    for place in disk.places() {
-        let (which, partition) = (place.which(), place.partition);
-        let Some(stream) = plan.stream_of(which) else {
-            if partition.is_swap && partition.len < SWAP_LEN_MIN {
-                warnings.push(Warning::SwapTooSmall {
-                    which,
-                    len: partition.len,
-                });
-            } else if partition.is_swap {
-                if partition.swap_uuid.is_none() {
+    let volumes = plan.volumes().filter(|place| place.disk == disk.which);
+    let partitions = disk
+        .places()
+        .filter(|place| plan.group_in(*place).is_none());
+    for place in partitions.chain(volumes) {
+        let (which, partition, len) = (place.which(), place.partition, place.len());
+        let Some(stream) = plan.stream_of(place) else {
+            if place.is_swap() && len < SWAP_LEN_MIN {
+                warnings.push(Warning::SwapTooSmall { which, len });
+            } else if place.is_swap() {
+                if place.swap_uuid().is_none() {
                     warnings.push(Warning::SwapWithoutUuid { which });
                 }
+            } else if place.volume.is_some() {
+                warnings.push(Warning::VolumeWithoutStream { which, len });
             } else if !(partition.is_extended || partition.is_reserved()) {
                 warnings.push(Warning::NoStream {
-                    which,
+                    which: which.partition,
                     kind: partition.kind,
-                    len: partition.len,
+                    len,
                 });
             }
             continue;
         };
-        if is_too_small(stream, partition.len) {
+        if is_too_small(stream, len) {
             warnings.push(Warning::NotGrown {
                 which,
-                len: partition.len,
+                len,
                 filesystem: stream.facts.filesystem.clone(),
                 kept: stream.facts.device_size,
             });
@@ -88,7 +93,7 @@ mod tests {
         assert_eq!(
             with_kind("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"),
             [Warning::SwapWithoutUuid {
-                which: WhichDisk::ONLY.partition(2)
+                which: WhichDisk::ONLY.partition(2).into()
             }]
         );
     }
@@ -106,7 +111,7 @@ mod tests {
         assert_eq!(
             warnings(&planned),
             [Warning::SwapTooSmall {
-                which: WhichDisk::ONLY.partition(2),
+                which: WhichDisk::ONLY.partition(2).into(),
                 len: 9 * 4096
             }]
         );

@@ -18,6 +18,7 @@ mod manifest;
 mod plan;
 mod refusal;
 mod steps;
+mod volumes;
 mod warning;
 mod which;
 
@@ -29,8 +30,9 @@ pub use plan::{
 };
 pub use refusal::{Contradiction, Quantity, Refusal};
 pub use steps::Step;
+pub use volumes::{PlannedGroup, PlannedVolume, VolumesError, sidecars};
 pub use warning::{Warning, scripts};
-pub use which::{WhichDisk, WhichPartition};
+pub use which::{WhichDisk, WhichPartition, WhichPlace};
 
 /// The small files of an image by name.
 pub type SmallFiles = BTreeMap<String, Vec<u8>>;

@@ -24,15 +24,6 @@ pub fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
             os_id: manifest.os_id,
         });
     }
-    let volumes = manifest
-        .files
-        .iter()
-        .find(|file| file.name.ends_with(".lvm") || file.name.ends_with(".lvm.vgcfg"));
-    if let Some(file) = volumes {
-        return Err(Refusal::Volumes {
-            name: file.name.clone(),
-        });
-    }
     check_amounts(manifest)?;
     if manifest.streams.is_empty() {
         return Err(Refusal::NoStreams);
@@ -70,7 +61,7 @@ fn check_stream(stream: &StreamFacts) -> Result<(), Refusal> {
 
 /// Whether a stream of this name has a place in an image of this type.
 fn check_name(image_type: ImageType, name: &StreamName) -> Result<(), Refusal> {
-    let id = name.partition();
+    let id = name.partition().or_else(|| name.volume());
     let has_place = match image_type {
         // The name is shown.
         ImageType::Raw => !name.to_string().contains(char::is_control),
@@ -147,7 +138,10 @@ pub fn image_disks(manifest: &Manifest) -> Result<Vec<u32>, Refusal> {
         return Ok(vec![1]);
     }
     let streams = manifest.streams.iter();
-    let streams = streams.filter_map(|stream| Some(stream.name.partition()?.disk));
+    let streams = streams.filter_map(|stream| {
+        let id = stream.name.partition().or_else(|| stream.name.volume());
+        Some(id?.disk)
+    });
     let tables = manifest.files.iter();
     let tables = tables.filter_map(|file| disk_number(&file.name, ".mbr"));
     let numbers: BTreeSet<u32> = streams.chain(tables).collect();

@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 
-use disk::{Layout, PlannedPartition, SWAP_LEN_MIN, Shape, TablePlan};
-use fog::store::StreamName;
+use disk::{Layout, PlannedPartition, SWAP_LEN_MIN, Shape, TablePlan, Uuid};
+use fog::store::{PartitionId, StreamName};
 use fog::task::ImageType;
 use fos_api::{Blake3, ImageFacts, Manifest, StreamFacts};
 
 use crate::files::{source_table_shape, table_files};
 use crate::legacy::{self, Substitute};
 use crate::manifest::{check_manifest, image_disks, recorded_sizes};
-use crate::{Growable, Refusal, SmallFiles, Warning, WhichDisk, WhichPartition, lacks};
+use crate::{
+    Growable, PlannedGroup, PlannedVolume, Refusal, SmallFiles, Warning, WhichDisk, WhichPartition,
+    WhichPlace, lacks, volumes,
+};
 
 /// A deploy that can be carried out on disks of known shapes.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct DeployPlan {
     pub disks: Vec<DiskPlan>,
     /// The streams in the order of sending.
     pub streams: Vec<PlannedStream>,
+    /// The volume groups.
+    pub groups: Vec<PlannedGroup>,
     /// What people should know although it can be done.
     pub warnings: Vec<Warning>,
 }
@@ -34,30 +39,73 @@ pub struct DiskPlan {
     pub table: Option<TablePlan>,
 }
 
-/// A partition of one of the disks of a plan.
+/// A partition of one of the disks of a plan, or a volume on one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {
     /// The disk.
     pub disk: WhichDisk,
     /// The partition.
     pub partition: &'a PlannedPartition,
+    /// The volume on it; `None` if the partition itself is meant.
+    pub volume: Option<&'a PlannedVolume>,
 }
 
 impl Place<'_> {
     /// Its name.
     #[must_use]
-    pub fn which(&self) -> WhichPartition {
+    pub fn which(&self) -> WhichPlace {
+        WhichPlace {
+            partition: self.which_partition(),
+            volume: self.volume.map(|volume| volume.name.clone()),
+        }
+    }
+
+    /// The partition's name.
+    #[must_use]
+    pub fn which_partition(&self) -> WhichPartition {
         self.disk.partition(self.partition.number)
+    }
+
+    /// First byte, counted from the start of the disk.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.volume
+            .map_or(self.partition.offset, |volume| volume.offset)
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.volume.map_or(self.partition.len, |volume| volume.len)
+    }
+
+    /// Whether there is nothing of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it is to become swap space, if no stream comes for it.
+    #[must_use]
+    pub fn is_swap(&self) -> bool {
+        (self.volume).map_or(self.partition.is_swap, |volume| volume.is_swap)
+    }
+
+    /// UUID that the swap space had, if it was recorded.
+    #[must_use]
+    pub fn swap_uuid(&self) -> Option<Uuid> {
+        (self.volume).map_or(self.partition.swap_uuid, |volume| volume.swap_uuid)
     }
 }
 
 impl DeployPlan {
-    /// Partitions that are to become swap space: no stream comes for them, and they are large enough.
+    /// Partitions and volumes that are to become swap space: no stream comes for them, and they are large enough.
     pub fn swap_spaces(&self) -> impl Iterator<Item = Place<'_>> {
-        self.places().filter(|place| {
-            place.partition.is_swap
-                && place.partition.len >= SWAP_LEN_MIN
-                && self.stream_of(place.which()).is_none()
+        let partitions = self
+            .places()
+            .filter(|place| self.group_in(*place).is_none());
+        partitions.chain(self.volumes()).filter(|place| {
+            place.is_swap() && place.len() >= SWAP_LEN_MIN && self.stream_of(*place).is_none()
         })
     }
 
@@ -66,25 +114,56 @@ impl DeployPlan {
     #[must_use]
     pub fn unwritten(&self, disk: WhichDisk) -> Vec<u32> {
         let written = self.written().chain(self.swap_spaces());
-        let written: HashSet<WhichPartition> = written.map(|place| place.which()).collect();
+        let written = written.map(|place| place.which_partition());
+        let groups = self.groups.iter().map(|group| group.which);
+        let written: HashSet<WhichPartition> = written.chain(groups).collect();
         let places = self.places().filter(|place| place.disk == disk);
         places
-            .filter(|place| !place.partition.is_extended && !written.contains(&place.which()))
+            .filter(|place| {
+                !place.partition.is_extended && !written.contains(&place.which_partition())
+            })
             .map(|place| place.partition.number)
             .collect()
     }
 
-    /// Partitions that streams are written to.
+    /// Partitions and volumes that streams are written to.
     pub fn written(&self) -> impl Iterator<Item = Place<'_>> {
         self.places()
-            .filter(|place| self.stream_of(place.which()).is_some())
+            .chain(self.volumes())
+            .filter(|place| self.stream_of(*place).is_some())
     }
 
-    /// The stream that is written to a partition.
+    /// The stream that is written to a partition, or a volume.
     #[must_use]
-    pub fn stream_of(&self, partition: WhichPartition) -> Option<&PlannedStream> {
-        let mut streams = self.streams.iter();
-        streams.find(|stream| stream.partition() == Some(partition))
+    pub fn stream_of(&self, place: Place<'_>) -> Option<&PlannedStream> {
+        let partition = place.which_partition();
+        self.streams.iter().find(|stream| match stream.destination {
+            Destination::Partition { which, .. } => which == partition && place.volume.is_none(),
+            Destination::Volume { which, index, .. } => {
+                which == partition && place.volume.is_some_and(|volume| volume.index == index)
+            }
+            Destination::Disk { .. } | Destination::Nowhere => false,
+        })
+    }
+
+    /// The volume group that is made on a partition.
+    #[must_use]
+    pub fn group_in(&self, place: Place<'_>) -> Option<&PlannedGroup> {
+        let mut groups = self.groups.iter();
+        groups.find(|group| group.which == place.which_partition())
+    }
+
+    /// All volumes of all groups.
+    pub fn volumes(&self) -> impl Iterator<Item = Place<'_>> {
+        let groups = self.groups.iter().filter_map(|group| {
+            let mut places = self.places();
+            let place = places.find(|place| place.which_partition() == group.which)?;
+            Some(group.volumes.iter().map(move |volume| Place {
+                volume: Some(volume),
+                ..place
+            }))
+        });
+        groups.flatten()
     }
 
     /// All partitions of all disks.
@@ -100,6 +179,7 @@ impl DiskPlan {
         partitions.map(|partition| Place {
             disk: self.which,
             partition,
+            volume: None,
         })
     }
 }
@@ -129,6 +209,17 @@ pub enum Destination {
     Partition {
         /// Which.
         which: WhichPartition,
+        /// Its first byte, counted from the start of the disk.
+        offset: u64,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// To a volume on a partition.
+    Volume {
+        /// The partition.
+        which: WhichPartition,
+        /// Place of the volume in [`PlannedGroup::volumes`].
+        index: usize,
         /// Its first byte, counted from the start of the disk.
         offset: u64,
         /// Its length in bytes.
@@ -182,14 +273,16 @@ pub fn plan(
             table,
         });
     }
+    let groups = volumes::groups(manifest, files, &disks, layout)?;
     let streams = manifest
         .streams
         .iter()
-        .map(|facts| place(manifest, facts, &disks, layout))
+        .map(|facts| place(manifest, facts, &disks, &groups, layout))
         .collect::<Result<Vec<_>, _>>()?;
     let mut plan = DeployPlan {
         disks,
         streams,
+        groups,
         warnings: Vec::new(),
     };
     plan.warnings = lacks::warnings(&plan);
@@ -259,12 +352,18 @@ fn place(
     manifest: &Manifest,
     facts: &StreamFacts,
     disks: &[DiskPlan],
+    groups: &[PlannedGroup],
     layout: Layout,
 ) -> Result<PlannedStream, Refusal> {
     let name = &facts.name;
-    let destination = destination(manifest, facts, disks, layout)?;
+    let destination = match name.volume() {
+        Some(id) if manifest.image_type != ImageType::Raw => volume(name, id, groups)?,
+        _ => destination(manifest, facts, disks, layout)?,
+    };
     let growth = match destination {
-        Destination::Partition { len, .. } if len > facts.image.device_size => {
+        Destination::Partition { len, .. } | Destination::Volume { len, .. }
+            if len > facts.image.device_size =>
+        {
             let kind = Growable::of_name(&facts.image.filesystem);
             kind.filter(|_| layout == Layout::Fill)
         }
@@ -278,6 +377,27 @@ fn place(
         facts: facts.image.clone(),
         destination,
     })
+}
+
+fn volume(
+    name: &StreamName,
+    id: PartitionId,
+    groups: &[PlannedGroup],
+) -> Result<Destination, Refusal> {
+    let mut groups = groups.iter();
+    let group = groups
+        .find(|group| (group.which.disk.number, group.which.number) == (id.disk, id.partition));
+    let found = group.and_then(|group| {
+        let mut volumes = group.volumes.iter();
+        let volume = volumes.find(|volume| volume.image.as_ref() == Some(name))?;
+        Some(Destination::Volume {
+            which: group.which,
+            index: volume.index,
+            offset: volume.offset,
+            len: volume.len,
+        })
+    });
+    found.ok_or_else(|| Refusal::Stream { name: name.clone() })
 }
 
 fn destination(

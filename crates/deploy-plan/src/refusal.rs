@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use disk::GroupError;
 use fog::store::StreamName;
 use fos_api::{ImageFacts, StreamFacts};
 use readable::{Count, Size};
 
-use crate::WhichDisk;
+use crate::{VolumesError, WhichDisk};
 
 /// Why an image is not deployed. Nothing has been written.
 #[derive(Debug, thiserror::Error)]
@@ -79,11 +80,14 @@ pub enum Refusal {
         /// Where it is wrong.
         cause: String,
     },
-    /// The image has LVM metadata.
-    #[error("the image has logical volumes ({name}), which this version cannot restore")]
+    /// The image has logical volumes that cannot be restored.
+    #[error("the logical volumes of the image cannot be restored ({name}): {cause}")]
     Volumes {
-        /// The file that shows it.
+        /// The file that names them, printable.
         name: String,
+        /// Why.
+        // Not as the source: the text has it already.
+        cause: Box<VolumesError>,
     },
     /// A stream whose name is not that of a place that the image has.
     #[error(
@@ -425,6 +429,9 @@ impl Refusal {
             | Self::TooSmall { .. }
             | Self::DiskTooSmall { .. }
             | Self::Disks { .. } => true,
+            Self::Volumes { cause, .. } => {
+                matches!(**cause, VolumesError::Group(GroupError::TooSmall { .. }))
+            }
             _ => false,
         }
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use fog::encoding::printable;
 use readable::Size;
 
-use crate::{DeployPlan, Destination, DiskPlan, Growable, Place, PlannedStream, WhichPartition};
+use crate::{
+    DeployPlan, Destination, DiskPlan, Growable, Place, PlannedGroup, PlannedStream, WhichPartition,
+};
 
 /// One thing that a deploy does to a disk. It goes through these, and `fos-agent plan` prints them.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +23,8 @@ pub enum Step<'a> {
     NtfsCopies(Place<'a>),
     /// Makes swap space.
     Swap(Place<'a>),
+    /// Writes the label and the metadata of a volume group, in front of its volumes.
+    Volumes(&'a PlannedGroup),
     /// Writes what makes the disk bootable: its partition table, or the first part of an image of all of the disk.
     Table(&'a DiskPlan),
 }
@@ -35,6 +39,7 @@ impl Step<'_> {
             Self::Grow(..) => "grow",
             Self::NtfsCopies(_) => "ntfs-copies",
             Self::Swap(_) => "swap",
+            Self::Volumes(_) => "volumes",
             Self::Table(disk) if disk.table.is_none() => "head",
             Self::Table(_) => "table",
         }
@@ -50,7 +55,7 @@ impl fmt::Display for Step<'_> {
                 f,
                 "grow the {kind} of {} to {}, if this boot image has the programs for it",
                 place.which(),
-                Size(place.partition.len)
+                Size(place.len())
             ),
             Self::NtfsCopies(place) => write!(
                 f,
@@ -60,10 +65,21 @@ impl fmt::Display for Step<'_> {
             ),
             Self::Swap(place) => {
                 write!(f, "make swap space in {} ", place.which())?;
-                match place.partition.swap_uuid {
+                match place.swap_uuid() {
                     Some(uuid) => write!(f, "with the UUID {uuid}"),
                     None => f.write_str("with a new UUID"),
                 }
+            }
+            Self::Volumes(group) => {
+                let names = group.volumes.iter();
+                let sizes = names.map(|volume| format!("{} ({})", volume.name, Size(volume.len)));
+                write!(
+                    f,
+                    "make the volume group {} in {}: {}",
+                    group.layout.name,
+                    group.which,
+                    sizes.collect::<Vec<_>>().join(", ")
+                )
             }
             Self::Table(disk) if disk.table.is_none() => write!(
                 f,
@@ -115,6 +131,9 @@ fn receive(stream: &PlannedStream, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Destination::Partition { which, len, .. } => {
             write!(f, "write {what} to {which} of {}", Size(len))
         }
+        Destination::Volume { which, len, .. } => {
+            write!(f, "write {what} to its volume of {} on {which}", Size(len))
+        }
         Destination::Disk { which, len } => write!(
             f,
             "write {what} to {which} of {}, without its first MiB",
@@ -133,13 +152,14 @@ impl DeployPlan {
         let streams = self.streams.iter().map(Step::Stream);
         // While nothing boots yet: a machine that is switched off in the middle must not start from it.
         let grow = self.written().filter_map(|place| {
-            let stream = self.stream_of(place.which())?;
+            let stream = self.stream_of(place)?;
             Some(Step::Grow(place, stream.growth?))
         });
         // Behind the growth, with which their places change.
         let ntfs = self.partitions_of(PlannedStream::may_be_ntfs);
         let ntfs = ntfs.map(Step::NtfsCopies);
         let swap = self.swap_spaces().map(Step::Swap);
+        let volumes = self.groups.iter().map(Step::Volumes);
         // The first disk, from which the machine starts, is the last one.
         let tables = self.disks.iter().rev().map(Step::Table);
         clear
@@ -147,6 +167,7 @@ impl DeployPlan {
             .chain(grow)
             .chain(ntfs)
             .chain(swap)
+            .chain(volumes)
             .chain(tables)
     }
 
@@ -156,16 +177,16 @@ impl DeployPlan {
         is_wanted: fn(&PlannedStream) -> bool,
     ) -> impl Iterator<Item = Place<'_>> {
         self.written()
-            .filter(move |place| self.stream_of(place.which()).is_some_and(is_wanted))
+            .filter(move |place| self.stream_of(*place).is_some_and(is_wanted))
     }
 }
 
 impl PlannedStream {
-    /// The partition that it goes to.
+    /// The partition that it goes to, or whose volume it does.
     #[must_use]
     pub fn partition(&self) -> Option<WhichPartition> {
         match self.destination {
-            Destination::Partition { which, .. } => Some(which),
+            Destination::Partition { which, .. } | Destination::Volume { which, .. } => Some(which),
             Destination::Disk { .. } | Destination::Nowhere => None,
         }
     }

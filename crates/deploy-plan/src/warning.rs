@@ -8,7 +8,7 @@ use fog::store::StreamName;
 use fos_api::Manifest;
 use readable::Size;
 
-use crate::{Growable, WhichDisk, WhichPartition};
+use crate::{Growable, WhichDisk, WhichPartition, WhichPlace};
 
 /// What people should know although the image can be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,13 +17,13 @@ pub enum Warning {
     Table(WhichDisk, TableWarning),
     /// A swap space that gets a UUID of its own, because the image does not record the one it had.
     SwapWithoutUuid {
-        /// Which partition.
-        which: WhichPartition,
+        /// Where.
+        which: WhichPlace,
     },
     /// A partition for swap space that is too small to become one.
     SwapTooSmall {
-        /// Which partition.
-        which: WhichPartition,
+        /// Where.
+        which: WhichPlace,
         /// Its length in bytes.
         len: u64,
     },
@@ -36,11 +36,18 @@ pub enum Warning {
         /// Its length in bytes.
         len: u64,
     },
-    /// A file system that does not fill its partition.
+    /// A volume that should hold data, for which the image has none.
+    VolumeWithoutStream {
+        /// Where.
+        which: WhichPlace,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// A file system that does not fill its partition, or volume.
     NotGrown {
-        /// Which partition.
-        which: WhichPartition,
-        /// The partition's length in bytes.
+        /// Where.
+        which: WhichPlace,
+        /// Length of that in bytes.
         len: u64,
         /// Name of the file system.
         filesystem: String,
@@ -49,8 +56,8 @@ pub enum Warning {
     },
     /// A file system that should be grown, on a client that cannot do it.
     CannotGrow {
-        /// Which partition.
-        which: WhichPartition,
+        /// Where.
+        which: WhichPlace,
         /// The file system.
         kind: Growable,
         /// What the client lacks, in a phrase.
@@ -93,6 +100,7 @@ impl Warning {
             Self::SwapWithoutUuid { .. } => "swap-without-uuid",
             Self::SwapTooSmall { .. } => "swap-too-small",
             Self::NoStream { .. } => "no-stream",
+            Self::VolumeWithoutStream { .. } => "volume-without-stream",
             Self::NotGrown { .. } => "not-grown",
             Self::CannotGrow { .. } => "cannot-grow",
             Self::ExtendedLeftOut { .. } => "extended-left-out",
@@ -136,6 +144,11 @@ impl fmt::Display for Warning {
                 f,
                 "{which} ({kind}, {}) is not in the image: its content stays if this disk has the \
                  same partition now, else it is left without a file system",
+                Size(*len)
+            ),
+            Self::VolumeWithoutStream { which, len } => write!(
+                f,
+                "{which} ({}) is not in the image: it is left without a file system",
                 Size(*len)
             ),
             Self::NotGrown {

@@ -57,6 +57,33 @@ impl fmt::Display for WhichPartition {
     }
 }
 
+/// A partition of a plan, or a volume on one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WhichPlace {
+    /// The partition.
+    pub partition: WhichPartition,
+    /// The name of the volume on it.
+    pub volume: Option<String>,
+}
+
+impl From<WhichPartition> for WhichPlace {
+    fn from(partition: WhichPartition) -> Self {
+        Self {
+            partition,
+            volume: None,
+        }
+    }
+}
+
+impl fmt::Display for WhichPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(volume) = &self.volume {
+            write!(f, "the volume {volume} of ")?;
+        }
+        self.partition.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

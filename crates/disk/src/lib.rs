@@ -13,6 +13,7 @@
 
 mod choose;
 mod labels;
+mod lvm;
 mod ntfs;
 mod probe;
 mod shape;
@@ -27,6 +28,10 @@ pub use choose::{
     knows_all_names, resolve_link,
 };
 pub use labels::{DiskLabel, LabelKind};
+pub use lvm::{
+    BackupVolume, GroupBackup, GroupError, GroupPlan, LvmTextError, Sizing, VolumeDemand,
+    VolumePlace,
+};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies, has_old_marks};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
 pub use shape::shape_of;

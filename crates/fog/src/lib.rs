@@ -12,6 +12,7 @@ pub mod checkin;
 pub mod encoding;
 pub mod form;
 pub mod hostinfo;
+pub mod lvm;
 pub mod mac;
 pub mod record;
 pub mod status;

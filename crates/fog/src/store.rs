@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lvm::Sidecar;
 use crate::task::ImageType;
 
 /// Name of a stream: the base name of its file, chunk suffix of a split image removed.
@@ -39,6 +40,12 @@ impl StreamName {
     pub fn partition(&self) -> Option<PartitionId> {
         PartitionId::of_name(&self.0)
     }
+
+    /// The partition of a volume whose stream this is (`dNpM.NAME.img`).
+    #[must_use]
+    pub fn volume(&self) -> Option<PartitionId> {
+        PartitionId::of_volume(&self.0)
+    }
 }
 
 impl fmt::Display for StreamName {
@@ -58,14 +65,35 @@ pub struct PartitionId {
 
 impl PartitionId {
     fn of_name(name: &str) -> Option<Self> {
-        let (disk, partition) = name
-            .strip_prefix('d')?
-            .strip_suffix(".img")?
-            .split_once('p')?;
+        Self::of_stem(name.strip_suffix(".img")?)
+    }
+
+    /// Of `dNpM.NAME.img`, the image of a logical volume.
+    #[must_use]
+    pub fn of_volume(name: &str) -> Option<Self> {
+        let (stem, volume) = name.strip_suffix(".img")?.split_once('.')?;
+        let is_plain = !volume.is_empty() && !volume.contains('/');
+        Self::of_stem(stem).filter(|_| is_plain)
+    }
+
+    /// Of `dNpM.lvm`, which says what a physical volume holds.
+    #[must_use]
+    pub fn of_sidecar(name: &str) -> Option<Self> {
+        Self::of_stem(name.strip_suffix(".lvm")?)
+    }
+
+    fn of_stem(stem: &str) -> Option<Self> {
+        let (disk, partition) = stem.strip_prefix('d')?.split_once('p')?;
         Some(Self {
             disk: counting_number(disk)?,
             partition: counting_number(partition)?,
         })
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{}p{}", self.disk, self.partition)
     }
 }
 
@@ -106,6 +134,25 @@ pub enum StoreError {
         /// The chunk that was found in its place.
         found: String,
     },
+    /// A volume's image is missing.
+    #[error(
+        "{volume} is missing, which {partition}.lvm names; restore the file or capture the image again"
+    )]
+    Volume {
+        /// The stream.
+        volume: String,
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// A partition was captured in both ways.
+    #[error(
+        "{partition} is there as a partition ({partition}.img) and volume by volume ({partition}.lvm): remove the files \
+         of the earlier capture"
+    )]
+    Both {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// A whole-disk image of several files, which FOG would send as several streams.
     #[error("a raw disk image must be one file or numbered chunks of one; found {0}")]
     SeveralRaw(String),
@@ -114,12 +161,14 @@ pub enum StoreError {
 /// The streams of an image in the order in which FOG sends them.
 ///
 /// `files` are the names in the image directory; `os_id` is FOG's number of the operating
-/// system, which selects the old Windows layouts. Natural order: `d1p2` before `d1p10`.
+/// system, which selects the old Windows layouts. Natural order: `d1p2` before `d1p10`. A partition with one of
+/// `sidecars` has a stream for each image that it names, in its order.
 ///
 /// # Errors
-/// If nothing is to be sent, or a chunk of a split image is missing.
+/// If nothing is to be sent, a chunk of a split image is missing, or the image of a volume.
 pub fn streams<S: AsRef<str>>(
     files: &[S],
+    sidecars: &Sidecars,
     image_type: ImageType,
     os_id: i64,
 ) -> Result<Vec<Stream>, StoreError> {
@@ -145,7 +194,15 @@ pub fn streams<S: AsRef<str>>(
         ImageType::AllDisks => names.filter(|name| is_partition(name, true)).collect(),
         ImageType::Raw => names.filter(|name| !name.starts_with('.')).collect(),
     };
-    let streams = group(&chosen)?;
+    let mut streams = group(&chosen)?;
+    if image_type != ImageType::Raw && !chosen.iter().any(is_old_windows) {
+        let names: Vec<&str> = files.iter().map(AsRef::as_ref).collect();
+        let any_disk = image_type == ImageType::AllDisks;
+        let sidecars = sidecars.iter().filter(|(id, _)| any_disk || id.disk == 1);
+        for (&id, sidecar) in sidecars {
+            add_volumes(&mut streams, &names, id, sidecar)?;
+        }
+    }
     match (image_type, streams.len()) {
         (ImageType::Raw, 2..) => Err(StoreError::SeveralRaw(
             chosen.join(", ").chars().take(200).collect(),
@@ -158,6 +215,44 @@ pub fn streams<S: AsRef<str>>(
         }),
         _ => Ok(streams),
     }
+}
+
+/// What was captured volume by volume, by partition.
+pub type Sidecars = BTreeMap<PartitionId, Sidecar>;
+
+/// Puts the streams of a partition's volumes at their place among the others, which are in order.
+fn add_volumes(
+    streams: &mut Vec<Stream>,
+    names: &[&str],
+    partition: PartitionId,
+    sidecar: &Sidecar,
+) -> Result<(), StoreError> {
+    let owner = |stream: &Stream| stream.name.partition().or_else(|| stream.name.volume());
+    if streams
+        .iter()
+        .any(|stream| owner(stream) == Some(partition))
+    {
+        return Err(StoreError::Both { partition });
+    }
+    let mut volumes = Vec::new();
+    for image in sidecar.images() {
+        let files = names
+            .iter()
+            .filter(|name| StreamName::of_file(name).0 == image);
+        let files: Vec<&str> = files.copied().collect();
+        let mut found = group(&files)?;
+        let found = found.pop().ok_or_else(|| StoreError::Volume {
+            volume: image.to_owned(),
+            partition,
+        })?;
+        volumes.push(found);
+    }
+    let behind = streams
+        .iter()
+        .position(|stream| owner(stream) > Some(partition));
+    let at = behind.unwrap_or(streams.len());
+    streams.splice(at..at, volumes);
+    Ok(())
 }
 
 /// Names of the two partitions of FOG's early Windows images, with or without a chunk number.
@@ -344,7 +439,7 @@ mod tests {
             "D1P4.img",
             "d2p1.img",
         ];
-        let found = streams(&files, ImageType::SingleDisk, 9).unwrap();
+        let found = streams(&files, &Sidecars::new(), ImageType::SingleDisk, 9).unwrap();
         assert_eq!(
             names(&found),
             [
@@ -353,14 +448,14 @@ mod tests {
                 ("d1p10.img", vec!["d1p10.img"]),
             ]
         );
-        let all = streams(&files, ImageType::AllDisks, 9).unwrap();
+        let all = streams(&files, &Sidecars::new(), ImageType::AllDisks, 9).unwrap();
         assert_eq!(all.last().unwrap().name.as_str(), "d2p1.img");
     }
 
     #[test]
     fn old_windows_layout_is_sent_as_fog_does() {
         let files = ["rec.img.001", "sys.img.001", "rec.img.000", "sys.img.000"];
-        let found = streams(&files, ImageType::Resizable, 5).unwrap();
+        let found = streams(&files, &Sidecars::new(), ImageType::Resizable, 5).unwrap();
         assert_eq!(
             names(&found),
             [
@@ -369,7 +464,7 @@ mod tests {
                 ("sys.img", vec!["sys.img.000", "sys.img.001"]),
             ]
         );
-        assert!(streams(&files, ImageType::Resizable, 9).is_err());
+        assert!(streams(&files, &Sidecars::new(), ImageType::Resizable, 9).is_err());
     }
 
     #[test]
@@ -379,7 +474,7 @@ mod tests {
             &["d1p1.img.000", "d1p1.img.001"],
             &["d1p1.img.000"],
         ] {
-            let found = streams(files, ImageType::SingleDisk, 9).unwrap();
+            let found = streams(files, &Sidecars::new(), ImageType::SingleDisk, 9).unwrap();
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].name.as_str(), "d1p1.img");
             assert_eq!(found[0].files.len(), files.len());
@@ -390,7 +485,7 @@ mod tests {
             &["d1p1.img", "d1p1.img.000"],
             &["d1p1.img.000", "d1p1.img.001", "d1p1.img.003"],
         ] {
-            let error = streams(files, ImageType::SingleDisk, 9).unwrap_err();
+            let error = streams(files, &Sidecars::new(), ImageType::SingleDisk, 9).unwrap_err();
             assert!(matches!(error, StoreError::Gap { .. }), "{files:?}");
         }
     }
@@ -434,10 +529,57 @@ mod tests {
 
     #[test]
     fn raw_images_are_one_stream() {
-        let found = streams(&["disk.000", "disk.001"], ImageType::Raw, 9).unwrap();
+        let found = streams(
+            &["disk.000", "disk.001"],
+            &Sidecars::new(),
+            ImageType::Raw,
+            9,
+        )
+        .unwrap();
         assert_eq!(names(&found), [("disk", vec!["disk.000", "disk.001"])]);
-        assert!(streams(&["a", "b"], ImageType::Raw, 9).is_err());
-        assert!(streams::<&str>(&[], ImageType::Raw, 9).is_err());
+        assert!(streams(&["a", "b"], &Sidecars::new(), ImageType::Raw, 9).is_err());
+        assert!(streams::<&str>(&[], &Sidecars::new(), ImageType::Raw, 9).is_err());
+    }
+
+    #[test]
+    fn volumes_are_sent_in_the_order_of_their_sidecar() {
+        let id = PartitionId {
+            disk: 1,
+            partition: 3,
+        };
+        let text = "LVMFORMAT 1\nPV a /dev/sda3 2048\nVG g b 8\nLV z c 16 ext4 d1p3.z.img -\n\
+                    LV s d 16 swap - -\nLV a e 16 xfs d1p3.a.img -\n";
+        let sidecars = Sidecars::from([(id, Sidecar::parse(id, text).unwrap())]);
+        let mut files = vec![
+            "d1p1.img",
+            "d1p10.img",
+            "d1p3.a.img.000",
+            "d1p3.a.img.001",
+            "d1p3.lvm",
+            "d1p3.z.img",
+            "d2p1.img",
+        ];
+        for (image_type, count) in [(ImageType::SingleDisk, 4), (ImageType::AllDisks, 5)] {
+            let found = streams(&files, &sidecars, image_type, 50).unwrap();
+            assert_eq!(
+                names(&found)[..4],
+                [
+                    ("d1p1.img", vec!["d1p1.img"]),
+                    ("d1p3.z.img", vec!["d1p3.z.img"]),
+                    ("d1p3.a.img", vec!["d1p3.a.img.000", "d1p3.a.img.001"]),
+                    ("d1p10.img", vec!["d1p10.img"]),
+                ]
+            );
+            assert_eq!(found.len(), count);
+        }
+        let found = |files: &[&str]| streams(files, &sidecars, ImageType::SingleDisk, 50);
+        files.push("d1p3.img");
+        assert_eq!(found(&files), Err(StoreError::Both { partition: id }));
+        let missing = found(&files[..5]).unwrap_err();
+        assert!(
+            missing.to_string().contains("d1p3.z.img is missing"),
+            "{missing}"
+        );
     }
 
     #[test]

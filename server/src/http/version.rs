@@ -19,7 +19,8 @@ pub(super) async fn version(State(ops): State<Arc<Ops>>, form: Form) -> Response
     if form.get("caps") != "1" {
         return plain(concat!("fos-server ", env!("CARGO_PKG_VERSION")));
     }
-    let mut words = vec![fos_api::CAPABILITY];
+    // Volumes are sent one by one, in the order of their sidecar.
+    let mut words = vec![fos_api::CAPABILITY, caps::LVM];
     if ops.config().stream_records == StreamRecords::Always {
         words.push(caps::STREAM_RECORD);
     }

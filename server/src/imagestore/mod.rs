@@ -8,7 +8,6 @@ mod compare;
 mod dir;
 mod plan;
 mod scan;
-mod scripts;
 mod source;
 mod verify;
 
@@ -19,6 +18,5 @@ pub use plan::{
     MissingPartition, MissingStreams, PlanRefused, Warning, check_plan, missing_partitions,
 };
 pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
-pub use scripts::scripts;
 pub use source::{Gate, Source, SourceError};
 pub use verify::{Inspection, VerifyError, inspect};

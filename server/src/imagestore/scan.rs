@@ -1,11 +1,14 @@
 //! Lists an image directory and sorts its files.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fog::store::{StoreError, Stream, is_legacy_name, is_small_file};
+use deploy_plan::{Refusal, SmallFiles};
+use fog::store::{
+    PartitionId, Sidecars, StoreError, Stream, StreamName, is_legacy_name, is_small_file,
+};
 use fog::task::ImageType;
 use fos_api::MAX_SMALL_FILE;
 
@@ -79,6 +82,9 @@ pub enum ScanError {
     /// A file that clients need cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// What the image says of logical volumes cannot be used.
+    #[error(transparent)]
+    Volumes(#[from] Refusal),
     /// The streams are not complete.
     #[error("{}: {cause}", shown(.path))]
     Streams {
@@ -161,7 +167,8 @@ pub fn scan(
     };
     let dir = ImageDir::open(&full).map_err(unreadable)?;
     let names = names(&dir, MAX_ENTRIES)?;
-    let streams = fog::store::streams(&names.found, image_type, os_id);
+    let sidecars = sidecars(&dir, &names.found)?;
+    let streams = fog::store::streams(&names.found, &sidecars, image_type, os_id);
     let streams = streams.map_err(|cause| {
         let path = full.clone();
         let mut found = names.found.iter();
@@ -229,6 +236,35 @@ impl Listing {
     }
 }
 
+/// Which partitions were captured volume by volume, and what their volumes are.
+fn sidecars(dir: &ImageDir, names: &[String]) -> Result<Sidecars, ScanError> {
+    let mut files = SmallFiles::new();
+    let named = names
+        .iter()
+        .filter(|name| PartitionId::of_sidecar(name).is_some());
+    for name in named.take(MAX_SIDECARS) {
+        let (file, metadata) = dir.file(name)?;
+        let path = dir.path().join(name);
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_SIDECAR + 1).read_to_end(&mut bytes);
+        read.map_err(|cause| ScanError::Directory {
+            path: path.clone(),
+            cause,
+        })?;
+        if u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_SIDECAR) {
+            let size = metadata.len();
+            return Err(ScanError::TooLarge { path, size });
+        }
+        files.insert(name.clone(), bytes);
+    }
+    Ok(deploy_plan::sidecars(&files)?)
+}
+
+/// Bytes of a sidecar, which has a line for each volume.
+const MAX_SIDECAR: u64 = 1 << 20;
+/// Most sidecars that are read; more partitions with volumes are not planned for.
+const MAX_SIDECARS: usize = 64;
+
 /// What is called how in a directory.
 struct Names {
     /// In natural order; directories that clients do not need left out.
@@ -287,7 +323,8 @@ fn places(streams: &[Stream]) -> HashMap<String, Place> {
 /// Whether a directory of this name stands where a file should be.
 fn is_expected(name: &str) -> bool {
     is_small_file(name)
-        || fog::store::StreamName::of_file(name).partition().is_some()
+        || StreamName::of_file(name).partition().is_some()
+        || StreamName::of_file(name).volume().is_some()
         || is_legacy_name(name)
 }
 
@@ -309,7 +346,7 @@ impl Listing {
         let ids = self
             .streams
             .iter()
-            .filter_map(|stream| stream.name.partition());
+            .filter_map(|stream| stream.name.partition().or_else(|| stream.name.volume()));
         let mut disks: Vec<u32> = ids.map(|id| id.disk).collect();
         disks.sort_unstable();
         disks.dedup();

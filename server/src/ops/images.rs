@@ -75,7 +75,7 @@ impl Ops {
     /// If the image store hangs: the client is to ask again.
     pub async fn scripts(&self) -> ClientResult<Vec<String>> {
         let root = self.config.images.clone();
-        let read = blocking(&self.readers, move || imagestore::scripts(&root));
+        let read = blocking(&self.readers, move || imaging::scripts(&root));
         match tokio::time::timeout(READ_LIMIT, read).await {
             Ok(Ok(names)) => Ok(names),
             Ok(Err(error)) => Err(ClientError::Internal(error.into())),

@@ -4,7 +4,7 @@ use fog::args::ArgsWriter;
 use fog::checkin::{CheckinAnswer, is_done};
 use fog::form::Fields;
 use fog::record::{self, Found, RECORD_LEN};
-use fog::store::{StreamName, natural_cmp, streams};
+use fog::store::{Sidecars, StreamName, natural_cmp, streams};
 use fog::task::ImageType;
 use fog::{KernelArgs, encoding, mac, status};
 use fos_api::{Manifest, SessionView};
@@ -53,7 +53,7 @@ pub fn contract(data: &[u8]) {
                 assert_eq!(order, natural_cmp(pair[1], pair[0]).reverse());
             }
             for image_type in [ImageType::Resizable, ImageType::SingleDisk, ImageType::Raw] {
-                let Ok(streams) = streams(&names, image_type, 5) else {
+                let Ok(streams) = streams(&names, &Sidecars::new(), image_type, 5) else {
                     continue;
                 };
                 assert!(streams.iter().all(|stream| !stream.files.is_empty()));

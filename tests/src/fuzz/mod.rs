@@ -17,6 +17,7 @@ mod pair;
 mod plans;
 mod tables;
 mod udpcast;
+mod volumes;
 
 pub use contract::{contract, hostinfo, http_form, native_json};
 pub use fec::udpcast_fec;
@@ -26,12 +27,13 @@ pub use pair::udpcast_pair;
 pub use plans::deploy_plan;
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
+pub use volumes::volume_group;
 
 /// A target's body.
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("hostinfo", hostinfo),
@@ -49,5 +51,6 @@ pub const TARGETS: [(&str, Body); 18] = [
     ("udpcast_receiver", udpcast_receiver),
     ("udpcast_sender", udpcast_sender),
     ("udpcast_wire", udpcast_wire),
+    ("volume_group", volume_group),
     ("wrapper", wrapper),
 ];

@@ -50,7 +50,10 @@ pub fn deploy_plan(data: &[u8]) {
     let mut places = Vec::new();
     for stream in &plan.streams {
         let (disk, offset, len) = match stream.destination {
-            Destination::Partition { which, offset, len } => (which.disk, offset, len),
+            Destination::Partition { which, offset, len }
+            | Destination::Volume {
+                which, offset, len, ..
+            } => (which.disk, offset, len),
             Destination::Disk { which, len } => (which, 0, len),
             Destination::Nowhere => continue,
         };

@@ -59,7 +59,7 @@ fn several(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn numbered(names: &[&str]) -> anyhow::Result<Vec<String>> {
-    let streams = match store::streams(names, ImageType::Raw, 0) {
+    let streams = match store::streams(names, &store::Sidecars::new(), ImageType::Raw, 0) {
         Ok(streams) => streams,
         Err(StoreError::SeveralRaw(found)) => bail!(
             "these files are not the pieces of one image (NAME or NAME.000, NAME.001, ...; NAME.aa, \

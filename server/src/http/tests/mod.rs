@@ -71,9 +71,9 @@ async fn what_is_not_served_is_a_comment_for_a_shell() {
 #[tokio::test]
 async fn capabilities_say_what_is_true_for_every_client() {
     for (mode, words) in [
-        (StreamRecords::Auto, "fosnative1"),
-        (StreamRecords::Always, "fosnative1 mcstreamid"),
-        (StreamRecords::Never, "fosnative1"),
+        (StreamRecords::Auto, "fosnative1 mclvm"),
+        (StreamRecords::Always, "fosnative1 mclvm mcstreamid"),
+        (StreamRecords::Never, "fosnative1 mclvm"),
     ] {
         let bench = bench_with(|config| config.stream_records = mode).await;
         let (_, text) = bench.get(ip(1), "/fog/service/getversion.php?caps=1").await;

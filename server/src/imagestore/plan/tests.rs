@@ -291,8 +291,6 @@ fn partimage_images_are_planned_like_others() {
     assert_eq!(partimage.good(), []);
     let partimage = partimage.with("d1.mbr", unpacked(OVERLAPPING));
     assert!(matches!(partimage.refused(), Refusal::BadTable(_)));
-    let volumes = Case::gpt().with("d1p3.lvm", "x");
-    assert!(matches!(volumes.refused(), Refusal::Volumes { .. }));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::buffer::AlignedBuffer;
 use super::device::Device;
 use super::kept::{NOTE_LEN, note, note_place, read_note};
 use super::{BootReport, OldTable, TableError, Target, WriteError};
+use crate::labels::{self, DiskLabel};
 use crate::ntfs::{NTFS_BOOT_LEN_MAX, boot_copies};
 use crate::signatures::{label_ranges, outside};
 use crate::sys;
@@ -140,6 +141,18 @@ impl Target {
         Ok((!is_accident).then_some(OldTable {
             partitions: Some(table.partitions.len()),
         }))
+    }
+
+    /// What the target holds as a whole, without a partition table: a file system, encryption, a part of a RAID or of
+    /// LVM. Overwriting it destroys that. What cannot be read holds nothing.
+    #[must_use]
+    pub fn own_labels(&self) -> Vec<DiskLabel> {
+        let device = &*self.device;
+        let found = labels::of_disk(&device.shape, &mut |offset, len| {
+            device.read(offset, len).ok()
+        });
+        let own = found.into_iter().filter(|label| label.partition.is_none());
+        own.collect()
     }
 
     /// Writes the plan: everything but sector 0, sync, read back; then sector 0, sync, read back; then

@@ -1,17 +1,22 @@
 //! Scripts in the image store that FOG's clients run.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use fog::store::{SCRIPTS, has_commands};
+use nix::fcntl::OFlag;
 
 /// Names below the image root of the scripts that have commands. What cannot be read counts as absent: FOG's clients run
 /// it from the same place. Blocks.
 #[must_use]
 pub fn scripts(root: &Path) -> Vec<String> {
     let found = SCRIPTS.into_iter().filter(|name| {
-        let file = File::open(root.join(name));
+        // Without waiting, should it be a FIFO.
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let file = options.open(root.join(name));
         let file = file
             .ok()
             .filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
