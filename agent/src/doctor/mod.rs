@@ -125,6 +125,14 @@ fn examine(situation: &Situation, patience: Duration) -> anyhow::Result<(Evidenc
     Ok((evidence, causes))
 }
 
+/// Nothing has come in one turn.
+fn is_pause(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
 /// A closed standard error is no reason to fail.
 fn tell(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));

@@ -13,7 +13,7 @@ use diagnosis::packet::{igmp_leave, igmp_query};
 use diagnosis::{Querier, Rendezvous};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
-use super::offers::is_pause;
+use super::is_pause;
 
 /// What came.
 #[derive(Debug, Default)]

@@ -209,7 +209,7 @@ fn counters(traffic: &Traffic) -> String {
     )
 }
 
-fn dhcp(offers: &[crate::dhcp::Offer]) -> String {
+fn dhcp(offers: &[dhcp::Reply]) -> String {
     if offers.is_empty() {
         return "no offer".to_owned();
     }

@@ -8,6 +8,7 @@
 )]
 
 mod contract;
+mod dhcp;
 mod fec;
 mod feed;
 mod images;
@@ -19,6 +20,7 @@ mod tables;
 mod udpcast;
 
 pub use contract::{contract, hostinfo, http_form, native_json};
+pub use dhcp::dhcp;
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use packets::packets;
@@ -31,9 +33,10 @@ pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
+    ("dhcp", dhcp),
     ("hostinfo", hostinfo),
     ("http_form", http_form),
     ("image", image),

@@ -7,7 +7,8 @@ mod sentence;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::dhcp::Offer;
+use dhcp::Reply;
+
 use crate::evidence::{Address, Counters, Reach, WebAnswer};
 pub(crate) use seen::{describe, list};
 
@@ -46,10 +47,10 @@ pub enum Cause {
     },
     NoAddress {
         card: String,
-        offers: Vec<Offer>,
+        offers: Vec<Reply>,
     },
     SecondDhcp {
-        offers: Vec<Offer>,
+        offers: Vec<Reply>,
     },
     NoName {
         host: String,

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dhcp::Reply;
 use readable::{Count, Rate, Size, Time};
 
 use super::{Cause, Silence};
-use crate::dhcp::Offer;
 use crate::evidence::{Neighbour, Reach, WebAnswer};
 
 impl Cause {
@@ -224,12 +224,12 @@ impl fmt::Display for Silence {
 }
 
 /// An offer, as evidence.
-pub(crate) fn describe(offer: &Offer) -> String {
+pub(crate) fn describe(offer: &Reply) -> String {
     let mut text = format!("DHCP server {} offers {}", offer.server, offer.address);
-    if let Some(len) = offer.prefix_len {
+    if let Some(len) = offer.prefix_len() {
         text += &format!("/{len}");
     }
-    if let Some(router) = offer.router {
+    if let Some(router) = offer.router() {
         text += &format!(", router {router}");
     }
     if let Some(next) = offer.next_server {
