@@ -10,7 +10,9 @@ mod cause;
 mod checks;
 mod evidence;
 pub mod packet;
+pub mod report;
 mod rules;
+pub mod trial;
 
 pub use cause::{Cause, Silence};
 pub use checks::{Area, Check, Verdict, checks};
