@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::restore;
-use crate::{applet, doctor, net, plan, usage, worker};
+use crate::{applet, doctor, net, plan, selftest, usage, worker};
 
 /// Deploys disk images by multicast: the client side.
 #[derive(Debug, Parser)]
@@ -21,6 +21,7 @@ use crate::{applet, doctor, net, plan, usage, worker};
     11 as above, 1 failed. \
     Of plan: 0 there is a plan, 1 failed, 2 wrong usage, 3 a deploy would refuse this. \
     Of doctor: 0 no cause was found, 1 failed, 2 wrong usage, 3 causes were found. \
+    Of selftest: 0 all works, 1 it could not look, 2 wrong usage, 3 something does not work. \
     Of the other commands: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Cli {
@@ -42,6 +43,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Finds out what keeps this machine from being deployed: link, network, server, multicast, disks
     Doctor(doctor::DoctorArgs),
+    /// Receives a test by multicast from `fos-server selftest`, and says what works and what does not
+    Selftest(selftest::SelftestArgs),
     /// Reports to the server that this machine's task has failed
     ReportFailure(ReportArgs),
     /// Gets an address of one DHCP server and keeps it; `run` starts it where several answer
@@ -185,6 +188,7 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         Command::Receive(args) => restore::receive(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
         Command::Deploy(args) => worker::deploy(
             &args.cmdline,
             worker::Given {
@@ -343,6 +347,8 @@ mod tests {
                 "--disk",
                 "/dev/sdb",
             ],
+            &["fos-agent", "selftest"],
+            &["fos-agent", "selftest", "10.0.0.5", "--port", "63100"],
             &["fos-agent", "report-failure", "--text", "it broke"],
             &[
                 "fos-agent",
@@ -400,6 +406,8 @@ mod tests {
                 "--sfdisk",
             ],
             &["fos-agent", "doctor", "--patience", "601"],
+            &["fos-agent", "selftest", "x", "y"],
+            &["fos-agent", "selftest", "--port", "65535"],
             &["fos-agent", "restore"],
             &["fos-agent", "receive"],
             &["fos-agent", "receive", "--check", "/dev/sda1"],

@@ -17,6 +17,7 @@ mod net;
 mod plan;
 mod restore;
 mod screen;
+mod selftest;
 mod share;
 mod stay;
 mod usage;

@@ -24,6 +24,7 @@ pub mod output;
 mod private;
 pub mod repeats;
 pub mod runfile;
+pub mod selftest;
 pub mod sender;
 pub mod served;
 pub mod session;

@@ -57,6 +57,15 @@ impl Served {
         })
     }
 
+    /// Where the server served HTTP, as clients on `own` reach it.
+    #[must_use]
+    pub fn web(&self, own: Ipv4Addr) -> SocketAddr {
+        match self.listen.ip() {
+            ip if ip.is_unspecified() => SocketAddr::new(own.into(), self.listen.port()),
+            _ => self.listen,
+        }
+    }
+
     /// These settings in place of the defaults.
     #[must_use]
     pub fn applied(self, config: Config) -> Config {

@@ -62,6 +62,7 @@ pub(crate) use failure::Failure;
 use failure::Touched;
 use follow::{Follower, Totals};
 pub(crate) use grow::Tools;
+pub(crate) use receive::options as receive_options;
 use receive::{Current, NetworkSources, ResumePatience};
 use streams::{DeploySources, Pipeline};
 pub(crate) use target::TargetChoice;

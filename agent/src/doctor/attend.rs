@@ -3,12 +3,11 @@
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use diagnosis::diagnose;
+use diagnosis::{diagnose, report};
 use fog::KernelArgs;
 
 use super::gather::{self, Situation};
 use super::machine::Wish;
-use super::report;
 use crate::screen::{Board, Diagnosis, Wait};
 
 /// Attends to the waits on a board until dropped.

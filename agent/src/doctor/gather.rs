@@ -23,12 +23,12 @@ use crate::net;
 /// What this machine is to do.
 #[derive(Debug, Clone)]
 pub(crate) struct Situation {
-    pub(super) args: KernelArgs,
+    pub(crate) args: KernelArgs,
     /// The card that is to receive, by name or address.
-    pub(super) interface: Option<String>,
+    pub(crate) interface: Option<String>,
     /// A person says that the sender sends.
-    pub(super) is_sending: bool,
-    pub(super) disks: Wish,
+    pub(crate) is_sending: bool,
+    pub(crate) disks: Wish,
 }
 
 /// Looks at what is the same however often one looks.
@@ -46,7 +46,7 @@ pub(super) fn machine(situation: &Situation) -> Evidence {
 ///
 /// # Errors
 /// There is no such card.
-pub(super) fn network(situation: &Situation, evidence: &mut Evidence) -> anyhow::Result<()> {
+pub(crate) fn network(situation: &Situation, evidence: &mut Evidence) -> anyhow::Result<()> {
     let class = Path::new(CLASS);
     let list = Interface::list().unwrap_or_default();
     let wanted = wanted_card(situation, &list, class)?;

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 
 /// Which disks are looked at.
 #[derive(Debug, Clone)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     /// Those of the machine that could be deployed to.
     All,
     /// These disks, or files.

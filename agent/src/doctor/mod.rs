@@ -8,7 +8,6 @@ mod machine;
 mod multicast;
 mod offers;
 mod path;
-mod report;
 mod route;
 mod server;
 
@@ -18,14 +17,16 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use diagnosis::{Cause, Evidence, FirstAnswer, diagnose};
+use diagnosis::{Cause, Evidence, FirstAnswer, checks, diagnose, report};
 use fog::KernelArgs;
 use readable::Time;
 
 use crate::worker;
 pub(crate) use attend::Attendant;
-use gather::Situation;
-use machine::Wish;
+pub(crate) use gather::{Situation, network};
+pub(crate) use machine::Wish;
+pub(crate) use multicast::{ask, listen};
+pub(crate) use route::towards;
 
 /// What `--help` says last.
 const AFTER_HELP: &str = "It takes about 5 s, and longer where nothing answers. It writes to no disk, takes no \
@@ -79,10 +80,16 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let checks = checks(&evidence, &causes);
     let text = match args.json {
-        true => format!("{}\n", report::json(&evidence, &causes)),
-        false => report::text(&evidence, &causes),
+        true => format!("{}\n", report::json(&checks, &causes)),
+        false => report::text(&checks, &causes),
     };
+    conclude(&text, &causes)
+}
+
+/// Prints a report and turns it into an exit status.
+pub(crate) fn conclude(text: &str, causes: &[Cause]) -> ExitCode {
     let mut stdout = io::stdout();
     let written = stdout
         .write_all(text.as_bytes())
@@ -98,7 +105,7 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
 fn examine(situation: &Situation, patience: Duration) -> anyhow::Result<(Evidence, Vec<Cause>)> {
     let begin = Instant::now();
     let mut evidence = gather::machine(situation);
-    gather::network(situation, &mut evidence)?;
+    network(situation, &mut evidence)?;
     let mut causes = diagnose(&evidence);
     let mut was_silent = false;
     while let Some(silence) = causes.iter().find(|cause| cause.is_silence())
@@ -114,7 +121,7 @@ fn examine(situation: &Situation, patience: Duration) -> anyhow::Result<(Evidenc
         tell(&format!(
             "{silence}; looking again for up to {left}, as a switch port may need half a minute"
         ));
-        gather::network(situation, &mut evidence)?;
+        network(situation, &mut evidence)?;
         causes = diagnose(&evidence);
     }
     let is_silent = causes.iter().any(Cause::is_silence);
@@ -125,8 +132,16 @@ fn examine(situation: &Situation, patience: Duration) -> anyhow::Result<(Evidenc
     Ok((evidence, causes))
 }
 
+/// Nothing has come in one turn.
+fn is_pause(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
 /// A closed standard error is no reason to fail.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 

@@ -13,15 +13,15 @@ use diagnosis::packet::{igmp_leave, igmp_query};
 use diagnosis::{Querier, Rendezvous};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
-use super::offers::is_pause;
+use super::is_pause;
 
 /// What came.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     pub(super) announcements: u64,
-    pub(super) data: u64,
-    pub(super) requests: u64,
-    pub(super) querier: Option<Querier>,
+    pub(crate) data: u64,
+    pub(crate) requests: u64,
+    pub(crate) querier: Option<Querier>,
 }
 
 impl Heard {
@@ -45,7 +45,7 @@ pub(super) fn groups(sender: Ipv4Addr) -> Vec<Ipv4Addr> {
 ///
 /// # Errors
 /// A socket cannot be opened.
-pub(super) fn listen(
+pub(crate) fn listen(
     own: &Interface,
     port: u16,
     groups: &[Ipv4Addr],
@@ -88,7 +88,7 @@ pub(super) fn listen(
 }
 
 /// Asks the port of a sender, with a datagram that means nothing and takes no place.
-pub(super) fn ask(sender: Ipv4Addr, port: u16) -> io::Result<Rendezvous> {
+pub(crate) fn ask(sender: Ipv4Addr, port: u16) -> io::Result<Rendezvous> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(ANSWER))?;
     socket.connect((sender, port))?;

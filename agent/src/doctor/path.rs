@@ -8,7 +8,7 @@ use diagnosis::packet::{ECHO_HEADER_LEN, IP_HEADER_LEN, echo_reply, echo_request
 use diagnosis::{Look, PathLook, Skipped};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::offers::is_pause;
+use super::is_pause;
 
 /// Tries sizes up to `mtu`.
 pub(super) fn measure(to: Ipv4Addr, mtu: u32) -> Look<PathLook> {

@@ -8,7 +8,7 @@ use diagnosis::{Look, Neighbour, NextHop, Route, Skipped};
 use super::cards::without_label;
 
 /// The kernel's route to `to`.
-pub(super) fn towards(to: Ipv4Addr) -> Look<Route> {
+pub(crate) fn towards(to: Ipv4Addr) -> Look<Route> {
     match Interface::towards(to) {
         Ok(interface) => {
             let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();

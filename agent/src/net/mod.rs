@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ::dhcp::Reply;
 use fog::{KernelArgs, Mac};
 use tokio::time::sleep;
 
@@ -20,8 +21,8 @@ use crate::control::{self, CallError, Server};
 use crate::screen::Board;
 use cards::Cards;
 pub(crate) use dhcp::first_answer;
-use dhcp::{Client, Lease, Reply};
-pub(crate) use dhcp::{OWN_COMMAND as DHCP_COMMAND, serve as serve_dhcp};
+use dhcp::{Client, Lease};
+pub(crate) use dhcp::{OWN_COMMAND as DHCP_COMMAND, offers as dhcp_offers, serve as serve_dhcp};
 pub(crate) use nic::Nic;
 
 /// The way to the server. The lease is renewed from now on.
@@ -323,10 +324,10 @@ async fn probe(board: &Board, server: &Server, lease: &Lease, end: Instant) -> R
 /// Whether an offer leads into the same network, and out of it by the same way, as the lease does.
 fn agrees(offer: &Reply, lease: &Lease) -> bool {
     let prefix_len = offer.mask.map(|mask| mask.to_bits().leading_ones());
-    let network = |address| diagnosis::dhcp::network(address, lease.prefix_len);
+    let network = |address| ::dhcp::network(address, lease.prefix_len);
     prefix_len == Some(lease.prefix_len.into())
         && network(offer.address) == network(lease.address)
-        && offer.routers.first().copied() == lease.router
+        && offer.router() == lease.router
         && offer.name_servers == lease.name_servers
 }
 

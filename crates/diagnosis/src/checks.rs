@@ -36,6 +36,20 @@ pub enum Area {
     Disks,
     /// Memory.
     Memory,
+    /// The web server of this machine.
+    Web,
+    /// Asking for a stream, and being let in.
+    Rendezvous,
+    /// Small datagrams to the group.
+    Small,
+    /// Datagrams with data.
+    Large,
+    /// The bytes of a stream, to its end.
+    Content,
+    /// Lost datagrams.
+    Loss,
+    /// How fast a stream came.
+    Rate,
 }
 
 impl Area {
@@ -54,6 +68,13 @@ impl Area {
             Self::Clock => "clock",
             Self::Disks => "disks",
             Self::Memory => "memory",
+            Self::Web => "web",
+            Self::Rendezvous => "rendezvous",
+            Self::Small => "small",
+            Self::Large => "large",
+            Self::Content => "content",
+            Self::Loss => "loss",
+            Self::Rate => "rate",
         }
     }
 
@@ -97,6 +118,24 @@ impl Area {
             | Cause::DiskErrors { .. }
             | Cause::SlowDisk { .. } => Self::Disks,
             Cause::LittleMemory { .. } => Self::Memory,
+            Cause::OwnWeb { .. } => Self::Web,
+            Cause::NoTestSender { .. }
+            | Cause::RequestsLost { .. }
+            | Cause::NoTestAnswer { .. }
+            | Cause::TestRefused { .. }
+            | Cause::OtherCard { .. }
+            | Cause::NoReceiver { .. }
+            | Cause::FewReceivers { .. } => Self::Rendezvous,
+            Cause::GroupUnheard { .. } => Self::Small,
+            Cause::LargeLost { .. } => Self::Large,
+            Cause::TestStoodStill { .. }
+            | Cause::TestCut { .. }
+            | Cause::ForeignStream { .. }
+            | Cause::TestDamaged { .. }
+            | Cause::TestFailed { .. }
+            | Cause::ReceiversLeft { .. } => Self::Content,
+            Cause::HighLoss { .. } => Self::Loss,
+            Cause::SlowTransfer { .. } => Self::Rate,
         }
     }
 }
@@ -209,7 +248,7 @@ fn counters(traffic: &Traffic) -> String {
     )
 }
 
-fn dhcp(offers: &[crate::dhcp::Offer]) -> String {
+fn dhcp(offers: &[dhcp::Reply]) -> String {
     if offers.is_empty() {
         return "no offer".to_owned();
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::dhcp::Offer;
+use dhcp::Reply;
 
 /// Everything that was looked at.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Evidence {
     /// How long the network kept silent, where that is known.
     pub first_answer: Option<FirstAnswer>,
     /// What DHCP servers offer on the card in use.
-    pub offers: Look<Vec<Offer>>,
+    pub offers: Look<Vec<Reply>>,
     /// For how long offers were awaited.
     pub offers_awaited: Duration,
     /// IPv4 addresses of the card in use.
@@ -181,8 +181,7 @@ impl Address {
     /// Whether `other` is in the same network.
     #[must_use]
     pub fn is_near(&self, other: Ipv4Addr) -> bool {
-        crate::dhcp::network(self.address, self.prefix_len)
-            == crate::dhcp::network(other, self.prefix_len)
+        dhcp::network(self.address, self.prefix_len) == dhcp::network(other, self.prefix_len)
     }
 }
 

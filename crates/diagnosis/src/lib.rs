@@ -2,16 +2,17 @@
 //!
 //! [`Evidence`] is what probes have seen. [`diagnose()`] makes [`Cause`]s of it, the one that explains the
 //! others first; [`checks()`] says what was looked at and what was seen. The parsers of what comes from the
-//! network for this purpose alone ([`dhcp`], [`packet`]) are here, too. The crate does no input or output.
+//! network for this purpose alone ([`packet`]) are here, too. The crate does no input or output.
 
 #![warn(missing_docs)]
 
 mod cause;
 mod checks;
-pub mod dhcp;
 mod evidence;
 pub mod packet;
+pub mod report;
 mod rules;
+pub mod trial;
 
 pub use cause::{Cause, Silence};
 pub use checks::{Area, Check, Verdict, checks};

@@ -11,11 +11,13 @@ mod format;
 mod hash;
 mod manifest;
 mod session;
+mod trial;
 
 pub use format::{Compression, ImageFormat};
 pub use hash::{Blake3, NotBlake3};
 pub use manifest::{ImageFacts, MANIFEST_VERSION, Manifest, NewerManifest, SmallFile, StreamFacts};
 pub use session::{Refusal, RefusalCode, SessionView, Stage, StreamNow};
+pub use trial::{Mismatch, TestCheck, TestStream};
 
 /// Token of `getversion.php?caps=1`: the paths below exist.
 pub const CAPABILITY: &str = "fosnative1";

@@ -5,6 +5,7 @@ mod client;
 mod deploy;
 mod host;
 mod image;
+mod selftest;
 mod serve;
 mod status;
 
@@ -32,7 +33,7 @@ use crate::store::Store;
         A single stream without the server, with the options of udpcast's program:\n  \
         fos-server udp-sender --help\n\n\
         Exit status: 0 done, 1 failed, 2 wrong usage, 3 deploy --wait was interrupted and the session \
-        goes on."
+        goes on, or selftest found something that does not work."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -74,6 +75,8 @@ enum Command {
     Status(status::Status),
     /// Cancel a session, or one host of it
     Cancel(cancel::Cancel),
+    /// Send a test by multicast to `fos-agent selftest` or `udp-receiver`, and say what works and what does not
+    Selftest(selftest::Selftest),
 }
 
 /// How a command ended that has said everything itself.
@@ -86,6 +89,8 @@ pub enum Outcome {
     Failed,
     /// A person does not wait any longer; what was begun goes on.
     Interrupted,
+    /// A test found something that does not work.
+    Found,
 }
 
 impl From<bool> for Outcome {
@@ -102,7 +107,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::Failed => Self::FAILURE,
-            Outcome::Interrupted => Self::from(3),
+            Outcome::Interrupted | Outcome::Found => Self::from(3),
         }
     }
 }
@@ -132,6 +137,7 @@ impl Cli {
             Command::Deploy(deploy) => return deploy.run(&places).await,
             Command::Status(status) => status.run(&places).await,
             Command::Cancel(cancel) => cancel.run(&places).await,
+            Command::Selftest(selftest) => return selftest.run(&places).await,
         };
         is_done.map(Outcome::from)
     }

@@ -137,7 +137,7 @@ impl Drop for LastWords {
 const ALL_SILENT: Duration = Duration::from_secs(90);
 
 /// TTL of everything, as FOG's sender has it.
-pub(super) const TTL: u8 = 32;
+pub(crate) const TTL: u8 = 32;
 
 /// Nobody but the session starts the transfer, and only its hosts are let in.
 pub(super) fn start_rule(admitted: Vec<Ipv4Addr>) -> StartRule {

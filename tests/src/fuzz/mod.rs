@@ -8,6 +8,7 @@
 )]
 
 mod contract;
+mod dhcp;
 mod fec;
 mod feed;
 mod images;
@@ -20,6 +21,7 @@ mod udpcast;
 mod volumes;
 
 pub use contract::{contract, hostinfo, http_form, native_json};
+pub use dhcp::dhcp;
 pub use fec::udpcast_fec;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use packets::packets;
@@ -36,6 +38,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: [(&str, Body); 19] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
+    ("dhcp", dhcp),
     ("hostinfo", hostinfo),
     ("http_form", http_form),
     ("image", image),

@@ -5,6 +5,7 @@
 mod machine;
 mod multicast;
 mod network;
+mod selftest;
 mod server;
 mod web;
 

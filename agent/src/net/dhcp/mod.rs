@@ -1,8 +1,6 @@
 //! An address by DHCP: busybox' `udhcpc` with our script, which leaves the lease as a file. Where the server that
 //! answers first is the wrong one, this program takes the place of `udhcpc`, with the same script.
 
-mod client;
-mod message;
 mod socket;
 
 use std::fs;
@@ -17,7 +15,6 @@ use fog::Mac;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub(crate) use message::Reply;
 pub(crate) use socket::{offers, serve};
 
 /// A running client. It renews the lease; dropping it ends it and leaves the address.

@@ -1,15 +1,14 @@
 //! DHCP over a UDP socket of one card, which need not have an address.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ::dhcp::{Action, CLIENT_PORT, ChosenServer, DATAGRAM_MAX, Reply, SERVER_PORT, Survey};
 use fog::Mac;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::client::{Action, ChosenServer};
-use super::message::{self, Reply, ReplyKind};
 use super::{BUSYBOX, SCRIPT};
 
 /// All offers that come within `time`, of each server the first one.
@@ -18,32 +17,16 @@ use super::{BUSYBOX, SCRIPT};
 /// If nothing can be sent.
 pub(crate) fn offers(card: &str, mac: Mac, time: Duration) -> io::Result<Vec<Reply>> {
     let socket = open(card)?;
-    let xid = random()?;
-    let discover = message::discover(xid, mac);
-    let end = Instant::now() + time;
-    let mut offers: Vec<Reply> = Vec::new();
-    let mut ask_at = Instant::now();
+    let mut survey = Survey::new(mac, random()?, Instant::now(), time);
     let mut buffer = [0; DATAGRAM_MAX];
-    loop {
-        let now = Instant::now();
-        if now >= end {
-            return Ok(offers);
-        }
-        if now >= ask_at {
-            socket.send_to(&discover, TO_ALL)?;
-            ask_at = now + ASK_AGAIN;
-        }
-        let Some(len) = receive(&socket, &mut buffer, end.min(ask_at))? else {
-            continue;
-        };
-        let reply = message::parse(&buffer[..len], xid, mac);
-        if let Some(reply) = reply.filter(|reply| reply.kind == ReplyKind::Offer)
-            && offers.iter().all(|known| known.server != reply.server)
-            && offers.len() < SERVERS_MAX
-        {
-            offers.push(reply);
+    while let Some(next) = survey.poll_timeout(Instant::now()) {
+        if let Some(bytes) = survey.handle_timeout(Instant::now()) {
+            socket.send_to(&bytes, TO_ALL)?;
+        } else if let Some((bytes, from)) = receive(&socket, &mut buffer, next)? {
+            survey.handle_datagram(from, bytes);
         }
     }
+    Ok(survey.into_offers())
 }
 
 /// Takes an address of this server alone and keeps it; never returns unless something fails. What is
@@ -62,7 +45,7 @@ pub(crate) fn serve(
     let mut buffer = [0; DATAGRAM_MAX];
     loop {
         let action = match receive(&socket, &mut buffer, client.poll_timeout())? {
-            Some(len) => client.handle_datagram(Instant::now(), &buffer[..len]),
+            Some((bytes, from)) => client.handle_datagram(Instant::now(), from, bytes),
             None => client.handle_timeout(Instant::now()),
         };
         let sent = match action {
@@ -116,7 +99,7 @@ fn environment(lease: &Reply) -> Vec<(&'static str, String)> {
         ("domain", lease.domain.clone()),
         ("mtu", lease.mtu.map(|mtu| mtu.to_string())),
         ("serverid", Some(lease.server.to_string())),
-        ("siaddr", Some(lease.next_server.to_string())),
+        ("siaddr", lease.next_server.map(|next| next.to_string())),
         ("lease", seconds),
     ]
     .into_iter()
@@ -140,15 +123,22 @@ fn open(card: &str) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Waits for a datagram until `end`.
-fn receive(socket: &UdpSocket, buffer: &mut [u8], end: Instant) -> io::Result<Option<usize>> {
+/// Waits for a datagram until `end`; answers it and who sent it.
+fn receive<'a>(
+    socket: &UdpSocket,
+    buffer: &'a mut [u8],
+    end: Instant,
+) -> io::Result<Option<(&'a [u8], Ipv4Addr)>> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Ok(None);
     }
     socket.set_read_timeout(Some(left))?;
-    match socket.recv(buffer) {
-        Ok(len) => Ok(Some(len)),
+    match socket.recv_from(buffer) {
+        Ok((len, SocketAddr::V4(from))) => {
+            Ok(Some((buffer.get(..len).unwrap_or_default(), *from.ip())))
+        }
+        Ok(_) => Ok(None),
         Err(error)
             if matches!(
                 error.kind(),
@@ -159,7 +149,7 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8], end: Instant) -> io::Result<Op
         }
         // The link went down; it is back before the next try, or not.
         Err(error) if error.kind() == io::ErrorKind::NetworkDown => {
-            std::thread::sleep(left.min(ASK_AGAIN));
+            std::thread::sleep(left.min(LINK_PAUSE));
             Ok(None)
         }
         Err(error) => Err(error),
@@ -172,24 +162,28 @@ fn random() -> io::Result<u32> {
     Ok(u32::from_ne_bytes(octets))
 }
 
-const CLIENT_PORT: u16 = 68;
-const SERVER_PORT: u16 = 67;
 const TO_ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
-/// The first question may be lost.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// In one network segment.
-const SERVERS_MAX: usize = 8;
-const DATAGRAM_MAX: usize = 2048;
+const LINK_PAUSE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::tests::{answer, mac};
     use super::*;
 
     #[test]
     fn the_script_gets_what_udhcpc_would_give() {
-        let bytes = answer(7, 5, [10, 0, 0, 5], [10, 0, 0, 77]);
-        let lease = message::parse(&bytes, 7, mac()).unwrap();
+        let lease = Reply {
+            kind: ::dhcp::ReplyKind::Ack,
+            server: Ipv4Addr::new(10, 0, 0, 5),
+            address: Ipv4Addr::new(10, 0, 0, 77),
+            mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+            routers: vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)],
+            name_servers: vec![Ipv4Addr::new(10, 0, 0, 5)],
+            domain: Some("lab.example".into()),
+            mtu: None,
+            next_server: Some(Ipv4Addr::new(10, 0, 0, 6)),
+            boot_file: None,
+            lease: Some(Duration::from_secs(30)),
+        };
         let all = environment(&lease);
         let text: Vec<String> = all
             .iter()
@@ -204,10 +198,14 @@ mod tests {
                 "dns=10.0.0.5",
                 "domain=lab.example",
                 "serverid=10.0.0.5",
-                "siaddr=10.0.0.5",
-                "lease=3600",
+                "siaddr=10.0.0.6",
+                "lease=30",
             ]
         );
+    }
+
+    fn mac() -> Mac {
+        "02:00:00:00:00:07".parse().unwrap()
     }
 
     /// In a network of its own: `None` where the machine lacks something.
@@ -246,7 +244,16 @@ mod tests {
                 let mut buffer = [0; DATAGRAM_MAX];
                 let len = server.recv(&mut buffer).unwrap();
                 let xid = u32::from_be_bytes(buffer[4..8].try_into().unwrap());
-                assert_eq!(buffer[..len], message::discover(xid, mac())[..]);
+                assert_eq!(buffer[..len], ::dhcp::discover(xid, mac())[..]);
+                let answer = |xid: u32, kind, server: [u8; 4], address: [u8; 4]| {
+                    let mut bytes = ::dhcp::discover(xid, mac());
+                    bytes[0] = 2;
+                    bytes[16..20].copy_from_slice(&address);
+                    bytes.truncate(240);
+                    bytes.extend([53, 1, kind, 54, 4]);
+                    bytes.extend(server);
+                    bytes
+                };
                 let to_all = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
                 let say = |answer: &[u8]| server.send_to(answer, to_all).unwrap();
                 say(&answer(xid, 2, [10, 66, 0, 1], [10, 66, 0, 7]));

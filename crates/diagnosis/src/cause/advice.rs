@@ -119,6 +119,63 @@ impl Cause {
                 "check its cable; a disk that is this slow is mostly about to fail: replace it"
             }
             Self::LittleMemory { .. } => "give the machine more memory; FOG's minimum is 512 MB",
+            Self::NoTestSender { .. } => {
+                "start `fos-server selftest` there; if it runs, it sends by another card: name that card with its \
+                 option --interface, or give the address of its card here"
+            }
+            Self::RequestsLost { .. } => {
+                "open this UDP port in the firewall of the server; `fos-server selftest` says if a request came"
+            }
+            Self::NoTestAnswer { .. } => {
+                "open this UDP port in the firewall of the server and of the networks between, in both directions"
+            }
+            Self::TestRefused { .. } => {
+                "start both commands again, this one first; the test had begun already, or is sent by another card of \
+                 the server"
+            }
+            Self::TestStoodStill { .. } => {
+                "compare with what `fos-server selftest` says: if it lacks answers, they are lost on their way to the \
+                 server; then look at the counters of the cards (`fos-agent doctor`)"
+            }
+            Self::TestCut { .. } => "see what `fos-server selftest` says, and start both again",
+            Self::ForeignStream { .. } => {
+                "another sender uses this port: end it, or give another --port to both commands"
+            }
+            Self::TestDamaged { .. } => {
+                "try another card, cable and switch port; test the memory of both machines"
+            }
+            Self::TestFailed { .. } => "correct that and start the command again",
+            Self::HighLoss { .. } => {
+                "look for a slow switch port, half duplex, a bad cable (`fos-agent doctor`) and storm control of \
+                 the switch; limit the rate with --max-bitrate of `fos-server serve`"
+            }
+            Self::SlowTransfer { .. } => {
+                "look for a slow link of one machine, which sets the pace of all, and for a rate limit of the \
+                 switch on multicast"
+            }
+            Self::OwnWeb { .. } => {
+                "look at the log of `fos-server serve`, and if it listens on this address (--listen)"
+            }
+            Self::OtherCard { .. } => {
+                "name the card at which they ask with --interface, or leave the option out"
+            }
+            Self::NoReceiver { .. } => {
+                "start `fos-agent selftest` (or `udp-receiver > /dev/null`) on the client; if it runs, see what it \
+                 says, and open this UDP port in the firewall of this machine"
+            }
+            Self::FewReceivers { .. } => {
+                "see what `fos-agent selftest` says on those that are missing"
+            }
+            Self::GroupUnheard { .. } => {
+                "switch an IGMP querier on in this VLAN, or IGMP snooping off; behind a router multicast has to be \
+                 routed; `fos-agent selftest` there says which it is"
+            }
+            Self::LargeLost { .. } => {
+                "find the part with the small MTU (tunnel, VLAN, virtual switch) and raise it to 1500 bytes"
+            }
+            Self::ReceiversLeft { .. } => {
+                "see what `fos-agent selftest` says there; check cable and switch port"
+            }
         }
     }
 }

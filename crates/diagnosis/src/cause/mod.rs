@@ -7,7 +7,8 @@ mod sentence;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::dhcp::Offer;
+use dhcp::Reply;
+
 use crate::evidence::{Address, Counters, Reach, WebAnswer};
 pub(crate) use seen::{describe, list};
 
@@ -46,10 +47,10 @@ pub enum Cause {
     },
     NoAddress {
         card: String,
-        offers: Vec<Offer>,
+        offers: Vec<Reply>,
     },
     SecondDhcp {
-        offers: Vec<Offer>,
+        offers: Vec<Reply>,
     },
     NoName {
         host: String,
@@ -176,6 +177,79 @@ pub enum Cause {
         total: u64,
         available: u64,
     },
+    NoTestSender {
+        address: Ipv4Addr,
+        port: u16,
+    },
+    RequestsLost {
+        address: Ipv4Addr,
+        port: u16,
+        over: Duration,
+    },
+    NoTestAnswer {
+        address: Ipv4Addr,
+        port: u16,
+        over: Duration,
+    },
+    TestRefused {
+        address: Ipv4Addr,
+    },
+    TestStoodStill {
+        bytes: u64,
+        over: Duration,
+    },
+    TestCut {
+        bytes: u64,
+    },
+    ForeignStream {
+        address: Ipv4Addr,
+        port: u16,
+    },
+    TestDamaged {
+        offset: u64,
+    },
+    TestFailed {
+        error: String,
+    },
+    HighLoss {
+        lost: u64,
+        blocks: u64,
+    },
+    SlowTransfer {
+        rate: f64,
+        bytes: u64,
+    },
+    OwnWeb {
+        url: String,
+        error: String,
+    },
+    OtherCard {
+        card: String,
+        own: Ipv4Addr,
+        asked: Vec<(Ipv4Addr, String)>,
+    },
+    NoReceiver {
+        card: String,
+        own: Ipv4Addr,
+        port: u16,
+        over: Duration,
+    },
+    FewReceivers {
+        have: u64,
+        wanted: u32,
+        over: Duration,
+    },
+    GroupUnheard {
+        receivers: Vec<Ipv4Addr>,
+        group: Ipv4Addr,
+    },
+    LargeLost {
+        receivers: Vec<Ipv4Addr>,
+        len: u32,
+    },
+    ReceiversLeft {
+        receivers: Vec<Ipv4Addr>,
+    },
 }
 
 /// Multicast that does not come.
@@ -234,6 +308,24 @@ impl Cause {
             Self::DiskErrors { .. } => "disk-errors",
             Self::SlowDisk { .. } => "slow-disk",
             Self::LittleMemory { .. } => "little-memory",
+            Self::NoTestSender { .. } => "no-test-sender",
+            Self::RequestsLost { .. } => "requests-lost",
+            Self::NoTestAnswer { .. } => "no-test-answer",
+            Self::TestRefused { .. } => "test-refused",
+            Self::TestStoodStill { .. } => "test-stood-still",
+            Self::TestCut { .. } => "test-cut",
+            Self::ForeignStream { .. } => "foreign-stream",
+            Self::TestDamaged { .. } => "test-damaged",
+            Self::TestFailed { .. } => "test-failed",
+            Self::HighLoss { .. } => "high-loss",
+            Self::SlowTransfer { .. } => "slow-transfer",
+            Self::OwnWeb { .. } => "own-web",
+            Self::OtherCard { .. } => "other-card",
+            Self::NoReceiver { .. } => "no-receiver",
+            Self::FewReceivers { .. } => "few-receivers",
+            Self::GroupUnheard { .. } => "group-unheard",
+            Self::LargeLost { .. } => "large-lost",
+            Self::ReceiversLeft { .. } => "receivers-left",
         }
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dhcp::Reply;
 use readable::{Count, Rate, Size, Time};
 
 use super::{Cause, Silence};
-use crate::dhcp::Offer;
 use crate::evidence::{Neighbour, Reach, WebAnswer};
 
 impl Cause {
@@ -206,6 +206,89 @@ impl Cause {
                 Size(*total),
                 Size(*available)
             )],
+            Self::NoTestSender { address, port } => {
+                vec![format!(
+                    "{address} says that no program has UDP port {port}"
+                )]
+            }
+            Self::RequestsLost {
+                address,
+                port,
+                over,
+            } => vec![format!(
+                "{address} announces itself, and has not answered at UDP port {port} for {}",
+                Time(*over)
+            )],
+            Self::NoTestAnswer {
+                address,
+                port,
+                over,
+            } => vec![format!(
+                "nothing came of {address} in {}, not even that UDP port {port} is closed",
+                Time(*over)
+            )],
+            Self::TestRefused { address } => {
+                vec![format!(
+                    "{address} answers that this machine cannot take part"
+                )]
+            }
+            Self::TestStoodStill { bytes, over } => vec![format!(
+                "{} came, and then no more data for {}",
+                Size(*bytes),
+                Time(*over)
+            )],
+            Self::TestCut { bytes } => vec![format!("{} came until then", Size(*bytes))],
+            Self::ForeignStream { address, port } => vec![format!(
+                "a stream of another kind came from {address} port {port}"
+            )],
+            Self::TestDamaged { offset } => {
+                vec![format!(
+                    "the first wrong bytes are behind {}",
+                    Size(*offset)
+                )]
+            }
+            Self::TestFailed { error } => vec![error.clone()],
+            Self::HighLoss { lost, blocks } => vec![format!(
+                "{lost} of {} had to be sent again",
+                Count(*blocks, "block")
+            )],
+            Self::SlowTransfer { rate, bytes } => {
+                vec![format!("{} went at {}", Size(*bytes), Rate(*rate))]
+            }
+            Self::OwnWeb { url, error } => vec![format!("{url}: {error}")],
+            Self::OtherCard { card, own, asked } => {
+                let mut seen = vec![format!("the test is sent by {card} ({own})")];
+                seen.extend(
+                    asked
+                        .iter()
+                        .map(|(address, card)| format!("{address} asked at {card}")),
+                );
+                seen
+            }
+            Self::NoReceiver {
+                card,
+                own,
+                port,
+                over,
+            } => vec![format!(
+                "not one request came to UDP port {port} of {own} ({card}) in {}",
+                Time(*over)
+            )],
+            Self::FewReceivers { wanted, over, .. } => {
+                vec![format!("{wanted} were waited for, for {}", Time(*over))]
+            }
+            Self::GroupUnheard { receivers, group } => vec![format!(
+                "{} asked to be let in, and has answered nothing that was sent to {group}",
+                list(receivers)
+            )],
+            Self::LargeLost { receivers, len } => vec![format!(
+                "{} answers, and has not one datagram of {len} bytes",
+                list(receivers)
+            )],
+            Self::ReceiversLeft { receivers } => vec![format!(
+                "{} left, or fell silent, before the end",
+                list(receivers)
+            )],
         }
     }
 }
@@ -224,12 +307,12 @@ impl fmt::Display for Silence {
 }
 
 /// An offer, as evidence.
-pub(crate) fn describe(offer: &Offer) -> String {
+pub(crate) fn describe(offer: &Reply) -> String {
     let mut text = format!("DHCP server {} offers {}", offer.server, offer.address);
-    if let Some(len) = offer.prefix_len {
+    if let Some(len) = offer.prefix_len() {
         text += &format!("/{len}");
     }
-    if let Some(router) = offer.router {
+    if let Some(router) = offer.router() {
         text += &format!(", router {router}");
     }
     if let Some(next) = offer.next_server {

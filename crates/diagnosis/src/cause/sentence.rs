@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Cause;
+use super::{Cause, list};
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,6 +89,46 @@ impl fmt::Display for Cause {
             Self::DiskErrors { name, .. } => write!(f, "the disk {name} has errors"),
             Self::SlowDisk { name, .. } => write!(f, "the disk {name} is very slow"),
             Self::LittleMemory { .. } => f.write_str("this machine has too little memory"),
+            Self::NoTestSender { address, .. } => {
+                write!(f, "no test is sent by {address}")
+            }
+            Self::RequestsLost { address, .. } => write!(
+                f,
+                "the sender {address} is heard, but does not hear this machine"
+            ),
+            Self::NoTestAnswer { address, .. } => write!(
+                f,
+                "nothing answers at {address}: a firewall on the way drops what is asked, or the answers"
+            ),
+            Self::TestRefused { address } => write!(f, "the sender {address} refuses this machine"),
+            Self::TestStoodStill { .. } => f.write_str("the transfer stood still"),
+            Self::TestCut { .. } => f.write_str("the sender ended the test before its end"),
+            Self::ForeignStream { .. } => f.write_str("what came is no test stream"),
+            Self::TestDamaged { .. } => {
+                f.write_str("other bytes came than were sent, and no checksum of the network noticed")
+            }
+            Self::TestFailed { .. } => f.write_str("the test could not be carried out"),
+            Self::HighLoss { .. } => f.write_str("many datagrams are lost on the way"),
+            Self::SlowTransfer { .. } => f.write_str("multicast is slow here"),
+            Self::OwnWeb { .. } => f.write_str("the web server of this machine does not answer"),
+            Self::OtherCard { card, .. } => {
+                write!(f, "receivers ask at another card than {card}, by which the test is sent")
+            }
+            Self::NoReceiver { .. } => f.write_str("no receiver has asked for the test"),
+            Self::FewReceivers { have, wanted, .. } => {
+                write!(f, "{have} of {wanted} receivers have come")
+            }
+            Self::GroupUnheard { receivers, .. } => write!(
+                f,
+                "multicast does not reach {}, or no answer comes from there",
+                list(receivers)
+            ),
+            Self::LargeLost { receivers, .. } => {
+                write!(f, "large datagrams do not reach {}", list(receivers))
+            }
+            Self::ReceiversLeft { receivers } => {
+                write!(f, "{} had data, and then not all of it", list(receivers))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod tests;
 use crate::cause::Cause;
 use crate::evidence::Evidence;
 pub(crate) use machine::rate;
+pub(crate) use multicast::undelivered;
 
 /// The causes that the evidence shows, the one that explains the others first. What is explained by another one
 /// is not named: without a link, a server that does not answer says nothing.

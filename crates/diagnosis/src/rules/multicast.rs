@@ -1,7 +1,11 @@
 //! Whether the session's data can come.
 
+use std::net::Ipv4Addr;
+
 use crate::cause::{Cause, Silence};
-use crate::evidence::{Evidence, Multicast, NextHop, PathLook, Rendezvous, Route, Sending};
+use crate::evidence::{
+    Evidence, Look, Multicast, NextHop, PathLook, Querier, Rendezvous, Route, Sending,
+};
 
 pub(super) fn look(evidence: &Evidence) -> Vec<Cause> {
     let mut found = Vec::new();
@@ -66,9 +70,9 @@ fn trouble(evidence: &Evidence, seen: &Multicast, has_hole: bool) -> Option<Caus
 
 /// The sender sends, and nothing comes.
 fn silent(evidence: &Evidence, seen: &Multicast) -> Cause {
-    let (card, way) = match &seen.route {
-        Ok(Route::Through { card, own, next }) => (card.clone(), Some((*own, *next))),
-        _ => (evidence.used.clone().unwrap_or_default(), None),
+    let card = match &seen.route {
+        Ok(Route::Through { card, .. }) => card.clone(),
+        _ => evidence.used.clone().unwrap_or_default(),
     };
     let silence = Silence {
         card,
@@ -76,11 +80,28 @@ fn silent(evidence: &Evidence, seen: &Multicast) -> Cause {
         port: seen.port,
         over: seen.listened,
     };
-    match (way, seen.querier) {
-        (Some((own, NextHop::Router(router))), _) => Cause::NotRouted {
-            sender: seen.sender,
-            router,
-            own,
+    undelivered(seen.sender, &seen.route, seen.querier, silence)
+}
+
+/// Why nothing comes of what is sent to groups.
+pub(crate) fn undelivered(
+    sender: Ipv4Addr,
+    route: &Look<Route>,
+    querier: Option<Querier>,
+    silence: Silence,
+) -> Cause {
+    match (route, querier) {
+        (
+            Ok(Route::Through {
+                own,
+                next: NextHop::Router(router),
+                ..
+            }),
+            _,
+        ) => Cause::NotRouted {
+            sender,
+            router: *router,
+            own: *own,
             silence,
         },
         (_, None) => Cause::NoQuerier { silence },

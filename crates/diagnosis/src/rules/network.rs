@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use dhcp::Reply;
+
 use crate::cause::Cause;
-use crate::dhcp::{self, Offer};
 use crate::evidence::{
     Card, Evidence, FirstAnswer, Neighbour, NextHop, Reach, Resolution, Route, ServerLook,
     WebAnswer,
@@ -75,25 +76,25 @@ fn late_answer(first: FirstAnswer) -> Option<Cause> {
 /// Two servers that say the same are one service.
 fn second_dhcp(evidence: &Evidence) -> Option<Cause> {
     let offers = evidence.offers.as_ref().ok()?;
-    let mut servers: Vec<Offer> = Vec::new();
+    let mut servers: Vec<Reply> = Vec::new();
     for offer in offers {
         if servers.iter().all(|known| known.server != offer.server) {
             servers.push(offer.clone());
         }
     }
     let (first, others) = servers.split_first()?;
-    let agrees = |offer: &Offer| meaning(offer) == meaning(first);
+    let agrees = |offer: &Reply| meaning(offer) == meaning(first);
     (!others.iter().all(agrees)).then_some(Cause::SecondDhcp { offers: servers })
 }
 
 /// What two servers of one network must agree on.
-fn meaning(offer: &Offer) -> impl PartialEq + use<> {
+fn meaning(offer: &Reply) -> impl PartialEq + use<> {
     let network = offer
-        .prefix_len
+        .prefix_len()
         .map(|len| (dhcp::network(offer.address, len), len));
     (
         network,
-        offer.router,
+        offer.router(),
         offer.next_server.filter(|next| *next != offer.server),
         offer.boot_file.clone(),
     )

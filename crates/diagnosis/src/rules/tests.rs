@@ -1,9 +1,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dhcp::Reply;
+
 use super::*;
 use crate::checks::{Area, Verdict, checks};
-use crate::dhcp::Offer;
 use crate::evidence::*;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -14,14 +15,19 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-fn offer(server: [u8; 4]) -> Offer {
-    Offer {
+fn offer(server: [u8; 4]) -> Reply {
+    Reply {
+        kind: dhcp::ReplyKind::Offer,
         server: server.into(),
         address: OWN,
-        prefix_len: Some(24),
-        router: Some(ROUTER),
+        mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+        routers: vec![ROUTER],
+        name_servers: Vec::new(),
+        domain: None,
+        mtu: None,
         next_server: Some(SERVER),
         boot_file: Some("undionly.kpxe".into()),
+        lease: None,
     }
 }
 
@@ -397,10 +403,10 @@ fn silence_of_multicast_is_explained_only_while_the_sender_sends() {
 #[test]
 fn a_second_dhcp_server_is_one_that_says_something_else() {
     for change in [
-        |offer: &mut Offer| offer.router = None,
-        |offer: &mut Offer| offer.address = Ipv4Addr::new(192, 168, 1, 9),
-        |offer: &mut Offer| offer.next_server = None,
-        |offer: &mut Offer| offer.boot_file = None,
+        |offer: &mut Reply| offer.routers.clear(),
+        |offer: &mut Reply| offer.address = Ipv4Addr::new(192, 168, 1, 9),
+        |offer: &mut Reply| offer.next_server = None,
+        |offer: &mut Reply| offer.boot_file = None,
     ] {
         let mut other = offer([192, 168, 1, 1]);
         change(&mut other);

@@ -1,23 +1,21 @@
 //! What was found, for people and for programs.
 
-use diagnosis::{Cause, Check, Evidence, Verdict, checks};
 use serde_json::{Value, json};
 
+use crate::cause::Cause;
+use crate::checks::{Check, Verdict};
+
 /// Every check with what was seen, then every cause.
-pub(super) fn text(evidence: &Evidence, causes: &[Cause]) -> String {
+#[must_use]
+pub fn text(checks: &[Check], causes: &[Cause]) -> String {
     let mut text = String::new();
-    for Check {
-        area,
-        verdict,
-        text: seen,
-    } in checks(evidence, causes)
-    {
-        let mark = match verdict {
+    for check in checks {
+        let mark = match check.verdict {
             Verdict::Fine => "ok",
             Verdict::Problem => "PROBLEM",
             Verdict::Skipped => "-",
         };
-        text += &format!("{mark:<8} {:<10} {seen}\n", area.name());
+        text += &format!("{mark:<8} {:<10} {}\n", check.area.name(), check.text);
     }
     text.push('\n');
     if causes.is_empty() {
@@ -33,7 +31,9 @@ pub(super) fn text(evidence: &Evidence, causes: &[Cause]) -> String {
     text
 }
 
-pub(super) fn json(evidence: &Evidence, causes: &[Cause]) -> Value {
+/// The same as one JSON object: `ok`, `findings` and `checks`.
+#[must_use]
+pub fn json(checks: &[Check], causes: &[Cause]) -> Value {
     let findings = causes.iter().map(|cause| {
         json!({
             "code": cause.code(),
@@ -42,7 +42,7 @@ pub(super) fn json(evidence: &Evidence, causes: &[Cause]) -> Value {
             "advice": cause.advice(),
         })
     });
-    let checks = checks(evidence, causes).into_iter().map(|check| {
+    let checks = checks.iter().map(|check| {
         let result = match check.verdict {
             Verdict::Fine => "fine",
             Verdict::Problem => "problem",
@@ -58,7 +58,8 @@ pub(super) fn json(evidence: &Evidence, causes: &[Cause]) -> Value {
 }
 
 /// The first cause that can keep a machine waiting, in a line, for a screen on which something is waited for.
-pub(super) fn line(causes: &[Cause]) -> Option<String> {
+#[must_use]
+pub fn line(causes: &[Cause]) -> Option<String> {
     let cause = causes.iter().find(|cause| cause.can_block())?;
     let seen = cause.evidence().into_iter().next().unwrap_or_default();
     Some(format!("{cause} ({seen}): {}", cause.advice()))
@@ -67,6 +68,8 @@ pub(super) fn line(causes: &[Cause]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::checks;
+    use crate::evidence::Evidence;
 
     #[test]
     fn causes_come_with_what_was_seen_and_what_to_do() {
@@ -78,7 +81,8 @@ mod tests {
             Cause::NoDisk,
         ];
         let evidence = Evidence::default();
-        let text = text(&evidence, &causes);
+        let checks = checks(&evidence, &causes);
+        let text = text(&checks, &causes);
         for line in [
             "PROBLEM  link       not asked for",
             "-        memory     not asked for",
@@ -88,7 +92,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
         }
-        let json = json(&evidence, &causes);
+        let json = json(&checks, &causes);
         assert_eq!(json["ok"], false);
         assert_eq!(json["findings"][0]["code"], "no-link");
         assert_eq!(
@@ -101,6 +105,6 @@ mod tests {
         let line = line(&causes).unwrap();
         assert!(line.starts_with("eth0 has no link (eth0 ("), "{line}");
         assert_eq!(super::line(&causes[..1]), None);
-        assert!(super::text(&evidence, &[]).ends_with("\nno cause of trouble was found\n"));
+        assert!(super::text(&checks, &[]).ends_with("\nno cause of trouble was found\n"));
     }
 }

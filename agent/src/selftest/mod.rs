@@ -1,0 +1,125 @@
+//! `selftest`: receives a test stream as a deploy receives an image, and says what of the way from the server works.
+//! The sender's side is `fos-server selftest`. No disk is touched, and no task of the server.
+
+mod target;
+mod transfer;
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use diagnosis::trial::received;
+use diagnosis::{Cause, Evidence, Resolution, Route, diagnose, report};
+use fog::KernelArgs;
+
+use crate::doctor::{self, Situation, Wish, conclude, tell};
+use crate::{usage, worker};
+use transfer::Plan;
+
+/// What `--help` says last.
+const AFTER_HELP: &str = "Start `fos-server selftest` on the server, and this on one or more clients, in any order. It \
+    looks at link, address, name, web server and size of datagrams, asks the sender to be let in, and receives the test \
+    by the way that images take. It ends by itself, and says at each wait what it waits for. It needs root.\n\
+    Exit status: 0 all works, 1 it could not look, 2 wrong usage, 3 something does not work.\n\
+    --json prints one object as `fos-agent doctor` does: \"ok\", \"findings\" (code, text, evidence, advice) and \
+    \"checks\" (check, result: fine, problem or skipped, text).";
+
+/// `fos-agent selftest`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct SelftestArgs {
+    /// Name, address or URL of the server (default: web= of the kernel arguments)
+    server: Option<String>,
+    /// Network card that is to receive, by name or address (default: by the route to the server)
+    #[arg(long, short, value_name = "INTERFACE")]
+    interface: Option<String>,
+    /// UDP port of the receivers, the sender has the next; as at the sender. Sessions have 63100 and up
+    #[arg(long, short = 'P', default_value_t = 9000, value_parser = clap::value_parser!(u16).range(1..65535))]
+    port: u16,
+    /// How long a sender, and then its data, is waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    wait: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `selftest`.
+pub(crate) fn run(args: &SelftestArgs) -> ExitCode {
+    let web = match &args.server {
+        Some(server) if server.contains("://") => server.clone(),
+        Some(server) => format!("http://{server}/fog/"),
+        None => match KernelArgs::parse(&worker::booted_cmdline()).web() {
+            Ok(web) => web,
+            Err(_) => {
+                return usage::complain(
+                    "the kernel arguments name no server; give its name or address",
+                );
+            }
+        },
+    };
+    tell(&format!(
+        "looking at link, address and the server at {web}; this takes some seconds"
+    ));
+    let evidence = match look(&web, args) {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            tell(&format!("error: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let plan = reachable(&evidence).map(|sender| Plan {
+        sender,
+        port: args.port,
+        interface: evidence.wanted.clone(),
+        wait: Duration::from_secs(args.wait),
+    });
+    let test = match plan.as_ref().map(transfer::receive).transpose() {
+        Ok(test) => test,
+        Err(error) => {
+            tell(&format!("error: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let (checks, causes) = received(&evidence, test.as_ref());
+    let text = match args.json {
+        true => format!("{}\n", report::json(&checks, &causes)),
+        false => report::text(&checks, &causes),
+    };
+    conclude(&text, &causes)
+}
+
+/// What comes before a transfer.
+fn look(web: &str, args: &SelftestArgs) -> anyhow::Result<Evidence> {
+    let situation = Situation {
+        args: KernelArgs::parse(&format!("web={web}")),
+        interface: args.interface.clone(),
+        is_sending: false,
+        disks: Wish::Nothing,
+    };
+    let mut evidence = Evidence::default();
+    doctor::network(&situation, &mut evidence)?;
+    Ok(evidence)
+}
+
+/// The server's address, if a transfer has a chance.
+fn reachable(evidence: &Evidence) -> Option<Ipv4Addr> {
+    let server = evidence.server.as_ref().ok()?;
+    let (Resolution::Address(address), Ok(Route::Through { .. })) =
+        (&server.resolution, &server.route)
+    else {
+        return None;
+    };
+    let is_cut = diagnose(evidence).iter().any(|cause| {
+        cause.is_silence()
+            || matches!(
+                cause,
+                Cause::NoCard
+                    | Cause::NoLink { .. }
+                    | Cause::NoAddress { .. }
+                    | Cause::WrongCard { .. }
+            )
+    });
+    (!is_cut).then_some(*address)
+}

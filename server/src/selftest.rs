@@ -1,0 +1,530 @@
+//! Sends a test stream to whoever asks, and says how it went. It is sent as sessions send, but at once, and to any
+//! receiver, udpcast's own among them.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Queue, RecvTimeoutError, Sender as Way, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use cast_net::udpcast::sender::{Outcome, SenderEvent, StartRule};
+use cast_net::{Interface, SendControl, SendError, SendEvent, SendOptions, SendReport};
+use diagnosis::Skipped;
+use diagnosis::trial::{Receiver, Sent};
+use fos_api::TestStream;
+use readable::{NAMED_AFTER, Size, Time, chain};
+
+use crate::output;
+use crate::sender::udpcast::TTL;
+
+/// What is to be sent.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The card, by name or address; `None`: the one at which the first receiver asks.
+    pub interface: Option<String>,
+    /// How many receivers are waited for.
+    pub receivers: u32,
+    /// For how long.
+    pub wait: Duration,
+    /// Bytes of the test.
+    pub len: u64,
+    /// Port of the receivers.
+    pub port: u16,
+}
+
+/// Sends the test, to its end or until it is clear that it does not arrive. The web server is not looked at.
+///
+/// # Errors
+/// There is no such card.
+pub fn run(plan: &Plan) -> anyhow::Result<Sent> {
+    let cards = Cards::choose(&Interface::list()?, plan.interface.as_deref())?;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (way, events) = channel();
+    let mut trial = Trial::new(plan, cards.by, &cards.all, Instant::now());
+    let mut controls = Vec::new();
+    for (number, card) in cards.all.iter().enumerate() {
+        let control = SendControl::new().context("preparing the sender")?;
+        controls.push(control.clone());
+        let options = options(plan, card, trial.is_decoy(number));
+        let source = TestStream::new(seed()?, plan.len, Arc::clone(&is_over));
+        let way = way.clone();
+        thread::Builder::new()
+            .name(format!("send-{}", card.name))
+            .spawn(move || follow(number, options, source, control, &way))
+            .context("starting a thread")?;
+    }
+    drop(way);
+    let asking: Vec<&Interface> = cards
+        .all
+        .iter()
+        .enumerate()
+        .filter_map(|(number, card)| (!trial.is_decoy(number)).then_some(card))
+        .collect();
+    announce(plan, &asking);
+    serve(&mut trial, &events, &controls, &is_over);
+    Ok(trial.conclude(Instant::now()))
+}
+
+/// Until every sender has ended.
+fn serve(
+    trial: &mut Trial,
+    events: &Queue<(usize, Told)>,
+    controls: &[SendControl],
+    is_over: &AtomicBool,
+) {
+    loop {
+        let told = match events.recv_timeout(LOOK) {
+            Ok(told) => Some(told),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let now = Instant::now();
+        let mut orders = trial.look(now);
+        if let Some((card, told)) = told {
+            orders.extend(trial.handle(card, told, now));
+        }
+        for order in orders {
+            match order {
+                Order::Say(text) => output::explain(&text),
+                Order::Start(card) => control(controls, card, SendControl::start_now),
+                Order::Stop(card) => control(controls, card, SendControl::stop),
+                Order::Interrupt(card) => control(controls, card, SendControl::interrupt),
+                Order::EndStream => is_over.store(true, Ordering::Relaxed),
+            }
+        }
+    }
+}
+
+fn control(controls: &[SendControl], card: usize, order: fn(&SendControl)) {
+    if let Some(control) = controls.get(card) {
+        order(control);
+    }
+}
+
+fn announce(plan: &Plan, cards: &[&Interface]) {
+    let names: Vec<String> = cards.iter().map(ToString::to_string).collect();
+    let count = readable::Count(plan.receivers.into(), "receiver");
+    let address = cards
+        .first()
+        .map_or(Ipv4Addr::UNSPECIFIED, |card| card.addr);
+    output::explain(&format!(
+        "port {}, card {}: waiting for {count}, at most {}; on the client `fos-agent selftest {address}`, or \
+         `udp-receiver > /dev/null`",
+        plan.port,
+        names.join(" or "),
+        Time(plan.wait)
+    ));
+}
+
+/// What comes of the sender of a card.
+enum Told {
+    Event(Box<SendEvent>),
+    Over(Box<Result<SendReport, SendError>>),
+}
+
+/// On a thread of each card.
+fn follow(
+    card: usize,
+    options: SendOptions,
+    source: TestStream,
+    control: SendControl,
+    way: &Way<(usize, Told)>,
+) {
+    let sent = cast_net::send::open(options, source, control).and_then(|mut stream| {
+        while let Some(event) = stream.next_event() {
+            // Whoever does not listen any more has the end of the program before it.
+            drop(way.send((card, Told::Event(Box::new(event)))));
+        }
+        stream.finish()
+    });
+    drop(way.send((card, Told::Over(Box::new(sent)))));
+}
+
+fn options(plan: &Plan, card: &Interface, is_decoy: bool) -> SendOptions {
+    let mut options = SendOptions::new(card.clone());
+    options.port_base = plan.port;
+    options.ttl = TTL;
+    options.transfer.start = match is_decoy {
+        false => StartRule {
+            min_receivers: plan.receivers,
+            ..StartRule::default()
+        },
+        // Nobody is let in: that one asks is all that is to be known.
+        true => StartRule {
+            expected: vec![card.addr],
+            only_expected: true,
+            accept_go: false,
+            min_receivers: u32::MAX,
+            ..StartRule::default()
+        },
+    };
+    options
+}
+
+fn seed() -> anyhow::Result<u64> {
+    let mut octets = [0; 8];
+    getrandom::fill(&mut octets).map_err(|error| anyhow::anyhow!("random numbers: {error}"))?;
+    Ok(u64::from_ne_bytes(octets))
+}
+
+/// The cards of a test.
+#[derive(Debug, PartialEq, Eq)]
+struct Cards {
+    all: Vec<Interface>,
+    by: By,
+}
+
+/// By which card it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The first of them, as a person said. At the others is listened.
+    First,
+    /// The one at which a receiver asks first.
+    Asked,
+}
+
+impl Cards {
+    fn choose(list: &[Interface], wanted: Option<&str>) -> anyhow::Result<Self> {
+        let usable = list.iter().filter(|card| card.is_up && !card.is_loopback);
+        let Some(wanted) = wanted else {
+            let all: Vec<Interface> = usable.take(CARDS_MAX).cloned().collect();
+            anyhow::ensure!(
+                !all.is_empty(),
+                "no network card has a link and an IPv4 address; plug one in, or name one with --interface"
+            );
+            return Ok(Self { all, by: By::Asked });
+        };
+        let chosen = Interface::choose(list, Some(wanted))?;
+        // In its own network a decoy would be quicker now and then.
+        let is_near = |card: &Interface| {
+            network(card.addr, chosen) == network(chosen.addr, chosen)
+                || network(chosen.addr, card) == network(card.addr, card)
+        };
+        let others = usable.filter(|card| !is_near(card)).take(CARDS_MAX);
+        Ok(Self {
+            all: std::iter::once(chosen).chain(others).cloned().collect(),
+            by: By::First,
+        })
+    }
+}
+
+fn network(address: Ipv4Addr, of: &Interface) -> u32 {
+    let host_bits = 32_u32.saturating_sub(of.prefix_len.into());
+    address.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0)
+}
+
+/// What is done next.
+#[derive(Debug, PartialEq, Eq)]
+enum Order {
+    Say(String),
+    /// With those that are there.
+    Start(usize),
+    Stop(usize),
+    /// Receivers are sent away.
+    Interrupt(usize),
+    /// The stream has been long enough.
+    EndStream,
+}
+
+/// The course of a test. The caller has the clock and the senders.
+#[derive(Debug)]
+struct Trial {
+    plan: Plan,
+    cards: Vec<Interface>,
+    /// The card by which is sent, once that is known.
+    chosen: Option<usize>,
+    by: By,
+    began: Instant,
+    next_line: Duration,
+    joined: Vec<Ipv4Addr>,
+    elsewhere: Vec<(Ipv4Addr, String)>,
+    waited: Duration,
+    sending: Option<Sending>,
+    is_giving_up: bool,
+    report: Option<SendReport>,
+    failures: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sending {
+    since: Instant,
+    bytes: u64,
+    moved_at: Instant,
+    is_long_enough: bool,
+}
+
+impl Trial {
+    fn new(plan: &Plan, by: By, cards: &[Interface], now: Instant) -> Self {
+        let is_known = by == By::First || cards.len() == 1;
+        Self {
+            plan: plan.clone(),
+            cards: cards.to_vec(),
+            chosen: is_known.then_some(0),
+            by,
+            began: now,
+            next_line: NAMED_AFTER,
+            joined: Vec::new(),
+            elsewhere: Vec::new(),
+            waited: Duration::ZERO,
+            sending: None,
+            is_giving_up: false,
+            report: None,
+            failures: Vec::new(),
+        }
+    }
+
+    /// A card at which is only listened.
+    fn is_decoy(&self, card: usize) -> bool {
+        self.by == By::First && card != 0
+    }
+
+    /// What the time demands.
+    fn look(&mut self, now: Instant) -> Vec<Order> {
+        let mut orders = Vec::new();
+        if self.is_giving_up || self.report.is_some() {
+            return orders;
+        }
+        let Some(sending) = &mut self.sending else {
+            let waited = now.saturating_duration_since(self.began);
+            self.waited = waited;
+            if waited >= self.plan.wait {
+                self.is_giving_up = self.joined.is_empty();
+                match (self.chosen, self.is_giving_up) {
+                    (Some(card), false) => orders.push(Order::Start(card)),
+                    _ => orders.extend((0..self.cards.len()).map(Order::Stop)),
+                }
+                // Once.
+                self.began = now;
+            } else if waited >= self.next_line {
+                self.next_line = waited + LINES;
+                orders.push(Order::Say(format!(
+                    "waiting for {}: {} of {} receivers have asked; at most {} more",
+                    Time(waited),
+                    self.joined.len(),
+                    self.plan.receivers,
+                    Time(self.plan.wait.saturating_sub(waited))
+                )));
+            }
+            return orders;
+        };
+        let Some(card) = self.chosen else {
+            return orders;
+        };
+        let lasts = now.saturating_duration_since(sending.since);
+        if lasts >= SENDING && !sending.is_long_enough {
+            sending.is_long_enough = true;
+            orders.push(Order::EndStream);
+        }
+        let still = now.saturating_duration_since(sending.moved_at);
+        if still >= STILL || lasts >= LONGEST {
+            self.is_giving_up = true;
+            orders.push(Order::Say(format!(
+                "nobody has acknowledged more for {}: the receivers are sent away",
+                Time(still)
+            )));
+            orders.push(Order::Interrupt(card));
+        }
+        orders
+    }
+
+    fn handle(&mut self, card: usize, told: Told, now: Instant) -> Vec<Order> {
+        let event = match told {
+            Told::Event(event) => *event,
+            Told::Over(result) => {
+                self.over(card, *result);
+                return self.after_failure(card);
+            }
+        };
+        match event {
+            SendEvent::Protocol(event) => self.protocol(card, &event, now),
+            SendEvent::Progress { statistics, .. } => {
+                if let Some(sending) = &mut self.sending
+                    && statistics.bytes_acked > sending.bytes
+                {
+                    sending.bytes = statistics.bytes_acked;
+                    sending.moved_at = now;
+                }
+                Vec::new()
+            }
+            SendEvent::Network(notice) if !self.is_decoy(card) => {
+                vec![Order::Say(notice.to_string())]
+            }
+            SendEvent::Network(_) => Vec::new(),
+        }
+    }
+
+    fn protocol(&mut self, card: usize, event: &SenderEvent, now: Instant) -> Vec<Order> {
+        match event {
+            SenderEvent::Joined { addr, .. } => match self.chosen {
+                Some(chosen) if chosen != card => {
+                    self.stray(card, *addr);
+                    Vec::new()
+                }
+                known => {
+                    self.joined.push(*addr);
+                    let mut orders = vec![Order::Say(format!("{addr} asks for the test"))];
+                    if known.is_none() {
+                        self.chosen = Some(card);
+                        let others = (0..self.cards.len()).filter(|other| *other != card);
+                        orders.extend(others.map(Order::Stop));
+                    }
+                    orders
+                }
+            },
+            SenderEvent::Refused { addr, .. } if self.is_decoy(card) => {
+                match self.stray(card, *addr) {
+                    true => vec![Order::Say(format!(
+                        "{addr} asks at another card ({})",
+                        self.name(card)
+                    ))],
+                    false => Vec::new(),
+                }
+            }
+            SenderEvent::Refused { addr, .. } => {
+                vec![Order::Say(format!("{addr} is too late for this test"))]
+            }
+            SenderEvent::Started { participants, .. } if self.chosen == Some(card) => {
+                self.waited = now.saturating_duration_since(self.began).max(self.waited);
+                self.sending = Some(Sending {
+                    since: now,
+                    bytes: 0,
+                    moved_at: now,
+                    is_long_enough: false,
+                });
+                let count = readable::Count((*participants).into(), "receiver");
+                let mut orders = vec![Order::Say(format!(
+                    "sending {} to {count}",
+                    Size(self.plan.len)
+                ))];
+                let others = (0..self.cards.len()).filter(|other| *other != card);
+                orders.extend(others.map(Order::Stop));
+                orders
+            }
+            SenderEvent::Dropped { addr, .. } => {
+                vec![Order::Say(format!(
+                    "{addr} has fallen silent and is left out"
+                ))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether that was not known.
+    fn stray(&mut self, card: usize, address: Ipv4Addr) -> bool {
+        let stray = (address, self.name(card));
+        let is_new = !self.elsewhere.contains(&stray) && self.elsewhere.len() < STRAYS_MAX;
+        if is_new {
+            self.elsewhere.push(stray);
+        }
+        is_new
+    }
+
+    fn name(&self, card: usize) -> String {
+        let card = self.cards.get(card);
+        card.map_or_else(String::new, |card| format!("{} ({})", card.name, card.addr))
+    }
+
+    fn over(&mut self, card: usize, result: Result<SendReport, SendError>) {
+        let is_meant = self.chosen.is_none_or(|chosen| chosen == card);
+        let report = match result {
+            Ok(report) => report,
+            Err(
+                SendError::GaveUp { report, .. }
+                | SendError::Stopped { report }
+                | SendError::Aborted { report, .. },
+            ) => *report,
+            Err(error) => {
+                if is_meant {
+                    self.failures.push(chain(&error));
+                }
+                return;
+            }
+        };
+        if self.chosen == Some(card) {
+            self.report = Some(report);
+        }
+    }
+
+    /// If the card by which is sent fails, nothing is left to wait for.
+    fn after_failure(&mut self, card: usize) -> Vec<Order> {
+        let is_last = self.failures.len() >= self.cards.len();
+        if self.chosen == Some(card) || (self.chosen.is_none() && is_last) {
+            self.is_giving_up = true;
+            return (0..self.cards.len()).map(Order::Stop).collect();
+        }
+        Vec::new()
+    }
+
+    fn conclude(self, now: Instant) -> Sent {
+        let card = self.cards.get(self.chosen.unwrap_or(0));
+        let (name, own) = card.map_or_else(
+            || (String::new(), Ipv4Addr::UNSPECIFIED),
+            |card| (card.name.clone(), card.addr),
+        );
+        let options = card.map(|card| options(&self.plan, card, false));
+        let report = self.report.as_ref();
+        let statistics = report.map(|report| report.statistics).unwrap_or_default();
+        let participants = report.map(|report| report.participants.clone());
+        let receivers = participants
+            .unwrap_or_default()
+            .into_iter()
+            .map(|it| Receiver {
+                address: it.addr,
+                has_answered: it.evidence.has_answered,
+                has_data: it.evidence.has_data,
+                has_all: it.outcome == Outcome::Completed,
+                bytes: it.evidence.bytes_acked,
+            });
+        let receivers: Vec<Receiver> = receivers.collect();
+        let time = report.and_then(|report| report.transfer_time);
+        let is_failed = report.is_none() && !self.failures.is_empty();
+        let waited = match self.sending {
+            Some(_) => self.waited,
+            None => self.waited.max(
+                now.saturating_duration_since(self.began)
+                    .min(self.plan.wait),
+            ),
+        };
+        Sent {
+            card: name,
+            own,
+            port: self.plan.port,
+            group: options
+                .as_ref()
+                .map_or(Ipv4Addr::UNSPECIFIED, SendOptions::data_group),
+            wanted: self.plan.receivers,
+            waited,
+            receivers,
+            elsewhere: self.elsewhere,
+            web: Err(Skipped::NotAsked),
+            datagram_len: options.map_or(0, |options| {
+                u32::from(options.transfer.block_size) + DATAGRAM_HEADERS
+            }),
+            bytes: statistics.bytes_acked,
+            blocks: statistics.blocks_sent.saturating_add(statistics.fec_sent),
+            repeated: statistics
+                .blocks_repeated
+                .saturating_add(statistics.repairs_sent),
+            time: time.unwrap_or_default(),
+            failure: is_failed.then(|| self.failures.join("; ")),
+        }
+    }
+}
+
+const LOOK: Duration = Duration::from_millis(200);
+/// Between two lines about a wait.
+const LINES: Duration = Duration::from_secs(10);
+/// How long is sent.
+const SENDING: Duration = Duration::from_secs(10);
+/// Longer than a receiver that gets on needs for anything.
+const STILL: Duration = Duration::from_secs(15);
+/// Whatever the path is like.
+const LONGEST: Duration = Duration::from_secs(120);
+/// A sender each, with some MB.
+const CARDS_MAX: usize = 8;
+/// Shown.
+const STRAYS_MAX: usize = 32;
+/// Of udpcast's data, UDP and IP.
+const DATAGRAM_HEADERS: u32 = 16 + 8 + 20;
