@@ -37,11 +37,54 @@ pub struct Config {
     pub ports: Option<PortPool>,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
+    /// Opens the debug menu of machines without a task; there is none without it.
+    pub debug_password: Option<DebugPassword>,
     /// Waits of the sessions.
     pub timing: Timing,
     /// Whose settings these are.
     pub origin: Origin,
 }
+
+/// What somebody has to type at a machine for a shell on it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DebugPassword(String);
+
+impl DebugPassword {
+    /// The first line of a file.
+    ///
+    /// # Errors
+    /// If there is none, or none that is long enough.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("reading the password in {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(context)?;
+        let line = text.lines().next().unwrap_or_default();
+        let is_plain = line.chars().all(|c| c.is_ascii_graphic());
+        if line.len() < SHORTEST_PASSWORD || !is_plain {
+            anyhow::bail!(
+                "the first line of {} is no password: it takes at least {SHORTEST_PASSWORD} letters, digits and signs \
+                 of ASCII, without blanks",
+                path.display()
+            );
+        }
+        Ok(Self(line.to_owned()))
+    }
+
+    /// Whether `typed` is it. How much of it is right does not show in the time.
+    #[must_use]
+    pub fn is(&self, typed: &str) -> bool {
+        let (own, typed) = (self.0.as_bytes(), typed.as_bytes());
+        let differing = own.iter().zip(typed).fold(0, |all, (a, b)| all | (a ^ b));
+        own.len() == typed.len() && std::hint::black_box(differing) == 0
+    }
+}
+
+impl std::fmt::Debug for DebugPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DebugPassword")
+    }
+}
+
+const SHORTEST_PASSWORD: usize = 8;
 
 /// Whose settings there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +185,7 @@ impl Config {
             max_bitrate: None,
             slow: Slow::default(),
             kernel_args: String::new(),
+            debug_password: None,
             ports: None,
             timing: Timing::default(),
             origin: Origin::Defaults,
@@ -263,6 +307,25 @@ impl FromStr for Bitrate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_a_line_that_can_be_typed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            DebugPassword::read(&file)
+        };
+        let password = read("correct-horse\nsecond line").unwrap();
+        assert!(password.is("correct-horse"));
+        for wrong in ["", "correct-horsf", "correct-hors", "correct-horse "] {
+            assert!(!password.is(wrong), "{wrong}");
+        }
+        assert!(!format!("{password:?}").contains("horse"));
+        for bad in ["", "\n12345678", "1234567", "12345 678", "pässwörter"] {
+            read(bad).unwrap_err();
+        }
+    }
 
     #[test]
     fn an_interface_is_taken_with_the_address_that_was_named() {

@@ -19,7 +19,7 @@ use tower::util::MapRequestLayer;
 use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use crate::clock;
-use crate::config::{Bitrate, Config, Origin, Slow, StreamRecords, Timing};
+use crate::config::{Bitrate, Config, DebugPassword, Origin, Slow, StreamRecords, Timing};
 use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
@@ -67,6 +67,10 @@ pub(super) struct Serve {
         allow_hyphen_values = true
     )]
     kernel_args: String,
+    /// A file with a password: machines without a task, also unregistered ones, then offer a root shell for it while
+    /// they boot (the key d); it travels without encryption
+    #[arg(long, value_name = "FILE")]
+    debug_menu: Option<PathBuf>,
     /// Seconds that a client may take after its last sign to report its end
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
         value_parser = super::number::<u64>)]
@@ -102,6 +106,8 @@ impl Serve {
         let files =
             listener::raise_file_limit(&mut self.limits).context("raising the file limit")?;
         let mut config = self.config(places, places.root_of(&*store).await?);
+        let password = self.debug_menu.as_deref().map(DebugPassword::read);
+        config.debug_password = password.transpose()?;
         let log = MulticastLog::new(&config.log_dir()).with_context(|| {
             format!("creating the log directory {}", config.log_dir().display())
         })?;

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
 use fog::args::ArgsWriter;
 
+use super::debug_menu::{self, Asked};
 use super::request::Form;
 use crate::config::Config;
 use crate::domain::host::StationMac;
@@ -88,12 +89,26 @@ fn log_failure(ops: &Ops, form: &Form, cause: &str) {
 async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
     let request = form.request();
     let macs = request.macs.clone();
+    let files = boot_files(form.get("arch"));
+    let password = ops.config().debug_password.as_ref();
+    let asked = debug_menu::asked(form, password);
+    if asked == Asked::Wrong {
+        return Ok(debug_menu::refused(ops, form).await);
+    }
     let known = match ops.identify(request).await {
         Ok(known) => known,
-        Err(ClientError::Refused(_)) => return Ok(unknown_host(&macs)),
+        Err(ClientError::Refused(_)) => {
+            let script = unknown_host(&macs);
+            return match (first_card(&macs), password) {
+                (Some(mac), Some(_)) if asked == Asked::Yes => {
+                    debug_menu::shell(ops, form, mac, None, files).await
+                }
+                (Some(mac), Some(_)) => Ok(debug_menu::offered(script, mac, form)),
+                _ => Ok(script),
+            };
+        }
         Err(error) => return Err(error),
     };
-    let files = boot_files(form.get("arch"));
     let name = &known.host.name;
     let answer = match ops.boot(&known, [files.kernel, files.init]).await {
         Ok(BootAnswer::Nothing(refusal @ Refusal::AskAgain(_)))
@@ -115,8 +130,15 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
     Ok(match answer {
         BootAnswer::Job(job) => task_script(&job, files, ops.config()),
         BootAnswer::Nothing(Refusal::NoTask { last, .. }) => {
+            if asked == Asked::Yes {
+                return debug_menu::shell(ops, form, known.mac, Some(&known.host), files).await;
+            }
             let last = last.map(|(session, reason)| last_session(session, &text::reason(&reason)));
-            no_task(name, last)
+            let script = no_task(name, last);
+            match password {
+                Some(_) => debug_menu::offered(script, known.mac, form),
+                None => script,
+            }
         }
         BootAnswer::Nothing(refusal) => message(
             &format!("{name} has nothing to boot:"),
@@ -234,10 +256,7 @@ fn unknown_host(macs: &[Mac]) -> String {
         );
     };
     let list: Vec<String> = macs.iter().map(Mac::to_string).collect();
-    let mut cards = macs
-        .iter()
-        .filter(|mac| StationMac::try_from(**mac).is_ok());
-    let Some(first) = cards.next() else {
+    let Some(first) = first_card(macs) else {
         return message(
             &format!(
                 "This machine told no address of a network card: {}",
@@ -255,6 +274,12 @@ fn unknown_host(macs: &[Mac]) -> String {
     )
 }
 
+/// The first that can be the address of a card.
+fn first_card(macs: &[Mac]) -> Option<Mac> {
+    let mut macs = macs.iter().copied();
+    macs.find(|mac| StationMac::try_from(*mac).is_ok())
+}
+
 fn no_task(name: &str, last: Option<String>) -> String {
     let mut script = format!(
         "#!ipxe\necho {}: no task, booting from the local disk\n",
@@ -268,7 +293,7 @@ fn no_task(name: &str, last: Option<String>) -> String {
 }
 
 /// A script that says something, waits so that it can be read, and goes on to the local disk.
-fn message(first: &str, more: &[String]) -> String {
+pub(super) fn message(first: &str, more: &[String]) -> String {
     let mut script = "#!ipxe\necho\n".to_owned();
     for line in std::iter::once(first).chain(more.iter().map(String::as_str)) {
         script.push_str(&format!("echo {}\n", safe(line)));
@@ -288,12 +313,7 @@ fn later(mac: Mac, form: &Form, why: &str) -> String {
     if asked < MAX_TRIES {
         script.push_str("echo Asking the server again.\n");
     }
-    let arch: String = form
-        .get("arch")
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
-        .take(16)
-        .collect();
+    let arch = said_arch(form);
     for number in asked.saturating_add(1)..=MAX_TRIES {
         script.push_str(&format!(
             "sleep {}\nchain --replace boot.php?mac0={mac}&arch={arch}&{FIELD_TRIES}={number} ||\n",
@@ -315,13 +335,22 @@ const TRY_PERIOD: Duration = Duration::from_secs(5);
 /// Questions until the local disk: five minutes, and the time that they take.
 const MAX_TRIES: u32 = 60;
 
-const LOCAL_DISK: &str = "echo Booting from the local disk in 15 seconds.\nsleep 15\nexit\n";
+pub(super) const LOCAL_DISK: &str =
+    "echo Booting from the local disk in 15 seconds.\nsleep 15\nexit\n";
 
 /// A text that means nothing to iPXE: no variables, no operators, no line ends.
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     text.chars()
         .map(|c| if is_safe_in_boot_script(c) { c } else { ' ' })
         .take(500)
+        .collect()
+}
+
+/// The architecture as the machine has said it, fit for a script.
+pub(super) fn said_arch(form: &Form) -> String {
+    let arch = form.get("arch").chars();
+    arch.filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+        .take(16)
         .collect()
 }
 

@@ -6,6 +6,7 @@ mod boot_files;
 mod boot_script;
 mod checkin;
 mod completion;
+mod debug_menu;
 mod error;
 mod index;
 mod inventory;

@@ -1,6 +1,6 @@
 //! What a machine is told that boots from the network.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +47,17 @@ pub(super) enum BootFiles {
     Hang(PathBuf),
 }
 
+/// What there is for a machine that boots without a task.
+#[derive(Debug)]
+pub enum DebugBoot {
+    /// Everything, from this address of ours.
+    From(Ipv4Addr),
+    /// Not this file.
+    MissingFile(PathBuf),
+    /// The directory of the files does not answer.
+    FilesHang(PathBuf),
+}
+
 /// A job for a machine.
 #[derive(Debug)]
 pub struct BootJob {
@@ -78,6 +89,21 @@ impl Ops {
             handle.asked_to_boot(known.host.id, given(&answer));
         }
         answer
+    }
+
+    /// Whether a machine can boot these files without a task.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub async fn debug_boot(&self, client: IpAddr, files: [&str; 2]) -> ClientResult<DebugBoot> {
+        match self.missing_file(files).await {
+            BootFiles::Complete => {}
+            BootFiles::Missing(path) => return Ok(DebugBoot::MissingFile(path)),
+            BootFiles::Hang(dir) => return Ok(DebugBoot::FilesHang(dir)),
+        }
+        let sender = &*self.sessions.around().sender;
+        let address = self.config.address_for(sender, client);
+        address.map(DebugBoot::From).map_err(ClientError::Internal)
     }
 
     async fn boot_answer(&self, known: &Known, files: [&str; 2]) -> ClientResult<BootAnswer> {

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fog::Mac;
 use tokio::sync::{Semaphore, broadcast};
 
-pub use boot::{BootAnswer, BootJob};
+pub use boot::{BootAnswer, BootJob, DebugBoot};
 pub(crate) use boot_file::{BootFile, BootFileError};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};

@@ -3,8 +3,9 @@
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 
+use crate::config::DebugPassword;
 use crate::domain::handout::Ticket;
-use crate::testing::{bench, ip, mac, text};
+use crate::testing::{bench, bench_with, ip, mac, text};
 
 #[tokio::test]
 async fn boot_files_have_their_length_and_nothing_else_is_served() {
@@ -77,6 +78,58 @@ async fn a_session_in_debug_mode_boots_to_a_shell() {
         let body = format!("mac0={}&arch=x86_64", mac(1));
         let script = bench.post(ip(1), "ipxe/boot.php", body).await;
         assert!(script.contains(expected), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_without_a_task_boots_to_a_shell_for_who_has_the_password() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "correct-horse\n").unwrap();
+    let password = DebugPassword::read(file.path()).unwrap();
+    let bench = bench_with(|config| config.debug_password = Some(password)).await;
+    // The second one is not registered.
+    for number in [1, 9] {
+        let mac = mac(number);
+        let ask = |more: &str| {
+            let body = format!("mac0={mac}&arch=x86_64{more}");
+            bench.post(ip(number), "ipxe/boot.php", body)
+        };
+        let offer = ask("").await;
+        let chain =
+            format!("boot.php?mac0={mac}&arch=x86_64&debug=1&password=${{password:uristring}}");
+        assert!(
+            offer.contains("Press d") && offer.contains(&chain),
+            "{offer}"
+        );
+        assert!(
+            offer.ends_with("exit\n") && !offer.contains("kernel "),
+            "{offer}"
+        );
+        let shell = ask("&debug=1&password=correct-horse").await;
+        assert!(shell.contains(&format!(" mac={mac} ")), "{shell}");
+        assert!(shell.contains(" isdebug=yes\n"), "{shell}");
+        assert!(
+            !shell.contains(" type=") && !shell.contains("horse"),
+            "{shell}"
+        );
+        let refused = ask("&debug=1&password=correct").await;
+        assert!(!refused.contains("kernel "), "{refused}");
+        assert!(refused.contains("not the password"), "{refused}");
+    }
+    // A task goes first.
+    bench.deploy(&[1]).await;
+    let body = format!("mac0={}&debug=1&password=correct-horse", mac(1));
+    let script = bench.post(ip(1), "ipxe/boot.php", body).await;
+    assert!(script.contains(" type=down mc=yes "), "{script}");
+    // Without a password there is no such entry.
+    let bench = crate::testing::bench().await;
+    for more in ["", "&debug=1&password="] {
+        let body = format!("mac0={}{more}", mac(1));
+        let script = bench.post(ip(1), "ipxe/boot.php", body).await;
+        assert!(
+            !script.contains("login") && !script.contains("kernel "),
+            "{script}"
+        );
     }
 }
 

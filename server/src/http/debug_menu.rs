@@ -1,0 +1,120 @@
+//! A shell for a machine without a task: `d` while it boots, and the server's password.
+//!
+//! The shell is root's, and pupils stand before these machines, too: without a password there is no such entry.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use fog::Mac;
+use fog::args::ArgsWriter;
+use tokio::sync::Mutex;
+
+use super::boot_script::{BootFiles, LOCAL_DISK, message, safe, said_arch};
+use super::request::Form;
+use crate::config::DebugPassword;
+use crate::domain::host::Host;
+use crate::logs::{Level, Subject};
+use crate::ops::{ClientError, DebugBoot, Ops};
+
+/// Whether somebody at the machine has asked for a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    No,
+    Yes,
+    /// Without the password.
+    Wrong,
+}
+
+pub(super) fn asked(form: &Form, password: Option<&DebugPassword>) -> Asked {
+    match password {
+        Some(_) if form.get(FIELD) != "1" => Asked::No,
+        Some(password) if password.is(form.get(FIELD_PASSWORD)) => Asked::Yes,
+        Some(_) => Asked::Wrong,
+        None => Asked::No,
+    }
+}
+
+/// `script`, which boots the local disk, with the entry in front of that.
+pub(super) fn offered(script: String, mac: Mac, form: &Form) -> String {
+    let arch = said_arch(form);
+    let Some(rest) = script.strip_prefix("#!ipxe\n") else {
+        return script;
+    };
+    format!(
+        "#!ipxe\nprompt --key 0x64 --timeout 3000 Press d for a shell, which takes a password \
+         || goto local\nlogin || goto local\n\
+         chain --replace boot.php?mac0={mac}&arch={arch}&{FIELD}=1&{FIELD_PASSWORD}=${{password:uristring}} ||\n\
+         :local\n{rest}"
+    )
+}
+
+/// The script for somebody who has the password.
+///
+/// # Errors
+/// If the server fails.
+pub(super) async fn shell(
+    ops: &Ops,
+    form: &Form,
+    mac: Mac,
+    host: Option<&Host>,
+    files: BootFiles,
+) -> Result<String, ClientError> {
+    let BootFiles { kernel, init } = files;
+    let line = match ops.debug_boot(form.client, [kernel, init]).await? {
+        DebugBoot::From(address) => return Ok(script(ops, form, mac, host, files, address)),
+        DebugBoot::MissingFile(path) => format!("{} is missing on the server.", path.display()),
+        DebugBoot::FilesHang(dir) => format!("{} on the server does not answer.", dir.display()),
+    };
+    Ok(message("This machine cannot boot to a shell:", &[line]))
+}
+
+fn script(
+    ops: &Ops,
+    form: &Form,
+    mac: Mac,
+    host: Option<&Host>,
+    files: BootFiles,
+    address: Ipv4Addr,
+) -> String {
+    let BootFiles { kernel, init } = files;
+    let config = ops.config();
+    let name = host.map_or_else(String::new, |host| safe(&host.name));
+    let own_args = host.map_or_else(String::new, |host| safe(&host.kernel_args));
+    let arguments = ArgsWriter::default()
+        .set("loglevel", 4)
+        .set("initrd", init)
+        .raw("root=/dev/ram0 rw ramdisk_size=275000")
+        .set("web", config.web_url(address))
+        .raw("consoleblank=0 rootfstype=ext4")
+        .raw(&safe(&config.kernel_args))
+        .raw(&own_args)
+        .raw("nvme_core.default_ps_max_latency_us=0")
+        .set("setmacto", mac)
+        .set("mac", mac)
+        .set("storageip", address)
+        .set("hostname", name)
+        .raw("isdebug=yes")
+        .finish();
+    let subject = Subject::Host(form.client.to_string());
+    let line = format!("{mac} boots to a shell, with the password of the debug menu");
+    ops.log().info(crate::clock::now(), &subject, &line);
+    format!("#!ipxe\nimgfree\nkernel {kernel} {arguments}\nimgfetch {init}\nboot\n")
+}
+
+/// The answer to a wrong password, which takes long enough that nobody tries many.
+pub(super) async fn refused(ops: &Ops, form: &Form) -> String {
+    let subject = Subject::Host(form.client.to_string());
+    let (what, line) = ("wrong passwords", "asked for a shell with a wrong password");
+    ops.log()
+        .repeated(crate::clock::now(), Level::Warn, &subject, what, line);
+    let turn = TURN.lock().await;
+    tokio::time::sleep(PAUSE).await;
+    drop(turn);
+    format!("#!ipxe\necho That is not the password.\n{LOCAL_DISK}")
+}
+
+const FIELD: &str = "debug";
+const FIELD_PASSWORD: &str = "password";
+/// Those who try many at a time wait in line.
+static TURN: Mutex<()> = Mutex::const_new(());
+const PAUSE: Duration = Duration::from_secs(3);
