@@ -10,7 +10,7 @@ use fos_api::{Blake3, ImageFacts, Manifest, StreamFacts};
 use crate::files::{source_table_shape, table_files};
 use crate::legacy::{self, Substitute};
 use crate::manifest::{check_manifest, image_disks, recorded_sizes};
-use crate::{Growable, Refusal, SmallFiles, Warning, WhichDisk, WhichPartition, lacks};
+use crate::{ComputerName, Growable, Refusal, SmallFiles, Warning, WhichDisk, WhichPartition, lacks};
 
 /// A deploy that can be carried out on disks of known shapes.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct DeployPlan {
     pub streams: Vec<PlannedStream>,
     /// What people should know although it can be done.
     pub warnings: Vec<Warning>,
+    /// The name that a restored Windows is to have. No image decides that: it is set in a plan that was made.
+    pub computer_name: Option<ComputerName>,
 }
 
 /// What becomes of one disk.
@@ -191,6 +193,7 @@ pub fn plan(
         disks,
         streams,
         warnings: Vec::new(),
+        computer_name: None,
     };
     plan.warnings = lacks::warnings(&plan);
     Ok(plan)
