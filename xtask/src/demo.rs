@@ -380,7 +380,9 @@ fn kernel_args(options: &Options) -> String {
         (Arch::Arm64, _) => "console=ttyAMA0 quiet panic=-1",
         // Not quiet: it shall say that it is locked down.
         (Arch::X86_64, Firmware::SecureBoot) => "console=ttyS0 loglevel=6 panic=-1",
-        (Arch::X86_64, Firmware::Bios | Firmware::Uefi) => "console=ttyS0 quiet panic=-1 no_timer_check",
+        (Arch::X86_64, Firmware::Bios | Firmware::Uefi) => {
+            "console=ttyS0 quiet panic=-1 no_timer_check"
+        }
     };
     match options.vlan {
         Some(id) => format!("{arguments} vlan={id}"),

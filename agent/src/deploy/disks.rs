@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::failure::Failure;
 use super::grow::{self, Programs, Tools};
 use super::volumes::{self, Head};
-use super::{ntfs, swap};
+use super::{host_name, ntfs, swap};
 
 /// The disks of a plan.
 pub(crate) struct Disks<'a> {
@@ -236,6 +236,18 @@ impl Finish<'_> {
                         .map_err(|error| Failure::new("streams", error))?;
                     let left = is_ntfs.then(|| grow::clear_ntfs_flags(place, target, &programs));
                     left.flatten().into_iter().for_each(self.warn);
+                }
+                Step::Name(name) => {
+                    let what = format!("writing the computer name {name} into Windows");
+                    let programs = Programs {
+                        running: &|program| (self.activity)(format!("{what}: {program} runs")),
+                        ..programs
+                    };
+                    let work = || host_name::write(disks.plan, name, disks.targets, &programs);
+                    let left = (disks.flow.on_disk(DiskStep::Grow, work))
+                        .map_err(|error| Failure::new("computer name", error))?;
+                    left.into_iter().for_each(self.late);
+                    (self.activity)(WRITING_TABLE.into());
                 }
                 Step::Swap(place) => swap::create(place, &disks.targets[place.disk.index])
                     .map_err(|error| Failure::new("swap", error))?,

@@ -67,6 +67,8 @@ pub(crate) enum Cause {
     },
     #[error("making a loop device of it: {0}")]
     LoopDevice(io::Error),
+    #[error("working on a copy of its files: {0}")]
+    Copy(io::Error),
     #[error("mounting it: {0}")]
     Mount(io::Error),
     #[error("unmounting it: {0}")]
@@ -184,6 +186,14 @@ impl Tools {
             places: Vec::new(),
             has_loop_devices: true,
         }
+    }
+
+    /// Those of a directory, before those of this machine.
+    #[cfg(test)]
+    pub(super) fn with(dir: &Path) -> Self {
+        let mut tools = Self::installed();
+        tools.places.insert(0, dir.into());
+        tools
     }
 
     pub(super) fn find(&self, name: &str) -> Option<PathBuf> {

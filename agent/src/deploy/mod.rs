@@ -11,6 +11,7 @@ mod evidence;
 mod failure;
 mod follow;
 mod grow;
+mod host_name;
 mod ntfs;
 mod receive;
 mod resume;
@@ -246,11 +247,14 @@ async fn prepare(
     let mut plan = deploy_plan::plan(&manifest, &files, &shapes)
         .with_context(|| format!("image {} on {names}", manifest.image_name))
         .map_err(failed)?;
-    plan.warnings
-        .extend(deploy_plan::computer_name(&job.args, manifest.os_id));
+    match deploy_plan::computer_name(&job.args, manifest.os_id) {
+        Ok(name) => plan.computer_name = name,
+        Err(warning) => plan.warnings.push(warning),
+    }
     plan.warnings.extend(deploy_plan::scripts(&manifest));
     let tools = Tools::installed();
     plan.warnings.extend(tools.warnings(&plan));
+    plan.warnings.extend(host_name::warning(&plan, &tools));
     if !plan.groups.is_empty() {
         board.activity("prepare", "laying out the volume groups");
     }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use deploy_plan::{DeployPlan, DiskPlan, Warning};
+use deploy_plan::{ComputerName, DeployPlan, DiskPlan, Warning};
 use disk::{Dump, Shape};
 use fog::task::ImageType;
 
@@ -56,12 +56,21 @@ pub(crate) struct PlanArgs {
     /// FOG's number of the operating system in the image
     #[arg(long, value_name = "NUMBER", default_value_t = 9)]
     os: i64,
+    /// Plan with this computer name for Windows, as the kernel arguments hostname= and hostearly=1 ask for it
+    #[arg(long, value_name = "NAME", value_parser = computer_name)]
+    computer_name: Option<ComputerName>,
     /// Print the plan as one JSON object
     #[arg(long, conflicts_with = "sfdisk")]
     json: bool,
     /// Print only the resulting partition table, as `sfdisk -d` would; warnings go to standard error
     #[arg(long)]
     sfdisk: bool,
+}
+
+fn computer_name(text: &str) -> Result<ComputerName, String> {
+    ComputerName::new(text).ok_or_else(|| {
+        "Windows takes 1 to 15 letters, digits and hyphens, and not digits alone".into()
+    })
 }
 
 fn sector_size(text: &str) -> Result<u32, String> {
@@ -141,6 +150,7 @@ fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
     let numbers = deploy_plan::image_disks(&image.manifest)?;
     deploy_plan::recorded_sizes(&numbers, &image.files)?;
     let mut plan = deploy_plan::plan(&image.manifest, &image.files, &shapes)?;
+    plan.computer_name.clone_from(&args.computer_name);
     let mut warnings = std::mem::take(&mut plan.warnings);
     warnings.extend(deploy_plan::scripts(&image.manifest));
     if !image.has_data() {

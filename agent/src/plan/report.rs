@@ -294,6 +294,7 @@ fn step(step: Step<'_>) -> StepView {
         Step::Grow(place, _) | Step::NtfsCopies(place) | Step::Swap(place) => {
             (Some(place.disk.number), Some(place.partition.number), None)
         }
+        Step::Name(_) => (None, None, None),
         Step::Volumes(group) => {
             let which = group.which;
             (Some(which.disk.number), Some(which.number), None)

@@ -11,8 +11,8 @@ use crate::files::{source_table_shape, table_files};
 use crate::legacy::{self, Substitute};
 use crate::manifest::{check_manifest, image_disks, recorded_sizes};
 use crate::{
-    Growable, PlannedGroup, PlannedVolume, Refusal, SmallFiles, Warning, WhichDisk, WhichPartition,
-    WhichPlace, lacks, volumes,
+    ComputerName, Growable, PlannedGroup, PlannedVolume, Refusal, SmallFiles, Warning, WhichDisk,
+    WhichPartition, WhichPlace, lacks, volumes,
 };
 
 /// A deploy that can be carried out on disks of known shapes.
@@ -26,6 +26,8 @@ pub struct DeployPlan {
     pub groups: Vec<PlannedGroup>,
     /// What people should know although it can be done.
     pub warnings: Vec<Warning>,
+    /// The name that a restored Windows is to have. No image decides that: it is set in a plan that was made.
+    pub computer_name: Option<ComputerName>,
 }
 
 /// What becomes of one disk.
@@ -284,6 +286,7 @@ pub fn plan(
         streams,
         groups,
         warnings: Vec::new(),
+        computer_name: None,
     };
     plan.warnings = lacks::warnings(&plan);
     Ok(plan)

@@ -6,7 +6,8 @@ use fog::encoding::printable;
 use readable::Size;
 
 use crate::{
-    DeployPlan, Destination, DiskPlan, Growable, Place, PlannedGroup, PlannedStream, WhichPartition,
+    ComputerName, DeployPlan, Destination, DiskPlan, Growable, Place, PlannedGroup, PlannedStream,
+    WhichPartition,
 };
 
 /// One thing that a deploy does to a disk. It goes through these, and `fos-agent plan` prints them.
@@ -21,6 +22,8 @@ pub enum Step<'a> {
     Grow(Place<'a>, Growable),
     /// Makes the copies of the boot sector that images of NTFS lack, where the partition has an NTFS.
     NtfsCopies(Place<'a>),
+    /// Writes a computer's name into the registry of each Windows.
+    Name(&'a ComputerName),
     /// Makes swap space.
     Swap(Place<'a>),
     /// Writes the label and the metadata of a volume group, in front of its volumes.
@@ -38,6 +41,7 @@ impl Step<'_> {
             Self::Stream(_) => "stream",
             Self::Grow(..) => "grow",
             Self::NtfsCopies(_) => "ntfs-copies",
+            Self::Name(_) => "computer-name",
             Self::Swap(_) => "swap",
             Self::Volumes(_) => "volumes",
             Self::Table(disk) if disk.table.is_none() => "head",
@@ -62,6 +66,10 @@ impl fmt::Display for Step<'_> {
                 "complete the copies of the boot sector in {}, if it has an NTFS, and clear its dirty flag, if this \
                  boot image has ntfsfix",
                 place.which()
+            ),
+            Self::Name(name) => write!(
+                f,
+                "write the computer name {name} into the registry of Windows, if this boot image has the programs for it"
             ),
             Self::Swap(place) => {
                 write!(f, "make swap space in {} ", place.which())?;
@@ -156,8 +164,8 @@ impl DeployPlan {
             Some(Step::Grow(place, stream.growth?))
         });
         // Behind the growth, with which their places change.
-        let ntfs = self.partitions_of(PlannedStream::may_be_ntfs);
-        let ntfs = ntfs.map(Step::NtfsCopies);
+        let ntfs = self.maybe_ntfs().map(Step::NtfsCopies);
+        let name = self.computer_name.iter().map(Step::Name);
         let swap = self.swap_spaces().map(Step::Swap);
         let volumes = self.groups.iter().map(Step::Volumes);
         // The first disk, from which the machine starts, is the last one.
@@ -166,9 +174,15 @@ impl DeployPlan {
             .chain(streams)
             .chain(grow)
             .chain(ntfs)
+            .chain(name)
             .chain(swap)
             .chain(volumes)
             .chain(tables)
+    }
+
+    /// Partitions whose stream may be an NTFS.
+    pub fn maybe_ntfs(&self) -> impl Iterator<Item = Place<'_>> {
+        self.partitions_of(PlannedStream::may_be_ntfs)
     }
 
     /// Partitions whose stream is of this kind.

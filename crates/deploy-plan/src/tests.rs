@@ -319,14 +319,32 @@ fn a_partition_that_gets_no_data_is_said() {
 }
 
 #[test]
-fn a_computer_name_that_is_not_written_is_said() {
-    let said = |line, os_id| computer_name(&KernelArgs::parse(line), os_id);
-    let text = said("hostname=LAB-01 hostearly=1", 9).unwrap().to_string();
-    assert!(text.contains("LAB-01"), "{text}");
-    assert_eq!(said("hostname=LAB-01 hostearly=1", 50), None);
-    assert_eq!(said("hostname=LAB-01 hostearly=0", 9), None);
-    assert_eq!(said("hostname=LAB-01", 9), None);
-    assert_eq!(said("hostearly=1", 9), None);
+fn a_computer_name_is_for_windows_and_one_that_it_takes() {
+    let found = |line, os_id| computer_name(&KernelArgs::parse(line), os_id);
+    let name = ComputerName::new("LAB-01");
+    assert!(name.is_some());
+    assert_eq!(found("hostname=LAB-01 hostearly=1", 9), Ok(name));
+    assert_eq!(found("hostname=LAB-01 hostearly=1", 50), Ok(None));
+    assert_eq!(found("hostname=LAB-01 hostearly=0", 9), Ok(None));
+    assert_eq!(found("hostname=LAB-01", 9), Ok(None));
+    assert_eq!(found("hostearly=1", 9), Ok(None));
+    for name in [
+        "",
+        "LAB-0123456789-X",
+        "12345",
+        "LAB+01",
+        "pc.lan",
+        "M\u{fc}ller",
+    ] {
+        assert_eq!(ComputerName::new(name), None, "{name}");
+    }
+    let text = found("hostname=pc.lan hostearly=1", 9)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("pc.lan") && text.contains("15 letters"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -82,10 +82,12 @@ pub enum Warning {
         /// Its name in the store, printable.
         name: String,
     },
-    /// FOG's client would write the computer's name into Windows.
+    /// The computer's name should be written into Windows, and is not.
     ComputerName {
         /// The name.
         name: String,
+        /// Why not, in a phrase.
+        why: String,
     },
 }
 
@@ -184,10 +186,10 @@ impl fmt::Display for Warning {
                 "the script {name} of the image store is not run: FOG's client runs it, this one has no shell for it; \
                  do by hand what it does, or boot FOG's client for this host"
             ),
-            Self::ComputerName { name } => write!(
+            Self::ComputerName { name, why } => write!(
                 f,
-                "the computer name {} is not written into Windows by this version (hostearly=1): \
-                 rename the machine by FOG's service or in Windows",
+                "the computer name {} is not written into Windows: {why}. Rename the machine by FOG's service or in \
+                 Windows",
                 printable(name, 64)
             ),
         }

@@ -156,10 +156,12 @@ fn its_packages_have_the_further_programs() {
         let option = match program.as_str() {
             "e2fsck" => "E2FSPROGS",
             "resize2fs" => "E2FSPROGS_RESIZE2FS",
-            "ntfsresize" | "ntfsfix" => "NTFS_3G_NTFSPROGS",
+            "ntfsresize" | "ntfsfix" | "ntfscat" | "ntfscp" => "NTFS_3G_NTFSPROGS",
             "btrfs" => "BTRFS_PROGS",
             "xfs_growfs" => "XFSPROGS",
             "resize.f2fs" => "F2FS_TOOLS",
+            "lvm" => "LVM2_STANDARD_INSTALL",
+            "reged" => "REGED",
             "tcpdump" => "TCPDUMP",
             other => panic!("which package of Buildroot has {other}?"),
         };

@@ -347,7 +347,7 @@ fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -
         DiskStep::Write => "the DISK to write",
         DiskStep::Sync => "the DISK to write and sync the rest of a stream",
         DiskStep::Table => "the DISK to write and sync the partition table",
-        DiskStep::Grow => "the program that grows a file system",
+        DiskStep::Grow => "the program that works on a file system",
     };
     if step == DiskStep::Grow {
         return Some(Waiting {

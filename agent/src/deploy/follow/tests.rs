@@ -257,7 +257,7 @@ fn a_disk_that_takes_nothing_is_a_wait() {
     let table = explain_disk(Some((DiskStep::Table, start)), 0, start + seconds(5)).unwrap();
     assert!(table.what.contains("partition table") && table.advice.is_empty());
     let grow = after(DiskStep::Grow, 600).unwrap();
-    assert!(grow.what.contains("grows") && grow.advice[0].contains("cancel"));
+    assert!(grow.what.contains("file system") && grow.advice[0].contains("cancel"));
 }
 
 #[test]
