@@ -36,6 +36,10 @@ fn make() -> BootFiles {
         let initramfs = made.into();
         return BootFiles { kernel, initramfs };
     }
+    assert!(
+        std::env::var_os("FOS_TEST_PROGRAMS").is_none(),
+        "one of many test programs must not build: add it to WITH_MACHINES in xtask/src/test.rs"
+    );
     // .../debug/fos-agent -> .../
     let target = program("fos-agent").ancestors().nth(2).unwrap().to_owned();
     let mut cargo = cargo();

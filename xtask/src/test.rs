@@ -81,13 +81,13 @@ const SHIPPED: &str = "the initramfs is reproducible";
 /// missing here only begins later.
 const LONG: &[&str] = &[
     SHIPPED,
+    "server/src/lib.rs",
     "what FOG's wiki says to type in a shell",
     "deployment of two PXE booted machines",
     "deployment with a disk that fails",
     "tests/tests/doctor/main.rs",
     "tests/tests/nfs.rs",
     "tests/tests/corpus_programs.rs",
-    "server/src/lib.rs",
     "tests/tests/crash/main.rs",
     "tests/tests/udpcast_slow.rs",
     "tests/tests/udpcast_interop.rs",
@@ -106,6 +106,9 @@ const LONG: &[&str] = &[
     "crates/cast-proto/tests/slow_receiver.rs",
 ];
 
+/// Tests with virtual machines (`fos_tests::machine`).
+const WITH_MACHINES: &[&str] = &["tests/tests/nfs.rs"];
+
 fn test_job(test: &TestProgram, built: &Built, shipped: &Path) -> Job {
     let mut job = test.job();
     job.command = job.command.env(REQUIRE_ALL, "1");
@@ -115,7 +118,10 @@ fn test_job(test: &TestProgram, built: &Built, shipped: &Path) -> Job {
         let programs = programs.unwrap_or_else(|| Path::new("/"));
         job.command = job.command.env("FOS_TEST_PROGRAMS", programs);
     }
-    if test.source() == Path::new("tests/tests/nfs.rs") {
+    if WITH_MACHINES
+        .iter()
+        .any(|name| test.source() == Path::new(name))
+    {
         let initramfs = shipped::initramfs(shipped);
         job.command = job.command.env("FOS_TEST_INITRAMFS", initramfs);
         job.after = Some(SHIPPED);
