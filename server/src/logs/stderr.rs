@@ -32,14 +32,7 @@ pub struct StderrLog(Arc<Queue<Vec<u8>>>);
 /// # Errors
 /// If no thread can be started.
 pub fn init_stderr() -> io::Result<StderrLog> {
-    let wanted = std::env::var("RUST_LOG").ok();
-    let wanted = wanted.filter(|text| !text.is_empty());
-    let filter = wanted.and_then(|text| text.parse::<Targets>().ok());
-    let filter = filter.unwrap_or_else(|| {
-        Targets::new()
-            .with_default(LevelFilter::INFO)
-            .with_target("sqlx", LevelFilter::WARN)
-    });
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     let queue = Arc::new(Queue::new(LIMITS));
     std::thread::Builder::new()
         .name("log-stderr".into())
@@ -55,6 +48,17 @@ pub fn init_stderr() -> io::Result<StderrLog> {
         tracing::debug!("logging was already set up");
     }
     Ok(StderrLog(queue))
+}
+
+/// What is `wanted`; the usual if that says nothing, or cannot be understood.
+fn filter(wanted: Option<&str>) -> Targets {
+    let wanted = wanted.filter(|text| !text.is_empty());
+    let wanted = wanted.and_then(|text| text.parse().ok());
+    wanted.unwrap_or_else(|| {
+        Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("sqlx", LevelFilter::WARN)
+    })
 }
 
 impl Drop for StderrLog {
@@ -134,7 +138,24 @@ const MAX_EVENT: usize = 16 << 10;
 mod tests {
     use std::io::Write as _;
 
+    use tracing::Level;
+
     use super::*;
+
+    #[test]
+    fn levels_and_targets_are_selected() {
+        for usual in [None, Some(""), Some("fos_server=loud")] {
+            let usual = filter(usual);
+            assert!(usual.would_enable("fos_server::http", &Level::INFO));
+            assert!(!usual.would_enable("fos_server::http", &Level::DEBUG));
+            assert!(usual.would_enable("sqlx::query", &Level::WARN));
+            assert!(!usual.would_enable("sqlx::query", &Level::INFO));
+        }
+        let wanted = filter(Some("warn,fos_server::http=trace"));
+        assert!(wanted.would_enable("fos_server::http", &Level::TRACE));
+        assert!(wanted.would_enable("fos_server::session", &Level::WARN));
+        assert!(!wanted.would_enable("fos_server::session", &Level::INFO));
+    }
 
     #[test]
     fn events_are_written_and_missing_ones_counted() {
