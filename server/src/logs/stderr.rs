@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog::encoding::{is_invisible, printable_char};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::queue::{Queue, QueueLimits};
 
@@ -22,13 +26,13 @@ const LIMITS: QueueLimits = QueueLimits {
 #[must_use = "events are not written after it is dropped"]
 pub struct StderrLog(Arc<Queue<Vec<u8>>>);
 
-/// Sends events to standard error; `RUST_LOG` selects, `info` by default.
+/// Sends events to standard error; `RUST_LOG` selects (`LEVEL`, or `TARGET=LEVEL` with commas between), `info` by
+/// default.
 ///
 /// # Errors
 /// If no thread can be started.
 pub fn init_stderr() -> io::Result<StderrLog> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     let queue = Arc::new(Queue::new(LIMITS));
     std::thread::Builder::new()
         .name("log-stderr".into())
@@ -36,14 +40,25 @@ pub fn init_stderr() -> io::Result<StderrLog> {
             let queue = Arc::clone(&queue);
             move || write_all(&queue, &mut io::stderr())
         })?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(Writer(Arc::clone(&queue)))
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     if subscriber.try_init().is_err() {
         tracing::debug!("logging was already set up");
     }
     Ok(StderrLog(queue))
+}
+
+/// What is `wanted`; the usual if that says nothing, or cannot be understood.
+fn filter(wanted: Option<&str>) -> Targets {
+    let wanted = wanted.filter(|text| !text.is_empty());
+    let wanted = wanted.and_then(|text| text.parse().ok());
+    wanted.unwrap_or_else(|| {
+        Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("sqlx", LevelFilter::WARN)
+    })
 }
 
 impl Drop for StderrLog {
@@ -123,7 +138,24 @@ const MAX_EVENT: usize = 16 << 10;
 mod tests {
     use std::io::Write as _;
 
+    use tracing::Level;
+
     use super::*;
+
+    #[test]
+    fn levels_and_targets_are_selected() {
+        for usual in [None, Some(""), Some("fos_server=loud")] {
+            let usual = filter(usual);
+            assert!(usual.would_enable("fos_server::http", &Level::INFO));
+            assert!(!usual.would_enable("fos_server::http", &Level::DEBUG));
+            assert!(usual.would_enable("sqlx::query", &Level::WARN));
+            assert!(!usual.would_enable("sqlx::query", &Level::INFO));
+        }
+        let wanted = filter(Some("warn,fos_server::http=trace"));
+        assert!(wanted.would_enable("fos_server::http", &Level::TRACE));
+        assert!(wanted.would_enable("fos_server::session", &Level::WARN));
+        assert!(!wanted.would_enable("fos_server::session", &Level::INFO));
+    }
 
     #[test]
     fn events_are_written_and_missing_ones_counted() {

@@ -10,6 +10,7 @@ mod events;
 mod handouts;
 mod hosts;
 mod images;
+mod migrations;
 mod open;
 mod row;
 mod sessions;

@@ -13,11 +13,10 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use super::Sqlite;
 use super::engine::{Backing, Engine, Limits};
+use super::migrations::Steps;
 
 /// The file in the data directory.
 pub(crate) const DATABASE: &str = "fos.sqlite";
-
-pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
 impl Sqlite {
     /// Opens `fos.sqlite` in `data`; creates directory, file and tables where they are missing.
@@ -130,7 +129,8 @@ fn sync_directory(directory: &Path) -> anyhow::Result<()> {
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    let known = MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0);
+    let migrator = Migrator::new(Steps).await?;
+    let known = migrator.iter().map(|step| step.version).max().unwrap_or(0);
     let tables: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
     )
@@ -147,6 +147,6 @@ async fn migrate(connection: &mut SqliteConnection) -> anyhow::Result<()> {
             found.unwrap_or_default()
         );
     }
-    MIGRATOR.run(connection).await?;
+    migrator.run(connection).await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use super::conformance::at;
 use super::*;
 use crate::domain::handouts::Handout;
-use crate::store::sqlite::open::MIGRATOR;
+use crate::store::sqlite::migrations::migrations;
 
 /// A database as it was after this many steps.
 async fn old(data: &Path, steps: usize, sql: &str) {
@@ -20,7 +20,7 @@ async fn old(data: &Path, steps: usize, sql: &str) {
         .create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
     let migrator = Migrator {
-        migrations: Cow::Owned(MIGRATOR.migrations[..steps].to_vec()),
+        migrations: Cow::Owned(migrations()[..steps].to_vec()),
         ..Migrator::DEFAULT
     };
     migrator.run(&mut connection).await.unwrap();
@@ -191,7 +191,7 @@ async fn what_older_versions_told_machines_is_known_by_their_addresses() {
 
 #[tokio::test]
 async fn every_older_database_is_brought_up_to_date() {
-    for steps in 1..MIGRATOR.migrations.len() {
+    for steps in 1..migrations().len() {
         let dir = tempfile::tempdir().unwrap();
         old(dir.path(), steps, "").await;
         let store = Sqlite::open(dir.path()).await.unwrap();
