@@ -266,6 +266,50 @@ fn a_stream_of_fog_is_decompressed_and_restored() {
     }
 }
 
+/// FOG's own client, unchanged: it sources the post-init script of the storage node, as docs/stock-fos says, and then calls
+/// by their names what it always calls.
+#[test]
+fn the_post_init_script_puts_the_agent_in_the_place_of_the_originals() {
+    let Some((mut field, expected)) = Field::new(1) else {
+        return;
+    };
+    let Some(device) = field.device(2) else {
+        return;
+    };
+    let share = field.path("share");
+    fs::create_dir(&share).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/stock-fos/fos-agent.postinit");
+    fs::copy(script, share.join("fos-agent.postinit")).unwrap();
+    let line = ". \"$(dirname \"${BASH_SOURCE[0]}\")/fos-agent.postinit\"\n";
+    fs::write(share.join("fog.postinit"), line).unwrap();
+    let init = "export FOS_AGENT_DIR=$PWD/ram; . share/fog.postinit";
+    // Without the program, and with one that does not run, all is as it was.
+    for broken in [None, Some("no program")] {
+        if let Some(content) = broken {
+            fs::write(share.join("fos-agent"), content).unwrap();
+        }
+        field.sh(&format!(
+            "before=$PATH; {init} | grep 'is not used'; {init}; [ \"$PATH\" = \"$before\" ]"
+        ));
+    }
+    fs::copy(site::program("fos-agent"), share.join("fos-agent")).unwrap();
+    let line = "udp-sender --interface eth0 --min-receivers 1 --max-wait 60 --portbase 9000 --full-duplex \
+                --ttl 32 --nokbd --nopointopoint --file ext4.zst";
+    let mut server = field.start(1, line, NONE);
+    field.lab.host(1).wait_for_port(9001);
+    let names =
+        "udp-receiver udp-sender partclone.restore partclone.info partclone.chkimg partimage";
+    let line = format!(
+        "{init}; mv share gone; for name in {names}; do [ $(type -P $name) = $PWD/ram/$name ] || exit 9; done; \
+         mkfifo pigz1; udp-receiver --nokbd --portbase 9000 --ttl 32 --mcast-rdv-address 10.99.0.1 2>/dev/null >pigz1 & \
+         zstdmt -dc <pigz1 | partclone.restore -n \"Storage Location\" --ignore_crc -O {} -Nf 1 && wait $!",
+        device.device.path()
+    );
+    field.start(2, &line, NONE).succeed();
+    server.succeed();
+    device.check(&expected, "ours in FOG's client");
+}
+
 /// Damage is passed over as asked, and told.
 #[test]
 fn ignored_damage_is_told() {

@@ -8,25 +8,11 @@ use std::path::Path;
 use std::process::Command;
 
 use fos_tests::need::root_and_tools;
+use fos_tests::shell::sh;
 use fos_tests::site::{
     DISK_LEN, Site, assert_does_not_boot, assert_untouched, failed, program, search_path, source,
 };
 use serde_json::Value;
-
-/// Output of a script, run where the site's files are.
-#[track_caller]
-fn sh(directory: &Path, script: &str) -> String {
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", script])
-        .current_dir(directory)
-        .env("PATH", search_path())
-        .env("TERM", "xterm")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// A site whose image `name` is made by a script, in which `$store` is its directory and `$source` that of the source disk.
 fn site(name: &str, tools: &[&str], script: &str) -> Option<Site> {
@@ -470,6 +456,104 @@ sfdisk -d nt.raw > $store/d1.partitions
     );
     assert!(!flags("q.raw").contains("dirty"), "{}", flags("q.raw"));
     assert_eq!(has_marks("q.raw"), Some(false));
+}
+
+/// ESP, MSR, a shrunken NTFS, recovery; as FOG captures it: `d1.mbr` is of the table with the small NTFS.
+const WINDOWS: &str = "
+truncate -s 128M win.raw
+sfdisk -q win.raw <<'END'
+label: gpt
+start=2048, size=8192, type=U, name=\"EFI system partition\"
+start=10240, size=32768, type=E3C9E316-0B5C-4DB8-817D-F92DF00215AE, name=\"Microsoft reserved partition\"
+start=43008, size=163840, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name=\"Basic data partition\"
+start=206848, size=32768, type=DE94BBA4-06D1-4D40-A16A-BFD50179D6AC, attrs=\"RequiredPartition GUID:63\"
+END
+sfdisk -d win.raw > $store/d1.partitions
+sed -e 's/start= *206848/start=112640/' -e 's/size= *163840/size=69632/' $store/d1.partitions > $store/d1.minimum.partitions
+echo 1:2:4 > $store/d1.fixed_size_partitions
+cp win.raw shrunken.raw
+sfdisk -q --wipe never shrunken.raw < $store/d1.minimum.partitions > log 2>&1
+sgdisk -b $store/d1.mbr shrunken.raw > log
+truncate -s 4M p1.raw; mkfs.vfat p1.raw > log
+head -c 16M /dev/urandom > p2.raw
+truncate -s 32M p3.raw; mkfs.ntfs -q -F -s 512 -H 255 -S 63 -p 43008 p3.raw
+head -c 3000000 /dev/urandom > windows; ntfscp -q p3.raw windows windows
+truncate -s 16M p4.raw; mkfs.ntfs -q -F -s 512 -H 255 -S 63 -p 206848 p4.raw
+partclone.vfat -c -s p1.raw -O p1.img -L log -q
+partclone.imager -c -s p2.raw -O p2.img -L log -q
+for number in 3 4; do partclone.ntfs -c -s p$number.raw -O p$number.img -L log -q; done
+for number in 1 2 3 4; do zstd -q p$number.img -o $store/d1p$number.img; done
+";
+
+#[test]
+fn a_windows_disk_fits_smaller_and_larger_ones() {
+    let tools = [
+        "sgdisk",
+        "sfdisk",
+        "mkfs.vfat",
+        "mkfs.ntfs",
+        "ntfscp",
+        "ntfsresize",
+        "ntfsfix",
+        "partclone.vfat",
+        "partclone.imager",
+        "partclone.ntfs",
+        "zstd",
+    ];
+    let Some(site) = site("win", &tools, WINDOWS) else {
+        return;
+    };
+    site.cli(&["image", "add", "win", "--type", "n"]).succeed();
+    let directory = site.path("");
+    let lines = |disk: &str| sh(&directory, &format!("sfdisk -d {disk} | grep start="));
+    let rest = |lines: &str| -> Vec<String> {
+        let lines = lines
+            .lines()
+            .map(|line| line.split_once("type=").unwrap().1);
+        lines.map(str::to_owned).collect()
+    };
+    let captured = lines("win.raw");
+    for mib in [80_u64, 200] {
+        let disk = site.empty_disk("a.raw", mib << 20);
+        let planned = Command::new(program("fos-agent"))
+            .arg("plan")
+            .arg(site.path("images/win"))
+            .args(["--type", "n", "--sfdisk", "--disk"])
+            .arg(&disk)
+            .output()
+            .unwrap();
+        let session = site.deploy_image("win", &["pc1"], &[]);
+        site.start_agent(1, &disk).succeed();
+        site.wait_for_state(&session, "complete");
+        let dump = sh(&directory, &format!("sfdisk -d {}", disk.display()));
+        assert_eq!(dump, String::from_utf8(planned.stdout).unwrap());
+        sh(&directory, "sgdisk -v a.raw | grep -q 'No problems found'");
+        let found = lines("a.raw");
+        assert_eq!(rest(&found), rest(&captured));
+        // What the originals make of the same partitions. NTFS gets a copy of its boot sector more: at the end of the
+        // volume, beside that at the end of the partition. One without marks is left as it was.
+        let script = "
+            sfdisk -d a.raw | sed -n 's/.*start= *\\([0-9]*\\), size= *\\([0-9]*\\).*/\\1 \\2/p' > places
+            number=0
+            while read start size; do
+                number=$((number + 1))
+                rm -f o.raw; truncate -s $((size * 512)) o.raw
+                partclone.restore -C -s p$number.img -O o.raw -L log -q
+                if [ $number = 3 ]; then
+                    ntfsresize -f -f -b -P o.raw > log 2>&1 < /dev/null; ntfsfix -b -d o.raw > log
+                fi
+                if [ $number -ge 3 ]; then
+                    end=$(od -An -t u8 -j 40 -N 8 o.raw)
+                    for place in $end $((size - 1)); do
+                        dd if=o.raw of=o.raw bs=512 count=1 seek=$place conv=notrunc status=none
+                    done
+                fi
+                dd if=a.raw of=q.raw bs=512 skip=$start count=$size status=none
+                cmp o.raw q.raw || echo $number
+            done < places";
+        let differing = sh(&directory, script);
+        assert_eq!(differing, "", "{mib} MiB");
+    }
 }
 
 #[test]

@@ -7,22 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use fos_tests::need::root_and_tools;
+use fos_tests::shell::sh;
 use fos_tests::site::{DISK_LEN, assert_deployed, program, search_path, source};
 use serde_json::Value;
-
-#[track_caller]
-fn sh(directory: &Path, script: &str) -> String {
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", script])
-        .current_dir(directory)
-        .env("PATH", search_path())
-        .env("TERM", "xterm")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// A directory with the image `img` in it, which a script has made; `$source` is that of the source disk.
 fn made(tools: &[&str], script: &str) -> Option<tempfile::TempDir> {
@@ -98,6 +85,23 @@ fn clonezillas_directory_is_restored() {
     };
     let directory = directory.path();
     let target = disk(directory, "a.raw", DISK_LEN);
+    // What is on a disk without a table is as little overwritten as a table.
+    for (make, what) in [
+        ("mkfs.ext4 -q", "a file system (ext2/3/4) on the whole disk"),
+        ("mkswap -q", "swap space on the whole disk"),
+    ] {
+        let used = disk(directory, "used.raw", DISK_LEN);
+        sh(directory, &format!("{make} used.raw"));
+        let before = fs::read(&used).unwrap();
+        let said = restore(directory, &used, &[]);
+        assert_eq!(said.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&said.stderr);
+        assert!(
+            said.contains(what) && said.contains("--whole-disk"),
+            "{said}"
+        );
+        assert!(fs::read(&used).unwrap() == before, "{what}");
+    }
     let output = restore(directory, &target, &["--json"]);
     good(&output);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -175,6 +179,58 @@ printf 'UUID=\"0c0ffee0-0000-4000-8000-00000000abcd\"\\nLABEL=\"\"\\n' > img/swa
         directory,
         "dd if=a.raw of=swap.raw bs=512 skip=30720 count=10240 status=none; blkid -p -o value -s UUID swap.raw",
     );
+    assert_eq!(said.trim(), "0c0ffee0-0000-4000-8000-00000000abcd");
+}
+
+/// FOG's layout of a disk with sectors of 4096 bytes, and swap.
+const LARGE_SECTORS: &str = "
+truncate -s 64M disk.raw
+loop=$(losetup -f --show -b 4096 disk.raw)
+trap 'losetup -d $loop' EXIT
+sfdisk -q --no-reread --no-tell-kernel $loop <<'END'
+label: gpt
+start=256, size=4096, type=L
+start=4352, size=1024, type=S
+END
+truncate -s 16M p1.raw; mkfs.ext4 -q -F -b 4096 p1.raw
+dd if=p1.raw of=$loop bs=4096 seek=256 conv=notrunc status=none
+partclone.extfs -c -s p1.raw -O - -L log -q | zstd -q > img/d1p1.img
+sgdisk -b img/d1.mbr $loop > log
+sfdisk -d $loop > img/d1.partitions
+echo '2 0c0ffee0-0000-4000-8000-00000000abcd' > img/d1.original.swapuuids
+";
+
+#[test]
+fn a_disk_of_large_sectors_is_what_was_captured() {
+    let Some(directory) = made(&["losetup", "mkfs.ext4", "blkid"], LARGE_SECTORS) else {
+        return;
+    };
+    let directory = directory.path();
+    let target = disk(directory, "a.raw", 64 << 20);
+    // In a file sectors have 512 bytes: that is another disk.
+    refused(&restore(directory, &target, &[]), &target, "4096");
+    let script = format!(
+        "loop=$(losetup -f --show -b 4096 a.raw)
+         trap 'losetup -d $loop' EXIT
+         {} restore img $loop 2> said || {{ cat said >&2; exit 1; }}
+         sfdisk -d $loop | grep -v ^device | sed 's/.*:/:/'",
+        program("fos-agent").display()
+    );
+    let found = sh(directory, &script);
+    let expected = sh(
+        directory,
+        "grep -v ^device img/d1.partitions | sed 's/.*:/:/'",
+    );
+    assert_eq!(found, expected);
+    let [found, expected] =
+        ["a.raw", "disk.raw"].map(|name| fs::read(directory.join(name)).unwrap());
+    // Table, file system and what is between; then the swap space; then the copy of the table. Of the protective MBR
+    // programs write the last cylinder, head and sector differently.
+    let swap = 4352 * 4096..5376 * 4096;
+    assert!(found[446 + 8..swap.start] == expected[446 + 8..swap.start]);
+    assert!(found[swap.end..] == expected[swap.end..]);
+    fs::write(directory.join("swap.raw"), &found[swap]).unwrap();
+    let said = sh(directory, "blkid -p -o value -s UUID swap.raw");
     assert_eq!(said.trim(), "0c0ffee0-0000-4000-8000-00000000abcd");
 }
 
