@@ -14,9 +14,11 @@ pub(crate) mod inventory;
 pub(crate) mod progress;
 pub(crate) mod session;
 pub(crate) mod trouble;
+pub(crate) mod trust;
 pub(crate) mod usb;
 
 #[cfg(test)]
 pub(crate) mod test_server;
 
 pub(crate) use http::{CallError, Identity, Kind, Server};
+pub(crate) use trust::Trust;
