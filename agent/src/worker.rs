@@ -316,7 +316,8 @@ async fn connect(args: &KernelArgs, board: &Board, reach: &mut Reach) -> Result<
     let macs: Vec<fog::Mac> = cards.iter().map(|card| card.mac).collect();
     let server = server(args, &macs).map_err(Unconnected::Arguments)?;
     greet(board, args, &server);
-    let uplink = net::bring_up(board, args, &server)
+    let vlan = net::Vlan::of(args).map_err(|error| Unconnected::Arguments(error.into()))?;
+    let uplink = net::bring_up(board, args, vlan.as_ref(), &server)
         .await
         .map_err(Unconnected::Network)?;
     reach.server = Some(server);
