@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use fog::KernelArgs;
 
 use crate::control::completion::Patience;
-use crate::control::{Identity, Server};
+use crate::control::{Identity, Server, Trust};
 use crate::control::{trouble, usb};
 use crate::deploy::{self, Failure, Job, Told};
 use crate::doctor::Attendant;
@@ -316,7 +316,8 @@ async fn connect(args: &KernelArgs, board: &Board, reach: &mut Reach) -> Result<
     let macs: Vec<fog::Mac> = cards.iter().map(|card| card.mac).collect();
     let server = server(args, &macs).map_err(Unconnected::Arguments)?;
     greet(board, args, &server);
-    let uplink = net::bring_up(board, args, &server)
+    let vlan = net::Vlan::of(args).map_err(|error| Unconnected::Arguments(error.into()))?;
+    let uplink = net::bring_up(board, args, vlan.as_ref(), &server)
         .await
         .map_err(Unconnected::Network)?;
     reach.server = Some(server);
@@ -327,7 +328,8 @@ async fn connect(args: &KernelArgs, board: &Board, reach: &mut Reach) -> Result<
 fn server(args: &KernelArgs, cards: &[fog::Mac]) -> anyhow::Result<Server> {
     let web = args.web()?;
     let identity = Identity::new(args, cards);
-    Server::new(web, identity).context("preparing calls to the server")
+    let trust = Trust::of_boot(args)?;
+    Server::new(web, identity, &trust).context("preparing calls to the server")
 }
 
 fn greet(board: &Board, args: &KernelArgs, server: &Server) {
@@ -336,10 +338,13 @@ fn greet(board: &Board, args: &KernelArgs, server: &Server) {
         state.host = fog::encoding::printable(name, 64);
         state.server = server.web().to_owned();
     });
-    if server.is_https() {
+    if args.value("fospin").is_some() && server.web().starts_with("http:") {
+        board.warn("fospin= has no effect: web= is http://, where a server proves nothing");
+    }
+    if server.is_believed_unseen() {
         board.warn(
-            "the server's certificate is not checked (there is no list of authorities in a boot \
-             image); whoever controls the network could pose as the server",
+            "the server's certificate is not checked: there is neither fospin= among the kernel arguments nor an \
+             authority in this boot image; whoever controls the network could pose as the server",
         );
     }
 }

@@ -5,13 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use cast_net::Interface;
 use fog::KernelArgs;
 use fog::encoding::printable;
 use fos_api::FIELD_TICKET;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use super::trust::{self, Distrust, Trust};
 
 /// The server, and who we are to it.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ pub(crate) struct Server {
     /// Ends with `/`.
     web: String,
     identity: Identity,
+    /// Nothing is known of its certificate.
+    is_blind: bool,
     /// At the other end of the last connection; clones share it.
     peer: Arc<Mutex<Option<IpAddr>>>,
     /// Once it has said so; clones share it.
@@ -54,6 +60,9 @@ pub(crate) enum CallError {
     /// No answer: the network, or no server there.
     #[error("{url} cannot be reached: {cause}")]
     Unreachable { url: String, cause: String },
+    /// Somebody answered, whom this boot image has no reason to believe.
+    #[error("{url} is answered by a server that is not trusted: {why}")]
+    Untrusted { url: String, why: Distrust },
     /// The web server answered, but not with what was asked for.
     #[error("{url} answered HTTP status {status}{}", text_after_colon(.text))]
     Status {
@@ -86,7 +95,10 @@ impl CallError {
         match self {
             Self::Unreachable { .. } | Self::Empty { .. } => true,
             Self::Status { status, .. } => *status >= 500,
-            Self::TooLong { .. } | Self::Memory { .. } | Self::Unexpected { .. } => false,
+            Self::Untrusted { .. }
+            | Self::TooLong { .. }
+            | Self::Memory { .. }
+            | Self::Unexpected { .. } => false,
         }
     }
 }
@@ -104,13 +116,14 @@ impl Server {
     ///
     /// # Errors
     /// If the TLS library cannot be set up.
-    pub(crate) fn new(web: String, identity: Identity) -> anyhow::Result<Self> {
+    pub(crate) fn new(web: String, identity: Identity, trust: &Trust) -> anyhow::Result<Self> {
         // Fails only if a provider is installed already, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let named = Self::builder().user_agent(AGENT).build();
+        let tls = trust.tls().context("setting up TLS")?;
+        let named = Self::builder(tls.clone()).user_agent(AGENT).build();
         let client =
             named.map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
-        let nameless = Self::builder().build();
+        let nameless = Self::builder(tls).build();
         let nameless =
             nameless.map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
         Ok(Self {
@@ -118,21 +131,24 @@ impl Server {
             nameless,
             web,
             identity,
+            is_blind: trust.is_blind(),
             peer: Arc::default(),
             kind: Arc::default(),
         })
     }
 
-    fn builder() -> ClientBuilder {
-        Client::builder()
+    fn builder(tls: Option<ClientConfig>) -> ClientBuilder {
+        let builder = Client::builder()
             // FOG answers a path that it does not have with a redirection to its login page, which is
             // there: to follow it would make an answer of what is none.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
-            // An initramfs has no root certificates, and FOG's are self-signed: as FOG's own
-            // client, take any. The caller warns.
-            .tls_danger_accept_invalid_certs(true)
+            .timeout(CALL_TIMEOUT);
+        match tls {
+            Some(tls) => builder.tls_backend_preconfigured(tls),
+            // As FOG's own client, take any. The caller warns.
+            None => builder.tls_danger_accept_invalid_certs(true),
+        }
     }
 
     /// Which program the server is, as far as it has said so.
@@ -178,9 +194,9 @@ impl Server {
         }
     }
 
-    /// Whether certificates would have to be believed unseen.
-    pub(crate) fn is_https(&self) -> bool {
-        self.web.starts_with("https:")
+    /// Whether it is asked over HTTPS, and its certificate is believed unseen.
+    pub(crate) fn is_believed_unseen(&self) -> bool {
+        self.is_blind && self.web.starts_with("https:")
     }
 
     /// `HEAD {web}/index.php`, FOG's test whether the server is there. The doubled slash is FOG's.
@@ -461,6 +477,12 @@ async fn body(url: &str, mut answer: Response, limit: u64) -> Result<Vec<u8>, Ca
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> CallError {
+    if let Some(why) = trust::distrust(error) {
+        return CallError::Untrusted {
+            url: url.to_owned(),
+            why,
+        };
+    }
     let cause = if error.is_timeout() {
         "no answer in time".to_owned()
     } else {

@@ -14,6 +14,7 @@ pub(crate) mod inventory;
 pub(crate) mod progress;
 pub(crate) mod session;
 pub(crate) mod trouble;
+pub(crate) mod trust;
 pub(crate) mod usb;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use readable::NAMED_AFTER;
 
 use crate::screen::Board;
 pub(crate) use http::{CallError, Identity, Kind, Server};
+pub(crate) use trust::Trust;
 
 /// Waits for an answer of the server. If it takes long, that is shown as a wait for `what`; the reason of an earlier
 /// failure is worth more.

@@ -1,11 +1,13 @@
 //! A web server for tests: one thread, one request per connection, answers from a closure.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Identity, Server};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{Identity, Server, Trust};
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -106,14 +108,34 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Serves until the process ends.
     pub(crate) fn start(answer: impl Fn(&Request) -> Reply + Send + 'static) -> Self {
+        Self::listen("http", Ok, answer)
+    }
+
+    /// The same over HTTPS.
+    pub(crate) fn start_tls(
+        tls: Arc<ServerConfig>,
+        answer: impl Fn(&Request) -> Reply + Send + 'static,
+    ) -> Self {
+        let wrap = move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&tls)).map_err(io::Error::other)?;
+            Ok(StreamOwned::new(connection, stream))
+        };
+        Self::listen("https", wrap, answer)
+    }
+
+    fn listen<S: Read + Write + Send + 'static>(
+        scheme: &str,
+        wrap: impl Fn(TcpStream) -> io::Result<S> + Send + 'static,
+        answer: impl Fn(&Request) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let web = format!("http://{}/fog/", listener.local_addr().unwrap());
+        let web = format!("{scheme}://{}/fog/", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let stream = stream.unwrap();
-                if let Some(request) = read(&stream) {
+                let mut stream = wrap(stream.unwrap()).unwrap();
+                if let Some(request) = read(&mut stream) {
                     let reply = answer(&request);
                     let is_head = request.method == "HEAD";
                     seen.lock().unwrap().push(request);
@@ -134,7 +156,7 @@ impl TestServer {
     pub(crate) fn client_with_ticket(&self, ticket: Option<&str>) -> Server {
         let mut identity = identity();
         identity.ticket = ticket.map(str::to_owned);
-        Server::new(self.web.clone(), identity).unwrap()
+        Server::new(self.web.clone(), identity, &Trust::Unverified).unwrap()
     }
 
     pub(crate) fn web(&self) -> &str {
@@ -151,7 +173,7 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let web = format!("http://{}/fog/", listener.local_addr().unwrap());
         drop(listener);
-        Server::new(web, identity()).unwrap()
+        Server::new(web, identity(), &Trust::Unverified).unwrap()
     }
 }
 
@@ -163,7 +185,7 @@ fn identity() -> Identity {
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -206,7 +228,7 @@ fn decode(form: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn write(mut stream: TcpStream, reply: &Reply, is_head: bool) {
+fn write(mut stream: impl Write + Send + 'static, reply: &Reply, is_head: bool) {
     let location = reply.location.as_ref();
     let location = location.map(|to| format!("Location: {to}\r\n"));
     let len = match reply.end {

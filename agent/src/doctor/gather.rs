@@ -17,7 +17,7 @@ use fog::args::ArgsError;
 use super::machine::{self, Wish};
 use super::server::Seen;
 use super::{cards, multicast, offers, path, route, server};
-use crate::control::{Identity, Server};
+use crate::control::{Identity, Server, Trust};
 use crate::net;
 
 /// What this machine is to do.
@@ -200,7 +200,9 @@ fn connection(args: &KernelArgs) -> Look<Server> {
         ArgsError::Invalid { .. } => Skipped::Failed(error.to_string()),
     })?;
     let identity = Identity::new(args, &net::cards_now());
-    Server::new(web, identity).map_err(|error| Skipped::Failed(format!("{error:#}")))
+    let failed = |error: &dyn std::fmt::Display| Skipped::Failed(format!("{error:#}"));
+    let trust = Trust::of_boot(args).map_err(|error| failed(&error))?;
+    Server::new(web, identity, &trust).map_err(|error| failed(&error))
 }
 
 /// Listens for the session.

@@ -8,6 +8,7 @@ mod cards;
 mod dhcp;
 mod name;
 mod nic;
+mod vlan;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) use dhcp::first_answer;
 use dhcp::{Client, Lease};
 pub(crate) use dhcp::{OWN_COMMAND as DHCP_COMMAND, offers as dhcp_offers, serve as serve_dhcp};
 pub(crate) use nic::Nic;
+pub(crate) use vlan::Vlan;
 
 /// The way to the server. The lease is renewed from now on.
 #[derive(Debug)]
@@ -102,6 +104,7 @@ pub(crate) fn card_names() -> Vec<String> {
 pub(crate) async fn bring_up(
     board: &Board,
     args: &KernelArgs,
+    vlan: Option<&Vlan>,
     server: &Server,
 ) -> Result<Uplink, NetworkError> {
     let switch_on = |card: &str| dhcp::ip(&["link", "set", "dev", card, "up"]);
@@ -110,7 +113,16 @@ pub(crate) async fn bring_up(
     for _ in 0..ROUNDS {
         for card in with_carrier(board, &mut cards).await? {
             board.say(format!("{}: link is up ({})", card.name, card.mac));
-            match attempt(board, &card, server).await {
+            let inner = match vlan {
+                Some(vlan) => vlan.enter(&card, Path::new(CLASS)),
+                None => Ok(card.clone()),
+            };
+            let reached = match &inner {
+                Ok(inner) => attempt(board, inner, server).await,
+                Err(reason) => Err(reason.clone()),
+            };
+            let card = inner.unwrap_or(card);
+            match reached {
                 Ok(mut reached) => {
                     reached.client.keep();
                     announce(board, &card, &reached);

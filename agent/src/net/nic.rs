@@ -24,6 +24,20 @@ impl Nic {
         // Reading the file of a card that is down fails with EINVAL.
         read(&self.dir.join("carrier")).is_ok_and(|text| text == "1")
     }
+
+    /// An interface on top of this card, which has its address.
+    pub(super) fn within(&self, class: &Path, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            dir: class.join(name),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the kernel has it.
+    pub(super) fn exists(&self) -> bool {
+        self.dir.exists()
+    }
 }
 
 /// Lists the Ethernet cards below `class` (`/sys/class/net`), by name.

@@ -9,7 +9,8 @@ use fog::Mac;
 use fog::args::ArgsWriter;
 use tokio::sync::Mutex;
 
-use super::boot_script::{BootFiles, LOCAL_DISK, message, safe, said_arch};
+use super::boot_script::loader::{Loader, Script, safe};
+use super::boot_script::{BootFiles, message};
 use super::request::Form;
 use crate::config::DebugPassword;
 use crate::domain::host::Host;
@@ -35,16 +36,21 @@ pub(super) fn asked(form: &Form, password: Option<&DebugPassword>) -> Asked {
 }
 
 /// `script`, which boots the local disk, with the entry in front of that.
-pub(super) fn offered(script: String, mac: Mac, form: &Form) -> String {
-    let arch = said_arch(form);
-    let Some(rest) = script.strip_prefix("#!ipxe\n") else {
-        return script;
-    };
+pub(super) fn offered(script: Script, mac: Mac, form: &Form) -> Script {
+    Script::Offered {
+        script: Box::new(script),
+        mac,
+        arch: form.get("arch").to_owned(),
+    }
+}
+
+/// The entry in iPXE's words. `arch` is fit for a question.
+pub(super) fn entry(mac: Mac, arch: &str) -> String {
     format!(
-        "#!ipxe\nprompt --key 0x64 --timeout 3000 Press d for a shell, which takes a password \
-         || goto local\nlogin || goto local\n\
+        "prompt --key 0x64 --timeout 3000 Press d for a shell, which takes a password || goto local\n\
+         login || goto local\n\
          chain --replace boot.php?mac0={mac}&arch={arch}&{FIELD}=1&{FIELD_PASSWORD}=${{password:uristring}} ||\n\
-         :local\n{rest}"
+         :local\n"
     )
 }
 
@@ -57,11 +63,11 @@ pub(super) async fn shell(
     form: &Form,
     mac: Mac,
     host: Option<&Host>,
-    files: BootFiles,
-) -> Result<String, ClientError> {
-    let BootFiles { kernel, init } = files;
+    boot: (BootFiles, Loader),
+) -> Result<Script, ClientError> {
+    let BootFiles { kernel, init } = boot.0;
     let line = match ops.debug_boot(form.client, [kernel, init]).await? {
-        DebugBoot::From(address) => return Ok(script(ops, form, mac, host, files, address)),
+        DebugBoot::From(address) => return Ok(script(ops, form, mac, host, boot, address)),
         DebugBoot::MissingFile(path) => format!("{} is missing on the server.", path.display()),
         DebugBoot::FilesHang(dir) => format!("{} on the server does not answer.", dir.display()),
     };
@@ -73,16 +79,15 @@ fn script(
     form: &Form,
     mac: Mac,
     host: Option<&Host>,
-    files: BootFiles,
+    (files, loader): (BootFiles, Loader),
     address: Ipv4Addr,
-) -> String {
-    let BootFiles { kernel, init } = files;
+) -> Script {
     let config = ops.config();
     let name = host.map_or_else(String::new, |host| safe(&host.name));
     let own_args = host.map_or_else(String::new, |host| safe(&host.kernel_args));
     let arguments = ArgsWriter::default()
         .set("loglevel", 4)
-        .set("initrd", init)
+        .set("initrd", loader.initrd(files))
         .raw("root=/dev/ram0 rw ramdisk_size=275000")
         .set("web", config.web_url(address))
         .raw("consoleblank=0 rootfstype=ext4")
@@ -98,11 +103,11 @@ fn script(
     let subject = Subject::Host(form.client.to_string());
     let line = format!("{mac} boots to a shell, with the password of the debug menu");
     ops.log().info(crate::clock::now(), &subject, &line);
-    format!("#!ipxe\nimgfree\nkernel {kernel} {arguments}\nimgfetch {init}\nboot\n")
+    Script::Task { files, arguments }
 }
 
 /// The answer to a wrong password, which takes long enough that nobody tries many.
-pub(super) async fn refused(ops: &Ops, form: &Form) -> String {
+pub(super) async fn refused(ops: &Ops, form: &Form) -> Script {
     let subject = Subject::Host(form.client.to_string());
     let (what, line) = ("wrong passwords", "asked for a shell with a wrong password");
     ops.log()
@@ -110,7 +115,7 @@ pub(super) async fn refused(ops: &Ops, form: &Form) -> String {
     let turn = TURN.lock().await;
     tokio::time::sleep(PAUSE).await;
     drop(turn);
-    format!("#!ipxe\necho That is not the password.\n{LOCAL_DISK}")
+    message("That is not the password.", &[])
 }
 
 const FIELD: &str = "debug";

@@ -74,6 +74,10 @@ pub fn router(ops: Arc<Ops>) -> Router {
             "/ipxe/boot.php",
             post(boot_script::script).get(boot_script::script),
         )
+        .route(
+            "/grub/boot.php",
+            post(boot_script::grub_script).get(boot_script::grub_script),
+        )
         .route("/hostinfo.php", post(sourced).get(sourced))
         .route("/hostgetkey.php", post(sourced).get(sourced))
         .route("/ipxe/{file}", get(boot_files::file))

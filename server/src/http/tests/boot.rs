@@ -168,6 +168,33 @@ async fn a_task_is_booted_with_the_complete_line() {
     );
 }
 
+/// The same task in the language of GRUB. The kernel would look for `initrd=` where GRUB has no files.
+#[tokio::test]
+async fn grub_boots_the_same_task() {
+    let bench = bench().await;
+    let body = format!("mac0={}&arch=x86_64", mac(1));
+    let script = bench.post(ip(1), "grub/boot.php", body.clone()).await;
+    assert!(script.starts_with("echo 'LAB-01: no task"), "{script}");
+    bench.deploy(&[1]).await;
+    let ipxe = bench.post(ip(1), "ipxe/boot.php", body.clone()).await;
+    let grub = bench.post(ip(1), "grub/boot.php", body).await;
+    let arguments = |script: &str| {
+        let line = script
+            .lines()
+            .find(|line| line.contains("/bzImage ") || line.contains(" bzImage "));
+        let (_, arguments) = line.unwrap().split_once("bzImage ").unwrap();
+        arguments.to_owned()
+    };
+    assert_eq!(
+        arguments(&ipxe).replace(" initrd=init.xz", ""),
+        arguments(&grub)
+    );
+    assert!(
+        grub.contains("\ninitrd /fog/service/ipxe/init.xz\nboot\n"),
+        "{grub}"
+    );
+}
+
 /// FOG's database takes any text. Changed on its way it could name another disk.
 #[tokio::test]
 async fn a_disk_name_that_cannot_be_passed_on_boots_nothing() {

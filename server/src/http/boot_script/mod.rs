@@ -1,4 +1,7 @@
-//! `service/ipxe/boot.php`: what a machine does that boots from the network.
+//! `service/ipxe/boot.php`, and `service/grub/boot.php` for machines with Secure Boot: what a machine does that boots
+//! from the network.
+
+pub(super) mod loader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +12,11 @@ use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
 use fog::args::ArgsWriter;
 
+use self::loader::{FIELD_TRIES, Loader, Script, safe};
 use super::debug_menu::{self, Asked};
 use super::request::Form;
 use crate::config::Config;
 use crate::domain::host::StationMac;
-use crate::domain::image::is_safe_in_boot_script;
 use crate::domain::{Refusal, SessionId};
 use crate::logs::{Level, Subject};
 use crate::ops::{BootAnswer, BootJob, ClientError, Ops};
@@ -45,15 +48,24 @@ pub(super) const BOOT_FILES: [BootFiles; 3] = [
 
 /// Answers an iPXE script: the task, or why there is none and the local disk.
 pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response {
-    let built = tokio::time::timeout(LIMIT, build(&ops, &form)).await;
+    answer(&ops, &form, Loader::Ipxe).await
+}
+
+/// The same for GRUB.
+pub(super) async fn grub_script(State(ops): State<Arc<Ops>>, form: Form) -> Response {
+    answer(&ops, &form, Loader::Grub).await
+}
+
+async fn answer(ops: &Ops, form: &Form, loader: Loader) -> Response {
+    let built = tokio::time::timeout(LIMIT, build(ops, form, loader)).await;
     let script = match built {
         Ok(Ok(script)) => script,
         Err(_) => {
             let line = format!("it was not made in {} s", LIMIT.as_secs());
-            log_failure(&ops, &form, &line);
+            log_failure(ops, form, &line);
             let why = "The server takes too long to find out what to boot.";
             match form.request().macs.first() {
-                Some(mac) => later(*mac, &form, why),
+                Some(mac) => later(*mac, form, why),
                 None => message(why, &[]),
             }
         }
@@ -65,14 +77,15 @@ pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response 
                     ("an internal error", readable::chain(error.as_ref()))
                 }
             };
-            log_failure(&ops, &form, &line);
+            log_failure(ops, form, &line);
             message(
                 &format!("fos-server cannot make a boot script: {what}."),
                 &["Its log has the cause. Start this machine again later.".to_owned()],
             )
         }
     };
-    ([(header::CONTENT_TYPE, "text/plain")], script).into_response()
+    let text = script.write(loader);
+    ([(header::CONTENT_TYPE, "text/plain")], text).into_response()
 }
 
 /// How long it may take; a boot loader that hears no script boots the local disk.
@@ -86,7 +99,7 @@ fn log_failure(ops: &Ops, form: &Form, cause: &str) {
     ops.log().repeated(now, Level::Error, &subject, what, &line);
 }
 
-async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
+async fn build(ops: &Ops, form: &Form, loader: Loader) -> Result<Script, ClientError> {
     let request = form.request();
     let macs = request.macs.clone();
     let files = boot_files(form.get("arch"));
@@ -101,7 +114,7 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
             let script = unknown_host(&macs);
             return match (first_card(&macs), password) {
                 (Some(mac), Some(_)) if asked == Asked::Yes => {
-                    debug_menu::shell(ops, form, mac, None, files).await
+                    debug_menu::shell(ops, form, mac, None, (files, loader)).await
                 }
                 (Some(mac), Some(_)) => Ok(debug_menu::offered(script, mac, form)),
                 _ => Ok(script),
@@ -128,13 +141,18 @@ async fn build(ops: &Ops, form: &Form) -> Result<String, ClientError> {
         answer => answer?,
     };
     Ok(match answer {
-        BootAnswer::Job(job) => task_script(&job, files, ops.config()),
+        BootAnswer::Job(job) => Script::Task {
+            files,
+            arguments: arguments(&job, files, ops.config(), loader),
+        },
         BootAnswer::Nothing(Refusal::NoTask { last, .. }) => {
             if asked == Asked::Yes {
-                return debug_menu::shell(ops, form, known.mac, Some(&known.host), files).await;
+                return debug_menu::shell(ops, form, known.mac, Some(&known.host), (files, loader))
+                    .await;
             }
             let last = last.map(|(session, reason)| last_session(session, &text::reason(&reason)));
-            let script = no_task(name, last);
+            let host = name.clone();
+            let script = Script::NoTask { host, last };
             match password {
                 Some(_) => debug_menu::offered(script, known.mac, form),
                 None => script,
@@ -190,16 +208,8 @@ fn last_session(session: SessionId, reason: &str) -> String {
     format!("Last session {session}: {reason}")
 }
 
-fn task_script(job: &BootJob, files: BootFiles, config: &Config) -> String {
-    let arguments = arguments(job, files, config);
-    let BootFiles { kernel, init } = files;
-    // Images that are still registered (a script of an older stage) would be put in front of the
-    // initrd: freed first.
-    format!("#!ipxe\nimgfree\nkernel {kernel} {arguments}\nimgfetch {init}\nboot\n")
-}
-
 /// The arguments in FOG's order, and ours at the end.
-fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
+fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -> String {
     let BootJob {
         host,
         mac,
@@ -213,7 +223,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
     let flag = |is_set: bool| if is_set { "1" } else { "" };
     ArgsWriter::default()
         .set("loglevel", 4)
-        .set("initrd", files.init)
+        .set("initrd", loader.initrd(files))
         .raw("root=/dev/ram0 rw ramdisk_size=275000")
         .set("web", config.web_url(*address))
         .raw("consoleblank=0 rootfstype=ext4")
@@ -248,7 +258,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config) -> String {
 const DEBUG: &str = "type=down mc=yes isdebug=yes";
 const NO_DEBUG: &str = "type=down mc=yes";
 
-fn unknown_host(macs: &[Mac]) -> String {
+fn unknown_host(macs: &[Mac]) -> Script {
     if macs.is_empty() {
         return message(
             "This machine sent no MAC address.",
@@ -280,78 +290,21 @@ fn first_card(macs: &[Mac]) -> Option<Mac> {
     macs.find(|mac| StationMac::try_from(*mac).is_ok())
 }
 
-fn no_task(name: &str, last: Option<String>) -> String {
-    let mut script = format!(
-        "#!ipxe\necho {}: no task, booting from the local disk\n",
-        safe(name)
-    );
-    if let Some(last) = last {
-        script.push_str(&format!("echo {}\nsleep 3\n", safe(&last)));
+/// Says something, waits so that it can be read, and goes on to the local disk.
+pub(super) fn message(first: &str, more: &[String]) -> Script {
+    let lines = std::iter::once(first.to_owned()).chain(more.iter().cloned());
+    Script::Message {
+        lines: lines.collect(),
     }
-    script.push_str("exit\n");
-    script
 }
 
-/// A script that says something, waits so that it can be read, and goes on to the local disk.
-pub(super) fn message(first: &str, more: &[String]) -> String {
-    let mut script = "#!ipxe\necho\n".to_owned();
-    for line in std::iter::once(first).chain(more.iter().map(String::as_str)) {
-        script.push_str(&format!("echo {}\n", safe(line)));
+fn later(mac: Mac, form: &Form, why: &str) -> Script {
+    Script::Later {
+        why: why.to_owned(),
+        mac,
+        arch: form.get("arch").to_owned(),
+        asked: form.get(FIELD_TRIES).parse().unwrap_or(0),
     }
-    script.push_str(LOCAL_DISK);
-    script
-}
-
-/// A script that asks again every few seconds: the local disk is only booted if that does not help,
-/// as nobody starts a whole room again after a restart of the server.
-///
-/// A server that ends refuses the next question: so the script has all that are left, and each answer
-/// takes the place of it. The number in the question keeps the sum bounded.
-fn later(mac: Mac, form: &Form, why: &str) -> String {
-    let asked: u32 = form.get(FIELD_TRIES).parse().unwrap_or(0);
-    let mut script = format!("#!ipxe\necho\necho {}\n", safe(why));
-    if asked < MAX_TRIES {
-        script.push_str("echo Asking the server again.\n");
-    }
-    let arch = said_arch(form);
-    for number in asked.saturating_add(1)..=MAX_TRIES {
-        script.push_str(&format!(
-            "sleep {}\nchain --replace boot.php?mac0={mac}&arch={arch}&{FIELD_TRIES}={number} ||\n",
-            TRY_PERIOD.as_secs()
-        ));
-    }
-    script
-        .push_str("echo The server could not say what to boot. Start this machine again later.\n");
-    script.push_str(LOCAL_DISK);
-    script
-}
-
-/// How often a machine asked already.
-const FIELD_TRIES: &str = "tries";
-
-/// Between two questions.
-const TRY_PERIOD: Duration = Duration::from_secs(5);
-
-/// Questions until the local disk: five minutes, and the time that they take.
-const MAX_TRIES: u32 = 60;
-
-pub(super) const LOCAL_DISK: &str =
-    "echo Booting from the local disk in 15 seconds.\nsleep 15\nexit\n";
-
-/// A text that means nothing to iPXE: no variables, no operators, no line ends.
-pub(super) fn safe(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_safe_in_boot_script(c) { c } else { ' ' })
-        .take(500)
-        .collect()
-}
-
-/// The architecture as the machine has said it, fit for a script.
-pub(super) fn said_arch(form: &Form) -> String {
-    let arch = form.get("arch").chars();
-    arch.filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
-        .take(16)
-        .collect()
 }
 
 fn boot_files(arch: &str) -> BootFiles {
@@ -368,13 +321,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_cannot_become_commands() {
-        let script = no_task("${net0/mac}", Some("a || shell\nshell".into()));
-        assert_eq!(script.lines().count(), 5);
-        assert!(!script.contains("${") && !script.contains("||"), "{script}");
-    }
-
-    #[test]
     fn architectures_have_their_files() {
         for (arch, kernel) in [
             ("x86_64", "bzImage"),
@@ -388,7 +334,7 @@ mod tests {
 
     #[test]
     fn an_unknown_machine_is_told_how_to_register() {
-        let script = unknown_host(&["00:1b:21:aa:bb:cc".parse().unwrap()]);
+        let script = unknown_host(&["00:1b:21:aa:bb:cc".parse().unwrap()]).write(Loader::Ipxe);
         assert!(script.starts_with("#!ipxe\n"));
         assert!(script.contains("fos-server host add NAME 00:1b:21:aa:bb:cc"));
         assert!(script.ends_with("exit\n"));
@@ -401,11 +347,12 @@ mod tests {
             |list: &[&str]| -> Vec<Mac> { list.iter().map(|mac| mac.parse().unwrap()).collect() };
         let none = ["00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"];
         for mac in none {
-            let script = unknown_host(&macs(&[mac]));
+            let script = unknown_host(&macs(&[mac])).write(Loader::Ipxe);
             assert!(!script.contains("host add"), "{script}");
             assert!(script.contains(mac), "{script}");
         }
-        let script = unknown_host(&macs(&[none[0], none[1], "00:1b:21:aa:bb:cc"]));
+        let macs = macs(&[none[0], none[1], "00:1b:21:aa:bb:cc"]);
+        let script = unknown_host(&macs).write(Loader::Ipxe);
         assert!(
             script.contains("host add NAME 00:1b:21:aa:bb:cc"),
             "{script}"
