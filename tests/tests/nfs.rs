@@ -3,69 +3,53 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fos_tests::machine::switch_on;
-use fos_tests::netns::{Lab, Running, wait_for};
-use fos_tests::site::{DISK_LEN, assert_deployed, assert_untouched, mac, source};
-use fos_tests::stock::{StockServer, Version};
-use tempfile::TempDir;
+use fos_tests::netns::{Running, wait_for};
+use fos_tests::site::{assert_deployed, assert_untouched, mac};
+use fos_tests::stock::{self, STREAMS, Version, job};
 
 const TOOLS: &[&str] = &[
     "qemu-system-x86_64",
     "ganesha.nfsd",
     "rpcbind",
     "dnsmasq",
-    "udp-sender",
-    "partclone.extfs",
-    "zstd",
     "strip",
 ];
-const PORT: u16 = 63100;
 
 /// An emulated machine is slow, and the computer that emulates it may be busy. Not a measure of speed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// A room with the other servers that a booted machine needs.
 struct Room {
     // Dropped first.
     programs: Vec<Running>,
-    lab: Lab,
-    dir: TempDir,
-    server: StockServer,
+    room: stock::Room,
+}
+
+impl Deref for Room {
+    type Target = stock::Room;
+
+    fn deref(&self) -> &stock::Room {
+        &self.room
+    }
 }
 
 impl Room {
     fn new(job: &str) -> Option<Self> {
-        let lab = Lab::new(1, TOOLS)?;
-        let dir = tempfile::Builder::new()
-            .prefix("fos-nfs-")
-            .tempdir()
-            .unwrap();
-        let image = dir.path().join("images/lab");
-        fs::create_dir_all(&image).unwrap();
-        fs::write(dir.path().join("images/.mntcheck"), "").unwrap();
-        for file in fs::read_dir(source().join("store")).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), image.join(file.file_name())).unwrap();
-        }
-        let server = StockServer::start(lab.host(1), Version::Old, job);
         let mut room = Self {
             programs: Vec::new(),
-            lab,
-            dir,
-            server,
+            room: stock::Room::new(1, TOOLS, Version::Old, job)?,
         };
         room.start_dhcp();
         Some(room)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     fn start(&mut self, name: &str, program: &str, args: &[&str]) {
-        let mut command = self.lab.host(1).command(program);
+        let mut command = self.lab().host(1).command(program);
         command.args(args);
         let output = self.path(&format!("{name}.out"));
         self.programs
@@ -96,7 +80,7 @@ impl Room {
              Enable_NLM = false; Enable_RQUOTA = false; }}\n\
              EXPORT {{ Export_Id = 1; Path = {}; Pseudo = /images; Protocols = 3; Transports = TCP;\n\
              Access_Type = RO; Squash = No_root_squash; SecType = sys; FSAL {{ Name = VFS; }} }}\n",
-            self.path("images").display()
+            self.share().display()
         );
         fs::write(&config, text).unwrap();
         // Both leave files in /run, which is a directory of their own here.
@@ -109,21 +93,11 @@ impl Room {
         );
         self.start("NFS server", "sh", &["-c", &script]);
         wait_for("the NFS server to be registered", || {
-            let mut asked = self.lab.host(1).command("rpcinfo");
+            let mut asked = self.lab().host(1).command("rpcinfo");
             let output = asked.args(["-p", "10.99.0.1"]).output().unwrap();
             let list = String::from_utf8_lossy(&output.stdout).into_owned();
             list.contains("mountd") && list.contains("nfs")
         });
-    }
-
-    fn start_chain(&mut self) {
-        let script = format!(
-            "for name in d1p1.img d1p2.img; do udp-sender --file {}/$name --interface eth0 --min-receivers 1 \
-             --max-wait 600 --mcast-rdv-address 10.99.0.1 --portbase {PORT} --full-duplex --ttl 32 --nokbd \
-             --nopointopoint; done",
-            self.path("images/lab").display(),
-        );
-        self.start("chain of senders", "bash", &["-c", &script]);
     }
 
     /// Waits until the machine has said one of these, in a line that is complete: it writes letter by letter.
@@ -144,35 +118,24 @@ impl Room {
     }
 }
 
-fn job(more: &str) -> String {
-    format!(
-        "web=http://10.99.0.1/fog/ mac={} storage=10.99.0.1:/images/ storageip=10.99.0.1 osid=50 hostname=LAB-01 img=lab \
-         imgType=n imgPartitionType=all imgid=1 imgFormat=5 type=down {more}",
-        mac(1)
-    )
-}
-
 #[test]
 fn a_machine_is_deployed_with_the_share_of_a_real_nfs_server() {
-    let multicast = job(&format!("port={PORT} mc=yes"));
+    let multicast = job("mc=yes");
     let Some(mut room) = Room::new(&multicast) else {
         return;
     };
     room.start_nfs();
     for (name, job) in [("multicast", multicast), ("alone", job(""))] {
-        room.server.change(Version::Old, &job);
-        if name == "multicast" {
-            room.start_chain();
-        }
-        let disk = room.path(&format!("{name}.raw"));
-        fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
+        room.server().change(Version::Old, &job);
+        let chain = (name == "multicast").then(|| room.start_chain(&STREAMS, false));
+        let disk = room.empty_disk(&format!("{name}.raw"));
         let console = room.path(&format!("{name}.console"));
-        let mut machine = switch_on(&room.lab, &mac(1), &disk, &job, &console);
+        let mut machine = switch_on(room.lab(), &mac(1), &disk, &job, &console);
         let said = Room::wait_for_machine(&mut machine, &console, &["fos-agent: result", "FAILED"]);
         assert!(said.contains("fos-agent: result ok"), "{said}");
-        drop(machine);
+        drop((machine, chain));
         assert_deployed(&disk);
-        assert!(room.server.is_complete(), "{said}");
+        assert!(room.server().is_complete(), "{said}");
     }
 }
 
@@ -185,11 +148,20 @@ fn a_share_that_hangs_is_named_and_waited_for() {
     // The last program that was started: the shell has become the NFS server.
     let nfs = room.programs.len() - 1;
     room.programs[nfs].signal("STOP");
-    let disk = room.path("hanging.raw");
-    fs::File::create(&disk).unwrap().set_len(DISK_LEN).unwrap();
+    let disk = room.empty_disk("hanging.raw");
     let console = room.path("hanging.console");
-    let mut machine = switch_on(&room.lab, &mac(1), &disk, &job(""), &console);
+    let mut machine = switch_on(room.lab(), &mac(1), &disk, &job(""), &console);
     Room::wait_for_machine(&mut machine, &console, &["the server does not answer"]);
+    // The data take seconds.
+    let mut slow = room.lab().host(1).command("tc");
+    let tbf = "qdisc replace dev eth0 root tbf rate 8mbit burst 32kb latency 400ms";
+    assert!(slow.args(tbf.split(' ')).status().unwrap().success());
+    room.programs[nfs].signal("CONT");
+    // Again, when half of the disk is written.
+    Room::wait_for_machine(&mut machine, &console, &["phase stream:d1p2.img start"]);
+    room.programs[nfs].signal("STOP");
+    let waits = ["waiting for the image share 10.99.0.1:/images (stream 2)"];
+    Room::wait_for_machine(&mut machine, &console, &waits);
     room.programs[nfs].signal("CONT");
     let said = Room::wait_for_machine(&mut machine, &console, &["fos-agent: result", "FAILED"]);
     assert!(said.contains("fos-agent: result ok"), "{said}");
@@ -204,14 +176,13 @@ fn a_share_that_is_not_exported_or_not_there_is_named_and_nothing_is_written() {
     };
     room.start_nfs();
     let other = job("storage=10.99.0.1:/other/");
-    room.server.change(Version::Old, &job(""));
-    let disk = room.path("refused.raw");
-    fs::write(&disk, vec![0xa5; usize::try_from(DISK_LEN).unwrap()]).unwrap();
+    room.server().change(Version::Old, &job(""));
+    let disk = room.patterned_disk("refused.raw");
     let console = room.path("refused.console");
-    let mut machine = switch_on(&room.lab, &mac(1), &disk, &other, &console);
+    let mut machine = switch_on(room.lab(), &mac(1), &disk, &other, &console);
     let said = Room::wait_for_machine(&mut machine, &console, &["FAILED", "fos-agent: result"]);
     assert!(said.contains("mounting 10.99.0.1:/other by NFS"), "{said}");
     drop(machine);
     assert_untouched(&disk);
-    assert!(room.server.count("service/blame.php") > 0);
+    assert!(room.server().count("service/blame.php") > 0);
 }

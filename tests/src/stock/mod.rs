@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 mod http;
+mod room;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use http::{Reply, Request};
+pub use room::{Room, STREAMS, job};
 
 use crate::netns::Host;
 
