@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod choose;
+mod health;
 mod labels;
 mod ntfs;
 mod probe;
@@ -26,6 +27,7 @@ pub use choose::{
     Candidates, Choice, ChooseError, Hint, Labelled, Overwrites, Wish, choose, choose_several,
     knows_all_names, resolve_link,
 };
+pub use health::{HEALTH_PAGE_LEN, ata_smart_data, ata_smart_status, nvme_health};
 pub use labels::{DiskLabel, LabelKind};
 pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies, has_old_marks};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
