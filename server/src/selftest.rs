@@ -528,3 +528,160 @@ const CARDS_MAX: usize = 8;
 const STRAYS_MAX: usize = 32;
 /// Of udpcast's data, UDP and IP.
 const DATAGRAM_HEADERS: u32 = 16 + 8 + 20;
+
+#[cfg(test)]
+mod tests {
+    use cast_net::udpcast::ClientNo;
+    use cast_net::udpcast::sender::{RefuseReason, SenderStatistics, StartReason};
+    use cast_net::udpcast::wire::Capabilities;
+    use std::net::SocketAddrV4;
+
+    use super::*;
+    use crate::testing::card;
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
+
+    fn plan(receivers: u32) -> Plan {
+        Plan {
+            interface: None,
+            receivers,
+            wait: Duration::from_secs(60),
+            len: 1000,
+            port: 9000,
+        }
+    }
+
+    fn joined(addr: Ipv4Addr) -> Told {
+        told(SenderEvent::Joined {
+            client: ClientNo(0),
+            addr,
+            capabilities: Capabilities::CURRENT,
+        })
+    }
+
+    fn started() -> Told {
+        told(SenderEvent::Started {
+            reason: StartReason::Complete,
+            data: SocketAddrV4::new(CLIENT, 9000),
+            participants: 1,
+        })
+    }
+
+    fn told(event: SenderEvent) -> Told {
+        Told::Event(Box::new(SendEvent::Protocol(event)))
+    }
+
+    fn progress(bytes_acked: u64) -> Told {
+        Told::Event(Box::new(SendEvent::Progress {
+            statistics: SenderStatistics {
+                bytes_acked,
+                ..SenderStatistics::default()
+            },
+            participants: Vec::new(),
+        }))
+    }
+
+    /// All but what is said.
+    fn acts(orders: Vec<Order>) -> Vec<Order> {
+        let is_act = |order: &Order| !matches!(order, Order::Say(_));
+        orders.into_iter().filter(is_act).collect()
+    }
+
+    /// One for two cards.
+    fn trial(by: By, now: Instant) -> Trial {
+        Trial::new(&plan(1), by, &[card(1), card(2)], now)
+    }
+
+    #[test]
+    fn the_card_at_which_a_receiver_asks_is_taken() {
+        let now = Instant::now();
+        let mut trial = trial(By::Asked, now);
+        assert!(!trial.is_decoy(0) && !trial.is_decoy(1));
+        let orders = acts(trial.handle(1, joined(CLIENT), now));
+        assert_eq!(orders, [Order::Stop(0)]);
+        // One that asks at another card at the same moment is named.
+        assert_eq!(acts(trial.handle(0, joined(CLIENT), now)), Vec::new());
+        let sent = trial.conclude(now);
+        assert_eq!(sent.own, card(2).addr);
+        assert_eq!(sent.elsewhere.len(), 1);
+    }
+
+    #[test]
+    fn a_request_at_another_card_than_the_named_one_is_named_once() {
+        let now = Instant::now();
+        let mut trial = trial(By::First, now);
+        assert!(!trial.is_decoy(0) && trial.is_decoy(1));
+        for _ in 0..3 {
+            let refused = told(SenderEvent::Refused {
+                addr: CLIENT,
+                reason: RefuseReason::NotExpected,
+            });
+            assert_eq!(acts(trial.handle(1, refused, now)), Vec::new());
+        }
+        let end = now + Duration::from_secs(60);
+        assert_eq!(acts(trial.look(end)), [Order::Stop(0), Order::Stop(1)]);
+        assert_eq!(acts(trial.look(end)), Vec::new());
+        let sent = trial.conclude(end);
+        assert_eq!(sent.elsewhere.len(), 1);
+        assert_eq!(sent.waited, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn every_wait_has_an_end() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut trial = Trial::new(&plan(2), By::First, &[card(1)], begin);
+        trial.handle(0, joined(CLIENT), at(1));
+        assert_eq!(acts(trial.look(at(59))), Vec::new());
+        // With those that are there.
+        assert_eq!(acts(trial.look(at(60))), [Order::Start(0)]);
+        trial.handle(0, started(), at(61));
+        assert_eq!(acts(trial.look(at(70))), Vec::new());
+        trial.handle(0, progress(5), at(70));
+        assert_eq!(acts(trial.look(at(71))), [Order::EndStream]);
+        assert_eq!(acts(trial.look(at(84))), Vec::new());
+        trial.handle(0, progress(5), at(84));
+        assert_eq!(acts(trial.look(at(85))), [Order::Interrupt(0)]);
+        assert_eq!(acts(trial.look(at(200))), Vec::new());
+    }
+
+    #[test]
+    fn a_test_that_hardly_moves_ends_too() {
+        let begin = Instant::now();
+        let mut trial = Trial::new(&plan(1), By::First, &[card(1)], begin);
+        trial.handle(0, joined(CLIENT), begin);
+        trial.handle(0, started(), begin);
+        let mut orders = Vec::new();
+        for second in 1..=120 {
+            let now = begin + Duration::from_secs(second);
+            trial.handle(0, progress(second), now);
+            orders.extend(acts(trial.look(now)));
+        }
+        assert_eq!(orders, [Order::EndStream, Order::Interrupt(0)]);
+    }
+
+    #[test]
+    fn a_named_card_has_decoys_in_other_networks_only() {
+        let mut near = card(1);
+        near.name = "eth1:1".into();
+        let list = [card(1), near, card(2)];
+        let cards = Cards::choose(&list, Some(&card(1).name)).unwrap();
+        let addresses: Vec<_> = cards.all.iter().map(|card| card.addr).collect();
+        assert_eq!(addresses, [card(1).addr, card(2).addr]);
+        assert_eq!(cards.by, By::First);
+        assert_eq!(Cards::choose(&list, None).unwrap().all.len(), 3);
+        let mut down = card(1);
+        down.is_up = false;
+        assert!(Cards::choose(&[down], None).is_err());
+    }
+
+    #[test]
+    fn a_port_that_is_in_use_is_a_failure_of_the_test() {
+        let now = Instant::now();
+        let mut trial = Trial::new(&plan(1), By::First, &[card(1)], now);
+        let panic = SendError::Panicked("the port is in use".into());
+        trial.handle(0, Told::Over(Box::new(Err(panic))), now);
+        let sent = trial.conclude(now);
+        assert!(sent.failure.unwrap().contains("the port is in use"));
+    }
+}

@@ -38,7 +38,19 @@ pub(super) fn counters(class: &Path, name: &str) -> Option<Counters> {
         send_errors: count("tx_errors")?,
         collisions: count("collisions").unwrap_or_default(),
         link_changes: number(&dir, "carrier_changes").unwrap_or_default(),
+        timeouts: timeouts(&dir.join("queues")),
     })
+}
+
+/// Of all its queues.
+fn timeouts(queues: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(queues) else {
+        return 0;
+    };
+    let counts = entries
+        .flatten()
+        .filter_map(|queue| number::<u64>(&queue.path(), "tx_timeout"));
+    counts.fold(0, u64::saturating_add)
 }
 
 /// IPv4 addresses of a card.
@@ -74,6 +86,9 @@ mod tests {
         let class = tempfile::tempdir().unwrap();
         let dir = class.path().join("eth0");
         fs::create_dir_all(dir.join("statistics")).unwrap();
+        for queue in ["rx-0", "tx-0", "tx-1"] {
+            fs::create_dir_all(dir.join("queues").join(queue)).unwrap();
+        }
         let write = |file: &str, text: &str| fs::write(dir.join(file), text).unwrap();
         write("address", "02:00:00:00:00:01\n");
         write("mtu", "1500\n");
@@ -90,6 +105,8 @@ mod tests {
             ("statistics/rx_errors", "12\n"),
             ("statistics/tx_errors", "13\n"),
             ("statistics/multicast", "4\n"),
+            ("queues/tx-0/tx_timeout", "1\n"),
+            ("queues/tx-1/tx_timeout", "2\n"),
         ] {
             write(file, text);
         }
@@ -107,6 +124,7 @@ mod tests {
             send_errors: 13,
             collisions: 0,
             link_changes: 3,
+            timeouts: 3,
         };
         assert_eq!(counted, expected);
         write("speed", "-1\n");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use cast_net::Interface;
 use diagnosis::{
-    Card, Evidence, FirstAnswer, Look, Multicast, Neighbour, PathLook, Reach, Rendezvous,
+    Card, Evidence, FirstAnswer, Look, Memory, Multicast, Neighbour, PathLook, Reach, Rendezvous,
     Resolution, Route, Sending, Skipped, Traffic,
 };
 use fog::KernelArgs;
@@ -37,7 +37,11 @@ pub(super) fn machine(situation: &Situation) -> Evidence {
     let memory = memory.map_err(|error| Skipped::Failed(format!("/proc/meminfo: {error}")));
     Evidence {
         disks: machine::disks(&situation.disks),
-        memory: memory.and_then(|text| machine::memory(&text)),
+        memory: memory.and_then(|text| {
+            let memory = machine::memory(&text)?;
+            let errors = machine::memory_errors(Path::new(CONTROLLERS));
+            Ok(Memory { errors, ..memory })
+        }),
         ..Evidence::default()
     }
 }
@@ -259,6 +263,7 @@ fn hear(situation: &Situation, list: &[Interface], card: &Card) -> Look<Multicas
 }
 
 const CLASS: &str = "/sys/class/net";
+const CONTROLLERS: &str = "/sys/devices/system/edac/mc";
 /// A server may look first whether an address is free.
 const OFFERS_TIME: Duration = Duration::from_secs(4);
 /// A sender at work asks at least once a second.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use diagnosis::{DiskLook, Look, Memory, ReadTest, Skipped};
+use diagnosis::{DiskLook, Health, Look, Memory, ReadTest, Skipped};
 use nix::fcntl::OFlag;
 
 /// Which disks are looked at.
@@ -48,7 +48,33 @@ fn look(path: &Path, model: Option<&str>) -> DiskLook {
         is_live: device.as_deref().is_none_or(is_live),
         commands: device.as_deref().and_then(commands),
         read: read(path).map_err(|error| error.to_string()),
+        health: health(path, device.as_deref()),
     }
+}
+
+/// What the disk says of itself. USB bridges are not asked: some hang.
+fn health(path: &Path, device: Option<&Path>) -> Look<Health> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let is_nvme = name.is_some_and(|name| name.starts_with("nvme"));
+    let vendor = device.and_then(|device| fs::read_to_string(device.join("vendor")).ok());
+    let is_ata = vendor.is_some_and(|vendor| vendor.trim() == "ATA");
+    if !is_nvme && !is_ata {
+        return Err(Skipped::Failed("only NVMe and SATA disks are asked".into()));
+    }
+    let failed = |error: io::Error| Skipped::Failed(error.to_string());
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path);
+    let device = open.map_err(failed)?;
+    let health = if is_nvme {
+        Health::of_nvme(&disk::nvme_health(&device).map_err(failed)?)
+    } else {
+        let sense = disk::ata_smart_status(&device).map_err(failed)?;
+        let data = disk::ata_smart_data(&device).ok();
+        Health::of_ata(Some(&sense), data.as_ref().map(<[u8; _]>::as_slice))
+    };
+    health.ok_or_else(|| Skipped::Failed("the disk does not say".into()))
 }
 
 /// Of NVMe `state` is "live" or "connecting", "dead" and so on; of SCSI and SATA "running" or "offline" and so on.
@@ -145,9 +171,23 @@ pub(super) fn memory(text: &str) -> Look<Memory> {
         kib.checked_mul(1024)
     };
     match (value("MemTotal:"), value("MemAvailable:")) {
-        (Some(total), Some(available)) => Ok(Memory { total, available }),
+        (Some(total), Some(available)) => Ok(Memory {
+            total,
+            available,
+            errors: None,
+        }),
         _ => Err(Skipped::Failed("/proc/meminfo makes no sense".into())),
     }
+}
+
+/// Errors that memory with checksums could not mend (kernel: EDAC); `None` where nothing counts them.
+pub(super) fn memory_errors(controllers: &Path) -> Option<u64> {
+    let entries = fs::read_dir(controllers).ok()?;
+    let counts = entries.flatten().filter_map(|controller| {
+        let text = fs::read_to_string(controller.path().join("ue_count")).ok()?;
+        text.trim().parse::<u64>().ok()
+    });
+    counts.reduce(u64::saturating_add)
 }
 
 const PIECE: usize = 1 << 20;
@@ -167,6 +207,7 @@ mod tests {
         let expected = Memory {
             total: 1_024_000,
             available: 10_240,
+            errors: None,
         };
         assert_eq!(memory(text), Ok(expected));
         for text in [
@@ -176,6 +217,19 @@ mod tests {
         ] {
             assert!(matches!(memory(text), Err(Skipped::Failed(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn errors_of_memory_are_counted_where_something_counts_them() {
+        let controllers = tempfile::tempdir().unwrap();
+        assert_eq!(memory_errors(controllers.path()), None);
+        assert_eq!(memory_errors(&controllers.path().join("none")), None);
+        for (name, count) in [("mc0", "0\n"), ("mc1", "3\n"), ("power", "x")] {
+            let dir = controllers.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("ue_count"), count).unwrap();
+        }
+        assert_eq!(memory_errors(controllers.path()), Some(3));
     }
 
     #[test]
@@ -196,7 +250,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         fs::write(&path, vec![1; 3 << 20]).unwrap();
-        assert_eq!(look(&path, None).read.unwrap().bytes, 3 << 20);
+        let seen = look(&path, None);
+        assert!(matches!(seen.health, Err(Skipped::Failed(_))));
+        assert_eq!(seen.read.unwrap().bytes, 3 << 20);
         assert!(look(&dir.path().join("none"), None).read.is_err());
         assert!(look(dir.path(), None).read.is_err());
     }

@@ -85,6 +85,7 @@ impl Area {
             Cause::NoCard
             | Cause::NoLink { .. }
             | Cause::SilentPort { .. }
+            | Cause::HungCard { .. }
             | Cause::LateAnswer { .. }
             | Cause::HalfDuplex { .. }
             | Cause::SlowLink { .. }
@@ -116,8 +117,9 @@ impl Area {
             | Cause::DiskGone { .. }
             | Cause::DiskUnreadable { .. }
             | Cause::DiskErrors { .. }
+            | Cause::DiskFailing { .. }
             | Cause::SlowDisk { .. } => Self::Disks,
-            Cause::LittleMemory { .. } => Self::Memory,
+            Cause::LittleMemory { .. } | Cause::MemoryErrors { .. } => Self::Memory,
             Cause::OwnWeb { .. } => Self::Web,
             Cause::NoTestSender { .. }
             | Cause::RequestsLost { .. }
@@ -350,12 +352,18 @@ fn all_disks(disks: &[DiskLook]) -> String {
     }
     let lines: Vec<String> = disks
         .iter()
-        .map(|disk| match &disk.read {
-            Ok(test) => match rate(*test) {
-                Some(rate) => format!("{} reads {}", disk.name, Rate(rate)),
-                None => format!("{} can be read", disk.name),
-            },
-            Err(error) => format!("{}: {error}", disk.name),
+        .map(|disk| {
+            let read = match &disk.read {
+                Ok(test) => match rate(*test) {
+                    Some(rate) => format!("{} reads {}", disk.name, Rate(rate)),
+                    None => format!("{} can be read", disk.name),
+                },
+                Err(error) => format!("{}: {error}", disk.name),
+            };
+            match &disk.health {
+                Ok(health) => format!("{read}, {}", health.words().join(", ")),
+                Err(why) => format!("{read}, health not available ({why})"),
+            }
         })
         .collect();
     lines.join("; ")

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use dhcp::Reply;
 
+use crate::health::Health;
+
 /// Everything that was looked at.
 #[derive(Debug, Clone)]
 pub struct Evidence {
@@ -146,6 +148,8 @@ pub struct Counters {
     pub collisions: u64,
     /// How often the link came or went.
     pub link_changes: u64,
+    /// How often the card did not send what it was given, until the kernel started it again.
+    pub timeouts: u64,
 }
 
 /// Counters before and after a time.
@@ -383,6 +387,8 @@ pub struct DiskLook {
     pub commands: Option<(u64, u64)>,
     /// Reading some of it.
     pub read: Result<ReadTest, String>,
+    /// What it says of itself.
+    pub health: Look<Health>,
 }
 
 /// A test of reading.
@@ -401,4 +407,6 @@ pub struct Memory {
     pub total: u64,
     /// What programs can have.
     pub available: u64,
+    /// Errors that its checksums found and could not mend, where it has any and counts them.
+    pub errors: Option<u64>,
 }

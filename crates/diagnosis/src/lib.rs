@@ -9,6 +9,7 @@
 mod cause;
 mod checks;
 mod evidence;
+mod health;
 pub mod packet;
 pub mod report;
 mod rules;
@@ -21,4 +22,5 @@ pub use evidence::{
     Multicast, Neighbour, NextHop, PathLook, Querier, Reach, ReadTest, Rendezvous, Resolution,
     Route, Sending, ServerLook, Skipped, Traffic, WebAnswer,
 };
+pub use health::Health;
 pub use rules::diagnose;

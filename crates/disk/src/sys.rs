@@ -25,6 +25,10 @@ mod raw {
     nix::ioctl_none_bad!(loop_clr_fd, 0x4c01);
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, super::LoopConfig);
 
+    // `linux/nvme_ioctl.h`: _IOWR('N', 0x41, struct nvme_admin_cmd). `scsi/sg.h`: a number without direction or size.
+    nix::ioctl_readwrite!(nvme_admin, b'N', 0x41, super::NvmeCommand);
+    nix::ioctl_readwrite_bad!(sg_io, 0x2285, super::ScsiCommand);
+
     #[expect(non_camel_case_types, reason = "named as in C")]
     pub(super) type libc_int = std::ffi::c_int;
 }
@@ -133,3 +137,142 @@ pub(crate) fn reread_partitions(device: &File) -> io::Result<()> {
     unsafe { raw::blkrrpart(device.as_raw_fd()) }?;
     Ok(())
 }
+
+/// `struct nvme_admin_cmd` of `linux/nvme_ioctl.h`.
+#[repr(C)]
+#[derive(Default)]
+struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    cdw2: [u32; 2],
+    metadata: u64,
+    data: u64,
+    metadata_len: u32,
+    data_len: u32,
+    cdw10: [u32; 6],
+    timeout_ms: u32,
+    result: u32,
+}
+
+const _: () = assert!(size_of::<NvmeCommand>() == 72);
+
+/// Get Log Page of the NVM Express specification, and all namespaces.
+const NVME_GET_LOG_PAGE: u8 = 2;
+const NVME_ALL: u32 = u32::MAX;
+
+/// A log page of an NVMe disk (`NVME_IOCTL_ADMIN_CMD`).
+pub(crate) fn nvme_log_page(device: &File, page: u8) -> io::Result<[u8; 512]> {
+    let mut data = [0_u8; 512];
+    let mut command = NvmeCommand {
+        opcode: NVME_GET_LOG_PAGE,
+        namespace: NVME_ALL,
+        data: (&raw mut data).expose_provenance() as u64,
+        data_len: 512,
+        // The page, and how many double words less one.
+        cdw10: [u32::from(page) | (512 / 4 - 1) << 16, 0, 0, 0, 0, 0],
+        timeout_ms: HEALTH_PATIENCE_MS,
+        ..NvmeCommand::default()
+    };
+    // SAFETY: the descriptor is open for the duration of the call; `command` is what the kernel reads and writes
+    // (drivers/nvme/host/ioctl.c, nvme_user_cmd), and `data`, which it writes at most `data_len` bytes to, lives
+    // on behind the call.
+    let status = unsafe { raw::nvme_admin(device.as_raw_fd(), &raw mut command) }?;
+    match status {
+        0 => Ok(data),
+        status => Err(io::Error::other(format!("NVMe status {status:#x}"))),
+    }
+}
+
+/// `struct sg_io_hdr` of `scsi/sg.h`.
+#[repr(C)]
+struct ScsiCommand {
+    interface: raw::libc_int,
+    direction: raw::libc_int,
+    command_len: u8,
+    sense_max: u8,
+    pieces: u16,
+    data_len: u32,
+    data: *mut u8,
+    command: *mut u8,
+    sense: *mut u8,
+    timeout_ms: u32,
+    flags: u32,
+    number: raw::libc_int,
+    user: *mut u8,
+    status: u8,
+    masked_status: u8,
+    message_status: u8,
+    sense_len: u8,
+    host_status: u16,
+    driver_status: u16,
+    residue: raw::libc_int,
+    duration: u32,
+    info: u32,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<ScsiCommand>() == 88);
+
+const SG_DXFER_NONE: raw::libc_int = -1;
+const SG_DXFER_FROM_DEV: raw::libc_int = -3;
+
+/// A SMART command of a SATA disk, as ATA PASS-THROUGH (16) of SAT-4 (`SG_IO`): `feature` is its number, `data` takes
+/// the sector that it gives, if it gives one. Answers the sense data.
+pub(crate) fn ata_smart(
+    device: &File,
+    feature: u8,
+    data: Option<&mut [u8; 512]>,
+) -> io::Result<Vec<u8>> {
+    // Protocol (PIO in, or no data) and, where there is none, that the registers come back in the sense data.
+    let (protocol, flags, count) = match data {
+        Some(_) => (4 << 1, 0x0e, 1),
+        None => (3 << 1, 0x20, 0),
+    };
+    let mut command = [
+        0x85, protocol, flags, 0, feature, 0, count, 0, 0, 0, 0x4f, 0, 0xc2, 0, 0xb0, 0,
+    ];
+    let mut sense = [0_u8; 64];
+    let (direction, data_len, data) = match data {
+        Some(data) => (SG_DXFER_FROM_DEV, 512, data.as_mut_ptr()),
+        None => (SG_DXFER_NONE, 0, std::ptr::null_mut()),
+    };
+    let mut header = ScsiCommand {
+        interface: raw::libc_int::from(b'S'),
+        direction,
+        command_len: 16,
+        sense_max: 64,
+        pieces: 0,
+        data_len,
+        data,
+        command: command.as_mut_ptr(),
+        sense: sense.as_mut_ptr(),
+        timeout_ms: HEALTH_PATIENCE_MS,
+        flags: 0,
+        number: 0,
+        user: std::ptr::null_mut(),
+        status: 0,
+        masked_status: 0,
+        message_status: 0,
+        sense_len: 0,
+        host_status: 0,
+        driver_status: 0,
+        residue: 0,
+        duration: 0,
+        info: 0,
+    };
+    // SAFETY: the descriptor is open for the duration of the call; `header` is what the kernel reads and writes
+    // (drivers/scsi/scsi_ioctl.c, sg_io), and its pointers are to arrays of the lengths beside them, which live on
+    // behind the call.
+    unsafe { raw::sg_io(device.as_raw_fd(), &raw mut header) }?;
+    if header.host_status != 0 {
+        let status = header.host_status;
+        return Err(io::Error::other(format!("SCSI host status {status:#x}")));
+    }
+    let len = usize::from(header.sense_len).min(sense.len());
+    Ok(sense.get(..len).unwrap_or_default().to_vec())
+}
+
+/// A disk that sleeps is waited for.
+const HEALTH_PATIENCE_MS: u32 = 10_000;

@@ -82,6 +82,21 @@ fn a_port_that_passes_nothing_is_named_whatever_else_fails() {
 }
 
 #[test]
+fn a_card_that_sends_nothing_is_told_from_a_silent_port() {
+    let Some(clinic) = Clinic::with(native) else {
+        return;
+    };
+    clinic.lab.host(2).set_port("state 0");
+    // It takes frames and sends none.
+    clinic.lab.host(2).nft(
+        "add table netdev hang
+         add chain netdev hang e { type filter hook egress device eth0 priority 0; }
+         add rule netdev hang e drop\n",
+    );
+    assert_eq!(clinic.find(WEB, &[]), ["hung-card"]);
+}
+
+#[test]
 fn a_port_that_passes_something_only_later_is_spanning_tree() {
     let Some(mut clinic) = Clinic::with(native) else {
         return;

@@ -20,6 +20,10 @@ impl Cause {
                 "check the VLAN of the switch port, 802.1X and port security; wait a minute for spanning tree; \
                  remove power and cable for 10 s, which wakes a hung card"
             }
+            Self::HungCard { .. } => {
+                "switch the machine off, remove power and cable for 10 s, and start it again; try another card if \
+                 it hangs again"
+            }
             Self::LateAnswer { .. } => {
                 "the switch port waits for spanning tree: switch PortFast (edge port) or RSTP on for it"
             }
@@ -115,10 +119,14 @@ impl Cause {
             Self::DiskUnreadable { .. } | Self::DiskErrors { .. } => {
                 "check its cable; replace the disk if errors stay"
             }
+            Self::DiskFailing { .. } => "replace the disk",
             Self::SlowDisk { .. } => {
                 "check its cable; a disk that is this slow is mostly about to fail: replace it"
             }
             Self::LittleMemory { .. } => "give the machine more memory; FOG's minimum is 512 MB",
+            Self::MemoryErrors { .. } => {
+                "test the memory modules one by one and replace the defective one"
+            }
             Self::NoTestSender { .. } => {
                 "start `fos-server selftest` there; if it runs, it sends by another card: name that card with its \
                  option --interface, or give the address of its card here"

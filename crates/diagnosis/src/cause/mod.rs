@@ -10,6 +10,7 @@ use std::time::Duration;
 use dhcp::Reply;
 
 use crate::evidence::{Address, Counters, Reach, WebAnswer};
+use crate::health::Health;
 pub(crate) use seen::{describe, list};
 
 /// Why something does not work. `Display` is one sentence.
@@ -34,6 +35,11 @@ pub enum Cause {
         card: String,
         sent: u64,
         control: u64,
+        over: Duration,
+    },
+    HungCard {
+        card: String,
+        timeouts: u64,
         over: Duration,
     },
     LateAnswer {
@@ -168,6 +174,10 @@ pub enum Cause {
         failed: u64,
         all: u64,
     },
+    DiskFailing {
+        name: String,
+        health: Health,
+    },
     SlowDisk {
         name: String,
         rate: f64,
@@ -176,6 +186,9 @@ pub enum Cause {
     LittleMemory {
         total: u64,
         available: u64,
+    },
+    MemoryErrors {
+        errors: u64,
     },
     NoTestSender {
         address: Ipv4Addr,
@@ -274,6 +287,7 @@ impl Cause {
             Self::NoLink { .. } => "no-link",
             Self::UnsteadyLink { .. } => "unsteady-link",
             Self::SilentPort { .. } => "silent-port",
+            Self::HungCard { .. } => "hung-card",
             Self::LateAnswer { .. } => "late-answer",
             Self::NoDhcp { .. } => "no-dhcp",
             Self::NoAddress { .. } => "no-address",
@@ -306,8 +320,10 @@ impl Cause {
             Self::DiskGone { .. } => "disk-gone",
             Self::DiskUnreadable { .. } => "disk-unreadable",
             Self::DiskErrors { .. } => "disk-errors",
+            Self::DiskFailing { .. } => "disk-failing",
             Self::SlowDisk { .. } => "slow-disk",
             Self::LittleMemory { .. } => "little-memory",
+            Self::MemoryErrors { .. } => "memory-errors",
             Self::NoTestSender { .. } => "no-test-sender",
             Self::RequestsLost { .. } => "requests-lost",
             Self::NoTestAnswer { .. } => "no-test-answer",
@@ -338,8 +354,10 @@ impl Cause {
                 | Self::HalfDuplex { .. }
                 | Self::SlowLink { .. }
                 | Self::ClockOff { .. }
+                | Self::DiskFailing { .. }
                 | Self::SlowDisk { .. }
                 | Self::LittleMemory { .. }
+                | Self::MemoryErrors { .. }
         )
     }
 

@@ -54,6 +54,17 @@ impl Cause {
                     Time(*over)
                 )]
             }
+            Self::HungCard {
+                timeouts: timeouts @ 1..,
+                ..
+            } => vec![format!(
+                "the kernel has started its queue again {}, as nothing was sent in time",
+                times(*timeouts)
+            )],
+            Self::HungCard { over, .. } => vec![format!(
+                "there is a link; 0 frames sent and 0 received in {}, though this machine asked for an address",
+                Time(*over)
+            )],
             Self::LateAnswer {
                 after,
                 is_since_link: true,
@@ -77,6 +88,9 @@ impl Cause {
                 seen.extend(own.iter().map(|own| format!("{card} has only {own}")));
                 seen
             }
+            Self::NoAddress { card, offers } if offers.is_empty() => vec![format!(
+                "{card} has no IPv4 address; DHCP servers could not be asked"
+            )],
             Self::NoAddress { offers, .. } | Self::SecondDhcp { offers } => {
                 offers.iter().map(describe).collect()
             }
@@ -194,6 +208,9 @@ impl Cause {
                     Count(*all, "command")
                 )]
             }
+            Self::DiskFailing { name, health } => {
+                vec![format!("{name}: {}", health.words().join(", "))]
+            }
             Self::SlowDisk { name, rate, bytes } => {
                 vec![format!(
                     "{name}: {} were read at {}",
@@ -205,6 +222,10 @@ impl Cause {
                 "{} in all, {} of it available",
                 Size(*total),
                 Size(*available)
+            )],
+            Self::MemoryErrors { errors } => vec![format!(
+                "its checksums have found {} that they could not mend",
+                Count(*errors, "error")
             )],
             Self::NoTestSender { address, port } => {
                 vec![format!(

@@ -13,6 +13,9 @@ impl fmt::Display for Cause {
             Self::SilentPort { card, .. } => {
                 write!(f, "{card} has a link, but no machine is heard by it")
             }
+            Self::HungCard { card, .. } => {
+                write!(f, "{card} hangs: it has a link, and does not send what it is given")
+            }
             Self::LateAnswer { .. } => {
                 f.write_str("the switch port forwards nothing for a while after the link is up")
             }
@@ -87,8 +90,10 @@ impl fmt::Display for Cause {
             Self::DiskGone { name } => write!(f, "the disk {name} no longer answers"),
             Self::DiskUnreadable { name, .. } => write!(f, "the disk {name} cannot be read"),
             Self::DiskErrors { name, .. } => write!(f, "the disk {name} has errors"),
+            Self::DiskFailing { name, .. } => write!(f, "the disk {name} is defective, as it says itself"),
             Self::SlowDisk { name, .. } => write!(f, "the disk {name} is very slow"),
             Self::LittleMemory { .. } => f.write_str("this machine has too little memory"),
+            Self::MemoryErrors { .. } => f.write_str("the memory of this machine is defective"),
             Self::NoTestSender { address, .. } => {
                 write!(f, "no test is sent by {address}")
             }

@@ -12,6 +12,7 @@ pub(super) fn look(evidence: &Evidence) -> Vec<Cause> {
     if let Ok(traffic) = &evidence.traffic {
         found.extend(unsteady(card, traffic));
         found.extend(errors(card, traffic));
+        found.extend(hung(card, traffic));
     }
     if card.duplex == Duplex::Half {
         found.push(Cause::HalfDuplex {
@@ -46,6 +47,19 @@ fn unsteady(card: &Card, traffic: &Traffic) -> Option<Cause> {
         card: card.name.clone(),
         changes,
         over,
+    })
+}
+
+/// It was started again since this machine started, which mostly helps for a while only.
+fn hung(card: &Card, traffic: &Traffic) -> Option<Cause> {
+    let timeouts = traffic.after.timeouts;
+    let is_deaf = traffic.after.sent == traffic.before.sent
+        && traffic.after.received == traffic.before.received;
+    // Else it is named already.
+    (timeouts > 0 && !is_deaf).then(|| Cause::HungCard {
+        card: card.name.clone(),
+        timeouts,
+        over: traffic.over,
     })
 }
 

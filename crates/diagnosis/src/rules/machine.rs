@@ -18,6 +18,8 @@ pub(super) fn look(evidence: &Evidence) -> Vec<Cause> {
     }
     if let Ok(memory) = &evidence.memory {
         found.extend(little(memory));
+        let errors = memory.errors.filter(|errors| *errors > 0);
+        found.extend(errors.map(|errors| Cause::MemoryErrors { errors }));
     }
     found
 }
@@ -35,6 +37,11 @@ fn disk(disk: &DiskLook) -> Option<Cause> {
             return Some(Cause::DiskUnreadable { name, error });
         }
     };
+    if let Ok(health) = disk.health
+        && health.is_bad()
+    {
+        return Some(Cause::DiskFailing { name, health });
+    }
     if let Some((failed, all)) = disk.commands
         && failed >= MANY_FAILED
         && failed.saturating_mul(PER_FAILED) > all

@@ -54,6 +54,7 @@ pub(super) fn is_broken(found: &[Cause]) -> bool {
                 Cause::NoCard
                     | Cause::NoLink { .. }
                     | Cause::NoAddress { .. }
+                    | Cause::HungCard { .. }
                     | Cause::NoRoute { .. }
                     | Cause::WrongCard { .. }
             )
@@ -130,13 +131,22 @@ fn deaf(evidence: &Evidence, card: &Card) -> Option<Cause> {
     let sent = after.sent.saturating_sub(before.sent);
     let received = after.received.saturating_sub(before.received);
     let control = after.multicast.saturating_sub(before.multicast);
-    let is_deaf = received.saturating_sub(control) == 0 && sent > 0;
-    is_deaf.then(|| Cause::SilentPort {
-        card: card.name.clone(),
-        sent,
-        control: received,
-        over: traffic.over,
-    })
+    let (card, over) = (card.name.clone(), traffic.over);
+    match (received.saturating_sub(control), sent) {
+        // It was given questions for DHCP servers.
+        (0, 0) if received == 0 && evidence.offers.is_ok() => Some(Cause::HungCard {
+            card,
+            timeouts: after.timeouts,
+            over,
+        }),
+        (0, 1..) => Some(Cause::SilentPort {
+            card,
+            sent,
+            control: received,
+            over,
+        }),
+        _ => None,
+    }
 }
 
 fn no_way(evidence: &Evidence, card: &Card, server: &ServerLook) -> Option<Cause> {

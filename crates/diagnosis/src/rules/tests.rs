@@ -6,6 +6,7 @@ use dhcp::Reply;
 use super::*;
 use crate::checks::{Area, Verdict, checks};
 use crate::evidence::*;
+use crate::health::Health;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -112,10 +113,16 @@ fn healthy() -> Evidence {
                 bytes: 32 << 20,
                 time: Duration::from_millis(200),
             }),
+            health: Ok(Health::Nvme {
+                warning: 0,
+                used_percent: 3,
+                media_errors: 0,
+            }),
         }]),
         memory: Ok(Memory {
             total: 8_000_000_000,
             available: 7_000_000_000,
+            errors: Some(0),
         }),
     }
 }
@@ -527,4 +534,63 @@ fn the_machine_itself_is_looked_at_even_without_a_network() {
     // Too little to say.
     assert_eq!(read(512, 1000), [""; 0]);
     assert_eq!(read(0, 0), [""; 0]);
+}
+
+#[test]
+fn a_card_that_hangs_is_told_from_a_silent_port() {
+    let stuck = |evidence: &mut Evidence| {
+        deafen(evidence);
+        let traffic = evidence.traffic.as_mut().unwrap();
+        traffic.after.sent = traffic.before.sent;
+        evidence.addresses = Ok(Vec::new());
+        evidence.offers = Ok(Vec::new());
+    };
+    assert_eq!(found(stuck), ["hung-card"]);
+    // What was not asked could not be sent.
+    let unasked = |evidence: &mut Evidence| {
+        stuck(evidence);
+        evidence.offers = Err(Skipped::NotAsked);
+    };
+    assert_eq!(found(unasked), ["no-address"]);
+    let restarted = |evidence: &mut Evidence| {
+        evidence.traffic.as_mut().unwrap().after.timeouts = 2;
+    };
+    assert_eq!(found(restarted), ["hung-card"]);
+}
+
+#[test]
+fn what_disks_and_memory_say_of_themselves_counts() {
+    fn disk(evidence: &mut Evidence) -> &mut DiskLook {
+        &mut evidence.disks.as_mut().unwrap()[0]
+    }
+    let unreliable = Health::Nvme {
+        warning: 4,
+        used_percent: 99,
+        media_errors: 3,
+    };
+    assert_eq!(
+        found(|it| disk(it).health = Ok(unreliable)),
+        ["disk-failing"]
+    );
+    let worn = Health::Nvme {
+        warning: 0,
+        used_percent: 120,
+        media_errors: 0,
+    };
+    assert_eq!(found(|it| disk(it).health = Ok(worn)), [""; 0]);
+    // What is not said is no trouble, and is said.
+    let mut evidence = healthy();
+    disk(&mut evidence).health = Err(Skipped::Failed("a USB disk".into()));
+    assert_eq!(codes(&evidence), [""; 0]);
+    let seen = checks(&evidence, &[]);
+    let disks = seen.iter().find(|check| check.area == Area::Disks).unwrap();
+    assert!(
+        disks.text.contains("health not available (a USB disk)"),
+        "{}",
+        disks.text
+    );
+    let memory =
+        |errors| move |evidence: &mut Evidence| evidence.memory.as_mut().unwrap().errors = errors;
+    assert_eq!(found(memory(Some(1))), ["memory-errors"]);
+    assert_eq!(found(memory(None)), [""; 0]);
 }
