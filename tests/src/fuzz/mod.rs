@@ -35,7 +35,7 @@ pub use volumes::volume_group;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 19] = [
+pub const TARGETS: [(&str, Body); 20] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("dhcp", dhcp),

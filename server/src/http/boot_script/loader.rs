@@ -37,7 +37,7 @@ pub(in super::super) enum Script {
     /// A question that a key stroke leads to (see `debug_menu`), and this. GRUB has none: it cannot ask for a
     /// password.
     Offered {
-        script: Box<Script>,
+        script: Box<Self>,
         mac: Mac,
         arch: String,
     },
