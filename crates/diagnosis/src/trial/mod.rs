@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::checks::{Area, Check, Verdict};
-use crate::evidence::{Look, Querier, Rendezvous, Route};
+use crate::evidence::{Look, Querier, Rendezvous, Route, Skipped};
 
 pub use receiver::received;
 pub use sender::sent;
@@ -128,7 +128,12 @@ pub struct Receiver {
     pub bytes: u64,
 }
 
+/// Of what was not tried there is nothing to be said but that.
 fn line(area: Area, verdict: Verdict, text: String) -> Check {
+    let text = match verdict {
+        Verdict::Skipped if area != Area::Web => Skipped::Unreached.to_string(),
+        _ => text,
+    };
     Check {
         area,
         verdict,

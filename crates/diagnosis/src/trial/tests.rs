@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
-use crate::evidence::{Evidence, NextHop, PathLook, Skipped};
+use crate::evidence::{Evidence, NextHop, PathLook};
 
 const SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -279,6 +279,12 @@ fn the_link_that_fails_is_named_at_the_sender() {
         ..good()
     };
     assert_eq!(codes(&nobody), ["no-receiver"]);
+    let (checks, _) = sent(&nobody);
+    let small = checks
+        .iter()
+        .find(|check| check.area == Area::Small)
+        .unwrap();
+    assert_eq!(small.text, Skipped::Unreached.to_string());
     let elsewhere = Sent {
         elsewhere: vec![(OWN, "eth1 (10.1.0.1)".into())],
         ..nobody
