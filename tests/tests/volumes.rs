@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use fos_tests::need::root_and_tools;
@@ -178,7 +179,14 @@ fn volume_groups_are_what_lvm_and_partclone_restore() {
 
     // 4Kn disks need images of such; sizes follow the disk.
     let sizes = |disk: u64| {
+        let megabytes = disk / MIB;
         let disk = site.patterned_disk("fitted.raw", disk);
+        // What is left of an earlier life: at 64 KiB of each volume the name of a btrfs, which no stream overwrites.
+        let file = fs::File::options().write(true).open(&disk).unwrap();
+        for at in 0..megabytes {
+            file.write_all_at(b"_BHRfS_M", at * MIB + (64 << 10) + 64)
+                .unwrap();
+        }
         deploy(&site, "n", &disk);
         assert_eq!(look(&site, &disk), captured);
         assert_grown(&site);

@@ -55,6 +55,13 @@ impl<'a> Disks<'a> {
                 match &disk.table {
                     Some(table) => {
                         target.make_unbootable(table, &self.plan.unwritten(disk.which))?;
+                        let volumes = self.plan.volumes();
+                        let volumes = volumes.filter(|place| place.disk == disk.which);
+                        let places = volumes.map(|place| place.offset()..place.end());
+                        let places: Vec<_> = places.collect();
+                        if !places.is_empty() {
+                            target.clear_labels_in(places)?;
+                        }
                     }
                     None => target.make_all_unbootable()?,
                 }

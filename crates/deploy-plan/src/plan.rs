@@ -81,6 +81,12 @@ impl Place<'_> {
         self.volume.map_or(self.partition.len, |volume| volume.len)
     }
 
+    /// First byte behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset().saturating_add(self.len())
+    }
+
     /// Whether there is nothing of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -83,7 +83,7 @@ impl fmt::Display for Step<'_> {
                 let sizes = names.map(|volume| format!("{} ({})", volume.name, Size(volume.len)));
                 write!(
                     f,
-                    "make the volume group {} in {}: {}",
+                    "make the volume group {} in {}, with the program lvm of the boot image: {}",
                     group.layout.name,
                     group.which,
                     sizes.collect::<Vec<_>>().join(", ")

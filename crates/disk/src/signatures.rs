@@ -30,11 +30,7 @@ pub fn label_ranges(
         .into_iter()
         .chain(std::iter::once(0..size))
         .map(|device| device.start.min(size)..device.end.min(size))
-        .flat_map(|device| {
-            let front = device.start.saturating_add(FRONT_LEN).min(device.end);
-            let back = device.end.saturating_sub(BACK_LEN).max(device.start);
-            [device.start..front, back..device.end]
-        })
+        .flat_map(ends)
         .filter(|range| !range.is_empty())
         .collect();
     ranges.sort_by_key(|range| range.start);
@@ -46,6 +42,13 @@ pub fn label_ranges(
         }
     }
     apart
+}
+
+/// The two ends of a device, which overlap if it is small.
+pub(crate) fn ends(device: Range<u64>) -> [Range<u64>; 2] {
+    let front = device.start.saturating_add(FRONT_LEN).min(device.end);
+    let back = device.end.saturating_sub(BACK_LEN).max(device.start);
+    [device.start..front, back..device.end]
 }
 
 /// What of `range` is outside of all `places`.

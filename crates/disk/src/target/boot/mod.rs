@@ -12,7 +12,7 @@ use super::kept::{NOTE_LEN, note, note_place, read_note};
 use super::{BootReport, OldTable, TableError, Target, WriteError};
 use crate::labels::{self, DiskLabel};
 use crate::ntfs::{NTFS_BOOT_LEN_MAX, boot_copies};
-use crate::signatures::{label_ranges, outside};
+use crate::signatures::{ends, label_ranges, outside};
 use crate::sys;
 use crate::table::{Label, MbrError, PlanError, Table, TablePlan, backup_headers, read_table};
 
@@ -83,6 +83,21 @@ impl Target {
     pub fn clear_labels(&self) -> Result<(), WriteError> {
         let device = &*self.device;
         clear_labels(device, [], &[]).inspect_err(|error| device.spoil(error))
+    }
+
+    /// Zeroes both ends of places within partitions, which are devices of their own: volumes. Comes behind
+    /// [`Target::make_unbootable`] and before any data.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the disk cannot become bootable then.
+    pub fn clear_labels_in(
+        &self,
+        places: impl IntoIterator<Item = Range<u64>>,
+    ) -> Result<(), WriteError> {
+        let device = &*self.device;
+        let ranges = places.into_iter().flat_map(ends);
+        zero(device, ranges).inspect_err(|error| device.spoil(error))
     }
 
     /// Copies the boot sector of the NTFS in a region to where its copies belong, which no image has
@@ -336,12 +351,15 @@ fn clear_labels(
     partitions: impl IntoIterator<Item = Range<u64>>,
     kept: &[Range<u64>],
 ) -> Result<(), WriteError> {
+    let ranges = label_ranges(device.shape.size, partitions).into_iter();
+    zero(device, ranges.flat_map(|range| outside(range, kept)))
+}
+
+/// Zeroes ranges of whole sectors.
+fn zero(device: &Device, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<(), WriteError> {
     let zeroes = AlignedBuffer::new(CLEAR_LEN);
     let mut found = AlignedBuffer::new(CLEAR_LEN);
-    for range in label_ranges(device.shape.size, partitions)
-        .into_iter()
-        .flat_map(|range| outside(range, kept))
-    {
+    for range in ranges {
         let mut at = range.start;
         while at < range.end {
             let count = (range.end - at).min(CLEAR_LEN as u64);
