@@ -12,6 +12,8 @@ mod doctor;
 mod exit;
 mod image_dir;
 mod init;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+mod memmove;
 mod memory;
 mod net;
 mod plan;
