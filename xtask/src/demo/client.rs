@@ -129,6 +129,9 @@ impl Client {
             Firmware::SecureBoot => ",romfile=",
             Firmware::Bios | Firmware::Uefi => "",
         };
+        if firmware == Firmware::SecureBoot {
+            self.leave_for_grub(lab, run_dir)?;
+        }
         let mut qemu = self.machine(lab, "qemu-system-x86_64", rom)?;
         qemu = match firmware {
             Firmware::Bios if self.sockets.is_some() => qemu.args(["-machine", "pc"]),
@@ -190,6 +193,23 @@ impl Client {
             .args(["-append", arguments]);
         qemu.in_namespace(lab.name())
             .spawn(&self.name, &run_dir.join(format!("{}.qemu.log", self.name)))
+    }
+
+    /// Puts what GRUB reads by TFTP there: the server's script for this machine, and the files that it names.
+    fn leave_for_grub(&self, lab: &Lab, run_dir: &Path) -> Result<()> {
+        let tftp = run_dir.join("tftp");
+        let query = format!("mac0={}&arch=x86_64", self.mac);
+        let script = fetch(lab.name(), &format!("service/grub/boot.php?{query}"))
+            .context("asking the server what to boot")?;
+        fs::write(tftp.join(format!("grub/{}.cfg", self.mac)), script)?;
+        let files = tftp.join("fog/service/ipxe");
+        fs::create_dir_all(&files)?;
+        for name in <[&str; 2]>::from(boot_names(Arch::X86_64)) {
+            let from = run_dir.join("boot").join(name);
+            fs::copy(&from, files.join(name))
+                .with_context(|| format!("copying {}", from.display()))?;
+        }
+        Ok(())
     }
 
     /// UEFI firmware, with variables of its own.

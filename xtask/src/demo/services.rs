@@ -188,11 +188,11 @@ fn chain_script() -> String {
     )
 }
 
-/// What shim's GRUB reads by TFTP. Quoted: `&` means something to it.
+/// What shim's GRUB reads by TFTP, which is all that the signed one knows: the script of the machine, as
+/// [`Client::boot`](super::client::Client::boot) leaves it there.
 fn grub_config() -> String {
     format!(
-        "set root=(http,{SERVER})\n\
-         source \"{WEB}service/grub/boot.php?mac0=$net_default_mac&arch=$grub_cpu\"\n\
+        "source \"/grub/$net_default_mac.cfg\"\n\
          echo {NOTHING_TO_BOOT} for $net_default_mac\n\
          sleep 30\n"
     )

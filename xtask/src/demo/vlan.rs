@@ -62,6 +62,7 @@ fn script(id: u16) -> String {
         "#!/bin/busybox sh\n\
          export PATH=/bin\n\
          mount -t devtmpfs dev /dev\n\
+         mount -t sysfs sys /sys\n\
          for module in $(cat /lib/modules/list); do busybox insmod $module; done\n\
          ip link add link eth1 name vlan type vlan id {id}\n\
          busybox brctl addbr br0\n\

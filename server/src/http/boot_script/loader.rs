@@ -13,7 +13,8 @@ use crate::domain::image::is_safe_in_boot_script;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Loader {
     Ipxe,
-    /// Its variable `root` is this server: `(http,ADDRESS)`.
+    /// With paths as this server has them; below what GRUB's variable `root` says, which may be a TFTP server with the
+    /// same paths: the GRUB that Debian signs knows no HTTP.
     Grub,
 }
 
