@@ -1,8 +1,6 @@
 //! The agent at FOG's own servers: a double answers over HTTP, the original sender sends, the image share is a
 //! directory.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
-
 use std::fs;
 use std::path::Path;
 
