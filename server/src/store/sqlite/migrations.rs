@@ -32,7 +32,7 @@ pub(super) fn migrations() -> Vec<Migration> {
 }
 
 /// What each is for, and its statements: what a database has taken never changes.
-const STEPS: [(&str, &str); 8] = [
+const STEPS: [(&str, &str); 9] = [
     ("fog", include_str!("../../../migrations/0001_fog.sql")),
     ("fos", include_str!("../../../migrations/0002_fos.sql")),
     (
@@ -58,6 +58,10 @@ const STEPS: [(&str, &str); 8] = [
     (
         "clients",
         include_str!("../../../migrations/0008_clients.sql"),
+    ),
+    (
+        "image settings",
+        include_str!("../../../migrations/0009_image_settings.sql"),
     ),
 ];
 
