@@ -320,10 +320,11 @@ impl Trial {
         let still = now.saturating_duration_since(sending.moved_at);
         if still >= STILL || lasts >= LONGEST {
             self.is_giving_up = true;
-            orders.push(Order::Say(format!(
-                "nobody has acknowledged more for {}: the receivers are sent away",
-                Time(still)
-            )));
+            let why = match still >= STILL {
+                true => format!("nobody has acknowledged more for {}", Time(still)),
+                false => format!("the test has lasted {}", Time(lasts)),
+            };
+            orders.push(Order::Say(format!("{why}: the receivers are sent away")));
             orders.push(Order::Interrupt(card));
         }
         orders

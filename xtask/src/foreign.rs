@@ -1,4 +1,4 @@
-//! Debian packages of another processor than this machine's: unpacked below the target directory, and not installed. apt's
+//! Debian packages that are not installed here, of another processor or only to be packed: unpacked below the target directory, and not installed. apt's
 //! lists of them are kept there as well, so that nothing of this machine's own changes.
 
 use std::{

@@ -157,7 +157,7 @@ impl From<ImageName> for String {
 /// directory of their image in a boot script, where it must be the same.
 #[must_use]
 pub fn is_safe_in_boot_script(c: char) -> bool {
-    c.is_ascii_graphic() && !matches!(c, '$' | '{' | '}' | '&' | '|' | '\\' | '#' | '"' | '\'')
+    c.is_ascii_graphic() && !"${}&|;\\#\"'`".contains(c)
 }
 
 /// A file of an image when it was verified.

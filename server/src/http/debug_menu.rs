@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fog::Mac;
 use fog::args::ArgsWriter;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::boot_script::loader::{Loader, Script, safe};
 use super::boot_script::{BootFiles, message};
@@ -26,13 +26,30 @@ pub(super) enum Asked {
     Wrong,
 }
 
-pub(super) fn asked(form: &Form, password: Option<&DebugPassword>) -> Asked {
+/// One password is compared after the other, and a wrong one keeps the next one waiting, whether or not anybody waits for
+/// the answer: nobody tries many.
+pub(super) async fn asked(form: &Form, password: Option<&DebugPassword>) -> Asked {
     match password {
-        Some(_) if form.get(FIELD) != "1" => Asked::No,
-        Some(password) if password.is(form.get(FIELD_PASSWORD)) => Asked::Yes,
-        Some(_) => Asked::Wrong,
-        None => Asked::No,
+        Some(password) if form.get(FIELD) == "1" => {
+            is_right(password, form.get(FIELD_PASSWORD)).await
+        }
+        _ => Asked::No,
     }
+}
+
+async fn is_right(password: &DebugPassword, typed: &str) -> Asked {
+    let Ok(_place) = PLACES.try_acquire() else {
+        return Asked::Wrong;
+    };
+    let turn = TURN.lock().await;
+    if password.is(typed) {
+        return Asked::Yes;
+    }
+    tokio::spawn(async move {
+        tokio::time::sleep(PAUSE).await;
+        drop(turn);
+    });
+    Asked::Wrong
 }
 
 /// `script`, which boots the local disk, with the entry in front of that.
@@ -106,20 +123,34 @@ fn script(
     Script::Task { files, arguments }
 }
 
-/// The answer to a wrong password, which takes long enough that nobody tries many.
-pub(super) async fn refused(ops: &Ops, form: &Form) -> Script {
+/// The answer to a wrong password.
+pub(super) fn refused(ops: &Ops, form: &Form) -> Script {
     let subject = Subject::Host(form.client.to_string());
     let (what, line) = ("wrong passwords", "asked for a shell with a wrong password");
     ops.log()
         .repeated(crate::clock::now(), Level::Warn, &subject, what, line);
-    let turn = TURN.lock().await;
-    tokio::time::sleep(PAUSE).await;
-    drop(turn);
     message("That is not the password.", &[])
 }
 
 const FIELD: &str = "debug";
 const FIELD_PASSWORD: &str = "password";
-/// Those who try many at a time wait in line.
 static TURN: Mutex<()> = Mutex::const_new(());
+/// Who waits for a turn; all of them have it before a boot script takes too long.
+static PLACES: Semaphore = Semaphore::const_new(8);
 const PAUSE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_password_delays_the_next_one_also_if_its_sender_has_gone() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "correct-horse\n").unwrap();
+        let password = DebugPassword::read(file.path()).unwrap();
+        assert_eq!(is_right(&password, "correct").await, Asked::Wrong);
+        let since = tokio::time::Instant::now();
+        assert_eq!(is_right(&password, "correct-horse").await, Asked::Yes);
+        assert!(since.elapsed() >= PAUSE);
+    }
+}

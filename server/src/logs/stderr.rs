@@ -148,8 +148,8 @@ mod tests {
             let usual = filter(usual);
             assert!(usual.would_enable("fos_server::http", &Level::INFO));
             assert!(!usual.would_enable("fos_server::http", &Level::DEBUG));
-            assert!(usual.would_enable("sqlx::query", &Level::WARN));
-            assert!(!usual.would_enable("sqlx::query", &Level::INFO));
+            assert!(usual.would_enable("sqlx", &Level::WARN));
+            assert!(!usual.would_enable("sqlx", &Level::INFO));
         }
         let wanted = filter(Some("warn,fos_server::http=trace"));
         assert!(wanted.would_enable("fos_server::http", &Level::TRACE));

@@ -647,12 +647,20 @@ impl Sessions {
         }
         self.askers.all_changed();
         // Those that were told to go wait for ever where nobody answers.
-        if let Ok(Some(session)) = self.around.store.session(id).await {
-            self.reject_latecomers_of(&session, sender::REJECTING);
-        }
+        let found = self.around.store.session(id).await;
         let (id, name) = (id.0, String::new());
         let subject = Subject::Session { id, name };
         self.around.log.error(now, &subject, &line);
+        match found {
+            Ok(Some(session)) => self.reject_latecomers_of(&session, sender::REJECTING),
+            Ok(None) => {}
+            Err(error) => {
+                let line = format!(
+                    "FOG's clients that were let in wait until they are restarted: where they wait is not known ({error})"
+                );
+                self.around.log.warn(now, &subject, &line);
+            }
+        }
         Ok(())
     }
 }

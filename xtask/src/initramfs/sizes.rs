@@ -37,28 +37,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if build.wants_musl_std(Use::Shipping) {
         setup::install(&[Purpose::MuslStd])?;
     }
-    let kernels = [
-        full_kernel()?,
-        Kernel::find("/".as_ref(), build.arch, None)?,
-    ];
+    let kernel = &full_kernel()?;
     let agent = toolchain::build_agent(&build, Use::Shipping)?;
     let mut rows = Vec::new();
-    for kernel in &kernels {
-        let kernel_len = usize::try_from(fs::metadata(&kernel.image)?.len())?;
-        for (has_resize_tools, limit) in [(false, LIMIT), (true, LIMIT_WITH_TOOLS)] {
-            let content = Content {
-                has_resize_tools,
-                ..Content::default()
-            };
-            println!("==> packing for {}", kernel.version);
-            rows.push(Row {
-                kernel: kernel.version.clone(),
-                has_resize_tools,
-                kernel_len,
-                packed: pack(&agent, kernel, build.arch, Compression::Xz, &content)?,
-                limit,
-            });
-        }
+    let kernel_len = usize::try_from(fs::metadata(&kernel.image)?.len())?;
+    for (has_resize_tools, limit) in [(false, LIMIT), (true, LIMIT_WITH_TOOLS)] {
+        let content = Content {
+            has_resize_tools,
+            ..Content::default()
+        };
+        println!("==> packing for {}", kernel.version);
+        rows.push(Row {
+            kernel: kernel.version.clone(),
+            has_resize_tools,
+            kernel_len,
+            packed: pack(&agent, kernel, build.arch, Compression::Xz, &content)?,
+            limit,
+        });
     }
     let text = document(&rows)?;
     println!("{text}");

@@ -104,9 +104,9 @@ async fn build(ops: &Ops, form: &Form, loader: Loader) -> Result<Script, ClientE
     let macs = request.macs.clone();
     let files = boot_files(form.get("arch"));
     let password = ops.config().debug_password.as_ref();
-    let asked = debug_menu::asked(form, password);
+    let asked = debug_menu::asked(form, password).await;
     if asked == Asked::Wrong {
-        return Ok(debug_menu::refused(ops, form).await);
+        return Ok(debug_menu::refused(ops, form));
     }
     let known = match ops.identify(request).await {
         Ok(known) => known,
