@@ -212,6 +212,24 @@ impl Engine {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
     {
+        self.reads(Some("BEGIN"), work).await
+    }
+
+    /// Runs an operation that reads with one statement, which sees one state by itself. Machines that wait ask for such
+    /// things again and again, and each statement takes its turn on SQLite's thread.
+    pub(super) async fn look<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
+    {
+        self.reads(None, work).await
+    }
+
+    async fn reads<T, F>(self: &Arc<Self>, begin: Option<&'static str>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
+    {
         let engine = Arc::clone(self);
         let place = match &self.readers {
             Some(readers) => {
@@ -223,7 +241,7 @@ impl Engine {
         finish(tokio::spawn(async move {
             let _place = place;
             match &engine.readers {
-                Some(readers) => engine.snapshot(readers, work).await,
+                Some(readers) => engine.snapshot(readers, begin, work).await,
                 None => engine.transaction("BEGIN", work).await,
             }
         }))
@@ -273,7 +291,8 @@ impl Engine {
         let limit = self.limits.lock + self.limits.hang;
         let queued = tokio::time::timeout(limit, self.writer.lock()).await;
         let mut writer = queued.map_err(|_| self.queue_stands(limit))?;
-        let mut tx = self.begin(&self.options, &mut writer, begin, since).await?;
+        let begun = self.begin(&self.options, &mut writer, Some(begin), since);
+        let mut tx = begun.await?;
         // From here on a connection that is not put back is closed, which undoes what it did.
         let worked = self.bounded(work(&mut tx), "").await?;
         let worked = match worked {
@@ -305,7 +324,7 @@ impl Engine {
         }
     }
 
-    async fn snapshot<T, F>(&self, readers: &Readers, work: F) -> Result<T>
+    async fn snapshot<T, F>(&self, readers: &Readers, begin: Option<&str>, work: F) -> Result<T>
     where
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>>,
     {
@@ -314,10 +333,18 @@ impl Engine {
         let permit = queued.map_err(|_| self.queue_stands(limit))?;
         let _permit = permit.map_err(|_| self.unavailable("it is closed"))?;
         let mut idle = readers.lock().pop();
-        let begun = self.begin(&self.reader_options, &mut idle, "BEGIN", Instant::now());
+        let begun = self.begin(&self.reader_options, &mut idle, begin, Instant::now());
         let mut tx = begun.await?;
         let worked = self.bounded(work(&mut tx), "").await?;
-        if let Some(connection) = self.undone(tx).await {
+        let connection = match begin {
+            Some(_) => self.undone(tx).await,
+            None => {
+                debug_assert!(tx.statements <= 1, "what looks is one statement");
+                // After an error it is not sure what it does.
+                worked.is_ok().then_some(tx.connection)
+            }
+        };
+        if let Some(connection) = connection {
             readers.lock().push(connection);
         }
         worked
@@ -329,7 +356,7 @@ impl Engine {
         &self,
         options: &SqliteConnectOptions,
         idle: &mut Option<Connection>,
-        begin: &str,
+        begin: Option<&str>,
         since: Instant,
     ) -> Result<Tx> {
         loop {
@@ -349,12 +376,19 @@ impl Engine {
                     connection,
                     place: Arc::clone(&self.place),
                     changes: Vec::new(),
+                    statements: 0,
                 };
-                let begun = sqlx::query(begin).execute(tx.connection.get()).await;
+                let begun = match begin {
+                    Some(begin) => sqlx::query(begin)
+                        .execute(tx.connection.get())
+                        .await
+                        .map(drop),
+                    None => Ok(()),
+                };
                 Ok((tx, begun))
             };
             let error = match self.bounded(attempt, "").await? {
-                Ok((tx, Ok(_))) => return Ok(tx),
+                Ok((tx, Ok(()))) => return Ok(tx),
                 Ok((tx, Err(error))) => {
                     if is_busy(&error) {
                         *idle = Some(tx.connection);
@@ -481,6 +515,8 @@ pub(super) struct Tx {
     connection: Connection,
     place: Arc<str>,
     changes: Vec<Change>,
+    /// How many have been run.
+    statements: u32,
 }
 
 impl Tx {
@@ -491,32 +527,36 @@ impl Tx {
         }
     }
 
+    fn next(&mut self) -> &mut SqliteConnection {
+        self.statements = self.statements.saturating_add(1);
+        self.connection.get()
+    }
+
     /// Runs a statement; the number of rows that it met.
     pub(super) async fn run(&mut self, sql: &str, args: Vec<Arg>) -> Result<u64> {
-        let done = bound(sql, args).execute(self.connection.get()).await;
+        let done = bound(sql, args).execute(self.next()).await;
         done.map(|done| done.rows_affected())
             .map_err(|error| fault(&self.place, &error))
     }
 
     /// Inserts a row; its number.
     pub(super) async fn insert(&mut self, sql: &str, args: Vec<Arg>) -> Result<i64> {
-        let done = bound(sql, args).execute(self.connection.get()).await;
+        let done = bound(sql, args).execute(self.next()).await;
         done.map(|done| done.last_insert_rowid())
             .map_err(|error| fault(&self.place, &error))
     }
 
     /// All rows.
     pub(super) async fn rows(&mut self, sql: &str, args: Vec<Arg>) -> Result<Vec<Row>> {
-        let rows = bound(sql, args).fetch_all(self.connection.get()).await;
+        let rows = bound(sql, args).fetch_all(self.next()).await;
         let rows = rows.map_err(|error| fault(&self.place, &error))?;
         Ok(rows.iter().map(row).collect())
     }
 
-    /// The only row.
+    /// The only row. The statement goes to its end: one that does not keeps the state of the database that it sees.
     pub(super) async fn row(&mut self, sql: &str, args: Vec<Arg>) -> Result<Option<Row>> {
-        let found = bound(sql, args).fetch_optional(self.connection.get()).await;
-        let found = found.map_err(|error| fault(&self.place, &error))?;
-        Ok(found.as_ref().map(row))
+        let rows = self.rows(sql, args).await?;
+        Ok(rows.into_iter().next())
     }
 
     /// The only number; `None` if there is no row, no value, or no number.

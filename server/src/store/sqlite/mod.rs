@@ -82,7 +82,7 @@ impl Store for Sqlite {
 
     async fn active_task(&self, host: HostId) -> Result<Option<(TaskId, Option<SessionId>)>> {
         self.engine
-            .read(move |tx| Box::pin(hosts::active_task(tx, host)))
+            .look(move |tx| Box::pin(hosts::active_task(tx, host)))
             .await
     }
 
@@ -94,7 +94,7 @@ impl Store for Sqlite {
 
     async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
         self.engine
-            .read(move |tx| Box::pin(sessions::last_end(tx, host)))
+            .look(move |tx| Box::pin(sessions::last_end(tx, host)))
             .await
     }
 
