@@ -1,7 +1,10 @@
 //! A deploy is given up, or its partition table is written: never both.
 
 use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -85,6 +88,32 @@ impl Ending {
         Ok((done, child.wait()?))
     }
 
+    /// The same, and kills `child` when it has taken this long.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub(crate) fn attend_for<T>(
+        &self,
+        limit: Duration,
+        child: Child,
+        work: impl FnOnce() -> T,
+    ) -> std::io::Result<(T, ExitStatus)> {
+        let (over, watch) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout)
+                    && let Some(program) = self.lock().program
+                {
+                    // It may have ended by itself.
+                    kill(program, Signal::SIGKILL).unwrap_or_default();
+                }
+            });
+            let attended = self.attend(child, work);
+            drop(over);
+            attended
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +149,7 @@ mod tests {
         for _ in 0..200 {
             let ending = Ending::default();
             let barrier = Barrier::new(2);
-            let (is_given_up, is_begun) = std::thread::scope(|scope| {
+            let (is_given_up, is_begun) = thread::scope(|scope| {
                 let giving_up = scope.spawn(|| {
                     barrier.wait();
                     ending.give_up()
@@ -158,5 +187,14 @@ mod tests {
         let ((), status) = ending.attend(child, || ()).unwrap();
         assert_eq!(status.code(), Some(3));
         assert!(ending.give_up());
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_is_killed_and_nothing_is_given_up() {
+        let ending = Ending::default();
+        let limit = Duration::from_millis(20);
+        let (work, status) = ending.attend_for(limit, endless(), || 7).unwrap();
+        assert_eq!((work, status.signal()), (7, Some(9)));
+        assert!(!ending.is_given_up());
     }
 }

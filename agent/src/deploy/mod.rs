@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod grow;
 mod host_name;
+mod in_memory;
 mod ntfs;
 mod receive;
 mod resume;
@@ -45,7 +46,7 @@ use fog::checkin::caps;
 use fog::store::PartitionId;
 use fog::task::ImageType;
 use fos_api::{ImageFormat, Manifest, Stage, StreamFacts};
-use imaging::tap::meter::Flow;
+use imaging::tap::meter::{DiskStep, Flow};
 use readable::{NAMED_AFTER, Size, Time};
 use tokio::sync::{mpsc, oneshot};
 
@@ -258,7 +259,13 @@ async fn prepare(
     if !plan.groups.is_empty() {
         board.activity("prepare", "laying out the volume groups");
     }
-    let heads = heads(&plan, &tools).map_err(|error| failed(error.into()))?;
+    // Programs run, for seconds at most: what else is to be done here goes on meanwhile.
+    let heads = {
+        let (plan, tools) = (plan.clone(), tools.clone());
+        tokio::task::spawn_blocking(move || heads(&plan, &tools))
+    };
+    let heads = heads.await.map_err(|error| failed(error.into()))?;
+    let heads = heads.map_err(|error| failed(error.into()))?;
     for disk in &plan.disks {
         if !disk.which.is_only {
             board.say(format!("{}: {}", disk.which, chosen[disk.which.index]));
@@ -494,7 +501,8 @@ impl Transfer<'_> {
                 let data_come = || {
                     let is_share_silent = self.prepared.is_read_from_share()
                         && flow.source_wait().is_some_and(|wait| wait >= NAMED_AFTER);
-                    self.touched.is_touched() && !is_share_silent
+                    let is_program = matches!(flow.disk_step(), Some((DiskStep::Grow, _)));
+                    self.touched.is_touched() && !is_share_silent && !is_program
                 };
                 let end = boot_script::over_while_idle(server, own, look, data_come).await;
                 return end.into();

@@ -5,21 +5,22 @@
 //! else) is written to the disk as it is, behind the streams. The program sees no disk of the machine.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use deploy_plan::{DeployPlan, PlannedGroup, WhichPartition};
 use disk::{Shape, Target, WriteError};
 use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek64};
 use serde::Deserialize;
 
+use super::ending::Ending;
 use super::grow::Tools;
+use super::in_memory::InMemory;
 
 /// Why a volume group is not made.
 #[derive(Debug, thiserror::Error)]
@@ -152,21 +153,7 @@ fn head(group: &PlannedGroup, tools: &Tools) -> Result<Vec<u8>, Cause> {
     Ok(bytes)
 }
 
-/// A file of memory, of which only what is written takes any.
-struct InMemory(File);
-
 impl InMemory {
-    fn new(len: u64) -> io::Result<Self> {
-        let file = File::from(memfd_create("fos-agent-lvm", MFdFlags::MFD_CLOEXEC)?);
-        file.set_len(len)?;
-        Ok(Self(file))
-    }
-
-    /// For this process and those that it starts.
-    fn path(&self) -> PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
-    }
-
     /// Whether nothing was written behind the first `len` bytes, where the volumes are.
     fn only_data_in_front(&self, len: u64) -> Result<(), Cause> {
         let from = i64::try_from(len).unwrap_or(i64::MAX);
@@ -203,7 +190,8 @@ impl Lvm<'_> {
              backup {{ backup=0 archive=0 }} \
              activation {{ udev_sync=0 udev_rules=0 monitoring=0 }}"
         );
-        let output = Command::new(&self.program)
+        let mut asked = Command::new(&self.program);
+        asked
             .arg(command)
             // No volume is made active: without the device mapper it works as well.
             .args(["--driverloaded", "n", "--nolocking", "--config", &config])
@@ -216,15 +204,25 @@ impl Lvm<'_> {
             .env("LVM_SYSTEM_DIR", "")
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
             .stdin(Stdio::null())
-            .output()
-            .map_err(start)?;
-        if output.status.success() {
-            return Ok(output.stdout);
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = asked.spawn().map_err(start)?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        // Nothing else is under way that could be given up.
+        let attended = Ending::default().attend_for(LIMIT, child, || {
+            thread::scope(|scope| {
+                let errors = scope.spawn(|| all(stderr));
+                (all(stdout), errors.join().unwrap_or_default())
+            })
+        });
+        let ((answer, errors), status) = attended.map_err(start)?;
+        if status.success() {
+            return Ok(answer);
         }
         Err(Cause::Program {
             command,
-            status: output.status,
-            said: said(&output.stderr),
+            status,
+            said: said(&errors),
         })
     }
 
@@ -325,6 +323,24 @@ fn is_expected(line: &str) -> bool {
     .iter()
     .any(|words| line.contains(words))
 }
+
+/// What a program writes, until it ends or is killed.
+fn all(output: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(output) = output {
+        // What cannot be read is missing, and is not understood then.
+        output
+            .take(MAX_REPORT)
+            .read_to_end(&mut bytes)
+            .unwrap_or_default();
+    }
+    bytes
+}
+
+/// A program that has taken so long hangs: it works on memory alone.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Longest report in bytes: a group has at most some hundred volumes.
+const MAX_REPORT: u64 = 16 << 20;
 
 /// The end of what a program said.
 fn said(output: &[u8]) -> String {

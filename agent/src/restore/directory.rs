@@ -101,7 +101,6 @@ fn write(
     let mut warnings: Vec<Warning> = plan.warnings.clone();
     warnings.extend(tools.warnings(&plan));
     warnings.extend(deploy_plan::scripts(&image.manifest));
-    let heads = heads(&plan, &tools)?;
     let mut targets = Vec::new();
     for (path, shape) in paths.iter().zip(&shapes) {
         let target = Target::open(path, shape)?;
@@ -116,6 +115,7 @@ fn write(
         trace.follow(&target);
         targets.push(target);
     }
+    let heads = heads(&plan, &tools)?;
     let mut said: Vec<String> = warnings.iter().map(Warning::to_string).collect();
     for warning in &said {
         warn(warning);

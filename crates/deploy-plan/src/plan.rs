@@ -10,6 +10,7 @@ use fos_api::{Blake3, ImageFacts, Manifest, StreamFacts};
 use crate::files::{source_table_shape, table_files};
 use crate::legacy::{self, Substitute};
 use crate::manifest::{check_manifest, image_disks, recorded_sizes};
+use crate::volumes::{SIDECAR, VolumesError};
 use crate::{
     ComputerName, Growable, PlannedGroup, PlannedVolume, Refusal, SmallFiles, Warning, WhichDisk,
     WhichPartition, WhichPlace, lacks, volumes,
@@ -369,6 +370,14 @@ fn place(
         Some(id) if manifest.image_type != ImageType::Raw => volume(name, id, groups)?,
         _ => destination(manifest, facts, disks, layout)?,
     };
+    if let Destination::Partition { which, .. } = destination
+        && groups.iter().any(|group| group.which == which)
+    {
+        return Err(Refusal::Volumes {
+            name: format!("d{}p{}{SIDECAR}", which.disk.number, which.number),
+            cause: Box::new(VolumesError::Both(name.clone())),
+        });
+    }
     let growth = match destination {
         Destination::Partition { len, .. } | Destination::Volume { len, .. }
             if len > facts.image.device_size =>

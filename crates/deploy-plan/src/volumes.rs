@@ -74,6 +74,11 @@ pub enum VolumesError {
     /// An image of a volume did not come with the others.
     #[error("there is no stream {0}, which it names")]
     NoStream(String),
+    /// The partition was captured in both ways, and one would overwrite the other.
+    #[error(
+        "the stream {0} brings all of the partition, too: remove the files of the earlier capture"
+    )]
+    Both(StreamName),
 }
 
 /// What the image says of partitions that were captured volume by volume.
@@ -245,4 +250,4 @@ fn is_same(a: &str, b: &str) -> bool {
     a.replace('-', "") == b.replace('-', "")
 }
 
-const SIDECAR: &str = ".lvm";
+pub(crate) const SIDECAR: &str = ".lvm";

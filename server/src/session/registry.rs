@@ -652,7 +652,9 @@ impl Sessions {
         let subject = Subject::Session { id, name };
         self.around.log.error(now, &subject, &line);
         match found {
-            Ok(Some(session)) => self.reject_latecomers_of(&session, sender::REJECTING),
+            Ok(Some(session)) => {
+                self.reject_latecomers_of(&session, sender::REJECTING);
+            }
             Ok(None) => {}
             Err(error) => {
                 let line = format!(

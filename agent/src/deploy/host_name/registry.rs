@@ -60,13 +60,24 @@ pub(super) fn computer_names(export: &str) -> Vec<Value> {
     found
 }
 
-/// What to type into `reged -e`, so that the values get this text. Neither text nor values have line ends.
-pub(super) fn script(values: &[Value], text: &str) -> String {
-    let edits = values
-        .iter()
-        .map(|value| format!("ed {}\\{}\n{text}\n", value.key, value.name));
+/// What to type into `reged -e`, so that the values get this text. It reads lines of at most 90 characters: `None` if a
+/// value cannot be named in one.
+pub(super) fn script(values: &[Value], text: &str) -> Option<String> {
+    let mut script = String::new();
+    for value in values {
+        let is_plain = |part: &str| part.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+        let line = format!("ed {}\\{}\n", value.key, value.name);
+        // What is typed into a value is asked for again for each line that it has.
+        if line.len() > LINE || value.text.len() > LINE || !is_plain(line.trim_end()) {
+            return None;
+        }
+        script.push_str(&line);
+        script.push_str(text);
+        script.push('\n');
+    }
     // Without a change nothing is asked at the end, and the answer is not read.
-    edits.chain(["q\ny\n".into()]).collect()
+    script.push_str("q\ny\n");
+    Some(script)
 }
 
 /// The values of a key that are the computer's name.
@@ -83,6 +94,8 @@ fn wanted(key: &str) -> &'static [&'static str] {
     known.map_or(&[], |(_, names)| names)
 }
 
+/// Longest line that is typed.
+const LINE: usize = 88;
 const PREFIX: &str = "ControlSet";
 /// Windows keeps two, and three after it was started with the last known good one.
 const CONTROL_SETS: u32 = 3;
@@ -137,10 +150,19 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(
-            script(&found, "LAB-01"),
+            script(&found, "LAB-01").unwrap(),
             "ed \\ControlSet001\\Control\\ComputerName\\ComputerName\\ComputerName\nLAB-01\n\
              ed \\ControlSet001\\services\\Tcpip\\Parameters\\NV HostName\nLAB-01\nq\ny\n"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_typed_is_not_typed() {
+        let [mut long, mut odd] = [(); 2].map(|()| computer_names(EXPORT).remove(0));
+        long.text = "x".repeat(200);
+        odd.name = "Computer\u{1}Name".into();
+        assert_eq!(script(&[long], "LAB-01"), None);
+        assert_eq!(script(&[odd], "LAB-01"), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Real NTFS with a real hive: made by mkntfs, ntfs-3g and hivexsh, changed by what a deploy runs, read by hivexsh.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use deploy_plan::WhichDisk;
 use disk::{Kind, PlannedPartition, Shape};
@@ -10,7 +12,7 @@ use super::super::grow::Tools;
 use super::*;
 
 const OFFSET: u64 = 4 << 20;
-const LEN: u64 = 16 << 20;
+const LEN: u64 = 48 << 20;
 const SHAPE: Shape = Shape {
     size: OFFSET + LEN + (1 << 20),
     logical_sector: 512,
@@ -140,7 +142,7 @@ impl Disk {
     /// The NTFS as it is now, which has to be sound.
     #[track_caller]
     fn ntfs(&self) -> Vec<u8> {
-        self.sh("dd if=disk of=part bs=1M skip=4 count=16 status=none && ntfsfix -n part");
+        self.sh("dd if=disk of=part bs=1M skip=4 count=48 status=none && ntfsfix -n part");
         fs::read(self.path("part")).unwrap()
     }
 
@@ -227,9 +229,29 @@ fn hive(added: &str) -> Vec<u8> {
     fs::read(hive).unwrap()
 }
 
+/// As large as that of a Windows in use: with bins that are free.
+fn large(mut hive: Vec<u8>) -> Vec<u8> {
+    while hive.len() < 20 << 20 {
+        let at = u32::try_from(hive.len() - HEADER).unwrap();
+        let mut bin = vec![0; 4096];
+        bin[..4].copy_from_slice(b"hbin");
+        bin[4..8].copy_from_slice(&at.to_le_bytes());
+        bin[8..12].copy_from_slice(&4096_u32.to_le_bytes());
+        bin[32..36].copy_from_slice(&4064_u32.to_le_bytes());
+        hive.extend(bin);
+    }
+    let bins = u32::try_from(hive.len() - HEADER).unwrap();
+    hive[0x28..0x2c].copy_from_slice(&bins.to_le_bytes());
+    let sum = hive[..508].chunks(4).fold(0, |sum, word| {
+        sum ^ u32::from_le_bytes(word.try_into().unwrap())
+    });
+    hive[508..512].copy_from_slice(&sum.to_le_bytes());
+    hive
+}
+
 #[test]
 fn a_windows_gets_its_name() {
-    let Some(disk) = Disk::new(Some(&hive(MASTER))) else {
+    let Some(disk) = Disk::new(Some(&large(hive(MASTER)))) else {
         return;
     };
     let (computer, network) = (
@@ -245,7 +267,7 @@ fn a_windows_gets_its_name() {
         assert_eq!(disk.value(computer, "@"), "mnmsrvc");
         assert_eq!(disk.value(network, "HostName"), name);
         assert_eq!(disk.value(network, "NV Hostname"), name);
-        assert_eq!(disk.value(network, "EnableICMPRedirect"), "dword:00000001");
+        assert_eq!(disk.value(network, "EnableICMPRedirect"), "1");
     }
     let before = disk.ntfs();
     assert_eq!(disk.set("PC1", &tools).unwrap(), Named::Done);
@@ -258,11 +280,13 @@ fn what_has_no_name_is_left_as_it_is() {
     let closed = empty_hive();
     let mut open = closed.clone();
     open[4] += 1;
+    let cut = &closed[..closed.len() - 512];
     let damaged = [&closed[..100], &[0xa5; 9000]].concat();
-    let cases: [(Option<&[u8]>, Named); 5] = [
+    let cases: [(Option<&[u8]>, Named); 6] = [
         (None, Named::NoWindows),
         (Some(b""), Named::Left(Why::NoHive)),
         (Some(&open), Named::Left(Why::NoHive)),
+        (Some(cut), Named::Left(Why::NoHive)),
         (Some(&closed), Named::Left(Why::NoValue)),
         (Some(&damaged), Named::Left(Why::NoValue)),
     ];
@@ -294,9 +318,13 @@ fn a_hive_that_was_put_back_in_part_is_a_failure() {
         disk.set("LAB-01", &tools).unwrap(),
         Named::Left(Why::NotTaken)
     );
+    fake("kill -9 $$");
+    let failure = disk.set("LAB-01", &tools).unwrap_err();
+    assert!(failure.to_string().contains("half written"), "{failure}");
     let real = Tools::installed().find(PUT_BACK).unwrap();
+    let half = disk.path("half").display().to_string();
     fake(&format!(
-        "head -c 5000 $2 > half && exec {} $1 half $3",
+        "head -c 5000 $2 > {half} && exec {} $1 {half} $3",
         real.display()
     ));
     let failure = disk.set("LAB-01", &tools).unwrap_err();

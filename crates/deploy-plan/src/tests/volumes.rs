@@ -107,6 +107,22 @@ fn the_image_of_a_volume_is_of_this_sidecar() {
 }
 
 #[test]
+fn a_partition_is_written_whole_or_volume_by_volume() {
+    let refusal = refused(|manifest, _| {
+        let mut whole = manifest.streams[0].clone();
+        whole.name = StreamName::of_file("d1p2.img");
+        whole.image.device_size = 64 << 20;
+        whole.image.total_blocks = whole.image.device_size / 4096;
+        manifest.streams.push(whole);
+    });
+    let text = refusal.to_string();
+    assert!(
+        text.contains("d1p2.lvm") && text.contains("d1p2.img"),
+        "{text}"
+    );
+}
+
+#[test]
 fn both_files_are_of_one_group() {
     for (from, to, expected) in [
         ("VG vg0", "VG vg1", "the name of the group"),

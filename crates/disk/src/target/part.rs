@@ -37,12 +37,15 @@ impl Target {
             match sys::configure_loop(&node, &self.device.file, (offset, len), sector) {
                 Ok(()) => {
                     self.device.touch();
-                    return Ok(RegionDevice {
+                    let region = RegionDevice {
                         path,
                         node,
                         device: Arc::clone(&self.device),
                         region: (offset, len),
-                    });
+                    };
+                    // udev looks at no device that is locked: it would make volume groups active that it finds.
+                    region.node.lock()?;
+                    return Ok(region);
                 }
                 // Another program was quicker.
                 Err(error) if is_taken(&error) && tries < MAX_TRIES => tries += 1,
