@@ -368,6 +368,10 @@ impl GroupBackup {
             needed: (self.head_len).saturating_add(extents.saturating_mul(self.extent_len)),
             is_fixed,
         };
+        if len < self.head_len {
+            // A group may have no volume, and room for nothing.
+            return Err(too_small(0, sizing == Sizing::Keep));
+        }
         let (total, sizes) = if room < self.extents {
             if sizing == Sizing::Keep {
                 return Err(too_small(self.extents, true));
