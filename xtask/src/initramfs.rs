@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// Pack this kernel module, too, with what it depends on (may be given several times)
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
-    /// Pack the programs that grow file systems, too: 4 MB more, for images of type n
+    /// Pack the programs that grow file systems, too: 6 MB more, for images of type n
     #[arg(long)]
     resize_tools: bool,
     /// Pack tcpdump, too: 7 MB more, for debug mode
