@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use diagnosis::trial::received;
-use diagnosis::{Cause, Evidence, Resolution, Route, diagnose, report};
+use diagnosis::{Evidence, Resolution, Route, diagnose, is_cut_off, report};
 use fog::KernelArgs;
 
 use crate::doctor::{self, Situation, Wish, conclude, tell};
@@ -111,15 +111,5 @@ fn reachable(evidence: &Evidence) -> Option<Ipv4Addr> {
     else {
         return None;
     };
-    let is_cut = diagnose(evidence).iter().any(|cause| {
-        cause.is_silence()
-            || matches!(
-                cause,
-                Cause::NoCard
-                    | Cause::NoLink { .. }
-                    | Cause::NoAddress { .. }
-                    | Cause::WrongCard { .. }
-            )
-    });
-    (!is_cut).then_some(*address)
+    (!is_cut_off(&diagnose(evidence))).then_some(*address)
 }

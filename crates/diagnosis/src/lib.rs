@@ -23,4 +23,4 @@ pub use evidence::{
     Route, Sending, ServerLook, Skipped, Traffic, WebAnswer,
 };
 pub use health::Health;
-pub use rules::diagnose;
+pub use rules::{diagnose, is_cut_off};

@@ -12,6 +12,7 @@ use crate::cause::Cause;
 use crate::evidence::Evidence;
 pub(crate) use machine::rate;
 pub(crate) use multicast::undelivered;
+pub use network::is_cut_off;
 
 /// The causes that the evidence shows, the one that explains the others first. What is explained by another one
 /// is not named: without a link, a server that does not answer says nothing.
@@ -22,7 +23,7 @@ pub fn diagnose(evidence: &Evidence) -> Vec<Cause> {
         .iter()
         .any(|cause| matches!(cause, Cause::NoCard | Cause::NoLink { .. }));
     if !is_cut {
-        if !network::is_broken(&found) {
+        if !is_cut_off(&found) {
             found.extend(multicast::look(evidence));
         }
         found.extend(card::look(evidence));

@@ -39,14 +39,15 @@ pub(super) fn look(evidence: &Evidence) -> Vec<Cause> {
             }
         }
     }
-    if !is_broken(&found) {
+    if !is_cut_off(&found) {
         found.extend(evidence.first_answer.and_then(late_answer));
     }
     found
 }
 
-/// Whether the server cannot be reached.
-pub(super) fn is_broken(found: &[Cause]) -> bool {
+/// Whether these causes keep the machine from reaching the server.
+#[must_use]
+pub fn is_cut_off(found: &[Cause]) -> bool {
     found.iter().any(|cause| {
         cause.is_silence()
             || matches!(
