@@ -1,10 +1,9 @@
 //! Real file systems on files, grown and then looked at by the programs that check them.
 
-use std::process::Command;
-
 use deploy_plan::WhichDisk;
 use disk::{Kind, PlannedPartition, Shape};
 
+use super::super::samples::sh;
 use super::*;
 
 const OFFSET: u64 = 4 << 20;
@@ -100,23 +99,6 @@ impl Disk {
         part.as_file().set_len(self.large).unwrap();
         sh(&line.replace(DEVICE, part.path().to_str().unwrap()))
     }
-}
-
-#[track_caller]
-fn sh(line: &str) -> String {
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
-    let output = Command::new("sh")
-        .args(["-c", line])
-        .env("PATH", path)
-        .output()
-        .unwrap();
-    let said = [&output.stdout[..], &output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{line}: {said}");
-    said
 }
 
 #[test]

@@ -158,3 +158,21 @@ pub(super) fn facts(number: u32) -> StreamFacts {
         },
     }
 }
+
+/// What a shell command prints, which must succeed.
+#[track_caller]
+pub(super) fn sh(line: &str) -> String {
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", line])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{line}: {said}");
+    said
+}

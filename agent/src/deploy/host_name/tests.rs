@@ -9,6 +9,7 @@ use disk::{Kind, PlannedPartition, Shape};
 
 use super::super::ending::Ending;
 use super::super::grow::Tools;
+use super::super::samples::sh;
 use super::*;
 
 const OFFSET: u64 = 4 << 20;
@@ -153,22 +154,6 @@ impl Disk {
         fs::write(self.path("ask"), format!("cd {key}\nlsval {name}\n")).unwrap();
         self.sh("hivexsh -f ask now").trim().to_owned()
     }
-}
-
-#[track_caller]
-fn sh(line: &str) -> String {
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
-    let output = Command::new("sh")
-        .args(["-c", line])
-        .env("PATH", path)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{line}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A hive with nothing but its root, as documented for the format `regf` 1.3.
