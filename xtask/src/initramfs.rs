@@ -169,9 +169,25 @@ pub(crate) struct BootFiles {
     pub(crate) agent_len: u64,
 }
 
-/// Builds the agent and packs it for the newest cloud kernel.
-pub(crate) fn boot_files(build: &BuildOptions, content: &Content) -> Result<BootFiles> {
-    let kernel = cloud_kernel(build.arch, None)?;
+/// Which of Debian's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// With the drivers of virtual machines.
+    Cloud,
+    /// With the drivers of PCs, too. It is fetched, and not installed.
+    Full,
+}
+
+/// Builds the agent and packs it for this kernel.
+pub(crate) fn boot_files(
+    build: &BuildOptions,
+    which: Which,
+    content: &Content,
+) -> Result<BootFiles> {
+    let kernel = match which {
+        Which::Cloud => cloud_kernel(build.arch, None)?,
+        Which::Full => full_kernel()?,
+    };
     let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
         initramfs: pack(&agent, &kernel, build.arch, Compression::Quick, content)?,
@@ -180,13 +196,19 @@ pub(crate) fn boot_files(build: &BuildOptions, content: &Content) -> Result<Boot
     })
 }
 
-/// A machine of x86_64 that runs this script of busybox' shell, with these kernel modules in `/lib/modules/list`.
-pub(crate) fn of_script(script: &str, modules: &[&str]) -> Result<BootFiles> {
+/// A machine of x86_64 that runs this script of busybox' shell, with these kernel modules in `/lib/modules/list`, and
+/// programs of this machine.
+pub(crate) fn of_script(script: &str, modules: &[&str], programs: &[&str]) -> Result<BootFiles> {
     let manifest = Manifest::read()?;
     let kernel = cloud_kernel(Arch::X86_64, None)?;
     let mut tree = manifest.tree()?;
     tree.file("bin/busybox", 0o755, read(&find_busybox(Arch::X86_64)?)?)?;
     tree.file("init", 0o755, script.as_bytes().to_vec())?;
+    let mut packed = Programs::default();
+    packed.add_all(programs)?;
+    for (path, bytes) in packed.files {
+        tree.file(&path, 0o755, bytes)?;
+    }
     let set = kernel.modules(modules)?;
     add_modules(&mut tree, &kernel, &set)?;
     let archive = tree.to_newc()?;
@@ -222,6 +244,24 @@ fn cloud_kernel(arch: Arch, version: Option<&str>) -> Result<Kernel> {
         Arch::Arm64 => foreign::kernel(arch, "linux-image-cloud-arm64")?,
     };
     Kernel::find(&root, arch, version)
+}
+
+/// Debian's kernel for all PCs: the one that is installed, else it is fetched and unpacked.
+fn full_kernel() -> Result<Kernel> {
+    let arch = Arch::X86_64;
+    let is_full = |version: &String| !version.contains("cloud");
+    let installed = modules::newest("/boot".as_ref(), "-amd64").ok();
+    if let Some(version) = installed.filter(is_full) {
+        return Kernel::find("/".as_ref(), arch, Some(&version));
+    }
+    let root: PathBuf = foreign::kernel(arch, "linux-image-amd64")?;
+    let version = modules::newest(&root.join("boot"), "-amd64")?;
+    Kernel::find(&root, arch, Some(&version))
+}
+
+/// Fetches what [`Which::Full`] needs, if it is not there: tests do not fetch.
+pub(crate) fn prepare_full() -> Result<()> {
+    full_kernel().map(drop)
 }
 
 /// Packs twice, from the same agent, and fails if the bytes differ; writes the file `out`.

@@ -4,7 +4,7 @@ use std::{env, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process::Cmd, toolchain};
+use crate::{initramfs, process::Cmd, toolchain};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -58,7 +58,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Of the commands that every run of the tests has. The others install what they need by themselves.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
@@ -70,6 +70,7 @@ impl Purpose {
         Self::Network,
         Self::Machines,
         Self::Tests,
+        Self::SecureBoot,
     ];
 }
 
@@ -218,7 +219,8 @@ pub(crate) const SIGNED_GRUB: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64
 
 /// Installs everything that anything here needs.
 pub(crate) fn install_all() -> Result<()> {
-    install(&Purpose::ALL)
+    install(&Purpose::ALL)?;
+    initramfs::prepare_full().context("fetching the kernel of virtual PCs")
 }
 
 /// Installs what is missing for these purposes; quick and silent when nothing is. What a musl target
