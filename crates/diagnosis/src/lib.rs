@@ -22,5 +22,5 @@ pub use evidence::{
     Multicast, Neighbour, NextHop, PathLook, Querier, Reach, ReadTest, Rendezvous, Resolution,
     Route, Sending, ServerLook, Skipped, Traffic, WebAnswer,
 };
-pub use health::Health;
+pub use health::{Health, SCSI_EXCEPTIONS, SCSI_READ_ERRORS, SCSI_WRITE_ERRORS};
 pub use rules::{diagnose, is_cut_off};
