@@ -14,6 +14,7 @@ mod grow;
 mod host_name;
 mod in_memory;
 mod ntfs;
+mod pulse;
 mod receive;
 mod resume;
 mod streams;
@@ -63,6 +64,7 @@ pub(crate) use ending::Ending;
 pub(crate) use failure::Failure;
 use failure::Touched;
 use follow::{Follower, Totals};
+use grow::AtWork;
 pub(crate) use grow::Tools;
 pub(crate) use receive::options as receive_options;
 use receive::{Current, NetworkSources, ResumePatience};
@@ -458,6 +460,7 @@ impl Transfer<'_> {
                 };
                 (Box::new(sources), interface, rendezvous)
             };
+        let at_work = AtWork::default();
         let follower = Follower {
             board: board.clone(),
             flow: Arc::clone(&flow),
@@ -475,6 +478,7 @@ impl Transfer<'_> {
             totals,
             written: prepared.targets.iter().map(Target::bytes_written).collect(),
             is_repeat: task != Task::Deploy,
+            at_work: at_work.clone(),
         };
         let data_board = board.clone();
         let data_flow = Arc::clone(&flow);
@@ -483,7 +487,8 @@ impl Transfer<'_> {
         std::thread::Builder::new()
             .name("deploy".into())
             .spawn(move || {
-                let result = work(&mut *sources, &data_prepared, task, &data_flow, &data_board);
+                let (flow, board) = (&data_flow, &data_board);
+                let result = work(&mut *sources, &data_prepared, task, flow, &at_work, board);
                 // Nobody listens any more only if the program ends.
                 drop(say.send(result));
             })
@@ -741,6 +746,7 @@ fn work(
     prepared: &Prepared,
     task: Task,
     flow: &Arc<Flow>,
+    at_work: &AtWork,
     board: &Board,
 ) -> Result<(), Failure> {
     let Prepared { targets, plan, .. } = prepared;
@@ -779,6 +785,11 @@ fn work(
         heads: &prepared.heads,
         ending: &ending,
         activity: &|text: String| board.update(|state| state.activity = text.clone()),
+        running: &|what, running| {
+            // Whether it is silent is the follower's to show.
+            at_work.set(what, running);
+            board.update(|state| state.activity = running.activity(what));
+        },
         warn: &|text: String| board.warn(text),
         late: &|warning: Warning| lock(&prepared.late_warnings).push(warning),
     };
