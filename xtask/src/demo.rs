@@ -436,8 +436,12 @@ fn deploy(
             );
         }
         match options.firmware {
-            Firmware::SecureBoot => machines.iter().try_for_each(must_be_locked_down),
-            Firmware::Bios | Firmware::Uefi => Ok(()),
+            Firmware::SecureBoot => {
+                machines.iter().try_for_each(must_be_locked_down)?;
+                machines.iter().try_for_each(must_name_what_is_not_started)
+            }
+            Firmware::Uefi => machines.iter().try_for_each(must_name_what_is_not_started),
+            Firmware::Bios => Ok(()),
         }
     });
     show(&machines, &programs.client);
@@ -486,6 +490,20 @@ fn must_be_locked_down(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// The image has an EFI system partition without a boot loader, and the firmware no entry for it.
+fn must_name_what_is_not_started(machine: &Machine) -> Result<()> {
+    let console = fs::read(&machine.client.log)?;
+    if !String::from_utf8_lossy(&console).contains(NOT_STARTED) {
+        bail!(
+            "{}: the agent does not say \"{NOT_STARTED}\"",
+            machine.client.name
+        );
+    }
+    println!("    {}: {NOT_STARTED} ...", machine.client.name);
+    Ok(())
+}
+
+const NOT_STARTED: &str = "the firmware of this machine would not start from /dev/";
 const LOCKED_DOWN: &str = "Kernel is locked down from EFI Secure Boot";
 
 /// The same firmware, shim and GRUB as of a machine that boots, and a kernel that is the same but for its signature.

@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deploy_plan::{DeployPlan, Refusal, SmallFiles, Warning};
+use diagnosis::Cause;
 use disk::Target;
 use fog::KernelArgs;
 use fog::checkin::caps;
@@ -56,6 +57,7 @@ use crate::control::features::{self, Features};
 use crate::control::session::{self, News, Over, OverKind};
 use crate::control::trouble::{self, Severity};
 use crate::control::{Kind, Server, boot_script, checkin, inventory, progress};
+use crate::firmware;
 use crate::screen::Board;
 use crate::share::SharedImage;
 use description::Described;
@@ -180,6 +182,7 @@ async fn carry_out(
     }
     let late = std::mem::take(&mut *lock(&transfer.prepared.late_warnings));
     tell_warnings(server, board, &late).await;
+    tell_warnings(server, board, transfer.boot_problem()).await;
     if job.args.is_unregistered() {
         return Ok(Told::Yes);
     }
@@ -292,6 +295,12 @@ async fn prepare(
         window_log_max,
         late_warnings: Mutex::default(),
     })
+}
+
+/// Whether this machine has booted this program: then all of it is for the deploy.
+fn is_client() -> bool {
+    let program = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    program("1").is_some_and(|first| Some(first) == program("self"))
 }
 
 /// FOG's servers before 1.6 do not send the images of logical volumes.
@@ -519,6 +528,18 @@ impl Transfer<'_> {
             .await?;
         follower.finish();
         Ok(())
+    }
+
+    /// What would keep the firmware from starting what was deployed, if the disk stays in this machine.
+    fn boot_problem(&self) -> Option<String> {
+        if !is_client() {
+            return None;
+        }
+        let chosen = self.prepared.chosen.iter();
+        let boot = firmware::look(chosen.map(Chosen::path)).ok()?;
+        let cause = Cause::of_boot(&boot)?;
+        let seen = cause.evidence().join("; ");
+        Some(format!("{cause}: {seen}. Do this: {}", cause.advice()))
     }
 
     /// Where the image share is, as far as it takes to find the card.

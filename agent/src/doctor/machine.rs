@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use diagnosis::{
-    DiskLook, Health, Look, Memory, ReadTest, SCSI_EXCEPTIONS, SCSI_READ_ERRORS,
+    Boot, DiskLook, Health, Look, Memory, ReadTest, SCSI_EXCEPTIONS, SCSI_READ_ERRORS,
     SCSI_WRITE_ERRORS, Skipped,
 };
 use nix::fcntl::OFlag;
+
+use crate::firmware;
 
 /// Which disks are looked at.
 #[derive(Debug, Clone)]
@@ -36,6 +38,20 @@ pub(super) fn disks(wish: &Wish) -> Look<Vec<DiskLook>> {
             Ok(looks.collect())
         }
     }
+}
+
+/// What the firmware would start of the disks that are looked at.
+pub(super) fn boot(wish: &Wish) -> Look<Boot> {
+    let paths: Vec<PathBuf> = match wish {
+        Wish::Nothing => return Err(Skipped::NotAsked),
+        Wish::These(paths) => paths.clone(),
+        Wish::All => {
+            let disks = disk::probe().map_err(|error| Skipped::Failed(readable::chain(&error)))?;
+            let filled = disks.into_iter().filter(|disk| disk.size > 0);
+            filled.map(|disk| disk.path).collect()
+        }
+    };
+    firmware::look(paths.iter().map(PathBuf::as_path))
 }
 
 fn look(path: &Path, model: Option<&str>) -> DiskLook {

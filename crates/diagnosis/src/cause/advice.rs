@@ -123,6 +123,15 @@ impl Cause {
             Self::SlowDisk { .. } => {
                 "check its cable; a disk that is this slow is mostly about to fail: replace it"
             }
+            Self::NoEfiPartition { .. } => {
+                "switch the firmware to BIOS (legacy, CSM) and start from the network that way, or take an image of a \
+                 machine that starts by UEFI"
+            }
+            Self::NoBootEntry { .. } => {
+                "make an entry for the boot loader in that partition, in the firmware setup or with efibootmgr \
+                 (Windows: \\EFI\\Microsoft\\Boot\\bootmgfw.efi); or copy the boot loader to the place that is missing, in \
+                 the machine that is captured"
+            }
             Self::LittleMemory { .. } => "give the machine more memory; FOG's minimum is 512 MB",
             Self::MemoryErrors { .. } => {
                 "test the memory modules one by one and replace the defective one"
