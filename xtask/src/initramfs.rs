@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Pack tcpdump, too: 7 MB more, for debug mode
     #[arg(long)]
     debug_tools: bool,
+    /// Pack bash and programs for the post-init and post-download scripts of FOG's image shares, too: 3 MB more
+    #[arg(long)]
+    scripts: bool,
     /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -73,6 +76,8 @@ pub(crate) struct Content {
     pub(crate) has_resize_tools: bool,
     /// Those for debug mode that busybox lacks.
     pub(crate) has_debug_tools: bool,
+    /// Those of scripts of an image share.
+    pub(crate) has_script_tools: bool,
     /// Kernel modules beside those of the manifest.
     modules: Vec<String>,
     /// Certificates of authorities.
@@ -86,11 +91,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let content = Content {
         has_resize_tools: options.resize_tools,
         has_debug_tools: options.debug_tools,
+        has_script_tools: options.scripts,
         modules: options.modules.clone(),
         authorities: options.ca.as_deref().map(authorities).transpose()?,
         has_shell: options.shell,
     };
-    if arch != Arch::X86_64 && (content.has_resize_tools || content.has_debug_tools) {
+    let has_programs =
+        content.has_resize_tools || content.has_debug_tools || content.has_script_tools;
+    if arch != Arch::X86_64 && has_programs {
         bail!(
             "further programs are those of this machine, so they cannot be packed for {}; the external tree for \
              Buildroot (see buildroot/README.md) has them for it",
@@ -113,6 +121,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if content.has_debug_tools {
         setup::install(&[Purpose::DebugTools])?;
+    }
+    if content.has_script_tools {
+        setup::install(&[Purpose::Initramfs, Purpose::ScriptTools])?;
     }
     setup::install(&[Purpose::Build, Purpose::Initramfs])?;
     if options.build.wants_musl_std(Use::Shipping) {
@@ -318,9 +329,11 @@ struct Manifest {
     /// Kernel modules, in the order wanted; their dependencies follow by themselves.
     modules: Vec<ModuleGroup>,
     /// Only with `--resize-tools`.
-    resize: Resize,
+    resize: Part,
     /// Only with `--debug-tools`.
     debug: Debug,
+    /// Only with `--scripts`.
+    scripts: Part,
 }
 
 #[derive(Debug, Deserialize)]
@@ -332,7 +345,7 @@ struct Debug {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Resize {
+struct Part {
     /// Programs of the building machine, packed with their libraries.
     programs: Vec<String>,
     /// Symbolic links that they need.
@@ -420,6 +433,9 @@ fn pack(
     if content.has_debug_tools {
         programs.add_all(&manifest.debug.programs)?;
     }
+    if content.has_script_tools {
+        programs.add_all(&manifest.scripts.programs)?;
+    }
     let programs_len = programs.len();
     let all_programs = programs.files.values().flatten().copied().collect();
     for (path, bytes) in programs.files {
@@ -431,11 +447,17 @@ fn pack(
         .flat_map(|group| &group.names)
         .map(String::as_str)
         .collect();
-    if content.has_resize_tools {
-        for (path, to) in &manifest.resize.links {
-            tree.link(path, to)?;
-        }
-        wanted.extend(manifest.resize.modules.iter().map(String::as_str));
+    let parts = [
+        (content.has_resize_tools, &manifest.resize),
+        (content.has_script_tools, &manifest.scripts),
+    ];
+    let mut links = BTreeMap::new();
+    for (_, part) in parts.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+        links.extend(&part.links);
+        wanted.extend(part.modules.iter().map(String::as_str));
+    }
+    for (path, to) in links {
+        tree.link(path, to)?;
     }
     wanted.extend(content.modules.iter().map(String::as_str));
     let set = kernel.modules(&wanted)?;

@@ -42,6 +42,8 @@ pub(crate) enum Purpose {
     ResizeTools,
     /// Packing an initramfs with further programs for debug mode.
     DebugTools,
+    /// Packing an initramfs that runs the scripts of an image share.
+    ScriptTools,
     /// Making disk images with the original programs.
     Image,
     /// Network namespaces.
@@ -58,7 +60,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Of the commands that every run of the tests has. The others install what they need by themselves.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
@@ -66,6 +68,7 @@ impl Purpose {
         Self::Initramfs,
         Self::ResizeTools,
         Self::DebugTools,
+        Self::ScriptTools,
         Self::Image,
         Self::Network,
         Self::Machines,
@@ -89,6 +92,9 @@ impl Purpose {
             Self::Initramfs => "to pack the initramfs",
             Self::ResizeTools => "to grow file systems on clients, and to test that",
             Self::DebugTools => "to look for faults on clients in debug mode, and to test that",
+            Self::ScriptTools => {
+                "to run scripts of FOG's image shares on clients, and to test that"
+            }
             Self::Image => "to make disk images with the original programs",
             Self::Network => "for network namespaces",
             Self::Machines => "for virtual machines that boot from the network",
@@ -115,7 +121,7 @@ struct Need(Purpose, Sign, &'static str);
 
 use Purpose::{
     Arm64, Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network,
-    ResizeTools, SecureBoot, Tests,
+    ResizeTools, ScriptTools, SecureBoot, Tests,
 };
 use Sign::{File, Installed, Like, Program};
 
@@ -151,6 +157,11 @@ const NEEDS: &[Need] = &[
     Need(ResizeTools, Program("reged"), "chntpw"),
     Need(ResizeTools, Program("resize.f2fs"), "f2fs-tools"),
     Need(DebugTools, Program("tcpdump"), "tcpdump"),
+    Need(ScriptTools, Program("bash"), "bash"),
+    Need(ScriptTools, Program("blkid"), "util-linux"),
+    Need(ScriptTools, Program("efibootmgr"), "efibootmgr"),
+    Need(ScriptTools, Program("ntfs-3g"), "ntfs-3g"),
+    Need(ScriptTools, Program("reged"), "chntpw"),
     Need(Image, Program("partclone.restore"), "partclone"),
     Need(Image, Program("zstd"), "zstd"),
     Need(Image, Program("sgdisk"), "gdisk"),
@@ -188,6 +199,7 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("lz4"), "lz4"),
     Need(Tests, Program("xz"), "xz-utils"),
     Need(Tests, Program("curl"), "curl"),
+    Need(Tests, Program("cpio"), "cpio"),
     Need(Tests, Program("kill"), "procps"),
     Need(Tests, Program("losetup"), "mount"),
     Need(Tests, Program("mdadm"), "mdadm"),

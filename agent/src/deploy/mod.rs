@@ -17,6 +17,7 @@ mod ntfs;
 mod pulse;
 mod receive;
 mod resume;
+mod scripts;
 mod streams;
 mod swap;
 mod target;
@@ -70,6 +71,7 @@ use grow::AtWork;
 pub(crate) use grow::Tools;
 pub(crate) use receive::options as receive_options;
 use receive::{Current, NetworkSources, ResumePatience};
+use scripts::{Scripts, When};
 use streams::{DeploySources, Pipeline};
 pub(crate) use target::TargetChoice;
 use target::{Chosen, Wanted};
@@ -86,6 +88,8 @@ pub(crate) struct Job {
     pub(crate) interface: Option<String>,
     /// The image share of one of FOG's own servers, where it is mounted already.
     pub(crate) share: Option<PathBuf>,
+    /// Whether the scripts of the share are run, where that is possible.
+    pub(crate) runs_scripts: bool,
     /// With the report at the end.
     pub(crate) patience: Patience,
 }
@@ -158,7 +162,7 @@ async fn carry_out(
         .filter_map(|disk| disk.overwrites.as_ref());
     tell_warnings(server, board, overwrites).await;
     tell_warnings(server, board, &prepared.plan.warnings).await;
-    let transfer = Transfer {
+    let mut transfer = Transfer {
         job,
         server,
         board,
@@ -183,6 +187,7 @@ async fn carry_out(
     let late = std::mem::take(&mut *lock(&transfer.prepared.late_warnings));
     tell_warnings(server, board, &late).await;
     tell_warnings(server, board, transfer.boot_problem()).await;
+    transfer.run_script().await?;
     if job.args.is_unregistered() {
         return Ok(Told::Yes);
     }
@@ -205,6 +210,8 @@ struct Prepared {
     /// What is in front of the volumes of each group.
     heads: Vec<Head>,
     window_log_max: u32,
+    /// Those of the image share that are run.
+    scripts: Option<Scripts>,
     /// What the image share says of the streams, in the plan's order; `None` where the server says more.
     stored: Option<Stored>,
     /// What turned out to be left undone only when it was due.
@@ -224,8 +231,10 @@ impl Prepared {
 struct Stored {
     /// First bytes of each.
     starts: Vec<Vec<u8>>,
-    /// For a deploy to this machine alone: the files of each, and the share, which must stay.
-    files: Option<(Vec<Vec<PathBuf>>, SharedImage)>,
+    /// For a deploy to this machine alone: the files of each.
+    files: Option<Vec<Vec<PathBuf>>>,
+    /// The share, where it must stay.
+    share: Option<SharedImage>,
 }
 
 async fn prepare(
@@ -241,6 +250,17 @@ async fn prepare(
         shared,
     } = description::of(job, server, board).await?;
     check_volumes(job, server, features, &files)?;
+    let tools = Tools::installed();
+    let (scripts, not_run) = match scripts_of(job, &manifest, shared.as_ref(), &tools) {
+        Ok(scripts) => (scripts, Vec::new()),
+        Err(why) => (None, deploy_plan::scripts(&manifest, why)),
+    };
+    if let Some(scripts) = &scripts {
+        board.activity("prepare", "running the post-init script of the image store");
+        run_script(scripts, When::Init, Vec::new(), board)
+            .await
+            .map_err(|error| Failure::new("script", error))?;
+    }
     board.update(|state| state.image = fog::encoding::printable(&manifest.image_name, 64));
     let window_log_max = memory_for_windows(&manifest).map_err(failed)?;
     let wanted = wanted_disks(&manifest, &files).map_err(|error| failed(error.into()))?;
@@ -257,8 +277,7 @@ async fn prepare(
         Ok(name) => plan.computer_name = name,
         Err(warning) => plan.warnings.push(warning),
     }
-    plan.warnings.extend(deploy_plan::scripts(&manifest));
-    let tools = Tools::installed();
+    plan.warnings.extend(not_run);
     plan.warnings.extend(tools.warnings(&plan));
     plan.warnings.extend(host_name::warning(&plan, &tools));
     if !plan.groups.is_empty() {
@@ -280,7 +299,7 @@ async fn prepare(
             board.say(line);
         }
     }
-    let stored = shared.map(|shared| Stored::of(&plan, shared, &job.args));
+    let stored = shared.map(|shared| Stored::of(&plan, shared, &job.args, scripts.is_some()));
     let stored = stored.transpose().map_err(failed)?;
     // Exclusive from here on; nothing is written yet. A disk that is there twice is refused here.
     let targets = chosen.iter().map(Chosen::open).collect::<Result<_, _>>();
@@ -293,14 +312,59 @@ async fn prepare(
         tools,
         heads,
         window_log_max,
+        scripts,
         late_warnings: Mutex::default(),
     })
+}
+
+/// What runs the scripts of the share; `None`: it has none.
+///
+/// # Errors
+/// Why those that it has are not run, in a phrase.
+fn scripts_of(
+    job: &Job,
+    manifest: &Manifest,
+    shared: Option<&SharedImage>,
+    tools: &Tools,
+) -> Result<Option<Scripts>, &'static str> {
+    let names = &manifest.scripts;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let shared =
+        shared.ok_or("clients of fos-server do not mount the image share that it needs")?;
+    if !job.runs_scripts {
+        return Err("`deploy` runs it only with --scripts");
+    }
+    let bash = tools.find("bash");
+    let bash = bash.ok_or(
+        "this boot image has no bash; `cargo xtask initramfs --scripts` makes one that has",
+    )?;
+    let root = shared.root().to_owned();
+    Ok(Some(Scripts::new(
+        bash,
+        root,
+        names,
+        &job.args,
+        is_client(),
+    )))
 }
 
 /// Whether this machine has booted this program: then all of it is for the deploy.
 fn is_client() -> bool {
     let program = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
     program("1").is_some_and(|first| Some(first) == program("self"))
+}
+
+async fn run_script(
+    scripts: &Scripts,
+    when: When,
+    disks: Vec<PathBuf>,
+    board: &Board,
+) -> anyhow::Result<()> {
+    let (scripts, board) = (scripts.clone(), board.clone());
+    let run = move || scripts.run(when, &disks, &board);
+    tokio::task::spawn_blocking(run).await?
 }
 
 /// FOG's servers before 1.6 do not send the images of logical volumes.
@@ -335,7 +399,12 @@ fn wanted_disks(manifest: &Manifest, files: &SmallFiles) -> Result<Wanted, Refus
 impl Stored {
     /// # Errors
     /// If a stream of the plan is not in the share.
-    fn of(plan: &DeployPlan, shared: SharedImage, args: &KernelArgs) -> anyhow::Result<Self> {
+    fn of(
+        plan: &DeployPlan,
+        shared: SharedImage,
+        args: &KernelArgs,
+        has_scripts: bool,
+    ) -> anyhow::Result<Self> {
         let (mut starts, mut files) = (Vec::new(), Vec::new());
         let known = shared.image.manifest.streams.iter();
         let known = known.zip(shared.starts.iter().zip(&shared.image.sources));
@@ -350,7 +419,8 @@ impl Stored {
         let is_alone = !args.is_multicast_deploy();
         Ok(Self {
             starts,
-            files: is_alone.then_some((files, shared)),
+            files: is_alone.then_some(files),
+            share: (is_alone || has_scripts).then_some(shared),
         })
     }
 }
@@ -430,8 +500,8 @@ impl Transfer<'_> {
         let (farewell, farewells) = mpsc::unbounded_channel::<receive::Farewell>();
         let interface = self.job.interface.as_deref();
         let files = prepared.stored.as_ref().and_then(|stored| {
-            let (files, shared) = stored.files.as_ref()?;
-            Some((files.clone(), shared.shown().to_owned()))
+            let (files, share) = stored.files.as_ref().zip(stored.share.as_ref())?;
+            Some((files.clone(), share.shown().to_owned()))
         });
         let (mut sources, interface, rendezvous): (Box<dyn DeploySources + Send>, _, _) =
             if let Some((files, share)) = files {
@@ -498,6 +568,8 @@ impl Transfer<'_> {
             .spawn(move || {
                 let (flow, board) = (&data_flow, &data_board);
                 let result = work(&mut *sources, &data_prepared, task, flow, &at_work, board);
+                // Who hears of the end may want to close the disks.
+                drop(data_prepared);
                 // Nobody listens any more only if the program ends.
                 drop(say.send(result));
             })
@@ -540,6 +612,40 @@ impl Transfer<'_> {
         let cause = Cause::of_boot(&boot)?;
         let seen = cause.evidence().join("; ");
         Some(format!("{cause}: {seen}. Do this: {}", cause.advice()))
+    }
+
+    /// Runs the post-download script of the share, if there is one. All is written and verified.
+    async fn run_script(&mut self) -> Result<(), Failure> {
+        let board = self.board;
+        let scripts = self.prepared.scripts.clone();
+        let Some(scripts) = scripts.filter(|scripts| scripts.has(When::Download)) else {
+            return Ok(());
+        };
+        board.step("run the post-download script").await;
+        let _phase = board.phase("script");
+        board.activity(
+            "script",
+            "running the post-download script of the image store",
+        );
+        let done = match Arc::get_mut(&mut self.prepared) {
+            // While the disk is held, the kernel mounts nothing of it.
+            Some(prepared) => {
+                prepared.targets.clear();
+                let chosen = prepared.chosen.iter();
+                let disks = chosen.map(|chosen| chosen.path().to_owned()).collect();
+                run_script(&scripts, When::Download, disks, board).await
+            }
+            None => Err(anyhow::anyhow!(
+                "the disk is still in use by a programming error"
+            )),
+        };
+        done.map_err(|error| {
+            // FOG's client does not report completion either.
+            let text = format!("everything is written and verified, but {error:#}");
+            let mut failure = Failure::new("script", anyhow::anyhow!("{text}"));
+            failure.tells_of_disk = true;
+            failure
+        })
     }
 
     /// Where the image share is, as far as it takes to find the card.

@@ -100,7 +100,10 @@ fn write(
     let tools = Tools::installed();
     let mut warnings: Vec<Warning> = plan.warnings.clone();
     warnings.extend(tools.warnings(&plan));
-    warnings.extend(deploy_plan::scripts(&image.manifest));
+    warnings.extend(deploy_plan::scripts(
+        &image.manifest,
+        "this command runs no scripts",
+    ));
     let mut targets = Vec::new();
     for (path, shape) in paths.iter().zip(&shapes) {
         let target = Target::open(path, shape)?;
