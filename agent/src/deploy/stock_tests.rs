@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::thread::JoinHandle;
 
+use fog::checkin::caps;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::test_room::{assert_image_is_on, disk, paths, port_base, sender, with_record};
