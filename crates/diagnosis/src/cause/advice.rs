@@ -138,8 +138,7 @@ impl Cause {
                 "open this UDP port in the firewall of the server and of the networks between, in both directions"
             }
             Self::TestRefused { .. } => {
-                "start both commands again, this one first; the test had begun already, or is sent by another card of \
-                 the server"
+                "the test had begun already: start both commands again, this one first"
             }
             Self::TestStoodStill { .. } => {
                 "compare with what `fos-server selftest` says: if it lacks answers, they are lost on their way to the \
@@ -165,7 +164,8 @@ impl Cause {
                 "look at the log of `fos-server serve`, and if it listens on this address (--listen)"
             }
             Self::OtherCard { .. } => {
-                "name the card at which they ask with --interface, or leave the option out"
+                "start `fos-server selftest` again: name the card at which they ask with --interface, or leave the \
+                 option out"
             }
             Self::NoReceiver { .. } => {
                 "start `fos-agent selftest` (or `udp-receiver > /dev/null`) on the client; if it runs, see what it \
