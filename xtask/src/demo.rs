@@ -298,6 +298,7 @@ fn deploy(
             boot: &boot,
             kernel_args: &kernel_args(options),
             max_bitrate: options.max_bitrate.as_deref().or(slow),
+            debug_menu: None,
         },
     )?;
     let mut dnsmasq = match programs.client {

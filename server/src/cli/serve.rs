@@ -68,7 +68,7 @@ pub(super) struct Serve {
     )]
     kernel_args: String,
     /// A file with a password: machines without a task, also unregistered ones, then offer a root shell for it while
-    /// they boot (the key d); it travels without encryption
+    /// they boot (the key d). It does not travel: iPXE proves that it was typed
     #[arg(long, value_name = "FILE")]
     debug_menu: Option<PathBuf>,
     /// Seconds that a client may take after its last sign to report its end

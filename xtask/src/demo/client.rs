@@ -42,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) log: PathBuf,
     /// Where a virtual machine can be worked at.
     pub(crate) sockets: Option<Sockets>,
+    /// Whether its firmware talks to the serial line although it has a screen.
+    boots_on_serial_line: bool,
 }
 
 /// The sockets of a virtual machine with a keyboard and a screen.
@@ -72,6 +74,7 @@ impl Client {
             disk_len,
             is_bad: false,
             sockets: None,
+            boots_on_serial_line: false,
         })
     }
 
@@ -81,6 +84,12 @@ impl Client {
             serial: run_dir.join(format!("{}.serial", self.name)),
             monitor: run_dir.join(format!("{}.monitor", self.name)),
         });
+        self
+    }
+
+    /// Its firmware and iPXE talk to the serial line, too.
+    pub(crate) fn with_boot_on_serial_line(mut self) -> Self {
+        self.boots_on_serial_line = true;
         self
     }
 
@@ -134,7 +143,9 @@ impl Client {
         }
         let mut qemu = self.machine(lab, "qemu-system-x86_64", rom)?;
         qemu = match firmware {
-            Firmware::Bios if self.sockets.is_some() => qemu.args(["-machine", "pc"]),
+            Firmware::Bios if self.sockets.is_some() && !self.boots_on_serial_line => {
+                qemu.args(["-machine", "pc"])
+            }
             // graphics=off: SeaBIOS and iPXE talk to the serial port.
             Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
             Firmware::Uefi => self.flash(
