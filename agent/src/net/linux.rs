@@ -16,11 +16,14 @@ use super::{NetworkError, Nic, Vlan, name};
 use crate::control::{self, CallError, Server};
 use crate::screen::Board;
 
+/// Switches the card of this name on.
+type SwitchOn = fn(&str) -> io::Result<()>;
+
 /// This machine.
 pub(super) struct Linux<'a> {
     /// `/sys/class/net`.
     class: PathBuf,
-    cards: RefCell<Cards<fn(&str) -> io::Result<()>>>,
+    cards: RefCell<Cards<SwitchOn>>,
     /// Addresses that the server knows.
     known: Vec<Mac>,
     vlan: Option<&'a Vlan>,
@@ -34,8 +37,7 @@ impl<'a> Linux<'a> {
         vlan: Option<&'a Vlan>,
         server: &'a Server,
     ) -> Self {
-        let switch_on: fn(&str) -> io::Result<()> =
-            |card| dhcp::ip(&["link", "set", "dev", card, "up"]);
+        let switch_on: SwitchOn = |card| dhcp::ip(&["link", "set", "dev", card, "up"]);
         Self {
             class: class.to_owned(),
             cards: RefCell::new(Cards::new(class.to_owned(), known.clone(), switch_on)),

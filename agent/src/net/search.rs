@@ -285,11 +285,14 @@ impl<M: Machine> Search<'_, M> {
                 self.listen(Some(&turn.borrow()), ears);
             }
             let now = Instant::now();
-            let turn = turn.borrow();
-            if self.turns.borrow().is_over(&turn, now, self.limits) {
-                return turn.why_over(now);
+            let over = {
+                let turn = turn.borrow();
+                let is_over = self.turns.borrow().is_over(&turn, now, self.limits);
+                is_over.then(|| turn.why_over(now))
+            };
+            if let Some(reason) = over {
+                return reason;
             }
-            drop(turn);
             sleep(self.limits.poll).await;
         }
     }
