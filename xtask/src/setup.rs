@@ -188,6 +188,9 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("xz"), "xz-utils"),
     Need(Tests, Program("curl"), "curl"),
     Need(Tests, Program("kill"), "procps"),
+    Need(Tests, Program("mariadbd"), "mariadb-server-core"),
+    // It prints what the installer of a data directory asks for.
+    Need(Tests, Program("my_print_defaults"), "mariadb-client-core"),
     Need(Tests, Program("losetup"), "mount"),
     Need(Tests, Program("mdadm"), "mdadm"),
     Need(Tests, Program("strace"), "strace"),

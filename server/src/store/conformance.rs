@@ -15,6 +15,7 @@ use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
 mod model;
+pub(super) mod operations;
 mod random;
 
 /// A time.

@@ -7,11 +7,14 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod inventory;
+mod mariadb;
+mod sql;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +23,9 @@ use fog::Mac;
 use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
+use self::mariadb::MariaDb;
+pub use self::mariadb::{BadLocation, Database, Location};
+use self::sqlite::Sqlite;
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
@@ -30,6 +36,17 @@ use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
+
+/// Opens a store: this database, else the file in the directory `data`. What is missing of it is made.
+///
+/// # Errors
+/// If it cannot be used.
+pub async fn open(data: &Path, database: Option<&Database>) -> anyhow::Result<SharedStore> {
+    match database {
+        Some(database) => Ok(Arc::new(MariaDb::open(database).await?)),
+        None => Ok(Arc::new(Sqlite::open(data).await?)),
+    }
+}
 
 /// Why an operation did not happen. Nothing of it is stored, with one exception: if the disk hangs in
 /// the very commit, it shows when it answers again, and the text says so.
@@ -216,6 +233,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Ends: what is being stored is finished, nothing more is.
     async fn close(&self);
+
+    /// Whether FOG's own programs use the database, too.
+    fn is_shared_with_fog(&self) -> bool {
+        false
+    }
 
     // Hosts.
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use fog::Mac;
 
-use super::engine::Tx;
 use super::handouts;
 use super::row::{ACTIVE, Row, args, unless_broken};
+use super::tx::Tx;
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::reason::BrokenRow;
 use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
@@ -37,10 +37,14 @@ pub(super) async fn add(
             return Err(AddHostError::NoImage(image));
         }
     }
-    let sql = "INSERT INTO hosts (hostName, hostImage, hostCreateDate, hostCreateBy, hostDevice) \
-        VALUES (?, ?, ?, 'fos-server', ?)";
-    let image = host.image.unwrap_or(ImageId(0));
-    let id = HostId(tx.insert(sql, args![name, image, at, host.device]).await?);
+    let row = vec![
+        ("hostName", name.into()),
+        ("hostImage", host.image.unwrap_or(ImageId(0)).into()),
+        ("hostCreateDate", at.into()),
+        ("hostCreateBy", "fos-server".into()),
+        ("hostDevice", host.device.into()),
+    ];
+    let id = HostId(tx.add("hosts", row).await?);
     let mut seen = Vec::new();
     for mac in host.macs {
         if seen.contains(&mac) {
@@ -48,8 +52,12 @@ pub(super) async fn add(
         }
         let primary = if seen.is_empty() { "1" } else { "0" };
         seen.push(mac);
-        let sql = "INSERT INTO hostMAC (hmHostID, hmMAC, hmPrimary) VALUES (?, ?, ?)";
-        tx.run(sql, args![id, mac.to_string(), primary]).await?;
+        let row = vec![
+            ("hmHostID", id.into()),
+            ("hmMAC", mac.to_string().into()),
+            ("hmPrimary", primary.into()),
+        ];
+        tx.add("hostMAC", row).await?;
         let sql = "DELETE FROM fos_strangers WHERE mac = ?";
         tx.run(sql, args![mac.to_string()]).await?;
     }
@@ -100,8 +108,7 @@ pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(),
 
 /// All hosts that are not pending, and what is broken of the others.
 pub(super) async fn all(tx: &mut Tx) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM hosts WHERE hostPending <> '1' ORDER BY hostName, hostID");
+    let sql = format!("SELECT {COLUMNS} FROM hosts WHERE {REGISTERED} ORDER BY hostName, hostID");
     let rows = tx.rows(&sql, Vec::new()).await?;
     let sql = format!("{MACS} ORDER BY hmPrimary DESC, hmID");
     let mut macs: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
@@ -125,9 +132,12 @@ pub(super) async fn all(tx: &mut Tx) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
 
 const COLUMNS: &str = "hostID, hostName, hostImage, hostKernelArgs, hostDevice, hostLastDeploy";
 
-/// Old versions of FOG write an empty text for "no".
-const MACS: &str =
-    "SELECT hmID, hmHostID, hmMAC FROM hostMAC WHERE hmPending <> '1' AND hmIgnoreImaging <> '1'";
+/// Old versions of FOG write an empty text for "no", new ones nothing.
+const MACS: &str = "SELECT hmID, hmHostID, hmMAC FROM hostMAC \
+    WHERE COALESCE(hmPending, '0') <> '1' AND COALESCE(hmIgnoreImaging, '0') <> '1'";
+
+/// A condition: the host is no pending one.
+pub(super) const REGISTERED: &str = "COALESCE(hostPending, '0') <> '1'";
 
 fn host(row: &Row, macs: &[Row]) -> Result<Host> {
     let cells = row.of("hosts", &["hostID"]);
@@ -139,7 +149,7 @@ fn host(row: &Row, macs: &[Row]) -> Result<Host> {
         id: HostId(cells.int("hostID")?),
         name: cells.text("hostName")?,
         macs: macs.iter().map(mac).collect::<Result<_>>()?,
-        image: Some(ImageId(cells.int("hostImage")?)).filter(|image| image.0 != 0),
+        image: cells.reference("hostImage")?.map(ImageId),
         kernel_args: cells.optional_text("hostKernelArgs")?,
         device: cells.optional_text("hostDevice")?,
         last_deploy: cells.optional_time("hostLastDeploy")?,
@@ -148,9 +158,9 @@ fn host(row: &Row, macs: &[Row]) -> Result<Host> {
 
 /// What each host does.
 pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>> {
-    let sql = "SELECT hostID FROM hosts WHERE hostPending <> '1' ORDER BY hostID";
+    let sql = format!("SELECT hostID FROM hosts WHERE {REGISTERED} ORDER BY hostID");
     let mut all: BTreeMap<i64, HostActivity> = BTreeMap::new();
-    for row in tx.rows(sql, Vec::new()).await? {
+    for row in tx.rows(&sql, Vec::new()).await? {
         all.insert(
             row.of("hosts", &["hostID"]).int("hostID")?,
             HostActivity::Idle,
@@ -158,7 +168,7 @@ pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>>
     }
     let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts \
         JOIN (SELECT hostID AS ofHost, MAX(msID) AS newest FROM fos_sessionHosts \
-        GROUP BY hostID) AS last ON hostID = ofHost AND msID = newest";
+        GROUP BY hostID) AS newestOnes ON hostID = ofHost AND msID = newest";
     for row in tx.rows(sql, Vec::new()).await? {
         let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
         let read = || {
@@ -278,14 +288,16 @@ pub(super) async fn store_inventory(
     }
     let sql = "SELECT iID FROM inventory WHERE iHostID = ?";
     if tx.number(sql, args![host]).await?.is_none() {
-        let sql = "INSERT INTO inventory (iHostID, iCreateDate) VALUES (?, ?)";
-        tx.run(sql, args![host, at]).await?;
+        let row = vec![("iHostID", host.into()), ("iCreateDate", at.into())];
+        tx.add("inventory", row).await?;
     }
-    for (column, text) in fields {
-        // Column names are our own constants, never the client's words.
-        let sql = format!("UPDATE inventory SET {column} = ? WHERE iHostID = ?");
+    // Column names are our own constants, never the client's words.
+    let columns = fields.into_iter().map(|(column, text)| {
         let text = fog::encoding::printable(&text, inventory::width(column));
-        tx.run(&sql, args![text, host]).await?;
-    }
+        (column, text.into())
+    });
+    let columns = columns.collect();
+    tx.set("inventory", columns, "iHostID = ?", args![host])
+        .await?;
     Ok(())
 }

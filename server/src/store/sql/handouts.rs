@@ -2,8 +2,8 @@
 
 use fog::Mac;
 
-use super::engine::Tx;
 use super::row::{Row, args};
+use super::tx::Tx;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::handouts::{self, Change, Handout, StoredRow};
 use crate::domain::reason::BrokenRow;
@@ -25,7 +25,7 @@ pub(super) async fn change(tx: &mut Tx, change: Change) -> Result<()> {
             since,
         } = row.handout;
         // A number that another program used meanwhile does not keep machines from booting.
-        let sql = "INSERT OR REPLACE INTO fos_handouts (id, mac, hostID, address, msID, imageID, \
+        let sql = "REPLACE INTO fos_handouts (id, mac, hostID, address, msID, imageID, \
             port, arguments, ticket, at, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let address = address.map(|address| address.to_string());
         let ticket = ticket.map(|ticket| ticket.to_string());

@@ -1,28 +1,26 @@
 //! One of each operation that stores something.
 
-use crate::domain::handout::{Arguments, Job, Ticket};
-use crate::domain::handouts::{Change as HandoutChange, Handout, Row as HandoutRow};
-use crate::domain::image::tests::sample_facts;
-use fog::task::State;
+use fog::status::ReceivedStatus;
 
-use super::conformance::{NOW, at, checked_in, mac, new_host, new_image, new_session, session_of};
 use super::*;
+use crate::domain::handout::{Arguments, Job};
+use crate::domain::handouts::Handout;
 
 /// What the operations are about.
 #[derive(Debug, Clone)]
-pub(super) struct World {
-    pub(super) session: SessionId,
-    pub(super) image: ImageId,
+pub(in crate::store) struct World {
+    pub(in crate::store) session: SessionId,
+    pub(in crate::store) image: ImageId,
     /// Of the session.
-    pub(super) hosts: Vec<HostId>,
-    pub(super) free_image: ImageId,
-    pub(super) free_hosts: Vec<HostId>,
-    pub(super) tasks: Vec<TaskId>,
+    pub(in crate::store) hosts: Vec<HostId>,
+    pub(in crate::store) free_image: ImageId,
+    pub(in crate::store) free_hosts: Vec<HostId>,
+    pub(in crate::store) tasks: Vec<TaskId>,
 }
 
 impl World {
     /// A session with this many hosts, and as many that have nothing to do.
-    pub(super) async fn new(store: &Sqlite, count: u16) -> Self {
+    pub(in crate::store) async fn new(store: &dyn Store, count: u16) -> Self {
         let (session, image, hosts) = session_of(store, count).await;
         let facts = sample_facts(&["d1p1.img"]);
         let free_image = store.add_image(new_image("free"), facts).await.unwrap();
@@ -43,7 +41,7 @@ impl World {
 }
 
 /// Names of the operations that always need room.
-pub(super) const GROWING: [&str; 12] = [
+pub(in crate::store) const GROWING: [&str; 12] = [
     "add_host",
     "remember_stranger",
     "store_inventory",
@@ -59,8 +57,8 @@ pub(super) const GROWING: [&str; 12] = [
 ];
 
 /// Runs an operation for the `number`th time; an error as text.
-pub(super) async fn run(
-    store: &Sqlite,
+pub(in crate::store) async fn run(
+    store: &dyn Store,
     world: &World,
     operation: &str,
     number: u8,
@@ -86,7 +84,7 @@ pub(super) async fn run(
                 .await,
         ),
         "store_inventory" => {
-            let fields = crate::store::inventory::FIELDS;
+            let fields = inventory::FIELDS;
             let fields = fields.map(|(_, column)| (column, long.clone()));
             let host = world.free_hosts[usize::from(number) % world.free_hosts.len()];
             told(store.store_inventory(NOW, host, fields.to_vec()).await)

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 
 use fog::task::State;
 
-use super::engine::Tx;
 use super::events::{self, TaskLog};
 use super::row::{ACTIVE, args, fit, in_states};
 use super::sessions;
+use super::tx::{Columns, Tx};
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, Fact, Note};
-use crate::domain::task::{session_may_become, session_sources, sources};
+use crate::domain::task::{may_become, session_may_become, session_sources};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 use crate::store::{Change, Conflict, Found, Result, StoreError};
 
@@ -21,6 +21,8 @@ pub(super) async fn apply(
     session: SessionId,
     facts: Vec<Fact>,
 ) -> Result<Vec<Conflict>> {
+    // A mistake of the caller's must not be found when half of it is stored.
+    facts.iter().try_for_each(check)?;
     let mut conflicts = Vec::new();
     let mut subject = Subject::load(tx, at, session).await?;
     for (index, fact) in facts.into_iter().enumerate() {
@@ -29,7 +31,11 @@ pub(super) async fn apply(
             None => Outcome::Conflict(Found::Session(None)),
         };
         match outcome {
-            Outcome::Stored => tx.changed(Change::Session(session)),
+            Outcome::Stored => {
+                tx.changed(Change::Session(session));
+                // Where FOG's tables undo nothing, ours keep up with them.
+                tx.checkpoint().await?;
+            }
             Outcome::Known => {}
             Outcome::Conflict(found) => conflicts.push(Conflict { fact: index, found }),
         }
@@ -67,18 +73,22 @@ struct Member {
     reason: (String, String),
     /// Of its task; `None` if that is gone.
     state: Option<State>,
+    /// The same as FOG's table holds it.
+    stored: Option<State>,
 }
 
 impl Subject {
     async fn load(tx: &mut Tx, at: Timestamp, id: SessionId) -> Result<Option<Self>> {
-        let sql = "SELECT msID, msState, msImage FROM multicastSessions WHERE msID = ?";
+        let sql = "SELECT msID, msImage FROM multicastSessions WHERE msID = ?";
         let Some(row) = tx.row(sql, args![id]).await? else {
             return Ok(None);
         };
         let image = sessions::image_id(&row)?;
-        let state = row.of(sessions::TABLE, &["msID"]).state("msState")?;
         let image_name = sessions::image_name(tx, image).await?;
         sessions::adopt(tx, id).await?;
+        let Some(state) = sessions::stored_state(tx, id).await? else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             id,
             at,
@@ -154,14 +164,15 @@ impl Subject {
         if is_known && member.state == Some(State::InProgress) {
             return Ok(Outcome::Known);
         }
-        let sql = format!(
-            "UPDATE tasks SET taskStateID = ?, taskCheckIn = ?, taskScheduledStartTime = ?, \
-             taskImageID = ? WHERE taskID = ? AND taskStateID IN {}",
-            in_states(sources(State::InProgress))
-        );
-        let values = args![State::InProgress, self.at, self.at, self.image, member.task];
-        if tx.run(&sql, values).await? == 0 {
-            return Ok(Outcome::Conflict(Found::Task(member.state)));
+        let columns = vec![
+            ("taskCheckIn", self.at.into()),
+            ("taskScheduledStartTime", self.at.into()),
+            ("taskImageID", self.image.into()),
+        ];
+        let to = State::InProgress;
+        if !member.set_state(tx, self.id, to, columns).await? {
+            let found = self.member(tx, host).await?.and_then(|member| member.state);
+            return Ok(Outcome::Conflict(Found::Task(found)));
         }
         let sql = "UPDATE fos_sessionHosts SET ip = ?, ticket = ?, agent = ?, client = ?, \
             checkedInAt = ?, state = ? WHERE msID = ? AND hostID = ?";
@@ -176,8 +187,9 @@ impl Subject {
             host
         ];
         tx.run(sql, values).await?;
-        let sql = "UPDATE hosts SET hostIP = ? WHERE hostID = ?";
-        tx.run(sql, args![ip.as_str(), host]).await?;
+        let columns = vec![("hostIP", ip.as_str().into())];
+        tx.set("hosts", columns, "hostID = ?", args![host]).await?;
+        events::log_start(tx, self.at, host, &self.image_name).await?;
         let note = Note::CheckedIn { address };
         self.log(tx, &member, &ip, State::InProgress, None, &note)
             .await?;
@@ -272,7 +284,6 @@ impl Subject {
         state: State,
         reason: Reason,
     ) -> Result<Outcome> {
-        check_over(state)?;
         let Some(member) = self.member(tx, host).await? else {
             return Ok(Outcome::Conflict(Found::Task(None)));
         };
@@ -289,22 +300,23 @@ impl Subject {
         if is_too_late {
             return Ok(Outcome::Conflict(Found::Task(member.state)));
         }
+        // It was cut off when the task was stored and nothing else.
+        let is_half = is_same && !tx.is_undone() && member.reason.0.is_empty();
         if !is_same {
-            let percent = if state == State::Complete {
-                ", taskPCT = 100, taskPercentText = '100'"
-            } else {
-                ""
+            let percent = match state {
+                State::Complete => vec![
+                    ("taskPCT", 100_i64.into()),
+                    ("taskPercentText", "100".into()),
+                ],
+                _ => Vec::new(),
             };
-            let sql = format!(
-                "UPDATE tasks SET taskStateID = ?{percent} WHERE taskID = ? AND taskStateID IN {}",
-                in_states(sources(state))
-            );
-            if tx.run(&sql, args![state, member.task]).await? == 0 {
-                return Ok(Outcome::Conflict(Found::Task(member.state)));
+            if !member.set_state(tx, self.id, state, percent).await? {
+                let found = self.member(tx, host).await?.and_then(|member| member.state);
+                return Ok(Outcome::Conflict(Found::Task(found)));
             }
-            if state == State::Complete {
-                self.set_deployed(tx, host).await?;
-            }
+        }
+        if state == State::Complete && (!is_same || is_half) {
+            self.set_deployed(tx, host).await?;
         }
         let (code, details) = parts;
         let sql = "UPDATE fos_sessionHosts SET state = ?, reasonCode = ?, reasonDetails = ? \
@@ -322,17 +334,26 @@ impl Subject {
 
     /// What FOG does at the end of a deploy: times stored, the keys of the old installation forgotten.
     async fn set_deployed(&self, tx: &mut Tx, host: HostId) -> Result<()> {
-        let sql = "UPDATE hosts SET hostLastDeploy = ?, hostPubKey = '', hostSecToken = '' \
-            WHERE hostID = ?";
-        tx.run(sql, args![self.at, host]).await?;
+        let mut columns: Columns = vec![
+            ("hostLastDeploy", self.at.into()),
+            ("hostPubKey", "".into()),
+            ("hostSecToken", "".into()),
+        ];
+        if tx.has("hosts", "hostSecTokenPrev") {
+            columns.push(("hostSecTokenPrev", "".into()));
+        }
+        if tx.has("hosts", "hostInfoLock") {
+            columns.push(("hostInfoLock", 0_i64.into()));
+        }
+        tx.set("hosts", columns, "hostID = ?", args![host]).await?;
         tx.changed(Change::Hosts);
-        let sql = "UPDATE images SET imageLastDeploy = ? WHERE imageID = ?";
-        tx.run(sql, args![self.at, self.image]).await?;
-        Ok(())
+        let columns = vec![("imageLastDeploy", self.at.into())];
+        let image = args![self.image];
+        tx.set("images", columns, "imageID = ?", image).await?;
+        events::log_finish(tx, self.at, host).await
     }
 
     async fn end(&mut self, tx: &mut Tx, state: State, reason: Reason) -> Result<Outcome> {
-        check_over(state)?;
         let (code, details) = parts(&reason);
         if self.state == state {
             let sql = "SELECT COUNT(*) FROM fos_sessions WHERE msID = ? AND reasonCode = ? \
@@ -343,17 +364,27 @@ impl Subject {
             }
         } else if !session_may_become(self.state, state) {
             return Ok(Outcome::Conflict(Found::Session(Some(self.state))));
-        } else if self.state.is_active() {
-            self.close(tx, state, &reason).await?;
         } else {
-            let sql = format!(
-                "UPDATE multicastSessions SET msState = ? WHERE msID = ? AND msState IN {}",
-                in_states(session_sources(state))
-            );
-            tx.run(&sql, args![state, self.id]).await?;
+            if state == State::Failed {
+                self.foretell_failure(tx).await?;
+            }
+            let has_ended = match self.state.is_active() {
+                true => self.close(tx, state, &reason).await?,
+                false => {
+                    let from = vec![tx.fogs_state(self.state)];
+                    self.set_state(tx, state, &from, Vec::new()).await?
+                }
+            };
+            if !has_ended {
+                let found = sessions::stored_state(tx, self.id).await?;
+                return Ok(Outcome::Conflict(Found::Session(found)));
+            }
         }
-        let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ? WHERE msID = ?";
-        tx.run(sql, args![code, details, self.id]).await?;
+        let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ?, failed = ? \
+            WHERE msID = ?";
+        let has_failed = state == State::Failed;
+        tx.run(sql, args![code, details, has_failed, self.id])
+            .await?;
         self.state = state;
         let note = Note::Ended { state, reason };
         events::add(tx, self.at, Some(self.id), None, &note).await?;
@@ -361,7 +392,8 @@ impl Subject {
     }
 
     /// Ends an active session as FOG does: associations deleted, name emptied, counter 0, end time set.
-    async fn close(&self, tx: &mut Tx, state: State, reason: &Reason) -> Result<()> {
+    /// Whether it was still active.
+    async fn close(&self, tx: &mut Tx, state: State, reason: &Reason) -> Result<bool> {
         sessions::update_percent(tx, self.id).await?;
         // Each host has its reason by now; this is for rows of other programs.
         let (code, details) = left_over(state, reason)
@@ -378,18 +410,44 @@ impl Subject {
         .await?;
         let sql = "DELETE FROM multicastSessionsAssoc WHERE msID = ?";
         tx.run(sql, args![self.id]).await?;
-        let sql = format!(
-            "UPDATE multicastSessions SET msState = ?, msName = '', msClients = 0, \
-             msCompleteDateTime = ? WHERE msID = ? AND msState IN {}",
-            in_states(session_sources(state))
-        );
-        tx.run(&sql, args![state, self.at, self.id]).await?;
+        let columns = vec![
+            ("msName", "".into()),
+            ("msClients", 0_i64.into()),
+            ("msCompleteDateTime", self.at.into()),
+        ];
+        let active = session_sources(state);
+        let active: Vec<State> = active.iter().copied().filter(|s| s.is_active()).collect();
+        self.set_state(tx, state, &active, columns).await
+    }
+
+    /// What FOG's row cannot say has to be known before it says something else.
+    async fn foretell_failure(&self, tx: &mut Tx) -> Result<()> {
+        if !tx.is_undone() && !tx.knows_failed() {
+            let sql = "UPDATE fos_sessions SET failed = 1 WHERE msID = ?";
+            tx.run(sql, args![self.id]).await?;
+            tx.checkpoint().await?;
+        }
         Ok(())
+    }
+
+    /// Sets the state of the session, with other columns, if it is one of these; whether it was.
+    async fn set_state(
+        &self,
+        tx: &mut Tx,
+        to: State,
+        from: &[State],
+        mut columns: Columns,
+    ) -> Result<bool> {
+        columns.push(("msState", tx.fogs_state(to).into()));
+        let condition = format!("msID = ? AND msState IN {}", in_states(from));
+        let id = args![self.id];
+        let met = tx.set(sessions::TABLE, columns, &condition, id).await?;
+        Ok(met > 0)
     }
 
     /// A host of the session; those of FOG's own sessions get a row of ours.
     async fn member(&self, tx: &mut Tx, host: HostId) -> Result<Option<Member>> {
-        let sql = "SELECT msID, hostID, taskID, hostName, ip, ticket, agent, checkedInAt, \
+        let sql = "SELECT msID, hostID, taskID, hostName, ip, ticket, agent, checkedInAt, state, \
             reasonCode, reasonDetails FROM fos_sessionHosts WHERE msID = ? AND hostID = ?";
         let mut row = tx.row(sql, args![self.id, host]).await?;
         if row.is_none() {
@@ -403,7 +461,10 @@ impl Subject {
         let task = TaskId(cells.int("taskID")?);
         let sql = "SELECT taskID, taskStateID FROM tasks WHERE taskID = ?";
         let found = tx.row(sql, args![task]).await?;
-        let state = found.map(|row| row.of("tasks", &["taskID"]).state("taskStateID"));
+        let stored = found.map(|row| row.of("tasks", &["taskID"]).state("taskStateID"));
+        let stored = stored.transpose()?;
+        let knows_failed = tx.knows_failed();
+        let state = stored.map(|state| sessions::task_state(state, &cells, knows_failed));
         Ok(Some(Member {
             host,
             task,
@@ -414,6 +475,7 @@ impl Subject {
             has_checked_in: !cells.optional_text("checkedInAt")?.is_empty(),
             reason: cells.reason_parts()?,
             state: state.transpose()?,
+            stored,
         }))
     }
 
@@ -443,6 +505,35 @@ impl Subject {
     }
 }
 
+impl Member {
+    /// Sets the state of the task, with other columns, if it may become that and is as it was read; whether
+    /// it was.
+    async fn set_state(
+        &self,
+        tx: &mut Tx,
+        session: SessionId,
+        to: State,
+        mut columns: Columns,
+    ) -> Result<bool> {
+        let (Some(state), Some(stored)) = (self.state, self.stored) else {
+            return Ok(false);
+        };
+        if !may_become(state, to) {
+            return Ok(false);
+        }
+        if to == State::Failed && !tx.is_undone() && !tx.knows_failed() {
+            // What FOG's row cannot say has to be known before it says something else.
+            let sql = "UPDATE fos_sessionHosts SET state = ? WHERE msID = ? AND hostID = ?";
+            tx.run(sql, args![to, session, self.host]).await?;
+            tx.checkpoint().await?;
+        }
+        columns.push(("taskStateID", tx.fogs_state(to).into()));
+        let as_read = args![self.task, stored];
+        let condition = "taskID = ? AND taskStateID = ?";
+        Ok(tx.set("tasks", columns, condition, as_read).await? > 0)
+    }
+}
+
 /// Characters of what a client calls itself.
 const MAX_AGENT: usize = 80;
 
@@ -461,14 +552,25 @@ pub(super) async fn fail_broken(
     sessions::adopt(tx, session).await?;
     let (code, details) = parts(&Reason::SessionFailed(Box::new(reason.clone())));
     let mut has_ended = end_tasks(tx, session, State::Failed, NOT_OVER, (&code, &details)).await?;
-    let sql = format!(
-        "UPDATE multicastSessions SET msState = ?, msCompleteDateTime = ? WHERE msID = ? \
-         AND msState {NOT_OVER}"
-    );
-    if tx.run(&sql, args![State::Failed, at, session]).await? > 0 {
+    let columns = vec![
+        ("msState", tx.fogs_state(State::Failed).into()),
+        ("msCompleteDateTime", at.into()),
+    ];
+    let condition = format!("msID = ? AND msState {NOT_OVER}");
+    if !tx.is_undone() {
+        let sql = format!(
+            "UPDATE fos_sessions SET failed = 1 WHERE msID IN \
+             (SELECT msID FROM multicastSessions WHERE {condition})"
+        );
+        tx.run(&sql, args![session]).await?;
+        tx.checkpoint().await?;
+    }
+    let id = args![session];
+    if tx.set(sessions::TABLE, columns, &condition, id).await? > 0 {
         has_ended = true;
         let (code, details) = parts(&reason);
-        let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ? WHERE msID = ?";
+        let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ?, failed = 1 \
+            WHERE msID = ?";
         tx.run(sql, args![code, details, session]).await?;
         let note = Note::Ended {
             state: State::Failed,
@@ -501,12 +603,15 @@ async fn end_tasks(
          WHERE tasks.taskID = fos_sessionHosts.taskID)))"
     );
     let members = tx.run(&sql, args![to, details, code, session]).await?;
-    let sql = format!(
-        "UPDATE tasks SET taskStateID = ? WHERE taskStateID {condition} \
-         AND taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ? \
+    tx.checkpoint().await?;
+    let columns = vec![("taskStateID", tx.fogs_state(to).into())];
+    let condition = format!(
+        "taskStateID {condition} AND taskID IN \
+         (SELECT tID FROM multicastSessionsAssoc WHERE msID = ? \
          UNION SELECT taskID FROM fos_sessionHosts WHERE msID = ?)"
     );
-    let tasks = tx.run(&sql, args![to, session, session]).await?;
+    let of_session = args![session, session];
+    let tasks = tx.set("tasks", columns, &condition, of_session).await?;
     Ok(members > 0 || tasks > 0)
 }
 
@@ -528,13 +633,13 @@ fn parts(reason: &Reason) -> (String, String) {
 /// Bytes of a reason's details.
 const MAX_REASON: usize = 32 << 10;
 
-fn check_over(state: State) -> Result<()> {
-    if state.is_active() {
-        return Err(StoreError::Internal(format!(
-            "{state} is no state to end in"
-        )));
+fn check(fact: &Fact) -> Result<()> {
+    match fact {
+        Fact::MemberEnded { state, .. } | Fact::Ended { state, .. } if state.is_active() => Err(
+            StoreError::Internal(format!("{state} is no state to end in")),
+        ),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// States that are neither over nor known.

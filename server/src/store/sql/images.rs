@@ -4,8 +4,8 @@ use fog::store::StreamName;
 use fog::task::ImageType;
 use fos_api::{ImageFacts, StreamFacts};
 
-use super::engine::Tx;
 use super::row::{ACTIVE, Row, args, unless_broken};
+use super::tx::Tx;
 use crate::domain::image::{Facts, Image, ImageSettings, NewImage, Place, StoredFile};
 use crate::domain::{ImageId, SessionId, TaskId};
 use crate::store::{AddImageError, Change, ChangeError, Result, StoreError};
@@ -21,20 +21,27 @@ pub(super) async fn add(
     if tx.number(sql, args![name]).await?.is_some() {
         return Err(AddImageError::NameTaken(name.to_owned()));
     }
-    let sql = "INSERT INTO images (imageName, imagePath, imageDateTime, imageCreateBy, imageSize, \
-        imageTypeID, imageOSID, imageFormat, imageServerSize) \
-        VALUES (?, ?, ?, 'fos-server', ?, ?, ?, ?, ?)";
-    let values = args![
-        name,
-        image.path,
-        facts.checked_at,
-        device_sizes(&facts),
-        image.image_type.number(),
-        image.os_id,
-        image.format.to_string(),
-        stored_size(&facts)?,
+    let row = vec![
+        ("imageName", name.into()),
+        ("imagePath", image.path.into()),
+        ("imageDateTime", facts.checked_at.into()),
+        ("imageCreateBy", "fos-server".into()),
+        ("imageSize", device_sizes(&facts).into()),
+        ("imageTypeID", image.image_type.number().into()),
+        ("imagePartitionTypeID", EVERYTHING.into()),
+        ("imageOSID", image.os_id.into()),
+        ("imageFormat", image.format.to_string().into()),
+        ("imageServerSize", stored_size(&facts)?.into()),
     ];
-    let id = ImageId(tx.insert(sql, values).await?);
+    let id = ImageId(tx.add("images", row).await?);
+    if tx.has_table(GROUPS) {
+        let row = vec![
+            ("igaImageID", id.into()),
+            ("igaStorageGroupID", DEFAULT_GROUP.into()),
+            ("igaPrimary", "1".into()),
+        ];
+        tx.add(GROUPS, row).await?;
+    }
     add_facts(tx, id, &facts).await?;
     tx.changed(Change::Images);
     Ok(id)
@@ -48,11 +55,16 @@ pub(super) async fn update(
     facts: Facts,
 ) -> std::result::Result<(), ChangeError> {
     check_unused(tx, image).await?;
-    let sql = "UPDATE images SET imageFormat = ?, imageSize = ?, imageServerSize = ? \
-        WHERE imageID = ?";
-    let size = stored_size(&facts)?;
-    let values = args![format.to_string(), device_sizes(&facts), size, image];
-    tx.run(sql, values).await?;
+    let mut columns = vec![
+        ("imageFormat", format.to_string().into()),
+        ("imageServerSize", stored_size(&facts)?.into()),
+    ];
+    // FOG has there what its capture found.
+    if !tx.is_fogs() {
+        columns.push(("imageSize", device_sizes(&facts).into()));
+    }
+    tx.set("images", columns, "imageID = ?", args![image])
+        .await?;
     remove_facts(tx, image).await?;
     add_facts(tx, image, &facts).await?;
     tx.changed(Change::Images);
@@ -63,6 +75,10 @@ pub(super) async fn update(
 pub(super) async fn remove(tx: &mut Tx, image: ImageId) -> std::result::Result<(), ChangeError> {
     check_unused(tx, image).await?;
     remove_facts(tx, image).await?;
+    if tx.has_table(GROUPS) {
+        let sql = "DELETE FROM imageGroupAssoc WHERE igaImageID = ?";
+        tx.run(sql, args![image]).await?;
+    }
     tx.run("DELETE FROM images WHERE imageID = ?", args![image])
         .await?;
     let sql = "UPDATE hosts SET hostImage = 0 WHERE hostImage = ?";
@@ -72,6 +88,15 @@ pub(super) async fn remove(tx: &mut Tx, image: ImageId) -> std::result::Result<(
     tx.changed(Change::Images);
     Ok(())
 }
+
+/// The storage groups of images.
+const GROUPS: &str = "imageGroupAssoc";
+
+/// FOG's `default`.
+const DEFAULT_GROUP: i64 = 1;
+
+/// The row of FOG's `imagePartitionTypes`.
+const EVERYTHING: i64 = 1;
 
 async fn check_unused(tx: &mut Tx, image: ImageId) -> std::result::Result<(), ChangeError> {
     let sql = "SELECT imageID FROM images WHERE imageID = ?";

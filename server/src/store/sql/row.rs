@@ -14,17 +14,19 @@ use crate::store::{Result, StoreError};
 
 /// An argument of a statement.
 #[derive(Debug, Clone)]
-pub(super) enum Arg {
+pub(in crate::store) enum Arg {
     Null,
     Int(i64),
     Text(String),
+    /// Written as each column has it.
+    Time(Timestamp),
 }
 
 /// The arguments of a statement.
 macro_rules! args {
-    ($($value:expr),* $(,)?) => { vec![$($crate::store::sqlite::row::Arg::from($value)),*] };
+    ($($value:expr),* $(,)?) => { vec![$($crate::store::sql::row::Arg::from($value)),*] };
 }
-pub(super) use args;
+pub(in crate::store) use args;
 
 impl From<i64> for Arg {
     fn from(value: i64) -> Self {
@@ -70,7 +72,7 @@ impl From<String> for Arg {
 
 impl From<Timestamp> for Arg {
     fn from(value: Timestamp) -> Self {
-        Self::Text(value.to_string())
+        Self::Time(value)
     }
 }
 
@@ -104,9 +106,9 @@ impl<T: Into<Self>> From<Option<T>> for Arg {
     }
 }
 
-/// A value as the database holds it: with SQLite any column can hold any kind.
+/// A value as the database holds it: with SQLite any column can hold any kind. Times are texts in UTC.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(in crate::store) enum Value {
     Null,
     Int(i64),
     Real(f64),
@@ -116,13 +118,13 @@ pub(super) enum Value {
 
 /// A row of an answer.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) columns: Vec<(String, Value)>,
+pub(in crate::store) struct Row {
+    pub(in crate::store) columns: Vec<(String, Value)>,
 }
 
 impl Row {
     /// The columns that belong to `table`, whose key is `keys`.
-    pub(super) fn of<'r>(
+    pub(in crate::store) fn of<'r>(
         &'r self,
         table: &'static str,
         keys: &'static [&'static str],
@@ -142,19 +144,19 @@ impl Row {
 
 /// A row of a table.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cells<'r> {
+pub(in crate::store) struct Cells<'r> {
     row: &'r Row,
     table: &'static str,
     keys: &'static [&'static str],
 }
 
 impl Cells<'_> {
-    pub(super) fn int(&self, column: &'static str) -> Result<i64> {
+    pub(in crate::store) fn int(&self, column: &'static str) -> Result<i64> {
         self.number(column, "a whole number")
     }
 
     /// A number of a smaller range.
-    pub(super) fn number<T: TryFrom<i64>>(
+    pub(in crate::store) fn number<T: TryFrom<i64>>(
         &self,
         column: &'static str,
         expected: &str,
@@ -166,8 +168,16 @@ impl Cells<'_> {
         .ok_or_else(|| self.broken(column, expected))
     }
 
+    /// A number that refers to a row of another table: old versions of FOG write 0 for none, new ones nothing.
+    pub(in crate::store) fn reference(&self, column: &'static str) -> Result<Option<i64>> {
+        match self.row.value(column) {
+            Value::Null => Ok(None),
+            _ => Ok(Some(self.int(column)?).filter(|number| *number != 0)),
+        }
+    }
+
     /// A text, of which another program may have made a number.
-    pub(super) fn text(&self, column: &'static str) -> Result<String> {
+    pub(in crate::store) fn text(&self, column: &'static str) -> Result<String> {
         match self.row.value(column) {
             Value::Text(text) => Ok(text.clone()),
             Value::Int(value) => Ok(value.to_string()),
@@ -176,7 +186,7 @@ impl Cells<'_> {
     }
 
     /// A text that may be absent.
-    pub(super) fn optional_text(&self, column: &'static str) -> Result<String> {
+    pub(in crate::store) fn optional_text(&self, column: &'static str) -> Result<String> {
         match self.row.value(column) {
             Value::Null => Ok(String::new()),
             _ => self.text(column),
@@ -184,7 +194,7 @@ impl Cells<'_> {
     }
 
     /// Reads a text; `None` if it is not what is expected.
-    pub(super) fn parsed<T>(
+    pub(in crate::store) fn parsed<T>(
         &self,
         column: &'static str,
         expected: &str,
@@ -195,7 +205,7 @@ impl Cells<'_> {
     }
 
     /// The same for a column that may be empty.
-    pub(super) fn optional<T>(
+    pub(in crate::store) fn optional<T>(
         &self,
         column: &'static str,
         expected: &str,
@@ -208,7 +218,7 @@ impl Cells<'_> {
     }
 
     /// FOG's `enum('0', '1')`; old versions write an empty text for "no".
-    pub(super) fn flag(&self, column: &'static str) -> Result<bool> {
+    pub(in crate::store) fn flag(&self, column: &'static str) -> Result<bool> {
         match self.optional_text(column)?.as_str() {
             "1" => Ok(true),
             "0" | "" => Ok(false),
@@ -216,7 +226,7 @@ impl Cells<'_> {
         }
     }
 
-    pub(super) fn state(&self, column: &'static str) -> Result<State> {
+    pub(in crate::store) fn state(&self, column: &'static str) -> Result<State> {
         let number = match self.row.value(column) {
             Value::Int(number) => State::from_number(*number),
             _ => None,
@@ -224,37 +234,40 @@ impl Cells<'_> {
         number.ok_or_else(|| self.broken(column, "a state from 0 to 6"))
     }
 
-    pub(super) fn time(&self, column: &'static str) -> Result<Timestamp> {
+    pub(in crate::store) fn time(&self, column: &'static str) -> Result<Timestamp> {
         self.parsed(column, TIME, parse_time)
     }
 
     /// A time that may be "never".
-    pub(super) fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>> {
+    pub(in crate::store) fn optional_time(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<Timestamp>> {
         if self.optional_text(column)? == NEVER {
             return Ok(None);
         }
         self.optional(column, TIME, parse_time)
     }
 
-    pub(super) fn address(&self, column: &'static str) -> Result<IpAddr> {
+    pub(in crate::store) fn address(&self, column: &'static str) -> Result<IpAddr> {
         self.parsed(column, "an IP address", |text| text.parse().ok())
     }
 
-    pub(super) fn optional_ipv4(&self, column: &'static str) -> Result<Option<Ipv4Addr>> {
+    pub(in crate::store) fn optional_ipv4(&self, column: &'static str) -> Result<Option<Ipv4Addr>> {
         self.optional(column, "an IPv4 address", |text| text.parse().ok())
     }
 
-    pub(super) fn ticket(&self, column: &'static str) -> Result<Option<Ticket>> {
+    pub(in crate::store) fn ticket(&self, column: &'static str) -> Result<Option<Ticket>> {
         self.optional(column, "32 hexadecimal digits", Ticket::parse)
     }
 
     /// `reasonCode` and `reasonDetails`.
-    pub(super) fn reason(&self) -> Result<Option<Reason>> {
+    pub(in crate::store) fn reason(&self) -> Result<Option<Reason>> {
         let (code, details) = self.reason_parts()?;
         Ok(Reason::from_parts(&code, &details))
     }
 
-    pub(super) fn reason_parts(&self) -> Result<(String, String)> {
+    pub(in crate::store) fn reason_parts(&self) -> Result<(String, String)> {
         Ok((
             self.optional_text("reasonCode")?,
             self.optional_text("reasonDetails")?,
@@ -262,7 +275,7 @@ impl Cells<'_> {
     }
 
     /// The error for a value that makes no sense.
-    pub(super) fn broken(&self, column: &str, expected: &str) -> StoreError {
+    pub(in crate::store) fn broken(&self, column: &str, expected: &str) -> StoreError {
         let key = |name: &&str| format!("{name} {}", shown(self.row.value(name)));
         let keys: Vec<String> = self.keys.iter().map(key).collect();
         Box::new(BrokenRow {
@@ -301,7 +314,7 @@ const MAX_SHOWN: usize = 80;
 ///
 /// # Errors
 /// Of every other kind.
-pub(super) fn unless_broken<T>(read: Result<T>) -> Result<Option<T>> {
+pub(in crate::store) fn unless_broken<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(StoreError::Broken(broken)) => {
@@ -313,7 +326,7 @@ pub(super) fn unless_broken<T>(read: Result<T>) -> Result<Option<T>> {
 }
 
 /// States for an `IN` of a statement.
-pub(super) fn in_states(states: &[State]) -> String {
+pub(in crate::store) fn in_states(states: &[State]) -> String {
     let numbers: Vec<String> = states
         .iter()
         .map(|state| state.number().to_string())
@@ -322,11 +335,11 @@ pub(super) fn in_states(states: &[State]) -> String {
 }
 
 /// States 0 to 3: what is still to be worked on.
-pub(super) const ACTIVE: &str = "(0, 1, 2, 3)";
+pub(in crate::store) const ACTIVE: &str = "(0, 1, 2, 3)";
 
 /// Codes with details that fit into a column of `max` bytes: long texts and lists are cut, the JSON
 /// stays JSON.
-pub(super) fn fit(details: String, max: usize) -> String {
+pub(in crate::store) fn fit(details: String, max: usize) -> String {
     if details.len() <= max {
         return details;
     }

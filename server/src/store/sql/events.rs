@@ -2,8 +2,8 @@
 
 use fog::task::State;
 
-use super::engine::Tx;
 use super::row::{Row, args, fit, unless_broken};
+use super::tx::Tx;
 use crate::domain::session::{Event, Note};
 use crate::domain::{HostId, Reason, SessionId, TaskId, Timestamp};
 use crate::store::{Change, MAX_EVENTS_OF_HOST, Result};
@@ -149,28 +149,69 @@ pub(super) struct TaskLog<'a> {
 
 /// Writes a row of FOG's task log.
 pub(super) async fn log_task(tx: &mut Tx, at: Timestamp, entry: &TaskLog<'_>) -> Result<()> {
-    let sql = "INSERT INTO taskLog (taskID, taskStateID, ip, createTime, createdBy, logType, \
-        logText, logHostID, logHostName, logTaskTypeName, logImageName) \
-        VALUES (?, ?, ?, ?, 'fos-server', ?, ?, ?, ?, 'Multi-Cast', ?)";
     let kind = if entry.state == State::Failed {
         "error"
     } else {
         "state"
     };
-    let values = args![
-        entry.task,
-        entry.state,
-        entry.ip,
-        at,
-        kind,
-        entry.reason.map(log_text).unwrap_or_default(),
-        entry.host,
-        entry.host_name,
-        entry.image_name,
+    let row = vec![
+        ("taskID", entry.task.into()),
+        ("taskStateID", tx.fogs_state(entry.state).into()),
+        ("ip", entry.ip.into()),
+        ("createTime", at.into()),
+        ("createdBy", "fos-server".into()),
+        ("logType", kind.into()),
+        (
+            "logText",
+            entry.reason.map(log_text).unwrap_or_default().into(),
+        ),
+        ("logHostID", entry.host.into()),
+        ("logHostName", entry.host_name.into()),
+        ("logTaskTypeName", "Multi-Cast".into()),
+        ("logImageName", entry.image_name.into()),
     ];
-    tx.run(sql, values).await?;
+    tx.add("taskLog", row).await?;
     Ok(())
 }
+
+/// FOG's log of deploys, which FOG 1.6 has given up: the start of one. What was begun before and not finished is
+/// not in it.
+pub(super) async fn log_start(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: HostId,
+    image_name: &str,
+) -> Result<()> {
+    if !tx.has_table(DEPLOYS) || tx.knows_failed() {
+        return Ok(());
+    }
+    let sql = format!("DELETE FROM {DEPLOYS} WHERE {UNFINISHED}");
+    tx.run(&sql, args![host]).await?;
+    let row = vec![
+        ("ilHostID", host.into()),
+        ("ilStartTime", at.into()),
+        ("ilImageName", image_name.into()),
+        ("ilType", "down".into()),
+        ("ilCreatedBy", "fos-server".into()),
+    ];
+    tx.add(DEPLOYS, row).await?;
+    Ok(())
+}
+
+/// The end of a deploy that has succeeded.
+pub(super) async fn log_finish(tx: &mut Tx, at: Timestamp, host: HostId) -> Result<()> {
+    if !tx.has_table(DEPLOYS) || tx.knows_failed() {
+        return Ok(());
+    }
+    let columns = vec![("ilFinishTime", at.into())];
+    tx.set(DEPLOYS, columns, UNFINISHED, args![host]).await?;
+    Ok(())
+}
+
+const DEPLOYS: &str = "imagingLog";
+
+/// A condition: a deploy of a host that is not finished.
+const UNFINISHED: &str = "ilHostID = ? AND ilFinishTime = '0000-00-00 00:00:00'";
 
 /// For the lists of FOG's own interface: the client's words, else the code with its details.
 fn log_text(reason: &Reason) -> String {

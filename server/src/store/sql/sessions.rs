@@ -6,9 +6,9 @@ use std::time::Duration;
 use fog::status::ReceivedStatus;
 use fog::task::{State, TASK_TYPE_MULTICAST};
 
-use super::engine::Tx;
 use super::row::{ACTIVE, Arg, Cells, Row, args, unless_broken};
-use super::{events, hosts};
+use super::tx::Tx;
+use super::{events, hosts, settings};
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, ClientKind, Member, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
@@ -45,40 +45,51 @@ pub(super) async fn create(
     let image = image.of("images", &["imageID"]);
     let name = fog::encoding::printable(&new.name, 250);
     let shutdown = if new.is_shutdown { "1" } else { "0" };
-    let sql = "INSERT INTO multicastSessions (msName, msBasePort, msLogPath, msImage, msClients, \
-        msSessClients, msStartDateTime, msState, msIsDD, msNFSGroupID, msShutdown, msMaxwait) \
-        VALUES (?, ?, ?, ?, 0, 0, ?, 0, ?, 1, ?, ?)";
     let wait = u32::try_from(new.max_wait.as_secs()).unwrap_or(u32::MAX);
-    let values = args![
-        name.as_str(),
-        new.port,
-        image.text("imagePath")?,
-        new.image.to_string(),
-        at,
-        image.int("imageTypeID")?,
-        shutdown,
-        wait,
+    let (group, node) = settings::group_and_node(tx, new.image).await?;
+    // What cannot be undone must do nothing until it is whole.
+    let (of_session, of_task) = match tx.is_undone() {
+        true => (State::New, State::Queued),
+        false => (State::Cancelled, State::Cancelled),
+    };
+    let row = vec![
+        ("msName", name.as_str().into()),
+        ("msBasePort", new.port.into()),
+        ("msLogPath", image.text("imagePath")?.into()),
+        ("msImage", new.image.to_string().into()),
+        ("msClients", 0_i64.into()),
+        ("msSessClients", 0_i64.into()),
+        ("msStartDateTime", at.into()),
+        ("msState", of_session.into()),
+        ("msIsDD", image.int("imageTypeID")?.into()),
+        ("msNFSGroupID", group.into()),
+        ("msShutdown", shutdown.into()),
+        ("msMaxwait", wait.into()),
     ];
-    let id = SessionId(tx.insert(sql, values).await?);
-    let sql = "INSERT INTO fos_sessions (msID, name) VALUES (?, ?)";
-    tx.run(sql, args![id, name.as_str()]).await?;
+    let id = SessionId(tx.add(TABLE, row).await?);
+    if tx.numbers_come_again() {
+        forget(tx, id).await?;
+    }
+    adopt(tx, id).await?;
+    let sql = "UPDATE fos_sessions SET maxWait = ? WHERE msID = ?";
+    tx.run(sql, args![wait, id]).await?;
     for (host, host_name) in &hosts {
-        let sql = "INSERT INTO tasks (taskName, taskCreateTime, taskHostID, taskImageID, \
-            taskStateID, taskTypeID, taskIsDebug, taskCreateBy, taskNFSGroupID, taskNFSMemberID, \
-            taskShutdown) VALUES (?, ?, ?, ?, ?, ?, ?, 'fos-server', 1, 1, ?)";
-        let values = args![
-            name.as_str(),
-            at,
-            *host,
-            new.image,
-            State::Queued,
-            TASK_TYPE_MULTICAST,
-            i64::from(new.is_debug),
-            shutdown,
+        let row = vec![
+            ("taskName", name.as_str().into()),
+            ("taskCreateTime", at.into()),
+            ("taskHostID", (*host).into()),
+            ("taskImageID", new.image.into()),
+            ("taskStateID", of_task.into()),
+            ("taskTypeID", TASK_TYPE_MULTICAST.into()),
+            ("taskIsDebug", i64::from(new.is_debug).into()),
+            ("taskCreateBy", "fos-server".into()),
+            ("taskNFSGroupID", group.into()),
+            ("taskNFSMemberID", node.into()),
+            ("taskShutdown", shutdown.into()),
         ];
-        let task = TaskId(tx.insert(sql, values).await?);
-        let sql = "INSERT INTO multicastSessionsAssoc (msID, tID) VALUES (?, ?)";
-        tx.run(sql, args![id, task]).await?;
+        let task = TaskId(tx.add("tasks", row).await?);
+        let row = vec![("msID", id.into()), ("tID", task.into())];
+        tx.add("multicastSessionsAssoc", row).await?;
         let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
             VALUES (?, ?, ?, ?, ?)";
         let values = args![id, *host, task, host_name.as_str(), State::Queued];
@@ -90,8 +101,23 @@ pub(super) async fn create(
         port: new.port,
     };
     events::add(tx, at, Some(id), None, &note).await?;
+    if !tx.is_undone() {
+        begin_whole(tx, id).await?;
+    }
     tx.changed(Change::Session(id));
     Ok(id)
+}
+
+/// Makes a session and its tasks what they are to be, once all their rows are there. A session whose tasks
+/// are still cancelled ends by itself; tasks without a session would keep their hosts.
+async fn begin_whole(tx: &mut Tx, id: SessionId) -> Result<()> {
+    tx.checkpoint().await?;
+    let state = vec![("msState", State::New.into())];
+    tx.set(TABLE, state, "msID = ?", args![id]).await?;
+    let state = vec![("taskStateID", State::Queued.into())];
+    let of_session = "taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?)";
+    tx.set("tasks", state, of_session, args![id]).await?;
+    Ok(())
 }
 
 /// The hosts, each once, with their names: all are there and have nothing else to do.
@@ -104,8 +130,11 @@ async fn check_hosts(
         if found.iter().any(|(known, _)| known == host) {
             continue;
         }
-        let sql = "SELECT hostID, hostName FROM hosts WHERE hostID = ? AND hostPending <> '1'";
-        let row = tx.row(sql, args![*host]).await?;
+        let sql = format!(
+            "SELECT hostID, hostName FROM hosts WHERE hostID = ? AND {}",
+            hosts::REGISTERED
+        );
+        let row = tx.row(&sql, args![*host]).await?;
         let row = row.ok_or(CreateError::NoHost(*host))?;
         let name = row.of("hosts", &["hostID"]).text("hostName")?;
         if let Some((task, session)) = hosts::active_task(tx, *host).await? {
@@ -160,12 +189,17 @@ async fn ids(tx: &mut Tx, sql: &str, values: Vec<Arg>) -> Result<Vec<SessionId>>
     rows.iter().map(id).collect()
 }
 
+/// What is ours of a host belongs to a session that is there, not to a former one of its number.
+const OF_SESSION: &str = "JOIN fos_sessions ON fos_sessions.msID = fos_sessionHosts.msID \
+    JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
+    AND (fogStart IS NULL OR fogStart = msStartDateTime)";
+
 /// The newest session that a host was in.
 pub(super) async fn last_of_host(tx: &mut Tx, host: HostId) -> Result<Option<Session>> {
-    let sql = "SELECT MAX(fos_sessionHosts.msID) FROM fos_sessionHosts \
-        JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
-        WHERE hostID = ?";
-    match tx.number(sql, args![host]).await? {
+    let sql = format!(
+        "SELECT MAX(fos_sessionHosts.msID) FROM fos_sessionHosts {OF_SESSION} WHERE hostID = ?"
+    );
+    match tx.number(&sql, args![host]).await? {
         Some(id) => by_id(tx, SessionId(id)).await,
         None => Ok(None),
     }
@@ -173,11 +207,12 @@ pub(super) async fn last_of_host(tx: &mut Tx, host: HostId) -> Result<Option<Ses
 
 /// How it ended for the host.
 pub(super) async fn last_end(tx: &mut Tx, host: HostId) -> Result<Option<(SessionId, Reason)>> {
-    let sql = "SELECT fos_sessionHosts.msID AS msID, hostID, reasonCode, reasonDetails \
-        FROM fos_sessionHosts \
-        JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
-        WHERE hostID = ? ORDER BY fos_sessionHosts.msID DESC LIMIT 1";
-    let Some(row) = tx.row(sql, args![host]).await? else {
+    let sql = format!(
+        "SELECT fos_sessionHosts.msID AS msID, hostID, fos_sessionHosts.reasonCode AS reasonCode, \
+         fos_sessionHosts.reasonDetails AS reasonDetails FROM fos_sessionHosts {OF_SESSION} \
+         WHERE hostID = ? ORDER BY fos_sessionHosts.msID DESC LIMIT 1"
+    );
+    let Some(row) = tx.row(&sql, args![host]).await? else {
         return Ok(None);
     };
     let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
@@ -193,12 +228,12 @@ pub(super) async fn of_machine(
     ticket: Option<Ticket>,
 ) -> Result<Option<Session>> {
     let ticket = ticket.map(|ticket| ticket.to_string()).unwrap_or_default();
-    let sql = "SELECT fos_sessionHosts.msID FROM fos_sessionHosts \
-        JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
-        WHERE hostID = ? AND ip = ? AND ticket = ? \
-        ORDER BY fos_sessionHosts.msID DESC LIMIT 1";
+    let sql = format!(
+        "SELECT fos_sessionHosts.msID FROM fos_sessionHosts {OF_SESSION} \
+         WHERE hostID = ? AND ip = ? AND ticket = ? ORDER BY fos_sessionHosts.msID DESC LIMIT 1"
+    );
     let values = args![host, address.to_string(), ticket];
-    match tx.number(sql, values).await? {
+    match tx.number(&sql, values).await? {
         Some(id) => by_id(tx, SessionId(id)).await,
         None => Ok(None),
     }
@@ -206,14 +241,24 @@ pub(super) async fn of_machine(
 
 /// A session with its hosts.
 pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>> {
-    let sql = "SELECT msID, msName, msBasePort, msLogPath, msImage, msState, msMaxwait, msShutdown, \
-        msStartDateTime, msCompleteDateTime FROM multicastSessions WHERE msID = ?";
-    let Some(row) = tx.row(sql, args![id]).await? else {
+    let columns = [
+        "msID",
+        "msName",
+        "msBasePort",
+        "msLogPath",
+        "msImage",
+        "msState",
+        "msMaxwait",
+        "msShutdown",
+        "msStartDateTime",
+        "msCompleteDateTime",
+    ];
+    let columns = tx.list(TABLE, &columns);
+    let sql = format!("SELECT {columns} FROM multicastSessions WHERE msID = ?");
+    let Some(row) = tx.row(&sql, args![id]).await? else {
         return Ok(None);
     };
-    let sql = "SELECT msID, name, startedAt, records, runs, reasonCode, reasonDetails \
-        FROM fos_sessions WHERE msID = ?";
-    let ours = tx.row(sql, args![id]).await?;
+    let ours = own_row(tx, id).await?;
     let fog = row.of(TABLE, &["msID"]);
     let image = image_id(&row)?;
     let mut session = Session {
@@ -223,13 +268,14 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
         image_name: image_name(tx, image).await?,
         path: fog.text("msLogPath")?,
         port: fog.int("msBasePort")?,
-        state: fog.state("msState")?,
-        max_wait: match fog.number("msMaxwait", "a number of seconds from 0 on")? {
-            0 => DEFAULT_WAIT,
-            seconds => Duration::from_secs(u32::into(seconds)),
+        state: state(tx, &row, ours.as_ref())?,
+        max_wait: max_wait(tx, &row, ours.as_ref()).await?,
+        is_shutdown: match tx.lacks(TABLE, "msShutdown") {
+            true => has_task(tx, id, "taskShutdown = '1'").await?,
+            false => fog.flag("msShutdown")?,
         },
-        is_shutdown: fog.flag("msShutdown")?,
-        is_debug: is_debug(tx, id).await?,
+        // All of ours are, or none.
+        is_debug: has_task(tx, id, "taskIsDebug <> 0").await?,
         created_at: fog.time("msStartDateTime")?,
         started_at: None,
         ended_at: fog.optional_time("msCompleteDateTime")?,
@@ -239,7 +285,7 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
         members: Vec::new(),
     };
     // FOG's own sessions have no such row.
-    if let Some(row) = ours {
+    if let Some(row) = &ours {
         let cells = row.of("fos_sessions", &["msID"]);
         let name = cells.text("name")?;
         if !name.is_empty() {
@@ -251,20 +297,74 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
         session.runs = cells.number("runs", "a number from 0 to 4294967295")?;
         session.reason = cells.reason()?;
     }
-    session.members = members(tx, id).await?;
+    session.members = members(tx, id, ours.is_some()).await?;
     Ok(Some(session))
 }
 
-/// Whether a task of the session is one in debug mode; all of ours are, or none.
-async fn is_debug(tx: &mut Tx, id: SessionId) -> Result<bool> {
-    let sql = "SELECT COUNT(*) FROM fos_sessionHosts JOIN tasks USING (taskID) \
-        WHERE msID = ? AND taskIsDebug <> 0";
-    let count = tx.number(sql, args![id]).await?;
-    Ok(count.is_some_and(|count| count > 0))
+/// Our row beside a session: not that of a former session, whose number this one was given.
+async fn own_row(tx: &mut Tx, id: SessionId) -> Result<Option<Row>> {
+    let sql = "SELECT ours.msID AS msID, ours.name AS name, startedAt, records, runs, reasonCode, \
+        reasonDetails, maxWait, failed FROM fos_sessions AS ours \
+        JOIN multicastSessions AS fogs ON fogs.msID = ours.msID WHERE ours.msID = ? \
+        AND (fogStart IS NULL OR fogStart = msStartDateTime)";
+    tx.row(sql, args![id]).await
 }
 
-/// FOG's, where a session has none.
-const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+/// The state of a row of `multicastSessions`, told apart by ours where it cannot say "failed".
+fn state(tx: &Tx, fogs: &Row, ours: Option<&Row>) -> Result<State> {
+    let state = fogs.of(TABLE, &["msID"]).state("msState")?;
+    let Some(ours) = ours else {
+        return Ok(state);
+    };
+    let has_failed = ours.of("fos_sessions", &["msID"]).flag("failed")?;
+    Ok(match state {
+        State::Cancelled if has_failed && !tx.knows_failed() => State::Failed,
+        state => state,
+    })
+}
+
+/// The state of a session as it is stored now; `None` if it is gone.
+pub(super) async fn stored_state(tx: &mut Tx, id: SessionId) -> Result<Option<State>> {
+    let sql = "SELECT msID, msState FROM multicastSessions WHERE msID = ?";
+    let Some(row) = tx.row(sql, args![id]).await? else {
+        return Ok(None);
+    };
+    let ours = own_row(tx, id).await?;
+    state(tx, &row, ours.as_ref()).map(Some)
+}
+
+/// How long a session waits: as its row says, else ours, else FOG's setting.
+async fn max_wait(tx: &mut Tx, fogs: &Row, ours: Option<&Row>) -> Result<Duration> {
+    const EXPECTED: &str = "a number of seconds from 0 on";
+    let seconds = match (tx.lacks(TABLE, "msMaxwait"), ours) {
+        (false, _) => fogs.of(TABLE, &["msID"]).number("msMaxwait", EXPECTED)?,
+        (true, Some(ours)) => ours
+            .of("fos_sessions", &["msID"])
+            .number("maxWait", EXPECTED)?,
+        (true, None) => 0,
+    };
+    match seconds {
+        0 => {
+            // A setting that makes no sense must not break every session.
+            let minutes = unless_broken(settings::max_wait_minutes(tx).await)?;
+            let minutes = minutes.unwrap_or(settings::DEFAULT_WAIT_MINUTES);
+            Ok(Duration::from_secs(60 * u64::from(minutes)))
+        }
+        seconds => Ok(Duration::from_secs(u32::into(seconds))),
+    }
+}
+
+/// Whether a task of the session meets a condition.
+async fn has_task(tx: &mut Tx, id: SessionId, condition: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT (SELECT COUNT(*) FROM fos_sessionHosts \
+         JOIN tasks ON tasks.taskID = fos_sessionHosts.taskID WHERE msID = ? AND {condition}) \
+         + (SELECT COUNT(*) FROM multicastSessionsAssoc JOIN tasks ON taskID = tID \
+         WHERE msID = ? AND {condition})"
+    );
+    let count = tx.number(&sql, args![id, id]).await?;
+    Ok(count.is_some_and(|count| count > 0))
+}
 
 /// The image of a row of `multicastSessions`.
 pub(super) fn image_id(row: &Row) -> Result<ImageId> {
@@ -284,13 +384,18 @@ pub(super) async fn image_name(tx: &mut Tx, image: ImageId) -> Result<String> {
     }
 }
 
-async fn members(tx: &mut Tx, id: SessionId) -> Result<Vec<Member>> {
+async fn members(tx: &mut Tx, id: SessionId, has_ours: bool) -> Result<Vec<Member>> {
     let sql = "SELECT msID, hostID, fos_sessionHosts.taskID, hostName, ip, ticket, agent, client, \
         checkedInAt, streamsDone, state, reasonCode, reasonDetails, taskStateID, \
         tasks.taskID AS foundID FROM fos_sessionHosts \
         LEFT JOIN tasks ON tasks.taskID = fos_sessionHosts.taskID WHERE msID = ?";
-    let rows = tx.rows(sql, args![id]).await?;
-    let mut members: Vec<Member> = rows.iter().map(member).collect::<Result<_>>()?;
+    let rows = match has_ours {
+        true => tx.rows(sql, args![id]).await?,
+        false => Vec::new(),
+    };
+    let knows_failed = tx.knows_failed();
+    let members = rows.iter().map(|row| member(row, knows_failed));
+    let mut members: Vec<Member> = members.collect::<Result<_>>()?;
     // Hosts of FOG's own sessions.
     let sql = "SELECT taskID, taskHostID, taskStateID, hostName FROM multicastSessionsAssoc \
         JOIN tasks ON taskID = tID LEFT JOIN hosts ON hostID = taskHostID \
@@ -318,14 +423,14 @@ async fn members(tx: &mut Tx, id: SessionId) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-fn member(row: &Row) -> Result<Member> {
+fn member(row: &Row, knows_failed: bool) -> Result<Member> {
     let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
     // The state is the task's, which other programs may change; ours is for tasks that are gone.
     let task = row.of("tasks", &["taskID"]);
     let state = if task.optional_text("foundID")?.is_empty() {
         cells.state("state")?
     } else {
-        task.state("taskStateID")?
+        task_state(task.state("taskStateID")?, &cells, knows_failed)?
     };
     Ok(Member {
         host: HostId(cells.int("hostID")?),
@@ -341,6 +446,14 @@ fn member(row: &Row) -> Result<Member> {
         streams_done: cells.number("streamsDone", "a number from 0 to 4294967295")?,
         state,
         reason: cells.reason()?,
+    })
+}
+
+/// The state of a task, told apart by our row where it cannot say "failed".
+pub(super) fn task_state(task: State, ours: &Cells<'_>, knows_failed: bool) -> Result<State> {
+    Ok(match task {
+        State::Cancelled if !knows_failed && ours.state("state")? == State::Failed => State::Failed,
+        state => state,
     })
 }
 
@@ -371,24 +484,21 @@ pub(super) async fn store_progress(
 ) -> Result<()> {
     let mut stored = 0;
     for (task, status) in progress {
-        let sql = format!(
-            "UPDATE tasks SET taskBPM = ?, taskTimeElapsed = ?, taskTimeRemaining = ?, \
-             taskDataCopied = ?, taskDataTotal = ?, taskPercentText = ?, taskPCT = ? \
-             WHERE taskID = ? AND taskStateID IN {ACTIVE} AND taskID IN \
+        let columns = vec![
+            ("taskBPM", status.rate.into()),
+            ("taskTimeElapsed", status.elapsed.into()),
+            ("taskTimeRemaining", status.remaining.into()),
+            ("taskDataCopied", status.copied.into()),
+            ("taskDataTotal", status.total.into()),
+            ("taskPercentText", status.percent_text.into()),
+            ("taskPCT", i64::from(status.percent).into()),
+        ];
+        let condition = format!(
+            "taskID = ? AND taskStateID IN {ACTIVE} AND taskID IN \
              (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?)"
         );
-        let values = args![
-            status.rate,
-            status.elapsed,
-            status.remaining,
-            status.copied,
-            status.total,
-            status.percent_text,
-            i64::from(status.percent),
-            task,
-            session,
-        ];
-        stored += tx.run(&sql, values).await?;
+        let of_session = args![task, session];
+        stored += tx.set("tasks", columns, &condition, of_session).await?;
     }
     if stored > 0 {
         update_percent(tx, session).await?;
@@ -407,11 +517,34 @@ pub(super) async fn update_percent(tx: &mut Tx, session: SessionId) -> Result<()
     Ok(())
 }
 
-/// A row of ours beside a session that FOG created.
+/// A row of ours beside a session.
 pub(super) async fn adopt(tx: &mut Tx, session: SessionId) -> Result<()> {
-    let sql = "INSERT INTO fos_sessions (msID, name) SELECT msID, msName FROM multicastSessions \
-        WHERE msID = ? AND msID NOT IN (SELECT msID FROM fos_sessions)";
-    tx.run(sql, args![session]).await?;
+    let mut start = "NULL";
+    if tx.numbers_come_again() {
+        start = "msStartDateTime";
+        let sql = "SELECT COUNT(*) FROM fos_sessions JOIN multicastSessions USING (msID) \
+            WHERE msID = ? AND fogStart <> msStartDateTime";
+        if tx.number(sql, args![session]).await? != Some(0) {
+            forget(tx, session).await?;
+        }
+    }
+    let sql = format!(
+        "INSERT INTO fos_sessions (msID, name, fogStart) SELECT msID, msName, {start} \
+         FROM multicastSessions WHERE msID = ? AND msID NOT IN (SELECT msID FROM fos_sessions)"
+    );
+    tx.run(&sql, args![session]).await?;
+    Ok(())
+}
+
+/// Forgets what is ours of a former session of this number.
+async fn forget(tx: &mut Tx, session: SessionId) -> Result<()> {
+    for sql in [
+        "DELETE FROM fos_events WHERE msID = ?",
+        "DELETE FROM fos_sessionHosts WHERE msID = ?",
+        "DELETE FROM fos_sessions WHERE msID = ?",
+    ] {
+        tx.run(sql, args![session]).await?;
+    }
     Ok(())
 }
 
