@@ -26,7 +26,7 @@ use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
-use crate::store::sqlite::{DATABASE, Sqlite, make_directory};
+use crate::store::sqlite::{DATABASE, make_directory};
 
 /// Something that can be asked.
 pub(super) enum Client {
@@ -152,9 +152,10 @@ impl Client {
 
 impl Local {
     async fn open(places: &Places, lock: Lock) -> anyhow::Result<Self> {
-        let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
+        let served = Served::read(&places.data)?;
+        let store = places.store(served.as_ref()).await?;
         let config = Config::idle(&places.data, places.root_of(&*store).await?);
-        let config = match Served::read(&places.data)? {
+        let config = match served {
             Some(served) => served.applied(config),
             None => config,
         };

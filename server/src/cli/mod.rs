@@ -2,9 +2,11 @@
 
 mod cancel;
 mod client;
+mod database;
 mod deploy;
 mod host;
 mod image;
+mod rival;
 mod selftest;
 mod serve;
 mod status;
@@ -57,6 +59,8 @@ struct Places {
     /// Directory of the images, one directory each; kept for later commands [default: DATA/images]
     #[arg(long, global = true, value_name = "DIR", env = "FOS_SERVER_IMAGES")]
     images: Option<PathBuf>,
+    #[command(flatten)]
+    database: database::DatabaseArgs,
 }
 
 #[derive(Debug, Subcommand)]

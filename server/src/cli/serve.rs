@@ -29,8 +29,6 @@ use crate::runfile::RunFile;
 use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
-use crate::store::SharedStore;
-use crate::store::sqlite::Sqlite;
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
 #[derive(Debug, clap::Args)]
@@ -102,7 +100,10 @@ impl Serve {
     pub(super) async fn run(mut self, places: &Places) -> anyhow::Result<bool> {
         let _stderr = logs::init_stderr().context("starting the log")?;
         let _lock = lock(places).await?;
-        let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
+        let store = places.store(None).await?;
+        if store.is_shared_with_fog() {
+            super::rival::check()?;
+        }
         let files =
             listener::raise_file_limit(&mut self.limits).context("raising the file limit")?;
         let mut config = self.config(places, places.root_of(&*store).await?);
@@ -132,7 +133,7 @@ impl Serve {
             // The database may hang.
             () = signals.next() => return Ok(true),
         };
-        Served::write(&config)?;
+        Served::write(&config, places.stored_in()?)?;
         let run_file = RunFile::write(&config.data, &local_url(&config))?;
         let now = clock::now();
         log.service(
