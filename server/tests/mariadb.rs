@@ -153,3 +153,62 @@ fn the_database_is_found_by_fogs_configuration_and_kept_for_later_commands() {
     let told = server.bad(&["host", "list"]);
     assert!(told.contains("look whether it runs"), "{told}");
 }
+
+/// What people do in FOG's page: our server finds it in the database.
+#[test]
+fn a_session_that_fogs_page_has_made_is_served() {
+    let Some(process) = fogs() else { return };
+    let mut server = Server::new();
+    server.environment = vec![
+        (FOG, url(&process, "fogmaster")),
+        (SECRET, PASSWORD.to_owned()),
+    ];
+    let page = |statements: &str| {
+        sql(
+            &process,
+            &format!("USE fog; SET sql_mode = ''; {statements}"),
+        )
+    };
+    page(
+        "INSERT INTO images (imageName, imagePath, imageTypeID, imagePartitionTypeID, imageOSID, imageFormat, \
+         imageSize) VALUES ('Lab image', 'lab', 2, 1, 50, '3', '123456:')",
+    );
+    for host in [1, 2] {
+        page(&format!(
+            "INSERT INTO hosts (hostName, hostImage) VALUES ('{}', 1); \
+             INSERT INTO hostMAC (hmHostID, hmMAC, hmPrimary) VALUES (LAST_INSERT_ID(), '{}', '1')",
+            name(host),
+            mac(host)
+        ));
+    }
+    server.good(&["image", "update", "Lab image"]);
+    let captured = page("SELECT imageSize, imageFormat FROM images");
+    assert_eq!(captured, "123456:\t3\n", "FOG's own facts stay");
+
+    let running = server.serve();
+    page(
+        "INSERT INTO multicastSessions (msName, msBasePort, msLogPath, msImage, msStartDateTime, msState, msIsDD, \
+         msNFSGroupID) VALUES ('Room', 63150, 'lab', '1', '2026-07-01 14:00:00', 0, 2, 1); \
+         INSERT INTO tasks (taskName, taskHostID, taskImageID, taskStateID, taskTypeID, taskNFSGroupID, \
+         taskNFSMemberID) SELECT 'Room', hostID, 1, 1, 8, 1, 1 FROM hosts; \
+         INSERT INTO multicastSessionsAssoc (msID, tID) SELECT 1, taskID FROM tasks",
+    );
+    for host in [1, 2] {
+        let script = server.post_from(host, "ipxe/boot.php", &format!("mac0={}", mac(host)));
+        assert!(script.1.contains("mc=yes"), "{}", script.1);
+        wait_until("the session takes the host", || {
+            server.check_in(host).1 == "##@GO"
+        });
+    }
+    let tasks =
+        "SELECT GROUP_CONCAT(taskStateID), (SELECT msState FROM multicastSessions) FROM tasks";
+    assert_eq!(page(tasks), "3,3\t3\n");
+    // The page cancels one host: the other one goes on.
+    page(
+        "UPDATE tasks SET taskStateID = 5 WHERE taskHostID = 1; DELETE FROM multicastSessionsAssoc WHERE tID = 1",
+    );
+    wait_until("the host is out of the session", || {
+        server.status()["sessions"][0]["expected"] == 1
+    });
+    running.end();
+}

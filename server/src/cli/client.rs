@@ -105,7 +105,8 @@ impl Client {
                 // None runs.
                 Ok(Err(_)) => {}
             }
-            if absent == Absent::Refuse {
+            // Whoever names a database elsewhere needs nothing here.
+            if absent == Absent::Refuse && places.stored_in()?.is_none() {
                 check_present(&places.data)?;
             }
             match lock(&places.data)? {
