@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::domain::SessionId;
 use crate::store::sql::Engine as _;
-use crate::store::sql::row::{ACTIVE, Value};
+use crate::store::sql::row::Value;
+use crate::store::sql::sessions;
 use crate::store::sql::tx::Tx;
 use crate::store::{Change, Result};
 
@@ -55,13 +56,7 @@ pub(super) async fn look(engine: &Arc<Engine>) -> Result<Seen> {
 }
 
 async fn seen(tx: &mut Tx) -> Result<Seen> {
-    let sql = format!("SELECT msID FROM multicastSessions WHERE msState IN {ACTIVE}");
-    let rows = tx.rows(&sql, Vec::new()).await?;
-    let id = |row: &crate::store::sql::row::Row| {
-        let cells = row.of("multicastSessions", &["msID"]);
-        cells.int("msID").map(SessionId)
-    };
-    let active = rows.iter().map(id).collect::<Result<_>>()?;
+    let active = sessions::active(tx).await?.into_iter().collect();
     let mut hosts = Vec::new();
     for (table, columns) in [
         (

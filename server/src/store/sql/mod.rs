@@ -8,7 +8,7 @@ mod handouts;
 mod hosts;
 mod images;
 pub(super) mod row;
-mod sessions;
+pub(super) mod sessions;
 pub(super) mod settings;
 pub(super) mod tx;
 

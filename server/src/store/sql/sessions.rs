@@ -171,9 +171,19 @@ async fn check_room(tx: &mut Tx, new: &NewSession) -> std::result::Result<(), Cr
     }
 }
 
-/// Sessions in states 0 to 3.
-pub(super) async fn active(tx: &mut Tx) -> Result<Vec<SessionId>> {
-    let sql = format!("SELECT msID FROM multicastSessions WHERE msState IN {ACTIVE} ORDER BY msID");
+/// Sessions in states 0 to 3. One that FOG's page is just making has no hosts yet: begun now, it would end for
+/// want of them. Nor has one that nobody has joined.
+pub(in crate::store) async fn active(tx: &mut Tx) -> Result<Vec<SessionId>> {
+    let is_whole = match tx.is_fogs() {
+        true => {
+            "AND (msID IN (SELECT msID FROM multicastSessionsAssoc) \
+             OR msID IN (SELECT msID FROM fos_sessions))"
+        }
+        false => "",
+    };
+    let sql = format!(
+        "SELECT msID FROM multicastSessions WHERE msState IN {ACTIVE} {is_whole} ORDER BY msID"
+    );
     ids(tx, &sql, Vec::new()).await
 }
 
