@@ -20,6 +20,7 @@ use fog::Mac;
 use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
+use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
@@ -83,6 +84,44 @@ pub enum ChangeError {
     /// An active task without a session uses it.
     #[error("task {0} uses it")]
     InTask(TaskId),
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a host was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditHostError {
+    /// It does not exist any more, or has an active task, which began with what it was.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// What it shall be is not possible.
+    #[error(transparent)]
+    New(#[from] AddHostError),
+}
+
+impl From<StoreError> for EditHostError {
+    fn from(error: StoreError) -> Self {
+        Self::Change(error.into())
+    }
+}
+
+/// Why an account was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddAccountError {
+    /// The name is taken.
+    #[error(
+        "there is already a {kind} called {name}; choose another name or remove that one first"
+    )]
+    NameTaken {
+        /// Kind.
+        kind: AccountKind,
+        /// Name.
+        name: AccountName,
+    },
+    /// There are as many as are kept.
+    #[error("there are {MAX_ACCOUNTS} accounts, more are not kept; remove one first")]
+    TooMany,
     /// It was not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -225,6 +264,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         at: Timestamp,
         host: NewHost,
     ) -> std::result::Result<HostId, AddHostError>;
+    /// Makes a host what `new` says: name, addresses, image, disk; everything else of it stays.
+    async fn edit_host(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        new: NewHost,
+    ) -> std::result::Result<(), EditHostError>;
     /// Renames nothing, moves nothing: takes a host out with its addresses and inventory. Tasks and
     /// events stay.
     async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError>;
@@ -347,6 +393,26 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// understood of it.
     async fn handouts(&self) -> Result<Vec<StoredRow>>;
 
+    // Accounts.
+
+    /// Adds an account; at most [`MAX_ACCOUNTS`].
+    async fn add_account(&self, account: Account) -> std::result::Result<(), AddAccountError>;
+    /// Changes role and secret of an account, as far as they are given; `false` if there is none.
+    async fn change_account(
+        &self,
+        kind: AccountKind,
+        name: AccountName,
+        role: Option<Role>,
+        secret: Option<StoredSecret>,
+    ) -> Result<bool>;
+    /// Removes an account; `false` if there is none.
+    async fn remove_account(&self, kind: AccountKind, name: AccountName) -> Result<bool>;
+    /// All accounts by kind and name.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if one makes no sense: it opens nothing.
+    async fn accounts(&self) -> Result<Vec<Account>>;
+
     // Settings.
 
     /// FOG's settings.
@@ -362,6 +428,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
 /// Machines that asked without being registered: some 100 bytes each.
 pub const MAX_STRANGERS: u32 = 1000;
+
+/// Accounts of people and programs, some 300 bytes each: all of them are read whenever somebody logs in.
+pub const MAX_ACCOUNTS: u32 = 500;
 
 /// Events of one host in one session (or outside of any) that are kept, at most 8 KiB each.
 pub const MAX_EVENTS_OF_HOST: u32 = 200;

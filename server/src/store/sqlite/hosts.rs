@@ -8,12 +8,12 @@ use fog::Mac;
 use super::engine::Tx;
 use super::handouts;
 use super::row::{ACTIVE, Row, args, unless_broken};
-use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::host::{Host, HostActivity, NewHost, StationMac, Stranger};
 use crate::domain::reason::BrokenRow;
 use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
 use crate::store::{
-    AddHostError, Change, ChangeError, InventoryFields, MAX_STRANGERS, Result, StoreError,
-    inventory,
+    AddHostError, Change, ChangeError, EditHostError, InventoryFields, MAX_STRANGERS, Result,
+    StoreError, inventory,
 };
 
 /// Adds a host with its addresses; they are no strangers any more.
@@ -23,13 +23,31 @@ pub(super) async fn add(
     host: NewHost,
 ) -> std::result::Result<HostId, AddHostError> {
     let name = host.name.as_str();
-    let sql = "SELECT hostID, hostName FROM hosts WHERE LOWER(hostName) = LOWER(?)";
-    if let Some(row) = tx.row(sql, args![name]).await? {
+    check(tx, &host, None).await?;
+    let sql = "INSERT INTO hosts (hostName, hostImage, hostCreateDate, hostCreateBy, hostDevice) \
+        VALUES (?, ?, ?, 'fos-server', ?)";
+    let image = host.image.unwrap_or(ImageId(0));
+    let id = HostId(tx.insert(sql, args![name, image, at, host.device]).await?);
+    add_macs(tx, id, host.macs).await?;
+    handouts::clean(tx, at).await?;
+    tx.changed(Change::Hosts);
+    Ok(id)
+}
+
+/// Makes sure that name, addresses and image are possible, for a new host or for the one that changes.
+async fn check(
+    tx: &mut Tx,
+    host: &NewHost,
+    itself: Option<HostId>,
+) -> std::result::Result<(), AddHostError> {
+    let own = itself.unwrap_or(HostId(0));
+    let sql = "SELECT hostID, hostName FROM hosts WHERE LOWER(hostName) = LOWER(?) AND hostID <> ?";
+    if let Some(row) = tx.row(sql, args![host.name.as_str(), own]).await? {
         let found = row.of("hosts", &["hostID"]).text("hostName")?;
         return Err(AddHostError::NameTaken(found));
     }
     for mac in &host.macs {
-        check_mac(tx, mac.mac()).await?;
+        check_mac(tx, mac.mac(), own).await?;
     }
     if let Some(image) = host.image {
         let sql = "SELECT imageID FROM images WHERE imageID = ?";
@@ -37,12 +55,13 @@ pub(super) async fn add(
             return Err(AddHostError::NoImage(image));
         }
     }
-    let sql = "INSERT INTO hosts (hostName, hostImage, hostCreateDate, hostCreateBy, hostDevice) \
-        VALUES (?, ?, ?, 'fos-server', ?)";
-    let image = host.image.unwrap_or(ImageId(0));
-    let id = HostId(tx.insert(sql, args![name, image, at, host.device]).await?);
+    Ok(())
+}
+
+/// Gives addresses to a host that has none; they are no strangers any more.
+async fn add_macs(tx: &mut Tx, id: HostId, macs: Vec<StationMac>) -> Result<()> {
     let mut seen = Vec::new();
-    for mac in host.macs {
+    for mac in macs {
         if seen.contains(&mac) {
             continue;
         }
@@ -53,19 +72,47 @@ pub(super) async fn add(
         let sql = "DELETE FROM fos_strangers WHERE mac = ?";
         tx.run(sql, args![mac.to_string()]).await?;
     }
+    Ok(())
+}
+
+/// Makes a host what `new` says. Addresses that FOG does not use for deploys stay as they are.
+pub(super) async fn edit(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: HostId,
+    new: NewHost,
+) -> std::result::Result<(), EditHostError> {
+    is_idle(tx, host).await?;
+    check(tx, &new, Some(host)).await?;
+    let sql = "UPDATE hosts SET hostName = ?, hostImage = ?, hostDevice = ? WHERE hostID = ?";
+    let image = new.image.unwrap_or(ImageId(0));
+    tx.run(sql, args![new.name.as_str(), image, new.device, host])
+        .await?;
+    let sql =
+        "DELETE FROM hostMAC WHERE hmHostID = ? AND hmPending <> '1' AND hmIgnoreImaging <> '1'";
+    tx.run(sql, args![host]).await?;
+    for mac in &new.macs {
+        let sql = "DELETE FROM hostMAC WHERE LOWER(hmMAC) = ?";
+        tx.run(sql, args![mac.to_string()]).await?;
+    }
+    add_macs(tx, host, new.macs).await?;
     handouts::clean(tx, at).await?;
     tx.changed(Change::Hosts);
-    Ok(id)
+    Ok(())
 }
 
 /// Makes sure that an address is free. What another program left of a host that is gone goes.
-async fn check_mac(tx: &mut Tx, mac: Mac) -> std::result::Result<(), AddHostError> {
+async fn check_mac(tx: &mut Tx, mac: Mac, own: HostId) -> std::result::Result<(), AddHostError> {
     let sql = "SELECT hmID, hostID, hostName FROM hostMAC LEFT JOIN hosts ON hostID = hmHostID \
         WHERE LOWER(hmMAC) = ?";
     let Some(row) = tx.row(sql, args![mac.to_string()]).await? else {
         return Ok(());
     };
     let cells = row.of("hosts", &["hostID"]);
+    let is_own = cells.optional_text("hostID")? == own.to_string();
+    if is_own {
+        return Ok(());
+    }
     if !cells.optional_text("hostID")?.is_empty() {
         let host = cells.text("hostName")?;
         return Err(AddHostError::MacTaken { mac, host });
@@ -78,15 +125,7 @@ async fn check_mac(tx: &mut Tx, mac: Mac) -> std::result::Result<(), AddHostErro
 
 /// Removes a host; tasks, events and what its machines were told stay.
 pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
-    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
-    if tx.number(sql, args![host]).await?.is_none() {
-        return Err(ChangeError::Gone);
-    }
-    match active_task(tx, host).await? {
-        Some((_, Some(session))) => return Err(ChangeError::InUse(session)),
-        Some((task, None)) => return Err(ChangeError::InTask(task)),
-        None => {}
-    }
+    is_idle(tx, host).await?;
     for sql in [
         "DELETE FROM hostMAC WHERE hmHostID = ?",
         "DELETE FROM inventory WHERE iHostID = ?",
@@ -96,6 +135,19 @@ pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(),
     }
     tx.changed(Change::Hosts);
     Ok(())
+}
+
+/// Makes sure that a host is there and has no active task.
+async fn is_idle(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
+    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        return Err(ChangeError::Gone);
+    }
+    match active_task(tx, host).await? {
+        Some((_, Some(session))) => Err(ChangeError::InUse(session)),
+        Some((task, None)) => Err(ChangeError::InTask(task)),
+        None => Ok(()),
+    }
 }
 
 /// All hosts that are not pending, and what is broken of the others.

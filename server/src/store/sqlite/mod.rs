@@ -3,6 +3,7 @@
 //! Statements use FOG's names and, where that costs nothing, only what SQLite and MariaDB have in
 //! common.
 
+mod accounts;
 mod apply;
 mod connection;
 mod engine;
@@ -29,9 +30,10 @@ use tokio::sync::broadcast;
 use self::engine::Engine;
 pub(crate) use self::open::{DATABASE, make_directory};
 use super::{
-    AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
-    NewSession, Result, Settings, Store,
+    AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
+    EditHostError, InventoryFields, NewSession, Result, Settings, Store,
 };
+use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{Change as HandoutChange, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
@@ -63,6 +65,17 @@ impl Store for Sqlite {
     ) -> std::result::Result<HostId, AddHostError> {
         self.engine
             .write(move |tx| Box::pin(hosts::add(tx, at, host)))
+            .await
+    }
+
+    async fn edit_host(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        new: NewHost,
+    ) -> std::result::Result<(), EditHostError> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::edit(tx, at, host, new)))
             .await
     }
 
@@ -265,6 +278,34 @@ impl Store for Sqlite {
 
     async fn handouts(&self) -> Result<Vec<StoredRow>> {
         self.engine.read(|tx| Box::pin(handouts::all(tx))).await
+    }
+
+    async fn add_account(&self, account: Account) -> std::result::Result<(), AddAccountError> {
+        self.engine
+            .write(move |tx| Box::pin(accounts::add(tx, account)))
+            .await
+    }
+
+    async fn change_account(
+        &self,
+        kind: AccountKind,
+        name: AccountName,
+        role: Option<Role>,
+        secret: Option<StoredSecret>,
+    ) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(accounts::change(tx, kind, name, role, secret)))
+            .await
+    }
+
+    async fn remove_account(&self, kind: AccountKind, name: AccountName) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(accounts::remove(tx, kind, name)))
+            .await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>> {
+        self.engine.look(|tx| Box::pin(accounts::all(tx))).await
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -30,6 +30,7 @@ impl World {
         for number in 101..=100 + count {
             free_hosts.push(store.add_host(NOW, new_host(number)).await.unwrap());
         }
+        store.add_account(account("old")).await.unwrap();
         let members = store.session(session).await.unwrap().unwrap().members;
         Self {
             session,
@@ -42,9 +43,20 @@ impl World {
     }
 }
 
+fn account(name: &str) -> Account {
+    Account {
+        kind: AccountKind::User,
+        name: name.parse().unwrap(),
+        role: Role::Viewer,
+        secret: StoredSecret("secret".into()),
+        created_at: NOW,
+    }
+}
+
 /// Names of the operations that always need room.
-pub(super) const GROWING: [&str; 12] = [
+pub(super) const GROWING: [&str; 13] = [
     "add_host",
+    "add_account",
     "remember_stranger",
     "store_inventory",
     "add_image",
@@ -78,6 +90,28 @@ pub(super) async fn run(
             let mut host = new_host(200 + u16::from(number));
             host.device = long;
             told(store.add_host(NOW, host).await)
+        }
+        "edit_host" => {
+            let mut host = new_host(201 + u16::from(number));
+            host.device = long;
+            let last = world.free_hosts[world.free_hosts.len() - 1];
+            told(store.edit_host(NOW, last, host).await)
+        }
+        "add_account" => {
+            let mut account = account(&format!("new{number}"));
+            account.secret = StoredSecret(long);
+            told(store.add_account(account).await)
+        }
+        "change_account" => {
+            let account = account("old");
+            let secret = Some(StoredSecret(long));
+            let changed =
+                store.change_account(account.kind, account.name, Some(Role::Admin), secret);
+            told(changed.await)
+        }
+        "remove_account" => {
+            let account = account("old");
+            told(store.remove_account(account.kind, account.name).await)
         }
         "remove_host" => told(store.remove_host(world.free_hosts[0]).await),
         "remember_stranger" => told(
