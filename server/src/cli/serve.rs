@@ -25,6 +25,7 @@ use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
 use crate::logs::{self, MulticastLog, Subject};
 use crate::ops::Ops;
+use crate::output;
 use crate::runfile::RunFile;
 use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
@@ -158,6 +159,7 @@ impl Serve {
         if let Some(text) = network {
             log.warn(now, &Subject::Server, &text);
         }
+        offer_setup(&ops).await;
         // A disk that hangs keeps nobody from being served.
         let look = look_for_places(Arc::clone(&config), log.clone());
         let look = tokio::spawn(look).abort_handle();
@@ -348,6 +350,45 @@ fn local_url(config: &Config) -> String {
         ip => ip,
     };
     format!("http://{}/fog/", SocketAddr::new(ip, config.listen.port()))
+}
+
+/// Where people open the page: from their own machines, if it can be reached from there.
+fn page_url(config: &Config) -> String {
+    let ip = match (config.listen.ip(), config.address) {
+        (ip, _) if !ip.is_unspecified() => ip,
+        (_, Some(address)) => address.into(),
+        (_, None) => {
+            let cards = Interface::list().unwrap_or_default();
+            let card = cards.iter().find(|card| card.is_up && !card.is_loopback);
+            card.map_or(Ipv4Addr::LOCALHOST, |card| card.addr).into()
+        }
+    };
+    match config.listen.port() {
+        80 => format!("http://{}/", host_of(ip)),
+        port => format!("http://{}/", SocketAddr::new(ip, port)),
+    }
+}
+
+/// An address as a URL has it.
+fn host_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// As long as nobody has an account, whoever started the server may make the first one. The link is for that
+/// one's eyes, so it is in no log of ours.
+async fn offer_setup(ops: &Ops) {
+    let page = page_url(ops.config());
+    match ops.begin_setup().await {
+        Ok(Some(code)) => output::explain(&format!(
+            "The page is at {page}. Nobody has an account yet: make the first one at\n  {page}setup?code={code}\n\
+             (good once, until the server ends), or with fos-server user add NAME --role admin."
+        )),
+        Ok(None) => output::explain(&format!("The page is at {page}")),
+        Err(error) => tracing::warn!("server: looking for accounts: {error}"),
+    }
 }
 
 /// What ends the server.
