@@ -10,6 +10,7 @@
 )]
 
 mod all;
+mod axe;
 mod bench;
 mod ci;
 mod codegen;

@@ -191,6 +191,12 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("losetup"), "mount"),
     Need(Tests, Program("mdadm"), "mdadm"),
     Need(Tests, Program("strace"), "strace"),
+    Need(
+        Tests,
+        Program("chromium-headless-shell"),
+        "chromium-headless-shell",
+    ),
+    Need(Tests, Program("npm"), "npm"),
     Need(SecureBoot, File(SHIM), "shim-signed"),
     Need(SecureBoot, File(SIGNED_GRUB), "grub-efi-amd64-signed"),
     Need(
@@ -233,6 +239,7 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
     install_needed(&needed)?;
     if needed.contains(&Tests) {
         provide_mtab()?;
+        crate::axe::provide()?;
     }
     if let Err(error) = install_needed(&optional) {
         crate::signals::check()?;
