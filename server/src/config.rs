@@ -147,6 +147,9 @@ pub struct Timing {
     pub connect_wait: Duration,
     /// How long a host must have been silent before another address is taken for it.
     pub rebind_after: Duration,
+    /// A machine that asks again sooner was not restarted meanwhile: longer than FOG's client pauses, and than
+    /// answers to it are held back.
+    pub restart_takes: Duration,
     /// How long a stream may stand still, even if receivers answer; what holds it up is reported twice a minute.
     pub stall_limit: Duration,
     /// How long the disk of one receiver may hold up all others in mid-stream, though it answers. Zero:
@@ -160,6 +163,7 @@ impl Default for Timing {
             stream_wait: Duration::from_secs(600),
             connect_wait: Duration::from_secs(120),
             rebind_after: Duration::from_secs(30),
+            restart_takes: Duration::from_secs(12),
             grace: Duration::from_secs(600),
             agent_silence: Duration::from_secs(60),
             drop_agents: Duration::from_secs(15),

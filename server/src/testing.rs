@@ -212,6 +212,8 @@ pub(crate) async fn bench_with(change: impl FnOnce(&mut Config)) -> Bench {
     config.address = Some(Ipv4Addr::LOCALHOST);
     config.kernel_args = "console=ttyS0".into();
     config.origin = Origin::Running;
+    // Requests of a test follow at once.
+    config.timing.restart_takes = Duration::ZERO;
     change(&mut config);
     std::fs::create_dir(&config.boot).unwrap();
     std::fs::write(config.boot.join("bzImage"), b"kernel").unwrap();

@@ -389,9 +389,23 @@ impl Running {
     /// It cannot be started.
     #[track_caller]
     pub fn start(name: &str, command: &mut Command, output: &Path) -> Self {
+        Self::start_fed(name, command, Stdio::null(), output)
+    }
+
+    /// The same with this standard input.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    pub fn start_fed(
+        name: &str,
+        command: &mut Command,
+        input: impl Into<Stdio>,
+        output: &Path,
+    ) -> Self {
         let messages = output.with_extension("stderr");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(File::create(output).unwrap())
             .stderr(File::create(&messages).unwrap())
             .spawn()

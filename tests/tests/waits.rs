@@ -6,6 +6,9 @@ use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -82,10 +85,9 @@ fn a_sender_says_how_many_receivers_of_how_many_are_in() {
 
 const STREAM_LEN: usize = 4_000_000;
 
-/// Two receivers that ask, and the command of a sender that takes some seconds.
+/// Two receivers that ask, and the command of a sender of a megabyte a second.
 fn two_receivers(lab: &Lab, directory: &Path) -> (Command, Vec<Running>) {
     let path = |name: &str| directory.join(name);
-    fs::write(path("stream"), vec![7; STREAM_LEN]).unwrap();
     let mut receivers = Vec::new();
     for host in [2, 3] {
         let mut command = lab.host(host).command(program("fos-agent"));
@@ -95,17 +97,14 @@ fn two_receivers(lab: &Lab, directory: &Path) -> (Command, Vec<Running>) {
         lab.host(host).wait_for_port(9000);
     }
     let mut command = lab.host(1).command(program("fos-agent"));
-    command
-        .args([
-            "udp-sender",
-            "--nokbd",
-            "--min-receivers",
-            "2",
-            "--max-bitrate",
-            "8m",
-            "--file",
-        ])
-        .arg(path("stream"));
+    command.args([
+        "udp-sender",
+        "--nokbd",
+        "--min-receivers",
+        "2",
+        "--max-bitrate",
+        "8m",
+    ]);
     (command, receivers)
 }
 
@@ -117,7 +116,11 @@ fn a_silence_in_mid_stream_is_named_by_the_other_side() {
     let directory = tempfile::tempdir().unwrap();
     let (mut command, mut receivers) = two_receivers(&lab, directory.path());
     command.args(["--retries-until-drop", "1000"]);
-    let mut sender = Running::start("udp-sender", &mut command, &directory.path().join("sent"));
+    let (source, pipe) = io::pipe().unwrap();
+    let flow = Flow::into(pipe);
+    let sent = directory.path().join("sent");
+    let mut sender = Running::start_fed("udp-sender", &mut command, source, &sent);
+    drop(command);
     wait_for("the first bytes", || {
         receivers.iter().all(|receiver| receiver.output_len() > 0)
     });
@@ -127,10 +130,40 @@ fn a_silence_in_mid_stream_is_named_by_the_other_side() {
     sender.signal("STOP");
     receivers[1].wait_for_message("nothing from 10.99.0.1 for ");
     sender.signal("CONT");
+    let len = flow.end();
     for receiver in &mut receivers {
-        assert_eq!(receiver.succeed().len(), STREAM_LEN);
+        assert_eq!(receiver.succeed().len(), len);
     }
     sender.succeed();
+}
+
+/// A stream without end.
+struct Flow {
+    is_over: Arc<AtomicBool>,
+    writer: JoinHandle<usize>,
+}
+
+impl Flow {
+    fn into(mut pipe: PipeWriter) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let writer = thread::spawn(move || {
+            let block = [7; 4096];
+            let mut len = 0;
+            // It fails if nobody reads any more.
+            while !over.load(Ordering::Relaxed) && pipe.write_all(&block).is_ok() {
+                len += block.len();
+            }
+            len
+        });
+        Self { is_over, writer }
+    }
+
+    /// Ends it. Its length.
+    fn end(self) -> usize {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.writer.join().unwrap()
+    }
 }
 
 /// A pipe that takes nothing more.
@@ -150,7 +183,10 @@ fn a_reader_of_json_that_stands_still_holds_no_receiver_up() {
     let directory = tempfile::tempdir().unwrap();
     let (mut command, mut receivers) = two_receivers(&lab, directory.path());
     let (reader, writer) = full_pipe();
-    command.arg("--json").stdin(Stdio::null());
+    let stream = directory.path().join("stream");
+    fs::write(&stream, vec![7; STREAM_LEN]).unwrap();
+    command.args(["--json", "--file"]).arg(stream);
+    command.stdin(Stdio::null());
     let sender = command.stdout(writer).stderr(Stdio::piped());
     let sender = sender.spawn().unwrap();
     // Its copy of the pipe's end.

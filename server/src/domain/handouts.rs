@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fog::Mac;
 
@@ -128,12 +129,76 @@ pub struct TooMany;
 pub struct Handouts {
     of_mac: BTreeMap<Mac, Vec<Entry>>,
     last_id: i64,
+    tick: Tick,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     id: i64,
     what: What,
+    /// When a boot loader was told this for the last time; `None` if that was before the server's start.
+    told_at: Option<Tick>,
+    run: Run,
+}
+
+/// The order of what was heard and told since the server's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Tick(u64);
+
+/// When the machine of a row was heard: while it asks again and again it is not restarted, whoever asks for a
+/// boot script meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    heard: Option<(Instant, Tick)>,
+    silence: Silence,
+}
+
+/// From when it was heard the last time before a restart that may have been, to the first time after it.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    after: Tick,
+    until: Tick,
+}
+
+impl Silence {
+    fn has(self, entry: &Entry) -> bool {
+        entry
+            .told_at
+            .is_some_and(|at| self.after < at && at <= self.until)
+    }
+}
+
+impl Run {
+    fn new(tick: Tick) -> Self {
+        let silence = Silence {
+            after: tick,
+            until: tick,
+        };
+        Self {
+            heard: None,
+            silence,
+        }
+    }
+
+    /// The silence that is not over.
+    fn silent_since(&self) -> Silence {
+        let heard = self.heard.map(|(_, tick)| tick);
+        Silence {
+            after: heard.unwrap_or(self.silence.after),
+            until: Tick(u64::MAX),
+        }
+    }
+
+    fn heard(&mut self, now: Instant, tick: Tick, restart_takes: Duration) {
+        match self.heard {
+            Some((at, after)) if now.duration_since(at) >= restart_takes => {
+                self.silence = Silence { after, until: tick };
+            }
+            Some(_) => {}
+            None => self.silence.until = tick,
+        }
+        self.heard = Some((now, tick));
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -171,6 +236,10 @@ impl Handouts {
                 }
             }
         }
+        for entry in handouts.of_mac.values_mut().flatten() {
+            entry.told_at = None;
+            entry.run = Run::new(handouts.tick);
+        }
         handouts
     }
 
@@ -180,7 +249,44 @@ impl Handouts {
 
     fn push(&mut self, mac: Mac, id: i64, what: What) {
         self.last_id = self.last_id.max(id);
-        self.of_mac.entry(mac).or_default().push(Entry { id, what });
+        let tick = self.next();
+        let entries = self.of_mac.entry(mac).or_default();
+        entries.push(Entry {
+            id,
+            what,
+            told_at: Some(tick),
+            run: Run::new(tick),
+        });
+    }
+
+    fn next(&mut self) -> Tick {
+        self.tick.0 = self.tick.0.saturating_add(1);
+        self.tick
+    }
+
+    /// Those of a machine at this address.
+    fn at_mut(&mut self, macs: &[Mac], address: IpAddr) -> impl Iterator<Item = &mut Entry> {
+        let of_mac = self.of_mac.iter_mut();
+        let own = of_mac.filter(move |(mac, _)| macs.contains(mac));
+        own.flat_map(|(_, entries)| entries)
+            .filter(move |entry| entry.address() == Some(address))
+    }
+
+    /// A machine is heard: tell it at each check-in. A restart takes at least so long from the last time before it
+    /// to the first one after it.
+    pub fn heard(&mut self, macs: &[Mac], address: IpAddr, now: Instant, restart_takes: Duration) {
+        let tick = self.next();
+        for entry in self.at_mut(macs, address) {
+            entry.run.heard(now, tick, restart_takes);
+        }
+    }
+
+    /// The boot loader at this address is told the same once more.
+    pub fn told_again(&mut self, macs: &[Mac], address: IpAddr) {
+        let tick = self.next();
+        for entry in self.at_mut(macs, address) {
+            entry.told_at = Some(tick);
+        }
     }
 
     /// What has to be stored to remember this of a machine that has all of these addresses. What the machine at
@@ -291,7 +397,7 @@ impl Handouts {
     /// A ticket tells it for sure, and one that is not known tells that it is of no job. A client without one
     /// (FOG's) is taken for the machine that was told something at its address. If it only checked in there, its
     /// boot loader had another address, or it booted by other means. It was restarted since if each boot loader
-    /// that it may come from was told something newer. If nothing is known of its address, it may be any of the
+    /// that it may come from was told something newer while it was silent. If nothing is known of its address, it may be any of the
     /// machines that were told something: it is good for `job` if all are.
     #[must_use]
     pub fn origin(
@@ -303,9 +409,11 @@ impl Handouts {
     ) -> Origin {
         let entries = self.entries(macs);
         if ticket.is_some() {
-            let own = entries.iter().filter_map(|entry| entry.told());
-            let own = own.clone().find(|told| told.ticket == ticket);
-            return own.map_or(Origin::UnknownTicket, |own| script(&entries, own));
+            let mut told = entries
+                .iter()
+                .filter_map(|entry| Some((entry.id, entry.told()?)));
+            let own = told.find(|(_, told)| told.ticket == ticket);
+            return own.map_or(Origin::UnknownTicket, |(id, own)| script(&entries, id, own));
         }
         let mut here = entries
             .iter()
@@ -316,9 +424,9 @@ impl Handouts {
         }
         if let Some((entry, own)) = first.and_then(|entry| Some((entry, entry.told()?))) {
             return match own.ticket {
-                Some(_) => script(&entries, own),
+                Some(_) => script(&entries, entry.id, own),
                 None => Origin::Told {
-                    job: since_restart(&entries, entry.id, job).unwrap_or(own.job),
+                    job: since_restart(&entries, entry, entry.run.silence, job).unwrap_or(own.job),
                     is_proved: false,
                 },
             };
@@ -327,40 +435,53 @@ impl Handouts {
     }
 }
 
-/// A machine has the boot script that was handed out as `own`.
-fn script(entries: &[&Entry], own: &Handout) -> Origin {
-    // What a machine without a ticket checked in for says nothing of others.
-    let is_rival = |other: &Handout| {
-        let is_script = other.ticket.is_some() || other.address.is_none();
-        is_script && other.job.session == own.job.session && other.ticket != own.ticket
+/// A machine has the boot script that was handed out as `own`, row `id`.
+fn script(entries: &[&Entry], id: i64, own: &Handout) -> Origin {
+    let is_rival = |entry: &&Entry| {
+        let Some(other) = entry.told() else {
+            return false;
+        };
+        // What a machine without a ticket checks in for says nothing of others, but it is no other's restart if
+        // it was there before.
+        let is_check_in = other.ticket.is_none() && other.address.is_some();
+        let is_before = entry.id < id && other.address != own.address;
+        other.job.session == own.job.session
+            && other.ticket != own.ticket
+            && (!is_check_in || is_before)
     };
-    let mut told = entries.iter().filter_map(|entry| entry.told());
     Origin::Told {
         job: own.job,
-        is_proved: !told.any(is_rival),
+        is_proved: !entries.iter().any(is_rival),
     }
 }
 
-/// A machine checked in as row `id`, without a ticket: the job that its boot loader was told since, if it was
-/// restarted since. One that is not good for `wanted` if it may be several.
-fn since_restart(entries: &[&Entry], id: i64, wanted: Job) -> Option<Job> {
+/// A machine checked in as `own`, without a ticket: the job that its boot loader was told since, if it was
+/// restarted in this silence. One that is not good for `wanted` if it may be several.
+fn since_restart(entries: &[&Entry], own: &Entry, silence: Silence, wanted: Job) -> Option<Job> {
     if entries.iter().any(|entry| entry.broken().is_some()) {
         return None;
     }
     let newest = newest(entries)?;
     let mut jobs = Vec::new();
+    let mut is_restarted = false;
     for entry in entries {
         let told = entry.told()?;
-        // It may come from those that were told something before it checked in.
-        let is_source = told.ticket.is_some() || told.address.is_none();
-        if !is_source || told.since >= id {
+        if told.ticket.is_none() && told.address.is_some() {
             continue;
         }
-        if entry.id > id && told.address.is_some() {
+        // It may come from those that were told something before it checked in.
+        let is_source = told.since < own.id;
+        let is_new = entry.id > own.id && told.address.is_some();
+        let is_in_silence = is_new && silence.has(entry);
+        if is_new && (is_source || is_in_silence) {
+            is_restarted |= is_source && is_in_silence;
             jobs.push(told.job);
-        } else if is_recent(newest, told) {
+        } else if is_source && is_recent(newest, told) {
             return None;
         }
+    }
+    if !is_restarted {
+        return None;
     }
     let other = jobs.iter().find(|job| !job.is_good_for(&wanted));
     other.or_else(|| jobs.first()).copied()
@@ -377,7 +498,8 @@ fn any_of(entries: &[&Entry], wanted: Job) -> Origin {
     let job_of = |entry: &&Entry| {
         let told = entry.told().filter(|told| is_recent(newest, told))?;
         let is_check_in = told.ticket.is_none() && told.address.is_some();
-        let restarted = is_check_in.then(|| since_restart(entries, entry.id, wanted));
+        let silence = entry.run.silent_since();
+        let restarted = is_check_in.then(|| since_restart(entries, entry, silence, wanted));
         Some(restarted.flatten().unwrap_or(told.job))
     };
     let mut jobs = entries.iter().filter_map(job_of);

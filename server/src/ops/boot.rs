@@ -169,11 +169,11 @@ impl Ops {
     async fn ticket(&self, known: &Known, job: Job) -> ClientResult<Option<Ticket>> {
         let address = known.request.address;
         let macs = &known.host.macs;
-        if let Some(ticket) = self.handouts().ticket(macs, address, job) {
+        if let Some(ticket) = self.ticket_again(macs, address, job) {
             return Ok(Some(ticket));
         }
         let turn = self.turn_to_remember().await?;
-        if let Some(ticket) = self.handouts().ticket(macs, address, job) {
+        if let Some(ticket) = self.ticket_again(macs, address, job) {
             return Ok(Some(ticket));
         }
         let is_crowded = self.handouts().is_crowded(macs);
@@ -196,6 +196,13 @@ impl Ops {
         };
         self.remember(turn, change).await?;
         Ok(Some(Ticket(bytes)))
+    }
+
+    fn ticket_again(&self, macs: &[Mac], address: IpAddr, job: Job) -> Option<Ticket> {
+        let mut handouts = self.handouts();
+        let ticket = handouts.ticket(macs, address, job)?;
+        handouts.told_again(macs, address);
+        Some(ticket)
     }
 
     /// A setting; its default if one cannot be read: one odd row must not keep all machines from booting.

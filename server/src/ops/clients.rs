@@ -11,6 +11,7 @@ use fog::status::ReceivedStatus;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::memory::Asks;
 use super::{Ops, jobs};
 use crate::clock;
 use crate::domain::handout::{Arguments, Job, Ticket};
@@ -281,6 +282,7 @@ impl Ops {
         if Client::from(asked.agent.as_str()).is_agent() {
             return self.check_in(known, asked).await;
         }
+        self.heard(known, Asks::Anew);
         let request = &known.request;
         let caller = (request.address, request.ticket);
         let turn = self
@@ -291,6 +293,7 @@ impl Ops {
             () = turn.wait() => {}
             () = ending.cancelled() => {}
         }
+        self.heard(known, Asks::Still);
         // Its host may have been changed meanwhile.
         let known = self.identify(request.clone()).await?;
         let result = self.check_in(&known, asked).await;
@@ -331,6 +334,7 @@ impl Ops {
             let found = fog::encoding::printable(&asked.job_type, 40);
             return Err(Refusal::OtherType { found }.into());
         }
+        self.heard(known, Asks::Anew);
         let handle = self.session_of(known).await?;
         let host = known.host.id;
         let job = self.job_of(&known.host, &handle);
@@ -350,7 +354,9 @@ impl Ops {
         // Who cannot be remembered is not let in.
         self.to_remember(known, peer, job)?;
         handle.check_in(host, peer, agent, interface).await?;
-        self.remember_check_in(known, peer, job).await
+        self.remember_check_in(known, peer, job).await?;
+        self.heard(known, Asks::Still);
+        Ok(())
     }
 
     /// The card that leads to a client, if its receiver will be known by the address of this request.

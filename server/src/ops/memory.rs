@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -36,12 +36,31 @@ impl Memory {
     }
 }
 
+/// Whether a machine may have been restarted since it was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    Anew,
+    /// Its question was held back, and it is still there.
+    Still,
+}
+
 /// The right to change what is remembered.
 pub(super) type Turn = OwnedMutexGuard<()>;
 
 impl Ops {
     pub(super) fn handouts(&self) -> MutexGuard<'_, Handouts> {
         lock(&self.memory.handouts)
+    }
+
+    /// A machine checks in.
+    pub(super) fn heard(&self, known: &Known, asks: Asks) {
+        let restart_takes = match asks {
+            Asks::Anew => self.config.timing.restart_takes,
+            Asks::Still => Duration::MAX,
+        };
+        let (macs, address) = (known.macs(), known.request.address);
+        self.handouts()
+            .heard(&macs, address, Instant::now(), restart_takes);
     }
 
     /// Behind a database that hangs others wait in line: a boot loader has less patience than they would take

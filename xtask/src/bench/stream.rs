@@ -69,6 +69,9 @@ pub(super) const ANNOUNCE_OFTEN: &str = "--rexmit-hello-interval 100";
 /// Bytes of the short stream.
 const TINY: u64 = 4000;
 
+/// Transfers of ours and of the former version after one of the originals.
+const FORMER_TURNS: u32 = 4;
+
 /// How often a transfer of the originals may fail before that is an error.
 const ORIGINAL_TRIES: u32 = 5;
 
@@ -117,18 +120,28 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Originals, ours and former ones, alternately.
+    /// Originals, ours and former ones, alternately. What comes after the originals is slower, and ours and the
+    /// former ones differ by little: each comes first as often as the other, and more often than the originals.
     fn all(&self, run: &Run<'_>) -> Result<All> {
         let (mut originals, mut ours, mut former) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..self.plan.rounds {
             originals.push(self.once(Pair::Originals, run)?);
-            let is_former_first = round % 2 == 1;
-            if self.stage.former.is_some() && is_former_first {
-                former.push(self.once(Pair::Former, run)?);
+            if self.stage.former.is_none() {
+                ours.push(self.once(Pair::Ours, run)?);
+                continue;
             }
-            ours.push(self.once(Pair::Ours, run)?);
-            if self.stage.former.is_some() && !is_former_first {
-                former.push(self.once(Pair::Former, run)?);
+            for turn in 0..FORMER_TURNS {
+                let mut pairs = [Pair::Ours, Pair::Former];
+                if (u32::from(round) + turn) % 2 == 1 {
+                    pairs.reverse();
+                }
+                for pair in pairs {
+                    let figures = self.once(pair, run)?;
+                    match pair {
+                        Pair::Former => former.push(figures),
+                        _ => ours.push(figures),
+                    }
+                }
             }
         }
         Ok(All {

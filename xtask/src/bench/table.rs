@@ -219,7 +219,8 @@ impl Report {
             "# Benchmarks\n\n\
              Made by `{command}`: {kernel}, {cores} cores that everything shared, sender and \
              receivers alike; {version}, {partclone}.\n\n\
-             Medians of {} rounds; in each round the original programs ran, then ours. A long stream \
+             Medians of {} rounds; in each round the original programs ran, then ours, and beside ours an earlier \
+             version if there is one, several times in turn. A long stream \
              has {} MB that do not compress. Its rate is its length by the time from the start of the \
              sender's process to its end; receivers wait before that, and write to `/dev/null`. CPU \
              and memory are what the kernel charges to the process (user and system time, largest \

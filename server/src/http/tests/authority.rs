@@ -8,6 +8,7 @@ use fos_api::RefusalCode;
 
 use super::assert_refused;
 use super::boot::ticket;
+use crate::config::Timing;
 use crate::domain::host::{NewHost, StationMac};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, Note};
@@ -578,6 +579,64 @@ async fn a_machine_with_a_ticket_takes_its_place_back() {
     }
 }
 
+async fn stranger_boots(bench: &Bench) -> String {
+    let body = format!("mac0={}&arch=x86_64", mac(1));
+    bench.post(STRANGER, "ipxe/boot.php", body).await
+}
+
+/// It was booted from a stick. Whoever asks for its boot script meanwhile is no restart of it: it goes on asking.
+#[tokio::test]
+async fn a_machine_that_was_booted_otherwise_keeps_its_place() {
+    for is_restarted in [false, true] {
+        let mut bench = bench_with(|config| config.timing = Timing::default()).await;
+        let id = bench.deploy(&[1]).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+        let own = ticket(&stranger_boots(&bench).await).to_string();
+        if is_restarted {
+            bench = bench.restart().await;
+        }
+        for _ in 0..2 {
+            let body = format!(
+                "mac={}&type=down&agent=fos-agent/0.1.0&ticket={own}",
+                mac(1)
+            );
+            let answer = bench.post(STRANGER, "mc_checkin.php", body).await;
+            assert_refused(&answer, &another());
+            assert_eq!(bench.check_in_stock(1).await, "##@GO");
+        }
+        assert_eq!(stored(&bench, id).await.address, Some(ip(1)));
+        assert_eq!(bench.sender.admitted(), [ip(1)]);
+    }
+}
+
+/// The same with a stranger that asked before it too, as if it were its boot loader.
+#[tokio::test]
+async fn a_machine_that_goes_on_asking_was_not_restarted() {
+    for is_restarted in [false, true] {
+        let mut bench = bench_with(|config| config.timing = Timing::default()).await;
+        let first = bench.deploy(&[1]).await;
+        stranger_boots(&bench).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+        bench.ops.cancel(first, None).await.unwrap();
+        bench.ended(first).await;
+        let second = bench.deploy_image("other image", &[1], None).await.session;
+        stranger_boots(&bench).await;
+        if is_restarted {
+            bench = bench.restart().await;
+        }
+        let refusal = Refusal::OtherJob {
+            told: first,
+            now: second,
+        };
+        for _ in 0..3 {
+            assert_refused(&bench.check_in_stock(1).await, &refusal);
+            stranger_boots(&bench).await;
+        }
+        bench.boot(1).await;
+        assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    }
+}
+
 /// Others that ask for its boot script lock no machine out, not for this session and not for later ones; and what
 /// it was told before is not hidden by them.
 #[tokio::test]
@@ -685,6 +744,17 @@ async fn a_client_with_another_address_than_its_boot_loader_is_let_in_after_each
         assert_eq!(check_in_stock_from(&bench, 7).await, "##@GO");
         before = now;
     }
+    // Whether it was restarted before the server was is not known; another restart helps.
+    bench.ops.cancel(before, None).await.unwrap();
+    bench.ended(before).await;
+    let now = bench.deploy(&[1]).await;
+    stranger_boots(&bench).await;
+    bench.boot(1).await;
+    let bench = bench.restart().await;
+    let refusal = Refusal::OtherJob { told: before, now };
+    assert_refused(&check_in_stock_from(&bench, 7).await, &refusal);
+    bench.boot(1).await;
+    assert_eq!(check_in_stock_from(&bench, 7).await, "##@GO");
 }
 
 /// What a machine was told stands in a row that makes no sense now.
