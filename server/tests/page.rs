@@ -91,7 +91,9 @@ fn a_person_deploys_by_the_keyboard_and_sees_what_happens() {
     wait_until("the link for the first account is printed", || {
         let said = std::fs::read_to_string(&said).unwrap();
         let found = said.lines().find(|line| line.contains("/setup?code="));
-        link = found.unwrap_or_default().trim().to_owned();
+        let mut words = found.unwrap_or_default().split_whitespace();
+        let found = words.find(|word| word.contains("/setup?code="));
+        link = found.unwrap_or_default().to_owned();
         !link.is_empty()
     });
     let base = link.split("/setup").next().unwrap().to_owned();

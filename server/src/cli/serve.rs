@@ -25,7 +25,6 @@ use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
 use crate::logs::{self, MulticastLog, Subject};
 use crate::ops::Ops;
-use crate::output;
 use crate::runfile::RunFile;
 use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
@@ -377,16 +376,16 @@ fn host_of(ip: IpAddr) -> String {
     }
 }
 
-/// As long as nobody has an account, whoever started the server may make the first one. The link is for that
-/// one's eyes, so it is in no log of ours.
+/// As long as nobody has an account, whoever started the server may make the first one. The link is on standard error
+/// alone, and in no file of ours.
 async fn offer_setup(ops: &Ops) {
     let page = page_url(ops.config());
     match ops.begin_setup().await {
-        Ok(Some(code)) => output::explain(&format!(
-            "The page is at {page}. Nobody has an account yet: make the first one at\n  {page}setup?code={code}\n\
-             (good once, until the server ends), or with fos-server user add NAME --role admin."
-        )),
-        Ok(None) => output::explain(&format!("The page is at {page}")),
+        Ok(Some(code)) => tracing::info!(
+            "server: the page is at {page} and nobody has an account yet; make the first one at {page}setup?code={code} \
+             (good once, until the server ends), or with fos-server user add NAME --role admin"
+        ),
+        Ok(None) => tracing::info!("server: the page is at {page}"),
         Err(error) => tracing::warn!("server: looking for accounts: {error}"),
     }
 }
