@@ -1,7 +1,7 @@
 //! Everything that is remembered of what machines were told, by their MAC addresses: a client keeps its kernel
 //! arguments, whatever becomes of its task, its session or the name of its host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -149,7 +149,7 @@ struct Tick(u64);
 /// boot script meanwhile.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    heard: Option<(Instant, Tick)>,
+    heard: (Instant, Tick),
     silence: Silence,
 }
 
@@ -166,38 +166,40 @@ impl Silence {
             .told_at
             .is_some_and(|at| self.after < at && at <= self.until)
     }
+
+    /// Whether the machine may run what was told: it did not go on asking meanwhile. What was told before the
+    /// server's start may be of any time.
+    fn allows(self, entry: &Entry) -> bool {
+        entry.address().is_none() || entry.told_at.is_none_or(|at| at <= self.until)
+    }
 }
 
 impl Run {
-    fn new(tick: Tick) -> Self {
+    fn new(now: Instant, tick: Tick) -> Self {
         let silence = Silence {
             after: tick,
             until: tick,
         };
         Self {
-            heard: None,
+            heard: (now, tick),
             silence,
         }
     }
 
     /// The silence that is not over.
     fn silent_since(&self) -> Silence {
-        let heard = self.heard.map(|(_, tick)| tick);
         Silence {
-            after: heard.unwrap_or(self.silence.after),
+            after: self.heard.1,
             until: Tick(u64::MAX),
         }
     }
 
     fn heard(&mut self, now: Instant, tick: Tick, restart_takes: Duration) {
-        match self.heard {
-            Some((at, after)) if now.duration_since(at) >= restart_takes => {
-                self.silence = Silence { after, until: tick };
-            }
-            Some(_) => {}
-            None => self.silence.until = tick,
+        let (at, after) = self.heard;
+        if now.duration_since(at) >= restart_takes {
+            self.silence = Silence { after, until: tick };
         }
-        self.heard = Some((now, tick));
+        self.heard = (now, tick);
     }
 }
 
@@ -218,13 +220,13 @@ impl Handouts {
     /// Seconds after which what a machine was told says nothing of machines at other addresses.
     pub const KEPT: u64 = 24 * 3600;
 
-    /// What is stored.
+    /// What is stored when the server starts.
     #[must_use]
-    pub fn new(rows: Vec<StoredRow>) -> Self {
+    pub fn new(rows: Vec<StoredRow>, now: Instant) -> Self {
         let mut handouts = Self::default();
         for row in rows {
             match row {
-                StoredRow::Told(row) => handouts.put(&row),
+                StoredRow::Told(row) => handouts.put(&row, now),
                 StoredRow::Unreadable {
                     id,
                     mac,
@@ -232,22 +234,22 @@ impl Handouts {
                     broken,
                 } => {
                     let broken = Arc::from(broken);
-                    handouts.push(mac, id, What::Unreadable { address, broken });
+                    handouts.push(mac, id, What::Unreadable { address, broken }, now);
                 }
             }
         }
         for entry in handouts.of_mac.values_mut().flatten() {
             entry.told_at = None;
-            entry.run = Run::new(handouts.tick);
+            entry.run = Run::new(now, handouts.tick);
         }
         handouts
     }
 
-    fn put(&mut self, row: &Row) {
-        self.push(row.mac, row.id, What::Told(row.handout));
+    fn put(&mut self, row: &Row, now: Instant) {
+        self.push(row.mac, row.id, What::Told(row.handout), now);
     }
 
-    fn push(&mut self, mac: Mac, id: i64, what: What) {
+    fn push(&mut self, mac: Mac, id: i64, what: What, now: Instant) {
         self.last_id = self.last_id.max(id);
         let tick = self.next();
         let entries = self.of_mac.entry(mac).or_default();
@@ -255,7 +257,7 @@ impl Handouts {
             id,
             what,
             told_at: Some(tick),
-            run: Run::new(tick),
+            run: Run::new(now, tick),
         });
     }
 
@@ -264,28 +266,33 @@ impl Handouts {
         self.tick
     }
 
-    /// Those of a machine at this address.
-    fn at_mut(&mut self, macs: &[Mac], address: IpAddr) -> impl Iterator<Item = &mut Entry> {
-        let of_mac = self.of_mac.iter_mut();
-        let own = of_mac.filter(move |(mac, _)| macs.contains(mac));
-        own.flat_map(|(_, entries)| entries)
-            .filter(move |entry| entry.address() == Some(address))
-    }
-
     /// A machine is heard: tell it at each check-in. A restart takes at least so long from the last time before it
     /// to the first one after it.
     pub fn heard(&mut self, macs: &[Mac], address: IpAddr, now: Instant, restart_takes: Duration) {
         let tick = self.next();
-        for entry in self.at_mut(macs, address) {
+        self.each_at(macs, address, |entry| {
             entry.run.heard(now, tick, restart_takes);
-        }
+        });
+    }
+
+    /// A machine that was heard is still there: its question was held back, or it reports.
+    pub fn still_there(&mut self, macs: &[Mac], address: IpAddr, now: Instant) {
+        self.each_at(macs, address, |entry| entry.run.heard.0 = now);
     }
 
     /// The boot loader at this address is told the same once more.
     pub fn told_again(&mut self, macs: &[Mac], address: IpAddr) {
         let tick = self.next();
-        for entry in self.at_mut(macs, address) {
-            entry.told_at = Some(tick);
+        self.each_at(macs, address, |entry| entry.told_at = Some(tick));
+    }
+
+    fn each_at(&mut self, macs: &[Mac], address: IpAddr, mut change: impl FnMut(&mut Entry)) {
+        let macs: BTreeSet<&Mac> = macs.iter().collect();
+        for mac in macs {
+            let entries = self.of_mac.get_mut(mac).into_iter().flatten();
+            entries
+                .filter(|entry| entry.address() == Some(address))
+                .for_each(&mut change);
         }
     }
 
@@ -357,12 +364,12 @@ impl Handouts {
     }
 
     /// Carries out what was stored.
-    pub fn apply(&mut self, change: &Change) {
+    pub fn apply(&mut self, change: &Change, now: Instant) {
         for entries in self.of_mac.values_mut() {
             entries.retain(|entry| !change.drop.contains(&entry.id));
         }
         self.of_mac.retain(|_, entries| !entries.is_empty());
-        change.put.iter().for_each(|row| self.put(row));
+        change.put.iter().for_each(|row| self.put(row, now));
     }
 
     /// Those of a machine with these addresses, newest first.
@@ -397,7 +404,7 @@ impl Handouts {
     /// A ticket tells it for sure, and one that is not known tells that it is of no job. A client without one
     /// (FOG's) is taken for the machine that was told something at its address. If it only checked in there, its
     /// boot loader had another address, or it booted by other means. It was restarted since if each boot loader
-    /// that it may come from was told something newer while it was silent. If nothing is known of its address, it may be any of the
+    /// that it may come from was told something newer, and one of them while it was silent. If nothing is known of its address, it may be any of the
     /// machines that were told something: it is good for `job` if all are.
     #[must_use]
     pub fn origin(
@@ -426,7 +433,7 @@ impl Handouts {
             return match own.ticket {
                 Some(_) => script(&entries, entry.id, own),
                 None => Origin::Told {
-                    job: since_restart(&entries, entry, entry.run.silence, job).unwrap_or(own.job),
+                    job: without_ticket(&entries, entry, own, entry.run.silence, job),
                     is_proved: false,
                 },
             };
@@ -455,36 +462,45 @@ fn script(entries: &[&Entry], id: i64, own: &Handout) -> Origin {
     }
 }
 
-/// A machine checked in as `own`, without a ticket: the job that its boot loader was told since, if it was
-/// restarted in this silence. One that is not good for `wanted` if it may be several.
-fn since_restart(entries: &[&Entry], own: &Entry, silence: Silence, wanted: Job) -> Option<Job> {
-    if entries.iter().any(|entry| entry.broken().is_some()) {
-        return None;
-    }
-    let newest = newest(entries)?;
-    let mut jobs = Vec::new();
-    let mut is_restarted = false;
+/// The job of the kernel arguments of a machine that checked in as `own`, without a ticket: that of its check-in,
+/// or, if it was restarted in this silence, what its boot loader was told. One that is not good for `wanted` if
+/// it may be several.
+fn without_ticket(
+    entries: &[&Entry],
+    own: &Entry,
+    checked_in: &Handout,
+    silence: Silence,
+    wanted: Job,
+) -> Job {
+    let newest = newest(entries).unwrap_or(checked_in);
+    let mut is_restarted = entries.iter().all(|entry| entry.broken().is_none());
+    let mut has_source = false;
+    let (mut since, mut possible) = (Vec::new(), vec![checked_in.job]);
     for entry in entries {
-        let told = entry.told()?;
+        let Some(told) = entry.told().filter(|told| is_recent(newest, told)) else {
+            continue;
+        };
         if told.ticket.is_none() && told.address.is_some() {
             continue;
         }
         // It may come from those that were told something before it checked in.
         let is_source = told.since < own.id;
-        let is_new = entry.id > own.id && told.address.is_some();
-        let is_in_silence = is_new && silence.has(entry);
-        if is_new && (is_source || is_in_silence) {
-            is_restarted |= is_source && is_in_silence;
-            jobs.push(told.job);
-        } else if is_source && is_recent(newest, told) {
-            return None;
+        if entry.id < own.id || told.address.is_none() {
+            is_restarted &= !is_source;
+        } else if is_source || silence.has(entry) {
+            has_source |= is_source && silence.has(entry);
+            since.push(told.job);
+        }
+        if entry.id > own.id && silence.allows(entry) {
+            possible.push(told.job);
         }
     }
-    if !is_restarted {
-        return None;
-    }
+    let jobs = match is_restarted && has_source {
+        true => since,
+        false => possible,
+    };
     let other = jobs.iter().find(|job| !job.is_good_for(&wanted));
-    other.or_else(|| jobs.first()).copied()
+    *other.or(jobs.first()).unwrap_or(&checked_in.job)
 }
 
 /// A machine at an address of which nothing is known.
@@ -499,8 +515,10 @@ fn any_of(entries: &[&Entry], wanted: Job) -> Origin {
         let told = entry.told().filter(|told| is_recent(newest, told))?;
         let is_check_in = told.ticket.is_none() && told.address.is_some();
         let silence = entry.run.silent_since();
-        let restarted = is_check_in.then(|| since_restart(entries, entry, silence, wanted));
-        Some(restarted.flatten().unwrap_or(told.job))
+        Some(match is_check_in {
+            true => without_ticket(entries, entry, told, silence, wanted),
+            false => told.job,
+        })
     };
     let mut jobs = entries.iter().filter_map(job_of);
     let other = jobs.find(|job| !job.is_good_for(&wanted));

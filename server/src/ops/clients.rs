@@ -11,7 +11,6 @@ use fog::status::ReceivedStatus;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::memory::Asks;
 use super::{Ops, jobs};
 use crate::clock;
 use crate::domain::handout::{Arguments, Job, Ticket};
@@ -282,7 +281,7 @@ impl Ops {
         if Client::from(asked.agent.as_str()).is_agent() {
             return self.check_in(known, asked).await;
         }
-        self.heard(known, Asks::Anew);
+        self.heard(known);
         let request = &known.request;
         let caller = (request.address, request.ticket);
         let turn = self
@@ -293,7 +292,7 @@ impl Ops {
             () = turn.wait() => {}
             () = ending.cancelled() => {}
         }
-        self.heard(known, Asks::Still);
+        self.still_there(known);
         // Its host may have been changed meanwhile.
         let known = self.identify(request.clone()).await?;
         let result = self.check_in(&known, asked).await;
@@ -312,7 +311,9 @@ impl Ops {
     /// # Errors
     /// If it may not.
     pub async fn check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
+        self.heard(known);
         let result = self.try_check_in(known, asked).await;
+        self.still_there(known);
         if let Err(ClientError::Refused(refusal)) = &result {
             self.note_refusal(known, refusal).await;
         }
@@ -334,7 +335,6 @@ impl Ops {
             let found = fog::encoding::printable(&asked.job_type, 40);
             return Err(Refusal::OtherType { found }.into());
         }
-        self.heard(known, Asks::Anew);
         let handle = self.session_of(known).await?;
         let host = known.host.id;
         let job = self.job_of(&known.host, &handle);
@@ -354,9 +354,7 @@ impl Ops {
         // Who cannot be remembered is not let in.
         self.to_remember(known, peer, job)?;
         handle.check_in(host, peer, agent, interface).await?;
-        self.remember_check_in(known, peer, job).await?;
-        self.heard(known, Asks::Still);
-        Ok(())
+        self.remember_check_in(known, peer, job).await
     }
 
     /// The card that leads to a client, if its receiver will be known by the address of this request.
@@ -388,6 +386,7 @@ impl Ops {
     /// # Errors
     /// If this machine has to stop: it was booted for another job, or another one has the host's place.
     pub async fn contact(&self, known: &Known) -> Result<(), Refusal> {
+        self.still_there(known);
         let Some(handle) = self.sessions.of_host(known.host.id) else {
             return Ok(());
         };
@@ -418,6 +417,7 @@ impl Ops {
         report: ClientReport,
         status: Option<ReceivedStatus>,
     ) -> ClientResult<()> {
+        self.still_there(known);
         let handle = self.session_of(known).await?;
         let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.progress(known.host.id, peer, report, status).await;

@@ -28,20 +28,12 @@ pub(super) struct Memory {
 impl Memory {
     /// Reads what is stored.
     pub(super) async fn load(store: &SharedStore) -> Result<Self, StoreError> {
-        let handouts = Handouts::new(store.handouts().await?);
+        let handouts = Handouts::new(store.handouts().await?, Instant::now());
         Ok(Self {
             handouts: Arc::new(Mutex::new(handouts)),
             turns: Arc::default(),
         })
     }
-}
-
-/// Whether a machine may have been restarted since it was heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
-    Anew,
-    /// Its question was held back, and it is still there.
-    Still,
 }
 
 /// The right to change what is remembered.
@@ -53,14 +45,20 @@ impl Ops {
     }
 
     /// A machine checks in.
-    pub(super) fn heard(&self, known: &Known, asks: Asks) {
-        let restart_takes = match asks {
-            Asks::Anew => self.config.timing.restart_takes,
-            Asks::Still => Duration::MAX,
-        };
+    pub(super) fn heard(&self, known: &Known) {
+        let restart_takes = self.config.timing.restart_takes;
         let (macs, address) = (known.macs(), known.request.address);
-        self.handouts()
-            .heard(&macs, address, Instant::now(), restart_takes);
+        let mut handouts = self.handouts();
+        handouts.heard(&macs, address, Instant::now(), restart_takes);
+    }
+
+    /// Its question was held back or took its time, or it reports.
+    pub(super) fn still_there(&self, known: &Known) {
+        // A ticket tells what its machine runs.
+        if known.request.ticket.is_none() {
+            let (macs, address) = (known.macs(), known.request.address);
+            self.handouts().still_there(&macs, address, Instant::now());
+        }
     }
 
     /// Behind a database that hangs others wait in line: a boot loader has less patience than they would take
@@ -78,7 +76,7 @@ impl Ops {
         let work = async move {
             let _turn = turn;
             store.hand_out(change.clone()).await?;
-            lock(&handouts).apply(&change);
+            lock(&handouts).apply(&change, Instant::now());
             Ok::<(), StoreError>(())
         };
         let done = tokio::spawn(work).await;
@@ -125,7 +123,11 @@ impl Ops {
         let address = IpAddr::V4(peer.address);
         let handouts = self.handouts();
         let own = handouts.at(&known.macs(), address);
-        if peer.ticket.is_some() || own.is_some_and(|own| own.job.session == job.session) {
+        let is_known = own.is_some_and(|own| match own.ticket {
+            Some(_) => own.job.session == job.session,
+            None => own.job.is_still(&job),
+        });
+        if peer.ticket.is_some() || is_known {
             return Ok(None);
         }
         let news = News {

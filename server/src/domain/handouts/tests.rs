@@ -43,7 +43,7 @@ fn holder(last: u8, ticket: Option<u8>) -> Option<Holder> {
 #[track_caller]
 fn remember(handouts: &mut Handouts, news: News) {
     let change = handouts.remember(&[MAC], news).unwrap();
-    handouts.apply(&change);
+    handouts.apply(&change, Instant::now());
 }
 
 /// A boot loader that asks again gets the same.
@@ -417,7 +417,7 @@ fn addresses_of_one_machine_are_one_machine() {
     let change = handouts
         .remember(&[MAC, SECOND], news(2, 1, Some(1)))
         .unwrap();
-    handouts.apply(&change);
+    handouts.apply(&change, Instant::now());
     for macs in [&[MAC][..], &[SECOND], &[SECOND, MAC, MAC]] {
         assert_eq!(
             handouts.origin(macs, address(2), None, job(1)),
@@ -486,13 +486,13 @@ fn the_machine_that_has_the_place_is_not_forgotten() {
     let origin = handouts.origin(&[MAC], address(2), ticket, job(1));
     assert_eq!(origin, told(1, false));
     let change = handouts.forget(&[MAC], holder(2, None));
-    handouts.apply(&change);
+    handouts.apply(&change, Instant::now());
     assert_eq!(
         handouts.origin(&[MAC], address(2), ticket, job(1)),
         told(1, true)
     );
     let change = handouts.forget(&[MAC], None);
-    handouts.apply(&change);
+    handouts.apply(&change, Instant::now());
     assert_eq!(
         handouts.origin(&[MAC], address(2), None, job(1)),
         Origin::Unknown
@@ -509,7 +509,7 @@ fn the_machine_that_has_the_place_is_known_by_its_ticket() {
         remember(&mut handouts, news);
     }
     let change = handouts.forget(&[MAC], holder(3, Some(1)));
-    handouts.apply(&change);
+    handouts.apply(&change, Instant::now());
     let ask = |ticket| {
         let ticket = Some(Ticket([ticket; 16]));
         handouts.origin(&[MAC], address(3), ticket, job(1))
@@ -550,12 +550,13 @@ fn what_cannot_be_read_is_not_known() {
         expected: "e".into(),
     };
     let with = |last: Option<u8>, past: &[Past]| {
-        let mut handouts = Handouts::new(vec![StoredRow::Unreadable {
+        let row = StoredRow::Unreadable {
             id: 1,
             mac: MAC,
             address: last.map(address),
             broken: Box::new(broken.clone()),
-        }]);
+        };
+        let mut handouts = Handouts::new(vec![row], Instant::now());
         for past in past {
             match *past {
                 Script(last, number, ticket) => {
@@ -588,7 +589,7 @@ fn what_cannot_be_read_is_not_known() {
         let mut handouts = with(last, &[]);
         let change = handouts.forget(&[MAC], None);
         assert_eq!(change.drop, [1]);
-        handouts.apply(&change);
+        handouts.apply(&change, Instant::now());
         assert_eq!(ask(&handouts, 2, None), Origin::Unknown);
     }
     let handouts = with(None, &[Script(2, 1, 1), CheckIn(3, 1), Script(2, 2, 2)]);
@@ -606,17 +607,17 @@ fn what_is_stored_comes_back() {
             .unwrap();
         rows.retain(|row| !change.drop.contains(&row.id));
         rows.extend(&change.put);
-        handouts.apply(&change);
+        handouts.apply(&change, Instant::now());
         let stored = rows.iter().copied().map(StoredRow::Told).collect();
-        let again = Handouts::new(stored);
+        let again = Handouts::new(stored, Instant::now());
         for last in [2, 3, 4, 66] {
             for wanted in [1, 2] {
                 let ask = |handouts: &Handouts| {
                     handouts.origin(&[SECOND], address(last), None, job(wanted))
                 };
                 // Whether a machine was restarted meanwhile is not known.
-                let is_careful = ask(&again) == told(1, false);
-                assert!(ask(&again) == ask(&handouts) || is_careful, "{last}");
+                let is_good = ask(&again) == told(wanted, false);
+                assert!(ask(&again) == ask(&handouts) || !is_good, "{last}");
             }
         }
     }
@@ -634,6 +635,86 @@ fn the_same_question_has_the_same_ticket() {
         ..job(1)
     };
     assert_eq!(ask(2, changed), None);
+}
+
+/// A machine may run whatever was told while it did not go on asking, also if its old job is wanted again.
+#[test]
+fn what_it_may_run_has_to_be_good() {
+    let same = |session| Job {
+        session: SessionId(session),
+        arguments: Arguments(1),
+        ..job(1)
+    };
+    let other = Job {
+        arguments: Arguments(2),
+        ..job(2)
+    };
+    let tell = |handouts: &mut Handouts, last, job, ticket| {
+        let news = News {
+            job,
+            ..news(last, 1, ticket)
+        };
+        remember(handouts, news);
+    };
+    let later = Instant::now() + RESTART_TAKES * 2;
+    for (loader, is_server_restarted) in [(Some(2), false), (None, false), (Some(2), true)] {
+        let mut handouts = Handouts::default();
+        if let Some(loader) = loader {
+            tell(&mut handouts, loader, same(1), Some(1));
+        }
+        tell(&mut handouts, 3, same(1), None);
+        // It is restarted for another job, and the old one comes back before it asks.
+        tell(&mut handouts, 2, other, Some(2));
+        if is_server_restarted {
+            let told = |entry: &Entry| entry.told().copied();
+            let rows = handouts.of_mac[&MAC].iter().filter_map(|entry| {
+                Some(StoredRow::Told(Row {
+                    id: entry.id,
+                    mac: MAC,
+                    host: HOST,
+                    handout: told(entry)?,
+                }))
+            });
+            handouts = Handouts::new(rows.collect(), Instant::now());
+        }
+        handouts.heard(&[MAC], address(3), later, RESTART_TAKES);
+        let expected = Origin::Told {
+            job: other,
+            is_proved: false,
+        };
+        let origin = handouts.origin(&[MAC], address(3), None, same(3));
+        assert_eq!(origin, expected, "{loader:?} {is_server_restarted}");
+    }
+    // It goes on asking: it runs what it ran.
+    let mut handouts = Handouts::default();
+    tell(&mut handouts, 3, same(1), None);
+    handouts.heard(&[MAC], address(3), Instant::now(), RESTART_TAKES);
+    tell(&mut handouts, 66, other, Some(2));
+    handouts.heard(&[MAC], address(3), Instant::now(), RESTART_TAKES);
+    let origin = handouts.origin(&[MAC], address(3), None, same(3));
+    let expected = Origin::Told {
+        job: same(1),
+        is_proved: false,
+    };
+    assert_eq!(origin, expected);
+}
+
+/// A question that was held back, or a slow answer, is no silence.
+#[test]
+fn a_machine_whose_answer_takes_long_was_not_restarted() {
+    let mut handouts = after(&[Script(66, 1, 1), CheckIn(3, 1)]);
+    let mut now = Instant::now();
+    for _ in 0..3 {
+        handouts.heard(&[MAC], address(3), now, RESTART_TAKES);
+        tell(&mut handouts, news(66, 2, Some(2)));
+        for _ in 0..2 {
+            now += RESTART_TAKES * 2 / 3;
+            handouts.still_there(&[MAC], address(3), now);
+        }
+        now += RESTART_TAKES / 2;
+        let origin = handouts.origin(&[MAC], address(3), None, job(2));
+        assert_eq!(origin, told(1, false));
+    }
 }
 
 /// What happens around one real machine with FOG's client, whose Linux may have another address than its boot
