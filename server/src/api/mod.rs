@@ -260,7 +260,7 @@ pub struct AccountRow {
     /// Name.
     pub name: String,
     /// What it may do.
-    #[schema(value_type = String, example = "viewer")]
+    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
     pub role: Role,
     /// When it was made, UTC.
     pub created_at: String,
@@ -272,7 +272,7 @@ pub struct Me {
     /// Kind and name of the account.
     pub who: String,
     /// What it may do.
-    #[schema(value_type = String, example = "viewer")]
+    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
     pub role: Role,
 }
 
@@ -280,10 +280,10 @@ pub struct Me {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UserAdd {
     /// Name.
-    #[schema(value_type = String, example = "ann", max_length = 40)]
+    #[schema(value_type = String, example = "ann", pattern = "^[a-z0-9][a-z0-9._@-]{0,39}$")]
     pub name: AccountName,
     /// What it may do: viewer, operator or admin.
-    #[schema(value_type = String, example = "operator")]
+    #[schema(value_type = String, example = "operator", pattern = "^(viewer|operator|admin)$")]
     pub role: Role,
     /// Password, 10 to 200 characters.
     #[schema(value_type = String, min_length = 10, max_length = 200)]
@@ -307,10 +307,10 @@ pub struct UserChange {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenAdd {
     /// Name.
-    #[schema(value_type = String, example = "grafana", max_length = 40)]
+    #[schema(value_type = String, example = "grafana", pattern = "^[a-z0-9][a-z0-9._@-]{0,39}$")]
     pub name: AccountName,
     /// What it may do: viewer, operator or admin.
-    #[schema(value_type = String, example = "viewer")]
+    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
     pub role: Role,
 }
 
@@ -336,7 +336,7 @@ impl std::fmt::Debug for Token {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HostAdd {
     /// Name: 1 to 15 letters, digits or hyphens.
-    #[schema(value_type = String, example = "LAB-01", max_length = 15)]
+    #[schema(value_type = String, example = "LAB-01", pattern = "^[A-Za-z0-9][A-Za-z0-9-]{0,14}$")]
     pub name: HostName,
     /// Addresses, the first is the primary one; at least one.
     #[schema(value_type = Vec<String>, min_items = 1)]
