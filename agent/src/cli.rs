@@ -121,6 +121,10 @@ struct DeployArgs {
     /// storage= names is mounted by NFS. Only for FOG's own servers
     #[arg(long, value_name = "DIRECTORY")]
     share: Option<PathBuf>,
+    /// Run the post-init and post-download scripts of the share, as `run` does: they are root's, and change what they
+    /// like on this machine
+    #[arg(long)]
+    scripts: bool,
     /// Do not reboot at the end. This is always so for this command; scripts may say it
     #[arg(long)]
     no_reboot: bool,
@@ -195,6 +199,7 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
                 targets: args.targets,
                 interface: args.interface,
                 share: args.share,
+                runs_scripts: args.scripts,
                 pace: pace(args.step),
             },
         ),

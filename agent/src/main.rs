@@ -10,6 +10,7 @@ mod control;
 mod deploy;
 mod doctor;
 mod exit;
+mod firmware;
 mod image_dir;
 mod init;
 #[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]

@@ -112,6 +112,8 @@ pub(crate) struct Given {
     pub(crate) interface: Option<String>,
     /// Where the image share is mounted.
     pub(crate) share: Option<PathBuf>,
+    /// Those of the share.
+    pub(crate) runs_scripts: bool,
     pub(crate) pace: Pace,
 }
 
@@ -135,6 +137,7 @@ pub(crate) fn deploy(cmdline: &str, given: Given) -> ExitCode {
             target: deploy::TargetChoice::Paths(given.targets),
             interface: given.interface,
             share: given.share,
+            runs_scripts: given.runs_scripts,
             patience: Patience::default(),
         };
         let result = deploy::run(job, &server, board).await;
@@ -283,6 +286,7 @@ async fn boot(
         target: deploy::TargetChoice::ByArguments,
         interface: Some(uplink.card.clone()),
         share: None,
+        runs_scripts: true,
         patience: Patience::default(),
     };
     deploy::run(job, server, board).await

@@ -55,7 +55,7 @@ mod tests {
         }
         assert!(!users.is_empty());
         for path in users {
-            let is_store = path.starts_with("store/sqlite");
+            let is_store = path.starts_with("store/sqlite") || path.starts_with("store/mariadb");
             // What tests look up by themselves, and this one.
             let is_test = ["testing.rs", "lib.rs"]
                 .iter()

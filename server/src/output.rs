@@ -12,6 +12,12 @@ pub fn explain(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
+/// Prints what a person at the terminal is asked; the answer follows in the same line.
+pub fn ask(prompt: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(write!(stderr, "{prompt}").and_then(|()| stderr.flush()));
+}
+
 /// A table with aligned columns; the last one is not padded.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {

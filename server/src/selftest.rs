@@ -1,6 +1,9 @@
 //! Sends a test stream to whoever asks, and says how it went. It is sent as sessions send, but at once, and to any
 //! receiver, udpcast's own among them.
 
+mod decoy;
+mod exchange;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cast_net::udpcast::sender::{Outcome, SenderEvent, StartRule};
+use cast_net::udpcast::wire::data_datagram_len;
 use cast_net::{Interface, SendControl, SendError, SendEvent, SendOptions, SendReport};
 use diagnosis::Skipped;
 use diagnosis::trial::{Receiver, Sent};
+use exchange::Exchange;
 use fos_api::TestStream;
+use fos_api::room::{MAX_SEATS, Room, Seat, Seen, SentTo, TestEnd};
 use readable::{NAMED_AFTER, Size, Time, chain};
 
 use crate::output;
@@ -34,20 +40,38 @@ pub struct Plan {
     pub port: u16,
 }
 
-/// Sends the test, to its end or until it is clear that it does not arrive. The web server is not looked at.
+/// Sends the test, to its end or until it is clear that it does not arrive. The web server is not looked at. Answers, too,
+/// what both ends have seen together; or why receivers were not heard.
 ///
 /// # Errors
 /// There is no such card.
-pub fn run(plan: &Plan) -> anyhow::Result<Sent> {
+pub fn run(plan: &Plan) -> anyhow::Result<(Sent, Result<Room, String>)> {
     let cards = Cards::choose(&Interface::list()?, plan.interface.as_deref())?;
+    // Before the first receiver can be let in.
+    let exchange = Exchange::open(plan.port.saturating_add(1));
     let is_over = Arc::new(AtomicBool::new(false));
     let (way, events) = channel();
     let mut trial = Trial::new(plan, cards.by, &cards.all, Instant::now());
     let mut controls = Vec::new();
     for (number, card) in cards.all.iter().enumerate() {
+        if trial.is_decoy(number) {
+            let is_over = Arc::new(AtomicBool::new(false));
+            controls.push(Control::Decoy(Arc::clone(&is_over)));
+            let (card, way) = (card.clone(), way.clone());
+            let port = plan.port.saturating_add(1);
+            thread::Builder::new()
+                .name(format!("decoy-{}", card.name))
+                .spawn(move || {
+                    let asked = |from| drop(way.send((number, Told::Asked(from))));
+                    // Without it less is known.
+                    drop(decoy::listen(&card, port, &is_over, asked));
+                })
+                .context("starting a thread")?;
+            continue;
+        }
         let control = SendControl::new().context("preparing the sender")?;
-        controls.push(control.clone());
-        let options = options(plan, card, trial.is_decoy(number));
+        controls.push(Control::Sender(control.clone()));
+        let options = options(plan, card);
         let source = TestStream::new(seed()?, plan.len, Arc::clone(&is_over));
         let way = way.clone();
         thread::Builder::new()
@@ -64,14 +88,68 @@ pub fn run(plan: &Plan) -> anyhow::Result<Sent> {
         .collect();
     announce(plan, &asking);
     serve(&mut trial, &events, &controls, &is_over);
-    Ok(trial.conclude(Instant::now()))
+    let sent = trial.conclude(Instant::now());
+    let room = exchange.map_err(|error| error.to_string()).map(|exchange| {
+        let is_sent = sent.receivers.iter().any(|receiver| receiver.has_data);
+        let seen = exchange.gather(TestEnd { is_sent }, sent.receivers.len());
+        let room = room(&sent, &seen);
+        exchange.publish(&room);
+        room
+    });
+    Ok((sent, room))
+}
+
+/// What is known of all who took part, or wanted to.
+fn room(sent: &Sent, seen: &[(Ipv4Addr, Seen)]) -> Room {
+    let seat = |address| Seat {
+        address,
+        sent: None,
+        elsewhere: None,
+        seen: seen
+            .iter()
+            .find_map(|(of, seen)| (*of == address).then(|| seen.clone())),
+    };
+    let mut seats: Vec<Seat> = Vec::new();
+    for receiver in &sent.receivers {
+        let sent = SentTo {
+            has_answered: receiver.has_answered,
+            has_data: receiver.has_data,
+            has_all: receiver.has_all,
+        };
+        seats.push(Seat {
+            sent: Some(sent),
+            ..seat(receiver.address)
+        });
+    }
+    let is_new = |seats: &[Seat], address| seats.iter().all(|seat| seat.address != address);
+    for (address, card) in &sent.elsewhere {
+        if is_new(&seats, *address) {
+            seats.push(Seat {
+                elsewhere: Some(card.clone()),
+                ..seat(*address)
+            });
+        }
+    }
+    for (address, _) in seen {
+        if is_new(&seats, *address) {
+            seats.push(seat(*address));
+        }
+    }
+    seats.truncate(MAX_SEATS);
+    Room {
+        card: sent.card.clone(),
+        sender: Some(sent.own),
+        group: Some(sent.group),
+        datagram_len: sent.datagram_len,
+        seats,
+    }
 }
 
 /// Until every sender has ended.
 fn serve(
     trial: &mut Trial,
     events: &Queue<(usize, Told)>,
-    controls: &[SendControl],
+    controls: &[Control],
     is_over: &AtomicBool,
 ) {
     loop {
@@ -97,9 +175,18 @@ fn serve(
     }
 }
 
-fn control(controls: &[SendControl], card: usize, order: fn(&SendControl)) {
-    if let Some(control) = controls.get(card) {
-        order(control);
+/// What runs for a card.
+enum Control {
+    Sender(SendControl),
+    /// Set when it is to end.
+    Decoy(Arc<AtomicBool>),
+}
+
+fn control(controls: &[Control], card: usize, order: fn(&SendControl)) {
+    match controls.get(card) {
+        Some(Control::Sender(sender)) => order(sender),
+        Some(Control::Decoy(is_over)) => is_over.store(true, Ordering::Relaxed),
+        None => {}
     }
 }
 
@@ -118,8 +205,10 @@ fn announce(plan: &Plan, cards: &[&Interface]) {
     ));
 }
 
-/// What comes of the sender of a card.
+/// What comes of a card.
 enum Told {
+    /// A machine asks where nothing is sent.
+    Asked(Ipv4Addr),
     Event(Box<SendEvent>),
     Over(Box<Result<SendReport, SendError>>),
 }
@@ -142,23 +231,13 @@ fn follow(
     drop(way.send((card, Told::Over(Box::new(sent)))));
 }
 
-fn options(plan: &Plan, card: &Interface, is_decoy: bool) -> SendOptions {
+fn options(plan: &Plan, card: &Interface) -> SendOptions {
     let mut options = SendOptions::new(card.clone());
     options.port_base = plan.port;
     options.ttl = TTL;
-    options.transfer.start = match is_decoy {
-        false => StartRule {
-            min_receivers: plan.receivers,
-            ..StartRule::default()
-        },
-        // Nobody is let in: that one asks is all that is to be known.
-        true => StartRule {
-            expected: vec![card.addr],
-            only_expected: true,
-            accept_go: false,
-            min_receivers: u32::MAX,
-            ..StartRule::default()
-        },
+    options.transfer.start = StartRule {
+        min_receivers: plan.receivers,
+        ..StartRule::default()
     };
     options
 }
@@ -333,6 +412,15 @@ impl Trial {
     fn handle(&mut self, card: usize, told: Told, now: Instant) -> Vec<Order> {
         let event = match told {
             Told::Event(event) => *event,
+            Told::Asked(from) => {
+                return match self.stray(card, from) {
+                    true => vec![Order::Say(format!(
+                        "{from} asks at another card ({})",
+                        self.name(card)
+                    ))],
+                    false => Vec::new(),
+                };
+            }
             Told::Over(result) => {
                 self.over(card, *result);
                 return self.after_failure(card);
@@ -349,10 +437,7 @@ impl Trial {
                 }
                 Vec::new()
             }
-            SendEvent::Network(notice) if !self.is_decoy(card) => {
-                vec![Order::Say(notice.to_string())]
-            }
-            SendEvent::Network(_) => Vec::new(),
+            SendEvent::Network(notice) => vec![Order::Say(notice.to_string())],
         }
     }
 
@@ -374,15 +459,6 @@ impl Trial {
                     orders
                 }
             },
-            SenderEvent::Refused { addr, .. } if self.is_decoy(card) => {
-                match self.stray(card, *addr) {
-                    true => vec![Order::Say(format!(
-                        "{addr} asks at another card ({})",
-                        self.name(card)
-                    ))],
-                    false => Vec::new(),
-                }
-            }
             SenderEvent::Refused { addr, .. } => {
                 vec![Order::Say(format!("{addr} is too late for this test"))]
             }
@@ -464,7 +540,7 @@ impl Trial {
             || (String::new(), Ipv4Addr::UNSPECIFIED),
             |card| (card.name.clone(), card.addr),
         );
-        let options = card.map(|card| options(&self.plan, card, false));
+        let options = card.map(|card| options(&self.plan, card));
         let report = self.report.as_ref();
         let statistics = report.map(|report| report.statistics).unwrap_or_default();
         let participants = report.map(|report| report.participants.clone());
@@ -500,9 +576,8 @@ impl Trial {
             receivers,
             elsewhere: self.elsewhere,
             web: Err(Skipped::NotAsked),
-            datagram_len: options.map_or(0, |options| {
-                u32::from(options.transfer.block_size) + DATAGRAM_HEADERS
-            }),
+            datagram_len: options
+                .map_or(0, |options| data_datagram_len(options.transfer.block_size)),
             bytes: statistics.bytes_acked,
             blocks: statistics.blocks_sent.saturating_add(statistics.fec_sent),
             repeated: statistics
@@ -527,13 +602,11 @@ const LONGEST: Duration = Duration::from_secs(120);
 const CARDS_MAX: usize = 8;
 /// Shown.
 const STRAYS_MAX: usize = 32;
-/// Of udpcast's data, UDP and IP.
-const DATAGRAM_HEADERS: u32 = 16 + 8 + 20;
 
 #[cfg(test)]
 mod tests {
     use cast_net::udpcast::ClientNo;
-    use cast_net::udpcast::sender::{RefuseReason, SenderStatistics, StartReason};
+    use cast_net::udpcast::sender::{SenderStatistics, StartReason};
     use cast_net::udpcast::wire::Capabilities;
     use std::net::SocketAddrV4;
 
@@ -613,11 +686,8 @@ mod tests {
         let mut trial = trial(By::First, now);
         assert!(!trial.is_decoy(0) && trial.is_decoy(1));
         for _ in 0..3 {
-            let refused = told(SenderEvent::Refused {
-                addr: CLIENT,
-                reason: RefuseReason::NotExpected,
-            });
-            assert_eq!(acts(trial.handle(1, refused, now)), Vec::new());
+            let asked = Told::Asked(CLIENT);
+            assert_eq!(acts(trial.handle(1, asked, now)), Vec::new());
         }
         let end = now + Duration::from_secs(60);
         assert_eq!(acts(trial.look(end)), [Order::Stop(0), Order::Stop(1)]);
@@ -674,6 +744,51 @@ mod tests {
         let mut down = card(1);
         down.is_up = false;
         assert!(Cards::choose(&[down], None).is_err());
+    }
+
+    #[test]
+    fn each_machine_has_one_seat_with_what_both_sides_know() {
+        let now = Instant::now();
+        let mut trial = trial(By::Asked, now);
+        trial.handle(1, joined(CLIENT), now);
+        let other = Ipv4Addr::new(10, 1, 0, 10);
+        trial.handle(0, joined(other), now);
+        let mut sent = trial.conclude(now);
+        sent.receivers = vec![Receiver {
+            address: CLIENT,
+            has_answered: true,
+            has_data: true,
+            has_all: false,
+            bytes: 7,
+        }];
+        let silent = Ipv4Addr::new(10, 1, 0, 11);
+        let seen = |requests| Seen {
+            requests,
+            ..Seen::default()
+        };
+        let room = room(
+            &sent,
+            &[(CLIENT, seen(1)), (silent, seen(2)), (other, seen(3))],
+        );
+        let seats: Vec<_> = room
+            .seats
+            .iter()
+            .map(|seat| {
+                let seen = seat.seen.as_ref().map(|seen| seen.requests);
+                (
+                    seat.address,
+                    seat.sent.is_some(),
+                    seat.elsewhere.is_some(),
+                    seen,
+                )
+            })
+            .collect();
+        let expected = [
+            (CLIENT, true, false, Some(1)),
+            (other, false, true, Some(3)),
+            (silent, false, false, Some(2)),
+        ];
+        assert_eq!(seats, expected);
     }
 
     #[test]

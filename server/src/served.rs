@@ -20,20 +20,33 @@ pub struct Served {
     address: Option<Ipv4Addr>,
     interface: Option<String>,
     ports: Option<PortPool>,
+    /// Absent where it is the file in the data directory.
+    #[serde(default)]
+    stored_in: Option<StoredIn>,
+}
+
+/// Where a database is that is no file in the data directory; its password is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredIn {
+    /// As it was named: its location, or the path of FOG's configuration.
+    pub database: String,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
 }
 
 impl Served {
-    /// Remembers the settings of a server.
+    /// Remembers the settings of a server, and its database.
     ///
     /// # Errors
     /// If the data directory is not writable.
-    pub fn write(config: &Config) -> anyhow::Result<()> {
+    pub fn write(config: &Config, stored_in: Option<StoredIn>) -> anyhow::Result<()> {
         let served = Self {
             boot: std::path::absolute(&config.boot)?,
             listen: config.listen,
             address: config.address,
             interface: config.interface.clone(),
             ports: config.ports,
+            stored_in,
         };
         write_whole(&config.data.join(NAME), &serde_json::to_vec(&served)?)
     }
@@ -55,6 +68,12 @@ impl Served {
                 path.display()
             )
         })
+    }
+
+    /// Where its database is, if that is no file in the data directory.
+    #[must_use]
+    pub fn stored_in(&self) -> Option<&StoredIn> {
+        self.stored_in.as_ref()
     }
 
     /// Where the server served HTTP, as clients on `own` reach it.

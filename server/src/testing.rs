@@ -20,7 +20,7 @@ use sqlx::Connection as _;
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
-use crate::api::{Api as _, ServerStatus, StatusQuery};
+use crate::api::{Api as _, ServerStatus};
 use crate::clock;
 use crate::config::{Config, Origin};
 use crate::domain::SessionId;
@@ -525,7 +525,7 @@ impl Bench {
     /// What people see.
     pub(crate) async fn status(&self, session: Option<SessionId>) -> ServerStatus {
         let session = session.map(|id| id.0);
-        self.ops.status(StatusQuery { session }).await.unwrap()
+        self.ops.status(session).await.unwrap()
     }
 
     /// Waits until the sender was given an order.

@@ -717,3 +717,215 @@ fn a_busy_port_and_an_unknown_interface_are_named() {
     let error = server.bad(&["serve", "--listen", "127.0.0.1:0", "--interface", "nosuch0"]);
     assert!(error.contains("nosuch0"), "{error}");
 }
+
+/// Asks the API over the network; answers status and body.
+fn ask(server: &Server, token: &str, path: &str) -> (u16, String) {
+    let url = format!("http://{}{path}", server.address());
+    let authorization = format!("Authorization: Bearer {token}");
+    let options = ["--silent", "--write-out", "\n%{http_code}", "--header"];
+    let mut curl = Command::new("curl");
+    let output = curl.args(options).args([&authorization, &url]).output();
+    let output = text(&output.unwrap().stdout);
+    let (body, status) = output.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn a_token_opens_the_api_until_it_is_removed() {
+    let server = Server::with_hosts(1);
+    // Without a server, and with one.
+    let early = server.good(&["token", "add", "early"]).trim().to_owned();
+    let _running = server.serve();
+    let made = server.good(&["token", "add", "late", "--role", "admin"]);
+    let late = made.trim().to_owned();
+    for (token, path, expected) in [
+        (early.as_str(), "/api/v1/hosts", 200),
+        (&early, "/api/v1/users", 403),
+        (&early, "/metrics", 200),
+        (&late, "/api/v1/users", 200),
+        ("fos_0", "/api/v1/hosts", 401),
+        ("", "/api/openapi.json", 200),
+        ("", "/metrics", 401),
+    ] {
+        let (status, body) = ask(&server, token, path);
+        assert_eq!(status, expected, "{path}: {body}");
+    }
+    let (_, hosts) = ask(&server, &early, "/api/v1/hosts");
+    assert!(hosts.contains("LAB-01"), "{hosts}");
+    let list: serde_json::Value =
+        serde_json::from_str(&server.good(&["token", "list", "--json"])).unwrap();
+    assert_eq!(list[0]["name"], "early");
+    assert!(!list.to_string().contains(&early));
+    server.good(&["token", "remove", "early"]);
+    assert_eq!(ask(&server, &early, "/api/v1/hosts").0, 401);
+    let error = server.bad(&["token", "remove", "early"]);
+    assert!(error.contains("token list"), "{error}");
+}
+
+#[test]
+fn an_image_is_verified_on_the_server() {
+    let server = Server::with_hosts(1);
+    let running = server.serve();
+    let token = server.good(&["token", "add", "x", "--role", "operator"]);
+    let token = token.trim();
+    let path = "/api/v1/images/lab/verification";
+    let verified = || {
+        let url = format!("http://{}{path}", server.address());
+        let authorization = format!("Authorization: Bearer {token}");
+        let mut curl = Command::new("curl");
+        let begun = curl.args(["--silent", "--fail", "--request", "POST", "--header"]);
+        assert!(
+            begun
+                .args([&authorization, &url])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut found = serde_json::Value::Null;
+        wait_until("the end of the verification", || {
+            found = serde_json::from_str(&ask(&server, token, path).1).unwrap();
+            found["state"] != "reading"
+        });
+        found
+    };
+    assert_eq!(ask(&server, token, path).0, 404);
+    let found = verified();
+    assert_eq!(found["state"], "good", "{found}");
+    assert_eq!(found["text"], "image lab is good and unchanged");
+    let stream = server.data().join("images/lab/d1p1.img");
+    let mut bytes = std::fs::read(&stream).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&stream, bytes).unwrap();
+    let found = verified();
+    assert_eq!(found["state"], "damaged", "{found}");
+    assert!(
+        found["text"].as_str().unwrap().contains("d1p1.img"),
+        "{found}"
+    );
+    running.end();
+}
+
+#[test]
+fn a_password_is_read_from_a_file_and_never_asked_for_in_vain() {
+    let server = Server::new();
+    let file = server.dir.path().join("password");
+    let path = file.to_str().unwrap();
+    let add = |name: &'static str| {
+        [
+            "user",
+            "add",
+            name,
+            "--role",
+            "operator",
+            "--password-file",
+            path,
+        ]
+    };
+    std::fs::write(&file, "short\n").unwrap();
+    let error = server.bad(&add("ann"));
+    assert!(error.contains("10 to 200 characters"), "{error}");
+    std::fs::write(&file, "correct horse\n").unwrap();
+    assert_eq!(server.good(&add("ann")), "user ann: operator\n");
+    let error = server.bad(&add("ann"));
+    assert!(error.contains("already a user called ann"), "{error}");
+    let mut command = server.command();
+    command.args(["user", "add", "bob"]).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains("--password-file"), "{told}");
+    server.good(&["user", "change", "ann", "--role", "viewer"]);
+    assert!(server.good(&["user", "list"]).contains("ann   viewer"));
+    let usage = server.run(&["user", "change", "ann"]);
+    assert_eq!(usage.status.code(), Some(2));
+    server.good(&["user", "remove", "ann"]);
+    assert!(!server.good(&["user", "list"]).contains("ann"));
+}
+
+#[test]
+fn a_host_is_edited_and_keeps_what_is_not_given() {
+    let server = Server::with_hosts(2);
+    for is_served in [false, true] {
+        let running = is_served.then(|| server.serve());
+        server.good(&[
+            "host", "edit", "LAB-01", "--image", "lab", "--device", "/dev/vdb",
+        ]);
+        server.good(&[
+            "host",
+            "edit",
+            "lab-01",
+            "--name",
+            "NEW-01",
+            "--mac",
+            "00:1b:21:00:00:77",
+        ]);
+        let list = server.good(&["host", "list"]);
+        assert!(list.contains("NEW-01  00:1b:21:00:00:77"), "{list}");
+        let error = server.bad(&["host", "edit", "NEW-01", "--name", "LAB-02"]);
+        assert!(error.contains("already a host called LAB-02"), "{error}");
+        let error = server.bad(&["host", "edit", "LAB-01", "--name", "X"]);
+        assert!(error.contains("no host LAB-01"), "{error}");
+        server.good(&["host", "edit", "NEW-01", "--name", "LAB-01", "--image", ""]);
+        drop(running);
+    }
+}
+
+#[test]
+fn hosts_of_a_file_are_registered_or_named() {
+    let server = Server::with_hosts(1);
+    let file = server.dir.path().join("hosts.csv");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "name,mac\nLAB-02,x\nLAB-03,00:1b:21:00:00:03\n").unwrap();
+    let error = server.bad(&["host", "import", path]);
+    assert!(
+        error.contains("line 2") && error.contains("no host was registered"),
+        "{error}"
+    );
+    assert!(!server.good(&["host", "list"]).contains("LAB-03"));
+    std::fs::write(
+        &file,
+        "name,mac,image\nLAB-01,00:1b:21:00:00:11,\nLAB-03,00:1b:21:00:00:03,lab\n",
+    )
+    .unwrap();
+    let error = server.bad(&["host", "import", path]);
+    assert!(error.contains("LAB-01: there is already a host"), "{error}");
+    assert!(server.good(&["host", "list"]).contains("LAB-03"));
+}
+
+#[test]
+fn only_a_session_with_a_connected_host_is_started_by_hand() {
+    let server = Server::with_hosts(1);
+    let error = server.bad(&["start", "1"]);
+    assert!(error.contains("no session 1"), "{error}");
+    server.good(&["deploy", "lab", "LAB-01"]);
+    let error = server.bad(&["start", "1"]);
+    assert!(error.contains("does not run yet"), "{error}");
+    let _running = server.serve();
+    wait_until("the session runs", || {
+        server
+            .bad(&["start", "1"])
+            .contains("no host of session 1 is connected")
+    });
+    server.good(&["cancel", "1"]);
+    let error = server.bad(&["start", "1"]);
+    assert!(error.contains("already over"), "{error}");
+}
+
+#[test]
+fn completions_and_manual_pages_are_made_from_the_command_line() {
+    let server = Server::new();
+    let script = server.good(&["completions", "bash"]);
+    assert!(script.contains("complete -F _fos__server") && script.contains("selftest"));
+    // What a shell says of it.
+    let checked = Command::new("bash")
+        .args(["-n", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .spawn();
+    let mut checked = checked.unwrap();
+    std::io::Write::write_all(checked.stdin.as_mut().unwrap(), script.as_bytes()).unwrap();
+    assert!(checked.wait().unwrap().success());
+    let pages = server.dir.path().join("man");
+    server.good(&["man", pages.to_str().unwrap()]);
+    assert!(pages.join("fos-server-deploy.1").exists());
+}

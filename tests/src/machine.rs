@@ -127,6 +127,48 @@ fn newest_cloud_kernel() -> PathBuf {
 #[must_use]
 #[track_caller]
 pub fn switch_on(lab: &Lab, mac: &str, disk: &Path, arguments: &str, console: &Path) -> Running {
+    let initramfs = &BootFiles::of_workspace().initramfs;
+    switch_on_with(lab, mac, disk, arguments, console, initramfs)
+}
+
+/// The same, with bash in the initramfs.
+///
+/// # Panics
+/// QEMU or the network refuses, or a program is missing.
+#[must_use]
+#[track_caller]
+pub fn switch_on_with_bash(
+    lab: &Lab,
+    mac: &str,
+    disk: &Path,
+    arguments: &str,
+    console: &Path,
+) -> Running {
+    // The kernel unpacks archives one behind another, each at a multiple of four bytes.
+    let script = "mkdir -p more/usr/sbin && cp $(command -v bash) more/usr/sbin/bash && \
+        for library in $(ldd more/usr/sbin/bash | grep -o '/[^ ]*'); do \
+        mkdir -p more${library%/*} && cp -L $library more$library; done && \
+        (cd more && find . | cpio --quiet -o -H newc > ../more.cpio) && \
+        cp \"$1\" initramfs && truncate -s %512 initramfs && cat more.cpio >> initramfs";
+    let dir = console.with_extension("boot");
+    fs::create_dir_all(&dir).unwrap();
+    let mut made = Command::new("bash");
+    made.args(["-ec", script, "bash"])
+        .arg(&BootFiles::of_workspace().initramfs)
+        .current_dir(&dir);
+    succeed(&mut made);
+    let initramfs = dir.join("initramfs");
+    switch_on_with(lab, mac, disk, arguments, console, &initramfs)
+}
+
+fn switch_on_with(
+    lab: &Lab,
+    mac: &str,
+    disk: &Path,
+    arguments: &str,
+    console: &Path,
+    initramfs: &Path,
+) -> Running {
     let files = BootFiles::of_workspace();
     let tap = lab.add_tap();
     let mut qemu = lab.on_switch("qemu-system-x86_64");
@@ -146,7 +188,7 @@ pub fn switch_on(lab: &Lab, mac: &str, disk: &Path, arguments: &str, console: &P
         .arg("-kernel")
         .arg(&files.kernel)
         .arg("-initrd")
-        .arg(&files.initramfs)
+        .arg(initramfs)
         .arg("-append")
         // On a busy computer the emulated timer may be too late for the kernel's check of it.
         .arg(format!(

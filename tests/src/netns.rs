@@ -109,6 +109,49 @@ impl Lab {
         ));
     }
 
+    /// Gives host `number` another card of this name, with a cable to another switch, which is made if there is none of
+    /// this name. It has no address, and is up.
+    ///
+    /// # Panics
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn add_cable(&self, number: u8, card: &str, switch: &str) {
+        let host = &self.host(number.into()).namespace;
+        let mut look = self.on_switch("ip");
+        let known = look.args(["link", "show", "dev", switch]).output().unwrap();
+        let make = match known.status.success() {
+            true => String::new(),
+            false => format!("link add {switch} type bridge\nlink set {switch} up\n"),
+        };
+        let port = format!("{switch}p{number}");
+        ip_batch(
+            &self.switch,
+            &format!(
+                "{make}link add {port} type veth peer name {card} netns {host}\n\
+                 link set {port} master {switch} up\n"
+            ),
+        );
+        ip_batch(host, &format!("link set {card} up\n"));
+    }
+
+    /// What the switch does with the port of host `number`: `forwarding`, `listening` and so on.
+    ///
+    /// # Panics
+    /// There is no such port.
+    #[must_use]
+    #[track_caller]
+    pub fn port_state(&self, number: u8) -> String {
+        let mut command = self.on_switch("bridge");
+        let output = command.args(["link", "show", "dev", &format!("p{number}")]);
+        let output = output.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut words = text.split_whitespace().skip_while(|word| *word != "state");
+        let state = words.nth(1);
+        state
+            .unwrap_or_else(|| panic!("a state in: {text}"))
+            .to_owned()
+    }
+
     /// Changes the settings of the switch, in the words that `ip` has for a bridge.
     ///
     /// # Panics

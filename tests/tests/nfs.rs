@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fos_tests::machine::switch_on;
+use fos_tests::machine::{switch_on, switch_on_with_bash};
 use fos_tests::netns::{Running, wait_for};
 use fos_tests::site::{assert_deployed, assert_untouched, mac};
 use fos_tests::stock::{self, STREAMS, Version, job};
@@ -18,6 +18,7 @@ const TOOLS: &[&str] = &[
     "rpcbind",
     "dnsmasq",
     "strip",
+    "cpio",
 ];
 
 /// An emulated machine is slow, and the computer that emulates it may be busy. Not a measure of speed.
@@ -137,6 +138,53 @@ fn a_machine_is_deployed_with_the_share_of_a_real_nfs_server() {
         assert_deployed(&disk);
         assert!(room.server().is_complete(), "{said}");
     }
+}
+
+#[test]
+fn a_machine_runs_the_scripts_of_the_share() {
+    let Some(mut room) = Room::new(&job("")) else {
+        return;
+    };
+    room.start_nfs();
+    // The kernel's own files are seen, the share where FOG's client has it, and the disk with its new table.
+    let scripts = [
+        (
+            "dev/postinitscripts/fog.postinit",
+            "#!/bin/bash\necho \"init of $img: ${hd:-no disk}, $(cat /images/.mntcheck | wc -c) bytes\"\n",
+        ),
+        (
+            "postdownloadscripts/fog.postdownload",
+            "#!/bin/bash\n. ${postdownpath}own.functions\nshow\n",
+        ),
+        (
+            "postdownloadscripts/own.functions",
+            "show() {\n\
+             local parts=(/sys/class/block/${hd##*/}?)\n\
+             echo \"$hostname: ${#parts[@]} partitions of $disks, $(ls /images/$img/d1.mbr)\"\n\
+             mkdir -p /tmp/m && mount -t tmpfs none /tmp/m && exec 3<> ${hd}1 && echo all is well\n\
+             }\n",
+        ),
+    ];
+    for (name, text) in scripts {
+        let path = room.share().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let disk = room.empty_disk("scripts.raw");
+    let console = room.path("scripts.console");
+    let mut machine = switch_on_with_bash(room.lab(), &mac(1), &disk, &job(""), &console);
+    let said = Room::wait_for_machine(&mut machine, &console, &["fos-agent: result", "FAILED"]);
+    for words in [
+        "| init of lab: no disk, ",
+        "| LAB-01: 2 partitions of /dev/vda, /images/lab/d1.mbr",
+        "| all is well",
+        "fos-agent: result ok",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    drop(machine);
+    assert_deployed(&disk);
+    assert!(room.server().is_complete(), "{said}");
 }
 
 #[test]

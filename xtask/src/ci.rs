@@ -13,7 +13,7 @@ use crate::{
     tools,
 };
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// Only these: format, sources, clippy, documentation, "generated files", "unused dependencies", licences,
     /// fuzzing
@@ -39,33 +39,51 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     steps.finish()
 }
 
-/// Those that may run beside something else, by the program `xtask`: fuzzing is only built.
-pub(crate) fn jobs(xtask: &Cmd) -> Vec<Job> {
-    let job = |check: &Check| {
-        let (name, args) = match check.name {
-            FUZZING => ("fuzzing is built", ["fuzz", "--build"]),
-            name => (name, ["ci", name]),
-        };
-        step(name, xtask.clone().args(args))
+/// What may run beside something else, by the program `xtask`.
+pub(crate) fn beside(xtask: &Cmd) -> Vec<Job> {
+    let job = |check: &Check| match check.company {
+        Company::Any => step(check.name, xtask.clone().args(["ci", check.name])),
+        Company::Only { name, args } => step(name, xtask.clone().args(args)),
     };
     CHECKS.iter().map(job).collect()
+}
+
+/// Runs the checks that have to be alone.
+pub(crate) fn alone(steps: &mut Steps) -> Result<()> {
+    let alone = |check: &&Check| matches!(check.company, Company::Only { .. });
+    CHECKS
+        .iter()
+        .filter(alone)
+        .try_for_each(|check| steps.run(check.name, check.run))
 }
 
 struct Check {
     name: &'static str,
     run: fn() -> Result<()>,
+    company: Company,
 }
 
-const FUZZING: &str = "fuzzing";
+/// What of a check may run beside something else.
+enum Company {
+    /// All of it.
+    Any,
+    /// This much, by `cargo xtask ARGS`. All of it runs alone, afterwards.
+    Only {
+        name: &'static str,
+        args: &'static [&'static str],
+    },
+}
 
 const CHECKS: &[Check] = &[
     Check {
         name: "format",
         run: || Cmd::cargo().args(["fmt", "--all", "--check"]).run(),
+        company: Company::Any,
     },
     Check {
         name: "sources",
         run: sources::check,
+        company: Company::Any,
     },
     Check {
         name: "clippy",
@@ -75,6 +93,7 @@ const CHECKS: &[Check] = &[
                 .args(["--", "-D", "warnings"])
                 .run()
         },
+        company: Company::Any,
     },
     Check {
         name: "documentation",
@@ -86,14 +105,17 @@ const CHECKS: &[Check] = &[
                 .env("RUSTDOCFLAGS", "-D warnings")
                 .run()
         },
+        company: Company::Any,
     },
     Check {
         name: "generated files",
         run: codegen::check,
+        company: Company::Any,
     },
     Check {
         name: "unused dependencies",
         run: || tools::MACHETE.command()?.arg("--with-metadata").run(),
+        company: Company::Any,
     },
     Check {
         name: "licences",
@@ -104,9 +126,15 @@ const CHECKS: &[Check] = &[
                 .args(["licenses", "bans", "sources"])
                 .run()
         },
+        company: Company::Any,
     },
     Check {
-        name: FUZZING,
+        name: "fuzzing",
         run: fuzz::ci,
+        // It has so many seconds for each target, and a limit for each input.
+        company: Company::Only {
+            name: "fuzzing is built",
+            args: &["fuzz", "--build"],
+        },
     },
 ];

@@ -7,6 +7,7 @@
 
 mod client;
 mod compare;
+mod hardware;
 pub(crate) mod image;
 pub(crate) mod lab;
 mod phases;
@@ -17,6 +18,7 @@ mod services;
 pub(crate) mod shell;
 mod terminal;
 mod vlan;
+mod volumes;
 mod watch;
 
 use std::{
@@ -29,6 +31,7 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) use self::client::Firmware;
 use self::{
     client::Client,
+    hardware::{Bus, Hardware, Kind},
     image::SourceImage,
     lab::Lab,
     report::Column,
@@ -56,6 +59,9 @@ pub(crate) struct Options {
     /// Let the virtual machines' switch ports carry this VLAN, tagged, and nothing else; they boot the kernel at once
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094), conflicts_with = "no_vm")]
     pub(crate) vlan: Option<u16>,
+    /// What the virtual machines are made of
+    #[arg(long, value_enum, default_value_t = Kind::Virtual, conflicts_with = "no_vm")]
+    pub(crate) hardware: Kind,
     /// No virtual machines: agents in network namespaces that write to files
     #[arg(long)]
     pub(crate) no_vm: bool,
@@ -71,6 +77,12 @@ pub(crate) struct Options {
     /// Let this virtual machine's disk fail in the middle of the second partition: the others must finish
     #[arg(long, value_name = "K", conflicts_with_all = ["corrupt", "kill_client", "no_vm"])]
     pub(crate) bad_disk: Option<u8>,
+    /// Remove the signature of the kernel: a machine with Secure Boot must not start it
+    #[arg(long, conflicts_with_all = ["corrupt", "kill_client", "bad_disk"])]
+    pub(crate) unsigned_kernel: bool,
+    /// Deploy a volume group, too, and let a virtual machine activate it on the disks of the clients
+    #[arg(long, conflicts_with_all = ["corrupt", "kill_client", "bad_disk", "no_vm"])]
+    pub(crate) volumes: bool,
     /// Limit of the server's sending rate, for example 80M
     #[arg(long, value_name = "RATE")]
     pub(crate) max_bitrate: Option<String>,
@@ -91,11 +103,14 @@ impl Options {
             clients: 1,
             firmware: Firmware::Bios,
             vlan: None,
+            hardware: Kind::Virtual,
             no_vm: false,
             keep: false,
             kill_client: None,
             corrupt: false,
             bad_disk: None,
+            unsigned_kernel: false,
+            volumes: false,
             max_bitrate: None,
             server: None,
             build,
@@ -114,6 +129,8 @@ pub(crate) enum Expectation {
     OneFails(usize),
     /// Every client refuses the image.
     AllRefuse,
+    /// No machine starts the kernel.
+    KernelRefused,
 }
 
 impl Expectation {
@@ -130,6 +147,12 @@ impl Expectation {
             }
             Ok(usize::from(number))
         };
+        if options.unsigned_kernel {
+            if options.firmware != Firmware::SecureBoot {
+                bail!("--unsigned-kernel is for --firmware secure-boot: others start it");
+            }
+            return Ok(Self::KernelRefused);
+        }
         match (options.kill_client, options.bad_disk) {
             (Some(number), _) => Ok(Self::OneKilled(one("--kill-client", number)?)),
             (None, Some(number)) => Ok(Self::OneFails(one("--bad-disk", number)?)),
@@ -143,13 +166,17 @@ impl Expectation {
         match self {
             Self::AllRefuse => true,
             Self::OneFails(one) => one == number,
-            Self::AllEqual | Self::OneKilled(_) => false,
+            Self::AllEqual | Self::OneKilled(_) | Self::KernelRefused => false,
         }
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let expectation = Expectation::of(options)?;
+    let mut options = options.clone();
+    // Without LVM's program a client refuses volumes.
+    options.content.has_resize_tools |= options.volumes;
+    let options = &options;
     let (programs, source) = prepare(options)?;
     let mut run_dir = RunDir::new(options.keep)?;
     deploy(options, expectation, &programs, &source, run_dir.path())?;
@@ -165,6 +192,9 @@ fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
     }
     if (is_foreign || options.vlan.is_some()) && options.firmware != Firmware::Bios {
         bail!("these machines boot the kernel at once: leave out --firmware");
+    }
+    if options.hardware == Kind::Pc && (is_foreign || options.firmware == Firmware::SecureBoot) {
+        bail!("--hardware pc is for --firmware bios or uefi, and leave out --arch");
     }
     if !nix::unistd::geteuid().is_root() {
         bail!("this makes network namespaces: run it as root");
@@ -185,12 +215,23 @@ fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
             purposes.push(Purpose::Arm64);
         }
     }
+    if options.content.has_resize_tools {
+        purposes.push(Purpose::ResizeTools);
+    }
     setup::install(&purposes)?;
-    let source = image::prepare()?;
+    let source = image::prepare(if options.volumes {
+        image::Recipe::Volumes
+    } else {
+        image::Recipe::Plain
+    })?;
     let programs = Programs::finish(options, building)?;
     println!(
-        "==> the source disk: {} MB, three partitions, {} MB in the store",
+        "==> the source disk: {} MB, {}, {} MB in the store",
         source.disk_len / 1_000_000,
+        match source.volumes {
+            Some(_) => "three partitions and a volume group",
+            None => "three partitions",
+        },
         source.streams_len / 1_000_000
     );
     Ok((programs, source))
@@ -262,7 +303,11 @@ impl Programs {
                 built.map(|built| built.agent),
             )?)
         } else {
-            let files = initramfs::boot_files(&options.build, &options.content)?;
+            let kernel = match options.hardware {
+                Kind::Virtual => initramfs::Which::Cloud,
+                Kind::Pc => initramfs::Which::Full,
+            };
+            let files = initramfs::boot_files(&options.build, kernel, &options.content)?;
             ClientProgram::Boot(files, options.build.arch)
         };
         Ok(Self { server, client })
@@ -284,6 +329,9 @@ fn deploy(
     image::copy_store(&source.store, &store)?;
     let boot = run_dir.join("boot");
     programs.client.write_boot_files(&boot)?;
+    if expectation == Expectation::KernelRefused {
+        unsign(&boot.join(client::boot_names(Arch::X86_64).0))?;
+    }
 
     // Declared before what runs in it, so dropped after that.
     let mut lab = Lab::new()?;
@@ -298,6 +346,7 @@ fn deploy(
             boot: &boot,
             kernel_args: &kernel_args(options),
             max_bitrate: options.max_bitrate.as_deref().or(slow),
+            debug_menu: None,
         },
     )?;
     let mut dnsmasq = match programs.client {
@@ -312,18 +361,28 @@ fn deploy(
     let clients: Vec<Client> = (1..=usize::from(options.clients))
         .map(|number| {
             let mut client = Client::new(number, source.disk_len, run_dir)?;
-            if expectation != Expectation::AllEqual {
+            if !matches!(
+                expectation,
+                Expectation::AllEqual | Expectation::KernelRefused
+            ) {
                 // So that "it does not boot" says something.
                 client.partition()?;
             }
             client.is_bad = expectation == Expectation::OneFails(number);
+            client.hardware = Hardware::of(options.hardware, number);
             Ok(client)
         })
         .collect::<Result<_>>()?;
     server.command(&["image", "add", IMAGE, "--path", IMAGE, "--type", "mps"])?;
     let mut deploy = vec!["deploy", IMAGE];
     for client in &clients {
-        server.command(&["host", "add", &client.name, &client.mac, "--image", IMAGE])?;
+        let serial = client.disk_serial();
+        let mut host = vec!["host", "add", &client.name, &client.mac, "--image", IMAGE];
+        if client.hardware.bus == Bus::Usb {
+            // Such a disk is used only when it is named.
+            host.extend(["--device", &serial]);
+        }
+        server.command(&host)?;
         deploy.push(&client.name);
     }
     deploy.extend(["--max-wait", "10m"]);
@@ -338,10 +397,11 @@ fn deploy(
         let disk_mb = client.disk_len / 1_000_000;
         match &programs.client {
             ClientProgram::Boot(_, arch) => println!(
-                "==> switching on {}: {arch:?}, {:?}, an empty {} of {disk_mb} MB",
+                "==> switching on {}: {arch:?}, {:?}, {}, an empty {} of {disk_mb} MB",
                 client.name,
                 options.firmware,
-                client.bus()
+                client.hardware.card(),
+                client.hardware.disk()
             ),
             ClientProgram::Agent(_) => println!(
                 "==> starting {}: an empty file of {disk_mb} MB",
@@ -349,7 +409,11 @@ fn deploy(
             ),
         }
         let process = match &programs.client {
-            ClientProgram::Boot(_, arch) if *arch != Arch::X86_64 || options.vlan.is_some() => {
+            ClientProgram::Boot(_, arch)
+                if *arch != Arch::X86_64
+                    || options.vlan.is_some()
+                    || !client.hardware.boots_from_network() =>
+            {
                 client.boot_directly(&mut lab, *arch, &boot, run_dir)?
             }
             ClientProgram::Boot(..) => client.boot(&mut lab, options.firmware, run_dir)?,
@@ -358,12 +422,29 @@ fn deploy(
         machines.push(Machine::new(client, process));
     }
     let watched = watch::until_the_end(&mut machines, &mut server, dnsmasq.as_mut(), expectation);
-    let result = watched
-        .and_then(|()| judge(&machines, &server, expectation, source))
-        .and_then(|()| match options.firmware {
-            Firmware::SecureBoot => machines.iter().try_for_each(must_be_locked_down),
-            Firmware::Bios | Firmware::Uefi => Ok(()),
-        });
+    let result = watched.and_then(|()| {
+        if expectation == Expectation::KernelRefused {
+            return machines.iter().try_for_each(must_not_have_started);
+        }
+        judge(&machines, &server, expectation, source)?;
+        if let Some(list) = &source.volumes {
+            let list = fs::read_to_string(list)?;
+            let disks: Vec<&Path> = machines.iter().map(|one| &*one.client.disk).collect();
+            volumes::look(&disks, &list, run_dir)?;
+            println!(
+                "==> a machine has activated the volume groups of {}: files and swap space are those of the image",
+                readable_count(disks.len())
+            );
+        }
+        match options.firmware {
+            Firmware::SecureBoot => {
+                machines.iter().try_for_each(must_be_locked_down)?;
+                machines.iter().try_for_each(must_name_what_is_not_started)
+            }
+            Firmware::Uefi => machines.iter().try_for_each(must_name_what_is_not_started),
+            Firmware::Bios => Ok(()),
+        }
+    });
     show(&machines, &programs.client);
     if let Err(error) = &result {
         let mut logs = vec![&*server.log];
@@ -372,6 +453,13 @@ fn deploy(
         print!("{}", explain(error, &logs));
     }
     result
+}
+
+fn readable_count(disks: usize) -> String {
+    match disks {
+        1 => "1 disk".to_owned(),
+        many => format!("{many} disks"),
+    }
 }
 
 /// What the kernels of the machines get beside the server's own arguments.
@@ -403,7 +491,69 @@ fn must_be_locked_down(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// The image has an EFI system partition without a boot loader, and the firmware no entry for it.
+fn must_name_what_is_not_started(machine: &Machine) -> Result<()> {
+    let console = fs::read(&machine.client.log)?;
+    if !String::from_utf8_lossy(&console).contains(NOT_STARTED) {
+        bail!(
+            "{}: the agent does not say \"{NOT_STARTED}\"",
+            machine.client.name
+        );
+    }
+    println!("    {}: {NOT_STARTED} ...", machine.client.name);
+    Ok(())
+}
+
+const NOT_STARTED: &str = "the firmware of this machine would not start from /dev/";
 const LOCKED_DOWN: &str = "Kernel is locked down from EFI Secure Boot";
+
+/// The same firmware, shim and GRUB as of a machine that boots, and a kernel that is the same but for its signature.
+fn must_not_have_started(machine: &Machine) -> Result<()> {
+    machine.must_have(Outcome::KernelRefused)?;
+    if machine.client.written() > 0 {
+        bail!("{}: its disk was written to", machine.client.name);
+    }
+    println!(
+        "    {}: {} (the kernel has no signature)",
+        machine.client.name,
+        watch::BAD_SIGNATURE
+    );
+    machine.verdict.replace("refused to boot".to_owned());
+    Ok(())
+}
+
+/// Removes the signature from a kernel that UEFI firmware starts. All else of it stays.
+fn unsign(kernel: &Path) -> Result<()> {
+    let mut bytes = fs::read(kernel).with_context(|| format!("reading {}", kernel.display()))?;
+    without_signature(&mut bytes)
+        .with_context(|| format!("{} is no signed program for UEFI", kernel.display()))?;
+    fs::write(kernel, bytes).with_context(|| format!("writing {}", kernel.display()))?;
+    println!("==> removed the signature of the kernel");
+    Ok(())
+}
+
+/// Removes the attribute certificates of a PE image of 64 bits, which are at its end (PE format, "Optional Header Data
+/// Directories"). `None`: it has none.
+fn without_signature(image: &mut Vec<u8>) -> Option<()> {
+    let word = |at: usize| {
+        let bytes = image.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    };
+    let header = usize::try_from(word(0x3c)?).ok()?;
+    let optional = header.checked_add(24)?;
+    let is_pe = image.get(header..header.checked_add(4)?)? == b"PE\0\0";
+    let is_64_bits = image.get(optional..optional.checked_add(2)?)? == [0x0b, 0x02];
+    // The fifth of the directories, which follow 112 bytes.
+    let entry = optional.checked_add(112 + 4 * 8)?;
+    let at = usize::try_from(word(entry)?).ok()?;
+    let len = usize::try_from(word(entry + 4)?).ok()?;
+    if !is_pe || !is_64_bits || len == 0 || at.checked_add(len)? != image.len() {
+        return None;
+    }
+    image.get_mut(entry..entry + 8)?.fill(0);
+    image.truncate(at);
+    Some(())
+}
 
 /// The ends of the logs of a run that failed. A run that was interrupted has nothing to explain.
 fn explain(error: &anyhow::Error, logs: &[&Path]) -> String {
@@ -501,6 +651,25 @@ fn show(machines: &[Machine], program: &ClientProgram) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signature_is_removed_and_nothing_else() {
+        let mut image = vec![7; 600];
+        image[0x3c..0x40].copy_from_slice(&64_u32.to_le_bytes());
+        image[64..68].copy_from_slice(b"PE\0\0");
+        image[88..90].copy_from_slice(&[0x0b, 0x02]);
+        image[232..236].copy_from_slice(&500_u32.to_le_bytes());
+        image[236..240].copy_from_slice(&100_u32.to_le_bytes());
+        let mut expected = image[..500].to_vec();
+        expected[232..240].fill(0);
+        let mut kernel = image.clone();
+        assert!(without_signature(&mut kernel).is_some());
+        assert_eq!(kernel, expected);
+        assert!(without_signature(&mut kernel).is_none(), "there is none");
+        for cut in 0..image.len() {
+            assert!(without_signature(&mut image[..cut].to_vec()).is_none());
+        }
+    }
 
     #[test]
     fn logs_explain_a_failure_and_not_an_interruption() {

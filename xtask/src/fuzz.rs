@@ -42,7 +42,7 @@ pub(crate) struct Options {
     build: bool,
 }
 
-/// What `cargo xtask ci` does.
+/// The check of `cargo xtask ci` and `cargo xtask test`.
 pub(crate) fn ci() -> Result<()> {
     run(&Options {
         seconds: SECONDS,

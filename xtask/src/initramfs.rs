@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Pack tcpdump, too: 7 MB more, for debug mode
     #[arg(long)]
     debug_tools: bool,
+    /// Pack bash and programs for the post-init and post-download scripts of FOG's image shares, too: 3 MB more
+    #[arg(long)]
+    scripts: bool,
     /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -73,6 +76,8 @@ pub(crate) struct Content {
     pub(crate) has_resize_tools: bool,
     /// Those for debug mode that busybox lacks.
     pub(crate) has_debug_tools: bool,
+    /// Those of scripts of an image share.
+    pub(crate) has_script_tools: bool,
     /// Kernel modules beside those of the manifest.
     modules: Vec<String>,
     /// Certificates of authorities.
@@ -86,11 +91,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let content = Content {
         has_resize_tools: options.resize_tools,
         has_debug_tools: options.debug_tools,
+        has_script_tools: options.scripts,
         modules: options.modules.clone(),
         authorities: options.ca.as_deref().map(authorities).transpose()?,
         has_shell: options.shell,
     };
-    if arch != Arch::X86_64 && (content.has_resize_tools || content.has_debug_tools) {
+    let has_programs =
+        content.has_resize_tools || content.has_debug_tools || content.has_script_tools;
+    if arch != Arch::X86_64 && has_programs {
         bail!(
             "further programs are those of this machine, so they cannot be packed for {}; the external tree for \
              Buildroot (see buildroot/README.md) has them for it",
@@ -113,6 +121,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if content.has_debug_tools {
         setup::install(&[Purpose::DebugTools])?;
+    }
+    if content.has_script_tools {
+        setup::install(&[Purpose::Initramfs, Purpose::ScriptTools])?;
     }
     setup::install(&[Purpose::Build, Purpose::Initramfs])?;
     if options.build.wants_musl_std(Use::Shipping) {
@@ -169,9 +180,25 @@ pub(crate) struct BootFiles {
     pub(crate) agent_len: u64,
 }
 
-/// Builds the agent and packs it for the newest cloud kernel.
-pub(crate) fn boot_files(build: &BuildOptions, content: &Content) -> Result<BootFiles> {
-    let kernel = cloud_kernel(build.arch, None)?;
+/// Which of Debian's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// With the drivers of virtual machines.
+    Cloud,
+    /// With the drivers of PCs, too. It is fetched, and not installed.
+    Full,
+}
+
+/// Builds the agent and packs it for this kernel.
+pub(crate) fn boot_files(
+    build: &BuildOptions,
+    which: Which,
+    content: &Content,
+) -> Result<BootFiles> {
+    let kernel = match which {
+        Which::Cloud => cloud_kernel(build.arch, None)?,
+        Which::Full => full_kernel()?,
+    };
     let agent = toolchain::build_agent(build, Use::Demo)?;
     Ok(BootFiles {
         initramfs: pack(&agent, &kernel, build.arch, Compression::Quick, content)?,
@@ -180,13 +207,19 @@ pub(crate) fn boot_files(build: &BuildOptions, content: &Content) -> Result<Boot
     })
 }
 
-/// A machine of x86_64 that runs this script of busybox' shell, with these kernel modules in `/lib/modules/list`.
-pub(crate) fn of_script(script: &str, modules: &[&str]) -> Result<BootFiles> {
+/// A machine of x86_64 that runs this script of busybox' shell, with these kernel modules in `/lib/modules/list`, and
+/// programs of this machine.
+pub(crate) fn of_script(script: &str, modules: &[&str], programs: &[&str]) -> Result<BootFiles> {
     let manifest = Manifest::read()?;
     let kernel = cloud_kernel(Arch::X86_64, None)?;
     let mut tree = manifest.tree()?;
     tree.file("bin/busybox", 0o755, read(&find_busybox(Arch::X86_64)?)?)?;
     tree.file("init", 0o755, script.as_bytes().to_vec())?;
+    let mut packed = Programs::default();
+    packed.add_all(programs)?;
+    for (path, bytes) in packed.files {
+        tree.file(&path, 0o755, bytes)?;
+    }
     let set = kernel.modules(modules)?;
     add_modules(&mut tree, &kernel, &set)?;
     let archive = tree.to_newc()?;
@@ -222,6 +255,24 @@ fn cloud_kernel(arch: Arch, version: Option<&str>) -> Result<Kernel> {
         Arch::Arm64 => foreign::kernel(arch, "linux-image-cloud-arm64")?,
     };
     Kernel::find(&root, arch, version)
+}
+
+/// Debian's kernel for all PCs: the one that is installed, else it is fetched and unpacked.
+fn full_kernel() -> Result<Kernel> {
+    let arch = Arch::X86_64;
+    let is_full = |version: &String| !version.contains("cloud");
+    let installed = modules::newest("/boot".as_ref(), "-amd64").ok();
+    if let Some(version) = installed.filter(is_full) {
+        return Kernel::find("/".as_ref(), arch, Some(&version));
+    }
+    let root: PathBuf = foreign::kernel(arch, "linux-image-amd64")?;
+    let version = modules::newest(&root.join("boot"), "-amd64")?;
+    Kernel::find(&root, arch, Some(&version))
+}
+
+/// Fetches what [`Which::Full`] needs, if it is not there: tests do not fetch.
+pub(crate) fn prepare_full() -> Result<()> {
+    full_kernel().map(drop)
 }
 
 /// Packs twice, from the same agent, and fails if the bytes differ; writes the file `out`.
@@ -278,9 +329,11 @@ struct Manifest {
     /// Kernel modules, in the order wanted; their dependencies follow by themselves.
     modules: Vec<ModuleGroup>,
     /// Only with `--resize-tools`.
-    resize: Resize,
+    resize: Part,
     /// Only with `--debug-tools`.
     debug: Debug,
+    /// Only with `--scripts`.
+    scripts: Part,
 }
 
 #[derive(Debug, Deserialize)]
@@ -292,7 +345,7 @@ struct Debug {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Resize {
+struct Part {
     /// Programs of the building machine, packed with their libraries.
     programs: Vec<String>,
     /// Symbolic links that they need.
@@ -380,6 +433,9 @@ fn pack(
     if content.has_debug_tools {
         programs.add_all(&manifest.debug.programs)?;
     }
+    if content.has_script_tools {
+        programs.add_all(&manifest.scripts.programs)?;
+    }
     let programs_len = programs.len();
     let all_programs = programs.files.values().flatten().copied().collect();
     for (path, bytes) in programs.files {
@@ -391,11 +447,17 @@ fn pack(
         .flat_map(|group| &group.names)
         .map(String::as_str)
         .collect();
-    if content.has_resize_tools {
-        for (path, to) in &manifest.resize.links {
-            tree.link(path, to)?;
-        }
-        wanted.extend(manifest.resize.modules.iter().map(String::as_str));
+    let parts = [
+        (content.has_resize_tools, &manifest.resize),
+        (content.has_script_tools, &manifest.scripts),
+    ];
+    let mut links = BTreeMap::new();
+    for (_, part) in parts.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+        links.extend(&part.links);
+        wanted.extend(part.modules.iter().map(String::as_str));
+    }
+    for (path, to) in links {
+        tree.link(path, to)?;
     }
     wanted.extend(content.modules.iter().map(String::as_str));
     let set = kernel.modules(&wanted)?;

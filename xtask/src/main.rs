@@ -9,7 +9,7 @@
     reason = "a command line tool: printing is its job"
 )]
 
-mod all;
+mod axe;
 mod bench;
 mod ci;
 mod codegen;
@@ -52,14 +52,12 @@ enum Task {
     Bench(bench::Options),
     /// Send many short streams through a bad network: does each arrive, and does no program hang?
     Soak(bench::soak::Options),
-    /// Run every test, with everything installed that the tests use
+    /// Run every test and every check, beside each other: what must pass before a change is taken
     Test(test::Options),
     /// Build what is shipped, for the virtual machines of tests
     #[command(hide = true)]
     Shipped(test::shipped::Options),
-    /// Run every test and every check, beside each other: what must pass before a change is taken
-    All(all::Options),
-    /// Run the checks: format, clippy, documentation, generated files, unused dependencies, licences, fuzzing
+    /// Run the checks alone: format, clippy, documentation, generated files, unused dependencies, licences, fuzzing
     /// for some minutes
     Ci(ci::Options),
     /// Run the fuzz targets, each for a while from the committed corpus
@@ -83,7 +81,6 @@ fn main() -> ExitCode {
         Task::Soak(options) => bench::soak::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Shipped(options) => test::shipped::run(&options),
-        Task::All(options) => all::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Mutants(options) => mutants::run(&options),

@@ -4,7 +4,7 @@ use std::{env, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process::Cmd, toolchain};
+use crate::{initramfs, process::Cmd, toolchain};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -42,6 +42,8 @@ pub(crate) enum Purpose {
     ResizeTools,
     /// Packing an initramfs with further programs for debug mode.
     DebugTools,
+    /// Packing an initramfs that runs the scripts of an image share.
+    ScriptTools,
     /// Making disk images with the original programs.
     Image,
     /// Network namespaces.
@@ -58,7 +60,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Of the commands that every run of the tests has. The others install what they need by themselves.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
@@ -66,10 +68,12 @@ impl Purpose {
         Self::Initramfs,
         Self::ResizeTools,
         Self::DebugTools,
+        Self::ScriptTools,
         Self::Image,
         Self::Network,
         Self::Machines,
         Self::Tests,
+        Self::SecureBoot,
     ];
 }
 
@@ -88,6 +92,9 @@ impl Purpose {
             Self::Initramfs => "to pack the initramfs",
             Self::ResizeTools => "to grow file systems on clients, and to test that",
             Self::DebugTools => "to look for faults on clients in debug mode, and to test that",
+            Self::ScriptTools => {
+                "to run scripts of FOG's image shares on clients, and to test that"
+            }
             Self::Image => "to make disk images with the original programs",
             Self::Network => "for network namespaces",
             Self::Machines => "for virtual machines that boot from the network",
@@ -114,7 +121,7 @@ struct Need(Purpose, Sign, &'static str);
 
 use Purpose::{
     Arm64, Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network,
-    ResizeTools, SecureBoot, Tests,
+    ResizeTools, ScriptTools, SecureBoot, Tests,
 };
 use Sign::{File, Installed, Like, Program};
 
@@ -150,6 +157,11 @@ const NEEDS: &[Need] = &[
     Need(ResizeTools, Program("reged"), "chntpw"),
     Need(ResizeTools, Program("resize.f2fs"), "f2fs-tools"),
     Need(DebugTools, Program("tcpdump"), "tcpdump"),
+    Need(ScriptTools, Program("bash"), "bash"),
+    Need(ScriptTools, Program("blkid"), "util-linux"),
+    Need(ScriptTools, Program("efibootmgr"), "efibootmgr"),
+    Need(ScriptTools, Program("ntfs-3g"), "ntfs-3g"),
+    Need(ScriptTools, Program("reged"), "chntpw"),
     Need(Image, Program("partclone.restore"), "partclone"),
     Need(Image, Program("zstd"), "zstd"),
     Need(Image, Program("sgdisk"), "gdisk"),
@@ -187,10 +199,20 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("lz4"), "lz4"),
     Need(Tests, Program("xz"), "xz-utils"),
     Need(Tests, Program("curl"), "curl"),
+    Need(Tests, Program("cpio"), "cpio"),
     Need(Tests, Program("kill"), "procps"),
+    Need(Tests, Program("mariadbd"), "mariadb-server-core"),
+    // It prints what the installer of a data directory asks for.
+    Need(Tests, Program("my_print_defaults"), "mariadb-client-core"),
     Need(Tests, Program("losetup"), "mount"),
     Need(Tests, Program("mdadm"), "mdadm"),
     Need(Tests, Program("strace"), "strace"),
+    Need(
+        Tests,
+        Program("chromium-headless-shell"),
+        "chromium-headless-shell",
+    ),
+    Need(Tests, Program("npm"), "npm"),
     Need(SecureBoot, File(SHIM), "shim-signed"),
     Need(SecureBoot, File(SIGNED_GRUB), "grub-efi-amd64-signed"),
     Need(
@@ -218,7 +240,8 @@ pub(crate) const SIGNED_GRUB: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64
 
 /// Installs everything that anything here needs.
 pub(crate) fn install_all() -> Result<()> {
-    install(&Purpose::ALL)
+    install(&Purpose::ALL)?;
+    initramfs::prepare_full().context("fetching the kernel of virtual PCs")
 }
 
 /// Installs what is missing for these purposes; quick and silent when nothing is. What a musl target
@@ -233,6 +256,7 @@ pub(crate) fn install(purposes: &[Purpose]) -> Result<()> {
     install_needed(&needed)?;
     if needed.contains(&Tests) {
         provide_mtab()?;
+        crate::axe::provide()?;
     }
     if let Err(error) = install_needed(&optional) {
         crate::signals::check()?;

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test there is, nothing skipped.
+//! `cargo xtask test`: every test there is, nothing skipped, and every check. Tests wait most of the time, checks compile,
+//! so they run beside each other.
 
 mod binaries;
 mod load;
@@ -13,17 +14,31 @@ use self::{
     binaries::{Built, TestProgram},
     pool::{Job, Limits, Prints},
 };
-use crate::{paths, process::Cmd, setup, steps::Steps};
+use crate::{ci, paths, process::Cmd, setup, steps::Steps};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only run `cargo test ARGS`, with everything installed; without them the whole workspace and the
-    /// deployments are tested
+    /// Only this part
+    #[arg(long, value_name = "PART", conflicts_with = "args")]
+    only: Option<Part>,
+    /// Only run `cargo test ARGS`, with everything installed; without them all of the workspace is tested and checked, and
+    /// the deployments are tested
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The tests and the deployments
+    Tests,
+    /// The checks, as `cargo xtask ci`
+    Checks,
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.only == Some(Part::Checks) {
+        return ci::run(&ci::Options::default());
+    }
     setup::install_all()?;
     if !options.args.is_empty() {
         return Cmd::cargo()
@@ -33,12 +48,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .run();
     }
     let mut steps = Steps::default();
-    everything(&mut steps, &this_program()?, Vec::new())?;
+    let xtask = this_program()?;
+    if options.only == Some(Part::Tests) {
+        everything(&mut steps, &xtask, Vec::new())?;
+    } else {
+        everything(&mut steps, &xtask, ci::beside(&xtask))?;
+        ci::alone(&mut steps)?;
+    }
     steps.finish()
 }
 
 /// Runs all tests, and beside them the `fillers` when the processors have time. `xtask` is this program.
-pub(crate) fn everything(steps: &mut Steps, xtask: &Cmd, mut fillers: Vec<Job>) -> Result<()> {
+fn everything(steps: &mut Steps, xtask: &Cmd, mut fillers: Vec<Job>) -> Result<()> {
     let mut jobs = Vec::new();
     if let Some(built) = steps.run_for("build", binaries::build)? {
         let shipped = paths::target().join("tests-shipped");
@@ -84,7 +105,10 @@ const LONG: &[&str] = &[
     "server/src/lib.rs",
     "what FOG's wiki says to type in a shell",
     "deployment of two PXE booted machines",
+    "deployment of three PCs with a volume group",
     "deployment with a disk that fails",
+    "deployment with Secure Boot",
+    "Secure Boot and a kernel without a signature",
     "tests/tests/doctor/main.rs",
     "tests/tests/nfs.rs",
     "tests/tests/corpus_programs.rs",
@@ -153,6 +177,28 @@ fn deployments(built: &Built, xtask: &Cmd, shipped: &Path) -> Vec<Job> {
             &["demo", "--bad-disk", "1"],
         ),
         job(
+            "deployment of three PCs with a volume group",
+            machine,
+            &["demo", "--hardware", "pc", "--volumes", "--clients", "3"],
+        ),
+        job(
+            "deployment with Secure Boot",
+            machine,
+            &["demo", "--firmware", "secure-boot", "--clients", "1"],
+        ),
+        job(
+            "Secure Boot and a kernel without a signature",
+            machine,
+            &[
+                "demo",
+                "--firmware",
+                "secure-boot",
+                "--clients",
+                "1",
+                "--unsigned-kernel",
+            ],
+        ),
+        job(
             "deployment without virtual machines",
             program,
             &["demo", "--no-vm", "--clients", "3"],
@@ -182,7 +228,7 @@ pub(crate) fn step(name: &str, command: Cmd) -> Job {
 
 /// `cargo xtask`, without asking cargo whether it is up to date. To be asked before something is built: afterwards
 /// the same path may have another file.
-pub(crate) fn this_program() -> Result<Cmd> {
+fn this_program() -> Result<Cmd> {
     let program = std::env::current_exe().context("finding this program")?;
     Ok(Cmd::new(program).dir(paths::root()))
 }

@@ -12,7 +12,7 @@ use imaging::target::{Gate, Region};
 
 use super::ending::Ending;
 use super::failure::Failure;
-use super::grow::{self, Programs, Tools};
+use super::grow::{self, Programs, Running, Tools};
 use super::volumes::{self, Head};
 use super::{host_name, ntfs, swap};
 
@@ -186,7 +186,9 @@ pub(crate) struct Finish<'a> {
     pub(crate) heads: &'a [Head],
     pub(crate) ending: &'a Ending,
     /// What is being done, in a phrase.
-    pub(crate) activity: &'a (dyn Fn(String) + Sync),
+    pub(crate) activity: &'a dyn Fn(String),
+    /// A program at work, again and again, and what it is for.
+    pub(crate) running: &'a (dyn Fn(&str, Running<'_>) + Sync),
     /// What people should know although it is done.
     pub(crate) warn: &'a dyn Fn(String),
     /// What turned out to be left undone only when it was due.
@@ -202,11 +204,7 @@ impl Finish<'_> {
         let (disks, ending) = (self.disks, self.ending);
         (self.activity)(WRITING_TABLE.into());
         let mut bootable: Vec<&DiskPlan> = Vec::new();
-        let programs = Programs {
-            tools: self.tools,
-            ending,
-            running: &|_| {},
-        };
+        let programs = Programs::new(self.tools, ending, &|_| {});
         for step in disks.plan.steps() {
             let goes_on = match step {
                 // From the first one on the others are written, too.
@@ -227,7 +225,7 @@ impl Finish<'_> {
                 Step::Grow(place, kind) => {
                     let what = format!("growing the {kind} of {}", place.which());
                     let programs = Programs {
-                        running: &|program| (self.activity)(format!("{what}: {program} runs")),
+                        running: &|running| (self.running)(&what, running),
                         ..programs
                     };
                     let target = &disks.targets[place.disk.index];
@@ -241,13 +239,20 @@ impl Finish<'_> {
                     let target = &disks.targets[place.disk.index];
                     let is_ntfs = ntfs::complete(place, target)
                         .map_err(|error| Failure::new("streams", error))?;
-                    let left = is_ntfs.then(|| grow::clear_ntfs_flags(place, target, &programs));
+                    let what = format!("clearing the dirty flag of {}", place.which());
+                    let programs = Programs {
+                        running: &|running| (self.running)(&what, running),
+                        ..programs
+                    };
+                    let work = || grow::clear_ntfs_flags(place, target, &programs);
+                    let left = is_ntfs.then(|| disks.flow.on_disk(DiskStep::Grow, work));
                     left.flatten().into_iter().for_each(self.warn);
+                    (self.activity)(WRITING_TABLE.into());
                 }
                 Step::Name(name) => {
                     let what = format!("writing the computer name {name} into Windows");
                     let programs = Programs {
-                        running: &|program| (self.activity)(format!("{what}: {program} runs")),
+                        running: &|running| (self.running)(&what, running),
                         ..programs
                     };
                     let work = || host_name::write(disks.plan, name, disks.targets, &programs);
@@ -336,6 +341,7 @@ mod tests {
             heads: &[],
             ending: &Ending::default(),
             activity: &|_| {},
+            running: &|_, _| {},
             warn: &|text| panic!("{text}"),
             late: &|warning| panic!("{warning}"),
         }

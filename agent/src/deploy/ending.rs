@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -41,8 +41,7 @@ impl Ending {
         }
         state.decision = Decision::GivenUp;
         if let Some(program) = state.program {
-            // It may have ended by itself.
-            kill(program, Signal::SIGKILL).unwrap_or_default();
+            end(program);
         }
         true
     }
@@ -76,8 +75,7 @@ impl Ending {
             let mut state = self.lock();
             state.program = Some(pid);
             if state.decision == Decision::GivenUp {
-                // It may have ended by itself.
-                child.kill().unwrap_or_default();
+                end(pid);
             }
         }
         let done = work();
@@ -98,14 +96,29 @@ impl Ending {
         child: Child,
         work: impl FnOnce() -> T,
     ) -> std::io::Result<(T, ExitStatus)> {
+        self.attend_while(limit, || Next::End, child, work)
+    }
+
+    /// The same, and asks `look` again and again, whenever `period` has passed, whether `child` is to be killed.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub(crate) fn attend_while<T>(
+        &self,
+        period: Duration,
+        mut look: impl FnMut() -> Next + Send,
+        child: Child,
+        work: impl FnOnce() -> T,
+    ) -> std::io::Result<(T, ExitStatus)> {
         let (over, watch) = mpsc::channel::<()>();
         thread::scope(|scope| {
             scope.spawn(move || {
-                if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout)
-                    && let Some(program) = self.lock().program
-                {
-                    // It may have ended by itself.
-                    kill(program, Signal::SIGKILL).unwrap_or_default();
+                while watch.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+                    if look() == Next::End
+                        && let Some(program) = self.lock().program
+                    {
+                        end(program);
+                    }
                 }
             });
             let attended = self.attend(child, work);
@@ -117,6 +130,21 @@ impl Ending {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What becomes of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    GoesOn,
+    End,
+}
+
+/// Kills a program that is not reaped yet, with its children if it has a group of its own. It may have ended by itself.
+fn end(program: Pid) {
+    let group = killpg(program, Signal::SIGKILL);
+    group
+        .or_else(|_| kill(program, Signal::SIGKILL))
+        .unwrap_or_default();
 }
 
 #[cfg(test)]
@@ -187,6 +215,35 @@ mod tests {
         let ((), status) = ending.attend(child, || ()).unwrap();
         assert_eq!(status.code(), Some(3));
         assert!(ending.give_up());
+    }
+
+    #[test]
+    fn a_program_is_killed_with_its_children_when_it_is_said_to_hang() {
+        use std::io::Read as _;
+        use std::os::unix::process::CommandExt as _;
+
+        let ending = Ending::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep infinity & echo begun; wait"]);
+        command.process_group(0).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            match looks {
+                ..3 => Next::GoesOn,
+                _ => Next::End,
+            }
+        };
+        // The child of the shell has the pipe, too: it ends with it.
+        let mut said = String::new();
+        let work = || output.read_to_string(&mut said).map(drop);
+        let period = Duration::from_millis(5);
+        let (read, status) = ending.attend_while(period, look, child, work).unwrap();
+        read.unwrap();
+        assert_eq!(status.signal(), Some(9));
+        assert!(looks >= 3 && !ending.is_given_up());
     }
 
     #[test]

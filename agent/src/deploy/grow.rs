@@ -4,10 +4,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deploy_plan::{DeployPlan, Growable, Place, Step, Warning, WhichPlace};
 use disk::{Target, WriteError};
@@ -15,7 +19,10 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::ending::Ending;
+use readable::Time;
+
+use super::ending::{Ending, Next};
+use super::pulse::{self, HANGS_AFTER, PERIOD, Pulse, Verdict};
 
 /// Why a file system was not grown.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +69,17 @@ pub(crate) enum Cause {
     Program {
         program: &'static str,
         status: ExitStatus,
+        /// The end of what it printed.
+        said: String,
+    },
+    #[error(
+        "{program} hung and was ended: it had no output, no time on the processor and no I/O for {}: {said}; the \
+         disk may be defective",
+        Time(*.silent)
+    )]
+    Hung {
+        program: &'static str,
+        silent: Duration,
         /// The end of what it printed.
         said: String,
     },
@@ -231,9 +249,117 @@ pub(crate) struct Programs<'a> {
     pub(crate) tools: &'a Tools,
     /// What ends them.
     pub(crate) ending: &'a Ending,
-    /// Hears which one runs: some run for minutes and say nothing.
-    pub(crate) running: &'a (dyn Fn(&str) + Sync),
+    /// Hears of the one that runs, again and again: some run for minutes and print nothing.
+    pub(crate) running: &'a (dyn Fn(Running<'_>) + Sync),
+    /// How long a program may give no sign of work.
+    pub(crate) limit: Duration,
 }
+
+impl<'a> Programs<'a> {
+    pub(crate) fn new(
+        tools: &'a Tools,
+        ending: &'a Ending,
+        running: &'a (dyn Fn(Running<'_>) + Sync),
+    ) -> Self {
+        Self {
+            tools,
+            ending,
+            running,
+            limit: HANGS_AFTER,
+        }
+    }
+}
+
+/// A program at work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Running<'a> {
+    pub(crate) program: &'a str,
+    /// How far it is, if it says so.
+    pub(crate) percent: Option<f64>,
+    /// For how long it has given no sign of work, once that is worth a word.
+    pub(crate) silent: Option<Duration>,
+}
+
+impl<'a> Running<'a> {
+    pub(super) fn begun(program: &'a str) -> Self {
+        Self {
+            program,
+            percent: None,
+            silent: None,
+        }
+    }
+
+    /// What is being done; `what` is the work that the program is for.
+    pub(crate) fn activity(&self, what: &str) -> String {
+        let runs = format!("{what}: {} runs", self.program);
+        match self.percent {
+            Some(percent) => format!("{runs}, {percent:.0} %"),
+            None => runs,
+        }
+    }
+
+    /// What is waited for.
+    pub(crate) fn awaited(&self, what: &str) -> String {
+        match self.silent {
+            Some(_) => format!("a sign of work of {} ({what})", self.program),
+            None => format!("{} ({what})", self.program),
+        }
+    }
+
+    /// What is known of it, and what could be done. The same as long as little changes.
+    pub(super) fn news(&self) -> String {
+        match (self.silent, self.percent) {
+            (Some(_), _) => format!("{SILENT}. It is ended after {} of this", Time(HANGS_AFTER)),
+            (None, Some(percent)) if percent >= 10.0 => {
+                let tens = (percent / 10.0).floor() * 10.0;
+                format!("more than {tens:.0} % is done; {CANCEL}")
+            }
+            (None, _) => format!("it may take minutes where there are many files; {CANCEL}"),
+        }
+    }
+}
+
+/// The program that works on a disk now, for those who follow the deploy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AtWork(Arc<Mutex<Option<Work>>>);
+
+#[derive(Debug, Clone)]
+struct Work {
+    what: String,
+    program: String,
+    percent: Option<f64>,
+    silent: Option<Duration>,
+}
+
+impl AtWork {
+    pub(super) fn set(&self, what: &str, running: Running<'_>) {
+        let work = Work {
+            what: what.to_owned(),
+            program: running.program.to_owned(),
+            percent: running.percent,
+            silent: running.silent,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
+    }
+
+    /// What is waited for, and what is known of it.
+    pub(super) fn look(&self) -> Option<(String, String)> {
+        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = work.as_ref()?;
+        let running = Running {
+            program: &work.program,
+            percent: work.percent,
+            silent: work.silent,
+        };
+        Some((running.awaited(&work.what), running.news()))
+    }
+}
+
+const CANCEL: &str = "a cancel on the server ends it";
+
+/// What is known of a program that gives no sign of work.
+const SILENT: &str = "it prints nothing, takes no time on the processor and moves no data; a disk that fails \
+    makes programs wait like this";
 
 /// For people: the partition keeps its size for want of something.
 fn cannot(which: WhichPlace, kind: Growable, lack: &Lack) -> Warning {
@@ -370,7 +496,7 @@ fn run(call: &Call, device: &Path, mount: &Path, programs: &Programs<'_>) -> Res
     let start = |source| Cause::Start { program, source };
     let path = programs.tools.find(program);
     let path = path.ok_or_else(|| start(io::ErrorKind::NotFound.into()))?;
-    (programs.running)(program);
+    (programs.running)(Running::begun(program));
     let (mut output, input) = io::pipe().map_err(start)?;
     let mut command = Command::new(path);
     let args = call.args.iter().map(|&arg| match arg {
@@ -382,48 +508,109 @@ fn run(call: &Call, device: &Path, mount: &Path, programs: &Programs<'_>) -> Res
         .args(args)
         // What it prints is for a report; a translation would be of no use there.
         .env("LC_ALL", "C")
+        // By which its processes are found.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(input.try_clone().map_err(start)?)
         .stderr(input);
     let child = command.spawn().map_err(start)?;
     // Its copies of the pipe's end are closed with it.
     drop(command);
-    let attended = programs.ending.attend(child, || tail(&mut output));
-    let (said, status) = attended.map_err(start)?;
+    let group = child.id().cast_signed();
+    let said = Said::default();
+    let hung = Mutex::new(None);
+    let place = pulse::Place::of_device(device);
+    let mut pulse = Pulse::new(Instant::now(), programs.limit);
+    let is_silent = AtomicBool::new(false);
+    let look = || {
+        let (count, percent) = said.look();
+        let verdict = pulse.feel(place.signs(group, count), Instant::now());
+        let silent = match verdict {
+            Verdict::Works => None,
+            Verdict::Silent(silent) | Verdict::Hangs(silent) => Some(silent),
+        };
+        is_silent.store(silent.is_some(), Ordering::Relaxed);
+        (programs.running)(Running {
+            program,
+            percent,
+            silent,
+        });
+        match verdict {
+            Verdict::Hangs(silent) => {
+                *hung.lock().unwrap_or_else(PoisonError::into_inner) = Some(silent);
+                Next::End
+            }
+            Verdict::Works | Verdict::Silent(_) => Next::GoesOn,
+        }
+    };
+    let period = PERIOD.min(programs.limit);
+    let attended = (programs.ending).attend_while(period, look, child, || said.read(&mut output));
+    let ((), status) = attended.map_err(start)?;
+    if is_silent.load(Ordering::Relaxed) {
+        (programs.running)(Running::begun(program));
+    }
     if status.code().is_some_and(|code| call.good.contains(&code)) {
         return Ok(());
     }
-    Err(Cause::Program {
-        program,
-        status,
-        said,
+    let said = said.words();
+    let hung = hung.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Err(match hung {
+        Some(silent) => Cause::Hung {
+            program,
+            silent,
+            said,
+        },
+        None => Cause::Program {
+            program,
+            status,
+            said,
+        },
     })
 }
 
-/// The last lines of what comes, of which there may be any amount.
-fn tail(output: &mut io::PipeReader) -> String {
-    let mut kept: Vec<u8> = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match output.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => {
-                kept.extend_from_slice(&buffer[..count]);
-                kept.drain(..kept.len().saturating_sub(MAX_SAID));
+/// What a program prints, of which there may be any amount: its end is kept.
+#[derive(Debug, Default)]
+pub(super) struct Said(Mutex<(u64, Vec<u8>)>);
+
+impl Said {
+    /// Reads to the end.
+    pub(super) fn read(&self, output: &mut impl Read) {
+        let mut buffer = [0; 4096];
+        loop {
+            match output.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (all, kept) = &mut *said;
+                    *all = all.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+                    kept.extend_from_slice(&buffer[..count]);
+                    kept.drain(..kept.len().saturating_sub(MAX_SAID));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
         }
     }
-    let text = String::from_utf8_lossy(&kept);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    // Blanks were added to the lines, at most as many as there are octets.
-    fog::encoding::printable(&lines.collect::<Vec<_>>().join("; "), 2 * MAX_SAID)
+
+    /// How many bytes came, and how far the program says that it is.
+    fn look(&self) -> (u64, Option<f64>) {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (said.0, pulse::percent(&said.1))
+    }
+
+    /// The last lines.
+    pub(super) fn words(&self) -> String {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&said.1);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        // Blanks were added to the lines, at most as many as there are octets.
+        fog::encoding::printable(&lines.collect::<Vec<_>>().join("; "), 2 * MAX_SAID)
+    }
 }
 
 /// Runs `work` where no other process sees its mounts. One that is started at that moment would keep a file
 /// system mounted in a namespace of its own, and what it has not written would be missing on the disk.
-fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(super) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let own = std::thread::Builder::new().name("grow".into());
         let own = own.spawn_scoped(scope, || {

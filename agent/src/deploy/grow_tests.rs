@@ -26,11 +26,7 @@ fn partition(len: u64) -> PlannedPartition {
 }
 
 fn programs<'a>(tools: &'a Tools, ending: &'a Ending) -> Programs<'a> {
-    Programs {
-        tools,
-        ending,
-        running: &|_| {},
-    }
+    Programs::new(tools, ending, &|_| {})
 }
 
 fn place(partition: &PlannedPartition) -> Place<'_> {
@@ -336,10 +332,72 @@ fn what_a_program_prints_has_a_bound() {
             io::Write::write_all(&mut input, format!("line {number}\n").as_bytes()).unwrap();
         }
     });
-    let said = tail(&mut output);
+    let kept = Said::default();
+    kept.read(&mut output);
+    let said = kept.words();
     writer.join().unwrap();
     assert!(
         said.ends_with("line 19999") && said.len() <= 2 * MAX_SAID,
         "{said}"
     );
+}
+
+/// How far a program was, and whether it was silent.
+type Heard = Vec<(Option<f64>, bool)>;
+
+/// A directory with a program of this name that is this script, and what it came to, with all that was heard of it.
+fn with_script(script: &str, limit: Duration) -> (Result<(), Cause>, Heard) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("resize2fs");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (tools, ending) = (Tools::with(dir.path()), Ending::default());
+    let heard = Mutex::new(Vec::new());
+    let hear = |running: Running<'_>| {
+        let news = (running.percent, running.silent.is_some());
+        let mut heard = heard.lock().unwrap();
+        if heard.last() != Some(&news) {
+            heard.push(news);
+        }
+    };
+    let programs = Programs {
+        limit,
+        ..Programs::new(&tools, &ending, &hear)
+    };
+    let call = Call {
+        program: "resize2fs",
+        args: &[],
+        good: &[0],
+    };
+    let done = run(&call, Path::new("/dev/null"), Path::new(""), &programs);
+    (done, heard.into_inner().unwrap())
+}
+
+#[test]
+fn a_program_that_hangs_is_named_and_ended() {
+    let script = "echo about to begin\necho 12.5 percent\nsleep infinity";
+    let (done, heard) = with_script(script, Duration::from_secs(3));
+    let error = done.unwrap_err();
+    let Cause::Hung { silent, said, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(*silent >= Duration::from_secs(3));
+    assert_eq!(said, "about to begin; 12.5 percent");
+    assert!(error.to_string().contains("resize2fs hung"), "{error}");
+    // Named before it is ended.
+    assert!(heard.contains(&(Some(12.5), true)), "{heard:?}");
+}
+
+#[test]
+fn a_program_that_works_is_never_ended_and_one_that_goes_on_is_no_longer_named() {
+    // Four times the limit: on the processor, printing, reading and writing.
+    let script = "end=$(($(date +%s) + 4))\n\
+                  while [ $(date +%s) -lt $end ]; do :; done\n\
+                  for second in 1 2 3 4; do echo $second; sleep 0.9; done\n\
+                  for second in 1 2 3 4; do : > /dev/null; cat /proc/version > /dev/null; sleep 0.9; done";
+    let (done, _) = with_script(script, Duration::from_secs(3));
+    done.unwrap();
+    let (done, heard) = with_script("sleep 5", Duration::from_secs(600));
+    done.unwrap();
+    assert_eq!(heard, [(None, false), (None, true), (None, false)]);
 }

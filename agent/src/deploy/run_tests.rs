@@ -28,6 +28,7 @@ fn job(web: &str, port: u16, target: &Path) -> Job {
         target: TargetChoice::Paths(vec![target.to_owned()]),
         interface: None,
         share: None,
+        runs_scripts: false,
         patience: Patience {
             pause: Duration::from_millis(1),
             silence: Duration::ZERO,

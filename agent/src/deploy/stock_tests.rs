@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::thread::JoinHandle;
 
+use fog::checkin::caps;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::test_room::{assert_image_is_on, disk, paths, port_base, sender, with_record};
@@ -19,6 +20,7 @@ struct Room {
     share: TempDir,
     disk: NamedTempFile,
     port: u16,
+    runs_scripts: bool,
 }
 
 impl Room {
@@ -51,6 +53,7 @@ impl Room {
             share,
             disk: disk(),
             port,
+            runs_scripts: false,
         }
     }
 
@@ -73,6 +76,7 @@ impl Room {
             target: TargetChoice::Paths(vec![self.disk.path().to_owned()]),
             interface: None,
             share: Some(self.share.path().to_owned()),
+            runs_scripts: self.runs_scripts,
             patience: Patience {
                 pause: Duration::from_millis(1),
                 longest_pause: Duration::from_millis(1),
@@ -482,4 +486,100 @@ async fn an_unregistered_machine_only_receives() {
     for path in ["mc_checkin.php", "Post_Stage3.php"] {
         assert_eq!(asked(&room, path), 0, "{path}");
     }
+}
+
+impl Room {
+    /// One that runs these scripts; each may be missing. `None` where the machine lacks something.
+    fn with_scripts(init: Option<&str>, download: Option<&str>) -> Option<Self> {
+        let is_root = samples::sh("id -u").trim() == "0";
+        if !is_root || Tools::installed().find("bash").is_none() {
+            let is_strict = std::env::var_os("FOS_TEST_REQUIRE_ALL").is_some_and(|v| v != "0");
+            assert!(!is_strict, "needs root and bash");
+            return None;
+        }
+        let mut room = Self::of_version("mclvm mcstreamid", |_| None);
+        room.runs_scripts = true;
+        for (name, script) in fog::store::SCRIPTS.into_iter().zip([init, download]) {
+            let path = room.share.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, script.unwrap_or("# nothing\n")).unwrap();
+        }
+        Some(room)
+    }
+}
+
+#[tokio::test]
+async fn the_scripts_of_the_share_are_run_at_their_moments() {
+    let init = "echo init $img ${hd:-no disk} > ${postinitpath}../../log";
+    let download = "echo download $hd $(od -An -tx1 -j510 -N2 $hd) >> ${postdownpath}../log";
+    let Some(room) = Room::with_scripts(Some(init), Some(download)) else {
+        return;
+    };
+    let sending = room.send(with_records());
+    assert_eq!(room.deploy().await.unwrap(), Told::Yes);
+    sending.join().unwrap();
+    room.assert_deployed();
+    // The disk is bootable by then.
+    let log = std::fs::read_to_string(room.share.path().join("log")).unwrap();
+    let disk = room.disk.path().display();
+    assert_eq!(log, format!("init lab no disk\ndownload {disk} 55 aa\n"));
+    assert_eq!(paths(&room.server).last().unwrap(), "Post_Stage3.php");
+}
+
+#[tokio::test]
+async fn a_script_that_fails_is_named_and_the_task_is_not_complete() {
+    let Some(room) = Room::with_scripts(Some("echo no network card\nexit 4"), None) else {
+        return;
+    };
+    let failure = room.deploy().await.unwrap_err();
+    for words in [
+        "dev/postinitscripts/fog.postinit",
+        "exit status 4",
+        "no network card",
+        "nothing was written",
+    ] {
+        assert!(failure.text.contains(words), "{}", failure.text);
+    }
+    room.assert_untouched();
+
+    let room = Room::with_scripts(None, Some("handleError no drivers")).unwrap();
+    let sending = room.send(with_records());
+    let failure = room.deploy().await.unwrap_err();
+    sending.join().unwrap();
+    for words in [
+        "everything is written and verified, but",
+        "fog.postdownload",
+        "no drivers",
+    ] {
+        assert!(failure.text.contains(words), "{}", failure.text);
+    }
+    assert!(!failure.text.contains("partly"), "{}", failure.text);
+    room.assert_deployed();
+    assert_eq!(asked(&room, "Post_Stage3.php"), 0);
+}
+
+#[tokio::test]
+async fn a_script_that_is_not_run_is_said_on_the_screen_and_to_the_server() {
+    let Some(mut room) = Room::with_scripts(None, Some("exit 1")) else {
+        return;
+    };
+    room.runs_scripts = false;
+    let sending = room.send(with_records());
+    let board = Board::default();
+    assert_eq!(room.deploy_on("mc=yes", &board).await.unwrap(), Told::Yes);
+    sending.join().unwrap();
+    let said = board.said().join("\n");
+    assert!(
+        said.contains("fog.postdownload of the image store is not run"),
+        "{said}"
+    );
+    let requests = room.server.requests();
+    let told = requests
+        .iter()
+        .filter(|request| request.path.ends_with("taskerror.php"));
+    let told: Vec<String> = told.filter_map(|request| request.field("text")).collect();
+    assert!(
+        told.iter().any(|text| text.contains("fog.postdownload")),
+        "{told:?}"
+    );
 }

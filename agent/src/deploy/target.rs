@@ -32,6 +32,10 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn of(choice: Choice<'_>) -> Self {
         Self {
             path: choice.disk.path.clone(),

@@ -37,6 +37,7 @@ pub(super) fn machine(situation: &Situation) -> Evidence {
     let memory = memory.map_err(|error| Skipped::Failed(format!("/proc/meminfo: {error}")));
     Evidence {
         disks: machine::disks(&situation.disks),
+        boot: machine::boot(&situation.disks),
         memory: memory.and_then(|text| {
             let memory = machine::memory(&text)?;
             let errors = machine::memory_errors(Path::new(CONTROLLERS));
@@ -67,6 +68,7 @@ pub(crate) fn network(situation: &Situation, evidence: &mut Evidence) -> anyhow:
         used,
         wanted,
         disks: evidence.disks.clone(),
+        boot: evidence.boot.clone(),
         memory: evidence.memory.clone(),
         ..Evidence::default()
     };

@@ -6,8 +6,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use diagnosis::{DiskLook, Health, Look, Memory, ReadTest, Skipped};
+use diagnosis::{
+    Boot, DiskLook, Health, Look, Memory, ReadTest, SCSI_EXCEPTIONS, SCSI_READ_ERRORS,
+    SCSI_WRITE_ERRORS, Skipped,
+};
 use nix::fcntl::OFlag;
+
+use crate::firmware;
 
 /// Which disks are looked at.
 #[derive(Debug, Clone)]
@@ -35,6 +40,20 @@ pub(super) fn disks(wish: &Wish) -> Look<Vec<DiskLook>> {
     }
 }
 
+/// What the firmware would start of the disks that are looked at.
+pub(super) fn boot(wish: &Wish) -> Look<Boot> {
+    let paths: Vec<PathBuf> = match wish {
+        Wish::Nothing => return Err(Skipped::NotAsked),
+        Wish::These(paths) => paths.clone(),
+        Wish::All => {
+            let disks = disk::probe().map_err(|error| Skipped::Failed(readable::chain(&error)))?;
+            let filled = disks.into_iter().filter(|disk| disk.size > 0);
+            filled.map(|disk| disk.path).collect()
+        }
+    };
+    firmware::look(paths.iter().map(PathBuf::as_path))
+}
+
 fn look(path: &Path, model: Option<&str>) -> DiskLook {
     let mut name = path.display().to_string();
     if let Some(model) = model {
@@ -52,29 +71,99 @@ fn look(path: &Path, model: Option<&str>) -> DiskLook {
     }
 }
 
-/// What the disk says of itself. USB bridges are not asked: some hang.
+/// How a disk is asked for its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Nvme,
+    /// SMART.
+    Ata,
+    /// SMART, behind something that says that it passes ATA commands on, as bridges on USB do.
+    Bridge,
+    /// The log pages of SCSI and SAS.
+    Scsi,
+}
+
+/// What the disk says of itself.
 fn health(path: &Path, device: Option<&Path>) -> Look<Health> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let is_nvme = name.is_some_and(|name| name.starts_with("nvme"));
-    let vendor = device.and_then(|device| fs::read_to_string(device.join("vendor")).ok());
-    let is_ata = vendor.is_some_and(|vendor| vendor.trim() == "ATA");
-    if !is_nvme && !is_ata {
-        return Err(Skipped::Failed("only NVMe and SATA disks are asked".into()));
-    }
+    let way = way(name.unwrap_or_default(), device).map_err(|why| Skipped::Failed(why.into()))?;
     let failed = |error: io::Error| Skipped::Failed(error.to_string());
     let open = OpenOptions::new()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(path);
     let device = open.map_err(failed)?;
-    let health = if is_nvme {
-        Health::of_nvme(&disk::nvme_health(&device).map_err(failed)?)
-    } else {
-        let sense = disk::ata_smart_status(&device).map_err(failed)?;
-        let data = disk::ata_smart_data(&device).ok();
-        Health::of_ata(Some(&sense), data.as_ref().map(<[u8; _]>::as_slice))
+    let health = match way {
+        Way::Nvme => Health::of_nvme(&disk::nvme_health(&device).map_err(failed)?),
+        Way::Ata => ata(&device).map_err(failed)?,
+        Way::Bridge => match ata(&device) {
+            Ok(Some(health)) => Some(health),
+            // It says more than it keeps.
+            Ok(None) | Err(_) => scsi(&device).map_err(failed)?,
+        },
+        Way::Scsi => scsi(&device).map_err(failed)?,
     };
     health.ok_or_else(|| Skipped::Failed("the disk does not say".into()))
+}
+
+fn ata(device: &File) -> io::Result<Option<Health>> {
+    let sense = disk::ata_smart_status(device)?;
+    let data = disk::ata_smart_data(device).ok();
+    let data = data.as_ref().map(<[u8; _]>::as_slice);
+    Ok(Health::of_ata(Some(&sense), data))
+}
+
+fn scsi(device: &File) -> io::Result<Option<Health>> {
+    let page = |code| disk::scsi_log_page(device, code);
+    let exceptions = page(SCSI_EXCEPTIONS);
+    let (writes, reads) = (page(SCSI_WRITE_ERRORS).ok(), page(SCSI_READ_ERRORS).ok());
+    let pages = (
+        exceptions.as_deref().ok(),
+        writes.as_deref(),
+        reads.as_deref(),
+    );
+    match (Health::of_scsi(pages.0, pages.1, pages.2), exceptions) {
+        (None, Err(error)) => Err(error),
+        (known, _) => Ok(known),
+    }
+}
+
+/// By the disk's name and its directory `device` in sysfs; else why it is not asked.
+fn way(name: &str, device: Option<&Path>) -> Result<Way, &'static str> {
+    if name.starts_with("nvme") {
+        return Ok(Way::Nvme);
+    }
+    let Some(device) = device.filter(|device| device.exists()) else {
+        return Err("only disks are asked");
+    };
+    if name.starts_with("vd") || name.starts_with("xvd") {
+        return Err("a virtual disk has none; ask those of its host");
+    }
+    if name.starts_with("mmcblk") {
+        return Err("memory cards are not asked");
+    }
+    let Ok(vendor) = fs::read_to_string(device.join("vendor")) else {
+        return Err("only NVMe, SATA, SCSI and SAS disks are asked");
+    };
+    // The kernel reads this page from disks that list it, and not from USB devices that may not bear the question
+    // (SAT-4, "ATA Information VPD page").
+    let is_behind_bridge = fs::metadata(device.join("vpd_pg89")).is_ok();
+    if vendor.trim() == "ATA" {
+        return Ok(Way::Ata);
+    }
+    if is_behind_bridge {
+        return Ok(Way::Bridge);
+    }
+    let real = device.canonicalize().unwrap_or_default();
+    let is_usb = real
+        .components()
+        .any(|part| part.as_os_str().to_string_lossy().starts_with("usb"));
+    if is_usb {
+        return Err(
+            "its USB bridge does not say that it passes SMART commands on, and some hang when they are asked",
+        );
+    }
+    Ok(Way::Scsi)
 }
 
 /// Of NVMe `state` is "live" or "connecting", "dead" and so on; of SCSI and SATA "running" or "offline" and so on.
@@ -255,6 +344,34 @@ mod tests {
         assert_eq!(seen.read.unwrap().bytes, 3 << 20);
         assert!(look(&dir.path().join("none"), None).read.is_err());
         assert!(look(dir.path(), None).read.is_err());
+    }
+
+    #[test]
+    fn a_disk_is_asked_the_way_that_it_bears() {
+        let sys = tempfile::tempdir().unwrap();
+        let disk = |path: &str, vendor: &str| {
+            let dir = sys.path().join(path);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("vendor"), vendor).unwrap();
+            dir
+        };
+        let sata = disk("pci0/ata1/host0/0:0:0:0", "ATA     \n");
+        let sas = disk("pci0/host1/port-1:0/end_device-1:0/1:0:0:0", "SEAGATE \n");
+        let usb = disk("pci0/usb2/2-1/2-1:1.0/host2/2:0:0:0", "WD      \n");
+        assert_eq!(way("nvme0n1", None), Ok(Way::Nvme));
+        assert_eq!(way("sda", Some(&sata)), Ok(Way::Ata));
+        assert_eq!(way("sdb", Some(&sas)), Ok(Way::Scsi));
+        assert!(way("sdc", Some(&usb)).unwrap_err().contains("USB bridge"));
+        fs::write(usb.join("vpd_pg89"), [0, 0x89]).unwrap();
+        assert_eq!(way("sdc", Some(&usb)), Ok(Way::Bridge));
+        assert!(
+            way("vda", Some(sys.path()))
+                .unwrap_err()
+                .contains("virtual")
+        );
+        assert!(way("mmcblk0", Some(sys.path())).is_err());
+        assert!(way("loop0", Some(sys.path())).is_err());
+        assert!(way("disk.raw", None).is_err());
     }
 
     #[test]

@@ -53,6 +53,7 @@ fn live() -> Power {
             board.say(format!("{} kernel modules loaded", loaded.count));
         }
     }
+    mounts::mount_firmware();
     if let Err(problem) = power::obey_button() {
         board.warn(problem);
     }

@@ -58,6 +58,18 @@ pub(super) fn mount_early() -> Vec<String> {
         .collect()
 }
 
+/// Shows the variables of the firmware, once its driver is there. Where it is no UEFI, there is no place for them.
+pub(super) fn mount_firmware() {
+    let at = crate::firmware::variables();
+    if !at.is_dir() {
+        return;
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let none = None::<&Path>;
+    // Without them a deploy is the same: only what the firmware would start is not known, and that is said then.
+    mount(Some("efivarfs"), &at, Some("efivarfs"), flags, none).unwrap_or_default();
+}
+
 fn attach(early: &Early) -> Result<(), String> {
     let fail = |error: String| format!("cannot mount {} on {}: {error}", early.kind, early.at);
     if !Path::new(early.at).is_dir() {

@@ -34,6 +34,11 @@ impl Nic {
         }
     }
 
+    /// The kernel's number for it.
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Whether the kernel has it.
     pub(super) fn exists(&self) -> bool {
         self.dir.exists()
@@ -99,6 +104,13 @@ pub(super) mod tests {
             mac: mac.parse().unwrap(),
             index: 0,
             dir: PathBuf::from("/nonexistent"),
+        }
+    }
+
+    pub(in super::super) fn numbered(name: &str, index: u32) -> Nic {
+        Nic {
+            index,
+            ..at(name, "02:00:00:00:00:01")
         }
     }
 

@@ -72,7 +72,7 @@ impl Vlan {
         if self.card.as_ref().is_some_and(|only| *only != card.name) {
             return Ok(card.clone());
         }
-        let inner = card.within(class, &self.name_on(&card.name));
+        let inner = card.within(class, &self.name_on(card));
         let fail = |error: io::Error| {
             format!(
                 "VLAN {} cannot be used ({error}); the boot image needs a kernel with VLANs (its module 8021q)",
@@ -89,18 +89,22 @@ impl Vlan {
         Ok(inner)
     }
 
-    /// At most 15 characters, which is what the kernel takes.
-    fn name_on(&self, card: &str) -> String {
-        let name = format!("{card}.{}", self.id);
-        if name.len() <= 15 {
+    /// At most 15 characters, which is what the kernel takes; another one on each card.
+    fn name_on(&self, card: &Nic) -> String {
+        let name = format!("{}.{}", card.name, self.id);
+        if name.len() <= NAME_MAX {
             return name;
         }
-        format!("vlan{}", self.id)
+        format!("v{}.{:x}", self.id, card.index())
     }
 }
 
+/// `IFNAMSIZ` without the zero at the end (`include/uapi/linux/if.h`).
+const NAME_MAX: usize = 15;
+
 #[cfg(test)]
 mod tests {
+    use super::super::nic;
     use super::*;
 
     fn of(line: &str) -> Result<Option<Vlan>, VlanError> {
@@ -146,12 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn the_interface_has_a_name_that_the_kernel_takes() {
+    fn the_interface_has_a_name_that_the_kernel_takes_and_no_other_card_has() {
         let vlan = Vlan {
             id: 4094,
             card: None,
         };
-        assert_eq!(vlan.name_on("eth0"), "eth0.4094");
-        assert_eq!(vlan.name_on("enx0050b6abcdef"), "vlan4094");
+        let name = |name, index| vlan.name_on(&nic::tests::numbered(name, index));
+        assert_eq!(name("eth0", 2), "eth0.4094");
+        assert_eq!(name("enx0050b6abcdef", 3), "v4094.3");
+        assert_eq!(name("enx0050b6abcdee", 27), "v4094.1b");
+        assert!(name("enx0050b6abcdef", u32::MAX).len() <= NAME_MAX);
     }
 }

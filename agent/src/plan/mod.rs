@@ -152,7 +152,7 @@ fn plan(args: &PlanArgs) -> Result<Planned, Stop> {
     let mut plan = deploy_plan::plan(&image.manifest, &image.files, &shapes)?;
     plan.computer_name.clone_from(&args.computer_name);
     let mut warnings = std::mem::take(&mut plan.warnings);
-    warnings.extend(deploy_plan::scripts(&image.manifest));
+    warnings.extend(deploy_plan::scripts(&image.manifest, SCRIPTS_NEED));
     if !image.has_data() {
         // That no partition has data says nothing of the image.
         warnings.retain(|warning| !matches!(warning, Warning::NoStream { .. }));
@@ -209,3 +209,6 @@ impl Planned {
 
 /// A deploy would refuse the image, or this disk.
 const REFUSED: u8 = 3;
+/// Why scripts of the store are not part of the plan.
+const SCRIPTS_NEED: &str =
+    "only a client at one of FOG's own servers runs it, if its boot image was made with --scripts";

@@ -100,7 +100,10 @@ fn write(
     let tools = Tools::installed();
     let mut warnings: Vec<Warning> = plan.warnings.clone();
     warnings.extend(tools.warnings(&plan));
-    warnings.extend(deploy_plan::scripts(&image.manifest));
+    warnings.extend(deploy_plan::scripts(
+        &image.manifest,
+        "this command runs no scripts",
+    ));
     let mut targets = Vec::new();
     for (path, shape) in paths.iter().zip(&shapes) {
         let target = Target::open(path, shape)?;
@@ -129,12 +132,27 @@ fn write(
             .unwrap_or_else(PoisonError::into_inner)
             .push(text);
     };
+    let shown = Mutex::new(None);
     let finish = Finish {
         disks: &disks,
         tools: &tools,
         heads: &heads,
         ending: &Ending::default(),
         activity: &|text: String| note(common, &text),
+        running: &|what, running| {
+            // It is heard of again and again; a line is due when it begins, when it falls silent, and when it goes on.
+            let program = running.program.to_owned();
+            let now = Some((program, running.silent.is_some()));
+            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if *shown == now {
+                return;
+            }
+            *shown = now;
+            match running.silent {
+                Some(_) => note(common, &format!("waiting for {}", running.awaited(what))),
+                None => note(common, &running.activity(what)),
+            }
+        },
         warn: &keep,
         late: &|warning: Warning| keep(warning.to_string()),
     };

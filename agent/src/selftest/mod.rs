@@ -1,6 +1,7 @@
 //! `selftest`: receives a test stream as a deploy receives an image, and says what of the way from the server works.
 //! The sender's side is `fos-server selftest`. No disk is touched, and no task of the server.
 
+mod exchange;
 mod target;
 mod transfer;
 
@@ -9,12 +10,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use diagnosis::trial::received;
-use diagnosis::{Evidence, Resolution, Route, diagnose, is_cut_off, report};
+use diagnosis::trial::{End, Received, explained, received, together, together_json};
+use diagnosis::{Cause, Evidence, Resolution, Route, diagnose, is_cut_off, report};
 use fog::KernelArgs;
+use fos_api::room::Seen;
+use serde_json::Value;
 
 use crate::doctor::{self, Situation, Wish, conclude, tell};
 use crate::{usage, worker};
+use exchange::Exchange;
 use transfer::Plan;
 
 /// What `--help` says last.
@@ -23,7 +27,8 @@ const AFTER_HELP: &str = "Start `fos-server selftest` on the server, and this on
     by the way that images take. It ends by itself, and says at each wait what it waits for. It needs root.\n\
     Exit status: 0 all works, 1 it could not look, 2 wrong usage, 3 something does not work.\n\
     --json prints one object as `fos-agent doctor` does: \"ok\", \"findings\" (code, text, evidence, advice) and \
-    \"checks\" (check, result: fine, problem or skipped, text).";
+    \"checks\" (check, result: fine, problem or skipped, text); and \"together\" (lines, facts), what both ends have seen, \
+    null if that is not known.";
 
 /// `fos-agent selftest`.
 #[derive(Debug, Clone, Args)]
@@ -75,19 +80,63 @@ pub(crate) fn run(args: &SelftestArgs) -> ExitCode {
         interface: evidence.wanted.clone(),
         wait: Duration::from_secs(args.wait),
     });
-    let test = match plan.as_ref().map(transfer::receive).transpose() {
+    // The sender's port, by TCP.
+    let exchange = plan
+        .as_ref()
+        .map(|plan| Exchange::begin(plan.sender, plan.port.saturating_add(1)));
+    let test = plan.as_ref().zip(exchange.as_ref());
+    let test = match test
+        .map(|(plan, exchange)| transfer::receive(plan, exchange))
+        .transpose()
+    {
         Ok(test) => test,
         Err(error) => {
             tell(&format!("error: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
-    let (checks, causes) = received(&evidence, test.as_ref());
+    let (checks, mut causes) = received(&evidence, test.as_ref());
+    let room = match (&test, exchange) {
+        (Some(test), Some(exchange)) => exchange.conclude(seen(&evidence, test, &causes)),
+        _ => Err("there was no test".to_owned()),
+    };
+    if let (Some(test), Ok(room)) = (&test, &room) {
+        causes = explained(causes, test, room);
+    }
     let text = match args.json {
-        true => format!("{}\n", report::json(&checks, &causes)),
-        false => report::text(&checks, &causes),
+        true => {
+            let mut report = report::json(&checks, &causes);
+            report["together"] = room.map_or(Value::Null, |room| together_json(&room));
+            format!("{report}\n")
+        }
+        false => {
+            let known = room.map(|room| together(&room));
+            format!(
+                "{}\n{}\n",
+                report::text(&checks, &causes),
+                report::together(known)
+            )
+        }
     };
     conclude(&text, &causes)
+}
+
+/// What the sender shall know of it.
+fn seen(evidence: &Evidence, test: &Received, causes: &[Cause]) -> Seen {
+    let path = evidence.path.as_ref().ok();
+    Seen {
+        is_let_in: test.group.is_some(),
+        requests: test.requests,
+        datagrams: test.data,
+        datagram_len: test.datagram_len,
+        path: path.and_then(|path| Some((path.passed?, path.tried))),
+        lost: test.lost,
+        bytes: test.bytes,
+        millis: u64::try_from(test.time.as_millis()).unwrap_or(u64::MAX),
+        is_whole: test.end == End::Whole,
+        is_damaged: matches!(test.end, End::Damaged(_) | End::Foreign),
+        causes: causes.iter().map(|cause| cause.code().to_owned()).collect(),
+    }
 }
 
 /// What comes before a transfer.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cast_net::udpcast::receiver::ReceiveFailure;
+use cast_net::udpcast::wire::data_datagram_len;
 use cast_net::{
     Interface, ReceiveError, ReceivePhase, ReceiveSnapshot, ReceiveStatus, ReceivedStream, Stop,
 };
@@ -21,6 +22,7 @@ use imaging::source::Cast;
 use readable::{Size, Time, chain};
 use udpcast_cli::{Link, ReceiverWaits};
 
+use super::exchange::Exchange;
 use super::target::{Compared, Facts, Seen};
 use crate::deploy;
 use crate::doctor::{self, tell};
@@ -40,7 +42,7 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// The card or its sockets cannot be used.
-pub(super) fn receive(plan: &Plan) -> anyhow::Result<Received> {
+pub(super) fn receive(plan: &Plan, exchange: &Exchange) -> anyhow::Result<Received> {
     let Plan { sender, port, .. } = plan;
     let args = KernelArgs::parse(&format!("storageip={sender} port={port}"));
     let options = deploy::receive_options(&args, plan.interface.as_deref())?;
@@ -60,7 +62,7 @@ pub(super) fn receive(plan: &Plan) -> anyhow::Result<Received> {
     let (result, watched) = thread::scope(|scope| {
         let (done, is_done) = channel::<()>();
         let (status, interface, stop) = (&status, &interface, &stop);
-        let watch = move || watch(&is_done, plan, status, interface, stop);
+        let watch = move || watch(&is_done, plan, status, interface, stop, exchange);
         let watching = thread::Builder::new()
             .name("selftest".into())
             .spawn_scoped(scope, watch)
@@ -111,6 +113,8 @@ struct Watched {
     /// The last look at a time when a sender had let this machine in.
     group: Option<Ipv4Addr>,
     given_up: Option<End>,
+    /// The sender has said that nothing more is sent.
+    is_over: bool,
 }
 
 /// Says what is waited for, and ends what has no chance.
@@ -120,6 +124,7 @@ fn watch(
     status: &ReceiveStatus,
     interface: &Interface,
     stop: &Stop,
+    exchange: &Exchange,
 ) -> Watched {
     let mut link = Link::of(interface);
     let mut waits = ReceiverWaits::default();
@@ -128,7 +133,10 @@ fn watch(
     loop {
         let is_over = is_done.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout);
         let (now, snapshot) = (Instant::now(), status.snapshot());
-        let given_up = patience.look(&snapshot, now);
+        if !matches!(snapshot.phase, ReceivePhase::Asking { .. }) {
+            exchange.note_let_in();
+        }
+        let given_up = patience.look(&snapshot, now, exchange.is_over());
         if is_over {
             return patience.watched;
         }
@@ -172,22 +180,23 @@ impl Patience {
         }
     }
 
-    /// How it ends, if there is no more point in it.
-    fn look(&mut self, snapshot: &ReceiveSnapshot, now: Instant) -> Option<End> {
+    /// How it ends, if there is no more point in it. `is_over`: the sender has said that nothing more is sent.
+    fn look(&mut self, snapshot: &ReceiveSnapshot, now: Instant, is_over: bool) -> Option<End> {
         let lasts = |since: Instant| now.saturating_duration_since(since);
         self.watched.group = snapshot.data_group.or(self.watched.group);
+        self.watched.is_over = is_over;
         match snapshot.phase {
             ReceivePhase::Asking { since, .. } => {
                 self.watched.asked = lasts(since);
-                (self.watched.asked >= self.wait).then_some(End::NotLetIn)
+                (is_over || self.watched.asked >= self.wait).then_some(End::NotLetIn)
             }
             ReceivePhase::Connected { since, .. } => {
                 self.watched.listened = lasts(since);
-                (self.watched.listened >= self.wait).then_some(End::NoData)
+                (is_over || self.watched.listened >= self.wait).then_some(End::NoData)
             }
             ReceivePhase::Receiving { since, .. } if snapshot.data_datagrams == 0 => {
                 self.watched.listened = lasts(since);
-                (self.watched.listened >= SMALL_ONLY).then_some(End::NoData)
+                (is_over || self.watched.listened >= SMALL_ONLY).then_some(End::NoData)
             }
             ReceivePhase::Receiving { .. } => {
                 let (bytes, since) = self.still.unwrap_or((snapshot.bytes, now));
@@ -260,9 +269,7 @@ fn look_back(
         listened: watched.listened,
         requests: snapshot.requests,
         data: snapshot.data_datagrams,
-        datagram_len: snapshot
-            .block_size
-            .map(|size| u32::from(size) + DATAGRAM_HEADERS),
+        datagram_len: snapshot.block_size.map(data_datagram_len),
         lost: snapshot.lost_blocks,
         bytes: seen.bytes,
         time: seen
@@ -272,7 +279,8 @@ fn look_back(
         end,
     };
     match received.end {
-        End::NotLetIn => {
+        // Of a sender that has ended its port says nothing.
+        End::NotLetIn if !watched.is_over => {
             let asked = doctor::ask(plan.sender, plan.port.saturating_add(1));
             received.rendezvous = asked.unwrap_or(Rendezvous::Silent);
         }
@@ -299,8 +307,6 @@ const SMALL_ONLY: Duration = Duration::from_secs(8);
 const STILL: Duration = Duration::from_secs(14);
 /// A querier asks at once when a group is left.
 const LISTENING: Duration = Duration::from_secs(3);
-/// Of udpcast's data, UDP and IP.
-const DATAGRAM_HEADERS: u32 = 16 + 8 + 20;
 
 #[cfg(test)]
 mod tests {
@@ -316,7 +322,7 @@ mod tests {
         let mut patience = Patience::new(Duration::from_secs(60));
         snapshots.iter().find_map(|(second, snapshot)| {
             let now = start + Duration::from_secs(*second);
-            Some((*second, patience.look(snapshot, now)?))
+            Some((*second, patience.look(snapshot, now, false)?))
         })
     }
 
@@ -361,6 +367,13 @@ mod tests {
         // As long as it moves it may go on, but not for ever: the sender ends it.
         let moving: Vec<_> = (0..200).map(|n| (n, receiving(n / 10, n))).collect();
         assert_eq!(looks(&moving, start), None);
+        // The sender says that it is over: who has data goes on, for the others there is no point in waiting.
+        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut over = |snapshot: &ReceiveSnapshot| patience.look(snapshot, start, true);
+        assert_eq!(over(&asking), Some(End::NotLetIn));
+        assert_eq!(over(&connected), Some(End::NoData));
+        assert_eq!(over(&receiving(0, 0)), Some(End::NoData));
+        assert_eq!(over(&receiving(5, 9)), None);
         let stuck: Vec<_> = (0..200).map(|n| (n, receiving(n.min(20), 7))).collect();
         assert_eq!(looks(&stuck, start), Some((34, still)));
     }

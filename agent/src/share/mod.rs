@@ -42,6 +42,11 @@ pub(crate) struct SharedImage {
 }
 
 impl SharedImage {
+    /// Where the share is, as long as this lives.
+    pub(crate) fn root(&self) -> &Path {
+        &self.share.root
+    }
+
     /// The share, as people know it.
     pub(crate) fn shown(&self) -> &str {
         &self.share.shown

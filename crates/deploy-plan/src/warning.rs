@@ -81,6 +81,8 @@ pub enum Warning {
     ScriptNotRun {
         /// Its name in the store, printable.
         name: String,
+        /// Why not, in a phrase.
+        why: String,
     },
     /// The computer's name should be written into Windows, and is not.
     ComputerName {
@@ -181,10 +183,10 @@ impl fmt::Display for Warning {
                 Size(*len),
                 Size(*used)
             ),
-            Self::ScriptNotRun { name } => write!(
+            Self::ScriptNotRun { name, why } => write!(
                 f,
-                "the script {name} of the image store is not run: FOG's client runs it, this one has no shell for it; \
-                 do by hand what it does, or boot FOG's client for this host"
+                "the script {name} of the image store is not run: {why}; do by hand what it does, or boot FOG's client \
+                 for this host"
             ),
             Self::ComputerName { name, why } => write!(
                 f,
@@ -196,13 +198,14 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What to say of the scripts in the image store that FOG's client would run, and this one does not.
+/// What to say of the scripts in the image store that FOG's client would run, and this one does not. `why` is a phrase.
 #[must_use]
-pub fn scripts(manifest: &Manifest) -> Vec<Warning> {
+pub fn scripts(manifest: &Manifest, why: &str) -> Vec<Warning> {
     let scripts = manifest.scripts.iter().take(MAX_SCRIPTS);
     scripts
         .map(|name| Warning::ScriptNotRun {
             name: printable(name, 80),
+            why: why.to_owned(),
         })
         .collect()
 }

@@ -45,14 +45,12 @@ pub enum ReplyKind {
 }
 
 impl Reply {
-    /// Length of the network prefix in bits; `None` where no mask is said, or one with gaps.
+    /// Length of the network prefix in bits; `None` where no mask is said. Of a mask with gaps the bits at the
+    /// front count, as `udhcpc` has it; there may be none.
     #[must_use]
     pub fn prefix_len(&self) -> Option<u8> {
-        let mask = self.mask?.to_bits();
-        let ones = mask.leading_ones();
-        u8::try_from(ones)
-            .ok()
-            .filter(|_| mask.count_ones() == ones)
+        let ones = self.mask?.to_bits().leading_ones();
+        u8::try_from(ones).ok()
     }
 
     /// The first router.
@@ -410,11 +408,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_mask_with_gaps_has_no_length_and_a_lease_may_have_no_end() {
+    fn a_mask_with_gaps_ends_before_them_and_a_lease_may_have_no_end() {
         let options: [(u8, &[u8]); 2] = [(MASK, &[255, 0, 255, 0]), (LEASE, &[255; 4])];
         let bytes = answer_with(7, ACK, [10, 0, 0, 5], [10, 0, 0, 77], &options);
         let ack = parse(&bytes, 7, mac(), FROM).unwrap();
-        assert_eq!((ack.prefix_len(), ack.lease), (None, None));
+        assert_eq!((ack.prefix_len(), ack.lease), (Some(8), None));
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Survey {
         }
     }
 
+    /// The offers until now, of each server the first one.
+    #[must_use]
+    pub fn offers(&self) -> &[Reply] {
+        &self.offers
+    }
+
     /// The offers, of each server the first one.
     #[must_use]
     pub fn into_offers(self) -> Vec<Reply> {
@@ -98,6 +104,7 @@ mod tests {
         for other in 0..2 * u8::try_from(SERVERS_MAX).unwrap() {
             survey.handle_datagram(FROM, &answer(7, 2, [10, 1, 0, other], [10, 1, 1, 1]));
         }
+        assert_eq!(survey.offers().len(), SERVERS_MAX);
         let offers = survey.into_offers();
         assert_eq!(offers.len(), SERVERS_MAX);
         let seen: Vec<_> = offers.iter().map(|offer| offer.address.octets()).collect();

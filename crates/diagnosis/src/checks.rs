@@ -9,6 +9,7 @@ use crate::evidence::{
     Card, Clock, DiskLook, Duplex, Evidence, Look, Memory, Multicast, NextHop, PathLook, Reach,
     Resolution, Route, Sending, ServerLook, Traffic, WebAnswer,
 };
+use crate::firmware::Boot;
 use crate::rules::rate;
 
 /// A part of the machine or the network.
@@ -34,6 +35,8 @@ pub enum Area {
     Clock,
     /// Disks.
     Disks,
+    /// What the firmware would start.
+    Boot,
     /// Memory.
     Memory,
     /// The web server of this machine.
@@ -67,6 +70,7 @@ impl Area {
             Self::Path => "path",
             Self::Clock => "clock",
             Self::Disks => "disks",
+            Self::Boot => "boot",
             Self::Memory => "memory",
             Self::Web => "web",
             Self::Rendezvous => "rendezvous",
@@ -119,6 +123,7 @@ impl Area {
             | Cause::DiskErrors { .. }
             | Cause::DiskFailing { .. }
             | Cause::SlowDisk { .. } => Self::Disks,
+            Cause::NoEfiPartition { .. } | Cause::NoBootEntry { .. } => Self::Boot,
             Cause::LittleMemory { .. } | Cause::MemoryErrors { .. } => Self::Memory,
             Cause::OwnWeb { .. } => Self::Web,
             Cause::NoTestSender { .. }
@@ -192,6 +197,7 @@ pub fn checks(evidence: &Evidence, causes: &[Cause]) -> Vec<Check> {
         (Area::Path, text(&evidence.path, path)),
         (Area::Clock, text(&evidence.clock, clock)),
         (Area::Disks, text(&evidence.disks, |disks| all_disks(disks))),
+        (Area::Boot, text(&evidence.boot, boot)),
         (Area::Memory, text(&evidence.memory, memory)),
     ];
     let checks = lines.into_iter().map(|(area, (is_seen, text))| {
@@ -367,6 +373,35 @@ fn all_disks(disks: &[DiskLook]) -> String {
         })
         .collect();
     lines.join("; ")
+}
+
+fn boot(boot: &Boot) -> String {
+    let entries: Vec<String> = boot.entries.iter().map(ToString::to_string).collect();
+    let entries = match entries.as_slice() {
+        [] => "no boot entries".to_owned(),
+        entries => format!("boot entries {}", list(entries)),
+    };
+    let partitions = boot.disks.iter().flat_map(|disk| {
+        let name = &disk.name;
+        let all = disk.partitions.iter();
+        all.map(move |partition| {
+            let number = partition.number;
+            let default = match partition.has_default {
+                Some(true) => "with",
+                Some(false) => "without",
+                None => "unreadable",
+            };
+            format!("{name} {number} ({default} {})", boot.default)
+        })
+    });
+    let partitions: Vec<String> = partitions.collect();
+    match partitions.as_slice() {
+        [] => format!("UEFI, {entries}; no EFI system partition"),
+        partitions => format!(
+            "UEFI, {entries}; EFI system partitions: {}",
+            list(partitions)
+        ),
+    }
 }
 
 fn memory(memory: &Memory) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dhcp::Reply;
 
+use crate::firmware::Boot;
 use crate::health::Health;
 
 /// Everything that was looked at.
@@ -37,6 +38,8 @@ pub struct Evidence {
     pub clock: Look<Clock>,
     /// Disks.
     pub disks: Look<Vec<DiskLook>>,
+    /// What the firmware would start.
+    pub boot: Look<Boot>,
     /// Memory.
     pub memory: Look<Memory>,
 }
@@ -58,6 +61,7 @@ impl Default for Evidence {
             path: Err(Skipped::NotAsked),
             clock: Err(Skipped::NotAsked),
             disks: Err(Skipped::NotAsked),
+            boot: Err(Skipped::NotAsked),
             memory: Err(Skipped::NotAsked),
         }
     }

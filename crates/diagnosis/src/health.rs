@@ -1,4 +1,4 @@
-//! What disks say of their own health: the log of NVMe, SMART of SATA.
+//! What disks say of their own health: the log of NVMe, SMART of SATA, log pages of SCSI and SAS.
 
 /// What a disk says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,15 @@ pub enum Health {
         pending: Option<u64>,
         /// Sectors that were replaced, where it counts them.
         replaced: Option<u64>,
+    },
+    /// A SCSI or SAS disk.
+    Scsi {
+        /// It expects to fail soon, where it answers that.
+        is_failing: Option<bool>,
+        /// Reads that failed in its life, where it counts them.
+        lost_reads: Option<u64>,
+        /// Writes that failed in its life, where it counts them.
+        lost_writes: Option<u64>,
     },
     /// An NVMe disk.
     Nvme {
@@ -57,6 +66,47 @@ impl Health {
         })
     }
 
+    /// Reads log pages of a SCSI disk (SPC-5, LOG SENSE): [`SCSI_EXCEPTIONS`], [`SCSI_WRITE_ERRORS`] and
+    /// [`SCSI_READ_ERRORS`], each if the disk has it. `None` if all say nothing.
+    #[must_use]
+    pub fn of_scsi(
+        exceptions: Option<&[u8]>,
+        write_errors: Option<&[u8]>,
+        read_errors: Option<&[u8]>,
+    ) -> Option<Self> {
+        // Additional sense code, qualifier, temperature.
+        let exceptions = exceptions.and_then(|page| parameter(page, SCSI_EXCEPTIONS, 0));
+        let is_failing = exceptions.and_then(|value| match value {
+            // "Failure prediction threshold exceeded"; with FFh it is only a test of the message.
+            [0x5d, qualifier, ..] => Some(*qualifier != 0xff),
+            [_, _, ..] => Some(false),
+            _ => None,
+        });
+        let uncorrected = |page: Option<&[u8]>, code| {
+            let value = parameter(page?, code, UNCORRECTED)?;
+            // Of any length; what is above 64 bits is more than any disk has.
+            let (above, count) = value.split_last_chunk::<8>().unwrap_or((&[], &[0; 8]));
+            match value.len() {
+                0 => None,
+                1..8 => Some(
+                    value
+                        .iter()
+                        .fold(0, |sum, &byte| sum << 8 | u64::from(byte)),
+                ),
+                _ if above.iter().any(|&byte| byte != 0) => Some(u64::MAX),
+                _ => Some(u64::from_be_bytes(*count)),
+            }
+        };
+        let lost_reads = uncorrected(read_errors, SCSI_READ_ERRORS);
+        let lost_writes = uncorrected(write_errors, SCSI_WRITE_ERRORS);
+        let is_known = is_failing.is_some() || lost_reads.is_some() || lost_writes.is_some();
+        is_known.then_some(Self::Scsi {
+            is_failing,
+            lost_reads,
+            lost_writes,
+        })
+    }
+
     /// Whether the disk is to be replaced.
     #[must_use]
     pub fn is_bad(&self) -> bool {
@@ -66,6 +116,8 @@ impl Health {
                 pending,
                 ..
             } => is_failing == Some(true) || pending.is_some_and(|pending| pending > 0),
+            // What was lost in years may be long overwritten.
+            Self::Scsi { is_failing, .. } => is_failing == Some(true),
             // A worn disk that works is none that has to be replaced today, and warmth passes.
             Self::Nvme { warning, .. } => warning & (SPARE | RELIABILITY | READ_ONLY) != 0,
         }
@@ -94,6 +146,28 @@ impl Health {
                     words.push(format!("{} replaced", sectors(replaced)));
                 }
             }
+            Self::Scsi {
+                is_failing,
+                lost_reads,
+                lost_writes,
+            } => {
+                match is_failing {
+                    Some(true) => words.push("it expects to fail soon".to_owned()),
+                    Some(false) => words.push("it expects no failure".to_owned()),
+                    None => {}
+                }
+                for (count, what) in [(lost_reads, "read"), (lost_writes, "write")] {
+                    if let Some(count) = count.filter(|count| *count > 0) {
+                        words.push(format!(
+                            "{} failed in its life",
+                            readable::Count(count, what)
+                        ));
+                    }
+                }
+                if words.is_empty() {
+                    words.push("no read and no write failed in its life".to_owned());
+                }
+            }
             Self::Nvme {
                 warning,
                 used_percent,
@@ -115,6 +189,37 @@ impl Health {
         }
         words
     }
+}
+
+/// "Informational exceptions".
+pub const SCSI_EXCEPTIONS: u8 = 0x2f;
+/// "Write error counters".
+pub const SCSI_WRITE_ERRORS: u8 = 0x02;
+/// "Read error counters".
+pub const SCSI_READ_ERRORS: u8 = 0x03;
+/// Of both: "total uncorrected errors".
+const UNCORRECTED: u16 = 6;
+
+/// The value of a parameter of a log page. A page has a header of four bytes with its length behind it, and so has each
+/// parameter, with one byte for the length.
+fn parameter(page: &[u8], code: u8, wanted: u16) -> Option<&[u8]> {
+    let [first, _, high, low, rest @ ..] = page else {
+        return None;
+    };
+    // With the bit for subpages another page is meant.
+    if first & 0x7f != code {
+        return None;
+    }
+    let len = usize::from(u16::from_be_bytes([*high, *low]));
+    let mut rest = rest.get(..len.min(rest.len()))?;
+    while let [high, low, _, len, behind @ ..] = rest {
+        let value = behind.get(..usize::from(*len))?;
+        if u16::from_be_bytes([*high, *low]) == wanted {
+            return Some(value);
+        }
+        rest = behind.get(usize::from(*len)..)?;
+    }
+    None
 }
 
 /// What comes back in the registers of the disk: 4Fh and C2h, or F4h and 2Ch (ATA8-ACS, SMART RETURN STATUS). They
@@ -267,11 +372,82 @@ mod tests {
         assert_eq!(Health::of_ata(None, Some(&broken)), None);
     }
 
+    /// A log page of these parameters.
+    fn log_page(code: u8, parameters: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (number, value) in parameters {
+            body.extend(number.to_be_bytes());
+            body.extend([0x03, u8::try_from(value.len()).unwrap()]);
+            body.extend_from_slice(value);
+        }
+        let len = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [&[code, 0, len[0], len[1]], body.as_slice()].concat()
+    }
+
+    #[test]
+    fn log_pages_of_scsi_are_read() {
+        let exceptions = |code, qualifier| log_page(0x2f, &[(0, &[code, qualifier, 38, 0])]);
+        let errors = |code, count: &[u8]| log_page(code, &[(0, &[9]), (3, &[0, 7]), (6, count)]);
+        let good = exceptions(0, 0);
+        let none = [errors(2, &[0; 4]), errors(3, &[0; 8])];
+        let healthy = Health::of_scsi(Some(&good), Some(&none[0]), Some(&none[1])).unwrap();
+        assert!(!healthy.is_bad());
+        assert_eq!(healthy.words(), ["it expects no failure"]);
+        // Too hot is no failure.
+        assert!(
+            !Health::of_scsi(Some(&exceptions(0x0b, 1)), None, None)
+                .unwrap()
+                .is_bad()
+        );
+        assert!(
+            !Health::of_scsi(Some(&exceptions(0x5d, 0xff)), None, None)
+                .unwrap()
+                .is_bad()
+        );
+        let writes = errors(2, &[1]);
+        let reads = errors(3, &[0, 0, 0, 0, 0, 0, 1, 2]);
+        let failing = Health::of_scsi(Some(&exceptions(0x5d, 0x10)), Some(&writes), Some(&reads));
+        let failing = failing.unwrap();
+        assert!(failing.is_bad());
+        assert_eq!(
+            failing.words(),
+            [
+                "it expects to fail soon",
+                "258 reads failed in its life",
+                "1 write failed in its life"
+            ]
+        );
+        let counts = Health::of_scsi(None, None, Some(&none[1])).unwrap();
+        assert_eq!(counts.words(), ["no read and no write failed in its life"]);
+        let most = Health::of_scsi(None, Some(&errors(2, &[1, 0, 0, 0, 0, 0, 0, 0, 0])), None);
+        let Some(Health::Scsi { lost_writes, .. }) = most else {
+            panic!("{most:?}");
+        };
+        assert_eq!(lost_writes, Some(u64::MAX));
+        // Another page than the one asked for, one that is cut, a counter without a value.
+        assert_eq!(
+            Health::of_scsi(Some(&writes), Some(&reads), Some(&good)),
+            None
+        );
+        for cut in 0..reads.len() {
+            assert_eq!(
+                Health::of_scsi(None, None, Some(&reads[..cut])),
+                None,
+                "{cut}"
+            );
+        }
+        assert_eq!(Health::of_scsi(None, Some(&errors(2, &[])), None), None);
+    }
+
     proptest! {
         #[test]
         fn no_answer_does_harm(sense in proptest::collection::vec(any::<u8>(), 0..40),
                                page in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = (Health::of_ata(Some(&sense), Some(&page)), Health::of_nvme(&page));
+            for code in [SCSI_EXCEPTIONS, SCSI_WRITE_ERRORS, SCSI_READ_ERRORS] {
+                let page = [&[code], page.as_slice()].concat();
+                let _ = (code, Health::of_scsi(Some(&page), Some(&page), Some(&page)));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 mod cause;
 mod checks;
 mod evidence;
+mod firmware;
 mod health;
 pub mod packet;
 pub mod report;
@@ -22,5 +23,8 @@ pub use evidence::{
     Multicast, Neighbour, NextHop, PathLook, Querier, Reach, ReadTest, Rendezvous, Resolution,
     Route, Sending, ServerLook, Skipped, Traffic, WebAnswer,
 };
-pub use health::Health;
+pub use firmware::{
+    Boot, BootDisk, BootEntry, EfiPartition, NoBoot, PartitionId, boot_entry, boot_order,
+};
+pub use health::{Health, SCSI_EXCEPTIONS, SCSI_READ_ERRORS, SCSI_WRITE_ERRORS};
 pub use rules::{diagnose, is_cut_off};

@@ -31,7 +31,19 @@ pub fn text(checks: &[Check], causes: &[Cause]) -> String {
     text
 }
 
-/// The same as one JSON object: `ok`, `findings` and `checks`.
+/// What both ends of a test have seen, or why that is not known.
+#[must_use]
+pub fn together(known: Result<Vec<String>, String>) -> String {
+    match known {
+        Ok(lines) => {
+            let lines: Vec<String> = lines.iter().map(|line| format!("   {line}")).collect();
+            format!("both ends together:\n{}", lines.join("\n"))
+        }
+        Err(why) => format!("what the other end has seen is not known: {why}"),
+    }
+}
+
+/// Checks and causes as one JSON object: `ok`, `findings` and `checks`.
 #[must_use]
 pub fn json(checks: &[Check], causes: &[Cause]) -> Value {
     let findings = causes.iter().map(|cause| {

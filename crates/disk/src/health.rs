@@ -34,6 +34,14 @@ pub fn ata_smart_data(device: &File) -> io::Result<[u8; HEALTH_PAGE_LEN]> {
     Ok(data)
 }
 
+/// A log page of a SCSI or SAS disk: at most [`HEALTH_PAGE_LEN`] bytes of it.
+///
+/// # Errors
+/// It has no such page, or the kernel cannot ask it.
+pub fn scsi_log_page(device: &File, page: u8) -> io::Result<Vec<u8>> {
+    sys::scsi_log_page(device, page)
+}
+
 const NVME_HEALTH: u8 = 2;
 const SMART_STATUS: u8 = 0xda;
 const SMART_DATA: u8 = 0xd0;

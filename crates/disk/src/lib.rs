@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 mod choose;
+mod fat;
 mod health;
 mod labels;
 mod lvm;
@@ -28,7 +29,8 @@ pub use choose::{
     Candidates, Choice, ChooseError, Hint, Labelled, Overwrites, Wish, choose, choose_several,
     knows_all_names, resolve_link,
 };
-pub use health::{HEALTH_PAGE_LEN, ata_smart_data, ata_smart_status, nvme_health};
+pub use fat::{ReadAt, fat_has_file};
+pub use health::{HEALTH_PAGE_LEN, ata_smart_data, ata_smart_status, nvme_health, scsi_log_page};
 pub use labels::{DiskLabel, LabelKind};
 pub use lvm::{
     BackupVolume, GroupBackup, GroupError, GroupPlan, LvmTextError, Sizing, VolumeDemand,

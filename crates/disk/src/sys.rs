@@ -233,18 +233,55 @@ pub(crate) fn ata_smart(
     let mut command = [
         0x85, protocol, flags, 0, feature, 0, count, 0, 0, 0, 0x4f, 0, 0xc2, 0, 0xb0, 0,
     ];
+    let answer = scsi(device, &mut command, data.map(<[u8; 512]>::as_mut_slice))?;
+    Ok(answer.sense)
+}
+
+/// A log page of a SCSI disk: LOG SENSE of SPC-5, cumulative values.
+pub(crate) fn scsi_log_page(device: &File, page: u8) -> io::Result<Vec<u8>> {
+    let mut data = vec![0_u8; LOG_PAGE_MAX];
+    let [high, low] = u16::try_from(LOG_PAGE_MAX)
+        .unwrap_or(u16::MAX)
+        .to_be_bytes();
+    let mut command = [0x4d, 0, 0x40 | (page & 0x3f), 0, 0, 0, 0, high, low, 0];
+    let answer = scsi(device, &mut command, Some(&mut data))?;
+    if answer.status != 0 {
+        let status = answer.status;
+        return Err(io::Error::other(format!(
+            "the disk does not answer that (SCSI status {status:#x})"
+        )));
+    }
+    data.truncate(answer.len);
+    Ok(data)
+}
+
+/// Of all pages that are asked for, which have less than ten parameters.
+const LOG_PAGE_MAX: usize = 512;
+
+/// What a SCSI command came to.
+struct ScsiAnswer {
+    /// 0: good.
+    status: u8,
+    /// Bytes that were put into the data.
+    len: usize,
+    sense: Vec<u8>,
+}
+
+/// A SCSI command (`SG_IO`) that changes nothing, and answers at most as many bytes as `data` has.
+fn scsi(device: &File, command: &mut [u8], data: Option<&mut [u8]>) -> io::Result<ScsiAnswer> {
     let mut sense = [0_u8; 64];
     let (direction, data_len, data) = match data {
-        Some(data) => (SG_DXFER_FROM_DEV, 512, data.as_mut_ptr()),
+        Some(data) => (SG_DXFER_FROM_DEV, data.len(), data.as_mut_ptr()),
         None => (SG_DXFER_NONE, 0, std::ptr::null_mut()),
     };
+    let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
     let mut header = ScsiCommand {
         interface: raw::libc_int::from(b'S'),
         direction,
-        command_len: 16,
+        command_len: u8::try_from(command.len()).map_err(too_long)?,
         sense_max: 64,
         pieces: 0,
-        data_len,
+        data_len: u32::try_from(data_len).map_err(too_long)?,
         data,
         command: command.as_mut_ptr(),
         sense: sense.as_mut_ptr(),
@@ -270,8 +307,13 @@ pub(crate) fn ata_smart(
         let status = header.host_status;
         return Err(io::Error::other(format!("SCSI host status {status:#x}")));
     }
-    let len = usize::from(header.sense_len).min(sense.len());
-    Ok(sense.get(..len).unwrap_or_default().to_vec())
+    let sense_len = usize::from(header.sense_len).min(sense.len());
+    let residue = usize::try_from(header.residue).unwrap_or(0);
+    Ok(ScsiAnswer {
+        status: header.status,
+        len: data_len.saturating_sub(residue),
+        sense: sense.get(..sense_len).unwrap_or_default().to_vec(),
+    })
 }
 
 /// A disk that sleeps is waited for.

@@ -68,6 +68,13 @@ impl KernelArgs {
             .filter(|value| !value.is_empty())
     }
 
+    /// All arguments that have a value, with their names.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.values.iter();
+        all.map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(_, value)| !value.is_empty())
+    }
+
     /// Gives an argument a value unless it has one.
     pub fn fill(&mut self, name: &str, value: &str) {
         if self.value(name).is_none() && !value.is_empty() {

@@ -10,6 +10,7 @@
 mod format;
 mod hash;
 mod manifest;
+pub mod room;
 mod session;
 mod trial;
 

@@ -5,75 +5,95 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Api, ApiError, ApiErrorKind, ApiResult, Cancel, Deploy, Deployed, EventLine, EventsQuery,
-    HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT, MAX_SESSIONS,
-    Named, Nothing, ServerStatus, StatusQuery, session_status,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, Deployed, Done, EventLine,
+    EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT,
+    MAX_EVENTS, MAX_SESSIONS, Named, PendingHost, RootQuery, ServerStatus, Token, TokenAdd,
+    UserAdd, UserChange, session_status,
 };
 use crate::clock;
-use crate::domain::host::{HostActivity, NewHost, StationMac, Stranger};
+use crate::domain::SessionId;
+use crate::domain::account::{AccountKind, AccountName};
+use crate::domain::host::{HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
-use crate::domain::{ImageId, SessionId};
-use crate::ops::{CancelError, DeployError, DeployRequest, DeployWarning, Ops};
-use crate::store::{AddHostError, AddImageError, ChangeError, CreateError, StoreError};
+use crate::ops::{
+    CancelError, DeployError, DeployRequest, DeployWarning, LogError, LoginError, Ops, StartError,
+    VerifyRefused,
+};
+use crate::store::{
+    AddAccountError, AddHostError, AddImageError, ChangeError, CreateError, EditHostError,
+    StoreError,
+};
 use crate::text;
 
 #[async_trait]
 impl Api for Ops {
-    async fn host_add(&self, request: HostAdd) -> ApiResult<i64> {
-        let image = match &request.image {
-            Some(wanted) => Some(self.image(wanted).await?.0.id),
-            None => None,
-        };
-        let macs = request.macs.iter().map(|mac| StationMac::try_from(*mac));
-        let macs: Result<Vec<_>, _> = macs.collect();
-        let host = NewHost {
-            name: request.name,
-            macs: macs.map_err(invalid)?,
-            image,
-            device: request.device.into(),
-        };
-        Ok(self.add_host(host).await?.0)
+    async fn host_add(&self, request: HostAdd) -> ApiResult<Added> {
+        let host = self.new_host(request).await?;
+        let id = self.add_host(host).await?.0;
+        Ok(Added { id })
     }
 
-    async fn host_list(&self, _: Nothing) -> ApiResult<Vec<HostRow>> {
+    async fn host_edit(&self, host: &str, request: HostAdd) -> ApiResult<Named> {
+        let new = self.new_host(request).await?;
+        let name = new.name.to_string();
+        match self.edit_host(host, new).await {
+            Ok(true) => Ok(Named { name }),
+            Ok(false) => Err(no_host(host)),
+            Err(EditHostError::New(error)) => Err(error.into()),
+            Err(EditHostError::Change(error)) => {
+                Err(changed(&format!("host {}", shown(host)), error))
+            }
+        }
+    }
+
+    async fn host_list(&self) -> ApiResult<Vec<HostRow>> {
         let rows = self.hosts().await?.into_iter();
         Ok(rows
             .map(|(host, activity)| HostRow {
                 id: host.id.0,
                 name: host.name.clone(),
                 macs: host.macs.clone(),
+                image: host.image.map(|image| image.0),
+                device: host.device.clone(),
                 last_deploy: host.last_deploy.map(|at| at.to_string()),
+                session: match activity {
+                    HostActivity::Task { session, .. } => session.map(|session| session.0),
+                    _ => None,
+                },
                 state: activity_text(&activity),
             })
             .collect())
     }
 
-    async fn host_remove(&self, request: Named) -> ApiResult<String> {
-        match self.remove_host(&request.name).await {
-            Ok(Some(host)) => Ok(host.name.clone()),
-            Ok(None) => Err(not_found(format!(
-                "there is no host {}; fos-server host list shows them",
-                shown(&request.name)
-            ))),
-            Err(error) => Err(changed(&format!("host {}", shown(&request.name)), error)),
+    async fn host_remove(&self, host: &str) -> ApiResult<Named> {
+        match self.remove_host(host).await {
+            Ok(Some(host)) => Ok(named(&host.name)),
+            Ok(None) => Err(no_host(host)),
+            Err(error) => Err(changed(&format!("host {}", shown(host)), error)),
         }
     }
 
-    async fn host_forget(&self, request: Named) -> ApiResult<String> {
-        match self.forget_boots(&request.name).await? {
-            Some(host) => Ok(host.name.clone()),
-            None => Err(not_found(format!(
-                "there is no host {}; fos-server host list shows them",
-                shown(&request.name)
-            ))),
+    async fn host_forget(&self, host: &str) -> ApiResult<Named> {
+        match self.forget_boots(host).await? {
+            Some(host) => Ok(named(&host.name)),
+            None => Err(no_host(host)),
         }
     }
 
-    async fn host_pending(&self, _: Nothing) -> ApiResult<Vec<Stranger>> {
-        Ok(self.strangers().await?)
+    async fn host_pending(&self) -> ApiResult<Vec<PendingHost>> {
+        let strangers = self.strangers().await?.into_iter();
+        Ok(strangers
+            .map(|stranger| PendingHost {
+                mac: stranger.mac,
+                address: stranger.address,
+                first_at: stranger.first_at.to_string(),
+                last_at: stranger.last_at.to_string(),
+                requests: stranger.requests,
+            })
+            .collect())
     }
 
-    async fn image_root(&self, request: ImageRoot) -> ApiResult<String> {
+    async fn image_root(&self, request: RootQuery) -> ApiResult<ImageRoot> {
         let served = self.config().images.display().to_string();
         match request.given {
             Some(given) if given != served => Err(error(
@@ -85,48 +105,63 @@ impl Api for Ops {
                     shown(&given)
                 ),
             )),
-            _ => Ok(served),
+            _ => Ok(ImageRoot { path: served }),
         }
     }
 
-    async fn image_add(&self, request: ImageAdd) -> ApiResult<i64> {
-        Ok(self.add_image(request.image, request.facts).await?.0)
+    async fn image_add(&self, request: ImageAdd) -> ApiResult<Added> {
+        let id = self.add_image(request.image, request.facts).await?.0;
+        Ok(Added { id })
     }
 
-    async fn image_update(&self, request: ImageUpdate) -> ApiResult<String> {
-        let image = ImageId(request.image);
-        let updated = self.update_image(image, request.format, request.facts);
+    async fn image_update(&self, image: &str, request: ImageUpdate) -> ApiResult<Named> {
+        let (image, _) = self.image(image).await?;
+        let updated = self.update_image(image.id, request.format, request.facts);
         updated
             .await
-            .map_err(|error| changed(&format!("image {image}"), error))?;
-        Ok(self.image(&image.to_string()).await?.0.name)
+            .map_err(|error| changed(&format!("image {}", image.name), error))?;
+        Ok(named(&image.name))
     }
 
-    async fn image_show(&self, request: Named) -> ApiResult<ImageShown> {
-        let (image, facts) = self.image(&request.name).await?;
+    async fn image_show(&self, image: &str) -> ApiResult<ImageShown> {
+        let (image, facts) = self.image(image).await?;
         Ok(shown_image(image, facts))
     }
 
-    async fn image_list(&self, _: Nothing) -> ApiResult<Vec<ImageShown>> {
+    async fn image_list(&self) -> ApiResult<Vec<ImageShown>> {
         let images = self.images().await?.into_iter();
         Ok(images
             .map(|(image, facts)| shown_image(image, facts))
             .collect())
     }
 
-    async fn image_remove(&self, request: Named) -> ApiResult<String> {
-        let (image, _) = self.image(&request.name).await?;
+    async fn image_check(&self, image: &str) -> ApiResult<Done> {
+        let name = Self::check_image(self, image).await?;
+        let text = format!("the files of image {name} are those that were verified");
+        Ok(Done { text })
+    }
+
+    async fn image_remove(&self, image: &str) -> ApiResult<Named> {
+        let (image, _) = self.image(image).await?;
         let removed = self.remove_image(image.id).await;
         removed.map_err(|error| changed(&format!("image {}", image.name), error))?;
-        Ok(image.name)
+        Ok(named(&image.name))
     }
 
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed> {
+        let max_wait = request.max_wait_seconds;
+        if max_wait.is_some_and(|seconds| !(1..=LONGEST_WAIT).contains(&seconds)) {
+            let text = format!("max_wait_seconds has to be 1 to {LONGEST_WAIT}, a day");
+            return Err(invalid(text));
+        }
+        if request.hosts.is_empty() {
+            return Err(invalid("hosts is empty: name at least one host"));
+        }
         let wanted = DeployRequest {
             image: request.image,
             hosts: request.hosts,
             name: request.name,
-            max_wait: request.max_wait_seconds.map(Duration::from_secs),
+            max_wait: max_wait.map(Duration::from_secs),
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
         };
@@ -141,17 +176,28 @@ impl Api for Ops {
         })
     }
 
-    async fn cancel(&self, request: Cancel) -> ApiResult<String> {
-        let id = SessionId(request.session);
-        Self::cancel(self, id, request.host.as_deref()).await?;
-        Ok(match request.host {
-            Some(host) => format!("host {} is out of session {id}", shown(&host)),
-            None => format!("session {id} is cancelled"),
+    async fn start(&self, session: i64) -> ApiResult<Done> {
+        let id = SessionId(session);
+        self.start_now(id).await?;
+        Ok(Done {
+            text: format!("session {id} starts with the hosts that are connected"),
         })
     }
 
-    async fn status(&self, request: StatusQuery) -> ApiResult<ServerStatus> {
-        let sessions = match request.session {
+    async fn cancel(&self, session: i64, host: Option<&str>) -> ApiResult<Done> {
+        let id = SessionId(session);
+        Self::cancel(self, id, host).await?;
+        let text = match host {
+            Some(host) => format!("host {} is out of session {id}", shown(host)),
+            None => format!("session {id} is cancelled"),
+        };
+        Ok(Done { text })
+    }
+
+    async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus> {
+        // Each answer reads all members of many sessions.
+        let _one_at_a_time = self.status_turn().await;
+        let sessions = match session {
             Some(id) => self.session(SessionId(id)).await?.into_iter().collect(),
             None => self.newest_sessions(MAX_SESSIONS).await?,
         };
@@ -162,8 +208,8 @@ impl Api for Ops {
         })
     }
 
-    async fn events(&self, request: EventsQuery) -> ApiResult<Vec<EventLine>> {
-        let session = SessionId(request.session);
+    async fn events(&self, session: i64, request: EventsQuery) -> ApiResult<Vec<EventLine>> {
+        let session = SessionId(session);
         let wait = Duration::from_secs(request.wait_seconds).min(MAX_EVENT_WAIT);
         let limit = request.limit.min(MAX_EVENTS);
         let events = Self::events(self, session, request.after, limit, wait).await?;
@@ -175,9 +221,78 @@ impl Api for Ops {
         });
         Ok(lines.collect())
     }
+
+    async fn user_list(&self) -> ApiResult<Vec<AccountRow>> {
+        self.account_rows(AccountKind::User).await
+    }
+
+    async fn user_add(&self, request: UserAdd) -> ApiResult<Named> {
+        let name = request.name.to_string();
+        self.add_user(request.name, request.role, request.password)
+            .await?;
+        Ok(Named { name })
+    }
+
+    async fn user_change(&self, user: &str, request: UserChange) -> ApiResult<Named> {
+        let name = account_name(user)?;
+        let is_there = self
+            .change_user(name, request.role, request.password)
+            .await?;
+        found(is_there, AccountKind::User, user)
+    }
+
+    async fn user_remove(&self, user: &str) -> ApiResult<Named> {
+        let removed = self.remove_account(AccountKind::User, account_name(user)?);
+        found(removed.await?, AccountKind::User, user)
+    }
+
+    async fn token_list(&self) -> ApiResult<Vec<AccountRow>> {
+        self.account_rows(AccountKind::Token).await
+    }
+
+    async fn token_add(&self, request: TokenAdd) -> ApiResult<Token> {
+        let name = request.name.to_string();
+        let token = self.add_token(request.name, request.role).await?;
+        Ok(Token { name, token })
+    }
+
+    async fn token_remove(&self, token: &str) -> ApiResult<Named> {
+        let removed = self.remove_account(AccountKind::Token, account_name(token)?);
+        found(removed.await?, AccountKind::Token, token)
+    }
 }
 
 impl Ops {
+    async fn new_host(&self, request: HostAdd) -> ApiResult<NewHost> {
+        if !(1..=MAX_MACS).contains(&request.macs.len()) {
+            let text = format!("a host has 1 to {MAX_MACS} MAC addresses");
+            return Err(invalid(text));
+        }
+        let image = match &request.image {
+            Some(wanted) => Some(self.image(wanted).await?.0.id),
+            None => None,
+        };
+        let macs = request.macs.iter().map(|mac| StationMac::try_from(*mac));
+        let macs: Result<Vec<_>, _> = macs.collect();
+        Ok(NewHost {
+            name: request.name,
+            macs: macs.map_err(invalid)?,
+            image,
+            device: request.device.into(),
+        })
+    }
+
+    async fn account_rows(&self, kind: AccountKind) -> ApiResult<Vec<AccountRow>> {
+        let accounts = self.accounts().await?.into_iter();
+        Ok(accounts
+            .filter(|account| account.kind == kind)
+            .map(|account| AccountRow {
+                name: account.name.into(),
+                role: account.role,
+                created_at: account.created_at.to_string(),
+            })
+            .collect())
+    }
     async fn image(&self, wanted: &str) -> ApiResult<(Image, Option<Facts>)> {
         self.find_image(wanted).await?.ok_or_else(|| {
             not_found(format!(
@@ -188,8 +303,40 @@ impl Ops {
     }
 }
 
-/// Events in an answer.
-const MAX_EVENTS: u32 = 1000;
+/// Addresses of a host.
+const MAX_MACS: usize = 32;
+
+/// Longest wait for missing hosts, in seconds.
+const LONGEST_WAIT: u64 = 86_400;
+
+fn named(name: &str) -> Named {
+    Named {
+        name: name.to_owned(),
+    }
+}
+
+fn no_host(name: &str) -> ApiError {
+    let name = shown(name);
+    not_found(format!(
+        "there is no host {name}; fos-server host list shows them"
+    ))
+}
+
+/// What is no name is nobody's.
+fn account_name(name: &str) -> ApiResult<AccountName> {
+    name.parse().map_err(|error| not_found(format!("{error}")))
+}
+
+fn found(is_there: bool, kind: AccountKind, name: &str) -> ApiResult<Named> {
+    match is_there {
+        true => Ok(named(name)),
+        false => {
+            let name = shown(name);
+            let text = format!("there is no {kind} {name}; fos-server {kind} list shows them");
+            Err(not_found(text))
+        }
+    }
+}
 
 fn shown_image(image: Image, facts: Option<Facts>) -> ImageShown {
     ImageShown {
@@ -243,10 +390,7 @@ fn shown(text: &str) -> String {
 }
 
 fn error(kind: ApiErrorKind, text: impl ToString) -> ApiError {
-    ApiError {
-        kind,
-        text: text.to_string(),
-    }
+    ApiError::new(kind, text)
 }
 
 fn not_found(text: String) -> ApiError {
@@ -289,6 +433,69 @@ impl From<AddHostError> for ApiError {
             AddHostError::NameTaken(_) | AddHostError::MacTaken { .. } => {
                 error(ApiErrorKind::Conflict, cause)
             }
+        }
+    }
+}
+
+impl From<AddAccountError> for ApiError {
+    fn from(cause: AddAccountError) -> Self {
+        match cause {
+            AddAccountError::Store(cause) => cause.into(),
+            AddAccountError::NameTaken { .. } | AddAccountError::TooMany => {
+                error(ApiErrorKind::Conflict, cause)
+            }
+        }
+    }
+}
+
+impl From<LoginError> for ApiError {
+    fn from(cause: LoginError) -> Self {
+        match cause {
+            LoginError::Store(cause) => cause.into(),
+            LoginError::Add(cause) => cause.into(),
+            LoginError::Wrong | LoginError::NoSetup => error(ApiErrorKind::Unauthenticated, cause),
+            LoginError::Wait(seconds) => Self {
+                retry_after: Some(seconds),
+                ..error(ApiErrorKind::TooMany, cause)
+            },
+            LoginError::Internal(_) => error(ApiErrorKind::Internal, cause),
+        }
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(cause: StartError) -> Self {
+        let kind = match &cause {
+            StartError::NoSession(_) => ApiErrorKind::NotFound,
+            StartError::Over(..) | StartError::Started(_) | StartError::NobodyConnected(_) => {
+                ApiErrorKind::Conflict
+            }
+            StartError::NotRunning(_) | StartError::NoAnswer(_) => ApiErrorKind::Unavailable,
+            StartError::Store(_) => ApiErrorKind::Internal,
+        };
+        match cause {
+            StartError::Store(cause) => cause.into(),
+            cause => error(kind, cause),
+        }
+    }
+}
+
+impl From<LogError> for ApiError {
+    fn from(cause: LogError) -> Self {
+        let kind = match &cause {
+            LogError::Read { .. } | LogError::Hangs(_) => ApiErrorKind::Unavailable,
+            LogError::Internal(_) => ApiErrorKind::Internal,
+        };
+        error(kind, cause)
+    }
+}
+
+impl From<VerifyRefused> for ApiError {
+    fn from(cause: VerifyRefused) -> Self {
+        match cause {
+            VerifyRefused::Store(cause) => cause.into(),
+            VerifyRefused::NoImage(_) => error(ApiErrorKind::NotFound, cause),
+            VerifyRefused::Busy(_) => error(ApiErrorKind::Conflict, cause),
         }
     }
 }

@@ -12,162 +12,405 @@ use fog::Mac;
 use fog::task::{ImageType, State};
 use fos_api::{Stage, StreamNow};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-pub use view::{agent_view, session_status};
+pub use view::{agent_view, image_verification, session_status};
 
-pub use crate::domain::host::Stranger;
-
+use crate::domain::account::{AccountName, NewPassword, Role};
 use crate::domain::host::{HostName, TargetDisk};
 use crate::domain::image::{Facts, NewImage};
 use crate::session::ClientReport;
 
-/// Calls a macro with every operation: its name, what is asked, what is answered, its path.
-macro_rules! operations {
-    ($callback:ident) => {
-        $callback! {
-            /// Registers a machine.
-            host_add(HostAdd) -> i64 = "/host/add";
-            /// The registered machines.
-            host_list(Nothing) -> Vec<HostRow> = "/host/list";
-            /// Takes a machine out.
-            host_remove(Named) -> String = "/host/remove";
-            /// Forgets what machines of a host were told, which are switched off.
-            host_forget(Named) -> String = "/host/forget";
-            /// Machines that asked and are not registered.
-            host_pending(Nothing) -> Vec<Stranger> = "/host/pending";
-            /// Where the images are; refused if they are said to be elsewhere.
-            image_root(ImageRoot) -> String = "/image/root";
-            /// Registers an image that was verified.
-            image_add(ImageAdd) -> i64 = "/image/add";
-            /// Replaces what is known of an image's files.
-            image_update(ImageUpdate) -> String = "/image/update";
-            /// An image and what is known of its files.
-            image_show(Named) -> ImageShown = "/image/show";
-            /// The images.
-            image_list(Nothing) -> Vec<ImageShown> = "/image/list";
-            /// Forgets an image.
-            image_remove(Named) -> String = "/image/remove";
-            /// Creates a session.
-            deploy(Deploy) -> Deployed = "/deploy";
-            /// Cancels a session, or one host of it.
-            cancel(Cancel) -> String = "/cancel";
-            /// What the sessions do.
-            status(StatusQuery) -> ServerStatus = "/status";
-            /// What happened in a session.
-            events(EventsQuery) -> Vec<EventLine> = "/events";
-        }
-    };
+/// Everything that people can ask.
+#[async_trait]
+pub trait Api: Send + Sync {
+    /// Registers a machine.
+    async fn host_add(&self, request: HostAdd) -> ApiResult<Added>;
+    /// Makes a machine another one.
+    async fn host_edit(&self, host: &str, request: HostAdd) -> ApiResult<Named>;
+    /// The registered machines.
+    async fn host_list(&self) -> ApiResult<Vec<HostRow>>;
+    /// Takes a machine out.
+    async fn host_remove(&self, host: &str) -> ApiResult<Named>;
+    /// Forgets what machines of a host were told, which are switched off.
+    async fn host_forget(&self, host: &str) -> ApiResult<Named>;
+    /// Machines that asked and are not registered.
+    async fn host_pending(&self) -> ApiResult<Vec<PendingHost>>;
+    /// Where the images are; refused if they are said to be elsewhere.
+    async fn image_root(&self, request: RootQuery) -> ApiResult<ImageRoot>;
+    /// Registers an image that was verified.
+    async fn image_add(&self, request: ImageAdd) -> ApiResult<Added>;
+    /// Replaces what is known of an image's files.
+    async fn image_update(&self, image: &str, request: ImageUpdate) -> ApiResult<Named>;
+    /// An image and what is known of its files.
+    async fn image_show(&self, image: &str) -> ApiResult<ImageShown>;
+    /// The images.
+    async fn image_list(&self) -> ApiResult<Vec<ImageShown>>;
+    /// Whether the files of an image are those that were verified, by size and date.
+    async fn image_check(&self, image: &str) -> ApiResult<Done>;
+    /// Forgets an image.
+    async fn image_remove(&self, image: &str) -> ApiResult<Named>;
+    /// Creates a session.
+    async fn deploy(&self, request: Deploy) -> ApiResult<Deployed>;
+    /// Starts a session with the hosts that are connected.
+    async fn start(&self, session: i64) -> ApiResult<Done>;
+    /// Cancels a session, or one host of it.
+    async fn cancel(&self, session: i64, host: Option<&str>) -> ApiResult<Done>;
+    /// What the sessions do, or one of them; nothing if there is none of this number.
+    async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus>;
+    /// What happened in a session.
+    async fn events(&self, session: i64, request: EventsQuery) -> ApiResult<Vec<EventLine>>;
+    /// The accounts of people.
+    async fn user_list(&self) -> ApiResult<Vec<AccountRow>>;
+    /// Makes an account for a person.
+    async fn user_add(&self, request: UserAdd) -> ApiResult<Named>;
+    /// Changes role or password of a person.
+    async fn user_change(&self, user: &str, request: UserChange) -> ApiResult<Named>;
+    /// Removes the account of a person, who is logged out at once.
+    async fn user_remove(&self, user: &str) -> ApiResult<Named>;
+    /// The accounts of programs.
+    async fn token_list(&self) -> ApiResult<Vec<AccountRow>>;
+    /// Makes an account for a program; its token is shown this once.
+    async fn token_add(&self, request: TokenAdd) -> ApiResult<Token>;
+    /// Removes the account of a program, whose token is good for nothing from now on.
+    async fn token_remove(&self, token: &str) -> ApiResult<Named>;
 }
-pub(crate) use operations;
-
-macro_rules! define_trait {
-    ($($(#[$doc:meta])* $name:ident($request:ty) -> $answer:ty = $path:literal;)*) => {
-        /// Everything that people can ask.
-        #[async_trait]
-        pub trait Api: Send + Sync {
-            $($(#[$doc])* async fn $name(&self, request: $request) -> ApiResult<$answer>;)*
-        }
-    };
-}
-operations!(define_trait);
 
 /// Answer to a person.
 pub type ApiResult<T> = Result<T, ApiError>;
 
 /// Why something was not done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct ApiError {
     /// What kind of trouble it is.
     pub kind: ApiErrorKind,
-    /// For people.
+    /// For people: what is wrong, and what to do.
     pub text: String,
+    /// Seconds after which it may be asked again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// Kinds of trouble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApiErrorKind {
+    /// Nobody is logged in, and there is no token that is known.
+    Unauthenticated,
+    /// The role does not allow it, or the request comes from another page.
+    Forbidden,
     /// Something named does not exist.
     NotFound,
+    /// There is such a place, but not for this method.
+    MethodNotAllowed,
     /// It does not go together with what there is.
     Conflict,
+    /// The request is larger than is read.
+    TooLarge,
+    /// The body is no JSON, or does not say that it is.
+    UnsupportedMediaType,
     /// It makes no sense.
     Invalid,
+    /// Too many of this kind were asked.
+    TooMany,
     /// The database or the image store cannot do it now.
     Unavailable,
     /// A programming error.
     Internal,
 }
 
-/// No further words.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Nothing {}
+impl ApiErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Invalid,
+        Self::TooMany,
+        Self::Unavailable,
+        Self::Internal,
+    ];
 
-/// Something by its name or number.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+    /// Its status in HTTP.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::Invalid => 422,
+            Self::TooMany => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "Not logged in",
+            Self::Forbidden => "Not allowed",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Wrong method",
+            Self::Conflict => "Conflict",
+            Self::TooLarge => "Too large",
+            Self::UnsupportedMediaType => "No JSON",
+            Self::Invalid => "Invalid",
+            Self::TooMany => "Too many requests",
+            Self::Internal => "Internal error",
+            Self::Unavailable => "Unavailable at present",
+        }
+    }
+}
+
+/// Why something was not done (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: `code` says what kind of trouble it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code in words.
+    pub title: String,
+    /// Status of the answer.
+    pub status: u16,
+    /// What to decide by.
+    pub code: ApiErrorKind,
+    /// For people: what is wrong, and what to do.
+    pub detail: String,
+}
+
+impl From<&ApiError> for Problem {
+    fn from(error: &ApiError) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: error.kind.title().to_owned(),
+            status: error.kind.status(),
+            code: error.kind,
+            detail: error.text.clone(),
+        }
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.code, problem.detail)
+    }
+}
+
+impl ApiError {
+    /// Without a time after which it may be asked again.
+    #[must_use]
+    pub fn new(kind: ApiErrorKind, text: impl ToString) -> Self {
+        Self {
+            kind,
+            text: text.to_string(),
+            retry_after: None,
+        }
+    }
+}
+
+/// The number of what was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Added {
+    /// Number.
+    pub id: i64,
+}
+
+/// The name of what was changed or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Named {
-    /// Name or number.
+    /// Name.
     pub name: String,
 }
 
-/// A new host.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct HostAdd {
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// A sentence.
+    pub text: String,
+}
+
+/// A machine that asked and is not registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PendingHost {
+    /// Its address.
+    #[schema(value_type = String, example = "00:1b:21:aa:bb:cc")]
+    pub mac: Mac,
+    /// From where it asked.
+    #[schema(value_type = String, example = "10.0.0.17")]
+    pub address: IpAddr,
+    /// When it asked first, UTC.
+    pub first_at: String,
+    /// When it asked last, UTC.
+    pub last_at: String,
+    /// How often it asked.
+    pub requests: u64,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccountRow {
     /// Name.
+    pub name: String,
+    /// What it may do.
+    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
+    pub role: Role,
+    /// When it was made, UTC.
+    pub created_at: String,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    /// Kind and name of the account.
+    pub who: String,
+    /// What it may do.
+    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
+    pub role: Role,
+}
+
+/// An account for a person.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UserAdd {
+    /// Name.
+    #[schema(value_type = String, example = "ann", pattern = "^[a-z0-9][a-z0-9._@-]{0,39}$")]
+    pub name: AccountName,
+    /// What it may do: viewer, operator or admin.
+    #[schema(value_type = String, example = "operator", pattern = "^(viewer|operator|admin)$")]
+    pub role: Role,
+    /// Password, 10 to 200 characters.
+    #[schema(value_type = String, min_length = 10, max_length = 200)]
+    pub password: NewPassword,
+}
+
+/// What changes of an account.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UserChange {
+    /// Another role.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub role: Option<Role>,
+    /// Another password: every login of the account is over.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 10, max_length = 200)]
+    pub password: Option<NewPassword>,
+}
+
+/// An account for a program.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenAdd {
+    /// Name.
+    #[schema(value_type = String, example = "grafana", pattern = "^[a-z0-9][a-z0-9._@-]{0,39}$")]
+    pub name: AccountName,
+    /// What it may do: viewer, operator or admin.
+    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
+    pub role: Role,
+}
+
+/// What a program shows in `Authorization: Bearer`.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Name of the account.
+    pub name: String,
+    /// The token. It is not kept, so nobody can find it out later.
+    pub token: String,
+}
+
+/// The token is not shown.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A new host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HostAdd {
+    /// Name: 1 to 15 letters, digits or hyphens.
+    #[schema(value_type = String, example = "LAB-01", pattern = "^[A-Za-z0-9][A-Za-z0-9-]{0,14}$")]
     pub name: HostName,
-    /// Addresses, the first is the primary one.
+    /// Addresses, the first is the primary one; at least one.
+    #[schema(value_type = Vec<String>, min_items = 1)]
     pub macs: Vec<Mac>,
     /// Image, by name or number.
+    #[serde(default)]
     pub image: Option<String>,
-    /// Target disk, FOG's `fdrive` syntax.
+    /// Target disk, FOG's `fdrive` syntax; empty for the automatic choice.
+    #[serde(default)]
+    #[schema(value_type = String)]
     pub device: TargetDisk,
 }
 
 /// A host in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HostRow {
     /// Number.
     pub id: i64,
     /// Name.
     pub name: String,
     /// Addresses.
+    #[schema(value_type = Vec<String>)]
     pub macs: Vec<Mac>,
+    /// Number of its image.
+    pub image: Option<i64>,
+    /// Target disk; empty for the automatic choice.
+    pub device: String,
     /// End of the last deploy, UTC.
     pub last_deploy: Option<String>,
+    /// The session that it is in.
+    pub session: Option<i64>,
     /// What it does, or how its last session ended.
     pub state: String,
 }
 
-/// Where the images are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ImageRoot {
-    /// As a person said, absolute.
+/// Where somebody thinks that the images are.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RootQuery {
+    /// An absolute path; the answer is a conflict if they are elsewhere.
+    #[serde(default)]
     pub given: Option<String>,
 }
 
+/// Where the images are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageRoot {
+    /// An absolute path on the server.
+    pub path: String,
+}
+
 /// A new image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImageAdd {
     /// The image.
+    #[schema(value_type = Object)]
     pub image: NewImage,
     /// What was found out.
+    #[schema(value_type = Object)]
     pub facts: Facts,
 }
 
 /// An image that was verified again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImageUpdate {
-    /// Number.
-    pub image: i64,
     /// `imgFormat`.
     pub format: u8,
     /// What was found out.
+    #[schema(value_type = Object)]
     pub facts: Facts,
 }
 
 /// An image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImageShown {
     /// Number.
     pub id: i64,
@@ -176,27 +419,66 @@ pub struct ImageShown {
     /// Directory below the image root.
     pub path: String,
     /// What it holds.
+    #[schema(value_type = String)]
     pub image_type: ImageType,
     /// Operating system.
     pub os_id: i64,
     /// Bytes in the store.
     pub stored_size: u64,
     /// What is known of its files; `None` if it was added by another program.
+    #[schema(value_type = Option<Object>)]
     pub facts: Option<Facts>,
 }
 
+/// How the verification of an image goes, or went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageVerification {
+    /// Name of the image.
+    pub image: String,
+    /// How far it is, or what the image is.
+    pub state: VerificationState,
+    /// How much of all streams was read, in percent.
+    pub percent: u64,
+    /// When it was begun, UTC.
+    pub began_at: String,
+    /// When it ended, UTC.
+    pub ended_at: Option<String>,
+    /// A sentence: what is going on, or what the image is and what to do.
+    pub text: String,
+    /// What is not as it was, and what people should know.
+    pub details: Vec<String>,
+}
+
+/// How far a verification is, or what the image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerificationState {
+    /// Its files are read.
+    Reading,
+    /// It is good, and has the bytes that were added.
+    Good,
+    /// It can be read completely, and is not what was added, or nothing was known of it.
+    Other,
+    /// It is damaged, or cannot be read.
+    Damaged,
+}
+
 /// A new session.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Deploy {
     /// Image, by name or number.
     pub image: String,
     /// Hosts, by name.
     pub hosts: Vec<String>,
     /// Name; the image's if not given.
+    #[serde(default)]
     pub name: Option<String>,
     /// Wait for missing hosts; FOG's setting if not given.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400)]
     pub max_wait_seconds: Option<u64>,
     /// Whether the machines are switched off afterwards.
+    #[serde(default)]
     pub is_shutdown: bool,
     /// Whether the machines boot to a shell, in which a person starts the task.
     #[serde(default)]
@@ -204,7 +486,7 @@ pub struct Deploy {
 }
 
 /// The session that was created.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Deployed {
     /// Number.
     pub session: i64,
@@ -220,33 +502,29 @@ pub struct Deployed {
     pub warnings: Vec<String>,
 }
 
-/// What to cancel.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Cancel {
-    /// Session.
-    pub session: i64,
-    /// One host of it, by name.
-    pub host: Option<String>,
-}
-
-/// Which sessions to show.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct StatusQuery {
-    /// One session; the newest if not given.
-    pub session: Option<i64>,
-}
-
 /// Which events to show.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct EventsQuery {
-    /// Session.
-    pub session: i64,
     /// Those after the one with this number.
+    #[serde(default)]
+    #[param(required = false)]
     pub after: i64,
-    /// At most so many.
+    /// At most so many; 1000 at most.
+    #[serde(default = "all_events")]
+    #[param(required = false)]
     pub limit: u32,
-    /// How long to wait for one, in seconds; at most [`MAX_EVENT_WAIT`].
+    /// How long to wait for one, in seconds; 20 at most.
+    #[serde(default)]
+    #[param(required = false)]
     pub wait_seconds: u64,
+}
+
+/// Events in an answer.
+pub const MAX_EVENTS: u32 = 1000;
+
+fn all_events() -> u32 {
+    MAX_EVENTS
 }
 
 /// Longest wait for events.
@@ -256,7 +534,7 @@ pub const MAX_EVENT_WAIT: Duration = Duration::from_secs(20);
 pub const MAX_SESSIONS: u32 = 50;
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventLine {
     /// Number; grows.
     pub id: i64,
@@ -268,8 +546,26 @@ pub struct EventLine {
     pub text: String,
 }
 
+/// Which lines of the server's log to show.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// Those after so many bytes of it, `next` of an earlier answer.
+    #[serde(default)]
+    pub after: Option<u64>,
+}
+
+/// Lines of the server's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogLines {
+    /// The oldest first.
+    pub lines: Vec<String>,
+    /// Where the next ones begin.
+    pub next: u64,
+}
+
 /// State of the server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServerStatus {
     /// Version of the server; empty if none is running.
     pub version: String,
@@ -280,7 +576,7 @@ pub struct ServerStatus {
 }
 
 /// A session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionStatus {
     /// Number.
     pub session: i64,
@@ -289,8 +585,10 @@ pub struct SessionStatus {
     /// Name of the image.
     pub image: String,
     /// State in FOG's words.
+    #[schema(value_type = String)]
     pub state: State,
-    /// What it does now.
+    /// What it does now: gathering, sending, finishing, or ended.
+    #[schema(value_type = String)]
     pub stage: Stage,
     /// Base port.
     pub port: i64,
@@ -303,6 +601,7 @@ pub struct SessionStatus {
     /// Names of hosts that are waited for.
     pub missing: Vec<String>,
     /// The stream waited for, sent or last sent.
+    #[schema(value_type = Option<Object>)]
     pub stream: Option<StreamNow>,
     /// Bytes per second, acknowledged by all.
     pub rate: u64,
@@ -327,7 +626,7 @@ pub struct SessionStatus {
 }
 
 /// A host that asked what to boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BootStatus {
     /// Seconds since it asked last.
     pub seconds: u64,
@@ -340,17 +639,19 @@ pub struct BootStatus {
 }
 
 /// A host in a session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostStatus {
     /// Number.
     pub host: i64,
     /// Name.
     pub name: String,
     /// Address that it checked in from.
+    #[schema(value_type = Option<String>)]
     pub ip: Option<IpAddr>,
     /// Program and version of the client; empty for stock clients.
     pub agent: String,
     /// State of its task.
+    #[schema(value_type = String)]
     pub state: State,
     /// Code of why it ended; empty while it has not.
     pub reason: String,
@@ -364,6 +665,7 @@ pub struct HostStatus {
     /// Streams acknowledged to the end.
     pub streams_done: u32,
     /// What the client says of itself.
+    #[schema(value_type = Object)]
     pub client: ClientReport,
     /// Seconds since its last request.
     pub silent_seconds: Option<u64>,

@@ -5,11 +5,12 @@ use std::time::Instant;
 use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
-use super::{BootStatus, HostStatus, SessionStatus};
+use super::{BootStatus, HostStatus, ImageVerification, SessionStatus, VerificationState};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
 use crate::domain::{BootGiven, HostId, Reason, Refusal};
-use crate::ops::SessionState;
+use crate::imagestore::Verdict;
+use crate::ops::{SessionState, Verification, VerifyStage};
 use crate::session::{Live, LiveMember, Wait};
 use crate::text;
 
@@ -46,6 +47,56 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
             ended_at: None,
             hosts: Vec::new(),
         },
+    }
+}
+
+/// The verification of an image for people.
+#[must_use]
+pub fn image_verification(image: &str, found: &Verification) -> ImageVerification {
+    let (state, percent, ended_at, text, details) = match &found.stage {
+        VerifyStage::Reading {
+            stream,
+            done,
+            total,
+        } => {
+            let percent = u128::from(*done) * 100 / u128::from((*total).max(1));
+            let percent = u64::try_from(percent.min(100)).unwrap_or(100);
+            let text = match stream.as_str() {
+                "" => "its directory is read".to_owned(),
+                stream => format!("{stream} is read and decoded"),
+            };
+            (VerificationState::Reading, percent, None, text, Vec::new())
+        }
+        VerifyStage::Ended {
+            at,
+            outcome,
+            details,
+        } => {
+            let (state, text) = match outcome {
+                Ok(verdict @ (Verdict::OtherContent | Verdict::Unknown)) => {
+                    (VerificationState::Other, text::verdict(image, verdict))
+                }
+                Ok(verdict) => (VerificationState::Good, text::verdict(image, verdict)),
+                Err(text) => {
+                    let text = format!("image {image} is not good: {text}");
+                    (VerificationState::Damaged, text)
+                }
+            };
+            let text = fog::encoding::printable(&text, 1000);
+            (state, 100, Some(at.to_string()), text, details.clone())
+        }
+    };
+    let details = details.iter();
+    ImageVerification {
+        image: image.to_owned(),
+        state,
+        percent,
+        began_at: found.began_at.to_string(),
+        ended_at,
+        text,
+        details: details
+            .map(|line| fog::encoding::printable(line, 500))
+            .collect(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Places;
 use super::client::Client;
-use crate::api;
 use crate::output;
 
 /// A session to be ended, or one host of it.
@@ -20,13 +19,12 @@ impl Cancel {
     /// Returns when it is stored and the sender has been told.
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
         let client = Client::connect(places).await?;
-        let request = api::Cancel {
-            session: self.session,
-            host: self.host,
-        };
-        let done = client.api().cancel(request).await;
+        let done = client
+            .api()
+            .cancel(self.session, self.host.as_deref())
+            .await;
         client.close().await;
-        output::result(&done?);
+        output::result(&done?.text);
         Ok(true)
     }
 }

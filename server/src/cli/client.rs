@@ -9,14 +9,18 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::body::{Body, Bytes};
-use axum::http::{Request, header};
+use axum::http::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Places;
-use crate::api::{self, Api, ApiError, ApiErrorKind, ApiResult, operations};
+use crate::api::{
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, Deployed, Done, EventLine,
+    EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named,
+    PendingHost, Problem, RootQuery, ServerStatus, Token, TokenAdd, UserAdd, UserChange,
+};
 use crate::config::Config;
 use crate::logs::MulticastLog;
 use crate::ops::Ops;
@@ -26,7 +30,7 @@ use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
 use crate::store::SharedStore;
-use crate::store::sqlite::{DATABASE, Sqlite, make_directory};
+use crate::store::sqlite::{DATABASE, make_directory};
 
 /// Something that can be asked.
 pub(super) enum Client {
@@ -105,7 +109,8 @@ impl Client {
                 // None runs.
                 Ok(Err(_)) => {}
             }
-            if absent == Absent::Refuse {
+            // Whoever names a database elsewhere needs nothing here.
+            if absent == Absent::Refuse && places.stored_in()?.is_none() {
                 check_present(&places.data)?;
             }
             match lock(&places.data)? {
@@ -152,9 +157,10 @@ impl Client {
 
 impl Local {
     async fn open(places: &Places, lock: Lock) -> anyhow::Result<Self> {
-        let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
+        let served = Served::read(&places.data)?;
+        let store = places.store(served.as_ref()).await?;
         let config = Config::idle(&places.data, places.root_of(&*store).await?);
-        let config = match Served::read(&places.data)? {
+        let config = match served {
             Some(served) => served.applied(config),
             None => config,
         };
@@ -281,12 +287,28 @@ pub(super) struct Remote {
 }
 
 impl Remote {
+    async fn get<A: DeserializeOwned>(&self, path: String) -> ApiResult<A> {
+        self.call(Method::GET, path, None::<()>).await
+    }
+
+    async fn post<A: DeserializeOwned>(&self, path: String) -> ApiResult<A> {
+        self.call(Method::POST, path, None::<()>).await
+    }
+
+    async fn delete<A: DeserializeOwned>(&self, path: String) -> ApiResult<A> {
+        self.call(Method::DELETE, path, None::<()>).await
+    }
+
     async fn call<Q: Serialize + Send, A: DeserializeOwned>(
         &self,
-        path: &str,
-        request: Q,
+        method: Method,
+        path: String,
+        request: Option<Q>,
     ) -> ApiResult<A> {
-        let called = tokio::time::timeout(ANSWER_LIMIT, self.exchange(path, request));
+        let is_change = method != Method::GET;
+        let told = |error: &anyhow::Error| unanswered(&self.socket, is_change, &path, error);
+        let exchange = self.exchange(method, &path, request);
+        let called = tokio::time::timeout(ANSWER_LIMIT, exchange);
         let waiting = || {
             let process = self.process.map(|process| format!(" (process {process})"));
             output::explain(&format!(
@@ -301,13 +323,12 @@ impl Remote {
                 ANSWER_LIMIT.as_secs()
             ))
         });
-        let (is_good, body) = answer.map_err(|error| unanswered(&self.socket, path, &error))?;
+        let (is_good, body) = answer.map_err(|error| told(&error))?;
         if is_good {
-            return serde_json::from_slice(&body)
-                .map_err(|error| unanswered(&self.socket, path, &error.into()));
+            return serde_json::from_slice(&body).map_err(|error| told(&error.into()));
         }
-        match serde_json::from_slice::<ApiError>(&body) {
-            Ok(error) => Err(error),
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Err(problem.into()),
             Err(_) => {
                 let text = fog::encoding::printable(&String::from_utf8_lossy(&body), 300);
                 Err(unavailable(&self.socket, &anyhow::anyhow!("{text}")))
@@ -317,17 +338,23 @@ impl Remote {
 
     async fn exchange<Q: Serialize>(
         &self,
+        method: Method,
         path: &str,
-        request: Q,
+        request: Option<Q>,
     ) -> anyhow::Result<(bool, Bytes)> {
-        let body = serde_json::to_vec(&request)?;
         let stream = UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::post(path)
-            .header(header::HOST, "fos-server")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body))?;
+        let head = Request::builder()
+            .method(method)
+            .uri(format!("{API}{path}"))
+            .header(header::HOST, "fos-server");
+        let request = match request {
+            Some(request) => head
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Body::from(serde_json::to_vec(&request)?))?,
+            None => head.body(Body::empty())?,
+        };
         let exchange = async {
             let response = sender.send_request(request).await?;
             let is_good = response.status().is_success();
@@ -345,19 +372,30 @@ impl Remote {
     }
 }
 
+/// Where the server has what is asked here.
+const API: &str = "/api/v1";
+
+/// A text as a part of a path or a field.
+fn part(text: &str) -> impl std::fmt::Display {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
 /// No answer, or half of one: what changes something may have happened all the same.
-fn unanswered(socket: &Path, path: &str, error: &anyhow::Error) -> ApiError {
+fn unanswered(socket: &Path, is_change: bool, path: &str, error: &anyhow::Error) -> ApiError {
     let mut told = unavailable(socket, error);
     let is_connected = error
         .downcast_ref::<io::Error>()
         .is_none_or(|error| !is_refused(error));
-    let look = match path {
-        "/deploy" | "/cancel" => "fos-server status shows whether",
-        "/host/add" | "/host/remove" => "fos-server host list shows whether",
-        "/image/add" | "/image/update" | "/image/remove" => "fos-server image list shows whether",
-        _ => return told,
+    let of = |name: &str| path.starts_with(name);
+    let look = match () {
+        () if of("/sessions") => "fos-server status shows whether",
+        () if of("/hosts") => "fos-server host list shows whether",
+        () if of("/images") => "fos-server image list shows whether",
+        () if of("/users") => "fos-server user list shows whether",
+        () if of("/tokens") => "fos-server token list shows whether",
+        () => return told,
     };
-    if is_connected {
+    if is_connected && is_change {
         told.text
             .push_str(&format!("; it may have been done all the same: {look}"));
     }
@@ -375,31 +413,144 @@ fn is_refused(error: &io::Error) -> bool {
 }
 
 fn unavailable(socket: &Path, error: &anyhow::Error) -> ApiError {
-    ApiError {
-        kind: ApiErrorKind::Unavailable,
-        text: format!(
-            "the server at {} cannot be asked: {}",
-            socket.display(),
-            readable::chain(error.as_ref())
-        ),
+    let text = format!(
+        "the server at {} cannot be asked: {}",
+        socket.display(),
+        readable::chain(error.as_ref())
+    );
+    ApiError::new(ApiErrorKind::Unavailable, text)
+}
+
+#[async_trait]
+impl Api for Remote {
+    async fn host_add(&self, request: HostAdd) -> ApiResult<Added> {
+        self.call(Method::POST, "/hosts".into(), Some(request))
+            .await
+    }
+
+    async fn host_edit(&self, host: &str, request: HostAdd) -> ApiResult<Named> {
+        let path = format!("/hosts/{}", part(host));
+        self.call(Method::PUT, path, Some(request)).await
+    }
+
+    async fn host_list(&self) -> ApiResult<Vec<HostRow>> {
+        self.get("/hosts".into()).await
+    }
+
+    async fn host_remove(&self, host: &str) -> ApiResult<Named> {
+        self.delete(format!("/hosts/{}", part(host))).await
+    }
+
+    async fn host_forget(&self, host: &str) -> ApiResult<Named> {
+        self.post(format!("/hosts/{}/forget", part(host))).await
+    }
+
+    async fn host_pending(&self) -> ApiResult<Vec<PendingHost>> {
+        self.get("/pending-hosts".into()).await
+    }
+
+    async fn image_root(&self, request: RootQuery) -> ApiResult<ImageRoot> {
+        self.get(match request.given {
+            Some(given) => format!("/image-root?given={}", part(&given)),
+            None => "/image-root".to_owned(),
+        })
+        .await
+    }
+
+    async fn image_add(&self, request: ImageAdd) -> ApiResult<Added> {
+        self.call(Method::POST, "/images".into(), Some(request))
+            .await
+    }
+
+    async fn image_update(&self, image: &str, request: ImageUpdate) -> ApiResult<Named> {
+        let path = format!("/images/{}", part(image));
+        self.call(Method::PUT, path, Some(request)).await
+    }
+
+    async fn image_show(&self, image: &str) -> ApiResult<ImageShown> {
+        self.get(format!("/images/{}", part(image))).await
+    }
+
+    async fn image_list(&self) -> ApiResult<Vec<ImageShown>> {
+        self.get("/images".into()).await
+    }
+
+    async fn image_check(&self, image: &str) -> ApiResult<Done> {
+        self.post(format!("/images/{}/check", part(image))).await
+    }
+
+    async fn image_remove(&self, image: &str) -> ApiResult<Named> {
+        self.delete(format!("/images/{}", part(image))).await
+    }
+
+    async fn deploy(&self, request: Deploy) -> ApiResult<Deployed> {
+        self.call(Method::POST, "/sessions".into(), Some(request))
+            .await
+    }
+
+    async fn start(&self, session: i64) -> ApiResult<Done> {
+        self.post(format!("/sessions/{session}/start")).await
+    }
+
+    async fn cancel(&self, session: i64, host: Option<&str>) -> ApiResult<Done> {
+        self.post(match host {
+            Some(host) => format!("/sessions/{session}/hosts/{}/drop", part(host)),
+            None => format!("/sessions/{session}/cancel"),
+        })
+        .await
+    }
+
+    async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus> {
+        self.get(match session {
+            Some(session) => format!("/sessions/{session}"),
+            None => "/sessions".to_owned(),
+        })
+        .await
+    }
+
+    async fn events(&self, session: i64, request: EventsQuery) -> ApiResult<Vec<EventLine>> {
+        let EventsQuery {
+            after,
+            limit,
+            wait_seconds,
+        } = request;
+        self.get(format!(
+            "/sessions/{session}/events?after={after}&limit={limit}&wait_seconds={wait_seconds}"
+        ))
+        .await
+    }
+
+    async fn user_list(&self) -> ApiResult<Vec<AccountRow>> {
+        self.get("/users".into()).await
+    }
+
+    async fn user_add(&self, request: UserAdd) -> ApiResult<Named> {
+        self.call(Method::POST, "/users".into(), Some(request))
+            .await
+    }
+
+    async fn user_change(&self, user: &str, request: UserChange) -> ApiResult<Named> {
+        let path = format!("/users/{}", part(user));
+        self.call(Method::PUT, path, Some(request)).await
+    }
+
+    async fn user_remove(&self, user: &str) -> ApiResult<Named> {
+        self.delete(format!("/users/{}", part(user))).await
+    }
+
+    async fn token_list(&self) -> ApiResult<Vec<AccountRow>> {
+        self.get("/tokens".into()).await
+    }
+
+    async fn token_add(&self, request: TokenAdd) -> ApiResult<Token> {
+        self.call(Method::POST, "/tokens".into(), Some(request))
+            .await
+    }
+
+    async fn token_remove(&self, token: &str) -> ApiResult<Named> {
+        self.delete(format!("/tokens/{}", part(token))).await
     }
 }
-
-macro_rules! remote {
-    ($($(#[$doc:meta])* $name:ident($request:ty) -> $answer:ty = $path:literal;)*) => {
-        const _: () = {
-            use api::*;
-
-            #[async_trait]
-            impl Api for Remote {
-                $(async fn $name(&self, request: $request) -> ApiResult<$answer> {
-                    self.call($path, request).await
-                })*
-            }
-        };
-    };
-}
-operations!(remote);
 
 #[cfg(test)]
 mod tests {
@@ -409,7 +560,6 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
-    use crate::api::StatusQuery;
 
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100000000000\r\n\r\n";
 
@@ -431,7 +581,7 @@ mod tests {
             socket,
             process: None,
         };
-        let error = remote.status(StatusQuery::default()).await.unwrap_err();
+        let error = remote.status(None).await.unwrap_err();
         program.abort();
         error
     }
@@ -458,19 +608,15 @@ mod tests {
             socket: socket.clone(),
             process: None,
         };
-        let request = |session| api::Cancel {
-            session,
-            host: None,
-        };
         // Taken by the kernel, answered by nobody.
-        let error = remote.cancel(request(1)).await.unwrap_err();
+        let error = remote.cancel(1, None).await.unwrap_err();
         assert!(error.text.contains("no answer within 40 s"), "{error}");
         assert!(error.text.contains("may have been done"), "{error}");
         assert!(error.text.contains("fos-server status"), "{error}");
-        let error = remote.status(StatusQuery::default()).await.unwrap_err();
+        let error = remote.status(None).await.unwrap_err();
         assert!(!error.text.contains("may have been done"), "{error}");
         drop(listener);
-        let error = remote.cancel(request(1)).await.unwrap_err();
+        let error = remote.cancel(1, None).await.unwrap_err();
         assert!(!error.text.contains("may have been done"), "{error}");
     }
 

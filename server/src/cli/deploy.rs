@@ -13,7 +13,7 @@ use super::status;
 use super::{Outcome, Places};
 use crate::api::{
     self, Api, ApiErrorKind, ApiResult, Deployed, EventLine, EventsQuery, ServerStatus,
-    SessionStatus, StatusQuery,
+    SessionStatus,
 };
 use crate::output;
 
@@ -126,12 +126,11 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
         };
         let is_running = client.is_remote();
         let query = EventsQuery {
-            session,
             after: shown.last_event,
             limit: 1000,
             wait_seconds: if is_running { 1 } else { 0 },
         };
-        let asked = ask(client.api(), query, &mut shown).await;
+        let asked = ask(client.api(), session, query, &mut shown).await;
         client.close().await;
         let status = match asked {
             Ok(found) => found,
@@ -169,12 +168,16 @@ async fn follow(places: &Places, session: i64) -> anyhow::Result<bool> {
 
 /// Shows what happened since, and answers how the session is. What happened before its end is shown
 /// completely: it is asked for once more after the state.
-async fn ask(api: &dyn Api, query: EventsQuery, shown: &mut Shown) -> ApiResult<ServerStatus> {
-    let session = Some(query.session);
-    let events = api.events(query).await?;
+async fn ask(
+    api: &dyn Api,
+    session: i64,
+    query: EventsQuery,
+    shown: &mut Shown,
+) -> ApiResult<ServerStatus> {
+    let events = api.events(session, query).await?;
     shown.events(Instant::now(), &events);
     shown.print();
-    let status = api.status(StatusQuery { session }).await?;
+    let status = api.status(Some(session)).await?;
     let is_over = |found: &SessionStatus| !found.state.is_active();
     if status.sessions.first().is_some_and(is_over) {
         loop {
@@ -184,7 +187,7 @@ async fn ask(api: &dyn Api, query: EventsQuery, shown: &mut Shown) -> ApiResult<
                 wait_seconds: 0,
                 ..query
             };
-            let events = api.events(rest).await?;
+            let events = api.events(session, rest).await?;
             shown.events(Instant::now(), &events);
             shown.print();
             if shown.last_event == after {

@@ -1,10 +1,14 @@
 //! `host`.
 
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
 use fog::Mac;
 
 use super::Places;
 use super::client::Client;
-use crate::api::{HostAdd, Named, Nothing};
+use super::import;
+use crate::api::{Api, HostAdd};
 use crate::domain::host::{HostName, TargetDisk};
 use crate::output;
 
@@ -31,6 +35,31 @@ pub(super) enum HostCommand {
         )]
         device: TargetDisk,
     },
+    /// Register the machines of a file of comma separated values
+    ///
+    /// Its first line names the columns: name, mac (several are separated by blanks or |), and if wanted image and
+    /// device. Nothing is registered if a line is not good.
+    Import {
+        /// The file; - for standard input
+        file: PathBuf,
+    },
+    /// Change a machine; what is not given stays as it is
+    Edit {
+        /// Name until now
+        host: String,
+        /// Another name
+        #[arg(long, value_name = "NAME")]
+        name: Option<HostName>,
+        /// Other MAC addresses in place of those that it has, the first is the primary one
+        #[arg(long = "mac", value_name = "MAC")]
+        macs: Vec<Mac>,
+        /// Another image, by name or number; empty for none
+        #[arg(long, value_name = "IMAGE")]
+        image: Option<String>,
+        /// Another target disk; empty for the first fixed disk
+        #[arg(long, value_name = "FDRIVE")]
+        device: Option<TargetDisk>,
+    },
     /// List the machines
     List,
     /// List machines that asked and are not registered
@@ -55,7 +84,7 @@ pub(super) enum HostCommand {
 impl HostCommand {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
         let client = match self {
-            Self::Add { .. } => Client::connect_or_create(places).await?,
+            Self::Add { .. } | Self::Import { .. } => Client::connect_or_create(places).await?,
             _ => Client::connect(places).await?,
         };
         let is_list = matches!(self, Self::List | Self::Pending);
@@ -84,12 +113,65 @@ impl HostCommand {
                     image,
                     device,
                 };
-                let id = api.host_add(request).await?;
+                let id = api.host_add(request).await?.id;
                 format!("host {id}: {shown}")
+            }
+            Self::Import { file } => {
+                // It may be typed.
+                let hosts = tokio::task::spawn_blocking(move || import::read(&file)).await??;
+                let (mut done, mut failed) = (0, Vec::new());
+                for host in hosts {
+                    let name = host.name.to_string();
+                    match api.host_add(host).await {
+                        Ok(_) => done += 1,
+                        Err(error) => failed.push(format!("{name}: {error}")),
+                    }
+                }
+                if !failed.is_empty() {
+                    let failed = failed.join("\n  ");
+                    bail!("{done} hosts are registered, these are not:\n  {failed}");
+                }
+                format!("{done} hosts are registered")
+            }
+            Self::Edit {
+                host,
+                name,
+                macs,
+                image,
+                device,
+            } => {
+                let hosts = api.host_list().await?;
+                let mut found = hosts.into_iter();
+                let found = found.find(|found| found.name.eq_ignore_ascii_case(&host));
+                let found = found.with_context(|| {
+                    format!("there is no host {host}; fos-server host list shows them")
+                })?;
+                let image = match image {
+                    Some(image) => Some(image).filter(|image| !image.is_empty()),
+                    None => match found.image {
+                        // By its name: an image may be called like the number of another one.
+                        Some(id) => Some(image_name(api, id).await?),
+                        None => None,
+                    },
+                };
+                let request = HostAdd {
+                    name: match name {
+                        Some(name) => name,
+                        None => found.name.parse()?,
+                    },
+                    macs: if macs.is_empty() { found.macs } else { macs },
+                    image,
+                    device: match device {
+                        Some(device) => device,
+                        None => found.device.parse()?,
+                    },
+                };
+                let name = api.host_edit(&host, request).await?.name;
+                format!("host {name} is changed")
             }
             Self::List => {
                 let mut rows = Vec::new();
-                for host in api.host_list(Nothing {}).await? {
+                for host in api.host_list().await? {
                     let macs: Vec<String> = host.macs.iter().map(Mac::to_string).collect();
                     let deployed = host.last_deploy.unwrap_or_else(|| "never".to_owned());
                     let id = host.id.to_string();
@@ -100,12 +182,12 @@ impl HostCommand {
             }
             Self::Pending => {
                 let mut rows = Vec::new();
-                for machine in api.host_pending(Nothing {}).await? {
+                for machine in api.host_pending().await? {
                     rows.push(vec![
                         machine.mac.to_string(),
                         machine.address.to_string(),
-                        machine.first_at.to_string(),
-                        machine.last_at.to_string(),
+                        machine.first_at,
+                        machine.last_at,
                     ]);
                 }
                 let head = ["MAC", "ADDRESS", "FIRST ASKED (UTC)", "LAST ASKED (UTC)"];
@@ -116,13 +198,22 @@ impl HostCommand {
                 }
             }
             Self::Forget { name } => {
-                let name = api.host_forget(Named { name }).await?;
+                let name = api.host_forget(&name).await?.name;
                 format!("what host {name} was told is forgotten; switch it on now")
             }
             Self::Remove { name } => {
-                let name = api.host_remove(Named { name }).await?;
+                let name = api.host_remove(&name).await?.name;
                 format!("host {name} is removed")
             }
         })
     }
+}
+
+async fn image_name(api: &dyn Api, id: i64) -> anyhow::Result<String> {
+    let images = api.image_list().await?;
+    let found = images.into_iter().find(|image| image.id == id);
+    let found = found.with_context(|| {
+        format!("the host's image {id} is gone; name another with --image, or none with --image ''")
+    })?;
+    Ok(found.name)
 }

@@ -9,11 +9,12 @@ use readable::Size;
 
 use super::Places;
 use super::client::Client;
-use crate::api::{ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, Nothing};
+use crate::api::{ImageAdd, ImageShown, ImageUpdate, RootQuery};
 use crate::clock;
-use crate::domain::image::{Facts, ImageName, ImageSettings, NewImage};
-use crate::imagestore::{self, Difference, MissingStreams};
+use crate::domain::image::{ImageName, NewImage};
+use crate::imagestore::{self, Examined, MissingStreams, Verdict, Wanted};
 use crate::output;
+use crate::text;
 
 /// Images.
 #[derive(Debug, clap::Subcommand)]
@@ -98,11 +99,10 @@ impl ImageCommand {
             } => update(places, &image, !no_verify, missing(allow_missing)).await,
             Self::List => list(places).await,
             Self::Remove { image } => {
-                let named = Named { name: image };
                 let client = Client::connect(places).await?;
-                let removed = client.api().image_remove(named).await;
+                let removed = client.api().image_remove(&image).await;
                 client.close().await;
-                let name = removed?;
+                let name = removed?.name;
                 output::result(&format!(
                     "image {name} is forgotten; its files are still there"
                 ));
@@ -112,16 +112,6 @@ impl ImageCommand {
     }
 }
 
-/// What is to be read.
-#[derive(Debug, Clone)]
-struct Wanted {
-    path: String,
-    os_id: i64,
-    image_type: ImageType,
-    is_full: bool,
-    missing: MissingStreams,
-}
-
 fn missing(is_allowed: bool) -> MissingStreams {
     match is_allowed {
         true => MissingStreams::Allow,
@@ -129,33 +119,12 @@ fn missing(is_allowed: bool) -> MissingStreams {
     }
 }
 
-/// What was found.
-struct Found {
-    facts: Facts,
-    format: u8,
-    /// Directory below the image root.
-    path: String,
-    warnings: Vec<imagestore::Warning>,
-}
-
-impl Found {
-    /// The same of an image whose row names its directory like this: other programs write it in other ways.
-    fn known_as(mut self, path: &str) -> Self {
-        if let Some(settings) = &mut self.facts.settings {
-            path.clone_into(&mut settings.path);
-        }
-        self
-    }
-}
-
 async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool> {
     let name: ImageName = name.parse()?;
     let client = Client::connect_or_create(places).await?;
     let root = root(places, &client).await;
-    let taken = client.api().image_show(Named {
-        name: name.as_str().to_owned(),
-    });
-    let taken = taken.await.is_ok_and(|found| found.name == name.as_str());
+    let taken = client.api().image_show(name.as_str()).await;
+    let taken = taken.is_ok_and(|found| found.name == name.as_str());
     client.close().await;
     let root = root?;
     if taken {
@@ -179,51 +148,29 @@ async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool
     let client = Client::connect(places).await?;
     let added = client.api().image_add(ImageAdd { image, facts }).await;
     client.close().await;
-    output::result(&format!("image {}: {}", added?, name.as_str()));
+    output::result(&format!("image {}: {}", added?.id, name.as_str()));
     describe(&wanted, &found);
     Ok(true)
 }
 
 async fn root(places: &Places, client: &Client) -> anyhow::Result<PathBuf> {
-    let request = ImageRoot {
+    let request = RootQuery {
         given: places.given_root()?,
     };
-    Ok(client.api().image_root(request).await?.into())
+    Ok(client.api().image_root(request).await?.path.into())
 }
 
 /// Reads all files of an image. No server and no database is needed meanwhile.
-async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Found> {
+async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Examined> {
     let (root, wanted) = (root.to_owned(), wanted.clone());
     let work = move || {
-        let listing = imagestore::scan(&root, &wanted.path, wanted.image_type, wanted.os_id)?;
         let mut progress = Progress::new().reporter();
-        let inspection = imagestore::inspect(&listing, wanted.is_full, &mut progress)?;
-        let warnings = imagestore::check_plan(&listing, &inspection, wanted.missing)?;
-        let facts = Facts {
-            checked_at: clock::now(),
-            is_verified: wanted.is_full,
-            settings: Some(ImageSettings {
-                path: listing.path.clone(),
-                image_type: wanted.image_type,
-                os_id: wanted.os_id,
-                format: inspection.format,
-            }),
-            files: inspection.files,
-            streams: inspection.streams,
-        };
-        // A file that was written while it was read shows now.
-        imagestore::check_unchanged(listing.dir.path(), &facts)?;
-        anyhow::Ok(Found {
-            facts,
-            format: inspection.format,
-            path: listing.path,
-            warnings,
-        })
+        imagestore::examine(&root, &wanted, clock::now(), &mut progress)
     };
-    tokio::task::spawn_blocking(work).await?
+    Ok(tokio::task::spawn_blocking(work).await??)
 }
 
-fn describe(wanted: &Wanted, found: &Found) {
+fn describe(wanted: &Wanted, found: &Examined) {
     for stream in &found.facts.streams {
         let used = match stream.image.used_blocks {
             Some(used) => {
@@ -257,8 +204,7 @@ fn describe(wanted: &Wanted, found: &Found) {
 async fn known(places: &Places, image: &str) -> anyhow::Result<(PathBuf, ImageShown)> {
     let client = Client::connect(places).await?;
     let root = root(places, &client).await;
-    let name = image.to_owned();
-    let shown = client.api().image_show(Named { name }).await;
+    let shown = client.api().image_show(image).await;
     client.close().await;
     Ok((root?, shown?))
 }
@@ -277,65 +223,18 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
         .await
         .with_context(|| format!("image {} is not good", shown.name))?
         .known_as(&shown.path);
-    let differences = match &shown.facts {
-        Some(facts) => imagestore::compare(facts, &found.facts),
-        None => Vec::new(),
-    };
-    for difference in &differences {
+    let judged = imagestore::judge(shown.facts.as_ref(), &found);
+    for difference in &judged.differences {
         output::explain(&format!("  {difference}"));
     }
-    // What is as it was added was allowed then. Anything else is judged as update does.
-    let is_other_content = differences.iter().any(Difference::is_content);
-    let is_as_added = shown.facts.is_some() && !is_other_content;
-    let missing = imagestore::missing_partitions(&found.warnings);
-    if !is_as_added && !missing.is_empty() {
-        let refused = imagestore::PlanRefused::Missing(missing);
-        bail!("image {} is not good: {refused}", shown.name);
-    }
+    let verdict = judged
+        .verdict
+        .with_context(|| format!("image {} is not good", shown.name))?;
     for warning in &found.warnings {
         output::explain(&format!("  warning: {warning}"));
     }
-    if shown.facts.is_none() {
-        output::result(&format!(
-            "image {} is good; it was added by another program, take it over with fos-server image \
-             update",
-            shown.name
-        ));
-        return Ok(true);
-    }
-    if differences.is_empty() {
-        output::result(&format!("image {} is good and unchanged", shown.name));
-        return Ok(true);
-    }
-    let is_first_decoding =
-        |difference: &Difference| matches!(difference, Difference::Decoded { is_now: true, .. });
-    if differences.iter().all(is_first_decoding) {
-        output::result(&format!(
-            "image {} is good and unchanged; fos-server image update {} notes that it is verified",
-            shown.name, shown.name
-        ));
-        return Ok(true);
-    }
-    if !is_other_content {
-        let is_date = |difference: &Difference| matches!(difference, Difference::Date(_));
-        let more = match differences.iter().any(is_date) {
-            true => {
-                "; the server compares dates, so clients get it again after fos-server image update"
-            }
-            false => "; what is known of them now is stored with fos-server image update",
-        };
-        output::result(&format!(
-            "image {} is good, with the bytes that were added{more} {}",
-            shown.name, shown.name
-        ));
-        return Ok(true);
-    }
-    output::result(&format!(
-        "image {} can be read completely, but is not what was added; if that is meant, take it with \
-         fos-server image update {}",
-        shown.name, shown.name
-    ));
-    Ok(false)
+    output::result(&text::verdict(&shown.name, &verdict));
+    Ok(verdict != Verdict::OtherContent)
 }
 
 async fn update(
@@ -357,14 +256,13 @@ async fn update(
         .with_context(|| format!("image {} was not updated", shown.name))?
         .known_as(&shown.path);
     let request = ImageUpdate {
-        image: shown.id,
         format: found.format,
         facts: found.facts.clone(),
     };
     let client = Client::connect(places).await?;
-    let updated = client.api().image_update(request).await;
+    let updated = client.api().image_update(&shown.name, request).await;
     client.close().await;
-    output::result(&format!("image {} is updated", updated?));
+    output::result(&format!("image {} is updated", updated?.name));
     for difference in shown
         .facts
         .iter()
@@ -378,7 +276,7 @@ async fn update(
 
 async fn list(places: &Places) -> anyhow::Result<bool> {
     let client = Client::connect(places).await?;
-    let images = client.api().image_list(Nothing {}).await;
+    let images = client.api().image_list().await;
     client.explain_if_idle();
     client.close().await;
     let mut rows = Vec::new();

@@ -1,12 +1,18 @@
 //! The command line.
 
+mod account;
 mod cancel;
 mod client;
+mod database;
 mod deploy;
+mod generate;
 mod host;
 mod image;
+mod import;
+mod rival;
 mod selftest;
 mod serve;
+mod start;
 mod status;
 
 use std::path::PathBuf;
@@ -57,6 +63,8 @@ struct Places {
     /// Directory of the images, one directory each; kept for later commands [default: DATA/images]
     #[arg(long, global = true, value_name = "DIR", env = "FOS_SERVER_IMAGES")]
     images: Option<PathBuf>,
+    #[command(flatten)]
+    database: database::DatabaseArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,10 +81,22 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Show sessions and what every host does or waits for
     Status(status::Status),
+    /// Start a session with the hosts that are connected, without those that are missing
+    Start(start::Start),
     /// Cancel a session, or one host of it
     Cancel(cancel::Cancel),
     /// Send a test by multicast to `fos-agent selftest` or `udp-receiver`, and say what works and what does not
     Selftest(selftest::Selftest),
+    /// Accounts of people who may use the page and the API
+    #[command(subcommand)]
+    User(account::UserCommand),
+    /// Tokens of programs that may use the API
+    #[command(subcommand)]
+    Token(account::TokenCommand),
+    /// Print a script by which a shell completes these commands
+    Completions(generate::Completions),
+    /// Write manual pages of these commands
+    Man(generate::Man),
 }
 
 /// How a command ended that has said everything itself.
@@ -136,6 +156,11 @@ impl Cli {
             Command::Image(image) => image.run(&places).await,
             Command::Deploy(deploy) => return deploy.run(&places).await,
             Command::Status(status) => status.run(&places).await,
+            Command::Start(start) => start.run(&places).await,
+            Command::User(user) => user.run(&places).await,
+            Command::Token(token) => token.run(&places).await,
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
             Command::Cancel(cancel) => cancel.run(&places).await,
             Command::Selftest(selftest) => return selftest.run(&places).await,
         };

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::body::Body;
 use axum::http::{Request, header};
-use diagnosis::trial::sent;
+use diagnosis::trial::{sent, together, together_json};
 use diagnosis::{Look, Skipped, report};
 use fos_api::CAPABILITY;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Outcome, Places};
@@ -22,8 +23,8 @@ const AFTER_HELP: &str = "Start this, and on one or more clients `fos-agent self
     > /dev/null`), in any order. No task, no image and no database are needed; nothing is written. It ends by \
     itself.\n\
     Exit status: 0 all works, 1 it could not test, 2 wrong usage, 3 something does not work.\n\
-    --json prints one object: \"ok\", \"findings\" (code, text, evidence, advice) and \"checks\" (check, result: fine, \
-    problem or skipped, text).";
+    --json prints one object: \"ok\", \"findings\" (code, text, evidence, advice), \"checks\" (check, result: fine, \
+    problem or skipped, text), and \"together\" (lines, facts): what both ends have seen, null if that is not known.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -58,12 +59,21 @@ impl Selftest {
             port: self.port,
         };
         let test = tokio::task::spawn_blocking(move || selftest::run(&plan));
-        let mut test = test.await.context("the test stopped")??;
+        let (mut test, room) = test.await.context("the test stopped")??;
         test.web = web(places, test.own).await;
         let (checks, causes) = sent(&test);
-        match self.json {
-            true => output::result(&report::json(&checks, &causes).to_string()),
-            false => output::result(report::text(&checks, &causes).trim_end()),
+        if self.json {
+            let mut report = report::json(&checks, &causes);
+            report["together"] = room.map_or(Value::Null, |room| together_json(&room));
+            output::result(&report.to_string());
+        } else {
+            let report = report::text(&checks, &causes);
+            let known = room.map(|room| together(&room));
+            output::result(&format!(
+                "{}\n\n{}",
+                report.trim_end(),
+                report::together(known)
+            ));
         }
         Ok(match causes.is_empty() {
             true => Outcome::Done,

@@ -29,8 +29,6 @@ use crate::runfile::RunFile;
 use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
 use crate::session::{Sessions, Surroundings};
-use crate::store::SharedStore;
-use crate::store::sqlite::Sqlite;
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
 #[derive(Debug, clap::Args)]
@@ -68,7 +66,7 @@ pub(super) struct Serve {
     )]
     kernel_args: String,
     /// A file with a password: machines without a task, also unregistered ones, then offer a root shell for it while
-    /// they boot (the key d); it travels without encryption
+    /// they boot (the key d). It does not travel: iPXE proves that it was typed
     #[arg(long, value_name = "FILE")]
     debug_menu: Option<PathBuf>,
     /// Seconds that a client may take after its last sign to report its end
@@ -102,7 +100,10 @@ impl Serve {
     pub(super) async fn run(mut self, places: &Places) -> anyhow::Result<bool> {
         let _stderr = logs::init_stderr().context("starting the log")?;
         let _lock = lock(places).await?;
-        let store: SharedStore = Arc::new(Sqlite::open(&places.data).await?);
+        let store = places.store(None).await?;
+        if store.is_shared_with_fog() {
+            super::rival::check()?;
+        }
         let files =
             listener::raise_file_limit(&mut self.limits).context("raising the file limit")?;
         let mut config = self.config(places, places.root_of(&*store).await?);
@@ -132,7 +133,7 @@ impl Serve {
             // The database may hang.
             () = signals.next() => return Ok(true),
         };
-        Served::write(&config)?;
+        Served::write(&config, places.stored_in()?)?;
         let run_file = RunFile::write(&config.data, &local_url(&config))?;
         let now = clock::now();
         log.service(
@@ -158,6 +159,7 @@ impl Serve {
         if let Some(text) = network {
             log.warn(now, &Subject::Server, &text);
         }
+        offer_setup(&ops).await;
         // A disk that hangs keeps nobody from being served.
         let look = look_for_places(Arc::clone(&config), log.clone());
         let look = tokio::spawn(look).abort_handle();
@@ -348,6 +350,45 @@ fn local_url(config: &Config) -> String {
         ip => ip,
     };
     format!("http://{}/fog/", SocketAddr::new(ip, config.listen.port()))
+}
+
+/// Where people open the page: from their own machines, if it can be reached from there.
+fn page_url(config: &Config) -> String {
+    let ip = match (config.listen.ip(), config.address) {
+        (ip, _) if !ip.is_unspecified() => ip,
+        (_, Some(address)) => address.into(),
+        (_, None) => {
+            let cards = Interface::list().unwrap_or_default();
+            let card = cards.iter().find(|card| card.is_up && !card.is_loopback);
+            card.map_or(Ipv4Addr::LOCALHOST, |card| card.addr).into()
+        }
+    };
+    match config.listen.port() {
+        80 => format!("http://{}/", host_of(ip)),
+        port => format!("http://{}/", SocketAddr::new(ip, port)),
+    }
+}
+
+/// An address as a URL has it.
+fn host_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// As long as nobody has an account, whoever started the server may make the first one. The link is on standard error
+/// alone, and in no file of ours.
+async fn offer_setup(ops: &Ops) {
+    let page = page_url(ops.config());
+    match ops.begin_setup().await {
+        Ok(Some(code)) => tracing::info!(
+            "server: the page is at {page} and nobody has an account yet; make the first one at {page}setup?code={code} \
+             (good once, until the server ends), or with fos-server user add NAME --role admin"
+        ),
+        Ok(None) => tracing::info!("server: the page is at {page}"),
+        Err(error) => tracing::warn!("server: looking for accounts: {error}"),
+    }
 }
 
 /// What ends the server.

@@ -6,7 +6,7 @@ use readable::Size;
 
 use super::Places;
 use super::client::Client;
-use crate::api::{EventsQuery, HostStatus, SessionStatus, StatusQuery};
+use crate::api::{EventsQuery, HostStatus, SessionStatus};
 use crate::output;
 use crate::session::ClientReport;
 
@@ -66,16 +66,15 @@ impl Status {
         client: &Client,
     ) -> anyhow::Result<(crate::api::ServerStatus, Vec<crate::api::EventLine>)> {
         let session = self.session;
-        let status = client.api().status(StatusQuery { session }).await?;
+        let status = client.api().status(session).await?;
         let events = match session {
             Some(session) => {
                 let query = EventsQuery {
-                    session,
                     after: 0,
                     limit: EVENTS_SHOWN,
                     wait_seconds: 0,
                 };
-                client.api().events(query).await?
+                client.api().events(session, query).await?
             }
             None => Vec::new(),
         };

@@ -500,7 +500,7 @@ fn without_ticket(
         false => possible,
     };
     let other = jobs.iter().find(|job| !job.is_good_for(&wanted));
-    *other.or(jobs.first()).unwrap_or(&checked_in.job)
+    *other.or_else(|| jobs.first()).unwrap_or(&checked_in.job)
 }
 
 /// A machine at an address of which nothing is known.

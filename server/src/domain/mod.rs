@@ -3,6 +3,8 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod account;
+mod address;
 pub mod boot;
 mod code;
 pub mod handout;
@@ -17,6 +19,7 @@ pub mod session;
 pub mod task;
 pub mod time;
 
+pub use address::group;
 pub use boot::BootGiven;
 pub use ids::{HostId, ImageId, SessionId, TaskId};
 pub use reason::Reason;

@@ -74,15 +74,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Answers {
     budget: Arc<Budget>,
-    /// The status of all sessions is read for one request at a time.
-    status: tokio::sync::Mutex<()>,
 }
 
 impl Answers {
     pub(super) fn new() -> Self {
         Self {
             budget: Budget::new(BUDGET, BUDGET_EACH),
-            status: tokio::sync::Mutex::default(),
         }
     }
 
@@ -98,10 +95,6 @@ impl Answers {
         let bytes = serde_json::to_vec(value).map_err(|error| HttpError::Internal(error.into()))?;
         let headers = [(header::CONTENT_TYPE, "application/json")];
         Ok((headers, self.keep(client, bytes)?).into_response())
-    }
-
-    pub(super) async fn status_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.status.lock().await
     }
 }
 

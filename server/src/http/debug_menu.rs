@@ -1,48 +1,103 @@
 //! A shell for a machine without a task: `d` while it boots, and the server's password.
 //!
-//! The shell is root's, and pupils stand before these machines, too: without a password there is no such entry.
+//! The shell is root's, and pupils stand before these machines, too: without a password there is no such entry. The
+//! password does not travel (see [`digest`]).
 
-use std::net::Ipv4Addr;
+mod digest;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{LazyLock, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
-use fog::args::ArgsWriter;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::boot_script::loader::{Loader, Script, safe};
-use super::boot_script::{BootFiles, message};
+use super::boot_script::{BootFiles, client, message};
 use super::request::Form;
 use crate::config::DebugPassword;
+use crate::domain::Timestamp;
 use crate::domain::host::Host;
 use crate::logs::{Level, Subject};
 use crate::ops::{ClientError, DebugBoot, Ops};
+use digest::Proof;
 
 /// Whether somebody at the machine has asked for a shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     No,
     Yes,
+    /// The password is still to be proved.
+    Unproven,
     /// Without the password.
     Wrong,
 }
 
-/// One password is compared after the other, and a wrong one keeps the next one waiting, whether or not anybody waits for
+/// What of a request is not in its form.
+#[derive(Debug, Clone)]
+pub(super) struct Envelope {
+    method: Method,
+    /// Path and query.
+    target: String,
+    authorization: Option<String>,
+    /// By which name or address, and port, the client reaches this server.
+    host: Option<String>,
+}
+
+impl Envelope {
+    pub(super) fn of(method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
+        let is_plain = |host: &String| {
+            let is_fit = |octet: u8| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet);
+            !host.is_empty() && host.len() <= 255 && host.bytes().all(is_fit)
+        };
+        Self {
+            method,
+            target: uri
+                .path_and_query()
+                .map_or_else(String::new, ToString::to_string),
+            authorization: text(header::AUTHORIZATION),
+            host: text(header::HOST).filter(is_plain),
+        }
+    }
+}
+
+/// One proof is looked at after the other, and a wrong one keeps the next one waiting, whether or not anybody waits for
 /// the answer: nobody tries many.
-pub(super) async fn asked(form: &Form, password: Option<&DebugPassword>) -> Asked {
+pub(super) async fn asked(
+    form: &Form,
+    envelope: &Envelope,
+    password: Option<&DebugPassword>,
+) -> Asked {
     match password {
         Some(password) if form.get(FIELD) == "1" => {
-            is_right(password, form.get(FIELD_PASSWORD)).await
+            let header = envelope.authorization.as_deref();
+            let Some(proof) = header.and_then(Proof::parse) else {
+                return Asked::Unproven;
+            };
+            let now = crate::clock::now();
+            if !digest::is_fresh(proof.nonce, &KEY, form.client, now) {
+                return Asked::Unproven;
+            }
+            let asked = digest::Asked {
+                method: envelope.method.as_str(),
+                target: &envelope.target,
+            };
+            let is_right = || proof.is_of(asked, password.secret()) && is_first(proof.nonce, now);
+            judge(is_right).await
         }
         _ => Asked::No,
     }
 }
 
-async fn is_right(password: &DebugPassword, typed: &str) -> Asked {
+async fn judge(is_right: impl FnOnce() -> bool) -> Asked {
     let Ok(_place) = PLACES.try_acquire() else {
         return Asked::Wrong;
     };
     let turn = TURN.lock().await;
-    if password.is(typed) {
+    if is_right() {
         return Asked::Yes;
     }
     tokio::spawn(async move {
@@ -52,21 +107,54 @@ async fn is_right(password: &DebugPassword, typed: &str) -> Asked {
     Asked::Wrong
 }
 
-/// `script`, which boots the local disk, with the entry in front of that.
-pub(super) fn offered(script: Script, mac: Mac, form: &Form) -> Script {
+/// Whether a nonce is used for the first time. Only right proofs come here.
+fn is_first(nonce: &str, now: Timestamp) -> bool {
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    used.retain(|(_, at)| now.0.saturating_sub(at.0) <= digest::LIFETIME);
+    if used.len() >= USED_MAX || used.iter().any(|(known, _)| known == nonce) {
+        return false;
+    }
+    used.push((nonce.to_owned(), now));
+    true
+}
+
+/// Asks the boot loader to prove that the password was typed.
+pub(super) fn challenge(client: IpAddr) -> Response {
+    let nonce = digest::nonce(&KEY, client, crate::clock::now());
+    let challenge = digest::challenge(&nonce);
+    let headers = [(header::WWW_AUTHENTICATE, challenge)];
+    (
+        StatusCode::UNAUTHORIZED,
+        headers,
+        "the password of the debug menu is needed\n",
+    )
+        .into_response()
+}
+
+/// `script`, which boots the local disk, with the entry in front of that; without it if it is not known how the machine
+/// reaches this server.
+pub(super) fn offered(script: Script, mac: Mac, form: &Form, envelope: &Envelope) -> Script {
+    let Some(host) = envelope.host.clone() else {
+        return script;
+    };
     Script::Offered {
         script: Box::new(script),
         mac,
         arch: form.get("arch").to_owned(),
+        host,
     }
 }
 
-/// The entry in iPXE's words. `arch` is fit for a question.
-pub(super) fn entry(mac: Mac, arch: &str) -> String {
+/// The entry in iPXE's words. `arch` is fit for a question. iPXE shows the password of an address as `***`, and does not
+/// send it: it is asked for a proof. Of an empty user name it would make a wrong one. What was typed before would stand in
+/// the field, in front of what is typed now.
+pub(super) fn entry(mac: Mac, arch: &str, host: &str) -> String {
     format!(
         "prompt --key 0x64 --timeout 3000 Press d for a shell, which takes a password || goto local\n\
+         clear password ||\n\
          login || goto local\n\
-         chain --replace boot.php?mac0={mac}&arch={arch}&{FIELD}=1&{FIELD_PASSWORD}=${{password:uristring}} ||\n\
+         chain --replace http://fos:${{password:uristring}}@{host}/fog/service/ipxe/boot.php?mac0={mac}&arch={arch}&{FIELD}=1 ||\n\
+         clear password ||\n\
          :local\n"
     )
 }
@@ -96,23 +184,11 @@ fn script(
     form: &Form,
     mac: Mac,
     host: Option<&Host>,
-    (files, loader): (BootFiles, Loader),
+    boot: (BootFiles, Loader),
     address: Ipv4Addr,
 ) -> Script {
-    let config = ops.config();
     let name = host.map_or_else(String::new, |host| safe(&host.name));
-    let own_args = host.map_or_else(String::new, |host| safe(&host.kernel_args));
-    let arguments = ArgsWriter::default()
-        .set("loglevel", 4)
-        .set("initrd", loader.initrd(files))
-        .raw("root=/dev/ram0 rw ramdisk_size=275000")
-        .set("web", config.web_url(address))
-        .raw("consoleblank=0 rootfstype=ext4")
-        .raw(&safe(&config.kernel_args))
-        .raw(&own_args)
-        .raw("nvme_core.default_ps_max_latency_us=0")
-        .set("setmacto", mac)
-        .set("mac", mac)
+    let arguments = client(ops.config(), boot, address, mac, host)
         .set("storageip", address)
         .set("hostname", name)
         .raw("isdebug=yes")
@@ -120,6 +196,7 @@ fn script(
     let subject = Subject::Host(form.client.to_string());
     let line = format!("{mac} boots to a shell, with the password of the debug menu");
     ops.log().info(crate::clock::now(), &subject, &line);
+    let files = boot.0;
     Script::Task { files, arguments }
 }
 
@@ -133,11 +210,27 @@ pub(super) fn refused(ops: &Ops, form: &Form) -> Script {
 }
 
 const FIELD: &str = "debug";
-const FIELD_PASSWORD: &str = "password";
 static TURN: Mutex<()> = Mutex::const_new(());
 /// Who waits for a turn; all of them have it before a boot script takes too long.
 static PLACES: Semaphore = Semaphore::const_new(8);
 const PAUSE: Duration = Duration::from_secs(3);
+/// Of the nonces of this process.
+#[expect(
+    clippy::expect_used,
+    reason = "without random numbers nothing is to be proved"
+)]
+static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).expect("the kernel has random numbers");
+    key
+});
+/// Nonces that have opened a shell.
+static USED: StdMutex<Vec<(String, Timestamp)>> = StdMutex::new(Vec::new());
+/// More shells than a room has in half a minute; some 70 bytes each.
+const USED_MAX: usize = 1024;
+
+#[cfg(test)]
+pub(super) use digest::tests::answer;
 
 #[cfg(test)]
 mod tests {
@@ -145,12 +238,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wrong_password_delays_the_next_one_also_if_its_sender_has_gone() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "correct-horse\n").unwrap();
-        let password = DebugPassword::read(file.path()).unwrap();
-        assert_eq!(is_right(&password, "correct").await, Asked::Wrong);
+        assert_eq!(judge(|| false).await, Asked::Wrong);
         let since = tokio::time::Instant::now();
-        assert_eq!(is_right(&password, "correct-horse").await, Asked::Yes);
+        assert_eq!(judge(|| true).await, Asked::Yes);
         assert!(since.elapsed() >= PAUSE);
+    }
+
+    #[test]
+    fn a_nonce_opens_once() {
+        let now = Timestamp(1_800_000_000);
+        assert!(is_first("once", now));
+        assert!(!is_first("once", now));
+        let later = Timestamp(now.0 + digest::LIFETIME + 1);
+        // It is too old by then.
+        assert!(is_first("once", later));
+    }
+
+    #[test]
+    fn only_a_plain_host_gets_into_a_script() {
+        let host = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, text.parse().unwrap());
+            Envelope::of(Method::GET, &Uri::from_static("/fog/x?y=1"), &headers).host
+        };
+        for plain in ["10.0.0.5", "fog.lab:8080", "[fe80::1]:80"] {
+            assert_eq!(host(plain).as_deref(), Some(plain));
+        }
+        for other in ["", "a b", "a||shell", "a/b", "${net0/ip}", "a@b"] {
+            assert_eq!(host(other), None, "{other}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What clients ask over HTTP: FOG's endpoints and a few of our own, all below `/fog`.
 
 mod answer;
+mod api;
 mod blame;
 mod boot_files;
 mod boot_script;
@@ -12,10 +13,11 @@ mod index;
 mod inventory;
 pub mod listener;
 mod local;
+mod metrics;
 mod native;
+mod page;
 mod progress;
 mod request;
-mod status;
 mod taskerror;
 #[cfg(test)]
 mod tests;
@@ -30,9 +32,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 
+pub use api::document;
 pub use local::local_router;
 
 use self::answer::Answers;
+use self::api::Way;
 use crate::ops::Ops;
 
 /// Largest request body in bytes; inventories are some kilobytes. Each connection may keep that much
@@ -83,17 +87,20 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/ipxe/{file}", get(boot_files::file))
         .route("/fos/manifest", get(native::manifest))
         .route("/fos/file", get(native::file))
-        .route("/fos/session", get(native::session))
-        .route("/fos/status", get(status::status));
+        .route("/fos/session", get(native::session));
     let fog = Router::new()
         .route("/", get(index::index))
         .route("/index.php", get(index::index))
         // Where FOG's own clients ask for it.
         .route("/status/hostgetkey.php", post(sourced).get(sourced))
         .nest("/service", service);
+    let figures = metrics::Metrics::new();
     Router::new()
+        .route("/metrics", get(metrics::metrics))
         .route("/fog/", get(index::index))
         .nest("/fog", fog)
+        .merge(api::router(Way::Network))
+        .merge(page::router())
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Extension(Arc::new(Answers::new())))
@@ -101,6 +108,8 @@ pub fn router(ops: Arc<Ops>) -> Router {
             Arc::clone(&ops),
             answer::guard,
         ))
+        .layer(Extension(Arc::clone(&figures)))
+        .layer(middleware::from_fn_with_state(figures, metrics::count))
         .with_state(ops)
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod compare;
 mod dir;
+mod examine;
 mod plan;
 mod scan;
 mod source;
@@ -14,6 +15,7 @@ mod verify;
 pub use check::{ChangedError, check_unchanged, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
+pub use examine::{ExamineError, Examined, Judged, Verdict, Wanted, examine, judge};
 pub use plan::{
     MissingPartition, MissingStreams, PlanRefused, Warning, check_plan, missing_partitions,
 };

@@ -5,6 +5,7 @@
 
 mod queue;
 mod stderr;
+mod tail;
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -20,6 +21,7 @@ use crate::domain::Timestamp;
 use crate::repeats::Repeats;
 
 pub use self::stderr::{StderrLog, init_stderr};
+pub use self::tail::{MOST, Tail, tail};
 
 /// With lines of 100 bytes, costs 1 MB while the disk takes nothing (the longest ones: 32 MB), and 2 MB of
 /// disk a minute. The start of a session of 1,000 hosts has some 5,000 lines.

@@ -186,22 +186,15 @@ impl Ops {
     /// The first thing that is wrong; nothing is created then.
     pub async fn deploy(&self, wanted: &DeployRequest) -> Result<Deployed, DeployError> {
         let image = self.store.find_image(&wanted.image).await?;
-        let image = image.ok_or_else(|| DeployError::NoImage(wanted.image.clone()))?;
-        let facts = self.store.facts(image.id).await?;
-        let facts = facts.ok_or_else(|| DeployError::NeverVerified(image.name.clone()))?;
-        if let Some(verified) = &facts.settings
-            && let Some(changed) = verified.difference(&image.settings())
-        {
-            let image = fog::encoding::printable(&image.name, 60);
-            return Err(DeployError::OtherSettings { image, changed });
-        }
+        let image = image.ok_or_else(|| no_image(&wanted.image))?;
+        let facts = self.usable_facts(&image).await?;
         let hosts = self.find_hosts(&wanted.hosts)?;
         let mut warnings = Vec::new();
         if !facts.is_verified {
             warnings.push(DeployWarning::NotVerified);
         }
         let checked_at = facts.checked_at;
-        self.check_image(&image, facts).await?;
+        self.check_files(&image, facts).await?;
         // Whether the store hangs was just seen; what it says now is only a warning.
         let scripts = self.scripts().await.unwrap_or_default();
         warnings.extend(scripts.into_iter().map(DeployWarning::Script));
@@ -259,6 +252,32 @@ impl Ops {
         }
     }
 
+    /// Whether the files of an image are those that were verified, by size and date; answers its name.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub async fn check_image(&self, wanted: &str) -> Result<String, DeployError> {
+        let image = self.store.find_image(wanted).await?;
+        let image = image.ok_or_else(|| no_image(wanted))?;
+        let facts = self.usable_facts(&image).await?;
+        self.check_files(&image, facts).await?;
+        Ok(image.name)
+    }
+
+    /// What is known of the files of an image, if it was found out for its present settings.
+    async fn usable_facts(&self, image: &Image) -> Result<Facts, DeployError> {
+        let facts = self.store.facts(image.id).await?;
+        let facts = facts
+            .ok_or_else(|| DeployError::NeverVerified(fog::encoding::printable(&image.name, 60)))?;
+        if let Some(verified) = &facts.settings
+            && let Some(changed) = verified.difference(&image.settings())
+        {
+            let image = fog::encoding::printable(&image.name, 60);
+            return Err(DeployError::OtherSettings { image, changed });
+        }
+        Ok(facts)
+    }
+
     /// Who looks at the session later sees as well why it has these ports.
     async fn note_held_ports(&self, session: SessionId, held: &[String]) {
         for text in held {
@@ -286,7 +305,7 @@ impl Ops {
         Ok(found)
     }
 
-    async fn check_image(&self, image: &Image, facts: Facts) -> Result<(), DeployError> {
+    async fn check_files(&self, image: &Image, facts: Facts) -> Result<(), DeployError> {
         let dir = self.config.images.join(&image.path);
         let look = {
             let dir = dir.clone();
@@ -451,6 +470,10 @@ impl Ops {
         self.log.session(at, id.0, &session.name, &what);
         Ok(())
     }
+}
+
+fn no_image(wanted: &str) -> DeployError {
+    DeployError::NoImage(fog::encoding::printable(wanted, 60))
 }
 
 /// What a running session said instead of "stored".

@@ -6,7 +6,7 @@ use super::Ops;
 use crate::clock;
 use crate::domain::HostId;
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
-use crate::store::{AddHostError, ChangeError, StoreError};
+use crate::store::{AddHostError, ChangeError, EditHostError, StoreError};
 
 impl Ops {
     /// Registers a host.
@@ -38,6 +38,19 @@ impl Ops {
         };
         let hosts = self.directory.all().into_iter();
         Ok(hosts.map(|host| (Arc::clone(&host), of(host.id))).collect())
+    }
+
+    /// Makes a host what `new` says; `false` if there is none of this name.
+    ///
+    /// # Errors
+    /// If it has an active task, or `new` is not possible.
+    pub async fn edit_host(&self, name: &str, new: NewHost) -> Result<bool, EditHostError> {
+        let Some(host) = self.directory.by_name(name) else {
+            return Ok(false);
+        };
+        self.store.edit_host(clock::now(), host.id, new).await?;
+        self.hosts_changed().await;
+        Ok(true)
     }
 
     /// Takes a host out; `None` if there is none of this name. Its machine may run on: what that was told is

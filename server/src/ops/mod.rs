@@ -1,6 +1,7 @@
 //! Everything that can be asked of the server, by clients and by people. Besides the sessions, only
 //! this calls the store.
 
+mod accounts;
 mod boot;
 mod boot_file;
 mod clients;
@@ -10,9 +11,12 @@ mod hosts;
 mod image_root;
 mod images;
 mod jobs;
+mod log_tail;
 mod memory;
 mod reports;
+mod start;
 mod status;
+mod verification;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fog::Mac;
 use tokio::sync::{Semaphore, broadcast};
 
+pub use accounts::{Caller, Cookie, LoginError, Who};
 pub use boot::{BootAnswer, BootJob, DebugBoot};
 pub(crate) use boot_file::{BootFile, BootFileError};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
@@ -28,7 +33,10 @@ pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deploye
 pub use directory::Directory;
 pub use image_root::image_root;
 pub use images::TaskImage;
+pub use log_tail::LogError;
+pub use start::StartError;
 pub use status::SessionState;
+pub use verification::{Verification, VerifyRefused, VerifyStage};
 
 use crate::clock;
 use crate::config::Config;
@@ -52,6 +60,12 @@ pub struct Ops {
     log: MulticastLog,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
+    accounts: accounts::Accounts,
+    verifications: verification::Verifications,
+    /// The status of all sessions is read for one at a time.
+    status: tokio::sync::Mutex<()>,
+    /// Places for those who read the log.
+    log_readers: Arc<Semaphore>,
     /// Places for those who look at images.
     readers: Arc<Semaphore>,
     /// Places for those who look at the boot directory.
@@ -78,6 +92,10 @@ impl Ops {
             strangers: Mutex::default(),
             is_name_changed_early: AtomicBool::new(true),
             late: tokio::sync::Mutex::default(),
+            accounts: accounts::Accounts::default(),
+            verifications: verification::Verifications::default(),
+            status: tokio::sync::Mutex::default(),
+            log_readers: Arc::new(Semaphore::new(log_tail::LOG_READERS)),
             readers: Arc::new(Semaphore::new(images::READERS)),
             boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
         };

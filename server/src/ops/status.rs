@@ -26,6 +26,11 @@ pub enum SessionState {
 }
 
 impl Ops {
+    /// A turn for somebody who reads the sessions.
+    pub(crate) async fn status_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.status.lock().await
+    }
+
     /// A session; `None` if there is none of this number.
     ///
     /// # Errors

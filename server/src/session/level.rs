@@ -16,6 +16,7 @@ pub(super) fn level_of(note: &Note) -> Level {
         Note::Created { .. }
         | Note::CheckedIn { .. }
         | Note::StreamStarting { .. }
+        | Note::StartedByHand { .. }
         | Note::MemberEnded { .. }
         | Note::Ended { .. }
         | Note::LeftRendezvous { .. }

@@ -20,7 +20,7 @@ use crate::domain::handout::{Arguments, Job};
 use crate::domain::image::{Facts, ImageSettings};
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
-use crate::domain::session::core::{Core, Peer, Plan, Records};
+use crate::domain::session::core::{Core, NotStarted, Peer, Plan, Records};
 use crate::domain::session::{Client, Session};
 use crate::domain::{BootGiven, HostId, Reason, Refusal, SessionId};
 use crate::logs::Subject;
@@ -215,6 +215,28 @@ impl Handle {
             Ok(Some(Stored::NotYet)) => Err(AskAgain::NotStored),
             _ => Err(AskAgain::NoAnswer(self.job.session)),
         }
+    }
+
+    /// Starts the session with the hosts that are connected; returns when it is stored, or at least decided.
+    ///
+    /// # Errors
+    /// If there is nothing to start; `None` if the session does not answer.
+    pub(crate) async fn start(&self) -> Result<(), Option<NotStarted>> {
+        let (reply, answer) = oneshot::channel();
+        let answer = async {
+            self.tell(Command::Start { reply }).await;
+            match answer.await {
+                // The stream begins once it is stored: whoever looks sees what is in its way.
+                Ok(Ok(promise)) => {
+                    drop(promise.await);
+                    Ok(())
+                }
+                Ok(Err(why)) => Err(Some(why)),
+                Err(_) => Err(None),
+            }
+        };
+        let answered = tokio::time::timeout(ANSWER_LIMIT, answer).await;
+        answered.unwrap_or(Err(None))
     }
 
     /// Whether a host's part in it is not over.

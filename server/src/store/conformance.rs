@@ -15,6 +15,7 @@ use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
 mod model;
+pub(super) mod operations;
 mod random;
 
 /// A time.
@@ -501,6 +502,137 @@ where
     }
 }
 
+/// A host becomes another one, but for its number and its past.
+async fn hosts_are_edited(store: SharedStore) {
+    let (id, image, hosts) = session_of(&*store, 3).await;
+    let [first, second, third] = hosts[..] else {
+        panic!("three hosts");
+    };
+    let busy = store.edit_host(at(1), first, new_host(1)).await;
+    let in_use = |found: &std::result::Result<(), EditHostError>| matches!(found, Err(EditHostError::Change(ChangeError::InUse(session))) if *session == id);
+    assert!(in_use(&busy), "{busy:?}");
+    let ended = Fact::Ended {
+        state: State::Cancelled,
+        reason: Reason::SessionCancelled,
+    };
+    let ends = hosts
+        .iter()
+        .map(|host| member_ended(*host, State::Cancelled, Reason::TaskCancelled));
+    stored(&*store, id, ends.chain([ended]).collect()).await;
+
+    let taken = store.edit_host(at(2), first, new_host(2)).await;
+    let expected = AddHostError::NameTaken("pc002".into());
+    assert_eq!(taken.unwrap_err().to_string(), expected.to_string());
+    let mut other = new_host(1);
+    other.macs = new_host(2).macs;
+    let taken = store.edit_host(at(2), first, other).await;
+    let new_is_taken = |found: &std::result::Result<(), EditHostError>| {
+        matches!(
+            found,
+            Err(EditHostError::New(AddHostError::MacTaken { .. }))
+        )
+    };
+    assert!(new_is_taken(&taken), "{taken:?}");
+    let mut other = new_host(1);
+    other.image = Some(ImageId(image.0 + 1));
+    let absent = store.edit_host(at(2), first, other).await;
+    let absent = absent.unwrap_err();
+    assert!(
+        matches!(absent, EditHostError::New(AddHostError::NoImage(_))),
+        "{absent:?}"
+    );
+
+    // Its own name in other letters, an address more, the old one not the first.
+    let new = NewHost {
+        name: "PC001".parse().unwrap(),
+        macs: [9, 1].map(|n| StationMac::try_from(mac(n)).unwrap()).into(),
+        image: Some(image),
+        device: "/dev/vdb".into(),
+    };
+    store.edit_host(at(3), first, new).await.unwrap();
+    let (known, broken) = store.hosts().await.unwrap();
+    assert_eq!(broken, []);
+    let found = known.iter().find(|host| host.id == first).unwrap();
+    assert_eq!(
+        (found.name.as_str(), found.device.as_str()),
+        ("PC001", "/dev/vdb")
+    );
+    assert_eq!(
+        (&found.macs[..], found.image),
+        (&[mac(9), mac(1)][..], Some(image))
+    );
+    assert_eq!(known.len(), 3);
+    let others = [second, third].map(|id| known.iter().find(|host| host.id == id).unwrap());
+    assert_eq!(others.map(|host| host.macs.len()), [1, 1]);
+    assert_eq!(store.last_session(first).await.unwrap().unwrap().id, id);
+
+    store.remove_host(first).await.unwrap();
+    let gone = store
+        .edit_host(at(4), first, new_host(1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(gone, EditHostError::Change(ChangeError::Gone)),
+        "{gone:?}"
+    );
+    // What it left is free.
+    store.add_host(at(5), new_host(9)).await.unwrap();
+}
+
+/// Accounts of people and programs.
+async fn accounts_are_kept(store: SharedStore) {
+    use crate::domain::account::{Account, AccountKind, Role, StoredSecret};
+    let account = |kind, name: &str, role| Account {
+        kind,
+        name: name.parse().unwrap(),
+        role,
+        secret: StoredSecret(format!("$argon2id$'; DROP TABLE fos_accounts; -- {name}")),
+        created_at: NOW,
+    };
+    assert_eq!(store.accounts().await.unwrap(), []);
+    let (user, token) = (AccountKind::User, AccountKind::Token);
+    let root = account(user, "root", Role::Admin);
+    let same_name = account(token, "root", Role::Viewer);
+    store.add_account(root.clone()).await.unwrap();
+    store.add_account(same_name.clone()).await.unwrap();
+    let again = store.add_account(account(user, "root", Role::Viewer)).await;
+    assert!(
+        matches!(again, Err(AddAccountError::NameTaken { .. })),
+        "{again:?}"
+    );
+    assert_eq!(
+        store.accounts().await.unwrap(),
+        [same_name.clone(), root.clone()]
+    );
+
+    let name = root.name.clone();
+    let secret = StoredSecret("other".into());
+    let change = |kind, role, secret| store.change_account(kind, name.clone(), role, secret);
+    assert!(change(user, Some(Role::Operator), None).await.unwrap());
+    assert!(change(user, None, Some(secret.clone())).await.unwrap());
+    assert!(change(token, None, None).await.unwrap());
+    let changed = Account {
+        role: Role::Operator,
+        secret,
+        ..root.clone()
+    };
+    assert_eq!(
+        store.accounts().await.unwrap(),
+        [same_name.clone(), changed]
+    );
+    assert!(store.remove_account(user, name.clone()).await.unwrap());
+    assert!(!store.remove_account(user, name.clone()).await.unwrap());
+    assert!(!change(user, Some(Role::Admin), None).await.unwrap());
+    assert_eq!(store.accounts().await.unwrap(), [same_name]);
+
+    for number in 1..MAX_ACCOUNTS {
+        let account = account(user, &format!("u{number}"), Role::Viewer);
+        store.add_account(account).await.unwrap();
+    }
+    let last = store.add_account(root).await;
+    assert!(matches!(last, Err(AddAccountError::TooMany)), "{last:?}");
+}
+
 /// Runs everything else, each on a store of its own.
 pub(crate) async fn all<F>(factory: impl Fn() -> F)
 where
@@ -515,5 +647,7 @@ where
     many_at_once(factory().await).await;
     what_is_absent_is_absent(factory().await).await;
     nothing_ends_in_an_active_state(factory().await).await;
+    hosts_are_edited(factory().await).await;
+    accounts_are_kept(factory().await).await;
     a_closed_store_is_unavailable(factory().await).await;
 }

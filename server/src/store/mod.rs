@@ -7,11 +7,14 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod inventory;
+mod mariadb;
+mod sql;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +23,10 @@ use fog::Mac;
 use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
+use self::mariadb::MariaDb;
+pub use self::mariadb::{BadLocation, Database, Location};
+use self::sqlite::Sqlite;
+use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
@@ -30,6 +37,17 @@ use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
+
+/// Opens a store: this database, else the file in the directory `data`. What is missing of it is made.
+///
+/// # Errors
+/// If it cannot be used.
+pub async fn open(data: &Path, database: Option<&Database>) -> anyhow::Result<SharedStore> {
+    match database {
+        Some(database) => Ok(Arc::new(MariaDb::open(database).await?)),
+        None => Ok(Arc::new(Sqlite::open(data).await?)),
+    }
+}
 
 /// Why an operation did not happen. Nothing of it is stored, with one exception: if the disk hangs in
 /// the very commit, it shows when it answers again, and the text says so.
@@ -83,6 +101,44 @@ pub enum ChangeError {
     /// An active task without a session uses it.
     #[error("task {0} uses it")]
     InTask(TaskId),
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a host was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditHostError {
+    /// It does not exist any more, or has an active task, which began with what it was.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// What it shall be is not possible.
+    #[error(transparent)]
+    New(#[from] AddHostError),
+}
+
+impl From<StoreError> for EditHostError {
+    fn from(error: StoreError) -> Self {
+        Self::Change(error.into())
+    }
+}
+
+/// Why an account was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddAccountError {
+    /// The name is taken.
+    #[error(
+        "there is already a {kind} called {name}; choose another name or remove that one first"
+    )]
+    NameTaken {
+        /// Kind.
+        kind: AccountKind,
+        /// Name.
+        name: AccountName,
+    },
+    /// There are as many as are kept.
+    #[error("there are {MAX_ACCOUNTS} accounts, more are not kept; remove one first")]
+    TooMany,
     /// It was not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -217,6 +273,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Ends: what is being stored is finished, nothing more is.
     async fn close(&self);
 
+    /// Whether FOG's own programs use the database, too.
+    fn is_shared_with_fog(&self) -> bool {
+        false
+    }
+
     // Hosts.
 
     /// Adds a host; its addresses are no strangers any more.
@@ -225,6 +286,13 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         at: Timestamp,
         host: NewHost,
     ) -> std::result::Result<HostId, AddHostError>;
+    /// Makes a host what `new` says: name, addresses, image, disk; everything else of it stays.
+    async fn edit_host(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        new: NewHost,
+    ) -> std::result::Result<(), EditHostError>;
     /// Renames nothing, moves nothing: takes a host out with its addresses and inventory. Tasks and
     /// events stay.
     async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError>;
@@ -347,6 +415,26 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// understood of it.
     async fn handouts(&self) -> Result<Vec<StoredRow>>;
 
+    // Accounts.
+
+    /// Adds an account; at most [`MAX_ACCOUNTS`].
+    async fn add_account(&self, account: Account) -> std::result::Result<(), AddAccountError>;
+    /// Changes role and secret of an account, as far as they are given; `false` if there is none.
+    async fn change_account(
+        &self,
+        kind: AccountKind,
+        name: AccountName,
+        role: Option<Role>,
+        secret: Option<StoredSecret>,
+    ) -> Result<bool>;
+    /// Removes an account; `false` if there is none.
+    async fn remove_account(&self, kind: AccountKind, name: AccountName) -> Result<bool>;
+    /// All accounts by kind and name.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if one makes no sense: it opens nothing.
+    async fn accounts(&self) -> Result<Vec<Account>>;
+
     // Settings.
 
     /// FOG's settings.
@@ -362,6 +450,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
 /// Machines that asked without being registered: some 100 bytes each.
 pub const MAX_STRANGERS: u32 = 1000;
+
+/// Accounts of people and programs, some 300 bytes each: all of them are read whenever somebody logs in.
+pub const MAX_ACCOUNTS: u32 = 500;
 
 /// Events of one host in one session (or outside of any) that are kept, at most 8 KiB each.
 pub const MAX_EVENTS_OF_HOST: u32 = 200;

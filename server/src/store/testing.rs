@@ -10,9 +10,10 @@ use fog::status::ReceivedStatus;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError, InventoryFields,
-    NewSession, Result, Settings, SharedStore, Store, StoreError,
+    AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
+    EditHostError, InventoryFields, NewSession, Result, Settings, SharedStore, Store, StoreError,
 };
+use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
@@ -114,8 +115,9 @@ impl Faulty {
 }
 
 /// The operations that store.
-pub(crate) const WRITES: [&str; 14] = [
+pub(crate) const WRITES: [&str; 18] = [
     "add_host",
+    "edit_host",
     "remove_host",
     "remember_stranger",
     "store_inventory",
@@ -128,6 +130,9 @@ pub(crate) const WRITES: [&str; 14] = [
     "store_progress",
     "add_event",
     "hand_out",
+    "add_account",
+    "change_account",
+    "remove_account",
     "set_image_root",
 ];
 
@@ -149,6 +154,16 @@ impl Store for Faulty {
     ) -> std::result::Result<HostId, AddHostError> {
         self.gate("add_host").await?;
         self.inner.add_host(at, host).await
+    }
+
+    async fn edit_host(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        new: NewHost,
+    ) -> std::result::Result<(), EditHostError> {
+        self.gate("edit_host").await?;
+        self.inner.edit_host(at, host, new).await
     }
 
     async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError> {
@@ -337,6 +352,32 @@ impl Store for Faulty {
     async fn handouts(&self) -> Result<Vec<StoredRow>> {
         self.count("handouts");
         self.inner.handouts().await
+    }
+
+    async fn add_account(&self, account: Account) -> std::result::Result<(), AddAccountError> {
+        self.gate("add_account").await?;
+        self.inner.add_account(account).await
+    }
+
+    async fn change_account(
+        &self,
+        kind: AccountKind,
+        name: AccountName,
+        role: Option<Role>,
+        secret: Option<StoredSecret>,
+    ) -> Result<bool> {
+        self.gate("change_account").await?;
+        self.inner.change_account(kind, name, role, secret).await
+    }
+
+    async fn remove_account(&self, kind: AccountKind, name: AccountName) -> Result<bool> {
+        self.gate("remove_account").await?;
+        self.inner.remove_account(kind, name).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>> {
+        self.count("accounts");
+        self.inner.accounts().await
     }
 
     async fn settings(&self) -> Result<Settings> {

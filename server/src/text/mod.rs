@@ -2,6 +2,7 @@
 //! English, and nowhere else. Whatever came from outside is made printable on the way.
 
 mod duration;
+mod image;
 mod note;
 mod reason;
 mod refusal;
@@ -11,6 +12,7 @@ mod tests;
 mod wait;
 
 pub use duration::{duration, seconds};
+pub use image::verdict;
 pub use note::{event, note};
 pub use reason::{broken_row, reason};
 pub use refusal::{refusal, refusal_code};

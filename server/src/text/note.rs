@@ -36,6 +36,10 @@ pub fn note(note: &Note) -> String {
             seconds(*waited),
             names(missing)
         ),
+        Note::StartedByHand { missing } if missing.is_empty() => "started by hand".into(),
+        Note::StartedByHand { missing } => {
+            format!("started by hand, without {}", names(missing))
+        }
         Note::LeftRendezvous { address, stream } => format!(
             "left the rendezvous of {} (from {address}); it may come again",
             foreign(stream.as_str())

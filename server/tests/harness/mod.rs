@@ -21,6 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     pub dir: tempfile::TempDir,
+    /// Variables that the program finds in its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Server {
@@ -32,7 +34,10 @@ impl Server {
         for file in ["bzImage", "init.xz"] {
             std::fs::write(boot.join(file), file).unwrap();
         }
-        Self { dir }
+        Self {
+            dir,
+            environment: Vec::new(),
+        }
     }
 
     /// With the image and these hosts.
@@ -60,7 +65,10 @@ impl Server {
         command.arg("--data").arg(self.data());
         command
             .env_remove("FOS_SERVER_IMAGES")
-            .env_remove("RUST_LOG");
+            .env_remove("FOS_SERVER_DATABASE")
+            .env_remove("FOS_DATABASE_PASSWORD")
+            .env_remove("RUST_LOG")
+            .envs(self.environment.iter().cloned());
         command
     }
 

@@ -11,6 +11,7 @@ mod contract;
 mod dhcp;
 mod fec;
 mod feed;
+mod firmware;
 mod images;
 mod mend;
 mod packets;
@@ -23,6 +24,7 @@ mod volumes;
 pub use contract::{contract, hostinfo, http_form, native_json};
 pub use dhcp::dhcp;
 pub use fec::udpcast_fec;
+pub use firmware::firmware;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use packets::packets;
 pub use pair::udpcast_pair;
@@ -35,10 +37,11 @@ pub use volumes::volume_group;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 20] = [
+pub const TARGETS: [(&str, Body); 21] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("dhcp", dhcp),
+    ("firmware", firmware),
     ("hostinfo", hostinfo),
     ("http_form", http_form),
     ("image", image),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use fos_tests::netns::{Running, wait_for};
 use fos_tests::site::{DISK_LEN, assert_deployed};
-use serde_json::json;
 
 use crate::random::{Random, rounds, seed};
 use crate::world::World;
@@ -30,9 +29,8 @@ fn a_session_goes_on_when_its_server_is_killed_in_mid_stream() {
             .collect();
         let shared = std::sync::Arc::clone(&world.shared);
         let number: i64 = session.parse().unwrap();
-        let query = json!({ "session": number });
         wait_for("data to flow", || {
-            let status = shared.asked("/status", &query);
+            let status = shared.asked(&format!("/sessions/{number}"));
             let session = &status["sessions"][0];
             session["stream"]["acked"].as_u64() > Some(0) || session["state"] == "complete"
         });

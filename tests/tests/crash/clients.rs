@@ -469,16 +469,16 @@ impl Administrator {
                 if let Some(session) = session {
                     self.promise(
                         Deed::Cancel { session },
-                        "/cancel",
-                        &json!({ "session": session, "host": null }),
+                        &format!("POST /sessions/{session}/cancel"),
+                        &json!({}),
                     );
                 }
             }
             4 if self.random.percent(30) => {
                 if let Some(session) = session {
                     let host = hosts[0].clone();
-                    let request = json!({ "session": session, "host": host });
-                    self.promise(Deed::Drop { session, host }, "/cancel", &request);
+                    let operation = format!("POST /sessions/{session}/hosts/{host}/drop");
+                    self.promise(Deed::Drop { session, host }, &operation, &json!({}));
                 }
             }
             _ => {
@@ -491,8 +491,8 @@ impl Administrator {
     }
 
     fn is_over(&self, session: i64) -> bool {
-        let request = json!({ "session": session });
-        let answer = self.shared.ask("/status", 0, &request);
+        let operation = format!("GET /sessions/{session}");
+        let answer = self.shared.ask(&operation, 0, &json!({}));
         answer.is_ok_and(|answer| {
             let status = answer.json();
             status["sessions"]
@@ -506,9 +506,9 @@ impl Administrator {
         let request = json!({ "image": "small", "hosts": hosts, "name": null,
             "max_wait_seconds": wait, "is_shutdown": false });
         let number = self.shared.ledger.begin(Deed::Deploy { hosts, session: 0 });
-        let answer = self.shared.ask("/deploy", number, &request).ok()?;
+        let answer = self.shared.ask("POST /sessions", number, &request).ok()?;
         self.note_refusal(&answer);
-        if answer.status != 200 {
+        if !answer.is_done() {
             return None;
         }
         let found = answer.json()["session"].as_i64()?;
@@ -529,7 +529,7 @@ impl Administrator {
             self.extra % 256
         );
         let request = json!({ "name": name, "macs": [mac], "image": null, "device": "" });
-        self.promise(Deed::AddHost { name }, "/host/add", &request);
+        self.promise(Deed::AddHost { name }, "POST /hosts", &request);
     }
 
     fn remove(&mut self, which: usize) {
@@ -538,33 +538,33 @@ impl Administrator {
         }
         let number = 1 + self.random.below(u64::from(self.extra));
         let name = format!("extra{number}");
-        let request = json!({ "name": name });
+        let of = |list: &str| format!("DELETE /{list}/{name}");
+        let (host, image) = (of("hosts"), of("images"));
         match which % 2 {
-            0 => self.promise(Deed::RemoveHost { name }, "/host/remove", &request),
-            _ => self.promise(Deed::RemoveImage { name }, "/image/remove", &request),
+            0 => self.promise(Deed::RemoveHost { name }, &host, &json!({})),
+            _ => self.promise(Deed::RemoveImage { name }, &image, &json!({})),
         }
     }
 
     fn add_image(&mut self) -> Option<()> {
-        let request = json!({ "name": "small" });
-        let answer = self.shared.ask("/image/show", 0, &request).ok()?;
+        let answer = self.shared.ask("GET /images/small", 0, &json!({})).ok()?;
         let shown = (answer.status == 200).then(|| answer.json())?;
         self.extra += 1;
         let name = format!("extra{}", self.extra);
         let image = json!({ "name": name, "path": shown["path"], "image_type": shown["image_type"],
             "os_id": shown["os_id"], "format": 5 });
         let request = json!({ "image": image, "facts": shown["facts"] });
-        self.promise(Deed::AddImage { name }, "/image/add", &request);
+        self.promise(Deed::AddImage { name }, "POST /images", &request);
         Some(())
     }
 
-    fn promise(&self, deed: Deed, path: &str, request: &Value) {
+    fn promise(&self, deed: Deed, operation: &str, request: &Value) {
         let number = self.shared.ledger.begin(deed);
-        let Ok(answer) = self.shared.ask(path, number, request) else {
+        let Ok(answer) = self.shared.ask(operation, number, request) else {
             return;
         };
         self.note_refusal(&answer);
-        if answer.status == 200 {
+        if answer.is_done() {
             self.shared.ledger.promised(number, |_| {});
         }
     }

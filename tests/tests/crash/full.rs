@@ -7,7 +7,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fos_tests::netns::wait_for;
-use serde_json::json;
 
 use crate::clients;
 use crate::random::{Random, seed};
@@ -42,7 +41,7 @@ fn a_full_disk_promises_nothing_and_loses_nothing() {
         });
         wait_for("status to say why", || {
             fill(&mut file);
-            let status = shared.asked("/status", &json!({ "session": null }));
+            let status = shared.asked("/sessions");
             let sessions = status["sessions"].as_array().unwrap().iter();
             let mut texts = sessions.map(|session| session["text"].as_str().unwrap());
             texts.any(|text| text.contains("full"))

@@ -22,6 +22,11 @@ impl Answer {
         self.status == 200 && self.body == text
     }
 
+    /// Whether an operation for people was done.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.status, 200 | 201)
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
@@ -50,10 +55,10 @@ fn connect() -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// An operation for people, on the server's own socket.
+/// An operation for people, on the server's own socket: method and path below `/api/v1`.
 pub(crate) fn ask(
     data: &Path,
-    path: &str,
+    operation: &str,
     mark: u64,
     request: &impl Serialize,
 ) -> io::Result<Answer> {
@@ -62,7 +67,7 @@ pub(crate) fn ask(
     let body = serde_json::to_vec(request)?;
     exchange(
         stream,
-        &format!("POST {path}"),
+        &operation.replacen(' ', " /api/v1", 1),
         mark,
         "application/json",
         &body,

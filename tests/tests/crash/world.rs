@@ -55,15 +55,20 @@ impl Shared {
     }
 
     /// An answer of the server's own socket that is good.
-    pub(crate) fn asked(&self, path: &str, request: &Value) -> Value {
-        let answer = http::ask(&self.data, path, 0, request)
-            .unwrap_or_else(|error| panic!("{path} {request}: {error}"));
-        assert_eq!(answer.status, 200, "{path} {request}: {}", answer.body);
+    pub(crate) fn asked(&self, path: &str) -> Value {
+        let answer = self.ask(&format!("GET {path}"), 0, &json!({}));
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         answer.json()
     }
 
-    pub(crate) fn ask(&self, path: &str, mark: u64, request: &Value) -> std::io::Result<Answer> {
-        http::ask(&self.data, path, mark, request)
+    pub(crate) fn ask(
+        &self,
+        operation: &str,
+        mark: u64,
+        request: &Value,
+    ) -> std::io::Result<Answer> {
+        http::ask(&self.data, operation, mark, request)
     }
 }
 
@@ -133,7 +138,7 @@ impl World {
     pub(crate) fn wait_until_up(&mut self) {
         let shared = Arc::clone(&self.shared);
         wait_for("the server to answer", || {
-            let answer = shared.ask("/status", 0, &json!({ "session": null }));
+            let answer = shared.ask("GET /sessions", 0, &json!({}));
             answer.is_ok_and(|answer| answer.status == 200)
         });
     }
@@ -233,7 +238,7 @@ impl World {
         self.shared.end();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let status = self.shared.asked("/status", &json!({ "session": null }));
+            let status = self.shared.asked("/sessions");
             let sessions = status["sessions"].as_array().unwrap().iter();
             let active: Vec<_> = sessions.filter(|session| is_active(session)).collect();
             if active.is_empty() {
@@ -302,23 +307,23 @@ pub(crate) fn is_active(session: &Value) -> bool {
 
 fn look(shared: &Shared, sessions: &[i64]) -> Seen {
     let names = |path: &str| -> BTreeSet<String> {
-        let rows = shared.asked(path, &json!({}));
+        let rows = shared.asked(path);
         let rows = rows.as_array().unwrap().iter();
         rows.map(|row| row["name"].as_str().unwrap().to_owned())
             .collect()
     };
     let mut seen = Seen {
-        hosts: names("/host/list"),
-        images: names("/image/list"),
+        hosts: names("/hosts"),
+        images: names("/images"),
         ..Seen::default()
     };
     for session in sessions {
-        let status = shared.asked("/status", &json!({ "session": session }));
-        if let Some(found) = status["sessions"].get(0) {
+        let path = format!("/sessions/{session}");
+        let status = shared.ask(&format!("GET {path}"), 0, &json!({}));
+        if let Some(found) = status.unwrap().json()["sessions"].get(0) {
             seen.sessions.insert(*session, found.clone());
         }
-        let query = json!({ "session": session, "after": 0, "limit": 1000, "wait_seconds": 0 });
-        let events = shared.asked("/events", &query);
+        let events = shared.asked(&format!("{path}/events"));
         let events = events.as_array().unwrap().iter();
         let texts = events.map(|event| event["text"].as_str().unwrap().to_owned());
         seen.events.insert(*session, texts.collect());

@@ -34,6 +34,18 @@ fn test(clinic: &Clinic, sender: &[&str], receiver: &[&str]) -> (Value, Value) {
     (report(&mut sender), received)
 }
 
+/// What both say of the two ends together, which is the same.
+#[track_caller]
+fn together(sent: &Value, received: &Value) -> Vec<String> {
+    assert_eq!(sent["together"], received["together"]);
+    let lines = sent["together"]["lines"].as_array();
+    let lines = lines.unwrap_or_else(|| panic!("lines in {sent:#}"));
+    lines
+        .iter()
+        .map(|line| line.as_str().unwrap().to_owned())
+        .collect()
+}
+
 #[track_caller]
 fn result(report: &Value, name: &str) -> String {
     check(report, name).0
@@ -71,6 +83,24 @@ fn a_way_that_works_is_said_to_work_for_the_original_receiver_too() {
     assert_eq!(result(&sent, "web"), "skipped");
     let (_, content) = check(&sent, "content");
     assert!(content.starts_with("2 of 2 "), "{content}");
+    let lines = together(&sent, &received);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    let of = |address: &str| lines.iter().find(|line| line.starts_with(address)).unwrap();
+    assert!(
+        lines[0].starts_with("eth0 (10.99.0.1) sends to "),
+        "{lines:#?}"
+    );
+    assert!(
+        of("10.99.0.2: ").ends_with("came, every byte as sent"),
+        "{lines:#?}"
+    );
+    assert!(
+        of("10.99.0.2: ").contains(" datagrams of 1500 bytes came; "),
+        "{lines:#?}"
+    );
+    let original =
+        "10.99.0.3: it has acknowledged the end; its program does not say what it has seen";
+    assert_eq!(of("10.99.0.3: "), original);
 }
 
 #[test]
@@ -84,6 +114,14 @@ fn multicast_that_is_filtered_is_named_by_both() {
     assert_eq!(codes(&sent), ["group-unheard"], "{sent:#}");
     assert_eq!(result(&received, "rendezvous"), "fine");
     assert_eq!(result(&received, "small"), "problem");
+    let lines = together(&sent, &received);
+    assert!(
+        lines[1].starts_with("10.99.0.2: no request came; no datagram of 1500 bytes came"),
+        "{lines:#?}"
+    );
+    assert!(lines[1].ends_with(" (no-querier)"), "{lines:#?}");
+    let deaf = "nothing of what was sent to the group is heard by 10.99.0.2";
+    assert_eq!(lines[2..], [deaf]);
 }
 
 #[test]
@@ -103,6 +141,15 @@ fn large_datagrams_that_are_lost_are_named_by_both() {
         assert_eq!(result(report, "small"), "fine", "{report:#}");
         assert_eq!(result(report, "large"), "problem", "{report:#}");
     }
+    let lines = together(&sent, &received);
+    let holes = [
+        "no datagram of 1500 bytes came, datagrams pass up to ",
+        " of 1500 bytes; ",
+    ];
+    assert!(
+        holes.iter().all(|part| lines[1].contains(part)),
+        "{lines:#?}"
+    );
 }
 
 #[test]
@@ -124,7 +171,10 @@ fn a_sender_on_the_wrong_card_is_named_and_one_without_a_card_finds_the_right_on
     clinic.lab.move_to_second_network(3);
     let (sent, received) = test(&clinic, &["--interface", "eth1", "--wait", "15"], &[]);
     assert_eq!(codes(&sent), ["other-card"], "{sent:#}");
-    assert_eq!(codes(&received), ["test-refused"], "{received:#}");
+    assert_eq!(codes(&received), ["other-card"], "{received:#}");
+    let lines = together(&sent, &received);
+    let elsewhere = "10.99.0.2: it asks at eth0 (10.99.0.1), where nothing is sent";
+    assert_eq!(lines[1..], [elsewhere]);
     let (sent, received) = test(&clinic, &[], &[]);
     assert_eq!(codes(&sent), [""; 0], "{sent:#}");
     assert_eq!(codes(&received), [""; 0], "{received:#}");
@@ -140,6 +190,7 @@ fn a_closed_port_and_a_missing_sender_are_told_apart() {
     let mut alone = receive(&clinic, &["--wait", "2"]);
     let received = report(&mut alone);
     assert_eq!(codes(&received), ["no-test-sender"], "{received:#}");
+    assert!(received["together"].is_null(), "{received:#}");
     clinic.lab.host(1).nft(
         "add table inet b
          add chain inet b i { type filter hook input priority 0; }
@@ -148,4 +199,9 @@ fn a_closed_port_and_a_missing_sender_are_told_apart() {
     let (sent, received) = test(&clinic, &["--wait", "12"], &["--wait", "3"]);
     assert_eq!(codes(&received), ["requests-lost"], "{received:#}");
     assert_eq!(codes(&sent), ["no-receiver"], "{sent:#}");
+    let lines = together(&sent, &received);
+    assert_eq!(
+        lines[1..],
+        ["10.99.0.2: its requests do not come to the sender"]
+    );
 }

@@ -74,7 +74,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, program: &Path) -> Result<()> {
-    let image = image::prepare()?;
+    let image = image::prepare(image::Recipe::Plain)?;
     let directory = super::directory_in_memory()?;
     let server = Server::start(program, directory.path(), &image.store)?;
     let most = options.hosts.max(options.waiting);

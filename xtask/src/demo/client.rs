@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
+    hardware::{Hardware, Kind},
     lab::{CLIENT_INTERFACE, Lab},
     services::fetch,
 };
@@ -36,12 +37,15 @@ pub(crate) struct Client {
     pub(crate) mac: String,
     pub(crate) disk: PathBuf,
     pub(crate) disk_len: u64,
+    pub(crate) hardware: Hardware,
     /// Whether writes in the middle of its second partition fail.
     pub(crate) is_bad: bool,
     /// The serial console, or the agent's output.
     pub(crate) log: PathBuf,
     /// Where a virtual machine can be worked at.
     pub(crate) sockets: Option<Sockets>,
+    /// Whether its firmware talks to the serial line although it has a screen.
+    boots_on_serial_line: bool,
 }
 
 /// The sockets of a virtual machine with a keyboard and a screen.
@@ -70,8 +74,10 @@ impl Client {
             name,
             disk,
             disk_len,
+            hardware: Hardware::of(Kind::Virtual, number),
             is_bad: false,
             sockets: None,
+            boots_on_serial_line: false,
         })
     }
 
@@ -81,6 +87,12 @@ impl Client {
             serial: run_dir.join(format!("{}.serial", self.name)),
             monitor: run_dir.join(format!("{}.monitor", self.name)),
         });
+        self
+    }
+
+    /// Its firmware and iPXE talk to the serial line, too.
+    pub(crate) fn with_boot_on_serial_line(mut self) -> Self {
+        self.boots_on_serial_line = true;
         self
     }
 
@@ -112,9 +124,9 @@ impl Client {
         fs::metadata(&self.disk).map_or(0, |meta| meta.blocks() * 512)
     }
 
-    /// How its disk hangs on the machine.
-    pub(crate) fn bus(&self) -> &'static str {
-        ["virtio-blk", "virtio-scsi", "nvme"][(self.number - 1) % 3]
+    /// The serial number of its disk.
+    pub(crate) fn disk_serial(&self) -> String {
+        format!("FOSDEMO{:04}", self.number)
     }
 
     /// Switches on a virtual machine that boots from the network. Its end is its reboot.
@@ -134,7 +146,9 @@ impl Client {
         }
         let mut qemu = self.machine(lab, "qemu-system-x86_64", rom)?;
         qemu = match firmware {
-            Firmware::Bios if self.sockets.is_some() => qemu.args(["-machine", "pc"]),
+            Firmware::Bios if self.sockets.is_some() && !self.boots_on_serial_line => {
+                qemu.args(["-machine", "pc"])
+            }
             // graphics=off: SeaBIOS and iPXE talk to the serial port.
             Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
             Firmware::Uefi => self.flash(
@@ -242,11 +256,6 @@ impl Client {
             .args(["-m", "512", "-name", &self.name])
             .arg("-netdev")
             .arg(format!("tap,id=net,ifname={tap},script=no,downscript=no"))
-            .arg("-device")
-            .arg(format!(
-                "virtio-net-pci,netdev=net,mac={},bootindex=1{card}",
-                self.mac
-            ))
             .arg("-drive")
             .arg(self.drive());
         qemu = match &self.sockets {
@@ -263,19 +272,8 @@ impl Client {
                 .args(["-serial", "chardev:serial", "-monitor"])
                 .arg(format!("unix:{},server=on,wait=off", monitor.display())),
         };
-        let serial = format!("FOSDEMO{:04}", self.number);
-        let qemu = match self.bus() {
-            "virtio-blk" => qemu.arg("-device").arg(format!(
-                "virtio-blk-pci,drive=disk,serial={serial},werror=report"
-            )),
-            "nvme" => qemu
-                .arg("-device")
-                .arg(format!("nvme,drive=disk,serial={serial}")),
-            _ => qemu
-                .args(["-device", "virtio-scsi-pci", "-device"])
-                .arg(format!("scsi-hd,drive=disk,serial={serial},werror=report")),
-        };
-        Ok(qemu)
+        let serial = self.disk_serial();
+        Ok(self.hardware.add(qemu, &self.mac, &serial, card))
     }
 
     /// Starts the agent in a namespace of its own, with the kernel command line that the server would

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::volumes;
 use crate::{paths, process::Cmd};
 
 /// A captured disk.
@@ -25,6 +26,17 @@ pub(crate) struct SourceImage {
     pub(crate) store: PathBuf,
     /// Stored length of all streams together.
     pub(crate) streams_len: u64,
+    /// Volumes and their files, if the image has a volume group.
+    pub(crate) volumes: Option<PathBuf>,
+}
+
+/// What is captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recipe {
+    /// Three partitions.
+    Plain,
+    /// A fourth one, with a volume group.
+    Volumes,
 }
 
 /// One partition of the recipe.
@@ -81,21 +93,26 @@ const DISK_MIB: u64 = 64 + 300 + 80 + 2;
 const DISK_GUID: &str = "5f0c0001-2d1a-4c0e-9a6b-0000000000ff";
 
 /// Finds the image in the cache, or makes it (some 20 s).
-pub(crate) fn prepare() -> Result<SourceImage> {
+pub(crate) fn prepare(recipe: Recipe) -> Result<SourceImage> {
     let mut hasher = DefaultHasher::new();
     include_str!("image.rs").hash(&mut hasher);
+    include_str!("volumes.rs").hash(&mut hasher);
+    let version = format!("image-{:016x}", hasher.finish());
     let cache = paths::target().join("demo");
-    let dir = cache.join(format!("image-{:016x}", hasher.finish()));
+    let dir = cache.join(match recipe {
+        Recipe::Plain => version.clone(),
+        Recipe::Volumes => format!("{version}-volumes"),
+    });
     if !dir.exists() {
         println!("==> making a disk image with mkfs, sgdisk and partclone");
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-        remove_older(&cache, &dir)?;
+        remove_older(&cache, &version)?;
         let work = tempfile::Builder::new()
             .prefix("making-image-")
             .tempdir_in(&cache)
             .context("making a directory to work in")?;
         let made = work.path().join("image");
-        make(work.path(), &made)?;
+        make(recipe, work.path(), &made)?;
         if let Err(error) = fs::rename(&made, &dir)
             && !dir.exists()
         {
@@ -104,37 +121,51 @@ pub(crate) fn prepare() -> Result<SourceImage> {
     }
     let store = dir.join("store");
     let mut streams_len = 0;
-    for part in &PARTS {
-        let file = store.join(format!("d1p{}.img", part.number));
-        streams_len += fs::metadata(&file)
-            .with_context(|| format!("reading {}", file.display()))?
-            .len();
+    for file in children(&store)? {
+        if file.extension().is_some_and(|end| end == "img") {
+            let meta = fs::metadata(&file);
+            streams_len += meta
+                .with_context(|| format!("reading {}", file.display()))?
+                .len();
+        }
     }
+    let volumes = dir.join(VOLUMES);
     Ok(SourceImage {
         disk: dir.join("disk.raw"),
-        disk_len: DISK_MIB * MIB,
+        disk_len: disk_mib(recipe) * MIB,
         store,
         streams_len,
+        volumes: volumes.exists().then_some(volumes),
     })
 }
 
-/// Removes images that older versions of this recipe made. The one at `present` may just have been made.
-fn remove_older(cache: &Path, present: &Path) -> Result<()> {
+/// The list of volumes and their files.
+const VOLUMES: &str = "volumes";
+
+fn disk_mib(recipe: Recipe) -> u64 {
+    match recipe {
+        Recipe::Plain => DISK_MIB,
+        Recipe::Volumes => DISK_MIB + volumes::MIB,
+    }
+}
+
+/// Removes images that older versions of these recipes made. Those of `present` may just have been made.
+fn remove_older(cache: &Path, present: &str) -> Result<()> {
     for path in children(cache)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("image-") && path != present {
+        if name.starts_with("image-") && !name.starts_with(present) {
             fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
     Ok(())
 }
 
-fn make(work: &Path, made: &Path) -> Result<()> {
+fn make(recipe: Recipe, work: &Path, made: &Path) -> Result<()> {
     let store = made.join("store");
     fs::create_dir_all(&store)?;
     let disk = made.join("disk.raw");
-    File::create(&disk)?.set_len(DISK_MIB * MIB)?;
-    partition(&disk)?;
+    File::create(&disk)?.set_len(disk_mib(recipe) * MIB)?;
+    partition(recipe, &disk)?;
     let mut start = MIB;
     for part in &PARTS {
         let raw = work.join(format!("p{}.raw", part.number));
@@ -162,8 +193,22 @@ fn make(work: &Path, made: &Path) -> Result<()> {
         }
         fs::remove_dir_all(&tree)?;
     }
+    if recipe == Recipe::Volumes {
+        let place = volumes::Place {
+            disk: &disk,
+            offset: start,
+            number: VOLUMES_NUMBER,
+        };
+        let list = volumes::make(&place, work, &store, |tree, len, seed| {
+            fill(tree, len, seed)
+        })?;
+        fs::write(made.join(VOLUMES), list)?;
+    }
     save_table(&disk, &store)
 }
+
+/// The number of the partition with the volume group.
+const VOLUMES_NUMBER: u32 = 4;
 
 /// Of two files of the same length.
 fn copy_last_sector(from: &Path, to: &Path) -> Result<()> {
@@ -176,7 +221,7 @@ fn copy_last_sector(from: &Path, to: &Path) -> Result<()> {
         .context("copying the second boot sector")
 }
 
-fn partition(disk: &Path) -> Result<()> {
+fn partition(recipe: Recipe, disk: &Path) -> Result<()> {
     let mut sgdisk = Cmd::new("sgdisk").args(["--clear", "--disk-guid", DISK_GUID]);
     let mut start = MIB / 512;
     for part in &PARTS {
@@ -187,6 +232,12 @@ fn partition(disk: &Path) -> Result<()> {
             .arg(format!("--partition-guid={}:{}", part.number, part.guid))
             .arg(format!("--change-name={}:{}", part.number, part.name));
         start = end + 1;
+    }
+    if recipe == Recipe::Volumes {
+        let end = start + volumes::MIB * MIB / 512 - 1;
+        sgdisk = sgdisk
+            .arg(format!("--new={VOLUMES_NUMBER}:{start}:{end}"))
+            .arg(format!("--typecode={VOLUMES_NUMBER}:8e00"));
     }
     sgdisk.arg(disk).quiet().context("partitioning the disk")
 }

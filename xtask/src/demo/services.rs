@@ -45,6 +45,8 @@ pub(crate) struct ServerOptions<'a> {
     pub(crate) boot: &'a Path,
     pub(crate) kernel_args: &'a str,
     pub(crate) max_bitrate: Option<&'a str>,
+    /// The file with the password of the debug menu.
+    pub(crate) debug_menu: Option<&'a Path>,
 }
 
 impl Server {
@@ -64,6 +66,9 @@ impl Server {
             .arg(format!("--kernel-args={}", options.kernel_args));
         if let Some(rate) = options.max_bitrate {
             command = command.args(["--max-bitrate", rate]);
+        }
+        if let Some(file) = options.debug_menu {
+            command = command.arg("--debug-menu").arg(file);
         }
         let process = command.in_namespace(lab.name()).spawn("fos-server", &log)?;
         let mut server = Self {

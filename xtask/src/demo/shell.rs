@@ -62,7 +62,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     )?;
     let done = in_debug_mode(&mut room, &source, run_dir.path())
         .and_then(|()| two_clients(&mut room, &source, run_dir.path()))
-        .and_then(|()| beside_a_deploy(&mut room, &source, run_dir.path()));
+        .and_then(|()| beside_a_deploy(&mut room, &source, run_dir.path()))
+        .and_then(|()| from_the_boot_menu(&mut room, &source, run_dir.path()));
     if done.is_err() {
         for log in [&room.server.log, &room.dnsmasq.log] {
             println!("{}", tail(log));
@@ -125,6 +126,40 @@ fn beside_a_deploy(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Res
     terminal.expect("fos-agent: result ok", TRANSFER)?;
     wait_for("the machine to switch itself off", BOOT, || machine.ended())?;
     must_be_equal(source, &client)
+}
+
+/// A machine without a task, that nobody has registered: `d` and the password, at iPXE.
+fn from_the_boot_menu(room: &mut Room, source: &SourceImage, run_dir: &Path) -> Result<()> {
+    let client = Client::new(5, source.disk_len, run_dir)?
+        .with_sockets(run_dir)
+        .with_boot_on_serial_line();
+    println!("==> switching on {}, without a task", client.name);
+    let mut machine = client.boot(&mut room.lab, Firmware::Bios, run_dir)?;
+    let mut terminal = serial_line(&client)?;
+    // The first password is wrong: it asks the server again, and again there is the entry.
+    for password in ["wrong-horse", PASSWORD] {
+        terminal.expect("Press d for a shell", BOOT)?;
+        terminal.press("d")?;
+        terminal.expect("Password", SHORT)?;
+        println!("    at iPXE: d, and a password");
+        // The user's name is left empty.
+        terminal.press(&format!("\n{password}\n"))?;
+        if password != PASSWORD {
+            terminal.expect("That is not the password.", BOOT)?;
+            // It goes on to the local disk, which has nothing to boot; `default.ipxe` of this network asks again.
+            continue;
+        }
+        let shown = terminal.expect("Debug mode. The network is up.", BOOT)?;
+        if shown.contains(PASSWORD) {
+            bail!("the password is on the screen:\n{shown}");
+        }
+    }
+    terminal.expect(PROMPT, SHORT)?;
+    terminal.succeed("grep -q isdebug=yes /proc/cmdline", SHORT)?;
+    terminal.press("poweroff\n")?;
+    wait_for("the machine to switch itself off", BOOT, || machine.ended())?;
+    println!("==> a machine without a task has a shell, for the password");
+    Ok(())
 }
 
 fn must_be_equal(source: &SourceImage, client: &Client) -> Result<()> {
@@ -322,6 +357,8 @@ impl Room {
         image::copy_store(&source.store, &images.join(IMAGE))?;
         let boot = run_dir.join("boot");
         programs.client.write_boot_files(&boot)?;
+        let password = run_dir.join("password");
+        fs::write(&password, format!("{PASSWORD}\n"))?;
         let lab = Lab::new()?;
         let server = Server::start(
             &lab,
@@ -332,6 +369,7 @@ impl Room {
                 boot: &boot,
                 kernel_args,
                 max_bitrate,
+                debug_menu: Some(&password),
             },
         )?;
         let dnsmasq = Dnsmasq::start(&lab, firmware, run_dir)?;
@@ -372,6 +410,8 @@ impl Room {
     }
 }
 
+/// Of the debug menu.
+const PASSWORD: &str = "correct:horse/99%";
 /// For what takes no time.
 const SHORT: Duration = Duration::from_secs(30);
 /// For what takes seconds where nothing else runs.

@@ -21,7 +21,7 @@ pub(crate) struct Switch {
 impl Switch {
     /// Switches it on, and waits until it forwards.
     pub(crate) fn start(lab: &mut Lab, id: u16, run_dir: &Path) -> Result<Self> {
-        let files = initramfs::of_script(&script(id), &MODULES)?;
+        let files = initramfs::of_script(&script(id), &MODULES, &[])?;
         let archive = run_dir.join("switch.cpio");
         files.initramfs.write(&archive)?;
         let log = run_dir.join("switch.log");

@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -30,7 +31,12 @@ pub(crate) enum Outcome {
     Failed,
     /// Killed by us.
     Killed,
+    /// The boot loader did not start the kernel, because of its signature.
+    KernelRefused,
 }
+
+/// What Debian's GRUB says of a kernel that shim does not let through.
+pub(crate) const BAD_SIGNATURE: &str = "bad shim signature";
 
 /// A client that runs or has run.
 #[derive(Debug)]
@@ -142,6 +148,18 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether its boot loader has refused the kernel.
+    fn is_kernel_refused(&self) -> Result<bool> {
+        if self.ended.is_some() {
+            return Ok(false);
+        }
+        if !self.story().phases.is_empty() {
+            bail!("{}: the kernel was started", self.client.name);
+        }
+        let console = fs::read(&self.client.log).unwrap_or_default();
+        Ok(String::from_utf8_lossy(&console).contains(BAD_SIGNATURE))
+    }
+
     /// Whether it is in the middle of a stream that it has really received much of.
     fn is_in_the_middle(&self) -> bool {
         const MUCH: u64 = 24 << 20;
@@ -200,6 +218,10 @@ pub(crate) fn until_the_end(
                 machine.process.kill()?;
                 machine.ended = Some((Outcome::Killed, machine.started.elapsed()));
                 has_killed = true;
+            }
+            if expectation == Expectation::KernelRefused && machine.is_kernel_refused()? {
+                machine.process.kill()?;
+                machine.ended = Some((Outcome::KernelRefused, machine.started.elapsed()));
             }
             machine.look(expectation.is_failure(machine.client.number))?;
         }

@@ -1,17 +1,12 @@
 //! `cargo xtask sizes`: how much a client fetches before anything else can happen, and whether that is too much.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{
-    Compression, Content, Packed,
-    archive::compress,
-    modules::{self, Kernel},
-    pack, size,
-};
+use super::{Compression, Content, Packed, archive::compress, full_kernel, pack, size};
 use crate::{
-    foreign, paths,
+    paths,
     setup::{self, Purpose},
     toolchain::{self, Arch, BuildOptions, Use},
 };
@@ -72,19 +67,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("too large: {}", over.join("; "));
     }
     Ok(())
-}
-
-/// Debian's kernel for all PCs: the one that is installed, else it is fetched and unpacked.
-fn full_kernel() -> Result<Kernel> {
-    let arch = Arch::X86_64;
-    let is_full = |version: &String| !version.contains("cloud");
-    let installed = modules::newest("/boot".as_ref(), "-amd64").ok();
-    if let Some(version) = installed.filter(is_full) {
-        return Kernel::find("/".as_ref(), arch, Some(&version));
-    }
-    let root: PathBuf = foreign::kernel(arch, "linux-image-amd64")?;
-    let version = modules::newest(&root.join("boot"), "-amd64")?;
-    Kernel::find(&root, arch, Some(&version))
 }
 
 #[derive(Debug)]

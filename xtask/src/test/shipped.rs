@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .with_context(|| format!("making {}", options.out.display()))?;
     thread::scope(|scope| {
         // The deployments use the same one, and begin at the same time.
-        let image = scope.spawn(demo::image::prepare);
+        let image = scope.spawn(|| demo::image::prepare(demo::image::Recipe::Plain));
         let built = toolchain::build_agent(&options.build, Use::Shipping)?;
         let agent = agent(&options.out);
         fs::copy(&built, &agent).with_context(|| format!("copying to {}", agent.display()))?;

@@ -10,6 +10,7 @@ use readable::{NAMED_AFTER, Size, Time};
 use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
+use super::grow::AtWork;
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
 use super::unicast::SHARE_LIMIT;
@@ -36,6 +37,8 @@ pub(crate) struct Follower {
     pub(crate) written: Vec<Arc<AtomicU64>>,
     /// All is on the disk already: what comes is only compared.
     pub(crate) is_repeat: bool,
+    /// The program that works on a file system.
+    pub(crate) at_work: AtWork,
 }
 
 /// What 100 % is.
@@ -165,7 +168,7 @@ impl Follower {
                 sum.saturating_add(disk.load(Ordering::Relaxed))
             });
             let pending = sample.used.saturating_sub(written);
-            let waiting = explain_disk(self.flow.disk_step(), pending, now);
+            let waiting = explain_disk(self.flow.disk_step(), &self.at_work, pending, now);
             // Whatever else seems to be waited for, nothing can come.
             let is_silent = |waited: Duration| waited >= NAMED_AFTER;
             let is_expecting = match &snapshot {
@@ -338,7 +341,12 @@ struct Waiting {
 
 /// What is waited for, if one call of the disk takes long. Each returns as soon as one buffer is
 /// written, the last one of a stream when all is on the medium.
-fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -> Option<Waiting> {
+fn explain_disk(
+    step: Option<(DiskStep, Instant)>,
+    at_work: &AtWork,
+    pending: u64,
+    now: Instant,
+) -> Option<Waiting> {
     let (step, since) = step?;
     if now.saturating_duration_since(since) < NAMED_AFTER {
         return None;
@@ -349,14 +357,13 @@ fn explain_disk(step: Option<(DiskStep, Instant)>, pending: u64, now: Instant) -
         DiskStep::Table => "the DISK to write and sync the partition table",
         DiskStep::Grow => "the program that works on a file system",
     };
-    if step == DiskStep::Grow {
+    if step == DiskStep::Grow
+        && let Some((what, news)) = at_work.look()
+    {
         return Some(Waiting {
             phase: "receive",
-            what: what.into(),
-            advice: vec![
-                "it may take minutes where there are many files; a cancel on the server ends it"
-                    .into(),
-            ],
+            what,
+            advice: vec![news],
         });
     }
     let mut advice = Vec::new();

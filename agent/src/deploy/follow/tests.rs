@@ -6,6 +6,7 @@ use fog::store::StreamName;
 use fog::task;
 use fos_api::{SessionView, Stage, StreamNow};
 
+use super::super::grow::Running;
 use super::*;
 
 const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 9001);
@@ -246,18 +247,59 @@ fn what_strangers_send_does_not_mean_that_the_sender_is_heard() {
 #[test]
 fn a_disk_that_takes_nothing_is_a_wait() {
     let start = Instant::now();
-    let after = |step, time| explain_disk(Some((step, start)), 16 << 20, start + seconds(time));
-    assert_eq!(explain_disk(None, 1, start), None);
+    let at_work = AtWork::default();
+    let after = |step, time| {
+        explain_disk(
+            Some((step, start)),
+            &at_work,
+            16 << 20,
+            start + seconds(time),
+        )
+    };
+    assert_eq!(explain_disk(None, &at_work, 1, start), None);
     assert_eq!(after(DiskStep::Write, 1), None);
     let waiting = after(DiskStep::Write, 2).unwrap();
     assert_eq!(waiting.what, "the DISK to write");
     assert_eq!(waiting.advice, ["16.8 MB are still to be written"]);
     assert!(after(DiskStep::Sync, 5).unwrap().what.contains("sync"));
     assert!(after(DiskStep::Write, 60).unwrap().advice[1].contains("defective"));
-    let table = explain_disk(Some((DiskStep::Table, start)), 0, start + seconds(5)).unwrap();
+    let step = Some((DiskStep::Table, start));
+    let table = explain_disk(step, &at_work, 0, start + seconds(5)).unwrap();
     assert!(table.what.contains("partition table") && table.advice.is_empty());
     let grow = after(DiskStep::Grow, 600).unwrap();
-    assert!(grow.what.contains("file system") && grow.advice[0].contains("cancel"));
+    assert!(grow.what.contains("file system"), "{grow:?}");
+}
+
+#[test]
+fn a_program_at_work_is_a_wait_with_what_it_says_of_itself() {
+    let start = Instant::now();
+    let at_work = AtWork::default();
+    let step = Some((DiskStep::Grow, start));
+    let shown = |percent, silent| {
+        let program = "ntfsresize";
+        let running = Running {
+            program,
+            percent,
+            silent,
+        };
+        at_work.set("growing the NTFS of partition 3", running);
+        let waiting = explain_disk(step, &at_work, 0, start + seconds(600)).unwrap();
+        (waiting.what, waiting.advice.concat())
+    };
+    let (what, advice) = shown(None, None);
+    assert_eq!(what, "ntfsresize (growing the NTFS of partition 3)");
+    assert!(
+        advice.contains("minutes") && advice.contains("cancel"),
+        "{advice}"
+    );
+    let (_, advice) = shown(Some(47.9), None);
+    assert!(advice.contains("more than 40 %"), "{advice}");
+    let (what, advice) = shown(Some(47.9), Some(seconds(7)));
+    assert!(what.contains("a sign of work of ntfsresize"), "{what}");
+    assert!(
+        advice.contains("no time on the processor") && advice.contains("10 min"),
+        "{advice}"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use deploy_plan::{ComputerName, DeployPlan, Place, Warning};
 use disk::Target;
 use readable::Size;
 
-use super::grow::{Cause, Programs, Tools};
+use super::grow::{Cause, Programs, Running, Tools};
 use super::in_memory::InMemory;
 use registry::Value;
 
@@ -324,7 +324,7 @@ impl Windows<'_> {
         let start = |source| Cause::Start { program, source };
         let path = self.programs.tools.find(program);
         let path = path.ok_or_else(|| start(io::ErrorKind::NotFound.into()))?;
-        (self.programs.running)(program);
+        (self.programs.running)(Running::begun(program));
         let (read, write) = io::pipe().map_err(start)?;
         let stdin = match typed {
             None => Stdio::null(),

@@ -132,11 +132,8 @@ impl Disk {
             partition: &partition,
             volume: None,
         };
-        let programs = Programs {
-            tools,
-            ending: &Ending::default(),
-            running: &|_| {},
-        };
+        let ending = Ending::default();
+        let programs = Programs::new(tools, &ending, &|_| {});
         set(place, &ComputerName::new(name).unwrap(), &target, &programs)
     }
 

@@ -1,13 +1,19 @@
 use std::collections::VecDeque;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use deploy_plan::Destination;
-use disk::{Shape, Target};
+use disk::{Shape, Target, WriteError};
+use fog::store::StreamName;
+use image::{ImageError, SinkError};
+use imaging::Piece;
 use imaging::tap::meter::{Bottleneck, Meter, Reading};
 
+use super::super::resume::Cause;
 use super::super::samples::{self, DISK_LEN};
+use super::promised::OtherImage;
 use super::*;
 
 /// Streams from memory.

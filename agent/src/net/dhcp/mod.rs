@@ -15,6 +15,7 @@ use fog::Mac;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub(super) use socket::Listener;
 pub(crate) use socket::{offers, serve};
 
 /// A running client. It renews the lease; dropping it ends it and leaves the address.

@@ -29,6 +29,40 @@ pub(crate) fn offers(card: &str, mac: Mac, time: Duration) -> io::Result<Vec<Rep
     Ok(survey.into_offers())
 }
 
+/// Asks for offers on a card for as long as it lives, beside other work.
+pub(in super::super) struct Listener {
+    socket: UdpSocket,
+    survey: Survey,
+}
+
+impl Listener {
+    /// # Errors
+    /// If the card cannot be used.
+    pub(in super::super) fn new(card: &str, mac: Mac) -> io::Result<Self> {
+        let socket = open(card)?;
+        socket.set_nonblocking(true)?;
+        let survey = Survey::new(mac, random()?, Instant::now(), LISTENING);
+        Ok(Self { socket, survey })
+    }
+
+    /// Asks if it is time, and whether a server has answered until now. Never waits.
+    pub(in super::super) fn has_heard(&mut self) -> bool {
+        if let Some(bytes) = self.survey.handle_timeout(Instant::now()) {
+            // While the port passes nothing, that may fail; it is asked again.
+            drop(self.socket.send_to(&bytes, TO_ALL));
+        }
+        let mut buffer = [0; DATAGRAM_MAX];
+        for _ in 0..AT_ONCE {
+            let Ok((len, SocketAddr::V4(from))) = self.socket.recv_from(&mut buffer) else {
+                break;
+            };
+            let bytes = buffer.get(..len).unwrap_or_default();
+            self.survey.handle_datagram(*from.ip(), bytes);
+        }
+        !self.survey.offers().is_empty()
+    }
+}
+
 /// Takes an address of this server alone and keeps it; never returns unless something fails. What is
 /// got goes to the script that `udhcpc` would call.
 ///
@@ -90,7 +124,8 @@ fn environment(lease: &Reply) -> Vec<(&'static str, String)> {
         (!list.is_empty()).then(|| list.join(" "))
     };
     let seconds = lease.lease.map(|time| time.as_secs().to_string());
-    let mask = lease.mask.map(|mask| prefix_len(mask).to_string());
+    // 0 is refused by the script.
+    let mask = lease.prefix_len().map(|len| len.to_string());
     [
         ("ip", Some(lease.address.to_string())),
         ("mask", mask),
@@ -105,11 +140,6 @@ fn environment(lease: &Reply) -> Vec<(&'static str, String)> {
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
     .collect()
-}
-
-/// Bits of a mask; of one with holes those at the front, as `udhcpc` has it. 0 is refused by the script.
-fn prefix_len(mask: Ipv4Addr) -> u32 {
-    mask.to_bits().leading_ones()
 }
 
 /// One that answers come to although the card has no address: they are broadcast.
@@ -163,6 +193,10 @@ fn random() -> io::Result<u32> {
 }
 
 const TO_ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
+/// A search for the server ends long before.
+const LISTENING: Duration = Duration::from_secs(24 * 3600);
+/// Datagrams that are read in one go: others have to get their turn, whatever floods this port.
+const AT_ONCE: usize = 64;
 const LINK_PAUSE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -180,9 +180,13 @@ fn an_early_windows_image_that_contradicts_itself_is_refused() {
 #[test]
 fn scripts_that_are_not_run_are_said() {
     let mut manifest = samples::manifest();
-    assert_eq!(scripts(&manifest), []);
+    assert_eq!(scripts(&manifest, "x"), []);
     manifest.scripts = vec!["postdownloadscripts/fog.postdownload".into(); 9];
-    let said = scripts(&manifest);
+    let said = scripts(&manifest, "there is no bash");
     assert_eq!(said.len(), 4);
-    assert!(said[0].to_string().contains("fog.postdownload"));
+    let text = said[0].to_string();
+    assert!(
+        text.contains("fog.postdownload") && text.contains("there is no bash"),
+        "{text}"
+    );
 }

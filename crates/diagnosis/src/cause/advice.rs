@@ -123,6 +123,15 @@ impl Cause {
             Self::SlowDisk { .. } => {
                 "check its cable; a disk that is this slow is mostly about to fail: replace it"
             }
+            Self::NoEfiPartition { .. } => {
+                "switch the firmware to BIOS (legacy, CSM) and start from the network that way, or take an image of a \
+                 machine that starts by UEFI"
+            }
+            Self::NoBootEntry { .. } => {
+                "make an entry for the boot loader in that partition, in the firmware setup or with efibootmgr \
+                 (Windows: \\EFI\\Microsoft\\Boot\\bootmgfw.efi); or copy the boot loader to the place that is missing, in \
+                 the machine that is captured"
+            }
             Self::LittleMemory { .. } => "give the machine more memory; FOG's minimum is 512 MB",
             Self::MemoryErrors { .. } => {
                 "test the memory modules one by one and replace the defective one"
@@ -138,8 +147,7 @@ impl Cause {
                 "open this UDP port in the firewall of the server and of the networks between, in both directions"
             }
             Self::TestRefused { .. } => {
-                "start both commands again, this one first; the test had begun already, or is sent by another card of \
-                 the server"
+                "the test had begun already: start both commands again, this one first"
             }
             Self::TestStoodStill { .. } => {
                 "compare with what `fos-server selftest` says: if it lacks answers, they are lost on their way to the \
@@ -165,7 +173,8 @@ impl Cause {
                 "look at the log of `fos-server serve`, and if it listens on this address (--listen)"
             }
             Self::OtherCard { .. } => {
-                "name the card at which they ask with --interface, or leave the option out"
+                "start `fos-server selftest` again: name the card at which they ask with --interface, or leave the \
+                 option out"
             }
             Self::NoReceiver { .. } => {
                 "start `fos-agent selftest` (or `udp-receiver > /dev/null`) on the client; if it runs, see what it \

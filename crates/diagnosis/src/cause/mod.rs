@@ -10,6 +10,7 @@ use std::time::Duration;
 use dhcp::Reply;
 
 use crate::evidence::{Address, Counters, Reach, WebAnswer};
+use crate::firmware::{Boot, NoBoot};
 use crate::health::Health;
 pub(crate) use seen::{describe, list};
 
@@ -183,6 +184,16 @@ pub enum Cause {
         rate: f64,
         bytes: u64,
     },
+    NoEfiPartition {
+        disk: String,
+    },
+    NoBootEntry {
+        disk: String,
+        partition: u32,
+        default: &'static str,
+        /// Those that the firmware has, as it shows them.
+        entries: Vec<String>,
+    },
     LittleMemory {
         total: u64,
         available: u64,
@@ -279,6 +290,20 @@ pub struct Silence {
 }
 
 impl Cause {
+    /// Why the firmware would start nothing from a disk.
+    #[must_use]
+    pub fn of_boot(boot: &Boot) -> Option<Self> {
+        Some(match boot.problem()? {
+            NoBoot::NoEfiPartition { disk } => Self::NoEfiPartition { disk },
+            NoBoot::NoEntry { disk, partition } => Self::NoBootEntry {
+                disk,
+                partition,
+                default: boot.default,
+                entries: boot.entries.iter().map(ToString::to_string).collect(),
+            },
+        })
+    }
+
     /// For programs; does not change.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -322,6 +347,8 @@ impl Cause {
             Self::DiskErrors { .. } => "disk-errors",
             Self::DiskFailing { .. } => "disk-failing",
             Self::SlowDisk { .. } => "slow-disk",
+            Self::NoEfiPartition { .. } => "no-efi-partition",
+            Self::NoBootEntry { .. } => "no-boot-entry",
             Self::LittleMemory { .. } => "little-memory",
             Self::MemoryErrors { .. } => "memory-errors",
             Self::NoTestSender { .. } => "no-test-sender",
@@ -356,6 +383,8 @@ impl Cause {
                 | Self::ClockOff { .. }
                 | Self::DiskFailing { .. }
                 | Self::SlowDisk { .. }
+                | Self::NoEfiPartition { .. }
+                | Self::NoBootEntry { .. }
                 | Self::LittleMemory { .. }
                 | Self::MemoryErrors { .. }
         )

@@ -218,6 +218,24 @@ impl Cause {
                     Rate(*rate)
                 )]
             }
+            Self::NoEfiPartition { disk } => vec![format!(
+                "{disk} has partitions, and no disk has one of the type EFI system"
+            )],
+            Self::NoBootEntry {
+                disk,
+                partition,
+                default,
+                entries,
+            } => vec![
+                match entries.as_slice() {
+                    [] => "the firmware has no boot entries".to_owned(),
+                    entries => format!(
+                        "no active boot entry of the firmware is for partition {partition} of {disk}; it has {}",
+                        list(entries)
+                    ),
+                },
+                format!("{default} is not in that partition"),
+            ],
             Self::LittleMemory { total, available } => vec![format!(
                 "{} in all, {} of it available",
                 Size(*total),

@@ -92,6 +92,13 @@ impl fmt::Display for Cause {
             Self::DiskErrors { name, .. } => write!(f, "the disk {name} has errors"),
             Self::DiskFailing { name, .. } => write!(f, "the disk {name} is defective, as it says itself"),
             Self::SlowDisk { name, .. } => write!(f, "the disk {name} is very slow"),
+            Self::NoEfiPartition { disk } => write!(
+                f,
+                "this machine was started by UEFI, and there is no EFI system partition on {disk} to start from"
+            ),
+            Self::NoBootEntry { disk, .. } => {
+                write!(f, "the firmware of this machine would not start from {disk}")
+            }
             Self::LittleMemory { .. } => f.write_str("this machine has too little memory"),
             Self::MemoryErrors { .. } => f.write_str("the memory of this machine is defective"),
             Self::NoTestSender { address, .. } => {

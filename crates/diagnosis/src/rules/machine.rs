@@ -16,6 +16,9 @@ pub(super) fn look(evidence: &Evidence) -> Vec<Cause> {
         }
         found.extend(disks.iter().filter_map(disk));
     }
+    if let Ok(boot) = &evidence.boot {
+        found.extend(Cause::of_boot(boot));
+    }
     if let Ok(memory) = &evidence.memory {
         found.extend(little(memory));
         let errors = memory.errors.filter(|errors| *errors > 0);

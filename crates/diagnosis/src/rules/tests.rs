@@ -6,6 +6,7 @@ use dhcp::Reply;
 use super::*;
 use crate::checks::{Area, Verdict, checks};
 use crate::evidence::*;
+use crate::firmware::{Boot, BootDisk, EfiPartition, PartitionId};
 use crate::health::Health;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -119,11 +120,28 @@ fn healthy() -> Evidence {
                 media_errors: 0,
             }),
         }]),
+        boot: Ok(boot(Some(true))),
         memory: Ok(Memory {
             total: 8_000_000_000,
             available: 7_000_000_000,
             errors: Some(0),
         }),
+    }
+}
+
+/// A machine of UEFI without an entry for its disk.
+fn boot(has_default: Option<bool>) -> Boot {
+    Boot {
+        entries: Vec::new(),
+        disks: vec![BootDisk {
+            name: "/dev/sda".into(),
+            partitions: vec![EfiPartition {
+                number: 1,
+                id: PartitionId::Gpt([1; 16]),
+                has_default,
+            }],
+        }],
+        default: r"\EFI\BOOT\BOOTX64.EFI",
     }
 }
 
@@ -593,4 +611,22 @@ fn what_disks_and_memory_say_of_themselves_counts() {
         |errors| move |evidence: &mut Evidence| evidence.memory.as_mut().unwrap().errors = errors;
     assert_eq!(found(memory(Some(1))), ["memory-errors"]);
     assert_eq!(found(memory(None)), [""; 0]);
+}
+
+#[test]
+fn a_disk_that_the_firmware_does_not_start_from_is_named() {
+    let mut evidence = healthy();
+    evidence.boot = Ok(boot(Some(false)));
+    assert_eq!(codes(&evidence), ["no-boot-entry"]);
+    assert!(!diagnose(&evidence)[0].can_block());
+    evidence.boot = Ok(Boot {
+        disks: vec![BootDisk {
+            name: "/dev/sda".into(),
+            partitions: Vec::new(),
+        }],
+        ..boot(None)
+    });
+    assert_eq!(codes(&evidence), ["no-efi-partition"]);
+    evidence.boot = Ok(boot(None));
+    assert_eq!(codes(&evidence), [""; 0]);
 }

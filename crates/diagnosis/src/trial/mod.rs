@@ -1,6 +1,7 @@
 //! A transfer of a test stream, as each of its ends has seen it.
 
 mod receiver;
+mod room;
 mod sender;
 
 #[cfg(test)]
@@ -13,7 +14,8 @@ use crate::cause::Cause;
 use crate::checks::{Area, Check, Verdict};
 use crate::evidence::{Look, Querier, Rendezvous, Route, Skipped};
 
-pub use receiver::received;
+pub use receiver::{explained, received};
+pub use room::{together, together_json};
 pub use sender::sent;
 
 /// What the receiver of a test stream has seen.

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use fos_api::room::Room;
 use readable::{Count, Rate, Size, Time};
 
 use super::{End, Received, line, quality, rate};
 use crate::cause::{Cause, Silence};
 use crate::checks::{Area, Check, Verdict, checks};
-use crate::evidence::{Evidence, Rendezvous, Skipped};
+use crate::evidence::{Evidence, Rendezvous, Route, Skipped};
 use crate::rules::{diagnose, undelivered};
 
 /// What was looked at, a line each, and the causes of what does not work. `test` is `None` where what comes before
@@ -31,6 +32,31 @@ pub fn received(evidence: &Evidence, test: Option<&Received>) -> (Vec<Check>, Ve
         }
     }
     (lines, causes)
+}
+
+/// The causes that a receiver has found, with what the sender says: one that asked where nothing is sent need not guess
+/// why there is no answer.
+#[must_use]
+pub fn explained(mut causes: Vec<Cause>, test: &Received, room: &Room) -> Vec<Cause> {
+    let Ok(Route::Through { own, .. }) = &test.route else {
+        return causes;
+    };
+    let seat = room.seats.iter().find(|seat| seat.address == *own);
+    let elsewhere = seat.and_then(|seat| seat.elsewhere.clone());
+    if let (Some(card), End::NotLetIn) = (elsewhere, &test.end) {
+        causes.retain(|cause| {
+            !matches!(
+                cause,
+                Cause::RequestsLost { .. } | Cause::NoTestAnswer { .. }
+            )
+        });
+        causes.push(Cause::OtherCard {
+            card: room.card.clone(),
+            own: room.sender.unwrap_or(test.sender),
+            asked: vec![(*own, card)],
+        });
+    }
+    causes
 }
 
 fn found(test: &Received, has_hole: bool) -> Vec<Cause> {

@@ -1,6 +1,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use fos_api::room::{Room, Seat};
+
 use super::*;
 use crate::evidence::{Evidence, NextHop, PathLook};
 
@@ -172,6 +174,42 @@ fn the_link_that_fails_is_named_at_the_receiver() {
         assert_eq!(causes, [code]);
     }
     assert_eq!(seen(&ended(End::Refused)).1, ["test-refused"]);
+}
+
+#[test]
+fn a_receiver_at_the_wrong_card_learns_that_from_the_sender() {
+    let test = Received {
+        rendezvous: Rendezvous::Silent,
+        is_heard: false,
+        group: None,
+        requests: 0,
+        data: 0,
+        end: End::NotLetIn,
+        ..whole()
+    };
+    let (_, causes) = received(&Evidence::default(), Some(&test));
+    let seat = |address, elsewhere: Option<&str>| Seat {
+        address,
+        sent: None,
+        elsewhere: elsewhere.map(str::to_owned),
+        seen: None,
+    };
+    let room = |seats| Room {
+        card: "eth1".into(),
+        sender: Some(Ipv4Addr::new(10, 1, 0, 5)),
+        seats,
+        ..Room::default()
+    };
+    let codes = |test: &Received, room: &Room| -> Vec<&'static str> {
+        let causes = explained(causes.clone(), test, room);
+        causes.iter().map(Cause::code).collect()
+    };
+    let elsewhere = room(vec![seat(OWN, Some("eth0 (10.0.0.5)"))]);
+    assert_eq!(codes(&test, &elsewhere), ["other-card"]);
+    let other = room(vec![seat(SENDER, Some("eth0")), seat(OWN, None)]);
+    assert_eq!(codes(&test, &other), ["no-test-answer"]);
+    let whole = whole();
+    assert_eq!(codes(&whole, &elsewhere), ["no-test-answer"]);
 }
 
 #[test]

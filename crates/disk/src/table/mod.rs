@@ -128,6 +128,12 @@ impl Kind {
         matches!(self, Self::Mbr(kind) if mbr::is_extended(*kind))
     }
 
+    /// Whether UEFI firmware looks for boot loaders in it.
+    #[must_use]
+    pub fn is_efi_system(&self) -> bool {
+        matches!(self, Self::Gpt(gpt::EFI_SYSTEM) | Self::Mbr(0xef))
+    }
+
     /// Whether it is "Microsoft reserved", in which there is never any data.
     #[must_use]
     pub fn is_reserved(&self) -> bool {

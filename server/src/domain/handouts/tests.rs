@@ -43,7 +43,7 @@ fn holder(last: u8, ticket: Option<u8>) -> Option<Holder> {
 #[track_caller]
 fn remember(handouts: &mut Handouts, news: News) {
     let change = handouts.remember(&[MAC], news).unwrap();
-    handouts.apply(&change, Instant::now());
+    handouts.apply(&change, now());
 }
 
 /// A boot loader that asks again gets the same.
@@ -54,6 +54,15 @@ fn tell(handouts: &mut Handouts, news: News) {
     }
 }
 
+/// Some time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do; only differences count"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
 const RESTART_TAKES: Duration = Duration::from_secs(12);
 
 /// Hears machines, of which the time does not go on by itself.
@@ -62,7 +71,7 @@ struct Ears(Instant);
 
 impl Ears {
     fn new() -> Self {
-        Self(Instant::now())
+        Self(now())
     }
 
     fn hear(&mut self, handouts: &mut Handouts, last: u8) {
@@ -413,7 +422,7 @@ fn addresses_of_one_machine_are_one_machine() {
     let change = handouts
         .remember(&[MAC, SECOND], news(2, 1, Some(1)))
         .unwrap();
-    handouts.apply(&change, Instant::now());
+    handouts.apply(&change, now());
     for macs in [&[MAC][..], &[SECOND], &[SECOND, MAC, MAC]] {
         assert_eq!(
             handouts.origin(macs, address(2), None, job(1)),
@@ -482,13 +491,13 @@ fn the_machine_that_has_the_place_is_not_forgotten() {
     let origin = handouts.origin(&[MAC], address(2), ticket, job(1));
     assert_eq!(origin, told(1, false));
     let change = handouts.forget(&[MAC], holder(2, None));
-    handouts.apply(&change, Instant::now());
+    handouts.apply(&change, now());
     assert_eq!(
         handouts.origin(&[MAC], address(2), ticket, job(1)),
         told(1, true)
     );
     let change = handouts.forget(&[MAC], None);
-    handouts.apply(&change, Instant::now());
+    handouts.apply(&change, now());
     assert_eq!(
         handouts.origin(&[MAC], address(2), None, job(1)),
         Origin::Unknown
@@ -505,7 +514,7 @@ fn the_machine_that_has_the_place_is_known_by_its_ticket() {
         remember(&mut handouts, news);
     }
     let change = handouts.forget(&[MAC], holder(3, Some(1)));
-    handouts.apply(&change, Instant::now());
+    handouts.apply(&change, now());
     let ask = |ticket| {
         let ticket = Some(Ticket([ticket; 16]));
         handouts.origin(&[MAC], address(3), ticket, job(1))
@@ -552,7 +561,7 @@ fn what_cannot_be_read_is_not_known() {
             address: last.map(address),
             broken: Box::new(broken.clone()),
         };
-        let mut handouts = Handouts::new(vec![row], Instant::now());
+        let mut handouts = Handouts::new(vec![row], now());
         for past in past {
             match *past {
                 Script(last, number, ticket) => {
@@ -585,7 +594,7 @@ fn what_cannot_be_read_is_not_known() {
         let mut handouts = with(last, &[]);
         let change = handouts.forget(&[MAC], None);
         assert_eq!(change.drop, [1]);
-        handouts.apply(&change, Instant::now());
+        handouts.apply(&change, now());
         assert_eq!(ask(&handouts, 2, None), Origin::Unknown);
     }
     let handouts = with(None, &[Script(2, 1, 1), CheckIn(3, 1), Script(2, 2, 2)]);
@@ -603,9 +612,9 @@ fn what_is_stored_comes_back() {
             .unwrap();
         rows.retain(|row| !change.drop.contains(&row.id));
         rows.extend(&change.put);
-        handouts.apply(&change, Instant::now());
+        handouts.apply(&change, now());
         let stored = rows.iter().copied().map(StoredRow::Told).collect();
-        let again = Handouts::new(stored, Instant::now());
+        let again = Handouts::new(stored, now());
         for last in [2, 3, 4, 66] {
             for wanted in [1, 2] {
                 let ask = |handouts: &Handouts| {
@@ -652,7 +661,7 @@ fn what_it_may_run_has_to_be_good() {
         };
         remember(handouts, news);
     };
-    let later = Instant::now() + RESTART_TAKES * 2;
+    let later = now() + RESTART_TAKES * 2;
     for (loader, is_server_restarted) in [(Some(2), false), (None, false), (Some(2), true)] {
         let mut handouts = Handouts::default();
         if let Some(loader) = loader {
@@ -671,7 +680,7 @@ fn what_it_may_run_has_to_be_good() {
                     handout: told(entry)?,
                 }))
             });
-            handouts = Handouts::new(rows.collect(), Instant::now());
+            handouts = Handouts::new(rows.collect(), now());
         }
         handouts.heard(&[MAC], address(3), later, RESTART_TAKES);
         let expected = Origin::Told {
@@ -684,9 +693,9 @@ fn what_it_may_run_has_to_be_good() {
     // It goes on asking: it runs what it ran.
     let mut handouts = Handouts::default();
     tell(&mut handouts, 3, same(1), None);
-    handouts.heard(&[MAC], address(3), Instant::now(), RESTART_TAKES);
+    handouts.heard(&[MAC], address(3), now(), RESTART_TAKES);
     tell(&mut handouts, 66, other, Some(2));
-    handouts.heard(&[MAC], address(3), Instant::now(), RESTART_TAKES);
+    handouts.heard(&[MAC], address(3), now(), RESTART_TAKES);
     let origin = handouts.origin(&[MAC], address(3), None, same(3));
     let expected = Origin::Told {
         job: same(1),
@@ -699,15 +708,15 @@ fn what_it_may_run_has_to_be_good() {
 #[test]
 fn a_machine_whose_answer_takes_long_was_not_restarted() {
     let mut handouts = after(&[Script(66, 1, 1), CheckIn(3, 1)]);
-    let mut now = Instant::now();
+    let mut at = now();
     for _ in 0..3 {
-        handouts.heard(&[MAC], address(3), now, RESTART_TAKES);
+        handouts.heard(&[MAC], address(3), at, RESTART_TAKES);
         tell(&mut handouts, news(66, 2, Some(2)));
         for _ in 0..2 {
-            now += RESTART_TAKES * 2 / 3;
-            handouts.still_there(&[MAC], address(3), now);
+            at += RESTART_TAKES * 2 / 3;
+            handouts.still_there(&[MAC], address(3), at);
         }
-        now += RESTART_TAKES / 2;
+        at += RESTART_TAKES / 2;
         let origin = handouts.origin(&[MAC], address(3), None, job(2));
         assert_eq!(origin, told(1, false));
     }

@@ -216,6 +216,11 @@ pub enum Note {
         /// Their names.
         missing: Vec<String>,
     },
+    /// A person starts the first stream although hosts are missing.
+    StartedByHand {
+        /// Their names.
+        missing: Vec<String>,
+    },
     /// A host went away from the rendezvous of a stream; it may come again.
     LeftRendezvous {
         /// From.

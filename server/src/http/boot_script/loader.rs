@@ -41,6 +41,8 @@ pub(in super::super) enum Script {
         script: Box<Self>,
         mac: Mac,
         arch: String,
+        /// How the machine reaches this server.
+        host: String,
     },
     /// Ask again every few seconds: the local disk is only booted if that does not help, as nobody starts a whole
     /// room again after a restart of the server.
@@ -82,9 +84,14 @@ impl Script {
                 }
                 text.push_str(&loader.local_disk());
             }
-            Self::Offered { script, mac, arch } => {
+            Self::Offered {
+                script,
+                mac,
+                arch,
+                host,
+            } => {
                 if loader == Loader::Ipxe {
-                    text.push_str(&debug_menu::entry(*mac, &word(arch)));
+                    text.push_str(&debug_menu::entry(*mac, &word(arch), host));
                 }
                 text.push_str(&script.commands(loader));
             }

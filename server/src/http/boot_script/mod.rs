@@ -3,20 +3,21 @@
 
 pub(super) mod loader;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
 use fog::args::ArgsWriter;
 
 use self::loader::{FIELD_TRIES, Loader, Script, safe};
-use super::debug_menu::{self, Asked};
+use super::debug_menu::{self, Asked, Envelope};
 use super::request::Form;
 use crate::config::Config;
-use crate::domain::host::StationMac;
+use crate::domain::host::{Host, StationMac};
 use crate::domain::{Refusal, SessionId};
 use crate::logs::{Level, Subject};
 use crate::ops::{BootAnswer, BootJob, ClientError, Ops};
@@ -47,19 +48,41 @@ pub(super) const BOOT_FILES: [BootFiles; 3] = [
 ];
 
 /// Answers an iPXE script: the task, or why there is none and the local disk.
-pub(super) async fn script(State(ops): State<Arc<Ops>>, form: Form) -> Response {
-    answer(&ops, &form, Loader::Ipxe).await
+pub(super) async fn script(
+    State(ops): State<Arc<Ops>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    form: Form,
+) -> Response {
+    let envelope = Envelope::of(method, &uri, &headers);
+    answer(&ops, &form, &envelope, Loader::Ipxe).await
 }
 
 /// The same for GRUB.
-pub(super) async fn grub_script(State(ops): State<Arc<Ops>>, form: Form) -> Response {
-    answer(&ops, &form, Loader::Grub).await
+pub(super) async fn grub_script(
+    State(ops): State<Arc<Ops>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    form: Form,
+) -> Response {
+    let envelope = Envelope::of(method, &uri, &headers);
+    answer(&ops, &form, &envelope, Loader::Grub).await
 }
 
-async fn answer(ops: &Ops, form: &Form, loader: Loader) -> Response {
-    let built = tokio::time::timeout(LIMIT, build(ops, form, loader)).await;
+async fn answer(ops: &Ops, form: &Form, envelope: &Envelope, loader: Loader) -> Response {
+    let build = async {
+        let password = ops.config().debug_password.as_ref();
+        match debug_menu::asked(form, envelope, password).await {
+            Asked::Unproven => Ok(None),
+            asked => build(ops, form, envelope, loader, asked).await.map(Some),
+        }
+    };
+    let built = tokio::time::timeout(LIMIT, build).await;
     let script = match built {
-        Ok(Ok(script)) => script,
+        Ok(Ok(Some(script))) => script,
+        Ok(Ok(None)) => return debug_menu::challenge(form.client),
         Err(_) => {
             let line = format!("it was not made in {} s", LIMIT.as_secs());
             log_failure(ops, form, &line);
@@ -99,12 +122,17 @@ fn log_failure(ops: &Ops, form: &Form, cause: &str) {
     ops.log().repeated(now, Level::Error, &subject, what, &line);
 }
 
-async fn build(ops: &Ops, form: &Form, loader: Loader) -> Result<Script, ClientError> {
+async fn build(
+    ops: &Ops,
+    form: &Form,
+    envelope: &Envelope,
+    loader: Loader,
+    asked: Asked,
+) -> Result<Script, ClientError> {
     let request = form.request();
     let macs = request.macs.clone();
     let files = boot_files(form.get("arch"));
     let password = ops.config().debug_password.as_ref();
-    let asked = debug_menu::asked(form, password).await;
     if asked == Asked::Wrong {
         return Ok(debug_menu::refused(ops, form));
     }
@@ -116,7 +144,7 @@ async fn build(ops: &Ops, form: &Form, loader: Loader) -> Result<Script, ClientE
                 (Some(mac), Some(_)) if asked == Asked::Yes => {
                     debug_menu::shell(ops, form, mac, None, (files, loader)).await
                 }
-                (Some(mac), Some(_)) => Ok(debug_menu::offered(script, mac, form)),
+                (Some(mac), Some(_)) => Ok(debug_menu::offered(script, mac, form, envelope)),
                 _ => Ok(script),
             };
         }
@@ -154,7 +182,7 @@ async fn build(ops: &Ops, form: &Form, loader: Loader) -> Result<Script, ClientE
             let host = name.clone();
             let script = Script::NoTask { host, last };
             match password {
-                Some(_) => debug_menu::offered(script, known.mac, form),
+                Some(_) => debug_menu::offered(script, known.mac, form, envelope),
                 None => script,
             }
         }
@@ -219,19 +247,8 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         address,
         is_name_changed_early,
     } = job;
-    let primary = host.macs.first().unwrap_or(mac);
     let flag = |is_set: bool| if is_set { "1" } else { "" };
-    ArgsWriter::default()
-        .set("loglevel", 4)
-        .set("initrd", loader.initrd(files))
-        .raw("root=/dev/ram0 rw ramdisk_size=275000")
-        .set("web", config.web_url(*address))
-        .raw("consoleblank=0 rootfstype=ext4")
-        .raw(&safe(&config.kernel_args))
-        .raw(&safe(&host.kernel_args))
-        .raw("nvme_core.default_ps_max_latency_us=0")
-        .set("setmacto", mac)
-        .set("mac", primary)
+    client(config, (files, loader), *address, *mac, Some(host))
         .set("ftp", address)
         .set("storage", format!("{address}:{}/", config.images.display()))
         .set("storageip", address)
@@ -252,6 +269,28 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         .raw(if session.is_debug { DEBUG } else { NO_DEBUG })
         .set("fosticket", ticket)
         .finish()
+}
+
+/// What every boot of the client begins with: of a machine that asked with this address, `host` if it is registered.
+pub(super) fn client(
+    config: &Config,
+    (files, loader): (BootFiles, Loader),
+    server: Ipv4Addr,
+    mac: Mac,
+    host: Option<&Host>,
+) -> ArgsWriter {
+    let primary = host.and_then(|host| host.macs.first());
+    ArgsWriter::default()
+        .set("loglevel", 4)
+        .set("initrd", loader.initrd(files))
+        .raw("root=/dev/ram0 rw ramdisk_size=275000")
+        .set("web", config.web_url(server))
+        .raw("consoleblank=0 rootfstype=ext4")
+        .raw(&safe(&config.kernel_args))
+        .raw(&host.map_or_else(String::new, |host| safe(&host.kernel_args)))
+        .raw("nvme_core.default_ps_max_latency_us=0")
+        .set("setmacto", mac)
+        .set("mac", primary.unwrap_or(&mac))
 }
 
 /// What is to be done; FOG's client, too, obeys `isdebug`.

@@ -1,7 +1,7 @@
 //! Who is connected, and who has to make place.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
+use crate::domain::group;
 
 /// All connections of a listener.
 #[derive(Debug)]
@@ -142,17 +143,6 @@ impl Inner {
         seat.is_evicted.store(true, Ordering::Relaxed);
         seat.leave.cancel();
         true
-    }
-}
-
-/// What counts as one address: a host has a whole /64 network of IPv6 for itself.
-fn group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-        v4 => v4,
     }
 }
 

@@ -5,6 +5,7 @@ use axum::http::{Method, Request, StatusCode, header};
 
 use crate::config::DebugPassword;
 use crate::domain::handout::Ticket;
+use crate::http::debug_menu::answer;
 use crate::testing::{bench, bench_with, ip, mac, text};
 
 #[tokio::test]
@@ -87,16 +88,35 @@ async fn a_machine_without_a_task_boots_to_a_shell_for_who_has_the_password() {
     std::fs::write(file.path(), "correct-horse\n").unwrap();
     let password = DebugPassword::read(file.path()).unwrap();
     let bench = bench_with(|config| config.debug_password = Some(password)).await;
+    // Status, challenge and text.
+    let ask = async |number: u8, more: &str, proof: Option<&str>| {
+        let mac = mac(number);
+        let uri = format!("/fog/service/ipxe/boot.php?mac0={mac}&arch=x86_64{more}");
+        let mut request = Request::get(uri).header(header::HOST, "10.0.0.5");
+        if let Some(proof) = proof {
+            request = request.header(header::AUTHORIZATION, proof);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = bench.request(ip(number), request).await;
+        let challenge = response.headers().get(header::WWW_AUTHENTICATE);
+        let challenge = challenge.map(|value| value.to_str().unwrap().to_owned());
+        (response.status(), challenge, text(response).await)
+    };
+    let prove = async |number: u8, password: &str| {
+        let (status, challenge, _) = ask(number, "&debug=1", None).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        let mac = mac(number);
+        let uri = format!("/fog/service/ipxe/boot.php?mac0={mac}&arch=x86_64&debug=1");
+        answer(&challenge.unwrap(), "GET", &uri, password)
+    };
     // The second one is not registered.
     for number in [1, 9] {
         let mac = mac(number);
-        let ask = |more: &str| {
-            let body = format!("mac0={mac}&arch=x86_64{more}");
-            bench.post(ip(number), "ipxe/boot.php", body)
-        };
-        let offer = ask("").await;
-        let chain =
-            format!("boot.php?mac0={mac}&arch=x86_64&debug=1&password=${{password:uristring}}");
+        let (_, _, offer) = ask(number, "", None).await;
+        let chain = format!(
+            "chain --replace http://fos:${{password:uristring}}@10.0.0.5/fog/service/ipxe/boot.php\
+             ?mac0={mac}&arch=x86_64&debug=1 ||\n"
+        );
         assert!(
             offer.contains("Press d") && offer.contains(&chain),
             "{offer}"
@@ -105,25 +125,37 @@ async fn a_machine_without_a_task_boots_to_a_shell_for_who_has_the_password() {
             offer.ends_with("exit\n") && !offer.contains("kernel "),
             "{offer}"
         );
-        let shell = ask("&debug=1&password=correct-horse").await;
+        let proof = prove(number, "correct-horse").await;
+        let (status, _, shell) = ask(number, "&debug=1", Some(&proof)).await;
+        assert_eq!(status, StatusCode::OK);
         assert!(shell.contains(&format!(" mac={mac} ")), "{shell}");
         assert!(shell.contains(" isdebug=yes\n"), "{shell}");
         assert!(
             !shell.contains(" type=") && !shell.contains("horse"),
             "{shell}"
         );
-        let refused = ask("&debug=1&password=correct").await;
+        let proof = prove(number, "correct").await;
+        let (_, _, refused) = ask(number, "&debug=1", Some(&proof)).await;
         assert!(!refused.contains("kernel "), "{refused}");
         assert!(refused.contains("not the password"), "{refused}");
     }
+    // Who has read a proof has nothing of it.
+    let proof = prove(1, "correct-horse").await;
+    let (_, _, shell) = ask(1, "&debug=1", Some(&proof)).await;
+    assert!(shell.contains(" isdebug=yes\n"), "{shell}");
+    let (_, _, refused) = ask(1, "&debug=1", Some(&proof)).await;
+    assert!(refused.contains("not the password"), "{refused}");
+    // Nor has another machine.
+    let proof = prove(1, "correct-horse").await;
+    let (status, ..) = ask(9, "&debug=1", Some(&proof)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
     // A task goes first.
     bench.deploy(&[1]).await;
-    let body = format!("mac0={}&debug=1&password=correct-horse", mac(1));
-    let script = bench.post(ip(1), "ipxe/boot.php", body).await;
+    let (_, _, script) = ask(1, "&debug=1", Some(&prove(1, "correct-horse").await)).await;
     assert!(script.contains(" type=down mc=yes "), "{script}");
     // Without a password there is no such entry.
     let bench = crate::testing::bench().await;
-    for more in ["", "&debug=1&password="] {
+    for more in ["", "&debug=1"] {
         let body = format!("mac0={}{more}", mac(1));
         let script = bench.post(ip(1), "ipxe/boot.php", body).await;
         assert!(

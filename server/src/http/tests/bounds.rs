@@ -168,12 +168,13 @@ async fn what_clients_say_cannot_change_what_people_see() {
     let status = bench.status(Some(id)).await;
     assert_harmless("status", &format!("{status:?}").replace("\\u{", "\u{1b}"));
     let events = crate::api::EventsQuery {
-        session: id.0,
         after: 0,
         limit: 1000,
         wait_seconds: 0,
     };
-    let events = crate::api::Api::events(&*bench.ops, events).await.unwrap();
+    let events = crate::api::Api::events(&*bench.ops, id.0, events)
+        .await
+        .unwrap();
     assert!(events.len() >= 4);
     for event in events {
         assert_harmless("event", &event.text);

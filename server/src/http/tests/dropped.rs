@@ -68,7 +68,6 @@ async fn a_request_that_is_dropped_at_any_await_leaves_everything_in_order() {
         "fos/manifest",
         "fos/file",
         "fos/session",
-        "fos/status",
         "getversion.php",
         "ipxe/bzImage",
     ] {

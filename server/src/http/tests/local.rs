@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::http::local_router;
 use crate::testing::{Bench, bench, text};
 
-async fn ask(bench: &Bench, path: &str, request: Value) -> (StatusCode, Value) {
-    let request = Request::post(path)
+async fn ask(bench: &Bench, method: Method, path: &str, request: Value) -> (StatusCode, Value) {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("/api/v1{path}"))
         .header("content-type", "application/json")
         .body(Body::from(request.to_string()))
         .unwrap();
@@ -23,59 +25,84 @@ async fn ask(bench: &Bench, path: &str, request: Value) -> (StatusCode, Value) {
     (status, body)
 }
 
+async fn post(bench: &Bench, path: &str, request: Value) -> (StatusCode, Value) {
+    ask(bench, Method::POST, path, request).await
+}
+
 #[tokio::test]
-async fn errors_have_a_status_and_a_kind() {
+async fn errors_have_a_status_and_a_code() {
     let bench = bench().await;
-    let deploy =
-        |image: &str, host: &str| json!({ "image": image, "hosts": [host], "is_shutdown": false });
-    for (path, request, status, kind) in [
-        ("/deploy", deploy("nosuch", "LAB-01"), 404, "not-found"),
-        ("/deploy", deploy("lab image", "LAB-09"), 404, "not-found"),
-        ("/cancel", json!({ "session": 7 }), 404, "not-found"),
-        ("/host/remove", json!({ "name": "x" }), 404, "not-found"),
-        ("/image/show", json!({ "name": "x" }), 404, "not-found"),
+    let deploy = |image: &str, host: &str| json!({ "image": image, "hosts": [host] });
+    let (post_, get, delete) = (Method::POST, Method::GET, Method::DELETE);
+    for (method, path, request, status, code) in [
         (
-            "/host/add",
-            json!({ "name": "LAB-09", "macs": ["ff:ff:ff:ff:ff:ff"], "device": "" }),
+            &post_,
+            "/sessions",
+            deploy("nosuch", "LAB-01"),
+            404,
+            "not-found",
+        ),
+        (
+            &post_,
+            "/sessions",
+            deploy("lab image", "LAB-09"),
+            404,
+            "not-found",
+        ),
+        (&post_, "/sessions/7/cancel", json!({}), 404, "not-found"),
+        (&delete, "/hosts/x", json!({}), 404, "not-found"),
+        (&get, "/images/x", json!({}), 404, "not-found"),
+        (
+            &post_,
+            "/hosts",
+            json!({ "name": "LAB-09", "macs": ["ff:ff:ff:ff:ff:ff"] }),
             422,
             "invalid",
         ),
         (
-            "/host/add",
-            json!({ "name": "LAB-01", "macs": ["00:1b:21:00:00:77"], "device": "" }),
+            &post_,
+            "/hosts",
+            json!({ "name": "LAB-01", "macs": ["00:1b:21:00:00:77"] }),
             409,
             "conflict",
         ),
     ] {
-        let (found, body) = ask(&bench, path, request).await;
+        let (found, body) = ask(&bench, method.clone(), path, request).await;
         assert_eq!(found, status, "{path}: {body}");
-        assert_eq!(body["kind"], kind, "{path}: {body}");
-        assert!(!body["text"].as_str().unwrap().is_empty());
+        assert_eq!(body["code"], code, "{path}: {body}");
+        assert!(!body["detail"].as_str().unwrap().is_empty());
     }
-    let (status, session) = ask(&bench, "/deploy", deploy("lab image", "LAB-01")).await;
-    assert_eq!((status, &session["port"]), (StatusCode::OK, &json!(63100)));
-    let (status, body) = ask(&bench, "/deploy", deploy("lab image", "LAB-01")).await;
+    let (status, session) = post(&bench, "/sessions", deploy("lab image", "LAB-01")).await;
     assert_eq!(
-        (status, &body["kind"]),
+        (status, &session["port"]),
+        (StatusCode::CREATED, &json!(63100))
+    );
+    let (status, body) = post(&bench, "/sessions", deploy("lab image", "LAB-01")).await;
+    assert_eq!(
+        (status, &body["code"]),
         (StatusCode::CONFLICT, &json!("conflict"))
     );
     bench.faults.fail();
-    let (status, body) = ask(&bench, "/deploy", deploy("lab image", "LAB-02")).await;
+    let (status, body) = post(&bench, "/sessions", deploy("lab image", "LAB-02")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(body["kind"], "unavailable");
+    assert_eq!(body["code"], "unavailable");
 }
 
 #[tokio::test]
-async fn hostile_requests_are_refused() {
+async fn who_has_the_socket_may_do_everything() {
     let bench = bench().await;
-    for request in [json!({}), json!(7), json!({ "session": "x" })] {
-        let (status, _) = ask(&bench, "/cancel", request).await;
-        assert!(status.is_client_error(), "{status}");
-    }
-    let (status, _) = ask(&bench, "/nosuch", json!({})).await;
-    assert_eq!(status, StatusCode::NOT_FOUND);
-    // What clients can reach is not here, and the other way round.
-    let (status, _) = bench.get(crate::testing::ip(1), "/deploy").await;
+    let (_, me) = ask(&bench, Method::GET, "/me", json!({})).await;
+    assert_eq!(me, json!({ "who": "the command line", "role": "admin" }));
+    let (status, _) = post(&bench, "/tokens", json!({ "name": "x", "role": "admin" })).await;
+    assert_eq!(status, StatusCode::CREATED);
+    // What clients ask is not here.
+    let (status, _) = ask(
+        &bench,
+        Method::GET,
+        "/../fog/service/getversion.php",
+        json!({}),
+    )
+    .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
@@ -84,17 +111,20 @@ async fn events_are_told_once_and_waited_for() {
     let bench = bench().await;
     let id = bench.deploy(&[1]).await;
     bench.check_in(1).await;
-    let query = |after: i64, wait: u64| json!({ "session": id.0, "after": after, "limit": 1000, "wait_seconds": wait });
-    let (_, first) = ask(&bench, "/events", query(0, 0)).await;
+    let events = async |after: i64, wait: u64| {
+        let path = format!("/sessions/{id}/events?after={after}&wait_seconds={wait}");
+        ask(&bench, Method::GET, &path, json!({})).await.1
+    };
+    let first = events(0, 0).await;
     let first = first.as_array().unwrap().clone();
     let last = first.last().unwrap()["id"].as_i64().unwrap();
-    let (_, none) = ask(&bench, "/events", query(last, 0)).await;
-    assert_eq!(none, json!([]));
+    assert_eq!(events(last, 0).await, json!([]));
     let cancel = async {
-        let (status, _) = ask(&bench, "/cancel", json!({ "session": id.0 })).await;
+        let path = format!("/sessions/{id}/cancel");
+        let (status, _) = post(&bench, &path, json!({})).await;
         assert_eq!(status, StatusCode::OK);
     };
-    let ((_, next), ()) = tokio::join!(ask(&bench, "/events", query(last, 20)), cancel);
+    let (next, ()) = tokio::join!(events(last, 20), cancel);
     let next = next.as_array().unwrap();
     assert!(!next.is_empty());
     assert!(

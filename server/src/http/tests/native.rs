@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use fos_api::{Manifest, Stage};
 
-use crate::api::ServerStatus;
 use crate::domain::Reason;
 use crate::testing::{bench, ip, mac, wait_for};
 
@@ -92,7 +91,6 @@ async fn no_request_holds_the_database_while_it_waits_for_a_session() {
         "inventory.php",
         "fos/session",
         "fos/manifest",
-        "fos/status",
         "ipxe/boot.php",
     ] {
         let bench = bench().await;
@@ -113,8 +111,7 @@ async fn status_shows_running_and_ended_sessions() {
     bench.ended(first).await;
     let second = bench.deploy(&[1, 2]).await;
     bench.check_in(1).await;
-    let (_, text) = bench.get(ip(1), "/fog/service/fos/status").await;
-    let status: ServerStatus = serde_json::from_str(&text).unwrap();
+    let status = bench.status(None).await;
     assert_eq!(status.sessions.len(), 2);
     let live = &status.sessions[0];
     assert_eq!(
@@ -132,11 +129,8 @@ async fn status_shows_running_and_ended_sessions() {
         (first.0, code.as_str())
     );
     assert_eq!((over.stage, over.ended_at.is_some()), (Stage::Ended, true));
-    let (_, text) = bench.get(ip(1), "/fog/service/fos/status?session=1").await;
-    let status: ServerStatus = serde_json::from_str(&text).unwrap();
+    let status = bench.status(Some(first)).await;
     assert_eq!(status.sessions.len(), 1);
-    let (status, _) = bench.get(ip(1), "/fog/service/fos/status?session=x").await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::files::Files;
-use crate::domain::session::core::{Completion, Peer};
+use crate::domain::session::core::{Completion, NotStarted, Peer};
 use crate::domain::session::{Client, Session};
 use crate::domain::{BootGiven, HostId, Refusal};
 use crate::session::journal::Stored;
@@ -73,6 +73,10 @@ pub(crate) enum Command {
     Cancel {
         host: Option<HostId>,
         reply: oneshot::Sender<Promise>,
+    },
+    /// A person does not want to wait any longer; answered when it has been stored.
+    Start {
+        reply: oneshot::Sender<Result<Promise, NotStarted>>,
     },
     /// What is stored of the session, as another program may have changed it.
     Compare(Option<Box<Session>>),
@@ -181,6 +185,11 @@ impl Driver {
                 }
                 self.carry_out();
                 drop(reply.send(self.promise()));
+            }
+            Command::Start { reply } => {
+                let started = self.core.start_now(now);
+                self.carry_out();
+                drop(reply.send(started.map(|()| self.promise())));
             }
             Command::Compare(stored) => self.compare(stored.as_deref()),
         }

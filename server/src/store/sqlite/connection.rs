@@ -30,7 +30,7 @@ impl Places {
 }
 
 /// A connection in its place.
-pub(super) struct Connection(Option<(SqliteConnection, Place)>);
+pub(in crate::store) struct Connection(Option<(SqliteConnection, Place)>);
 
 impl Connection {
     /// Opens one. It has a task of its own: if nobody waits for it any more, the place is in use until the disk

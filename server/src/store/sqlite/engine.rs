@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,11 +13,10 @@ use sqlx::{Column as _, Decode, Row as _, SqliteConnection, TypeInfo as _, Value
 use tokio::sync::{Mutex, Semaphore, broadcast, oneshot};
 
 use super::connection::{Connection, Place, Places};
-use super::row::{Arg, Row, Value};
+use crate::store::sql::row::{Arg, Row, Value};
+use crate::store::sql::tx::{Boxed, Done, Link, Tx};
+use crate::store::sql::{self, finish};
 use crate::store::{Change, Result, StoreError};
-
-/// A future that an operation consists of.
-pub(super) type Boxed<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +38,7 @@ impl Limits {
 }
 
 /// The database behind a [`super::Sqlite`].
-pub(super) struct Engine {
+pub(crate) struct Engine {
     /// What it is called in errors.
     place: Arc<str>,
     options: SqliteConnectOptions,
@@ -187,48 +185,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
-    }
-
-    /// Runs an operation that writes: one transaction, in a task of its own, after those that came
-    /// before.
-    pub(super) async fn write<T, E, F>(self: &Arc<Self>, work: F) -> std::result::Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, E>> + Send + 'static,
-    {
-        let engine = Arc::clone(self);
-        finish(tokio::spawn(async move {
-            engine.transaction("BEGIN IMMEDIATE", work).await
-        }))
-        .await
-    }
-
-    /// Runs an operation that reads: it sees one state of the database.
-    pub(super) async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
-    {
-        self.reads(Some("BEGIN"), work).await
-    }
-
-    /// Runs an operation that reads with one statement, which sees one state by itself. Machines that wait ask for such
-    /// things again and again, and each statement takes its turn on SQLite's thread.
-    pub(super) async fn look<T, F>(self: &Arc<Self>, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
-    {
-        self.reads(None, work).await
-    }
-
     async fn reads<T, F>(self: &Arc<Self>, begin: Option<&'static str>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
     {
         let engine = Arc::clone(self);
         let place = match &self.readers {
@@ -246,24 +206,6 @@ impl Engine {
             }
         }))
         .await
-    }
-
-    /// Lets what runs finish, and refuses everything else.
-    pub(super) async fn close(self: &Arc<Self>) {
-        self.is_closed.store(true, Ordering::SeqCst);
-        let engine = Arc::clone(self);
-        let closed = tokio::spawn(async move {
-            let limit = engine.limits.close;
-            if tokio::time::timeout(limit, engine.close_all())
-                .await
-                .is_err()
-            {
-                tracing::error!("server: {} is still in use; it is left so", engine.place);
-            }
-        });
-        if let Err(error) = closed.await {
-            tracing::error!("server: closing {}: {error}", self.place);
-        }
     }
 
     async fn close_all(&self) {
@@ -304,8 +246,9 @@ impl Engine {
                 let commit = tx.run("COMMIT", Vec::new());
                 match self.bounded(commit, COMMIT_HANGS).await? {
                     Ok(_) => {
-                        *writer = Some(tx.connection);
-                        for change in tx.changes {
+                        let (link, changes) = tx.into_parts();
+                        *writer = connection(link);
+                        for change in changes {
                             // Nobody listens: fine.
                             self.changes.send(change).ok();
                         }
@@ -336,15 +279,18 @@ impl Engine {
         let begun = self.begin(&self.reader_options, &mut idle, begin, Instant::now());
         let mut tx = begun.await?;
         let worked = self.bounded(work(&mut tx), "").await?;
-        let connection = match begin {
+        let kept = match begin {
             Some(_) => self.undone(tx).await,
             None => {
-                debug_assert!(tx.statements <= 1, "what looks is one statement");
+                debug_assert!(tx.statements() <= 1, "what looks is one statement");
                 // After an error it is not sure what it does.
-                worked.is_ok().then_some(tx.connection)
+                worked
+                    .is_ok()
+                    .then(|| connection(tx.into_parts().0))
+                    .flatten()
             }
         };
-        if let Some(connection) = connection {
+        if let Some(connection) = kept {
             readers.lock().push(connection);
         }
         worked
@@ -368,30 +314,24 @@ impl Engine {
                 None => Err(self.place()?),
             };
             let attempt = async {
-                let connection = match taken {
+                let mut connection = match taken {
                     Ok(connection) => connection,
                     Err(place) => Connection::open(options, place).await?,
                 };
-                let mut tx = Tx {
-                    connection,
-                    place: Arc::clone(&self.place),
-                    changes: Vec::new(),
-                    statements: 0,
-                };
                 let begun = match begin {
-                    Some(begin) => sqlx::query(begin)
-                        .execute(tx.connection.get())
-                        .await
-                        .map(drop),
+                    Some(begin) => sqlx::query(begin).execute(connection.get()).await.map(drop),
                     None => Ok(()),
                 };
-                Ok((tx, begun))
+                Ok((connection, begun))
             };
             let error = match self.bounded(attempt, "").await? {
-                Ok((tx, Ok(()))) => return Ok(tx),
-                Ok((tx, Err(error))) => {
+                Ok((connection, Ok(()))) => {
+                    let link = Link::Sqlite(connection);
+                    return Ok(Tx::new(link, Arc::clone(&self.place)));
+                }
+                Ok((connection, Err(error))) => {
                     if is_busy(&error) {
-                        *idle = Some(tx.connection);
+                        *idle = Some(connection);
                     }
                     error
                 }
@@ -441,7 +381,10 @@ impl Engine {
     async fn undone(&self, mut tx: Tx) -> Option<Connection> {
         let rollback = tx.run("ROLLBACK", Vec::new());
         let undone = self.bounded(rollback, "").await;
-        matches!(undone, Ok(Ok(_))).then_some(tx.connection)
+        match undone {
+            Ok(Ok(_)) => connection(tx.into_parts().0),
+            _ => None,
+        }
     }
 
     async fn bounded<T>(&self, step: impl Future<Output = T>, note: &str) -> Result<T> {
@@ -459,6 +402,65 @@ impl Engine {
 
     fn unavailable(&self, text: &str) -> StoreError {
         StoreError::Unavailable(format!("{}: {text}", self.place))
+    }
+}
+
+impl sql::Engine for Engine {
+    fn is_fogs(&self) -> bool {
+        false
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    async fn write<T, X, F>(self: &Arc<Self>, work: F) -> std::result::Result<T, X>
+    where
+        T: Send + 'static,
+        X: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, X>>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let engine = Arc::clone(self);
+        finish(tokio::spawn(async move {
+            engine.transaction("BEGIN IMMEDIATE", work).await
+        }))
+        .await
+    }
+
+    async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        self.reads(Some("BEGIN"), work).await
+    }
+
+    async fn look<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        self.reads(None, work).await
+    }
+
+    async fn close(self: &Arc<Self>) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        let engine = Arc::clone(self);
+        let closed = tokio::spawn(async move {
+            let limit = engine.limits.close;
+            if tokio::time::timeout(limit, engine.close_all())
+                .await
+                .is_err()
+            {
+                tracing::error!("server: {} is still in use; it is left so", engine.place);
+            }
+        });
+        if let Err(error) = closed.await {
+            tracing::error!("server: closing {}: {error}", self.place);
+        }
     }
 }
 
@@ -495,78 +497,41 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// The connection behind a transaction of this engine.
+fn connection(link: Link) -> Option<Connection> {
+    match link {
+        Link::Sqlite(connection) => Some(connection),
+        Link::MariaDb(_) => None,
+    }
+}
+
 const COMMIT_HANGS: &str = "; whether it was stored shows when it answers again";
 
-async fn finish<T, E: From<StoreError>>(
-    task: tokio::task::JoinHandle<std::result::Result<T, E>>,
-) -> std::result::Result<T, E> {
-    task.await.unwrap_or_else(|error| {
-        let error = if error.is_panic() {
-            StoreError::Internal(error.to_string())
-        } else {
-            StoreError::Unavailable("the server ends".into())
-        };
-        Err(error.into())
+/// Runs a statement that answers no rows.
+pub(in crate::store) async fn execute(
+    connection: &mut Connection,
+    place: &str,
+    sql: &str,
+    args: Vec<Arg>,
+) -> Result<Done> {
+    let done = bound(sql, args).execute(connection.get()).await;
+    done.map(|done| Done {
+        met: done.rows_affected(),
+        inserted: done.last_insert_rowid(),
     })
+    .map_err(|error| fault(place, &error))
 }
 
-/// A transaction.
-pub(super) struct Tx {
-    connection: Connection,
-    place: Arc<str>,
-    changes: Vec<Change>,
-    /// How many have been run.
-    statements: u32,
-}
-
-impl Tx {
-    /// Tells a change, once it is stored.
-    pub(super) fn changed(&mut self, change: Change) {
-        if !self.changes.contains(&change) {
-            self.changes.push(change);
-        }
-    }
-
-    fn next(&mut self) -> &mut SqliteConnection {
-        self.statements = self.statements.saturating_add(1);
-        self.connection.get()
-    }
-
-    /// Runs a statement; the number of rows that it met.
-    pub(super) async fn run(&mut self, sql: &str, args: Vec<Arg>) -> Result<u64> {
-        let done = bound(sql, args).execute(self.next()).await;
-        done.map(|done| done.rows_affected())
-            .map_err(|error| fault(&self.place, &error))
-    }
-
-    /// Inserts a row; its number.
-    pub(super) async fn insert(&mut self, sql: &str, args: Vec<Arg>) -> Result<i64> {
-        let done = bound(sql, args).execute(self.next()).await;
-        done.map(|done| done.last_insert_rowid())
-            .map_err(|error| fault(&self.place, &error))
-    }
-
-    /// All rows.
-    pub(super) async fn rows(&mut self, sql: &str, args: Vec<Arg>) -> Result<Vec<Row>> {
-        let rows = bound(sql, args).fetch_all(self.next()).await;
-        let rows = rows.map_err(|error| fault(&self.place, &error))?;
-        Ok(rows.iter().map(row).collect())
-    }
-
-    /// The only row. The statement goes to its end: one that does not keeps the state of the database that it sees.
-    pub(super) async fn row(&mut self, sql: &str, args: Vec<Arg>) -> Result<Option<Row>> {
-        let rows = self.rows(sql, args).await?;
-        Ok(rows.into_iter().next())
-    }
-
-    /// The only number; `None` if there is no row, no value, or no number.
-    pub(super) async fn number(&mut self, sql: &str, args: Vec<Arg>) -> Result<Option<i64>> {
-        let row = self.row(sql, args).await?;
-        Ok(row.and_then(|row| match row.columns.first() {
-            Some((_, Value::Int(number))) => Some(*number),
-            _ => None,
-        }))
-    }
+/// Runs a statement that answers rows.
+pub(in crate::store) async fn fetch(
+    connection: &mut Connection,
+    place: &str,
+    sql: &str,
+    args: Vec<Arg>,
+) -> Result<Vec<Row>> {
+    let rows = bound(sql, args).fetch_all(connection.get()).await;
+    let rows = rows.map_err(|error| fault(place, &error))?;
+    Ok(rows.iter().map(row).collect())
 }
 
 fn bound(sql: &str, args: Vec<Arg>) -> sqlx::query::Query<'_, sqlx::Sqlite, SqliteArguments<'_>> {
@@ -575,6 +540,7 @@ fn bound(sql: &str, args: Vec<Arg>) -> sqlx::query::Query<'_, sqlx::Sqlite, Sqli
         Arg::Null => query.bind(None::<i64>),
         Arg::Int(value) => query.bind(value),
         Arg::Text(value) => query.bind(value),
+        Arg::Time(time) => query.bind(time.to_string()),
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn migrations() -> Vec<Migration> {
 }
 
 /// What each is for, and its statements: what a database has taken never changes.
-const STEPS: [(&str, &str); 9] = [
+const STEPS: [(&str, &str); 11] = [
     ("fog", include_str!("../../../migrations/0001_fog.sql")),
     ("fos", include_str!("../../../migrations/0002_fos.sql")),
     (
@@ -62,6 +62,14 @@ const STEPS: [(&str, &str); 9] = [
     (
         "image settings",
         include_str!("../../../migrations/0009_image_settings.sql"),
+    ),
+    (
+        "beside fog",
+        include_str!("../../../migrations/0010_beside_fog.sql"),
+    ),
+    (
+        "accounts",
+        include_str!("../../../migrations/0011_accounts.sql"),
     ),
 ];
 

@@ -24,7 +24,7 @@ impl Sqlite {
     /// # Errors
     /// If the directory cannot be made, the file is no database of this program's, or that of a newer
     /// version.
-    pub async fn open(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn open(data: &Path) -> anyhow::Result<Self> {
         Self::open_with(data, Limits::DEFAULT).await
     }
 
@@ -60,7 +60,8 @@ impl Sqlite {
     ///
     /// # Errors
     /// If SQLite refuses.
-    pub async fn in_memory() -> anyhow::Result<Self> {
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
+    pub(crate) async fn in_memory() -> anyhow::Result<Self> {
         // Each of these options is a database of its own, shared by its connections.
         let options: SqliteConnectOptions = "sqlite::memory:".parse()?;
         let mut anchor = options.connect().await?;

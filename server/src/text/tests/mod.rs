@@ -163,6 +163,7 @@ proptest! {
         let notes = [
             Note::Created { image: text.clone(), hosts: 1, port: 63100 },
             Note::StartingWithout { seconds: 1, missing: list() },
+            Note::StartedByHand { missing: list() },
             Note::LeftRendezvous { address: ADDRESS, stream: stream.clone() },
             Note::Resumed { stream: stream.clone() },
             Note::Warning { text: text.clone() },

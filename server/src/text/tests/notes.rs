@@ -51,6 +51,16 @@ fn notes() -> Vec<(Note, &'static str)> {
             "the wait of 10 min is over; starting without LAB-02, LAB-03",
         ),
         (
+            Note::StartedByHand { missing: missing() },
+            "started by hand, without LAB-02, LAB-03",
+        ),
+        (
+            Note::StartedByHand {
+                missing: Vec::new(),
+            },
+            "started by hand",
+        ),
+        (
             Note::LeftRendezvous {
                 address: ADDRESS,
                 stream: stream.clone(),

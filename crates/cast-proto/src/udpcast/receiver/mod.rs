@@ -29,7 +29,7 @@ pub use event::{ReceiveFailure, ReceiverEvent, ReceiverStatistics, SmallOnly};
 
 use crate::core::{Transmit, core_of};
 use crate::timers::{TimerKind, TimerTable};
-use crate::udpcast::wire::{Capabilities, ConnectReq, Message, ReqAck};
+use crate::udpcast::wire::{Capabilities, ConnectReq, Message, ReqAck, data_datagram_len};
 use crate::udpcast::{ClientNo, SliceNo};
 use rendezvous::Suspicion;
 use window::Window;
@@ -200,9 +200,6 @@ const IN_VAIN_TIME: Duration = Duration::from_secs(5);
 /// Blocks to come without which a slice is nearly over.
 const MID_SLICE: u16 = 32;
 
-/// IPv4 and UDP headers (28 octets) and the one of a block (16).
-const HEADERS_LEN: u32 = 44;
-
 /// Period of GO until the data begins.
 const GO_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -367,7 +364,7 @@ impl Receiver {
         };
         is_certain.then(|| SmallOnly {
             requests,
-            datagram_len: u32::from(link.window.block_size()) + HEADERS_LEN,
+            datagram_len: data_datagram_len(link.window.block_size()),
         })
     }
 

@@ -36,9 +36,9 @@ pub use event::{
 };
 
 use crate::core::{Transmit, core_of};
-use crate::pacing::{HEADER_LEN, Pacer};
+use crate::pacing::Pacer;
 use crate::timers::{TimerKind, TimerTable};
-use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck};
+use crate::udpcast::wire::{ConnectReply, HelloKind, Message, ReqAck, data_datagram_len};
 use crate::udpcast::{ClientNo, SliceNo};
 use dismissal::Dismissals;
 use laggards::Laggards;
@@ -190,9 +190,6 @@ const ROLL_CALL_AFTER: Duration = Duration::from_secs(1);
 
 /// Replies and announcements waiting to be sent; further ones are dropped, and asked for again.
 const OUTBOX_MAX: usize = 2048;
-
-/// Octets of a block's datagram that are not the block, as the rate is counted.
-const DATA_HEADERS: u64 = 16 + HEADER_LEN;
 
 /// A timeout served later than this means that the process did not run.
 const LATE: Duration = Duration::from_secs(1);
@@ -487,7 +484,7 @@ impl Sender {
     fn keep_pace(&mut self, now: Instant, sample: Option<Sample>) {
         let before = self.pace.rate();
         if let Some(sample) = sample {
-            let block_bits = 8 * (u64::from(self.config.block_size) + DATA_HEADERS);
+            let block_bits = 8 * u64::from(data_datagram_len(self.config.block_size));
             // A receiver that is left behind needs no pace; if most are slow, none is.
             let delay = match self.config.slow {
                 SlowPolicy::Wait => Duration::ZERO,

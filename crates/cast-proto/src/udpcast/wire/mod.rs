@@ -30,6 +30,15 @@ pub use capabilities::Capabilities;
 /// Octets of DATA and FEC before the payload.
 pub const BLOCK_HEADER_LEN: usize = 16;
 
+/// Bytes of a datagram with a block of this size, as the network counts it.
+#[must_use]
+pub fn data_datagram_len(block_size: u16) -> u32 {
+    u32::from(block_size) + DATA_HEADERS
+}
+
+/// The headers of IP and UDP, and that of the block.
+const DATA_HEADERS: u32 = 28 + 16;
+
 /// Client number on the wire that stands for "refused".
 pub const REFUSED: u32 = 0xffff_ffff;
 

@@ -367,3 +367,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_block_travels_with_the_headers_that_the_pace_counts() {
+    let block = [7; 1456];
+    let mut datagram = Vec::new();
+    Message::Data(Data {
+        slice: SliceNo(0),
+        block: BlockNo(0),
+        slice_len: 1456,
+        payload: &block,
+    })
+    .emit(&mut datagram);
+    let headers = usize::try_from(crate::pacing::HEADER_LEN).unwrap();
+    let len = usize::try_from(data_datagram_len(1456)).unwrap();
+    assert_eq!(len, datagram.len() + headers);
+}

@@ -21,8 +21,10 @@ const MAX_ENTRIES_LEN: usize = 1 << 20;
 pub(super) const LINUX_SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
 /// Space that Windows keeps free for itself: there is nothing in it.
 pub(super) const MICROSOFT_RESERVED: Uuid = uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae");
+/// Where UEFI firmware looks for boot loaders.
+pub(super) const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 const NAMES: [(Uuid, &str); 11] = [
-    (uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"), "EFI system"),
+    (EFI_SYSTEM, "EFI system"),
     (MICROSOFT_RESERVED, "Microsoft reserved"),
     (uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"), "basic data"),
     (

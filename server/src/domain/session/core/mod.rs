@@ -18,7 +18,7 @@ mod waits;
 
 pub use resume::facts_of;
 pub use types::{
-    Action, Completion, Movement, Peer, Phase, Plan, Records, StopKind, StreamOutcome,
+    Action, Completion, Movement, NotStarted, Peer, Phase, Plan, Records, StopKind, StreamOutcome,
 };
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -165,3 +165,14 @@ pub enum Phase {
         reason: Reason,
     },
 }
+
+/// Why a session is not started by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStarted {
+    /// It is over.
+    Over,
+    /// It has begun.
+    Started,
+    /// No host is at the rendezvous.
+    NobodyConnected,
+}

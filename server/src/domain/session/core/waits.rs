@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fog::task::State;
 
-use super::{Core, DEAF, Phase, REPORT_WAIT};
+use super::{Core, DEAF, NotStarted, Phase, REPORT_WAIT};
 use crate::domain::reason::Standstill;
 use crate::domain::session::record::Note;
 use crate::domain::session::seat::SeatStatus;
@@ -67,6 +67,27 @@ impl Core {
             };
             self.fail(now, reason);
         }
+    }
+
+    /// A person does not want to wait for missing hosts any longer. They are out once data flows, as after the
+    /// wait.
+    ///
+    /// # Errors
+    /// If there is nothing to start.
+    pub fn start_now(&mut self, now: Instant) -> Result<(), NotStarted> {
+        if self.is_ended() {
+            return Err(NotStarted::Over);
+        }
+        if !self.awaits_check_ins() {
+            return Err(NotStarted::Started);
+        }
+        if self.connected_count() == 0 {
+            return Err(NotStarted::NobodyConnected);
+        }
+        let missing = self.missing();
+        self.note(None, Note::StartedByHand { missing });
+        self.start(now, 0);
+        Ok(())
     }
 
     /// From when on the first stream waits, and for how long. Those who had connected may come again

@@ -239,3 +239,33 @@ fn hosts_are_waited_for_from_the_moment_that_they_can_connect() {
     let end = end_of(&bench.actions()).unwrap().1;
     assert!(matches!(end, Reason::NobodyConnected { .. }), "{end:?}");
 }
+
+#[test]
+fn a_person_may_start_without_those_that_are_missing() {
+    let mut bench = bench(3, &["d1p1.img"]);
+    assert_eq!(
+        bench.core.start_now(bench.now),
+        Err(NotStarted::NobodyConnected)
+    );
+    bench.check_in(1);
+    assert_eq!(
+        bench.core.start_now(bench.now),
+        Err(NotStarted::NobodyConnected)
+    );
+    bench.join(1);
+    bench.check_in(2);
+    bench.actions();
+    assert_eq!(bench.core.start_now(bench.now), Ok(()));
+    let actions = bench.actions();
+    let missing = vec!["LAB-02".to_owned(), "LAB-03".to_owned()];
+    assert_eq!(notes(&actions), [(None, Note::StartedByHand { missing })]);
+    assert!(is_started(&actions));
+    assert_eq!(bench.core.start_now(bench.now), Err(NotStarted::Started));
+    bench.core.transfer_started(bench.now);
+    let actions = bench.actions();
+    assert_eq!(host_end(&actions, 2), failed(Reason::NotConnected));
+    bench.ended(&[(1, Completed)]);
+    bench.complete(1);
+    assert!(bench.core.is_ended());
+    assert_eq!(bench.core.start_now(bench.now), Err(NotStarted::Over));
+}

@@ -3,9 +3,9 @@
 use fog::task::State;
 
 use super::conformance::{NOW, at};
-use super::operations::{World, run};
 use super::*;
 use crate::store::StoreError;
+use crate::store::conformance::operations::{World, run};
 
 #[track_caller]
 fn broken<T: std::fmt::Debug>(found: Result<T>, table: &str, column: &str) -> BrokenRow {

@@ -12,9 +12,9 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::sync::Notify;
 
 use super::conformance::{NOW, checked_in, session_of};
-use super::operations::{GROWING, World, run};
 use super::*;
 use crate::store::StoreError;
+use crate::store::conformance::operations::{GROWING, World, run};
 use crate::store::testing::WRITES;
 
 /// Longer than any test runs.

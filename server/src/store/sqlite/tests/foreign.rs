@@ -3,8 +3,8 @@
 use fog::task::State;
 
 use super::conformance::{NOW, at, checked_in, member_ended};
-use super::operations::{World, run};
 use super::*;
+use crate::store::conformance::operations::{World, run};
 use crate::store::{AddHostError, Found, StoreError};
 
 /// A session and a task as FOG's own programs create them.

@@ -3,13 +3,21 @@
 mod broken;
 mod faults;
 mod foreign;
-mod operations;
 mod upgrade;
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use super::engine::Limits;
-use super::row::{Arg, Value};
 use super::*;
-use crate::store::{SharedStore, conformance};
+
+use crate::domain::handouts::StoredRow;
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::{Fact, Note};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId};
+use crate::store::sql::row::Value;
+use crate::store::sql::{Engine as _, settings};
+use crate::store::{Change, Conflict, Result, Settings, SharedStore, Store as _, conformance};
 
 #[tokio::test]
 async fn in_memory_it_conforms() {
@@ -58,38 +66,6 @@ impl Files {
 }
 
 impl Sqlite {
-    /// Runs a statement of a test.
-    async fn raw(&self, sql: &str) {
-        let sql = sql.to_owned();
-        let work = self.engine.write::<_, crate::store::StoreError, _>(|tx| {
-            Box::pin(async move { tx.rows(&sql, Vec::new()).await })
-        });
-        work.await.unwrap();
-    }
-
-    /// The first value of a statement's answer.
-    async fn value(&self, sql: &str) -> Value {
-        let sql = sql.to_owned();
-        let work = self
-            .engine
-            .read(|tx| Box::pin(async move { tx.row(&sql, Vec::<Arg>::new()).await }));
-        work.await.unwrap().unwrap().columns[0].1.clone()
-    }
-
-    async fn number(&self, sql: &str) -> i64 {
-        match self.value(sql).await {
-            Value::Int(number) => number,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn text(&self, sql: &str) -> String {
-        match self.value(sql).await {
-            Value::Text(text) => text,
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// Everything in the database, a line for each row.
     async fn dump(&self) -> Vec<String> {
         let work = self.engine.read(|tx| {

@@ -1,0 +1,147 @@
+//! Images.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::authority::{Admin, Operator, Viewer};
+use super::body::{Body, Fields, Place};
+use super::{Answer, SharedOps};
+use crate::api::{
+    Added, Api as _, ApiError, ApiErrorKind, Done, ImageAdd, ImageRoot, ImageShown, ImageUpdate,
+    ImageVerification, Named, RootQuery, image_verification,
+};
+use crate::domain::ImageId;
+
+/// Where the images are; a conflict if they are said to be elsewhere.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/image-root", tag = "images", operation_id = "showImageRoot", params(RootQuery),
+    responses((status = 200, description = "Where they are", body = ImageRoot)))]
+pub(super) async fn root(
+    _: Viewer,
+    State(ops): State<SharedOps>,
+    Fields(request): Fields<RootQuery>,
+) -> Answer<ImageRoot> {
+    ops.image_root(request).await.map(Json)
+}
+
+/// The images, by name, with what is known of their files.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/images", tag = "images", operation_id = "listImages",
+    responses((status = 200, description = "By name", body = Vec<ImageShown>)))]
+pub(super) async fn list(_: Viewer, State(ops): State<SharedOps>) -> Answer<Vec<ImageShown>> {
+    ops.image_list().await.map(Json)
+}
+
+/// An image with what is known of its files.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/images/{image}", tag = "images", operation_id = "showImage",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "The image", body = ImageShown)))]
+pub(super) async fn show(
+    _: Viewer,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<ImageShown> {
+    ops.image_show(&image).await.map(Json)
+}
+
+/// Registers an image whose files were read and verified (`fos-server image add` does that).
+///
+/// Role: admin.
+#[utoipa::path(post, path = "/images", tag = "images", operation_id = "addImage", request_body = ImageAdd,
+    responses((status = 201, description = "It is registered", body = Added)))]
+pub(super) async fn add(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Body(request): Body<ImageAdd>,
+) -> Result<(StatusCode, Json<Added>), ApiError> {
+    let added = ops.image_add(request).await?;
+    Ok((StatusCode::CREATED, Json(added)))
+}
+
+/// Replaces what is known of an image's files (`fos-server image update` finds it out).
+///
+/// Not while a session sends it. Role: admin.
+#[utoipa::path(put, path = "/images/{image}", tag = "images", operation_id = "updateImage",
+    request_body = ImageUpdate,
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "It is stored", body = Named)))]
+pub(super) async fn update(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+    Body(request): Body<ImageUpdate>,
+) -> Answer<Named> {
+    crate::api::Api::image_update(&*ops, &image, request)
+        .await
+        .map(Json)
+}
+
+/// Forgets an image; its files stay.
+///
+/// Not while a session sends it. Role: admin.
+#[utoipa::path(delete, path = "/images/{image}", tag = "images", operation_id = "removeImage",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "It is forgotten", body = Named)))]
+pub(super) async fn remove(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<Named> {
+    ops.image_remove(&image).await.map(Json)
+}
+
+/// Looks whether the files of an image are those that were verified, by size and date, as before each deploy.
+///
+/// Role: operator.
+#[utoipa::path(post, path = "/images/{image}/check", tag = "images", operation_id = "checkImage",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "They are", body = Done)))]
+pub(super) async fn check(
+    _: Operator,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<Done> {
+    ops.image_check(&image).await.map(Json)
+}
+
+/// Begins to read and decode all of an image on the server, and to compare it with what was added.
+///
+/// One image at a time; it goes on by itself. Role: operator.
+#[utoipa::path(post, path = "/images/{image}/verification", tag = "images", operation_id = "verifyImage",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 202, description = "It is begun", body = Named)))]
+pub(super) async fn verify(
+    _: Operator,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Result<(StatusCode, Json<Named>), ApiError> {
+    let name = ops.begin_verification(&image).await?;
+    Ok((StatusCode::ACCEPTED, Json(Named { name })))
+}
+
+/// How the last verification of an image goes, or went; not kept over a restart of the server.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/images/{image}/verification", tag = "images", operation_id = "showVerification",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "How it goes, or went", body = ImageVerification)))]
+pub(super) async fn verification(
+    _: Viewer,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<ImageVerification> {
+    let image = ops.image_show(&image).await?;
+    match ops.verification(ImageId(image.id)) {
+        Some(found) => Ok(Json(image_verification(&image.name, &found))),
+        None => {
+            let name = fog::encoding::printable(&image.name, 60);
+            let text = format!("image {name} was not verified since the server was started");
+            Err(ApiError::new(ApiErrorKind::NotFound, text))
+        }
+    }
+}

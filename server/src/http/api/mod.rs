@@ -1,0 +1,112 @@
+//! The JSON API, `/api/v1/`: for the command line over the server's own socket, and for programs and the page
+//! over the network. What it takes and answers is described by `/api/openapi.json`.
+
+mod accounts;
+pub(super) mod authority;
+mod body;
+mod document;
+mod hosts;
+mod images;
+mod log;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use document::document;
+
+pub(super) use authority::Way;
+
+use crate::api::{ApiError, ApiErrorKind, Problem};
+use crate::ops::Ops;
+
+type SharedOps = Arc<Ops>;
+
+/// What a handler answers.
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// The API as it is reached by this way.
+pub(super) fn router(way: Way) -> Router<SharedOps> {
+    let (router, _) = described().split_for_parts();
+    router
+        .route("/api/openapi.json", get(openapi))
+        .route("/api/", axum::routing::any(not_found))
+        .route("/api/{*rest}", axum::routing::any(not_found))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(Extension(way))
+}
+
+/// Every operation with its description.
+fn described() -> OpenApiRouter<SharedOps> {
+    let operations = OpenApiRouter::new()
+        .routes(routes!(accounts::me))
+        .routes(routes!(sessions::list, sessions::deploy))
+        .routes(routes!(sessions::show))
+        .routes(routes!(sessions::start))
+        .routes(routes!(sessions::cancel))
+        .routes(routes!(sessions::drop_host))
+        .routes(routes!(sessions::events))
+        .routes(routes!(hosts::list, hosts::add))
+        .routes(routes!(hosts::edit, hosts::remove))
+        .routes(routes!(hosts::forget))
+        .routes(routes!(hosts::pending))
+        .routes(routes!(images::root))
+        .routes(routes!(images::list, images::add))
+        .routes(routes!(images::show, images::update, images::remove))
+        .routes(routes!(images::check))
+        .routes(routes!(images::verification, images::verify))
+        .routes(routes!(log::show))
+        .routes(routes!(accounts::users, accounts::add_user))
+        .routes(routes!(accounts::change_user, accounts::remove_user))
+        .routes(routes!(accounts::tokens, accounts::add_token))
+        .routes(routes!(accounts::remove_token));
+    OpenApiRouter::new().nest("/api/v1", operations)
+}
+
+/// The description needs no login: nothing of this server is in it.
+async fn openapi() -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    (headers, document()).into_response()
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    let path = fog::encoding::printable(uri.path(), 200);
+    let text = format!("{path} is not part of the API; /api/openapi.json describes it");
+    ApiError::new(ApiErrorKind::NotFound, text)
+}
+
+async fn method_not_allowed(uri: Uri) -> ApiError {
+    let path = fog::encoding::printable(uri.path(), 200);
+    let text = format!("{path} has no such method; /api/openapi.json describes it");
+    ApiError::new(ApiErrorKind::MethodNotAllowed, text)
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem::from(&self);
+        let status = StatusCode::from_u16(self.kind.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.kind == ApiErrorKind::Unauthenticated {
+            // Not `Basic`: browsers would ask for a password by themselves.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

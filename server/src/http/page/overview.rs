@@ -1,0 +1,207 @@
+//! The first page: the sessions, and a new one.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use maud::{Markup, html};
+use readable::Size;
+
+use super::layout::{Place, key, page};
+use super::live::{self, Live, Parts, Source};
+use super::visitor::{PageError, Posted, Visitor};
+use crate::api::{Api, Deploy, Deployed, HostRow, ImageShown, ServerStatus, SessionStatus};
+use crate::domain::account::Role;
+use crate::ops::Ops;
+
+/// The page.
+pub(super) async fn show(
+    visitor: Visitor,
+    State(ops): State<Arc<Ops>>,
+) -> Result<Html<String>, PageError> {
+    let status = ops.status(None).await?;
+    let shown = view(&status);
+    let deploy = match visitor.may(Role::Operator) {
+        true => {
+            let (images, hosts) = (ops.image_list().await?, ops.host_list().await?);
+            deploy_form(&visitor, &images, &hosts)
+        }
+        false => html! {},
+    };
+    let body = html! {
+        div data-live=(shown.address("/live")) {}
+        (shown.slot("sessions"))
+        (deploy)
+    };
+    Ok(page("Sessions", &visitor, Place::Sessions, &body))
+}
+
+/// What of it changes.
+pub(super) async fn live(
+    visitor: Visitor,
+    State(ops): State<Arc<Ops>>,
+    watcher: live::Watcher,
+) -> Response {
+    watcher.follow(ops, visitor.cookie, Source::Overview)
+}
+
+/// What of the first page changes.
+pub(super) fn view(status: &ServerStatus) -> Live {
+    let mut parts = Parts::default();
+    parts.add("sessions", &table(&status.sessions));
+    // Nothing else of it depends on what happens.
+    Live::new(parts, "")
+}
+
+fn table(sessions: &[SessionStatus]) -> Markup {
+    if sessions.is_empty() {
+        return html! { p { "There is no session yet." } };
+    }
+    html! {
+        div.wide role="region" aria-label="Sessions" tabindex="0" {
+            table {
+                thead { tr {
+                    th scope="col" { "Session" }
+                    th scope="col" { "Image" }
+                    th scope="col" { "State" }
+                    th scope="col" { "Hosts" }
+                    th scope="col" { "Progress" }
+                    th scope="col" { "Rate" }
+                    th scope="col" { "What" }
+                } }
+                tbody { @for session in sessions { (row(session)) } }
+            }
+        }
+    }
+}
+
+fn row(session: &SessionStatus) -> Markup {
+    let number = session.session;
+    let percent = percent(session);
+    html! {
+        tr class=(state_class(session)) {
+            th scope="row" {
+                a id={ "session-" (number) } href={ "/sessions/" (number) } {
+                    (number) @if !session.name.is_empty() { " " (session.name) }
+                }
+            }
+            td { (session.image) }
+            td { (session.state) }
+            td {
+                @if session.state.is_active() {
+                    (session.connected) " of " (session.expected) " connected"
+                } @else { (session.hosts.len()) }
+            }
+            td {
+                @if session.state.is_active() {
+                    progress max="100" value=(percent) aria-label={ "Session " (number) } {}
+                    " " (percent) " %"
+                }
+            }
+            td { @if session.rate > 0 { (Size(session.rate)) "/s" } }
+            td { (session.text) }
+        }
+    }
+}
+
+/// How much of all streams every host has.
+pub(super) fn percent(session: &SessionStatus) -> u64 {
+    let Some(stream) = &session.stream else {
+        return 0;
+    };
+    let part = u128::from(stream.acked) * 100 / u128::from(stream.len.max(1));
+    let done = u128::from(stream.number.saturating_sub(1)) * 100 + part.min(100);
+    let percent = done / u128::from(stream.count.max(1));
+    u64::try_from(percent.min(100)).unwrap_or(100)
+}
+
+pub(super) fn state_class(session: &SessionStatus) -> &'static str {
+    match session.state {
+        state if state.is_active() => "active",
+        fog::task::State::Complete => "complete",
+        fog::task::State::Failed => "failed",
+        _ => "cancelled",
+    }
+}
+
+fn deploy_form(visitor: &Visitor, images: &[ImageShown], hosts: &[HostRow]) -> Markup {
+    html! {
+        h2 id="deploy" { "Deploy an image" }
+        @if images.is_empty() || hosts.is_empty() {
+            p { "An image and a host are needed first: " code { "fos-server image add" } ", "
+                a href="/hosts" { "hosts" } "." }
+        } @else {
+            form.stack method="post" action="/deploy" aria-labelledby="deploy" {
+                (key(visitor))
+                label for="image" { "Image" }
+                select id="image" name="image" required {
+                    @for image in images { option value=(image.name) { (image.name) } }
+                }
+                fieldset data-all="hosts" {
+                    legend { "Hosts" }
+                    ul.checks { @for host in hosts { li {
+                        @let id = format!("host-{}", host.id);
+                        input id=(id) type="checkbox" name="hosts" value=(host.name)
+                            disabled[host.session.is_some()];
+                        label for=(id) { (host.name)
+                            @if let Some(session) = host.session { " (in session " (session) ")" }
+                        }
+                    } } }
+                }
+                label for="minutes" { "Wait for missing hosts, in minutes; empty for the setting" }
+                input id="minutes" name="minutes" type="number" min="1" max="1440" inputmode="numeric";
+                label for="session-name" { "Name of the session; empty for that of the image" }
+                input id="session-name" name="name" maxlength="100";
+                p.check {
+                    input id="shutdown" type="checkbox" name="shutdown" value="1";
+                    label for="shutdown" { "Switch the machines off at the end" }
+                }
+                button type="submit" { "Deploy" }
+            }
+        }
+    }
+}
+
+/// Makes a session.
+pub(super) async fn deploy(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (visitor, fields) = form.by(Role::Operator)?;
+    let hosts = fields.all("hosts");
+    if hosts.is_empty() {
+        return Err(PageError::invalid(
+            "no host was chosen; go back and choose one at least",
+        ));
+    }
+    let minutes = match fields.get("minutes") {
+        "" => None,
+        text => match text.parse::<u64>() {
+            Ok(minutes @ 1..=1440) => Some(minutes),
+            _ => return Err(PageError::invalid("the wait has to be 1 to 1440 minutes")),
+        },
+    };
+    let request = Deploy {
+        image: fields.get("image").to_owned(),
+        hosts,
+        name: fields.optional("name"),
+        max_wait_seconds: minutes.map(|minutes| minutes * 60),
+        is_shutdown: fields.get("shutdown") == "1",
+        is_debug: false,
+    };
+    let deployed = Api::deploy(&*ops, request).await?;
+    let place = format!("/sessions/{}", deployed.session);
+    if deployed.warnings.is_empty() {
+        return Ok(Redirect::to(&place).into_response());
+    }
+    Ok(warned(&visitor, &deployed, &place).into_response())
+}
+
+fn warned(visitor: &Visitor, deployed: &Deployed, place: &str) -> Html<String> {
+    let body = html! {
+        p { "Session " (deployed.session) " is made. Mind this:" }
+        ul { @for warning in &deployed.warnings { li { (warning) "." } } }
+        p { a href=(place) { "To session " (deployed.session) } }
+    };
+    page("Deployed, with warnings", visitor, Place::Sessions, &body)
+}

@@ -1,0 +1,437 @@
+//! The page as a browser without script uses it.
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{Request, Response, StatusCode};
+use futures_util::StreamExt as _;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::domain::SessionId;
+use crate::domain::account::{NewPassword, Role};
+use crate::http::api::authority::COOKIE;
+use crate::ops::Cookie;
+use crate::testing::{Bench, bench, ip, text};
+
+async fn send(bench: &Bench, request: Request<Body>) -> Response<Body> {
+    let router = crate::http::router(Arc::clone(&bench.ops));
+    router.oneshot(request).await.unwrap()
+}
+
+/// Somebody with this role who is logged in.
+async fn log_in(bench: &Bench, role: Role) -> Cookie {
+    let password = || NewPassword::try_from("correct horse".to_owned()).unwrap();
+    let name = format!("u-{role}");
+    let added = bench.ops.add_user(name.parse().unwrap(), role, password());
+    added.await.unwrap();
+    let from = ip(200).into();
+    bench
+        .ops
+        .log_in(from, &name, "correct horse")
+        .await
+        .unwrap()
+}
+
+fn get_of(cookie: Option<&Cookie>, path: &str) -> Request<Body> {
+    let mut request = Request::get(path);
+    if let Some(cookie) = cookie {
+        request = request.header(header::COOKIE, format!("{COOKIE}={}", cookie.0));
+    }
+    request.body(Body::empty()).unwrap()
+}
+
+fn post_of(cookie: Option<&Cookie>, path: &str, body: &str) -> Request<Body> {
+    let mut request = Request::post(path).header(header::CONTENT_TYPE, FORM);
+    if let Some(cookie) = cookie {
+        request = request.header(header::COOKIE, format!("{COOKIE}={}", cookie.0));
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A page; answers it with its status.
+async fn get(bench: &Bench, cookie: &Cookie, path: &str) -> (StatusCode, String) {
+    let response = send(bench, get_of(Some(cookie), path)).await;
+    (response.status(), text(response).await)
+}
+
+/// A form with the key of the login; answers status and where it leads, or the page.
+async fn post(bench: &Bench, cookie: &Cookie, path: &str, body: &str) -> (StatusCode, String) {
+    let body = format!("key={}&{body}", cookie.form_key());
+    let response = send(bench, post_of(Some(cookie), path, &body)).await;
+    let status = response.status();
+    let place = response.headers().get(header::LOCATION).cloned();
+    match place {
+        Some(place) => (status, place.to_str().unwrap().to_owned()),
+        None => (status, text(response).await),
+    }
+}
+
+const PAGES: [&str; 7] = [
+    "/",
+    "/sessions/1",
+    "/hosts",
+    "/hosts/LAB-01",
+    "/images",
+    "/log",
+    "/accounts",
+];
+
+/// Forms, and who may send them.
+const FORMS: [(&str, Role); 13] = [
+    ("/deploy", Role::Operator),
+    ("/sessions/1/start", Role::Operator),
+    ("/sessions/1/cancel", Role::Operator),
+    ("/sessions/1/drop", Role::Operator),
+    ("/hosts", Role::Operator),
+    ("/hosts/LAB-01", Role::Operator),
+    ("/hosts/LAB-01/remove", Role::Operator),
+    ("/hosts/LAB-01/forget", Role::Operator),
+    ("/images/x/check", Role::Operator),
+    ("/images/x/verify", Role::Operator),
+    ("/accounts/users", Role::Admin),
+    ("/accounts/tokens", Role::Admin),
+    ("/accounts/remove", Role::Admin),
+];
+
+#[tokio::test]
+async fn without_a_login_there_is_nothing_but_the_login() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    let other = Cookie("0".repeat(64));
+    for cookie in [None, Some(&other)] {
+        let live = ["/live", "/sessions/1/live", "/images/live", "/log/live"];
+        for path in PAGES.into_iter().chain(live) {
+            let response = send(&bench, get_of(cookie, path)).await;
+            assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
+            assert_eq!(response.headers()[header::LOCATION], "/login");
+        }
+        let forms = FORMS.into_iter().map(|(path, _)| path);
+        for path in forms.chain(["/logout"]) {
+            let response = send(&bench, post_of(cookie, path, "key=")).await;
+            assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
+            assert_eq!(response.headers()[header::LOCATION], "/login");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_is_for_its_role_and_of_its_login() {
+    let bench = bench().await;
+    bench.deploy(&[1]).await;
+    let hosts = bench.ops.hosts().await.unwrap().len();
+    let admin = log_in(&bench, Role::Admin).await;
+    let logins = [
+        (Role::Viewer, log_in(&bench, Role::Viewer).await),
+        (Role::Operator, log_in(&bench, Role::Operator).await),
+    ];
+    for (path, needed) in FORMS {
+        for body in ["", "key=", &format!("key={}", logins[0].1.form_key())] {
+            let response = send(&bench, post_of(Some(&admin), path, body)).await;
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path} {body}");
+        }
+        for (role, cookie) in &logins {
+            if *role < needed {
+                let (status, _) = post(&bench, cookie, path, "").await;
+                assert_eq!(status, StatusCode::FORBIDDEN, "{role} {path}");
+            }
+        }
+    }
+    let body = format!("key={}", admin.form_key());
+    let mut foreign = post_of(Some(&admin), "/sessions/1/cancel", &body);
+    let headers = foreign.headers_mut();
+    headers.insert("sec-fetch-site", "cross-site".parse().unwrap());
+    assert_eq!(send(&bench, foreign).await.status(), StatusCode::FORBIDDEN);
+    // Nothing of all that was done.
+    let status = bench.status(Some(SessionId(1))).await;
+    assert!(status.sessions[0].state.is_active());
+    assert_eq!(bench.ops.hosts().await.unwrap().len(), hosts);
+    for (path, expected) in [
+        ("/hosts/LAB-01", 403),
+        ("/log", 403),
+        ("/log/live", 403),
+        ("/accounts", 403),
+        ("/hosts", 200),
+    ] {
+        let (status, _) = get(&bench, &logins[0].1, path).await;
+        assert_eq!(status, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_deployed_followed_and_ended_without_script() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Operator).await;
+    let (status, page) = get(&bench, &cookie, "/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("There is no session yet"), "{page}");
+    let body = "image=lab+image&hosts=LAB-01&hosts=LAB-02&minutes=5&name=%3Cscript%3Ex";
+    let (status, place) = post(&bench, &cookie, "/deploy", body).await;
+    assert_eq!(
+        (status, place.as_str()),
+        (StatusCode::SEE_OTHER, "/sessions/1")
+    );
+    bench.check_in(1).await;
+    let (_, page) = get(&bench, &cookie, &place).await;
+    for part in [
+        "LAB-01",
+        "LAB-02",
+        "Start now",
+        "Cancel session 1",
+        "checked in from",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let (status, _) = post(&bench, &cookie, "/sessions/1/start", "").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (status, place) = post(&bench, &cookie, "/sessions/1/drop", "host=LAB-02").await;
+    assert_eq!(
+        (status, place.as_str()),
+        (StatusCode::SEE_OTHER, "/sessions/1")
+    );
+    let (_, page) = get(&bench, &cookie, "/").await;
+    assert!(
+        page.contains("&lt;script&gt;x") && !page.contains("<script>x"),
+        "{page}"
+    );
+    let (status, _) = post(&bench, &cookie, "/sessions/1/cancel", "").await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    bench.ended(SessionId(1)).await;
+    let (_, page) = get(&bench, &cookie, "/sessions/1").await;
+    assert!(
+        !page.contains("Start now") && !page.contains("Drop"),
+        "{page}"
+    );
+    for (body, part) in [
+        ("image=lab+image", "no host was chosen"),
+        ("image=nosuch&hosts=LAB-01", "there is no image"),
+        ("image=lab+image&hosts=LAB-01&minutes=0", "1 to 1440"),
+        ("image=lab+image&hosts=%1b%5b2J", "there is no host"),
+    ] {
+        let (status, page) = post(&bench, &cookie, "/deploy", body).await;
+        assert!(
+            status.is_client_error() && page.contains(part),
+            "{body}: {page}"
+        );
+        assert!(!page.contains('\u{1b}'), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn hosts_and_accounts_are_kept_by_forms() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Admin).await;
+    bench.boot(9).await;
+    let (_, page) = get(&bench, &cookie, "/hosts").await;
+    assert!(page.contains("00:1b:21:00:00:09"), "{page}");
+    let body = "name=NEW-09&macs=00:1b:21:00:00:09%0D%0A00:1b:21:00:01:09&image=&device=";
+    let (status, _) = post(&bench, &cookie, "/hosts", body).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, page) = get(&bench, &cookie, "/hosts").await;
+    assert!(
+        page.contains("00:1b:21:00:01:09") && page.contains("None."),
+        "{page}"
+    );
+    let body = "name=NEW-10&macs=00:1b:21:00:00:09&image=lab+image&device=%2Fdev%2Fvdb";
+    let (status, place) = post(&bench, &cookie, "/hosts/NEW-09", body).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{place}");
+    let (_, page) = get(&bench, &cookie, "/hosts/NEW-10").await;
+    assert!(
+        page.contains("/dev/vdb") && page.contains("selected"),
+        "{page}"
+    );
+    let (status, _) = post(&bench, &cookie, "/hosts/NEW-10/remove", "").await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (status, _) = get(&bench, &cookie, "/hosts/NEW-10").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    for body in [
+        "name=a+b&macs=00:1b:21:00:00:09",
+        "name=LAB-77&macs=x",
+        "name=LAB-77&macs=",
+    ] {
+        let (status, page) = post(&bench, &cookie, "/hosts", body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{page}");
+    }
+
+    let body = "name=bob&role=viewer&password=correct+horse";
+    let (status, _) = post(&bench, &cookie, "/accounts/users", body).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, page) = post(
+        &bench,
+        &cookie,
+        "/accounts/tokens",
+        "name=grafana&role=viewer",
+    )
+    .await;
+    let token = page
+        .split("fos_")
+        .nth(1)
+        .unwrap()
+        .split('<')
+        .next()
+        .unwrap();
+    let caller = bench.ops.caller_by_token(&format!("fos_{token}")).await;
+    assert_eq!(caller.unwrap().unwrap().role, Role::Viewer);
+    let (_, page) = get(&bench, &cookie, "/accounts").await;
+    assert!(
+        page.contains("bob") && page.contains("grafana") && !page.contains(token),
+        "{page}"
+    );
+    for body in ["kind=user&name=bob", "kind=token&name=grafana"] {
+        let (status, _) = post(&bench, &cookie, "/accounts/remove", body).await;
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        let (status, _) = post(&bench, &cookie, "/accounts/remove", body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+    let (status, page) = post(&bench, &cookie, "/images/lab%20image/check", "").await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+}
+
+#[tokio::test]
+async fn a_login_begins_and_ends_in_the_browser() {
+    let bench = bench().await;
+    let code = bench.ops.begin_setup().await.unwrap().unwrap();
+    let (path, none) = (format!("/setup?code={code}"), "/setup?code=x");
+    assert_eq!(
+        send(&bench, get_of(None, none)).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        send(&bench, get_of(None, &path)).await.status(),
+        StatusCode::OK
+    );
+    let differing = format!("code={code}&name=ann&password=correct+horse&again=other");
+    let response = send(&bench, post_of(None, "/setup", &differing)).await;
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let body = format!("code={code}&name=ann&password=correct+horse&again=correct+horse");
+    let response = send(&bench, post_of(None, "/setup", &body)).await;
+    assert_eq!(
+        response.status(),
+        StatusCode::SEE_OTHER,
+        "{}",
+        text(response).await
+    );
+    let again = send(&bench, post_of(None, "/setup", &body)).await;
+    assert_eq!(again.status(), StatusCode::UNAUTHORIZED);
+
+    let wrong = "name=ann&password=%3Cb%3Ewrong";
+    let response = send(&bench, post_of(None, "/login", wrong)).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let page = text(response).await;
+    assert!(
+        page.contains("name or password is wrong") && !page.contains("<b>wrong"),
+        "{page}"
+    );
+    let right = "name=ann&password=correct+horse";
+    let response = send(&bench, post_of(None, "/login", right)).await;
+    let set = response.headers()[header::SET_COOKIE]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=86400"] {
+        assert!(set.contains(part), "{set}");
+    }
+    let value = set.split(['=', ';']).nth(1).unwrap();
+    let cookie = Cookie(value.to_owned());
+    assert_eq!(get(&bench, &cookie, "/").await.0, StatusCode::OK);
+    let (status, place) = post(&bench, &cookie, "/logout", "").await;
+    assert_eq!((status, place.as_str()), (StatusCode::SEE_OTHER, "/login"));
+    assert_eq!(get(&bench, &cookie, "/").await.0, StatusCode::SEE_OTHER);
+    // Too often wrong.
+    let mut last = StatusCode::OK;
+    for _ in 0..7 {
+        last = send(&bench, post_of(None, "/login", wrong)).await.status();
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn nothing_comes_from_elsewhere_and_no_script_is_in_a_page() {
+    let bench = bench().await;
+    bench.deploy(&[1, 2]).await;
+    let cookie = log_in(&bench, Role::Admin).await;
+    for path in PAGES.into_iter().chain(["/login"]) {
+        let response = send(&bench, get_of(Some(&cookie), path)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let headers = response.headers().clone();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        let page = text(response).await;
+        for wrong in [
+            "http://",
+            "https://",
+            " style=",
+            " onclick=",
+            "javascript:",
+            "<style",
+        ] {
+            assert!(!page.contains(wrong), "{path}: {wrong}");
+        }
+        assert_eq!(page.matches("<script").count(), 1, "{path}");
+        assert!(
+            page.contains("<script src=\"/assets/app.js\" defer></script>"),
+            "{path}"
+        );
+    }
+    for path in ["/assets/app.js", "/assets/style.css"] {
+        let response = send(&bench, get_of(None, path)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let text = text(response).await;
+        assert!(!text.contains("http") && !text.contains("url("), "{path}");
+    }
+}
+
+/// The next event of a kind: its data.
+async fn next_event(stream: &mut BodyDataStream, held: &mut String, kind: &str) -> String {
+    let marker = format!("event: {kind}\n");
+    let wait = async {
+        loop {
+            while let Some((event, rest)) = held.split_once("\n\n") {
+                let (event, rest) = (event.to_owned() + "\n", rest.to_owned());
+                *held = rest;
+                if event.contains(&marker) {
+                    let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                    return data.unwrap_or_default().to_owned();
+                }
+            }
+            let piece = stream.next().await.expect("the stream has ended").unwrap();
+            held.push_str(str::from_utf8(&piece).unwrap());
+        }
+    };
+    tokio::time::timeout(crate::testing::DEADLINE, wait)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_changes_is_told_until_the_login_is_over() {
+    let bench = bench().await;
+    let id = bench.deploy(&[1, 2]).await;
+    let cookie = log_in(&bench, Role::Viewer).await;
+    let (_, page) = get(&bench, &cookie, "/sessions/1").await;
+    let address = page.split("data-live=\"").nth(1).unwrap();
+    let address = address.split('"').next().unwrap().replace("&amp;", "&");
+    let response = send(&bench, get_of(Some(&cookie), &address)).await;
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
+    let mut stream = response.into_body().into_data_stream();
+    let held = &mut String::new();
+    let first = next_event(&mut stream, held, "parts").await;
+    assert!(first.contains("LAB-01"), "{first}");
+    bench.check_in(1).await;
+    let line = next_event(&mut stream, held, "log").await;
+    assert!(line.contains("LAB-01: checked in from 10.0.0.1"), "{line}");
+    // Its buttons are others now.
+    bench.ops.cancel(id, Some("LAB-02")).await.unwrap();
+    next_event(&mut stream, held, "reload").await;
+    bench.ops.log_out(&cookie);
+    let rest = async { while stream.next().await.is_some() {} };
+    tokio::time::timeout(crate::testing::DEADLINE, rest)
+        .await
+        .unwrap();
+}

@@ -1,0 +1,222 @@
+//! One of each operation that stores something.
+
+use fog::status::ReceivedStatus;
+
+use super::*;
+use crate::domain::handout::{Arguments, Job};
+use crate::domain::handouts::Handout;
+
+/// What the operations are about.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct World {
+    pub(in crate::store) session: SessionId,
+    pub(in crate::store) image: ImageId,
+    /// Of the session.
+    pub(in crate::store) hosts: Vec<HostId>,
+    pub(in crate::store) free_image: ImageId,
+    pub(in crate::store) free_hosts: Vec<HostId>,
+    pub(in crate::store) tasks: Vec<TaskId>,
+}
+
+impl World {
+    /// A session with this many hosts, and as many that have nothing to do.
+    pub(in crate::store) async fn new(store: &dyn Store, count: u16) -> Self {
+        let (session, image, hosts) = session_of(store, count).await;
+        let facts = sample_facts(&["d1p1.img"]);
+        let free_image = store.add_image(new_image("free"), facts).await.unwrap();
+        let mut free_hosts = Vec::new();
+        for number in 101..=100 + count {
+            free_hosts.push(store.add_host(NOW, new_host(number)).await.unwrap());
+        }
+        store.add_account(account("old")).await.unwrap();
+        let members = store.session(session).await.unwrap().unwrap().members;
+        Self {
+            session,
+            image,
+            hosts,
+            free_image,
+            free_hosts,
+            tasks: members.iter().map(|member| member.task).collect(),
+        }
+    }
+}
+
+fn account(name: &str) -> Account {
+    Account {
+        kind: AccountKind::User,
+        name: name.parse().unwrap(),
+        role: Role::Viewer,
+        secret: StoredSecret("secret".into()),
+        created_at: NOW,
+    }
+}
+
+/// Names of the operations that always need room.
+pub(in crate::store) const GROWING: [&str; 13] = [
+    "add_host",
+    "add_account",
+    "remember_stranger",
+    "store_inventory",
+    "add_image",
+    "update_image",
+    "create_session",
+    "apply",
+    "fail_broken",
+    "store_progress",
+    "add_event",
+    "hand_out",
+    "set_image_root",
+];
+
+/// Runs an operation for the `number`th time; an error as text.
+pub(in crate::store) async fn run(
+    store: &dyn Store,
+    world: &World,
+    operation: &str,
+    number: u8,
+) -> std::result::Result<(), String> {
+    fn told<T, E: ToString>(done: std::result::Result<T, E>) -> std::result::Result<(), String> {
+        done.map(drop).map_err(|error| error.to_string())
+    }
+    let long = format!("{number}{}", "x".repeat(7000));
+    let address = IpAddr::from([10, 0, 0, number]);
+    let names: Vec<String> = (1..200).map(|part| format!("d1p{part}.img")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let warning = || Note::Warning { text: long.clone() };
+    match operation {
+        "add_host" => {
+            let mut host = new_host(200 + u16::from(number));
+            host.device = long;
+            told(store.add_host(NOW, host).await)
+        }
+        "edit_host" => {
+            let mut host = new_host(201 + u16::from(number));
+            host.device = long;
+            let last = world.free_hosts[world.free_hosts.len() - 1];
+            told(store.edit_host(NOW, last, host).await)
+        }
+        "add_account" => {
+            let mut account = account(&format!("new{number}"));
+            account.secret = StoredSecret(long);
+            told(store.add_account(account).await)
+        }
+        "change_account" => {
+            let account = account("old");
+            let secret = Some(StoredSecret(long));
+            let changed =
+                store.change_account(account.kind, account.name, Some(Role::Admin), secret);
+            told(changed.await)
+        }
+        "remove_account" => {
+            let account = account("old");
+            told(store.remove_account(account.kind, account.name).await)
+        }
+        "remove_host" => told(store.remove_host(world.free_hosts[0]).await),
+        "remember_stranger" => told(
+            store
+                .remember_stranger(NOW, mac(500 + u16::from(number)), address)
+                .await,
+        ),
+        "store_inventory" => {
+            let fields = inventory::FIELDS;
+            let fields = fields.map(|(_, column)| (column, long.clone()));
+            let host = world.free_hosts[usize::from(number) % world.free_hosts.len()];
+            told(store.store_inventory(NOW, host, fields.to_vec()).await)
+        }
+        "add_image" => {
+            let image = new_image(&format!("added{number}"));
+            told(store.add_image(image, sample_facts(&names)).await)
+        }
+        "update_image" => told(
+            store
+                .update_image(world.free_image, 3, sample_facts(&names))
+                .await,
+        ),
+        "remove_image" => told(store.remove_image(world.free_image).await),
+        "create_session" => {
+            let port = 63200 + 2 * u16::from(number);
+            let mut session = new_session(world.image, &world.free_hosts, port);
+            session.name = long;
+            told(store.create_session(NOW, session).await)
+        }
+        "apply" => {
+            let mut facts = vec![
+                checked_in(world.hosts[0], number, 1),
+                Fact::StreamStarting {
+                    stream: 0,
+                    run: number.into(),
+                    has_records: true,
+                },
+                Fact::Noted {
+                    host: None,
+                    note: warning(),
+                },
+            ];
+            facts.push(Fact::MemberEnded {
+                host: world.hosts[1],
+                state: State::Failed,
+                reason: Reason::Words { text: long },
+            });
+            told(store.apply(at(1), world.session, facts).await)
+        }
+        "fail_broken" => {
+            let reason = Reason::Words { text: long };
+            told(store.fail_broken(NOW, world.session, reason).await)
+        }
+        "store_progress" => {
+            let text = "y".repeat(64);
+            let status = ReceivedStatus {
+                rate: text.clone(),
+                elapsed: text.clone(),
+                remaining: text.clone(),
+                copied: text.clone(),
+                total: text.clone(),
+                percent_text: text,
+                percent: 50,
+            };
+            let progress = world.tasks.iter().map(|task| (*task, status.clone()));
+            told(
+                store
+                    .store_progress(world.session, progress.collect())
+                    .await,
+            )
+        }
+        "add_event" => {
+            let host = Some(world.hosts[0]);
+            told(
+                store
+                    .add_event(NOW, Some(world.session), host, warning())
+                    .await,
+            )
+        }
+        "hand_out" => {
+            let host = world.free_hosts[usize::from(number) % world.free_hosts.len()];
+            let job = Job {
+                session: world.session,
+                image: world.image,
+                port: 63100,
+                arguments: Arguments(7),
+            };
+            let handout = Handout {
+                address: Some(address),
+                job,
+                ticket: Some(Ticket([number; 16])),
+                at: NOW,
+                since: i64::from(number),
+            };
+            let row = HandoutRow {
+                id: i64::from(number),
+                mac: mac(200 + u16::from(number)),
+                host,
+                handout,
+            };
+            let change = HandoutChange {
+                drop: Vec::new(),
+                put: vec![row],
+            };
+            told(store.hand_out(change).await)
+        }
+        "set_image_root" => told(store.set_image_root(long).await),
+        other => panic!("no operation {other}"),
+    }
+}

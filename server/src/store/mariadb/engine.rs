@@ -1,0 +1,587 @@
+//! Connections and transactions: one writer, a few readers, each operation in a task of its own.
+//!
+//! The writer's connection holds a lock with the name of the database for as long as it lives: two servers
+//! on one database would send every session twice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{ConnectOptions as _, Error};
+use tokio::sync::{Mutex, RwLock, Semaphore, broadcast};
+
+use super::connection::{Connection, Trouble, fetch};
+use super::layout::Layout;
+use crate::store::sql::row::args;
+use crate::store::sql::tx::{Boxed, Link, Tx};
+use crate::store::sql::{self, finish};
+use crate::store::{Change, Result, StoreError};
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Until the database takes a connection.
+    pub(super) connect: Duration,
+    /// Until other programs, or operations before this one, let the database go; whole seconds.
+    pub(super) lock: Duration,
+    /// For the statements of an operation, and for its commit: more means that the database hangs.
+    pub(super) hang: Duration,
+    /// For what still runs when the store is closed.
+    pub(super) close: Duration,
+}
+
+impl Limits {
+    pub(super) const DEFAULT: Self = Self {
+        connect: Duration::from_secs(5),
+        lock: Duration::from_secs(5),
+        hang: Duration::from_secs(30),
+        close: Duration::from_secs(10),
+    };
+}
+
+/// The database behind a [`super::MariaDb`].
+pub(crate) struct Engine {
+    access: Access,
+    layout: Arc<Layout>,
+    /// Taken while an operation writes; the connection is missing until it is needed and after an
+    /// operation that left it in an unknown state.
+    writer: Mutex<Option<Connection>>,
+    readers: Semaphore,
+    /// Places of those that read or wait for it.
+    places: Arc<Semaphore>,
+    idle: StdMutex<Vec<Connection>>,
+    /// Where each statement is seen at once by others, operations that read wait for the one that writes.
+    whole: RwLock<()>,
+    is_closed: AtomicBool,
+    changes: broadcast::Sender<Change>,
+}
+
+/// How to get a connection.
+#[derive(Clone)]
+pub(super) struct Access {
+    /// What the database is called in errors.
+    pub(super) place: Arc<str>,
+    pub(super) options: MySqlConnectOptions,
+    /// Its name.
+    pub(super) database: String,
+    pub(super) limits: Limits,
+    /// A connection that was given up: what it does is ended before there is another one.
+    abandoned: Arc<StdMutex<Option<u64>>>,
+    #[cfg(test)]
+    fuse: super::connection::Fuse,
+}
+
+impl Access {
+    pub(super) fn new(
+        place: &str,
+        options: MySqlConnectOptions,
+        database: &str,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            place: place.into(),
+            options,
+            database: database.to_owned(),
+            limits,
+            abandoned: Arc::default(),
+            #[cfg(test)]
+            fuse: super::connection::Fuse::default(),
+        }
+    }
+
+    /// A new connection.
+    pub(super) async fn open(&self, layout: Arc<Layout>) -> Result<Connection> {
+        let connected = tokio::time::timeout(self.limits.connect, self.options.connect()).await;
+        let inner = match connected {
+            Ok(Ok(inner)) => inner,
+            Ok(Err(error)) => return Err(Trouble::of(&error).fault(&self.place, &error)),
+            Err(_) => {
+                let seconds = self.limits.connect.as_secs();
+                let late = format!("no connection within {seconds} s");
+                let late = Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late));
+                return Err(Trouble::Lost.fault(&self.place, &late));
+            }
+        };
+        let mut connection = Connection::new(inner, layout, 0);
+        let prepared = self.bounded(self.prepare(&mut connection), "").await?;
+        prepared.map(|()| connection)
+    }
+
+    async fn prepare(&self, connection: &mut Connection) -> Result<()> {
+        let place = &*self.place;
+        // Values that do not fit are errors, but the zero date is FOG's "never".
+        let sql = format!(
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+             autocommit = 1, wait_timeout = 31536000, innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}",
+            wait = self.limits.lock.as_secs().max(1)
+        );
+        connection.script(place, &sql).await?;
+        let sql = "SELECT CONNECTION_ID() AS id";
+        let rows = fetch(connection, place, sql, Vec::new()).await?;
+        let id = rows
+            .first()
+            .map(|row| row.of("connection", &[]).number("id", "a number"));
+        connection.id = id.transpose()?.unwrap_or(0);
+        Ok(())
+    }
+
+    /// A new connection for what writes: no other server has the database.
+    pub(super) async fn open_writer(&self, layout: Arc<Layout>) -> Result<Connection> {
+        let mut connection = self.open(layout).await?;
+        #[cfg(test)]
+        {
+            connection.fuse = self.fuse.clone();
+        }
+        let place = &*self.place;
+        let name = format!("fos-server {}", self.database);
+        let abandoned = self.lock_abandoned().take();
+        if let Some(id) = abandoned {
+            self.end(&mut connection, id, &name).await?;
+        }
+        let seconds = i64::try_from(self.limits.lock.as_secs().max(1)).unwrap_or(i64::MAX);
+        let values = args![name.as_str(), seconds];
+        let locked = fetch(
+            &mut connection,
+            place,
+            "SELECT GET_LOCK(?, ?) AS got",
+            values,
+        );
+        let rows = self.bounded(locked, "").await??;
+        let got = rows
+            .first()
+            .map(|row| row.of("lock", &[]).optional_text("got"));
+        if got.transpose()?.as_deref() == Some("1") {
+            return Ok(connection);
+        }
+        let holder = "SELECT id AS id, host AS host FROM information_schema.processlist \
+            WHERE id = IS_USED_LOCK(?)";
+        let holder = fetch(&mut connection, place, holder, args![name]).await?;
+        let holder = holder.first().map(|row| {
+            let cells = row.of("processlist", &[]);
+            let (id, host) = (cells.text("id")?, cells.text("host")?);
+            Ok::<_, StoreError>(format!(" (connection {id} from {host})"))
+        });
+        let holder = holder.transpose()?.unwrap_or_default();
+        Err(self.unavailable(&format!(
+            "another fos-server uses this database{holder}; stop that one first"
+        )))
+    }
+
+    /// Ends a connection of ours that was given up, if it still has the lock: its number may be that of
+    /// another one by now.
+    async fn end(&self, connection: &mut Connection, id: u64, lock: &str) -> Result<()> {
+        let place = &*self.place;
+        let sql = "SELECT IS_USED_LOCK(?) AS id";
+        let rows = self.bounded(fetch(connection, place, sql, args![lock]), "");
+        let rows = rows.await??;
+        let holder = rows
+            .first()
+            .map(|row| row.of("lock", &[]).optional_text("id"));
+        if holder.transpose()?.as_deref() == Some(id.to_string().as_str()) {
+            let sql = format!("KILL CONNECTION {id}");
+            // It may be gone by now.
+            if let Err(error) = connection.script(place, &sql).await {
+                tracing::debug!("ending connection {id}, which was given up: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn bounded<T>(&self, step: impl Future<Output = T>, note: &str) -> Result<T> {
+        let limit = self.limits.hang;
+        tokio::time::timeout(limit, step).await.map_err(|_| {
+            let seconds = limit.as_secs();
+            self.unavailable(&format!("it did not answer for {seconds} s{note}"))
+        })
+    }
+
+    pub(super) fn unavailable(&self, text: &str) -> StoreError {
+        StoreError::Unavailable(format!("{}: {text}", self.place))
+    }
+
+    fn lock_abandoned(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+        // Whole at any time.
+        self.abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connections that read.
+const MAX_READERS: u32 = 4;
+
+/// Reads at a time with those that wait, some KiB each. Their callers may have gone: without a limit they
+/// would pile up while the database hangs.
+pub(super) const MAX_READS: usize = 4096;
+
+/// Changes that a receiver may lag behind, some 16 bytes each.
+const MAX_CHANGES: usize = 1024;
+
+/// Times that an operation is begun again, because its connection was lost.
+const MAX_LOSSES: u32 = 2;
+
+/// Times that an operation is begun again, because a table was not closed.
+const MAX_REPAIRS: u32 = 1;
+
+/// How an attempt ended that may be repeated.
+enum Attempt<T, X> {
+    Done(std::result::Result<T, X>),
+    /// The database has undone it for the sake of another transaction.
+    Conflict(X),
+    /// The connection broke before anything was promised.
+    Lost(X),
+    /// A table was not closed when the database crashed.
+    Damaged(X),
+}
+
+impl Engine {
+    pub(super) fn new(access: Access, layout: Arc<Layout>, writer: Connection) -> Self {
+        Self {
+            access,
+            layout,
+            writer: Mutex::new(Some(writer)),
+            readers: Semaphore::new(MAX_READERS as usize),
+            places: Arc::new(Semaphore::new(MAX_READS)),
+            idle: StdMutex::default(),
+            whole: RwLock::new(()),
+            is_closed: AtomicBool::new(false),
+            changes: broadcast::channel(MAX_CHANGES).0,
+        }
+    }
+
+    /// Whether nothing more is stored or read.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Tells what another program has changed.
+    pub(super) fn tell(&self, change: Change) {
+        // Nobody listens: fine.
+        self.changes.send(change).ok();
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.is_closed() {
+            true => Err(self.access.unavailable("it is closed")),
+            false => Ok(()),
+        }
+    }
+
+    async fn transaction<T, X, F>(&self, work: F) -> std::result::Result<T, X>
+    where
+        X: From<StoreError>,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, X>> + Clone,
+    {
+        let since = Instant::now();
+        let limit = self.access.limits.lock + self.access.limits.hang;
+        let queued = tokio::time::timeout(limit, self.writer.lock()).await;
+        let mut writer = queued.map_err(|_| self.queue_stands(limit))?;
+        let (mut losses, mut repairs) = (0, 0);
+        loop {
+            self.check_open()?;
+            match self.attempt(&mut writer, work.clone()).await {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::Conflict(_) if since.elapsed() < self.access.limits.lock => {}
+                Attempt::Lost(_) if losses < MAX_LOSSES => losses += 1,
+                Attempt::Damaged(_) if repairs < MAX_REPAIRS => {
+                    repairs += 1;
+                    self.touch().await?;
+                }
+                Attempt::Conflict(error) | Attempt::Lost(error) | Attempt::Damaged(error) => {
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn attempt<T, X, F>(&self, writer: &mut Option<Connection>, work: F) -> Attempt<T, X>
+    where
+        X: From<StoreError>,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, X>>,
+    {
+        let mut connection = match writer.take() {
+            Some(connection) => connection,
+            None => match self.access.open_writer(Arc::clone(&self.layout)).await {
+                Ok(connection) => connection,
+                Err(error) => return Attempt::Done(Err(error.into())),
+            },
+        };
+        let id = connection.id;
+        connection.trouble = None;
+        let mut tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+        // From here on a connection that is not put back is closed, which undoes what can be undone.
+        self.access.lock_abandoned().replace(id);
+        let whole = match self.layout.is_transactional() {
+            true => None,
+            false => Some(self.whole.write().await),
+        };
+        let worked = async {
+            tx.run("START TRANSACTION", Vec::new()).await?;
+            work(&mut tx).await
+        };
+        let worked = match self.access.bounded(worked, "").await {
+            Ok(worked) => worked,
+            Err(error) => return Attempt::Done(Err(error.into())),
+        };
+        let value = match worked {
+            Ok(value) => value,
+            Err(error) => {
+                let trouble = trouble(&tx);
+                self.put_back(writer, self.undone(tx).await);
+                return match trouble {
+                    Some(Trouble::Conflict) => Attempt::Conflict(error),
+                    Some(Trouble::Lost) => Attempt::Lost(error),
+                    Some(Trouble::Damaged) => Attempt::Damaged(error),
+                    _ => Attempt::Done(Err(error)),
+                };
+            }
+        };
+        let commit = tx.run("COMMIT", Vec::new());
+        match self.access.bounded(commit, COMMIT_HANGS).await {
+            Ok(Ok(_)) => {
+                drop(whole);
+                let (link, changes) = tx.into_parts();
+                self.put_back(writer, connection_of(link));
+                changes.into_iter().for_each(|change| self.tell(change));
+                Attempt::Done(Ok(value))
+            }
+            Ok(Err(error)) => match trouble(&tx) {
+                // So a cluster says that it has undone it.
+                Some(Trouble::Conflict) => {
+                    self.put_back(writer, self.undone(tx).await);
+                    Attempt::Conflict(error.into())
+                }
+                Some(Trouble::Lost) => {
+                    let text = format!("{error}{COMMIT_HANGS}");
+                    Attempt::Done(Err(StoreError::Unavailable(text).into()))
+                }
+                _ => {
+                    self.put_back(writer, self.undone(tx).await);
+                    Attempt::Done(Err(error.into()))
+                }
+            },
+            Err(error) => Attempt::Done(Err(error.into())),
+        }
+    }
+
+    /// Uses every table of FOG's, outside of transactions: there MariaDB repairs those that were not closed when it
+    /// crashed.
+    async fn touch(&self) -> Result<()> {
+        let mut connection = self.access.open(Arc::clone(&self.layout)).await?;
+        for table in self.layout.fogs_tables() {
+            let sql = format!("SELECT 1 AS one FROM {table} LIMIT 1");
+            let touched = fetch(&mut connection, &self.access.place, &sql, Vec::new());
+            // Whoever needs it says what is the matter.
+            if let Err(error) = self.access.bounded(touched, "").await? {
+                tracing::debug!("using table {table}: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the connection of the writer; without one, what it does is ended later.
+    fn put_back(&self, writer: &mut Option<Connection>, connection: Option<Connection>) {
+        if connection.is_some() {
+            self.access.lock_abandoned().take();
+        }
+        *writer = connection;
+    }
+
+    async fn reads<T, F>(self: &Arc<Self>, begin: Option<&'static str>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        let engine = Arc::clone(self);
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place =
+            place.map_err(|_| self.access.unavailable("too many operations wait for it"))?;
+        finish(tokio::spawn(async move {
+            let _place = place;
+            engine.snapshot(begin, work).await
+        }))
+        .await
+    }
+
+    async fn snapshot<T, F>(&self, begin: Option<&str>, work: F) -> Result<T>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone,
+    {
+        let limit = self.access.limits.lock + self.access.limits.hang;
+        let queued = tokio::time::timeout(limit, self.readers.acquire()).await;
+        let permit = queued.map_err(|_| self.queue_stands(limit))?;
+        let _permit = permit.map_err(|_| self.access.unavailable("it is closed"))?;
+        let (mut losses, mut repairs) = (0, 0);
+        loop {
+            self.check_open()?;
+            let idle = self.lock_idle().pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => self.access.open(Arc::clone(&self.layout)).await?,
+            };
+            connection.trouble = None;
+            let mut tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+            let _whole = match self.layout.is_transactional() {
+                true => None,
+                false => Some(self.whole.read().await),
+            };
+            let work = work.clone();
+            let worked = async {
+                if let Some(begin) = begin {
+                    tx.run(begin, Vec::new()).await?;
+                }
+                work(&mut tx).await
+            };
+            let worked = self.access.bounded(worked, "").await?;
+            let trouble = worked.as_ref().err().and_then(|_| trouble(&tx));
+            if trouble == Some(Trouble::Damaged) && repairs < MAX_REPAIRS {
+                repairs += 1;
+                drop(tx);
+                self.touch().await?;
+                continue;
+            }
+            if trouble == Some(Trouble::Lost) && losses < MAX_LOSSES {
+                // It was idle, and the database was started again meanwhile: so were the others.
+                losses += 1;
+                self.lock_idle().clear();
+                continue;
+            }
+            let kept = match begin {
+                Some(_) => self.undone(tx).await,
+                None => worked
+                    .is_ok()
+                    .then(|| connection_of(tx.into_parts().0))
+                    .flatten(),
+            };
+            if let Some(connection) = kept {
+                self.lock_idle().push(connection);
+            }
+            return worked;
+        }
+    }
+
+    /// The connection of a transaction that is not to be; `None` if it is not sure what it does.
+    async fn undone(&self, mut tx: Tx) -> Option<Connection> {
+        let rollback = tx.run("ROLLBACK", Vec::new());
+        let undone = self.access.bounded(rollback, "").await;
+        match undone {
+            Ok(Ok(_)) => connection_of(tx.into_parts().0),
+            _ => None,
+        }
+    }
+
+    async fn close_all(&self) {
+        let mut connections = Vec::new();
+        let all = self.readers.acquire_many(MAX_READERS).await;
+        connections.append(&mut self.lock_idle());
+        drop(all);
+        connections.extend(self.writer.lock().await.take());
+        for connection in connections {
+            if let Err(error) = connection.close().await {
+                tracing::warn!("server: closing {}: {error}", self.access.place);
+            }
+        }
+    }
+
+    fn queue_stands(&self, limit: Duration) -> StoreError {
+        let seconds = limit.as_secs();
+        let text = format!("other operations did not end for {seconds} s");
+        self.access.unavailable(&text)
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        // Whole at any time.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl sql::Engine for Engine {
+    fn is_fogs(&self) -> bool {
+        self.layout.is_fogs()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    async fn close(self: &Arc<Self>) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        let engine = Arc::clone(self);
+        let closed = tokio::spawn(async move {
+            let limit = engine.access.limits.close;
+            let ended = tokio::time::timeout(limit, engine.close_all()).await;
+            if ended.is_err() {
+                let place = &engine.access.place;
+                tracing::error!("server: {place} is still in use; it is left so");
+            }
+        });
+        if let Err(error) = closed.await {
+            tracing::error!("server: closing {}: {error}", self.access.place);
+        }
+    }
+
+    async fn write<T, X, F>(self: &Arc<Self>, work: F) -> std::result::Result<T, X>
+    where
+        T: Send + 'static,
+        X: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, X>>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let engine = Arc::clone(self);
+        finish(tokio::spawn(async move { engine.transaction(work).await })).await
+    }
+
+    async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+        self.reads(Some(begin), work).await
+    }
+
+    async fn look<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        self.reads(None, work).await
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// Cuts off what the writer does.
+    pub(super) fn fuse(&self) -> &super::connection::Fuse {
+        &self.access.fuse
+    }
+
+    /// The tables as they are.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Engine").field(&self.access.place).finish()
+    }
+}
+
+/// The connection behind a transaction of this engine.
+fn connection_of(link: Link) -> Option<Connection> {
+    match link {
+        Link::MariaDb(connection) => Some(connection),
+        Link::Sqlite(_) => None,
+    }
+}
+
+/// What the last statement of a transaction that failed met.
+fn trouble(tx: &Tx) -> Option<Trouble> {
+    tx.mariadb().and_then(|connection| connection.trouble)
+}
+
+const COMMIT_HANGS: &str = "; whether it was stored shows when it answers again";

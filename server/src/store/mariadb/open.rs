@@ -1,0 +1,66 @@
+//! Opening: what is there, what is missing, what is refused.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::MariaDb;
+use super::engine::{Access, Engine, Limits};
+use super::layout::{Layout, Owner};
+use super::location::{Database, Location};
+use super::{migrations, watch};
+use crate::store::sql::Engine as _;
+
+impl MariaDb {
+    /// Opens a database, and makes the tables of ours in it where they are missing.
+    ///
+    /// # Errors
+    /// If it cannot be reached, another server has it, or it is neither FOG's in a layout that is known, nor
+    /// ours, nor empty.
+    pub(crate) async fn open(database: &Database) -> anyhow::Result<Self> {
+        let password = database.password.as_deref();
+        let store = Self::open_with(&database.location, password, Limits::DEFAULT).await?;
+        if store.engine.is_fogs() {
+            watch::start(&store.engine).await?;
+        }
+        Ok(store)
+    }
+
+    pub(super) async fn open_with(
+        location: &Location,
+        password: Option<&str>,
+        limits: Limits,
+    ) -> anyhow::Result<Self> {
+        let place = location.shown();
+        let access = Access::new(
+            &place,
+            location.options(password),
+            location.database(),
+            limits,
+        );
+        let mut writer = access.open_writer(Arc::new(Layout::unknown())).await?;
+        let found = Layout::read(&mut writer, &place).await;
+        let found = found.with_context(|| format!("the tables of {place}"))?;
+        migrations::run(&mut writer, &place, &found)
+            .await
+            .with_context(|| format!("preparing the tables of {place}"))?;
+        // Those of ours are there now.
+        let layout = Layout::read(&mut writer, &place).await;
+        let layout = Arc::new(layout.with_context(|| format!("the tables of {place}"))?);
+        writer.set_layout(Arc::clone(&layout));
+        match layout.owner() {
+            Owner::Ours => tracing::debug!("server: {place}"),
+            Owner::Fog(step) => {
+                tracing::info!("server: {place} is FOG's, at step {step} of its schema");
+                if !layout.is_transactional() {
+                    tracing::info!(
+                        "server: FOG's tables are not InnoDB: what fails in the middle is not undone there"
+                    );
+                }
+            }
+        }
+        Ok(Self {
+            engine: Arc::new(Engine::new(access, layout, writer)),
+        })
+    }
+}

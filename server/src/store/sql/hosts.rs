@@ -1,0 +1,354 @@
+//! `hosts`, `hostMAC`, `inventory`, and machines that are not registered.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use fog::Mac;
+
+use super::handouts;
+use super::row::{ACTIVE, Row, args, unless_broken};
+use super::tx::Tx;
+use crate::domain::host::{Host, HostActivity, NewHost, StationMac, Stranger};
+use crate::domain::reason::BrokenRow;
+use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
+use crate::store::{
+    AddHostError, Change, ChangeError, EditHostError, InventoryFields, MAX_STRANGERS, Result,
+    StoreError, inventory,
+};
+
+/// Adds a host with its addresses; they are no strangers any more.
+pub(super) async fn add(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: NewHost,
+) -> std::result::Result<HostId, AddHostError> {
+    check(tx, &host, None).await?;
+    let row = vec![
+        ("hostName", host.name.as_str().into()),
+        ("hostImage", host.image.unwrap_or(ImageId(0)).into()),
+        ("hostCreateDate", at.into()),
+        ("hostCreateBy", "fos-server".into()),
+        ("hostDevice", host.device.into()),
+    ];
+    let id = HostId(tx.add("hosts", row).await?);
+    add_macs(tx, id, host.macs).await?;
+    handouts::clean(tx, at).await?;
+    tx.changed(Change::Hosts);
+    Ok(id)
+}
+
+/// Makes sure that name, addresses and image are possible, for a new host or for the one that changes.
+async fn check(
+    tx: &mut Tx,
+    host: &NewHost,
+    itself: Option<HostId>,
+) -> std::result::Result<(), AddHostError> {
+    let own = itself.unwrap_or(HostId(0));
+    let sql = "SELECT hostID, hostName FROM hosts WHERE LOWER(hostName) = LOWER(?) AND hostID <> ?";
+    if let Some(row) = tx.row(sql, args![host.name.as_str(), own]).await? {
+        let found = row.of("hosts", &["hostID"]).text("hostName")?;
+        return Err(AddHostError::NameTaken(found));
+    }
+    for mac in &host.macs {
+        check_mac(tx, mac.mac(), own).await?;
+    }
+    if let Some(image) = host.image {
+        let sql = "SELECT imageID FROM images WHERE imageID = ?";
+        if tx.number(sql, args![image]).await?.is_none() {
+            return Err(AddHostError::NoImage(image));
+        }
+    }
+    Ok(())
+}
+
+/// Gives addresses to a host that has none; they are no strangers any more.
+async fn add_macs(tx: &mut Tx, id: HostId, macs: Vec<StationMac>) -> Result<()> {
+    let mut seen = Vec::new();
+    for mac in macs {
+        if seen.contains(&mac) {
+            continue;
+        }
+        let primary = if seen.is_empty() { "1" } else { "0" };
+        seen.push(mac);
+        let row = vec![
+            ("hmHostID", id.into()),
+            ("hmMAC", mac.to_string().into()),
+            ("hmPrimary", primary.into()),
+        ];
+        tx.add("hostMAC", row).await?;
+        let sql = "DELETE FROM fos_strangers WHERE mac = ?";
+        tx.run(sql, args![mac.to_string()]).await?;
+    }
+    Ok(())
+}
+
+/// Makes a host what `new` says. Addresses that FOG does not use for deploys stay as they are.
+pub(super) async fn edit(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: HostId,
+    new: NewHost,
+) -> std::result::Result<(), EditHostError> {
+    is_idle(tx, host).await?;
+    check(tx, &new, Some(host)).await?;
+    let sql = "UPDATE hosts SET hostName = ?, hostImage = ?, hostDevice = ? WHERE hostID = ?";
+    let image = new.image.unwrap_or(ImageId(0));
+    tx.run(sql, args![new.name.as_str(), image, new.device, host])
+        .await?;
+    let sql =
+        "DELETE FROM hostMAC WHERE hmHostID = ? AND hmPending <> '1' AND hmIgnoreImaging <> '1'";
+    tx.run(sql, args![host]).await?;
+    for mac in &new.macs {
+        let sql = "DELETE FROM hostMAC WHERE LOWER(hmMAC) = ?";
+        tx.run(sql, args![mac.to_string()]).await?;
+    }
+    add_macs(tx, host, new.macs).await?;
+    handouts::clean(tx, at).await?;
+    tx.changed(Change::Hosts);
+    Ok(())
+}
+
+/// Makes sure that an address is free. What another program left of a host that is gone goes.
+async fn check_mac(tx: &mut Tx, mac: Mac, own: HostId) -> std::result::Result<(), AddHostError> {
+    let sql = "SELECT hmID, hostID, hostName FROM hostMAC LEFT JOIN hosts ON hostID = hmHostID \
+        WHERE LOWER(hmMAC) = ?";
+    let Some(row) = tx.row(sql, args![mac.to_string()]).await? else {
+        return Ok(());
+    };
+    let cells = row.of("hosts", &["hostID"]);
+    let is_own = cells.optional_text("hostID")? == own.to_string();
+    if is_own {
+        return Ok(());
+    }
+    if !cells.optional_text("hostID")?.is_empty() {
+        let host = cells.text("hostName")?;
+        return Err(AddHostError::MacTaken { mac, host });
+    }
+    let id = row.of("hostMAC", &["hmID"]).int("hmID")?;
+    tx.run("DELETE FROM hostMAC WHERE hmID = ?", args![id])
+        .await?;
+    Ok(())
+}
+
+/// Removes a host; tasks, events and what its machines were told stay.
+pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
+    is_idle(tx, host).await?;
+    for sql in [
+        "DELETE FROM hostMAC WHERE hmHostID = ?",
+        "DELETE FROM inventory WHERE iHostID = ?",
+        "DELETE FROM hosts WHERE hostID = ?",
+    ] {
+        tx.run(sql, args![host]).await?;
+    }
+    tx.changed(Change::Hosts);
+    Ok(())
+}
+
+/// Makes sure that a host is there and has no active task.
+async fn is_idle(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
+    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        return Err(ChangeError::Gone);
+    }
+    match active_task(tx, host).await? {
+        Some((_, Some(session))) => Err(ChangeError::InUse(session)),
+        Some((task, None)) => Err(ChangeError::InTask(task)),
+        None => Ok(()),
+    }
+}
+
+/// All hosts that are not pending, and what is broken of the others.
+pub(super) async fn all(tx: &mut Tx) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
+    let sql = format!("SELECT {COLUMNS} FROM hosts WHERE {REGISTERED} ORDER BY hostName, hostID");
+    let rows = tx.rows(&sql, Vec::new()).await?;
+    let sql = format!("{MACS} ORDER BY hmPrimary DESC, hmID");
+    let mut macs: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+    for row in tx.rows(&sql, Vec::new()).await? {
+        // A number that is none belongs to no host.
+        if let Ok(host) = row.of("hostMAC", &["hmID"]).int("hmHostID") {
+            macs.entry(host).or_default().push(row);
+        }
+    }
+    let (mut hosts, mut broken) = (Vec::new(), Vec::new());
+    for row in &rows {
+        let id = row.of("hosts", &["hostID"]).int("hostID")?;
+        match host(row, macs.get(&id).map_or(&[], Vec::as_slice)) {
+            Ok(host) => hosts.push(host),
+            Err(StoreError::Broken(row)) => broken.push(*row),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((hosts, broken))
+}
+
+const COLUMNS: &str = "hostID, hostName, hostImage, hostKernelArgs, hostDevice, hostLastDeploy";
+
+/// Old versions of FOG write an empty text for "no", new ones nothing.
+const MACS: &str = "SELECT hmID, hmHostID, hmMAC FROM hostMAC \
+    WHERE COALESCE(hmPending, '0') <> '1' AND COALESCE(hmIgnoreImaging, '0') <> '1'";
+
+/// A condition: the host is no pending one.
+pub(super) const REGISTERED: &str = "COALESCE(hostPending, '0') <> '1'";
+
+fn host(row: &Row, macs: &[Row]) -> Result<Host> {
+    let cells = row.of("hosts", &["hostID"]);
+    let mac = |row: &Row| {
+        let cells = row.of("hostMAC", &["hmID"]);
+        cells.parsed("hmMAC", "a MAC address", |text| text.parse::<Mac>().ok())
+    };
+    Ok(Host {
+        id: HostId(cells.int("hostID")?),
+        name: cells.text("hostName")?,
+        macs: macs.iter().map(mac).collect::<Result<_>>()?,
+        image: cells.reference("hostImage")?.map(ImageId),
+        kernel_args: cells.optional_text("hostKernelArgs")?,
+        device: cells.optional_text("hostDevice")?,
+        last_deploy: cells.optional_time("hostLastDeploy")?,
+    })
+}
+
+/// What each host does.
+pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>> {
+    let sql = format!("SELECT hostID FROM hosts WHERE {REGISTERED} ORDER BY hostID");
+    let mut all: BTreeMap<i64, HostActivity> = BTreeMap::new();
+    for row in tx.rows(&sql, Vec::new()).await? {
+        all.insert(
+            row.of("hosts", &["hostID"]).int("hostID")?,
+            HostActivity::Idle,
+        );
+    }
+    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts \
+        JOIN (SELECT hostID AS ofHost, MAX(msID) AS newest FROM fos_sessionHosts \
+        GROUP BY hostID) AS newestOnes ON hostID = ofHost AND msID = newest";
+    for row in tx.rows(sql, Vec::new()).await? {
+        let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
+        let read = || {
+            let session = SessionId(cells.int("msID")?);
+            let reason = cells.reason()?;
+            Ok((cells.int("hostID")?, HostActivity::Last { session, reason }))
+        };
+        if let Some((host, activity)) = unless_broken(read())? {
+            all.entry(host).and_modify(|of_host| *of_host = activity);
+        }
+    }
+    let sql = format!(
+        "SELECT taskHostID, taskID, MIN(msID) AS msID FROM tasks \
+         LEFT JOIN multicastSessionsAssoc ON tID = taskID WHERE taskStateID IN {ACTIVE} \
+         GROUP BY taskID, taskHostID ORDER BY taskID DESC"
+    );
+    // The oldest task comes last and stays.
+    for row in tx.rows(&sql, Vec::new()).await? {
+        if let Some((host, task, session)) = unless_broken(task(&row))? {
+            let activity = HostActivity::Task { task, session };
+            all.entry(host).and_modify(|of_host| *of_host = activity);
+        }
+    }
+    let all = all.into_iter().map(|(id, activity)| (HostId(id), activity));
+    Ok(all.collect())
+}
+
+/// The oldest active task of a host, and its first session.
+pub(super) async fn active_task(
+    tx: &mut Tx,
+    host: HostId,
+) -> Result<Option<(TaskId, Option<SessionId>)>> {
+    let sql = format!(
+        "SELECT taskHostID, taskID, MIN(msID) AS msID FROM tasks \
+         LEFT JOIN multicastSessionsAssoc ON tID = taskID \
+         WHERE taskHostID = ? AND taskStateID IN {ACTIVE} \
+         GROUP BY taskID, taskHostID ORDER BY taskID LIMIT 1"
+    );
+    let row = tx.row(&sql, args![host]).await?;
+    let found = row.map(|row| task(&row)).transpose()?;
+    Ok(found.map(|(_, task, session)| (task, session)))
+}
+
+fn task(row: &Row) -> Result<(i64, TaskId, Option<SessionId>)> {
+    let cells = row.of("tasks", &["taskID"]);
+    let session = cells.optional("msID", "the number of a session", |text| text.parse().ok())?;
+    Ok((
+        cells.int("taskHostID")?,
+        TaskId(cells.int("taskID")?),
+        session.map(SessionId),
+    ))
+}
+
+/// Remembers a machine that is not registered.
+pub(super) async fn remember_stranger(
+    tx: &mut Tx,
+    at: Timestamp,
+    mac: Mac,
+    address: IpAddr,
+) -> Result<()> {
+    let last = tx
+        .number("SELECT MAX(asked) FROM fos_strangers", Vec::new())
+        .await?;
+    let asked = last.unwrap_or(0) + 1;
+    let sql = "UPDATE fos_strangers SET address = ?, lastAt = ?, requests = requests + 1, \
+        asked = ? WHERE mac = ?";
+    let values = args![address.to_string(), at, asked, mac.to_string()];
+    if tx.run(sql, values).await? > 0 {
+        return Ok(());
+    }
+    let sql = "INSERT INTO fos_strangers (mac, address, firstAt, lastAt, requests, asked) \
+        VALUES (?, ?, ?, ?, 1, ?)";
+    let values = args![mac.to_string(), address.to_string(), at, at, asked];
+    tx.run(sql, values).await?;
+    let sql = "SELECT asked FROM fos_strangers ORDER BY asked DESC LIMIT 1 OFFSET ?";
+    if let Some(oldest) = tx.number(sql, args![MAX_STRANGERS]).await? {
+        let sql = "DELETE FROM fos_strangers WHERE asked <= ?";
+        tx.run(sql, args![oldest]).await?;
+    }
+    Ok(())
+}
+
+/// The machines that are not registered, the last one that asked first.
+pub(super) async fn strangers(tx: &mut Tx) -> Result<Vec<Stranger>> {
+    let sql = "SELECT mac, address, firstAt, lastAt, requests FROM fos_strangers \
+        ORDER BY asked DESC";
+    let rows = tx.rows(sql, Vec::new()).await?;
+    let strangers = rows.iter().map(|row| unless_broken(stranger(row)));
+    strangers.filter_map(Result::transpose).collect()
+}
+
+fn stranger(row: &Row) -> Result<Stranger> {
+    let cells = row.of("fos_strangers", &["mac"]);
+    Ok(Stranger {
+        mac: cells.parsed("mac", "a MAC address", |text| text.parse().ok())?,
+        address: cells.address("address")?,
+        first_at: cells.time("firstAt")?,
+        last_at: cells.time("lastAt")?,
+        requests: cells.number("requests", "a number from 0 on")?,
+    })
+}
+
+/// Stores fields of a host's inventory; nothing if the host is gone.
+pub(super) async fn store_inventory(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: HostId,
+    fields: InventoryFields,
+) -> Result<()> {
+    if let Some((column, _)) = fields.iter().find(|(name, _)| !inventory::is_column(name)) {
+        let text = format!("table inventory has no column {column}");
+        return Err(StoreError::Internal(text));
+    }
+    let sql = "SELECT hostID FROM hosts WHERE hostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        return Ok(());
+    }
+    let sql = "SELECT iID FROM inventory WHERE iHostID = ?";
+    if tx.number(sql, args![host]).await?.is_none() {
+        let row = vec![("iHostID", host.into()), ("iCreateDate", at.into())];
+        tx.add("inventory", row).await?;
+    }
+    // Column names are our own constants, never the client's words.
+    let columns = fields.into_iter().map(|(column, text)| {
+        let text = fog::encoding::printable(&text, inventory::width(column));
+        (column, text.into())
+    });
+    let columns = columns.collect();
+    tx.set("inventory", columns, "iHostID = ?", args![host])
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,418 @@
+//! What the stores of SQL databases have in common: statements and what their answers mean.
+//!
+//! Statements use FOG's names, and only what SQLite and MariaDB have in common.
+
+mod accounts;
+mod apply;
+mod events;
+mod handouts;
+mod hosts;
+mod images;
+pub(super) mod row;
+pub(super) mod sessions;
+pub(super) mod settings;
+pub(super) mod tx;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fog::Mac;
+use fog::status::ReceivedStatus;
+use tokio::sync::broadcast;
+
+use self::tx::{Boxed, Tx};
+use super::{
+    AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
+    EditHostError, InventoryFields, NewSession, Result, Settings, Store, StoreError,
+};
+use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
+use crate::domain::handout::Ticket;
+use crate::domain::handouts::{Change as HandoutChange, StoredRow};
+use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::reason::BrokenRow;
+use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+
+/// Connections and transactions of a database: each operation in a task of its own.
+pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
+    /// Tells changes from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Whether the database is FOG's.
+    fn is_fogs(&self) -> bool;
+
+    /// Lets what runs finish, and refuses everything else.
+    fn close(self: &Arc<Self>) -> impl Future<Output = ()> + Send;
+
+    /// Runs an operation that writes: one transaction, in a task of its own, after those that came before.
+    /// Where the database undoes it for the sake of another one, it is run again.
+    fn write<T, X, F>(
+        self: &Arc<Self>,
+        work: F,
+    ) -> impl Future<Output = std::result::Result<T, X>> + Send
+    where
+        T: Send + 'static,
+        X: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, X>>
+            + Clone
+            + Send
+            + 'static;
+
+    /// Runs an operation that reads: it sees one state of the database.
+    fn read<T, F>(self: &Arc<Self>, work: F) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static;
+
+    /// Runs an operation that reads with one statement, which sees one state by itself.
+    fn look<T, F>(self: &Arc<Self>, work: F) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static;
+}
+
+/// A store behind which is an SQL database. Clones are the same database.
+#[derive(Debug)]
+pub(crate) struct SqlStore<E> {
+    pub(super) engine: Arc<E>,
+}
+
+impl<E> Clone for SqlStore<E> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+        }
+    }
+}
+
+/// The outcome of an operation's task.
+pub(super) async fn finish<T, X: From<StoreError>>(
+    task: tokio::task::JoinHandle<std::result::Result<T, X>>,
+) -> std::result::Result<T, X> {
+    task.await.unwrap_or_else(|error| {
+        let error = if error.is_panic() {
+            StoreError::Internal(error.to_string())
+        } else {
+            StoreError::Unavailable("the server ends".into())
+        };
+        Err(error.into())
+    })
+}
+
+#[async_trait]
+impl<E: Engine> Store for SqlStore<E> {
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.engine.changes()
+    }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
+
+    fn is_shared_with_fog(&self) -> bool {
+        self.engine.is_fogs()
+    }
+
+    async fn add_host(
+        &self,
+        at: Timestamp,
+        host: NewHost,
+    ) -> std::result::Result<HostId, AddHostError> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::add(tx, at, host)))
+            .await
+    }
+
+    async fn edit_host(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        new: NewHost,
+    ) -> std::result::Result<(), EditHostError> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::edit(tx, at, host, new)))
+            .await
+    }
+
+    async fn remove_host(&self, host: HostId) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::remove(tx, host)))
+            .await
+    }
+
+    async fn hosts(&self) -> Result<(Vec<Host>, Vec<BrokenRow>)> {
+        self.engine.read(|tx| Box::pin(hosts::all(tx))).await
+    }
+
+    async fn activity(&self) -> Result<Vec<(HostId, HostActivity)>> {
+        self.engine.read(|tx| Box::pin(hosts::activity(tx))).await
+    }
+
+    async fn active_task(&self, host: HostId) -> Result<Option<(TaskId, Option<SessionId>)>> {
+        self.engine
+            .look(move |tx| Box::pin(hosts::active_task(tx, host)))
+            .await
+    }
+
+    async fn last_session(&self, host: HostId) -> Result<Option<Session>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::last_of_host(tx, host)))
+            .await
+    }
+
+    async fn last_end(&self, host: HostId) -> Result<Option<(SessionId, Reason)>> {
+        self.engine
+            .look(move |tx| Box::pin(sessions::last_end(tx, host)))
+            .await
+    }
+
+    async fn session_of_machine(
+        &self,
+        host: HostId,
+        address: Ipv4Addr,
+        ticket: Option<Ticket>,
+    ) -> Result<Option<Session>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::of_machine(tx, host, address, ticket)))
+            .await
+    }
+
+    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::remember_stranger(tx, at, mac, address)))
+            .await
+    }
+
+    async fn strangers(&self) -> Result<Vec<Stranger>> {
+        self.engine.read(|tx| Box::pin(hosts::strangers(tx))).await
+    }
+
+    async fn store_inventory(
+        &self,
+        at: Timestamp,
+        host: HostId,
+        fields: InventoryFields,
+    ) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(hosts::store_inventory(tx, at, host, fields)))
+            .await
+    }
+
+    async fn add_image(
+        &self,
+        image: NewImage,
+        facts: Facts,
+    ) -> std::result::Result<ImageId, AddImageError> {
+        self.engine
+            .write(move |tx| Box::pin(images::add(tx, image, facts)))
+            .await
+    }
+
+    async fn update_image(
+        &self,
+        image: ImageId,
+        format: u8,
+        facts: Facts,
+    ) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(images::update(tx, image, format, facts)))
+            .await
+    }
+
+    async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(images::remove(tx, image)))
+            .await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        self.engine.read(|tx| Box::pin(images::all(tx))).await
+    }
+
+    async fn find_image(&self, wanted: &str) -> Result<Option<Image>> {
+        let wanted = wanted.to_owned();
+        self.engine
+            .read(move |tx| Box::pin(images::find(tx, wanted)))
+            .await
+    }
+
+    async fn image(&self, image: ImageId) -> Result<Option<Image>> {
+        self.engine
+            .read(move |tx| Box::pin(images::by_id(tx, image)))
+            .await
+    }
+
+    async fn facts(&self, image: ImageId) -> Result<Option<Facts>> {
+        self.engine
+            .read(move |tx| Box::pin(images::facts(tx, image)))
+            .await
+    }
+
+    async fn held_ports(&self) -> Result<Vec<i64>> {
+        self.engine
+            .read(|tx| Box::pin(sessions::held_ports(tx)))
+            .await
+    }
+
+    async fn create_session(
+        &self,
+        at: Timestamp,
+        session: NewSession,
+    ) -> std::result::Result<SessionId, CreateError> {
+        self.engine
+            .write(move |tx| Box::pin(sessions::create(tx, at, session)))
+            .await
+    }
+
+    async fn active_sessions(&self) -> Result<Vec<SessionId>> {
+        self.engine.read(|tx| Box::pin(sessions::active(tx))).await
+    }
+
+    async fn newest_sessions(&self, limit: u32) -> Result<Vec<SessionId>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::newest(tx, limit)))
+            .await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.engine
+            .read(move |tx| Box::pin(sessions::by_id(tx, id)))
+            .await
+    }
+
+    async fn apply(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        facts: Vec<Fact>,
+    ) -> Result<Vec<Conflict>> {
+        self.engine
+            .write(move |tx| Box::pin(apply::apply(tx, at, session, facts)))
+            .await
+    }
+
+    async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(apply::fail_broken(tx, at, session, reason)))
+            .await
+    }
+
+    async fn store_progress(
+        &self,
+        session: SessionId,
+        progress: Vec<(TaskId, ReceivedStatus)>,
+    ) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(sessions::store_progress(tx, session, progress)))
+            .await
+    }
+
+    async fn add_event(
+        &self,
+        at: Timestamp,
+        session: Option<SessionId>,
+        host: Option<HostId>,
+        note: Note,
+    ) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(events::add_note(tx, at, session, host, note)))
+            .await
+    }
+
+    async fn events(&self, session: SessionId, after: i64, limit: u32) -> Result<Vec<Event>> {
+        self.engine
+            .read(move |tx| Box::pin(events::of_session(tx, session, after, limit)))
+            .await
+    }
+
+    async fn hand_out(&self, change: HandoutChange) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(handouts::change(tx, change)))
+            .await
+    }
+
+    async fn handouts(&self) -> Result<Vec<StoredRow>> {
+        self.engine.read(|tx| Box::pin(handouts::all(tx))).await
+    }
+
+    async fn add_account(&self, account: Account) -> std::result::Result<(), AddAccountError> {
+        self.engine
+            .write(move |tx| Box::pin(accounts::add(tx, account)))
+            .await
+    }
+
+    async fn change_account(
+        &self,
+        kind: AccountKind,
+        name: AccountName,
+        role: Option<Role>,
+        secret: Option<StoredSecret>,
+    ) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(accounts::change(tx, kind, name, role, secret)))
+            .await
+    }
+
+    async fn remove_account(&self, kind: AccountKind, name: AccountName) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(accounts::remove(tx, kind, name)))
+            .await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>> {
+        self.engine.look(|tx| Box::pin(accounts::all(tx))).await
+    }
+
+    async fn settings(&self) -> Result<Settings> {
+        self.engine.read(|tx| Box::pin(settings::all(tx))).await
+    }
+
+    async fn image_root(&self) -> Result<Option<String>> {
+        self.engine
+            .read(|tx| Box::pin(settings::image_root(tx)))
+            .await
+    }
+
+    async fn set_image_root(&self, path: String) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(settings::set_image_root(tx, path)))
+            .await
+    }
+}
+
+#[cfg(test)]
+impl<E: Engine> SqlStore<E> {
+    /// Runs a statement of a test.
+    pub(super) async fn raw(&self, sql: &str) {
+        let sql = sql.to_owned();
+        let work = self.engine.write::<_, StoreError, _>(|tx| {
+            Box::pin(async move { tx.rows(&sql, Vec::new()).await })
+        });
+        work.await.unwrap();
+    }
+
+    /// The first value of a statement's answer.
+    pub(super) async fn value(&self, sql: &str) -> row::Value {
+        let sql = sql.to_owned();
+        let work = self
+            .engine
+            .read(|tx| Box::pin(async move { tx.row(&sql, Vec::new()).await }));
+        work.await.unwrap().unwrap().columns[0].1.clone()
+    }
+
+    pub(super) async fn number(&self, sql: &str) -> i64 {
+        match self.value(sql).await {
+            row::Value::Int(number) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) async fn text(&self, sql: &str) -> String {
+        match self.value(sql).await {
+            row::Value::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `globalSettings`, read by key, and `nfsGroupMembers`: the one storage node that this server is.
+
+use super::row::{Arg, args};
+use super::tx::Tx;
+use crate::domain::ImageId;
+use crate::store::{Result, Settings};
+
+/// FOG's settings.
+pub(in crate::store) async fn all(tx: &mut Tx) -> Result<Settings> {
+    Ok(Settings {
+        starting_port: number(tx, "FOG_UDPCAST_STARTINGPORT", 63100).await?,
+        max_sessions: number(tx, "FOG_MULTICAST_MAX_SESSIONS", 64).await?,
+        max_wait_minutes: max_wait_minutes(tx).await?,
+        is_name_changed_early: number(tx, "FOG_CHANGE_HOSTNAME_EARLY", 1).await? != 0,
+    })
+}
+
+/// How long sessions wait that say nothing else.
+pub(super) async fn max_wait_minutes(tx: &mut Tx) -> Result<u32> {
+    match number(tx, "FOG_UDPCAST_MAXWAIT", DEFAULT_WAIT_MINUTES).await? {
+        0 => Ok(DEFAULT_WAIT_MINUTES),
+        minutes => Ok(minutes),
+    }
+}
+
+pub(super) const DEFAULT_WAIT_MINUTES: u32 = 10;
+
+/// A number; `default` where the row is absent or empty.
+async fn number(tx: &mut Tx, key: &'static str, default: u32) -> Result<u32> {
+    let sql = "SELECT settingKey, settingValue FROM globalSettings WHERE settingKey = ?";
+    let Some(row) = tx.row(sql, args![key]).await? else {
+        return Ok(default);
+    };
+    let cells = row.of("globalSettings", &["settingKey"]);
+    let expected = "a number from 0 to 4294967295, or nothing for the default";
+    let found = cells.optional("settingValue", expected, |text| match text.trim() {
+        "" => Some(None),
+        text => text.parse().ok().map(Some),
+    })?;
+    Ok(found.flatten().unwrap_or(default))
+}
+
+/// The storage group of an image, and the node of it that sends: FOG's, where the database is FOG's.
+pub(super) async fn group_and_node(tx: &mut Tx, image: ImageId) -> Result<(i64, i64)> {
+    if !tx.is_fogs() {
+        return Ok((1, 1));
+    }
+    let sql = "SELECT igaStorageGroupID FROM imageGroupAssoc WHERE igaImageID = ? \
+        ORDER BY igaPrimary DESC, igaID LIMIT 1";
+    let group = tx.number(sql, args![image]).await?.unwrap_or(1);
+    let sql = "SELECT ngmID FROM nfsGroupMembers WHERE ngmGroupID = ? AND ngmIsMasterNode = '1' \
+        ORDER BY ngmID LIMIT 1";
+    let node = tx.number(sql, args![group]).await?.unwrap_or(1);
+    Ok((group, node))
+}
+
+/// Where the images are: as this server was told, else as the storage node has it.
+pub(in crate::store) async fn image_root(tx: &mut Tx) -> Result<Option<String>> {
+    if tx.is_fogs() {
+        let sql = "SELECT name, content FROM fos_settings WHERE name = ?";
+        if let Some(row) = tx.row(sql, args![IMAGE_ROOT]).await? {
+            return row.of("fos_settings", &["name"]).text("content").map(Some);
+        }
+    }
+    let sql = "SELECT ngmID, ngmRootPath FROM nfsGroupMembers WHERE ngmIsMasterNode = '1' \
+        ORDER BY ngmID LIMIT 1";
+    let Some(row) = tx.row(sql, Vec::new()).await? else {
+        return Ok(None);
+    };
+    let path = row.of("nfsGroupMembers", &["ngmID"]).text("ngmRootPath")?;
+    Ok(Some(path).filter(|path| !path.is_empty()))
+}
+
+/// Stores where the images are.
+pub(in crate::store) async fn set_image_root(tx: &mut Tx, path: String) -> Result<()> {
+    if tx.is_fogs() {
+        // FOG's own services go by the row of the storage node.
+        let sql = "REPLACE INTO fos_settings (name, content) VALUES (?, ?)";
+        tx.run(sql, args![IMAGE_ROOT, path]).await?;
+        return Ok(());
+    }
+    let root = || vec![("ngmRootPath", Arg::from(path.as_str()))];
+    let set = tx.set(NODES, root(), "ngmIsMasterNode = '1'", Vec::new());
+    if set.await? == 0 {
+        let mut node = root();
+        node.extend([
+            ("ngmMemberName", "DefaultMember".into()),
+            ("ngmIsMasterNode", "1".into()),
+            ("ngmGroupID", 1_i64.into()),
+        ]);
+        tx.add(NODES, node).await?;
+    }
+    Ok(())
+}
+
+const NODES: &str = "nfsGroupMembers";
+
+/// The row of `fos_settings`.
+const IMAGE_ROOT: &str = "imageRoot";
