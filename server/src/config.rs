@@ -159,7 +159,7 @@ impl Default for Timing {
         Self {
             stream_wait: Duration::from_secs(600),
             connect_wait: Duration::from_secs(120),
-            rebind_after: Duration::from_secs(30),
+            rebind_after: Duration::from_secs(40),
             restart_takes: Duration::from_secs(12),
             grace: Duration::from_secs(600),
             agent_silence: Duration::from_secs(60),

@@ -110,6 +110,11 @@ impl Api for Ops {
     }
 
     async fn image_add(&self, request: ImageAdd) -> ApiResult<Added> {
+        // Whoever asks from the network names no directory elsewhere.
+        let path = crate::imagestore::image_path(&request.image.path).map_err(invalid)?;
+        if path != request.image.path {
+            return Err(invalid(format!("the directory is to be called {path}")));
+        }
         let id = self.add_image(request.image, request.facts).await?.0;
         Ok(Added { id })
     }

@@ -176,7 +176,7 @@ fn ask_again(stage: Stage, hosts: u32) -> Option<u32> {
 }
 
 /// Questions of waiting hosts of a session that are welcome in a second.
-const WAITING_HOSTS_PER_SECOND: u32 = 100;
+const WAITING_HOSTS_PER_SECOND: u32 = 60;
 
 fn of_live(live: &Live) -> SessionStatus {
     let snapshot = &live.snapshot;
@@ -381,8 +381,8 @@ mod tests {
     #[test]
     fn only_large_rooms_that_wait_ask_less_often() {
         assert_eq!(ask_again(Stage::Gathering, 30), None);
-        assert_eq!(ask_again(Stage::Gathering, 299), None);
-        assert_eq!(ask_again(Stage::Gathering, 1000), Some(10));
+        assert_eq!(ask_again(Stage::Gathering, 179), None);
+        assert_eq!(ask_again(Stage::Gathering, 1000), Some(16));
         assert_eq!(ask_again(Stage::Sending, 1000), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `host import`: machines of a file, a line each.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -27,11 +27,18 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<HostAdd>> {
 }
 
 fn parse(from: impl io::Read) -> anyhow::Result<Vec<HostAdd>> {
+    let mut text = Vec::new();
+    from.take(MAX_FILE + 1).read_to_end(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|len| len > MAX_FILE) {
+        bail!(
+            "it has more than {}; cut it in parts",
+            readable::Size(MAX_FILE)
+        );
+    }
     let mut reader = ReaderBuilder::new()
         .trim(Trim::All)
         .flexible(true)
-        // A file of another kind is not read to its end.
-        .from_reader(from.take(MAX_FILE));
+        .from_reader(text.as_slice());
     let columns = Columns::of(reader.headers()?)?;
     let (mut hosts, mut wrong) = (Vec::new(), Vec::new());
     for record in reader.records() {

@@ -149,8 +149,8 @@ impl Inner {
     }
 }
 
-/// How long to hold the answer to each of so many that wait: nothing in rooms of usual size, and 10 s for
-/// 1,000 hosts, of which then 67 ask in a second.
+/// How long to hold the answer to each of so many that wait: nothing in rooms of usual size, and 15 s for
+/// 1,000 hosts, of which then 50 ask in a second.
 fn hold(waiting: usize) -> Duration {
     let many = u64::try_from(waiting.saturating_sub(FEW)).unwrap_or(u64::MAX);
     Duration::from_millis(many.saturating_mul(HOLD_EACH_MS))
@@ -219,7 +219,7 @@ impl Drop for Turn<'_> {
 const FEW: usize = 500;
 
 /// What each further one that waits adds for all.
-const HOLD_EACH_MS: u64 = 20;
+const HOLD_EACH_MS: u64 = 30;
 
 /// So many answers may be lost one after the other, and are given again at once.
 const ANSWERS_LOST: u32 = 3;
@@ -237,7 +237,7 @@ mod tests {
 
     /// As FOG's clients wait after an answer.
     const PAUSE: Duration = Duration::from_secs(5);
-    const LONGEST: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(15);
 
     fn caller(last: u8) -> Caller {
         (Ipv4Addr::new(10, 0, 0, last).into(), None)
@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_where_many_wait_answers_are_held() {
-        for (hosts, seconds) in [(30, 0), (500, 0), (750, 5), (1000, 10), (4000, 10)] {
+        for (hosts, seconds) in [(30, 0), (500, 0), (700, 6), (1000, 15), (4000, 15)] {
             let askers = waiting(hosts).await;
             let turn = ask(&askers, 0);
             assert_eq!(held(&turn).await, Duration::from_secs(seconds), "{hosts}");

@@ -1,5 +1,6 @@
 //! DHCP over a UDP socket of one card, which need not have an address.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::Command;
@@ -17,7 +18,7 @@ use super::{BUSYBOX, SCRIPT};
 /// If nothing can be sent.
 pub(crate) fn offers(card: &str, mac: Mac, time: Duration) -> io::Result<Vec<Reply>> {
     let socket = open(card)?;
-    let mut survey = Survey::new(mac, random()?, Instant::now(), time);
+    let mut survey = Survey::new(mac, random(), Instant::now(), time);
     let mut buffer = [0; DATAGRAM_MAX];
     while let Some(next) = survey.poll_timeout(Instant::now()) {
         if let Some(bytes) = survey.handle_timeout(Instant::now()) {
@@ -41,7 +42,7 @@ impl Listener {
     pub(in super::super) fn new(card: &str, mac: Mac) -> io::Result<Self> {
         let socket = open(card)?;
         socket.set_nonblocking(true)?;
-        let survey = Survey::new(mac, random()?, Instant::now(), LISTENING);
+        let survey = Survey::new(mac, random(), Instant::now(), LISTENING);
         Ok(Self { socket, survey })
     }
 
@@ -74,7 +75,7 @@ pub(crate) fn serve(
     server: Ipv4Addr,
 ) -> io::Result<std::convert::Infallible> {
     let socket = open(card)?;
-    let mut client = ChosenServer::new(mac, server, random()?, Instant::now());
+    let mut client = ChosenServer::new(mac, server, random(), Instant::now());
     let mut has_address = false;
     let mut buffer = [0; DATAGRAM_MAX];
     loop {
@@ -186,10 +187,11 @@ fn receive<'a>(
     }
 }
 
-fn random() -> io::Result<u32> {
-    let mut octets = [0; 4];
-    getrandom::fill(&mut octets).map_err(io::Error::other)?;
-    Ok(u32::from_ne_bytes(octets))
+/// A number that differs from that of other machines. It is no secret, and must not wait for the kernel's random numbers: a
+/// machine that has just booted may have none for minutes.
+fn random() -> u32 {
+    let [_, _, _, _, octets @ ..] = RandomState::new().build_hasher().finish().to_be_bytes();
+    u32::from_be_bytes(octets)
 }
 
 const TO_ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);

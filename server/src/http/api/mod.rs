@@ -25,6 +25,7 @@ pub use document::document;
 
 pub(super) use authority::Way;
 
+use super::answer::Fault;
 use crate::api::{ApiError, ApiErrorKind, Problem};
 use crate::ops::Ops;
 
@@ -89,8 +90,21 @@ async fn method_not_allowed(uri: Uri) -> ApiError {
     ApiError::new(ApiErrorKind::MethodNotAllowed, text)
 }
 
+/// What the log is to say of an answer that is the server's own fault.
+pub(super) fn fault(error: &ApiError) -> Option<Fault> {
+    let is_own = matches!(
+        error.kind,
+        ApiErrorKind::Unavailable | ApiErrorKind::Internal
+    );
+    is_own.then(|| Fault {
+        what: "requests of people that could not be answered",
+        text: error.text.clone(),
+    })
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let fault = fault(&self);
         let problem = Problem::from(&self);
         let status = StatusCode::from_u16(self.kind.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -107,6 +121,9 @@ impl IntoResponse for ApiError {
             // Not `Basic`: browsers would ask for a password by themselves.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response
+        match fault {
+            Some(fault) => fault.add_to(response),
+            None => response,
+        }
     }
 }

@@ -57,7 +57,7 @@ pub struct Limits {
     /// Seconds that a check-in of a FOG client may be held back whose answer brings nothing new, where more
     /// than 500 clients ask again and again; costs a connection for each that waits. Nothing is held
     /// while half of the connections are in use, in all or of the client's address. 0 holds nothing
-    #[arg(long = "http-hold", value_name = "SECONDS", default_value = "10", value_parser = hold)]
+    #[arg(long = "http-hold", value_name = "SECONDS", default_value = "15", value_parser = hold)]
     pub hold: Duration,
     /// Seconds that running requests may take at the end of the server; at most 3, as the whole server
     /// ends within 10 s
@@ -96,7 +96,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(20),
             write_buffer: Self::WRITE_BUFFER,
             request_head: Self::REQUEST_HEAD,
-            hold: Duration::from_secs(10),
+            hold: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(3),
         }
     }
@@ -168,8 +168,8 @@ const MOST: usize = 1 << 30;
 /// heard of may be replaced. Proxies and the time limit of an answer have more patience.
 fn hold(text: &str) -> Result<Duration, String> {
     match text.parse() {
-        Ok(seconds @ 0..=10) => Ok(Duration::from_secs(seconds)),
-        Ok(_) => Err("must be 0 to 10".into()),
+        Ok(seconds @ 0..=15) => Ok(Duration::from_secs(seconds)),
+        Ok(_) => Err("must be 0 to 15".into()),
         Err(_) => Err("not a number of seconds".into()),
     }
 }
@@ -214,7 +214,7 @@ mod tests {
             ["x", "--http-request-head", "8191"],
             ["x", "--http-write-buffer", "-1"],
             ["x", "--http-idle-timeout", "soon"],
-            ["x", "--http-hold", "11"],
+            ["x", "--http-hold", "16"],
         ] {
             assert!(Line::try_parse_from(line).is_err(), "{line:?}");
         }

@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::visitor::{KEY, Visitor};
 use crate::api::ApiError;
 use crate::domain::account::Role;
+use crate::http::api::fault;
 
 /// Where a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,5 +88,8 @@ pub(super) fn problem(error: &ApiError) -> Response {
         let seconds = HeaderValue::from(seconds);
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
-    response
+    match fault(error) {
+        Some(fault) => fault.add_to(response),
+        None => response,
+    }
 }

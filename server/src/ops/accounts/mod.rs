@@ -236,7 +236,7 @@ impl Ops {
         password: &str,
     ) -> Result<Cookie, LoginError> {
         self.may_try(from, name)?;
-        let accounts = self.store.accounts().await?;
+        let accounts = self.known_accounts().await?;
         let found = accounts
             .into_iter()
             .find(|found| found.kind == AccountKind::User && found.name.as_str() == name);
@@ -302,7 +302,7 @@ impl Ops {
         let Some((name, secret)) = known else {
             return Ok(None);
         };
-        let accounts = self.store.accounts().await?;
+        let accounts = self.known_accounts().await?;
         let mut users = accounts
             .into_iter()
             .filter(|account| account.kind == AccountKind::User);
@@ -323,7 +323,7 @@ impl Ops {
         }
         // A hash of 256 random bits: how much of it is right helps nobody.
         let secret = token_secret(token);
-        let accounts = self.store.accounts().await?;
+        let accounts = self.known_accounts().await?;
         let mut tokens = accounts
             .into_iter()
             .filter(|account| account.kind == AccountKind::Token);
@@ -367,6 +367,10 @@ impl Ops {
         name: AccountName,
         password: NewPassword,
     ) -> Result<Cookie, LoginError> {
+        // Before the password is hashed, which takes its time: anybody can ask.
+        if !self.is_setup(code).await? {
+            return Err(LoginError::NoSetup);
+        }
         let account = Account {
             kind: AccountKind::User,
             name,
@@ -391,8 +395,20 @@ impl Ops {
         self.begin(account)
     }
 
+    /// All accounts, for somebody who is not known yet: what is the matter with the database is not for strangers.
+    async fn known_accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.store.accounts().await.map_err(|cause| {
+            let text = format!("nobody can log in: {cause}");
+            let what = "logins without a database";
+            let now = clock::now();
+            self.log
+                .repeated(now, Level::Error, &Subject::Server, what, &text);
+            StoreError::Unavailable("the server's log has the cause".into())
+        })
+    }
+
     async fn has_users(&self) -> Result<bool, StoreError> {
-        let accounts = self.store.accounts().await?;
+        let accounts = self.known_accounts().await?;
         Ok(accounts
             .iter()
             .any(|account| account.kind == AccountKind::User))

@@ -128,6 +128,7 @@ impl Layout {
     /// The tables of FOG's that statements name.
     pub(super) fn fogs_tables(&self) -> impl Iterator<Item = &'static str> {
         let names = NEEDED.iter().map(|(name, _)| *name);
+        let names = names.chain(["imagingLog"]);
         names.filter(|name| self.has_table(name))
     }
 

@@ -61,8 +61,9 @@ async fn check(
     Ok(())
 }
 
-/// Gives addresses to a host that has none; they are no strangers any more.
+/// Gives addresses to a host; they are no strangers any more.
 async fn add_macs(tx: &mut Tx, id: HostId, macs: Vec<StationMac>) -> Result<()> {
+    let own = own_macs(tx, id).await?;
     let mut seen = Vec::new();
     for mac in macs {
         if seen.contains(&mac) {
@@ -70,16 +71,35 @@ async fn add_macs(tx: &mut Tx, id: HostId, macs: Vec<StationMac>) -> Result<()> 
         }
         let primary = if seen.is_empty() { "1" } else { "0" };
         seen.push(mac);
-        let row = vec![
-            ("hmHostID", id.into()),
-            ("hmMAC", mac.to_string().into()),
-            ("hmPrimary", primary.into()),
-        ];
-        tx.add("hostMAC", row).await?;
+        let known = own.iter().find(|(_, known)| *known == Some(mac.mac()));
+        let mut row = vec![("hmPrimary", primary.into())];
+        match known {
+            Some((number, _)) => {
+                row.push(("hmPending", "0".into()));
+                row.push(("hmIgnoreImaging", "0".into()));
+                tx.set("hostMAC", row, "hmID = ?", args![*number]).await?;
+            }
+            None => {
+                row.push(("hmHostID", id.into()));
+                row.push(("hmMAC", mac.to_string().into()));
+                tx.add("hostMAC", row).await?;
+            }
+        }
         let sql = "DELETE FROM fos_strangers WHERE mac = ?";
         tx.run(sql, args![mac.to_string()]).await?;
     }
     Ok(())
+}
+
+/// Rows of a host's addresses: number, and the address if it is one.
+async fn own_macs(tx: &mut Tx, host: HostId) -> Result<Vec<(i64, Option<Mac>)>> {
+    let sql = "SELECT hmID, hmMAC FROM hostMAC WHERE hmHostID = ?";
+    let rows = tx.rows(sql, args![host]).await?;
+    let read = |row: &Row| {
+        let cells = row.of("hostMAC", &["hmID"]);
+        Ok((cells.int("hmID")?, cells.text("hmMAC")?.parse().ok()))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Makes a host what `new` says. Addresses that FOG does not use for deploys stay as they are.
@@ -91,18 +111,22 @@ pub(super) async fn edit(
 ) -> std::result::Result<(), EditHostError> {
     is_idle(tx, host).await?;
     check(tx, &new, Some(host)).await?;
-    let sql = "UPDATE hosts SET hostName = ?, hostImage = ?, hostDevice = ? WHERE hostID = ?";
-    let image = new.image.unwrap_or(ImageId(0));
-    tx.run(sql, args![new.name.as_str(), image, new.device, host])
-        .await?;
-    let sql =
-        "DELETE FROM hostMAC WHERE hmHostID = ? AND hmPending <> '1' AND hmIgnoreImaging <> '1'";
-    tx.run(sql, args![host]).await?;
-    for mac in &new.macs {
-        let sql = "DELETE FROM hostMAC WHERE LOWER(hmMAC) = ?";
-        tx.run(sql, args![mac.to_string()]).await?;
-    }
+    // FOG's tables may not undo what is cut off: at no time the host has too few addresses.
+    let wanted: Vec<Mac> = new.macs.iter().map(|mac| mac.mac()).collect();
     add_macs(tx, host, new.macs).await?;
+    for (number, mac) in own_macs(tx, host).await? {
+        if mac.is_none_or(|mac| !wanted.contains(&mac)) {
+            let sql = "DELETE FROM hostMAC WHERE hmID = ? AND COALESCE(hmPending, '0') <> '1' \
+                AND COALESCE(hmIgnoreImaging, '0') <> '1'";
+            tx.run(sql, args![number]).await?;
+        }
+    }
+    let columns = vec![
+        ("hostName", new.name.as_str().into()),
+        ("hostImage", new.image.unwrap_or(ImageId(0)).into()),
+        ("hostDevice", new.device.into()),
+    ];
+    tx.set("hosts", columns, "hostID = ?", args![host]).await?;
     handouts::clean(tx, at).await?;
     tx.changed(Change::Hosts);
     Ok(())

@@ -42,6 +42,8 @@ pub(super) async fn add(
         ];
         tx.add(GROUPS, row).await?;
     }
+    // FOG's numbers come again when its table is emptied.
+    remove_facts(tx, id).await?;
     add_facts(tx, id, &facts).await?;
     tx.changed(Change::Images);
     Ok(id)

@@ -177,7 +177,8 @@ pub(in crate::store) async fn active(tx: &mut Tx) -> Result<Vec<SessionId>> {
     let is_whole = match tx.is_fogs() {
         true => {
             "AND (msID IN (SELECT msID FROM multicastSessionsAssoc) \
-             OR msID IN (SELECT msID FROM fos_sessions))"
+             OR EXISTS (SELECT 1 FROM fos_sessions AS ours WHERE ours.msID = multicastSessions.msID \
+             AND (ours.fogStart IS NULL OR ours.fogStart = multicastSessions.msStartDateTime)))"
         }
         false => "",
     };
