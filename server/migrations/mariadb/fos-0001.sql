@@ -135,7 +135,7 @@ CREATE TABLE IF NOT EXISTS fos_accounts (
     -- viewer, operator or admin
     role VARCHAR(10) NOT NULL,
     -- Of a user the password, hashed, as a PHC string; of a token its BLAKE3 hash in hexadecimal digits.
-    secret VARCHAR(250) NOT NULL,
+    secret MEDIUMTEXT NOT NULL,
     createdAt VARCHAR(19) NOT NULL,
     PRIMARY KEY (kind, name)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
