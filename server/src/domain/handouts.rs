@@ -136,7 +136,7 @@ pub struct Handouts {
 struct Entry {
     id: i64,
     what: What,
-    /// When a boot loader was told this for the last time; `None` if that was before the server's start.
+    /// When this was told, for the last time; `None` if that was before the server's start.
     told_at: Option<Tick>,
     run: Run,
 }
@@ -404,8 +404,8 @@ impl Handouts {
     /// A ticket tells it for sure, and one that is not known tells that it is of no job. A client without one
     /// (FOG's) is taken for the machine that was told something at its address. If it only checked in there, its
     /// boot loader had another address, or it booted by other means. It was restarted since if each boot loader
-    /// that it may come from was told something newer, and one of them while it was silent. If nothing is known of its address, it may be any of the
-    /// machines that were told something: it is good for `job` if all are.
+    /// that it may come from was told something newer, and one of them while it was silent. If nothing is known of
+    /// its address, it may be any of the machines that were told something: it is good for `job` if all are.
     #[must_use]
     pub fn origin(
         &self,
@@ -448,8 +448,8 @@ fn script(entries: &[&Entry], id: i64, own: &Handout) -> Origin {
         let Some(other) = entry.told() else {
             return false;
         };
-        // What a machine without a ticket checks in for says nothing of others, but it is no other's restart if
-        // it was there before.
+        // What a machine without a ticket checks in for says nothing of others, unless it was there before: then
+        // the boot script is no restart of it.
         let is_check_in = other.ticket.is_none() && other.address.is_some();
         let is_before = entry.id < id && other.address != own.address;
         other.job.session == own.job.session

@@ -5,10 +5,13 @@
 
 mod digest;
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{LazyLock, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
+use axum::extract::{FromRequestParts, OriginalUri};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
@@ -47,7 +50,7 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    pub(super) fn of(method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
+    fn of(method: Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
         let is_plain = |host: &String| {
             let is_fit = |octet: u8| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet);
@@ -61,6 +64,15 @@ impl Envelope {
             authorization: text(header::AUTHORIZATION),
             host: text(header::HOST).filter(is_plain),
         }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Envelope {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let OriginalUri(uri) = OriginalUri::from_request_parts(parts, state).await?;
+        Ok(Self::of(parts.method.clone(), &uri, &parts.headers))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::connect_info::MockConnectInfo;
 use axum::extract::{ConnectInfo, FromRequest, Request};
-use axum::http::{HeaderMap, Method};
+use axum::http::{Extensions, HeaderMap, Method};
 use fog::form::Fields;
 use fos_api::{FIELD_ADDRESS, FIELD_TICKET};
 
@@ -59,20 +59,7 @@ impl FromRequest<Arc<Ops>> for Form {
     type Rejection = HttpError;
 
     async fn from_request(request: Request, ops: &Arc<Ops>) -> Result<Self, HttpError> {
-        let extensions = request.extensions();
-        let peer = extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0);
-        let mocked = || {
-            extensions
-                .get::<MockConnectInfo<SocketAddr>>()
-                .map(|info| info.0)
-        };
-        let client = peer
-            .or_else(mocked)
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
-                peer.ip().to_canonical()
-            });
+        let client = peer(request.extensions());
         let is_forwarded = is_forwarded(request.headers());
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = if request.method() == Method::POST {
@@ -90,6 +77,23 @@ impl FromRequest<Arc<Ops>> for Form {
             is_forwarded,
         })
     }
+}
+
+/// Where a request comes from; the unspecified address on a socket that has none.
+pub(super) fn peer(extensions: &Extensions) -> IpAddr {
+    let connected = extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0);
+    let mocked = || {
+        extensions
+            .get::<MockConnectInfo<SocketAddr>>()
+            .map(|info| info.0)
+    };
+    connected
+        .or_else(mocked)
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
+            peer.ip().to_canonical()
+        })
 }
 
 /// Whether a proxy says that it passed the request on.

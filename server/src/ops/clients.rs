@@ -295,7 +295,7 @@ impl Ops {
         self.still_there(known);
         // Its host may have been changed meanwhile.
         let known = self.identify(request.clone()).await?;
-        let result = self.check_in(&known, asked).await;
+        let result = self.answer_check_in(&known, asked).await;
         match &result {
             Ok(()) => turn.let_in(Instant::now()),
             // These do not last.
@@ -312,6 +312,10 @@ impl Ops {
     /// If it may not.
     pub async fn check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
         self.heard(known);
+        self.answer_check_in(known, asked).await
+    }
+
+    async fn answer_check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
         let result = self.try_check_in(known, asked).await;
         self.still_there(known);
         if let Err(ClientError::Refused(refusal)) = &result {

@@ -722,6 +722,19 @@ fn a_machine_whose_answer_takes_long_was_not_restarted() {
     }
 }
 
+/// Its boot loader asks while the question of its former run is still held back.
+#[test]
+fn a_restart_while_an_answer_is_held_back_is_seen() {
+    let mut handouts = after(&[Script(2, 1, 1), CheckIn(3, 1)]);
+    let asked = now();
+    handouts.heard(&[MAC], address(3), asked, RESTART_TAKES);
+    tell(&mut handouts, news(2, 2, Some(2)));
+    handouts.still_there(&[MAC], address(3), asked);
+    handouts.heard(&[MAC], address(3), asked + RESTART_TAKES, RESTART_TAKES);
+    let origin = handouts.origin(&[MAC], address(3), None, job(2));
+    assert_eq!(origin, told(2, false));
+}
+
 /// What happens around one real machine with FOG's client, whose Linux may have another address than its boot
 /// loader.
 #[derive(Debug, Clone, Copy)]

@@ -1,16 +1,16 @@
 //! Who asks, and whether that one may: a handler names the role that it needs as its first argument.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::connect_info::MockConnectInfo;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 
 use crate::api::{ApiError, ApiErrorKind, ApiResult};
 use crate::domain::account::Role;
+use crate::http::request::peer;
 use crate::ops::{Caller, Cookie, Ops, Who};
 
 /// How a request came: an extension of each.
@@ -154,17 +154,7 @@ impl<S: Sync> FromRequestParts<S> for Address {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let extensions = &parts.extensions;
-        let peer = extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0);
-        let mocked = || {
-            extensions
-                .get::<MockConnectInfo<SocketAddr>>()
-                .map(|info| info.0)
-        };
-        let peer = peer.or_else(mocked).map(|peer| peer.ip().to_canonical());
-        Ok(Self(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
+        Ok(Self(peer(&parts.extensions)))
     }
 }
 

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::extract::State;
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use fog::Mac;
 use fog::args::ArgsWriter;
@@ -50,24 +50,18 @@ pub(super) const BOOT_FILES: [BootFiles; 3] = [
 /// Answers an iPXE script: the task, or why there is none and the local disk.
 pub(super) async fn script(
     State(ops): State<Arc<Ops>>,
-    method: Method,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
+    envelope: Envelope,
     form: Form,
 ) -> Response {
-    let envelope = Envelope::of(method, &uri, &headers);
     answer(&ops, &form, &envelope, Loader::Ipxe).await
 }
 
 /// The same for GRUB.
 pub(super) async fn grub_script(
     State(ops): State<Arc<Ops>>,
-    method: Method,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
+    envelope: Envelope,
     form: Form,
 ) -> Response {
-    let envelope = Envelope::of(method, &uri, &headers);
     answer(&ops, &form, &envelope, Loader::Grub).await
 }
 
