@@ -1,7 +1,7 @@
 //! Which of several cards is tried, and for how long: each is first tried shortly, then at length.
 //!
 //! Pure: the caller has the clock, and looks at the cards. A port may pass nothing for 30 s after its link came up
-//! (spanning tree), so the cards whose turn it is not are listened on meanwhile (see [`super::search`]).
+//! (spanning tree), so the cards whose turn it is not are listened on meanwhile (see [`mod@super::search`]).
 
 use std::time::Duration;
 
