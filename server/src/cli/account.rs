@@ -4,7 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Places;
 use super::client::Client;
@@ -87,7 +88,7 @@ impl UserCommand {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<bool> {
         let text = match self {
             Self::Add { name, role, from } => {
-                let password = from.password()?;
+                let password = from.password().await?;
                 let client = Client::connect_or_create(places).await?;
                 let request = UserAdd {
                     name,
@@ -111,7 +112,10 @@ impl UserCommand {
                 from,
             } => {
                 let is_new = password || from.password_file.is_some();
-                let password = is_new.then(|| from.password()).transpose()?;
+                let password = match is_new {
+                    true => Some(from.password().await?),
+                    false => None,
+                };
                 let client = Client::connect(places).await?;
                 let request = UserChange { role, password };
                 let changed = client.api().user_change(&name, request).await;
@@ -176,7 +180,7 @@ fn list(rows: &[AccountRow], json: bool) -> anyhow::Result<String> {
 }
 
 impl PasswordFrom {
-    fn password(&self) -> anyhow::Result<NewPassword> {
+    async fn password(&self) -> anyhow::Result<NewPassword> {
         let text = match &self.password_file {
             Some(path) if path == Path::new("-") => first_line(io::stdin().lock(), path)?,
             Some(path) => {
@@ -184,7 +188,7 @@ impl PasswordFrom {
                 let file = file.with_context(|| format!("reading {}", path.display()))?;
                 first_line(file, path)?
             }
-            None if io::stdin().is_terminal() => asked()?,
+            None if io::stdin().is_terminal() => asked().await?,
             None => bail!(
                 "there is no terminal to ask for a password; name a file that holds it with --password-file, \
                  or - for standard input"
@@ -203,28 +207,64 @@ fn first_line(from: impl io::Read, path: &Path) -> anyhow::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn asked() -> anyhow::Result<String> {
-    let first = without_echo("Password: ")?;
-    if without_echo("The same again: ")? != first {
+async fn asked() -> anyhow::Result<String> {
+    let silence = Silence::begin()?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        typed = tokio::task::spawn_blocking(typed) => typed?,
+        // The thread still waits for a line; the process ends without it, and the terminal is as it was.
+        _ = interrupt.recv() => silence.end_with(INTERRUPTED),
+        _ = terminate.recv() => silence.end_with(TERMINATED),
+    }
+}
+
+/// What a shell calls a program that a signal has ended.
+const INTERRUPTED: i32 = 128 + 2;
+const TERMINATED: i32 = 128 + 15;
+
+fn typed() -> anyhow::Result<String> {
+    let first = line_after("Password: ")?;
+    if line_after("The same again: ")? != first {
         bail!("the two passwords differ; nothing was changed");
     }
     Ok(first)
 }
 
-/// A line that the terminal does not show.
-fn without_echo(prompt: &str) -> anyhow::Result<String> {
-    let stdin = io::stdin();
-    let before = tcgetattr(&stdin).context("asking the terminal for its settings")?;
-    let mut silent = before.clone();
-    silent.local_flags.remove(LocalFlags::ECHO);
+fn line_after(prompt: &str) -> anyhow::Result<String> {
     output::ask(prompt);
-    tcsetattr(&stdin, SetArg::TCSAFLUSH, &silent).context("switching the echo off")?;
-    let line = first_line(stdin.lock(), Path::new("the terminal"));
-    let restored = tcsetattr(&stdin, SetArg::TCSAFLUSH, &before);
+    let line = first_line(io::stdin().lock(), Path::new("the terminal"));
     // The end of the line was not shown either.
     output::explain("");
-    restored.context("switching the echo on again")?;
     line
+}
+
+/// The terminal does not show what is typed, until this is dropped.
+struct Silence {
+    before: Termios,
+}
+
+impl Silence {
+    fn begin() -> anyhow::Result<Self> {
+        let stdin = io::stdin();
+        let before = tcgetattr(&stdin).context("asking the terminal for its settings")?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&stdin, SetArg::TCSAFLUSH, &silent).context("switching the echo off")?;
+        Ok(Self { before })
+    }
+
+    fn end_with(self, status: i32) -> ! {
+        drop(self);
+        output::explain("\nnothing was changed");
+        std::process::exit(status)
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        drop(tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.before));
+    }
 }
 
 #[cfg(test)]

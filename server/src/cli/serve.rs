@@ -377,18 +377,38 @@ fn host_of(ip: IpAddr) -> String {
     }
 }
 
-/// As long as nobody has an account, whoever started the server may make the first one. The link is on standard error
-/// alone, and in no file of ours.
+/// As long as nobody has an account, whoever started the server may make the first one. The link is shown at a
+/// terminal; what else standard error leads to may be read by others, so there it is in a file of the server's own.
 async fn offer_setup(ops: &Ops) {
     let page = page_url(ops.config());
+    let file = ops.config().data.join(SETUP_LINK);
     match ops.begin_setup().await {
-        Ok(Some(code)) => tracing::info!(
-            "server: the page is at {page} and nobody has an account yet; make the first one at {page}setup?code={code} \
-             (good once, until the server ends), or with fos-server user add NAME --role admin"
-        ),
+        Ok(Some(code)) => {
+            let link = format!("{page}setup?code={code}");
+            let place = match std::io::stderr().is_terminal() {
+                true => link,
+                false => match note_setup(&file, &link) {
+                    Ok(()) => format!("the address in {}", file.display()),
+                    Err(error) => format!("the page, of which the address could not be written to {}: {error}", file.display()),
+                },
+            };
+            tracing::info!(
+                "server: the page is at {page} and nobody has an account yet; make the first one at {place} \
+                 (good once, until the server ends), or with fos-server user add NAME --role admin"
+            );
+        }
         Ok(None) => tracing::info!("server: the page is at {page}"),
         Err(error) => tracing::warn!("server: looking for accounts: {error}"),
     }
+}
+
+/// In the data directory; one of an earlier start is good for nothing.
+const SETUP_LINK: &str = "setup-link";
+
+fn note_setup(file: &Path, link: &str) -> std::io::Result<()> {
+    let mut file = crate::private::create_file(file)?;
+    file.set_len(0)?;
+    writeln!(file, "{link}")
 }
 
 /// What ends the server.

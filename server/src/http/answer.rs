@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::Extension;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::error::HttpError;
 use super::plain;
+use super::request::peer;
 use crate::clock;
 use crate::logs::{Level, Subject};
 use crate::ops::Ops;
@@ -98,6 +100,29 @@ impl Answers {
     }
 }
 
+/// Answers to people, of any size, within the same bound. What is written piece by piece has none.
+pub(super) async fn bounded(
+    Extension(answers): Extension<Arc<Answers>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let client = peer(request.extensions());
+    let (parts, body) = next.run(request).await.into_parts();
+    let len = HttpBody::size_hint(&body).exact();
+    if len.is_none_or(|len| len <= SMALL as u64) {
+        return Response::from_parts(parts, body);
+    }
+    // It is whole already, so nothing is waited for.
+    let kept = match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(bytes) => answers.budget.take(client, bytes),
+        Err(_) => None,
+    };
+    match kept {
+        Some(bytes) => Response::from_parts(parts, bytes.into()),
+        None => ask_again("too many large answers are on their way; ask again in a moment\n"),
+    }
+}
+
 /// Bytes of large answers on their way, in all and for each address. A room of agents asks for small
 /// files of some kilobytes, which do not count.
 const BUDGET: usize = 64 << 20;
@@ -129,9 +154,10 @@ impl Budget {
 
     /// The same bytes, which take their place until they are sent; `None` if there is none. A single
     /// answer of any size has place where nothing else waits.
-    fn take(self: &Arc<Self>, client: IpAddr, bytes: Vec<u8>) -> Option<Bytes> {
+    fn take(self: &Arc<Self>, client: IpAddr, bytes: impl Into<Bytes>) -> Option<Bytes> {
+        let bytes = bytes.into();
         if bytes.len() <= SMALL {
-            return Some(bytes.into());
+            return Some(bytes);
         }
         let mut held = self.held();
         let own = held.by_address.get(&client).copied().unwrap_or_default();
@@ -158,7 +184,7 @@ impl Budget {
 const SMALL: usize = 64 << 10;
 
 struct Kept {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     client: IpAddr,
     budget: Arc<Budget>,
 }
@@ -189,6 +215,35 @@ mod tests {
 
     fn client(last: u8) -> IpAddr {
         [10, 0, 0, last].into()
+    }
+
+    #[tokio::test]
+    async fn large_answers_to_people_have_the_same_bound() {
+        use axum::routing::get;
+        use tower::ServiceExt as _;
+
+        let answers = Arc::new(Answers {
+            budget: Budget::new(5 << 20, 2 << 20),
+        });
+        let router = axum::Router::<()>::new()
+            .route("/large", get(|| async { vec![7_u8; 1 << 20] }))
+            .route("/small", get(|| async { "x" }))
+            .layer(axum::middleware::from_fn(bounded))
+            .layer(Extension(answers));
+        let get = async |path: &str| {
+            let request = Request::get(path).body(axum::body::Body::empty());
+            router.clone().oneshot(request.unwrap()).await.unwrap()
+        };
+        let held = [get("/large").await, get("/large").await];
+        assert!(held.iter().all(|response| response.status().is_success()));
+        let refused = get("/large").await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(get("/small").await.status().is_success());
+        let [one, other] = held;
+        let bytes = axum::body::to_bytes(one.into_body(), usize::MAX).await;
+        assert_eq!(bytes.unwrap().len(), 1 << 20);
+        assert!(get("/large").await.status().is_success());
+        drop(other);
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 
 use super::api::{self, Way};
+use super::audit;
 use crate::ops::Ops;
 
 /// Largest request: an image of many files.
@@ -15,5 +17,6 @@ const MAX_BODY: usize = 64 << 20;
 pub fn local_router(ops: Arc<Ops>) -> Router {
     api::router(Way::Socket)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&ops), audit::log))
         .with_state(ops)
 }

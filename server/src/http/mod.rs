@@ -2,6 +2,7 @@
 
 mod answer;
 mod api;
+mod audit;
 mod blame;
 mod boot_files;
 mod boot_script;
@@ -95,12 +96,15 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/status/hostgetkey.php", post(sourced).get(sourced))
         .nest("/service", service);
     let figures = metrics::Metrics::new();
+    let people = api::router(Way::Network)
+        .merge(page::router())
+        .layer(middleware::from_fn(answer::bounded))
+        .layer(middleware::from_fn_with_state(Arc::clone(&ops), audit::log));
     Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/fog/", get(index::index))
         .nest("/fog", fog)
-        .merge(api::router(Way::Network))
-        .merge(page::router())
+        .merge(people)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Extension(Arc::new(Answers::new())))

@@ -429,11 +429,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<bool>;
     /// Removes an account; `false` if there is none.
     async fn remove_account(&self, kind: AccountKind, name: AccountName) -> Result<bool>;
-    /// All accounts by kind and name.
+    /// All accounts by kind and name. One of which the row is broken is left out of the list and told in the second
+    /// part: it opens nothing.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if one makes no sense: it opens nothing.
-    async fn accounts(&self) -> Result<Vec<Account>>;
+    /// If the database fails.
+    async fn accounts(&self) -> Result<(Vec<Account>, Vec<BrokenRow>)>;
 
     // Settings.
 

@@ -375,7 +375,7 @@ impl Store for Faulty {
         self.inner.remove_account(kind, name).await
     }
 
-    async fn accounts(&self) -> Result<Vec<Account>> {
+    async fn accounts(&self) -> Result<(Vec<Account>, Vec<BrokenRow>)> {
         self.count("accounts");
         self.inner.accounts().await
     }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Method, header};
 
 use crate::api::{ApiError, ApiErrorKind, ApiResult};
 use crate::domain::account::Role;
+use crate::http::audit;
 use crate::http::request::peer;
 use crate::ops::{Caller, Cookie, Ops, Who};
 
@@ -55,6 +56,7 @@ roles! {
 
 async fn allowed(parts: &Parts, ops: &Ops, needed: Role) -> ApiResult<Caller> {
     let caller = caller(parts, ops).await?;
+    audit::caller_is(&parts.extensions, &caller);
     if caller.role >= needed {
         return Ok(caller);
     }

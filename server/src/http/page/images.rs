@@ -34,12 +34,8 @@ pub(super) async fn list(
 }
 
 /// What of it changes.
-pub(super) async fn live(
-    visitor: Visitor,
-    State(ops): State<Arc<Ops>>,
-    watcher: live::Watcher,
-) -> Response {
-    watcher.follow(ops, visitor.cookie, Source::Images)
+pub(super) async fn live(State(ops): State<Arc<Ops>>, watcher: live::Watcher) -> Response {
+    watcher.follow(ops, Source::Images)
 }
 
 /// What of the page changes: how images are verified.

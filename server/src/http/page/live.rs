@@ -11,15 +11,15 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::visitor::PageError;
+use super::places::{PLACES, Place};
+use super::visitor::{PageError, Visitor};
 use super::{images, log, overview, session};
 use crate::api::{Api, ApiError, ApiErrorKind, EventsQuery};
 use crate::domain::account::Role;
 use crate::http::listener::Patience;
-use crate::ops::{Cookie, Ops};
+use crate::ops::Ops;
 
 /// Pieces of a page, by the names of their places.
 #[derive(Debug, Default)]
@@ -78,12 +78,13 @@ impl Source {
     }
 }
 
-/// Somebody who keeps a page open.
+/// Somebody who keeps a page open. That is no use of the login, which ends by itself.
 #[derive(Debug)]
 pub(super) struct Watcher {
+    pub(super) visitor: Visitor,
     seen: Seen,
     ending: CancellationToken,
-    _place: SemaphorePermit<'static>,
+    _place: Place,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,22 +96,24 @@ struct Seen {
     after: i64,
 }
 
-/// Pages that are followed at a time, a connection each; others show what was when they were loaded.
-static PLACES: Semaphore = Semaphore::const_new(200);
-
-impl<S: Send + Sync> FromRequestParts<S> for Watcher {
+impl FromRequestParts<Arc<Ops>> for Watcher {
     type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut RequestParts, state: &S) -> Result<Self, PageError> {
-        let seen = Query::<Seen>::from_request_parts(parts, state).await;
+    async fn from_request_parts(
+        parts: &mut RequestParts,
+        ops: &Arc<Ops>,
+    ) -> Result<Self, PageError> {
+        let visitor = Visitor::watching(parts, ops).await?;
+        let seen = Query::<Seen>::from_request_parts(parts, ops).await;
         let Query(seen) = seen.map_err(|_| PageError::invalid("after has to be a number"))?;
-        let place = PLACES.try_acquire().map_err(|_| {
+        let place = PLACES.take(&visitor.caller.who).ok_or_else(|| {
             let text = "too many pages are followed; this one is as it was when it was loaded";
             ApiError::new(ApiErrorKind::TooMany, text)
         })?;
         let patience = parts.extensions.get::<Patience>();
         let ending = patience.map(|patience| patience.ending().clone());
         Ok(Self {
+            visitor,
             seen,
             ending: ending.unwrap_or_default(),
             _place: place,
@@ -121,12 +124,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Watcher {
 impl Watcher {
     /// Tells what changes, until the server ends, the login is over, or an hour has passed: then the browser asks
     /// again.
-    pub(super) fn follow(self, ops: Arc<Ops>, cookie: Cookie, source: Source) -> Response {
+    pub(super) fn follow(self, ops: Arc<Ops>, source: Source) -> Response {
         let mut timer = tokio::time::interval(PERIOD);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let follower = Follower {
             ops,
-            cookie,
             source,
             watcher: self,
             timer,
@@ -151,7 +153,6 @@ const LOOKS: u32 = 3600;
 
 struct Follower {
     ops: Arc<Ops>,
-    cookie: Cookie,
     source: Source,
     watcher: Watcher,
     timer: tokio::time::Interval,
@@ -177,7 +178,8 @@ impl Follower {
                 _ = self.timer.tick() => {}
             }
             // Whoever may see it no more is told no more.
-            let caller = self.ops.caller_by_cookie(&self.cookie).await;
+            let caller = self.ops.watcher_by_cookie(&self.watcher.visitor.cookie);
+            let caller = caller.await;
             match caller {
                 Ok(Some(caller)) if caller.role >= self.source.needs() => {}
                 Ok(_) => return None,

@@ -31,12 +31,11 @@ pub(super) async fn show(
 
 /// Further lines.
 pub(super) async fn live(
-    visitor: Visitor,
     State(ops): State<Arc<Ops>>,
     watcher: live::Watcher,
 ) -> Result<Response, PageError> {
-    visitor.needs(Role::Operator)?;
-    Ok(watcher.follow(ops, visitor.cookie, Source::Log))
+    watcher.visitor.needs(Role::Operator)?;
+    Ok(watcher.follow(ops, Source::Log))
 }
 
 /// A line of it.

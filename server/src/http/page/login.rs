@@ -1,8 +1,10 @@
 //! Logging in and out, and the first account.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
@@ -39,11 +41,12 @@ fn form(error: Option<&LoginError>) -> Markup {
 pub(super) async fn log_in(
     State(ops): State<Arc<Ops>>,
     Address(from): Address,
+    way: Way,
     OpenForm(fields): OpenForm,
 ) -> Result<Response, PageError> {
     let (name, password) = (fields.get("name"), fields.exact("password"));
     match ops.log_in(from, name, &password).await {
-        Ok(cookie) => Ok(entered(&cookie)),
+        Ok(cookie) => Ok(entered(&cookie, way)),
         Err(error @ (LoginError::Wrong | LoginError::Wait(_))) => {
             let page = open_page("Log in", &form(Some(&error)));
             let error = ApiError::from(error);
@@ -63,23 +66,50 @@ pub(super) async fn log_in(
 pub(super) async fn log_out(
     State(ops): State<Arc<Ops>>,
     headers: HeaderMap,
+    way: Way,
     form: Posted,
 ) -> Result<Response, PageError> {
     form.by(Role::Viewer)?;
     if let Some(cookie) = cookie_of(&headers) {
         ops.log_out(&cookie);
     }
-    Ok(with_cookie(Redirect::to("/login").into_response(), "", 0))
+    let response = Redirect::to("/login").into_response();
+    Ok(with_cookie(response, "", 0, way))
 }
 
-fn entered(cookie: &Cookie) -> Response {
+fn entered(cookie: &Cookie, way: Way) -> Response {
     let seconds = Cookie::LONGEST.as_secs();
-    with_cookie(Redirect::to("/").into_response(), &cookie.0, seconds)
+    with_cookie(Redirect::to("/").into_response(), &cookie.0, seconds, way)
 }
 
-/// No script can read it, and no other page's request has it.
-fn with_cookie(mut response: Response, value: &str, seconds: u64) -> Response {
-    let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+/// What the browser speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Http,
+    /// To a proxy, which says so. Whoever lies about it changes a cookie of its own.
+    Https,
+}
+
+impl<S: Sync> FromRequestParts<S> for Way {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let is_https = parts
+            .headers
+            .get("x-forwarded-proto")
+            .is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+        Ok(if is_https { Self::Https } else { Self::Http })
+    }
+}
+
+/// No script can read it, and no other page's request has it. What came over HTTPS never goes over HTTP.
+fn with_cookie(mut response: Response, value: &str, seconds: u64, way: Way) -> Response {
+    let secure = match way {
+        Way::Https => "; Secure",
+        Way::Http => "",
+    };
+    let cookie =
+        format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     // Hexadecimal digits and what stands here.
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -129,6 +159,7 @@ fn setup_form(code: &str) -> Markup {
 /// Makes the first account.
 pub(super) async fn set_up(
     State(ops): State<Arc<Ops>>,
+    way: Way,
     OpenForm(fields): OpenForm,
 ) -> Result<Response, PageError> {
     let name = fields.get("name").parse().map_err(PageError::invalid)?;
@@ -140,5 +171,5 @@ pub(super) async fn set_up(
     }
     let password = NewPassword::try_from(password).map_err(PageError::invalid)?;
     let cookie = ops.set_up(fields.get("code"), name, password).await?;
-    Ok(entered(&cookie))
+    Ok(entered(&cookie, way))
 }

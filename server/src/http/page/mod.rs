@@ -9,6 +9,7 @@ mod live;
 mod log;
 mod login;
 mod overview;
+mod places;
 mod session;
 #[cfg(test)]
 mod tests;

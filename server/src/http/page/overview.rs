@@ -37,12 +37,8 @@ pub(super) async fn show(
 }
 
 /// What of it changes.
-pub(super) async fn live(
-    visitor: Visitor,
-    State(ops): State<Arc<Ops>>,
-    watcher: live::Watcher,
-) -> Response {
-    watcher.follow(ops, visitor.cookie, Source::Overview)
+pub(super) async fn live(State(ops): State<Arc<Ops>>, watcher: live::Watcher) -> Response {
+    watcher.follow(ops, Source::Overview)
 }
 
 /// What of the first page changes.

@@ -64,12 +64,11 @@ pub(super) fn no_session(number: i64) -> ApiError {
 
 /// What of it changes.
 pub(super) async fn live(
-    visitor: Visitor,
     State(ops): State<Arc<Ops>>,
     At(number): At<i64>,
     watcher: live::Watcher,
 ) -> Response {
-    watcher.follow(ops, visitor.cookie, Source::Session(number))
+    watcher.follow(ops, Source::Session(number))
 }
 
 /// An event as a line of the list.

@@ -288,6 +288,63 @@ async fn hosts_and_accounts_are_kept_by_forms() {
 }
 
 #[tokio::test]
+async fn the_log_says_who_changed_what() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Operator).await;
+    let body = "image=lab+image&hosts=LAB-01";
+    let (status, _) = post(&bench, &cookie, "/deploy", body).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (status, _) = post(&bench, &cookie, "/accounts/remove", "kind=user&name=x").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    drop(send(&bench, post_of(None, "/deploy", body)).await);
+    drop(get(&bench, &cookie, "/hosts").await);
+    let tail = bench.ops.log_tail(None).await.unwrap();
+    let lines = tail.lines.iter().filter(|line| line.contains("POST /"));
+    let lines: Vec<&String> = lines.collect();
+    let [deploy, remove] = lines.as_slice() else {
+        panic!("{lines:?}");
+    };
+    assert!(deploy.ends_with("user u-operator: POST /deploy: 303"), "{deploy}");
+    assert!(remove.ends_with("user u-operator: POST /accounts/remove: 403"), "{remove}");
+}
+
+#[tokio::test]
+async fn a_cookie_that_came_over_https_never_goes_over_http() {
+    let bench = bench().await;
+    drop(log_in(&bench, Role::Viewer).await);
+    let body = "name=u-viewer&password=correct+horse";
+    for (scheme, is_secure) in [(None, false), (Some("http"), false), (Some("HTTPS"), true)] {
+        let mut request = post_of(None, "/login", body);
+        if let Some(scheme) = scheme {
+            let headers = request.headers_mut();
+            headers.insert("x-forwarded-proto", scheme.parse().unwrap());
+        }
+        let response = send(&bench, request).await;
+        let set = response.headers()[header::SET_COOKIE].to_str().unwrap();
+        assert_eq!(set.contains("; Secure"), is_secure, "{scheme:?}: {set}");
+    }
+}
+
+#[tokio::test]
+async fn an_open_page_does_not_keep_a_login_and_one_person_has_some_pages_only() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Viewer).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let response = send(&bench, get_of(Some(&cookie), "/live")).await;
+        match response.status() {
+            StatusCode::OK => open.push(response),
+            status => break status,
+        }
+        assert!(open.len() < 100);
+    };
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+    let other = log_in(&bench, Role::Operator).await;
+    let response = send(&bench, get_of(Some(&other), "/live")).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_login_begins_and_ends_in_the_browser() {
     let bench = bench().await;
     let code = bench.ops.begin_setup().await.unwrap().unwrap();

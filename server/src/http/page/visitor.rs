@@ -12,6 +12,7 @@ use super::layout;
 use crate::api::{ApiError, ApiErrorKind};
 use crate::domain::account::Role;
 use crate::http::api::authority::cookie_of;
+use crate::http::audit;
 use crate::ops::{Caller, Cookie, Ops};
 
 /// Somebody who is logged in.
@@ -43,6 +44,16 @@ impl Visitor {
     }
 }
 
+impl Visitor {
+    /// Whoever has this page open, before it or not.
+    pub(super) async fn watching(parts: &Parts, ops: &Ops) -> Result<Self, PageError> {
+        let cookie = cookie_of(&parts.headers).ok_or(PageError::LogIn)?;
+        let caller = ops.watcher_by_cookie(&cookie).await?;
+        let caller = caller.ok_or(PageError::LogIn)?;
+        Ok(Self { caller, cookie })
+    }
+}
+
 impl FromRequestParts<Arc<Ops>> for Visitor {
     type Rejection = PageError;
 
@@ -50,6 +61,7 @@ impl FromRequestParts<Arc<Ops>> for Visitor {
         let cookie = cookie_of(&parts.headers).ok_or(PageError::LogIn)?;
         let caller = ops.caller_by_cookie(&cookie).await?;
         let caller = caller.ok_or(PageError::LogIn)?;
+        audit::caller_is(&parts.extensions, &caller);
         Ok(Self { caller, cookie })
     }
 }

@@ -1,6 +1,6 @@
 //! Nobody tries many passwords: after some wrong ones there is a pause before each further one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,33 @@ impl<K: Eq + Hash + Clone> Brake<K> {
     }
 }
 
+/// Keys that were right before, some 100 bytes each; a restart forgets them.
+#[derive(Debug)]
+pub(super) struct Familiar<K>(VecDeque<K>);
+
+impl<K> Default for Familiar<K> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<K: PartialEq> Familiar<K> {
+    const MOST: usize = 1000;
+
+    /// It was right. The one that was so longest ago makes room.
+    pub(super) fn add(&mut self, key: K) {
+        self.0.retain(|known| *known != key);
+        if self.0.len() >= Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(key);
+    }
+
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.0.contains(key)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +129,17 @@ mod tests {
         assert_eq!(brake.wait(now, &2), None);
         brake.right(&1);
         assert_eq!(brake.wait(now, &1), None);
+    }
+
+    #[test]
+    fn the_last_that_were_right_are_known() {
+        let mut familiar = Familiar::default();
+        for key in 0..3000 {
+            familiar.add(key);
+            familiar.add(2);
+        }
+        assert_eq!(familiar.0.len(), Familiar::<i32>::MOST);
+        assert!(familiar.has(&2999) && familiar.has(&2) && !familiar.has(&3));
     }
 
     #[test]

@@ -52,14 +52,26 @@ impl Logins {
         self.logins.insert(key, login);
     }
 
-    /// Whose login this is, and what was stored of the password then.
+    /// Whose login this is, and what was stored of the password then. Somebody uses it.
     pub(super) fn user(&mut self, now: Instant, key: &Hash) -> Option<(AccountName, StoredSecret)> {
-        let login = self.logins.get_mut(key)?;
+        let found = self.watching(now, key)?;
+        if let Some(login) = self.logins.get_mut(key) {
+            login.used = now;
+        }
+        Some(found)
+    }
+
+    /// The same for a page that is open, whether or not somebody sits before it.
+    pub(super) fn watching(
+        &mut self,
+        now: Instant,
+        key: &Hash,
+    ) -> Option<(AccountName, StoredSecret)> {
+        let login = self.logins.get(key)?;
         if !login.is_valid(now) {
             self.logins.remove(key);
             return None;
         }
-        login.used = now;
         Some((login.user.clone(), login.secret.clone()))
     }
 
@@ -115,6 +127,10 @@ mod tests {
         assert_eq!(logins.user(start + LONGEST, &key(1)), None);
         logins.add(start, key(3), user("a"), secret());
         assert_eq!(logins.user(start + IDLE, &key(3)), None);
+        // An open page is no use of it.
+        logins.add(start, key(3), user("a"), secret());
+        assert!(logins.watching(start + IDLE / 2, &key(3)).is_some());
+        assert_eq!(logins.watching(start + IDLE, &key(3)), None);
         logins.add(start, key(4), user("a"), secret());
         logins.remove(&key(4));
         assert_eq!(logins.user(start, &key(4)), None);

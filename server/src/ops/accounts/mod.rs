@@ -12,12 +12,13 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use blake3::Hash;
 use tokio::sync::Semaphore;
 
-use self::brake::Brake;
+use self::brake::{Brake, Familiar};
 use self::logins::Logins;
 use super::{Ops, blocking};
 use crate::clock;
 use crate::domain::account::{Account, AccountKind, AccountName, NewPassword, Role, StoredSecret};
 use crate::domain::group;
+use crate::domain::reason::BrokenRow;
 use crate::logs::{Level, Subject};
 use crate::store::{AddAccountError, StoreError};
 
@@ -31,7 +32,7 @@ pub struct Caller {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Who {
     /// Root, or the server's own user, on this machine.
     Local,
@@ -119,12 +120,16 @@ pub enum LoginError {
 pub(super) struct Accounts {
     logins: Mutex<Logins>,
     addresses: Mutex<Brake<IpAddr>>,
-    /// Shorter pauses: else anybody could keep an account from its owner.
+    /// Shorter pauses. They are for addresses from which the name has never been right: else anybody could keep an
+    /// account from its owner.
     names: Mutex<Brake<String>>,
+    familiar: Mutex<Familiar<(String, IpAddr)>>,
     /// Who hashes a password: 19 MiB and some 20 ms of a processor each.
     hashing: Arc<Semaphore>,
     /// The hash of what the link for the first account has in it.
     setup: Mutex<Option<Hash>>,
+    /// Held by whoever makes the first account.
+    setting_up: tokio::sync::Mutex<()>,
 }
 
 /// Passwords that are hashed at a time.
@@ -140,8 +145,10 @@ impl Default for Accounts {
             logins: Mutex::default(),
             addresses: Mutex::new(Brake::new(LONGEST_OF_ADDRESS)),
             names: Mutex::new(Brake::new(LONGEST_OF_NAME)),
+            familiar: Mutex::default(),
             hashing: Arc::new(Semaphore::new(HASHING)),
             setup: Mutex::default(),
+            setting_up: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -152,7 +159,20 @@ impl Ops {
     /// # Errors
     /// If the database fails.
     pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        self.store.accounts().await
+        let (accounts, broken) = self.store.accounts().await?;
+        self.name_broken(&broken);
+        Ok(accounts)
+    }
+
+    /// An account that makes no sense opens nothing, and keeps no other one from its owner.
+    fn name_broken(&self, broken: &[BrokenRow]) {
+        for row in broken {
+            let text = format!("an account opens nothing, as the database holds no sense: {row}");
+            let what = "accounts that make no sense";
+            let now = clock::now();
+            self.log
+                .repeated(now, Level::Error, &Subject::Server, what, &text);
+        }
     }
 
     /// Adds a person.
@@ -260,6 +280,7 @@ impl Ops {
         };
         lock(&self.accounts.addresses).right(&group(from));
         lock(&self.accounts.names).right(&tried(name));
+        lock(&self.accounts.familiar).add((tried(name), group(from)));
         let line = format!("user {} has logged in", account.name);
         self.log
             .info(clock::now(), &Subject::Host(from.to_string()), &line);
@@ -269,15 +290,19 @@ impl Ops {
     /// Counts a try.
     fn may_try(&self, from: IpAddr, name: &str) -> Result<(), LoginError> {
         let now = Instant::now();
-        let (from, name) = (group(from), tried(name));
+        let known = (tried(name), group(from));
+        let is_familiar = lock(&self.accounts.familiar).has(&known);
+        let (name, from) = known;
         let mut addresses = lock(&self.accounts.addresses);
         let mut names = lock(&self.accounts.names);
-        let wait = addresses.wait(now, &from).max(names.wait(now, &name));
-        if let Some(wait) = wait {
+        let of_name = names.wait(now, &name).filter(|_| !is_familiar);
+        if let Some(wait) = addresses.wait(now, &from).max(of_name) {
             return Err(LoginError::Wait(wait.as_secs() + 1));
         }
         addresses.tries(now, &from);
-        names.tries(now, &name);
+        if !is_familiar {
+            names.tries(now, &name);
+        }
         Ok(())
     }
 
@@ -293,12 +318,28 @@ impl Ops {
         lock(&self.accounts.logins).remove(&cookie.hash());
     }
 
-    /// Who is logged in with this cookie, by what the database says now.
+    /// Who is logged in with this cookie, by what the database says now. The login is in use.
     ///
     /// # Errors
     /// If the database fails.
     pub async fn caller_by_cookie(&self, cookie: &Cookie) -> Result<Option<Caller>, StoreError> {
         let known = lock(&self.accounts.logins).user(Instant::now(), &cookie.hash());
+        self.caller_of(known).await
+    }
+
+    /// The same for a page that is open: it does not keep the login from ending by itself.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn watcher_by_cookie(&self, cookie: &Cookie) -> Result<Option<Caller>, StoreError> {
+        let known = lock(&self.accounts.logins).watching(Instant::now(), &cookie.hash());
+        self.caller_of(known).await
+    }
+
+    async fn caller_of(
+        &self,
+        known: Option<(AccountName, StoredSecret)>,
+    ) -> Result<Option<Caller>, StoreError> {
         let Some((name, secret)) = known else {
             return Ok(None);
         };
@@ -378,18 +419,14 @@ impl Ops {
             secret: self.hashed(password).await?,
             created_at: clock::now(),
         };
+        // One at a time, however many come at the same moment. A request that is dropped leaves the link as it was:
+        // good until there is an account.
+        let _turn = self.accounts.setting_up.lock().await;
         if !self.is_setup(code).await? {
             return Err(LoginError::NoSetup);
         }
-        // Taken by one, however many come at the same moment.
-        let taken = lock(&self.accounts.setup).take();
-        if taken != Some(blake3::hash(code.as_bytes())) {
-            return Err(LoginError::NoSetup);
-        }
-        if let Err(error) = self.store.add_account(account.clone()).await {
-            *lock(&self.accounts.setup) = taken;
-            return Err(error.into());
-        }
+        self.store.add_account(account.clone()).await?;
+        *lock(&self.accounts.setup) = None;
         let line = format!("the first account, {}, is made", account.name);
         self.log.service(clock::now(), &line);
         self.begin(account)
@@ -397,21 +434,27 @@ impl Ops {
 
     /// All accounts, for somebody who is not known yet: what is the matter with the database is not for strangers.
     async fn known_accounts(&self) -> Result<Vec<Account>, StoreError> {
-        self.store.accounts().await.map_err(|cause| {
+        self.stored_accounts().await.map(|(accounts, _)| accounts)
+    }
+
+    async fn stored_accounts(&self) -> Result<(Vec<Account>, Vec<BrokenRow>), StoreError> {
+        let stored = self.store.accounts().await.map_err(|cause| {
             let text = format!("nobody can log in: {cause}");
             let what = "logins without a database";
             let now = clock::now();
             self.log
                 .repeated(now, Level::Error, &Subject::Server, what, &text);
             StoreError::Unavailable("the server's log has the cause".into())
-        })
+        })?;
+        self.name_broken(&stored.1);
+        Ok(stored)
     }
 
+    /// Whether there is a person's account. One that makes no sense may be one.
     async fn has_users(&self) -> Result<bool, StoreError> {
-        let accounts = self.known_accounts().await?;
-        Ok(accounts
-            .iter()
-            .any(|account| account.kind == AccountKind::User))
+        let (accounts, broken) = self.stored_accounts().await?;
+        let is_user = |account: &Account| account.kind == AccountKind::User;
+        Ok(!broken.is_empty() || accounts.iter().any(is_user))
     }
 
     async fn hashed(&self, password: NewPassword) -> Result<StoredSecret, LoginError> {

@@ -87,6 +87,75 @@ async fn wrong_ones_are_slowed_down_by_address_and_by_name() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_keep_an_account_from_its_owner() {
+    let bench = with_user(Role::Viewer).await;
+    log_in(&bench, 1, "ann", GOOD).await.unwrap();
+    for last in 2..40 {
+        drop(log_in(&bench, last, "ann", "wrong").await);
+    }
+    // From elsewhere she has to wait, too; from where she was before she does not.
+    let error = log_in(&bench, 50, "ann", GOOD).await.unwrap_err();
+    assert!(matches!(error, LoginError::Wait(_)), "{error}");
+    log_in(&bench, 1, "ann", GOOD).await.unwrap();
+    // There wrong ones are slowed down by the address.
+    for _ in 0..brake::FREE {
+        drop(log_in(&bench, 1, "ann", "wrong").await);
+    }
+    let error = log_in(&bench, 1, "ann", GOOD).await.unwrap_err();
+    assert!(matches!(error, LoginError::Wait(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_account_that_makes_no_sense_opens_nothing_and_locks_nobody_out() {
+    let bench = with_user(Role::Viewer).await;
+    let cookie = log_in(&bench, 1, "ann", GOOD).await.unwrap();
+    let added = bench.ops.add_user(name("bob"), Role::Admin, password(GOOD));
+    added.await.unwrap();
+    let bob = log_in(&bench, 2, "bob", GOOD).await.unwrap();
+    bench
+        .sql("UPDATE fos_accounts SET role = 'emperor' WHERE name = 'bob'")
+        .await;
+    assert!(bench.ops.caller_by_cookie(&cookie).await.unwrap().is_some());
+    assert_eq!(bench.ops.caller_by_cookie(&bob).await.unwrap(), None);
+    assert!(log_in(&bench, 2, "bob", GOOD).await.is_err());
+    log_in(&bench, 1, "ann", GOOD).await.unwrap();
+    // It may have been a person's: nobody gets the first account again.
+    bench.ops.remove_account(AccountKind::User, name("ann")).await.unwrap();
+    assert_eq!(bench.ops.begin_setup().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_link_for_the_first_account_outlives_a_request_that_is_dropped() {
+    let bench = bench().await;
+    let code = bench.ops.begin_setup().await.unwrap().unwrap();
+    for polls in 1..500 {
+        let mut request = std::pin::pin!(bench.ops.set_up(&code, name("ann"), password(GOOD)));
+        let mut outcome = None;
+        for _ in 0..polls {
+            outcome = match futures_util::poll!(request.as_mut()) {
+                std::task::Poll::Ready(outcome) => Some(outcome),
+                std::task::Poll::Pending => None,
+            };
+            if outcome.is_some() {
+                break;
+            }
+            // Until the next poll is at another await.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        match outcome {
+            Some(cookie) => {
+                cookie.unwrap();
+                return;
+            }
+            // It was stored by a request that was dropped: then the link has done what it is for.
+            None if bench.ops.accounts().await.unwrap().len() == 1 => return,
+            None => assert!(bench.ops.is_setup(&code).await.unwrap(), "{polls}"),
+        }
+    }
+    panic!("the first account is never made");
+}
+
+#[tokio::test]
 async fn many_tries_at_the_same_moment_are_many() {
     let bench = with_user(Role::Viewer).await;
     let mut tries = tokio::task::JoinSet::new();

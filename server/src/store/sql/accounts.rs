@@ -3,7 +3,8 @@
 use super::row::{Row, args};
 use super::tx::Tx;
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
-use crate::store::{AddAccountError, MAX_ACCOUNTS, Result};
+use crate::domain::reason::BrokenRow;
+use crate::store::{AddAccountError, MAX_ACCOUNTS, Result, StoreError};
 
 /// Adds an account.
 pub(super) async fn add(tx: &mut Tx, account: Account) -> std::result::Result<(), AddAccountError> {
@@ -59,11 +60,19 @@ pub(super) async fn remove(tx: &mut Tx, kind: AccountKind, name: AccountName) ->
     Ok(removed > 0)
 }
 
-/// All accounts by kind and name. One that makes no sense opens nothing: that is an error.
-pub(super) async fn all(tx: &mut Tx) -> Result<Vec<Account>> {
+/// All accounts by kind and name, and what is broken of the others, which open nothing.
+pub(super) async fn all(tx: &mut Tx) -> Result<(Vec<Account>, Vec<BrokenRow>)> {
     let sql = "SELECT kind, name, role, secret, createdAt FROM fos_accounts ORDER BY kind, name";
     let rows = tx.rows(sql, Vec::new()).await?;
-    rows.iter().map(account).collect()
+    let (mut accounts, mut broken) = (Vec::new(), Vec::new());
+    for row in &rows {
+        match account(row) {
+            Ok(account) => accounts.push(account),
+            Err(StoreError::Broken(row)) => broken.push(*row),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((accounts, broken))
 }
 
 fn account(row: &Row) -> Result<Account> {

@@ -361,7 +361,7 @@ impl<E: Engine> Store for SqlStore<E> {
             .await
     }
 
-    async fn accounts(&self) -> Result<Vec<Account>> {
+    async fn accounts(&self) -> Result<(Vec<Account>, Vec<BrokenRow>)> {
         self.engine.look(|tx| Box::pin(accounts::all(tx))).await
     }
 
