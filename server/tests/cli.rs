@@ -107,6 +107,60 @@ fn names_and_directories_may_end_with_a_slash() {
 }
 
 #[test]
+fn an_image_goes_to_another_server_as_one_file() {
+    let (here, there) = (Server::new(), Server::new());
+    std::fs::remove_dir_all(there.data().join("images/lab")).unwrap();
+    here.good(&["image", "add", "lab", "--os", "10", "--type", "n"]);
+    let file = here.dir.path().join("lab.tar");
+    let path = file.to_str().unwrap();
+    here.good(&["image", "export", "lab", path]);
+    let error = here.bad(&["image", "export", "lab", path]);
+    assert!(error.contains("lab.tar") && error.contains("File exists"), "{error}");
+    // The tar of everybody opens it, and everybody's tar of a directory is taken.
+    let listed = Command::new("tar").args(["tf", path]).output().unwrap();
+    let names = text(&listed.stdout);
+    let names: Vec<&str> = names.lines().collect();
+    assert_eq!(names, ["fos-image.json", "lab/d1.mbr", "lab/d1p1.img"]);
+    for is_served in [false, true] {
+        let running = is_served.then(|| there.serve());
+        let said = there.good(&["image", "import", path]);
+        assert!(said.contains("image ") && said.contains(": lab"), "{said}");
+        let list = there.good(&["image", "list"]);
+        assert!(list.contains(" n ") && list.contains("verified"), "{list}");
+        for name in ["d1.mbr", "d1p1.img"] {
+            let of = |server: &Server| std::fs::read(server.data().join("images/lab").join(name));
+            assert_eq!(of(&here).unwrap(), of(&there).unwrap());
+        }
+        let error = there.bad(&["image", "import", path, "--name", "other"]);
+        assert!(error.contains("exists; choose another directory with --path"), "{error}");
+        there.good(&["image", "remove", "lab"]);
+        std::fs::remove_dir_all(there.data().join("images/lab")).unwrap();
+        drop(running);
+    }
+    let by_hand = here.dir.path().join("hand.tar");
+    let by_hand = by_hand.to_str().unwrap();
+    let images = here.data().join("images");
+    let made = Command::new("tar")
+        .args(["cf", by_hand, "-C", images.to_str().unwrap(), "lab"])
+        .status();
+    assert!(made.unwrap().success());
+    there.good(&["image", "import", by_hand, "--name", "hand", "--path", "by-hand"]);
+    assert!(there.good(&["image", "list"]).contains("by-hand"));
+    // A byte that was hit on the way.
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.len() - 2048;
+    bytes[at] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let error = there.bad(&["image", "import", path]);
+    assert!(error.contains("was not imported"), "{error}");
+    let left = std::fs::read_dir(there.data().join("images")).unwrap();
+    assert_eq!(left.count(), 1);
+    let streamed = here.command().args(["image", "export", "lab", "-"]).output().unwrap();
+    assert!(streamed.status.success(), "{}", text(&streamed.stderr));
+    assert_eq!(streamed.stdout.len() % 512, 0);
+}
+
+#[test]
 fn double_slashes_in_the_image_directory_are_one() {
     let server = Server::new();
     let root = server.data().join("images");

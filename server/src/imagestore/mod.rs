@@ -3,6 +3,7 @@
 //!
 //! Everything here blocks on the disk, so it runs on threads that may block, never on the runtime's.
 
+mod archive;
 mod check;
 mod compare;
 mod dir;
@@ -12,6 +13,7 @@ mod scan;
 mod source;
 mod verify;
 
+pub use archive::{About, PackError, UnpackError, Unpacked, VERSION as ARCHIVE_VERSION, pack, unpack};
 pub use check::{ChangedError, check_unchanged, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};

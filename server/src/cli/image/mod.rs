@@ -1,5 +1,7 @@
 //! `image`.
 
+mod archive;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,12 @@ pub(super) enum ImageCommand {
         #[arg(long)]
         allow_missing: bool,
     },
+    /// Write an image to one file, a tar, with its name and what is known of it; every byte is compared with what was
+    /// verified
+    Export(archive::Export),
+    /// Take an image from such a file, or from a tar of an image directory: its files are written, verified, and
+    /// registered
+    Import(archive::Import),
     /// List the images
     List,
     /// Forget an image; its files stay
@@ -97,6 +105,8 @@ impl ImageCommand {
                 no_verify,
                 allow_missing,
             } => update(places, &image, !no_verify, missing(allow_missing)).await,
+            Self::Export(export) => export.run(places).await,
+            Self::Import(import) => import.run(places).await,
             Self::List => list(places).await,
             Self::Remove { image } => {
                 let client = Client::connect(places).await?;
@@ -334,8 +344,11 @@ impl Progress {
             self.told = Instant::now();
             let millis = self.began.elapsed().as_millis().max(1);
             let rate = u64::try_from(u128::from(done) * 1000 / millis).unwrap_or(0);
-            let percent = u128::from(done) * 100 / u128::from(total.max(1));
-            output::explain(&format!("{name}: {percent} % of all, {}/s", Size(rate)));
+            let how_far = match total {
+                0 => Size(done).to_string(),
+                total => format!("{} % of all", u128::from(done) * 100 / u128::from(total)),
+            };
+            output::explain(&format!("{name}: {how_far}, {}/s", Size(rate)));
         }
     }
 }
