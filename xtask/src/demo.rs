@@ -7,6 +7,7 @@
 
 mod client;
 mod compare;
+mod door;
 mod hardware;
 pub(crate) mod image;
 pub(crate) mod lab;
@@ -31,6 +32,7 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) use self::client::Firmware;
 use self::{
     client::Client,
+    door::Door,
     hardware::{Bus, Hardware, Kind},
     image::SourceImage,
     lab::Lab,
@@ -349,6 +351,11 @@ fn deploy(
             debug_menu: None,
         },
     )?;
+    let door = Door::open(lab.name())?;
+    println!(
+        "==> the page of the server, until this ends: {}",
+        door.link(&server)?
+    );
     let mut dnsmasq = match programs.client {
         ClientProgram::Boot(..) => Some(Dnsmasq::start(&lab, options.firmware, run_dir)?),
         ClientProgram::Agent(_) => None,

@@ -5,6 +5,7 @@
 //! has an address of 127.0.0.0/8. No data is sent: the session waits for receivers that never join.
 
 mod load;
+mod site;
 
 use std::{
     fs,
@@ -35,8 +36,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=4000))]
     waiting: u16,
     /// Seconds that each case is measured
-    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=7200))]
     seconds: u64,
+    /// Measure a whole site instead: 2000 hosts in 64 sessions, and the server on one processor, with SQLite and then
+    /// with MariaDB
+    #[arg(long)]
+    site: bool,
     /// Take this program for the server, build none
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
@@ -47,6 +52,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         bail!("this makes a network namespace: run it as root");
     }
     setup::install(&[Purpose::Build, Purpose::Image, Purpose::Network])?;
+    if options.site {
+        setup::install(&[Purpose::Tests])?;
+    }
     let program = match &options.server {
         Some(server) => {
             fs::canonicalize(server).with_context(|| format!("looking for {}", server.display()))?
@@ -75,8 +83,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 fn measure(options: &Options, program: &Path) -> Result<()> {
     let image = image::prepare(image::Recipe::Plain)?;
+    if options.site {
+        return site::measure(options, program, &image.store);
+    }
     let directory = super::directory_in_memory()?;
-    let server = Server::start(program, directory.path(), &image.store)?;
+    let server = Server::start(program, directory.path(), &image.store, &Setup::default())?;
     let most = options.hosts.max(options.waiting);
     println!("==> registering {most} hosts");
     let mut hosts: Vec<Host> = (0..most).map(Host::new).collect();
@@ -188,10 +199,20 @@ struct Server {
     program: PathBuf,
     data: PathBuf,
     address: SocketAddr,
+    database: Option<String>,
+}
+
+/// What a server is started with.
+#[derive(Default)]
+struct Setup {
+    /// The only processor that it runs on.
+    core: Option<usize>,
+    /// A database in place of its own file.
+    database: Option<String>,
 }
 
 impl Server {
-    fn start(program: &Path, directory: &Path, store: &Path) -> Result<Self> {
+    fn start(program: &Path, directory: &Path, store: &Path, setup: &Setup) -> Result<Self> {
         let [data, boot, images] = ["data", "boot", "images"].map(|name| directory.join(name));
         for made in [&boot, &images] {
             fs::create_dir(made).with_context(|| format!("making {}", made.display()))?;
@@ -201,7 +222,11 @@ impl Server {
         }
         image::copy_store(store, &images.join(IMAGE))?;
         let address = SocketAddr::from((ADDRESS, 80));
-        let process = Cmd::new(program)
+        let command = match setup.core {
+            Some(core) => Cmd::new("taskset").args(["-c", &core.to_string()]).arg(program),
+            None => Cmd::new(program),
+        };
+        let process = with_database(command, setup.database.as_deref())
             .arg("--data")
             .arg(&data)
             .args(["serve", "--listen", &address.to_string()])
@@ -215,6 +240,7 @@ impl Server {
             program: program.to_owned(),
             data,
             address,
+            database: setup.database.clone(),
         };
         wait_for("fos-server to answer", Duration::from_secs(60), || {
             server.process.must_run()?;
@@ -226,7 +252,7 @@ impl Server {
     }
 
     fn command(&self, args: &[&str]) -> Result<String> {
-        Cmd::new(&self.program)
+        with_database(Cmd::new(&self.program), self.database.as_deref())
             .arg("--data")
             .arg(&self.data)
             .args(args)
@@ -264,12 +290,26 @@ impl Server {
         let pid = self.process.id();
         sleep_until(begin)?;
         let before = cpu_seconds(pid)?;
+        let first = memory(pid, "VmRSS:")?;
         sleep_until(end)?;
         let used = cpu_seconds(pid)? - before;
+        let last = memory(pid, "VmRSS:")?;
         let tally = asking.finish()?;
         let verdict = print(&tally, case, used / end.duration_since(begin).as_secs_f64())?;
-        println!("    memory at most {} MB", peak_memory(pid)? / 1000);
+        println!(
+            "    memory {} MB at the beginning, {} MB at the end, at most {} MB",
+            first / 1000,
+            last / 1000,
+            memory(pid, "VmHWM:")? / 1000
+        );
         Ok(verdict)
+    }
+}
+
+fn with_database(command: Cmd, database: Option<&str>) -> Cmd {
+    match database {
+        Some(database) => command.env("FOS_SERVER_DATABASE", database),
+        None => command,
     }
 }
 
@@ -358,14 +398,14 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 /// `USER_HZ`, part of the kernel's interface.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Most resident memory that a process had, in kB.
-fn peak_memory(pid: u32) -> Result<u64> {
+/// A line of a process's status that is a size, in kB: its resident memory, or the most that it had.
+fn memory(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     text.lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("{path} has no VmHWM"))
+        .with_context(|| format!("{path} has no {field}"))
 }
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;

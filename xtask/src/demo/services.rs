@@ -86,6 +86,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The file with the address at which the first account is made.
+    pub(crate) fn setup_link(&self) -> PathBuf {
+        self.data.join("setup-link")
+    }
+
     /// Runs a command of its command line; answers what that prints.
     pub(crate) fn command(&self, args: &[&str]) -> Result<String> {
         Cmd::new(&self.program)

@@ -54,6 +54,16 @@ impl Host {
         Ok(())
     }
 
+    /// Reports this as what it does.
+    pub(super) fn say(&self, server: SocketAddr, detail: &str) -> Result<()> {
+        let mut client = Client::new(server, self.address, Style::Stock);
+        let (identity, detail) = (self.identity(), detail.replace(' ', "+"));
+        let form = format!("{identity}&status={STATUS}&phase=wait&stream=d1p1.img&detail={detail}");
+        let answer = client.post("progress.php", &form)?;
+        ensure!(answer.is_empty(), "the report was refused: {answer}");
+        Ok(())
+    }
+
     /// The fields that are in each request.
     fn identity(&self) -> String {
         let ticket = self.ticket.iter().map(|ticket| format!("&ticket={ticket}"));
