@@ -605,6 +605,9 @@ pub struct SessionStatus {
     pub stream: Option<StreamNow>,
     /// Bytes per second, acknowledged by all.
     pub rate: u64,
+    /// The same from the first byte on; empty where no server runs, and a restart of the server begins anew.
+    #[serde(default)]
+    pub course: RateCourse,
     /// Share of blocks sent again, in percent.
     pub repeated_percent: f64,
     /// Whether streams begin with a record; `None` until decided.
@@ -623,6 +626,15 @@ pub struct SessionStatus {
     pub ended_at: Option<String>,
     /// The hosts by name.
     pub hosts: Vec<HostStatus>,
+}
+
+/// A rate over time, in at most 120 points.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RateCourse {
+    /// Seconds of a point.
+    pub step_seconds: u32,
+    /// Mean of each point, the first one first.
+    pub bytes_per_second: Vec<u64>,
 }
 
 /// A host that asked what to boot.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
-use super::{BootStatus, HostStatus, ImageVerification, SessionStatus, VerificationState};
+use super::{BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, VerificationState};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
 use crate::domain::{BootGiven, HostId, Reason, Refusal};
@@ -37,6 +37,7 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
             missing: Vec::new(),
             stream: None,
             rate: 0,
+            course: RateCourse::default(),
             repeated_percent: 0.0,
             records: None,
             stage_seconds: 0,
@@ -199,6 +200,10 @@ fn of_live(live: &Live) -> SessionStatus {
         missing: snapshot.missing.clone(),
         stream: Some(stream_now(live)),
         rate: live.rate,
+        course: RateCourse {
+            step_seconds: live.course.step_seconds(),
+            bytes_per_second: live.course.per_second().collect(),
+        },
         repeated_percent: live.counters.repeated_percent(),
         records: snapshot.has_records,
         stage_seconds: (age(live) + snapshot.age).as_secs(),
@@ -331,6 +336,7 @@ fn of_stored(session: &Session) -> SessionStatus {
         missing: Vec::new(),
         stream: None,
         rate: 0,
+        course: RateCourse::default(),
         repeated_percent: 0.0,
         records: session.has_records,
         stage_seconds: 0,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use super::rate::Course;
 use crate::domain::handout::Arguments;
 use crate::domain::session::{MemberSnapshot, Snapshot};
 use crate::domain::{BootGiven, HostId, ImageId, SessionId, Timestamp};
@@ -32,6 +33,8 @@ pub struct Live {
     pub counters: Counters,
     /// Bytes per second, acknowledged by all.
     pub rate: u64,
+    /// The same from the first byte on.
+    pub course: Course,
     /// The hosts, in the order of the snapshot.
     pub members: Vec<LiveMember>,
     by_host: HashMap<HostId, usize>,
@@ -112,7 +115,7 @@ impl Live {
         snapshot: Snapshot,
         stream_len: u64,
         counters: Counters,
-        rate: u64,
+        (rate, course): (u64, Course),
         members: Vec<LiveMember>,
         waits: Vec<Wait>,
         at: Instant,
@@ -130,6 +133,7 @@ impl Live {
             stream_len,
             counters,
             rate,
+            course,
             members,
             by_host,
             waits,

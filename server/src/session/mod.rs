@@ -12,4 +12,5 @@ mod registry;
 pub use driver::Surroundings;
 pub use journal::Stored;
 pub use live::{Boot, ClientReport, Live, LiveMember, Wait};
+pub use rate::Course;
 pub use registry::{Handle, Idle, Sessions};

@@ -10,6 +10,7 @@ mod log;
 mod login;
 mod overview;
 mod places;
+mod plot;
 mod session;
 #[cfg(test)]
 mod tests;

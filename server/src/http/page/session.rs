@@ -11,6 +11,7 @@ use readable::Size;
 
 use super::layout::{Place, key, page};
 use super::live::{self, Live, Parts, Source};
+use super::plot;
 use super::overview::{percent, state_class};
 use super::visitor::{At, PageError, Posted, Visitor};
 use crate::api::{Api, ApiError, ApiErrorKind, EventLine, EventsQuery, HostStatus, SessionStatus};
@@ -39,6 +40,7 @@ pub(super) async fn show(
         div class={ "headline " (state_class(&session)) } { (shown.slot("headline")) }
         (shown.slot("numbers"))
         @if visitor.may(Role::Operator) { (steering(&visitor, &session)) }
+        (shown.slot("course"))
         h2 { "Room" }
         ul.room { @for host in &session.hosts {
             li.tile { (shown.slot(&format!("t{}", host.host))) }
@@ -81,6 +83,7 @@ pub(super) fn view(session: &SessionStatus) -> Live {
     let mut parts = Parts::default();
     parts.add("headline", &html! { (session.text) });
     parts.add("numbers", &numbers(session));
+    parts.add("course", &plot::plot(&session.course));
     for host in &session.hosts {
         parts.add(&format!("t{}", host.host), &tile(session, host));
         parts.add(&format!("s{}", host.host), &html! { (host.state) });

@@ -27,7 +27,7 @@ use super::askers::Askers;
 use super::journal::{Journal, News};
 use super::level::level_of;
 use super::live::{Boot, ClientReport, Head, Live};
-use super::rate::Rate;
+use super::rate::{Course, Rate};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::handout::Job;
@@ -83,6 +83,7 @@ pub(super) struct Driver {
     ended_at: Option<Timestamp>,
     counters: SharedCounters,
     rate: Rate,
+    course: Course,
     /// Receivers that hold the others up: when that was said, and their silence.
     slow: BTreeMap<Ipv4Addr, (Instant, Duration)>,
     /// Since when nothing can be stored, and why.
@@ -129,7 +130,7 @@ impl Driver {
             core.snapshot(now),
             0,
             sender::Counters::default(),
-            0,
+            (0, Course::default()),
             vec![Default::default(); core.snapshot(now).members.len()],
             Vec::new(),
             now,
@@ -157,6 +158,7 @@ impl Driver {
             ended_at: None,
             counters: SharedCounters::default(),
             rate: Rate::default(),
+            course: Course::default(),
             slow: BTreeMap::new(),
             unstored: None,
             details_left: MAX_DETAILS,

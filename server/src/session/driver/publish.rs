@@ -44,12 +44,13 @@ impl Driver {
             waits.push(Wait::Database { since, text });
         }
         let rate = self.rate.sample(now, counters.bytes_acked);
+        self.course.sample(now, counters.bytes_acked);
         let mut live = Live::new(
             &self.head,
             snapshot,
             stream.map_or(0, |stream| stream.stored_len),
             counters,
-            rate,
+            (rate, self.course.clone()),
             members,
             waits,
             now,
