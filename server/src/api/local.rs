@@ -199,6 +199,25 @@ impl Api for Ops {
         Ok(Done { text })
     }
 
+    async fn cancel_all(&self) -> ApiResult<Done> {
+        let (cancelled, failed) = Self::cancel_all(self).await?;
+        let count = failed.len();
+        if let Some(error) = failed.into_iter().next() {
+            let mut error = ApiError::from(error);
+            error.text = match count {
+                1 => error.text,
+                more => format!("{more} sessions are not cancelled; of the first: {}", error.text),
+            };
+            return Err(error);
+        }
+        let text = match cancelled.as_slice() {
+            [] => "no session is active".to_owned(),
+            [one] => format!("session {one} is cancelled"),
+            many => format!("{} sessions are cancelled", many.len()),
+        };
+        Ok(Done { text })
+    }
+
     async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus> {
         // Each answer reads all members of many sessions.
         let _one_at_a_time = self.status_turn().await;

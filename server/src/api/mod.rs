@@ -56,6 +56,8 @@ pub trait Api: Send + Sync {
     async fn start(&self, session: i64) -> ApiResult<Done>;
     /// Cancels a session, or one host of it.
     async fn cancel(&self, session: i64, host: Option<&str>) -> ApiResult<Done>;
+    /// Cancels every active session.
+    async fn cancel_all(&self) -> ApiResult<Done>;
     /// What the sessions do, or one of them; nothing if there is none of this number.
     async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus>;
     /// What happened in a session.

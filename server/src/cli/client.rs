@@ -500,6 +500,10 @@ impl Api for Remote {
         .await
     }
 
+    async fn cancel_all(&self) -> ApiResult<Done> {
+        self.post("/sessions/cancel-all".to_owned()).await
+    }
+
     async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus> {
         self.get(match session {
             Some(session) => format!("/sessions/{session}"),

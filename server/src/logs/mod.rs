@@ -1,9 +1,10 @@
 //! Logs: for people in files as FOG has them, for the machine on standard error.
 //!
 //! `multicast.log` has a line for every event, `multicast.log.udpcast.<id>` the details of one session.
-//! Nothing deletes them; they may be renamed at any time. No caller ever waits for a disk.
+//! What is kept of them is in `rotate.rs`; they may be renamed at any time. No caller ever waits for a disk.
 
 mod queue;
+mod rotate;
 mod stderr;
 mod tail;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use fog::encoding::printable;
 
 use self::queue::{Queue, QueueLimits};
+use self::rotate::{KEEP, Keep};
 use crate::domain::Timestamp;
 use crate::repeats::Repeats;
 
@@ -107,10 +109,10 @@ impl MulticastLog {
     /// # Errors
     /// If the directory cannot be created, or the thread not started.
     pub fn new(dir: &Path) -> io::Result<Self> {
-        Self::with(dir, LIMITS)
+        Self::with(dir, LIMITS, KEEP)
     }
 
-    fn with(dir: &Path, limits: QueueLimits) -> io::Result<Self> {
+    fn with(dir: &Path, limits: QueueLimits, keep: Keep) -> io::Result<Self> {
         crate::private::create_dir(dir)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(limits),
@@ -118,6 +120,7 @@ impl MulticastLog {
         });
         let mut writer = Writer {
             dir: dir.to_owned(),
+            keep,
             shared: Arc::clone(&shared),
             complained: None,
         };
@@ -261,6 +264,7 @@ fn stamped(now: Timestamp, text: &str) -> String {
 /// The thread that writes.
 struct Writer {
     dir: PathBuf,
+    keep: Keep,
     shared: Arc<Shared>,
     /// When standard error was told last that something is missing in the files.
     complained: Option<Instant>,
@@ -310,6 +314,7 @@ impl Writer {
             let lines = batch.iter().filter(|line| line.session == session);
             let texts: Vec<&str> = lines.map(|line| line.text.as_str()).collect();
             let path = self.path(session);
+            self.make_room(session, &path);
             let written = OpenOptions::new()
                 .create(true)
                 .append(true)
@@ -322,10 +327,30 @@ impl Writer {
         }
     }
 
+    /// What is too much goes, before there is more.
+    fn make_room(&mut self, session: Option<i64>, path: &Path) {
+        let done = match session {
+            None => rotate::rotate(path, self.keep),
+            Some(_) if path.exists() => Ok(()),
+            Some(_) => {
+                // With the one that begins there are as many as are kept.
+                let sessions = self.keep.sessions.saturating_sub(1);
+                let keep = Keep { sessions, ..self.keep };
+                rotate::prune(&self.dir, SESSION_PREFIX, keep)
+            }
+        };
+        if let Err(error) = done
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            let dir = self.dir.display();
+            self.complain(&format!("cannot remove old logs in {dir}: {error}"));
+        }
+    }
+
     fn path(&self, session: Option<i64>) -> PathBuf {
         match session {
             None => self.dir.join(FILE),
-            Some(id) => self.dir.join(format!("{FILE}.udpcast.{id}")),
+            Some(id) => self.dir.join(format!("{SESSION_PREFIX}{id}")),
         }
     }
 
@@ -357,6 +382,9 @@ fn numbers(matter: Option<Matter>, count: u64) -> Vec<Line> {
 }
 
 const FILE: &str = "multicast.log";
+
+/// What FOG calls those of its sessions.
+const SESSION_PREFIX: &str = "multicast.log.udpcast.";
 
 #[cfg(test)]
 mod tests {
@@ -462,7 +490,7 @@ mod tests {
             lines: 100_000,
             lines_a_minute: 50,
         };
-        let log = MulticastLog::with(dir.path(), limits).unwrap();
+        let log = MulticastLog::with(dir.path(), limits, KEEP).unwrap();
         for number in 0..1000 {
             log.service(now(), &format!("line {number}"));
         }
@@ -491,6 +519,33 @@ mod tests {
         }
         assert!(bench.log.close(LONG));
         bench.log.service(now(), "after the end");
+    }
+
+    #[test]
+    fn logs_do_not_grow_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = Keep {
+            bytes: 2000,
+            earlier: 2,
+            sessions: 5,
+        };
+        let log = MulticastLog::with(dir.path(), LIMITS, keep).unwrap();
+        for id in 0..100 {
+            log.session(now(), id, "lab", &"x".repeat(100));
+            // Each is a batch of its own.
+            while !dir.path().join(format!("{SESSION_PREFIX}{id}")).exists() {
+                std::thread::yield_now();
+            }
+        }
+        assert!(log.close(LONG));
+        let count = |prefix: &str| {
+            let entries = std::fs::read_dir(dir.path()).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with(prefix)).count()
+        };
+        assert_eq!(count(SESSION_PREFIX), 5);
+        assert_eq!(count(FILE), 5 + 3);
+        assert!(dir.path().join(format!("{SESSION_PREFIX}99")).exists());
     }
 
     #[test]

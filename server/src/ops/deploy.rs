@@ -357,6 +357,25 @@ impl Ops {
         })
     }
 
+    /// Cancels every active session; answers those that were, and why others were not.
+    ///
+    /// # Errors
+    /// If the database does not say which there are.
+    pub async fn cancel_all(
+        &self,
+    ) -> Result<(Vec<SessionId>, Vec<CancelError>), StoreError> {
+        let (mut cancelled, mut failed) = (Vec::new(), Vec::new());
+        for session in self.store.active_sessions().await? {
+            match self.cancel(session, None).await {
+                Ok(()) => cancelled.push(session),
+                // It has ended by itself meanwhile.
+                Err(CancelError::Over(..) | CancelError::NoSession(_)) => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        Ok((cancelled, failed))
+    }
+
     /// Cancels a session, or one host of it. When this returns, it is stored.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(sessions::show))
         .routes(routes!(sessions::start))
         .routes(routes!(sessions::cancel))
+        .routes(routes!(sessions::cancel_all))
         .routes(routes!(sessions::drop_host))
         .routes(routes!(sessions::events))
         .routes(routes!(hosts::list, hosts::add))

@@ -83,6 +83,15 @@ pub(super) async fn cancel(
     cancelled.map(Json)
 }
 
+/// Cancels every active session.
+///
+/// Those that can be are cancelled, also if one cannot. Role: operator.
+#[utoipa::path(post, path = "/sessions/cancel-all", tag = "sessions", operation_id = "cancelAllSessions",
+    responses((status = 200, description = "They are cancelled, and that is stored", body = Done)))]
+pub(super) async fn cancel_all(_: Operator, State(ops): State<SharedOps>) -> Answer<Done> {
+    crate::api::Api::cancel_all(&*ops).await.map(Json)
+}
+
 /// Takes one host out of a session; the others go on.
 ///
 /// Role: operator.

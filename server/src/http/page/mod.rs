@@ -32,6 +32,7 @@ pub(super) fn router() -> Router<Arc<Ops>> {
         .route("/", get(overview::show))
         .route("/live", get(overview::live))
         .route("/deploy", post(overview::deploy))
+        .route("/cancel-all", post(overview::cancel_all))
         .route("/sessions/{session}", get(session::show))
         .route("/sessions/{session}/live", get(session::live))
         .route("/sessions/{session}/start", post(session::start))

@@ -31,6 +31,7 @@ pub(super) async fn show(
     let body = html! {
         div data-live=(shown.address("/live")) {}
         (shown.slot("sessions"))
+        @if visitor.may(Role::Operator) && has_active(&status) { (end_form(&visitor)) }
         (deploy)
     };
     Ok(page("Sessions", &visitor, Place::Sessions, &body))
@@ -45,8 +46,36 @@ pub(super) async fn live(State(ops): State<Arc<Ops>>, watcher: live::Watcher) ->
 pub(super) fn view(status: &ServerStatus) -> Live {
     let mut parts = Parts::default();
     parts.add("sessions", &table(&status.sessions));
-    // Nothing else of it depends on what happens.
-    Live::new(parts, "")
+    // Whether there is anything to be ended.
+    Live::new(parts, if has_active(status) { "active" } else { "" })
+}
+
+fn has_active(status: &ServerStatus) -> bool {
+    let mut sessions = status.sessions.iter();
+    sessions.any(|session| session.state.is_active())
+}
+
+fn end_form(visitor: &Visitor) -> Markup {
+    html! {
+        details {
+            summary { "Cancel every session …" }
+            form method="post" action="/cancel-all" {
+                (key(visitor))
+                p { "Whatever is sent ends. Hosts whose disk is partly written will not boot until they are deployed again." }
+                button.danger type="submit" { "Cancel every session" }
+            }
+        }
+    }
+}
+
+/// Ends all of them.
+pub(super) async fn cancel_all(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    form.by(Role::Operator)?;
+    Api::cancel_all(&*ops).await?;
+    Ok(Redirect::to("/").into_response())
 }
 
 fn table(sessions: &[SessionStatus]) -> Markup {

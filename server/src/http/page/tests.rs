@@ -78,7 +78,8 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Forms, and who may send them.
-const FORMS: [(&str, Role); 13] = [
+const FORMS: [(&str, Role); 14] = [
+    ("/cancel-all", Role::Operator),
     ("/deploy", Role::Operator),
     ("/sessions/1/start", Role::Operator),
     ("/sessions/1/cancel", Role::Operator),
@@ -285,6 +286,26 @@ async fn hosts_and_accounts_are_kept_by_forms() {
     }
     let (status, page) = post(&bench, &cookie, "/images/lab%20image/check", "").await;
     assert_eq!(status, StatusCode::OK, "{page}");
+}
+
+#[tokio::test]
+async fn every_session_is_ended_with_one_button() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Operator).await;
+    let (_, page) = get(&bench, &cookie, "/").await;
+    assert!(!page.contains("Cancel every session"), "{page}");
+    for host in [1, 2, 3] {
+        bench.deploy(&[host]).await;
+    }
+    let (_, page) = get(&bench, &cookie, "/").await;
+    assert!(page.contains("Cancel every session"), "{page}");
+    for _ in 0..2 {
+        let (status, _) = post(&bench, &cookie, "/cancel-all", "").await;
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        let status = bench.status(None).await;
+        assert_eq!(status.sessions.len(), 3);
+        assert!(status.sessions.iter().all(|one| !one.state.is_active()));
+    }
 }
 
 #[tokio::test]
