@@ -32,6 +32,7 @@ pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
+pub mod tty;
 
 #[cfg(test)]
 mod tests {

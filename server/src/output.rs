@@ -15,7 +15,8 @@ pub fn explain(line: &str) {
 }
 
 /// A text of several lines as it can be shown: only ends of lines and tabs are left of what is no character to see.
-fn harmless(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmless =
         |c: char| matches!(c, '\n' | '\t') || (!c.is_control() && !fog::encoding::is_invisible(c));
     if text.chars().all(is_harmless) {

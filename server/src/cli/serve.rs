@@ -1,9 +1,9 @@
 //! `serve`.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,9 @@ pub(super) struct Serve {
     /// pairs from 63100 on]
     #[arg(long, value_name = "FIRST-LAST")]
     ports: Option<PortPool>,
+    /// A terminal of this machine that shows the sessions, for example /dev/tty10
+    #[arg(long, value_name = "DEVICE")]
+    tty: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -163,6 +166,8 @@ impl Serve {
         // A disk that hangs keeps nobody from being served.
         let look = look_for_places(Arc::clone(&config), log.clone());
         let look = tokio::spawn(look).abort_handle();
+        let tty = self.tty.take();
+        let tty = tty.map(|device| tokio::spawn(crate::tty::show(Arc::clone(&ops), device)));
         let limits = self.limits.ending_within(GRACE);
         if limits != self.limits {
             let text = format!(
@@ -173,6 +178,9 @@ impl Serve {
         }
         let served = serve(listener, socket, &ops, limits, signals).await;
         look.abort();
+        if let Some(tty) = tty {
+            tty.abort();
+        }
         drop(run_file);
         log.service(clock::now(), "fos-server ends");
         if tokio::time::timeout(STORE_GRACE, store.close())
