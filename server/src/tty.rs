@@ -152,9 +152,9 @@ mod tests {
             seen.extend(received.try_iter().flatten());
             String::from_utf8_lossy(&seen).contains(text)
         };
-        wait_for(|| saw("no sessions")).await;
+        wait_for("the empty page", async || saw("no sessions").then_some(())).await;
         bench.deploy(&[1]).await;
-        wait_for(|| saw("session 1 (")).await;
+        wait_for("the session", async || saw("session 1 (").then_some(())).await;
         task.abort();
         drop(pair.slave);
     }
