@@ -72,7 +72,10 @@ mod tests {
     fn no_name_commands_the_terminal_or_turns_a_line() {
         let plain = "a\tb\nc \u{e4}";
         assert!(matches!(harmless(plain), Cow::Borrowed(text) if text == plain));
-        assert_eq!(harmless("x\u{1b}[2J\u{9b}m\r\u{202e}y"), "x [2J m \u{fffd}y");
+        assert_eq!(
+            harmless("x\u{1b}[2J\u{9b}m\r\u{202e}y"),
+            "x [2J m \u{fffd}y"
+        );
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub async fn show(ops: Arc<Ops>, device: PathBuf) {
             match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 Ok(()) => shown = text,
                 Err(error) => {
-                    let line = format!("the sessions cannot be shown on {}: {error}", device.display());
+                    let line = format!(
+                        "the sessions cannot be shown on {}: {error}",
+                        device.display()
+                    );
                     ops.log().repeated(
                         clock::now(),
                         Level::Warn,
@@ -63,7 +66,10 @@ fn page(status: &ServerStatus) -> String {
         lines.push("no sessions".to_owned());
     }
     for session in sessions {
-        let line = format!("session {} ({}): {}", session.session, session.image, session.text);
+        let line = format!(
+            "session {} ({}): {}",
+            session.session, session.image, session.text
+        );
         lines.extend(wrapped(&line));
     }
     if lines.len() > MOST_LINES {
@@ -122,7 +128,10 @@ mod tests {
         let mut status = bench.status(None).await;
         let shown = page(&status);
         assert!(shown.contains(&format!("session {}", id.0)), "{shown}");
-        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 80),
+            "{shown}"
+        );
         let mut odd = status.sessions[0].clone();
         odd.text = "\u{1b}[31m".repeat(2000);
         status.sessions = vec![odd; 30];

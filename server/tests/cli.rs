@@ -115,7 +115,10 @@ fn an_image_goes_to_another_server_as_one_file() {
     let path = file.to_str().unwrap();
     here.good(&["image", "export", "lab", path]);
     let error = here.bad(&["image", "export", "lab", path]);
-    assert!(error.contains("lab.tar") && error.contains("File exists"), "{error}");
+    assert!(
+        error.contains("lab.tar") && error.contains("File exists"),
+        "{error}"
+    );
     // The tar of everybody opens it, and everybody's tar of a directory is taken.
     let listed = Command::new("tar").args(["tf", path]).output().unwrap();
     let names = text(&listed.stdout);
@@ -132,7 +135,10 @@ fn an_image_goes_to_another_server_as_one_file() {
             assert_eq!(of(&here).unwrap(), of(&there).unwrap());
         }
         let error = there.bad(&["image", "import", path, "--name", "other"]);
-        assert!(error.contains("exists; choose another directory with --path"), "{error}");
+        assert!(
+            error.contains("exists; choose another directory with --path"),
+            "{error}"
+        );
         there.good(&["image", "remove", "lab"]);
         std::fs::remove_dir_all(there.data().join("images/lab")).unwrap();
         drop(running);
@@ -144,7 +150,9 @@ fn an_image_goes_to_another_server_as_one_file() {
         .args(["cf", by_hand, "-C", images.to_str().unwrap(), "lab"])
         .status();
     assert!(made.unwrap().success());
-    there.good(&["image", "import", by_hand, "--name", "hand", "--path", "by-hand"]);
+    there.good(&[
+        "image", "import", by_hand, "--name", "hand", "--path", "by-hand",
+    ]);
     assert!(there.good(&["image", "list"]).contains("by-hand"));
     // A byte that was hit on the way.
     let mut bytes = std::fs::read(&file).unwrap();
@@ -155,7 +163,11 @@ fn an_image_goes_to_another_server_as_one_file() {
     assert!(error.contains("was not imported"), "{error}");
     let left = std::fs::read_dir(there.data().join("images")).unwrap();
     assert_eq!(left.count(), 1);
-    let streamed = here.command().args(["image", "export", "lab", "-"]).output().unwrap();
+    let streamed = here
+        .command()
+        .args(["image", "export", "lab", "-"])
+        .output()
+        .unwrap();
     assert!(streamed.status.success(), "{}", text(&streamed.stderr));
     assert_eq!(streamed.stdout.len() % 512, 0);
 }

@@ -10,6 +10,7 @@ mod browser;
 mod harness;
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -88,19 +89,22 @@ fn a_person_deploys_by_the_keyboard_and_sees_what_happens() {
     let stderr = Stdio::from(File::create(&said).unwrap());
     let running = server.start_saying(command, stderr);
     let mut link = String::new();
-    wait_until("the place of the link for the first account is printed", || {
-        let said = std::fs::read_to_string(&said).unwrap();
-        let mut words = said.split_whitespace();
-        let Some(file) = words.find(|word| word.ends_with("/setup-link")) else {
-            return false;
-        };
-        // A log may be read by others; the link is in none.
-        assert!(!said.contains("setup?code="), "{said}");
-        let mode = std::fs::metadata(file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        link = std::fs::read_to_string(file).unwrap().trim().to_owned();
-        !link.is_empty()
-    });
+    wait_until(
+        "the place of the link for the first account is printed",
+        || {
+            let said = std::fs::read_to_string(&said).unwrap();
+            let mut words = said.split_whitespace();
+            let Some(file) = words.find(|word| word.ends_with("/setup-link")) else {
+                return false;
+            };
+            // A log may be read by others; the link is in none.
+            assert!(!said.contains("setup?code="), "{said}");
+            let mode = std::fs::metadata(file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            link = std::fs::read_to_string(file).unwrap().trim().to_owned();
+            !link.is_empty()
+        },
+    );
     let base = link.split("/setup").next().unwrap().to_owned();
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&pictures).unwrap();

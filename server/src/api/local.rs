@@ -206,7 +206,10 @@ impl Api for Ops {
             let mut error = ApiError::from(error);
             error.text = match count {
                 1 => error.text,
-                more => format!("{more} sessions are not cancelled; of the first: {}", error.text),
+                more => format!(
+                    "{more} sessions are not cancelled; of the first: {}",
+                    error.text
+                ),
             };
             return Err(error);
         }

@@ -5,7 +5,9 @@ use std::time::Instant;
 use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
-use super::{BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, VerificationState};
+use super::{
+    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, VerificationState,
+};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
 use crate::domain::{BootGiven, HostId, Reason, Refusal};

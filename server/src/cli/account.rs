@@ -263,7 +263,8 @@ impl Silence {
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        drop(tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.before));
+        // There is nothing else to be done with it.
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.before).unwrap_or_default();
     }
 }
 

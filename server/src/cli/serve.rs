@@ -397,7 +397,10 @@ async fn offer_setup(ops: &Ops) {
                 true => link,
                 false => match note_setup(&file, &link) {
                     Ok(()) => format!("the address in {}", file.display()),
-                    Err(error) => format!("the page, of which the address could not be written to {}: {error}", file.display()),
+                    Err(error) => format!(
+                        "the page, of which the address could not be written to {}: {error}",
+                        file.display()
+                    ),
                 },
             };
             tracing::info!(

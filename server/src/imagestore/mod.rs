@@ -13,7 +13,9 @@ mod scan;
 mod source;
 mod verify;
 
-pub use archive::{About, PackError, UnpackError, Unpacked, VERSION as ARCHIVE_VERSION, pack, unpack};
+pub use archive::{
+    About, PackError, UnpackError, Unpacked, VERSION as ARCHIVE_VERSION, pack, unpack,
+};
 pub use check::{ChangedError, check_unchanged, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};

@@ -335,7 +335,10 @@ impl Writer {
             Some(_) => {
                 // With the one that begins there are as many as are kept.
                 let sessions = self.keep.sessions.saturating_sub(1);
-                let keep = Keep { sessions, ..self.keep };
+                let keep = Keep {
+                    sessions,
+                    ..self.keep
+                };
                 rotate::prune(&self.dir, SESSION_PREFIX, keep)
             }
         };

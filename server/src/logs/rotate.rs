@@ -104,7 +104,13 @@ mod tests {
     #[test]
     fn the_logs_of_the_last_sessions_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["m.udpcast.9", "m.udpcast.10", "m.udpcast.8", "m.udpcast.x", "m"] {
+        for name in [
+            "m.udpcast.9",
+            "m.udpcast.10",
+            "m.udpcast.8",
+            "m.udpcast.x",
+            "m",
+        ] {
             fs::write(dir.path().join(name), "").unwrap();
         }
         prune(dir.path(), "m.udpcast.", SMALL).unwrap();

@@ -361,9 +361,7 @@ impl Ops {
     ///
     /// # Errors
     /// If the database does not say which there are.
-    pub async fn cancel_all(
-        &self,
-    ) -> Result<(Vec<SessionId>, Vec<CancelError>), StoreError> {
+    pub async fn cancel_all(&self) -> Result<(Vec<SessionId>, Vec<CancelError>), StoreError> {
         let (mut cancelled, mut failed) = (Vec::new(), Vec::new());
         for session in self.store.active_sessions().await? {
             match self.cancel(session, None).await {

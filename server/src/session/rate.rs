@@ -63,7 +63,11 @@ impl Course {
             if point < MOST_POINTS {
                 break point;
             }
-            self.points = self.points.chunks(2).map(|pair| pair.iter().sum()).collect();
+            self.points = self
+                .points
+                .chunks(2)
+                .map(|pair| pair.iter().sum())
+                .collect();
             self.step = self.step.saturating_mul(2);
         };
         if self.points.len() <= point {
@@ -116,7 +120,10 @@ mod tests {
         let rates: Vec<u64> = course.per_second().collect();
         assert!(rates.len() >= MOST_POINTS / 2);
         // A mean of 24.5 twice a second.
-        assert!(rates.iter().all(|rate| (47..=50).contains(rate)), "{rates:?}");
+        assert!(
+            rates.iter().all(|rate| (47..=50).contains(rate)),
+            "{rates:?}"
+        );
     }
 
     #[test]

@@ -607,10 +607,7 @@ async fn accounts_are_kept(store: SharedStore) {
         matches!(again, Err(AddAccountError::NameTaken { .. })),
         "{again:?}"
     );
-    assert_eq!(
-        listed(&store).await,
-        [same_name.clone(), root.clone()]
-    );
+    assert_eq!(listed(&store).await, [same_name.clone(), root.clone()]);
 
     let name = root.name.clone();
     let secret = StoredSecret("other".into());
@@ -623,10 +620,7 @@ async fn accounts_are_kept(store: SharedStore) {
         secret,
         ..root.clone()
     };
-    assert_eq!(
-        listed(&store).await,
-        [same_name.clone(), changed]
-    );
+    assert_eq!(listed(&store).await, [same_name.clone(), changed]);
     assert!(store.remove_account(user, name.clone()).await.unwrap());
     assert!(!store.remove_account(user, name.clone()).await.unwrap());
     assert!(!change(user, Some(Role::Admin), None).await.unwrap());

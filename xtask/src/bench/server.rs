@@ -223,7 +223,9 @@ impl Server {
         image::copy_store(store, &images.join(IMAGE))?;
         let address = SocketAddr::from((ADDRESS, 80));
         let command = match setup.core {
-            Some(core) => Cmd::new("taskset").args(["-c", &core.to_string()]).arg(program),
+            Some(core) => Cmd::new("taskset")
+                .args(["-c", &core.to_string()])
+                .arg(program),
             None => Cmd::new(program),
         };
         let process = with_database(command, setup.database.as_deref())

@@ -73,7 +73,10 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.is_closed.store(true, Ordering::Relaxed);
         // So that the thread sees it.
-        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
+        drop(TcpStream::connect_timeout(
+            &self.address,
+            Duration::from_secs(1),
+        ));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `image export` and `image import`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Read, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -11,11 +11,8 @@ use super::super::Places;
 use super::super::client::Client;
 use super::{Progress, known, missing, root};
 use crate::api::{ImageAdd, ImageShown};
-use crate::clock;
 use crate::domain::image::{ImageName, NewImage};
-use crate::imagestore::{
-    self, ARCHIVE_VERSION, About, Difference, Examined, Unpacked, Wanted,
-};
+use crate::imagestore::{self, ARCHIVE_VERSION, About, Difference, Examined, Unpacked, Wanted};
 use crate::output;
 
 /// An image as one file.
@@ -59,7 +56,10 @@ impl Export {
         let about = About {
             version: ARCHIVE_VERSION,
             name: shown.name.parse().with_context(|| {
-                format!("image {} has a name that no archive can have; give it another one", shown.name)
+                format!(
+                    "image {} has a name that no archive can have; give it another one",
+                    shown.name
+                )
             })?,
             path: shown.path.clone(),
             image_type: shown.image_type,
@@ -95,7 +95,12 @@ fn to_stdout(root: &Path, about: &About) -> anyhow::Result<()> {
         bail!("an archive is nothing for a terminal; name a file, or lead standard output to one");
     }
     let mut to = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    Ok(imagestore::pack(root, about, &mut to, &mut Progress::new().reporter())?)
+    Ok(imagestore::pack(
+        root,
+        about,
+        &mut to,
+        &mut Progress::new().reporter(),
+    )?)
 }
 
 /// The file has its name when it is whole and on the disk.
@@ -134,7 +139,10 @@ impl Import {
         let root = root?;
         // Before minutes are spent on it.
         if let Some(taken) = given {
-            bail!("there is already an image called {}; choose another name", taken.name);
+            bail!(
+                "there is already an image called {}; choose another name",
+                taken.name
+            );
         }
         let (file, path, at) = (self.file.clone(), self.path.clone(), root.clone());
         let work = move || {
@@ -148,8 +156,8 @@ impl Import {
             anyhow::Ok(unpacked)
         };
         let unpacked = tokio::task::spawn_blocking(work).await?;
-        let unpacked = unpacked
-            .with_context(|| format!("{} was not imported", self.file.display()))?;
+        let unpacked =
+            unpacked.with_context(|| format!("{} was not imported", self.file.display()))?;
         self.register(places, &root, unpacked).await
     }
 
@@ -167,7 +175,10 @@ impl Import {
         let name: ImageName = name.parse()?;
         let wanted = Wanted {
             path: unpacked.partial().to_owned(),
-            os_id: self.os.or(about.as_ref().map(|about| about.os_id)).unwrap_or(50),
+            os_id: self
+                .os
+                .or(about.as_ref().map(|about| about.os_id))
+                .unwrap_or(50),
             image_type: self
                 .image_type
                 .or(about.as_ref().map(|about| about.image_type))

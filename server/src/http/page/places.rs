@@ -69,7 +69,9 @@ mod tests {
         };
         let greedy = take_all("a");
         assert_eq!(greedy.len(), MOST_EACH);
-        let others: Vec<_> = ('b'..='z').map(|name| take_all(&name.to_string())).collect();
+        let others: Vec<_> = ('b'..='z')
+            .map(|name| take_all(&name.to_string()))
+            .collect();
         let count = others.iter().map(Vec::len).sum::<usize>();
         assert_eq!(greedy.len() + count, MOST);
         drop(others);

@@ -11,8 +11,8 @@ use readable::Size;
 
 use super::layout::{Place, key, page};
 use super::live::{self, Live, Parts, Source};
-use super::plot;
 use super::overview::{percent, state_class};
+use super::plot;
 use super::visitor::{At, PageError, Posted, Visitor};
 use crate::api::{Api, ApiError, ApiErrorKind, EventLine, EventsQuery, HostStatus, SessionStatus};
 use crate::domain::account::Role;

@@ -147,7 +147,10 @@ impl<R: Read> Read for Exactly<'_, '_, R> {
         };
         let read = self.inner.read(room)?;
         if read == 0 && len > 0 {
-            let text = format!("it became shorter while it was read, by {} bytes", self.left);
+            let text = format!(
+                "it became shorter while it was read, by {} bytes",
+                self.left
+            );
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
         self.hasher.update(room.get(..read).unwrap_or_default());

@@ -108,7 +108,10 @@ fn an_image_comes_out_as_it_went_in() {
     let second = unpacked(there.path(), &bytes).unwrap_err();
     assert!(matches!(second, UnpackError::InWork(_)), "{second}");
     found.keep().unwrap();
-    assert_eq!(files(&there.path().join("lab")), files(&here.path().join("lab")));
+    assert_eq!(
+        files(&there.path().join("lab")),
+        files(&here.path().join("lab"))
+    );
     let again = unpacked(there.path(), &bytes).unwrap_err();
     assert!(matches!(again, UnpackError::Exists(_)), "{again}");
     let other = unpack(bytes.as_slice(), there.path(), Some("other"), &mut none).unwrap();
@@ -128,7 +131,10 @@ fn nothing_is_packed_that_is_not_what_was_verified() {
         let error = packed(root.path(), &about).unwrap_err();
         assert!(matches!(error, PackError::OtherBytes(_)), "{file}: {error}");
         // Nothing is known of it, so it is taken as it is.
-        let unknown = About { facts: None, ..about };
+        let unknown = About {
+            facts: None,
+            ..about
+        };
         packed(root.path(), &unknown).unwrap();
     }
     let root = tempfile::tempdir().unwrap();
@@ -178,14 +184,23 @@ fn a_hostile_archive_writes_nothing_outside_of_its_directory() {
         ("a device", vec![Kind("lab/d1.mbr", EntryType::Block)]),
         ("not in the directory", vec![File("d1.mbr", b"x")]),
         ("not in the directory", vec![File("lab/sub/d1.mbr", b"x")]),
-        ("not in the directory", vec![Kind("lab/sub", EntryType::Directory)]),
+        (
+            "not in the directory",
+            vec![Kind("lab/sub", EntryType::Directory)],
+        ),
         ("another directory", vec![good, File("other/d1.mbr", b"x")]),
-        ("there twice", vec![File("lab/a", b"x"), File("./lab/a", b"y")]),
+        (
+            "there twice",
+            vec![File("lab/a", b"x"), File("./lab/a", b"y")],
+        ),
         ("not a directory name", vec![File("$(reboot)/d1.mbr", b"x")]),
         ("not a directory name", vec![File(".hidden/d1.mbr", b"x")]),
         ("cannot be used", vec![File(ABOUT, b"{}")]),
         ("version 7", vec![File(ABOUT, br#"{"version": 7}"#)]),
-        ("not the first", vec![File("lab/a", b"x"), File(ABOUT, b"{}")]),
+        (
+            "not the first",
+            vec![File("lab/a", b"x"), File(ABOUT, b"{}")],
+        ),
     ];
     for (said, members) in cases {
         let error = unpacked(&store, &tar(&members)).unwrap_err().to_string();
@@ -195,13 +210,19 @@ fn a_hostile_archive_writes_nothing_outside_of_its_directory() {
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1, "{said}");
     }
     // What tar itself makes of a directory.
-    let plain = [Kind("./lab/", EntryType::Directory), File("./lab/d1.mbr", b"x")];
+    let plain = [
+        Kind("./lab/", EntryType::Directory),
+        File("./lab/d1.mbr", b"x"),
+    ];
     let found = unpacked(&store, &tar(&plain)).unwrap();
     assert_eq!((found.about.as_ref(), found.path.as_str()), (None, "lab"));
     drop(found);
     // A path in the description leads nowhere else.
     let about = br#"{"version": 1, "name": "x", "path": "../x", "image_type": 1, "os_id": 50, "facts": null}"#;
-    let error = unpacked(&store, &tar(&[File(ABOUT, about), File("lab/d1.mbr", b"x")]));
+    let error = unpacked(
+        &store,
+        &tar(&[File(ABOUT, about), File("lab/d1.mbr", b"x")]),
+    );
     assert!(error.is_err());
     assert_eq!(std::fs::read_dir(&store).unwrap().count(), 0);
 }
@@ -210,7 +231,11 @@ fn a_hostile_archive_writes_nothing_outside_of_its_directory() {
 fn garbage_is_no_archive() {
     let root = tempfile::tempdir().unwrap();
     let mut noise = Vec::new();
-    blake3::Hasher::new().finalize_xof().take(10_000).read_to_end(&mut noise).unwrap();
+    blake3::Hasher::new()
+        .finalize_xof()
+        .take(10_000)
+        .read_to_end(&mut noise)
+        .unwrap();
     for bytes in [&b""[..], b"x", &noise, &[0; 2048]] {
         assert!(unpacked(root.path(), bytes).is_err());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);

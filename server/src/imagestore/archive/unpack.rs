@@ -168,7 +168,10 @@ enum Member {
     About,
     /// Of the directory itself.
     Directory,
-    File { dir: String, name: String },
+    File {
+        dir: String,
+        name: String,
+    },
 }
 
 impl Unpacking<'_> {
@@ -189,9 +192,16 @@ impl Unpacking<'_> {
             let text = format!("it has {}", Size(entry.size()));
             return Err(UnpackError::About(text));
         }
+        let size = entry.size();
         let mut bytes = Vec::new();
         let mut entry = entry.take(MAX_ABOUT);
-        entry.read_to_end(&mut bytes).map_err(UnpackError::Archive)?;
+        entry
+            .read_to_end(&mut bytes)
+            .map_err(UnpackError::Archive)?;
+        if bytes.len() as u64 != size {
+            let cause = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(UnpackError::Archive(cause));
+        }
         let of = |error: serde_json::Error| UnpackError::About(error.to_string());
         let version: Versioned = serde_json::from_slice(&bytes).map_err(of)?;
         if version.version != VERSION {
@@ -214,7 +224,10 @@ impl Unpacking<'_> {
     ) -> Result<(), UnpackError> {
         let full = format!("{dir}/{name}");
         if self.dir.get_or_insert_with(|| dir.clone()) != &dir {
-            return Err(refused(&full, "of another directory than the file before it"));
+            return Err(refused(
+                &full,
+                "of another directory than the file before it",
+            ));
         }
         if self.names.len() >= MAX_ENTRIES {
             return Err(UnpackError::TooMany);
@@ -327,14 +340,19 @@ fn refused(member: &str, what: &'static str) -> UnpackError {
 fn member(entry: &Entry<'_, impl Read>) -> Result<Member, UnpackError> {
     let bytes = entry.path_bytes();
     let Ok(text) = std::str::from_utf8(&bytes) else {
-        return Err(refused(&String::from_utf8_lossy(&bytes), "no text in UTF-8"));
+        return Err(refused(
+            &String::from_utf8_lossy(&bytes),
+            "no text in UTF-8",
+        ));
     };
     let kind = entry.header().entry_type();
     let is_directory = match kind {
         EntryType::Directory => true,
         EntryType::Regular | EntryType::Continuous => false,
         EntryType::Link | EntryType::Symlink => return Err(refused(text, "a link")),
-        EntryType::GNUSparse => return Err(refused(text, "a sparse file (pack it without --sparse)")),
+        EntryType::GNUSparse => {
+            return Err(refused(text, "a sparse file (pack it without --sparse)"));
+        }
         EntryType::Char | EntryType::Block | EntryType::Fifo => {
             return Err(refused(text, "a device or a FIFO"));
         }

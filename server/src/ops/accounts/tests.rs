@@ -120,7 +120,11 @@ async fn an_account_that_makes_no_sense_opens_nothing_and_locks_nobody_out() {
     assert!(log_in(&bench, 2, "bob", GOOD).await.is_err());
     log_in(&bench, 1, "ann", GOOD).await.unwrap();
     // It may have been a person's: nobody gets the first account again.
-    bench.ops.remove_account(AccountKind::User, name("ann")).await.unwrap();
+    bench
+        .ops
+        .remove_account(AccountKind::User, name("ann"))
+        .await
+        .unwrap();
     assert_eq!(bench.ops.begin_setup().await.unwrap(), None);
 }
 

@@ -13,7 +13,10 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Case, Goal, Options, Server, Setup, Verdict, load::{Habit, Host, Style}};
+use super::{
+    Case, Goal, Options, Server, Setup, Verdict,
+    load::{Habit, Host, Style},
+};
 use crate::{
     process::{Cmd, Running},
     signals::wait_for,
@@ -56,7 +59,9 @@ fn one(server: &Server, options: &Options, directory: &Path) -> Result<Verdict> 
     let mut hosts: Vec<Host> = (0..HOSTS).map(Host::new).collect();
     println!("==> registering {HOSTS} hosts, and beginning {SESSIONS} sessions");
     let list = directory.join("hosts.csv");
-    let lines = hosts.iter().map(|host| format!("{},{}\n", host.name, host.mac));
+    let lines = hosts
+        .iter()
+        .map(|host| format!("{},{}\n", host.name, host.mac));
     let text: String = ["name,mac\n".to_owned()].into_iter().chain(lines).collect();
     fs::write(&list, text).context("writing the list of hosts")?;
     server.command(&["host", "import", &list.display().to_string()])?;
@@ -69,7 +74,9 @@ fn one(server: &Server, options: &Options, directory: &Path) -> Result<Verdict> 
         rest = later;
     }
     let case = Case {
-        title: format!("{HOSTS} hosts of {SESSIONS} sessions check in every 5 s, report every 3 s; the server has one core"),
+        title: format!(
+            "{HOSTS} hosts of {SESSIONS} sessions check in every 5 s, report every 3 s; the server has one core"
+        ),
         style: Style::Agent,
         habits: &[Habit::CHECK_IN, Habit::PROGRESS],
         goal: Goal {
@@ -104,7 +111,11 @@ fn lost_updates(server: &Server, hosts: &[Host]) -> Result<usize> {
                 && member["client"]["detail"] == word(host).as_str()
         })
     };
-    ensure!(sessions.len() == SESSIONS, "{} sessions are shown", sessions.len());
+    ensure!(
+        sessions.len() == SESSIONS,
+        "{} sessions are shown",
+        sessions.len()
+    );
     Ok(hosts.iter().filter(|host| !shown(host)).count())
 }
 
@@ -146,13 +157,26 @@ struct MariaDb {
 
 impl MariaDb {
     fn start(directory: &Path) -> Result<Self> {
-        let [data, socket, log] = ["mariadb", "mariadb.sock", "mariadb.log"].map(|name| directory.join(name));
+        let [data, socket, log] =
+            ["mariadb", "mariadb.sock", "mariadb.log"].map(|name| directory.join(name));
         Cmd::new("mariadb-install-db")
-            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"])
+            .args([
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--user=root",
+            ])
             .arg(format!("--datadir={}", data.display()))
             .quiet()?;
         let mut process = Cmd::new("taskset")
-            .args(["-c", &CORE.to_string(), "mariadbd", "--no-defaults", "--user=root", "--skip-networking"])
+            .args([
+                "-c",
+                &CORE.to_string(),
+                "mariadbd",
+                "--no-defaults",
+                "--user=root",
+                "--skip-networking",
+            ])
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--socket={}", socket.display()))
             .spawn("mariadbd", &log)?;
