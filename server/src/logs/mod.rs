@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use fog::encoding::printable;
 
 use self::queue::{Queue, QueueLimits};
+use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::repeats::Repeats;
 
@@ -110,8 +111,26 @@ impl MulticastLog {
         Self::with(dir, LIMITS)
     }
 
+    /// The log of a server: in a directory of others it is as open as they have it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(config: &Config) -> io::Result<Self> {
+        match &config.log {
+            Some(dir) => {
+                std::fs::create_dir_all(dir)?;
+                Self::begin(dir, LIMITS)
+            }
+            None => Self::new(&config.log_dir()),
+        }
+    }
+
     fn with(dir: &Path, limits: QueueLimits) -> io::Result<Self> {
         crate::private::create_dir(dir)?;
+        Self::begin(dir, limits)
+    }
+
+    fn begin(dir: &Path, limits: QueueLimits) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Queue::new(limits),
             repeats: Mutex::new(Repeats::new(MINUTE, MAX_MATTERS)),
