@@ -21,6 +21,8 @@ pub struct Config {
     pub images: PathBuf,
     /// Where `bzImage` and `init.xz` are.
     pub boot: PathBuf,
+    /// Where the logs are; in the data directory if not set.
+    pub log: Option<PathBuf>,
     /// Where HTTP is served.
     pub listen: SocketAddr,
     /// Own address as clients know it; found by the route to the client if not set.
@@ -179,6 +181,7 @@ impl Config {
             data: data.to_owned(),
             images,
             boot: data.join("boot"),
+            log: None,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
             address: None,
             interface: None,
@@ -255,7 +258,10 @@ impl Config {
     /// Where the logs are.
     #[must_use]
     pub fn log_dir(&self) -> PathBuf {
-        self.data.join("log")
+        match &self.log {
+            Some(log) => log.clone(),
+            None => self.data.join("log"),
+        }
     }
 }
 

@@ -4,15 +4,23 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use fos_server::{cli::Cli, output};
+use fos_server::cli::{Cli, Unusable};
+use fos_server::output;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(options) = sender_options(&args) {
         return udpcast_cli::udp_sender(options, "fos-server");
     }
-    match Cli::parse().run() {
+    let cli = match Cli::read(&args) {
+        Ok(cli) => cli,
+        Err(Unusable::Line(error)) => error.exit(),
+        Err(Unusable::File(error)) => {
+            output::explain(&format!("fos-server: {}", readable::chain(&error)));
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match cli.run() {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             output::explain(&format!("fos-server: {}", readable::chain(error.as_ref())));
@@ -33,6 +41,9 @@ fn sender_options(args: &[OsString]) -> Option<&[OsString]> {
 }
 
 const UDP_SENDER: &str = "udp-sender";
+
+/// As for a wrong command line: starting again does not help.
+const WRONG_USAGE: u8 = 2;
 
 #[cfg(test)]
 mod tests {

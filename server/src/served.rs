@@ -20,6 +20,9 @@ pub struct Served {
     address: Option<Ipv4Addr>,
     interface: Option<String>,
     ports: Option<PortPool>,
+    /// Absent where it is in the data directory.
+    #[serde(default)]
+    log: Option<PathBuf>,
     /// Absent where it is the file in the data directory.
     #[serde(default)]
     stored_in: Option<StoredIn>,
@@ -46,6 +49,7 @@ impl Served {
             address: config.address,
             interface: config.interface.clone(),
             ports: config.ports,
+            log: config.log.as_deref().map(std::path::absolute).transpose()?,
             stored_in,
         };
         write_whole(&config.data.join(NAME), &serde_json::to_vec(&served)?)
@@ -94,6 +98,7 @@ impl Served {
             address: self.address,
             interface: self.interface,
             ports: self.ports,
+            log: self.log,
             origin: Origin::Remembered,
             ..config
         }

@@ -13,6 +13,7 @@ mod axe;
 mod bench;
 mod ci;
 mod codegen;
+mod deb;
 mod demo;
 mod foreign;
 mod fuzz;
@@ -42,6 +43,8 @@ enum Task {
     Initramfs(initramfs::Options),
     /// Pack what is shipped for Debian's kernels, write docs/sizes.md, and fail if a client would fetch too much
     Sizes(initramfs::sizes::Options),
+    /// Build Debian's package of the server, with agent and all that makes boot files of it
+    Deb(deb::Options),
     /// Deploy a real disk image by multicast to PXE booted virtual machines, and compare every byte
     Demo(demo::Options),
     /// Boot a virtual machine to a shell, and type there what FOG's wiki says
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options),
         Task::Initramfs(options) => initramfs::run(&options),
         Task::Sizes(options) => initramfs::sizes::run(&options),
+        Task::Deb(options) => deb::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Shell(options) => demo::shell::run(&options),
         Task::Screens(options) => demo::screens::run(&options),

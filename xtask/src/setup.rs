@@ -4,7 +4,7 @@ use std::{env, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{initramfs, process::Cmd, toolchain};
+use crate::{deb, initramfs, process::Cmd, toolchain};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -46,6 +46,8 @@ pub(crate) enum Purpose {
     ScriptTools,
     /// Making disk images with the original programs.
     Image,
+    /// Debian's package, and a root of its own to try it.
+    Package,
     /// Network namespaces.
     Network,
     /// Virtual machines that boot from the network.
@@ -60,7 +62,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Of the commands that every run of the tests has. The others install what they need by themselves.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
@@ -70,6 +72,7 @@ impl Purpose {
         Self::DebugTools,
         Self::ScriptTools,
         Self::Image,
+        Self::Package,
         Self::Network,
         Self::Machines,
         Self::Tests,
@@ -96,6 +99,7 @@ impl Purpose {
                 "to run scripts of FOG's image shares on clients, and to test that"
             }
             Self::Image => "to make disk images with the original programs",
+            Self::Package => "to build Debian's package, and to try it",
             Self::Network => "for network namespaces",
             Self::Machines => "for virtual machines that boot from the network",
             Self::Tests => "for the tests",
@@ -121,7 +125,7 @@ struct Need(Purpose, Sign, &'static str);
 
 use Purpose::{
     Arm64, Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network,
-    ResizeTools, ScriptTools, SecureBoot, Tests,
+    Package, ResizeTools, ScriptTools, SecureBoot, Tests,
 };
 use Sign::{File, Installed, Like, Program};
 
@@ -170,6 +174,10 @@ const NEEDS: &[Need] = &[
     Need(Image, Program("mkfs.vfat"), "dosfstools"),
     Need(Image, Program("mcopy"), "mtools"),
     Need(Image, Program("mkntfs"), "ntfs-3g"),
+    Need(Package, Program("dpkg-deb"), "dpkg"),
+    Need(Package, Program("gzip"), "gzip"),
+    Need(Package, Program("mmdebstrap"), "mmdebstrap"),
+    Need(Package, Program("systemd-analyze"), "systemd"),
     Need(Network, Program("ip"), "iproute2"),
     Need(Network, Program("nft"), "nftables"),
     Need(Machines, Program("qemu-system-x86_64"), "qemu-system-x86"),
@@ -181,6 +189,7 @@ const NEEDS: &[Need] = &[
     Need(Machines, File("/usr/share/OVMF/OVMF_CODE_4M.fd"), "ovmf"),
     Need(Machines, Program("dnsmasq"), "dnsmasq-base"),
     Need(Tests, Program("hivexsh"), "libhivex-bin"),
+    Need(Tests, File("/usr/lib/ipxe/undionly.kpxe"), "ipxe"),
     Need(Tests, Program("udp-sender"), "udpcast"),
     Need(Tests, Program("time"), "time"),
     Need(Tests, Program("ganesha.nfsd"), "nfs-ganesha"),
@@ -241,6 +250,7 @@ pub(crate) const SIGNED_GRUB: &str = "/usr/lib/grub/x86_64-efi-signed/grubnetx64
 /// Installs everything that anything here needs.
 pub(crate) fn install_all() -> Result<()> {
     install(&Purpose::ALL)?;
+    deb::prepare()?;
     initramfs::prepare_full().context("fetching the kernel of virtual PCs")
 }
 

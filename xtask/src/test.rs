@@ -209,6 +209,11 @@ fn deployments(built: &Built, xtask: &Cmd, shipped: &Path) -> Vec<Job> {
             &["demo", "--no-vm", "--clients", "3", "--kill-client", "2"],
         ),
         job(
+            "the package in a root of its own",
+            machine,
+            &["deb", "--quick", "--check"],
+        ),
+        job(
             "deployment of a damaged image",
             program,
             &["demo", "--no-vm", "--corrupt"],

@@ -5,6 +5,7 @@ mod local;
 mod view;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 pub use view::{agent_view, image_verification, session_status};
 
 use crate::domain::account::{AccountName, NewPassword, Role};
+use crate::domain::doctor::DatabaseLook;
 use crate::domain::host::{HostName, TargetDisk};
 use crate::domain::image::{Facts, NewImage};
 use crate::session::ClientReport;
@@ -683,4 +685,20 @@ pub struct HostStatus {
     pub client: ClientReport,
     /// Seconds since its last request.
     pub silent_seconds: Option<u64>,
+}
+
+/// What the doctor asks of a running server, over the socket alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ServerLook {
+    /// Its database.
+    pub database: DatabaseLook,
+    /// Where its images are.
+    pub images: PathBuf,
+}
+
+/// The link for the first account, told over the socket alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetupLink {
+    /// Nothing if there are accounts.
+    pub code: Option<String>,
 }

@@ -19,7 +19,8 @@ use super::Places;
 use crate::api::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, Deployed, Done, EventLine,
     EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named,
-    PendingHost, Problem, RootQuery, ServerStatus, Token, TokenAdd, UserAdd, UserChange,
+    PendingHost, Problem, RootQuery, ServerLook, ServerStatus, SetupLink, Token, TokenAdd, UserAdd,
+    UserChange,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -164,7 +165,7 @@ impl Local {
             Some(served) => served.applied(config),
             None => config,
         };
-        let log = MulticastLog::new(&config.log_dir()).context("opening the logs")?;
+        let log = MulticastLog::of(&config).context("opening the logs")?;
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&store),
             config: Arc::new(config),
@@ -179,6 +180,52 @@ impl Local {
             _lock: lock,
         })
     }
+}
+
+/// A code for the link at which the first account is made, of the running server; `None` if there are accounts. It is
+/// waited for, as the server may just be starting.
+///
+/// # Errors
+/// If no server runs, or it does not answer.
+pub(super) async fn setup_code(places: &Places) -> anyhow::Result<Option<String>> {
+    let socket = places.socket();
+    let end = tokio::time::Instant::now() + LOCK_WAIT;
+    while let Err(error) = UnixStream::connect(&socket).await {
+        if tokio::time::Instant::now() >= end {
+            return Err(error).with_context(|| format!("connecting to {}", socket.display()));
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
+    }
+    let remote = Remote {
+        socket,
+        process: None,
+    };
+    let link: SetupLink = remote.post("/setup-link".to_owned()).await?;
+    Ok(link.code)
+}
+
+/// The running server's process and its database; `None` if none runs.
+///
+/// # Errors
+/// If one runs and does not answer.
+pub(super) async fn look(places: &Places) -> anyhow::Result<Option<(u32, ServerLook)>> {
+    let socket = places.socket();
+    let stream = match UnixStream::connect(&socket).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(error).with_context(|| format!("connecting to {}", socket.display()));
+        }
+        Err(_) => return Ok(None),
+    };
+    let process = stream.peer_cred()?.pid();
+    drop(stream);
+    let remote = Remote { socket, process };
+    let asked = remote.get("/look".to_owned());
+    let look = tokio::time::timeout(CONNECT_LIMIT, asked)
+        .await
+        .with_context(|| format!("no answer within {} s", CONNECT_LIMIT.as_secs()))??;
+    let process = process.and_then(|process| u32::try_from(process).ok());
+    Ok(Some((process.unwrap_or_default(), look)))
 }
 
 /// Two processes on one database would send every session twice: whoever has this has the database.

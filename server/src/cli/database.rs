@@ -29,6 +29,18 @@ pub(super) struct DatabaseArgs {
     database_password_file: Option<PathBuf>,
 }
 
+impl DatabaseArgs {
+    /// As it was named.
+    pub(super) fn named(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    /// The file with its password.
+    pub(super) fn password_file(&self) -> Option<&std::path::Path> {
+        self.database_password_file.as_deref()
+    }
+}
+
 impl Places {
     /// Opens the store that was named, else the one that the last server had.
     pub(super) async fn store(&self, served: Option<&Served>) -> anyhow::Result<SharedStore> {

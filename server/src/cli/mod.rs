@@ -1,17 +1,22 @@
 //! The command line.
 
 mod account;
+mod boot_files;
 mod cancel;
 mod client;
+mod configuration;
 mod database;
 mod deploy;
+mod doctor;
 mod generate;
 mod host;
 mod image;
 mod import;
 mod rival;
 mod selftest;
+mod senders;
 mod serve;
+mod setup;
 mod start;
 mod status;
 
@@ -24,6 +29,8 @@ use clap::{Parser, Subcommand};
 
 use crate::ops;
 use crate::store::Store;
+
+pub use self::configuration::{FileError, Unusable};
 
 /// Deploys disk images to many machines at once by multicast, speaking the protocols of FOG.
 #[derive(Debug, Parser)]
@@ -39,7 +46,7 @@ use crate::store::Store;
         A single stream without the server, with the options of udpcast's program:\n  \
         fos-server udp-sender --help\n\n\
         Exit status: 0 done, 1 failed, 2 wrong usage, 3 deploy --wait was interrupted and the session \
-        goes on, or selftest found something that does not work."
+        goes on, or selftest or doctor found something that does not work."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -51,6 +58,9 @@ pub struct Cli {
 /// Where everything is.
 #[derive(Debug, Clone, clap::Args)]
 struct Places {
+    /// Configuration file; options win over it [default: /etc/fos-server/config.toml, where it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "FOS_SERVER_CONFIG")]
+    config: Option<PathBuf>,
     /// Directory of database, logs and run-time files
     #[arg(
         long,
@@ -93,6 +103,16 @@ enum Command {
     /// Tokens of programs that may use the API
     #[command(subcommand)]
     Token(account::TokenCommand),
+    /// Write the configuration, make the boot files, start the service, and say what is left to do
+    Setup(setup::Setup),
+    /// Make the files that clients boot, from the kernel of this machine
+    BootFiles(boot_files::BootFiles),
+    /// Find out what keeps this server from deploying, and say what to do
+    Doctor(doctor::Doctor),
+    /// List the programs udp-sender that run here, or end them
+    Senders(senders::Senders),
+    /// Print a commented configuration file with the defaults, or check one
+    Config(configuration::ConfigCommand),
     /// Print a script by which a shell completes these commands
     Completions(generate::Completions),
     /// Write manual pages of these commands
@@ -159,6 +179,11 @@ impl Cli {
             Command::Start(start) => start.run(&places).await,
             Command::User(user) => user.run(&places).await,
             Command::Token(token) => token.run(&places).await,
+            Command::Config(config) => config.run(),
+            Command::Setup(setup) => setup.run(&places).await,
+            Command::BootFiles(files) => files.run(&places).await,
+            Command::Doctor(doctor) => return doctor.run(&places).await,
+            Command::Senders(senders) => senders.run().await,
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
             Command::Cancel(cancel) => cancel.run(&places).await,

@@ -21,7 +21,7 @@ pub(super) fn check() -> anyhow::Result<()> {
 }
 
 /// The number of its process, or of one of them.
-fn find(processes: &Path) -> Option<u32> {
+pub(super) fn find(processes: &Path) -> Option<u32> {
     let entries = std::fs::read_dir(processes).ok()?;
     let is_manager = |directory: &Path| {
         let line = std::fs::read(directory.join("cmdline")).unwrap_or_default();

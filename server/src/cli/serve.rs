@@ -24,7 +24,9 @@ use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
 use crate::logs::{self, MulticastLog, Subject};
+use crate::notify::{self, Notifier};
 use crate::ops::Ops;
+use crate::proxy_dhcp::ProxyDhcp;
 use crate::runfile::RunFile;
 use crate::sender::udpcast::Udpcast;
 use crate::served::Served;
@@ -46,6 +48,13 @@ pub(super) struct Serve {
     /// Directory with the kernel (bzImage) and the initramfs (init.xz) [default: DATA/boot]
     #[arg(long, value_name = "DIR")]
     boot: Option<PathBuf>,
+    /// Directory of the logs [default: DATA/log]. FOG's Log Viewer shows them if it is /opt/fog/log
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// Answer the boot questions of PCs beside the DHCP server of the network, by a dnsmasq that is a child of this
+    /// server; needs --interface, and the packages dnsmasq-base and ipxe
+    #[arg(long)]
+    proxy_dhcp: bool,
     /// Begin each stream with a record that names it: auto does so if all clients are fos-agents
     #[arg(long, value_enum, default_value_t)]
     stream_records: StreamRecords,
@@ -112,7 +121,7 @@ impl Serve {
         let mut config = self.config(places, places.root_of(&*store).await?);
         let password = self.debug_menu.as_deref().map(DebugPassword::read);
         config.debug_password = password.transpose()?;
-        let log = MulticastLog::new(&config.log_dir()).with_context(|| {
+        let log = MulticastLog::of(&config).with_context(|| {
             format!("creating the log directory {}", config.log_dir().display())
         })?;
         let listener = TcpListener::bind(config.listen).await;
@@ -120,6 +129,10 @@ impl Serve {
         let network = check_network(&config)?;
         // Port 0 asks for any free one.
         config.listen = listener.local_addr()?;
+        let proxy = match self.proxy_dhcp {
+            true => Some(proxy_dhcp(&config)?),
+            false => None,
+        };
         // From here on there is something to remove at the end.
         let mut signals = Signals::new()?;
         let socket = LocalSocket::bind(&places.socket())
@@ -176,7 +189,18 @@ impl Serve {
             );
             log.warn(now, &Subject::Server, &text);
         }
-        let served = serve(listener, socket, &ops, limits, signals).await;
+        let notifier = Arc::new(Notifier::from_environment());
+        let watch = notify::watchdog_period().map(|period| {
+            let (notifier, socket) = (Arc::clone(&notifier), places.socket());
+            tokio::spawn(async move { notify::watch(&notifier, socket, period).await })
+        });
+        let proxy = proxy.map(|proxy| tokio::spawn(async move { proxy.run().await }));
+        notifier.ready(&format!("the page is at {}", page_url(&config)));
+        let served = serve(listener, socket, &ops, limits, signals, &notifier).await;
+        for beside in [watch, proxy].into_iter().flatten() {
+            beside.abort();
+            drop(beside.await);
+        }
         look.abort();
         if let Some(tty) = tty {
             tty.abort();
@@ -194,7 +218,7 @@ impl Serve {
         Ok(true)
     }
 
-    fn config(&self, places: &Places, images: PathBuf) -> Config {
+    pub(super) fn config(&self, places: &Places, images: PathBuf) -> Config {
         let mut timing = Timing {
             grace: Duration::from_secs(self.grace),
             stall_limit: Duration::from_secs(self.stall_limit),
@@ -208,6 +232,7 @@ impl Serve {
         let boot = self.boot.clone();
         Config {
             boot: boot.unwrap_or_else(|| places.data.join("boot")),
+            log: self.log.clone(),
             listen: self.listen,
             address: self.address,
             interface: self.interface.clone(),
@@ -351,6 +376,18 @@ fn check_network(config: &Config) -> anyhow::Result<Option<String>> {
     })
 }
 
+/// The dnsmasq for PCs, with everything that it reads.
+fn proxy_dhcp(config: &Config) -> anyhow::Result<ProxyDhcp> {
+    let interface = config
+        .known_interface()
+        .context("choosing the interface for --proxy-dhcp")?
+        .context("--proxy-dhcp needs --interface (or --address): on which card are the PCs?")?;
+    let web_url = config.web_url(interface.addr);
+    let proxy = ProxyDhcp::new(&std::path::absolute(&config.data)?, interface, web_url);
+    proxy.prepare().context("preparing --proxy-dhcp")?;
+    Ok(proxy)
+}
+
 /// Where this machine reaches its own server.
 fn local_url(config: &Config) -> String {
     let ip = match config.listen.ip() {
@@ -452,6 +489,7 @@ async fn serve(
     ops: &Arc<Ops>,
     limits: Limits,
     mut signals: Signals,
+    notifier: &Notifier,
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let sessions = Arc::clone(ops.sessions());
@@ -486,6 +524,7 @@ async fn serve(
             Err(anyhow::anyhow!("{ended}"))
         }
     };
+    notifier.stopping();
     stop.cancel();
     follower.abort();
     let orderly = async {

@@ -7,6 +7,7 @@ pub mod account;
 mod address;
 pub mod boot;
 mod code;
+pub mod doctor;
 pub mod handout;
 pub mod handouts;
 pub mod host;

@@ -19,6 +19,7 @@ use fog::encoding::printable;
 
 use self::queue::{Queue, QueueLimits};
 use self::rotate::{KEEP, Keep};
+use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::repeats::Repeats;
 
@@ -112,8 +113,26 @@ impl MulticastLog {
         Self::with(dir, LIMITS, KEEP)
     }
 
+    /// The log of a server: in a directory of others it is as open as they have it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(config: &Config) -> io::Result<Self> {
+        match &config.log {
+            Some(dir) => {
+                std::fs::create_dir_all(dir)?;
+                Self::begin(dir, LIMITS, KEEP)
+            }
+            None => Self::new(&config.log_dir()),
+        }
+    }
+
     fn with(dir: &Path, limits: QueueLimits, keep: Keep) -> io::Result<Self> {
         crate::private::create_dir(dir)?;
+        Self::begin(dir, limits, keep)
+    }
+
+    fn begin(dir: &Path, limits: QueueLimits, keep: Keep) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Queue::new(limits),
             repeats: Mutex::new(Repeats::new(MINUTE, MAX_MATTERS)),

@@ -2,15 +2,19 @@
 //! must not stop the server.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fog::encoding::{is_invisible, printable_char};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::queue::{Queue, QueueLimits};
@@ -40,14 +44,57 @@ pub fn init_stderr() -> io::Result<StderrLog> {
             let queue = Arc::clone(&queue);
             move || write_all(&queue, &mut io::stderr())
         })?;
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Writer(Arc::clone(&queue)))
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    let lines = tracing_subscriber::fmt::layer().with_writer(Writer(Arc::clone(&queue)));
+    let lines = match is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
+        true => lines.with_ansi(false).event_format(ForJournal).boxed(),
+        false => lines
+            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .boxed(),
+    };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
     if subscriber.try_init().is_err() {
         tracing::debug!("logging was already set up");
     }
     Ok(StderrLog(queue))
+}
+
+/// Whether standard error is the journal that `named` is: device and inode of a socket.
+fn is_journal(named: Option<&str>) -> bool {
+    let Ok(stderr) = nix::sys::stat::fstat(io::stderr()) else {
+        return false;
+    };
+    named == Some(format!("{}:{}", stderr.st_dev, stderr.st_ino).as_str())
+}
+
+/// A line for the journal: its priority in front, as `sd-daemon(3)` has it. The journal knows time and program.
+#[derive(Debug)]
+struct ForJournal;
+
+impl<S, N> FormatEvent<S, N> for ForJournal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// As `syslog(3)` counts.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
 }
 
 /// What is `wanted`; the usual if that says nothing, or cannot be understood.
@@ -138,8 +185,6 @@ const MAX_EVENT: usize = 16 << 10;
 mod tests {
     use std::io::Write as _;
 
-    use tracing::Level;
-
     use super::*;
 
     #[test]
@@ -155,6 +200,28 @@ mod tests {
         assert!(wanted.would_enable("fos_server::http", &Level::TRACE));
         assert!(wanted.would_enable("fos_server::session", &Level::WARN));
         assert!(!wanted.would_enable("fos_server::session", &Level::INFO));
+    }
+
+    #[test]
+    fn the_journal_gets_a_priority_and_no_time() {
+        let queue = Arc::new(Queue::new(LIMITS));
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(Writer(Arc::clone(&queue)))
+            .with_ansi(false)
+            .event_format(ForJournal);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::error!("server: gone");
+            tracing::info!(host = 7, "server: is here");
+        });
+        queue.close(Duration::ZERO);
+        let mut out = Vec::new();
+        write_all(&queue, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "<3>server: gone\n<6>server: is here host=7\n"
+        );
+        assert!(!is_journal(None));
+        assert!(!is_journal(Some("1:1")));
     }
 
     #[test]

@@ -38,8 +38,10 @@ pub use start::StartError;
 pub use status::SessionState;
 pub use verification::{Verification, VerifyRefused, VerifyStage};
 
+use crate::api::ServerLook;
 use crate::clock;
 use crate::config::Config;
+use crate::domain::doctor::DatabaseLook;
 use crate::domain::session::core::Plan;
 use crate::logs::{MulticastLog, Subject};
 use crate::session::Sessions;
@@ -120,6 +122,18 @@ impl Ops {
     #[must_use]
     pub fn log(&self) -> &MulticastLog {
         &self.log
+    }
+
+    /// What kind of database there is, and where the images are.
+    #[must_use]
+    pub fn look(&self) -> ServerLook {
+        ServerLook {
+            database: DatabaseLook {
+                is_fogs: self.store.is_shared_with_fog(),
+                undoes: self.store.undoes_everything(),
+            },
+            images: self.config.images.clone(),
+        }
     }
 
     /// Follows changes of the hosts that others make; ends with the store.

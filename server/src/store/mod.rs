@@ -278,6 +278,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether what fails in the middle is undone in every table.
+    fn undoes_everything(&self) -> bool {
+        true
+    }
+
     // Hosts.
 
     /// Adds a host; its addresses are no strangers any more.

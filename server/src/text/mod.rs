@@ -1,6 +1,8 @@
 //! All words that people read of hosts and sessions. Decisions are made on types; here they become
 //! English, and nowhere else. Whatever came from outside is made printable on the way.
 
+pub mod dhcp;
+pub mod doctor;
 mod duration;
 mod image;
 mod note;

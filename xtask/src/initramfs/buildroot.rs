@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use super::Manifest;
+use initramfs::Manifest;
+
 use crate::paths;
 
 fn tree() -> PathBuf {

@@ -3,8 +3,9 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
+use initramfs::{compress, size};
 
-use super::{Compression, Content, Packed, archive::compress, full_kernel, pack, size};
+use super::{Compression, Content, Packed, full_kernel, pack};
 use crate::{
     paths,
     setup::{self, Purpose},
@@ -113,7 +114,7 @@ fn document(rows: &[Row]) -> Result<String> {
                 "| {} | {name} | {} | {} |\n",
                 row.kernel,
                 size(bytes.len()),
-                size(compress(bytes, Compression::Xz)?.len())
+                size(compress(bytes, initramfs::Compression::Xz)?.len())
             ));
         }
     }

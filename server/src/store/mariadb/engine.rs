@@ -501,6 +501,10 @@ impl sql::Engine for Engine {
         self.layout.is_fogs()
     }
 
+    fn undoes_everything(&self) -> bool {
+        self.layout.is_transactional()
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }

@@ -43,6 +43,11 @@ pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// Whether the database is FOG's.
     fn is_fogs(&self) -> bool;
 
+    /// Whether what fails in the middle is undone in every table.
+    fn undoes_everything(&self) -> bool {
+        true
+    }
+
     /// Lets what runs finish, and refuses everything else.
     fn close(self: &Arc<Self>) -> impl Future<Output = ()> + Send;
 
@@ -113,6 +118,10 @@ impl<E: Engine> Store for SqlStore<E> {
 
     fn is_shared_with_fog(&self) -> bool {
         self.engine.is_fogs()
+    }
+
+    fn undoes_everything(&self) -> bool {
+        self.engine.undoes_everything()
     }
 
     async fn add_host(

@@ -4,42 +4,47 @@ use std::{
     cmp::Ordering,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{process::Cmd, toolchain::Arch};
+use crate::{command, find_program};
 
 /// An installed (or unpacked) kernel.
 #[derive(Debug)]
-pub(super) struct Kernel {
-    pub(super) version: String,
+pub struct Kernel {
+    /// As in the name of its file.
+    pub version: String,
     /// The file to boot.
-    pub(super) image: PathBuf,
+    pub image: PathBuf,
     root: PathBuf,
 }
 
 /// A module's file.
 #[derive(Debug)]
-pub(super) struct Module {
+pub struct Module {
     /// Below `lib/modules/VERSION`, ending in `.ko`.
-    pub(super) path: String,
+    pub path: String,
     /// Not compressed.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 /// What a list of wanted names came to.
 #[derive(Debug)]
-pub(super) struct ModuleSet {
+pub struct ModuleSet {
     /// Each after everything it needs.
-    pub(super) in_load_order: Vec<Module>,
+    pub in_load_order: Vec<Module>,
     /// Names that this kernel has neither as a module nor built in.
-    pub(super) absent: Vec<String>,
+    pub absent: Vec<String>,
 }
 
 impl Kernel {
-    /// The kernel `version`, or the newest cloud kernel for this processor, below `root`.
-    pub(super) fn find(root: &Path, arch: Arch, version: Option<&str>) -> Result<Self> {
+    /// The kernel `version` below `root`, or the newest one whose version ends with `ending`.
+    ///
+    /// # Errors
+    /// It is not there, or has no modules.
+    pub fn find(root: &Path, ending: &str, version: Option<&str>) -> Result<Self> {
         let boot = root.join("boot");
         let version = match version {
             Some(path) if path.contains('/') => bail!(
@@ -47,7 +52,7 @@ impl Kernel {
                 boot.display()
             ),
             Some(version) => version.to_owned(),
-            None => newest(&boot, &format!("-cloud-{}", arch.debian()))?,
+            None => newest(&boot, ending)?,
         };
         let image = boot.join(format!("vmlinuz-{version}"));
         let modules = root.join("lib/modules").join(&version);
@@ -66,17 +71,47 @@ impl Kernel {
         })
     }
 
+    /// The newest kernel below `root` that has the drivers of PCs; without one the newest of virtual machines.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn for_pcs(root: &Path) -> Result<Self> {
+        let boot = root.join("boot");
+        let ending = "-amd64";
+        let mut versions = versions(&boot, ending)?;
+        versions.sort_by_key(|version| !is_cloud(version));
+        match versions.pop() {
+            Some(version) => Self::find(root, ending, Some(&version)),
+            None => bail!(
+                "there is no kernel in {}: install linux-image-amd64, or name one with --kernel",
+                boot.display()
+            ),
+        }
+    }
+
+    /// Whether it has drivers for virtual machines only.
+    #[must_use]
+    pub fn is_cloud(&self) -> bool {
+        is_cloud(&self.version)
+    }
+
     /// Finds the modules `names` with all they depend on.
-    pub(super) fn modules(&self, names: &[&str]) -> Result<ModuleSet> {
+    ///
+    /// # Errors
+    /// `modprobe` fails, or a file cannot be read.
+    pub fn modules(&self, names: &[&str]) -> Result<ModuleSet> {
         let base = self.root.join("lib/modules").join(&self.version);
         let mut files: Vec<PathBuf> = Vec::new();
         let mut absent = Vec::new();
         for name in names {
-            let (status, output, errors) = Cmd::new("modprobe")
+            // It is not in the search path of every user.
+            let program = find_program("modprobe").context("modprobe is missing (package kmod)")?;
+            let mut modprobe = Command::new(program);
+            modprobe
                 .arg("-d")
                 .arg(&self.root)
-                .args(["-S", &self.version, "--show-depends", name])
-                .capture()?;
+                .args(["-S", &self.version, "--show-depends", name]);
+            let (status, output, errors) = command::capture(&mut modprobe)?;
             if !status.success() {
                 if !errors.contains("not found") {
                     bail!("modprobe --show-depends {name}: {}", errors.trim());
@@ -103,6 +138,10 @@ impl Kernel {
             absent,
         })
     }
+}
+
+fn is_cloud(version: &str) -> bool {
+    version.contains("cloud")
 }
 
 /// The file in a line of `modprobe --show-depends`; built in modules have none.
@@ -132,10 +171,9 @@ fn read_module(file: &Path, base: &Path) -> Result<Module> {
         None => fs::read(&file).with_context(|| format!("reading {}", file.display()))?,
         Some(program) => {
             let unpacked = tempfile::NamedTempFile::new()?;
-            Cmd::new(program)
-                .args(["-q", "-d", "-c"])
-                .arg(&file)
-                .output_to(unpacked.path())?;
+            let mut unpack = Command::new(program);
+            unpack.args(["-q", "-d", "-c"]).arg(&file);
+            command::output_to(&mut unpack, unpacked.path())?;
             fs::read(unpacked.path())?
         }
     };
@@ -146,7 +184,20 @@ fn read_module(file: &Path, base: &Path) -> Result<Module> {
 }
 
 /// The version of the newest kernel whose name ends so.
-pub(super) fn newest(boot: &Path, ending: &str) -> Result<String> {
+///
+/// # Errors
+/// There is none.
+pub fn newest(boot: &Path, ending: &str) -> Result<String> {
+    versions(boot, ending)?.pop().with_context(|| {
+        format!(
+            "no kernel in {} whose version ends with {ending} (package linux-image{ending}); or name one with --kernel",
+            boot.display()
+        )
+    })
+}
+
+/// Kernels whose version ends so, the newest last.
+fn versions(boot: &Path, ending: &str) -> Result<Vec<String>> {
     let mut versions: Vec<String> = fs::read_dir(boot)
         .with_context(|| format!("reading {}", boot.display()))?
         .flatten()
@@ -157,12 +208,7 @@ pub(super) fn newest(boot: &Path, ending: &str) -> Result<String> {
         })
         .collect();
     versions.sort_by(|a, b| natural(a, b));
-    versions.pop().with_context(|| {
-        format!(
-            "no kernel in {} whose version ends with {ending} (package linux-image{ending}); or name one with --kernel",
-            boot.display()
-        )
-    })
+    Ok(versions)
 }
 
 /// Orders versions as people do: numbers by their value.
@@ -192,15 +238,38 @@ mod tests {
     }
 
     #[test]
+    fn pcs_get_the_newest_kernel_with_their_drivers() {
+        let root = tempfile::tempdir().unwrap();
+        let add = |version: &str| {
+            let modules = root.path().join("lib/modules").join(version);
+            fs::create_dir_all(&modules).unwrap();
+            fs::create_dir_all(root.path().join("boot")).unwrap();
+            fs::write(modules.join("modules.dep"), "").unwrap();
+            let image = root.path().join(format!("boot/vmlinuz-{version}"));
+            fs::write(image, "").unwrap();
+        };
+        assert!(Kernel::for_pcs(root.path()).is_err());
+        add("6.1.0-60-cloud-amd64");
+        assert!(Kernel::for_pcs(root.path()).unwrap().is_cloud());
+        add("6.1.0-9-amd64");
+        add("6.1.0-43-amd64");
+        let kernel = Kernel::for_pcs(root.path()).unwrap();
+        assert_eq!(
+            (kernel.version.as_str(), kernel.is_cloud()),
+            ("6.1.0-43-amd64", false)
+        );
+    }
+
+    #[test]
     fn a_file_is_no_version_of_a_kernel() {
         let error = Kernel::find(
             Path::new("/"),
-            Arch::X86_64,
+            "-amd64",
             Some("/boot/vmlinuz-6.1.0-43-amd64"),
         )
         .unwrap_err();
         assert!(error.to_string().contains("takes the version"), "{error}");
-        let error = Kernel::find(Path::new("/"), Arch::X86_64, Some("0.0.0-absent")).unwrap_err();
+        let error = Kernel::find(Path::new("/"), "-amd64", Some("0.0.0-absent")).unwrap_err();
         assert!(error.to_string().contains("is missing"), "{error}");
     }
 

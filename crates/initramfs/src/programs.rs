@@ -1,25 +1,30 @@
 //! Programs of the building machine with the libraries that they load.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{process::Cmd, setup};
+use crate::{command, find_program};
 
 /// Programs and libraries by their path in the archive, without a leading slash.
 #[derive(Debug, Default)]
-pub(super) struct Programs {
-    pub(super) files: BTreeMap<String, Vec<u8>>,
+pub struct Programs {
+    /// Their bytes.
+    pub files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Programs {
     /// Reads the programs of these names, too; each library is taken once.
-    pub(super) fn add_all<S: AsRef<str>>(&mut self, names: &[S]) -> Result<()> {
+    ///
+    /// # Errors
+    /// One is missing, or cannot be read.
+    pub fn add_all<S: AsRef<str>>(&mut self, names: &[S]) -> Result<()> {
         for name in names {
             let name = name.as_ref();
-            let path = setup::find_program(name).with_context(|| format!("{name} is missing"))?;
+            let path =
+                find_program(name).with_context(|| format!("the program {name} is missing"))?;
             self.add(&format!("usr/sbin/{name}"), &path)?;
-            let listed = Cmd::new("ldd").arg(&path).output()?;
+            let listed = command::output(Command::new("ldd").arg(&path))?;
             for library in libraries(&listed) {
                 let inside = library.to_string_lossy();
                 let inside = inside.trim_start_matches('/').to_owned();
@@ -38,7 +43,8 @@ impl Programs {
     }
 
     /// Bytes of all files.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.files.values().map(Vec::len).sum()
     }
 }

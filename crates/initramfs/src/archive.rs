@@ -3,16 +3,16 @@
 //!
 //! Nothing of the building machine goes in: owner and group are 0, times are 0, names are sorted.
 
-use std::{collections::BTreeMap, fs, io::Write as _};
+use std::{collections::BTreeMap, fs, io::Write as _, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use cpio::newc;
 
-use crate::process::Cmd;
+use crate::command;
 
 /// What is to be packed, by path without a leading slash.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub struct Tree {
     nodes: BTreeMap<String, Node>,
 }
 
@@ -27,19 +27,35 @@ struct Node {
 }
 
 impl Tree {
-    pub(super) fn directory(&mut self, path: &str, mode: u32) -> Result<()> {
+    /// A directory; the first one to name it says its mode.
+    ///
+    /// # Errors
+    /// It is there already, or its path is none inside an archive.
+    pub fn directory(&mut self, path: &str, mode: u32) -> Result<()> {
         self.add(path, DIRECTORY | mode, Vec::new(), (0, 0))
     }
 
-    pub(super) fn file(&mut self, path: &str, mode: u32, bytes: Vec<u8>) -> Result<()> {
+    /// A file.
+    ///
+    /// # Errors
+    /// It is there already, or its path is none inside an archive.
+    pub fn file(&mut self, path: &str, mode: u32, bytes: Vec<u8>) -> Result<()> {
         self.add(path, FILE | mode, bytes, (0, 0))
     }
 
-    pub(super) fn link(&mut self, path: &str, to: &str) -> Result<()> {
+    /// A symbolic link.
+    ///
+    /// # Errors
+    /// It is there already, or its path is none inside an archive.
+    pub fn link(&mut self, path: &str, to: &str) -> Result<()> {
         self.add(path, LINK | 0o777, to.into(), (0, 0))
     }
 
-    pub(super) fn character_device(
+    /// A device.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn character_device(
         &mut self,
         path: &str,
         mode: u32,
@@ -77,13 +93,16 @@ impl Tree {
     }
 
     /// Every path, without a leading slash.
-    #[cfg(test)]
-    pub(super) fn paths(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn paths(&self) -> Vec<&str> {
         self.nodes.keys().map(String::as_str).collect()
     }
 
     /// The archive, not compressed.
-    pub(super) fn to_newc(&self) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// A file is too large for the format.
+    pub fn to_newc(&self) -> Result<Vec<u8>> {
         let mut archive = Vec::new();
         for (number, (path, node)) in (1_u32..).zip(&self.nodes) {
             let is_directory = node.mode & TYPE == DIRECTORY;
@@ -105,8 +124,8 @@ impl Tree {
 }
 
 /// How the archive is compressed. FOG's kernels and those of distributions know both programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Compression {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
     /// The smallest; a machine needs some tenths of a second more to unpack it
     Xz,
     /// 13 % larger than xz
@@ -116,33 +135,39 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    fn program(self) -> Cmd {
-        match self {
+    fn program(self) -> Command {
+        let (name, args): (_, &[&str]) = match self {
             // The kernel has no other check of xz than CRC32. It allocates the whole dictionary: 64 MiB, as the program
             // would like, are too much for a machine with 512 MB.
-            Self::Xz => Cmd::new("xz").args([
-                "--format=xz",
-                "--check=crc32",
-                "--threads=1",
-                "--lzma2=preset=9e,dict=32MiB",
-            ]),
+            Self::Xz => (
+                "xz",
+                &[
+                    "--format=xz",
+                    "--check=crc32",
+                    "--threads=1",
+                    "--lzma2=preset=9e,dict=32MiB",
+                ],
+            ),
             // The window of this level is 8 MiB.
-            Self::Zstd => Cmd::new("zstd").args(["-q", "-19", "--check", "--single-thread"]),
-            Self::Quick => Cmd::new("zstd").args(["-q", "-3", "--check", "--single-thread"]),
-        }
+            Self::Zstd => ("zstd", &["-q", "-19", "--check", "--single-thread"]),
+            Self::Quick => ("zstd", &["-q", "-3", "--check", "--single-thread"]),
+        };
+        let mut command = Command::new(name);
+        command.args(args);
+        command
     }
 }
 
 /// Compresses, with a program: the libraries would be the largest thing to compile for `cargo xtask`.
-pub(super) fn compress(archive: &[u8], compression: Compression) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// The program is missing, or there is no room for its files.
+pub fn compress(archive: &[u8], compression: Compression) -> Result<Vec<u8>> {
     let dir = tempfile::tempdir().context("making a directory for the archive")?;
     let (packed, compressed) = (dir.path().join("cpio"), dir.path().join("compressed"));
     fs::write(&packed, archive).with_context(|| format!("writing {}", packed.display()))?;
-    compression
-        .program()
-        .arg("--stdout")
-        .arg(&packed)
-        .output_to(&compressed)
+    let mut program = compression.program();
+    command::output_to(program.arg("--stdout").arg(&packed), &compressed)
         .context("compressing the archive")?;
     fs::read(&compressed).with_context(|| format!("reading {}", compressed.display()))
 }
@@ -249,8 +274,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (file, unpacked) = (dir.path().join("packed"), dir.path().join("cpio"));
             fs::write(&file, compressed).unwrap();
-            let unpack = Cmd::new(program).args(["-q", "-d", "--stdout"]).arg(&file);
-            unpack.output_to(&unpacked).unwrap();
+            let mut unpack = Command::new(program);
+            unpack.args(["-q", "-d", "--stdout"]).arg(&file);
+            command::output_to(&mut unpack, &unpacked).unwrap();
             assert_eq!(fs::read(&unpacked).unwrap(), archive);
         }
     }
