@@ -32,9 +32,9 @@ use crate::logs::MulticastLog;
 use crate::ops::{DeployRequest, Deployed, Ops};
 use crate::sender::{Events, Sender, SenderEvent, SharedCounters, StreamJob, Transmission};
 use crate::session::{Live, Sessions, Surroundings};
-use crate::store::SharedStore;
 use crate::store::sqlite::Sqlite;
 use crate::store::testing::Faulty;
+use crate::store::{Location, SharedStore, mariadb_of_tests};
 use crate::{http, imagestore};
 
 /// A server and everything around it.
@@ -225,6 +225,39 @@ pub(crate) async fn bench_with(change: impl FnOnce(&mut Config)) -> Bench {
     bench
 }
 
+/// Servers with one database and the same images, each as [`bench`] has it.
+pub(crate) struct Several {
+    dir: Arc<tempfile::TempDir>,
+    location: Location,
+}
+
+impl Several {
+    pub(crate) fn new(location: Location) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let boot = dir.path().join("boot");
+        std::fs::create_dir(&boot).unwrap();
+        std::fs::write(boot.join("bzImage"), b"kernel").unwrap();
+        std::fs::write(boot.join("init.xz"), b"initramfs").unwrap();
+        write_image(&dir.path().join("images/img"));
+        write_image_of(&dir.path().join("images/other"), 101);
+        Self { dir, location }
+    }
+
+    /// A server of this name; the first one has to be [filled](Bench::fill).
+    pub(crate) async fn server(&self, name: &str) -> Bench {
+        let data = self.dir.path().join(name);
+        let mut config = Config::idle(&data, self.dir.path().join("images"));
+        config.boot = self.dir.path().join("boot");
+        config.address = Some(Ipv4Addr::LOCALHOST);
+        config.origin = Origin::Running;
+        config.timing.restart_takes = Duration::ZERO;
+        let store = mariadb_of_tests::store_of(&self.location, name).await;
+        let faults = Faulty::of_several(Arc::clone(&store));
+        let dir = Arc::clone(&self.dir);
+        Bench::start_on((store, faults), dir, config, FakeSender::default()).await
+    }
+}
+
 /// An image directory with two small but real partition images.
 pub(crate) fn write_image(dir: &Path) {
     write_image_of(dir, 1);
@@ -300,6 +333,15 @@ impl Bench {
     async fn start_with(dir: Arc<tempfile::TempDir>, config: Config, sender: FakeSender) -> Self {
         let store: SharedStore = Arc::new(Sqlite::open(&config.data).await.unwrap());
         let faults = Faulty::new(Arc::clone(&store));
+        Self::start_on((store, faults), dir, config, sender).await
+    }
+
+    async fn start_on(
+        (store, faults): (SharedStore, Arc<Faulty>),
+        dir: Arc<tempfile::TempDir>,
+        config: Config,
+        sender: FakeSender,
+    ) -> Self {
         let sessions = Sessions::new(Surroundings {
             store: Arc::clone(&faults) as SharedStore,
             config: Arc::new(config.clone()),
@@ -350,7 +392,15 @@ impl Bench {
         again
     }
 
-    async fn fill(&self) {
+    /// The server is killed: what is not stored at this moment never will be.
+    pub(crate) fn die(self) {
+        self.faults.fail();
+        self.supervisor.abort();
+        // It may do what it likes: it stores nothing, and renews nothing.
+        std::mem::forget(self);
+    }
+
+    pub(crate) async fn fill(&self) {
         for host in 1..=2 {
             self.add_host(host).await;
         }

@@ -497,7 +497,9 @@ impl From<StartError> for ApiError {
             StartError::Over(..) | StartError::Started(_) | StartError::NobodyConnected(_) => {
                 ApiErrorKind::Conflict
             }
-            StartError::NotRunning(_) | StartError::NoAnswer(_) => ApiErrorKind::Unavailable,
+            StartError::NotRunning(_) | StartError::NotHere(_) | StartError::NoAnswer(_) => {
+                ApiErrorKind::Unavailable
+            }
             StartError::Store(_) => ApiErrorKind::Internal,
         };
         match cause {

@@ -25,6 +25,10 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
             text: text::starting_session(session),
             ..of_stored(session)
         },
+        SessionState::NotHere(session, why) => SessionStatus {
+            text: text::not_here(session.id, why),
+            ..of_stored(session)
+        },
         SessionState::Stored(session) => of_stored(session),
         SessionState::Broken(id, row) => SessionStatus {
             session: id.0,
@@ -108,7 +112,10 @@ pub fn image_verification(image: &str, found: &Verification) -> ImageVerificatio
 pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>) -> SessionView {
     let mut view = match state {
         SessionState::Live(live) => live_view(live, host),
-        SessionState::Starting(_) | SessionState::Stored(_) | SessionState::Broken(..) => {
+        SessionState::Starting(_)
+        | SessionState::NotHere(..)
+        | SessionState::Stored(_)
+        | SessionState::Broken(..) => {
             let status = session_status(state);
             let own = status.hosts.iter().find(|own| own.host == host.0);
             SessionView {

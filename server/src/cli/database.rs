@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Places;
+use crate::domain::node::NodeName;
 use crate::served::{Served, StoredIn};
 use crate::store::{self, Database, SharedStore};
 
@@ -44,12 +45,21 @@ impl DatabaseArgs {
 impl Places {
     /// Opens the store that was named, else the one that the last server had.
     pub(super) async fn store(&self, served: Option<&Served>) -> anyhow::Result<SharedStore> {
+        self.store_of(served, &NodeName::default()).await
+    }
+
+    /// The same of a server with this name.
+    pub(super) async fn store_of(
+        &self,
+        served: Option<&Served>,
+        node: &NodeName,
+    ) -> anyhow::Result<SharedStore> {
         let stored_in = match self.stored_in()? {
             Some(named) => Some(named),
             None => served.and_then(|served| served.stored_in().cloned()),
         };
         let database = stored_in.map(|place| place.find()).transpose()?;
-        store::open(&self.data, database.as_ref()).await
+        store::open(&self.data, database.as_ref(), node).await
     }
 
     /// The database that was named.

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::bail;
 
@@ -11,12 +12,36 @@ use anyhow::bail;
 /// # Errors
 /// If it does.
 pub(super) fn check() -> anyhow::Result<()> {
-    match find(Path::new("/proc")) {
+    match find(Path::new(PROCESSES)) {
         Some(process) => bail!(
             "FOG's own {MANAGER} runs here (process {process}): both would send the sessions of FOG's \
              database. Stop it first, for good: systemctl disable --now {MANAGER}"
         ),
         None => Ok(()),
+    }
+}
+
+/// Looks again and again whether it runs, as it may be started later, and says so when that changes.
+pub(super) async fn watch(
+    processes: PathBuf,
+    period: Duration,
+    mut tell: impl FnMut(Option<String>),
+) {
+    let mut known = None;
+    loop {
+        tokio::time::sleep(period).await;
+        let place = processes.clone();
+        let found = tokio::task::spawn_blocking(move || find(&place)).await;
+        let found = found.unwrap_or_default();
+        if found != known {
+            known = found;
+            tell(found.map(|process| {
+                format!(
+                    "FOG's own {MANAGER} runs here, too (process {process}): what is begun now would be sent twice. \
+                     Stop it, for good: systemctl disable --now {MANAGER}"
+                )
+            }));
+        }
     }
 }
 
@@ -48,9 +73,33 @@ pub(super) fn find(processes: &Path) -> Option<u32> {
 
 const MANAGER: &str = "FOGMulticastManager";
 
+/// Where processes are.
+pub(super) const PROCESSES: &str = "/proc";
+
+/// Between two looks.
+pub(super) const PERIOD: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_manager_that_comes_later_is_told_until_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let watch = watch(dir.path().into(), Duration::from_millis(1), move |found| {
+            told.send(found).unwrap();
+        });
+        let watch = tokio::spawn(watch);
+        let process = dir.path().join("77");
+        std::fs::create_dir(&process).unwrap();
+        std::fs::write(process.join("cmdline"), MANAGER).unwrap();
+        let text = heard.recv().await.unwrap().unwrap();
+        assert!(text.contains("process 77"), "{text}");
+        std::fs::remove_dir_all(&process).unwrap();
+        assert_eq!(heard.recv().await.unwrap(), None);
+        watch.abort();
+    }
 
     #[test]
     fn the_manager_is_found_among_processes() {

@@ -18,8 +18,10 @@ use tower::util::MapRequestLayer;
 
 use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
+use super::rival;
 use crate::clock;
 use crate::config::{Bitrate, Config, DebugPassword, Origin, Slow, StreamRecords, Timing};
+use crate::domain::node::NodeName;
 use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
@@ -104,6 +106,9 @@ pub(super) struct Serve {
     /// A terminal of this machine that shows the sessions, for example /dev/tty10
     #[arg(long, value_name = "DEVICE")]
     tty: Option<PathBuf>,
+    /// What this server is called among several with one MariaDB [default: name of the machine]
+    #[arg(long, value_name = "NAME")]
+    node: Option<NodeName>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -112,9 +117,10 @@ impl Serve {
     pub(super) async fn run(mut self, places: &Places) -> anyhow::Result<bool> {
         let _stderr = logs::init_stderr().context("starting the log")?;
         let _lock = lock(places).await?;
-        let store = places.store(None).await?;
+        let node = self.node.clone().unwrap_or_else(machine_name);
+        let store = places.store_of(None, &node).await?;
         if store.is_shared_with_fog() {
-            super::rival::check()?;
+            rival::check()?;
         }
         let files =
             listener::raise_file_limit(&mut self.limits).context("raising the file limit")?;
@@ -126,7 +132,11 @@ impl Serve {
         })?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| not_bound(config.listen, error))?;
-        let network = check_network(&config)?;
+        // Where there are several servers the address may be another one's now.
+        let network = match (check_network(&config), places.stored_in()?) {
+            (Err(error), Some(_)) => Some(readable::chain(error.as_ref())),
+            (found, _) => found?,
+        };
         // Port 0 asks for any free one.
         config.listen = listener.local_addr()?;
         let proxy = match self.proxy_dhcp {
@@ -175,6 +185,18 @@ impl Serve {
         if let Some(text) = network {
             log.warn(now, &Subject::Server, &text);
         }
+        let rival = store.is_shared_with_fog().then(|| {
+            let (sessions, log) = (Arc::clone(&sessions), log.clone());
+            let tell = move |found: Option<String>| {
+                let line = found.clone().unwrap_or_else(|| {
+                    "FOG's own multicast manager is gone; sessions are begun again".to_owned()
+                });
+                log.warn(clock::now(), &Subject::Server, &line);
+                sessions.hold(found);
+            };
+            let watch = rival::watch(PathBuf::from(rival::PROCESSES), rival::PERIOD, tell);
+            tokio::spawn(watch).abort_handle()
+        });
         offer_setup(&ops).await;
         // A disk that hangs keeps nobody from being served.
         let look = look_for_places(Arc::clone(&config), log.clone());
@@ -204,6 +226,9 @@ impl Serve {
         look.abort();
         if let Some(tty) = tty {
             tty.abort();
+        }
+        if let Some(rival) = rival {
+            rival.abort();
         }
         drop(run_file);
         log.service(clock::now(), "fos-server ends");
@@ -246,6 +271,12 @@ impl Serve {
             ..Config::idle(&places.data, images)
         }
     }
+}
+
+/// The name of this machine.
+fn machine_name() -> NodeName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().parse().unwrap_or_default()
 }
 
 fn stall_limit(text: &str) -> Result<u64, String> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use fog::Mac;
 
 use super::handout::{Job, Ticket};
+use super::node::MAX_NODES;
 use super::reason::BrokenRow;
 use super::{HostId, Timestamp};
 
@@ -129,6 +130,8 @@ pub struct TooMany;
 pub struct Handouts {
     of_mac: BTreeMap<Mac, Vec<Entry>>,
     last_id: i64,
+    /// The number of this server, if others with the same store give numbers, too.
+    server: Option<i64>,
     tick: Tick,
 }
 
@@ -245,6 +248,39 @@ impl Handouts {
         handouts
     }
 
+    /// The same of the server with this number: it gives numbers that no other one gives.
+    #[must_use]
+    pub fn of_server(mut self, number: Option<i64>) -> Self {
+        self.server = number;
+        self
+    }
+
+    /// The next number after this one.
+    fn after(&self, id: i64) -> i64 {
+        match self.server {
+            Some(number) => (id / MAX_NODES + 1) * MAX_NODES + number,
+            None => id + 1,
+        }
+    }
+
+    /// What is stored now: other servers have stored something since it was read. What is known of the machines
+    /// besides stays.
+    pub fn merge(&mut self, rows: Vec<StoredRow>, now: Instant) {
+        let server = self.server;
+        let stored = Self::new(rows, now).of_server(server);
+        let former = std::mem::replace(self, stored);
+        self.last_id = self.last_id.max(former.last_id);
+        self.tick = self.tick.max(former.tick);
+        for (mac, entries) in &mut self.of_mac {
+            let known = former.of_mac.get(mac).map_or(&[][..], Vec::as_slice);
+            for entry in entries {
+                if let Some(known) = known.iter().find(|known| known.id == entry.id) {
+                    *entry = known.clone();
+                }
+            }
+        }
+    }
+
     fn put(&mut self, row: &Row, now: Instant) {
         self.push(row.mac, row.id, What::Told(row.handout), now);
     }
@@ -314,7 +350,7 @@ impl Handouts {
             let addressed = others.iter().filter(|entry| entry.address().is_some());
             if addressed.count() >= Self::PER_MAC {
                 let (dropped, marker) = make_place(&others, news)?;
-                id += 1;
+                id = self.after(id);
                 change.drop.extend(dropped);
                 change.put.push(Row {
                     id,
@@ -323,7 +359,7 @@ impl Handouts {
                     handout: marker,
                 });
             }
-            id += 1;
+            id = self.after(id);
             let known = same.iter().filter_map(|entry| entry.told());
             change.put.push(Row {
                 id,

@@ -13,6 +13,7 @@ pub mod handouts;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod node;
 pub mod ports;
 pub mod reason;
 pub mod refusal;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use fog::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::node::NotHere;
 use super::reason::BrokenRow;
 use super::{ImageId, Reason, SessionId, TaskId};
 
@@ -100,6 +101,8 @@ pub enum AskAgain {
     NoAnswer(SessionId),
     /// The server ends.
     ShuttingDown,
+    /// The session is not run by this server.
+    NotHere(SessionId, NotHere),
 }
 
 impl Refusal {

@@ -121,6 +121,7 @@ impl Ops {
             .as_ref()
             .filter(|running| running.is_active(known.host.id))
         {
+            self.remember_those_of(handle).await?;
             return Ok(handle.clone());
         }
         let (task, session) = match self.store.active_task(known.host.id).await? {
@@ -146,6 +147,7 @@ impl Ops {
     /// run yet. `None` if there is none.
     pub(super) async fn active_session_of(&self, host: HostId) -> ClientResult<Option<Handle>> {
         if let Some(handle) = self.sessions.of_host(host) {
+            self.remember_those_of(&handle).await?;
             return Ok(Some(handle));
         }
         if let Some((_, Some(session))) = self.store.active_task(host).await? {
@@ -163,8 +165,24 @@ impl Ops {
         match handle {
             // It goes on when the server runs again.
             None if self.sessions.is_ending() => Err(AskAgain::ShuttingDown.into()),
-            found => Ok(found),
+            None => match self.sessions.not_here(session) {
+                // It may be over by now.
+                Some(why) if self.is_active(session).await? => {
+                    Err(AskAgain::NotHere(session, why).into())
+                }
+                _ => Ok(None),
+            },
+            Some(handle) => {
+                self.remember_those_of(&handle).await?;
+                Ok(Some(handle))
+            }
         }
+    }
+
+    /// Whether a session is active as it is stored.
+    async fn is_active(&self, session: SessionId) -> Result<bool, StoreError> {
+        let found = self.store.session(session).await?;
+        Ok(found.is_some_and(|session| session.state.is_active()))
     }
 
     /// Why a host has nothing to do.
@@ -394,6 +412,9 @@ impl Ops {
         let Some(handle) = self.sessions.of_host(known.host.id) else {
             return Ok(());
         };
+        if self.remember_those_of(&handle).await.is_err() {
+            return Err(Refusal::AskAgain(AskAgain::NotStored));
+        }
         let job = self.job_of(&known.host, &handle);
         self.check_origin(known, job)?;
         let at = handle.live().address_of(known.host.id);

@@ -1,5 +1,6 @@
 //! What is remembered of what machines were told.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,9 +13,11 @@ use crate::clock;
 use crate::domain::handout::Job;
 use crate::domain::handouts::{Change, Handouts, Holder, News, TooMany};
 use crate::domain::host::Host;
+use crate::domain::node::Fence;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::Peer;
-use crate::domain::{HostId, Refusal};
+use crate::domain::{HostId, Refusal, SessionId};
+use crate::session::Handle;
 use crate::store::{SharedStore, StoreError};
 
 /// In memory as in the store.
@@ -23,15 +26,18 @@ pub(super) struct Memory {
     handouts: Arc<Mutex<Handouts>>,
     /// One change after the other, so that one machine gets one ticket.
     turns: Arc<tokio::sync::Mutex<()>>,
+    /// Claims of sessions for which it was read what other servers told machines.
+    read: Mutex<BTreeSet<(SessionId, Fence)>>,
 }
 
 impl Memory {
-    /// Reads what is stored.
-    pub(super) async fn load(store: &SharedStore) -> Result<Self, StoreError> {
-        let handouts = Handouts::new(store.handouts().await?, Instant::now());
+    /// Reads what is stored. `server` is the number of this one, if there are others.
+    pub(super) async fn load(store: &SharedStore, server: Option<i64>) -> Result<Self, StoreError> {
+        let handouts = Handouts::new(store.handouts().await?, Instant::now()).of_server(server);
         Ok(Self {
             handouts: Arc::new(Mutex::new(handouts)),
             turns: Arc::default(),
+            read: Mutex::default(),
         })
     }
 }
@@ -42,6 +48,30 @@ pub(super) type Turn = OwnedMutexGuard<()>;
 impl Ops {
     pub(super) fn handouts(&self) -> MutexGuard<'_, Handouts> {
         lock(&self.memory.handouts)
+    }
+
+    /// Machines of a session were told something by the server that ran it before: that is read once for each claim.
+    pub(super) async fn remember_those_of(&self, handle: &Handle) -> ClientResult<()> {
+        let Some(fence) = handle.fence else {
+            return Ok(());
+        };
+        let claim = (handle.job.session, fence);
+        let is_read = || locked(&self.memory.read).contains(&claim);
+        if is_read() {
+            return Ok(());
+        }
+        let _turn = self.turn_to_remember().await?;
+        if is_read() {
+            return Ok(());
+        }
+        let rows = self.store.handouts().await?;
+        self.handouts().merge(rows, Instant::now());
+        let mut read = locked(&self.memory.read);
+        read.retain(|(session, _)| {
+            *session != claim.0 && self.sessions.running(*session).is_some()
+        });
+        read.insert(claim);
+        Ok(())
     }
 
     /// A machine checks in.
@@ -166,7 +196,11 @@ impl Ops {
 }
 
 fn lock(handouts: &Mutex<Handouts>) -> MutexGuard<'_, Handouts> {
-    handouts.lock().unwrap_or_else(PoisonError::into_inner)
+    locked(handouts)
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a machine waits until what others are told is stored.

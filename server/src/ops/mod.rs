@@ -40,7 +40,7 @@ pub use verification::{Verification, VerifyRefused, VerifyStage};
 
 use crate::api::ServerLook;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::domain::doctor::DatabaseLook;
 use crate::domain::session::core::Plan;
 use crate::logs::{MulticastLog, Subject};
@@ -82,7 +82,16 @@ impl Ops {
     pub async fn new(sessions: Arc<Sessions>) -> Result<Arc<Self>, StoreError> {
         let around = sessions.around();
         let store = Arc::clone(&around.store);
-        let memory = memory::Memory::load(&store).await?;
+        // Commands run no sessions.
+        let number = match around.config.origin {
+            Origin::Running => {
+                let address = around.config.known_address();
+                let url = address.map(|address| around.config.web_url(address));
+                store.register(url.unwrap_or_default()).await?
+            }
+            _ => None,
+        };
+        let memory = memory::Memory::load(&store, number).await?;
         let ops = Self {
             config: Arc::clone(&around.config),
             log: around.log.clone(),

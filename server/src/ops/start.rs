@@ -6,6 +6,7 @@ use super::Ops;
 use crate::domain::SessionId;
 use crate::domain::session::core::NotStarted;
 use crate::store::StoreError;
+use crate::text;
 
 /// Why a session was not started.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum StartError {
         "session {0} does not run yet; start the server (fos-server serve), or try again in a moment"
     )]
     NotRunning(SessionId),
+    /// Another server runs it, or it may not be run here.
+    #[error("{0}")]
+    NotHere(String),
     /// The session did not answer.
     #[error("session {0} does not answer; look at fos-server status {0}, and try again")]
     NoAnswer(SessionId),
@@ -63,7 +67,10 @@ impl Ops {
         let session = self.store.session(id).await?;
         let session = session.ok_or(StartError::NoSession(id))?;
         Err(match session.state.is_active() {
-            true => StartError::NotRunning(id),
+            true => match self.sessions.not_here(id) {
+                Some(why) => StartError::NotHere(text::not_here(id, &why)),
+                None => StartError::NotRunning(id),
+            },
             false => StartError::Over(id, session.state),
         })
     }

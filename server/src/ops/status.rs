@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Ops;
 use crate::config::Origin;
+use crate::domain::node::NotHere;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Session};
 use crate::domain::{HostId, SessionId};
@@ -19,6 +20,8 @@ pub enum SessionState {
     Live(Arc<Live>),
     /// This server is about to run it: its driver is not there yet.
     Starting(Box<Session>),
+    /// It is active, and does not run on this server.
+    NotHere(Box<Session>, NotHere),
     /// It is over, or no server runs it.
     Stored(Box<Session>),
     /// A row of it makes no sense.
@@ -78,9 +81,12 @@ impl Ops {
     fn without_driver(&self, found: Session) -> SessionState {
         let is_server = self.config.origin == Origin::Running && !self.sessions.is_ending();
         let found = Box::new(found);
-        match is_server && found.state.is_active() {
-            true => SessionState::Starting(found),
-            false => SessionState::Stored(found),
+        if !is_server || !found.state.is_active() {
+            return SessionState::Stored(found);
+        }
+        match self.sessions.not_here(found.id) {
+            Some(why) => SessionState::NotHere(found, why),
+            None => SessionState::Starting(found),
         }
     }
 
@@ -105,7 +111,11 @@ impl Ops {
             loop {
                 match tokio::time::timeout_at(end, changes.recv()).await {
                     Err(_) => return Ok(Vec::new()),
-                    Ok(Ok(Change::Session(changed))) if changed == session => break,
+                    Ok(Ok(Change::Session(changed) | Change::Foreign(changed)))
+                        if changed == session =>
+                    {
+                        break;
+                    }
                     Ok(Ok(_)) => {}
                     Ok(Err(tokio::sync::broadcast::error::RecvError::Lagged(_))) => break,
                     Ok(Err(tokio::sync::broadcast::error::RecvError::Closed)) => {

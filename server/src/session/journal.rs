@@ -37,6 +37,8 @@ pub(super) enum News {
     Reached(u64),
     /// Another program had ended the task: what was decided of this host does not hold.
     Overruled { host: HostId, found: Option<State> },
+    /// Another server has claimed the session.
+    TakenOver,
     /// Another program had ended the session, or removed it.
     Over { found: Option<State> },
     /// Nothing can be stored at present.
@@ -172,11 +174,12 @@ impl Writer {
             Ok(conflicts) => {
                 self.recovered();
                 self.refused = 0;
-                let mut over = None;
+                let (mut over, mut is_taken_over) = (None, false);
                 for conflict in &conflicts {
                     match conflict.found {
                         // The same for all of them.
                         Found::Session(found) => over = Some(found),
+                        Found::OtherServer => is_taken_over = true,
                         Found::Task(found) => {
                             let fact = self.batch.facts.get(conflict.fact);
                             if let Some(host) = fact.and_then(host_of) {
@@ -184,6 +187,9 @@ impl Writer {
                             }
                         }
                     }
+                }
+                if is_taken_over {
+                    self.say(News::TakenOver);
                 }
                 if let Some(found) = over {
                     self.say(News::Over { found });

@@ -2,6 +2,7 @@
 //! what it decides, and a sender while a stream goes on.
 
 mod askers;
+mod claims;
 mod driver;
 mod journal;
 mod level;

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::askers::Askers;
+use super::claims::{Claimed, Claims};
 use super::driver::{CheckIn, Command, Driver, Ends, Promise, Surroundings};
 use super::journal::Stored;
 use super::live::{ClientReport, Head, Live};
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::config::StreamRecords;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::image::{Facts, ImageSettings};
+use crate::domain::node::Fence;
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::core::{Core, NotStarted, Peer, Plan, Records};
@@ -35,6 +37,7 @@ pub struct Sessions {
     starting: tokio::sync::Mutex<()>,
     shutdown: watch::Sender<bool>,
     askers: Arc<Askers>,
+    pub(super) claims: Arc<Claims>,
 }
 
 /// Those that run, and which of them a host is in: the newest.
@@ -62,6 +65,8 @@ pub struct Handle {
     pub job: Job,
     /// The settings of its image that they tell; `None` if they could not be read when it was started.
     pub(crate) settings: Option<Arc<ImageSettings>>,
+    /// Its claim; `None` where there can be no other server.
+    pub(crate) fence: Option<Fence>,
     commands: mpsc::Sender<Command>,
     live: watch::Receiver<Arc<Live>>,
 }
@@ -300,6 +305,7 @@ impl Sessions {
             starting: tokio::sync::Mutex::default(),
             shutdown: watch::channel(false).0,
             askers: Arc::default(),
+            claims: Arc::default(),
         })
     }
 
@@ -316,6 +322,13 @@ impl Sessions {
 
     /// Starts what is to be started and looks after what runs, until [`Self::shut_down`].
     pub async fn supervise(self: &Arc<Self>) {
+        tokio::select! {
+            () = self.start_and_compare() => {}
+            () = self.keep_claims() => {}
+        }
+    }
+
+    async fn start_and_compare(self: &Arc<Self>) {
         let mut shutdown = self.shutdown.subscribe();
         let mut changes = self.around.store.changes();
         let late = tokio::select! {
@@ -334,6 +347,13 @@ impl Sessions {
                 _ = compare.tick() => self.look().await,
                 change = changes.recv() => match change {
                     Ok(Change::Session(id)) if self.running(id).is_none() => self.handle(id).await.map(drop),
+                    Ok(Change::Foreign(id)) => match self.running(id) {
+                        Some(handle) => {
+                            self.compare(id, &handle).await;
+                            Ok(())
+                        }
+                        None => self.handle(id).await.map(drop),
+                    },
                     Ok(_) => Ok(()),
                     Err(broadcast::error::RecvError::Lagged(_)) => self.look().await,
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -457,13 +477,20 @@ impl Sessions {
         }
     }
 
+    /// Whether a session is being started.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starting.try_lock().is_err()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Drivers> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts what does not run, and compares what runs with what is stored.
     async fn look(self: &Arc<Self>) -> Result<(), StoreError> {
-        for id in self.around.store.active_sessions().await? {
+        let active = self.around.store.active_sessions().await?;
+        self.only_active(&active);
+        for id in active {
             if let Err(error) = self.handle(id).await {
                 // Other sessions may still come through.
                 tracing::error!(session = id.0, "starting the session: {error}");
@@ -477,12 +504,17 @@ impl Sessions {
                 .collect()
         };
         for (id, handle) in running {
-            match self.around.store.session(id).await {
-                Ok(stored) => handle.tell(Command::Compare(stored.map(Box::new))).await,
-                Err(error) => tracing::warn!(session = id.0, "comparing the session: {error}"),
-            }
+            self.compare(id, &handle).await;
         }
         Ok(())
+    }
+
+    /// Compares a session that runs with what is stored.
+    async fn compare(&self, id: SessionId, handle: &Handle) {
+        match self.around.store.session(id).await {
+            Ok(stored) => handle.tell(Command::Compare(stored.map(Box::new))).await,
+            Err(error) => tracing::warn!(session = id.0, "comparing the session: {error}"),
+        }
     }
 
     /// Starts the driver of a session that is to run, or fails the session if it cannot be run.
@@ -492,8 +524,36 @@ impl Sessions {
             // Somebody else was faster.
             return Ok(Some(found));
         }
+        let found = self.around.store.session(id).await;
+        match &found {
+            Ok(Some(session)) if session.state.is_active() => {}
+            Ok(_) => return Ok(None),
+            Err(StoreError::Broken(_)) => {}
+            Err(_) => return found.map(|_| None),
+        }
+        let Some(claimed) = self.claim(id).await? else {
+            return Ok(None);
+        };
+        let found = match claimed.fence() {
+            // The server that had it may have stored something until it was claimed.
+            Some(_) => self.around.store.session(id).await,
+            None => found,
+        };
+        let started = self.start_claimed(id, found, &claimed).await;
+        if !matches!(started, Ok(Some(_))) {
+            self.give_back(&claimed).await;
+        }
+        started
+    }
+
+    async fn start_claimed(
+        self: &Arc<Self>,
+        id: SessionId,
+        found: Result<Option<Session>, StoreError>,
+        claimed: &Claimed,
+    ) -> Result<Option<Handle>, StoreError> {
         let store = &self.around.store;
-        let session = match store.session(id).await {
+        let session = match found {
             Ok(Some(session)) if session.state.is_active() => session,
             Ok(_) => return Ok(None),
             Err(StoreError::Broken(row)) => {
@@ -535,7 +595,7 @@ impl Sessions {
         // With these it was deployed.
         let verified = facts.settings.clone();
         let settings = verified.or_else(|| image.map(|image| image.settings()));
-        Ok(self.run(&session, port, settings, facts))
+        Ok(self.run(&session, port, settings, facts, claimed.clone()))
     }
 
     fn run(
@@ -544,6 +604,7 @@ impl Sessions {
         port: u16,
         settings: Option<ImageSettings>,
         facts: Facts,
+        claimed: Claimed,
     ) -> Option<Handle> {
         let id = session.id;
         let arguments = settings
@@ -569,7 +630,8 @@ impl Sessions {
         }
         let askers = Arc::clone(&self.askers);
         let (around, facts) = (self.around.clone(), Arc::new(facts));
-        let (driver, ends) = Driver::new(around, askers, head, facts, core, tasks);
+        let claim = claimed.clone();
+        let (driver, ends) = Driver::new(around, askers, head, facts, core, tasks, claim);
         let (commands, inbox) = mpsc::channel(QUEUE);
         let Ends {
             live,
@@ -580,6 +642,7 @@ impl Sessions {
         let handle = Handle {
             job: driver.job(),
             settings: settings.map(Arc::new),
+            fence: claimed.fence(),
             commands,
             live,
         };
@@ -590,7 +653,7 @@ impl Sessions {
             if let Err(error) = journal.await {
                 tracing::error!(session = id.0, "the session's journal: {error}");
             }
-            this.bury(id, driver.err()).await;
+            this.bury(id, driver.err(), &claimed).await;
         });
         for host in &hosts {
             running.of_host.entry(*host).or_default().insert(id);
@@ -608,7 +671,7 @@ impl Sessions {
 
     /// Takes out a session whose driver has ended. If it panicked, the session is lost: its state is
     /// not known. It fails first, as nobody starts it as long as it is here.
-    async fn bury(&self, id: SessionId, panic: Option<tokio::task::JoinError>) {
+    async fn bury(&self, id: SessionId, panic: Option<tokio::task::JoinError>, claimed: &Claimed) {
         if let Some(panic) = panic {
             let text = panic.to_string();
             tracing::error!(session = id.0, "internal error of the session: {text}");
@@ -616,6 +679,7 @@ impl Sessions {
                 tracing::error!(session = id.0, "failing the session: {error}");
             }
         }
+        self.give_back(claimed).await;
         let mut running = self.lock();
         let Some(entry) = running.sessions.remove(&id) else {
             return;

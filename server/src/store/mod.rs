@@ -8,6 +8,7 @@
 pub(crate) mod conformance;
 pub mod inventory;
 mod mariadb;
+mod node;
 mod sql;
 pub mod sqlite;
 #[cfg(test)]
@@ -24,13 +25,17 @@ use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
 use self::mariadb::MariaDb;
+#[cfg(test)]
+pub(crate) use self::mariadb::testing as mariadb_of_tests;
 pub use self::mariadb::{BadLocation, Database, Location};
+use self::node::Node;
 use self::sqlite::Sqlite;
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
@@ -38,13 +43,21 @@ use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
 
-/// Opens a store: this database, else the file in the directory `data`. What is missing of it is made.
+/// Opens a store: this database, which other servers may have, too, else the file in the directory `data`. What is
+/// missing of it is made.
 ///
 /// # Errors
 /// If it cannot be used.
-pub async fn open(data: &Path, database: Option<&Database>) -> anyhow::Result<SharedStore> {
+pub async fn open(
+    data: &Path,
+    database: Option<&Database>,
+    name: &NodeName,
+) -> anyhow::Result<SharedStore> {
     match database {
-        Some(database) => Ok(Arc::new(MariaDb::open(database).await?)),
+        Some(database) => {
+            let node = Node::load(data, name)?;
+            Ok(Arc::new(MariaDb::open(database, node).await?))
+        }
         None => Ok(Arc::new(Sqlite::open(data).await?)),
     }
 }
@@ -248,6 +261,8 @@ pub enum Found {
     Session(Option<fog::task::State>),
     /// That of the host's task, or its place in the session.
     Task(Option<fog::task::State>),
+    /// This server ran the session, and another one has claimed it since.
+    OtherServer,
 }
 
 /// What changed in the store, told after it is stored.
@@ -259,6 +274,8 @@ pub enum Change {
     Images,
     /// A session was created, or something of it was stored.
     Session(SessionId),
+    /// Another program, or another server, may have changed a session.
+    Foreign(SessionId),
 }
 
 /// Fields of an inventory by column, from [`crate::store::inventory`].
@@ -281,6 +298,39 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Whether what fails in the middle is undone in every table.
     fn undoes_everything(&self) -> bool {
         true
+    }
+
+    // Servers.
+
+    /// Shows this server to others with the same database, with where clients reach it. Its number among them,
+    /// below [`node::MAX_NODES`](crate::domain::node::MAX_NODES); `None` where there can be no others.
+    async fn register(&self, url: String) -> Result<Option<i64>> {
+        drop(url);
+        Ok(None)
+    }
+    /// Claims a session for this server. From then on what is stored of the session is stored only if no other
+    /// server has claimed it since.
+    async fn claim(&self, session: SessionId) -> Result<Claim> {
+        let _ = session;
+        Ok(Claim::Ours(None))
+    }
+    /// The last claim of a session, if it is another server's.
+    async fn claimed_by(&self, session: SessionId) -> Result<Option<OtherClaim>> {
+        let _ = session;
+        Ok(None)
+    }
+    /// Active sessions whose server has given them back, or did not renew its claim.
+    async fn left_sessions(&self) -> Result<Vec<SessionId>> {
+        Ok(Vec::new())
+    }
+    /// Gives a claim back: other servers can have it at once.
+    async fn release(&self, session: SessionId, fence: Fence) -> Result<()> {
+        let _ = (session, fence);
+        Ok(())
+    }
+    /// Renews the claims of this server; waits for no other operation. `None` where there can be no others.
+    async fn renew(&self) -> Result<Option<Renewal>> {
+        Ok(None)
     }
 
     // Hosts.

@@ -18,6 +18,7 @@ use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
@@ -41,16 +42,35 @@ pub(crate) struct Faulty {
     inner: SharedStore,
     mode: watch::Sender<Fault>,
     calls: Mutex<BTreeMap<&'static str, usize>>,
+    /// Whether claims and their renewals are operations of the database.
+    has_claims: bool,
 }
 
 impl Faulty {
     /// In front of this store; works until told otherwise.
     pub(crate) fn new(inner: SharedStore) -> Arc<Self> {
+        Self::with(inner, false)
+    }
+
+    /// In front of one that several servers have.
+    pub(crate) fn of_several(inner: SharedStore) -> Arc<Self> {
+        Self::with(inner, true)
+    }
+
+    fn with(inner: SharedStore, has_claims: bool) -> Arc<Self> {
         Arc::new(Self {
             inner,
             mode: watch::Sender::new((Mode::Works, None)),
             calls: Mutex::default(),
+            has_claims,
         })
+    }
+
+    async fn gate_of_claims(&self, operation: &'static str) -> Result<()> {
+        match self.has_claims {
+            true => self.gate(operation).await,
+            false => Ok(()),
+        }
     }
 
     /// From now on nothing can be stored ([`StoreError::Unavailable`]); what hangs fails.
@@ -145,6 +165,36 @@ impl Store for Faulty {
     async fn close(&self) {
         self.count("close");
         self.inner.close().await;
+    }
+
+    async fn register(&self, url: String) -> Result<Option<i64>> {
+        self.count("register");
+        self.inner.register(url).await
+    }
+
+    async fn claim(&self, session: SessionId) -> Result<Claim> {
+        self.gate_of_claims("claim").await?;
+        self.inner.claim(session).await
+    }
+
+    async fn left_sessions(&self) -> Result<Vec<SessionId>> {
+        self.count("left_sessions");
+        self.inner.left_sessions().await
+    }
+
+    async fn claimed_by(&self, session: SessionId) -> Result<Option<OtherClaim>> {
+        self.count("claimed_by");
+        self.inner.claimed_by(session).await
+    }
+
+    async fn release(&self, session: SessionId, fence: Fence) -> Result<()> {
+        self.gate_of_claims("release").await?;
+        self.inner.release(session, fence).await
+    }
+
+    async fn renew(&self) -> Result<Option<Renewal>> {
+        self.gate_of_claims("renew").await?;
+        self.inner.renew().await
     }
 
     async fn add_host(

@@ -17,7 +17,7 @@ pub use duration::{duration, seconds};
 pub use image::verdict;
 pub use note::{event, note};
 pub use reason::{broken_row, reason};
-pub use refusal::{refusal, refusal_code};
+pub use refusal::{not_here, refusal, refusal_code};
 pub use session::{
     boot_given, held_up_by, holds_up, member, member_end, phase, starting_session, stored_member,
     stored_session,

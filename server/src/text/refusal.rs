@@ -2,8 +2,9 @@
 
 use super::reason::{broken, with_disk};
 use super::{foreign, reason};
+use crate::domain::node::NotHere;
 use crate::domain::refusal::AskAgain;
-use crate::domain::{Reason, Refusal};
+use crate::domain::{Reason, Refusal, SessionId};
 
 /// A refusal in full sentences.
 #[must_use]
@@ -159,6 +160,29 @@ fn over_text(over: &Reason) -> String {
     }
 }
 
+/// Why an active session does not run on this server.
+#[must_use]
+pub fn not_here(session: SessionId, why: &NotHere) -> String {
+    match why {
+        NotHere::OtherServer(server) => {
+            let name = foreign(&server.name);
+            match server.url.as_str() {
+                "" => format!("session {session} is run by another server, {name}"),
+                url => format!(
+                    "session {session} is run by another server, {name} at {}",
+                    foreign(url)
+                ),
+            }
+        }
+        NotHere::Held { text } => {
+            format!(
+                "this server does not run session {session}: {}",
+                foreign(text)
+            )
+        }
+    }
+}
+
 fn ask_again(cause: &AskAgain) -> String {
     let cause = match cause {
         AskAgain::LastStream => "the sender has not yet seen the end of the last stream".into(),
@@ -166,6 +190,7 @@ fn ask_again(cause: &AskAgain) -> String {
         AskAgain::ImageStore => "the server is looking at the image's files".into(),
         AskAgain::NoAnswer(session) => format!("session {session} does not answer"),
         AskAgain::ShuttingDown => "the server is shutting down".into(),
+        AskAgain::NotHere(session, why) => not_here(*session, why),
     };
     format!("Not yet: {cause}. Ask again in a few seconds.")
 }

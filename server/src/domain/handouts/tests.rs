@@ -839,3 +839,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn servers_give_different_numbers_and_know_what_the_others_told_once_they_have_read_it() {
+    let stored = |changes: &[&Change]| {
+        let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
+        for change in changes {
+            rows.retain(|id, _| !change.drop.contains(id));
+            rows.extend(change.put.iter().map(|row| (row.id, *row)));
+        }
+        rows.into_values().map(StoredRow::Told).collect::<Vec<_>>()
+    };
+    let mut first = Handouts::default().of_server(Some(1));
+    let mut second = Handouts::default().of_server(Some(2));
+    let by_first = first.remember(&[MAC], news(1, 1, Some(1))).unwrap();
+    let by_second = second.remember(&[SECOND], news(2, 1, Some(2))).unwrap();
+    first.apply(&by_first, now());
+    second.apply(&by_second, now());
+    assert_ne!(by_first.put[0].id, by_second.put[0].id);
+    let ticket = |handouts: &Handouts, mac, last| handouts.ticket(&[mac], address(last), job(1));
+    assert_eq!(ticket(&second, MAC, 1), None);
+    second.merge(stored(&[&by_first, &by_second]), now());
+    assert_eq!(ticket(&second, MAC, 1), Some(Ticket([1; 16])));
+    assert_eq!(ticket(&second, SECOND, 2), Some(Ticket([2; 16])));
+    // What is told later has a greater number, and takes the place of what the other server told.
+    let later = second.remember(&[MAC], news(1, 2, Some(3))).unwrap();
+    assert_eq!(later.drop, [by_first.put[0].id]);
+    assert!(later.put[0].id > by_second.put[0].id);
+    second.apply(&later, now());
+    first.merge(stored(&[&by_first, &by_second, &later]), now());
+    assert_eq!(ticket(&first, MAC, 1), None);
+    let next = first.remember(&[MAC], news(1, 3, Some(4))).unwrap();
+    assert!(next.put[0].id > later.put[0].id);
+}

@@ -44,6 +44,14 @@ pub(in super::super) enum Script {
         /// How the machine reaches this server.
         host: String,
     },
+    /// Ask another server, else do this.
+    Elsewhere {
+        script: Box<Self>,
+        /// Where clients reach that server, ending with `/`.
+        url: String,
+        mac: Mac,
+        arch: String,
+    },
     /// Ask again every few seconds: the local disk is only booted if that does not help, as nobody starts a whole
     /// room again after a restart of the server.
     Later {
@@ -92,6 +100,22 @@ impl Script {
             } => {
                 if loader == Loader::Ipxe {
                     text.push_str(&debug_menu::entry(*mac, &word(arch), host));
+                }
+                text.push_str(&script.commands(loader));
+            }
+            Self::Elsewhere {
+                script,
+                url,
+                mac,
+                arch,
+            } => {
+                // GRUB may have no network of its own.
+                if loader == Loader::Ipxe && is_url(url) {
+                    let query = format!("mac0={mac}&arch={}", word(arch));
+                    text.push_str("sleep 2\n");
+                    text.push_str(&format!(
+                        "chain --replace {url}service/ipxe/boot.php?{query} ||\n"
+                    ));
                 }
                 text.push_str(&script.commands(loader));
             }
@@ -196,6 +220,12 @@ pub(in super::super) fn safe(text: &str) -> String {
         .collect()
 }
 
+/// Whether a text is the address of a server and nothing else.
+fn is_url(text: &str) -> bool {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || ".-_:/[]".contains(c);
+    text.starts_with("http://") && text.ends_with('/') && text.chars().all(is_good)
+}
+
 /// What may be part of a question.
 fn word(text: &str) -> String {
     text.chars()
@@ -218,6 +248,27 @@ mod tests {
     use super::*;
 
     const LOADERS: [Loader; 2] = [Loader::Ipxe, Loader::Grub];
+
+    #[test]
+    fn a_machine_of_another_server_is_sent_there_and_nowhere_else() {
+        let script = |url: &str| {
+            let later = Script::Message { lines: Vec::new() };
+            let script = Script::Elsewhere {
+                script: Box::new(later),
+                url: url.into(),
+                mac: "00:1b:21:00:00:01".parse().unwrap(),
+                arch: "x86_64; shell".into(),
+            };
+            script.write(Loader::Ipxe)
+        };
+        let line = "chain --replace http://10.0.0.2/fog/service/ipxe/boot.php?mac0=00:1b:21:00:00:01&arch=x86_64shell ||\n";
+        let text = script("http://10.0.0.2/fog/");
+        assert!(text.contains(line), "{text}");
+        for url in ["", "http://x ||shell/", "http://x/\nshell/", "tftp://x/"] {
+            let text = script(url);
+            assert!(!text.contains("chain"), "{text}");
+        }
+    }
 
     #[test]
     fn texts_cannot_become_commands() {

@@ -18,6 +18,8 @@ use super::debug_menu::{self, Asked, Envelope};
 use super::request::Form;
 use crate::config::Config;
 use crate::domain::host::{Host, StationMac};
+use crate::domain::node::NotHere;
+use crate::domain::refusal::AskAgain;
 use crate::domain::{Refusal, SessionId};
 use crate::logs::{Level, Subject};
 use crate::ops::{BootAnswer, BootJob, ClientError, Ops};
@@ -148,7 +150,18 @@ async fn build(
     let answer = match ops.boot(&known, [files.kernel, files.init]).await {
         Ok(BootAnswer::Nothing(refusal @ Refusal::AskAgain(_)))
         | Err(ClientError::Refused(refusal @ Refusal::AskAgain(_))) => {
-            return Ok(later(known.mac, form, &text::refusal(&refusal)));
+            let script = later(known.mac, form, &text::refusal(&refusal));
+            return Ok(match refusal {
+                Refusal::AskAgain(AskAgain::NotHere(_, NotHere::OtherServer(server))) => {
+                    Script::Elsewhere {
+                        script: Box::new(script),
+                        url: server.url,
+                        mac: known.mac,
+                        arch: form.get("arch").to_owned(),
+                    }
+                }
+                _ => script,
+            });
         }
         Err(ClientError::Store(StoreError::Unavailable(cause))) => {
             log_failure(ops, form, &cause);

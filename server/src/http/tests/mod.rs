@@ -11,6 +11,7 @@ mod faults;
 mod local;
 mod native;
 mod networks;
+mod nodes;
 mod reports;
 mod resume;
 mod waiting;

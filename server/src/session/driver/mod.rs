@@ -24,6 +24,7 @@ pub(crate) use command::{CheckIn, Command, Promise};
 use self::files::{Files, FilesResult};
 use self::stream::{OpenStream, Opening};
 use super::askers::Askers;
+use super::claims::Claimed;
 use super::journal::{Journal, News};
 use super::level::level_of;
 use super::live::{Boot, ClientReport, Head, Live};
@@ -61,6 +62,9 @@ pub(super) struct Driver {
     changed: Vec<HostId>,
     head: Head,
     facts: Arc<Facts>,
+    claimed: Claimed,
+    /// Whether another server has the session.
+    is_taken_over: bool,
     core: Core,
     journal: Journal,
     /// Orders that wait until what is before them is stored, each with its mark.
@@ -120,6 +124,7 @@ impl Driver {
         facts: Arc<Facts>,
         core: Core,
         tasks: BTreeMap<HostId, TaskId>,
+        claimed: Claimed,
     ) -> (Self, Ends) {
         let now = Instant::now();
         let (events_in, events) = Events::channel();
@@ -142,6 +147,8 @@ impl Driver {
             changed: Vec::new(),
             head,
             facts,
+            claimed,
+            is_taken_over: false,
             core,
             journal,
             deferred: VecDeque::new(),
@@ -229,6 +236,11 @@ impl Driver {
                     self.is_dirty = true;
                 }
                 _ = shutdown.changed() => return self.shut_down(events).await,
+            }
+            if self.is_taken_over || self.claimed.is_lost(Instant::now()) {
+                let what = "another server may run it now: this one stops";
+                self.log_at(Level::Warn, what);
+                return self.shut_down(events).await;
             }
             self.carry_out();
             self.publish(is_urgent);
@@ -457,6 +469,7 @@ impl Driver {
                 }
             }
             News::Overruled { host, found } => self.core.overruled(now, host, found),
+            News::TakenOver => self.is_taken_over = true,
             News::Over { found } => self.core.session_overruled(now, found),
             News::Failing(text) => {
                 let what = "what the session decides cannot be stored; it waits and tries again";

@@ -1,6 +1,7 @@
 //! A connection: statements, what their answers hold, and what their errors mean.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::mysql::{MySqlArguments, MySqlDatabaseError, MySqlRow, MySqlValueRef};
 use sqlx::{
@@ -20,31 +21,70 @@ pub(in crate::store) struct Connection {
     layout: Arc<Layout>,
     /// Its number at the server.
     pub(super) id: u64,
+    /// When it was last used.
+    pub(super) used_at: Instant,
     /// Why the last statement that failed did so.
     pub(super) trouble: Option<Trouble>,
     #[cfg(test)]
     pub(super) fuse: Fuse,
 }
 
-/// Lets only so many statements through, as if the server died then.
+/// Lets only so many statements through.
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fuse(Arc<std::sync::Mutex<Option<u32>>>);
+pub(super) struct Fuse(Arc<std::sync::Mutex<Option<(u32, Burns)>>>);
+
+/// What happens at the statement that a fuse does not let through.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Burns {
+    /// All of them fail from then on, as if the server had died.
+    Dies,
+    /// It alone is not run, as if the connection had broken before it.
+    Loses,
+    /// It is run, but its answer is lost.
+    LosesAnswer,
+}
 
 #[cfg(test)]
 impl Fuse {
     /// From now on; `None` for all.
     pub(super) fn set(&self, statements: Option<u32>) {
-        *self.0.lock().unwrap() = statements;
+        *self.0.lock().unwrap() = statements.map(|statements| (statements, Burns::Dies));
     }
 
-    fn burn(&self) -> Result<()> {
-        match &mut *self.0.lock().unwrap() {
-            None => Ok(()),
-            Some(0) => Err(StoreError::Unavailable("told to fail".into())),
-            Some(left) => {
+    /// The connection breaks once, after so many statements.
+    pub(super) fn lose(&self, statements: u32, how: Burns) {
+        *self.0.lock().unwrap() = Some((statements, how));
+    }
+
+    /// Lets all through until [`Self::go_on`] gets what this answers.
+    pub(super) fn pause(&self) -> Option<(u32, Burns)> {
+        self.0.lock().unwrap().take()
+    }
+
+    pub(super) fn go_on(&self, paused: Option<(u32, Burns)>) {
+        *self.0.lock().unwrap() = paused;
+    }
+
+    /// Whether it was burnt that was to burn once.
+    pub(super) fn has_lost(&self) -> bool {
+        self.0.lock().unwrap().is_none()
+    }
+
+    fn burn(&self) -> Option<Burns> {
+        let mut fuse = self.0.lock().unwrap();
+        match &mut *fuse {
+            None => None,
+            Some((0, Burns::Dies)) => Some(Burns::Dies),
+            Some((0, how)) => {
+                let how = *how;
+                *fuse = None;
+                Some(how)
+            }
+            Some((left, _)) => {
                 *left -= 1;
-                Ok(())
+                None
             }
         }
     }
@@ -83,6 +123,7 @@ impl Connection {
             inner,
             layout,
             id,
+            used_at: Instant::now(),
             trouble: None,
             #[cfg(test)]
             fuse: Fuse::default(),
@@ -105,9 +146,36 @@ impl Connection {
         done.map(drop).map_err(|error| self.fault(place, &error))
     }
 
+    /// The same, used just now.
+    pub(super) fn used(mut self) -> Self {
+        self.used_at = Instant::now();
+        self
+    }
+
     /// Tells the server good-bye.
     pub(super) async fn close(self) -> sqlx::Result<()> {
         self.inner.close().await
+    }
+
+    /// Whether the answer of the next statement is lost.
+    ///
+    /// # Errors
+    /// If it is not run.
+    #[cfg(test)]
+    fn burn(&mut self) -> Result<bool> {
+        let told = || StoreError::Unavailable("told to fail".into());
+        match self.fuse.burn() {
+            None => Ok(false),
+            Some(Burns::LosesAnswer) => Ok(true),
+            Some(Burns::Dies) => Err(told()),
+            Some(Burns::Loses) => Err(self.lost()),
+        }
+    }
+
+    #[cfg(test)]
+    fn lost(&mut self) -> StoreError {
+        self.trouble = Some(Trouble::Lost);
+        StoreError::Unavailable("told to lose it".into())
     }
 
     fn fault(&mut self, place: &str, error: &sqlx::Error) -> StoreError {
@@ -125,13 +193,17 @@ pub(in crate::store) async fn execute(
     args: Vec<Arg>,
 ) -> Result<Done> {
     #[cfg(test)]
-    connection.fuse.burn()?;
+    let is_lost = connection.burn()?;
     let done = match args.is_empty() {
         // Old servers do not prepare what begins and ends transactions.
         true => connection.inner.execute(sqlx::raw_sql(sql)).await,
         false => bound(sql, args).execute(&mut connection.inner).await,
     };
     let done = done.map_err(|error| connection.fault(place, &error))?;
+    #[cfg(test)]
+    if is_lost {
+        return Err(connection.lost());
+    }
     Ok(Done {
         met: done.rows_affected(),
         inserted: i64::try_from(done.last_insert_id()).unwrap_or(i64::MAX),
@@ -146,9 +218,13 @@ pub(in crate::store) async fn fetch(
     args: Vec<Arg>,
 ) -> Result<Vec<Row>> {
     #[cfg(test)]
-    connection.fuse.burn()?;
+    let is_lost = connection.burn()?;
     let rows = bound(sql, args).fetch_all(&mut connection.inner).await;
     let rows = rows.map_err(|error| connection.fault(place, &error))?;
+    #[cfg(test)]
+    if is_lost {
+        return Err(connection.lost());
+    }
     let zone = connection.layout.zone();
     Ok(rows.iter().map(|found| row(found, zone)).collect())
 }
@@ -248,23 +324,46 @@ impl Trouble {
         let Some(error) = error else {
             return Self::Mistake;
         };
-        match error.number() {
-            // Waited too long for a lock, deadlock, changed since it was read; certification in a cluster.
-            1205 | 1213 | 1020 => Self::Conflict,
-            // Shutdown, killed.
-            1053 | 1077 | 1079 | 1080 | 1152 | 1184 | 1927 | 4031 => Self::Lost,
+        Self::of_number(error.number())
+    }
+
+    /// The same by its number.
+    fn of_number(number: u16) -> Self {
+        match number {
+            // Waited too long for a lock, deadlock, changed since it was read; certification in a cluster. A table
+            // that was altered meanwhile. The numbers of the storage engine come through, too.
+            146 | 149 | 1020 | 1205 | 1213 | 1412 | 1615 => Self::Conflict,
+            // Shutdown, killed, the network, too long idle in a transaction.
+            1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1927 | 4031 => Self::Lost,
             1044 | 1045 | 1049 | 1130 | 1251 | 1524 | 1698 | 1820 | 4151 => Self::Refused,
             1142 | 1143 | 1227 | 1370 | 1410 => Self::Forbidden,
             // --read-only, read only transaction, read only table.
             1036 | 1223 | 1290 | 1792 | 1836 => Self::ReadOnly,
             // Disk, table, storage engine's space.
-            3 | 28 | 1021 | 1114 => Self::Full,
-            // What a storage engine says: most often there is no room, or the disk fails.
-            23 | 1026 | 1030 => Self::Unavailable,
-            // The numbers of the storage engine come through, too.
-            126 | 127 | 134 | 144 | 145 | 1033 | 1034 | 1035 | 1194 | 1195 => Self::Damaged,
+            3 | 28 | 135 | 136 | 1021 | 1114 => Self::Full,
+            // What a storage engine says: most often there is no room, or the disk fails. Files that cannot be opened,
+            // locked, read or written; too many of them; no memory.
+            5
+            | 9
+            | 12
+            | 13
+            | 23
+            | 24
+            | 122
+            | 128
+            | 147
+            | 1015..=1019
+            | 1023..=1028
+            | 1030
+            | 1135
+            | 1180
+            | 1181
+            | 1206
+            | 1297 => Self::Unavailable,
+            126 | 127 | 130 | 131 | 134 | 141 | 144 | 145 | 1033 | 1034 | 1035 | 1194 | 1195
+            | 1712 | 1877 => Self::Damaged,
             1054 | 1146 | 1932 => Self::Altered,
-            1022 | 1062 | 1586 => Self::Duplicate,
+            121 | 1022 | 1062 | 1586 => Self::Duplicate,
             // Too many connections, interrupted, a cluster that is not ready, too slow, out of memory.
             1037 | 1038 | 1040 | 1041 | 1047 | 1203 | 1226 | 1317 | 1969 => Self::Unavailable,
             _ => Self::Mistake,
@@ -310,6 +409,22 @@ const MAX_TEXT: usize = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_passes_is_no_mistake_of_ours() {
+        // Tables of MyISAM that crashed, are locked, or are being repaired; files; a record file that is full.
+        for number in [
+            5, 9, 12, 13, 23, 24, 121, 122, 126, 127, 128, 134, 135, 141, 144, 145, 146, 147, 149,
+            1015, 1016, 1017, 1018, 1023, 1024, 1027, 1030, 1034, 1035, 1158, 1160, 1180, 1194,
+            1195, 1206, 1297, 1412, 1615, 1712, 1877,
+        ] {
+            assert_ne!(Trouble::of_number(number), Trouble::Mistake, "{number}");
+        }
+        // A syntax error, a table that does not have that many columns.
+        for number in [1064, 1136] {
+            assert_eq!(Trouble::of_number(number), Trouble::Mistake, "{number}");
+        }
+    }
 
     #[test]
     fn times_of_the_protocol_are_read() {

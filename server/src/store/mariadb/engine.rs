@@ -1,7 +1,8 @@
 //! Connections and transactions: one writer, a few readers, each operation in a task of its own.
 //!
-//! The writer's connection holds a lock with the name of the database for as long as it lives: two servers
-//! on one database would send every session twice.
+//! Several servers may have one database. One of them writes at a time: where a transaction that fails is undone, all
+//! change one row first; elsewhere a lock with the name of the database is held for as long as the operation takes.
+//! The writer's connection has a lock of its own for as long as it lives: by that it is known for sure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -13,6 +14,7 @@ use tokio::sync::{Mutex, RwLock, Semaphore, broadcast};
 
 use super::connection::{Connection, Trouble, fetch};
 use super::layout::Layout;
+use crate::store::node::Node;
 use crate::store::sql::row::args;
 use crate::store::sql::tx::{Boxed, Link, Tx};
 use crate::store::sql::{self, finish};
@@ -51,6 +53,8 @@ pub(crate) struct Engine {
     /// Places of those that read or wait for it.
     places: Arc<Semaphore>,
     idle: StdMutex<Vec<Connection>>,
+    /// For what waits for no other operation.
+    aside: Mutex<Option<Connection>>,
     /// Where each statement is seen at once by others, operations that read wait for the one that writes.
     whole: RwLock<()>,
     is_closed: AtomicBool,
@@ -66,6 +70,8 @@ pub(super) struct Access {
     /// Its name.
     pub(super) database: String,
     pub(super) limits: Limits,
+    /// This server.
+    node: Arc<Node>,
     /// A connection that was given up: what it does is ended before there is another one.
     abandoned: Arc<StdMutex<Option<u64>>>,
     #[cfg(test)]
@@ -78,12 +84,14 @@ impl Access {
         options: MySqlConnectOptions,
         database: &str,
         limits: Limits,
+        node: Node,
     ) -> Self {
         Self {
             place: place.into(),
             options,
             database: database.to_owned(),
             limits,
+            node: Arc::new(node),
             abandoned: Arc::default(),
             #[cfg(test)]
             fuse: super::connection::Fuse::default(),
@@ -111,9 +119,13 @@ impl Access {
     async fn prepare(&self, connection: &mut Connection) -> Result<()> {
         let place = &*self.place;
         // Values that do not fit are errors, but the zero date is FOG's "never".
+        // A machine that loses its power says no good-bye: what it has locked is free again soon.
         let sql = format!(
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-             autocommit = 1, wait_timeout = 31536000, innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}",
+             autocommit = 1, wait_timeout = {idle}, innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait} \
+             /*M!100300 , idle_transaction_timeout = {stands} */",
+            idle = MAX_IDLE.as_secs() * 2,
+            stands = self.limits.hang.as_secs().max(1),
             wait = self.limits.lock.as_secs().max(1)
         );
         connection.script(place, &sql).await?;
@@ -126,7 +138,7 @@ impl Access {
         Ok(())
     }
 
-    /// A new connection for what writes: no other server has the database.
+    /// A new connection for what writes: the one before is gone for sure.
     pub(super) async fn open_writer(&self, layout: Arc<Layout>) -> Result<Connection> {
         let mut connection = self.open(layout).await?;
         #[cfg(test)]
@@ -134,7 +146,8 @@ impl Access {
             connection.fuse = self.fuse.clone();
         }
         let place = &*self.place;
-        let name = format!("fos-server {}", self.database);
+        // Nobody else has this name: a number may be that of a stranger's connection after a restart.
+        let name = format!("fos-server {}", self.node.run());
         let abandoned = self.lock_abandoned().take();
         if let Some(id) = abandoned {
             self.end(&mut connection, id, &name).await?;
@@ -154,18 +167,68 @@ impl Access {
         if got.transpose()?.as_deref() == Some("1") {
             return Ok(connection);
         }
-        let holder = "SELECT id AS id, host AS host FROM information_schema.processlist \
-            WHERE id = IS_USED_LOCK(?)";
-        let holder = fetch(&mut connection, place, holder, args![name]).await?;
-        let holder = holder.first().map(|row| {
-            let cells = row.of("processlist", &[]);
-            let (id, host) = (cells.text("id")?, cells.text("host")?);
-            Ok::<_, StoreError>(format!(" (connection {id} from {host})"))
-        });
-        let holder = holder.transpose()?.unwrap_or_default();
-        Err(self.unavailable(&format!(
-            "another fos-server uses this database{holder}; stop that one first"
-        )))
+        Err(self.unavailable(
+            "what a former connection of this server began there has not ended yet; it is tried again",
+        ))
+    }
+
+    /// Takes this server's turn to write, and begins a transaction.
+    async fn take_turn(&self, tx: &mut Tx, layout: &Layout) -> Result<()> {
+        if layout.is_transactional() {
+            tx.run("START TRANSACTION", Vec::new()).await?;
+            let sql = "UPDATE fos_turn SET turn = turn + 1 WHERE one = 1";
+            if tx.run(sql, Vec::new()).await? == 0 {
+                let sql = "INSERT IGNORE INTO fos_turn (one, turn) VALUES (1, 1)";
+                tx.run(sql, Vec::new()).await?;
+            }
+            return Ok(());
+        }
+        let seconds = i64::try_from(self.limits.lock.as_secs().max(1)).unwrap_or(i64::MAX);
+        let values = args![self.turn(), seconds];
+        let row = tx.row("SELECT GET_LOCK(?, ?) AS got", values).await?;
+        let got = row.map(|row| row.of("lock", &[]).optional_text("got"));
+        if got.transpose()?.as_deref() != Some("1") {
+            let text = format!(
+                "another fos-server has stored something for more than {seconds} s; it is tried again"
+            );
+            return Err(self.unavailable(&text));
+        }
+        tx.run("START TRANSACTION", Vec::new()).await?;
+        Ok(())
+    }
+
+    /// Ends the turn, once everything is stored or undone.
+    async fn give_turn(&self, tx: &mut Tx, layout: &Layout) -> Result<()> {
+        if !layout.is_transactional() {
+            let sql = "SELECT RELEASE_LOCK(?) AS gone";
+            tx.row(sql, args![self.turn()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no other server makes tables, or writes where nothing is undone.
+    pub(super) async fn lock_tables(&self, connection: &mut Connection) -> Result<()> {
+        let seconds = i64::try_from(self.limits.hang.as_secs().max(1)).unwrap_or(i64::MAX);
+        let sql = "SELECT GET_LOCK(?, ?) AS got";
+        let rows = fetch(connection, &self.place, sql, args![self.turn(), seconds]).await?;
+        let got = rows
+            .first()
+            .map(|row| row.of("lock", &[]).optional_text("got"));
+        match got.transpose()?.as_deref() {
+            Some("1") => Ok(()),
+            _ => Err(self.unavailable("another fos-server is changing its tables; try again")),
+        }
+    }
+
+    pub(super) async fn unlock_tables(&self, connection: &mut Connection) -> Result<()> {
+        let sql = "SELECT RELEASE_LOCK(?) AS gone";
+        let gone = fetch(connection, &self.place, sql, args![self.turn()]).await;
+        gone.map(drop)
+    }
+
+    /// The name of the lock that whoever writes has.
+    fn turn(&self) -> String {
+        format!("fos-server {}", self.database)
     }
 
     /// Ends a connection of ours that was given up, if it still has the lock: its number may be that of
@@ -215,6 +278,12 @@ const MAX_READERS: u32 = 4;
 /// would pile up while the database hangs.
 pub(super) const MAX_READS: usize = 4096;
 
+/// How long what is done aside may take with its connection: it is tried again soon.
+const ASIDE_LIMIT: Duration = Duration::from_secs(3);
+
+/// A connection that was not used for so long is not used again. The database ends it after twice as long.
+const MAX_IDLE: Duration = Duration::from_secs(120);
+
 /// Changes that a receiver may lag behind, some 16 bytes each.
 const MAX_CHANGES: usize = 1024;
 
@@ -244,6 +313,7 @@ impl Engine {
             readers: Semaphore::new(MAX_READERS as usize),
             places: Arc::new(Semaphore::new(MAX_READS)),
             idle: StdMutex::default(),
+            aside: Mutex::new(None),
             whole: RwLock::new(()),
             is_closed: AtomicBool::new(false),
             changes: broadcast::channel(MAX_CHANGES).0,
@@ -278,9 +348,12 @@ impl Engine {
         let queued = tokio::time::timeout(limit, self.writer.lock()).await;
         let mut writer = queued.map_err(|_| self.queue_stands(limit))?;
         let (mut losses, mut repairs) = (0, 0);
+        let mut is_again = false;
         loop {
             self.check_open()?;
-            match self.attempt(&mut writer, work.clone()).await {
+            let attempt = self.attempt(&mut writer, is_again, work.clone());
+            is_again = true;
+            match attempt.await {
                 Attempt::Done(outcome) => return outcome,
                 Attempt::Conflict(_) if since.elapsed() < self.access.limits.lock => {}
                 Attempt::Lost(_) if losses < MAX_LOSSES => losses += 1,
@@ -295,12 +368,17 @@ impl Engine {
         }
     }
 
-    async fn attempt<T, X, F>(&self, writer: &mut Option<Connection>, work: F) -> Attempt<T, X>
+    async fn attempt<T, X, F>(
+        &self,
+        writer: &mut Option<Connection>,
+        is_again: bool,
+        work: F,
+    ) -> Attempt<T, X>
     where
         X: From<StoreError>,
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, std::result::Result<T, X>>,
     {
-        let mut connection = match writer.take() {
+        let mut connection = match self.fresh(writer.take()).await {
             Some(connection) => connection,
             None => match self.access.open_writer(Arc::clone(&self.layout)).await {
                 Ok(connection) => connection,
@@ -309,7 +387,8 @@ impl Engine {
         };
         let id = connection.id;
         connection.trouble = None;
-        let mut tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+        let tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+        let mut tx = tx.again(is_again);
         // From here on a connection that is not put back is closed, which undoes what can be undone.
         self.access.lock_abandoned().replace(id);
         let whole = match self.layout.is_transactional() {
@@ -317,7 +396,7 @@ impl Engine {
             false => Some(self.whole.write().await),
         };
         let worked = async {
-            tx.run("START TRANSACTION", Vec::new()).await?;
+            self.access.take_turn(&mut tx, &self.layout).await?;
             work(&mut tx).await
         };
         let worked = match self.access.bounded(worked, "").await {
@@ -328,7 +407,7 @@ impl Engine {
             Ok(value) => value,
             Err(error) => {
                 let trouble = trouble(&tx);
-                self.put_back(writer, self.undone(tx).await);
+                self.put_back(writer, self.undone_turn(tx).await);
                 return match trouble {
                     Some(Trouble::Conflict) => Attempt::Conflict(error),
                     Some(Trouble::Lost) => Attempt::Lost(error),
@@ -340,16 +419,19 @@ impl Engine {
         let commit = tx.run("COMMIT", Vec::new());
         match self.access.bounded(commit, COMMIT_HANGS).await {
             Ok(Ok(_)) => {
+                let given = self.access.give_turn(&mut tx, &self.layout);
+                // A connection that is closed gives its turn, too.
+                let is_given = matches!(self.access.bounded(given, "").await, Ok(Ok(())));
                 drop(whole);
                 let (link, changes) = tx.into_parts();
-                self.put_back(writer, connection_of(link));
+                self.put_back(writer, connection_of(link).filter(|_| is_given));
                 changes.into_iter().for_each(|change| self.tell(change));
                 Attempt::Done(Ok(value))
             }
             Ok(Err(error)) => match trouble(&tx) {
                 // So a cluster says that it has undone it.
                 Some(Trouble::Conflict) => {
-                    self.put_back(writer, self.undone(tx).await);
+                    self.put_back(writer, self.undone_turn(tx).await);
                     Attempt::Conflict(error.into())
                 }
                 Some(Trouble::Lost) => {
@@ -357,7 +439,7 @@ impl Engine {
                     Attempt::Done(Err(StoreError::Unavailable(text).into()))
                 }
                 _ => {
-                    self.put_back(writer, self.undone(tx).await);
+                    self.put_back(writer, self.undone_turn(tx).await);
                     Attempt::Done(Err(error.into()))
                 }
             },
@@ -385,7 +467,7 @@ impl Engine {
         if connection.is_some() {
             self.access.lock_abandoned().take();
         }
-        *writer = connection;
+        *writer = connection.map(Connection::used);
     }
 
     async fn reads<T, F>(self: &Arc<Self>, begin: Option<&'static str>, work: F) -> Result<T>
@@ -416,7 +498,7 @@ impl Engine {
         loop {
             self.check_open()?;
             let idle = self.lock_idle().pop();
-            let mut connection = match idle {
+            let mut connection = match self.fresh(idle).await {
                 Some(connection) => connection,
                 None => self.access.open(Arc::clone(&self.layout)).await?,
             };
@@ -455,7 +537,7 @@ impl Engine {
                     .flatten(),
             };
             if let Some(connection) = kept {
-                self.lock_idle().push(connection);
+                self.lock_idle().push(connection.used());
             }
             return worked;
         }
@@ -471,12 +553,67 @@ impl Engine {
         }
     }
 
+    /// The same of one that writes.
+    async fn undone_turn(&self, mut tx: Tx) -> Option<Connection> {
+        let ended = async {
+            tx.run("ROLLBACK", Vec::new()).await?;
+            self.access.give_turn(&mut tx, &self.layout).await
+        };
+        match self.access.bounded(ended, "").await {
+            Ok(Ok(())) => connection_of(tx.into_parts().0),
+            _ => None,
+        }
+    }
+
+    /// A connection that waited to be used again, unless it has waited for too long.
+    async fn fresh(&self, connection: Option<Connection>) -> Option<Connection> {
+        let connection = connection?;
+        if connection.used_at.elapsed() < MAX_IDLE {
+            return Some(connection);
+        }
+        // It may be gone already.
+        drop(tokio::time::timeout(self.access.limits.close, connection.close()).await);
+        None
+    }
+
+    async fn alone<T, F>(&self, work: F) -> Result<T>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>>,
+    {
+        let mut aside = self.aside.lock().await;
+        self.check_open()?;
+        let former = aside.take();
+        let worked = async {
+            let connection = match self.fresh(former).await {
+                Some(connection) => connection,
+                None => self.access.open(Arc::clone(&self.layout)).await?,
+            };
+            let mut tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+            let value = work(&mut tx).await?;
+            Ok::<_, StoreError>((value, connection_of(tx.into_parts().0)))
+        };
+        match tokio::time::timeout(ASIDE_LIMIT, worked).await {
+            Ok(Ok((value, connection))) => {
+                *aside = connection.map(Connection::used);
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let seconds = ASIDE_LIMIT.as_secs();
+                Err(self
+                    .access
+                    .unavailable(&format!("it did not answer for {seconds} s")))
+            }
+        }
+    }
+
     async fn close_all(&self) {
         let mut connections = Vec::new();
         let all = self.readers.acquire_many(MAX_READERS).await;
         connections.append(&mut self.lock_idle());
         drop(all);
         connections.extend(self.writer.lock().await.take());
+        connections.extend(self.aside.lock().await.take());
         for connection in connections {
             if let Err(error) = connection.close().await {
                 tracing::warn!("server: closing {}: {error}", self.access.place);
@@ -503,6 +640,10 @@ impl sql::Engine for Engine {
 
     fn undoes_everything(&self) -> bool {
         self.layout.is_transactional()
+    }
+
+    fn node(&self) -> Option<&Node> {
+        Some(&*self.access.node)
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -554,6 +695,15 @@ impl sql::Engine for Engine {
     {
         self.reads(None, work).await
     }
+
+    async fn aside<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        let engine = Arc::clone(self);
+        finish(tokio::spawn(async move { engine.alone(work).await })).await
+    }
 }
 
 #[cfg(test)]
@@ -561,6 +711,17 @@ impl Engine {
     /// Cuts off what the writer does.
     pub(super) fn fuse(&self) -> &super::connection::Fuse {
         &self.access.fuse
+    }
+
+    /// One more connection, as the others are.
+    pub(super) async fn one_more(&self) -> Connection {
+        self.access.open(Arc::clone(&self.layout)).await.unwrap()
+    }
+
+    /// As if the writer's connection with this number had been given up.
+    pub(super) async fn abandon(&self, id: u64) {
+        self.writer.lock().await.take();
+        self.access.lock_abandoned().replace(id);
     }
 
     /// The tables as they are.

@@ -21,8 +21,14 @@ const FOG: (&str, Steps) = (
 /// Our own beside them.
 const FOS: (&str, Steps) = (
     "fos",
-    &[include_str!("../../../migrations/mariadb/fos-0001.sql")],
+    &[
+        include_str!("../../../migrations/mariadb/fos-0001.sql"),
+        NODES,
+    ],
 );
+
+/// Several servers with one database.
+const NODES: &str = include_str!("../../../migrations/mariadb/fos-0002-nodes.sql");
 
 /// Makes the tables of ours, or brings them up to date. Nothing of FOG's is touched.
 pub(super) async fn run(

@@ -11,7 +11,7 @@ mod location;
 mod migrations;
 mod open;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -9,20 +9,20 @@ use super::engine::{Access, Engine, Limits};
 use super::layout::{Layout, Owner};
 use super::location::{Database, Location};
 use super::{migrations, watch};
-use crate::store::sql::Engine as _;
+use crate::store::node::Node;
 
 impl MariaDb {
     /// Opens a database, and makes the tables of ours in it where they are missing.
     ///
     /// # Errors
-    /// If it cannot be reached, another server has it, or it is neither FOG's in a layout that is known, nor
+    /// If it cannot be reached, or it is neither FOG's in a layout that is known, nor
     /// ours, nor empty.
-    pub(crate) async fn open(database: &Database) -> anyhow::Result<Self> {
+    pub(crate) async fn open(database: &Database, node: Node) -> anyhow::Result<Self> {
         let password = database.password.as_deref();
-        let store = Self::open_with(&database.location, password, Limits::DEFAULT).await?;
-        if store.engine.is_fogs() {
-            watch::start(&store.engine).await?;
-        }
+        let location = &database.location;
+        let store = Self::open_with(location, password, Limits::DEFAULT, node).await?;
+        // FOG's programs tell nobody what they change, nor do other servers.
+        watch::start(&store.engine).await?;
         Ok(store)
     }
 
@@ -30,6 +30,7 @@ impl MariaDb {
         location: &Location,
         password: Option<&str>,
         limits: Limits,
+        node: Node,
     ) -> anyhow::Result<Self> {
         let place = location.shown();
         let access = Access::new(
@@ -37,13 +38,17 @@ impl MariaDb {
             location.options(password),
             location.database(),
             limits,
+            node,
         );
         let mut writer = access.open_writer(Arc::new(Layout::unknown())).await?;
+        // Two servers that are started at the same time make the tables one after the other.
+        access.lock_tables(&mut writer).await?;
         let found = Layout::read(&mut writer, &place).await;
         let found = found.with_context(|| format!("the tables of {place}"))?;
         migrations::run(&mut writer, &place, &found)
             .await
             .with_context(|| format!("preparing the tables of {place}"))?;
+        access.unlock_tables(&mut writer).await?;
         // Those of ours are there now.
         let layout = Layout::read(&mut writer, &place).await;
         let layout = Arc::new(layout.with_context(|| format!("the tables of {place}"))?);

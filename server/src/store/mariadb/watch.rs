@@ -1,26 +1,27 @@
-//! What FOG's own programs change meanwhile: hosts and sessions that come, go or become others.
+//! What FOG's own programs and other servers change meanwhile: hosts and sessions that come, go or become others.
 //!
-//! They tell nobody, so it is looked for. A server alone with its database need not look.
+//! They tell nobody, so it is looked for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
 use crate::domain::SessionId;
 use crate::store::sql::Engine as _;
-use crate::store::sql::row::Value;
+use crate::store::sql::row::{ACTIVE, Value};
 use crate::store::sql::sessions;
 use crate::store::sql::tx::Tx;
 use crate::store::{Change, Result};
 
-/// Between two looks: two small questions for FOG's tables.
-const PERIOD: Duration = Duration::from_secs(5);
+/// Between two looks: a few small questions. What is cancelled on FOG's page goes on for so long.
+const PERIOD: Duration = Duration::from_secs(2);
 
 /// What was there at the last look.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    active: BTreeSet<SessionId>,
+    /// Each with its state and how many of its tasks are in which.
+    active: BTreeMap<SessionId, Vec<(String, String)>>,
     hosts: Vec<(String, String)>,
 }
 
@@ -56,7 +57,24 @@ pub(super) async fn look(engine: &Arc<Engine>) -> Result<Seen> {
 }
 
 async fn seen(tx: &mut Tx) -> Result<Seen> {
-    let active = sessions::active(tx).await?.into_iter().collect();
+    let mut active: BTreeMap<SessionId, Vec<(String, String)>> = sessions::active(tx)
+        .await?
+        .into_iter()
+        .map(|id| (id, Vec::new()))
+        .collect();
+    let sql = format!(
+        "SELECT multicastSessions.msID AS msID, taskStateID, COUNT(*) AS many FROM multicastSessions \
+         JOIN multicastSessionsAssoc ON multicastSessionsAssoc.msID = multicastSessions.msID \
+         JOIN tasks ON taskID = tID WHERE msState IN {ACTIVE} \
+         GROUP BY multicastSessions.msID, taskStateID ORDER BY multicastSessions.msID, taskStateID"
+    );
+    for row in tx.rows(&sql, Vec::new()).await? {
+        let cells = row.of("multicastSessions", &["msID"]);
+        if let Some(states) = active.get_mut(&SessionId(cells.int("msID")?)) {
+            let state = cells.optional_text("taskStateID")?;
+            states.push((state, cells.optional_text("many")?));
+        }
+    }
     let mut hosts = Vec::new();
     for (table, columns) in [
         (
@@ -68,7 +86,9 @@ async fn seen(tx: &mut Tx) -> Result<Seen> {
             "hmID, hmHostID, hmMAC, hmPrimary, hmPending, hmIgnoreImaging",
         ),
     ] {
-        // The order of the rows does not matter.
+        // The order of the rows does not matter. NULL is another value than what stands beside it.
+        let columns = columns.replace(", ", ", '-'), COALESCE(");
+        let columns = format!("COALESCE({columns}, '-')");
         let sql = format!(
             "SELECT COUNT(*) AS many, BIT_XOR(CRC32(CONCAT_WS('/', {columns}))) AS digest, \
              SUM(CRC32(CONCAT_WS('|', {columns}))) AS total FROM {table}"
@@ -88,10 +108,13 @@ async fn seen(tx: &mut Tx) -> Result<Seen> {
 impl Seen {
     /// What is to be told: sessions that have become active, and hosts.
     pub(super) fn changes(&self, now: &Self) -> Vec<Change> {
-        let new = now.active.difference(&self.active);
-        let mut changes: Vec<Change> = new.copied().map(Change::Session).collect();
-        let gone = self.active.difference(&now.active);
-        changes.extend(gone.copied().map(Change::Session));
+        let is_same = |id: &SessionId| self.active.get(id) == now.active.get(id);
+        let mut sessions: Vec<SessionId> = self.active.keys().copied().collect();
+        sessions.extend(now.active.keys());
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions.retain(|id| !is_same(id));
+        let mut changes: Vec<Change> = sessions.into_iter().map(Change::Foreign).collect();
         if self.hosts != now.hosts {
             changes.push(Change::Hosts);
         }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use fog::task::State;
 
+use super::claims;
 use super::events::{self, TaskLog};
 use super::row::{ACTIVE, args, fit, in_states};
 use super::sessions;
@@ -12,6 +13,7 @@ use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, Fact, Note};
 use crate::domain::task::{may_become, session_may_become, session_sources};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::store::node::Held;
 use crate::store::{Change, Conflict, Found, Result, StoreError};
 
 /// Stores facts of a session in their order.
@@ -19,11 +21,17 @@ pub(super) async fn apply(
     tx: &mut Tx,
     at: Timestamp,
     session: SessionId,
+    held: Option<Held>,
     facts: Vec<Fact>,
 ) -> Result<Vec<Conflict>> {
     // A mistake of the caller's must not be found when half of it is stored.
     facts.iter().try_for_each(check)?;
     let mut conflicts = Vec::new();
+    if !claims::may_store(tx, session, held.as_ref()).await? {
+        let found = Found::OtherServer;
+        conflicts.extend((0..facts.len()).map(|fact| Conflict { fact, found }));
+        return Ok(conflicts);
+    }
     let mut subject = Subject::load(tx, at, session).await?;
     for (index, fact) in facts.into_iter().enumerate() {
         let outcome = match &mut subject {
@@ -543,8 +551,12 @@ pub(super) async fn fail_broken(
     tx: &mut Tx,
     at: Timestamp,
     session: SessionId,
+    held: Option<Held>,
     reason: Reason,
 ) -> Result<bool> {
+    if !claims::may_store(tx, session, held.as_ref()).await? {
+        return Ok(false);
+    }
     let sql = "SELECT COUNT(*) FROM multicastSessions WHERE msID = ?";
     if tx.number(sql, args![session]).await? == Some(0) {
         return Ok(false);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use fog::Mac;
 
-use super::handouts;
 use super::row::{ACTIVE, Row, args, unless_broken};
 use super::tx::Tx;
+use super::{handouts, sessions};
 use crate::domain::host::{Host, HostActivity, NewHost, StationMac, Stranger};
 use crate::domain::reason::BrokenRow;
 use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
@@ -22,6 +22,9 @@ pub(super) async fn add(
     at: Timestamp,
     host: NewHost,
 ) -> std::result::Result<HostId, AddHostError> {
+    if tx.has_left_something() {
+        remove_first_try(tx, at, host.name.as_str()).await?;
+    }
     check(tx, &host, None).await?;
     let row = vec![
         ("hostName", host.name.as_str().into()),
@@ -31,10 +34,43 @@ pub(super) async fn add(
         ("hostDevice", host.device.into()),
     ];
     let id = HostId(tx.add("hosts", row).await?);
+    if tx.numbers_come_again() {
+        // What is left of a former host of this number would become this one's.
+        remove_rows(tx, id).await?;
+    }
     add_macs(tx, id, host.macs).await?;
     handouts::clean(tx, at).await?;
     tx.changed(Change::Hosts);
     Ok(id)
+}
+
+/// Takes out the host that this very operation added before its connection broke.
+async fn remove_first_try(tx: &mut Tx, at: Timestamp, name: &str) -> Result<()> {
+    let sql =
+        "SELECT hostID, hostCreateBy, hostCreateDate FROM hosts WHERE LOWER(hostName) = LOWER(?)";
+    for row in tx.rows(sql, args![name]).await? {
+        let cells = row.of("hosts", &["hostID"]);
+        let is_ours = cells.optional_text("hostCreateBy")? == "fos-server"
+            && unless_broken(cells.optional_time("hostCreateDate"))?.flatten() == Some(at);
+        if is_ours {
+            let id = HostId(cells.int("hostID")?);
+            tx.run("DELETE FROM hosts WHERE hostID = ?", args![id])
+                .await?;
+            remove_rows(tx, id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What belongs to a host, but the host.
+async fn remove_rows(tx: &mut Tx, host: HostId) -> Result<()> {
+    for sql in [
+        "DELETE FROM hostMAC WHERE hmHostID = ?",
+        "DELETE FROM inventory WHERE iHostID = ?",
+    ] {
+        tx.run(sql, args![host]).await?;
+    }
+    Ok(())
 }
 
 /// Makes sure that name, addresses and image are possible, for a new host or for the one that changes.
@@ -156,14 +192,15 @@ async fn check_mac(tx: &mut Tx, mac: Mac, own: HostId) -> std::result::Result<()
 
 /// Removes a host; tasks, events and what its machines were told stay.
 pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(), ChangeError> {
-    is_idle(tx, host).await?;
-    for sql in [
-        "DELETE FROM hostMAC WHERE hmHostID = ?",
-        "DELETE FROM inventory WHERE iHostID = ?",
-        "DELETE FROM hosts WHERE hostID = ?",
-    ] {
-        tx.run(sql, args![host]).await?;
+    match is_idle(tx, host).await {
+        // By this operation, before its connection broke.
+        Err(ChangeError::Gone) if tx.has_left_something() => {}
+        found => found?,
     }
+    // A host without addresses would keep its name; addresses without a host keep nothing.
+    tx.run("DELETE FROM hosts WHERE hostID = ?", args![host])
+        .await?;
+    remove_rows(tx, host).await?;
     tx.changed(Change::Hosts);
     Ok(())
 }
@@ -241,10 +278,13 @@ pub(super) async fn activity(tx: &mut Tx) -> Result<Vec<(HostId, HostActivity)>>
             HostActivity::Idle,
         );
     }
-    let sql = "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts \
-        JOIN (SELECT hostID AS ofHost, MAX(msID) AS newest FROM fos_sessionHosts \
-        GROUP BY hostID) AS newestOnes ON hostID = ofHost AND msID = newest";
-    for row in tx.rows(sql, Vec::new()).await? {
+    let of_session = sessions::OF_SESSION;
+    let sql = format!(
+        "SELECT msID, hostID, reasonCode, reasonDetails FROM fos_sessionHosts \
+         JOIN (SELECT hostID AS ofHost, MAX(fos_sessionHosts.msID) AS newest FROM fos_sessionHosts \
+         {of_session} GROUP BY hostID) AS newestOnes ON hostID = ofHost AND msID = newest"
+    );
+    for row in tx.rows(&sql, Vec::new()).await? {
         let cells = row.of("fos_sessionHosts", &["msID", "hostID"]);
         let read = || {
             let session = SessionId(cells.int("msID")?);

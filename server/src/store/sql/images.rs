@@ -17,6 +17,9 @@ pub(super) async fn add(
     facts: Facts,
 ) -> std::result::Result<ImageId, AddImageError> {
     let name = image.name.as_str();
+    if tx.has_left_something() {
+        remove_first_try(tx, &image, &facts).await?;
+    }
     let sql = "SELECT imageID FROM images WHERE imageName = ?";
     if tx.number(sql, args![name]).await?.is_some() {
         return Err(AddImageError::NameTaken(name.to_owned()));
@@ -49,6 +52,35 @@ pub(super) async fn add(
     Ok(id)
 }
 
+/// Takes out the image that this very operation added before its connection broke.
+async fn remove_first_try(tx: &mut Tx, image: &NewImage, facts: &Facts) -> Result<()> {
+    let sql =
+        "SELECT imageID, imagePath, imageCreateBy, imageDateTime FROM images WHERE imageName = ?";
+    for row in tx.rows(sql, args![image.name.as_str()]).await? {
+        let cells = row.of("images", &["imageID"]);
+        let is_ours = cells.optional_text("imageCreateBy")? == "fos-server"
+            && cells.optional_text("imagePath")? == image.path
+            && unless_broken(cells.optional_time("imageDateTime"))?.flatten()
+                == Some(facts.checked_at);
+        if is_ours {
+            remove_rows(tx, ImageId(cells.int("imageID")?)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything of an image.
+async fn remove_rows(tx: &mut Tx, image: ImageId) -> Result<()> {
+    remove_facts(tx, image).await?;
+    if tx.has_table(GROUPS) {
+        let sql = "DELETE FROM imageGroupAssoc WHERE igaImageID = ?";
+        tx.run(sql, args![image]).await?;
+    }
+    tx.run("DELETE FROM images WHERE imageID = ?", args![image])
+        .await?;
+    Ok(())
+}
+
 /// Replaces what is known of an image's files.
 pub(super) async fn update(
     tx: &mut Tx,
@@ -75,14 +107,12 @@ pub(super) async fn update(
 
 /// Forgets an image; it is no host's default any more.
 pub(super) async fn remove(tx: &mut Tx, image: ImageId) -> std::result::Result<(), ChangeError> {
-    check_unused(tx, image).await?;
-    remove_facts(tx, image).await?;
-    if tx.has_table(GROUPS) {
-        let sql = "DELETE FROM imageGroupAssoc WHERE igaImageID = ?";
-        tx.run(sql, args![image]).await?;
+    match check_unused(tx, image).await {
+        // By this operation, before its connection broke.
+        Err(ChangeError::Gone) if tx.has_left_something() => {}
+        found => found?,
     }
-    tx.run("DELETE FROM images WHERE imageID = ?", args![image])
-        .await?;
+    remove_rows(tx, image).await?;
     let sql = "UPDATE hosts SET hostImage = 0 WHERE hostImage = ?";
     if tx.run(sql, args![image]).await? > 0 {
         tx.changed(Change::Hosts);

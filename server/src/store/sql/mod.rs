@@ -4,6 +4,7 @@
 
 mod accounts;
 mod apply;
+mod claims;
 mod events;
 mod handouts;
 mod hosts;
@@ -22,6 +23,7 @@ use fog::status::ReceivedStatus;
 use tokio::sync::broadcast;
 
 use self::tx::{Boxed, Tx};
+use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
     EditHostError, InventoryFields, NewSession, Result, Settings, Store, StoreError,
@@ -31,6 +33,7 @@ use crate::domain::handout::Ticket;
 use crate::domain::handouts::{Change as HandoutChange, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal};
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
@@ -46,6 +49,11 @@ pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// Whether what fails in the middle is undone in every table.
     fn undoes_everything(&self) -> bool {
         true
+    }
+
+    /// This server among those with the same database; `None` where there can be no others.
+    fn node(&self) -> Option<&Node> {
+        None
     }
 
     /// Lets what runs finish, and refuses everything else.
@@ -76,6 +84,15 @@ pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static;
+
+    /// Runs statements, each by itself, that wait for no other operation.
+    fn aside<T, F>(self: &Arc<Self>, work: F) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone + Send + 'static,
+    {
+        self.look(work)
+    }
 }
 
 /// A store behind which is an SQL database. Clones are the same database.
@@ -88,6 +105,23 @@ impl<E> Clone for SqlStore<E> {
     fn clone(&self) -> Self {
         Self {
             engine: Arc::clone(&self.engine),
+        }
+    }
+}
+
+impl<E: Engine> SqlStore<E> {
+    /// The claim by which something of a session is stored.
+    fn held(&self, session: SessionId) -> Option<Held> {
+        self.engine.node()?.held(session)
+    }
+
+    /// This server, as it shows itself to others.
+    fn sign(node: &Node) -> claims::Sign {
+        claims::Sign {
+            name: node.name().to_owned(),
+            holder: node.holder().to_owned(),
+            run: node.run().to_owned(),
+            url: node.url().unwrap_or_default(),
         }
     }
 }
@@ -122,6 +156,75 @@ impl<E: Engine> Store for SqlStore<E> {
 
     fn undoes_everything(&self) -> bool {
         self.engine.undoes_everything()
+    }
+
+    async fn register(&self, url: String) -> Result<Option<i64>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(None);
+        };
+        node.set_url(url);
+        let sign = Self::sign(node);
+        let number = self
+            .engine
+            .write::<_, StoreError, _>(move |tx| Box::pin(claims::register(tx, sign)))
+            .await?;
+        Ok(Some(number.rem_euclid(MAX_NODES)))
+    }
+
+    async fn claim(&self, session: SessionId) -> Result<Claim> {
+        let Some(node) = self.engine.node() else {
+            return Ok(Claim::Ours(None));
+        };
+        let holder = node.holder().to_owned();
+        let claim = self
+            .engine
+            .write::<_, StoreError, _>(move |tx| Box::pin(claims::claim(tx, session, holder)))
+            .await?;
+        if let Claim::Ours(Some(fence)) = &claim {
+            node.claimed(session, *fence);
+        }
+        Ok(claim)
+    }
+
+    async fn left_sessions(&self) -> Result<Vec<SessionId>> {
+        match self.engine.node() {
+            Some(_) => self.engine.look(|tx| Box::pin(claims::left(tx))).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn claimed_by(&self, session: SessionId) -> Result<Option<OtherClaim>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(None);
+        };
+        let holder = node.holder().to_owned();
+        self.engine
+            .look(move |tx| Box::pin(claims::by_another(tx, session, holder)))
+            .await
+    }
+
+    async fn release(&self, session: SessionId, fence: Fence) -> Result<()> {
+        let Some(held) = self.held(session).filter(|held| held.fence == fence) else {
+            return Ok(());
+        };
+        if let Some(node) = self.engine.node() {
+            node.released(session, fence);
+        }
+        self.engine
+            .write(move |tx| Box::pin(claims::release(tx, session, held)))
+            .await
+    }
+
+    async fn renew(&self) -> Result<Option<Renewal>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(None);
+        };
+        let (sign, sessions) = (Self::sign(node), node.sessions());
+        let renewed = self
+            .engine
+            .aside(move |tx| Box::pin(claims::renew(tx, sign, sessions)))
+            .await;
+        renewed.map(Some)
     }
 
     async fn add_host(
@@ -297,14 +400,16 @@ impl<E: Engine> Store for SqlStore<E> {
         session: SessionId,
         facts: Vec<Fact>,
     ) -> Result<Vec<Conflict>> {
+        let held = self.held(session);
         self.engine
-            .write(move |tx| Box::pin(apply::apply(tx, at, session, facts)))
+            .write(move |tx| Box::pin(apply::apply(tx, at, session, held, facts)))
             .await
     }
 
     async fn fail_broken(&self, at: Timestamp, session: SessionId, reason: Reason) -> Result<bool> {
+        let held = self.held(session);
         self.engine
-            .write(move |tx| Box::pin(apply::fail_broken(tx, at, session, reason)))
+            .write(move |tx| Box::pin(apply::fail_broken(tx, at, session, held, reason)))
             .await
     }
 
@@ -313,8 +418,9 @@ impl<E: Engine> Store for SqlStore<E> {
         session: SessionId,
         progress: Vec<(TaskId, ReceivedStatus)>,
     ) -> Result<()> {
+        let held = self.held(session);
         self.engine
-            .write(move |tx| Box::pin(sessions::store_progress(tx, session, progress)))
+            .write(move |tx| Box::pin(sessions::store_progress(tx, session, held, progress)))
             .await
     }
 

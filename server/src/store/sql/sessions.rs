@@ -8,10 +8,11 @@ use fog::task::{State, TASK_TYPE_MULTICAST};
 
 use super::row::{ACTIVE, Arg, Cells, Row, args, unless_broken};
 use super::tx::Tx;
-use super::{events, hosts, settings};
+use super::{claims, events, hosts, settings};
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, ClientKind, Member, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::store::node::Held;
 use crate::store::{Change, CreateError, NewSession, Result};
 
 /// Base ports of active sessions.
@@ -39,11 +40,18 @@ pub(super) async fn create(
     if tx.number(sql, args![new.image, new.checked_at]).await? != Some(1) {
         return Err(CreateError::NoImage(new.image));
     }
+    let name = fog::encoding::printable(&new.name, 250);
+    if tx.has_left_something()
+        && let Some(id) = first_try(tx, at, &new, &name).await?
+    {
+        begin_whole(tx, id).await?;
+        tx.changed(Change::Session(id));
+        return Ok(id);
+    }
     let hosts = check_hosts(tx, &new.hosts).await?;
     check_room(tx, &new).await?;
 
     let image = image.of("images", &["imageID"]);
-    let name = fog::encoding::printable(&new.name, 250);
     let shutdown = if new.is_shutdown { "1" } else { "0" };
     let wait = u32::try_from(new.max_wait.as_secs()).unwrap_or(u32::MAX);
     let (group, node) = settings::group_and_node(tx, new.image).await?;
@@ -108,15 +116,41 @@ pub(super) async fn create(
     Ok(id)
 }
 
+/// The session that this very operation created before its connection broke, if all of its rows are there: ours
+/// are stored with the last of them.
+async fn first_try(
+    tx: &mut Tx,
+    at: Timestamp,
+    new: &NewSession,
+    name: &str,
+) -> Result<Option<SessionId>> {
+    let sql = "SELECT multicastSessions.msID AS msID, msStartDateTime FROM multicastSessions \
+        JOIN fos_sessions ON fos_sessions.msID = multicastSessions.msID AND fogStart = msStartDateTime \
+        WHERE msBasePort = ? AND TRIM(msImage) = ? AND name = ? AND reasonCode = '' \
+        ORDER BY multicastSessions.msID DESC";
+    let values = args![new.port, new.image.to_string(), name];
+    for row in tx.rows(sql, values).await? {
+        let cells = row.of(TABLE, &["msID"]);
+        if unless_broken(cells.time("msStartDateTime"))? == Some(at) {
+            return Ok(Some(SessionId(cells.int("msID")?)));
+        }
+    }
+    Ok(None)
+}
+
 /// Makes a session and its tasks what they are to be, once all their rows are there. A session whose tasks
 /// are still cancelled ends by itself; tasks without a session would keep their hosts.
 async fn begin_whole(tx: &mut Tx, id: SessionId) -> Result<()> {
     tx.checkpoint().await?;
+    // In another state it was begun before.
+    let born = State::Cancelled;
     let state = vec![("msState", State::New.into())];
-    tx.set(TABLE, state, "msID = ?", args![id]).await?;
+    let condition = "msID = ? AND msState = ?";
+    tx.set(TABLE, state, condition, args![id, born]).await?;
     let state = vec![("taskStateID", State::Queued.into())];
-    let of_session = "taskID IN (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?)";
-    tx.set("tasks", state, of_session, args![id]).await?;
+    let of_session = "taskStateID = ? AND taskID IN \
+        (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?)";
+    tx.set("tasks", state, of_session, args![born, id]).await?;
     Ok(())
 }
 
@@ -201,7 +235,7 @@ async fn ids(tx: &mut Tx, sql: &str, values: Vec<Arg>) -> Result<Vec<SessionId>>
 }
 
 /// What is ours of a host belongs to a session that is there, not to a former one of its number.
-const OF_SESSION: &str = "JOIN fos_sessions ON fos_sessions.msID = fos_sessionHosts.msID \
+pub(super) const OF_SESSION: &str = "JOIN fos_sessions ON fos_sessions.msID = fos_sessionHosts.msID \
     JOIN multicastSessions ON multicastSessions.msID = fos_sessionHosts.msID \
     AND (fogStart IS NULL OR fogStart = msStartDateTime)";
 
@@ -491,8 +525,12 @@ const AGENT: i64 = 1;
 pub(super) async fn store_progress(
     tx: &mut Tx,
     session: SessionId,
+    held: Option<Held>,
     progress: Vec<(TaskId, ReceivedStatus)>,
 ) -> Result<()> {
+    if !claims::may_store(tx, session, held.as_ref()).await? {
+        return Ok(());
+    }
     let mut stored = 0;
     for (task, status) in progress {
         let columns = vec![

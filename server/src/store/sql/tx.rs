@@ -43,6 +43,8 @@ pub(crate) struct Tx {
     changes: Vec<Change>,
     /// How many statements have been run.
     statements: u32,
+    /// Whether a try before this one may have left something.
+    is_again: bool,
 }
 
 impl Tx {
@@ -53,7 +55,19 @@ impl Tx {
             place,
             changes: Vec::new(),
             statements: 0,
+            is_again: false,
         }
+    }
+
+    /// The same for one more try.
+    pub(in crate::store) fn again(mut self, is_again: bool) -> Self {
+        self.is_again = is_again;
+        self
+    }
+
+    /// Whether a try before this one may have left something: it failed, and what it did is not undone.
+    pub(super) fn has_left_something(&self) -> bool {
+        self.is_again && !self.is_undone()
     }
 
     /// The connection, with the changes to be told once they are stored.

@@ -86,7 +86,7 @@ async fn a_database_that_hangs_is_named_and_used_again_when_it_goes_on() {
     }
     let server = Server::new();
     let location = server.fogs("").await;
-    let store = MariaDb::open_with(&location, None, SHORT).await.unwrap();
+    let store = open_with(&location, None, SHORT).await.unwrap();
     session_of(&store, 1).await;
     let process = server.process.number();
     signal(&process, "STOP");
@@ -192,7 +192,7 @@ async fn a_deadlock_with_another_program_is_tried_again() {
 async fn locks_of_another_program_are_waited_for_and_named() {
     let Some(server) = server() else { return };
     for location in [server.empty().await, server.fogs("").await] {
-        let store = MariaDb::open_with(&location, None, SHORT).await.unwrap();
+        let store = open_with(&location, None, SHORT).await.unwrap();
         let world = World::new(&store, 2).await;
         let mut backup = server.admin().await;
         // As a backup does.

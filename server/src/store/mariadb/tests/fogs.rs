@@ -360,11 +360,11 @@ async fn what_fogs_page_changes_is_told() {
         (BY_FOGS_PAGE, vec![]),
         (
             "INSERT INTO multicastSessionsAssoc (msID, tID) VALUES (2, 1)",
-            vec![Change::Session(SessionId(2))],
+            vec![Change::Foreign(SessionId(2))],
         ),
         (
             "UPDATE multicastSessions SET msState = 5",
-            vec![Change::Session(SessionId(1)), Change::Session(SessionId(2))],
+            vec![Change::Foreign(SessionId(1)), Change::Foreign(SessionId(2))],
         ),
     ] {
         let before = look().await.unwrap();

@@ -2,19 +2,34 @@
 
 mod faults;
 mod fogs;
+mod leftovers;
+mod nodes;
 mod opening;
 mod prefixes;
+mod retries;
 
 use std::sync::Arc;
 
 use super::engine::Limits;
 use super::testing::{Server, server};
 use super::*;
+use crate::domain::node::NodeName;
+use crate::store::node::Node;
 use crate::store::sql::Engine as _;
 use crate::store::{SharedStore, Store as _, StoreError, conformance};
 
 async fn open(location: &Location, password: Option<&str>) -> anyhow::Result<MariaDb> {
-    MariaDb::open_with(location, password, Limits::DEFAULT).await
+    open_with(location, password, Limits::DEFAULT).await
+}
+
+/// As a server that was not there before.
+async fn open_with(
+    location: &Location,
+    password: Option<&str>,
+    limits: Limits,
+) -> anyhow::Result<MariaDb> {
+    let node = Node::passing(&NodeName::default())?;
+    MariaDb::open_with(location, password, limits, node).await
 }
 
 async fn ours(server: &Server) -> MariaDb {

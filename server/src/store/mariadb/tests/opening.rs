@@ -18,11 +18,11 @@ async fn an_empty_database_gets_our_tables_once() {
     store.set_image_root("/a".into()).await.unwrap();
     assert!(store.engine.layout().is_transactional());
     let steps = "SELECT COUNT(*) FROM fos_schema";
-    assert_eq!(store.number(steps).await, 2);
+    assert_eq!(store.number(steps).await, 3);
     store.close().await;
     let store = open(&location, None).await.unwrap();
     assert_eq!(store.image_root().await.unwrap().as_deref(), Some("/a"));
-    assert_eq!(store.number(steps).await, 2);
+    assert_eq!(store.number(steps).await, 3);
 }
 
 #[tokio::test]
@@ -133,27 +133,6 @@ fn with_columns_as_fog_1_6_has_them_it_does_what_the_model_does() {
         assert!(store.engine.layout().knows_failed());
         Arc::new(store) as SharedStore
     });
-}
-
-#[tokio::test]
-async fn one_server_has_the_database() {
-    let Some(server) = server() else { return };
-    let location = server.fogs("").await;
-    let limits = Limits {
-        lock: std::time::Duration::from_secs(1),
-        ..Limits::DEFAULT
-    };
-    let first = MariaDb::open_with(&location, None, limits).await.unwrap();
-    let second = MariaDb::open_with(&location, None, limits).await;
-    let text = format!("{:#}", second.unwrap_err());
-    assert!(
-        text.contains("another fos-server uses this database (connection "),
-        "{text}"
-    );
-    first.set_image_root("/a".into()).await.unwrap();
-    first.close().await;
-    let second = MariaDb::open_with(&location, None, limits).await.unwrap();
-    assert_eq!(second.image_root().await.unwrap().as_deref(), Some("/a"));
 }
 
 #[tokio::test]

@@ -1,0 +1,250 @@
+//! Several servers with one database: who runs which session, and for how long that is sure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::SessionId;
+
+/// What people call a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeName(String);
+
+/// Why a text is no name of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a name of 1 to {MAX_NAME} letters, digits, '-', '_' and '.'")]
+pub struct BadNodeName;
+
+impl FromStr for NodeName {
+    type Err = BadNodeName;
+
+    fn from_str(text: &str) -> Result<Self, BadNodeName> {
+        let is_good = |found: char| found.is_ascii_alphanumeric() || "-_.".contains(found);
+        match (1..=MAX_NAME).contains(&text.len()) && text.chars().all(is_good) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(BadNodeName),
+        }
+    }
+}
+
+impl Default for NodeName {
+    fn default() -> Self {
+        Self("fos-server".to_owned())
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Characters of a name.
+const MAX_NAME: usize = 64;
+
+/// Grows with each claim of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub i64);
+
+/// Another server with the same database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Name.
+    pub name: String,
+    /// Where clients reach it, ending with `/`; empty where that is not known.
+    pub url: String,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The session is this server's: as long as its lease lasts, or for good where no other server can have it.
+    Ours(Option<Fence>),
+    /// Another one has it.
+    Theirs(Server),
+}
+
+/// A claim of another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherClaim {
+    /// Whose.
+    pub server: Server,
+    /// Whether its lease is not over.
+    pub lasts: bool,
+}
+
+/// The claims of a server as they were renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// For how long.
+    pub lease: Duration,
+    /// Those that are still its own.
+    pub held: Vec<(SessionId, Fence)>,
+    /// Other servers that were seen a moment ago.
+    pub others: u32,
+}
+
+/// Why an active session does not run on this server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotHere {
+    /// Another server runs it.
+    OtherServer(Server),
+    /// This server may not.
+    Held {
+        /// Why.
+        text: String,
+    },
+}
+
+/// A claim lasts so long after it was made or renewed, while there are other servers.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// The same while there are none: nobody waits for it, and a restart of the database interrupts nothing.
+pub const LEASE_ALONE: Duration = Duration::from_secs(120);
+
+/// Between two renewals.
+pub const RENEW: Duration = Duration::from_secs(3);
+
+/// So long before its claim ends a server stops: for a clock that is slow, and what is still on its way.
+pub const MARGIN: Duration = Duration::from_secs(5);
+
+/// Servers with one database that can be told apart in the numbers that they give.
+pub const MAX_NODES: i64 = 1024;
+
+/// The claims of this server, by its own clock.
+#[derive(Debug, Default)]
+pub struct Leases(BTreeMap<SessionId, Lease>);
+
+#[derive(Debug)]
+struct Lease {
+    fence: Fence,
+    /// When it was asked for.
+    since: Instant,
+    /// When it is not sure any more.
+    until: Instant,
+}
+
+impl Leases {
+    /// A claim was made that was asked for at this time.
+    pub fn claimed(&mut self, asked: Instant, session: SessionId, fence: Fence) {
+        let lease = Lease {
+            fence,
+            since: asked,
+            until: asked + (LEASE - MARGIN),
+        };
+        self.0.insert(session, lease);
+    }
+
+    /// What was asked for at this time was renewed. A claim from before that was not is lost.
+    pub fn renewed(&mut self, asked: Instant, renewal: &Renewal) {
+        let until = asked + renewal.lease.saturating_sub(MARGIN);
+        for (session, lease) in &mut self.0 {
+            if renewal.held.contains(&(*session, lease.fence)) {
+                lease.until = until;
+            } else if lease.since < asked {
+                lease.until = lease.since;
+            }
+        }
+    }
+
+    /// No claim is sure any more.
+    pub fn lose_all(&mut self) {
+        for lease in self.0.values_mut() {
+            lease.until = lease.since;
+        }
+    }
+
+    /// A claim is given back.
+    pub fn released(&mut self, session: SessionId, fence: Fence) {
+        if self
+            .0
+            .get(&session)
+            .is_some_and(|lease| lease.fence == fence)
+        {
+            self.0.remove(&session);
+        }
+    }
+
+    /// Whether a session is sure to be this server's.
+    #[must_use]
+    pub fn has(&self, now: Instant, session: SessionId, fence: Fence) -> bool {
+        let lease = self.0.get(&session);
+        lease.is_some_and(|lease| lease.fence == fence && now < lease.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(1);
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do; only differences count"
+    )]
+    fn begin() -> Instant {
+        Instant::now()
+    }
+
+    fn renewal(held: &[(SessionId, Fence)], lease: Duration) -> Renewal {
+        Renewal {
+            lease,
+            held: held.to_vec(),
+            others: 1,
+        }
+    }
+
+    #[test]
+    fn a_claim_is_sure_until_shortly_before_its_lease_ends_counted_from_the_question() {
+        let begin = begin();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut leases = Leases::default();
+        let is_held = |leases: &Leases, seconds| leases.has(at(seconds), SESSION, Fence(1));
+        assert!(!is_held(&leases, 0));
+        leases.claimed(at(0), SESSION, Fence(1));
+        assert!(is_held(&leases, 9));
+        assert!(!is_held(&leases, 10));
+        leases.renewed(at(6), &renewal(&[(SESSION, Fence(1))], LEASE));
+        assert!(is_held(&leases, 15));
+        assert!(!is_held(&leases, 16));
+        leases.renewed(at(9), &renewal(&[(SESSION, Fence(1))], LEASE_ALONE));
+        assert!(is_held(&leases, 123));
+        // Another server has come.
+        leases.renewed(at(12), &renewal(&[(SESSION, Fence(1))], LEASE));
+        assert!(!is_held(&leases, 22));
+        leases.released(SESSION, Fence(2));
+        assert!(is_held(&leases, 21));
+        leases.released(SESSION, Fence(1));
+        assert!(!is_held(&leases, 21));
+    }
+
+    #[test]
+    fn a_claim_that_another_server_has_is_lost_at_once() {
+        let begin = begin();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut leases = Leases::default();
+        leases.claimed(at(0), SESSION, Fence(1));
+        leases.renewed(at(3), &renewal(&[(SESSION, Fence(2))], LEASE));
+        assert!(!leases.has(at(3), SESSION, Fence(1)));
+        assert!(!leases.has(at(3), SESSION, Fence(2)));
+        // One that was made while the renewal was on its way is not.
+        leases.claimed(at(5), SESSION, Fence(3));
+        leases.renewed(at(4), &renewal(&[], LEASE));
+        assert!(leases.has(at(6), SESSION, Fence(3)));
+    }
+
+    #[test]
+    fn names_are_short_words() {
+        for good in ["a", "server-1.school_b", &"x".repeat(64)] {
+            assert_eq!(good.parse::<NodeName>().unwrap().to_string(), *good);
+        }
+        for bad in ["", "a b", "a\n", "ä", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<NodeName>(), Err(BadNodeName), "{bad:?}");
+        }
+    }
+}

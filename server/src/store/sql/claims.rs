@@ -1,0 +1,171 @@
+//! `fos_nodes` and `fos_claims`: which server runs which session. MariaDB alone has them.
+
+use std::time::Duration;
+
+use super::row::{ACTIVE, Row, args};
+use super::tx::Tx;
+use crate::domain::SessionId;
+use crate::domain::node::{Claim, Fence, LEASE, LEASE_ALONE, OtherClaim, Renewal, Server};
+use crate::store::node::Held;
+use crate::store::{Result, StoreError};
+
+/// A server that shows itself.
+#[derive(Debug, Clone)]
+pub(super) struct Sign {
+    pub(super) name: String,
+    pub(super) holder: String,
+    pub(super) run: String,
+    pub(super) url: String,
+}
+
+/// Shows a server to the others, for the first time since its start; its number.
+pub(super) async fn register(tx: &mut Tx, sign: Sign) -> Result<i64> {
+    let sql = format!("DELETE FROM fos_nodes WHERE seenAt < {NOW} - ? AND holder <> ?");
+    tx.run(&sql, args![GONE_KEPT, sign.holder.as_str()]).await?;
+    let sql = format!(
+        "INSERT INTO fos_nodes (name, holder, run, url, seenAt) VALUES (?, ?, ?, ?, {NOW}) \
+         ON DUPLICATE KEY UPDATE name = VALUES(name), run = VALUES(run), url = VALUES(url), \
+         seenAt = VALUES(seenAt)"
+    );
+    let values = args![sign.name, sign.holder.as_str(), sign.run, sign.url];
+    tx.run(&sql, values).await?;
+    let sql = "SELECT number FROM fos_nodes WHERE holder = ?";
+    let number = tx.number(sql, args![sign.holder]).await?;
+    number.ok_or_else(|| {
+        StoreError::Unavailable("the row of this server in fos_nodes is gone".into())
+    })
+}
+
+/// Claims a session, unless another server has it.
+pub(super) async fn claim(tx: &mut Tx, session: SessionId, holder: String) -> Result<Claim> {
+    let sql = "INSERT IGNORE INTO fos_claims (msID, holder, fence, leaseEnd) VALUES (?, '', 0, 0)";
+    tx.run(sql, args![session]).await?;
+    let sql = format!(
+        "UPDATE fos_claims SET holder = ?, fence = fence + 1, leaseEnd = {NOW} + ? \
+         WHERE msID = ? AND (holder = ? OR leaseEnd <= {NOW})"
+    );
+    let values = args![holder.as_str(), millis(LEASE), session, holder.as_str()];
+    if tx.run(&sql, values).await? > 0 {
+        let sql = "SELECT fence FROM fos_claims WHERE msID = ?";
+        let fence = tx.number(sql, args![session]).await?.unwrap_or(0);
+        return Ok(Claim::Ours(Some(Fence(fence))));
+    }
+    let unknown = Server {
+        name: String::new(),
+        url: String::new(),
+    };
+    let other = by_another(tx, session, holder).await?;
+    Ok(Claim::Theirs(other.map_or(unknown, |other| other.server)))
+}
+
+/// The last claim of a session, if it is another server's.
+pub(super) async fn by_another(
+    tx: &mut Tx,
+    session: SessionId,
+    holder: String,
+) -> Result<Option<OtherClaim>> {
+    let sql = format!(
+        "SELECT name, url, leaseEnd > {NOW} AS lasts FROM fos_claims \
+         LEFT JOIN fos_nodes ON fos_nodes.holder = fos_claims.holder \
+         WHERE msID = ? AND fos_claims.holder <> ?"
+    );
+    let row = tx.row(&sql, args![session, holder]).await?;
+    let other = row.map(|row| {
+        let cells = row.of("fos_claims", &[]);
+        Ok(OtherClaim {
+            server: Server {
+                name: cells.optional_text("name")?,
+                url: cells.optional_text("url")?,
+            },
+            lasts: cells.int("lasts")? != 0,
+        })
+    });
+    other.transpose()
+}
+
+/// Lets other servers claim a session at once.
+pub(super) async fn release(tx: &mut Tx, session: SessionId, held: Held) -> Result<()> {
+    let sql = "UPDATE fos_claims SET leaseEnd = 0 WHERE msID = ? AND holder = ? AND fence = ?";
+    tx.run(sql, args![session, held.holder, held.fence.0])
+        .await?;
+    Ok(())
+}
+
+/// Whether something of a session may be stored: the server that stores it does not run it, or still does.
+pub(super) async fn may_store(
+    tx: &mut Tx,
+    session: SessionId,
+    held: Option<&Held>,
+) -> Result<bool> {
+    let Some(held) = held else { return Ok(true) };
+    let sql = "SELECT COUNT(*) FROM fos_claims WHERE msID = ? AND holder = ? AND fence = ?";
+    let values = args![session, held.holder.as_str(), held.fence.0];
+    Ok(tx.number(sql, values).await? == Some(1))
+}
+
+/// Renews the claims of these sessions, each statement by itself.
+pub(super) async fn renew(tx: &mut Tx, sign: Sign, sessions: Vec<SessionId>) -> Result<Renewal> {
+    let sql = format!("UPDATE fos_nodes SET seenAt = {NOW}, url = ? WHERE holder = ? AND run = ?");
+    let values = args![sign.url.as_str(), sign.holder.as_str(), sign.run.as_str()];
+    if tx.run(&sql, values).await? == 0 {
+        let sql = "SELECT COUNT(*) FROM fos_nodes WHERE holder = ?";
+        if tx.number(sql, args![sign.holder.as_str()]).await? != Some(0) {
+            return Err(StoreError::Unavailable(
+                "another server has the same node-id: it was started with a copy of this data directory, or \
+                 with the directory itself. Remove the file node-id from the copy and start that server again"
+                    .into(),
+            ));
+        }
+        register(tx, sign.clone()).await?;
+    }
+    let sql = format!("SELECT COUNT(*) FROM fos_nodes WHERE holder <> ? AND seenAt > {NOW} - ?");
+    let values = args![sign.holder.as_str(), millis(LEASE_ALONE)];
+    let others = tx.number(&sql, values).await?.unwrap_or(0);
+    let lease = match others {
+        0 => LEASE_ALONE,
+        _ => LEASE,
+    };
+    let mut held = Vec::new();
+    if !sessions.is_empty() {
+        let list: Vec<String> = sessions.iter().map(ToString::to_string).collect();
+        let list = list.join(", ");
+        let sql = format!(
+            "UPDATE fos_claims SET leaseEnd = {NOW} + ? WHERE holder = ? AND leaseEnd > 0 AND msID IN ({list})"
+        );
+        tx.run(&sql, args![millis(lease), sign.holder.as_str()])
+            .await?;
+        let sql = format!(
+            "SELECT msID, fence FROM fos_claims WHERE holder = ? AND leaseEnd > 0 AND msID IN ({list})"
+        );
+        for row in tx.rows(&sql, args![sign.holder.as_str()]).await? {
+            let cells = row.of("fos_claims", &["msID"]);
+            held.push((SessionId(cells.int("msID")?), Fence(cells.int("fence")?)));
+        }
+    }
+    Ok(Renewal {
+        lease,
+        held,
+        others: u32::try_from(others).unwrap_or(u32::MAX),
+    })
+}
+
+/// Active sessions whose lease is over.
+pub(super) async fn left(tx: &mut Tx) -> Result<Vec<SessionId>> {
+    let sql = format!(
+        "SELECT fos_claims.msID AS msID FROM fos_claims JOIN multicastSessions \
+         ON multicastSessions.msID = fos_claims.msID WHERE leaseEnd <= {NOW} AND msState IN {ACTIVE}"
+    );
+    let rows = tx.rows(&sql, Vec::new()).await?;
+    let id = |row: &Row| row.of("fos_claims", &["msID"]).int("msID").map(SessionId);
+    rows.iter().map(id).collect()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The clock of the database, which is the same for all servers.
+const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
+
+/// Milliseconds after which a server that is not seen is forgotten: 90 days.
+const GONE_KEPT: i64 = 90 * 24 * 3600 * 1000;

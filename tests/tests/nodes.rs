@@ -1,0 +1,200 @@
+//! Several servers with one MariaDB, with the real programs: the one that sends is killed, and another one goes on.
+//!
+//! Clients know one address, which moves to the server that is left, as keepalived would do it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use fos_tests::need;
+use fos_tests::netns::{Running, wait_for};
+use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac, program};
+use serde_json::Value;
+
+#[path = "../../server/tests/harness/mariadb.rs"]
+mod mariadb;
+
+/// Runs statements as MariaDB's own client does; answers their rows.
+#[track_caller]
+fn sql(process: &mariadb::Process, sql: &str) -> String {
+    let mut client = Command::new("mariadb");
+    client.args(["--no-defaults", "-u", "root", "-N", "-B", "-S"]);
+    client.arg(process.socket()).args(["-e", sql]);
+    let output = client.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{sql}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A server on host 2 or above, with images of its own at the same path.
+struct Second {
+    running: Running,
+    data: String,
+}
+
+impl Second {
+    #[track_caller]
+    fn start(site: &Site, host: usize, name: &str, database: &str) -> Self {
+        let path = |name: &str| site.path(name).display().to_string();
+        let own = path(&format!("images-of-{name}"));
+        if !Path::new(&own).exists() {
+            // With their dates: by these a file is known to be what was verified.
+            let mut copy = Command::new("cp");
+            let copied = copy.args(["-a", &path("images"), &own]).status().unwrap();
+            assert!(copied.success());
+        }
+        let data = path(&format!("data-of-{name}"));
+        let mut command = site.lab().host(host).command("sh");
+        command
+            .args([
+                "-c",
+                r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#,
+                "sh",
+            ])
+            .args([&own, &path("images")])
+            .arg(program("fos-server"))
+            .args(["--data", &data, "--database", database, "serve"])
+            .args(["--listen", "0.0.0.0:80", "--address", "10.99.0.1"])
+            .args([
+                "--interface",
+                "eth0",
+                "--node",
+                name,
+                "--max-bitrate",
+                "20m",
+            ])
+            .args(["--boot", &path("boot"), "--images", &path("images")]);
+        let output = site.path(&format!("{name}.out"));
+        let running = Running::start(name, &mut command, &output);
+        let second = Self { running, data };
+        wait_for("an answer of the second server", || {
+            second.status("").is_some()
+        });
+        second
+    }
+
+    fn status(&self, session: &str) -> Option<Value> {
+        let mut command = Command::new(program("fos-server"));
+        command.args(["--data", &self.data, "status", "--json"]);
+        if !session.is_empty() {
+            command.arg(session);
+        }
+        let output = command.output().unwrap();
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let is_running = status["version"]
+            .as_str()
+            .is_some_and(|version| !version.is_empty());
+        is_running.then_some(status)
+    }
+
+    fn session(&self, session: &str) -> Value {
+        let status = self.status(session).unwrap_or_default();
+        status["sessions"][0].clone()
+    }
+}
+
+/// The address of the servers moves from one host to another.
+fn move_address(site: &Site, from: usize, to: usize, clients: &[usize]) {
+    site.lab().host(from).ip("addr del 10.99.0.1/24 dev eth0\n");
+    site.lab().host(to).ip("addr add 10.99.0.1/24 dev eth0\n");
+    // In place of gratuitous ARP.
+    for client in clients {
+        site.lab().host(*client).ip("neigh flush dev eth0\n");
+    }
+}
+
+fn databases() -> Option<mariadb::Process> {
+    if !need::root_and_tools(&["mariadbd", "mariadb", "mariadb-install-db", "mount"]) {
+        return None;
+    }
+    let process = mariadb::Process::new();
+    sql(
+        &process,
+        &format!(
+            "CREATE DATABASE fos; CREATE DATABASE fog; USE fog; {}; {}",
+            mariadb::FOG_268,
+            mariadb::FOG_268_ROWS
+        ),
+    );
+    Some(process)
+}
+
+/// So many servers, of which all but the last are killed while they send, one after the other.
+fn goes_on(process: &mariadb::Process, database: &str, servers: u8) -> Option<()> {
+    let socket = process.socket();
+    let socket = socket.display();
+    let url = format!("mysql://root@localhost/{database}?socket={socket}");
+    // Servers are on the first hosts, two clients on those behind. Host 1 is no client.
+    let clients = [servers, servers + 1];
+    let mut site = Site::without_image(servers + 1)?;
+    let options = [
+        "--database",
+        &url,
+        "--node",
+        "server1",
+        "--max-bitrate",
+        "20m",
+    ];
+    site.start_server_with(&options);
+    let names = clients.map(|client| format!("pc{client}"));
+    for (name, client) in names.iter().zip(clients) {
+        site.cli(&["host", "add", name, &mac(client)]).succeed();
+    }
+    site.cli(&["image", "add", "small"]).succeed();
+    let mut others: Vec<Second> = (2..=servers)
+        .map(|host| Second::start(&site, host.into(), &format!("server{host}"), &url))
+        .collect();
+    let session = site.deploy(&[&names[0], &names[1]], &[]);
+    let disks = ["a.raw", "b.raw"].map(|name| site.empty_disk(name, DISK_LEN));
+    let mut agents: Vec<Running> = clients
+        .iter()
+        .zip(&disks)
+        .map(|(client, disk)| site.start_agent(*client, disk))
+        .collect();
+    site.wait_for_data(&session, 2, 1 << 20);
+    for other in &others {
+        wait_for("the others to know who sends", || {
+            let text = other.session(&session)["text"].to_string();
+            text.contains("another server, server1")
+        });
+    }
+    let hosts = clients.map(|client| usize::from(client) + 1);
+    site.server().kill();
+    move_address(&site, 1, 2, &hosts);
+    for (number, other) in others.iter_mut().enumerate().rev().skip(1).rev() {
+        wait_for("data of the next server", || {
+            let session = other.session(&session);
+            session["stream"]["acked"].as_u64() >= Some(1 << 20)
+        });
+        other.running.kill();
+        move_address(&site, number + 2, number + 3, &hosts);
+    }
+    for (agent, disk) in agents.iter_mut().zip(&disks) {
+        agent.succeed();
+        assert_deployed(disk);
+    }
+    let last = others.last_mut().unwrap();
+    wait_for("the end of the session", || {
+        last.session(&session)["state"] == "complete"
+    });
+    let fence = sql(process, &format!("SELECT fence FROM {database}.fos_claims"));
+    assert!(fence.trim().parse::<u8>().unwrap() >= servers, "{fence}");
+    assert!(!last.running.has_ended());
+    let log = fs::read_to_string(Path::new(&last.data).join("log/multicast.log")).unwrap();
+    assert!(log.contains("is run by another server, server1"), "{log}");
+    Some(())
+}
+
+#[test]
+fn a_session_goes_on_at_the_third_server_when_two_are_killed_while_they_send() {
+    let Some(process) = databases() else { return };
+    goes_on(&process, "fos", 3);
+}
+
+#[test]
+fn a_session_goes_on_in_fogs_database_when_its_server_is_killed_while_it_sends() {
+    let Some(process) = databases() else { return };
+    goes_on(&process, "fog", 2);
+}
