@@ -92,6 +92,10 @@ pub(super) struct Serve {
     /// pairs from 63100 on]
     #[arg(long, value_name = "FIRST-LAST")]
     ports: Option<PortPool>,
+    /// Hosts that a storage node serves at a time which are deployed alone (deploy --unicast); more wait in line
+    /// [default: the node's setting "max clients" in the database, else 10]
+    #[arg(long, value_name = "N", value_parser = slots)]
+    slots: Option<u32>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -208,11 +212,18 @@ impl Serve {
             slow: self.slow,
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
+            slots: self.slots,
             timing,
             origin: Origin::Running,
             ..Config::idle(&places.data, images)
         }
     }
+}
+
+fn slots(text: &str) -> Result<u32, String> {
+    let slots = super::number::<u32>(text).ok();
+    let slots = slots.filter(|slots| *slots > 0);
+    slots.ok_or_else(|| "expected a number of hosts, at least 1".to_owned())
 }
 
 fn stall_limit(text: &str) -> Result<u64, String> {
@@ -443,6 +454,10 @@ async fn serve(
         let ops = Arc::clone(ops);
         async move { ops.follow_changes().await }
     });
+    let queue = parts.spawn("the follower of the queue", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_unicasts().await }
+    });
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -457,6 +472,7 @@ async fn serve(
     };
     stop.cancel();
     follower.abort();
+    queue.abort();
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

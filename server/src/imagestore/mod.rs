@@ -12,7 +12,7 @@ mod scan;
 mod source;
 mod verify;
 
-pub use check::{ChangedError, check_unchanged, read_small};
+pub use check::{ChangedError, check_unchanged, open_listed, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use examine::{ExamineError, Examined, Judged, Verdict, Wanted, examine, judge};

@@ -10,6 +10,7 @@ mod log;
 mod login;
 mod overview;
 mod session;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod visitor;
@@ -30,6 +31,7 @@ pub(super) fn router() -> Router<Arc<Ops>> {
         .route("/", get(overview::show))
         .route("/live", get(overview::live))
         .route("/deploy", post(overview::deploy))
+        .route("/tasks/cancel", post(tasks::cancel))
         .route("/sessions/{session}", get(session::show))
         .route("/sessions/{session}/live", get(session::live))
         .route("/sessions/{session}/start", post(session::start))

@@ -13,6 +13,7 @@ mod native;
 mod networks;
 mod reports;
 mod resume;
+mod unicast;
 mod waiting;
 
 use axum::body::Body;

@@ -21,7 +21,10 @@ const FOG: (&str, Steps) = (
 /// Our own beside them.
 const FOS: (&str, Steps) = (
     "fos",
-    &[include_str!("../../../migrations/mariadb/fos-0001.sql")],
+    &[
+        include_str!("../../../migrations/mariadb/fos-0001.sql"),
+        include_str!("../../../migrations/mariadb/fos-unicast.sql"),
+    ],
 );
 
 /// Makes the tables of ours, or brings them up to date. Nothing of FOG's is touched.
