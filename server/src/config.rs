@@ -37,6 +37,8 @@ pub struct Config {
     pub slow: Slow,
     /// Ports of the sessions; FOG's settings count if not set.
     pub ports: Option<PortPool>,
+    /// Machines that a storage node serves alone at a time; what the database says (`ngmMaxClients`) if not set.
+    pub slots: Option<u32>,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
     /// Opens the debug menu of machines without a task; there is none without it.
@@ -188,6 +190,7 @@ impl Config {
             stream_records: StreamRecords::default(),
             max_bitrate: None,
             slow: Slow::default(),
+            slots: None,
             kernel_args: String::new(),
             debug_password: None,
             ports: None,

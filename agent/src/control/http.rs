@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use cast_net::Interface;
 use fog::KernelArgs;
 use fog::encoding::printable;
-use fos_api::FIELD_TICKET;
+use fos_api::{DATA_PATH, FIELD_PART, FIELD_STREAM, FIELD_TICKET};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
@@ -328,6 +328,54 @@ impl Server {
         self.bytes(path, &whole, limit).await
     }
 
+    /// Asks our own server for a part of a stream of the image, from a byte on; `None` if there are none from there
+    /// on. The answer is read with [`Self::next_bytes`].
+    pub(crate) async fn data(
+        &self,
+        stream: &str,
+        part: u32,
+        from: u64,
+    ) -> Result<Option<Response>, CallError> {
+        let url = format!("{}{DATA_PATH}", self.web);
+        let part = part.to_string();
+        let mut query = self.identity.fields();
+        query.retain(|(name, _)| *name != SYSUUID);
+        query.extend([(FIELD_STREAM, stream), (FIELD_PART, part.as_str())]);
+        let request = self
+            .client
+            .get(&url)
+            .query(&query)
+            .header(reqwest::header::RANGE, format!("bytes={from}-"))
+            // As long as it takes; a silence is an error of its own.
+            .timeout(LONGEST_ANSWER);
+        let asked = tokio::time::timeout(CALL_TIMEOUT, self.call(&url, request, Expect::Answer));
+        match asked.await.unwrap_or_else(|_| Err(silent(&url))) {
+            Ok(answer) if answer.status().as_u16() == 206 || from == 0 => Ok(Some(answer)),
+            Ok(answer) => Err(CallError::Unexpected {
+                url,
+                detail: format!(
+                    "status {} and all bytes, where those from {from} on were asked for",
+                    answer.status().as_u16()
+                ),
+            }),
+            // It has no byte there.
+            Err(CallError::Status { status: 416, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next bytes of an answer, as they come; `None` at its end.
+    pub(crate) async fn next_bytes(
+        &self,
+        answer: &mut Response,
+    ) -> Result<Option<Vec<u8>>, CallError> {
+        let url = format!("{}{DATA_PATH}", self.web);
+        let chunk = tokio::time::timeout(CALL_TIMEOUT, answer.chunk()).await;
+        let chunk = chunk.map_err(|_| silent(&url))?;
+        let chunk = chunk.map_err(|error| unreachable(&url, &error))?;
+        Ok(chunk.map(Vec::from))
+    }
+
     async fn bytes(
         &self,
         path: &str,
@@ -505,6 +553,13 @@ fn causes(error: &reqwest::Error) -> String {
     text
 }
 
+fn silent(url: &str) -> CallError {
+    CallError::Unreachable {
+        url: url.to_owned(),
+        cause: "no answer in time".to_owned(),
+    }
+}
+
 /// How this program calls itself.
 pub(crate) const AGENT: &str = concat!("fos-agent/", env!("CARGO_PKG_VERSION"));
 
@@ -513,6 +568,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
 /// For calls whose answer is waited for. The server may take 2 s on purpose at completion.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// For one part of a stream, whatever its size.
+const LONGEST_ANSWER: Duration = Duration::from_secs(7 * 24 * 3600);
 const TEXT_LIMIT: u64 = 64 << 10;
 
 #[cfg(test)]

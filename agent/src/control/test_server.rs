@@ -18,6 +18,8 @@ pub(crate) struct Request {
     /// Fields of the query and of a form, decoded.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) user_agent: Option<String>,
+    /// `Range`.
+    pub(crate) range: Option<String>,
 }
 
 impl Request {
@@ -87,6 +89,22 @@ impl Reply {
             location: None,
             body: body.to_vec(),
             end: End::Proper,
+        }
+    }
+
+    /// Some of the bytes that there are.
+    pub(crate) fn partial(body: &[u8]) -> Self {
+        Self {
+            status: 206,
+            ..Self::bytes(body)
+        }
+    }
+
+    /// The same, and the connection is closed before all of it has come.
+    pub(crate) fn cut(self) -> Self {
+        Self {
+            end: End::Early,
+            ..self
         }
     }
 
@@ -193,7 +211,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
     let method = words.next()?.to_owned();
     let target = words.next()?.to_owned();
     let mut len = 0;
-    let mut user_agent = None;
+    let (mut user_agent, mut range) = (None, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -207,6 +225,9 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         if let Some(value) = header.strip_prefix("user-agent:") {
             user_agent = Some(value.trim().to_owned());
         }
+        if let Some(value) = header.strip_prefix("range:") {
+            range = Some(value.trim().to_owned());
+        }
     }
     let mut body = vec![0; len];
     reader.read_exact(&mut body).ok()?;
@@ -218,6 +239,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         path: path.to_owned(),
         fields,
         user_agent,
+        range,
     })
 }
 

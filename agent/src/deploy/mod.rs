@@ -22,6 +22,7 @@ mod receive;
 mod report;
 mod resume;
 mod scripts;
+mod served;
 mod streams;
 mod swap;
 mod target;
@@ -48,7 +49,7 @@ use fog::KernelArgs;
 use crate::control::completion::Patience;
 use crate::control::features;
 use crate::control::trouble::{self, Severity};
-use crate::control::{Kind, Server, checkin, inventory, progress};
+use crate::control::{Server, checkin, inventory, progress};
 use crate::screen::Board;
 pub(crate) use disks::{Disks, Finish};
 pub(crate) use ending::Ending;
@@ -115,10 +116,6 @@ async fn carry_out(
     let features = features::ask(server, board)
         .await
         .map_err(|error| Failure::new("capabilities", error))?;
-    if features.kind() == Kind::Own {
-        deploy_plan::check_multicast(&job.args)
-            .map_err(|error| Failure::new("arguments", error))?;
-    }
     if !job.args.is_unregistered() {
         board.step("check in").await;
         let _phase = board.phase("checkin");

@@ -168,20 +168,39 @@ async fn a_page_in_place_of_the_features_is_refused_before_the_check_in() {
     assert_eq!(paths, ["getversion.php"]);
 }
 
+/// Alone: nothing is sent, all is read, and a connection that breaks is no end.
 #[tokio::test]
-async fn our_own_server_deploys_by_multicast_only() {
-    let server = TestServer::start(|_| Reply::text("fosnative1"));
+async fn a_machine_alone_reads_from_our_own_server() {
+    let breaks = std::sync::atomic::AtomicBool::new(true);
+    let server = TestServer::start(move |request| match request.path.as_str() {
+        "/fog/service/Pre_Stage1.php" => Reply::text("##@GO"),
+        "/fog/service/fos/data" => {
+            assert_eq!(request.field("part").as_deref(), Some("0"));
+            let stream = request.field("stream").unwrap();
+            let number = if stream == "d1p1.img" { 1 } else { 2 };
+            let range = request.range.clone().unwrap();
+            let from: usize = range["bytes=".len()..range.len() - 1].parse().unwrap();
+            let stored = samples::stored(number);
+            let is_cut = from == 0 && breaks.swap(false, std::sync::atomic::Ordering::SeqCst);
+            match is_cut {
+                true => Reply::partial(&stored[..stored.len() / 2]).cut(),
+                false => Reply::partial(&stored[from..]),
+            }
+        }
+        _ => answer(request, &session(task::State::InProgress, "")),
+    });
     let disk = disk();
     let mut job = job(server.web(), port_base(), disk.path());
     job.args = KernelArgs::parse(&format!(
-        "web={} mac=00:1b:21:aa:bb:cc storageip=127.0.0.1 img=lab type=down",
+        "web={} mac=00:1b:21:aa:bb:cc storageip=127.0.0.1 img=lab imgType=mps type=down",
         server.web()
     ));
-    let failure = run(job, &server.client(), &Board::default())
-        .await
-        .unwrap_err();
-    assert_eq!(failure.part, "arguments");
-    assert_eq!(paths(&server), ["getversion.php"]);
+    let told = run(job, &server.client(), &Board::default()).await.unwrap();
+    assert_eq!(told, Told::Yes);
+    assert_image_is_on(disk.path());
+    let paths = paths(&server);
+    assert_eq!(paths.iter().filter(|path| *path == "fos/data").count(), 3);
+    assert!(!paths.contains(&"mc_checkin.php".to_owned()));
 }
 
 #[tokio::test]

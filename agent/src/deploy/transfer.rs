@@ -11,6 +11,7 @@ use disk::Target;
 use fog::checkin::caps;
 use imaging::tap::meter::{DiskStep, Flow};
 use readable::NAMED_AFTER;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disks::{Disks, Finish};
@@ -21,6 +22,7 @@ use super::outcome::Outcomes;
 use super::prepare::Prepared;
 use super::receive::{self, Current, NetworkSources, ResumePatience};
 use super::scripts::{self, When};
+use super::served::ServedSources;
 use super::streams::{DeploySources, Pipeline};
 use super::target::Chosen;
 use super::unicast::{FileSources, SharePatience};
@@ -82,6 +84,26 @@ impl Transfer<'_> {
                     patience: SharePatience::default(),
                 };
                 (Box::new(sources), interface, share)
+            } else if !self.job.args.is_multicast_deploy() {
+                let interface = receive::interface(interface, self.node()).map_err(failed)?;
+                let from = server.web().to_owned();
+                board.say(format!(
+                    "reading the image's data from {from} on {interface}"
+                ));
+                let streams = prepared.plan.streams.iter();
+                let sources = ServedSources {
+                    server: server.clone(),
+                    runtime: Handle::current(),
+                    streams: streams
+                        .map(|stream| (stream.name.to_string(), stream.stored_len))
+                        .collect(),
+                    current: current.clone(),
+                    farewells: farewell,
+                    touched: self.touched.clone(),
+                    is_server_told: false,
+                    patience: SharePatience::default(),
+                };
+                (Box::new(sources), interface, from)
             } else {
                 let options = receive::options(&self.job.args, interface).map_err(failed)?;
                 let rendezvous = format!("{}:{}", options.control_address(), options.port_base);

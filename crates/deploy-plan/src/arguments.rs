@@ -44,18 +44,6 @@ pub fn check_arguments(args: &KernelArgs) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks that the kernel arguments ask for a deploy by multicast.
-///
-/// # Errors
-/// If they ask for something else.
-pub fn check_multicast(args: &KernelArgs) -> Result<(), Refusal> {
-    if args.is_multicast_deploy() {
-        Ok(())
-    } else {
-        Err(other_task(args))
-    }
-}
-
 fn other_task(args: &KernelArgs) -> Refusal {
     let found = ["type", "mc", "mode"]
         .iter()

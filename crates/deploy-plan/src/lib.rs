@@ -22,9 +22,7 @@ mod volumes;
 mod warning;
 mod which;
 
-pub use arguments::{
-    ComputerName, check_arguments, check_multicast, check_same_image, computer_name,
-};
+pub use arguments::{ComputerName, check_arguments, check_same_image, computer_name};
 pub use growth::Growable;
 pub use manifest::{MAX_DISKS, check_manifest, image_disks, recorded_sizes};
 pub use plan::{

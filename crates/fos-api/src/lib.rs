@@ -27,6 +27,10 @@ pub const CAPABILITY: &str = "fosnative1";
 pub const MANIFEST_PATH: &str = "service/fos/manifest";
 /// `GET fos/file?mac=M&name=d1.mbr` answers a small file of that image.
 pub const FILE_PATH: &str = "service/fos/file";
+/// `GET fos/data?mac=M&ticket=T&stream=d1p1.img&part=0` answers the stored bytes of a part of a stream of that image
+/// (a stream has several parts where it is several files), for a machine that is deployed alone and was told to go.
+/// `Range: bytes=N-` is answered with 206, a part that the stream does not have with 404.
+pub const DATA_PATH: &str = "service/fos/data";
 /// `GET fos/session?mac=M` answers a [`SessionView`].
 pub const SESSION_PATH: &str = "service/fos/session";
 
@@ -41,8 +45,10 @@ pub const FIELD_AGENT: &str = "agent";
 pub const FIELD_ADDRESS: &str = "address";
 /// Extra field of `progress.php`: what the client is doing, one word.
 pub const FIELD_PHASE: &str = "phase";
-/// Extra field of `progress.php`: name of the stream in work.
+/// Extra field of `progress.php`: name of the stream in work. Field of [`DATA_PATH`]: the stream that is wanted.
 pub const FIELD_STREAM: &str = "stream";
+/// Field of [`DATA_PATH`]: which part of the stream, from 0.
+pub const FIELD_PART: &str = "part";
 /// Extra field of `progress.php`: a sentence for people.
 pub const FIELD_DETAIL: &str = "detail";
 

@@ -5,19 +5,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, Deployed, Done, EventLine,
-    EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT,
-    MAX_EVENTS, MAX_SESSIONS, Named, PendingHost, RootQuery, ServerStatus, Token, TokenAdd,
-    UserAdd, UserChange, session_status,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
+    EventLine, EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate,
+    MAX_EVENT_WAIT, MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named, NodeStatus, PendingHost, RootQuery,
+    ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status,
+    task_status,
 };
 use crate::clock;
-use crate::domain::SessionId;
 use crate::domain::account::{AccountKind, AccountName};
 use crate::domain::host::{HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
+use crate::domain::{SessionId, TaskId};
 use crate::ops::{
-    CancelError, DeployError, DeployRequest, DeployWarning, LogError, LoginError, Ops, StartError,
-    VerifyRefused,
+    CancelError, CancelTaskError, DeployError, DeployRequest, DeployWarning, LogError, LoginError,
+    Ops, StartError, UnicastRequest, VerifyRefused,
 };
 use crate::store::{
     AddAccountError, AddHostError, AddImageError, ChangeError, CreateError, EditHostError,
@@ -178,6 +179,51 @@ impl Api for Ops {
             port: done.port,
             max_wait_seconds: done.max_wait.as_secs(),
             warnings: done.warnings.iter().map(warning).collect(),
+        })
+    }
+
+    async fn deploy_alone(&self, request: DeployAlone) -> ApiResult<TasksCreated> {
+        if request.hosts.is_empty() {
+            return Err(invalid("hosts is empty: name at least one host"));
+        }
+        let deploy = DeployRequest {
+            image: request.image,
+            hosts: request.hosts,
+            name: request.name,
+            max_wait: None,
+            is_shutdown: request.is_shutdown,
+            is_debug: request.is_debug,
+        };
+        let wanted = UnicastRequest {
+            deploy,
+            is_forced: request.is_forced,
+        };
+        let created = Self::deploy_alone(self, &wanted).await?;
+        Ok(TasksCreated {
+            tasks: created.tasks.iter().map(|task| task.0).collect(),
+            warnings: created.warnings.iter().map(warning).collect(),
+        })
+    }
+
+    async fn cancel_task(&self, task: i64) -> ApiResult<Done> {
+        let id = TaskId(task);
+        Self::cancel_task(self, id).await?;
+        Ok(Done {
+            text: format!("task {id} is cancelled"),
+        })
+    }
+
+    async fn tasks(&self) -> ApiResult<TaskList> {
+        let status = self.unicast_status(MAX_TASKS).await?;
+        let nodes = status.nodes.iter().map(|(node, of_node)| NodeStatus {
+            node: node.0,
+            slots: of_node.slots,
+            used: of_node.used,
+            waiting: of_node.waiting,
+        });
+        Ok(TaskList {
+            tasks: status.tasks.iter().map(task_status).collect(),
+            nodes: nodes.collect(),
         })
     }
 
@@ -435,6 +481,17 @@ fn changed(what: &str, cause: ChangeError) -> ApiError {
         ChangeError::InUse(_) | ChangeError::InTask(_) => {
             error(ApiErrorKind::Conflict, format!("{what}: {cause}"))
         }
+    }
+}
+
+impl From<CancelTaskError> for ApiError {
+    fn from(cause: CancelTaskError) -> Self {
+        let kind = match cause {
+            CancelTaskError::Store(cause) => return cause.into(),
+            CancelTaskError::NoTask(_) => ApiErrorKind::NotFound,
+            CancelTaskError::Over(..) | CancelTaskError::Changed(_) => ApiErrorKind::Conflict,
+        };
+        error(kind, cause)
     }
 }
 

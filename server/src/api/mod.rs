@@ -15,7 +15,7 @@ use fos_api::{Stage, StreamNow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use view::{agent_view, image_verification, session_status};
+pub use view::{agent_view, image_verification, session_status, task_status};
 
 use crate::domain::account::{AccountName, NewPassword, Role};
 use crate::domain::doctor::DatabaseLook;
@@ -54,6 +54,12 @@ pub trait Api: Send + Sync {
     async fn image_remove(&self, image: &str) -> ApiResult<Named>;
     /// Creates a session.
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed>;
+    /// Creates a task for each of some hosts, which are deployed one by one.
+    async fn deploy_alone(&self, request: DeployAlone) -> ApiResult<TasksCreated>;
+    /// Cancels a task of a host that is deployed alone.
+    async fn cancel_task(&self, task: i64) -> ApiResult<Done>;
+    /// The tasks of hosts that are deployed alone, and how the storage nodes are used.
+    async fn tasks(&self) -> ApiResult<TaskList>;
     /// Starts a session with the hosts that are connected.
     async fn start(&self, session: i64) -> ApiResult<Done>;
     /// Cancels a session, or one host of it.
@@ -505,6 +511,105 @@ pub struct Deployed {
     /// What people should know.
     pub warnings: Vec<String>,
 }
+
+/// New tasks of hosts that are deployed alone.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeployAlone {
+    /// Image, by name or number.
+    pub image: String,
+    /// Hosts, by name.
+    pub hosts: Vec<String>,
+    /// Name; the image's if not given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Whether the machines are switched off afterwards.
+    #[serde(default)]
+    pub is_shutdown: bool,
+    /// Whether the machines boot to a shell, in which a person starts the task.
+    #[serde(default)]
+    pub is_debug: bool,
+    /// Whether the machines need not wait for a slot of their storage node.
+    #[serde(default)]
+    pub is_forced: bool,
+}
+
+/// Tasks that were created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TasksCreated {
+    /// Their numbers, in the order of the hosts.
+    pub tasks: Vec<i64>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// The hosts that are deployed alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskList {
+    /// The active tasks and the newest, newest first.
+    pub tasks: Vec<TaskStatus>,
+    /// How the storage nodes are used; nothing if no task is active.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// A task of a host that is deployed alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskStatus {
+    /// Number.
+    pub task: i64,
+    /// Name of the host.
+    pub host: String,
+    /// Name of the image.
+    pub image: String,
+    /// Number of the storage node that serves it.
+    pub node: i64,
+    /// State in FOG's words.
+    #[schema(value_type = String)]
+    pub state: State,
+    /// Whether it need not wait for a slot.
+    pub is_forced: bool,
+    /// Machines that wait before it, if it waits.
+    pub in_front: Option<u32>,
+    /// Since when it waits in line, or did, UTC.
+    pub in_line_since: Option<String>,
+    /// Since when it has its slot, or had, UTC.
+    pub slot_since: Option<String>,
+    /// Address that it checked in from.
+    #[schema(value_type = Option<String>)]
+    pub ip: Option<IpAddr>,
+    /// Program and version of the client; empty for stock clients.
+    pub agent: String,
+    /// What the client says of itself.
+    #[schema(value_type = Object)]
+    pub client: ClientReport,
+    /// How much of the partition that is written is done, in percent.
+    pub percent: u8,
+    /// Seconds since its last request.
+    pub silent_seconds: Option<u64>,
+    /// Creation, UTC.
+    pub created_at: String,
+    /// End, UTC; `None` while active.
+    pub ended_at: Option<String>,
+    /// Code of why it ended; empty while it has not.
+    pub reason: String,
+    /// A sentence: what it does or waits for, or why it ended.
+    pub text: String,
+}
+
+/// How a storage node is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// Number.
+    pub node: i64,
+    /// Machines that it serves alone at a time.
+    pub slots: u32,
+    /// Machines that it serves; more than slots where some were forced.
+    pub used: u32,
+    /// Machines that wait for a slot.
+    pub waiting: u32,
+}
+
+/// Newest tasks in an answer; the active ones are in it as well.
+pub const MAX_TASKS: u32 = 50;
 
 /// Which events to show.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, IntoParams)]

@@ -6,13 +6,13 @@ use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
 use super::{
-    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, VerificationState,
+    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, TaskStatus, VerificationState,
 };
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
 use crate::domain::{BootGiven, HostId, Reason, Refusal};
 use crate::imagestore::Verdict;
-use crate::ops::{SessionState, Verification, VerifyStage};
+use crate::ops::{SessionState, TaskState, Verification, VerifyStage};
 use crate::session::{Live, LiveMember, Wait};
 use crate::text;
 
@@ -54,6 +54,34 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
             ended_at: None,
             hosts: Vec::new(),
         },
+    }
+}
+
+/// A task of a host that is deployed alone, for people.
+#[must_use]
+pub fn task_status(state: &TaskState) -> TaskStatus {
+    let task = &state.task;
+    let machine = task.machine.as_ref();
+    let time = |at: Option<crate::domain::Timestamp>| at.map(|at| at.to_string());
+    TaskStatus {
+        task: task.id.0,
+        host: fog::encoding::printable(&task.host_name, 80),
+        image: fog::encoding::printable(&task.image_name, 80),
+        node: task.node.0,
+        state: task.state,
+        is_forced: task.is_forced,
+        in_front: state.in_front,
+        in_line_since: time(task.entered_at),
+        slot_since: time(task.went_at),
+        ip: machine.map(|machine| machine.address.into()),
+        agent: machine.map_or_else(String::new, |machine| machine.client.name.clone()),
+        client: state.report.clone(),
+        percent: task.percent,
+        silent_seconds: state.silent_seconds,
+        created_at: task.created_at.to_string(),
+        ended_at: time(task.ended_at),
+        reason: task.reason.as_ref().map(code).unwrap_or_default(),
+        text: text::unicast_task(task, state.in_front),
     }
 }
 

@@ -17,10 +17,7 @@ use tokio::net::UnixStream;
 
 use super::Places;
 use crate::api::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, Deployed, Done, EventLine,
-    EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named,
-    PendingHost, Problem, RootQuery, ServerLook, ServerStatus, SetupLink, Token, TokenAdd, UserAdd,
-    UserChange,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done, EventLine, EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -533,6 +530,19 @@ impl Api for Remote {
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed> {
         self.call(Method::POST, "/sessions".into(), Some(request))
             .await
+    }
+
+    async fn deploy_alone(&self, request: DeployAlone) -> ApiResult<TasksCreated> {
+        self.call(Method::POST, "/tasks".into(), Some(request))
+            .await
+    }
+
+    async fn cancel_task(&self, task: i64) -> ApiResult<Done> {
+        self.post(format!("/tasks/{task}/cancel")).await
+    }
+
+    async fn tasks(&self) -> ApiResult<TaskList> {
+        self.get("/tasks".into()).await
     }
 
     async fn start(&self, session: i64) -> ApiResult<Done> {

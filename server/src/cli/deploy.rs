@@ -26,6 +26,13 @@ pub(super) struct Deploy {
     /// Hosts, by name
     #[arg(required = true)]
     hosts: Vec<String>,
+    /// Send the image to each host on its own, without a session: a host waits for a slot of its storage node, and
+    /// those that boot first go first
+    #[arg(long, conflicts_with_all = ["max_wait", "wait"])]
+    unicast: bool,
+    /// With --unicast: the hosts need not wait for a slot
+    #[arg(long, requires = "unicast")]
+    force: bool,
     /// Name of the session [default: the image's]
     #[arg(long)]
     name: Option<String>,
@@ -48,6 +55,9 @@ pub(super) struct Deploy {
 impl Deploy {
     pub(super) async fn run(self, places: &Places) -> anyhow::Result<Outcome> {
         let client = Client::connect(places).await?;
+        if self.unicast {
+            return self.run_alone(client).await;
+        }
         // From here on Ctrl-C is answered with what there is by then.
         let interrupt = self.wait.then(|| signal(SignalKind::interrupt()));
         let interrupt = interrupt.transpose().context("waiting for signals")?;
@@ -79,6 +89,36 @@ impl Deploy {
                 Ok(Outcome::Interrupted)
             }
         }
+    }
+
+    /// A task for each host.
+    async fn run_alone(self, client: Client) -> anyhow::Result<Outcome> {
+        let request = api::DeployAlone {
+            image: self.image,
+            hosts: self.hosts,
+            name: self.name,
+            is_shutdown: self.shutdown,
+            is_debug: self.debug,
+            is_forced: self.force,
+        };
+        let created = client.api().deploy_alone(request).await;
+        let is_running = client.is_remote();
+        client.close().await;
+        let created = created?;
+        for task in &created.tasks {
+            output::result(&task.to_string());
+        }
+        for warning in &created.warnings {
+            output::explain(&format!("warning: {warning}"));
+        }
+        output::explain(
+            "Boot the hosts from the network: each gets the image when its storage node has a slot for it.",
+        );
+        output::explain(match is_running {
+            true => "fos-server status shows how it goes.",
+            false => "No server is running; start it with fos-server serve.",
+        });
+        Ok(Outcome::Done)
     }
 
     /// What happens next.

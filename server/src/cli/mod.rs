@@ -87,13 +87,13 @@ enum Command {
     /// Register and verify images
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Create a multicast session for some hosts; prints its number
+    /// Create a multicast session for some hosts, or a task for each; prints its number, or theirs
     Deploy(deploy::Deploy),
     /// Show sessions and what every host does or waits for
     Status(status::Status),
     /// Start a session with the hosts that are connected, without those that are missing
     Start(start::Start),
-    /// Cancel a session, or one host of it
+    /// Cancel a session, one host of it, or the task of a host that is deployed alone
     Cancel(cancel::Cancel),
     /// Send a test by multicast to `fos-agent selftest` or `udp-receiver`, and say what works and what does not
     Selftest(selftest::Selftest),
@@ -227,7 +227,11 @@ fn session_number(text: &str) -> Result<i64, String> {
     number(text).map_err(|_| "expected its number; fos-server status lists the sessions".to_owned())
 }
 
-/// A number in decimal digits.
+/// The number of a task.
+fn task_number(text: &str) -> Result<i64, String> {
+    number(text).map_err(|_| "expected its number; fos-server status lists the tasks".to_owned())
+}
+
 /// An image as it is typed: a shell that completes the name of its directory adds a slash.
 fn image(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())

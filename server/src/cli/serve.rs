@@ -109,6 +109,10 @@ pub(super) struct Serve {
     /// What this server is called among several with one MariaDB [default: name of the machine]
     #[arg(long, value_name = "NAME")]
     node: Option<NodeName>,
+    /// Hosts that a storage node serves at a time which are deployed alone (deploy --unicast); more wait in line
+    /// [default: the node's setting "max clients" in the database, else 10]
+    #[arg(long, value_name = "N", value_parser = slots)]
+    slots: Option<u32>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -266,6 +270,7 @@ impl Serve {
             slow: self.slow,
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
+            slots: self.slots,
             timing,
             origin: Origin::Running,
             ..Config::idle(&places.data, images)
@@ -277,6 +282,12 @@ impl Serve {
 fn machine_name() -> NodeName {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().parse().unwrap_or_default()
+}
+
+fn slots(text: &str) -> Result<u32, String> {
+    let slots = super::number::<u32>(text).ok();
+    let slots = slots.filter(|slots| *slots > 0);
+    slots.ok_or_else(|| "expected a number of hosts, at least 1".to_owned())
 }
 
 fn stall_limit(text: &str) -> Result<u64, String> {
@@ -543,6 +554,10 @@ async fn serve(
         let ops = Arc::clone(ops);
         async move { ops.follow_changes().await }
     });
+    let queue = parts.spawn("the follower of the queue", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_unicasts().await }
+    });
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -558,6 +573,7 @@ async fn serve(
     notifier.stopping();
     stop.cancel();
     follower.abort();
+    queue.abort();
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

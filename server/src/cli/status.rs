@@ -6,7 +6,7 @@ use readable::Size;
 
 use super::Places;
 use super::client::Client;
-use crate::api::{EventsQuery, HostStatus, SessionStatus};
+use crate::api::{EventsQuery, HostStatus, SessionStatus, TaskList, TaskStatus};
 use crate::output;
 use crate::session::ClientReport;
 
@@ -30,7 +30,7 @@ impl Status {
             client.explain_if_idle();
         }
         client.close().await;
-        let (mut status, events) = found?;
+        let (mut status, tasks, events) = found?;
         if let Some(id) = self.session
             && status.sessions.is_empty()
         {
@@ -40,7 +40,12 @@ impl Status {
             status.version.clear();
         }
         if self.json {
-            output::result(&serde_json::to_string_pretty(&status)?);
+            let mut whole = serde_json::to_value(&status)?;
+            if let Some(fields) = whole.as_object_mut() {
+                fields.insert("tasks".to_owned(), serde_json::to_value(&tasks.tasks)?);
+                fields.insert("nodes".to_owned(), serde_json::to_value(&tasks.nodes)?);
+            }
+            output::result(&serde_json::to_string_pretty(&whole)?);
             return Ok(true);
         }
         if self.session.is_none() {
@@ -50,6 +55,9 @@ impl Status {
                 .retain(|s| s.state.is_active() || Some(s.session) == newest);
             if status.sessions.is_empty() {
                 output::result("no sessions");
+            }
+            if let Some(text) = describe_tasks(&tasks) {
+                output::result(&text);
             }
         }
         for session in &status.sessions {
@@ -64,9 +72,17 @@ impl Status {
     async fn ask(
         &self,
         client: &Client,
-    ) -> anyhow::Result<(crate::api::ServerStatus, Vec<crate::api::EventLine>)> {
+    ) -> anyhow::Result<(
+        crate::api::ServerStatus,
+        TaskList,
+        Vec<crate::api::EventLine>,
+    )> {
         let session = self.session;
         let status = client.api().status(session).await?;
+        let tasks = match session {
+            Some(_) => TaskList::default(),
+            None => client.api().tasks().await?,
+        };
         let events = match session {
             Some(session) => {
                 let query = EventsQuery {
@@ -78,8 +94,56 @@ impl Status {
             }
             None => Vec::new(),
         };
-        Ok((status, events))
+        Ok((status, tasks, events))
     }
+}
+
+/// The hosts that are deployed alone: those at work and in line, and the newest of the others.
+fn describe_tasks(list: &TaskList) -> Option<String> {
+    let newest = list.tasks.first().map(|task| task.task);
+    let shown = list.tasks.iter();
+    let shown = shown.filter(|task| task.state.is_active() || Some(task.task) == newest);
+    let mut shown: Vec<&TaskStatus> = shown.collect();
+    if shown.is_empty() {
+        return None;
+    }
+    // Those that have a slot, then the line, in its order.
+    shown.sort_by_key(|task| {
+        let is_served = task.state == fog::task::State::InProgress;
+        (!is_served, task.in_front.unwrap_or(u32::MAX), task.task)
+    });
+    let mut lines: Vec<String> = list
+        .nodes
+        .iter()
+        .map(|node| {
+            format!(
+                "storage node {}: {} of {} slots in use, {} waiting",
+                node.node, node.used, node.slots, node.waiting
+            )
+        })
+        .collect();
+    let rows: Vec<Vec<String>> = shown.into_iter().map(task_row).collect();
+    let head = [
+        "  TASK", "HOST", "IMAGE", "ADDRESS", "STATE", "DONE", "WHAT",
+    ];
+    lines.push(output::table(&head, &rows));
+    Some(lines.join("\n"))
+}
+
+fn task_row(task: &TaskStatus) -> Vec<String> {
+    let detail = match task.client.detail.as_str() {
+        detail if task.state.is_active() && !detail.is_empty() => format!("; client: {detail}"),
+        _ => String::new(),
+    };
+    vec![
+        format!("  {}", task.task),
+        task.host.clone(),
+        task.image.clone(),
+        task.ip.map_or_else(|| "-".into(), |ip| ip.to_string()),
+        task.state.to_string(),
+        format!("{} %", task.percent),
+        format!("{}{detail}", task.text),
+    ]
 }
 
 /// The last events of a session that are shown with it.

@@ -6,7 +6,7 @@ use std::fmt;
 use fog::args::KernelArgs;
 
 use super::image::ImageSettings;
-use super::{ImageId, SessionId};
+use super::{ImageId, SessionId, TaskId};
 
 /// A number that only the machine knows that got the boot script: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +44,10 @@ impl fmt::Debug for Ticket {
 /// A job as kernel arguments tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Job {
-    /// Session.
+    /// Session; 0 for a machine that is deployed alone.
     pub session: SessionId,
+    /// The task of a machine that is deployed alone.
+    pub task: Option<TaskId>,
     /// Image.
     pub image: ImageId,
     /// Base port.
@@ -133,7 +135,13 @@ impl Job {
     /// Whether they are of the same session, to be restored in the same way.
     #[must_use]
     pub fn is_still(&self, other: &Self) -> bool {
-        self.session == other.session && self.arguments.may_be(other.arguments)
+        self.is_same_task(other) && self.arguments.may_be(other.arguments)
+    }
+
+    /// Whether they are of the same session, or of the same task of a machine alone.
+    #[must_use]
+    pub fn is_same_task(&self, other: &Self) -> bool {
+        (self.session, self.task) == (other.session, other.task)
     }
 }
 
@@ -144,6 +152,7 @@ mod tests {
     fn job(number: i64) -> Job {
         Job {
             session: SessionId(number),
+            task: None,
             image: ImageId(number),
             port: 63100,
             arguments: Arguments::default(),
@@ -192,6 +201,25 @@ mod tests {
         ] {
             assert!(!old.is_good_for(&other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_machine_alone_is_told_of_its_task() {
+        let alone = |task| Job {
+            session: SessionId(0),
+            task: Some(TaskId(task)),
+            port: 0,
+            arguments: Arguments(1),
+            ..job(1)
+        };
+        assert!(alone(1).is_still(&alone(1)) && !alone(1).is_still(&alone(2)));
+        // It restores the same in the same way.
+        assert!(alone(1).is_good_for(&alone(2)));
+        let multicast = Job {
+            arguments: Arguments(1),
+            ..job(1)
+        };
+        assert!(!alone(1).is_good_for(&multicast) && !multicast.is_good_for(&alone(1)));
     }
 
     #[test]

@@ -488,7 +488,7 @@ fn script(entries: &[&Entry], id: i64, own: &Handout) -> Origin {
         // the boot script is no restart of it.
         let is_check_in = other.ticket.is_none() && other.address.is_some();
         let is_before = entry.id < id && other.address != own.address;
-        other.job.session == own.job.session
+        other.job.is_same_task(&own.job)
             && other.ticket != own.ticket
             && (!is_check_in || is_before)
     };

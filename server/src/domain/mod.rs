@@ -15,15 +15,17 @@ pub mod ids;
 pub mod image;
 pub mod node;
 pub mod ports;
+pub mod queue;
 pub mod reason;
 pub mod refusal;
 pub mod session;
 pub mod task;
 pub mod time;
+pub mod unicast;
 
 pub use address::group;
 pub use boot::BootGiven;
-pub use ids::{HostId, ImageId, SessionId, TaskId};
+pub use ids::{HostId, ImageId, NodeId, SessionId, TaskId};
 pub use reason::Reason;
 pub use refusal::Refusal;
 pub use time::Timestamp;

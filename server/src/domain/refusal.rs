@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::node::NotHere;
 use super::reason::BrokenRow;
-use super::{ImageId, Reason, SessionId, TaskId};
+use super::{ImageId, NodeId, Reason, SessionId, TaskId, Timestamp};
 
 /// Why a request is refused. Codes and fields are stored in databases, as a note of the session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,8 +83,36 @@ pub enum Refusal {
     },
     /// The report contradicts what the sender saw.
     NothingSent,
+    /// The machine's kernel arguments are of another task, of this machine alone or of a session: it must be
+    /// restarted.
+    OtherTask {
+        /// Its task now.
+        now: Option<TaskId>,
+    },
+    /// A machine that is deployed alone waits for a slot.
+    InLine(Line),
+    /// The files of its image are not those that were verified, or nothing is known of them.
+    ImageUnusable {
+        /// What is wrong, and what to do.
+        text: String,
+    },
     /// Not decided yet: ask again.
     AskAgain(AskAgain),
+}
+
+/// How a machine stands in line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The node that it waits for.
+    pub node: NodeId,
+    /// Machines that wait before it.
+    pub in_front: u32,
+    /// Free slots of the node.
+    pub open: u32,
+    /// Slots of the node.
+    pub slots: u32,
+    /// Since when it waits.
+    pub since: Timestamp,
 }
 
 /// What an answer waits for.
@@ -111,7 +139,10 @@ impl Refusal {
     pub fn needs_restart(&self) -> bool {
         matches!(
             self,
-            Self::OtherJob { .. } | Self::UnknownTicket | Self::UnknownJob(_)
+            Self::OtherJob { .. }
+                | Self::OtherTask { .. }
+                | Self::UnknownTicket
+                | Self::UnknownJob(_)
         )
     }
 
@@ -124,6 +155,8 @@ impl Refusal {
                 | Self::AnotherMachine { .. }
                 | Self::TooManyMachines
                 | Self::OtherJob { .. }
+                | Self::OtherTask { .. }
+                | Self::ImageUnusable { .. }
                 | Self::UnknownTicket
                 | Self::UnknownJob(_)
                 | Self::Ipv6(_)

@@ -83,10 +83,14 @@ impl IntoResponse for HttpError {
                 match &refusal {
                     Refusal::AskAgain(_) => ask_again(text),
                     Refusal::NoMac => (StatusCode::BAD_REQUEST, plain(text)).into_response(),
+                    Refusal::ImageUnusable { .. } => {
+                        (StatusCode::CONFLICT, plain(text)).into_response()
+                    }
                     Refusal::AnotherMachine { .. }
                     | Refusal::NotCheckedIn
                     | Refusal::OtherImage(_)
                     | Refusal::OtherJob { .. }
+                    | Refusal::OtherTask { .. }
                     | Refusal::Proxied { .. } => {
                         (StatusCode::FORBIDDEN, plain(text)).into_response()
                     }

@@ -8,6 +8,7 @@ mod boot_files;
 mod boot_script;
 mod checkin;
 mod completion;
+mod data;
 mod debug_menu;
 mod error;
 mod index;
@@ -88,6 +89,7 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/ipxe/{file}", get(boot_files::file))
         .route("/fos/manifest", get(native::manifest))
         .route("/fos/file", get(native::file))
+        .route("/fos/data", get(data::data))
         .route("/fos/session", get(native::session));
     let fog = Router::new()
         .route("/", get(index::index))

@@ -12,7 +12,7 @@ use super::answer::Answers;
 use super::error::HttpError;
 use super::request::Form;
 use crate::api::agent_view;
-use crate::ops::Ops;
+use crate::ops::{ClientError, Ops};
 
 /// `fos/manifest`: everything about the image of the host's task.
 pub(super) async fn manifest(
@@ -78,7 +78,15 @@ pub(super) async fn session(
     form: Form,
 ) -> Result<Response, HttpError> {
     let known = form.known(&ops).await.map_err(HttpError::native)?;
-    let refusal = ops.contact(&known).await.err();
+    let alone = ops.view_alone(&known).await;
+    if let Some(view) = alone.map_err(|error| HttpError::from(error).native())? {
+        return Ok(Json(view).into_response());
+    }
+    let refusal = match ops.contact(&known).await {
+        Ok(()) => None,
+        Err(ClientError::Refused(refusal)) => Some(refusal),
+        Err(error) => return Err(HttpError::from(error).native()),
+    };
     let state = ops.session_of_host(known.host.id).await;
     let Some(state) = state.map_err(|error| HttpError::from(error).native())? else {
         let text = format!("host {} was never in a session", known.host.name);

@@ -89,6 +89,17 @@ pub fn read_small(dir: &Path, file: &StoredFile) -> Result<Vec<u8>, ChangedError
     }
 }
 
+/// A file of an image, open for reading, if it is by size and date the one that was added. Blocks.
+///
+/// # Errors
+/// If it cannot be opened or is not what it was.
+pub fn open_listed(dir: &Path, file: &StoredFile) -> Result<std::fs::File, ChangedError> {
+    let dir = open(dir)?;
+    let (opened, metadata) = dir.file(&file.name)?;
+    check_metadata(&dir, file, &metadata)?;
+    Ok(opened)
+}
+
 /// The bytes of a file that is no larger than it was when it was listed.
 pub(super) fn read_listed(dir: &ImageDir, file: &StoredFile) -> Result<Vec<u8>, ChangedError> {
     let (opened, metadata) = dir.file(&file.name)?;

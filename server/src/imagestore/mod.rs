@@ -16,7 +16,7 @@ mod verify;
 pub use archive::{
     About, PackError, UnpackError, Unpacked, VERSION as ARCHIVE_VERSION, pack, unpack,
 };
-pub use check::{ChangedError, check_unchanged, read_small};
+pub use check::{ChangedError, check_unchanged, open_listed, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use examine::{ExamineError, Examined, Judged, Verdict, Wanted, examine, judge};

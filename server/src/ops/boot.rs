@@ -9,7 +9,7 @@ use std::time::Duration;
 use fog::Mac;
 
 use super::clients::{ClientError, ClientResult, Known};
-use super::{Ops, blocking, jobs};
+use super::{Ops, blocking, jobs, unicast};
 use crate::clock;
 use crate::domain::handout::{Arguments, Job, Ticket};
 use crate::domain::handouts::News;
@@ -17,6 +17,7 @@ use crate::domain::host::{Host, TargetDisk};
 use crate::domain::image::Image;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::Session;
+use crate::domain::unicast::UnicastTask;
 use crate::domain::{BootGiven, Refusal};
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
@@ -65,8 +66,12 @@ pub struct BootJob {
     pub host: Arc<Host>,
     /// Address of the card that it boots with.
     pub mac: Mac,
-    /// Its session.
-    pub session: Session,
+    /// Base port of its session; `None` if it is deployed alone.
+    pub port: Option<i64>,
+    /// Whether it is switched off afterwards.
+    pub is_shutdown: bool,
+    /// Whether it boots to a shell.
+    pub is_debug: bool,
     /// The image.
     pub image: Image,
     /// What only it is told.
@@ -75,6 +80,13 @@ pub struct BootJob {
     pub address: Ipv4Addr,
     /// Whether the client is to change the computer name early.
     pub is_name_changed_early: bool,
+}
+
+/// What a job tells besides image and host.
+struct Way {
+    port: Option<i64>,
+    is_shutdown: bool,
+    is_debug: bool,
 }
 
 impl Ops {
@@ -107,6 +119,9 @@ impl Ops {
     }
 
     async fn boot_answer(&self, known: &Known, files: [&str; 2]) -> ClientResult<BootAnswer> {
+        if let Some(task) = self.alone(known.host.id).await? {
+            return self.boot_alone(known, files, &task).await;
+        }
         let handle = match self.session_of(known).await {
             Ok(handle) => handle,
             Err(ClientError::Refused(refusal)) => return Ok(BootAnswer::Nothing(refusal)),
@@ -127,6 +142,49 @@ impl Ops {
         let Some(image) = self.store.image(session.image).await? else {
             return Ok(BootAnswer::NoImage(Box::new(session)));
         };
+        let told = Job {
+            arguments: Arguments::new(&image.settings(), session.is_shutdown),
+            ..handle.job
+        };
+        // Also where the row could not be read when the session was started.
+        if told != handle.job {
+            return Ok(BootAnswer::OtherImage(Box::new(session)));
+        }
+        let way = Way {
+            port: Some(session.port),
+            is_shutdown: session.is_shutdown,
+            is_debug: session.is_debug,
+        };
+        self.boot_job(known, files, told, image, way).await
+    }
+
+    /// The same for a machine that is deployed alone.
+    async fn boot_alone(
+        &self,
+        known: &Known,
+        files: [&str; 2],
+        task: &UnicastTask,
+    ) -> ClientResult<BootAnswer> {
+        let Some(image) = self.store.image(task.image).await? else {
+            return Ok(BootAnswer::Nothing(Refusal::NoImage(task.image)));
+        };
+        let way = Way {
+            port: None,
+            is_shutdown: task.is_shutdown,
+            is_debug: task.is_debug,
+        };
+        let told = unicast::base_job(task, &image);
+        self.boot_job(known, files, told, image, way).await
+    }
+
+    async fn boot_job(
+        &self,
+        known: &Known,
+        files: [&str; 2],
+        told: Job,
+        image: Image,
+        way: Way,
+    ) -> ClientResult<BootAnswer> {
         check_disk(&known.host)?;
         match self.missing_file(files).await {
             BootFiles::Complete => {}
@@ -137,14 +195,6 @@ impl Ops {
         let sender = &*self.sessions.around().sender;
         let address = self.config.address_for(sender, known.request.address);
         let address = address.map_err(ClientError::Internal)?;
-        let told = Job {
-            arguments: Arguments::new(&image.settings(), session.is_shutdown),
-            ..handle.job
-        };
-        // Also where the row could not be read when the session was started.
-        if told != handle.job {
-            return Ok(BootAnswer::OtherImage(Box::new(session)));
-        }
         let arguments = self.arguments(&jobs::Of {
             host: &known.host,
             session: told,
@@ -154,10 +204,17 @@ impl Ops {
         let Some(ticket) = self.ticket(known, job).await? else {
             return Ok(BootAnswer::Nothing(Refusal::TooManyMachines));
         };
+        let Way {
+            port,
+            is_shutdown,
+            is_debug,
+        } = way;
         Ok(BootAnswer::Job(Box::new(BootJob {
             host: Arc::clone(&known.host),
             mac: known.mac,
-            session,
+            port,
+            is_shutdown,
+            is_debug,
             image,
             ticket,
             address,

@@ -197,15 +197,20 @@ impl Ops {
 
     /// What a boot script of this session tells the host.
     pub(super) fn job_of(&self, host: &Arc<Host>, session: &Handle) -> Job {
+        self.job_for(host, session.job)
+    }
+
+    /// What a boot script tells the host of a job, of which this is the same for all hosts.
+    pub(super) fn job_for(&self, host: &Arc<Host>, base: Job) -> Job {
         let is_name_changed_early = self.is_name_changed_early.load(Ordering::Relaxed);
         let of = jobs::Of {
             host,
-            session: session.job,
+            session: base,
             is_name_changed_early,
         };
         self.jobs.get(&of, || Job {
             arguments: self.arguments(&of),
-            ..session.job
+            ..base
         })
     }
 
@@ -231,7 +236,7 @@ impl Ops {
     /// # Errors
     /// If its kernel arguments are of another session, or it has no IPv4 address.
     pub(super) fn peer(&self, known: &Known, job: Job) -> Result<Peer, Refusal> {
-        self.peer_if(known, job, |told| told.session == job.session)
+        self.peer_if(known, job, |told| told.is_same_task(&job))
     }
 
     /// What is known of the kernel arguments of the machine that asks for a job.
@@ -244,7 +249,7 @@ impl Ops {
     /// # Errors
     /// If it has a ticket that no machine was told, or it is not known any more what it was told: nothing but
     /// a restart helps it.
-    fn check_origin(&self, known: &Known, job: Job) -> Result<(), Refusal> {
+    pub(super) fn check_origin(&self, known: &Known, job: Job) -> Result<(), Refusal> {
         match self.origin(known, job) {
             Origin::UnknownTicket => Err(Refusal::UnknownTicket),
             Origin::Unreadable(row) => Err(Refusal::UnknownJob(Box::new((*row).clone()))),
@@ -252,7 +257,7 @@ impl Ops {
         }
     }
 
-    fn peer_if(
+    pub(super) fn peer_if(
         &self,
         known: &Known,
         job: Job,
@@ -270,6 +275,9 @@ impl Ops {
                 job: told,
                 is_proved,
             } if is_good(&told) => is_proved,
+            Origin::Told { job: told, .. } if told.task.is_some() || job.task.is_some() => {
+                return Err(Refusal::OtherTask { now: job.task });
+            }
             Origin::Told { job: told, .. } => {
                 return Err(Refusal::OtherJob {
                     told: told.session,
@@ -357,6 +365,9 @@ impl Ops {
             let found = fog::encoding::printable(&asked.job_type, 40);
             return Err(Refusal::OtherType { found }.into());
         }
+        if let Some(task) = self.alone(known.host.id).await? {
+            return self.check_in_alone(known, asked, &task).await;
+        }
         let handle = self.session_of(known).await?;
         let host = known.host.id;
         let job = self.job_of(&known.host, &handle);
@@ -407,8 +418,11 @@ impl Ops {
     ///
     /// # Errors
     /// If this machine has to stop: it was booted for another job, or another one has the host's place.
-    pub async fn contact(&self, known: &Known) -> Result<(), Refusal> {
+    pub async fn contact(&self, known: &Known) -> ClientResult<()> {
         self.still_there(known);
+        if self.contact_alone(known).await? {
+            return Ok(());
+        }
         let Some(handle) = self.sessions.of_host(known.host.id) else {
             return Ok(());
         };
@@ -424,7 +438,9 @@ impl Ops {
             false => self.peer_if(known, job, |told| told.is_still(&job))?,
         };
         match at {
-            Some(address) if address != peer.address => Err(Refusal::AnotherMachine { address }),
+            Some(address) if address != peer.address => {
+                Err(Refusal::AnotherMachine { address }.into())
+            }
             _ => {
                 handle.contact(known.host.id, peer).await;
                 Ok(())
@@ -443,6 +459,9 @@ impl Ops {
         status: Option<ReceivedStatus>,
     ) -> ClientResult<()> {
         self.still_there(known);
+        if self.progress_alone(known, &report, status.as_ref()).await? {
+            return Ok(());
+        }
         let handle = self.session_of(known).await?;
         let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.progress(known.host.id, peer, report, status).await;
@@ -454,6 +473,12 @@ impl Ops {
     /// # Errors
     /// If another machine sends them, or the host has nothing to do.
     pub async fn inventory(&self, known: &Known, fields: InventoryFields) -> ClientResult<()> {
+        if self.own_alone(known).await?.is_some() {
+            self.store
+                .store_inventory(clock::now(), known.host.id, fields)
+                .await?;
+            return Ok(());
+        }
         let handle = self.session_of(known).await?;
         let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.recognise(known.host.id, peer).await?;

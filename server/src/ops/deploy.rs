@@ -18,7 +18,7 @@ use crate::domain::reason::BrokenRow;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Note;
 use crate::domain::session::core::{Core, facts_of};
-use crate::domain::{HostId, Reason, SessionId};
+use crate::domain::{HostId, Reason, SessionId, Timestamp};
 use crate::imagestore;
 use crate::session::Handle;
 use crate::store::{CreateError, NewSession, StoreError};
@@ -38,6 +38,16 @@ pub struct DeployRequest {
     pub is_shutdown: bool,
     /// Whether the machines boot to a shell, in which a person starts the task.
     pub is_debug: bool,
+}
+
+/// What is known before something is created.
+pub(super) struct Prepared {
+    pub(super) image: Image,
+    /// When its files were verified.
+    pub(super) checked_at: Timestamp,
+    /// Each once.
+    pub(super) hosts: Vec<Arc<Host>>,
+    pub(super) warnings: Vec<DeployWarning>,
 }
 
 /// A new session.
@@ -185,27 +195,12 @@ impl Ops {
     /// # Errors
     /// The first thing that is wrong; nothing is created then.
     pub async fn deploy(&self, wanted: &DeployRequest) -> Result<Deployed, DeployError> {
-        let image = self.store.find_image(&wanted.image).await?;
-        let image = image.ok_or_else(|| no_image(&wanted.image))?;
-        let facts = self.usable_facts(&image).await?;
-        let hosts = self.find_hosts(&wanted.hosts)?;
-        let mut warnings = Vec::new();
-        if !facts.is_verified {
-            warnings.push(DeployWarning::NotVerified);
-        }
-        let checked_at = facts.checked_at;
-        self.check_files(&image, facts).await?;
-        // Whether the store hangs was just seen; what it says now is only a warning.
-        let scripts = self.scripts().await.unwrap_or_default();
-        warnings.extend(scripts.into_iter().map(DeployWarning::Script));
-        // No guess: where a server that was never started will have them is not known.
-        if self.config.origin != Origin::Defaults {
-            match self.missing_file(["bzImage", "init.xz"]).await {
-                BootFiles::Complete => {}
-                BootFiles::Missing(path) => warnings.push(DeployWarning::NoBootFile(path)),
-                BootFiles::Hang(dir) => return Err(DeployError::BootHangs(dir)),
-            }
-        }
+        let Prepared {
+            image,
+            checked_at,
+            hosts,
+            mut warnings,
+        } = self.prepare(wanted).await?;
         let settings = self.settings().await?;
         let max_wait = match (wanted.max_wait, settings.max_wait_minutes) {
             (Some(wanted), _) => wanted,
@@ -250,6 +245,37 @@ impl Ops {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// What of a deploy is looked up and checked, whichever way the data go.
+    pub(super) async fn prepare(&self, wanted: &DeployRequest) -> Result<Prepared, DeployError> {
+        let image = self.store.find_image(&wanted.image).await?;
+        let image = image.ok_or_else(|| no_image(&wanted.image))?;
+        let facts = self.usable_facts(&image).await?;
+        let hosts = self.find_hosts(&wanted.hosts)?;
+        let mut warnings = Vec::new();
+        if !facts.is_verified {
+            warnings.push(DeployWarning::NotVerified);
+        }
+        let checked_at = facts.checked_at;
+        self.check_files(&image, facts).await?;
+        // Whether the store hangs was just seen; what it says now is only a warning.
+        let scripts = self.scripts().await.unwrap_or_default();
+        warnings.extend(scripts.into_iter().map(DeployWarning::Script));
+        // No guess: where a server that was never started will have them is not known.
+        if self.config.origin != Origin::Defaults {
+            match self.missing_file(["bzImage", "init.xz"]).await {
+                BootFiles::Complete => {}
+                BootFiles::Missing(path) => warnings.push(DeployWarning::NoBootFile(path)),
+                BootFiles::Hang(dir) => return Err(DeployError::BootHangs(dir)),
+            }
+        }
+        Ok(Prepared {
+            image,
+            checked_at,
+            hosts,
+            warnings,
+        })
     }
 
     /// Whether the files of an image are those that were verified, by size and date; answers its name.

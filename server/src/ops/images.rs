@@ -27,6 +27,9 @@ impl Ops {
     /// # Errors
     /// If the host has no task, or its image is gone.
     pub async fn task_image(&self, known: &Known) -> ClientResult<TaskImage> {
+        if let Some(image) = self.image_alone(known).await? {
+            return Ok(image);
+        }
         let handle = self.session_of(known).await?;
         // What is told here is for the machine that runs this job.
         self.contact(known).await?;

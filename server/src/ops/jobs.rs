@@ -89,6 +89,7 @@ mod tests {
     fn session(number: i64) -> Job {
         Job {
             session: SessionId(number),
+            task: None,
             image: ImageId(1),
             port: 63100,
             arguments: Arguments(number),

@@ -116,8 +116,15 @@ impl Ops {
     /// The machine that has a host's place, as it is stored: also if its session does not run yet. Call it in a
     /// turn, so that it is of the same time as what is decided by it.
     pub(super) async fn holder(&self, host: HostId) -> Result<Option<Holder>, StoreError> {
-        let Some((_, Some(session))) = self.store.active_task(host).await? else {
-            return Ok(None);
+        let session = match self.store.active_task(host).await? {
+            Some((_, Some(session))) => session,
+            Some((_, None)) => {
+                return Ok(self.machine_alone(host).map(|machine| Holder {
+                    address: machine.address.into(),
+                    ticket: machine.ticket,
+                }));
+            }
+            None => return Ok(None),
         };
         let session = self.store.session(session).await?;
         let mut members = session.into_iter().flat_map(|session| session.members);
@@ -154,7 +161,7 @@ impl Ops {
         let handouts = self.handouts();
         let own = handouts.at(&known.macs(), address);
         let is_known = own.is_some_and(|own| match own.ticket {
-            Some(_) => own.job.session == job.session,
+            Some(_) => own.job.is_same_task(&job),
             None => own.job.is_still(&job),
         });
         if peer.ticket.is_some() || is_known {

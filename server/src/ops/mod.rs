@@ -16,6 +16,7 @@ mod memory;
 mod reports;
 mod start;
 mod status;
+mod unicast;
 mod verification;
 
 use std::net::IpAddr;
@@ -36,6 +37,9 @@ pub use images::TaskImage;
 pub use log_tail::LogError;
 pub use start::StartError;
 pub use status::SessionState;
+pub use unicast::{
+    CancelTaskError, DataFile, TaskState, TasksCreated, UnicastRequest, UnicastStatus,
+};
 pub use verification::{Verification, VerifyRefused, VerifyStage};
 
 use crate::api::ServerLook;
@@ -62,6 +66,7 @@ pub struct Ops {
     log: MulticastLog,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
+    unicasts: unicast::Unicasts,
     accounts: accounts::Accounts,
     verifications: verification::Verifications,
     /// The status of all sessions is read for one at a time.
@@ -103,6 +108,7 @@ impl Ops {
             strangers: Mutex::default(),
             is_name_changed_early: AtomicBool::new(true),
             late: tokio::sync::Mutex::default(),
+            unicasts: unicast::Unicasts::default(),
             accounts: accounts::Accounts::default(),
             verifications: verification::Verifications::default(),
             status: tokio::sync::Mutex::default(),
@@ -112,6 +118,7 @@ impl Ops {
         };
         ops.refresh_directory().await?;
         ops.is_name_changed_early().await?;
+        ops.begin_unicasts().await?;
         Ok(Arc::new(ops))
     }
 

@@ -21,6 +21,9 @@ impl Ops {
     /// # Errors
     /// If it does not count, or has to be asked again.
     pub async fn complete(&self, known: &Known) -> ClientResult<()> {
+        if self.complete_alone(known).await? {
+            return Ok(());
+        }
         let Some(handle) = self.reported_session(known).await? else {
             return self.complete_late(known).await;
         };
@@ -99,6 +102,9 @@ impl Ops {
     /// # Errors
     /// If it does not count, or has to be asked again.
     pub async fn failed(&self, known: &Known, text: String, is_warning: bool) -> ClientResult<()> {
+        if self.failed_alone(known, &text, is_warning).await? {
+            return Ok(());
+        }
         let Some(handle) = self.reported_session(known).await? else {
             return self.failed_late(known, text, is_warning).await;
         };
@@ -324,6 +330,9 @@ impl Ops {
     /// # Errors
     /// If another machine says so, or the host has nothing to do.
     pub async fn blamed(&self, known: &Known) -> ClientResult<()> {
+        if self.blamed_alone(known).await? {
+            return Ok(());
+        }
         let handle = self.session_of(known).await?;
         let peer = self.peer(known, self.job_of(&known.host, &handle))?;
         handle.blamed(known.host.id, peer).await?;

@@ -14,6 +14,7 @@ use crate::domain::handouts::{Change as HandoutChange, Row as HandoutRow};
 use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
+mod alone;
 mod model;
 pub(super) mod operations;
 mod random;
@@ -61,6 +62,18 @@ pub(crate) fn new_session(image: ImageId, hosts: &[HostId], port: u16) -> NewSes
         max_wait: Duration::from_secs(600),
         is_shutdown: false,
         is_debug: false,
+    }
+}
+
+pub(crate) fn new_unicast(image: ImageId, hosts: &[HostId]) -> NewUnicast {
+    NewUnicast {
+        name: "lab".into(),
+        image,
+        checked_at: sample_facts(&[]).checked_at,
+        hosts: hosts.to_vec(),
+        is_shutdown: false,
+        is_debug: false,
+        is_forced: false,
     }
 }
 
@@ -650,5 +663,8 @@ where
     nothing_ends_in_an_active_state(factory().await).await;
     hosts_are_edited(factory().await).await;
     accounts_are_kept(factory().await).await;
+    alone::machines_alone_go_their_way(factory().await).await;
+    alone::what_is_over_stays_over(factory().await).await;
+    alone::a_task_alone_keeps_its_host(factory().await).await;
     a_closed_store_is_unavailable(factory().await).await;
 }

@@ -36,8 +36,10 @@ use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
+use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// A shared store.
@@ -232,6 +234,45 @@ pub struct NewSession {
     pub is_debug: bool,
 }
 
+/// What new tasks of machines that are deployed alone are.
+#[derive(Debug, Clone)]
+pub struct NewUnicast {
+    /// Name.
+    pub name: String,
+    /// Image.
+    pub image: ImageId,
+    /// When its files were verified: the tasks are for these files.
+    pub checked_at: Timestamp,
+    /// Hosts, each once.
+    pub hosts: Vec<HostId>,
+    /// Whether the machines are switched off afterwards.
+    pub is_shutdown: bool,
+    /// Whether the machines boot to a shell.
+    pub is_debug: bool,
+    /// Whether they need not wait for a slot.
+    pub is_forced: bool,
+}
+
+/// Which tasks of machines that are deployed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnicastQuery {
+    /// Those in states 0 to 3, the oldest first.
+    Active,
+    /// The newest, at most so many, newest first.
+    Newest(u32),
+    /// The one with this number.
+    One(TaskId),
+    /// The newest that a host's machine asked for from this address with this ticket, or without one.
+    OfMachine {
+        /// Host.
+        host: HostId,
+        /// Address.
+        address: Ipv4Addr,
+        /// Ticket.
+        ticket: Option<Ticket>,
+    },
+}
+
 /// `globalSettings`, as far as they are used. An absent or empty row means the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -276,6 +317,8 @@ pub enum Change {
     Session(SessionId),
     /// Another program, or another server, may have changed a session.
     Foreign(SessionId),
+    /// Tasks of machines that are deployed alone were created, or something of them was stored.
+    Tasks,
 }
 
 /// Fields of an inventory by column, from [`crate::store::inventory`].
@@ -461,6 +504,32 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Events of a session after the one with the number `after`, oldest first, at most `limit`: the
     /// newest ones if there are more.
     async fn events(&self, session: SessionId, after: i64, limit: u32) -> Result<Vec<Event>>;
+
+    // Machines that are deployed alone.
+
+    /// Creates a task for each host.
+    async fn create_unicast(
+        &self,
+        at: Timestamp,
+        new: NewUnicast,
+    ) -> std::result::Result<Vec<TaskId>, CreateError>;
+    /// Tasks of machines that are deployed alone, also those that FOG's page made. One of which a row makes no
+    /// sense is left out (the log says so).
+    async fn unicast(&self, query: UnicastQuery) -> Result<Vec<UnicastTask>>;
+    /// Stores what becomes of tasks, in this order. Of a task whose state does not allow it nothing is stored; these
+    /// are answered.
+    async fn apply_unicast(
+        &self,
+        at: Timestamp,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<Vec<TaskId>>;
+    /// Stores what a client says of its progress, if its task is active. Loss of it does no harm.
+    async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()>;
+    /// What the queue of these machines goes by.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] for a setting that is no number.
+    async fn queue_rules(&self) -> Result<Rules>;
 
     // What machines were told.
 

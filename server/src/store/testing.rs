@@ -11,7 +11,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
-    EditHostError, InventoryFields, NewSession, Result, Settings, SharedStore, Store, StoreError,
+    EditHostError, InventoryFields, NewSession, NewUnicast, Result, Settings, SharedStore, Store,
+    StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
@@ -19,8 +20,10 @@ use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
+use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// What becomes of operations that change something. Those that only read always work.
@@ -135,7 +138,7 @@ impl Faulty {
 }
 
 /// The operations that store.
-pub(crate) const WRITES: [&str; 18] = [
+pub(crate) const WRITES: [&str; 21] = [
     "add_host",
     "edit_host",
     "remove_host",
@@ -154,6 +157,9 @@ pub(crate) const WRITES: [&str; 18] = [
     "change_account",
     "remove_account",
     "set_image_root",
+    "create_unicast",
+    "apply_unicast",
+    "store_unicast_progress",
 ];
 
 #[async_trait]
@@ -302,6 +308,38 @@ impl Store for Faulty {
     ) -> Result<()> {
         self.gate("add_event").await?;
         self.inner.add_event(at, session, host, note).await
+    }
+
+    async fn create_unicast(
+        &self,
+        at: Timestamp,
+        new: NewUnicast,
+    ) -> std::result::Result<Vec<TaskId>, CreateError> {
+        self.gate("create_unicast").await?;
+        self.inner.create_unicast(at, new).await
+    }
+
+    async fn unicast(&self, query: UnicastQuery) -> Result<Vec<UnicastTask>> {
+        self.count("unicast");
+        self.inner.unicast(query).await
+    }
+
+    async fn apply_unicast(
+        &self,
+        at: Timestamp,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<Vec<TaskId>> {
+        self.gate("apply_unicast").await?;
+        self.inner.apply_unicast(at, facts).await
+    }
+
+    async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()> {
+        self.gate("store_unicast_progress").await?;
+        self.inner.store_unicast_progress(task, status).await
+    }
+
+    async fn queue_rules(&self) -> Result<Rules> {
+        self.inner.queue_rules().await
     }
 
     async fn hand_out(&self, change: handouts::Change) -> Result<()> {

@@ -11,6 +11,7 @@ mod refusal;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unicast;
 mod wait;
 
 pub use duration::{duration, seconds};
@@ -22,6 +23,7 @@ pub use session::{
     boot_given, held_up_by, holds_up, member, member_end, phase, starting_session, stored_member,
     stored_session,
 };
+pub use unicast::{unicast_fact, unicast_task};
 pub use wait::{waits_for_database, waits_for_image_store, waits_for_network};
 
 /// A text from outside: no control characters, and not longer than a screen.

@@ -3,7 +3,7 @@
 use super::reason::{broken, with_disk};
 use super::{foreign, reason};
 use crate::domain::node::NotHere;
-use crate::domain::refusal::AskAgain;
+use crate::domain::refusal::{AskAgain, Line};
 use crate::domain::{Reason, Refusal, SessionId};
 
 /// A refusal in full sentences.
@@ -23,8 +23,8 @@ pub fn refusal(refusal: &Refusal) -> String {
             text
         }
         Refusal::NoSession(task) => format!(
-            "Task {task} of this host is in no multicast session, and this server serves no other \
-             tasks. Cancel the task and deploy the host again."
+            "Task {task} of this host is neither in a multicast session nor a deploy of the host alone, and \
+             this server serves no other tasks. Cancel the task and deploy the host again."
         ),
         Refusal::NoImage(image) => format!(
             "Image {image} of this host's session is not known any more. Add it again with \
@@ -35,7 +35,7 @@ pub fn refusal(refusal: &Refusal) -> String {
              deploy the host again."
         ),
         Refusal::OtherType { found } => format!(
-            "This machine was booted for another task (type={}), and its task is now a multicast \
+            "This machine was booted for another task (type={}), and its task is now a \
              deploy. Restart it to fetch the present boot script.",
             foreign(found)
         ),
@@ -101,7 +101,41 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::NothingSent => "This machine reports that it is done, but the session has sent \
              nothing to it. The report is ignored; restart the machine if it is to be deployed."
             .into(),
+        Refusal::OtherTask { now } => {
+            let now = now.map_or_else(
+                || "a multicast session".to_owned(),
+                |task| format!("task {task}, a deploy of this machine alone"),
+            );
+            format!(
+                "Restart this machine: it was booted for another task than it has now ({now}). \
+                 {AFTER_RESTART}"
+            )
+        }
+        Refusal::InLine(line) => in_line(line),
+        Refusal::ImageUnusable { text } => format!("The image of this host cannot be deployed: {text}."),
         Refusal::AskAgain(cause) => ask_again(cause),
+    }
+}
+
+/// FOG's words, which people know from its clients.
+fn in_line(line: &Line) -> String {
+    let Line {
+        node,
+        in_front,
+        open,
+        slots,
+        since,
+    } = line;
+    let since = format!("Got in line at {since} (UTC).");
+    if *slots == 0 {
+        return format!(
+            "Storage node {node} has no slots (its setting \"max clients\" is 0), so this machine waits until \
+             somebody changes that. {since}"
+        );
+    }
+    match open {
+        0 => format!("No open slots, There are {in_front} before me on this node. {since}"),
+        _ => format!("There are open slots, but {in_front} before me on this node. {since}"),
     }
 }
 
@@ -135,6 +169,9 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::OtherNetwork { .. } => "other-network",
         Refusal::NoNetwork { .. } => "no-network",
         Refusal::NothingSent => "nothing-sent",
+        Refusal::OtherTask { .. } => "other-task",
+        Refusal::InLine(_) => "in-line",
+        Refusal::ImageUnusable { .. } => "image-unusable",
         Refusal::AskAgain(_) => "ask-again",
     }
 }

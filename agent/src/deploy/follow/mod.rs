@@ -184,7 +184,12 @@ impl Follower {
                 if let Some(index) = self.current.read_index() {
                     let trouble = self.current.share_trouble();
                     let waited = self.flow.source_wait();
-                    return explain_share(&self.rendezvous, index + 1, stored, waited, trouble);
+                    let origin = match self.is_stock {
+                        true => Origin::Share,
+                        false => Origin::Server,
+                    };
+                    let from = (origin, self.rendezvous.as_str());
+                    return explain_share(from, index + 1, stored, waited, trouble);
                 }
                 let (receiving, snapshot) = (receiving.as_ref()?, snapshot.as_ref()?);
                 let number = receiving.index + 1;
@@ -462,9 +467,18 @@ fn explain(
     }
 }
 
-/// What is waited for, if the files of the image share do not come. `stored` bytes of the image have come.
+/// Where the data come from of a machine that is deployed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The image share of one of FOG's own servers.
+    Share,
+    /// Our own server.
+    Server,
+}
+
+/// What is waited for, if the image's data do not come. `stored` bytes of the image have come.
 fn explain_share(
-    share: &str,
+    (origin, from): (Origin, &str),
     number: usize,
     stored: u64,
     waited: Option<Duration>,
@@ -476,16 +490,28 @@ fn explain_share(
     }
     let mut advice: Vec<String> = trouble.into_iter().collect();
     advice.push(format!(
-        "nothing has come from it since {} of the image; check the NFS server and the network",
-        Size(stored)
+        "nothing has come from it since {} of the image; check {} and the network",
+        Size(stored),
+        match origin {
+            Origin::Share => "the NFS server",
+            Origin::Server => "that the server runs",
+        }
     ));
     advice.push(format!(
-        "this machine goes on by itself as soon as the share is back; it is waited for {}",
+        "this machine goes on by itself as soon as {} is back; it is waited for {}",
+        match origin {
+            Origin::Share => "the share",
+            Origin::Server => "the server",
+        },
         Time(SHARE_LIMIT)
     ));
+    let what = match origin {
+        Origin::Share => format!("the image share {from} (stream {number})"),
+        Origin::Server => format!("the image's data from {from} (stream {number})"),
+    };
     Some(Waiting {
         phase: "wait",
-        what: format!("the image share {share} (stream {number})"),
+        what,
         advice,
     })
 }

@@ -400,7 +400,13 @@ fn a_receiver_whose_sender_is_begun_again_is_outdated() {
 fn a_share_that_is_silent_is_named_as_soon_as_a_sender() {
     let explained = |waited, trouble: Option<&str>| {
         let trouble = trouble.map(str::to_owned);
-        explain_share("10.0.0.5:/images", 2, 12_300_000, waited, trouble)
+        explain_share(
+            (Origin::Share, "10.0.0.5:/images"),
+            2,
+            12_300_000,
+            waited,
+            trouble,
+        )
     };
     assert_eq!(explained(None, None), None);
     assert_eq!(explained(Some(Duration::from_millis(1999)), None), None);

@@ -16,6 +16,7 @@ fn address(last: u8) -> IpAddr {
 fn job(number: i64) -> Job {
     Job {
         session: SessionId(number),
+        task: None,
         image: ImageId(number),
         port: 63100,
         arguments: Arguments::default(),

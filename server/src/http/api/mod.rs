@@ -9,6 +9,7 @@ mod hosts;
 mod images;
 mod log;
 mod sessions;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,8 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(sessions::cancel_all))
         .routes(routes!(sessions::drop_host))
         .routes(routes!(sessions::events))
+        .routes(routes!(tasks::list, tasks::deploy))
+        .routes(routes!(tasks::cancel))
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::edit, hosts::remove))
         .routes(routes!(hosts::forget))

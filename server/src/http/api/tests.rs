@@ -81,7 +81,7 @@ fn operations() -> Vec<(Method, String, Role)> {
             let about = operation["description"].as_str().unwrap();
             let (_, role) = about.rsplit_once("Role: ").unwrap();
             let role = Role::from_code(role.trim_end_matches('.')).unwrap();
-            let path = path.replace("{session}", "77");
+            let path = path.replace("{session}", "77").replace("{task}", "77");
             let path = path.replace("{host}", "x").replace("{image}", "x");
             let path = path.replace("{user}", "x").replace("{token}", "x");
             assert!(!path.contains('{'), "{path}");

@@ -248,14 +248,16 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
     let BootJob {
         host,
         mac,
-        session,
+        port,
+        is_shutdown,
+        is_debug,
         image,
         ticket,
         address,
         is_name_changed_early,
     } = job;
     let flag = |is_set: bool| if is_set { "1" } else { "" };
-    client(config, (files, loader), *address, *mac, Some(host))
+    let line = client(config, (files, loader), *address, *mac, Some(host))
         .set("ftp", address)
         .set("storage", format!("{address}:{}/", config.images.display()))
         .set("storageip", address)
@@ -269,13 +271,21 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         .set("imgid", image.id)
         .set("imgFormat", image.format)
         .set("PIGZ_COMP", -6)
-        .set("shutdown", flag(session.is_shutdown))
+        .set("shutdown", flag(*is_shutdown))
         .set("fdrive", safe(&host.device))
-        .set("hostearly", flag(*is_name_changed_early))
-        .set("port", session.port)
-        .raw(if session.is_debug { DEBUG } else { NO_DEBUG })
-        .set("fosticket", ticket)
-        .finish()
+        .set("hostearly", flag(*is_name_changed_early));
+    let line = match port {
+        Some(port) => line.set("port", port).raw("type=down mc=yes"),
+        // FOG's type 15 has a mode of its own, which its client obeys as it does `isdebug`.
+        None if *is_debug => line.raw("type=down mode=debug"),
+        None => line.raw("type=down"),
+    };
+    let line = if *is_debug {
+        line.raw("isdebug=yes")
+    } else {
+        line
+    };
+    line.set("fosticket", ticket).finish()
 }
 
 /// What every boot of the client begins with: of a machine that asked with this address, `host` if it is registered.
@@ -299,10 +309,6 @@ pub(super) fn client(
         .set("setmacto", mac)
         .set("mac", primary.unwrap_or(&mac))
 }
-
-/// What is to be done; FOG's client, too, obeys `isdebug`.
-const DEBUG: &str = "type=down mc=yes isdebug=yes";
-const NO_DEBUG: &str = "type=down mc=yes";
 
 fn unknown_host(macs: &[Mac]) -> Script {
     if macs.is_empty() {

@@ -211,7 +211,8 @@ impl Follower {
         match self.source {
             Source::Overview => {
                 let status = self.ops.status(None).await?;
-                Ok(Some(overview::view(&status)))
+                let tasks = self.ops.tasks().await?;
+                Ok(Some(overview::view(&status, &tasks)))
             }
             Source::Images => {
                 let images = self.ops.image_list().await?;

@@ -12,6 +12,7 @@ mod overview;
 mod places;
 mod plot;
 mod session;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod visitor;
@@ -33,6 +34,7 @@ pub(super) fn router() -> Router<Arc<Ops>> {
         .route("/live", get(overview::live))
         .route("/deploy", post(overview::deploy))
         .route("/cancel-all", post(overview::cancel_all))
+        .route("/tasks/cancel", post(tasks::cancel))
         .route("/sessions/{session}", get(session::show))
         .route("/sessions/{session}/live", get(session::live))
         .route("/sessions/{session}/start", post(session::start))

@@ -9,8 +9,11 @@ use readable::Size;
 
 use super::layout::{Place, key, page};
 use super::live::{self, Live, Parts, Source};
+use super::tasks;
 use super::visitor::{PageError, Posted, Visitor};
-use crate::api::{Api, Deploy, Deployed, HostRow, ImageShown, ServerStatus, SessionStatus};
+use crate::api::{
+    Api, Deploy, DeployAlone, HostRow, ImageShown, ServerStatus, SessionStatus, TaskList,
+};
 use crate::domain::account::Role;
 use crate::ops::Ops;
 
@@ -20,11 +23,15 @@ pub(super) async fn show(
     State(ops): State<Arc<Ops>>,
 ) -> Result<Html<String>, PageError> {
     let status = ops.status(None).await?;
-    let shown = view(&status);
+    let tasks = ops.tasks().await?;
+    let shown = view(&status, &tasks);
     let deploy = match visitor.may(Role::Operator) {
         true => {
             let (images, hosts) = (ops.image_list().await?, ops.host_list().await?);
-            deploy_form(&visitor, &images, &hosts)
+            html! {
+                (tasks::cancel_form(&visitor, &tasks))
+                (deploy_form(&visitor, &images, &hosts))
+            }
         }
         false => html! {},
     };
@@ -32,6 +39,7 @@ pub(super) async fn show(
         div data-live=(shown.address("/live")) {}
         (shown.slot("sessions"))
         @if visitor.may(Role::Operator) && has_active(&status) { (end_form(&visitor)) }
+        (shown.slot("tasks"))
         (deploy)
     };
     Ok(page("Sessions", &visitor, Place::Sessions, &body))
@@ -43,9 +51,10 @@ pub(super) async fn live(State(ops): State<Arc<Ops>>, watcher: live::Watcher) ->
 }
 
 /// What of the first page changes.
-pub(super) fn view(status: &ServerStatus) -> Live {
+pub(super) fn view(status: &ServerStatus, tasks: &TaskList) -> Live {
     let mut parts = Parts::default();
     parts.add("sessions", &table(&status.sessions));
+    parts.add("tasks", &tasks::table(tasks));
     // Whether there is anything to be ended.
     Live::new(parts, if has_active(status) { "active" } else { "" })
 }
@@ -173,6 +182,10 @@ fn deploy_form(visitor: &Visitor, images: &[ImageShown], hosts: &[HostRow]) -> M
                         }
                     } } }
                 }
+                p.check {
+                    input id="alone" type="checkbox" name="alone" value="1";
+                    label for="alone" { "Send to each host on its own, without a session (unicast)" }
+                }
                 label for="minutes" { "Wait for missing hosts, in minutes; empty for the setting" }
                 input id="minutes" name="minutes" type="number" min="1" max="1440" inputmode="numeric";
                 label for="session-name" { "Name of the session; empty for that of the image" }
@@ -199,6 +212,24 @@ pub(super) async fn deploy(
             "no host was chosen; go back and choose one at least",
         ));
     }
+    if fields.get("alone") == "1" {
+        let request = DeployAlone {
+            image: fields.get("image").to_owned(),
+            hosts,
+            name: fields.optional("name"),
+            is_shutdown: fields.get("shutdown") == "1",
+            is_debug: false,
+            is_forced: false,
+        };
+        let created = Api::deploy_alone(&*ops, request).await?;
+        if created.warnings.is_empty() {
+            return Ok(Redirect::to("/").into_response());
+        }
+        let made = "The tasks are made.";
+        return Ok(
+            warned(&visitor, made, &created.warnings, ("/", "To the tasks")).into_response(),
+        );
+    }
     let minutes = match fields.get("minutes") {
         "" => None,
         text => match text.parse::<u64>() {
@@ -219,14 +250,22 @@ pub(super) async fn deploy(
     if deployed.warnings.is_empty() {
         return Ok(Redirect::to(&place).into_response());
     }
-    Ok(warned(&visitor, &deployed, &place).into_response())
+    let made = format!("Session {} is made.", deployed.session);
+    let to = format!("To session {}", deployed.session);
+    let on = (place.as_str(), to.as_str());
+    Ok(warned(&visitor, &made, &deployed.warnings, on).into_response())
 }
 
-fn warned(visitor: &Visitor, deployed: &Deployed, place: &str) -> Html<String> {
+fn warned(
+    visitor: &Visitor,
+    made: &str,
+    warnings: &[String],
+    (place, to): (&str, &str),
+) -> Html<String> {
     let body = html! {
-        p { "Session " (deployed.session) " is made. Mind this:" }
-        ul { @for warning in &deployed.warnings { li { (warning) "." } } }
-        p { a href=(place) { "To session " (deployed.session) } }
+        p { (made) " Mind this:" }
+        ul { @for warning in warnings { li { (warning) "." } } }
+        p { a href=(place) { (to) } }
     };
     page("Deployed, with warnings", visitor, Place::Sessions, &body)
 }

@@ -78,9 +78,10 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Forms, and who may send them.
-const FORMS: [(&str, Role); 14] = [
+const FORMS: [(&str, Role); 15] = [
     ("/cancel-all", Role::Operator),
     ("/deploy", Role::Operator),
+    ("/tasks/cancel", Role::Operator),
     ("/sessions/1/start", Role::Operator),
     ("/sessions/1/cancel", Role::Operator),
     ("/sessions/1/drop", Role::Operator),
@@ -157,6 +158,40 @@ async fn a_form_is_for_its_role_and_of_its_login() {
         let (status, _) = get(&bench, &logins[0].1, path).await;
         assert_eq!(status, expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn hosts_are_deployed_alone_shown_and_cancelled_without_script() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Operator).await;
+    let (_, page) = get(&bench, &cookie, "/").await;
+    assert!(!page.contains("Hosts deployed alone") && !page.contains("Cancel task"));
+    let body = "image=lab+image&hosts=LAB-01&hosts=LAB-02&alone=1";
+    let (status, place) = post(&bench, &cookie, "/deploy", body).await;
+    assert_eq!((status, place.as_str()), (StatusCode::SEE_OTHER, "/"));
+    bench.check_in(1).await;
+    let (_, page) = get(&bench, &cookie, "/").await;
+    let parts = [
+        "Hosts deployed alone",
+        "1 of 10 slots in use, 0 waiting",
+        "has a slot since",
+    ];
+    for part in parts {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for (body, expected) in [
+        ("task=1", StatusCode::SEE_OTHER),
+        ("task=1", StatusCode::CONFLICT),
+        ("task=x", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let (status, page) = post(&bench, &cookie, "/tasks/cancel", body).await;
+        assert_eq!(status, expected, "{body}: {page}");
+    }
+    let (_, page) = get(&bench, &cookie, "/").await;
+    assert!(
+        page.contains("cancelled") && page.contains("2 (LAB-02)"),
+        "{page}"
+    );
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod networks;
 mod nodes;
 mod reports;
 mod resume;
+mod unicast;
 mod waiting;
 
 use axum::body::Body;

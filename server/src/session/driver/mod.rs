@@ -191,6 +191,7 @@ impl Driver {
     pub(super) fn job(&self) -> Job {
         Job {
             session: self.head.id,
+            task: None,
             image: self.head.image,
             port: self.head.port,
             arguments: self.head.arguments,

@@ -5,6 +5,7 @@ use fog::status::ReceivedStatus;
 use super::*;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::handouts::Handout;
+use crate::domain::unicast::{Machine, UnicastFact};
 
 /// What the operations are about.
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ pub(in crate::store) struct World {
     pub(in crate::store) free_image: ImageId,
     pub(in crate::store) free_hosts: Vec<HostId>,
     pub(in crate::store) tasks: Vec<TaskId>,
+    /// Of a host that is deployed alone.
+    pub(in crate::store) alone: TaskId,
+    /// Has nothing to do.
+    pub(in crate::store) single: HostId,
 }
 
 impl World {
@@ -29,6 +34,10 @@ impl World {
             free_hosts.push(store.add_host(NOW, new_host(number)).await.unwrap());
         }
         store.add_account(account("old")).await.unwrap();
+        let at_work = store.add_host(NOW, new_host(301)).await.unwrap();
+        let single = store.add_host(NOW, new_host(302)).await.unwrap();
+        let alone = store.create_unicast(NOW, new_unicast(image, &[at_work]));
+        let alone = alone.await.unwrap()[0];
         let members = store.session(session).await.unwrap().unwrap().members;
         Self {
             session,
@@ -37,6 +46,8 @@ impl World {
             free_image,
             free_hosts,
             tasks: members.iter().map(|member| member.task).collect(),
+            alone,
+            single,
         }
     }
 }
@@ -181,6 +192,33 @@ pub(in crate::store) async fn run(
                     .await,
             )
         }
+        "create_unicast" => {
+            let mut new = new_unicast(world.image, &[world.single]);
+            new.name = long;
+            told(store.create_unicast(NOW, new).await)
+        }
+        "apply_unicast" => {
+            let machine = Machine {
+                address: Ipv4Addr::new(10, 0, 0, number),
+                ticket: Some(Ticket([number; 16])),
+                client: "fos-agent/0.1.0".into(),
+            };
+            let place = number.into();
+            let facts = vec![(world.alone, UnicastFact::Entered { place, machine })];
+            told(store.apply_unicast(at(1), facts).await)
+        }
+        "store_unicast_progress" => {
+            let status = ReceivedStatus {
+                rate: "1 MB".into(),
+                elapsed: "1".into(),
+                remaining: "2".into(),
+                copied: "3".into(),
+                total: "4".into(),
+                percent_text: "5".into(),
+                percent: number,
+            };
+            told(store.store_unicast_progress(world.alone, status).await)
+        }
         "add_event" => {
             let host = Some(world.hosts[0]);
             told(
@@ -193,6 +231,7 @@ pub(in crate::store) async fn run(
             let host = world.free_hosts[usize::from(number) % world.free_hosts.len()];
             let job = Job {
                 session: world.session,
+                task: None,
                 image: world.image,
                 port: 63100,
                 arguments: Arguments(7),

@@ -290,6 +290,7 @@ impl Walk {
                     address: (last != 1).then(|| IpAddr::from([10, 0, 0, last])),
                     job: Job {
                         session: self.session(session),
+                        task: None,
                         image: self.image(0),
                         port: 63100,
                         arguments: Arguments(i64::from(last) - 2),

@@ -24,6 +24,7 @@ const FOS: (&str, Steps) = (
     &[
         include_str!("../../../migrations/mariadb/fos-0001.sql"),
         NODES,
+        include_str!("../../../migrations/mariadb/fos-unicast.sql"),
     ],
 );
 

@@ -324,7 +324,7 @@ impl Subject {
             }
         }
         if state == State::Complete && (!is_same || is_half) {
-            self.set_deployed(tx, host).await?;
+            set_deployed(tx, self.at, host, self.image).await?;
         }
         let (code, details) = parts;
         let sql = "UPDATE fos_sessionHosts SET state = ?, reasonCode = ?, reasonDetails = ? \
@@ -338,27 +338,6 @@ impl Subject {
         self.log(tx, &member, &member.ip, state, Some(&reason), &note)
             .await?;
         Ok(Outcome::Stored)
-    }
-
-    /// What FOG does at the end of a deploy: times stored, the keys of the old installation forgotten.
-    async fn set_deployed(&self, tx: &mut Tx, host: HostId) -> Result<()> {
-        let mut columns: Columns = vec![
-            ("hostLastDeploy", self.at.into()),
-            ("hostPubKey", "".into()),
-            ("hostSecToken", "".into()),
-        ];
-        if tx.has("hosts", "hostSecTokenPrev") {
-            columns.push(("hostSecTokenPrev", "".into()));
-        }
-        if tx.has("hosts", "hostInfoLock") {
-            columns.push(("hostInfoLock", 0_i64.into()));
-        }
-        tx.set("hosts", columns, "hostID = ?", args![host]).await?;
-        tx.changed(Change::Hosts);
-        let columns = vec![("imageLastDeploy", self.at.into())];
-        let image = args![self.image];
-        tx.set("images", columns, "imageID = ?", image).await?;
-        events::log_finish(tx, self.at, host).await
     }
 
     async fn end(&mut self, tx: &mut Tx, state: State, reason: Reason) -> Result<Outcome> {
@@ -508,6 +487,7 @@ impl Subject {
             host: member.host,
             host_name: &member.name,
             image_name: &self.image_name,
+            type_name: "Multi-Cast",
         };
         events::log_task(tx, self.at, &entry).await
     }
@@ -627,6 +607,32 @@ async fn end_tasks(
     Ok(members > 0 || tasks > 0)
 }
 
+/// What FOG does at the end of a deploy: times stored, the keys of the old installation forgotten.
+pub(super) async fn set_deployed(
+    tx: &mut Tx,
+    at: Timestamp,
+    host: HostId,
+    image: ImageId,
+) -> Result<()> {
+    let mut columns: Columns = vec![
+        ("hostLastDeploy", at.into()),
+        ("hostPubKey", "".into()),
+        ("hostSecToken", "".into()),
+    ];
+    if tx.has("hosts", "hostSecTokenPrev") {
+        columns.push(("hostSecTokenPrev", "".into()));
+    }
+    if tx.has("hosts", "hostInfoLock") {
+        columns.push(("hostInfoLock", 0_i64.into()));
+    }
+    tx.set("hosts", columns, "hostID = ?", args![host]).await?;
+    tx.changed(Change::Hosts);
+    let columns = vec![("imageLastDeploy", at.into())];
+    tx.set("images", columns, "imageID = ?", args![image])
+        .await?;
+    events::log_finish(tx, at, host).await
+}
+
 /// Why a host's part ended that was still active when its session ended.
 fn left_over(state: State, reason: &Reason) -> Option<Reason> {
     match state {
@@ -637,7 +643,7 @@ fn left_over(state: State, reason: &Reason) -> Option<Reason> {
 }
 
 /// Code and details as they are stored.
-fn parts(reason: &Reason) -> (String, String) {
+pub(super) fn parts(reason: &Reason) -> (String, String) {
     let (code, details) = reason.to_parts();
     (code, fit(details, MAX_REASON))
 }

@@ -145,6 +145,8 @@ pub(super) struct TaskLog<'a> {
     pub(super) host_name: &'a str,
     /// The image's name.
     pub(super) image_name: &'a str,
+    /// The task's type, in FOG's words.
+    pub(super) type_name: &'a str,
 }
 
 /// Writes a row of FOG's task log.
@@ -167,7 +169,7 @@ pub(super) async fn log_task(tx: &mut Tx, at: Timestamp, entry: &TaskLog<'_>) ->
         ),
         ("logHostID", entry.host.into()),
         ("logHostName", entry.host_name.into()),
-        ("logTaskTypeName", "Multi-Cast".into()),
+        ("logTaskTypeName", entry.type_name.into()),
         ("logImageName", entry.image_name.into()),
     ];
     tx.add("taskLog", row).await?;

@@ -7,7 +7,7 @@ use super::tx::Tx;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::handouts::{self, Change, Handout, StoredRow};
 use crate::domain::reason::BrokenRow;
-use crate::domain::{HostId, ImageId, SessionId, Timestamp};
+use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
 use crate::store::{Result, StoreError};
 
 /// Carries out what was decided of the rows.
@@ -26,7 +26,7 @@ pub(super) async fn change(tx: &mut Tx, change: Change) -> Result<()> {
         } = row.handout;
         // A number that another program used meanwhile does not keep machines from booting.
         let sql = "REPLACE INTO fos_handouts (id, mac, hostID, address, msID, imageID, \
-            port, arguments, ticket, at, since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            port, arguments, ticket, at, since, taskID) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let address = address.map(|address| address.to_string());
         let ticket = ticket.map(|ticket| ticket.to_string());
         let values = args![
@@ -40,7 +40,8 @@ pub(super) async fn change(tx: &mut Tx, change: Change) -> Result<()> {
             job.arguments.0,
             ticket.unwrap_or_default(),
             at,
-            since
+            since,
+            job.task.unwrap_or(TaskId(0))
         ];
         tx.run(sql, values).await?;
     }
@@ -62,8 +63,8 @@ const GONE_KEPT: i64 = 90 * 24 * 3600;
 
 /// All of them, the oldest first.
 pub(super) async fn all(tx: &mut Tx) -> Result<Vec<StoredRow>> {
-    let sql = "SELECT id, mac, hostID, address, msID, imageID, port, arguments, ticket, at, since \
-        FROM fos_handouts ORDER BY id";
+    let sql = "SELECT id, mac, hostID, address, msID, imageID, port, arguments, ticket, at, since, \
+        taskID FROM fos_handouts ORDER BY id";
     let mut all = Vec::new();
     for row in tx.rows(sql, Vec::new()).await? {
         match told(&row) {
@@ -90,6 +91,7 @@ fn told(row: &Row) -> Result<handouts::Row> {
             address,
             job: Job {
                 session: SessionId(cells.int("msID")?),
+                task: cells.reference("taskID")?.map(TaskId),
                 image: ImageId(cells.int("imageID")?),
                 port: cells.number("port", "a port")?,
                 arguments: Arguments(cells.int("arguments")?),

@@ -13,6 +13,7 @@ pub(super) mod row;
 pub(super) mod sessions;
 pub(super) mod settings;
 pub(super) mod tx;
+mod unicast;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
-    EditHostError, InventoryFields, NewSession, Result, Settings, Store, StoreError,
+    EditHostError, InventoryFields, NewSession, NewUnicast, Result, Settings, Store, StoreError,
+    UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::handout::Ticket;
@@ -34,8 +36,10 @@ use crate::domain::handouts::{Change as HandoutChange, StoredRow};
 use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal};
+use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
 
 /// Connections and transactions of a database: each operation in a task of its own.
@@ -440,6 +444,42 @@ impl<E: Engine> Store for SqlStore<E> {
         self.engine
             .read(move |tx| Box::pin(events::of_session(tx, session, after, limit)))
             .await
+    }
+
+    async fn create_unicast(
+        &self,
+        at: Timestamp,
+        new: NewUnicast,
+    ) -> std::result::Result<Vec<TaskId>, CreateError> {
+        self.engine
+            .write(move |tx| Box::pin(unicast::create(tx, at, new)))
+            .await
+    }
+
+    async fn unicast(&self, query: UnicastQuery) -> Result<Vec<UnicastTask>> {
+        self.engine
+            .look(move |tx| Box::pin(unicast::find(tx, query)))
+            .await
+    }
+
+    async fn apply_unicast(
+        &self,
+        at: Timestamp,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<Vec<TaskId>> {
+        self.engine
+            .write(move |tx| Box::pin(unicast::apply(tx, at, facts)))
+            .await
+    }
+
+    async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(unicast::store_progress(tx, task, status)))
+            .await
+    }
+
+    async fn queue_rules(&self) -> Result<Rules> {
+        self.engine.read(|tx| Box::pin(unicast::rules(tx))).await
     }
 
     async fn hand_out(&self, change: HandoutChange) -> Result<()> {

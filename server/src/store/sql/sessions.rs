@@ -7,7 +7,7 @@ use fog::status::ReceivedStatus;
 use fog::task::{State, TASK_TYPE_MULTICAST};
 
 use super::row::{ACTIVE, Arg, Cells, Row, args, unless_broken};
-use super::tx::Tx;
+use super::tx::{Columns, Tx};
 use super::{claims, events, hosts, settings};
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, ClientKind, Member, Note, Session};
@@ -155,7 +155,7 @@ async fn begin_whole(tx: &mut Tx, id: SessionId) -> Result<()> {
 }
 
 /// The hosts, each once, with their names: all are there and have nothing else to do.
-async fn check_hosts(
+pub(super) async fn check_hosts(
     tx: &mut Tx,
     wanted: &[HostId],
 ) -> std::result::Result<Vec<(HostId, String)>, CreateError> {
@@ -502,7 +502,7 @@ pub(super) fn task_state(task: State, ours: &Cells<'_>, knows_failed: bool) -> R
     })
 }
 
-fn client_kind(cells: &Cells<'_>) -> Result<ClientKind> {
+pub(super) fn client_kind(cells: &Cells<'_>) -> Result<ClientKind> {
     match cells.int("client") {
         Ok(STOCK) => Ok(ClientKind::Stock),
         Ok(AGENT) => Ok(ClientKind::Agent),
@@ -521,6 +521,19 @@ pub(super) fn client_number(kind: ClientKind) -> i64 {
 const STOCK: i64 = 0;
 const AGENT: i64 = 1;
 
+/// A status as `tasks` holds it.
+pub(super) fn progress_columns(status: ReceivedStatus) -> Columns {
+    vec![
+        ("taskBPM", status.rate.into()),
+        ("taskTimeElapsed", status.elapsed.into()),
+        ("taskTimeRemaining", status.remaining.into()),
+        ("taskDataCopied", status.copied.into()),
+        ("taskDataTotal", status.total.into()),
+        ("taskPercentText", status.percent_text.into()),
+        ("taskPCT", i64::from(status.percent).into()),
+    ]
+}
+
 /// Stores what clients say of their progress, of tasks of this session that are still active.
 pub(super) async fn store_progress(
     tx: &mut Tx,
@@ -533,15 +546,7 @@ pub(super) async fn store_progress(
     }
     let mut stored = 0;
     for (task, status) in progress {
-        let columns = vec![
-            ("taskBPM", status.rate.into()),
-            ("taskTimeElapsed", status.elapsed.into()),
-            ("taskTimeRemaining", status.remaining.into()),
-            ("taskDataCopied", status.copied.into()),
-            ("taskDataTotal", status.total.into()),
-            ("taskPercentText", status.percent_text.into()),
-            ("taskPCT", i64::from(status.percent).into()),
-        ];
+        let columns = progress_columns(status);
         let condition = format!(
             "taskID = ? AND taskStateID IN {ACTIVE} AND taskID IN \
              (SELECT tID FROM multicastSessionsAssoc WHERE msID = ?)"

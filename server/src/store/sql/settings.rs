@@ -23,6 +23,11 @@ pub(super) async fn max_wait_minutes(tx: &mut Tx) -> Result<u32> {
     }
 }
 
+/// Seconds after which a machine that is silent loses its place in line.
+pub(super) async fn checkin_timeout(tx: &mut Tx) -> Result<u32> {
+    number(tx, "FOG_CHECKIN_TIMEOUT", 600).await
+}
+
 pub(super) const DEFAULT_WAIT_MINUTES: u32 = 10;
 
 /// A number; `default` where the row is absent or empty.

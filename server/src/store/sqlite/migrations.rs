@@ -32,7 +32,7 @@ pub(super) fn migrations() -> Vec<Migration> {
 }
 
 /// What each is for, and its statements: what a database has taken never changes.
-const STEPS: [(&str, &str); 11] = [
+const STEPS: [(&str, &str); 12] = [
     ("fog", include_str!("../../../migrations/0001_fog.sql")),
     ("fos", include_str!("../../../migrations/0002_fos.sql")),
     (
@@ -70,6 +70,10 @@ const STEPS: [(&str, &str); 11] = [
     (
         "accounts",
         include_str!("../../../migrations/0011_accounts.sql"),
+    ),
+    (
+        "unicast",
+        include_str!("../../../migrations/0012_unicast.sql"),
     ),
 ];
 

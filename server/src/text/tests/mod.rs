@@ -4,6 +4,7 @@ mod notes;
 mod reasons;
 mod refusals;
 mod sessions;
+mod unicast;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -16,12 +17,13 @@ use proptest::prelude::*;
 use self::sessions::{missing, sat, snapshot};
 use super::*;
 use crate::domain::reason::{BrokenRow, Defect, Evidence, Standstill, Summary};
-use crate::domain::refusal::AskAgain;
+use crate::domain::refusal::{AskAgain, Line};
 use crate::domain::session::core::Phase;
 use crate::domain::session::{
     Client, Event, Member, MemberSnapshot, Note, SeatStatus, Session, Snapshot,
 };
-use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
+use crate::domain::unicast::{Machine, UnicastFact, UnicastTask};
+use crate::domain::{HostId, ImageId, NodeId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 

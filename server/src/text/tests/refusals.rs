@@ -35,7 +35,7 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
         (
             Refusal::NoSession(TaskId(12)),
             "no-session",
-            "Task 12 of this host is in no multicast session, and this server serves no other tasks. Cancel the task and deploy the host again.",
+            "Task 12 of this host is neither in a multicast session nor a deploy of the host alone, and this server serves no other tasks. Cancel the task and deploy the host again.",
         ),
         (
             Refusal::OtherImage(SessionId(4)),
@@ -45,7 +45,7 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
         (
             Refusal::OtherType { found: "up".into() },
             "other-type",
-            "This machine was booted for another task (type=up), and its task is now a multicast deploy. Restart it to fetch the present boot script.",
+            "This machine was booted for another task (type=up), and its task is now a deploy. Restart it to fetch the present boot script.",
         ),
         (
             Refusal::Over(Reason::Missing),
@@ -152,6 +152,40 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
             "This machine reports that it is done, but the session has sent nothing to it. The report is ignored; restart the machine if it is to be deployed.",
         ),
         (
+            Refusal::OtherTask {
+                now: Some(TaskId(7)),
+            },
+            "restart",
+            "Restart this machine: it was booted for another task than it has now (task 7, a deploy of this machine alone). After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
+        ),
+        (
+            Refusal::OtherTask { now: None },
+            "restart",
+            "Restart this machine: it was booted for another task than it has now (a multicast session). After the restart it fetches the present boot script. If a restart does not help, switch it off, and on the server: fos-server host forget NAME",
+        ),
+        (
+            line(2, 0, 10),
+            "in-line",
+            "No open slots, There are 2 before me on this node. Got in line at 1970-01-02 00:00:00 (UTC).",
+        ),
+        (
+            line(1, 1, 2),
+            "in-line",
+            "There are open slots, but 1 before me on this node. Got in line at 1970-01-02 00:00:00 (UTC).",
+        ),
+        (
+            line(0, 0, 0),
+            "in-line",
+            "Storage node 1 has no slots (its setting \"max clients\" is 0), so this machine waits until somebody changes that. Got in line at 1970-01-02 00:00:00 (UTC).",
+        ),
+        (
+            Refusal::ImageUnusable {
+                text: "d1p1.img was changed".into(),
+            },
+            "image-unusable",
+            "The image of this host cannot be deployed: d1p1.img was changed.",
+        ),
+        (
             Refusal::AskAgain(AskAgain::LastStream),
             "ask-again",
             "Not yet: the sender has not yet seen the end of the last stream. Ask again in a few seconds.",
@@ -177,6 +211,16 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
             "Not yet: the server is shutting down. Ask again in a few seconds.",
         ),
     ]
+}
+
+fn line(in_front: u32, open: u32, slots: u32) -> Refusal {
+    Refusal::InLine(Line {
+        node: NodeId(1),
+        in_front,
+        open,
+        slots,
+        since: Timestamp(86400),
+    })
 }
 
 #[test]

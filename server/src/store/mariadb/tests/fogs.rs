@@ -9,8 +9,9 @@ use super::conformance::operations::{GROWING, World, run};
 use super::conformance::{NOW, at, checked_in, member_ended, session_of};
 use super::*;
 use crate::domain::session::Fact;
-use crate::domain::{HostId, Reason, SessionId};
-use crate::store::{Change, Conflict, Found};
+use crate::domain::unicast::{Machine, UnicastFact};
+use crate::domain::{HostId, NodeId, Reason, SessionId};
+use crate::store::{Change, Conflict, Found, UnicastQuery};
 
 /// What FOG's installer leaves.
 const INSTALLED: &str = "
@@ -181,6 +182,83 @@ const BY_FOGS_PAGE: &str = "
         VALUES ('Room', 61866, 'win-dir', '1', 0, 0, 'eth0', '2026-07-01 14:00:00', 0, 0,
         '0000-00-00 00:00:00', 1, 1, '', '', '')";
 
+/// Those of FOG's types 1, 15 and 17 are served as ours are; of others nothing is known here.
+#[tokio::test]
+async fn tasks_that_fogs_page_makes_for_one_host_are_served() {
+    let Some(server) = server() else { return };
+    let location = server.fogs(INSTALLED).await;
+    let store = open(&location, None).await.unwrap();
+    session_of(&store, 2).await;
+    for kind in [1, 2, 8, 15, 17] {
+        let of_kind = ITS_TASKS.replace(", 8, 0, ", &format!(", {kind}, 0, "));
+        let of_kind = of_kind.replace("hostID <= 2", "hostID = 1");
+        fogs_page(&server, location.database(), &[&of_kind]).await;
+    }
+    let found = store.unicast(UnicastQuery::Active).await.unwrap();
+    let debug: Vec<bool> = found.iter().map(|task| task.is_debug).collect();
+    assert_eq!(debug, [false, true, false]);
+    let task = &found[0];
+    assert_eq!(
+        (task.host, task.node, task.state),
+        (HostId(1), NodeId(1), State::Queued)
+    );
+    assert!(task.is_shutdown && !task.is_forced && task.machine.is_none());
+    let rules = store.queue_rules().await.unwrap();
+    assert_eq!(rules.slots, [(NodeId(1), 10)].into());
+    assert_eq!(rules.timeout, Duration::from_secs(600));
+    let sql = "INSERT INTO globalSettings (settingKey, settingDesc, settingValue, settingCategory) \
+        VALUES ('FOG_CHECKIN_TIMEOUT', '', '60', '')";
+    store.raw(sql).await;
+    let rules = store.queue_rules().await.unwrap();
+    assert_eq!(rules.timeout, Duration::from_secs(180));
+
+    let machine = Machine {
+        address: [10, 0, 0, 7].into(),
+        ticket: None,
+        client: "".into(),
+    };
+    let facts = vec![
+        (
+            task.id,
+            UnicastFact::Entered {
+                place: 1,
+                machine: machine.clone(),
+            },
+        ),
+        (task.id, UnicastFact::Went { machine }),
+    ];
+    assert_eq!(store.apply_unicast(at(1), facts).await.unwrap(), []);
+    let states = format!("SELECT taskStateID FROM tasks WHERE taskID = {}", task.id);
+    assert_eq!(store.number(&states).await, 3);
+    // This step of FOG knows no failed tasks.
+    let reason = Reason::ClientFailed {
+        text: "no disk".into(),
+        before: None,
+    };
+    let failed = UnicastFact::Ended {
+        state: State::Failed,
+        reason: reason.clone(),
+    };
+    let stored = store.apply_unicast(at(2), vec![(task.id, failed)]).await;
+    assert_eq!(stored.unwrap(), []);
+    assert_eq!(store.number(&states).await, 5);
+    let found = store.unicast(UnicastQuery::One(task.id)).await.unwrap();
+    assert_eq!(
+        (found[0].state, &found[0].reason),
+        (State::Failed, &Some(reason))
+    );
+
+    // FOG's wiki: the numbers begin anew, and nothing of the old tasks is known of the new ones.
+    let anew = ITS_TASKS.replace(", 8, 0, ", ", 1, 0, ");
+    let later = "UPDATE tasks SET taskCreateTime = '2030-01-01 00:00:00'";
+    let mut sql = vec!["TRUNCATE tasks"];
+    sql.extend(std::iter::repeat_n(anew.as_str(), 9));
+    sql.push(later);
+    fogs_page(&server, location.database(), &sql).await;
+    let again = store.unicast(UnicastQuery::One(task.id)).await.unwrap();
+    assert_eq!((again[0].state, &again[0].machine), (State::Queued, &None));
+}
+
 /// Its tasks, for the hosts 1 and 2.
 const ITS_TASKS: &str = "
     INSERT INTO tasks (taskName, taskCheckIn, taskHostID, taskImageID, taskStateID, taskIsDebug, taskCreateBy,
@@ -193,7 +271,7 @@ const ITS_TASKS: &str = "
 /// What joins them.
 const ITS_ASSOCIATIONS: &str = "
     INSERT INTO multicastSessionsAssoc (msID, tID) SELECT (SELECT MAX(msID) FROM multicastSessions), taskID
-        FROM tasks WHERE taskStateID = 1";
+        FROM tasks WHERE taskStateID = 1 AND taskTypeID = 8";
 
 /// FOG's own programs, which work without strictness.
 async fn fogs_page(server: &Server, database: &str, sql: &[&str]) {

@@ -2,12 +2,16 @@
 
 use fog::task::State;
 
-use super::conformance::{NOW, at, checked_in, member_ended, new_host, new_image, new_session};
+use super::conformance::{
+    NOW, at, checked_in, member_ended, new_host, new_image, new_session, new_unicast,
+};
 use super::*;
 use crate::domain::SessionId;
 use crate::domain::image::tests::sample_facts;
 use crate::domain::session::{Fact, Session};
+use crate::domain::unicast::{Machine, UnicastFact};
 use crate::domain::{HostId, ImageId, Reason, TaskId, Timestamp};
+use crate::store::UnicastQuery;
 
 /// Hosts and an image.
 async fn world(store: &MariaDb) -> (ImageId, Vec<HostId>) {
@@ -135,4 +139,61 @@ async fn what_was_cut_off_is_stored_when_it_comes_again() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn tasks_of_machines_alone_are_whole_or_do_nothing() {
+    let Some(server) = server() else { return };
+    let store = in_fogs(&server, "").await;
+    let (image, hosts) = world(&store).await;
+    let machine = || Machine {
+        address: [10, 0, 0, 7].into(),
+        ticket: None,
+        client: "fos-agent/0.1.0".into(),
+    };
+    let facts = |task| {
+        let facts = [
+            UnicastFact::Entered {
+                place: 4,
+                machine: machine(),
+            },
+            UnicastFact::Went { machine: machine() },
+            UnicastFact::Left,
+            UnicastFact::Resumed,
+            UnicastFact::Ended {
+                state: State::Complete,
+                reason: Reason::Written,
+            },
+        ];
+        facts.map(|fact| vec![(task, fact)])
+    };
+    for statements in 0_u32.. {
+        store.engine.fuse().set(Some(statements));
+        let created = store.create_unicast(NOW, new_unicast(image, &hosts)).await;
+        store.engine.fuse().set(None);
+        // What was cut off before it was whole has no active task.
+        for task in store.unicast(UnicastQuery::Active).await.unwrap() {
+            for fact in facts(task.id) {
+                store.engine.fuse().set(Some(statements));
+                let first = store.apply_unicast(at(1), fact.clone()).await;
+                store.engine.fuse().set(None);
+                if first.is_err() {
+                    // Who does not know what is stored looks, and decides anew.
+                    store.apply_unicast(at(1), fact).await.unwrap();
+                }
+            }
+            let query = UnicastQuery::One(task.id);
+            let done = store.unicast(query).await.unwrap().remove(0);
+            assert_eq!(done.state, State::Complete, "{statements}");
+            assert_eq!(done.reason, Some(Reason::Written), "{statements}");
+            assert_eq!(done.machine, Some(machine()), "{statements}");
+            assert_eq!(done.ended_at, Some(at(1)), "{statements}");
+        }
+        if created.is_ok() {
+            assert!(statements > 12, "{statements}");
+            break;
+        }
+    }
+    let (known, _) = store.hosts().await.unwrap();
+    assert!(known.iter().all(|host| host.last_deploy == Some(at(1))));
 }
