@@ -19,7 +19,9 @@ use tower::util::MapRequestLayer;
 use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use crate::clock;
-use crate::config::{Bitrate, Config, DebugPassword, Origin, Slow, StreamRecords, Timing};
+use crate::config::{
+    Bitrate, Config, DebugPassword, Origin, Registration, Slow, StreamRecords, Timing,
+};
 use crate::domain::ports::PortPool;
 use crate::http;
 use crate::http::listener::{self, Limits, LocalSocket};
@@ -69,6 +71,11 @@ pub(super) struct Serve {
     /// they boot (the key d). It does not travel: iPXE proves that it was typed
     #[arg(long, value_name = "FILE")]
     debug_menu: Option<PathBuf>,
+    /// What becomes of an unregistered machine at which somebody presses r while it boots: pending: it waits until it is
+    /// accepted (host accept, or the page); accept: it is registered at once, whoever stands there; off: there is no
+    /// such key
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    registration: Registration,
     /// Seconds that a client may take after its last sign to report its end
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
         value_parser = super::number::<u64>)]
@@ -208,6 +215,7 @@ impl Serve {
             slow: self.slow,
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
+            registration: self.registration,
             timing,
             origin: Origin::Running,
             ..Config::idle(&places.data, images)
@@ -443,6 +451,10 @@ async fn serve(
         let ops = Arc::clone(ops);
         async move { ops.follow_changes().await }
     });
+    let scheduler = parts.spawn("the scheduler", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_schedules().await }
+    });
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -457,6 +469,7 @@ async fn serve(
     };
     stop.cancel();
     follower.abort();
+    scheduler.abort();
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

@@ -27,4 +27,6 @@ id! {
     TaskId,
     /// `multicastSessions.msID`.
     SessionId,
+    /// `fos_schedules.id`.
+    ScheduleId,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fog::Mac;
 
 use super::super::debug_menu;
-use super::BootFiles;
+use super::{BootFiles, registration};
 use crate::domain::image::is_safe_in_boot_script;
 
 /// Who reads the script.
@@ -43,6 +43,13 @@ pub(in super::super) enum Script {
         arch: String,
         /// How the machine reaches this server.
         host: String,
+    },
+    /// A key stroke that asks to be registered (see `registration`), and this. GRUB has none: it waits for no key in the
+    /// middle of a script.
+    Registrable {
+        script: Box<Self>,
+        mac: Mac,
+        arch: String,
     },
     /// Ask again every few seconds: the local disk is only booted if that does not help, as nobody starts a whole
     /// room again after a restart of the server.
@@ -92,6 +99,12 @@ impl Script {
             } => {
                 if loader == Loader::Ipxe {
                     text.push_str(&debug_menu::entry(*mac, &word(arch), host));
+                }
+                text.push_str(&script.commands(loader));
+            }
+            Self::Registrable { script, mac, arch } => {
+                if loader == Loader::Ipxe {
+                    text.push_str(&registration::entry(*mac, &word(arch)));
                 }
                 text.push_str(&script.commands(loader));
             }

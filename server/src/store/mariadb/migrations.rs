@@ -21,7 +21,12 @@ const FOG: (&str, Steps) = (
 /// Our own beside them.
 const FOS: (&str, Steps) = (
     "fos",
-    &[include_str!("../../../migrations/mariadb/fos-0001.sql")],
+    &[
+        include_str!("../../../migrations/mariadb/fos-0001.sql"),
+        include_str!("../../../migrations/mariadb/fos-0002-pending.sql"),
+        include_str!("../../../migrations/mariadb/fos-0003-groups.sql"),
+        include_str!("../../../migrations/mariadb/fos-0004-schedules.sql"),
+    ],
 );
 
 /// Makes the tables of ours, or brings them up to date. Nothing of FOG's is touched.

@@ -32,7 +32,7 @@ pub(super) fn migrations() -> Vec<Migration> {
 }
 
 /// What each is for, and its statements: what a database has taken never changes.
-const STEPS: [(&str, &str); 11] = [
+const STEPS: [(&str, &str); 14] = [
     ("fog", include_str!("../../../migrations/0001_fog.sql")),
     ("fos", include_str!("../../../migrations/0002_fos.sql")),
     (
@@ -70,6 +70,18 @@ const STEPS: [(&str, &str); 11] = [
     (
         "accounts",
         include_str!("../../../migrations/0011_accounts.sql"),
+    ),
+    (
+        "pending",
+        include_str!("../../../migrations/0012_pending.sql"),
+    ),
+    (
+        "groups",
+        include_str!("../../../migrations/0013_groups.sql"),
+    ),
+    (
+        "schedules",
+        include_str!("../../../migrations/0014_schedules.sql"),
     ),
 ];
 
