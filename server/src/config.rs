@@ -43,6 +43,8 @@ pub struct Config {
     pub kernel_args: String,
     /// Opens the debug menu of machines without a task; there is none without it.
     pub debug_password: Option<DebugPassword>,
+    /// What becomes of machines of which somebody says, at the machine, that they are to be registered.
+    pub registration: Registration,
     /// Waits of the sessions.
     pub timing: Timing,
     /// Whose settings these are.
@@ -129,6 +131,18 @@ impl From<Slow> for SlowPolicy {
     }
 }
 
+/// What becomes of a machine that somebody wants to be registered who stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Registration {
+    /// There is no such entry in the boot menu.
+    Off,
+    /// It waits until a person at the server accepts it.
+    #[default]
+    Pending,
+    /// It is registered at once, with the digits of its address as its name.
+    Accept,
+}
+
 /// Waits that are not a property of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
@@ -193,6 +207,7 @@ impl Config {
             slots: None,
             kernel_args: String::new(),
             debug_password: None,
+            registration: Registration::default(),
             ports: None,
             timing: Timing::default(),
             origin: Origin::Defaults,

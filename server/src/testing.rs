@@ -78,6 +78,7 @@ struct Inner {
     is_unplugged: bool,
     held: BTreeMap<u16, String>,
     rejecting: Vec<u16>,
+    woken: Vec<fog::Mac>,
 }
 
 impl Sender for FakeSender {
@@ -90,6 +91,13 @@ impl Sender for FakeSender {
 
     fn reject(&self, _interface: Interface, base: u16, _limit: Duration) {
         self.0.lock().unwrap().rejecting.push(base);
+    }
+
+    fn wake(&self, macs: &[fog::Mac], _card: Option<&Interface>) -> anyhow::Result<Vec<String>> {
+        let mut inner = self.0.lock().unwrap();
+        anyhow::ensure!(!inner.is_unplugged, "no cable");
+        inner.woken.extend(macs);
+        Ok(vec!["eth0".to_owned()])
     }
 
     fn probe_ports(&self, _address: Ipv4Addr, base: u16) -> Result<(), String> {
@@ -133,6 +141,11 @@ impl Transmission for FakeSender {
 }
 
 impl FakeSender {
+    /// The addresses of machines that were switched on.
+    pub(crate) fn woken(&self) -> Vec<fog::Mac> {
+        self.0.lock().unwrap().woken.clone()
+    }
+
     /// From now on the driver of a session that opens a stream panics.
     pub(crate) fn panic_at_open(&self) {
         self.1.store(true, Ordering::SeqCst);
@@ -466,6 +479,7 @@ impl Bench {
             max_wait,
             is_shutdown: false,
             is_debug: false,
+            is_woken: false,
         };
         self.ops.deploy(&wanted).await.unwrap()
     }

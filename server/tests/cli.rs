@@ -7,7 +7,7 @@ mod harness;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use harness::{Server, boot_area, mac, send_signal, text, wait_until};
+use harness::{Server, boot_area, mac, name, send_signal, text, wait_until};
 
 #[test]
 fn hosts_are_added_listed_and_removed() {
@@ -532,6 +532,75 @@ fn machines_that_asked_are_listed_until_they_are_registered() {
     server.good(&["host", "add", "LAB-09", &mac(9)]);
     let list = server.good(&["host", "pending"]);
     assert!(!list.contains(&mac(9)) && list.contains(&mac(8)), "{list}");
+}
+
+#[test]
+fn a_machine_that_asked_is_accepted_or_forgotten() {
+    let server = Server::with_hosts(1);
+    let _running = server.serve();
+    server.post("ipxe/boot.php", &format!("mac0={}&register=1", mac(8)));
+    server.post("ipxe/boot.php", &format!("mac0={}", mac(9)));
+    let list: serde_json::Value =
+        serde_json::from_str(&server.good(&["host", "pending", "--json"])).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
+    assert_eq!(list[0]["is_wish"], true, "{list}");
+    let done = server.good(&["host", "accept", &mac(8), "LAB-08"]);
+    assert!(done.contains("LAB-08"), "{done}");
+    assert!(server.good(&["host", "list"]).contains("LAB-08"));
+    let twice = server.bad(&["host", "accept", &mac(8)]);
+    assert!(twice.contains("host pending"), "{twice}");
+    server.good(&["host", "pending", "--forget", &mac(9)]);
+    server.good(&["host", "pending", "--forget"]);
+    assert!(
+        server
+            .good(&["host", "pending"])
+            .contains("no machine asked")
+    );
+    let named = server.good(&["host", "rename", "lab-08", "LAB-80"]);
+    assert!(named.contains("LAB-80"), "{named}");
+    assert!(server.good(&["host", "list"]).contains("LAB-80"));
+}
+
+#[test]
+fn a_room_is_kept_and_a_deploy_of_it_begins_later() {
+    let server = Server::with_hosts(3);
+    server.good(&["group", "add", "Room101", &name(3), &name(1)]);
+    server.good(&["group", "add", "room101", &name(2)]);
+    let expected = format!("{}\n{}\n{}\n", name(3), name(1), name(2));
+    assert_eq!(server.good(&["group", "show", "room101"]), expected);
+    server.good(&["group", "remove", "room101", &name(1)]);
+    let list: serde_json::Value =
+        serde_json::from_str(&server.good(&["group", "list", "--json"])).unwrap();
+    assert_eq!(list[0]["hosts"].as_array().unwrap().len(), 2, "{list}");
+    assert!(
+        server
+            .bad(&["group", "show", "nosuch"])
+            .contains("group list")
+    );
+
+    let _running = server.serve();
+    let made = server.good(&[
+        "deploy",
+        "lab",
+        "@room101",
+        "--cron",
+        "0 18 * * 5",
+        "--zone",
+        "Europe/Berlin",
+    ]);
+    let list = server.good(&["schedule", "list"]);
+    assert!(
+        list.contains("@room101") && list.contains("0 18 * * 5 (Europe/Berlin)"),
+        "{list}"
+    );
+    let wrong = server.bad(&["deploy", "lab", "@room101", "--at", "yesterday"]);
+    assert!(wrong.contains("is no time"), "{wrong}");
+    let usage = server.run(&["deploy", "lab", "@room101", "--zone", "UTC"]);
+    assert_eq!(usage.status.code(), Some(2));
+    server.good(&["schedule", "remove", made.lines().next().unwrap()]);
+    assert!(!server.good(&["schedule", "list"]).contains("@room101"));
+    server.good(&["group", "remove", "room101"]);
+    assert_eq!(server.good(&["group", "list", "--json"]).trim(), "[]");
 }
 
 #[test]

@@ -1,28 +1,29 @@
 //! The operations within the server's process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fog::Mac;
 
 use super::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
-    EventLine, EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate,
-    MAX_EVENT_WAIT, MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named, NodeStatus, PendingHost, RootQuery,
-    ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status,
-    task_status,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, MAX_EVENTS, MAX_EVENT_WAIT, MAX_SESSIONS, MAX_TASKS, Named, NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow, ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status, task_status,
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
-use crate::domain::host::{HostActivity, NewHost, StationMac};
+use crate::domain::groups::GroupName;
+use crate::domain::host::{Host, HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
-use crate::domain::{SessionId, TaskId};
+use crate::domain::schedule::{Cron, Outcome, Planned, Schedule, When};
+use crate::domain::{ScheduleId, SessionId, TaskId};
 use crate::ops::{
-    CancelError, CancelTaskError, DeployError, DeployRequest, DeployWarning, LogError, LoginError,
-    Ops, StartError, UnicastRequest, VerifyRefused,
+    AcceptError, Accepted, CancelError, CancelTaskError, ChangeGroupError, DeployError,
+    DeployRequest, DeployWarning, LogError, LoginError, Membership, NameError, Ops, ScheduleError,
+    StartError, UnicastRequest, VerifyRefused, WakeError,
 };
 use crate::store::{
-    AddAccountError, AddHostError, AddImageError, ChangeError, CreateError, EditHostError,
-    StoreError,
+    AddAccountError, AddHostError, AddImageError, AddScheduleError, ChangeError, CreateError,
+    EditHostError, GroupError, StoreError,
 };
 use crate::text;
 
@@ -82,16 +83,79 @@ impl Api for Ops {
     }
 
     async fn host_pending(&self) -> ApiResult<Vec<PendingHost>> {
-        let strangers = self.strangers().await?.into_iter();
-        Ok(strangers
-            .map(|stranger| PendingHost {
-                mac: stranger.mac,
-                address: stranger.address,
-                first_at: stranger.first_at.to_string(),
-                last_at: stranger.last_at.to_string(),
-                requests: stranger.requests,
+        let waiting = self.waiting().await?.into_iter();
+        let rows = waiting.filter_map(|machine| {
+            Some(PendingHost {
+                mac: *machine.macs.first()?,
+                proposal: machine.proposal,
+                about: machine.about.into(),
+                is_wish: machine.is_wish,
+                address: machine.address,
+                first_at: machine.first_at.to_string(),
+                last_at: machine.last_at.to_string(),
+                requests: machine.requests,
             })
-            .collect())
+        });
+        Ok(rows.collect())
+    }
+
+    async fn host_accept(&self, mac: Mac, request: HostAccept) -> ApiResult<Named> {
+        let image = match &request.image {
+            Some(wanted) => Some(self.image(wanted).await?.0.id),
+            None => None,
+        };
+        let wanted = Accepted {
+            name: request.name,
+            image,
+            device: request.device.into(),
+        };
+        let name = self.accept_host(mac, wanted).await?;
+        Ok(named(name.as_str()))
+    }
+
+    async fn pending_forget(&self, mac: Option<Mac>) -> ApiResult<Done> {
+        let forgotten = self.forget_waiting(mac).await?;
+        match (mac, forgotten) {
+            (Some(mac), 0) => Err(AcceptError::NotWaiting(mac).into()),
+            (Some(mac), _) => Ok(Done {
+                text: format!("machine {mac} is forgotten"),
+            }),
+            (None, count) => Ok(Done {
+                text: format!("{count} machines are forgotten"),
+            }),
+        }
+    }
+
+    async fn group_list(&self) -> ApiResult<Vec<GroupRow>> {
+        let groups = self.groups().await?.into_iter();
+        let row = |(name, hosts): (GroupName, Vec<Arc<Host>>)| GroupRow {
+            name: name.into(),
+            hosts: hosts.iter().map(|host| host.name.clone()).collect(),
+        };
+        Ok(groups.map(row).collect())
+    }
+
+    async fn group_add(&self, group: &str, request: GroupHosts) -> ApiResult<Named> {
+        let group: GroupName = group.parse().map_err(invalid)?;
+        let name = group.to_string();
+        self.change_members(group, Membership::Add, &request.hosts)
+            .await?;
+        Ok(Named { name })
+    }
+
+    async fn group_take(&self, group: &str, request: GroupHosts) -> ApiResult<Named> {
+        let group = group_name(group)?;
+        let name = group.to_string();
+        self.change_members(group, Membership::Take, &request.hosts)
+            .await?;
+        Ok(Named { name })
+    }
+
+    async fn group_remove(&self, group: &str) -> ApiResult<Named> {
+        let group = group_name(group)?;
+        let name = group.to_string();
+        self.remove_group(group).await?;
+        Ok(Named { name })
     }
 
     async fn image_root(&self, request: RootQuery) -> ApiResult<ImageRoot> {
@@ -156,10 +220,7 @@ impl Api for Ops {
 
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed> {
         let max_wait = request.max_wait_seconds;
-        if max_wait.is_some_and(|seconds| !(1..=LONGEST_WAIT).contains(&seconds)) {
-            let text = format!("max_wait_seconds has to be 1 to {LONGEST_WAIT}, a day");
-            return Err(invalid(text));
-        }
+        check_wait(max_wait)?;
         if request.hosts.is_empty() {
             return Err(invalid("hosts is empty: name at least one host"));
         }
@@ -170,6 +231,7 @@ impl Api for Ops {
             max_wait: max_wait.map(Duration::from_secs),
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
+            is_woken: request.is_woken,
         };
         let done = Self::deploy(self, &wanted).await?;
         Ok(Deployed {
@@ -224,6 +286,65 @@ impl Api for Ops {
         Ok(TaskList {
             tasks: status.tasks.iter().map(task_status).collect(),
             nodes: nodes.collect(),
+        })
+    }
+
+    async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow> {
+        let deploy = request.deploy;
+        check_wait(deploy.max_wait_seconds)?;
+        if deploy.hosts.is_empty() {
+            return Err(invalid("hosts is empty: name at least one host"));
+        }
+        let zone = request.zone.or_else(clock::zone).ok_or_else(|| {
+            invalid("the time zone of the server has no name; name one, as in --zone Europe/Berlin")
+        })?;
+        let when = match (request.at, request.cron) {
+            (Some(at), None) => When::once(&at, &zone),
+            (None, Some(fields)) => {
+                Cron::new(&fields, &zone).map(|cron| When::Cron(Box::new(cron)))
+            }
+            _ => return Err(invalid("say when it begins, either by at or by cron")),
+        };
+        let planned = Planned {
+            image: deploy.image,
+            hosts: deploy.hosts,
+            name: deploy.name,
+            max_wait_seconds: deploy.max_wait_seconds,
+            is_shutdown: deploy.is_shutdown,
+            is_debug: deploy.is_debug,
+        };
+        let when = when.map_err(invalid)?;
+        Ok(schedule_row(self.add_schedule(when, planned).await?))
+    }
+
+    async fn schedule_list(&self) -> ApiResult<Vec<ScheduleRow>> {
+        let schedules = self.schedules().await?.into_iter();
+        Ok(schedules.map(schedule_row).collect())
+    }
+
+    async fn schedule_remove(&self, schedule: i64) -> ApiResult<Done> {
+        match self.remove_schedule(ScheduleId(schedule)).await? {
+            true => Ok(Done {
+                text: format!("deploy {schedule} does not begin any more"),
+            }),
+            false => Err(not_found(format!(
+                "there is no deploy {schedule} that begins later; fos-server schedule list shows them"
+            ))),
+        }
+    }
+
+    async fn wake(&self, request: GroupHosts) -> ApiResult<Done> {
+        if request.hosts.is_empty() {
+            return Err(invalid("hosts is empty: name at least one host"));
+        }
+        let woken = Self::wake(self, &request.hosts).await?;
+        let hosts = match woken.hosts {
+            1 => "1 host".to_owned(),
+            more => format!("{more} hosts"),
+        };
+        let cards = woken.cards.join(", ");
+        Ok(Done {
+            text: format!("{hosts} were called by {cards}; nothing says whether they wake up"),
         })
     }
 
@@ -376,6 +497,46 @@ impl Ops {
     }
 }
 
+fn check_wait(seconds: Option<u64>) -> ApiResult<()> {
+    match seconds {
+        Some(seconds) if !(1..=LONGEST_WAIT).contains(&seconds) => Err(invalid(format!(
+            "max_wait_seconds has to be 1 to {LONGEST_WAIT}, a day"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn schedule_row(schedule: Schedule) -> ScheduleRow {
+    // A clock that was put back does not bring starts back.
+    let next = schedule.when.next(schedule.done_until);
+    let session = match &schedule.outcome {
+        Some(Outcome::Session { session, .. }) => Some(session.0),
+        _ => None,
+    };
+    ScheduleRow {
+        id: schedule.id.0,
+        image: schedule.planned.image,
+        hosts: schedule.planned.hosts,
+        when: schedule.when.to_string(),
+        next_at: next.map(|next| next.to_string()),
+        session,
+        last: schedule.outcome.as_ref().map(outcome).unwrap_or_default(),
+    }
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Begun { at } => {
+            format!(
+                "{at}: it was begun, and the server ended meanwhile; fos-server status shows whether there is a session"
+            )
+        }
+        Outcome::Session { at, session } => format!("{at}: session {session}"),
+        Outcome::Failed { at, text } => format!("{at}: {text}"),
+        Outcome::Missed { at } => format!("{at}: missed, the server did not run"),
+    }
+}
+
 /// Addresses of a host.
 const MAX_MACS: usize = 32;
 
@@ -398,6 +559,16 @@ fn no_host(name: &str) -> ApiError {
 /// What is no name is nobody's.
 fn account_name(name: &str) -> ApiResult<AccountName> {
     name.parse().map_err(|error| not_found(format!("{error}")))
+}
+
+/// What is no name is none of a group.
+fn group_name(name: &str) -> ApiResult<GroupName> {
+    name.parse().map_err(|_| {
+        let name = shown(name);
+        not_found(format!(
+            "there is no group {name}; fos-server group list shows them"
+        ))
+    })
 }
 
 fn found(is_there: bool, kind: AccountKind, name: &str) -> ApiResult<Named> {
@@ -450,6 +621,7 @@ fn warning(warning: &DeployWarning) -> String {
             "{} is missing, so no machine can boot from this server; put kernel and initramfs there",
             path.display()
         ),
+        DeployWarning::NotWoken(cause) => cause.clone(),
         DeployWarning::PortHeld(held) => format!("{held}; the session has other ports"),
         DeployWarning::Script(name) => format!(
             "hosts that boot fos-agent do not run the script {name} of the image store; do by hand what it does, \
@@ -517,6 +689,67 @@ impl From<AddHostError> for ApiError {
             AddHostError::NameTaken(_) | AddHostError::MacTaken { .. } => {
                 error(ApiErrorKind::Conflict, cause)
             }
+        }
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(cause: NameError) -> Self {
+        match cause {
+            NameError::Store(cause) => cause.into(),
+            NameError::NoHost(_) | NameError::NoGroup(_) => error(ApiErrorKind::NotFound, cause),
+            NameError::Empty(_) => error(ApiErrorKind::Conflict, cause),
+        }
+    }
+}
+
+impl From<ScheduleError> for ApiError {
+    fn from(cause: ScheduleError) -> Self {
+        match cause {
+            ScheduleError::When(cause) => invalid(cause),
+            ScheduleError::Name(cause) => cause.into(),
+            ScheduleError::Deploy(cause) => cause.into(),
+            ScheduleError::Add(AddScheduleError::Store(cause)) => cause.into(),
+            ScheduleError::Add(cause) => error(ApiErrorKind::Conflict, cause),
+        }
+    }
+}
+
+impl From<WakeError> for ApiError {
+    fn from(cause: WakeError) -> Self {
+        match cause {
+            WakeError::Name(cause) => cause.into(),
+            WakeError::NotSent(_) => error(ApiErrorKind::Unavailable, cause),
+        }
+    }
+}
+
+impl From<GroupError> for ApiError {
+    fn from(cause: GroupError) -> Self {
+        match cause {
+            GroupError::Store(cause) => cause.into(),
+            GroupError::NoGroup(_) | GroupError::NoHost(_) => error(ApiErrorKind::NotFound, cause),
+            GroupError::TooMany | GroupError::Full => error(ApiErrorKind::Conflict, cause),
+        }
+    }
+}
+
+impl From<ChangeGroupError> for ApiError {
+    fn from(cause: ChangeGroupError) -> Self {
+        match cause {
+            ChangeGroupError::Name(cause) => cause.into(),
+            ChangeGroupError::Group(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<AcceptError> for ApiError {
+    fn from(cause: AcceptError) -> Self {
+        match cause {
+            AcceptError::Store(cause) => cause.into(),
+            AcceptError::Add(cause) => cause.into(),
+            AcceptError::NotWaiting(_) => error(ApiErrorKind::NotFound, cause),
+            AcceptError::Name(_) | AcceptError::Station(_) => error(ApiErrorKind::Invalid, cause),
         }
     }
 }
@@ -601,17 +834,20 @@ impl From<DeployError> for ApiError {
             DeployError::Create(CreateError::Store(cause)) | DeployError::Store(cause) => {
                 return cause.into();
             }
+            DeployError::Name(cause) => return cause.into(),
             cause => cause,
         };
         let kind = match &cause {
-            DeployError::NoImage(_) | DeployError::NoHost(_) => ApiErrorKind::NotFound,
+            DeployError::NoImage(_) => ApiErrorKind::NotFound,
             DeployError::NeverVerified(_)
             | DeployError::OtherSettings { .. }
             | DeployError::Changed(_)
             | DeployError::Ports(_) => ApiErrorKind::Invalid,
             DeployError::StoreHangs(_) | DeployError::BootHangs(_) => ApiErrorKind::Unavailable,
             DeployError::NoPort { .. } => ApiErrorKind::Conflict,
-            DeployError::Internal(_) | DeployError::Store(_) => ApiErrorKind::Internal,
+            DeployError::Internal(_) | DeployError::Store(_) | DeployError::Name(_) => {
+                ApiErrorKind::Internal
+            }
             DeployError::Create(_) => ApiErrorKind::Conflict,
         };
         error(kind, cause)

@@ -38,6 +38,18 @@ pub trait Api: Send + Sync {
     async fn host_forget(&self, host: &str) -> ApiResult<Named>;
     /// Machines that asked and are not registered.
     async fn host_pending(&self) -> ApiResult<Vec<PendingHost>>;
+    /// Registers a machine that asked.
+    async fn host_accept(&self, mac: Mac, request: HostAccept) -> ApiResult<Named>;
+    /// Forgets a machine that asked, or all of them.
+    async fn pending_forget(&self, mac: Option<Mac>) -> ApiResult<Done>;
+    /// The groups of hosts.
+    async fn group_list(&self) -> ApiResult<Vec<GroupRow>>;
+    /// Puts hosts into a group, which is made if it is not there.
+    async fn group_add(&self, group: &str, request: GroupHosts) -> ApiResult<Named>;
+    /// Takes hosts out of a group.
+    async fn group_take(&self, group: &str, request: GroupHosts) -> ApiResult<Named>;
+    /// Removes a group; its hosts stay.
+    async fn group_remove(&self, group: &str) -> ApiResult<Named>;
     /// Where the images are; refused if they are said to be elsewhere.
     async fn image_root(&self, request: RootQuery) -> ApiResult<ImageRoot>;
     /// Registers an image that was verified.
@@ -60,6 +72,14 @@ pub trait Api: Send + Sync {
     async fn cancel_task(&self, task: i64) -> ApiResult<Done>;
     /// The tasks of hosts that are deployed alone, and how the storage nodes are used.
     async fn tasks(&self) -> ApiResult<TaskList>;
+    /// Keeps a deploy that begins later.
+    async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow>;
+    /// Deploys that begin later, or did.
+    async fn schedule_list(&self) -> ApiResult<Vec<ScheduleRow>>;
+    /// Removes a deploy that begins later; sessions that it has made go on.
+    async fn schedule_remove(&self, schedule: i64) -> ApiResult<Done>;
+    /// Switches machines on.
+    async fn wake(&self, request: GroupHosts) -> ApiResult<Done>;
     /// Starts a session with the hosts that are connected.
     async fn start(&self, session: i64) -> ApiResult<Done>;
     /// Cancels a session, or one host of it.
@@ -253,9 +273,15 @@ pub struct PendingHost {
     /// Its address.
     #[schema(value_type = String, example = "00:1b:21:aa:bb:cc")]
     pub mac: Mac,
-    /// From where it asked.
-    #[schema(value_type = String, example = "10.0.0.17")]
-    pub address: IpAddr,
+    /// The name that it gets if it is accepted without one.
+    pub proposal: String,
+    /// Manufacturer and product as the machine says; empty if it does not.
+    pub about: String,
+    /// Whether somebody at the machine wants it to be registered.
+    pub is_wish: bool,
+    /// From where it asked, if that is known.
+    #[schema(value_type = Option<String>, example = "10.0.0.17")]
+    pub address: Option<IpAddr>,
     /// When it asked first, UTC.
     pub first_at: String,
     /// When it asked last, UTC.
@@ -360,6 +386,22 @@ pub struct HostAdd {
     pub device: TargetDisk,
 }
 
+/// What becomes of a machine that asked.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct HostAccept {
+    /// Name: 1 to 15 letters, digits or hyphens; its proposal if not given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "LAB-01", pattern = "^[A-Za-z0-9][A-Za-z0-9-]{0,14}$")]
+    pub name: Option<HostName>,
+    /// Image, by name or number.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Target disk, FOG's `fdrive` syntax; empty for the automatic choice.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub device: TargetDisk,
+}
+
 /// A host in a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HostRow {
@@ -380,6 +422,22 @@ pub struct HostRow {
     pub session: Option<i64>,
     /// What it does, or how its last session ended.
     pub state: String,
+}
+
+/// A group of hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupRow {
+    /// Name.
+    pub name: String,
+    /// Names of its hosts, in its order.
+    pub hosts: Vec<String>,
+}
+
+/// Hosts that people mean.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct GroupHosts {
+    /// Their names; `@NAME` stands for all hosts of another group.
+    pub hosts: Vec<String>,
 }
 
 /// Where somebody thinks that the images are.
@@ -478,7 +536,7 @@ pub enum VerificationState {
 pub struct Deploy {
     /// Image, by name or number.
     pub image: String,
-    /// Hosts, by name.
+    /// Hosts, by name; `@NAME` stands for all hosts of a group.
     pub hosts: Vec<String>,
     /// Name; the image's if not given.
     #[serde(default)]
@@ -493,6 +551,47 @@ pub struct Deploy {
     /// Whether the machines boot to a shell, in which a person starts the task.
     #[serde(default)]
     pub is_debug: bool,
+    /// Whether the machines are switched on by Wake-on-LAN.
+    #[serde(default)]
+    pub is_woken: bool,
+}
+
+/// A deploy that begins later. Its machines are switched on by Wake-on-LAN then.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleAdd {
+    /// What is deployed.
+    pub deploy: Deploy,
+    /// When, once: a time on the clock of the zone. Either this or `cron` is given.
+    #[serde(default)]
+    #[schema(example = "2026-12-01 18:00")]
+    pub at: Option<String>,
+    /// When, again and again: minute, hour, day of the month, month, day of the week.
+    #[serde(default)]
+    #[schema(example = "0 18 * * 5")]
+    pub cron: Option<String>,
+    /// Name of the time zone; the server's if not given.
+    #[serde(default)]
+    #[schema(example = "Europe/Berlin")]
+    pub zone: Option<String>,
+}
+
+/// A deploy that begins later, or did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleRow {
+    /// Number.
+    pub id: i64,
+    /// Image, by name or number.
+    pub image: String,
+    /// Hosts, by name, and groups.
+    pub hosts: Vec<String>,
+    /// When it begins.
+    pub when: String,
+    /// The next start, UTC; nothing if there is none.
+    pub next_at: Option<String>,
+    /// The session of the last start.
+    pub session: Option<i64>,
+    /// What became of the last start; empty before the first.
+    pub last: String,
 }
 
 /// The session that was created.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, header};
+use fog::Mac;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +18,7 @@ use tokio::net::UnixStream;
 
 use super::Places;
 use crate::api::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done, EventLine, EventsQuery, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ScheduleAdd, ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -434,6 +435,9 @@ fn unanswered(socket: &Path, is_change: bool, path: &str, error: &anyhow::Error)
     let look = match () {
         () if of("/sessions") => "fos-server status shows whether",
         () if of("/hosts") => "fos-server host list shows whether",
+        () if of("/pending-hosts") => "fos-server host pending shows whether",
+        () if of("/groups") => "fos-server group list shows whether",
+        () if of("/schedules") => "fos-server schedule list shows whether",
         () if of("/images") => "fos-server image list shows whether",
         () if of("/users") => "fos-server user list shows whether",
         () if of("/tokens") => "fos-server token list shows whether",
@@ -493,6 +497,37 @@ impl Api for Remote {
         self.get("/pending-hosts".into()).await
     }
 
+    async fn host_accept(&self, mac: Mac, request: HostAccept) -> ApiResult<Named> {
+        let path = format!("/pending-hosts/{mac}/accept");
+        self.call(Method::POST, path, Some(request)).await
+    }
+
+    async fn pending_forget(&self, mac: Option<Mac>) -> ApiResult<Done> {
+        self.delete(match mac {
+            Some(mac) => format!("/pending-hosts/{mac}"),
+            None => "/pending-hosts".to_owned(),
+        })
+        .await
+    }
+
+    async fn group_list(&self) -> ApiResult<Vec<GroupRow>> {
+        self.get("/groups".into()).await
+    }
+
+    async fn group_add(&self, group: &str, request: GroupHosts) -> ApiResult<Named> {
+        let path = format!("/groups/{}/add", part(group));
+        self.call(Method::POST, path, Some(request)).await
+    }
+
+    async fn group_take(&self, group: &str, request: GroupHosts) -> ApiResult<Named> {
+        let path = format!("/groups/{}/take", part(group));
+        self.call(Method::POST, path, Some(request)).await
+    }
+
+    async fn group_remove(&self, group: &str) -> ApiResult<Named> {
+        self.delete(format!("/groups/{}", part(group))).await
+    }
+
     async fn image_root(&self, request: RootQuery) -> ApiResult<ImageRoot> {
         self.get(match request.given {
             Some(given) => format!("/image-root?given={}", part(&given)),
@@ -543,6 +578,23 @@ impl Api for Remote {
 
     async fn tasks(&self) -> ApiResult<TaskList> {
         self.get("/tasks".into()).await
+    }
+
+    async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow> {
+        self.call(Method::POST, "/schedules".into(), Some(request))
+            .await
+    }
+
+    async fn schedule_list(&self) -> ApiResult<Vec<ScheduleRow>> {
+        self.get("/schedules".into()).await
+    }
+
+    async fn schedule_remove(&self, schedule: i64) -> ApiResult<Done> {
+        self.delete(format!("/schedules/{schedule}")).await
+    }
+
+    async fn wake(&self, request: GroupHosts) -> ApiResult<Done> {
+        self.call(Method::POST, "/wake".into(), Some(request)).await
     }
 
     async fn start(&self, session: i64) -> ApiResult<Done> {

@@ -12,8 +12,8 @@ use super::client::Client;
 use super::status;
 use super::{Outcome, Places};
 use crate::api::{
-    self, Api, ApiErrorKind, ApiResult, Deployed, EventLine, EventsQuery, ServerStatus,
-    SessionStatus,
+    self, Api, ApiErrorKind, ApiResult, Deployed, EventLine, EventsQuery, ScheduleAdd, ScheduleRow,
+    ServerStatus, SessionStatus,
 };
 use crate::output;
 
@@ -23,7 +23,7 @@ pub(super) struct Deploy {
     /// Image, by name or number
     #[arg(value_parser = super::image)]
     image: String,
-    /// Hosts, by name
+    /// Hosts, by name; @NAME stands for all hosts of a group
     #[arg(required = true)]
     hosts: Vec<String>,
     /// Send the image to each host on its own, without a session: a host waits for a slot of its storage node, and
@@ -46,6 +46,20 @@ pub(super) struct Deploy {
     /// Boot the machines to a shell with the network up; fos-agent run, or run --step, starts the task there
     #[arg(long)]
     debug: bool,
+    /// Switch the machines on (Wake-on-LAN)
+    #[arg(long)]
+    wake: bool,
+    /// Begin later, at this time on the clock of the zone, for example "2026-12-01 18:00"; the machines are switched on
+    /// then (Wake-on-LAN)
+    #[arg(long, value_name = "TIME", group = "later", conflicts_with = "wait")]
+    at: Option<String>,
+    /// Begin again and again: minute, hour, day of the month, month, day of the week, for example "0 18 * * 5" for
+    /// Fridays at six in the evening; the machines are switched on then (Wake-on-LAN)
+    #[arg(long, value_name = "FIELDS", group = "later", conflicts_with = "wait")]
+    cron: Option<String>,
+    /// Time zone of --at or --cron, for example Europe/Berlin [default: the server's]
+    #[arg(long, value_name = "ZONE", requires = "later")]
+    zone: Option<String>,
     /// Stay until the session is over, show its progress, and fail if it failed. Ctrl-C ends this
     /// command with status 3; the session goes on
     #[arg(long)]
@@ -68,7 +82,21 @@ impl Deploy {
             max_wait_seconds: self.max_wait,
             is_shutdown: self.shutdown,
             is_debug: self.debug,
+            is_woken: self.wake,
         };
+        if self.at.is_some() || self.cron.is_some() {
+            let request = ScheduleAdd {
+                deploy: request,
+                at: self.at,
+                cron: self.cron,
+                zone: self.zone,
+            };
+            let added = client.api().schedule_add(request).await;
+            let is_running = client.is_remote();
+            client.close().await;
+            later(&added?, is_running);
+            return Ok(Outcome::Done);
+        }
         let deployed = client.api().deploy(request).await;
         let is_running = client.is_remote();
         client.close().await;
@@ -147,6 +175,21 @@ impl Deploy {
                 deployed.session
             ));
         }
+    }
+}
+
+/// What happens next with a deploy that begins later.
+fn later(schedule: &ScheduleRow, is_running: bool) {
+    output::result(&schedule.id.to_string());
+    if let Some(next) = &schedule.next_at {
+        output::explain(&format!(
+            "It begins at {next} (UTC), if the server runs then or at most 15 minutes later. fos-server schedule list \
+             shows it, fos-server schedule remove {} ends it.",
+            schedule.id
+        ));
+    }
+    if !is_running {
+        output::explain("No server is running; start it with fos-server serve.");
     }
 }
 

@@ -9,16 +9,19 @@ mod database;
 mod deploy;
 mod doctor;
 mod generate;
+mod group;
 mod host;
 mod image;
 mod import;
 mod rival;
+mod schedule;
 mod selftest;
 mod senders;
 mod serve;
 mod setup;
 mod start;
 mod status;
+mod wake;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,15 +87,23 @@ enum Command {
     /// Register machines
     #[command(subcommand)]
     Host(host::HostCommand),
+    /// Groups of machines, as those of a room
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Register and verify images
     #[command(subcommand)]
     Image(image::ImageCommand),
     /// Create a multicast session for some hosts, or a task for each; prints its number, or theirs
     Deploy(deploy::Deploy),
+    /// Deploys that begin later
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Show sessions and what every host does or waits for
     Status(status::Status),
     /// Start a session with the hosts that are connected, without those that are missing
     Start(start::Start),
+    /// Switch machines on (Wake-on-LAN)
+    Wake(wake::Wake),
     /// Cancel a session, one host of it, or the task of a host that is deployed alone
     Cancel(cancel::Cancel),
     /// Send a test by multicast to `fos-agent selftest` or `udp-receiver`, and say what works and what does not
@@ -173,9 +184,12 @@ impl Cli {
         let is_done = match self.command {
             Command::Serve(serve) => serve.run(&places).await,
             Command::Host(host) => host.run(&places).await,
+            Command::Group(group) => group.run(&places).await,
             Command::Image(image) => image.run(&places).await,
             Command::Deploy(deploy) => return deploy.run(&places).await,
             Command::Status(status) => status.run(&places).await,
+            Command::Schedule(schedule) => schedule.run(&places).await,
+            Command::Wake(wake) => wake.run(&places).await,
             Command::Start(start) => start.run(&places).await,
             Command::User(user) => user.run(&places).await,
             Command::Token(token) => token.run(&places).await,

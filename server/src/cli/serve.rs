@@ -20,7 +20,9 @@ use super::Places;
 use super::client::{self, LOCK_RETRY, LOCK_WAIT, Lock};
 use super::rival;
 use crate::clock;
-use crate::config::{Bitrate, Config, DebugPassword, Origin, Slow, StreamRecords, Timing};
+use crate::config::{
+    Bitrate, Config, DebugPassword, Origin, Registration, Slow, StreamRecords, Timing,
+};
 use crate::domain::node::NodeName;
 use crate::domain::ports::PortPool;
 use crate::http;
@@ -80,6 +82,11 @@ pub(super) struct Serve {
     /// they boot (the key d). It does not travel: iPXE proves that it was typed
     #[arg(long, value_name = "FILE")]
     debug_menu: Option<PathBuf>,
+    /// What becomes of an unregistered machine at which somebody presses r while it boots: pending: it waits until it is
+    /// accepted (host accept, or the page); accept: it is registered at once, whoever stands there; off: there is no
+    /// such key
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    registration: Registration,
     /// Seconds that a client may take after its last sign to report its end
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
         value_parser = super::number::<u64>)]
@@ -271,6 +278,7 @@ impl Serve {
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
             slots: self.slots,
+            registration: self.registration,
             timing,
             origin: Origin::Running,
             ..Config::idle(&places.data, images)
@@ -558,6 +566,10 @@ async fn serve(
         let ops = Arc::clone(ops);
         async move { ops.follow_unicasts().await }
     });
+    let scheduler = parts.spawn("the scheduler", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_schedules().await }
+    });
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -574,6 +586,7 @@ async fn serve(
     stop.cancel();
     follower.abort();
     queue.abort();
+    scheduler.abort();
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

@@ -235,6 +235,63 @@ pub enum HostActivity {
     },
 }
 
+/// What a machine says of itself (manufacturer, product): a few words that people can read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct About(String);
+
+impl About {
+    /// Characters.
+    pub const LEN_MAX: usize = 80;
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whatever is no text for people is made one.
+impl From<String> for About {
+    fn from(text: String) -> Self {
+        Self(fog::encoding::printable(text.trim(), Self::LEN_MAX))
+    }
+}
+
+impl From<About> for String {
+    fn from(about: About) -> Self {
+        about.0
+    }
+}
+
+/// A machine that asked to be registered: it is nothing else until a person accepts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingHost {
+    /// Number, which it keeps.
+    pub id: HostId,
+    /// The name that it has until then.
+    pub name: String,
+    /// Addresses, the primary one first.
+    pub macs: Vec<Mac>,
+    /// What it says of itself.
+    pub about: About,
+    /// When it asked.
+    pub at: Timestamp,
+}
+
+/// What became of the wish to be registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It waits for a person.
+    Kept,
+    /// So it did before.
+    Known,
+    /// It is registered.
+    Registered,
+    /// Too many wait, of this address or at all.
+    Crowded,
+}
+
 /// A machine that asked and is not registered.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stranger {
@@ -248,11 +305,139 @@ pub struct Stranger {
     pub last_at: Timestamp,
     /// How often.
     pub requests: u64,
+    /// What it said of itself.
+    pub about: About,
+}
+
+/// A machine that a person can accept: it asked, or asked to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its addresses as far as they are known, the primary one first; at least one.
+    pub macs: Vec<Mac>,
+    /// The name that it gets if a person gives none.
+    pub proposal: String,
+    /// What it said of itself.
+    pub about: About,
+    /// Whether it asked to be registered.
+    pub is_wish: bool,
+    /// From where it asked, if that is known.
+    pub address: Option<IpAddr>,
+    /// First time.
+    pub first_at: Timestamp,
+    /// Last time.
+    pub last_at: Timestamp,
+    /// How often.
+    pub requests: u64,
+}
+
+/// The machines that can be accepted, each once: those that asked to be registered first.
+#[must_use]
+pub fn waiting(pending: Vec<PendingHost>, mut strangers: Vec<Stranger>) -> Vec<Waiting> {
+    let wishes = pending.into_iter().filter(|host| !host.macs.is_empty());
+    let mut all: Vec<Waiting> = wishes
+        .map(|host| {
+            let mut waiting = Waiting {
+                macs: host.macs,
+                proposal: host.name,
+                about: host.about,
+                is_wish: true,
+                address: None,
+                first_at: host.at,
+                last_at: host.at,
+                requests: 0,
+            };
+            strangers.retain(|stranger| {
+                let is_same = waiting.macs.contains(&stranger.mac);
+                if is_same {
+                    waiting.asked_as(stranger);
+                }
+                !is_same
+            });
+            waiting
+        })
+        .collect();
+    all.extend(strangers.into_iter().map(|stranger| Waiting {
+        proposal: proposal(stranger.mac),
+        macs: vec![stranger.mac],
+        about: stranger.about,
+        is_wish: false,
+        address: Some(stranger.address),
+        first_at: stranger.first_at,
+        last_at: stranger.last_at,
+        requests: stranger.requests,
+    }));
+    all
+}
+
+impl Waiting {
+    fn asked_as(&mut self, stranger: &Stranger) {
+        if self.address.is_none() || stranger.last_at > self.last_at {
+            self.address = Some(stranger.address);
+        }
+        self.first_at = self.first_at.min(stranger.first_at);
+        self.last_at = self.last_at.max(stranger.last_at);
+        self.requests = self.requests.saturating_add(stranger.requests);
+        if self.about == About::default() {
+            self.about = stranger.about.clone();
+        }
+    }
+}
+
+/// The name of a machine of which nothing else is known: the digits of its address.
+#[must_use]
+pub fn proposal(mac: Mac) -> String {
+    mac.to_string().replace(':', "")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_waits_once_whatever_it_asked() {
+        let mac = |last| Mac([0, 0x1b, 0x21, 0, 0, last]);
+        let stranger = |last, second| Stranger {
+            mac: mac(last),
+            address: IpAddr::from([10, 0, 0, last]),
+            first_at: Timestamp(second),
+            last_at: Timestamp(second + 5),
+            requests: 2,
+            about: About::from("ACME Box".to_owned()),
+        };
+        let wish = PendingHost {
+            id: HostId(7),
+            name: "lab".into(),
+            macs: vec![mac(1), mac(2)],
+            about: About::default(),
+            at: Timestamp(50),
+        };
+        let strangers = vec![stranger(1, 10), stranger(2, 100), stranger(3, 30)];
+        let all = waiting(vec![wish], strangers);
+        assert_eq!(all.len(), 2);
+        let [first, second] = &all[..] else { panic!() };
+        assert_eq!((first.proposal.as_str(), first.is_wish), ("lab", true));
+        assert_eq!(
+            (first.first_at, first.last_at),
+            (Timestamp(10), Timestamp(105))
+        );
+        assert_eq!((first.requests, first.about.as_str()), (4, "ACME Box"));
+        assert_eq!(first.address, Some(IpAddr::from([10, 0, 0, 2])));
+        assert_eq!(
+            (second.proposal.as_str(), second.is_wish),
+            ("001b21000003", false)
+        );
+        second.proposal.parse::<HostName>().unwrap();
+    }
+
+    #[test]
+    fn what_a_machine_says_of_itself_is_made_readable() {
+        let about = About::from(format!("  \u{1b}[2JBox\n{}", "x".repeat(500)));
+        assert!(about.as_str().chars().all(|c| !c.is_control()), "{about:?}");
+        assert!(
+            about.as_str().chars().count() <= About::LEN_MAX,
+            "{about:?}"
+        );
+    }
 
     #[test]
     fn names_become_computer_names() {

@@ -29,4 +29,6 @@ id! {
     SessionId,
     /// `nfsGroupMembers.ngmID`.
     NodeId,
+    /// `fos_schedules.id`.
+    ScheduleId,
 }

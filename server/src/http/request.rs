@@ -46,6 +46,7 @@ impl Form {
             address: self.client,
             ticket: Ticket::parse(self.get(FIELD_TICKET)),
             is_forwarded: self.is_forwarded,
+            about: format!("{} {}", self.get("manufacturer"), self.get("product")).into(),
         }
     }
 

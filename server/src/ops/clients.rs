@@ -11,15 +11,18 @@ use fog::status::ReceivedStatus;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::hosts::{AcceptError, Accepted};
 use super::{Ops, jobs};
 use crate::clock;
+use crate::config::Registration;
 use crate::domain::handout::{Arguments, Job, Ticket};
 use crate::domain::handouts::Origin;
-use crate::domain::host::Host;
+use crate::domain::host::{About, Host, StationMac, Wish};
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Client;
 use crate::domain::session::core::Peer;
 use crate::domain::{HostId, Refusal, SessionId};
+use crate::logs::Subject;
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
 
@@ -34,6 +37,17 @@ pub struct ClientRequest {
     pub ticket: Option<Ticket>,
     /// Whether a proxy says that it passed the request on.
     pub is_forwarded: bool,
+    /// What the machine says of itself.
+    pub about: About,
+}
+
+impl ClientRequest {
+    /// The first of its addresses that a card can have.
+    #[must_use]
+    pub fn station(&self) -> Option<StationMac> {
+        let mut macs = self.macs.iter();
+        macs.find_map(|mac| StationMac::try_from(*mac).ok())
+    }
 }
 
 /// A request of a registered host.
@@ -106,12 +120,58 @@ impl Ops {
         if let Some((host, mac)) = self.directory.find(&request.macs) {
             return Ok(Known { host, mac, request });
         }
-        let station = |mac: &&Mac| crate::domain::host::StationMac::try_from(**mac).is_ok();
-        let Some(mac) = request.macs.iter().find(station).copied() else {
+        let Some(mac) = request.station() else {
             return Err(Refusal::NoMac.into());
         };
-        self.remember_stranger(mac, request.address).await;
+        let mac = mac.mac();
+        self.remember_stranger(mac, request.address, request.about)
+            .await;
         Err(Refusal::Unknown(mac).into())
+    }
+
+    /// Somebody at a machine wants it to be registered: a person at the server accepts it, unless the server was told to
+    /// accept everything.
+    ///
+    /// # Errors
+    /// If this server takes no such wishes, or it is not stored.
+    pub async fn wish(&self, request: &ClientRequest) -> ClientResult<Wish> {
+        let mac = request.station().ok_or(Refusal::NoMac)?;
+        let now = clock::now();
+        let (address, about) = (request.address, request.about.clone());
+        if self.config.registration == Registration::Off {
+            return Err(Refusal::Unknown(mac.mac()).into());
+        }
+        let wish = match self.is_news_of_wish(mac.mac(), address) {
+            true => self.store.wish(now, mac, address, about).await?,
+            // Asked again and again: nothing is written.
+            false => {
+                let pending = self.store.pending_hosts().await?;
+                let is_kept = pending.iter().any(|host| host.macs.contains(&mac.mac()));
+                match is_kept {
+                    true => Wish::Known,
+                    false => Wish::Crowded,
+                }
+            }
+        };
+        if wish == Wish::Kept {
+            let subject = Subject::Host(mac.to_string());
+            let line = format!("asks from {address} to be registered");
+            self.log.info(now, &subject, &line);
+        }
+        match (wish, self.config.registration) {
+            (Wish::Kept | Wish::Known, Registration::Accept) => {
+                match self.accept_host(mac.mac(), Accepted::default()).await {
+                    Ok(_) => Ok(Wish::Registered),
+                    Err(AcceptError::Store(error)) => Err(error.into()),
+                    // It waits for a person then.
+                    Err(error) => {
+                        tracing::warn!("host {mac}: registering it: {error}");
+                        Ok(wish)
+                    }
+                }
+            }
+            _ => Ok(wish),
+        }
     }
 
     /// The session of a host's task, started if it is to run.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use fog::task::State;
 
 use super::boot::BootFiles;
+use super::groups::NameError;
 use super::{Ops, blocking};
 use crate::clock;
 use crate::config::Origin;
-use crate::domain::host::Host;
 use crate::domain::image::{Facts, Image, SettingChanged};
 use crate::domain::ports::{BadPortPool, PortPool};
 use crate::domain::reason::BrokenRow;
@@ -28,7 +28,7 @@ use crate::store::{CreateError, NewSession, StoreError};
 pub struct DeployRequest {
     /// Image, by name or number.
     pub image: String,
-    /// Hosts, by name.
+    /// Hosts, by name, or groups (`@room101`).
     pub hosts: Vec<String>,
     /// Name; the image's if not given.
     pub name: Option<String>,
@@ -38,6 +38,8 @@ pub struct DeployRequest {
     pub is_shutdown: bool,
     /// Whether the machines boot to a shell, in which a person starts the task.
     pub is_debug: bool,
+    /// Whether the machines are switched on by Wake-on-LAN.
+    pub is_woken: bool,
 }
 
 /// What is known before something is created.
@@ -76,6 +78,8 @@ pub enum DeployWarning {
     NoBootFile(PathBuf),
     /// A port pair was passed over: who holds it.
     PortHeld(String),
+    /// The machines are not switched on: why.
+    NotWoken(String),
     /// A script of the image store, which `fos-agent` does not run.
     Script(String),
 }
@@ -114,9 +118,9 @@ pub enum DeployError {
         "the boot directory {} does not answer; look whether its disk or mount hangs", .0.display()
     )]
     BootHangs(PathBuf),
-    /// No such host.
-    #[error("there is no host {0}; fos-server host list shows them")]
-    NoHost(String),
+    /// A name is none of a host or a group.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The port settings make no sense.
     #[error("FOG_UDPCAST_STARTINGPORT and FOG_MULTICAST_MAX_SESSIONS: {0}")]
     Ports(#[from] BadPortPool),
@@ -232,6 +236,11 @@ impl Ops {
                     self.note_held_ports(session, &held).await;
                     let held = held.into_iter().map(DeployWarning::PortHeld);
                     warnings.extend(held);
+                    if wanted.is_woken
+                        && let Err(error) = self.wake_hosts(&hosts).await
+                    {
+                        warnings.push(DeployWarning::NotWoken(error.to_string()));
+                    }
                     return Ok(Deployed {
                         session,
                         name,
@@ -252,7 +261,7 @@ impl Ops {
         let image = self.store.find_image(&wanted.image).await?;
         let image = image.ok_or_else(|| no_image(&wanted.image))?;
         let facts = self.usable_facts(&image).await?;
-        let hosts = self.find_hosts(&wanted.hosts)?;
+        let hosts = self.named_hosts(&wanted.hosts).await?;
         let mut warnings = Vec::new();
         if !facts.is_verified {
             warnings.push(DeployWarning::NotVerified);
@@ -315,20 +324,6 @@ impl Ops {
                 tracing::warn!(session = session.0, "noting held ports: {error}");
             }
         }
-    }
-
-    /// The named hosts, each once.
-    fn find_hosts(&self, names: &[String]) -> Result<Vec<Arc<Host>>, DeployError> {
-        let mut found: Vec<Arc<Host>> = Vec::new();
-        for name in names {
-            let host = self.directory.by_name(name);
-            let host =
-                host.ok_or_else(|| DeployError::NoHost(fog::encoding::printable(name, 60)))?;
-            if !found.iter().any(|other| other.id == host.id) {
-                found.push(host);
-            }
-        }
-        Ok(found)
     }
 
     async fn check_files(&self, image: &Image, facts: Facts) -> Result<(), DeployError> {
@@ -515,7 +510,7 @@ impl Ops {
     }
 }
 
-fn no_image(wanted: &str) -> DeployError {
+pub(super) fn no_image(wanted: &str) -> DeployError {
     DeployError::NoImage(fog::encoding::printable(wanted, 60))
 }
 

@@ -1,6 +1,7 @@
 //! The registered hosts by address, in memory: clients ask hundreds of times a second.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -71,27 +72,31 @@ impl Directory {
 
 /// Addresses that were seen a moment ago.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<Mac, Instant>);
+pub(super) struct Seen(HashMap<Mac, (Instant, IpAddr)>);
 
 impl Seen {
     /// How long an address is no news.
     const PERIOD: Duration = Duration::from_secs(60);
-    /// Addresses that are kept, some 50 bytes each. Beyond, new ones are no news until some are old.
+    /// Addresses that are kept, some 70 bytes each. Beyond, new ones are no news until some are old.
     const MAX: usize = 1000;
+    /// Of these, those that came from one sender: it does not make the others unheard.
+    const MAX_OF_SENDER: usize = 100;
 
-    pub(super) fn is_news(&mut self, now: Instant, mac: Mac) -> bool {
-        if self.0.len() >= Self::MAX {
-            self.0
-                .retain(|_, at| now.duration_since(*at) < Self::PERIOD);
-        }
-        if let Some(at) = self.0.get(&mac)
+    pub(super) fn is_news(&mut self, now: Instant, mac: Mac, sender: IpAddr) -> bool {
+        if let Some((at, _)) = self.0.get(&mac)
             && now.duration_since(*at) < Self::PERIOD
         {
             return false;
         }
-        let has_place = self.0.len() < Self::MAX;
+        let is_new = |at: &Instant| now.duration_since(*at) < Self::PERIOD;
+        if self.0.len() >= Self::MAX {
+            self.0.retain(|_, (at, _)| is_new(at));
+        }
+        let senders = self.0.values();
+        let of_sender = senders.filter(|(at, from)| *from == sender && is_new(at));
+        let has_place = self.0.len() < Self::MAX && of_sender.count() < Self::MAX_OF_SENDER;
         if has_place {
-            self.0.insert(mac, now);
+            self.0.insert(mac, (now, sender));
         }
         has_place
     }
@@ -102,6 +107,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_sender_does_not_make_the_others_unheard() {
+        let mut seen = Seen::default();
+        let now = Instant::now();
+        let [loud, other] = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        let mac = |n: u16| Mac([2, 0, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
+        let news = (1..5000).filter(|n| seen.is_news(now, mac(*n), loud));
+        assert_eq!(news.count(), Seen::MAX_OF_SENDER);
+        assert!(seen.is_news(now, mac(6000), other));
+        // Later, its news count again.
+        assert!(seen.is_news(now + Seen::PERIOD, mac(6001), loud));
+    }
+
+    #[test]
     fn an_address_is_news_once_a_minute_and_their_number_is_bounded() {
         let mut seen = Seen::default();
         let now = Instant::now();
@@ -109,11 +127,12 @@ mod tests {
             let [a, b, c, d] = n.to_be_bytes();
             Mac([2, 0, a, b, c, d])
         };
-        assert!(seen.is_news(now, mac(0)));
-        assert!(!seen.is_news(now + Duration::from_secs(59), mac(0)));
-        assert!(seen.is_news(now + Duration::from_secs(60), mac(0)));
-        let news = (1..5000).filter(|n| seen.is_news(now, mac(*n))).count();
-        assert_eq!(news, Seen::MAX - 1);
-        assert!(seen.is_news(now + Duration::from_secs(121), mac(9999)));
+        let from = |n: u32| IpAddr::from([10, 0, 0, u8::try_from(n % 20).unwrap()]);
+        assert!(seen.is_news(now, mac(0), from(0)));
+        assert!(!seen.is_news(now + Duration::from_secs(59), mac(0), from(0)));
+        assert!(seen.is_news(now + Duration::from_secs(60), mac(0), from(0)));
+        let news = (1..5000).filter(|n| seen.is_news(now, mac(*n), from(*n)));
+        assert_eq!(news.count(), Seen::MAX - 1);
+        assert!(seen.is_news(now + Duration::from_secs(121), mac(9999), from(0)));
     }
 }

@@ -2,11 +2,58 @@
 
 use std::sync::Arc;
 
+use fog::Mac;
+
 use super::Ops;
 use crate::clock;
-use crate::domain::HostId;
-use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::host::{
+    self, BadHostName, BadStationMac, Host, HostActivity, HostName, NewHost, StationMac, Waiting,
+};
+use crate::domain::{HostId, ImageId};
 use crate::store::{AddHostError, ChangeError, EditHostError, StoreError};
+
+/// What a machine becomes that is accepted.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted {
+    /// Name; the one that it waits with if not given.
+    pub name: Option<HostName>,
+    /// Default image.
+    pub image: Option<ImageId>,
+    /// Target disk.
+    pub device: String,
+}
+
+/// Why a machine was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// It does not wait.
+    #[error(
+        "no machine with the address {0} waits to be accepted; fos-server host pending shows those that do, and \
+         fos-server host add registers any"
+    )]
+    NotWaiting(Mac),
+    /// Its name, which another program gave it, is none.
+    #[error("{0}; give another name")]
+    Name(#[from] BadHostName),
+    /// Its addresses, which another program noted, are none.
+    #[error(transparent)]
+    Station(#[from] BadStationMac),
+    /// It cannot be registered.
+    #[error(transparent)]
+    Add(AddHostError),
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AddHostError> for AcceptError {
+    fn from(error: AddHostError) -> Self {
+        match error {
+            AddHostError::Store(error) => Self::Store(error),
+            error => Self::Add(error),
+        }
+    }
+}
 
 impl Ops {
     /// Registers a host.
@@ -81,13 +128,47 @@ impl Ops {
         Ok(Some(host))
     }
 
-    /// Machines that asked and are not registered.
+    /// Machines that asked, or asked to be registered, and are not.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn strangers(&self) -> Result<Vec<Stranger>, StoreError> {
+    pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let pending = self.store.pending_hosts().await?;
         let strangers = self.store.strangers().await?;
-        let is_unknown = |stranger: &Stranger| self.directory.find(&[stranger.mac]).is_none();
-        Ok(strangers.into_iter().filter(is_unknown).collect())
+        let mut waiting = host::waiting(pending, strangers);
+        waiting.retain(|machine| self.directory.find(&machine.macs).is_none());
+        Ok(waiting)
+    }
+
+    /// Registers a machine that waits, with all addresses that are known of it; its name.
+    ///
+    /// # Errors
+    /// If it does not wait, or cannot be registered.
+    pub async fn accept_host(&self, mac: Mac, wanted: Accepted) -> Result<HostName, AcceptError> {
+        let waiting = self.waiting().await?;
+        let mut waiting = waiting.into_iter();
+        let machine = waiting.find(|machine| machine.macs.contains(&mac));
+        let machine = machine.ok_or(AcceptError::NotWaiting(mac))?;
+        let name = match wanted.name {
+            Some(name) => name,
+            None => machine.proposal.parse()?,
+        };
+        let macs = machine.macs.into_iter().map(StationMac::try_from);
+        let host = NewHost {
+            name: name.clone(),
+            macs: macs.collect::<Result<_, _>>()?,
+            image: wanted.image,
+            device: wanted.device,
+        };
+        self.add_host(host).await?;
+        Ok(name)
+    }
+
+    /// Forgets a machine that waits, or all that asked here; how many there were.
+    ///
+    /// # Errors
+    /// If it is not stored.
+    pub async fn forget_waiting(&self, mac: Option<Mac>) -> Result<u64, StoreError> {
+        self.store.forget_pending(mac).await
     }
 }

@@ -7,6 +7,7 @@ mod boot_file;
 mod clients;
 mod deploy;
 mod directory;
+mod groups;
 mod hosts;
 mod image_root;
 mod images;
@@ -14,10 +15,12 @@ mod jobs;
 mod log_tail;
 mod memory;
 mod reports;
+mod schedules;
 mod start;
 mod status;
 mod unicast;
 mod verification;
+mod wake;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,20 +35,25 @@ pub(crate) use boot_file::{BootFile, BootFileError};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};
 pub use directory::Directory;
+pub use groups::{ChangeGroupError, Membership, NameError};
+pub use hosts::{AcceptError, Accepted};
 pub use image_root::image_root;
 pub use images::TaskImage;
 pub use log_tail::LogError;
+pub use schedules::ScheduleError;
 pub use start::StartError;
 pub use status::SessionState;
 pub use unicast::{
     CancelTaskError, DataFile, TaskState, TasksCreated, UnicastRequest, UnicastStatus,
 };
 pub use verification::{Verification, VerifyRefused, VerifyStage};
+pub use wake::{WakeError, Woken};
 
 use crate::api::ServerLook;
 use crate::clock;
 use crate::config::{Config, Origin};
 use crate::domain::doctor::DatabaseLook;
+use crate::domain::host::About;
 use crate::domain::session::core::Plan;
 use crate::logs::{MulticastLog, Subject};
 use crate::session::Sessions;
@@ -60,6 +68,8 @@ pub struct Ops {
     jobs: jobs::Jobs,
     memory: memory::Memory,
     strangers: Mutex<directory::Seen>,
+    /// Machines that asked to be registered a moment ago.
+    wishes: Mutex<directory::Seen>,
     /// Whether clients are to change the computer name early, as it was read last: they ask too often to read it
     /// each time.
     is_name_changed_early: AtomicBool,
@@ -73,6 +83,8 @@ pub struct Ops {
     status: tokio::sync::Mutex<()>,
     /// Places for those who read the log.
     log_readers: Arc<Semaphore>,
+    /// Places for those who switch machines on.
+    wakers: Arc<Semaphore>,
     /// Places for those who look at images.
     readers: Arc<Semaphore>,
     /// Places for those who look at the boot directory.
@@ -106,6 +118,7 @@ impl Ops {
             jobs: jobs::Jobs::default(),
             memory,
             strangers: Mutex::default(),
+            wishes: Mutex::default(),
             is_name_changed_early: AtomicBool::new(true),
             late: tokio::sync::Mutex::default(),
             unicasts: unicast::Unicasts::default(),
@@ -113,6 +126,7 @@ impl Ops {
             verifications: verification::Verifications::default(),
             status: tokio::sync::Mutex::default(),
             log_readers: Arc::new(Semaphore::new(log_tail::LOG_READERS)),
+            wakers: Arc::new(Semaphore::new(wake::WAKERS)),
             readers: Arc::new(Semaphore::new(images::READERS)),
             boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
         };
@@ -191,16 +205,14 @@ impl Ops {
         Ok(())
     }
 
+    /// Whether a wish to be registered is to be stored: it may come again and again.
+    fn is_news_of_wish(&self, mac: Mac, address: IpAddr) -> bool {
+        is_news(&self.wishes, mac, address)
+    }
+
     /// Remembers a machine that is not registered; now and then, as it may ask for ever.
-    async fn remember_stranger(&self, mac: Mac, address: IpAddr) {
-        let is_news = {
-            let mut seen = self
-                .strangers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            seen.is_news(std::time::Instant::now(), mac)
-        };
-        if !is_news {
+    async fn remember_stranger(&self, mac: Mac, address: IpAddr, about: About) {
+        if !is_news(&self.strangers, mac, address) {
             return;
         }
         let now = clock::now();
@@ -209,10 +221,16 @@ impl Ops {
             &Subject::Host(mac.to_string()),
             &format!("asked from {address} and is not registered"),
         );
-        if let Err(error) = self.store.remember_stranger(now, mac, address).await {
+        let stored = self.store.remember_stranger(now, mac, address, about);
+        if let Err(error) = stored.await {
             tracing::warn!("host {mac}: remembering it: {error}");
         }
     }
+}
+
+fn is_news(seen: &Mutex<directory::Seen>, mac: Mac, address: IpAddr) -> bool {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.is_news(std::time::Instant::now(), mac, address)
 }
 
 impl std::fmt::Debug for Ops {

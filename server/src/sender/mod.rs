@@ -2,6 +2,7 @@
 
 mod rejecting;
 pub mod udpcast;
+mod wake;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use cast_net::Interface;
 use cast_net::udpcast::sender::SlowPolicy;
+use fog::Mac;
 use tokio::sync::mpsc;
 
 use crate::domain::session::Departure;
@@ -194,6 +196,13 @@ pub trait Sender: Send + Sync + 'static {
     /// Rejects whoever comes to a rendezvous that is over, for so long or until the port is opened again:
     /// FOG's clients have no time-out.
     fn reject(&self, interface: Interface, base: u16, limit: Duration);
+
+    /// Switches machines on (Wake-on-LAN), by this card or by all that there are; the names of the cards. It may block
+    /// for a second.
+    ///
+    /// # Errors
+    /// If nothing was sent.
+    fn wake(&self, macs: &[Mac], card: Option<&Interface>) -> anyhow::Result<Vec<String>>;
 
     /// Opens the rendezvous of a stream; returns at once.
     ///

@@ -12,9 +12,11 @@ use cast_net::udpcast::sender::{self, DropPolicy, Outcome, RefuseReason, StartRu
 use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
+use fog::Mac;
 use readable::{Size, Time, chain};
 
 use super::rejecting::Rejecting;
+use super::wake;
 use super::{
     Counters, Events, Sender, SenderEvent, SharedCounters, SlowReceiver, StreamJob, Transmission,
 };
@@ -51,6 +53,10 @@ impl Sender for Udpcast {
             return Ok(());
         }
         cast_net::ports::probe(address, base).map_err(|held| held.to_string())
+    }
+
+    fn wake(&self, macs: &[Mac], card: Option<&Interface>) -> anyhow::Result<Vec<String>> {
+        wake::wake(macs, card)
     }
 
     fn reject(&self, interface: Interface, base: u16, limit: Duration) {

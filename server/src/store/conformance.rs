@@ -15,9 +15,12 @@ use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
 mod alone;
+mod groups;
 mod model;
 pub(super) mod operations;
+mod pending;
 mod random;
+mod schedules;
 
 /// A time.
 pub(crate) const NOW: Timestamp = Timestamp(1_790_000_000);
@@ -352,38 +355,6 @@ pub(crate) async fn events_are_bounded(store: SharedStore) {
     ));
 }
 
-/// Machines that are not registered: the last ones that asked.
-pub(crate) async fn strangers_are_bounded(store: SharedStore) {
-    let address = IpAddr::from([10, 0, 0, 1]);
-    let max = u16::try_from(MAX_STRANGERS).unwrap();
-    for number in 0..max + 3 {
-        store
-            .remember_stranger(NOW, mac(number), address)
-            .await
-            .unwrap();
-        // It asks again and again, so it stays.
-        if number % 500 == 0 {
-            store
-                .remember_stranger(at(1), mac(0), address)
-                .await
-                .unwrap();
-        }
-    }
-    let strangers = store.strangers().await.unwrap();
-    assert_eq!(strangers.len(), usize::from(max));
-    assert_eq!(strangers[0].mac, mac(max + 2));
-    let zero = strangers
-        .iter()
-        .find(|stranger| stranger.mac == mac(0))
-        .unwrap();
-    assert_eq!(
-        (zero.first_at, zero.last_at, zero.requests),
-        (NOW, at(1), 4)
-    );
-    let last = strangers.last().unwrap().mac;
-    assert_eq!(last, mac(4), "the oldest are gone: 1 to 3");
-}
-
 /// Progress belongs to active tasks of the session.
 pub(crate) async fn progress_is_no_state(store: SharedStore) {
     let (id, _, hosts) = session_of(&*store, 1).await;
@@ -656,7 +627,14 @@ where
     an_end_may_be_seen_in_another_light(factory().await).await;
     attempts_are_numbered(factory().await).await;
     events_are_bounded(factory().await).await;
-    strangers_are_bounded(factory().await).await;
+    pending::strangers_are_bounded(factory().await).await;
+    pending::a_flood_pushes_out_what_came_from_its_address(factory().await).await;
+    pending::a_wish_waits_for_a_person(factory().await).await;
+    pending::wishes_are_bounded(factory().await).await;
+    pending::what_waits_can_be_forgotten(factory().await).await;
+    groups::a_group_keeps_its_order(factory().await).await;
+    groups::groups_are_bounded(factory().await).await;
+    schedules::a_start_is_claimed_once(factory().await).await;
     progress_is_no_state(factory().await).await;
     many_at_once(factory().await).await;
     what_is_absent_is_absent(factory().await).await;

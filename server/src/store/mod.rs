@@ -31,16 +31,20 @@ pub use self::mariadb::{BadLocation, Database, Location};
 use self::node::Node;
 use self::sqlite::Sqlite;
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
+use crate::domain::groups::{Group, GroupChange, GroupName};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
-use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::host::{
+    About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
+};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
+use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
 use crate::domain::unicast::{UnicastFact, UnicastTask};
-use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::domain::{HostId, ImageId, Reason, ScheduleId, SessionId, TaskId, Timestamp};
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
@@ -136,6 +140,40 @@ impl From<StoreError> for EditHostError {
     fn from(error: StoreError) -> Self {
         Self::Change(error.into())
     }
+}
+
+/// Why a group is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// There is no such group.
+    #[error("there is no group {0}; fos-server group list shows them")]
+    NoGroup(GroupName),
+    /// A host is not registered any more.
+    #[error("host {0} does not exist any more, or has no MAC address")]
+    NoHost(HostId),
+    /// There are as many as are kept.
+    #[error("there are {MAX_GROUPS} groups, more are not kept; remove one first")]
+    TooMany,
+    /// It has as many hosts as a group can have.
+    #[error("a group has {MAX_GROUP_MEMBERS} hosts at most; make another one")]
+    Full,
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why nothing is begun later.
+#[derive(Debug, thiserror::Error)]
+pub enum AddScheduleError {
+    /// There are as many as are kept.
+    #[error(
+        "there are {MAX_SCHEDULES} deploys that begin later, or did, more are not kept; remove one first \
+         (fos-server schedule remove)"
+    )]
+    TooMany,
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why an account was not added.
@@ -378,7 +416,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     // Hosts.
 
-    /// Adds a host; its addresses are no strangers any more.
+    /// Adds a host; its addresses are no strangers any more. A machine that has one of them and waits to be accepted
+    /// becomes this host, and keeps its number and its other addresses.
     async fn add_host(
         &self,
         at: Timestamp,
@@ -415,10 +454,31 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         address: Ipv4Addr,
         ticket: Option<Ticket>,
     ) -> Result<Option<Session>>;
-    /// Remembers a machine that asked and is not registered; at most [`MAX_STRANGERS`], the oldest goes.
-    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()>;
+    /// Remembers a machine that asked and is not registered. At most [`MAX_STRANGERS_OF_ADDRESS`] of one address: its
+    /// oldest goes. At most [`MAX_STRANGERS`]: of the address that has most of them, the oldest goes.
+    async fn remember_stranger(
+        &self,
+        at: Timestamp,
+        mac: Mac,
+        address: IpAddr,
+        about: About,
+    ) -> Result<()>;
     /// These machines, the last one that asked first.
     async fn strangers(&self) -> Result<Vec<Stranger>>;
+    /// Keeps the wish of a machine to be registered, as FOG does: as a host that is pending. At most [`MAX_PENDING`],
+    /// and [`MAX_PENDING_OF_ADDRESS`] of one address.
+    async fn wish(
+        &self,
+        at: Timestamp,
+        mac: StationMac,
+        address: IpAddr,
+        about: About,
+    ) -> Result<Wish>;
+    /// The hosts that are pending, the oldest first. One that makes no sense is left out.
+    async fn pending_hosts(&self) -> Result<Vec<PendingHost>>;
+    /// Forgets a machine that is not registered; without an address all that asked here: pending hosts of other
+    /// programs stay. Answers how many there were.
+    async fn forget_pending(&self, mac: Option<Mac>) -> Result<u64>;
     /// Stores fields of a host's inventory; others keep their value. Nothing if the host is gone.
     async fn store_inventory(
         &self,
@@ -426,6 +486,17 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         host: HostId,
         fields: InventoryFields,
     ) -> Result<()>;
+
+    // Groups of hosts.
+
+    /// Changes a group; letter case of its name does not matter.
+    async fn change_group(
+        &self,
+        name: GroupName,
+        change: GroupChange,
+    ) -> std::result::Result<(), GroupError>;
+    /// All groups by name. Hosts that are not registered any more are not in them.
+    async fn groups(&self) -> Result<Vec<Group>>;
 
     // Images.
 
@@ -539,6 +610,30 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// understood of it.
     async fn handouts(&self) -> Result<Vec<StoredRow>>;
 
+    // Deploys that begin later.
+
+    /// Adds one; at most [`MAX_SCHEDULES`].
+    async fn add_schedule(
+        &self,
+        at: Timestamp,
+        when: When,
+        planned: Planned,
+    ) -> std::result::Result<ScheduleId, AddScheduleError>;
+    /// All of them, the oldest first. One that makes no sense is left out.
+    async fn schedules(&self) -> Result<Vec<Schedule>>;
+    /// Removes one; `false` if there is none.
+    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool>;
+    /// Its starts up to `until` are dealt with, if they were up to `seen` only: whoever gets `true` does so.
+    async fn claim_schedule(
+        &self,
+        id: ScheduleId,
+        seen: Timestamp,
+        until: Timestamp,
+        outcome: Outcome,
+    ) -> Result<bool>;
+    /// Stores what became of its last start. Nothing if it was removed.
+    async fn end_schedule(&self, id: ScheduleId, outcome: Outcome) -> Result<()>;
+
     // Accounts.
 
     /// Adds an account; at most [`MAX_ACCOUNTS`].
@@ -573,8 +668,27 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     async fn set_image_root(&self, path: String) -> Result<()>;
 }
 
-/// Machines that asked without being registered: some 100 bytes each.
+/// Machines that asked without being registered: some 200 bytes each.
 pub const MAX_STRANGERS: u32 = 1000;
+
+/// Of these, machines that asked from one address. Behind a proxy all machines have one: a few rooms of them have a
+/// place, a flood has not.
+pub const MAX_STRANGERS_OF_ADDRESS: u32 = 100;
+
+/// Machines that wait to be accepted, some 500 bytes each.
+pub const MAX_PENDING: u32 = 500;
+
+/// Of these, machines that asked from one address.
+pub const MAX_PENDING_OF_ADDRESS: u32 = 50;
+
+/// Groups of hosts, and hosts of each, some 100 bytes each.
+pub const MAX_GROUPS: u32 = 500;
+
+/// See [`MAX_GROUPS`].
+pub const MAX_GROUP_MEMBERS: u32 = 2000;
+
+/// Deploys that begin later, some 300 bytes each, and 16 for each host: all of them are read every few seconds.
+pub const MAX_SCHEDULES: u32 = 200;
 
 /// Accounts of people and programs, some 300 bytes each: all of them are read whenever somebody logs in.
 pub const MAX_ACCOUNTS: u32 = 500;

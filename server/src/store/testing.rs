@@ -10,21 +10,23 @@ use fog::status::ReceivedStatus;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
-    EditHostError, InventoryFields, NewSession, NewUnicast, Result, Settings, SharedStore, Store,
-    StoreError, UnicastQuery,
+    AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict, CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result, Settings, SharedStore, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
+use crate::domain::groups::{Group, GroupChange, GroupName};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
-use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::host::{
+    About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
+};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
+use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
 use crate::domain::unicast::{UnicastFact, UnicastTask};
-use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::domain::{HostId, ImageId, Reason, ScheduleId, SessionId, TaskId, Timestamp};
 
 /// What becomes of operations that change something. Those that only read always work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,11 +140,18 @@ impl Faulty {
 }
 
 /// The operations that store.
-pub(crate) const WRITES: [&str; 21] = [
+pub(crate) const WRITES: [&str; 28] = [
     "add_host",
     "edit_host",
     "remove_host",
     "remember_stranger",
+    "wish",
+    "forget_pending",
+    "change_group",
+    "add_schedule",
+    "remove_schedule",
+    "claim_schedule",
+    "end_schedule",
     "store_inventory",
     "add_image",
     "update_image",
@@ -227,9 +236,31 @@ impl Store for Faulty {
         self.inner.remove_host(host).await
     }
 
-    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()> {
+    async fn remember_stranger(
+        &self,
+        at: Timestamp,
+        mac: Mac,
+        address: IpAddr,
+        about: About,
+    ) -> Result<()> {
         self.gate("remember_stranger").await?;
-        self.inner.remember_stranger(at, mac, address).await
+        self.inner.remember_stranger(at, mac, address, about).await
+    }
+
+    async fn wish(
+        &self,
+        at: Timestamp,
+        mac: StationMac,
+        address: IpAddr,
+        about: About,
+    ) -> Result<Wish> {
+        self.gate("wish").await?;
+        self.inner.wish(at, mac, address, about).await
+    }
+
+    async fn forget_pending(&self, mac: Option<Mac>) -> Result<u64> {
+        self.gate("forget_pending").await?;
+        self.inner.forget_pending(mac).await
     }
 
     async fn store_inventory(
@@ -390,6 +421,61 @@ impl Store for Faulty {
     async fn strangers(&self) -> Result<Vec<Stranger>> {
         self.count("strangers");
         self.inner.strangers().await
+    }
+
+    async fn change_group(
+        &self,
+        name: GroupName,
+        change: GroupChange,
+    ) -> std::result::Result<(), GroupError> {
+        self.gate("change_group").await?;
+        self.inner.change_group(name, change).await
+    }
+
+    async fn add_schedule(
+        &self,
+        at: Timestamp,
+        when: When,
+        planned: Planned,
+    ) -> std::result::Result<ScheduleId, AddScheduleError> {
+        self.gate("add_schedule").await?;
+        self.inner.add_schedule(at, when, planned).await
+    }
+
+    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
+        self.gate("remove_schedule").await?;
+        self.inner.remove_schedule(id).await
+    }
+
+    async fn claim_schedule(
+        &self,
+        id: ScheduleId,
+        seen: Timestamp,
+        until: Timestamp,
+        outcome: Outcome,
+    ) -> Result<bool> {
+        self.gate("claim_schedule").await?;
+        self.inner.claim_schedule(id, seen, until, outcome).await
+    }
+
+    async fn end_schedule(&self, id: ScheduleId, outcome: Outcome) -> Result<()> {
+        self.gate("end_schedule").await?;
+        self.inner.end_schedule(id, outcome).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        self.count("schedules");
+        self.inner.schedules().await
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>> {
+        self.count("groups");
+        self.inner.groups().await
+    }
+
+    async fn pending_hosts(&self) -> Result<Vec<PendingHost>> {
+        self.count("pending_hosts");
+        self.inner.pending_hosts().await
     }
 
     async fn images(&self) -> Result<Vec<Image>> {

@@ -3,11 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use fog::Mac;
 
 use super::authority::{Operator, Viewer};
 use super::body::{Body, Place};
 use super::{Answer, SharedOps};
-use crate::api::{Added, Api as _, ApiError, HostAdd, HostRow, Named, PendingHost};
+use crate::api::{
+    Added, Api as _, ApiError, Done, HostAccept, HostAdd, HostRow, Named, PendingHost,
+};
 
 /// The registered machines, by name.
 ///
@@ -84,4 +87,44 @@ pub(super) async fn forget(
     responses((status = 200, description = "The last one that asked first", body = Vec<PendingHost>)))]
 pub(super) async fn pending(_: Viewer, State(ops): State<SharedOps>) -> Answer<Vec<PendingHost>> {
     ops.host_pending().await.map(Json)
+}
+
+/// Registers a machine that asked.
+///
+/// Role: operator.
+#[utoipa::path(post, path = "/pending-hosts/{mac}/accept", tag = "hosts", operation_id = "acceptHost",
+    request_body = HostAccept, params(("mac" = String, Path, description = "Its address")),
+    responses((status = 200, description = "It is registered", body = Named)))]
+pub(super) async fn accept(
+    _: Operator,
+    State(ops): State<SharedOps>,
+    Place(mac): Place<Mac>,
+    Body(request): Body<HostAccept>,
+) -> Answer<Named> {
+    crate::api::Api::host_accept(&*ops, mac, request)
+        .await
+        .map(Json)
+}
+
+/// Forgets a machine that asked.
+///
+/// Role: operator.
+#[utoipa::path(delete, path = "/pending-hosts/{mac}", tag = "hosts", operation_id = "forgetPendingHost",
+    params(("mac" = String, Path, description = "Its address")),
+    responses((status = 200, description = "It is forgotten", body = Done)))]
+pub(super) async fn forget_pending(
+    _: Operator,
+    State(ops): State<SharedOps>,
+    Place(mac): Place<Mac>,
+) -> Answer<Done> {
+    ops.pending_forget(Some(mac)).await.map(Json)
+}
+
+/// Forgets all machines that asked. Pending hosts of FOG's own stay.
+///
+/// Role: operator.
+#[utoipa::path(delete, path = "/pending-hosts", tag = "hosts", operation_id = "forgetPendingHosts",
+    responses((status = 200, description = "They are forgotten", body = Done)))]
+pub(super) async fn forget_all_pending(_: Operator, State(ops): State<SharedOps>) -> Answer<Done> {
+    ops.pending_forget(None).await.map(Json)
 }

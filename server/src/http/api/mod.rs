@@ -5,9 +5,11 @@ mod accounts;
 pub(super) mod authority;
 mod body;
 mod document;
+mod groups;
 mod hosts;
 mod images;
 mod log;
+mod schedules;
 mod sessions;
 mod tasks;
 #[cfg(test)]
@@ -62,7 +64,16 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::edit, hosts::remove))
         .routes(routes!(hosts::forget))
-        .routes(routes!(hosts::pending))
+        .routes(routes!(hosts::pending, hosts::forget_all_pending))
+        .routes(routes!(hosts::forget_pending))
+        .routes(routes!(hosts::accept))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::add))
+        .routes(routes!(groups::take))
+        .routes(routes!(groups::remove))
+        .routes(routes!(groups::wake))
+        .routes(routes!(schedules::list, schedules::add))
+        .routes(routes!(schedules::remove))
         .routes(routes!(images::root))
         .routes(routes!(images::list, images::add))
         .routes(routes!(images::show, images::update, images::remove))

@@ -84,6 +84,10 @@ fn operations() -> Vec<(Method, String, Role)> {
             let path = path.replace("{session}", "77").replace("{task}", "77");
             let path = path.replace("{host}", "x").replace("{image}", "x");
             let path = path.replace("{user}", "x").replace("{token}", "x");
+            let path = path
+                .replace("{mac}", "00:1b:21:00:00:63")
+                .replace("{group}", "x");
+            let path = path.replace("{schedule}", "77");
             assert!(!path.contains('{'), "{path}");
             operations.push((method, path, role));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fog::Mac;
 
 use super::super::debug_menu;
-use super::BootFiles;
+use super::{BootFiles, registration};
 use crate::domain::image::is_safe_in_boot_script;
 
 /// Who reads the script.
@@ -49,6 +49,13 @@ pub(in super::super) enum Script {
         script: Box<Self>,
         /// Where clients reach that server, ending with `/`.
         url: String,
+        mac: Mac,
+        arch: String,
+    },
+    /// A key stroke that asks to be registered (see `registration`), and this. GRUB has none: it waits for no key in the
+    /// middle of a script.
+    Registrable {
+        script: Box<Self>,
         mac: Mac,
         arch: String,
     },
@@ -116,6 +123,12 @@ impl Script {
                     text.push_str(&format!(
                         "chain --replace {url}service/ipxe/boot.php?{query} ||\n"
                     ));
+                }
+                text.push_str(&script.commands(loader));
+            }
+            Self::Registrable { script, mac, arch } => {
+                if loader == Loader::Ipxe {
+                    text.push_str(&registration::entry(*mac, &word(arch)));
                 }
                 text.push_str(&script.commands(loader));
             }

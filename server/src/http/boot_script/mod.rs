@@ -2,6 +2,7 @@
 //! from the network.
 
 pub(super) mod loader;
+mod registration;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -135,14 +136,20 @@ async fn build(
     let known = match ops.identify(request).await {
         Ok(known) => known,
         Err(ClientError::Refused(_)) => {
-            let script = unknown_host(&macs);
-            return match (first_card(&macs), password) {
-                (Some(mac), Some(_)) if asked == Asked::Yes => {
-                    debug_menu::shell(ops, form, mac, None, (files, loader)).await
-                }
-                (Some(mac), Some(_)) => Ok(debug_menu::offered(script, mac, form, envelope)),
-                _ => Ok(script),
+            let Some(mac) = first_card(&macs) else {
+                return Ok(unknown_host(&macs));
             };
+            if asked == Asked::Yes {
+                return debug_menu::shell(ops, form, mac, None, (files, loader)).await;
+            }
+            if form.get(registration::FIELD) == "1" {
+                return registration::answer(ops, &form.request(), mac).await;
+            }
+            let script = registration::offered(ops.config(), unknown_host(&macs), mac, form);
+            return Ok(match password {
+                Some(_) => debug_menu::offered(script, mac, form, envelope),
+                None => script,
+            });
         }
         Err(error) => return Err(error),
     };

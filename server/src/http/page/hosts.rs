@@ -10,7 +10,10 @@ use maud::{Markup, html};
 use super::layout::{Place, key, page};
 use super::part;
 use super::visitor::{At, Fields, PageError, Posted, Visitor};
-use crate::api::{Api as _, ApiError, ApiErrorKind, HostAdd, HostRow, ImageShown, PendingHost};
+use crate::api::{
+    Api, ApiError, ApiErrorKind, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageShown,
+    PendingHost,
+};
 use crate::domain::account::Role;
 use crate::ops::Ops;
 
@@ -22,11 +25,14 @@ pub(super) async fn list(
     let hosts = ops.host_list().await?;
     let pending = ops.host_pending().await?;
     let images = ops.image_list().await?;
+    let groups = ops.group_list().await?;
     let steers = visitor.may(Role::Operator);
     let body = html! {
         @if hosts.is_empty() { p { "No host is registered yet." } } @else {
             (table(&hosts, &images, steers))
         }
+        @if !groups.is_empty() { h2 { "Groups" } (group_table(&groups)) }
+        @if steers && !hosts.is_empty() { (group_form(&visitor)) }
         h2 { "Machines that asked and are not registered" }
         @if pending.is_empty() { p { "None." } } @else { (pending_table(&visitor, &pending)) }
         @if steers {
@@ -68,6 +74,43 @@ fn table(hosts: &[HostRow], images: &[ImageShown], steers: bool) -> Markup {
     }
 }
 
+fn group_table(groups: &[GroupRow]) -> Markup {
+    html! {
+        div.wide role="region" aria-label="Groups" tabindex="0" { table {
+            thead { tr { th scope="col" { "Group" } th scope="col" { "Hosts" } } }
+            tbody { @for group in groups { tr {
+                th scope="row" { (group.name) }
+                td { (group.hosts.join(" ")) }
+            } } }
+        } }
+    }
+}
+
+fn group_form(visitor: &Visitor) -> Markup {
+    html! {
+        details {
+            summary { "Change a group …" }
+            form.stack method="post" action="/groups" {
+                (key(visitor))
+                label for="group" { "Group, as the machines of a room" }
+                input id="group" name="group" required maxlength="40" aria-describedby="group-hint";
+                p.note id="group-hint" {
+                    "Letters, digits, blanks and the signs . _ -; a group that is not there is made"
+                }
+                label for="group-hosts" { "Names of hosts" }
+                textarea id="group-hosts" name="hosts" rows="3" {}
+                label for="group-what" { "What to do" }
+                select id="group-what" name="what" {
+                    option value="add" { "put them in" }
+                    option value="take" { "take them out" }
+                    option value="remove" { "remove the group" }
+                }
+                button type="submit" { "Change the group" }
+            }
+        }
+    }
+}
+
 fn image_name(host: &HostRow, images: &[ImageShown]) -> String {
     let Some(id) = host.image else {
         return "-".to_owned();
@@ -85,24 +128,34 @@ fn pending_table(visitor: &Visitor, pending: &[PendingHost]) -> Markup {
         div.wide role="region" aria-label="Machines that are not registered" tabindex="0" { table {
             thead { tr {
                 th scope="col" { "MAC address" }
+                th scope="col" { "Machine" }
                 th scope="col" { "Asked from" }
                 th scope="col" { "Last asked (UTC)" }
                 th scope="col" { "Times" }
-                @if steers { th scope="col" { "Register as" } }
+                @if steers { th scope="col" { "Accept as" } }
             } }
             tbody { @for machine in pending { tr {
                 th.mac scope="row" { (machine.mac.to_string()) }
-                td { (machine.address.to_string()) }
+                td { (machine.about) @if machine.is_wish { " " strong { "wants to be registered" } } }
+                td { @if let Some(address) = machine.address { (address.to_string()) } }
                 td { (machine.last_at) }
                 td { (machine.requests) }
-                @if steers { td { form.row method="post" action="/hosts" {
+                @if steers { td { form.row method="post" action="/pending/accept" {
                     (key(visitor))
-                    input type="hidden" name="macs" value=(machine.mac.to_string());
-                    input name="name" required maxlength="15"
+                    input type="hidden" name="mac" value=(machine.mac.to_string());
+                    input name="name" maxlength="15" placeholder=(machine.proposal)
                         aria-label={ "Name for " (machine.mac.to_string()) };
-                    button type="submit" { "Register" }
+                    button type="submit" { "Accept" }
                 } } }
             } } }
+        } }
+        @if steers { details {
+            summary { "Forget them …" }
+            form method="post" action="/pending/forget" {
+                (key(visitor))
+                p { "A machine that asks again is shown again. Pending hosts of FOG's own stay." }
+                button.danger type="submit" { "Forget these machines" }
+            }
         } }
     }
 }
@@ -150,6 +203,53 @@ fn typed(fields: &Fields) -> Result<HostAdd, PageError> {
 pub(super) async fn add(State(ops): State<Arc<Ops>>, form: Posted) -> Result<Response, PageError> {
     let (_, fields) = form.by(Role::Operator)?;
     ops.host_add(typed(&fields)?).await?;
+    Ok(Redirect::to("/hosts").into_response())
+}
+
+/// Changes a group.
+pub(super) async fn change_group(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (_, fields) = form.by(Role::Operator)?;
+    let hosts = fields.get("hosts").split([' ', '\n', '\r', '\t', ',']);
+    let hosts = hosts.filter(|host| !host.is_empty()).map(str::to_owned);
+    let request = GroupHosts {
+        hosts: hosts.collect(),
+    };
+    let group = fields.get("group");
+    match fields.get("what") {
+        "add" => ops.group_add(group, request).await?,
+        "take" => ops.group_take(group, request).await?,
+        "remove" => ops.group_remove(group).await?,
+        _ => return Err(PageError::invalid("say what to do with the group")),
+    };
+    Ok(Redirect::to("/hosts").into_response())
+}
+
+/// Registers a machine that asked.
+pub(super) async fn accept(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (_, fields) = form.by(Role::Operator)?;
+    let mac: Mac = fields.get("mac").parse().map_err(PageError::invalid)?;
+    let name = fields.optional("name").map(|name| name.parse());
+    let request = HostAccept {
+        name: name.transpose().map_err(PageError::invalid)?,
+        ..HostAccept::default()
+    };
+    Api::host_accept(&*ops, mac, request).await?;
+    Ok(Redirect::to("/hosts").into_response())
+}
+
+/// Forgets all machines that asked.
+pub(super) async fn forget_pending(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    form.by(Role::Operator)?;
+    ops.pending_forget(None).await?;
     Ok(Redirect::to("/hosts").into_response())
 }
 

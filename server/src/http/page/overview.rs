@@ -12,7 +12,7 @@ use super::live::{self, Live, Parts, Source};
 use super::tasks;
 use super::visitor::{PageError, Posted, Visitor};
 use crate::api::{
-    Api, Deploy, DeployAlone, HostRow, ImageShown, ServerStatus, SessionStatus, TaskList,
+    Api, Deploy, DeployAlone, Deployed, GroupRow, HostRow, ImageShown, ScheduleAdd, ScheduleRow, ServerStatus, SessionStatus, TaskList,
 };
 use crate::domain::account::Role;
 use crate::ops::Ops;
@@ -25,12 +25,14 @@ pub(super) async fn show(
     let status = ops.status(None).await?;
     let tasks = ops.tasks().await?;
     let shown = view(&status, &tasks);
+    let schedules = ops.schedule_list().await?;
     let deploy = match visitor.may(Role::Operator) {
         true => {
             let (images, hosts) = (ops.image_list().await?, ops.host_list().await?);
+            let groups = ops.group_list().await?;
             html! {
                 (tasks::cancel_form(&visitor, &tasks))
-                (deploy_form(&visitor, &images, &hosts))
+                (deploy_form(&visitor, &images, &hosts, &groups))
             }
         }
         false => html! {},
@@ -40,6 +42,7 @@ pub(super) async fn show(
         (shown.slot("sessions"))
         @if visitor.may(Role::Operator) && has_active(&status) { (end_form(&visitor)) }
         (shown.slot("tasks"))
+        @if !schedules.is_empty() { (schedule_table(&visitor, &schedules)) }
         (deploy)
     };
     Ok(page("Sessions", &visitor, Place::Sessions, &body))
@@ -158,7 +161,46 @@ pub(super) fn state_class(session: &SessionStatus) -> &'static str {
     }
 }
 
-fn deploy_form(visitor: &Visitor, images: &[ImageShown], hosts: &[HostRow]) -> Markup {
+fn schedule_table(visitor: &Visitor, schedules: &[ScheduleRow]) -> Markup {
+    let steers = visitor.may(Role::Operator);
+    html! {
+        h2 { "Deploys that begin later" }
+        div.wide role="region" aria-label="Deploys that begin later" tabindex="0" { table {
+            thead { tr {
+                th scope="col" { "Deploy" }
+                th scope="col" { "Image" }
+                th scope="col" { "Hosts" }
+                th scope="col" { "When" }
+                th scope="col" { "Next (UTC)" }
+                th scope="col" { "Last (UTC)" }
+                @if steers { th scope="col" { "Remove" } }
+            } }
+            tbody { @for schedule in schedules { tr {
+                th scope="row" { (schedule.id) }
+                td { (schedule.image) }
+                td { (schedule.hosts.join(" ")) }
+                td { (schedule.when) }
+                td { (schedule.next_at.as_deref().unwrap_or("-")) }
+                td { @match schedule.session {
+                    Some(session) => a href={ "/sessions/" (session) } { (schedule.last) },
+                    None => (schedule.last),
+                } }
+                @if steers { td { form method="post" action="/schedules/remove" {
+                    (key(visitor))
+                    input type="hidden" name="schedule" value=(schedule.id);
+                    button type="submit" aria-label={ "Remove deploy " (schedule.id) } { "Remove" }
+                } } }
+            } } }
+        } }
+    }
+}
+
+fn deploy_form(
+    visitor: &Visitor,
+    images: &[ImageShown],
+    hosts: &[HostRow],
+    groups: &[GroupRow],
+) -> Markup {
     html! {
         h2 id="deploy" { "Deploy an image" }
         @if images.is_empty() || hosts.is_empty() {
@@ -171,6 +213,15 @@ fn deploy_form(visitor: &Visitor, images: &[ImageShown], hosts: &[HostRow]) -> M
                 select id="image" name="image" required {
                     @for image in images { option value=(image.name) { (image.name) } }
                 }
+                @if !groups.is_empty() { fieldset {
+                    legend { "Groups" }
+                    ul.checks { @for (number, group) in groups.iter().enumerate() { li {
+                        @let id = format!("group-{number}");
+                        input id=(id) type="checkbox" name="hosts" value={ "@" (group.name) }
+                            disabled[group.hosts.is_empty()];
+                        label for=(id) { (group.name) " (" (group.hosts.len()) ")" }
+                    } } }
+                } }
                 fieldset data-all="hosts" {
                     legend { "Hosts" }
                     ul.checks { @for host in hosts { li {
@@ -193,6 +244,19 @@ fn deploy_form(visitor: &Visitor, images: &[ImageShown], hosts: &[HostRow]) -> M
                 p.check {
                     input id="shutdown" type="checkbox" name="shutdown" value="1";
                     label for="shutdown" { "Switch the machines off at the end" }
+                }
+                p.check {
+                    input id="wake" type="checkbox" name="wake" value="1";
+                    label for="wake" { "Switch the machines on now (Wake-on-LAN)" }
+                }
+                details {
+                    summary { "Begin later …" }
+                    label for="at" { "Once, at this time on the clock of the server" }
+                    input id="at" name="at" type="datetime-local";
+                    label for="cron" {
+                        "Or again and again: minute, hour, day, month, day of the week, as cron has them"
+                    }
+                    input id="cron" name="cron" maxlength="100" placeholder="0 18 * * 5";
                 }
                 button type="submit" { "Deploy" }
             }
@@ -244,7 +308,19 @@ pub(super) async fn deploy(
         max_wait_seconds: minutes.map(|minutes| minutes * 60),
         is_shutdown: fields.get("shutdown") == "1",
         is_debug: false,
+        is_woken: fields.get("wake") == "1",
     };
+    let (at, cron) = (fields.optional("at"), fields.optional("cron"));
+    if at.is_some() || cron.is_some() {
+        let request = ScheduleAdd {
+            deploy: request,
+            at,
+            cron,
+            zone: None,
+        };
+        ops.schedule_add(request).await?;
+        return Ok(Redirect::to("/").into_response());
+    }
     let deployed = Api::deploy(&*ops, request).await?;
     let place = format!("/sessions/{}", deployed.session);
     if deployed.warnings.is_empty() {
@@ -254,6 +330,18 @@ pub(super) async fn deploy(
     let to = format!("To session {}", deployed.session);
     let on = (place.as_str(), to.as_str());
     Ok(warned(&visitor, &made, &deployed.warnings, on).into_response())
+}
+
+/// Removes a deploy that begins later.
+pub(super) async fn remove_schedule(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (_, fields) = form.by(Role::Operator)?;
+    let schedule = fields.get("schedule").parse();
+    let schedule = schedule.map_err(|_| PageError::invalid("say which deploy"))?;
+    ops.schedule_remove(schedule).await?;
+    Ok(Redirect::to("/").into_response())
 }
 
 fn warned(

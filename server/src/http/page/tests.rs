@@ -78,7 +78,7 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Forms, and who may send them.
-const FORMS: [(&str, Role); 15] = [
+const FORMS: [(&str, Role); 19] = [
     ("/cancel-all", Role::Operator),
     ("/deploy", Role::Operator),
     ("/tasks/cancel", Role::Operator),
@@ -86,6 +86,10 @@ const FORMS: [(&str, Role); 15] = [
     ("/sessions/1/cancel", Role::Operator),
     ("/sessions/1/drop", Role::Operator),
     ("/hosts", Role::Operator),
+    ("/groups", Role::Operator),
+    ("/pending/accept", Role::Operator),
+    ("/pending/forget", Role::Operator),
+    ("/schedules/remove", Role::Operator),
     ("/hosts/LAB-01", Role::Operator),
     ("/hosts/LAB-01/remove", Role::Operator),
     ("/hosts/LAB-01/forget", Role::Operator),
@@ -553,4 +557,50 @@ async fn what_changes_is_told_until_the_login_is_over() {
     tokio::time::timeout(crate::testing::DEADLINE, rest)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn machines_rooms_and_later_deploys_are_steered() {
+    let bench = bench().await;
+    let operator = log_in(&bench, Role::Operator).await;
+    let body = "mac0=00:1b:21:00:00:63&register=1&product=%3Cscript%3Ex";
+    bench.post(ip(99), "ipxe/boot.php", body).await;
+    let (_, page) = get(&bench, &operator, "/hosts").await;
+    assert!(page.contains("wants to be registered"), "{page}");
+    assert!(page.contains("&lt;script&gt;x"), "{page}");
+    assert!(page.contains("placeholder=\"001b21000063\""), "{page}");
+    let form = "mac=00:1b:21:00:00:63&name=LAB-99";
+    let done = post(&bench, &operator, "/pending/accept", form).await;
+    assert_eq!(done, (StatusCode::SEE_OTHER, "/hosts".to_owned()));
+    let (status, _) = post(&bench, &operator, "/pending/accept", form).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let done = post(&bench, &operator, "/pending/forget", "").await;
+    assert_eq!(done.0, StatusCode::SEE_OTHER);
+
+    let form = "group=Room+101&hosts=LAB-99%0d%0aLAB-01&what=add";
+    let done = post(&bench, &operator, "/groups", form).await;
+    assert_eq!(done, (StatusCode::SEE_OTHER, "/hosts".to_owned()));
+    let (_, page) = get(&bench, &operator, "/hosts").await;
+    assert!(page.contains("LAB-99 LAB-01"), "{page}");
+    let (_, page) = get(&bench, &operator, "/").await;
+    assert!(page.contains("value=\"@Room 101\""), "{page}");
+    let form = "image=lab+image&hosts=%40Room+101&at=2099-12-01T18:00";
+    let done = post(&bench, &operator, "/deploy", form).await;
+    assert_eq!(done, (StatusCode::SEE_OTHER, "/".to_owned()));
+    assert!(bench.status(None).await.sessions.is_empty());
+    let (_, page) = get(&bench, &operator, "/").await;
+    assert!(page.contains("2099-12-01"), "{page}");
+    let viewer = log_in(&bench, Role::Viewer).await;
+    let (_, page) = get(&bench, &viewer, "/").await;
+    assert!(
+        page.contains("2099-12-01") && !page.contains("/schedules/remove"),
+        "{page}"
+    );
+    let done = post(&bench, &operator, "/schedules/remove", "schedule=1").await;
+    assert_eq!(done, (StatusCode::SEE_OTHER, "/".to_owned()));
+    let (status, _) = post(&bench, &operator, "/schedules/remove", "schedule=1").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let done = post(&bench, &operator, "/groups", "group=room+101&what=remove").await;
+    assert_eq!(done.0, StatusCode::SEE_OTHER);
+    assert!(bench.ops.groups().await.unwrap().is_empty());
 }

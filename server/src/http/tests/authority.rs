@@ -700,6 +700,7 @@ async fn a_machine_of_a_removed_host_keeps_what_it_was_told() {
             max_wait: None,
             is_shutdown: false,
             is_debug: false,
+            is_woken: false,
         };
         let second = bench.ops.deploy(&wanted).await.unwrap().session;
         let refusal = Refusal::OtherJob {
@@ -946,6 +947,7 @@ async fn the_same_image_in_another_form_needs_a_restart() {
             max_wait: None,
             is_shutdown: !is_updated,
             is_debug: false,
+            is_woken: false,
         };
         let second = bench.ops.deploy(&wanted).await.unwrap().session;
         assert_eq!(bench.session(second).await.port, before.port);

@@ -73,6 +73,7 @@ async fn a_session_in_debug_mode_boots_to_a_shell() {
             max_wait: None,
             is_shutdown: false,
             is_debug,
+            is_woken: false,
         };
         let session = bench.ops.deploy(&wanted).await.unwrap().session;
         assert_eq!(bench.session(session).await.is_debug, is_debug);

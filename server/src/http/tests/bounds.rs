@@ -79,8 +79,8 @@ async fn strangers_and_missing_boot_files_do_not_fill_the_logs() {
         }
     }
     assert_small(&bench).await;
-    let strangers = bench.ops.strangers().await.unwrap();
-    assert_eq!(strangers.len(), 1);
+    let waiting = bench.ops.waiting().await.unwrap();
+    assert_eq!(waiting.len(), 1);
 }
 
 #[tokio::test]

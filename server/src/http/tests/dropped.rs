@@ -9,6 +9,7 @@ use fog::task::State;
 
 use super::boot::ticket;
 use crate::domain::SessionId;
+use crate::domain::host::About;
 use crate::domain::session::core::Phase;
 use crate::testing::{Bench, bench, ip, mac, wait_for};
 
@@ -107,7 +108,12 @@ async fn assert_all_is_well(bench: &Bench, id: SessionId, path: &str) {
     let well = async {
         bench
             .store
-            .remember_stranger(crate::clock::now(), mac(9).parse().unwrap(), ip(9).into())
+            .remember_stranger(
+                crate::clock::now(),
+                mac(9).parse().unwrap(),
+                ip(9).into(),
+                About::default(),
+            )
             .await
             .unwrap();
         assert_eq!(bench.status(Some(id)).await.sessions.len(), 1);
@@ -165,6 +171,7 @@ async fn a_cancel_and_a_deploy_that_are_dropped_are_done_or_not_begun() {
             max_wait: None,
             is_shutdown: false,
             is_debug: false,
+            is_woken: false,
         };
         let deploy = async {
             let done = bench.ops.deploy(&wanted).await;

@@ -479,6 +479,7 @@ async fn a_deploy_that_cannot_be_stored_creates_nothing() {
         max_wait: None,
         is_shutdown: false,
         is_debug: false,
+        is_woken: false,
     };
     let refused = bench.ops.deploy(&wanted).await.unwrap_err();
     let is_store = matches!(
@@ -708,6 +709,7 @@ async fn an_image_whose_row_was_changed_since_it_was_verified_is_not_deployed() 
                 max_wait: None,
                 is_shutdown: false,
                 is_debug: false,
+                is_woken: false,
             })
             .await;
         assert!(

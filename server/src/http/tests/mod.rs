@@ -8,6 +8,7 @@ mod checkin;
 mod completion;
 mod dropped;
 mod faults;
+mod hosts;
 mod local;
 mod native;
 mod networks;

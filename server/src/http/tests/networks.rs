@@ -161,6 +161,7 @@ async fn the_ports_of_the_command_line_count_before_fogs() {
         max_wait: None,
         is_shutdown: false,
         is_debug: false,
+        is_woken: false,
     };
     let refused = bench.ops.deploy(&wanted).await.unwrap_err();
     let DeployError::NoPort { first, pairs, held } = &refused else {

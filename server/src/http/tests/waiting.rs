@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::host::{NewHost, StationMac};
+use crate::domain::host::{About, NewHost, StationMac};
 use crate::domain::{HostId, Reason, Refusal};
 use crate::ops::{CheckInRequest, ClientError, ClientRequest, ClientResult};
 use crate::testing::{Bench, DEADLINE, bench, ip, mac};
@@ -40,6 +40,7 @@ fn asks(
         address: ip(host).into(),
         ticket: None,
         is_forwarded: false,
+        about: About::default(),
     };
     let asked = CheckInRequest {
         agent: agent.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::host::Stranger;
+use crate::domain::host::{About, Stranger};
 use crate::domain::session::{Client, Member};
 use crate::domain::task::{may_become, session_may_become};
 
@@ -476,6 +476,7 @@ impl Model {
                 first_at: now,
                 last_at: now,
                 requests: 0,
+                about: About::default(),
             },
         };
         stranger.address = address;

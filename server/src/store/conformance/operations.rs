@@ -5,6 +5,7 @@ use fog::status::ReceivedStatus;
 use super::*;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::handouts::Handout;
+use crate::domain::host::About;
 use crate::domain::unicast::{Machine, UnicastFact};
 
 /// What the operations are about.
@@ -63,10 +64,13 @@ fn account(name: &str) -> Account {
 }
 
 /// Names of the operations that always need room.
-pub(in crate::store) const GROWING: [&str; 13] = [
+pub(in crate::store) const GROWING: [&str; 16] = [
     "add_host",
     "add_account",
     "remember_stranger",
+    "wish",
+    "change_group",
+    "add_schedule",
     "store_inventory",
     "add_image",
     "update_image",
@@ -125,9 +129,35 @@ pub(in crate::store) async fn run(
         "remove_host" => told(store.remove_host(world.free_hosts[0]).await),
         "remember_stranger" => told(
             store
-                .remember_stranger(NOW, mac(500 + u16::from(number)), address)
+                .remember_stranger(
+                    NOW,
+                    mac(500 + u16::from(number)),
+                    address,
+                    About::from(long),
+                )
                 .await,
         ),
+        "wish" => {
+            let mac = StationMac::try_from(mac(700 + u16::from(number))).unwrap();
+            told(store.wish(NOW, mac, address, About::from(long)).await)
+        }
+        "change_group" => {
+            let name = format!("{number}{}", "x".repeat(30)).parse().unwrap();
+            let change = GroupChange::Add(world.free_hosts.clone());
+            told(store.change_group(name, change).await)
+        }
+        "add_schedule" => {
+            let planned = Planned {
+                image: "free".into(),
+                hosts: vec![long],
+                name: None,
+                max_wait_seconds: None,
+                is_shutdown: false,
+                is_debug: false,
+            };
+            told(store.add_schedule(NOW, When::Once(at(9)), planned).await)
+        }
+        "forget_pending" => told(store.forget_pending(None).await),
         "store_inventory" => {
             let fields = inventory::FIELDS;
             let fields = fields.map(|(_, column)| (column, long.clone()));

@@ -315,7 +315,7 @@ impl Walk {
                 let address = IpAddr::from([10, 0, 0, last]);
                 self.model.remember_stranger(now, mac(number), address);
                 store
-                    .remember_stranger(now, mac(number), address)
+                    .remember_stranger(now, mac(number), address, About::default())
                     .await
                     .unwrap();
             }

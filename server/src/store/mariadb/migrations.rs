@@ -24,7 +24,10 @@ const FOS: (&str, Steps) = (
     &[
         include_str!("../../../migrations/mariadb/fos-0001.sql"),
         NODES,
-        include_str!("../../../migrations/mariadb/fos-unicast.sql"),
+        include_str!("../../../migrations/mariadb/fos-0003-unicast.sql"),
+        include_str!("../../../migrations/mariadb/fos-0004-pending.sql"),
+        include_str!("../../../migrations/mariadb/fos-0005-groups.sql"),
+        include_str!("../../../migrations/mariadb/fos-0006-schedules.sql"),
     ],
 );
 

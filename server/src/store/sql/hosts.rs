@@ -1,19 +1,18 @@
-//! `hosts`, `hostMAC`, `inventory`, and machines that are not registered.
+//! `hosts`, `hostMAC`, `inventory`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use fog::Mac;
 
 use super::row::{ACTIVE, Row, args, unless_broken};
 use super::tx::Tx;
-use super::{handouts, sessions};
-use crate::domain::host::{Host, HostActivity, NewHost, StationMac, Stranger};
+use super::{groups, handouts, pending, sessions};
+use crate::domain::host::{Host, HostActivity, NewHost, StationMac};
 use crate::domain::reason::BrokenRow;
 use crate::domain::{HostId, ImageId, SessionId, TaskId, Timestamp};
 use crate::store::{
-    AddHostError, Change, ChangeError, EditHostError, InventoryFields, MAX_STRANGERS, Result,
-    StoreError, inventory,
+    AddHostError, Change, ChangeError, EditHostError, InventoryFields, Result, StoreError,
+    inventory,
 };
 
 /// Adds a host with its addresses; they are no strangers any more.
@@ -25,12 +24,19 @@ pub(super) async fn add(
     if tx.has_left_something() {
         remove_first_try(tx, at, host.name.as_str()).await?;
     }
-    check(tx, &host, None).await?;
+    let waiting = pending::owners(tx, &host.macs).await?;
+    check(tx, &host, &waiting).await?;
+    if let Some((id, others)) = waiting.split_first() {
+        accept(tx, *id, others, host).await?;
+        handouts::clean(tx, at).await?;
+        tx.changed(Change::Hosts);
+        return Ok(*id);
+    }
     let row = vec![
         ("hostName", host.name.as_str().into()),
         ("hostImage", host.image.unwrap_or(ImageId(0)).into()),
         ("hostCreateDate", at.into()),
-        ("hostCreateBy", "fos-server".into()),
+        ("hostCreateBy", pending::OURS.into()),
         ("hostDevice", host.device.into()),
     ];
     let id = HostId(tx.add("hosts", row).await?);
@@ -54,36 +60,46 @@ async fn remove_first_try(tx: &mut Tx, at: Timestamp, name: &str) -> Result<()> 
             && unless_broken(cells.optional_time("hostCreateDate"))?.flatten() == Some(at);
         if is_ours {
             let id = HostId(cells.int("hostID")?);
-            tx.run("DELETE FROM hosts WHERE hostID = ?", args![id])
-                .await?;
             remove_rows(tx, id).await?;
         }
     }
     Ok(())
 }
 
-/// What belongs to a host, but the host.
-async fn remove_rows(tx: &mut Tx, host: HostId) -> Result<()> {
-    for sql in [
-        "DELETE FROM hostMAC WHERE hmHostID = ?",
-        "DELETE FROM inventory WHERE iHostID = ?",
-    ] {
-        tx.run(sql, args![host]).await?;
+/// A machine that waits becomes a host; its own rows are as they are to be before it is one.
+async fn accept(tx: &mut Tx, id: HostId, others: &[HostId], host: NewHost) -> Result<()> {
+    for other in others {
+        remove_rows(tx, *other).await?;
     }
+    for (number, mac) in own_macs(tx, id).await? {
+        if mac.is_none_or(|mac| host.macs.iter().all(|wanted| wanted.mac() != mac)) {
+            let row = vec![("hmPrimary", "0".into())];
+            tx.set("hostMAC", row, "hmID = ?", args![number]).await?;
+        }
+    }
+    add_macs(tx, id, host.macs).await?;
+    let row = vec![
+        ("hostName", host.name.as_str().into()),
+        ("hostImage", host.image.unwrap_or(ImageId(0)).into()),
+        ("hostDevice", host.device.into()),
+        ("hostPending", "0".into()),
+    ];
+    tx.set("hosts", row, "hostID = ?", args![id]).await?;
     Ok(())
 }
 
-/// Makes sure that name, addresses and image are possible, for a new host or for the one that changes.
+/// Makes sure that name, addresses and image are possible, for a new host or for those (`own`) that it takes the place of.
 async fn check(
     tx: &mut Tx,
     host: &NewHost,
-    itself: Option<HostId>,
+    own: &[HostId],
 ) -> std::result::Result<(), AddHostError> {
-    let own = itself.unwrap_or(HostId(0));
-    let sql = "SELECT hostID, hostName FROM hosts WHERE LOWER(hostName) = LOWER(?) AND hostID <> ?";
-    if let Some(row) = tx.row(sql, args![host.name.as_str(), own]).await? {
-        let found = row.of("hosts", &["hostID"]).text("hostName")?;
-        return Err(AddHostError::NameTaken(found));
+    let sql = "SELECT hostID, hostName FROM hosts WHERE LOWER(hostName) = LOWER(?)";
+    for row in tx.rows(sql, args![host.name.as_str()]).await? {
+        let cells = row.of("hosts", &["hostID"]);
+        if !own.contains(&HostId(cells.int("hostID")?)) {
+            return Err(AddHostError::NameTaken(cells.text("hostName")?));
+        }
     }
     for mac in &host.macs {
         check_mac(tx, mac.mac(), own).await?;
@@ -146,10 +162,19 @@ pub(super) async fn edit(
     new: NewHost,
 ) -> std::result::Result<(), EditHostError> {
     is_idle(tx, host).await?;
-    check(tx, &new, Some(host)).await?;
+    // What waits with one of its addresses is this machine.
+    let waiting = pending::owners(tx, &new.macs).await?;
+    let own = [&[host], waiting.as_slice()].concat();
+    check(tx, &new, &own).await?;
+    for machine in waiting {
+        remove_rows(tx, machine).await?;
+    }
     // FOG's tables may not undo what is cut off: at no time the host has too few addresses.
     let wanted: Vec<Mac> = new.macs.iter().map(|mac| mac.mac()).collect();
     add_macs(tx, host, new.macs).await?;
+    if let Some(primary) = wanted.first() {
+        groups::moved(tx, host, &primary.to_string()).await?;
+    }
     for (number, mac) in own_macs(tx, host).await? {
         if mac.is_none_or(|mac| !wanted.contains(&mac)) {
             let sql = "DELETE FROM hostMAC WHERE hmID = ? AND COALESCE(hmPending, '0') <> '1' \
@@ -169,18 +194,18 @@ pub(super) async fn edit(
 }
 
 /// Makes sure that an address is free. What another program left of a host that is gone goes.
-async fn check_mac(tx: &mut Tx, mac: Mac, own: HostId) -> std::result::Result<(), AddHostError> {
+async fn check_mac(tx: &mut Tx, mac: Mac, own: &[HostId]) -> std::result::Result<(), AddHostError> {
     let sql = "SELECT hmID, hostID, hostName FROM hostMAC LEFT JOIN hosts ON hostID = hmHostID \
         WHERE LOWER(hmMAC) = ?";
     let Some(row) = tx.row(sql, args![mac.to_string()]).await? else {
         return Ok(());
     };
     let cells = row.of("hosts", &["hostID"]);
-    let is_own = cells.optional_text("hostID")? == own.to_string();
-    if is_own {
+    let owner = cells.optional_text("hostID")?;
+    if own.iter().any(|own| own.to_string() == owner) {
         return Ok(());
     }
-    if !cells.optional_text("hostID")?.is_empty() {
+    if !owner.is_empty() {
         let host = cells.text("hostName")?;
         return Err(AddHostError::MacTaken { mac, host });
     }
@@ -197,11 +222,22 @@ pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(),
         Err(ChangeError::Gone) if tx.has_left_something() => {}
         found => found?,
     }
-    // A host without addresses would keep its name; addresses without a host keep nothing.
-    tx.run("DELETE FROM hosts WHERE hostID = ?", args![host])
-        .await?;
     remove_rows(tx, host).await?;
     tx.changed(Change::Hosts);
+    Ok(())
+}
+
+/// Removes a host that has nothing to do. A host without addresses would keep its name; addresses without a host keep
+/// nothing.
+pub(super) async fn remove_rows(tx: &mut Tx, host: HostId) -> Result<()> {
+    groups::gone(tx, host).await?;
+    for sql in [
+        "DELETE FROM hosts WHERE hostID = ?",
+        "DELETE FROM hostMAC WHERE hmHostID = ?",
+        "DELETE FROM inventory WHERE iHostID = ?",
+    ] {
+        tx.run(sql, args![host]).await?;
+    }
     Ok(())
 }
 
@@ -335,55 +371,6 @@ fn task(row: &Row) -> Result<(i64, TaskId, Option<SessionId>)> {
         TaskId(cells.int("taskID")?),
         session.map(SessionId),
     ))
-}
-
-/// Remembers a machine that is not registered.
-pub(super) async fn remember_stranger(
-    tx: &mut Tx,
-    at: Timestamp,
-    mac: Mac,
-    address: IpAddr,
-) -> Result<()> {
-    let last = tx
-        .number("SELECT MAX(asked) FROM fos_strangers", Vec::new())
-        .await?;
-    let asked = last.unwrap_or(0) + 1;
-    let sql = "UPDATE fos_strangers SET address = ?, lastAt = ?, requests = requests + 1, \
-        asked = ? WHERE mac = ?";
-    let values = args![address.to_string(), at, asked, mac.to_string()];
-    if tx.run(sql, values).await? > 0 {
-        return Ok(());
-    }
-    let sql = "INSERT INTO fos_strangers (mac, address, firstAt, lastAt, requests, asked) \
-        VALUES (?, ?, ?, ?, 1, ?)";
-    let values = args![mac.to_string(), address.to_string(), at, at, asked];
-    tx.run(sql, values).await?;
-    let sql = "SELECT asked FROM fos_strangers ORDER BY asked DESC LIMIT 1 OFFSET ?";
-    if let Some(oldest) = tx.number(sql, args![MAX_STRANGERS]).await? {
-        let sql = "DELETE FROM fos_strangers WHERE asked <= ?";
-        tx.run(sql, args![oldest]).await?;
-    }
-    Ok(())
-}
-
-/// The machines that are not registered, the last one that asked first.
-pub(super) async fn strangers(tx: &mut Tx) -> Result<Vec<Stranger>> {
-    let sql = "SELECT mac, address, firstAt, lastAt, requests FROM fos_strangers \
-        ORDER BY asked DESC";
-    let rows = tx.rows(sql, Vec::new()).await?;
-    let strangers = rows.iter().map(|row| unless_broken(stranger(row)));
-    strangers.filter_map(Result::transpose).collect()
-}
-
-fn stranger(row: &Row) -> Result<Stranger> {
-    let cells = row.of("fos_strangers", &["mac"]);
-    Ok(Stranger {
-        mac: cells.parsed("mac", "a MAC address", |text| text.parse().ok())?,
-        address: cells.address("address")?,
-        first_at: cells.time("firstAt")?,
-        last_at: cells.time("lastAt")?,
-        requests: cells.number("requests", "a number from 0 on")?,
-    })
 }
 
 /// Stores fields of a host's inventory; nothing if the host is gone.

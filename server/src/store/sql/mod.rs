@@ -6,10 +6,13 @@ mod accounts;
 mod apply;
 mod claims;
 mod events;
+mod groups;
 mod handouts;
 mod hosts;
 mod images;
+mod pending;
 pub(super) mod row;
+mod schedules;
 pub(super) mod sessions;
 pub(super) mod settings;
 pub(super) mod tx;
@@ -26,21 +29,23 @@ use tokio::sync::broadcast;
 use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
-    AddAccountError, AddHostError, AddImageError, Change, ChangeError, Conflict, CreateError,
-    EditHostError, InventoryFields, NewSession, NewUnicast, Result, Settings, Store, StoreError,
-    UnicastQuery,
+    AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict, CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result, Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
+use crate::domain::groups::{Group, GroupChange, GroupName};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{Change as HandoutChange, StoredRow};
-use crate::domain::host::{Host, HostActivity, NewHost, Stranger};
+use crate::domain::host::{
+    About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
+};
 use crate::domain::image::{Facts, Image, NewImage};
 use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
+use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
 use crate::domain::unicast::{UnicastFact, UnicastTask};
-use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
+use crate::domain::{HostId, ImageId, Reason, ScheduleId, SessionId, TaskId, Timestamp};
 
 /// Connections and transactions of a database: each operation in a task of its own.
 pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
@@ -295,14 +300,44 @@ impl<E: Engine> Store for SqlStore<E> {
             .await
     }
 
-    async fn remember_stranger(&self, at: Timestamp, mac: Mac, address: IpAddr) -> Result<()> {
+    async fn remember_stranger(
+        &self,
+        at: Timestamp,
+        mac: Mac,
+        address: IpAddr,
+        about: About,
+    ) -> Result<()> {
         self.engine
-            .write(move |tx| Box::pin(hosts::remember_stranger(tx, at, mac, address)))
+            .write(move |tx| Box::pin(pending::remember(tx, at, mac, address, about)))
             .await
     }
 
     async fn strangers(&self) -> Result<Vec<Stranger>> {
-        self.engine.read(|tx| Box::pin(hosts::strangers(tx))).await
+        self.engine
+            .read(|tx| Box::pin(pending::strangers(tx)))
+            .await
+    }
+
+    async fn wish(
+        &self,
+        at: Timestamp,
+        mac: StationMac,
+        address: IpAddr,
+        about: About,
+    ) -> Result<Wish> {
+        self.engine
+            .write(move |tx| Box::pin(pending::wish(tx, at, mac, address, about)))
+            .await
+    }
+
+    async fn pending_hosts(&self) -> Result<Vec<PendingHost>> {
+        self.engine.read(|tx| Box::pin(pending::hosts(tx))).await
+    }
+
+    async fn forget_pending(&self, mac: Option<Mac>) -> Result<u64> {
+        self.engine
+            .write(move |tx| Box::pin(pending::forget(tx, mac)))
+            .await
     }
 
     async fn store_inventory(
@@ -314,6 +349,20 @@ impl<E: Engine> Store for SqlStore<E> {
         self.engine
             .write(move |tx| Box::pin(hosts::store_inventory(tx, at, host, fields)))
             .await
+    }
+
+    async fn change_group(
+        &self,
+        name: GroupName,
+        change: GroupChange,
+    ) -> std::result::Result<(), GroupError> {
+        self.engine
+            .write(move |tx| Box::pin(groups::change(tx, name, change)))
+            .await
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>> {
+        self.engine.read(|tx| Box::pin(groups::all(tx))).await
     }
 
     async fn add_image(
@@ -490,6 +539,45 @@ impl<E: Engine> Store for SqlStore<E> {
 
     async fn handouts(&self) -> Result<Vec<StoredRow>> {
         self.engine.read(|tx| Box::pin(handouts::all(tx))).await
+    }
+
+    async fn add_schedule(
+        &self,
+        at: Timestamp,
+        when: When,
+        planned: Planned,
+    ) -> std::result::Result<ScheduleId, AddScheduleError> {
+        self.engine
+            .write(move |tx| Box::pin(schedules::add(tx, at, when, planned)))
+            .await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        self.engine.look(|tx| Box::pin(schedules::all(tx))).await
+    }
+
+    async fn remove_schedule(&self, id: ScheduleId) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(schedules::remove(tx, id)))
+            .await
+    }
+
+    async fn claim_schedule(
+        &self,
+        id: ScheduleId,
+        seen: Timestamp,
+        until: Timestamp,
+        outcome: Outcome,
+    ) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(schedules::claim(tx, id, seen, until, outcome)))
+            .await
+    }
+
+    async fn end_schedule(&self, id: ScheduleId, outcome: Outcome) -> Result<()> {
+        self.engine
+            .write(move |tx| Box::pin(schedules::end(tx, id, outcome)))
+            .await
     }
 
     async fn add_account(&self, account: Account) -> std::result::Result<(), AddAccountError> {

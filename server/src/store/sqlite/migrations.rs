@@ -32,7 +32,7 @@ pub(super) fn migrations() -> Vec<Migration> {
 }
 
 /// What each is for, and its statements: what a database has taken never changes.
-const STEPS: [(&str, &str); 12] = [
+const STEPS: [(&str, &str); 15] = [
     ("fog", include_str!("../../../migrations/0001_fog.sql")),
     ("fos", include_str!("../../../migrations/0002_fos.sql")),
     (
@@ -74,6 +74,18 @@ const STEPS: [(&str, &str); 12] = [
     (
         "unicast",
         include_str!("../../../migrations/0012_unicast.sql"),
+    ),
+    (
+        "pending",
+        include_str!("../../../migrations/0013_pending.sql"),
+    ),
+    (
+        "groups",
+        include_str!("../../../migrations/0014_groups.sql"),
+    ),
+    (
+        "schedules",
+        include_str!("../../../migrations/0015_schedules.sql"),
     ),
 ];
 

@@ -118,7 +118,8 @@ async fn a_connection_that_breaks_in_the_middle_is_replaced_and_the_work_done_on
         let count = Arc::clone(&attempts);
         let work = store.engine.write::<(), StoreError, _>(move |tx| {
             Box::pin(async move {
-                let sql = "INSERT INTO fos_strangers VALUES (?, '10.0.0.1', '', '', 1, 1)";
+                let sql = "INSERT INTO fos_strangers (mac, address, firstAt, lastAt, requests, asked) \
+                    VALUES (?, '10.0.0.1', '', '', 1, 1)";
                 tx.run(sql, args!["00:00:00:00:00:01"]).await?;
                 if count.fetch_add(1, Ordering::SeqCst) == 0 {
                     let id = tx.mariadb().unwrap().id;

@@ -451,3 +451,47 @@ async fn what_fogs_page_changes_is_told() {
     }
     assert_eq!(hosts.len(), 2);
 }
+
+/// Whoever made it pending: FOG's client, or this program.
+#[tokio::test]
+async fn fogs_pending_hosts_are_accepted_and_not_forgotten_with_all_others() {
+    let Some(server) = server() else { return };
+    let pending = "INSERT INTO hosts (hostID, hostName, hostDesc, hostIP, hostImage, hostBuilding, hostLastDeploy, \
+        hostCreateBy, hostUseAD, hostADDomain, hostADOU, hostADUser, hostADPass, hostADPassLegacy, hostPrinterLevel, \
+        hostKernelArgs, hostKernel, hostDevice, hostPending, hostPubKey, hostSecToken, hostSecTime) \
+        VALUES (7, 'FRESH', 'Pending Registration', '', 0, 0, 0, 'fog', '', '', '', '', '', '', '', 'x=1', '', '', '1', \
+        '', '', 0); \
+        INSERT INTO hostMAC (hmHostID, hmMAC, hmDesc, hmPrimary, hmPending, hmIgnoreClient, hmIgnoreImaging) \
+        VALUES (7, '00:1B:21:00:00:07', '', '1', '', '', ''), (7, '00:1b:21:00:00:08', '', '', '', '', '')";
+    let store = in_fogs(&server, pending).await;
+    let number = |last| crate::domain::host::StationMac::try_from(conformance::mac(last)).unwrap();
+    let address = std::net::IpAddr::from([10, 0, 0, 1]);
+    let about = crate::domain::host::About::default;
+    let wish = |last| store.wish(NOW, number(last), address, about());
+    assert_eq!(wish(7).await.unwrap(), crate::domain::host::Wish::Known);
+    assert_eq!(wish(9).await.unwrap(), crate::domain::host::Wish::Kept);
+    let names = |hosts: Vec<crate::domain::host::PendingHost>| -> Vec<String> {
+        hosts.into_iter().map(|host| host.name).collect()
+    };
+    assert_eq!(
+        names(store.pending_hosts().await.unwrap()),
+        ["FRESH", "001b21000009"]
+    );
+    assert_eq!(store.forget_pending(None).await.unwrap(), 1);
+    assert_eq!(names(store.pending_hosts().await.unwrap()), ["FRESH"]);
+
+    let mut new = conformance::new_host(7);
+    new.name = "LAB-07".parse().unwrap();
+    let id = store.add_host(at(1), new).await.unwrap();
+    assert_eq!(id.0, 7);
+    let (hosts, broken) = store.hosts().await.unwrap();
+    assert_eq!(broken, []);
+    // What FOG knows of it stays: the other card, and its kernel arguments.
+    assert_eq!(
+        (hosts[0].macs.len(), hosts[0].kernel_args.as_str()),
+        (2, "x=1")
+    );
+    assert_eq!(hosts[0].macs[0], conformance::mac(7));
+    let flag = "SELECT CONCAT(hostPending, hostName) FROM hosts WHERE hostID = 7";
+    assert_eq!(store.text(flag).await, "0LAB-07");
+}

@@ -4,6 +4,7 @@ use fog::task::State;
 
 use super::conformance::{NOW, at};
 use super::*;
+use crate::domain::host::About;
 use crate::store::StoreError;
 use crate::store::conformance::operations::{World, run};
 
@@ -270,7 +271,12 @@ async fn broken_rows_of_lists_are_left_out() {
     for last in [1, 2] {
         let address = IpAddr::from([10, 0, 0, last]);
         store
-            .remember_stranger(NOW, conformance::mac(500 + u16::from(last)), address)
+            .remember_stranger(
+                NOW,
+                conformance::mac(500 + u16::from(last)),
+                address,
+                About::default(),
+            )
             .await
             .unwrap();
         store
