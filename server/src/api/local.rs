@@ -7,7 +7,11 @@ use async_trait::async_trait;
 use fog::Mac;
 
 use super::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, MAX_EVENTS, MAX_EVENT_WAIT, MAX_SESSIONS, MAX_TASKS, Named, NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow, ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status, task_status,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
+    EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd,
+    ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT, MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named,
+    NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow, ServerStatus, TaskList,
+    TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status, task_status,
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
@@ -255,6 +259,7 @@ impl Api for Ops {
             max_wait: None,
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
+            is_woken: false,
         };
         let wanted = UnicastRequest {
             deploy,

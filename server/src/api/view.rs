@@ -6,7 +6,8 @@ use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
 use super::{
-    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, TaskStatus, VerificationState,
+    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, TaskStatus,
+    VerificationState,
 };
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};

@@ -18,7 +18,11 @@ use tokio::net::UnixStream;
 
 use super::Places;
 use crate::api::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd, ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ScheduleAdd, ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
+    EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd,
+    ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ScheduleAdd,
+    ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd,
+    UserAdd, UserChange,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;

@@ -487,7 +487,7 @@ impl Ops {
             return Ok(());
         };
         if self.remember_those_of(&handle).await.is_err() {
-            return Err(Refusal::AskAgain(AskAgain::NotStored));
+            return Err(AskAgain::NotStored.into());
         }
         let job = self.job_of(&known.host, &handle);
         self.check_origin(known, job)?;

@@ -12,6 +12,7 @@ use super::groups::NameError;
 use super::{Ops, blocking};
 use crate::clock;
 use crate::config::Origin;
+use crate::domain::host::Host;
 use crate::domain::image::{Facts, Image, SettingChanged};
 use crate::domain::ports::{BadPortPool, PortPool};
 use crate::domain::reason::BrokenRow;

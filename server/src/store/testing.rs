@@ -10,7 +10,9 @@ use fog::status::ReceivedStatus;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict, CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result, Settings, SharedStore, Store, StoreError, UnicastQuery,
+    AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
+    CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result,
+    Settings, SharedStore, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};

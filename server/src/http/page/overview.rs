@@ -12,7 +12,8 @@ use super::live::{self, Live, Parts, Source};
 use super::tasks;
 use super::visitor::{PageError, Posted, Visitor};
 use crate::api::{
-    Api, Deploy, DeployAlone, Deployed, GroupRow, HostRow, ImageShown, ScheduleAdd, ScheduleRow, ServerStatus, SessionStatus, TaskList,
+    Api, Deploy, DeployAlone, GroupRow, HostRow, ImageShown, ScheduleAdd, ScheduleRow,
+    ServerStatus, SessionStatus, TaskList,
 };
 use crate::domain::account::Role;
 use crate::ops::Ops;

@@ -38,6 +38,7 @@ fn request(hosts: &[u8]) -> UnicastRequest {
             max_wait: None,
             is_shutdown: false,
             is_debug: false,
+            is_woken: false,
         },
         is_forced: false,
     }

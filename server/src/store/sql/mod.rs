@@ -29,7 +29,9 @@ use tokio::sync::broadcast;
 use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
-    AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict, CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result, Settings, Store, StoreError, UnicastQuery,
+    AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
+    CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result,
+    Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
