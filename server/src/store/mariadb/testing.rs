@@ -84,6 +84,13 @@ impl Server {
         name
     }
 
+    /// The time of every lease is over.
+    pub(crate) async fn end_leases(&self, location: &Location) {
+        let sql = format!("UPDATE {}.fos_claims SET leaseEnd = 1", location.database());
+        let mut admin = self.admin().await;
+        admin.execute(sqlx::raw_sql(&sql)).await.unwrap();
+    }
+
     /// A new and empty database.
     pub(crate) async fn empty(&self) -> Location {
         let name = self.database(&[]).await;
