@@ -147,7 +147,7 @@ fn a_session_is_created_shown_and_cancelled_with_and_without_a_server() {
         let _running = is_served.then(|| server.serve());
         server.good(&["image", "add", "lab", "--type", "n"]);
         for host in [1, 2] {
-            server.good(&["host", "add", &harness::name(host), &mac(host)]);
+            server.good(&["host", "add", &name(host), &mac(host)]);
         }
         let error = server.bad(&["deploy", "nothing", "LAB-01"]);
         assert!(error.contains("no image nothing"), "{error}");
