@@ -1,7 +1,5 @@
 //! Wake-on-LAN as a machine that sleeps would get it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
-
 use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc;

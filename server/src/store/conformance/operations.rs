@@ -22,6 +22,8 @@ pub(in crate::store) struct World {
     pub(in crate::store) alone: TaskId,
     /// Has nothing to do.
     pub(in crate::store) single: HostId,
+    /// A deploy that begins later.
+    schedule: ScheduleId,
 }
 
 impl World {
@@ -39,6 +41,11 @@ impl World {
         let single = store.add_host(NOW, new_host(302)).await.unwrap();
         let alone = store.create_unicast(NOW, new_unicast(image, &[at_work]));
         let alone = alone.await.unwrap()[0];
+        let address = IpAddr::from([10, 0, 0, 250]);
+        let stranger = store.remember_stranger(NOW, mac(999), address, About::default());
+        stranger.await.unwrap();
+        let schedule = store.add_schedule(NOW, When::Once(at(9)), planned("pc001"));
+        let schedule = schedule.await.unwrap();
         let members = store.session(session).await.unwrap().unwrap().members;
         Self {
             session,
@@ -46,10 +53,22 @@ impl World {
             hosts,
             free_image,
             free_hosts,
+            schedule,
             tasks: members.iter().map(|member| member.task).collect(),
             alone,
             single,
         }
+    }
+}
+
+fn planned(host: &str) -> Planned {
+    Planned {
+        image: "free".into(),
+        hosts: vec![host.to_owned()],
+        name: None,
+        max_wait_seconds: None,
+        is_shutdown: false,
+        is_debug: false,
     }
 }
 
@@ -146,16 +165,30 @@ pub(in crate::store) async fn run(
             let change = GroupChange::Add(world.free_hosts.clone());
             told(store.change_group(name, change).await)
         }
-        "add_schedule" => {
-            let planned = Planned {
-                image: "free".into(),
-                hosts: vec![long],
-                name: None,
-                max_wait_seconds: None,
-                is_shutdown: false,
-                is_debug: false,
+        "add_schedule" => told(
+            store
+                .add_schedule(NOW, When::Once(at(9)), planned(&long))
+                .await,
+        ),
+        "remove_schedule" => told(store.remove_schedule(world.schedule).await),
+        "claim_schedule" => {
+            let outcome = Outcome::Failed {
+                at: at(1),
+                text: long,
             };
-            told(store.add_schedule(NOW, When::Once(at(9)), planned).await)
+            let until = at(i64::from(number));
+            told(
+                store
+                    .claim_schedule(world.schedule, NOW, until, outcome)
+                    .await,
+            )
+        }
+        "end_schedule" => {
+            let outcome = Outcome::Failed {
+                at: at(1),
+                text: long,
+            };
+            told(store.end_schedule(world.schedule, outcome).await)
         }
         "forget_pending" => told(store.forget_pending(None).await),
         "store_inventory" => {
