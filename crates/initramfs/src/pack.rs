@@ -249,7 +249,7 @@ pub fn pack(
     if content.has_script_tools {
         programs.add_all(&manifest.scripts.programs)?;
     }
-    let programs_len = programs.len();
+    let programs_len = programs.total_len();
     let all_programs = programs.files.values().flatten().copied().collect();
     for (path, bytes) in programs.files {
         tree.file(&path, 0o755, bytes)?;

@@ -44,7 +44,7 @@ impl Programs {
 
     /// Bytes of all files.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn total_len(&self) -> usize {
         self.files.values().map(Vec::len).sum()
     }
 }
