@@ -72,7 +72,7 @@ impl BootFiles {
                  linux-image-amd64 and make the files again",
             );
         }
-        let agent = self.agent.as_deref().unwrap_or(AGENT.as_ref());
+        let agent = self.agent.as_deref().unwrap_or_else(|| AGENT.as_ref());
         if !agent.is_file() {
             bail!(
                 "there is no agent at {}; it comes with Debian's package of this server, or name a static one with \

@@ -1,7 +1,7 @@
 //! Causes in words: what it is, what was seen, what to do.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::foreign;
 use crate::domain::doctor::{Access, Card, Cause, Held, Offer, Sender};
@@ -199,7 +199,7 @@ pub fn advice(cause: &Cause) -> String {
 /// Paths of a list.
 const SHOWN: usize = 5;
 
-fn shown(path: &std::path::Path) -> String {
+fn shown(path: &Path) -> String {
     foreign(path.to_string_lossy())
 }
 
@@ -227,7 +227,7 @@ fn sender(sender: &Sender) -> String {
     format!("udp-sender (pid {}) sends {file}", sender.pid)
 }
 
-fn file(path: &PathBuf, access: &Access) -> String {
+fn file(path: &Path, access: &Access) -> String {
     match access {
         Access::Good => format!("{} is there", shown(path)),
         Access::Absent => format!("{} is missing", shown(path)),
@@ -248,6 +248,7 @@ fn offer(offer: &Offer) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::PathBuf;
 
     use super::*;
 
