@@ -1,6 +1,6 @@
 //! `cargo xtask deb`: Debian's package of the server, with the agent and everything that makes boot files of it.
 //!
-//! It is put together as `packaging/debian` says and built by `dpkg-deb`. Manual pages, completions and the example of a
+//! It is put together as `server/debian` says and built by `dpkg-deb`. Manual pages, completions and the example of a
 //! configuration are printed by the server itself.
 
 mod check;
@@ -109,7 +109,7 @@ impl Package<'_> {
     }
 
     fn fill(&self, root: &Path) -> Result<()> {
-        let packaging = paths::root().join("packaging/debian");
+        let packaging = paths::root().join("server/debian");
         let doc = "usr/share/doc/fos-server";
         let workspace = paths::root();
         for (from, to, mode) in [
@@ -205,7 +205,7 @@ impl Package<'_> {
     }
 
     fn control(&self, root: &Path, version: &str) -> Result<()> {
-        let packaging = paths::root().join("packaging/debian");
+        let packaging = paths::root().join("server/debian");
         let control = root.join("DEBIAN");
         let (size, sums) = contents(root)?;
         let template = fs::read_to_string(packaging.join("control.in"))?;
@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn unit() -> PathBuf {
-        paths::root().join("packaging/debian/fos-server.service")
+        paths::root().join("server/debian/fos-server.service")
     }
 
     fn has_systemd() -> bool {
@@ -329,7 +329,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let beside = dir.path().join("fos-server.service.d");
         fs::create_dir(&beside).unwrap();
-        let packaging = paths::root().join("packaging/debian");
+        let packaging = paths::root().join("server/debian");
         fs::copy(
             packaging.join("proxy-dhcp.conf"),
             beside.join("proxy-dhcp.conf"),
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn maintainer_scripts_are_shell() {
         for name in ["postinst", "prerm", "postrm"] {
-            let script = paths::root().join("packaging/debian").join(name);
+            let script = paths::root().join("server/debian").join(name);
             Cmd::new("sh").arg("-n").arg(&script).quiet().unwrap();
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn run(package: &Path, next: &Path) -> Result<()> {
         let to = root.join("tmp").join(to);
         fs::copy(from, &to).with_context(|| format!("copying to {}", to.display()))?;
     }
-    let script = paths::root().join("packaging/debian/check.sh");
+    let script = paths::root().join("server/debian/check.sh");
     fs::copy(&script, root.join("tmp/check.sh"))?;
     println!("==> the package in a root of its own");
     // The kernel of this machine stands for an installed one. Everything ends with the namespaces.

@@ -276,7 +276,7 @@ fn allow_proxy_dhcp(root: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("opening {} for all", file.display()))
 }
 
-const PROXY_DHCP: &str = include_str!("../../../../packaging/debian/proxy-dhcp.conf");
+const PROXY_DHCP: &str = include_str!("../../../debian/proxy-dhcp.conf");
 
 /// Where the package has everything.
 const USUAL_DATA: &str = "/var/lib/fos-server";
