@@ -42,7 +42,7 @@ pub(super) async fn add(
     let id = HostId(tx.add("hosts", row).await?);
     if tx.numbers_come_again() {
         // What is left of a former host of this number would become this one's.
-        remove_rows(tx, id).await?;
+        remove_belongings(tx, id).await?;
     }
     add_macs(tx, id, host.macs).await?;
     handouts::clean(tx, at).await?;
@@ -230,9 +230,15 @@ pub(super) async fn remove(tx: &mut Tx, host: HostId) -> std::result::Result<(),
 /// Removes a host that has nothing to do. A host without addresses would keep its name; addresses without a host keep
 /// nothing.
 pub(super) async fn remove_rows(tx: &mut Tx, host: HostId) -> Result<()> {
+    tx.run("DELETE FROM hosts WHERE hostID = ?", args![host])
+        .await?;
+    remove_belongings(tx, host).await
+}
+
+/// What belongs to a host, but the host.
+async fn remove_belongings(tx: &mut Tx, host: HostId) -> Result<()> {
     groups::gone(tx, host).await?;
     for sql in [
-        "DELETE FROM hosts WHERE hostID = ?",
         "DELETE FROM hostMAC WHERE hmHostID = ?",
         "DELETE FROM inventory WHERE iHostID = ?",
     ] {
