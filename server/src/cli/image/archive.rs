@@ -177,11 +177,11 @@ impl Import {
             path: unpacked.partial().to_owned(),
             os_id: self
                 .os
-                .or(about.as_ref().map(|about| about.os_id))
+                .or_else(|| about.as_ref().map(|about| about.os_id))
                 .unwrap_or(50),
             image_type: self
                 .image_type
-                .or(about.as_ref().map(|about| about.image_type))
+                .or_else(|| about.as_ref().map(|about| about.image_type))
                 .unwrap_or(ImageType::SingleDisk),
             is_full: true,
             missing: missing(self.allow_missing),
