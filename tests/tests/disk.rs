@@ -17,6 +17,7 @@ use disk::{
     plan_table, swap_header,
 };
 use fos_tests::need::{root_and_tools, skip};
+use fos_tests::netns::wait_for;
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -297,7 +298,15 @@ fn a_disk_is_opened_by_one_and_never_while_mounted() {
     let error = Target::open(path, &shape(size, 512)).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     drop(mount);
-    Target::open(path, &shape(size, 512)).unwrap();
+    // A namespace that another test was just making may have the mount for a moment longer.
+    let mut opened = Target::open(path, &shape(size, 512));
+    wait_for("the device is free", || {
+        if matches!(opened, Err(OpenError::InUse { .. })) {
+            opened = Target::open(path, &shape(size, 512));
+        }
+        !matches!(opened, Err(OpenError::InUse { .. }))
+    });
+    opened.unwrap();
 }
 
 #[test]

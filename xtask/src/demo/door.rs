@@ -87,9 +87,9 @@ fn pass(outside: &TcpStream, namespace: &PathBuf) -> io::Result<()> {
     let inside = TcpStream::connect_timeout(&(SERVER, 80).into(), Duration::from_secs(10))?;
     let (mut from, mut to) = (outside.try_clone()?, inside.try_clone()?);
     let back = thread::spawn(move || {
-        let copied = io::copy(&mut from, &mut to);
+        io::copy(&mut from, &mut to)?;
         // What is behind it may have more to say.
-        to.shutdown(Shutdown::Write).and(copied.map(drop))
+        to.shutdown(Shutdown::Write)
     });
     let (mut from, mut to) = (&inside, outside);
     io::copy(&mut from, &mut to)?;
