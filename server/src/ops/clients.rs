@@ -480,10 +480,15 @@ impl Ops {
     /// If this machine has to stop: it was booted for another job, or another one has the host's place.
     pub async fn contact(&self, known: &Known) -> ClientResult<()> {
         self.still_there(known);
-        if self.contact_alone(known).await? {
+        let running = self.sessions.of_host(known.host.id);
+        // A room of agents asks this: what is in a session has no task of its own.
+        let is_in_session = running
+            .as_ref()
+            .is_some_and(|handle| handle.is_active(known.host.id));
+        if !is_in_session && self.contact_alone(known).await? {
             return Ok(());
         }
-        let Some(handle) = self.sessions.of_host(known.host.id) else {
+        let Some(handle) = running else {
             return Ok(());
         };
         if self.remember_those_of(&handle).await.is_err() {

@@ -489,6 +489,11 @@ impl Ops {
     /// # Errors
     /// If the database fails.
     pub async fn view_alone(&self, known: &Known) -> ClientResult<Option<SessionView>> {
+        let host = known.host.id;
+        let running = self.sessions.of_host(host);
+        if running.is_some_and(|session| session.is_active(host)) {
+            return Ok(None);
+        }
         let contact = self.contact_alone(known).await;
         let refusal = match contact {
             Ok(_) => None,
