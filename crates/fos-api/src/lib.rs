@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod capture;
 mod format;
 mod hash;
 mod manifest;
