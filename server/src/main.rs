@@ -7,6 +7,11 @@ use std::process::ExitCode;
 use fos_server::cli::{Cli, Unusable};
 use fos_server::output;
 
+/// A connection for each question of a waiting client is many short-lived buffers: glibc's allocator has a sixth of
+/// the processor time of a server whose rooms wait.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(options) = sender_options(&args) {

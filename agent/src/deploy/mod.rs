@@ -4,6 +4,7 @@
 //! everything that can be checked has been checked, and what makes the disk bootable is written
 //! last.
 
+mod alone;
 mod description;
 mod disks;
 mod ending;

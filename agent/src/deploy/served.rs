@@ -2,41 +2,29 @@
 //! and goes on with the next byte.
 
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
 
 use imaging::Piece;
-use readable::{Time, chain};
+use readable::Time;
 use reqwest::Response;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
-use super::ending::Ending;
-use super::failure::Touched;
-use super::receive::{Current, Farewell};
-use super::resume::Cause;
-use super::streams::{DeploySources, Source, Sources, StreamError};
-use super::unicast::SharePatience;
+use super::alone::{Origin, PIECE_LEN, Patient};
+use super::streams::Source;
 use crate::control::{CallError, Server};
 
-/// Opens one stream after the other.
-pub(crate) struct ServedSources {
+/// Our server, and what it has.
+pub(crate) struct Served {
     pub(crate) server: Server,
     /// Where calls to the server run: the streams are read in threads of their own.
     pub(crate) runtime: Handle,
     /// Name and stored length of each stream, in order.
     pub(crate) streams: Vec<(String, u64)>,
-    pub(crate) current: Current,
-    pub(crate) farewells: mpsc::UnboundedSender<Farewell>,
-    pub(crate) touched: Touched,
-    pub(crate) is_server_told: bool,
-    pub(crate) patience: SharePatience,
 }
 
-impl Sources for ServedSources {
-    fn open(&mut self, index: usize) -> io::Result<Box<dyn Source>> {
+impl Origin for Served {
+    fn open(&self, index: usize, patient: Patient) -> Box<dyn Source> {
         let (name, len) = self.streams.get(index).cloned().unwrap_or_default();
-        self.current.set_read(index);
-        Ok(Box::new(ServedStream {
+        Box::new(ServedStream {
             server: self.server.clone(),
             runtime: self.runtime.clone(),
             name,
@@ -46,45 +34,8 @@ impl Sources for ServedSources {
             answer: None,
             bytes: Vec::new(),
             taken: 0,
-            current: self.current.clone(),
-            patience: self.patience,
-            lost_since: None,
-        }))
-    }
-
-    fn is_record_promised(&self) -> bool {
-        false
-    }
-
-    fn confirm(&mut self, index: usize) -> usize {
-        index
-    }
-
-    fn carries(&mut self, index: usize) {
-        self.current.set_read(index);
-    }
-
-    fn resume(&mut self, _index: usize, _cause: Cause) -> Option<usize> {
-        None
-    }
-
-    fn leaving(&mut self, error: &StreamError) {
-        let text = self.touched.complete(&chain(error));
-        self.is_server_told = Farewell::send(&self.farewells, text);
-    }
-}
-
-impl DeploySources for ServedSources {
-    fn explain(&self, error: &StreamError) -> String {
-        chain(error)
-    }
-
-    fn is_server_told(&self) -> bool {
-        self.is_server_told
-    }
-
-    fn ending(&self) -> Ending {
-        self.current.ending.clone()
+            patient,
+        })
     }
 }
 
@@ -102,10 +53,7 @@ struct ServedStream {
     /// What has come at once, of which `taken` bytes were read.
     bytes: Vec<u8>,
     taken: usize,
-    current: Current,
-    patience: SharePatience,
-    /// Since when the server does not answer.
-    lost_since: Option<Instant>,
+    patient: Patient,
 }
 
 /// What came of asking for bytes.
@@ -162,25 +110,12 @@ impl ServedStream {
         }
         Ok(())
     }
-
-    fn pause(&self) {
-        let end = Instant::now() + self.patience.pause;
-        while !self.current.is_given_up() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(LOOK));
-        }
-    }
 }
 
 impl Read for ServedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.current.is_given_up() {
-                return Err(io::Error::other("given up"));
-            }
+            self.patient.check()?;
             let ready = self.bytes.get(self.taken..).unwrap_or_default();
             if !ready.is_empty() || buffer.is_empty() {
                 let len = ready.len().min(buffer.len());
@@ -194,18 +129,15 @@ impl Read for ServedStream {
             let runtime = self.runtime.clone();
             let error = match runtime.block_on(self.fetch()) {
                 Ok(came) => {
-                    if self.lost_since.take().is_some() {
-                        self.current.set_share_trouble(None);
-                    }
+                    self.patient.answered();
                     self.take(came)?;
                     continue;
                 }
                 Err(error) => error,
             };
             self.answer = None;
-            let since = *self.lost_since.get_or_insert_with(Instant::now);
-            let lost = since.elapsed();
-            if !error.is_temporary() || lost >= self.patience.limit {
+            let (lost, is_too_long) = self.patient.lost();
+            if !error.is_temporary() || is_too_long {
                 let waited = match error.is_temporary() {
                     true => format!(
                         "; the server was waited for, for {}: check that it runs, and the network",
@@ -215,9 +147,7 @@ impl Read for ServedStream {
                 };
                 return Err(io::Error::other(format!("{}: {error}{waited}", self.name)));
             }
-            self.current
-                .set_share_trouble(Some(format!("{}: {error}", self.name)));
-            self.pause();
+            self.patient.pause(format!("{}: {error}", self.name));
         }
     }
 }
@@ -232,18 +162,19 @@ impl Source for ServedStream {
     }
 }
 
-const PIECE_LEN: usize = 256 << 10;
 /// FOG's parts are numbered with three digits.
 const MAX_PARTS: u32 = 1000;
-/// How often a pause looks whether all is given up.
-const LOOK: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::control::test_server::{Reply, Request, TestServer};
+    use crate::deploy::alone::Patience;
+    use crate::deploy::receive::Current;
 
-    const QUICK: SharePatience = SharePatience {
+    const QUICK: Patience = Patience {
         limit: Duration::from_secs(600),
         pause: Duration::from_millis(1),
     };
@@ -251,25 +182,19 @@ mod tests {
     /// Reads stream `d1p1.img`, of which so many bytes are promised.
     fn read(
         len: u64,
-        patience: SharePatience,
+        patience: Patience,
         answer: impl Fn(&Request) -> Reply + Send + 'static,
     ) -> (io::Result<Vec<u8>>, TestServer) {
         let server = TestServer::start(answer);
         let client = server.client_with_ticket(Some("0123456789abcdef0123456789abcdef"));
         let read = move |runtime: Handle| {
-            let (farewells, _heard) = mpsc::unbounded_channel();
-            let mut sources = ServedSources {
+            let served = Served {
                 server: client,
                 runtime,
                 streams: vec![("d1p1.img".to_owned(), len)],
-                current: Current::default(),
-                farewells,
-                touched: Touched::default(),
-                is_server_told: false,
-                patience,
             };
             let mut bytes = Vec::new();
-            let mut source = sources.open(0)?;
+            let mut source = served.open(0, Patient::new(Current::default(), patience));
             source.read_to_end(&mut bytes)?;
             Ok(bytes)
         };
@@ -340,7 +265,7 @@ mod tests {
             "{error}"
         );
         assert_eq!(server.requests().len(), 1);
-        let none = SharePatience {
+        let none = Patience {
             limit: Duration::ZERO,
             ..QUICK
         };

@@ -14,6 +14,7 @@ use readable::NAMED_AFTER;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::alone::{AloneSources, Patience};
 use super::disks::{Disks, Finish};
 use super::failure::Touched;
 use super::follow::{Follower, Totals};
@@ -22,10 +23,10 @@ use super::outcome::Outcomes;
 use super::prepare::Prepared;
 use super::receive::{self, Current, NetworkSources, ResumePatience};
 use super::scripts::{self, When};
-use super::served::ServedSources;
+use super::served::Served;
 use super::streams::{DeploySources, Pipeline};
 use super::target::Chosen;
-use super::unicast::{FileSources, SharePatience};
+use super::unicast::Stored;
 use super::{ACTIVITY, Failure, Job, SESSION_PAUSE, lock};
 use crate::control::features::Features;
 use crate::control::session::{self, News};
@@ -54,6 +55,22 @@ pub(super) struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
+    fn alone<O>(
+        &self,
+        origin: O,
+        current: &Current,
+        farewells: mpsc::UnboundedSender<receive::Farewell>,
+    ) -> AloneSources<O> {
+        AloneSources {
+            origin,
+            current: current.clone(),
+            farewells,
+            touched: self.touched.clone(),
+            is_server_told: false,
+            patience: Patience::default(),
+        }
+    }
+
     pub(super) async fn run(&self, task: Task) -> Result<(), Failure> {
         let failed = |error: anyhow::Error| Failure::new("streams", error);
         let (server, board, prepared) = (self.server, self.board, &self.prepared);
@@ -75,14 +92,7 @@ impl Transfer<'_> {
                 board.say(format!(
                     "reading the image's data from {share} on {interface}"
                 ));
-                let sources = FileSources {
-                    files,
-                    current: current.clone(),
-                    farewells: farewell,
-                    touched: self.touched.clone(),
-                    is_server_told: false,
-                    patience: SharePatience::default(),
-                };
+                let sources = self.alone(Stored { files }, &current, farewell);
                 (Box::new(sources), interface, share)
             } else if !self.job.args.is_multicast_deploy() {
                 let interface = receive::interface(interface, self.node()).map_err(failed)?;
@@ -91,18 +101,14 @@ impl Transfer<'_> {
                     "reading the image's data from {from} on {interface}"
                 ));
                 let streams = prepared.plan.streams.iter();
-                let sources = ServedSources {
+                let served = Served {
                     server: server.clone(),
                     runtime: Handle::current(),
                     streams: streams
                         .map(|stream| (stream.name.to_string(), stream.stored_len))
                         .collect(),
-                    current: current.clone(),
-                    farewells: farewell,
-                    touched: self.touched.clone(),
-                    is_server_told: false,
-                    patience: SharePatience::default(),
                 };
+                let sources = self.alone(served, &current, farewell);
                 (Box::new(sources), interface, from)
             } else {
                 let options = receive::options(&self.job.args, interface).map_err(failed)?;

@@ -4,108 +4,34 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use imaging::Piece;
-use readable::{Time, chain};
-use tokio::sync::mpsc;
+use readable::Time;
 
-use super::ending::Ending;
-use super::failure::Touched;
-use super::receive::{Current, Farewell};
-use super::resume::Cause;
-use super::streams::{DeploySources, Source, Sources, StreamError};
+use super::alone::{Origin, PIECE_LEN, Patient};
+use super::streams::Source;
 use crate::share::is_of_server;
 
-/// Opens the files of one stream after the other.
-pub(crate) struct FileSources {
+/// Files of the share.
+pub(crate) struct Stored {
     /// Of each stream, in order.
     pub(crate) files: Vec<Vec<PathBuf>>,
-    pub(crate) current: Current,
-    pub(crate) farewells: mpsc::UnboundedSender<Farewell>,
-    pub(crate) touched: Touched,
-    pub(crate) is_server_told: bool,
-    pub(crate) patience: SharePatience,
 }
 
-/// How long a share that has stopped to answer is waited for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SharePatience {
-    /// Without a byte.
-    pub(crate) limit: Duration,
-    /// Between two tries.
-    pub(crate) pause: Duration,
-}
-
-impl Default for SharePatience {
-    fn default() -> Self {
-        Self {
-            limit: SHARE_LIMIT,
-            pause: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Sources for FileSources {
-    fn open(&mut self, index: usize) -> io::Result<Box<dyn Source>> {
+impl Origin for Stored {
+    fn open(&self, index: usize, patient: Patient) -> Box<dyn Source> {
         let files = self.files.get(index).cloned().unwrap_or_default();
-        self.current.set_read(index);
-        let source = StoredFiles {
-            rest: files.into_iter().rev().collect(),
-            open: None,
-            current: self.current.clone(),
-            patience: self.patience,
-            lost_since: None,
-        };
-        Ok(Box::new(source))
-    }
-
-    fn is_record_promised(&self) -> bool {
-        false
-    }
-
-    fn confirm(&mut self, index: usize) -> usize {
-        index
-    }
-
-    fn carries(&mut self, index: usize) {
-        self.current.set_read(index);
-    }
-
-    fn resume(&mut self, _index: usize, _cause: Cause) -> Option<usize> {
-        None
-    }
-
-    fn leaving(&mut self, error: &StreamError) {
-        let text = self.touched.complete(&chain(error));
-        self.is_server_told = Farewell::send(&self.farewells, text);
+        Box::new(StoredFiles::new(files, patient))
     }
 }
 
-impl DeploySources for FileSources {
-    fn explain(&self, error: &StreamError) -> String {
-        chain(error)
-    }
-
-    fn is_server_told(&self) -> bool {
-        self.is_server_told
-    }
-
-    fn ending(&self) -> Ending {
-        self.current.ending.clone()
-    }
-}
-
-/// The bytes of files, one after the other. A share that stops to answer is waited for: what has come is on the disk,
-/// and the rest is as good as it was before.
+/// The bytes of files, one after the other.
 struct StoredFiles {
     /// Not opened yet, the next one last.
     rest: Vec<PathBuf>,
     open: Option<OpenFile>,
-    current: Current,
-    patience: SharePatience,
-    /// Since when the share does not answer.
-    lost_since: Option<Instant>,
+    patient: Patient,
 }
 
 /// The file that is being read.
@@ -180,6 +106,15 @@ impl OpenFile {
 }
 
 impl StoredFiles {
+    fn new(mut files: Vec<PathBuf>, patient: Patient) -> Self {
+        files.reverse();
+        Self {
+            rest: files,
+            open: None,
+            patient,
+        }
+    }
+
     /// One try.
     fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Unread> {
         loop {
@@ -206,39 +141,23 @@ impl StoredFiles {
         name.display().to_string()
     }
 
-    /// For how long the share has not answered, if it is waited for after this error. A server that comes back may be
-    /// without its files for a moment.
-    fn lost_for(&mut self, error: &io::Error) -> Option<Duration> {
-        if !is_of_server(error) && self.lost_since.is_none() {
+    /// For how long the share has not answered, and whether that is too long, if it is waited for after this error. A
+    /// server that comes back may be without its files for a moment.
+    fn lost_for(&mut self, error: &io::Error) -> Option<(Duration, bool)> {
+        if !is_of_server(error) && !self.patient.is_lost() {
             return None;
         }
-        let since = *self.lost_since.get_or_insert_with(Instant::now);
-        Some(since.elapsed())
-    }
-
-    fn pause(&self) {
-        let end = Instant::now() + self.patience.pause;
-        while !self.current.is_given_up() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(LOOK));
-        }
+        Some(self.patient.lost())
     }
 }
 
 impl Read for StoredFiles {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.current.is_given_up() {
-                return Err(io::Error::other("given up"));
-            }
+            self.patient.check()?;
             let error = match self.try_read(buffer) {
                 Ok(len) => {
-                    if self.lost_since.take().is_some() {
-                        self.current.set_share_trouble(None);
-                    }
+                    self.patient.answered();
                     return Ok(len);
                 }
                 Err(Unread::Changed) => {
@@ -252,8 +171,8 @@ impl Read for StoredFiles {
             };
             let trouble = format!("{}: {error}", self.name());
             let lost = self.lost_for(&error);
-            if lost.is_none_or(|lost| lost >= self.patience.limit) {
-                let waited = lost.map(|lost| {
+            if lost.is_none_or(|(_, is_too_long)| is_too_long) {
+                let waited = lost.map(|(lost, _)| {
                     format!(
                         "; the share was waited for, for {}: check the NFS server and the network",
                         Time(lost)
@@ -262,8 +181,7 @@ impl Read for StoredFiles {
                 let text = format!("{trouble}{}", waited.unwrap_or_default());
                 return Err(io::Error::new(error.kind(), text));
             }
-            self.current.set_share_trouble(Some(trouble));
-            self.pause();
+            self.patient.pause(trouble);
         }
     }
 }
@@ -278,32 +196,16 @@ impl Source for StoredFiles {
     }
 }
 
-const PIECE_LEN: usize = 256 << 10;
-/// As long as the sender of a multicast session.
-pub(crate) const SHARE_LIMIT: Duration = Duration::from_secs(600);
-/// How often a pause looks whether all is given up.
-const LOOK: Duration = Duration::from_millis(250);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::alone::Patience;
+    use crate::deploy::receive::Current;
 
-    const QUICK: SharePatience = SharePatience {
+    const QUICK: Patience = Patience {
         limit: Duration::from_secs(600),
         pause: Duration::from_millis(1),
     };
-
-    fn sources(files: &[PathBuf], patience: SharePatience) -> FileSources {
-        let (farewells, _heard) = mpsc::unbounded_channel();
-        FileSources {
-            files: vec![files.to_vec()],
-            current: Current::default(),
-            farewells,
-            touched: Touched::default(),
-            is_server_told: false,
-            patience,
-        }
-    }
 
     fn three_files(dir: &Path) -> Vec<PathBuf> {
         let files = [("a.000", "one"), ("a.001", ""), ("a.002", "two")];
@@ -319,29 +221,22 @@ mod tests {
     fn the_files_of_a_stream_are_one() {
         let dir = tempfile::tempdir().unwrap();
         let paths = three_files(dir.path());
-        let mut sources = sources(&paths, QUICK);
-        let mut source = sources.open(0).unwrap();
+        let (mut source, _) = stored(&paths, QUICK);
         let mut bytes = Vec::new();
         source.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, b"onetwo");
         std::fs::remove_file(&paths[2]).unwrap();
-        let mut source = sources.open(0).unwrap();
+        let (mut source, current) = stored(&paths, QUICK);
         let error = source.read_to_end(&mut bytes).unwrap_err();
         assert!(error.to_string().contains("a.002"), "{error}");
-        assert!(sources.current.give_up());
-        let mut source = sources.open(0).unwrap();
+        assert!(current.give_up());
         source.read(&mut [0; 8]).unwrap_err();
     }
 
-    fn stored(paths: &[PathBuf], patience: SharePatience) -> (StoredFiles, Current) {
+    fn stored(paths: &[PathBuf], patience: Patience) -> (StoredFiles, Current) {
         let current = Current::default();
-        let source = StoredFiles {
-            rest: paths.iter().rev().cloned().collect(),
-            open: None,
-            current: current.clone(),
-            patience,
-            lost_since: None,
-        };
+        let patient = Patient::new(current.clone(), patience);
+        let source = StoredFiles::new(paths.to_vec(), patient);
         (source, current)
     }
 
@@ -392,11 +287,11 @@ mod tests {
     fn a_share_is_not_waited_for_for_ever_nor_when_all_is_given_up() {
         let dir = tempfile::tempdir().unwrap();
         let paths = three_files(dir.path());
-        let none = SharePatience {
+        let none = Patience {
             limit: Duration::ZERO,
             ..QUICK
         };
-        let long = SharePatience {
+        let long = Patience {
             pause: Duration::from_secs(3600),
             ..QUICK
         };

@@ -9,11 +9,11 @@ use deploy_plan::DeployPlan;
 use readable::{NAMED_AFTER, Size, Time};
 use udpcast_cli::Link;
 
+use super::alone::SILENCE_LIMIT;
 use super::evidence::{Evidence, evidence};
 use super::grow::AtWork;
 use super::receive::Current;
 use super::resume::{Attempt, Next, Progress, Run, what_next};
-use super::unicast::SHARE_LIMIT;
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, Part, State, Transfer};
 use imaging::tap::meter::{DiskStep, Flow, Meter};
@@ -503,7 +503,7 @@ fn explain_share(
             Origin::Share => "the share",
             Origin::Server => "the server",
         },
-        Time(SHARE_LIMIT)
+        Time(SILENCE_LIMIT)
     ));
     let what = match origin {
         Origin::Share => format!("the image share {from} (stream {number})"),
