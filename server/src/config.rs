@@ -39,6 +39,10 @@ pub struct Config {
     pub ports: Option<PortPool>,
     /// Machines that a storage node serves alone at a time; what the database says (`ngmMaxClients`) if not set.
     pub slots: Option<u32>,
+    /// Former versions of each image that are kept when another one takes its place.
+    pub image_versions: usize,
+    /// How long what has arrived of an image is kept after its client was heard last.
+    pub capture_keep: Duration,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
     /// Opens the debug menu of machines without a task; there is none without it.
@@ -165,6 +169,8 @@ pub struct Timing {
     /// A machine that asks again sooner was not restarted meanwhile: longer than FOG's client pauses, and than
     /// answers to it are held back.
     pub restart_takes: Duration,
+    /// Until what keeps a captured image from its place is looked at again.
+    pub capture_again: Duration,
     /// How long a stream may stand still, even if receivers answer; what holds it up is reported twice a minute.
     pub stall_limit: Duration,
     /// How long the disk of one receiver may hold up all others in mid-stream, though it answers. Zero:
@@ -177,6 +183,7 @@ impl Default for Timing {
         Self {
             stream_wait: Duration::from_secs(600),
             connect_wait: Duration::from_secs(120),
+            capture_again: Duration::from_secs(5),
             rebind_after: Duration::from_secs(40),
             restart_takes: Duration::from_secs(12),
             grace: Duration::from_secs(600),
@@ -190,6 +197,11 @@ impl Default for Timing {
 }
 
 impl Config {
+    /// See [`image_versions`](Self::image_versions).
+    pub const IMAGE_VERSIONS: usize = 2;
+    /// See [`capture_keep`](Self::capture_keep).
+    pub const CAPTURE_KEEP: Duration = Duration::from_secs(24 * 3600);
+
     /// The defaults, for a server or for none.
     #[must_use]
     pub fn idle(data: &Path, images: PathBuf) -> Self {
@@ -205,6 +217,8 @@ impl Config {
             max_bitrate: None,
             slow: Slow::default(),
             slots: None,
+            image_versions: Self::IMAGE_VERSIONS,
+            capture_keep: Self::CAPTURE_KEEP,
             kernel_args: String::new(),
             debug_password: None,
             registration: Registration::default(),

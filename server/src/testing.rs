@@ -227,6 +227,7 @@ pub(crate) async fn bench_with(change: impl FnOnce(&mut Config)) -> Bench {
     config.origin = Origin::Running;
     // Requests of a test follow at once.
     config.timing.restart_takes = Duration::ZERO;
+    config.timing.capture_again = Duration::from_millis(20);
     change(&mut config);
     std::fs::create_dir(&config.boot).unwrap();
     std::fs::write(config.boot.join("bzImage"), b"kernel").unwrap();
@@ -376,6 +377,7 @@ impl Bench {
     /// The server ends in order and is started again on the same database.
     pub(crate) async fn restart(self) -> Self {
         self.ops.sessions().shut_down().await;
+        self.ops.end_captures();
         self.store.close().await;
         Self::start(Arc::clone(&self.dir), self.config.clone()).await
     }
@@ -398,6 +400,7 @@ impl Bench {
     /// The same, with this network.
     pub(crate) async fn crash_and_start(self, sender: FakeSender) -> Self {
         self.faults.fail();
+        self.ops.end_captures();
         self.supervisor.abort();
         let again = Self::start_with(Arc::clone(&self.dir), self.config.clone(), sender).await;
         // The old one may do what it likes: it stores nothing.
@@ -408,6 +411,7 @@ impl Bench {
     /// The server is killed: what is not stored at this moment never will be.
     pub(crate) fn die(self) {
         self.faults.fail();
+        self.ops.end_captures();
         self.supervisor.abort();
         // It may do what it likes: it stores nothing, and renews nothing.
         std::mem::forget(self);

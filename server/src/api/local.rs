@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use fog::Mac;
 
 use super::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
-    EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd,
-    ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT, MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named,
-    NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow, ServerStatus, TaskList,
-    TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status, task_status,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Capture, Deploy, DeployAlone,
+    Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow,
+    ImageAdd, ImageDescribe, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT, MAX_EVENTS,
+    MAX_SESSIONS, MAX_TASKS, Named, NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow,
+    ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, VersionRow,
+    session_status, task_status,
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
@@ -21,13 +22,14 @@ use crate::domain::image::{Facts, Image};
 use crate::domain::schedule::{Cron, Outcome, Planned, Schedule, When};
 use crate::domain::{ScheduleId, SessionId, TaskId};
 use crate::ops::{
-    AcceptError, Accepted, CancelError, CancelTaskError, ChangeGroupError, DeployError,
-    DeployRequest, DeployWarning, LogError, LoginError, Membership, NameError, Ops, ScheduleError,
-    StartError, UnicastRequest, VerifyRefused, WakeError,
+    AcceptError, Accepted, CancelError, CancelTaskError, CaptureRequest, CaptureTaskError,
+    ChangeGroupError, DeployError, DeployRequest, DeployWarning, ImageVersion, LogError,
+    LoginError, Membership, NameError, Ops, RevertError, ScheduleError, StartError, UnicastRequest,
+    VerifyRefused, WakeError,
 };
 use crate::store::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, ChangeError, CreateError,
-    EditHostError, GroupError, StoreError,
+    DescribeError, EditHostError, GroupError, StoreError,
 };
 use crate::text;
 
@@ -215,6 +217,53 @@ impl Api for Ops {
         Ok(Done { text })
     }
 
+    async fn image_versions(&self, image: &str) -> ApiResult<Vec<VersionRow>> {
+        let (image, facts) = self.image(image).await?;
+        let versions = self.versions_of(&image, facts).await;
+        let versions = versions.map_err(|error| reverted(&image.name, error))?;
+        Ok(versions.iter().map(version_row).collect())
+    }
+
+    async fn image_revert(&self, image: &str, version: u32) -> ApiResult<Named> {
+        let (image, _) = self.image(image).await?;
+        self.revert_image(&image, version)
+            .await
+            .map_err(|error| reverted(&image.name, error))?;
+        Ok(named(&image.name))
+    }
+
+    async fn image_describe(&self, image: &str, request: ImageDescribe) -> ApiResult<Named> {
+        let (image, _) = self.image(image).await?;
+        let note = request.note.map(|note| note.trim().to_owned());
+        if let Some(note) = &note {
+            let is_text =
+                |c: char| c == '\n' || !(c.is_control() || fog::encoding::is_invisible(c));
+            if note.chars().count() > MAX_NOTE || !note.chars().all(is_text) {
+                return Err(invalid(format!(
+                    "a note has at most {MAX_NOTE} characters that can be seen"
+                )));
+            }
+        }
+        let name = request.name.clone();
+        let described = self.describe_image(&image, request.name, note).await;
+        described.map_err(|cause| match cause {
+            DescribeError::Store(cause) => cause.into(),
+            DescribeError::Gone => not_found(format!("image {}: {cause}", shown(&image.name))),
+            DescribeError::NameTaken(_) => error(ApiErrorKind::Conflict, cause),
+        })?;
+        Ok(named(
+            name.as_ref().map_or(&image.name, |name| name.as_str()),
+        ))
+    }
+
+    async fn image_delete(&self, image: &str) -> ApiResult<Named> {
+        let (image, _) = self.image(image).await?;
+        self.delete_image(&image)
+            .await
+            .map_err(|error| reverted(&image.name, error))?;
+        Ok(named(&image.name))
+    }
+
     async fn image_remove(&self, image: &str) -> ApiResult<Named> {
         let (image, _) = self.image(image).await?;
         let removed = self.remove_image(image.id).await;
@@ -269,6 +318,30 @@ impl Api for Ops {
         Ok(TasksCreated {
             tasks: created.tasks.iter().map(|task| task.0).collect(),
             warnings: created.warnings.iter().map(warning).collect(),
+        })
+    }
+
+    async fn capture(&self, request: Capture) -> ApiResult<TasksCreated> {
+        if let Some(os_id) = request.os_id
+            && !(0..=MAX_SYSTEM).contains(&os_id)
+        {
+            return Err(invalid(
+                "os_id is no number of an operating system of FOG's",
+            ));
+        }
+        let wanted = CaptureRequest {
+            host: request.host,
+            image: request.image,
+            image_type: request.image_type,
+            os_id: request.os_id,
+            level: request.zstd_level,
+            is_shutdown: request.is_shutdown,
+            is_debug: request.is_debug,
+        };
+        let task = Self::capture(self, &wanted).await?;
+        Ok(TasksCreated {
+            tasks: vec![task.0],
+            warnings: Vec::new(),
         })
     }
 
@@ -511,6 +584,43 @@ fn check_wait(seconds: Option<u64>) -> ApiResult<()> {
     }
 }
 
+/// Numbers of operating systems: what FOG's column takes.
+const MAX_SYSTEM: i64 = 8_000_000;
+
+/// Characters of a note.
+const MAX_NOTE: usize = 1000;
+
+fn version_row(version: &ImageVersion) -> VersionRow {
+    let facts = version.facts.as_ref();
+    let sizes = facts.map(|facts| facts.files.iter().map(|file| file.size));
+    VersionRow {
+        version: version.number,
+        verified_at: facts.map(|facts| facts.checked_at.to_string()),
+        stored_size: sizes.map_or(0, |sizes| sizes.fold(0, u64::saturating_add)),
+        origin: version
+            .origin
+            .as_ref()
+            .map(text::origin)
+            .unwrap_or_default(),
+        replaced_at: version.replaced_at.map(|at| at.to_string()),
+    }
+}
+
+fn reverted(name: &str, cause: RevertError) -> ApiError {
+    let kind = match cause {
+        RevertError::Store(cause) => return cause.into(),
+        RevertError::Change(cause) => return changed(&format!("image {}", shown(name)), cause),
+        RevertError::NoVersion { .. } => ApiErrorKind::NotFound,
+        RevertError::NotVerified { .. }
+        | RevertError::Changed(_)
+        | RevertError::Captured(_)
+        | RevertError::NotHere(_) => ApiErrorKind::Conflict,
+        RevertError::File(_) => ApiErrorKind::Unavailable,
+        RevertError::Internal(_) => ApiErrorKind::Internal,
+    };
+    error(kind, cause)
+}
+
 fn schedule_row(schedule: Schedule) -> ScheduleRow {
     // A clock that was put back does not bring starts back.
     let next = schedule.when.next(schedule.done_until);
@@ -595,6 +705,7 @@ fn shown_image(image: Image, facts: Option<Facts>) -> ImageShown {
         image_type: image.image_type,
         os_id: image.os_id,
         stored_size: image.stored_size,
+        note: image.note,
         facts,
     }
 }
@@ -655,9 +766,29 @@ fn changed(what: &str, cause: ChangeError) -> ApiError {
     match cause {
         ChangeError::Store(cause) => cause.into(),
         ChangeError::Gone => not_found(format!("{what}: it does not exist any more")),
-        ChangeError::InUse(_) | ChangeError::InTask(_) => {
+        ChangeError::InUse(_) | ChangeError::InTask(_) | ChangeError::TaskOver(_) => {
             error(ApiErrorKind::Conflict, format!("{what}: {cause}"))
         }
+    }
+}
+
+impl From<CaptureTaskError> for ApiError {
+    fn from(cause: CaptureTaskError) -> Self {
+        let kind = match cause {
+            CaptureTaskError::Store(cause)
+            | CaptureTaskError::Create(CreateError::Store(cause)) => return cause.into(),
+            CaptureTaskError::Host(cause) => return cause.into(),
+            CaptureTaskError::NotOne(_)
+            | CaptureTaskError::Image(_)
+            | CaptureTaskError::Path(_)
+            | CaptureTaskError::Level(_) => ApiErrorKind::Invalid,
+            CaptureTaskError::Type { .. }
+            | CaptureTaskError::System { .. }
+            | CaptureTaskError::Place(_)
+            | CaptureTaskError::Create(_) => ApiErrorKind::Conflict,
+            CaptureTaskError::StoreHangs(_) => ApiErrorKind::Unavailable,
+        };
+        error(kind, cause)
     }
 }
 

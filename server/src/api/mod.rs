@@ -20,7 +20,7 @@ pub use view::{agent_view, image_verification, session_status, task_status};
 use crate::domain::account::{AccountName, NewPassword, Role};
 use crate::domain::doctor::DatabaseLook;
 use crate::domain::host::{HostName, TargetDisk};
-use crate::domain::image::{Facts, NewImage};
+use crate::domain::image::{Facts, ImageName, NewImage};
 use crate::session::ClientReport;
 
 /// Everything that people can ask.
@@ -62,12 +62,22 @@ pub trait Api: Send + Sync {
     async fn image_list(&self) -> ApiResult<Vec<ImageShown>>;
     /// Whether the files of an image are those that were verified, by size and date.
     async fn image_check(&self, image: &str) -> ApiResult<Done>;
+    /// The versions of an image, the present one first.
+    async fn image_versions(&self, image: &str) -> ApiResult<Vec<VersionRow>>;
+    /// Brings a former version of an image back.
+    async fn image_revert(&self, image: &str, version: u32) -> ApiResult<Named>;
+    /// Changes name or note of an image.
+    async fn image_describe(&self, image: &str, request: ImageDescribe) -> ApiResult<Named>;
+    /// Forgets an image, and removes its files and versions.
+    async fn image_delete(&self, image: &str) -> ApiResult<Named>;
     /// Forgets an image.
     async fn image_remove(&self, image: &str) -> ApiResult<Named>;
     /// Creates a session.
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed>;
     /// Creates a task for each of some hosts, which are deployed one by one.
     async fn deploy_alone(&self, request: DeployAlone) -> ApiResult<TasksCreated>;
+    /// Creates a task that captures the disk of a host.
+    async fn capture(&self, request: Capture) -> ApiResult<TasksCreated>;
     /// Cancels a task of a host that is deployed alone.
     async fn cancel_task(&self, task: i64) -> ApiResult<Done>;
     /// The tasks of hosts that are deployed alone, and how the storage nodes are used.
@@ -493,9 +503,71 @@ pub struct ImageShown {
     pub os_id: i64,
     /// Bytes in the store.
     pub stored_size: u64,
+    /// What people say of it.
+    #[serde(default)]
+    pub note: String,
     /// What is known of its files; `None` if it was added by another program.
     #[schema(value_type = Option<Object>)]
     pub facts: Option<Facts>,
+}
+
+/// What changes of an image.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ImageDescribe {
+    /// Its new name, 1 to 40 characters.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub name: Option<ImageName>,
+    /// What people say of it, at most 1000 characters.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// Which version of an image is wanted.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+pub struct ImageRevert {
+    /// Its number.
+    pub version: u32,
+}
+
+/// A version of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VersionRow {
+    /// Number; `None` for the present one.
+    pub version: Option<u32>,
+    /// When its files were verified, UTC; `None` if they never were.
+    pub verified_at: Option<String>,
+    /// Bytes of its files, if they were looked at.
+    pub stored_size: u64,
+    /// A sentence: what it was captured from, and when; empty if that is not known.
+    pub origin: String,
+    /// When another one took its place, UTC.
+    pub replaced_at: Option<String>,
+}
+
+/// A capture of the disk of a host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Capture {
+    /// Host, by name.
+    pub host: String,
+    /// Image, by name or number; one of a new name is made.
+    pub image: String,
+    /// What it is to hold: n, mps, mpa or dd; that of the image, or mps for a new one, if not given.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "mps", pattern = "^(n|mps|mpa|dd)$")]
+    pub image_type: Option<ImageType>,
+    /// Operating system, FOG's number; that of the image, or 99 for a new one, if not given.
+    #[serde(default)]
+    pub os_id: Option<i64>,
+    /// Level of zstd, 1 to 19, kept for later captures; that of the image, or 3, if not given.
+    #[serde(default)]
+    pub zstd_level: Option<u8>,
+    /// Whether the machine is switched off afterwards.
+    #[serde(default)]
+    pub is_shutdown: bool,
+    /// Whether the machine boots to a shell, in which a person starts the task.
+    #[serde(default)]
+    pub is_debug: bool,
 }
 
 /// How the verification of an image goes, or went.
@@ -659,6 +731,9 @@ pub struct TaskStatus {
     pub host: String,
     /// Name of the image.
     pub image: String,
+    /// Whether its disk is captured; else it is deployed.
+    #[serde(default)]
+    pub is_capture: bool,
     /// Number of the storage node that serves it.
     pub node: i64,
     /// State in FOG's words.

@@ -68,6 +68,7 @@ pub fn task_status(state: &TaskState) -> TaskStatus {
         task: task.id.0,
         host: fog::encoding::printable(&task.host_name, 80),
         image: fog::encoding::printable(&task.image_name, 80),
+        is_capture: task.kind == crate::domain::unicast::TaskKind::Capture,
         node: task.node.0,
         state: task.state,
         is_forced: task.is_forced,

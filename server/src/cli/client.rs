@@ -18,11 +18,11 @@ use tokio::net::UnixStream;
 
 use super::Places;
 use crate::api::{
-    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
-    EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd,
-    ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ScheduleAdd,
-    ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd,
-    UserAdd, UserChange,
+    AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Capture, Deploy, DeployAlone,
+    Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow,
+    ImageAdd, ImageDescribe, ImageRevert, ImageRoot, ImageShown, ImageUpdate, Named, PendingHost,
+    Problem, RootQuery, ScheduleAdd, ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList,
+    TasksCreated, Token, TokenAdd, UserAdd, UserChange, VersionRow,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -562,6 +562,25 @@ impl Api for Remote {
         self.post(format!("/images/{}/check", part(image))).await
     }
 
+    async fn image_versions(&self, image: &str) -> ApiResult<Vec<VersionRow>> {
+        self.get(format!("/images/{}/versions", part(image))).await
+    }
+
+    async fn image_revert(&self, image: &str, version: u32) -> ApiResult<Named> {
+        let path = format!("/images/{}/revert", part(image));
+        self.call(Method::POST, path, Some(ImageRevert { version }))
+            .await
+    }
+
+    async fn image_describe(&self, image: &str, request: ImageDescribe) -> ApiResult<Named> {
+        let path = format!("/images/{}", part(image));
+        self.call(Method::PATCH, path, Some(request)).await
+    }
+
+    async fn image_delete(&self, image: &str) -> ApiResult<Named> {
+        self.delete(format!("/images/{}/files", part(image))).await
+    }
+
     async fn image_remove(&self, image: &str) -> ApiResult<Named> {
         self.delete(format!("/images/{}", part(image))).await
     }
@@ -573,6 +592,11 @@ impl Api for Remote {
 
     async fn deploy_alone(&self, request: DeployAlone) -> ApiResult<TasksCreated> {
         self.call(Method::POST, "/tasks".into(), Some(request))
+            .await
+    }
+
+    async fn capture(&self, request: Capture) -> ApiResult<TasksCreated> {
+        self.call(Method::POST, "/captures".into(), Some(request))
             .await
     }
 

@@ -3,6 +3,7 @@
 mod account;
 mod boot_files;
 mod cancel;
+mod capture;
 mod client;
 mod configuration;
 mod database;
@@ -95,6 +96,8 @@ enum Command {
     Image(image::ImageCommand),
     /// Create a multicast session for some hosts, or a task for each; prints its number, or theirs
     Deploy(deploy::Deploy),
+    /// Capture the disk of a host into an image; prints the number of the task
+    Capture(capture::Capture),
     /// Deploys that begin later
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
@@ -187,6 +190,7 @@ impl Cli {
             Command::Group(group) => group.run(&places).await,
             Command::Image(image) => image.run(&places).await,
             Command::Deploy(deploy) => return deploy.run(&places).await,
+            Command::Capture(capture) => capture.run(&places).await,
             Command::Status(status) => status.run(&places).await,
             Command::Schedule(schedule) => schedule.run(&places).await,
             Command::Wake(wake) => wake.run(&places).await,

@@ -120,6 +120,14 @@ pub(super) struct Serve {
     /// [default: the node's setting "max clients" in the database, else 10]
     #[arg(long, value_name = "N", value_parser = slots)]
     slots: Option<u32>,
+    /// Former versions of each image that are kept when a capture takes its place; each is as large as the image was. The
+    /// oldest go first (image versions, image revert)
+    #[arg(long, value_name = "N", default_value_t = Config::IMAGE_VERSIONS, value_parser = super::number::<usize>)]
+    image_versions: usize,
+    /// Hours that what has arrived of a captured image is kept after its client was heard last
+    #[arg(long, value_name = "HOURS", default_value_t = Config::CAPTURE_KEEP.as_secs() / 3600,
+        value_parser = keep_hours)]
+    capture_keep: u64,
     #[command(flatten)]
     limits: Limits,
 }
@@ -278,6 +286,8 @@ impl Serve {
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
             slots: self.slots,
+            image_versions: self.image_versions,
+            capture_keep: Duration::from_secs(self.capture_keep * 3600),
             registration: self.registration,
             timing,
             origin: Origin::Running,
@@ -290,6 +300,12 @@ impl Serve {
 fn machine_name() -> NodeName {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().parse().unwrap_or_default()
+}
+
+fn keep_hours(text: &str) -> Result<u64, String> {
+    let hours = super::number::<u64>(text).ok();
+    let hours = hours.filter(|hours| (1..=8760).contains(hours));
+    hours.ok_or_else(|| "expected a number of hours, 1 to 8760".to_owned())
 }
 
 fn slots(text: &str) -> Result<u32, String> {
@@ -570,6 +586,10 @@ async fn serve(
         let ops = Arc::clone(ops);
         async move { ops.follow_schedules().await }
     });
+    let captures = parts.spawn("the follower of the captures", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_captures().await }
+    });
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -587,6 +607,7 @@ async fn serve(
     follower.abort();
     queue.abort();
     scheduler.abort();
+    captures.abort();
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

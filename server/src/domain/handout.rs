@@ -72,6 +72,15 @@ impl Arguments {
         ))
     }
 
+    /// Those of a capture into this image. Its format is that of its former files.
+    #[must_use]
+    pub fn capture(image: &ImageSettings, is_shutdown: bool) -> Self {
+        Self::digest(&format!(
+            "capture {} {} {} {is_shutdown}",
+            image.path, image.image_type, image.os_id
+        ))
+    }
+
     /// Those that a host of this session is told: `line` has what belongs to the host and to the server.
     #[must_use]
     pub fn with(self, line: &KernelArgs) -> Self {

@@ -25,6 +25,10 @@ pub struct Image {
     pub format: u8,
     /// Bytes in the store.
     pub stored_size: u64,
+    /// What people say of it (`imageDesc`).
+    pub note: String,
+    /// Level of compression of its next capture (`imageCompress`), if somebody said one.
+    pub compression: Option<u8>,
 }
 
 impl Image {
@@ -200,6 +204,19 @@ pub struct Facts {
     pub streams: Vec<StreamFacts>,
 }
 
+impl Facts {
+    /// Whether both say the same; the order of the files, which databases have as they like, says nothing.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let sorted = |facts: &Self| {
+            let mut facts = facts.clone();
+            facts.files.sort_by(|a, b| a.name.cmp(&b.name));
+            facts
+        };
+        sorted(self) == sorted(other)
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use fog::store::StreamName;
@@ -275,6 +292,16 @@ pub(crate) mod tests {
             "its operating system is 9, it was 50"
         );
         assert_eq!(with(|new| new.format = 0), "its format is 0, it was 5");
+    }
+
+    #[test]
+    fn the_order_of_files_says_nothing() {
+        let facts = sample_facts(&["d1p2.img", "d1p10.img"]);
+        let mut other = facts.clone();
+        other.files.reverse();
+        assert!(facts.is_same(&other));
+        other.files[0].size += 1;
+        assert!(!facts.is_same(&other));
     }
 
     #[test]

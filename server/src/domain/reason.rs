@@ -17,6 +17,13 @@ pub enum Reason {
     Written,
     /// The same, after the time of grace.
     WrittenLate,
+    /// What was captured of its disk is verified and published.
+    Captured,
+    /// What it captured cannot be used; the former image is as it was.
+    CaptureFailed {
+        /// What is wrong, and what to do.
+        text: String,
+    },
     /// The client reported a failure.
     ClientFailed {
         /// Its words.

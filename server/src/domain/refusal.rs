@@ -37,6 +37,20 @@ pub enum Refusal {
         /// What it says (`type=`).
         found: String,
     },
+    /// The client was booted for a deploy, and its task is a capture.
+    CaptureNow {
+        /// What it says (`type=`).
+        found: String,
+    },
+    /// FOG's own client cannot capture here: it writes to a share that this server does not have.
+    CaptureNeedsAgent,
+    /// This server takes no captures.
+    NoCaptures {
+        /// Why.
+        text: String,
+    },
+    /// The machine reports the end of a capture of which the image is not here.
+    NotCaptured,
     /// The host's part in the session is over.
     Over(Reason),
     /// Another machine with this MAC address takes part.
@@ -152,6 +166,9 @@ impl Refusal {
         matches!(
             self,
             Self::OtherType { .. }
+                | Self::CaptureNow { .. }
+                | Self::CaptureNeedsAgent
+                | Self::NoCaptures { .. }
                 | Self::AnotherMachine { .. }
                 | Self::TooManyMachines
                 | Self::OtherJob { .. }

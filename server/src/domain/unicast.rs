@@ -1,4 +1,4 @@
-//! A machine that is deployed alone: its task, and what becomes of it.
+//! A machine that is deployed alone, or whose disk is captured: its task, and what becomes of it.
 
 use std::net::Ipv4Addr;
 
@@ -9,11 +9,33 @@ use super::queue::{Stage, Step, Stored};
 use super::session::Client;
 use super::{HostId, ImageId, NodeId, Reason, TaskId, Timestamp};
 
-/// A task of FOG's types 1, 15 and 17.
+/// What a machine does alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// It is deployed: FOG's types 1, 15 and 17.
+    Deploy,
+    /// Its disk is captured: FOG's types 2 and 16.
+    Capture,
+}
+
+impl TaskKind {
+    /// How FOG's clients call it (`type=`).
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Deploy => "down",
+            Self::Capture => "up",
+        }
+    }
+}
+
+/// A task of FOG's types 1, 2, 15, 16 and 17.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnicastTask {
     /// Number.
     pub id: TaskId,
+    /// What is done.
+    pub kind: TaskKind,
     /// Its host.
     pub host: HostId,
     /// The host's name.
@@ -69,6 +91,7 @@ impl UnicastTask {
             task: self.id,
             node: self.node,
             is_forced: self.is_forced,
+            takes_slot: self.kind == TaskKind::Deploy,
             stage: match self.state {
                 State::CheckedIn => Stage::Waiting { place: self.place },
                 State::InProgress => Stage::Going,

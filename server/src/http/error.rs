@@ -83,7 +83,7 @@ impl IntoResponse for HttpError {
                 match &refusal {
                     Refusal::AskAgain(_) => ask_again(text),
                     Refusal::NoMac => (StatusCode::BAD_REQUEST, plain(text)).into_response(),
-                    Refusal::ImageUnusable { .. } => {
+                    Refusal::ImageUnusable { .. } | Refusal::NoCaptures { .. } => {
                         (StatusCode::CONFLICT, plain(text)).into_response()
                     }
                     Refusal::AnotherMachine { .. }

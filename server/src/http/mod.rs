@@ -6,6 +6,7 @@ mod audit;
 mod blame;
 mod boot_files;
 mod boot_script;
+mod capture;
 mod checkin;
 mod completion;
 mod data;
@@ -66,6 +67,11 @@ pub fn router(ops: Arc<Ops>) -> Router {
             "/Post_Stage3.php",
             post(completion::complete).get(completion::complete),
         )
+        // Of captures.
+        .route(
+            "/Post_Stage2.php",
+            post(completion::complete).get(completion::complete),
+        )
         .route(
             "/inventory.php",
             post(inventory::store).get(inventory::store),
@@ -90,7 +96,8 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/fos/manifest", get(native::manifest))
         .route("/fos/file", get(native::file))
         .route("/fos/data", get(data::data))
-        .route("/fos/session", get(native::session));
+        .route("/fos/session", get(native::session))
+        .merge(capture::routes());
     let fog = Router::new()
         .route("/", get(index::index))
         .route("/index.php", get(index::index))

@@ -34,6 +34,15 @@ impl Form {
         self.fields.base64(name)
     }
 
+    /// The fields of an address; the body is not looked at.
+    pub(super) fn of_parts(parts: &axum::http::request::Parts) -> Self {
+        Self {
+            fields: Fields::parse(parts.uri.query().unwrap_or_default(), b""),
+            client: peer(&parts.extensions),
+            is_forwarded: is_forwarded(&parts.headers),
+        }
+    }
+
     /// What the client calls its own address.
     pub(crate) fn own_address(&self) -> Option<Ipv4Addr> {
         self.get(FIELD_ADDRESS).parse().ok()

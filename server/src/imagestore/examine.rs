@@ -4,9 +4,10 @@ use std::path::Path;
 
 use fog::task::ImageType;
 
+use super::scan::scan_at;
 use super::{
-    ChangedError, Difference, MissingStreams, PlanRefused, ScanError, VerifyError, Warning,
-    check_plan, check_unchanged, compare, inspect, missing_partitions, scan,
+    ChangedError, Difference, Listing, MissingStreams, PlanRefused, ScanError, VerifyError,
+    Warning, check_plan, check_unchanged, compare, image_path, inspect, missing_partitions, scan,
 };
 use crate::domain::Timestamp;
 use crate::domain::image::{Facts, ImageSettings};
@@ -67,8 +68,32 @@ pub fn examine(
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Examined, ExamineError> {
     let listing = scan(root, &wanted.path, wanted.image_type, wanted.os_id)?;
-    let inspection = inspect(&listing, wanted.is_full, progress)?;
-    let warnings = check_plan(&listing, &inspection, wanted.missing)?;
+    examine_listed(&listing, wanted, now, progress)
+}
+
+/// The same of an image that is not yet where it is to be, in the directory `at`.
+///
+/// # Errors
+/// At the first thing that is not good.
+pub(super) fn examine_at(
+    at: &Path,
+    wanted: &Wanted,
+    now: Timestamp,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Examined, ExamineError> {
+    let path = image_path(&wanted.path)?;
+    let listing = scan_at(at.to_owned(), path, wanted.image_type, wanted.os_id)?;
+    examine_listed(&listing, wanted, now, progress)
+}
+
+fn examine_listed(
+    listing: &Listing,
+    wanted: &Wanted,
+    now: Timestamp,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Examined, ExamineError> {
+    let inspection = inspect(listing, wanted.is_full, progress)?;
+    let warnings = check_plan(listing, &inspection, wanted.missing)?;
     let facts = Facts {
         checked_at: now,
         is_verified: wanted.is_full,
@@ -86,7 +111,7 @@ pub fn examine(
     Ok(Examined {
         facts,
         format: inspection.format,
-        path: listing.path,
+        path: listing.path.clone(),
         warnings,
     })
 }

@@ -4,6 +4,7 @@
 //! Everything here blocks on the disk, so it runs on threads that may block, never on the runtime's.
 
 mod archive;
+pub mod arrivals;
 mod check;
 mod compare;
 mod dir;

@@ -158,6 +158,19 @@ pub fn scan(
 ) -> Result<Listing, ScanError> {
     let path = image_path(path)?;
     let full = root.join(&path);
+    scan_at(full, path, image_type, os_id)
+}
+
+/// Looks through the directory `full` of an image whose directory is, or is to be, called `path`. Blocks.
+///
+/// # Errors
+/// If it is not a complete image.
+pub(super) fn scan_at(
+    full: PathBuf,
+    path: String,
+    image_type: ImageType,
+    os_id: i64,
+) -> Result<Listing, ScanError> {
     let unreadable = |cause: io::Error| match cause.kind() {
         io::ErrorKind::NotADirectory => ScanError::OneFile(full.clone()),
         _ => ScanError::Directory {

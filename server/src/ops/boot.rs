@@ -17,7 +17,7 @@ use crate::domain::host::{Host, TargetDisk};
 use crate::domain::image::Image;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::Session;
-use crate::domain::unicast::UnicastTask;
+use crate::domain::unicast::{TaskKind, UnicastTask};
 use crate::domain::{BootGiven, Refusal};
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
@@ -68,6 +68,8 @@ pub struct BootJob {
     pub mac: Mac,
     /// Base port of its session; `None` if it is deployed alone.
     pub port: Option<i64>,
+    /// Whether its disk is captured.
+    pub is_capture: bool,
     /// Whether it is switched off afterwards.
     pub is_shutdown: bool,
     /// Whether it boots to a shell.
@@ -85,6 +87,7 @@ pub struct BootJob {
 /// What a job tells besides image and host.
 struct Way {
     port: Option<i64>,
+    is_capture: bool,
     is_shutdown: bool,
     is_debug: bool,
 }
@@ -152,6 +155,7 @@ impl Ops {
         }
         let way = Way {
             port: Some(session.port),
+            is_capture: false,
             is_shutdown: session.is_shutdown,
             is_debug: session.is_debug,
         };
@@ -170,6 +174,7 @@ impl Ops {
         };
         let way = Way {
             port: None,
+            is_capture: task.kind == TaskKind::Capture,
             is_shutdown: task.is_shutdown,
             is_debug: task.is_debug,
         };
@@ -206,6 +211,7 @@ impl Ops {
         };
         let Way {
             port,
+            is_capture,
             is_shutdown,
             is_debug,
         } = way;
@@ -213,6 +219,7 @@ impl Ops {
             host: Arc::clone(&known.host),
             mac: known.mac,
             port,
+            is_capture,
             is_shutdown,
             is_debug,
             image,

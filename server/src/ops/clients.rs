@@ -421,12 +421,12 @@ impl Ops {
     }
 
     async fn try_check_in(&self, known: &Known, asked: &CheckInRequest) -> ClientResult<()> {
+        if let Some(task) = self.alone(known.host.id).await? {
+            return self.check_in_alone(known, asked, &task).await;
+        }
         if !matches!(asked.job_type.as_str(), "" | "down") {
             let found = fog::encoding::printable(&asked.job_type, 40);
             return Err(Refusal::OtherType { found }.into());
-        }
-        if let Some(task) = self.alone(known.host.id).await? {
-            return self.check_in_alone(known, asked, &task).await;
         }
         let handle = self.session_of(known).await?;
         let host = known.host.id;

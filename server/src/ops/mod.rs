@@ -4,6 +4,7 @@
 mod accounts;
 mod boot;
 mod boot_file;
+mod capture;
 mod clients;
 mod deploy;
 mod directory;
@@ -32,6 +33,10 @@ use tokio::sync::{Semaphore, broadcast};
 pub use accounts::{Caller, Cookie, LoginError, Who};
 pub use boot::{BootAnswer, BootJob, DebugBoot};
 pub(crate) use boot_file::{BootFile, BootFileError};
+pub use capture::{
+    Arrival, CaptureError, CaptureRequest, CaptureTaskError, ImageVersion, RevertError,
+    Sender as CaptureSender,
+};
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};
 pub use directory::Directory;
@@ -79,6 +84,7 @@ pub struct Ops {
     unicasts: unicast::Unicasts,
     accounts: accounts::Accounts,
     verifications: verification::Verifications,
+    captures: capture::Captures,
     /// The status of all sessions is read for one at a time.
     status: tokio::sync::Mutex<()>,
     /// Places for those who read the log.
@@ -124,6 +130,7 @@ impl Ops {
             unicasts: unicast::Unicasts::default(),
             accounts: accounts::Accounts::default(),
             verifications: verification::Verifications::default(),
+            captures: capture::Captures::default(),
             status: tokio::sync::Mutex::default(),
             log_readers: Arc::new(Semaphore::new(log_tail::LOG_READERS)),
             wakers: Arc::new(Semaphore::new(wake::WAKERS)),

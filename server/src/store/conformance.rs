@@ -15,6 +15,7 @@ use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
 mod alone;
+mod captures;
 mod groups;
 mod model;
 pub(super) mod operations;
@@ -77,6 +78,18 @@ pub(crate) fn new_unicast(image: ImageId, hosts: &[HostId]) -> NewUnicast {
         is_shutdown: false,
         is_debug: false,
         is_forced: false,
+    }
+}
+
+pub(crate) fn new_capture(host: HostId, image: &str) -> NewCapture {
+    NewCapture {
+        host,
+        image: CapturedImage {
+            image: new_image(image),
+            compression: Some(7),
+        },
+        is_shutdown: false,
+        is_debug: false,
     }
 }
 
@@ -642,6 +655,7 @@ where
     hosts_are_edited(factory().await).await;
     accounts_are_kept(factory().await).await;
     alone::machines_alone_go_their_way(factory().await).await;
+    captures::a_capture_makes_its_image_and_takes_its_place(factory().await).await;
     alone::what_is_over_stays_over(factory().await).await;
     alone::a_task_alone_keeps_its_host(factory().await).await;
     a_closed_store_is_unavailable(factory().await).await;

@@ -37,7 +37,7 @@ use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
-use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
@@ -120,6 +120,9 @@ pub enum ChangeError {
     /// An active task without a session uses it.
     #[error("task {0} uses it")]
     InTask(TaskId),
+    /// The task that it is done for is over.
+    #[error("task {0} is over")]
+    TaskOver(TaskId),
     /// It was not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -208,6 +211,20 @@ pub enum AddImageError {
     Store(#[from] StoreError),
 }
 
+/// Why an image is called what it was called.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    /// The name is taken.
+    #[error("there is already an image called {0}; choose another name or remove that image first")]
+    NameTaken(String),
+    /// It does not exist.
+    #[error("it does not exist any more")]
+    Gone,
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
@@ -230,6 +247,16 @@ pub enum CreateError {
     /// The image is not there any more, or was changed since it was looked up.
     #[error("image {0} does not exist any more, or was changed just now; try again")]
     NoImage(ImageId),
+    /// Another machine is to be captured into the image.
+    #[error(
+        "image {image} is being captured already, by task {task} (end it with fos-server cancel --task {task})"
+    )]
+    Captured {
+        /// Image.
+        image: String,
+        /// The other task.
+        task: TaskId,
+    },
     /// An active session took the port meanwhile.
     #[error("port {0} was taken by another session meanwhile")]
     PortTaken(u16),
@@ -289,6 +316,28 @@ pub struct NewUnicast {
     pub is_debug: bool,
     /// Whether they need not wait for a slot.
     pub is_forced: bool,
+}
+
+/// What the task of a capture is.
+#[derive(Debug, Clone)]
+pub struct NewCapture {
+    /// Host.
+    pub host: HostId,
+    /// Image.
+    pub image: CapturedImage,
+    /// Whether the machine is switched off afterwards.
+    pub is_shutdown: bool,
+    /// Whether the machine boots to a shell.
+    pub is_debug: bool,
+}
+
+/// The image that a capture is for.
+#[derive(Debug, Clone)]
+pub struct CapturedImage {
+    /// As it is, or as it is to be made.
+    pub image: NewImage,
+    /// Level of compression, to be kept for later captures; as it is if not given.
+    pub compression: Option<u8>,
 }
 
 /// Which tasks of machines that are deployed alone.
@@ -513,6 +562,21 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         format: u8,
         facts: Facts,
     ) -> std::result::Result<(), ChangeError>;
+    /// Puts what was captured, or an earlier version, in the place of what is known of an image's files and of its
+    /// settings. `capture` is the task that it is done for, which must be active. May be done again.
+    async fn replace_image(
+        &self,
+        image: ImageId,
+        facts: Facts,
+        capture: Option<TaskId>,
+    ) -> std::result::Result<(), ChangeError>;
+    /// Changes what people call an image, and what they say of it.
+    async fn describe_image(
+        &self,
+        image: ImageId,
+        name: Option<ImageName>,
+        note: Option<String>,
+    ) -> std::result::Result<(), DescribeError>;
     /// Forgets an image; it is no host's default any more.
     async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError>;
     /// All images by name, without those of which the row is broken (the log says so).
@@ -584,7 +648,14 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         at: Timestamp,
         new: NewUnicast,
     ) -> std::result::Result<Vec<TaskId>, CreateError>;
-    /// Tasks of machines that are deployed alone, also those that FOG's page made. One of which a row makes no
+    /// Creates the task of a capture, and its image if there is none of that name. One capture into one image at a
+    /// time.
+    async fn create_capture(
+        &self,
+        at: Timestamp,
+        new: NewCapture,
+    ) -> std::result::Result<TaskId, CreateError>;
+    /// Tasks of machines that are deployed alone or captured, also those that FOG's page made. One of which a row makes no
     /// sense is left out (the log says so).
     async fn unicast(&self, query: UnicastQuery) -> Result<Vec<UnicastTask>>;
     /// Stores what becomes of tasks, in this order. Of a task whose state does not allow it nothing is stored; these

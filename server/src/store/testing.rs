@@ -11,8 +11,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result,
-    Settings, SharedStore, Store, StoreError, UnicastQuery,
+    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, NewCapture, NewSession,
+    NewUnicast, Result, Settings, SharedStore, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
@@ -21,7 +21,7 @@ use crate::domain::handouts::{self, StoredRow};
 use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
-use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
@@ -142,7 +142,7 @@ impl Faulty {
 }
 
 /// The operations that store.
-pub(crate) const WRITES: [&str; 28] = [
+pub(crate) const WRITES: [&str; 31] = [
     "add_host",
     "edit_host",
     "remove_host",
@@ -157,6 +157,9 @@ pub(crate) const WRITES: [&str; 28] = [
     "store_inventory",
     "add_image",
     "update_image",
+    "replace_image",
+    "describe_image",
+    "create_capture",
     "remove_image",
     "create_session",
     "apply",
@@ -294,6 +297,26 @@ impl Store for Faulty {
         self.inner.update_image(image, format, facts).await
     }
 
+    async fn replace_image(
+        &self,
+        image: ImageId,
+        facts: Facts,
+        capture: Option<TaskId>,
+    ) -> std::result::Result<(), ChangeError> {
+        self.gate("replace_image").await?;
+        self.inner.replace_image(image, facts, capture).await
+    }
+
+    async fn describe_image(
+        &self,
+        image: ImageId,
+        name: Option<ImageName>,
+        note: Option<String>,
+    ) -> std::result::Result<(), DescribeError> {
+        self.gate("describe_image").await?;
+        self.inner.describe_image(image, name, note).await
+    }
+
     async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError> {
         self.gate("remove_image").await?;
         self.inner.remove_image(image).await
@@ -350,6 +373,15 @@ impl Store for Faulty {
     ) -> std::result::Result<Vec<TaskId>, CreateError> {
         self.gate("create_unicast").await?;
         self.inner.create_unicast(at, new).await
+    }
+
+    async fn create_capture(
+        &self,
+        at: Timestamp,
+        new: NewCapture,
+    ) -> std::result::Result<TaskId, CreateError> {
+        self.gate("create_capture").await?;
+        self.inner.create_capture(at, new).await
     }
 
     async fn unicast(&self, query: UnicastQuery) -> Result<Vec<UnicastTask>> {

@@ -6,6 +6,7 @@ pub mod doctor;
 mod duration;
 mod image;
 mod note;
+mod origin;
 mod reason;
 mod refusal;
 mod session;
@@ -17,6 +18,7 @@ mod wait;
 pub use duration::{duration, seconds};
 pub use image::verdict;
 pub use note::{event, note};
+pub use origin::origin;
 pub use reason::{broken_row, reason};
 pub use refusal::{not_here, refusal, refusal_code};
 pub use session::{

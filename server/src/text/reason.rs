@@ -81,6 +81,8 @@ pub(super) fn disk(reason: &Reason) -> Option<Disk> {
         Reason::SessionFailed(why) => disk(why).unwrap_or(Disk::Unknown),
         Reason::Written
         | Reason::WrittenLate
+        | Reason::Captured
+        | Reason::CaptureFailed { .. }
         | Reason::ClientFailed { .. }
         | Reason::SessionCancelled
         | Reason::TaskCancelled
@@ -102,6 +104,11 @@ fn cause(reason: &Reason) -> String {
     match reason {
         Reason::Written => "the client reported that all is written".into(),
         Reason::WrittenLate => "the client reported, late, that all is written".into(),
+        Reason::Captured => "its disk is captured, and the image is verified and published".into(),
+        Reason::CaptureFailed { text } => format!(
+            "what was captured cannot be used, and the former image is as it was: {}",
+            foreign(text)
+        ),
         Reason::ClientFailed { text, before } => client_failed(text, before.as_deref()),
         Reason::Restarted { stream } => format!(
             "restarted while {} was sent, after it had received data",
@@ -371,6 +378,8 @@ fn advice(reason: &Reason) -> Option<&'static str> {
         Reason::Internal { .. } => "Please report it with the server's log",
         Reason::Written
         | Reason::WrittenLate
+        | Reason::Captured
+        | Reason::CaptureFailed { .. }
         | Reason::Late { .. }
         | Reason::Missing
         | Reason::NotConnectedFor { .. }

@@ -39,6 +39,21 @@ pub fn refusal(refusal: &Refusal) -> String {
              deploy. Restart it to fetch the present boot script.",
             foreign(found)
         ),
+        Refusal::CaptureNow { found } => format!(
+            "This machine was booted for another task (type={}), and its task is now a capture of its disk. \
+             Restart it to fetch the present boot script.",
+            foreign(found)
+        ),
+        Refusal::CaptureNeedsAgent => "The task of this machine is a capture, and FOG's own client cannot do it \
+             here: it writes to a share and moves the files by FTP, which this server does not have. Boot \
+             fos-agent (its initramfs) on this machine. Nothing of its disk or of the image was changed."
+            .into(),
+        Refusal::NoCaptures { text } => {
+            format!("This server cannot take a capture: {}.", foreign(text))
+        }
+        Refusal::NotCaptured => "This machine reports the end of a capture, but its image is not published here. \
+             The report is ignored; restart the machine to capture it again."
+            .into(),
         Refusal::Over(over) => over_text(over),
         Refusal::AnotherMachine { address } => format!(
             "A machine at {address} already takes part, as this host or as another one with this \
@@ -156,7 +171,10 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::NoSession(_) => "no-session",
         Refusal::NoImage(_) => "no-image",
         Refusal::OtherImage(_) => "other-image",
-        Refusal::OtherType { .. } => "other-type",
+        Refusal::OtherType { .. } | Refusal::CaptureNow { .. } => "other-type",
+        Refusal::CaptureNeedsAgent => "capture-needs-agent",
+        Refusal::NoCaptures { .. } => "no-captures",
+        Refusal::NotCaptured => "not-captured",
         Refusal::Over(_) => "over",
         Refusal::AnotherMachine { .. } => "another-machine",
         Refusal::TooManyMachines => "too-many-machines",
@@ -189,7 +207,10 @@ fn over_text(over: &Reason) -> String {
         "The part of this host in the session is over: {}.",
         of_client(over)
     );
-    let is_done = matches!(over, Reason::Written | Reason::WrittenLate);
+    let is_done = matches!(
+        over,
+        Reason::Written | Reason::WrittenLate | Reason::Captured
+    );
     if is_done || over.is_wish() {
         text
     } else {

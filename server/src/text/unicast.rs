@@ -1,9 +1,9 @@
-//! Machines that are deployed alone.
+//! Machines that are deployed alone, or whose disk is captured.
 
 use fog::task::State;
 
 use super::{count, foreign, reason};
-use crate::domain::unicast::{UnicastFact, UnicastTask};
+use crate::domain::unicast::{TaskKind, UnicastFact, UnicastTask};
 
 /// What a task does or waits for; `in_front` is how many wait before its machine.
 #[must_use]
@@ -12,6 +12,15 @@ pub fn unicast_task(task: &UnicastTask, in_front: Option<u32>) -> String {
         at.map_or_else(String::new, |at| format!(" since {at} (UTC)"))
     };
     match task.state {
+        State::New | State::Queued if task.kind == TaskKind::Capture && task.machine.is_some() => {
+            "capture: not heard any more; boot it from the network, and it begins again".to_owned()
+        }
+        State::New | State::Queued if task.kind == TaskKind::Capture => {
+            "capture: waiting for the machine to check in; boot it from the network. This wait has no limit".to_owned()
+        }
+        State::InProgress if task.kind == TaskKind::Capture => {
+            format!("its disk is captured{}", since(task.went_at))
+        }
         State::New | State::Queued if task.went_at.is_some() => format!(
             "not heard any more; it had a slot{}, which is free for others. If it is switched off, boot it from \
              the network: it gets in line again",
@@ -62,7 +71,7 @@ pub fn unicast_fact(fact: &UnicastFact) -> String {
         UnicastFact::Left => {
             "the machine has neither a place in line nor a slot any more".to_owned()
         }
-        UnicastFact::Resumed => "the machine is at work and has a slot again".to_owned(),
+        UnicastFact::Resumed => "the machine is at work again".to_owned(),
         UnicastFact::Ended { state, reason: why } => format!("{state}: {}", reason(why)),
     }
 }

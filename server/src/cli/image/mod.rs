@@ -1,6 +1,7 @@
 //! `image`.
 
 mod archive;
+mod life;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -71,6 +72,16 @@ pub(super) enum ImageCommand {
     Import(archive::Import),
     /// List the images
     List,
+    /// List the versions of an image: the present one, and those that captures have replaced
+    Versions(life::Versions),
+    /// Bring a former version of an image back; the present one becomes a version
+    Revert(life::Revert),
+    /// Call an image otherwise
+    Rename(life::Rename),
+    /// Say something of an image; the page shows it
+    Note(life::Note),
+    /// Forget an image, and remove its files and its versions for good
+    Delete(life::Delete),
     /// Forget an image; its files stay
     Remove {
         /// Name or number
@@ -108,6 +119,11 @@ impl ImageCommand {
             Self::Export(export) => export.run(places).await,
             Self::Import(import) => import.run(places).await,
             Self::List => list(places).await,
+            Self::Versions(versions) => versions.run(places).await,
+            Self::Revert(revert) => revert.run(places).await,
+            Self::Rename(rename) => rename.run(places).await,
+            Self::Note(note) => note.run(places).await,
+            Self::Delete(delete) => delete.run(places).await,
             Self::Remove { image } => {
                 let client = Client::connect(places).await?;
                 let removed = client.api().image_remove(&image).await;

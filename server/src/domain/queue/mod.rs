@@ -69,6 +69,8 @@ pub struct Stored {
     pub node: NodeId,
     /// Whether it need not wait for a slot.
     pub is_forced: bool,
+    /// Whether it needs a slot at all: FOG counts deploys only.
+    pub takes_slot: bool,
     /// How far it is.
     pub stage: Stage,
 }
@@ -77,6 +79,7 @@ pub struct Stored {
 struct Entry {
     node: NodeId,
     is_forced: bool,
+    takes_slot: bool,
     stage: Stage,
     /// When its machine was heard last; when this server began, if it was not heard since.
     heard: Instant,
@@ -220,8 +223,9 @@ impl Queue {
         };
         let is_lost = |other: &TaskId| steps.iter().any(|step| step.task() == *other);
         let others = self.entries.iter();
-        let others =
-            others.filter(|(id, entry)| **id != task && entry.node == own.node && !is_lost(id));
+        let others = others.filter(|(id, entry)| {
+            **id != task && entry.takes_slot && entry.node == own.node && !is_lost(id)
+        });
         let (mut used, mut in_front) = (0_u32, 0_u32);
         for (id, entry) in others {
             match entry.stage {
@@ -233,7 +237,7 @@ impl Queue {
             }
         }
         let open = self.slots_of(own.node).saturating_sub(used);
-        let answer = if own.is_forced || open > in_front {
+        let answer = if own.is_forced || !own.takes_slot || open > in_front {
             Answer::Go
         } else if open == 0 {
             Answer::NoSlot { in_front }
@@ -309,7 +313,7 @@ impl Queue {
         let before = self.entries.iter().filter(|(id, entry)| {
             let is_before =
                 matches!(entry.stage, Stage::Waiting { place: at } if (at, **id) < (place, task));
-            is_before && entry.node == own.node
+            is_before && entry.takes_slot && entry.node == own.node
         });
         u32::try_from(before.count()).ok()
     }
@@ -326,7 +330,7 @@ impl Queue {
             .keys()
             .map(|node| (*node, of_node(node)))
             .collect();
-        for entry in self.entries.values() {
+        for entry in self.entries.values().filter(|entry| entry.takes_slot) {
             let node = uses
                 .entry(entry.node)
                 .or_insert_with(|| of_node(&entry.node));
@@ -358,6 +362,7 @@ impl Entry {
         Self {
             node: stored.node,
             is_forced: stored.is_forced,
+            takes_slot: stored.takes_slot,
             stage: stored.stage,
             heard,
         }

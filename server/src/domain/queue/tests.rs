@@ -9,6 +9,7 @@ fn stored(task: i64, stage: Stage) -> Stored {
         task: TaskId(task),
         node: NODE,
         is_forced: false,
+        takes_slot: true,
         stage,
     }
 }
@@ -170,6 +171,21 @@ fn a_forced_task_goes_at_once_and_has_a_slot() {
 }
 
 #[test]
+fn a_capture_neither_waits_for_a_slot_nor_takes_one() {
+    let capture = Stored {
+        takes_slot: false,
+        ..stored(C, Stage::Absent)
+    };
+    let tasks = [stored(A, Stage::Going), stored(B, Stage::Absent), capture];
+    let mut play = Play::new(1, &tasks);
+    assert_eq!(play.check_in(0, C), Answer::Go);
+    assert_eq!(play.check_in(1, B), Answer::NoSlot { in_front: 0 });
+    assert_eq!(play.queue.uses()[&NODE].used, 1);
+    play.queue.remove(TaskId(A));
+    assert_eq!(play.check_in(2, B), Answer::Go);
+}
+
+#[test]
 fn each_node_has_slots_of_its_own() {
     let elsewhere = Stored {
         node: NodeId(2),
@@ -301,6 +317,7 @@ proptest! {
                         task: *task,
                         node: entry.node,
                         is_forced: entry.is_forced,
+                        takes_slot: entry.takes_slot,
                         stage: entry.stage,
                     }).collect();
                     play.queue = Queue::new(now, rules(slots), &stored);

@@ -119,7 +119,7 @@ fn not_logged_in() -> ApiError {
 /// The header with the key of a login's forms.
 const FORM_KEY: &str = "x-form-key";
 
-fn bearer(value: &str) -> Option<&str> {
+pub(in crate::http) fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme
         .eq_ignore_ascii_case("bearer")

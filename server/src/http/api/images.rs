@@ -8,8 +8,8 @@ use super::authority::{Admin, Operator, Viewer};
 use super::body::{Body, Fields, Place};
 use super::{Answer, SharedOps};
 use crate::api::{
-    Added, Api as _, ApiError, ApiErrorKind, Done, ImageAdd, ImageRoot, ImageShown, ImageUpdate,
-    ImageVerification, Named, RootQuery, image_verification,
+    Added, Api as _, ApiError, ApiErrorKind, Done, ImageAdd, ImageDescribe, ImageRevert, ImageRoot,
+    ImageShown, ImageUpdate, ImageVerification, Named, RootQuery, VersionRow, image_verification,
 };
 use crate::domain::ImageId;
 
@@ -93,6 +93,68 @@ pub(super) async fn remove(
     Place(image): Place<String>,
 ) -> Answer<Named> {
     ops.image_remove(&image).await.map(Json)
+}
+
+/// Changes the name of an image, and what people say of it.
+///
+/// Its directory stays as it is. Role: admin.
+#[utoipa::path(patch, path = "/images/{image}", tag = "images", operation_id = "describeImage",
+    request_body = ImageDescribe,
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "It is stored", body = Named)))]
+pub(super) async fn describe(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+    Body(request): Body<ImageDescribe>,
+) -> Answer<Named> {
+    ops.image_describe(&image, request).await.map(Json)
+}
+
+/// The versions of an image: the present one, and those that captures have replaced, the newest first.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/images/{image}/versions", tag = "images", operation_id = "listVersions",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "The present one first", body = Vec<VersionRow>)))]
+pub(super) async fn versions(
+    _: Viewer,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<Vec<VersionRow>> {
+    crate::api::Api::image_versions(&*ops, &image)
+        .await
+        .map(Json)
+}
+
+/// Brings a former version of an image back; the present one becomes a version.
+///
+/// Not while a session or a task uses the image. Role: admin.
+#[utoipa::path(post, path = "/images/{image}/revert", tag = "images", operation_id = "revertImage",
+    request_body = ImageRevert,
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "It is the present one", body = Named)))]
+pub(super) async fn revert(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+    Body(request): Body<ImageRevert>,
+) -> Answer<Named> {
+    ops.image_revert(&image, request.version).await.map(Json)
+}
+
+/// Forgets an image, and removes its files and its versions for good.
+///
+/// Not while a session or a task uses it. Role: admin.
+#[utoipa::path(delete, path = "/images/{image}/files", tag = "images", operation_id = "deleteImage",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "Nothing of it is left", body = Named)))]
+pub(super) async fn delete(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<Named> {
+    ops.image_delete(&image).await.map(Json)
 }
 
 /// Looks whether the files of an image are those that were verified, by size and date, as before each deploy.

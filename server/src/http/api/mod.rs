@@ -61,6 +61,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(sessions::events))
         .routes(routes!(tasks::list, tasks::deploy))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::capture))
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::edit, hosts::remove))
         .routes(routes!(hosts::forget))
@@ -76,7 +77,15 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(schedules::remove))
         .routes(routes!(images::root))
         .routes(routes!(images::list, images::add))
-        .routes(routes!(images::show, images::update, images::remove))
+        .routes(routes!(
+            images::show,
+            images::update,
+            images::describe,
+            images::remove
+        ))
+        .routes(routes!(images::versions))
+        .routes(routes!(images::revert))
+        .routes(routes!(images::delete))
         .routes(routes!(images::check))
         .routes(routes!(images::verification, images::verify))
         .routes(routes!(log::show))

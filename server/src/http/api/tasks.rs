@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::authority::{Operator, Viewer};
+use super::authority::{Admin, Operator, Viewer};
 use super::body::{Body, Place};
 use super::{Answer, SharedOps};
-use crate::api::{ApiError, DeployAlone, Done, TaskList, TasksCreated};
+use crate::api::{ApiError, Capture, DeployAlone, Done, TaskList, TasksCreated};
 
 /// The hosts that are deployed alone, with their places in line, and how the storage nodes are used.
 ///
@@ -30,6 +30,21 @@ pub(super) async fn deploy(
     Body(request): Body<DeployAlone>,
 ) -> Result<(StatusCode, Json<TasksCreated>), ApiError> {
     let created = crate::api::Api::deploy_alone(&*ops, request).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Creates a task that captures the disk of a host into an image, when the host boots from the network.
+///
+/// The present files of the image stay until the new ones are verified, and are kept as a version. One capture into
+/// one image at a time. Role: admin.
+#[utoipa::path(post, path = "/captures", tag = "tasks", operation_id = "capture", request_body = Capture,
+    responses((status = 201, description = "It waits for its host", body = TasksCreated)))]
+pub(super) async fn capture(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Body(request): Body<Capture>,
+) -> Result<(StatusCode, Json<TasksCreated>), ApiError> {
+    let created = crate::api::Api::capture(&*ops, request).await?;
     Ok((StatusCode::CREATED, Json(created)))
 }
 

@@ -256,6 +256,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         host,
         mac,
         port,
+        is_capture,
         is_shutdown,
         is_debug,
         image,
@@ -264,9 +265,18 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         is_name_changed_early,
     } = job;
     let flag = |is_set: bool| if is_set { "1" } else { "" };
+    let images = config.images.display();
+    let storage = match is_capture {
+        true => format!("{address}:{images}/dev/"),
+        false => format!("{address}:{images}/"),
+    };
+    let compression = match (is_capture, image.compression) {
+        (true, Some(level)) => -i16::from(level),
+        _ => -6,
+    };
     let line = client(config, (files, loader), *address, *mac, Some(host))
         .set("ftp", address)
-        .set("storage", format!("{address}:{}/", config.images.display()))
+        .set("storage", storage)
         .set("storageip", address)
         .set("osid", image.os_id)
         .raw("irqpoll")
@@ -277,11 +287,16 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         .set("imgPartitionType", "all")
         .set("imgid", image.id)
         .set("imgFormat", image.format)
-        .set("PIGZ_COMP", -6)
+        .set("PIGZ_COMP", compression)
         .set("shutdown", flag(*is_shutdown))
         .set("fdrive", safe(&host.device))
         .set("hostearly", flag(*is_name_changed_early));
     let line = match port {
+        // FOG's settings FOG_CAPTURERESIZEPCT and FOG_CAPTUREIGNOREPAGEHIBER have these defaults.
+        None if *is_capture => line.raw("pct=5 ignorepg=1").raw(match is_debug {
+            true => "type=up mode=debug",
+            false => "type=up",
+        }),
         Some(port) => line.set("port", port).raw("type=down mc=yes"),
         // FOG's type 15 has a mode of its own, which its client obeys as it does `isdebug`.
         None if *is_debug => line.raw("type=down mode=debug"),

@@ -1,6 +1,7 @@
 //! The images, and what is in them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
@@ -11,10 +12,13 @@ use super::layout::{Place, key, page};
 use super::live::{self, Live, Parts, Source};
 use super::part;
 use super::visitor::{At, PageError, Posted, Visitor};
-use crate::api::{Api as _, ImageShown, ImageVerification, VerificationState, image_verification};
+use crate::api::{
+    Api, Capture, HostRow, ImageDescribe, ImageShown, ImageVerification, VerificationState,
+    VersionRow, image_verification,
+};
 use crate::domain::ImageId;
 use crate::domain::account::Role;
-use crate::domain::image::Facts;
+use crate::domain::image::{Facts, ImageName};
 use crate::ops::Ops;
 
 /// The page.
@@ -24,14 +28,29 @@ pub(super) async fn list(
 ) -> Result<Html<String>, PageError> {
     let images = ops.image_list().await?;
     let live = view(&ops, &images);
+    let mut versions = Vec::with_capacity(images.len());
+    for image in &images {
+        // A store that hangs keeps nobody from seeing the images.
+        let read = Api::image_versions(&*ops, &image.name);
+        let read = tokio::time::timeout(VERSIONS_LIMIT, read).await;
+        versions.push(read.ok().and_then(Result::ok).unwrap_or_default());
+    }
+    let hosts = match visitor.may(Role::Admin) {
+        true => ops.host_list().await?,
+        false => Vec::new(),
+    };
     let body = html! {
         div data-live=(live.address("/images/live")) {}
         @if images.is_empty() { p { "There is no image yet." } }
         p.note { "Images are added on the server: " code { "fos-server image add NAME" } " reads and verifies all of it." }
-        @for image in &images { (shown(&visitor, image, &live)) }
+        @for (image, versions) in images.iter().zip(&versions) { (shown(&visitor, image, versions, &live)) }
+        @if visitor.may(Role::Admin) { (capture_form(&visitor, &hosts, &images)) }
     };
     Ok(page("Images", &visitor, Place::Images, &body))
 }
+
+/// How long the versions of an image may take to be read.
+const VERSIONS_LIMIT: Duration = Duration::from_secs(2);
 
 /// What of it changes.
 pub(super) async fn live(State(ops): State<Arc<Ops>>, watcher: live::Watcher) -> Response {
@@ -69,10 +88,94 @@ fn verification(found: &ImageVerification) -> Markup {
     }
 }
 
-fn shown(visitor: &Visitor, image: &ImageShown, live: &Live) -> Markup {
+fn capture_form(visitor: &Visitor, hosts: &[HostRow], images: &[ImageShown]) -> Markup {
+    html! {
+        section {
+            h2 { "Capture a disk" }
+            p.note { "The machine captures its disk when it boots from the network. The present files of an image stay until \
+                the new ones are verified, and are kept as a version." }
+            form method="post" action="/capture" {
+                (key(visitor))
+                label for="capture-host" { "Host" }
+                select id="capture-host" name="host" required {
+                    @for host in hosts { option value=(host.name) { (host.name) } }
+                }
+                label for="capture-image" { "Image; a new name makes a new one" }
+                input id="capture-image" name="image" maxlength="40" required list="capture-images";
+                datalist id="capture-images" { @for image in images { option value=(image.name) {} } }
+                label for="capture-type" { "What a new image holds" }
+                select id="capture-type" name="type" {
+                    option value="" { "As the image; one disk as it is for a new one" }
+                    option value="n" { "n: one disk, fitted to the target" }
+                    option value="mps" { "mps: one disk as it is" }
+                    option value="mpa" { "mpa: several disks as they are" }
+                    option value="dd" { "dd: a whole disk as one stream" }
+                }
+                p.check {
+                    input id="capture-shutdown" type="checkbox" name="shutdown" value="1";
+                    label for="capture-shutdown" { "Switch the machine off at the end" }
+                }
+                button type="submit" { "Capture" }
+            }
+        }
+    }
+}
+
+fn history(visitor: &Visitor, image: &ImageShown, versions: &[VersionRow]) -> Markup {
+    let former: Vec<_> = versions
+        .iter()
+        .filter_map(|row| Some((row.version?, row)))
+        .collect();
+    html! {
+        @if let Some(present) = versions.first().filter(|row| !row.origin.is_empty()) { p { (present.origin) } }
+        @if !former.is_empty() {
+            div.wide role="region" aria-label={ "Versions of " (image.name) } tabindex="0" { table {
+                thead { tr {
+                    th scope="col" { "Version" }
+                    th scope="col" { "Replaced" }
+                    th scope="col" { "Stored" }
+                    th scope="col" { "From" }
+                    @if visitor.may(Role::Admin) { th scope="col" { "" } }
+                } }
+                tbody { @for (number, row) in &former { tr {
+                    th scope="row" { (number) }
+                    td { @if let Some(at) = &row.replaced_at { (at) " UTC" } }
+                    td { (Size(row.stored_size)) }
+                    td { (row.origin) }
+                    @if visitor.may(Role::Admin) { td {
+                        form method="post" action={ "/images/" (part(&image.name)) "/revert" } {
+                            (key(visitor))
+                            input type="hidden" name="version" value=(number);
+                            button type="submit" { "Bring version " (number) " of " (image.name) " back" }
+                        }
+                    } }
+                } } }
+            } }
+        }
+    }
+}
+
+fn describe_form(visitor: &Visitor, image: &ImageShown) -> Markup {
+    html! {
+        details {
+            summary { "Name and note of " (image.name) }
+            form method="post" action={ "/images/" (part(&image.name)) "/describe" } {
+                (key(visitor))
+                label for={ "name-" (image.id) } { "Name" }
+                input id={ "name-" (image.id) } name="name" maxlength="40" required value=(image.name);
+                label for={ "note-" (image.id) } { "Note" }
+                textarea id={ "note-" (image.id) } name="note" maxlength="1000" { (image.note) }
+                button type="submit" { "Store" }
+            }
+        }
+    }
+}
+
+fn shown(visitor: &Visitor, image: &ImageShown, versions: &[VersionRow], live: &Live) -> Markup {
     html! {
         section {
             h2 { (image.name) }
+            @if !image.note.is_empty() { p { (image.note) } }
             dl.numbers {
                 div { dt { "Directory" } dd { (image.path) } }
                 div { dt { "Type" } dd { (image.image_type) } }
@@ -87,6 +190,8 @@ fn shown(visitor: &Visitor, image: &ImageShown, live: &Live) -> Markup {
             }
             (live.slot(&format!("v{}", image.id)))
             @if let Some(facts) = &image.facts { (partitions(image, facts)) }
+            (history(visitor, image, versions))
+            @if visitor.may(Role::Admin) { (describe_form(visitor, image)) }
             @if visitor.may(Role::Operator) {
                 div.steer {
                     form method="post" action={ "/images/" (part(&image.name)) "/check" } {
@@ -153,4 +258,63 @@ pub(super) async fn verify(
     form.by(Role::Operator)?;
     ops.begin_verification(&image).await?;
     Ok(Redirect::to("/images").into_response())
+}
+
+/// Brings a former version back.
+pub(super) async fn revert(
+    State(ops): State<Arc<Ops>>,
+    At(image): At<String>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (_, fields) = form.by(Role::Admin)?;
+    let Ok(version) = fields.get("version").parse() else {
+        return Err(PageError::invalid(
+            "no version was chosen; go back and choose one",
+        ));
+    };
+    ops.image_revert(&image, version).await?;
+    Ok(Redirect::to("/images").into_response())
+}
+
+/// Changes name and note.
+pub(super) async fn describe(
+    State(ops): State<Arc<Ops>>,
+    At(image): At<String>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (_, fields) = form.by(Role::Admin)?;
+    let name = fields.get("name").parse::<ImageName>();
+    let request = ImageDescribe {
+        name: Some(name.map_err(PageError::invalid)?),
+        // A browser ends lines with both.
+        note: Some(fields.get("note").replace("\r\n", "\n")),
+    };
+    ops.image_describe(&image, request).await?;
+    Ok(Redirect::to("/images").into_response())
+}
+
+/// Makes the task of a capture.
+pub(super) async fn capture(
+    State(ops): State<Arc<Ops>>,
+    form: Posted,
+) -> Result<Response, PageError> {
+    let (_, fields) = form.by(Role::Admin)?;
+    let image_type = match fields.get("type") {
+        "" => None,
+        text => match text.parse() {
+            Ok(found) => Some(found),
+            Err(_) => return Err(PageError::invalid("there is no such type of an image")),
+        },
+    };
+    let request = Capture {
+        host: fields.get("host").to_owned(),
+        image: fields.get("image").to_owned(),
+        image_type,
+        os_id: None,
+        zstd_level: None,
+        is_shutdown: fields.get("shutdown") == "1",
+        is_debug: false,
+    };
+    Api::capture(&*ops, request).await?;
+    Ok(Redirect::to("/").into_response())
 }

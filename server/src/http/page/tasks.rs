@@ -18,11 +18,11 @@ pub(super) fn table(list: &TaskList) -> Markup {
         return html! {};
     }
     html! {
-        h2 { "Hosts deployed alone" }
+        h2 { "Hosts deployed alone, or captured" }
         @for node in &list.nodes { p {
             "Storage node " (node.node) ": " (node.used) " of " (node.slots) " slots in use, " (node.waiting) " waiting."
         } }
-        div.wide role="region" aria-label="Hosts deployed alone" tabindex="0" { table {
+        div.wide role="region" aria-label="Hosts deployed alone, or captured" tabindex="0" { table {
             thead { tr {
                 th scope="col" { "Task" }
                 th scope="col" { "Host" }
@@ -47,7 +47,7 @@ fn row(task: &TaskStatus) -> Markup {
         tr class=(class) {
             th scope="row" { (task.task) }
             td { (task.host) }
-            td { (task.image) }
+            td { (task.image) @if task.is_capture { " (capture)" } }
             td { (task.state) }
             td {
                 @if task.state == fog::task::State::InProgress {

@@ -78,7 +78,7 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Forms, and who may send them.
-const FORMS: [(&str, Role); 19] = [
+const FORMS: [(&str, Role); 22] = [
     ("/cancel-all", Role::Operator),
     ("/deploy", Role::Operator),
     ("/tasks/cancel", Role::Operator),
@@ -95,6 +95,9 @@ const FORMS: [(&str, Role); 19] = [
     ("/hosts/LAB-01/forget", Role::Operator),
     ("/images/x/check", Role::Operator),
     ("/images/x/verify", Role::Operator),
+    ("/images/x/revert", Role::Admin),
+    ("/images/x/describe", Role::Admin),
+    ("/capture", Role::Admin),
     ("/accounts/users", Role::Admin),
     ("/accounts/tokens", Role::Admin),
     ("/accounts/remove", Role::Admin),
@@ -196,6 +199,55 @@ async fn hosts_are_deployed_alone_shown_and_cancelled_without_script() {
         page.contains("cancelled") && page.contains("2 (LAB-02)"),
         "{page}"
     );
+}
+
+#[tokio::test]
+async fn a_disk_is_captured_and_an_image_described_without_script() {
+    let bench = bench().await;
+    let operator = log_in(&bench, Role::Operator).await;
+    let (_, page) = get(&bench, &operator, "/images").await;
+    assert!(!page.contains("Capture a disk"), "{page}");
+    let body = "host=LAB-01&image=fresh&type=mps";
+    let (status, _) = post(&bench, &operator, "/capture", body).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let cookie = log_in(&bench, Role::Admin).await;
+    let (_, page) = get(&bench, &cookie, "/images").await;
+    assert!(page.contains("Capture a disk"), "{page}");
+    for (body, expected) in [
+        (body, StatusCode::SEE_OTHER),
+        (body, StatusCode::CONFLICT),
+        ("host=LAB-02&image=fresh&type=", StatusCode::CONFLICT),
+        (
+            "host=LAB-02&image=new&type=x",
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        ("host=nobody&image=new", StatusCode::NOT_FOUND),
+    ] {
+        let (status, page) = post(&bench, &cookie, "/capture", body).await;
+        assert_eq!(status, expected, "{body}: {page}");
+    }
+    let (_, page) = get(&bench, &cookie, "/").await;
+    assert!(page.contains("fresh (capture)"), "{page}");
+    let path = "/images/lab%20image/describe";
+    for (body, expected) in [
+        ("name=room&note=%3Cscript%3Ex", StatusCode::SEE_OTHER),
+        ("name=room&note=x", StatusCode::NOT_FOUND),
+    ] {
+        let (status, page) = post(&bench, &cookie, path, body).await;
+        assert_eq!(status, expected, "{body}: {page}");
+    }
+    let (_, page) = get(&bench, &cookie, "/images").await;
+    assert!(
+        page.contains("&lt;script&gt;x") && !page.contains("<script>x"),
+        "{page}"
+    );
+    for (body, expected) in [
+        ("version=7", StatusCode::NOT_FOUND),
+        ("version=x", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let (status, page) = post(&bench, &cookie, "/images/room/revert", body).await;
+        assert_eq!(status, expected, "{body}: {page}");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::domain::session::core::Phase;
 use crate::testing::{Bench, bench, ip, mac, wait_for};
 
 /// Polls a future this often, lets everything else run in between, and drops it; whether it was done.
-async fn polled(times: u32, future: impl Future<Output = (StatusCode, String)>) -> bool {
+pub(super) async fn polled(times: u32, future: impl Future<Output = (StatusCode, String)>) -> bool {
     let mut future = pin!(future);
     for _ in 0..times {
         let poll = std::future::poll_fn(|context| {
@@ -101,7 +101,7 @@ async fn a_request_that_is_dropped_at_any_await_leaves_everything_in_order() {
 }
 
 /// Most polls that a request needs.
-const MOST: u32 = 500;
+pub(super) const MOST: u32 = 500;
 
 /// The database can be written, and the session answers.
 async fn assert_all_is_well(bench: &Bench, id: SessionId, path: &str) {

@@ -4,6 +4,7 @@
 mod authority;
 mod boot;
 mod bounds;
+mod capture;
 mod checkin;
 mod completion;
 mod dropped;

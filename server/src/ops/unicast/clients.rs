@@ -19,7 +19,7 @@ use crate::domain::queue::{Answer, Decision, Step};
 use crate::domain::refusal::{AskAgain, Line};
 use crate::domain::session::core::Peer;
 use crate::domain::session::{Client, Note};
-use crate::domain::unicast::{Machine, UnicastFact, UnicastTask};
+use crate::domain::unicast::{Machine, TaskKind, UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId};
 use crate::imagestore;
 use crate::ops::clients::{CheckInRequest, ClientError, ClientResult, Known};
@@ -66,6 +66,53 @@ impl Ops {
         Ok(self.job_for(host, job))
     }
 
+    /// A sign of life of the machine of a task. If others hold the queue, the next one will do.
+    pub(in crate::ops) fn heard_alone(&self, now: Instant, task: TaskId) {
+        if let Ok(mut held) = self.unicasts.held.try_lock() {
+            held.queue.heard(now, task);
+        }
+    }
+
+    /// The server itself ends a task. When this returns, it is stored.
+    pub(in crate::ops) async fn end_alone(
+        &self,
+        task: TaskId,
+        ended: UnicastFact,
+    ) -> ClientResult<()> {
+        let mut held = self.unicasts().await?;
+        let mut facts = Vec::new();
+        let is_to = |state| matches!(&ended, UnicastFact::Ended { state: to, .. } if *to == state);
+        if let Some(own) = held.tasks.get(&task)
+            && is_to(State::Complete)
+            && own.is.state != State::InProgress
+        {
+            // Its machine was silent while all of it was here.
+            if own.is.state == State::CheckedIn {
+                facts.push((task, UnicastFact::Left));
+            }
+            facts.push((task, UnicastFact::Resumed));
+        }
+        facts.push((task, ended));
+        self.store_unicast(&mut held, facts, &[]).await
+    }
+
+    /// Whether this machine may do what its task is: it was booted for that, and its program can.
+    pub(in crate::ops) fn check_kind(
+        known: &Known,
+        asked: &CheckInRequest,
+        task: &UnicastTask,
+    ) -> Result<(), Refusal> {
+        let is_agent = Client::from(asked.agent.as_str()).is_agent();
+        let found = || fog::encoding::printable(&asked.job_type, 40);
+        match (task.kind, asked.job_type.as_str()) {
+            (TaskKind::Deploy, "" | "down") => Ok(()),
+            (TaskKind::Deploy, _) => Err(Refusal::OtherType { found: found() }),
+            (TaskKind::Capture, "" | "up") if is_agent && known.request.ticket.is_some() => Ok(()),
+            (TaskKind::Capture, "" | "up") => Err(Refusal::CaptureNeedsAgent),
+            (TaskKind::Capture, _) => Err(Refusal::CaptureNow { found: found() }),
+        }
+    }
+
     /// A machine asks whether it may begin. When this returns, it is stored.
     pub(in crate::ops) async fn check_in_alone(
         &self,
@@ -73,6 +120,7 @@ impl Ops {
         asked: &CheckInRequest,
         task: &UnicastTask,
     ) -> ClientResult<()> {
+        Self::check_kind(known, asked, task)?;
         let job = self.job_alone(&known.host, task).await?;
         let peer = self.peer_alone(known, job)?;
         // Who cannot be remembered is not let in.
@@ -83,7 +131,8 @@ impl Ops {
             ticket: peer.ticket,
             client: Client::from(name.as_str()),
         };
-        let mut are_files_good = false;
+        // What is captured replaces them.
+        let mut are_files_good = task.kind == TaskKind::Capture;
         let answer = loop {
             let mut held = self.unicasts().await?;
             let now = Instant::now();
@@ -266,6 +315,10 @@ impl Ops {
                 None => Ok(false),
             };
         };
+        if task.kind == TaskKind::Capture {
+            // Its image would have ended it.
+            return Err(Refusal::NotCaptured.into());
+        }
         let mut held = self.unicasts().await?;
         let Some(own) = held.tasks.get(&task.id) else {
             return Err(AskAgain::NotStored.into());
@@ -442,7 +495,8 @@ impl Ops {
         part: u32,
     ) -> ClientResult<Option<DataFile>> {
         let task = self.own_alone(known).await?;
-        let task = task.filter(|_| known.request.ticket.is_some());
+        let task =
+            task.filter(|task| task.kind == TaskKind::Deploy && known.request.ticket.is_some());
         let task = task.ok_or(Refusal::NotCheckedIn)?;
         {
             let mut held = self.unicasts().await?;
@@ -531,7 +585,10 @@ pub(in crate::ops) fn base_job(task: &UnicastTask, image: &Image) -> Job {
         task: Some(task.id),
         image: task.image,
         port: 0,
-        arguments: Arguments::new(&image.settings(), task.is_shutdown),
+        arguments: match task.kind {
+            TaskKind::Deploy => Arguments::new(&image.settings(), task.is_shutdown),
+            TaskKind::Capture => Arguments::capture(&image.settings(), task.is_shutdown),
+        },
     }
 }
 

@@ -105,7 +105,7 @@ impl Ops {
     }
 
     /// They are stored: whoever needs them reads them, if it is not possible now.
-    async fn read_unicasts_soon(&self) {
+    pub(in crate::ops) async fn read_unicasts_soon(&self) {
         let mut held = self.unicasts.held.lock().await;
         held.is_stale = true;
         if let Err(error) = self.read_unicasts(&mut held).await {

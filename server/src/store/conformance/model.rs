@@ -92,6 +92,8 @@ impl Model {
             os_id: new.os_id,
             format: new.format,
             stored_size: facts.files.iter().map(|file| file.size).sum(),
+            note: String::new(),
+            compression: None,
         };
         self.images.insert(id, (image, facts));
     }

@@ -206,6 +206,20 @@ pub(in crate::store) async fn run(
                 .update_image(world.free_image, 3, sample_facts(&names))
                 .await,
         ),
+        "replace_image" => told(
+            store
+                .replace_image(world.free_image, sample_facts(&names), None)
+                .await,
+        ),
+        "describe_image" => {
+            let name = format!("called{number}").parse().unwrap();
+            let described = store.describe_image(world.free_image, Some(name), Some(long));
+            told(described.await)
+        }
+        "create_capture" => {
+            let new = new_capture(world.single, &format!("captured{number}"));
+            told(store.create_capture(NOW, new).await)
+        }
         "remove_image" => told(store.remove_image(world.free_image).await),
         "create_session" => {
             let port = 63200 + 2 * u16::from(number);

@@ -197,7 +197,7 @@ impl Subject {
         tx.run(sql, values).await?;
         let columns = vec![("hostIP", ip.as_str().into())];
         tx.set("hosts", columns, "hostID = ?", args![host]).await?;
-        events::log_start(tx, self.at, host, &self.image_name).await?;
+        events::log_start(tx, self.at, host, &self.image_name, "down").await?;
         let note = Note::CheckedIn { address };
         self.log(tx, &member, &ip, State::InProgress, None, &note)
             .await?;

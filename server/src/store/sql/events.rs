@@ -183,6 +183,7 @@ pub(super) async fn log_start(
     at: Timestamp,
     host: HostId,
     image_name: &str,
+    way: &'static str,
 ) -> Result<()> {
     if !tx.has_table(DEPLOYS) || tx.knows_failed() {
         return Ok(());
@@ -193,7 +194,7 @@ pub(super) async fn log_start(
         ("ilHostID", host.into()),
         ("ilStartTime", at.into()),
         ("ilImageName", image_name.into()),
-        ("ilType", "down".into()),
+        ("ilType", way.into()),
         ("ilCreatedBy", "fos-server".into()),
     ];
     tx.add(DEPLOYS, row).await?;

@@ -6,9 +6,11 @@ use fos_api::{ImageFacts, StreamFacts};
 
 use super::row::{ACTIVE, Row, args, unless_broken};
 use super::tx::Tx;
-use crate::domain::image::{Facts, Image, ImageSettings, NewImage, Place, StoredFile};
-use crate::domain::{ImageId, SessionId, TaskId};
-use crate::store::{AddImageError, Change, ChangeError, Result, StoreError};
+use crate::domain::image::{Facts, Image, ImageName, ImageSettings, NewImage, Place, StoredFile};
+use crate::domain::{ImageId, SessionId, TaskId, Timestamp};
+use crate::store::{
+    AddImageError, CapturedImage, Change, ChangeError, DescribeError, Result, StoreError,
+};
 
 /// Adds an image with its facts.
 pub(super) async fn add(
@@ -37,6 +39,15 @@ pub(super) async fn add(
         ("imageServerSize", stored_size(&facts)?.into()),
     ];
     let id = ImageId(tx.add("images", row).await?);
+    add_to_group(tx, id).await?;
+    // FOG's numbers come again when its table is emptied.
+    remove_facts(tx, id).await?;
+    add_facts(tx, id, &facts).await?;
+    tx.changed(Change::Images);
+    Ok(id)
+}
+
+async fn add_to_group(tx: &mut Tx, id: ImageId) -> Result<()> {
     if tx.has_table(GROUPS) {
         let row = vec![
             ("igaImageID", id.into()),
@@ -45,11 +56,7 @@ pub(super) async fn add(
         ];
         tx.add(GROUPS, row).await?;
     }
-    // FOG's numbers come again when its table is emptied.
-    remove_facts(tx, id).await?;
-    add_facts(tx, id, &facts).await?;
-    tx.changed(Change::Images);
-    Ok(id)
+    Ok(())
 }
 
 /// Takes out the image that this very operation added before its connection broke.
@@ -105,6 +112,119 @@ pub(super) async fn update(
     Ok(())
 }
 
+/// Puts what was captured, or an earlier version, in the place of an image's files, as far as the rows know them.
+/// `capture` is the task that it comes from, which must be active.
+pub(super) async fn replace(
+    tx: &mut Tx,
+    image: ImageId,
+    facts: Facts,
+    capture: Option<TaskId>,
+) -> std::result::Result<(), ChangeError> {
+    let settings = facts.settings.as_ref();
+    let settings =
+        settings.ok_or_else(|| StoreError::Internal("an image without its settings".to_owned()))?;
+    let columns = vec![
+        ("imageFormat", settings.format.to_string().into()),
+        ("imageTypeID", settings.image_type.number().into()),
+        ("imageOSID", settings.os_id.into()),
+        ("imageServerSize", stored_size(&facts)?.into()),
+        ("imageSize", device_sizes(&facts).into()),
+    ];
+    check_no_session(tx, image).await?;
+    let sql = format!(
+        "SELECT MIN(taskID) FROM tasks WHERE taskImageID = ? AND taskStateID IN {ACTIVE} AND taskID <> ?"
+    );
+    let own = capture.unwrap_or(TaskId(0));
+    if let Some(task) = tx.number(&sql, args![image, own]).await? {
+        return Err(ChangeError::InTask(TaskId(task)));
+    }
+    if let Some(task) = capture {
+        let sql = format!("SELECT taskID FROM tasks WHERE taskID = ? AND taskStateID IN {ACTIVE}");
+        if tx.number(&sql, args![task]).await?.is_none() {
+            return Err(ChangeError::TaskOver(task));
+        }
+    }
+    // Where FOG's tables undo nothing: who is cut off here finds facts that do not match the row, which nobody deploys.
+    tx.set("images", columns, "imageID = ?", args![image])
+        .await?;
+    remove_facts(tx, image).await?;
+    add_facts(tx, image, &facts).await?;
+    tx.changed(Change::Images);
+    Ok(())
+}
+
+/// An image that is to be captured; made without files if there is none of this name.
+pub(super) async fn for_capture(tx: &mut Tx, at: Timestamp, new: &CapturedImage) -> Result<Image> {
+    let sql = format!("SELECT {} FROM images WHERE imageName = ?", columns(tx));
+    let found = tx.row(&sql, args![new.image.name.as_str()]).await?;
+    let id = match &found {
+        Some(row) => {
+            let found = image(row)?;
+            if let Some(level) = new.compression {
+                let columns = vec![("imageCompress", i64::from(level).into())];
+                tx.set("images", columns, "imageID = ?", args![found.id])
+                    .await?;
+            }
+            found.id
+        }
+        None => {
+            let mut row = vec![
+                ("imageName", new.image.name.as_str().into()),
+                ("imagePath", new.image.path.as_str().into()),
+                ("imageDateTime", at.into()),
+                ("imageCreateBy", "fos-server".into()),
+                ("imageTypeID", new.image.image_type.number().into()),
+                ("imagePartitionTypeID", EVERYTHING.into()),
+                ("imageOSID", new.image.os_id.into()),
+                ("imageFormat", new.image.format.to_string().into()),
+            ];
+            if let Some(level) = new.compression {
+                row.push(("imageCompress", i64::from(level).into()));
+            }
+            let id = ImageId(tx.add("images", row).await?);
+            add_to_group(tx, id).await?;
+            // FOG's numbers come again when its table is emptied.
+            remove_facts(tx, id).await?;
+            id
+        }
+    };
+    tx.changed(Change::Images);
+    by_id(tx, id)
+        .await?
+        .ok_or_else(|| StoreError::Internal("an image that was just added is not there".to_owned()))
+}
+
+/// Changes what people call an image and say of it.
+pub(super) async fn describe(
+    tx: &mut Tx,
+    image: ImageId,
+    name: Option<ImageName>,
+    note: Option<String>,
+) -> std::result::Result<(), DescribeError> {
+    let sql = "SELECT imageID FROM images WHERE imageID = ?";
+    if tx.number(sql, args![image]).await?.is_none() {
+        return Err(DescribeError::Gone);
+    }
+    let mut columns = Vec::new();
+    if let Some(name) = &name {
+        let sql = "SELECT imageID FROM images WHERE imageName = ? AND imageID <> ?";
+        if tx.number(sql, args![name.as_str(), image]).await?.is_some() {
+            return Err(DescribeError::NameTaken(name.as_str().to_owned()));
+        }
+        columns.push(("imageName", name.as_str().into()));
+    }
+    if let Some(note) = note {
+        columns.push(("imageDesc", note.into()));
+    }
+    if columns.is_empty() {
+        return Ok(());
+    }
+    tx.set("images", columns, "imageID = ?", args![image])
+        .await?;
+    tx.changed(Change::Images);
+    Ok(())
+}
+
 /// Forgets an image; it is no host's default any more.
 pub(super) async fn remove(tx: &mut Tx, image: ImageId) -> std::result::Result<(), ChangeError> {
     match check_unused(tx, image).await {
@@ -131,6 +251,16 @@ const DEFAULT_GROUP: i64 = 1;
 const EVERYTHING: i64 = 1;
 
 async fn check_unused(tx: &mut Tx, image: ImageId) -> std::result::Result<(), ChangeError> {
+    check_no_session(tx, image).await?;
+    let sql =
+        format!("SELECT MIN(taskID) FROM tasks WHERE taskImageID = ? AND taskStateID IN {ACTIVE}");
+    match tx.number(&sql, args![image]).await? {
+        Some(task) => Err(ChangeError::InTask(TaskId(task))),
+        None => Ok(()),
+    }
+}
+
+async fn check_no_session(tx: &mut Tx, image: ImageId) -> std::result::Result<(), ChangeError> {
     let sql = "SELECT imageID FROM images WHERE imageID = ?";
     if tx.number(sql, args![image]).await?.is_none() {
         return Err(ChangeError::Gone);
@@ -138,13 +268,8 @@ async fn check_unused(tx: &mut Tx, image: ImageId) -> std::result::Result<(), Ch
     let sql = format!(
         "SELECT MIN(msID) FROM multicastSessions WHERE TRIM(msImage) = ? AND msState IN {ACTIVE}"
     );
-    if let Some(session) = tx.number(&sql, args![image.to_string()]).await? {
-        return Err(ChangeError::InUse(SessionId(session)));
-    }
-    let sql =
-        format!("SELECT MIN(taskID) FROM tasks WHERE taskImageID = ? AND taskStateID IN {ACTIVE}");
-    match tx.number(&sql, args![image]).await? {
-        Some(task) => Err(ChangeError::InTask(TaskId(task))),
+    match tx.number(&sql, args![image.to_string()]).await? {
+        Some(session) => Err(ChangeError::InUse(SessionId(session))),
         None => Ok(()),
     }
 }
@@ -202,7 +327,10 @@ async fn remove_facts(tx: &mut Tx, image: ImageId) -> Result<()> {
 
 /// All images by name.
 pub(super) async fn all(tx: &mut Tx) -> Result<Vec<Image>> {
-    let sql = format!("SELECT {COLUMNS} FROM images ORDER BY imageName, imageID");
+    let sql = format!(
+        "SELECT {} FROM images ORDER BY imageName, imageID",
+        columns(tx)
+    );
     let rows = tx.rows(&sql, Vec::new()).await?;
     let images = rows.iter().map(|row| unless_broken(image(row)));
     images.filter_map(Result::transpose).collect()
@@ -210,7 +338,7 @@ pub(super) async fn all(tx: &mut Tx) -> Result<Vec<Image>> {
 
 /// The image of this name, else of this number.
 pub(super) async fn find(tx: &mut Tx, wanted: String) -> Result<Option<Image>> {
-    let sql = format!("SELECT {COLUMNS} FROM images WHERE imageName = ?");
+    let sql = format!("SELECT {} FROM images WHERE imageName = ?", columns(tx));
     if let Some(row) = tx.row(&sql, args![wanted.as_str()]).await? {
         return image(&row).map(Some);
     }
@@ -222,13 +350,19 @@ pub(super) async fn find(tx: &mut Tx, wanted: String) -> Result<Option<Image>> {
 
 /// The image of this number.
 pub(super) async fn by_id(tx: &mut Tx, id: ImageId) -> Result<Option<Image>> {
-    let sql = format!("SELECT {COLUMNS} FROM images WHERE imageID = ?");
+    let sql = format!("SELECT {} FROM images WHERE imageID = ?", columns(tx));
     let row = tx.row(&sql, args![id]).await?;
     row.as_ref().map(image).transpose()
 }
 
-const COLUMNS: &str =
-    "imageID, imageName, imagePath, imageTypeID, imageOSID, imageFormat, imageServerSize";
+/// The columns of an image.
+fn columns(tx: &Tx) -> String {
+    let more = tx.list("images", &["imageDesc", "imageCompress"]);
+    let comma = if more.is_empty() { "" } else { ", " };
+    format!(
+        "imageID, imageName, imagePath, imageTypeID, imageOSID, imageFormat, imageServerSize{comma}{more}"
+    )
+}
 
 fn image(row: &Row) -> Result<Image> {
     let cells = row.of("images", &["imageID"]);
@@ -245,6 +379,9 @@ fn image(row: &Row) -> Result<Image> {
             .optional("imageFormat", "a digit", format)?
             .unwrap_or(0),
         stored_size: cells.number("imageServerSize", SIZE)?,
+        note: cells.optional_text("imageDesc")?,
+        // Any program may write it, and it decides nothing.
+        compression: cells.number("imageCompress", "a level").ok(),
     })
 }
 

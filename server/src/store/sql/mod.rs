@@ -30,8 +30,8 @@ use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, EditHostError, GroupError, InventoryFields, NewSession, NewUnicast, Result,
-    Settings, Store, StoreError, UnicastQuery,
+    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, NewCapture, NewSession,
+    NewUnicast, Result, Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
@@ -40,7 +40,7 @@ use crate::domain::handouts::{Change as HandoutChange, StoredRow};
 use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
-use crate::domain::image::{Facts, Image, NewImage};
+use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
@@ -388,6 +388,28 @@ impl<E: Engine> Store for SqlStore<E> {
             .await
     }
 
+    async fn replace_image(
+        &self,
+        image: ImageId,
+        facts: Facts,
+        capture: Option<TaskId>,
+    ) -> std::result::Result<(), ChangeError> {
+        self.engine
+            .write(move |tx| Box::pin(images::replace(tx, image, facts, capture)))
+            .await
+    }
+
+    async fn describe_image(
+        &self,
+        image: ImageId,
+        name: Option<ImageName>,
+        note: Option<String>,
+    ) -> std::result::Result<(), DescribeError> {
+        self.engine
+            .write(move |tx| Box::pin(images::describe(tx, image, name, note)))
+            .await
+    }
+
     async fn remove_image(&self, image: ImageId) -> std::result::Result<(), ChangeError> {
         self.engine
             .write(move |tx| Box::pin(images::remove(tx, image)))
@@ -504,6 +526,16 @@ impl<E: Engine> Store for SqlStore<E> {
     ) -> std::result::Result<Vec<TaskId>, CreateError> {
         self.engine
             .write(move |tx| Box::pin(unicast::create(tx, at, new)))
+            .await
+    }
+
+    async fn create_capture(
+        &self,
+        at: Timestamp,
+        new: NewCapture,
+    ) -> std::result::Result<TaskId, CreateError> {
+        self.engine
+            .write(move |tx| Box::pin(unicast::create_capture(tx, at, new)))
             .await
     }
 

@@ -1,4 +1,4 @@
-//! Tasks of machines that are deployed alone: `tasks`, and what is ours beside them.
+//! Tasks of machines that are deployed alone, or captured: `tasks`, and what is ours beside them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,20 +8,24 @@ use fog::task::State;
 
 use super::apply::{parts, set_deployed};
 use super::events::{self, TaskLog};
+use super::images;
 use super::row::{ACTIVE, Arg, Row, args, unless_broken};
 use super::sessions::{self, check_hosts, client_kind, client_number};
 use super::settings;
 use super::tx::Tx;
 use crate::domain::queue::Rules;
 use crate::domain::session::{Client, Note};
-use crate::domain::unicast::{Machine, UnicastFact, UnicastTask};
+use crate::domain::unicast::{Machine, TaskKind, UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, NodeId, TaskId, Timestamp};
-use crate::store::{Change, CreateError, NewUnicast, Result, StoreError, UnicastQuery};
+use crate::store::{Change, CreateError, NewCapture, NewUnicast, Result, StoreError, UnicastQuery};
 
-/// FOG's types: deploy, deploy for debugging, deploy without snap-ins.
-const TYPES: &str = "(1, 15, 17)";
+/// FOG's types: deploy, capture, both for debugging, deploy without snap-ins.
+const TYPES: &str = "(1, 2, 15, 16, 17)";
+const CAPTURES: &str = "(2, 16)";
 const DEPLOY: i64 = 1;
+const CAPTURE: i64 = 2;
 const DEPLOY_DEBUG: i64 = 15;
+const CAPTURE_DEBUG: i64 = 16;
 
 /// Creates a task for each host, as FOG does.
 pub(super) async fn create(
@@ -34,6 +38,75 @@ pub(super) async fn create(
     if tx.number(sql, args![new.image, new.checked_at]).await? != Some(1) {
         return Err(CreateError::NoImage(new.image));
     }
+    add_tasks(tx, at, &new, TaskKind::Deploy).await
+}
+
+/// Creates the task of a capture, and its image where there is none.
+pub(super) async fn create_capture(
+    tx: &mut Tx,
+    at: Timestamp,
+    new: NewCapture,
+) -> std::result::Result<TaskId, CreateError> {
+    if tx.has_left_something()
+        && let Some(task) = first_try(tx, at, &new).await?
+    {
+        adopt(tx, task).await?;
+        tx.changed(Change::Tasks);
+        return Ok(task);
+    }
+    // Before an image is made for nothing.
+    check_hosts(tx, &[new.host]).await?;
+    let image = images::for_capture(tx, at, &new.image).await?;
+    if image.image_type != new.image.image.image_type || image.path != new.image.image.path {
+        return Err(CreateError::NoImage(image.id));
+    }
+    let sql = format!(
+        "SELECT MIN(taskID) FROM tasks WHERE taskImageID = ? AND taskStateID IN {ACTIVE} AND taskTypeID IN {CAPTURES}"
+    );
+    if let Some(task) = tx.number(&sql, args![image.id]).await? {
+        return Err(CreateError::Captured {
+            image: image.name,
+            task: TaskId(task),
+        });
+    }
+    let tasks = NewUnicast {
+        name: image.name,
+        image: image.id,
+        checked_at: at,
+        hosts: vec![new.host],
+        is_shutdown: new.is_shutdown,
+        is_debug: new.is_debug,
+        is_forced: false,
+    };
+    let tasks = add_tasks(tx, at, &tasks, TaskKind::Capture).await?;
+    let task = tasks.first().copied();
+    Ok(task.ok_or_else(|| StoreError::Internal("a capture without a task".to_owned()))?)
+}
+
+/// The task that this very operation made before its connection broke.
+async fn first_try(tx: &mut Tx, at: Timestamp, new: &NewCapture) -> Result<Option<TaskId>> {
+    let sql = format!(
+        "SELECT taskID, taskCreateTime, taskCreateBy FROM tasks JOIN images ON imageID = taskImageID \
+         WHERE taskHostID = ? AND imageName = ? AND taskTypeID IN {CAPTURES} AND taskStateID IN {ACTIVE}"
+    );
+    let values = args![new.host, new.image.image.name.as_str()];
+    for row in tx.rows(&sql, values).await? {
+        let cells = row.of(TABLE, &["taskID"]);
+        let is_ours = cells.optional_text("taskCreateBy")? == "fos-server"
+            && unless_broken(cells.optional_time("taskCreateTime"))?.flatten() == Some(at);
+        if is_ours {
+            return Ok(Some(TaskId(cells.int("taskID")?)));
+        }
+    }
+    Ok(None)
+}
+
+async fn add_tasks(
+    tx: &mut Tx,
+    at: Timestamp,
+    new: &NewUnicast,
+    what: TaskKind,
+) -> std::result::Result<Vec<TaskId>, CreateError> {
     let hosts = check_hosts(tx, &new.hosts).await?;
     let (group, node) = settings::group_and_node(tx, new.image).await?;
     // What cannot be undone must do nothing until it is whole.
@@ -41,7 +114,12 @@ pub(super) async fn create(
         true => State::Queued,
         false => State::Cancelled,
     };
-    let kind = if new.is_debug { DEPLOY_DEBUG } else { DEPLOY };
+    let kind = match (what, new.is_debug) {
+        (TaskKind::Deploy, false) => DEPLOY,
+        (TaskKind::Deploy, true) => DEPLOY_DEBUG,
+        (TaskKind::Capture, false) => CAPTURE,
+        (TaskKind::Capture, true) => CAPTURE_DEBUG,
+    };
     let mut tasks = Vec::with_capacity(hosts.len());
     for (host, host_name) in &hosts {
         let name = fog::encoding::printable(&format!("{} - {host_name}", new.name), 250);
@@ -130,8 +208,13 @@ fn task(row: &Row, knows_failed: bool) -> Result<UnicastTask> {
     let fogs = row.of(TABLE, &["taskID"]);
     let ours = row.of(OURS, &["taskID"]);
     let has_ours = !ours.optional_text("ownID")?.is_empty();
+    let number = fogs.int("taskTypeID")?;
     let mut task = UnicastTask {
         id: TaskId(fogs.int("taskID")?),
+        kind: match number {
+            CAPTURE | CAPTURE_DEBUG => TaskKind::Capture,
+            _ => TaskKind::Deploy,
+        },
         host: HostId(fogs.int("taskHostID")?),
         host_name: fogs.optional_text("hostName")?,
         image: ImageId(fogs.int("taskImageID")?),
@@ -141,7 +224,7 @@ fn task(row: &Row, knows_failed: bool) -> Result<UnicastTask> {
         // FOG writes a number or nothing.
         is_forced: !matches!(fogs.optional_text("taskForce")?.trim(), "" | "0"),
         is_shutdown: fogs.flag("taskShutdown")?,
-        is_debug: fogs.int("taskIsDebug")? != 0 || fogs.int("taskTypeID")? == DEPLOY_DEBUG,
+        is_debug: fogs.int("taskIsDebug")? != 0 || [DEPLOY_DEBUG, CAPTURE_DEBUG].contains(&number),
         created_at: fogs.time("taskCreateTime")?,
         place: 0,
         entered_at: None,
@@ -267,7 +350,7 @@ async fn apply_one(tx: &mut Tx, at: Timestamp, id: TaskId, fact: &UnicastFact) -
             let columns = vec![("hostIP", ip.as_str().into())];
             tx.set("hosts", columns, "hostID = ?", args![task.host])
                 .await?;
-            events::log_start(tx, at, task.host, &task.image_name).await?;
+            events::log_start(tx, at, task.host, &task.image_name, task.kind.word()).await?;
         }
         UnicastFact::Ended { state, reason } => {
             let note = Note::MemberEnded {
@@ -291,7 +374,10 @@ async fn apply_one(tx: &mut Tx, at: Timestamp, id: TaskId, fact: &UnicastFact) -
             host: task.host,
             host_name: &task.host_name,
             image_name: &task.image_name,
-            type_name: "Deploy",
+            type_name: match task.kind {
+                TaskKind::Deploy => "Deploy",
+                TaskKind::Capture => "Capture",
+            },
         };
         events::log_task(tx, at, &entry).await?;
     }
@@ -327,8 +413,14 @@ async fn keep(tx: &mut Tx, at: Timestamp, task: &UnicastTask, fact: &UnicastFact
             let sql = "UPDATE fos_tasks SET state = ?, endedAt = ?, reasonCode = ?, reasonDetails = ? \
                 WHERE taskID = ?";
             tx.run(sql, args![*state, at, code, details, id]).await?;
-            if *state == State::Complete {
-                set_deployed(tx, at, task.host, task.image).await?;
+            match task.kind {
+                TaskKind::Deploy if *state == State::Complete => {
+                    set_deployed(tx, at, task.host, task.image).await?;
+                }
+                TaskKind::Capture if *state == State::Complete => {
+                    events::log_finish(tx, at, task.host).await?;
+                }
+                TaskKind::Deploy | TaskKind::Capture => {}
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::domain::session::core::Phase;
 use crate::domain::session::{
     Client, Event, Member, MemberSnapshot, Note, SeatStatus, Session, Snapshot,
 };
-use crate::domain::unicast::{Machine, UnicastFact, UnicastTask};
+use crate::domain::unicast::{Machine, TaskKind, UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, NodeId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);

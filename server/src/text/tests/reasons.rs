@@ -11,6 +11,16 @@ fn reasons() -> Vec<(Reason, &'static str)> {
             "the client reported, late, that all is written",
         ),
         (
+            Reason::Captured,
+            "its disk is captured, and the image is verified and published",
+        ),
+        (
+            Reason::CaptureFailed {
+                text: "d1p1.img is damaged".into(),
+            },
+            "what was captured cannot be used, and the former image is as it was: d1p1.img is damaged",
+        ),
+        (
             client_failed(None),
             "the client reports: no space on /dev/sda",
         ),
@@ -302,6 +312,8 @@ fn number_of(reason: &Reason) -> usize {
         Reason::Words { .. } => 29,
         Reason::Unknown { .. } => 30,
         Reason::LeftBehind { .. } => 31,
+        Reason::Captured => 32,
+        Reason::CaptureFailed { .. } => 33,
     }
 }
 
@@ -312,5 +324,5 @@ fn reasons_have_words() {
         assert_eq!(reason(&value), text, "{value:?}");
         seen.insert(number_of(&value));
     }
-    assert_eq!(seen.len(), 32, "{seen:?}");
+    assert_eq!(seen.len(), 34, "{seen:?}");
 }

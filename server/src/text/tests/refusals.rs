@@ -48,6 +48,30 @@ fn refusals() -> Vec<(Refusal, &'static str, &'static str)> {
             "This machine was booted for another task (type=up), and its task is now a deploy. Restart it to fetch the present boot script.",
         ),
         (
+            Refusal::CaptureNow {
+                found: "down".into(),
+            },
+            "other-type",
+            "This machine was booted for another task (type=down), and its task is now a capture of its disk. Restart it to fetch the present boot script.",
+        ),
+        (
+            Refusal::CaptureNeedsAgent,
+            "capture-needs-agent",
+            "The task of this machine is a capture, and FOG's own client cannot do it here: it writes to a share and moves the files by FTP, which this server does not have. Boot fos-agent (its initramfs) on this machine. Nothing of its disk or of the image was changed.",
+        ),
+        (
+            Refusal::NoCaptures {
+                text: "it is read-only".into(),
+            },
+            "no-captures",
+            "This server cannot take a capture: it is read-only.",
+        ),
+        (
+            Refusal::NotCaptured,
+            "not-captured",
+            "This machine reports the end of a capture, but its image is not published here. The report is ignored; restart the machine to capture it again.",
+        ),
+        (
             Refusal::Over(Reason::Missing),
             "over",
             "The part of this host in the session is over: did not check in before the session started; nothing was written. Deploy the host again.",

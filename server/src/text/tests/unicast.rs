@@ -14,6 +14,7 @@ fn task(state: State) -> UnicastTask {
     let has_asked = !matches!(state, State::New | State::Queued);
     UnicastTask {
         id: TaskId(7),
+        kind: TaskKind::Deploy,
         host: HostId(1),
         host_name: "LAB-01".into(),
         image: ImageId(1),
@@ -109,10 +110,7 @@ fn what_becomes_of_a_task_has_words() {
             UnicastFact::Left,
             "the machine has neither a place in line nor a slot any more",
         ),
-        (
-            UnicastFact::Resumed,
-            "the machine is at work and has a slot again",
-        ),
+        (UnicastFact::Resumed, "the machine is at work again"),
         (
             UnicastFact::Ended {
                 state: State::Complete,

@@ -2,10 +2,12 @@
 
 use fog::task::State;
 
-use super::conformance::{NOW, new_host, new_image, new_session};
+use super::conformance::{NOW, new_capture, new_host, new_image, new_session};
 use super::*;
 use crate::domain::image::tests::sample_facts;
+use crate::domain::unicast::UnicastFact;
 use crate::domain::{HostId, ImageId, Reason};
+use crate::store::UnicastQuery;
 use crate::store::mariadb::connection::Burns;
 
 const BOTH: [Burns; 2] = [Burns::Loses, Burns::LosesAnswer];
@@ -141,6 +143,31 @@ async fn a_session_is_created_once_and_its_caller_is_told() {
             assert_eq!(states, [State::Queued; 2], "{what}");
             let reason = Reason::AllCancelled;
             assert!(store.fail_broken(NOW, id, reason).await.unwrap(), "{what}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_capture_is_created_once() {
+    let Some(server) = server() else { return };
+    for of in in_both(&server).await {
+        let host = of.1.add_host(NOW, new_host(1)).await.unwrap();
+        let create =
+            async |store: &MariaDb| store.create_capture(NOW, new_capture(host, "fresh")).await;
+        at_each_statement(&of, create, async |store: &MariaDb, task, what: &str| {
+            let active = store.unicast(UnicastQuery::Active).await.unwrap();
+            let found: Vec<_> = active.iter().map(|task| task.id).collect();
+            assert_eq!(found, [task], "{what}");
+            let images = store.images().await.unwrap();
+            assert_eq!(images.len(), 1, "{what}");
+            assert_eq!(images[0].name, "fresh", "{what}");
+            let ended = UnicastFact::Ended {
+                state: State::Cancelled,
+                reason: Reason::TaskCancelled,
+            };
+            let conflicts = store.apply_unicast(NOW, vec![(task, ended)]).await;
+            assert_eq!(conflicts.unwrap(), [], "{what}");
         })
         .await;
     }

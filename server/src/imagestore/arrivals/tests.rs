@@ -1,0 +1,210 @@
+use super::*;
+use crate::domain::ImageId;
+use crate::domain::image::Facts;
+use crate::domain::image::tests::sample_facts;
+
+fn facts(at: i64) -> Facts {
+    Facts {
+        checked_at: Timestamp(at),
+        ..sample_facts(&["d1p1.img"])
+    }
+}
+
+/// An image root with an image, and another one that has arrived.
+struct World {
+    root: tempfile::TempDir,
+    dir: PathBuf,
+}
+
+impl World {
+    fn new(is_known: bool) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let dir = arriving(root.path(), "id");
+        std::fs::create_dir_all(files(&dir)).unwrap();
+        std::fs::write(files(&dir).join("x"), b"new").unwrap();
+        if is_known {
+            std::fs::create_dir(root.path().join("img")).unwrap();
+            std::fs::write(root.path().join("img/x"), b"former").unwrap();
+        }
+        Self { root, dir }
+    }
+
+    fn prepare(&self) -> Swap {
+        let is_known = self.root.path().join("img").exists();
+        let former = is_known.then(|| VersionAbout {
+            facts: Some(facts(1)),
+            origin: None,
+            replaced_at: Timestamp(5),
+        });
+        let prepared = Prepared {
+            image: ImageId(1),
+            path: "img".into(),
+            facts: facts(2),
+            origin: Some(Origin {
+                host: "LAB-01".into(),
+                ..Origin::default()
+            }),
+            former,
+            task: None,
+        };
+        prepare(&self.dir, prepared).unwrap()
+    }
+
+    fn public(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.root.path().join("img/x")).ok()
+    }
+
+    fn assert_done(&self, has_former: bool) {
+        assert_eq!(self.public().unwrap(), b"new");
+        let versions = versions(self.root.path(), "img").unwrap();
+        assert_eq!(versions.len(), usize::from(has_former));
+        if let [version] = versions.as_slice() {
+            assert_eq!(
+                std::fs::read(files(&version.dir).join("x")).unwrap(),
+                b"former"
+            );
+            assert_eq!(version.about.facts, Some(facts(1)));
+        }
+        assert!(interrupted(self.root.path()).unwrap().is_empty());
+        let found = origin(self.root.path(), "img", Timestamp(2)).unwrap();
+        assert_eq!(found.host, "LAB-01");
+        assert_eq!(origin(self.root.path(), "img", Timestamp(1)), None);
+    }
+}
+
+#[test]
+fn an_image_comes_to_its_place_and_the_former_one_is_a_version() {
+    for way in [Way::AtOnce, Way::InTurn] {
+        for is_known in [true, false] {
+            let world = World::new(is_known);
+            let swap = world.prepare();
+            exchange(world.root.path(), &world.dir, &swap, way).unwrap();
+            finish(world.root.path(), &world.dir, &swap).unwrap();
+            world.assert_done(is_known);
+        }
+    }
+}
+
+/// The server dies between any two steps, and what is found is done to its end.
+#[test]
+fn what_was_cut_off_is_finished() {
+    type Cut = fn(&World, &Swap);
+    let cuts: [Cut; 6] = [
+        |_, _| {},
+        // Between the two renames.
+        |world, _| {
+            std::fs::rename(world.root.path().join("img"), world.dir.join("former")).unwrap();
+        },
+        |world, _| {
+            std::fs::rename(world.root.path().join("img"), world.dir.join("former")).unwrap();
+            std::fs::rename(files(&world.dir), world.root.path().join("img")).unwrap();
+        },
+        |world, swap| exchange(world.root.path(), &world.dir, swap, Way::AtOnce).unwrap(),
+        // A version was made, and got no files.
+        |world, swap| {
+            exchange(world.root.path(), &world.dir, swap, Way::AtOnce).unwrap();
+            let torn = world.root.path().join(HIDDEN).join("versions/img/1");
+            std::fs::create_dir_all(&torn).unwrap();
+            std::fs::write(torn.join("about.json"), b"{}").unwrap();
+        },
+        // The version is there, the note as well.
+        |world, swap| {
+            exchange(world.root.path(), &world.dir, swap, Way::AtOnce).unwrap();
+            finish(world.root.path(), &world.dir, swap).unwrap();
+            std::fs::create_dir_all(&world.dir).unwrap();
+            write(&world.dir, "swap.json", swap).unwrap();
+        },
+    ];
+    for cut in cuts {
+        for way in [Way::AtOnce, Way::InTurn] {
+            let world = World::new(true);
+            let swap = world.prepare();
+            cut(&world, &swap);
+            let found = interrupted(world.root.path()).unwrap();
+            let [(dir, found)] = found.as_slice() else {
+                panic!("{found:?}");
+            };
+            assert_eq!(found, &swap);
+            exchange(world.root.path(), dir, found, way).unwrap();
+            finish(world.root.path(), dir, found).unwrap();
+            keep_only(world.root.path(), "img", 5).unwrap();
+            world.assert_done(true);
+        }
+    }
+}
+
+#[test]
+fn what_nobody_knew_is_not_replaced() {
+    let world = World::new(false);
+    let swap = world.prepare();
+    std::fs::create_dir(world.root.path().join("img")).unwrap();
+    std::fs::write(world.root.path().join("img/x"), b"somebody's").unwrap();
+    let found = exchange(world.root.path(), &world.dir, &swap, Way::AtOnce);
+    assert!(matches!(found, Err(SwapError::Taken(_))), "{found:?}");
+    assert_eq!(world.public().unwrap(), b"somebody's");
+    std::fs::remove_dir_all(files(&world.dir)).unwrap();
+    std::fs::remove_dir_all(world.root.path().join("img")).unwrap();
+    let found = exchange(world.root.path(), &world.dir, &swap, Way::AtOnce);
+    assert!(matches!(found, Err(SwapError::Gone(_))), "{found:?}");
+}
+
+#[test]
+fn the_oldest_versions_go() {
+    let root = tempfile::tempdir().unwrap();
+    make_dir(&root.path().join(HIDDEN)).unwrap();
+    for number in 0..4_u8 {
+        let former = root.path().join("former");
+        std::fs::create_dir(&former).unwrap();
+        std::fs::write(former.join("x"), [number]).unwrap();
+        let about = VersionAbout {
+            facts: None,
+            origin: None,
+            replaced_at: Timestamp(number.into()),
+        };
+        versions::keep(root.path(), "img", &former, &about).unwrap();
+    }
+    assert_eq!(keep_only(root.path(), "img", 2).unwrap(), 2);
+    let left = versions(root.path(), "img").unwrap();
+    let numbers: Vec<_> = left.iter().map(|version| version.number).collect();
+    assert_eq!(numbers, [3, 4]);
+    assert_eq!(keep_only(root.path(), "img", 0).unwrap(), 2);
+    assert!(versions(root.path(), "img").unwrap().is_empty());
+}
+
+#[test]
+fn a_piece_is_there_as_soon_as_it_counts() {
+    let world = World::new(false);
+    let piece = |offset, bytes: &[u8]| Piece {
+        name: "y".into(),
+        offset,
+        bytes: bytes.to_vec(),
+    };
+    let store = |piece: Piece, stored| store_piece(&world.dir, &piece, stored);
+    assert_eq!(store(piece(0, b"abcd"), 0).unwrap(), 4);
+    assert!(matches!(store(piece(5, b"x"), 4), Err(PieceError::Gap)));
+    assert_eq!(store(piece(1, b"bc"), 4).unwrap(), 4, "it is there");
+    assert_eq!(store(piece(4, b"ef"), 4).unwrap(), 6);
+    let path = files(&world.dir).join("y");
+    assert_eq!(std::fs::read(&path).unwrap(), b"abcdef");
+    // What was there is another one: an earlier life was cut off in its middle.
+    assert_eq!(store(piece(2, b"XY"), 6).unwrap(), 4);
+    assert_eq!(std::fs::read(&path).unwrap(), b"abXY");
+    // A link that somebody put there leads nowhere.
+    std::os::unix::fs::symlink("/dev/null", files(&world.dir).join("link")).unwrap();
+    let linked = Piece {
+        name: "link".into(),
+        ..piece(0, b"x")
+    };
+    assert!(matches!(store(linked, 0), Err(PieceError::File(_))));
+    assert_eq!(lengths(&world.dir).unwrap()["y"], 4);
+}
+
+#[test]
+fn one_server_at_a_time_takes_captures() {
+    let root = tempfile::tempdir().unwrap();
+    let first = Lock::take(root.path()).unwrap();
+    assert!(first.is_some());
+    assert!(Lock::take(root.path()).unwrap().is_none());
+    drop(first);
+    assert!(Lock::take(root.path()).unwrap().is_some());
+}

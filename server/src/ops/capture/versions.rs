@@ -1,0 +1,264 @@
+//! Former versions of images, and the end of an image.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::publish::{Coming, PlaceError};
+use crate::clock;
+use crate::domain::Timestamp;
+use crate::domain::capture::Origin;
+use crate::domain::image::{Facts, Image, ImageName};
+use crate::imagestore::arrivals::{self, FileFailed, Version};
+use crate::imagestore::{ChangedError, check_unchanged, image_path};
+use crate::ops::{Ops, blocking};
+use crate::store::{ChangeError, DescribeError, StoreError};
+
+/// A version of an image.
+#[derive(Debug, Clone)]
+pub struct ImageVersion {
+    /// Number; `None` for the present one.
+    pub number: Option<u32>,
+    /// What is known of its files.
+    pub facts: Option<Facts>,
+    /// Where it comes from, if that is known.
+    pub origin: Option<Origin>,
+    /// When another one took its place.
+    pub replaced_at: Option<Timestamp>,
+}
+
+/// Why an image is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RevertError {
+    /// No such version.
+    #[error("image {image} has no version {version}; fos-server image versions {image} shows them")]
+    NoVersion {
+        /// Name.
+        image: String,
+        /// Number.
+        version: u32,
+    },
+    /// Nobody looked at its files.
+    #[error(
+        "version {version} of image {image} was never verified, so nobody could deploy it; move its files by hand and \
+         verify them with fos-server image update {image}"
+    )]
+    NotVerified {
+        /// Name.
+        image: String,
+        /// Number.
+        version: u32,
+    },
+    /// Its files are not as they were.
+    #[error("the version is not what it was: {0}")]
+    Changed(ChangedError),
+    /// An upload into the image runs.
+    #[error("image {0} is being captured; cancel that, or wait for its end")]
+    Captured(String),
+    /// It is in use, or gone.
+    #[error("{0}")]
+    Change(#[from] ChangeError),
+    /// This server does nothing of that kind.
+    #[error("{0}")]
+    NotHere(String),
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileFailed),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A programming error.
+    #[error("internal error: {0}")]
+    Internal(#[from] tokio::task::JoinError),
+}
+
+impl From<PlaceError> for RevertError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::InUse(error) => Self::Change(error),
+            PlaceError::Never(text) => Self::NotHere(text),
+            PlaceError::Store(error) => Self::Store(error),
+            PlaceError::Swap(arrivals::SwapError::File(failed)) => Self::File(failed),
+            PlaceError::Swap(error) => Self::NotHere(error.to_string()),
+            PlaceError::Internal(error) => Self::Internal(error),
+        }
+    }
+}
+
+impl Ops {
+    /// The present version of an image and the former ones, the newest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn versions_of(
+        &self,
+        image: &Image,
+        facts: Option<Facts>,
+    ) -> Result<Vec<ImageVersion>, RevertError> {
+        let (root, path) = (self.config.images.clone(), image.path.clone());
+        let at = facts.as_ref().map(|facts| facts.checked_at);
+        let read = blocking(&self.readers, move || {
+            // A directory that FOG calls otherwise has no versions here.
+            if image_path(&path).is_err() {
+                return Ok((Vec::new(), None));
+            }
+            let origin = at.and_then(|at| arrivals::origin(&root, &path, at));
+            arrivals::versions(&root, &path).map(|versions| (versions, origin))
+        });
+        let (former, origin) = read.await??;
+        let present = ImageVersion {
+            number: None,
+            facts,
+            origin,
+            replaced_at: None,
+        };
+        let former = former.into_iter().rev().map(|version| ImageVersion {
+            number: Some(version.number),
+            facts: version.about.facts,
+            origin: version.about.origin,
+            replaced_at: Some(version.about.replaced_at),
+        });
+        Ok(std::iter::once(present).chain(former).collect())
+    }
+
+    /// Brings a former version of an image back; the present one becomes a version.
+    ///
+    /// # Errors
+    /// If that is not possible; the image is as it was.
+    pub async fn revert_image(&self, image: &Image, number: u32) -> Result<(), RevertError> {
+        let name = fog::encoding::printable(&image.name, 60);
+        let _turn = self.captures.turn.lock().await;
+        if let Err(error) = self.captures_are_ours().await {
+            return Err(RevertError::NotHere(readable::chain(error.as_ref())));
+        }
+        super::plain_path(&image.path).map_err(RevertError::NotHere)?;
+        self.check_no_upload(image)?;
+        let (root, path) = (self.config.images.clone(), image.path.clone());
+        let read = blocking(&self.readers, move || arrivals::versions(&root, &path));
+        let mut versions = read.await??.into_iter();
+        let version = versions.find(|version| version.number == number);
+        let version = version.ok_or_else(|| RevertError::NoVersion {
+            image: name.clone(),
+            version: number,
+        })?;
+        let Version { dir, about, .. } = version;
+        let facts = about.facts.filter(|facts| facts.settings.is_some());
+        let mut facts = facts.ok_or_else(|| RevertError::NotVerified {
+            image: name.clone(),
+            version: number,
+        })?;
+        if let Some(settings) = &mut facts.settings {
+            settings.path.clone_from(&image.path);
+        }
+        let (files, looked) = (arrivals::files(&dir), facts.clone());
+        let unchanged = blocking(&self.readers, move || check_unchanged(&files, &looked));
+        unchanged.await?.map_err(RevertError::Changed)?;
+        let coming = Coming {
+            dir,
+            image: image.id,
+            name: image.name.clone(),
+            facts,
+            origin: about.origin,
+            task: None,
+        };
+        if let Err(error) = self.bring(coming).await {
+            // It may be half done: it is finished, or given up, as soon as that is possible.
+            self.captures.is_stuck.store(true, Ordering::SeqCst);
+            return Err(error.into());
+        }
+        let line = format!("image {name} is version {number} again");
+        self.log.service(clock::now(), &line);
+        Ok(())
+    }
+
+    /// Goes on with what a server began that was killed: if the database has the version, its files are brought to
+    /// their place.
+    pub(super) async fn finish_reverts(&self) -> anyhow::Result<()> {
+        let root = self.config.images.clone();
+        let _turn = self.captures.turn.lock().await;
+        let found = blocking(&self.readers, move || arrivals::interrupted(&root)).await??;
+        for (dir, swap) in found {
+            // Those of uploads are part of their steps.
+            if is_upload(&dir) {
+                continue;
+            }
+            let known = self.store.facts(swap.image).await?;
+            if known.is_some_and(|known| known.is_same(&swap.facts)) {
+                self.swap(dir, swap).await?;
+            } else {
+                blocking(&self.readers, move || arrivals::forget(&dir)).await??;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets an image, and removes its files and its versions.
+    ///
+    /// # Errors
+    /// If something uses it: nothing is removed then. Once it is forgotten, what cannot be removed is named.
+    pub async fn delete_image(&self, image: &Image) -> Result<(), RevertError> {
+        let _turn = self.captures.turn.lock().await;
+        if let Err(error) = self.captures_are_ours().await {
+            return Err(RevertError::NotHere(readable::chain(error.as_ref())));
+        }
+        self.check_no_upload(image)?;
+        let path =
+            image_path(&image.path).map_err(|error| RevertError::NotHere(error.to_string()))?;
+        let others = self.store.images().await?;
+        if let Some(other) = others
+            .iter()
+            .find(|other| other.id != image.id && other.path == image.path)
+        {
+            let other = fog::encoding::printable(&other.name, 60);
+            return Err(RevertError::NotHere(format!(
+                "image {other} has the same directory; fos-server image remove forgets this one"
+            )));
+        }
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).map_err(|error| RevertError::NotHere(error.to_string()))?;
+        self.store.remove_image(image.id).await?;
+        let id = format!("removed-{:016x}", u64::from_le_bytes(bytes));
+        let root = self.config.images.clone();
+        blocking(&self.captures.writers, move || {
+            arrivals::discard(&root, &path, &id)
+        })
+        .await??;
+        let name = fog::encoding::printable(&image.name, 60);
+        let line = format!("image {name} is deleted with its files and versions");
+        self.log.service(clock::now(), &line);
+        Ok(())
+    }
+
+    /// Changes what people call an image, and what they say of it.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub async fn describe_image(
+        &self,
+        image: &Image,
+        name: Option<ImageName>,
+        note: Option<String>,
+    ) -> Result<(), DescribeError> {
+        self.store.describe_image(image.id, name, note).await
+    }
+
+    /// Whether an upload into an image is under way.
+    fn check_no_upload(&self, image: &Image) -> Result<(), RevertError> {
+        let mut uploads = self.captures.all().into_iter();
+        let is_of = |upload: &std::sync::Arc<super::Upload>| {
+            let record = upload.record();
+            record.path == image.path && !record.stage.is_over()
+        };
+        match uploads.any(|upload| is_of(&upload)) {
+            true => Err(RevertError::Captured(fog::encoding::printable(
+                &image.name,
+                60,
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+fn is_upload(dir: &Path) -> bool {
+    let parent = dir.parent().and_then(|parent| parent.file_name());
+    parent.is_some_and(|parent| parent == "arriving")
+}
