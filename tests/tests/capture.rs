@@ -69,12 +69,12 @@ fn tree(directory: &Path, disk: &str, partition: u32, kind: &str) -> String {
     sh(directory, &script)
 }
 
-/// Puts files into a partition: `fill OFFSET SIZE MOUNT-OPTIONS`, in sectors.
+/// Puts files into a partition: `fill OFFSET SIZE`, in sectors.
 const FILL: &str = "
 fill() {
     mkdir -p at
     loop=$(losetup -f --show -o $(($1 * 512)) --sizelimit $(($2 * 512)) disk.raw)
-    mount $3 $loop at
+    mount $loop at
     mkdir -p at/a/b
     head -c 3000000 /dev/urandom > at/a/data
     head -c 70000 /dev/zero > at/a/b/zeroes
@@ -268,6 +268,17 @@ fill 106496 81920"
     );
 }
 
+/// LVM's programs without its daemons and the device mapper, on one device.
+const LVM: &str = r#"
+export LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=""
+lvm() {
+    command=$1; shift
+    /usr/bin/env -- lvm "$command" --driverloaded n --nolocking \
+        --config "devices { filter=[\"a|^$loop\$|\", \"r|.*|\"] use_devicesfile=0 hints=\"none\" }
+            backup { backup=0 archive=0 } activation { udev_sync=0 }" "$@" 2> lvm.log || { cat lvm.log >&2; return 1; }
+}
+"#;
+
 #[test]
 fn logical_volumes_are_captured_one_by_one_and_come_back() {
     let script = "
@@ -291,7 +302,8 @@ truncate -s 8M swap; mkswap -q -U 0c0ffee0-0000-4000-8000-00000000abcd swap > ma
 dd if=swap of=$loop bs=1M seek=41 conv=notrunc,sparse status=none
 truncate -s 24M home; mkfs.ext4 -q -d tree home; dd if=home of=$loop bs=1M seek=49 conv=notrunc,sparse status=none
 ";
-    let Some(directory) = made(&["lvm", "mkfs.ext4", "mkfs.vfat"], script) else {
+    let script = format!("{LVM}{script}");
+    let Some(directory) = made(&["lvm", "mkfs.ext4", "mkfs.vfat"], &script) else {
         return;
     };
     let directory = directory.path();
@@ -315,12 +327,12 @@ truncate -s 24M home; mkfs.ext4 -q -d tree home; dd if=home of=$loop bs=1M seek=
             ),
         );
     }
-    let group = sh(
-        directory,
-        "loop=$(losetup -f --show -r -o $((18432 * 512)) --sizelimit $((229376 * 512)) ours.raw)
+    let script = format!(
+        "{LVM}loop=$(losetup -f --show -r -o $((18432 * 512)) --sizelimit $((229376 * 512)) ours.raw)
          trap 'losetup -d $loop' EXIT
-         lvm pvck --dump metadata $loop 2>/dev/null | grep -c 'root {\\|home {\\|swap {'",
+         lvm lvs --noheadings -o lv_name | wc -l"
     );
+    let group = sh(directory, &script);
     assert_eq!(group.trim(), "3");
 }
 
@@ -450,7 +462,7 @@ fn what_is_not_in_order_is_refused_and_nothing_is_left() {
     sh(
         directory,
         "rm -r img; cp disk.raw broken.raw
-         dd if=/dev/urandom of=broken.raw bs=4096 seek=258 count=4 conv=notrunc status=none",
+         dd if=/dev/urandom of=broken.raw bs=512 seek=2052 count=4 conv=notrunc status=none",
     );
     let output = capture("broken.raw");
     refused(&output, "partclone.extfs failed");
@@ -501,6 +513,46 @@ fn a_capture_that_is_killed_leaves_no_image_and_can_be_tried_again() {
         &["disk.raw", "img", "--type", "mps", "-q"],
     ));
     assert!(!stale.exists());
+    good(&agent(directory, "restore", &["--check", "img", "-q"]));
+}
+
+/// A disk whose end cannot be read: a loop device over a file that has become shorter.
+const DEFECTIVE: &str = "
+truncate -s 220M disk.raw
+printf 'label: gpt\\n2048,204800,L\\n206848,20480,21686148-6449-6E6F-744E-656564454649\\n' | sfdisk -q disk.raw
+truncate -s 100M p; mkfs.ext4 -q -F -b 1024 p; dd if=p of=disk.raw bs=512 seek=2048 conv=notrunc,sparse status=none
+losetup -f --show disk.raw > loop
+truncate -s 60M disk.raw
+";
+
+#[test]
+fn places_that_cannot_be_read_end_the_capture_or_are_listed() {
+    let Some(directory) = made(&[], DEFECTIVE) else {
+        return;
+    };
+    let directory = directory.path();
+    let device = sh(directory, "cat loop");
+    let device = device.trim();
+    let outputs = [
+        agent(directory, "capture", &[device, "img", "--type", "mps"]),
+        agent(directory, "capture", &[device, "img", "--type", "dd"]),
+    ];
+    let left = sh(directory, "ls -A | grep img || true");
+    let args = [device, "img", "--type", "mps", "--rescue", "--json"];
+    let rescued = agent(directory, "capture", &args);
+    sh(directory, "losetup -d $(cat loop)");
+    for output in &outputs {
+        refused(output, "cannot be read at");
+    }
+    assert_eq!(left, "");
+    let said = report(&rescued);
+    let lost = said["unreadable"].as_array().unwrap();
+    assert_eq!(lost.len(), 2, "{said}");
+    // All of the partition that nothing knows, and used blocks of the file system only.
+    assert_eq!(lost[1]["file"], "d1p2.img");
+    assert_eq!(lost[1]["len"], 20_480 * 512);
+    assert_eq!(lost[0]["file"], "d1p1.img");
+    assert!(lost[0]["len"].as_u64().unwrap() < 2 << 20, "{said}");
     good(&agent(directory, "restore", &["--check", "img", "-q"]));
 }
 

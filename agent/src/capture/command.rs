@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use capture::{Content, Method};
 use clap::Args;
 use fog::task::ImageType;
-use readable::{Rate, Size, Time};
+use readable::{Count, Rate, Size, Time};
 use serde_json::{Value, json};
 
 use super::job::{Audience, Captured, Job, Prepared, room_warning};
@@ -47,7 +47,7 @@ pub(crate) struct CaptureArgs {
     /// Name of the image; of a directory it is its own name
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
-    /// A file with a token of the server's API, of an operator
+    /// A file with a token of the server's API, with the role admin
     #[arg(long, value_name = "FILE", requires = "to")]
     token_file: Option<PathBuf>,
     /// Level of compression: 1 is fast, 19 is small. With --to the server says it
@@ -321,8 +321,8 @@ impl Done {
         let mut lines = Vec::new();
         if !captured.unreadable.is_empty() {
             lines.push(format!(
-                "WARNING: {} places could not be read and are zero in the image: its data is damaged",
-                captured.unreadable.len()
+                "WARNING: {} could not be read and are zero in the image: its data is damaged",
+                Count(captured.unreadable.len() as u64, "place")
             ));
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate for display")]

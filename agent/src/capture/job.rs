@@ -374,7 +374,7 @@ fn explain(error: anyhow::Error, stream: &PlannedStream, view: &Shown) -> anyhow
         return error.context(what);
     }
     error.context(format!(
-        "{what}: the disk cannot be read at {lost}; have it replaced, or capture what can be read with --rescue"
+        "{what} cannot be read at {lost}; have the disk replaced, or capture what can be read with --rescue"
     ))
 }
 

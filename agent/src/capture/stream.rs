@@ -145,13 +145,21 @@ fn job_size(level: i32) -> u32 {
     if level <= FAST { 4 << 20 } else { 8 << 20 }
 }
 
-/// Threads that fit in 128 MB: each has tables (16 MB at the fast levels, 40 MB at the others) and two jobs.
+/// Threads that fit in 200 MB: each has tables (some MB at the fast levels, 80 MB at the slowest) and two jobs.
 fn threads_max(level: i32) -> u32 {
-    if level <= FAST { 6 } else { 2 }
+    if level <= FAST {
+        8
+    } else if level <= MIDDLE {
+        2
+    } else {
+        1
+    }
 }
 
 /// The last level with small tables.
 const FAST: i32 = 6;
+/// The last level whose tables two threads may have.
+const MIDDLE: i32 = 15;
 
 /// Counts and hashes what is stored.
 struct Counted<'a> {

@@ -19,7 +19,7 @@ mod warning;
 
 pub use condition::{Condition, ext_state, is_hibernation};
 pub use content::{Content, FileSystem, Group, GroupVolume, RawCause};
-pub use overlay::{Full, Overlay};
+pub use overlay::{Base, Full, Overlay};
 pub use plan::{
     CapturePlan, Method, PlannedStream, Request, SurveyedDisk, SurveyedPartition, compressed_bound,
     plan,

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 /// Bytes that are kept together.
 const PAGE: usize = 4096;
 
+/// Fills a buffer from an offset in what is read elsewhere.
+pub type Base<'a, E> = dyn FnMut(u64, &mut [u8]) -> Result<(), E> + 'a;
+
 /// There is no room for what would be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what is to be changed does not fit in memory")]
@@ -48,12 +51,7 @@ impl Overlay {
     ///
     /// # Errors
     /// Those of `base`.
-    pub fn read<E>(
-        &self,
-        offset: u64,
-        buffer: &mut [u8],
-        base: &mut dyn FnMut(u64, &mut [u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn read<E>(&self, offset: u64, buffer: &mut [u8], base: &mut Base<'_, E>) -> Result<(), E> {
         let end = offset.saturating_add(buffer.len() as u64);
         let (first, last) = (page_of(offset), page_of(end.saturating_sub(1)));
         // The most common case: nothing was changed here.
@@ -86,7 +84,7 @@ impl Overlay {
         &mut self,
         offset: u64,
         data: &[u8],
-        base: &mut dyn FnMut(u64, &mut [u8]) -> Result<(), E>,
+        base: &mut Base<'_, E>,
     ) -> Result<(), E> {
         let mut rest = data;
         let mut at = offset;
@@ -168,7 +166,7 @@ mod tests {
             writes in prop::collection::vec((0..LEN, 1..2 * PAGE, any::<u8>()), 0..20),
             reads in prop::collection::vec((0..LEN, 1..3 * PAGE), 1..20),
         ) {
-            let under: Vec<u8> = (0..LEN).map(|at| (at % 253) as u8).collect();
+            let under: Vec<u8> = (0..LEN).map(|at| u8::try_from(at % 253).unwrap()).collect();
             let mut model = under.clone();
             let mut overlay = Overlay::new(LEN as u64, u64::MAX);
             for (at, len, value) in writes {

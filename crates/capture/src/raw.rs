@@ -133,13 +133,16 @@ mod tests {
     #[test]
     fn an_image_of_any_length_is_decoded_to_what_it_is_of() {
         for sectors in [1, 2, 3, 7, 8, 9, 16, 33, 64, 2048, 2049] {
-            let data: Vec<u8> = (0..sectors * 512).map(|at| (at % 251) as u8).collect();
-            let head = RawHead::new(data.len() as u64);
+            let data: Vec<u8> = (0..sectors * 512)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
+            let mut head = RawHead::new(data.len() as u64);
             let expected = head.len();
             let mut bytes = Vec::new();
             // A byte at a time, to see that nothing depends on the buffer.
-            for octet in head.bytes() {
-                bytes.push(octet.unwrap());
+            let mut octet = [0];
+            while head.read(&mut octet).unwrap() > 0 {
+                bytes.push(octet[0]);
             }
             assert_eq!(bytes.len() as u64, expected);
             bytes.extend_from_slice(&data);

@@ -75,7 +75,9 @@ fn send(double: &Double, bytes: &[u8]) -> (anyhow::Result<()>, Vec<String>) {
 }
 
 fn data() -> Vec<u8> {
-    (0..100_001_u32).map(|at| (at % 251) as u8).collect()
+    (0..100_001_u32)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect()
 }
 
 #[test]

@@ -61,7 +61,9 @@ async fn one_of_fogs_own_servers_is_refused_before_anything_is_read() {
 /// A disk of 3 MiB, as it is.
 fn raw_job() -> (tempfile::NamedTempFile, Job) {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let bytes: Vec<u8> = (0..3_u32 << 20).map(|at| (at % 249) as u8).collect();
+    let bytes: Vec<u8> = (0..3_u32 << 20)
+        .map(|at| u8::try_from(at % 249).unwrap())
+        .collect();
     std::fs::write(file.path(), bytes).unwrap();
     let job = Job {
         disks: vec![file.path().to_owned()],

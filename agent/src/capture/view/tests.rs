@@ -114,7 +114,7 @@ fn places_that_cannot_be_read_are_errors_or_zeroes_and_are_listed() {
     strict.read(0, &mut buffer).unwrap();
     strict.read(MIB - 4096, &mut buffer).unwrap_err();
     let lost = MIB + 4096..MIB - 4096 + (64 << 10);
-    assert_eq!(strict.unreadable().places(), [lost.clone()]);
+    assert_eq!(strict.unreadable().places(), std::slice::from_ref(&lost));
     let rescue = Shown::new(&disk, &[(MIB, 2 * MIB)], Manner::Rescue, None);
     rescue.read(MIB - 4096, &mut buffer).unwrap();
     assert_eq!(rescue.unreadable().places(), [lost]);
