@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::restore;
-use crate::{applet, doctor, net, plan, selftest, usage, worker};
+use crate::{applet, capture, doctor, net, plan, selftest, usage, worker};
 
 /// Deploys disk images by multicast: the client side.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Receives an image by multicast and writes it
     Receive(restore::ReceiveArgs),
+    /// Makes an image of a disk, in a directory or on a server
+    Capture(capture::CaptureArgs),
     /// Shows what a deploy of an image would do to a disk, and writes nothing
     Plan(plan::PlanArgs),
     /// Finds out what keeps this machine from being deployed: link, network, server, multicast, disks
@@ -190,6 +192,7 @@ pub(crate) fn dispatch(args: &[OsString]) -> ExitCode {
         }
         Command::Restore(args) => restore::restore(args),
         Command::Receive(args) => restore::receive(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Selftest(args) => selftest::run(&args),
@@ -343,6 +346,19 @@ mod tests {
                 "--disk-size=64000000000",
                 "--json",
             ],
+            &["fos-agent", "capture", "/dev/sda", "/images/lab"],
+            &["fos-agent", "capture", "a", "b", "c", "--type", "mpa"],
+            &[
+                "fos-agent",
+                "capture",
+                "/dev/sda",
+                "--to",
+                "http://x/fog/",
+                "--image",
+                "lab",
+                "--token-file",
+                "t",
+            ],
             &["fos-agent", "doctor"],
             &[
                 "fos-agent",
@@ -372,6 +388,9 @@ mod tests {
         for line in [
             &["fos-agent", "deploy", "--cmdline", "a=b"][..],
             &["fos-agent", "run", "--hold", "10081"],
+            &["fos-agent", "capture"],
+            &["fos-agent", "capture", "a", "b", "--zstd", "20"],
+            &["fos-agent", "capture", "a", "--to", "http://x/"],
             &["fos-agent", "plan", "x"],
             &["fos-agent", "plan", "x", "--disk", "y", "--disk-size", "9"],
             &[

@@ -5,6 +5,7 @@
 //! chooses.
 
 mod applet;
+mod capture;
 mod cli;
 mod control;
 mod deploy;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use fog::KernelArgs;
 
+use crate::capture;
 use crate::control::completion::Patience;
 use crate::control::{Identity, Server, Trust};
 use crate::control::{trouble, usb};
@@ -281,6 +282,9 @@ async fn boot(
         return Err(Failure::new("network", error));
     };
     ask_for_job(args, server, board).await?;
+    if args.is_capture() {
+        return capture::task(args, server, board, Patience::default()).await;
+    }
     let job = Job {
         args: args.clone(),
         target: deploy::TargetChoice::ByArguments,

@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// Pack bash and programs for the post-init and post-download scripts of FOG's image shares, too: 3 MB more
     #[arg(long)]
     scripts: bool,
+    /// Pack partclone's programs and those that make file systems smaller, too: 2 MB more, to capture disks
+    #[arg(long)]
+    capture: bool,
     /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -85,12 +88,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         has_resize_tools: options.resize_tools,
         has_debug_tools: options.debug_tools,
         has_script_tools: options.scripts,
+        has_capture_tools: options.capture,
         modules: options.modules.clone(),
         authorities: options.ca.as_deref().map(authorities).transpose()?,
         has_shell: options.shell,
     };
-    let has_programs =
-        content.has_resize_tools || content.has_debug_tools || content.has_script_tools;
+    let has_programs = content.has_resize_tools
+        || content.has_debug_tools
+        || content.has_script_tools
+        || content.has_capture_tools;
     if arch != Arch::X86_64 && has_programs {
         bail!(
             "further programs are those of this machine, so they cannot be packed for {}; the external tree for \
@@ -117,6 +123,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if content.has_script_tools {
         setup::install(&[Purpose::Initramfs, Purpose::ScriptTools])?;
+    }
+    if content.has_capture_tools {
+        setup::install(&[Purpose::Initramfs, Purpose::CaptureTools])?;
     }
     setup::install(&[Purpose::Build, Purpose::Initramfs])?;
     if options.build.wants_musl_std(Use::Shipping) {

@@ -44,6 +44,8 @@ pub(crate) enum Purpose {
     DebugTools,
     /// Packing an initramfs that runs the scripts of an image share.
     ScriptTools,
+    /// Packing an initramfs that captures disks.
+    CaptureTools,
     /// Making disk images with the original programs.
     Image,
     /// Debian's package, and a root of its own to try it.
@@ -62,7 +64,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     /// Of the commands that every run of the tests has. The others install what they need by themselves.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Build,
         Self::Bindings,
         Self::Fuzz,
@@ -71,6 +73,7 @@ impl Purpose {
         Self::ResizeTools,
         Self::DebugTools,
         Self::ScriptTools,
+        Self::CaptureTools,
         Self::Image,
         Self::Package,
         Self::Network,
@@ -98,6 +101,7 @@ impl Purpose {
             Self::ScriptTools => {
                 "to run scripts of FOG's image shares on clients, and to test that"
             }
+            Self::CaptureTools => "to capture disks of clients, and to test that",
             Self::Image => "to make disk images with the original programs",
             Self::Package => "to build Debian's package, and to try it",
             Self::Network => "for network namespaces",
@@ -124,8 +128,8 @@ enum Sign {
 struct Need(Purpose, Sign, &'static str);
 
 use Purpose::{
-    Arm64, Bindings, Build, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd, Network,
-    Package, ResizeTools, ScriptTools, SecureBoot, Tests,
+    Arm64, Bindings, Build, CaptureTools, DebugTools, Fuzz, Image, Initramfs, Machines, MuslStd,
+    Network, Package, ResizeTools, ScriptTools, SecureBoot, Tests,
 };
 use Sign::{File, Installed, Like, Program};
 
@@ -166,6 +170,9 @@ const NEEDS: &[Need] = &[
     Need(ScriptTools, Program("efibootmgr"), "efibootmgr"),
     Need(ScriptTools, Program("ntfs-3g"), "ntfs-3g"),
     Need(ScriptTools, Program("reged"), "chntpw"),
+    Need(CaptureTools, Program("partclone.extfs"), "partclone"),
+    Need(CaptureTools, Program("resize2fs"), "e2fsprogs"),
+    Need(CaptureTools, Program("ntfsresize"), "ntfs-3g"),
     Need(Image, Program("partclone.restore"), "partclone"),
     Need(Image, Program("zstd"), "zstd"),
     Need(Image, Program("sgdisk"), "gdisk"),

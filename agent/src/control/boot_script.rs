@@ -37,12 +37,13 @@ pub(crate) async fn job(server: &Server) -> Result<Option<KernelArgs>, CallError
 fn parse(script: &str) -> Option<KernelArgs> {
     let lines = script.lines().map(str::trim_start);
     let commands = lines.filter_map(|line| line.strip_prefix("kernel "));
-    commands.map(KernelArgs::parse).find(KernelArgs::is_deploy)
+    let is_task = |args: &KernelArgs| args.is_deploy() || args.is_capture();
+    commands.map(KernelArgs::parse).find(is_task)
 }
 
 /// Why a machine with the job `own` must not do it, if the server has another one for it by now.
 pub(crate) fn replaced(own: &KernelArgs, now: &KernelArgs) -> Option<Over> {
-    if !own.is_deploy() {
+    if !own.is_deploy() && !own.is_capture() {
         // Of a machine that booted from USB, which may have lost what it was to do.
         return None;
     }

@@ -46,13 +46,46 @@ pub(crate) async fn let_in(
         over(server, args, rhythm).await
     };
     tokio::select! {
-        () = check_in(server, endpoint(args), board, rhythm.pause, &refused) => {}
+        () = check_in(server, entry(args), board, rhythm.pause, &refused) => {}
         over = over => return Err(over),
     }
     if !server.is_stock() {
         return Ok(());
     }
     still_own(server, args, board, rhythm.pause).await
+}
+
+/// Waits until this machine's disk may be captured for the job `args`.
+///
+/// # Errors
+/// Why it will never be: the server has no such task for this machine any more.
+pub(crate) async fn let_capture(
+    server: &Server,
+    args: &KernelArgs,
+    board: &Board,
+    rhythm: Rhythm,
+) -> Result<(), Over> {
+    let refused = Notify::new();
+    let over = async {
+        refused.notified().await;
+        boot_script::over(server, args, rhythm.look).await.into()
+    };
+    let kind = Entry {
+        endpoint: "Pre_Stage1.php",
+        kind: "up",
+    };
+    tokio::select! {
+        () = check_in(server, kind, board, rhythm.pause, &refused) => Ok(()),
+        over = over => Err(over),
+    }
+}
+
+/// Which queue is entered, and for what.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    endpoint: &'static str,
+    /// FOG's word.
+    kind: &'static str,
 }
 
 /// Whether one of FOG's own servers has said GO for the job `args`, and not for another one that the host has by then.
@@ -109,25 +142,23 @@ async fn over(server: &Server, args: &KernelArgs, rhythm: Rhythm) -> Over {
 }
 
 /// The queue of multicast deploys, or the one for the places of a storage node.
-fn endpoint(args: &KernelArgs) -> &'static str {
-    if args.is_multicast_deploy() {
+fn entry(args: &KernelArgs) -> Entry {
+    let endpoint = if args.is_multicast_deploy() {
         "mc_checkin.php"
     } else {
         "Pre_Stage1.php"
+    };
+    Entry {
+        endpoint,
+        kind: "down",
     }
 }
 
 /// Asks every `pause` until the answer is `##@GO`. Whatever else the server says is shown, and `refused` is
 /// told of it.
-async fn check_in(
-    server: &Server,
-    endpoint: &str,
-    board: &Board,
-    pause: Duration,
-    refused: &Notify,
-) {
+async fn check_in(server: &Server, entry: Entry, board: &Board, pause: Duration, refused: &Notify) {
     loop {
-        match answer(board, WHAT, ask(server, endpoint)).await {
+        match answer(board, WHAT, ask(server, entry)).await {
             Ok(CheckinAnswer::Go) => break,
             Ok(CheckinAnswer::Wait(text)) => {
                 refused.notify_one();
@@ -163,13 +194,13 @@ async fn never(news: &News, limit: Duration) -> Over {
     }
 }
 
-async fn ask(server: &Server, endpoint: &str) -> Result<CheckinAnswer, CallError> {
+async fn ask(server: &Server, entry: Entry) -> Result<CheckinAnswer, CallError> {
     let address = server.own_address().map(|address| address.to_string());
-    let mut fields = vec![("type", "down"), (FIELD_AGENT, AGENT)];
+    let mut fields = vec![("type", entry.kind), (FIELD_AGENT, AGENT)];
     if let Some(address) = &address {
         fields.push((FIELD_ADDRESS, address));
     }
-    let body = server.post(endpoint, &fields, CALL_TIMEOUT).await?;
+    let body = server.post(entry.endpoint, &fields, CALL_TIMEOUT).await?;
     Ok(CheckinAnswer::parse(&body))
 }
 
@@ -200,7 +231,32 @@ mod tests {
     use super::*;
 
     const QUICK: Duration = Duration::from_millis(1);
-    const MULTICAST: &str = "mc_checkin.php";
+    const MULTICAST: Entry = Entry {
+        endpoint: "mc_checkin.php",
+        kind: "down",
+    };
+
+    #[tokio::test]
+    async fn a_capture_checks_in_as_one_until_its_task_is_gone() {
+        let server = TestServer::start(|request| match request.path.as_str() {
+            "/fog/service/Pre_Stage1.php" => Reply::text("##@GO"),
+            _ => Reply::text("#!ipxe\nmenu\n"),
+        });
+        let rhythm = Rhythm {
+            pause: QUICK,
+            look: QUICK,
+        };
+        let args = KernelArgs::parse("img=lab type=up");
+        let let_in = let_capture(&server.client(), &args, &Board::default(), rhythm).await;
+        let_in.unwrap();
+        assert_eq!(server.requests()[0].field("type").as_deref(), Some("up"));
+        let server = TestServer::start(|request| match request.path.as_str() {
+            "/fog/service/Pre_Stage1.php" => Reply::text("No active task"),
+            _ => Reply::text("#!ipxe\nmenu\n"),
+        });
+        let over = let_capture(&server.client(), &args, &Board::default(), rhythm).await;
+        assert_eq!(over.unwrap_err().kind, OverKind::Restart);
+    }
 
     /// Enters the queue of one of FOG's own servers, which answers like this.
     async fn enter_stock(

@@ -67,10 +67,18 @@ pub(crate) async fn report(
     let mut backoff = Backoff::new(patience.pause, patience.longest_pause);
     let start = Instant::now();
     let mut last_answer = start;
+    let (endpoint, good) = match own.is_capture() {
+        true => ("Post_Stage2.php", CAPTURED),
+        false => ("Post_Stage3.php", GOOD),
+    };
+    let mut fields = vec![("type", if own.is_capture() { "up" } else { "down" })];
+    // FOG's contract has it for captures alone.
+    let os_id = own.value("osid").filter(|_| own.is_capture());
+    fields.extend(os_id.map(|os_id| ("osid", os_id)));
     loop {
         let answer = match answer(board, WHAT, task(server, own)).await {
             Task::Own => {
-                let report = server.post("Post_Stage3.php", &[("type", "down")], CALL_TIMEOUT);
+                let report = server.post(endpoint, &fields, CALL_TIMEOUT);
                 answer(board, WHAT, report).await
             }
             Task::Nothing => Ok("there is no task for this machine any more".to_owned()),
@@ -101,7 +109,7 @@ pub(crate) async fn report(
                 error.to_string()
             }
         };
-        board.wait_for(WHAT, vec![advice, GOOD.into()]);
+        board.wait_for(WHAT, vec![advice, good.into()]);
         tokio::time::sleep(backoff.pause()).await;
     }
 }
@@ -128,6 +136,7 @@ async fn task(server: &Server, own: &KernelArgs) -> Task {
     }
 }
 
+const CAPTURED: &str = "the image is published; only the report is missing";
 const GOOD: &str = "all data is on the disk; only the report is missing";
 const WHAT: &str = "the server to take the completion report";
 
@@ -180,6 +189,18 @@ mod tests {
             .iter()
             .filter(|request| request.path.ends_with("Post_Stage3.php"));
         assert_eq!(posts.count(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_capture_is_reported_as_fogs_client_does() {
+        let server = TestServer::start(|_| Reply::text("##"));
+        let own = KernelArgs::parse("img=lab osid=50 type=up");
+        let done = report(&server.client(), &own, &Board::default(), QUICK, gone).await;
+        assert_eq!(done, Completion::Accepted);
+        let request = server.requests().remove(0);
+        assert_eq!(request.path, "/fog/service/Post_Stage2.php");
+        assert_eq!(request.field("type").as_deref(), Some("up"));
+        assert_eq!(request.field("osid").as_deref(), Some("50"));
     }
 
     #[tokio::test]

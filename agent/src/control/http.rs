@@ -10,6 +10,7 @@ use cast_net::Interface;
 use fog::KernelArgs;
 use fog::encoding::printable;
 use fos_api::{DATA_PATH, FIELD_PART, FIELD_STREAM, FIELD_TICKET};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     peer: Arc<Mutex<Option<IpAddr>>>,
     /// Once it has said so; clones share it.
     kind: Arc<OnceLock<Kind>>,
+    /// Of our own server's API, in place of the identity.
+    token: Option<String>,
 }
 
 /// Which program the server is.
@@ -134,7 +137,16 @@ impl Server {
             is_blind: trust.is_blind(),
             peer: Arc::default(),
             kind: Arc::default(),
+            token: None,
         })
+    }
+
+    /// The same for somebody who has a token of our own server's API, and for no machine.
+    pub(crate) fn with_token(self, token: String) -> Self {
+        Self {
+            token: Some(token),
+            ..self
+        }
     }
 
     fn builder(tls: Option<ClientConfig>) -> ClientBuilder {
@@ -328,6 +340,51 @@ impl Server {
         self.bytes(path, &whole, limit).await
     }
 
+    /// Asks one of our own server's endpoints, and answers whatever it says: a refusal is for the caller to read, up to
+    /// `limit` bytes.
+    pub(crate) async fn ask_own(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        content: Content,
+        timeout: Duration,
+        limit: u64,
+    ) -> Result<Asked, CallError> {
+        let url = format!("{}{path}", self.web);
+        let mut whole = match self.token {
+            Some(_) => Vec::new(),
+            None => self.identity.fields(),
+        };
+        whole.retain(|(name, _)| *name != SYSUUID);
+        whole.extend_from_slice(query);
+        let request = match content {
+            Content::Nothing => self.client.get(&url),
+            Content::Json(json) => self
+                .client
+                .post(&url)
+                .header(CONTENT_TYPE, "application/json")
+                .body(json),
+            Content::Order => self.client.post(&url),
+            Content::Bytes(bytes) => self
+                .client
+                .put(&url)
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .body(bytes),
+        };
+        let request = request.query(&whole).timeout(timeout);
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| unreachable(&url, &error))?;
+        let status = answer.status().as_u16();
+        let body = body(&url, answer, limit).await?;
+        Ok(Asked { url, status, body })
+    }
+
     /// Asks our own server for a part of a stream of the image, from a byte on; `None` if there are none from there
     /// on. The answer is read with [`Self::next_bytes`].
     pub(crate) async fn data(
@@ -415,6 +472,42 @@ pub(crate) struct Looked {
     /// The time at the server.
     pub(crate) date: Option<String>,
     pub(crate) text: String,
+}
+
+/// What is sent to one of our own server's endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A question.
+    Nothing,
+    Json(Vec<u8>),
+    /// Something to keep.
+    Bytes(Vec<u8>),
+    /// An order without more than its fields.
+    Order,
+}
+
+/// What one of them answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) url: String,
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Asked {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// As an error, if that is all that it can be.
+    pub(crate) fn into_error(self) -> CallError {
+        let text = String::from_utf8_lossy(&self.body);
+        CallError::Status {
+            url: self.url,
+            status: self.status,
+            text: printable(&error_text(&text), 300),
+        }
+    }
 }
 
 /// What counts as an answer.

@@ -5,6 +5,7 @@
 pub(crate) mod backoff;
 pub(crate) mod blame;
 pub(crate) mod boot_script;
+pub(crate) mod capture;
 pub(crate) mod checkin;
 pub(crate) mod completion;
 pub(crate) mod features;

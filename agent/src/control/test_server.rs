@@ -20,6 +20,9 @@ pub(crate) struct Request {
     pub(crate) user_agent: Option<String>,
     /// `Range`.
     pub(crate) range: Option<String>,
+    /// `Authorization`, in lower case.
+    pub(crate) authorization: Option<String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -211,7 +214,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
     let method = words.next()?.to_owned();
     let target = words.next()?.to_owned();
     let mut len = 0;
-    let (mut user_agent, mut range) = (None, None);
+    let (mut user_agent, mut range, mut authorization) = (None, None, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -228,18 +231,24 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         if let Some(value) = header.strip_prefix("range:") {
             range = Some(value.trim().to_owned());
         }
+        if let Some(value) = header.strip_prefix("authorization:") {
+            authorization = Some(value.trim().to_owned());
+        }
     }
     let mut body = vec![0; len];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let body = String::from_utf8(body).ok()?;
-    let fields = [query, &body].into_iter().flat_map(decode).collect();
+    // Anything but a form has no fields that anybody asks for.
+    let form = str::from_utf8(&body).unwrap_or_default();
+    let fields = [query, form].into_iter().flat_map(decode).collect();
     Some(Request {
         method,
         path: path.to_owned(),
         fields,
         user_agent,
         range,
+        authorization,
+        body,
     })
 }
 

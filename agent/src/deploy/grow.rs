@@ -214,7 +214,7 @@ impl Tools {
         tools
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
         let mut paths = self.places.iter().map(|place| place.join(name));
         paths.find(|path| {
             path.metadata()
@@ -570,11 +570,11 @@ fn run(call: &Call, device: &Path, mount: &Path, programs: &Programs<'_>) -> Res
 
 /// What a program prints, of which there may be any amount: its end is kept.
 #[derive(Debug, Default)]
-pub(super) struct Said(Mutex<(u64, Vec<u8>)>);
+pub(crate) struct Said(Mutex<(u64, Vec<u8>)>);
 
 impl Said {
     /// Reads to the end.
-    pub(super) fn read(&self, output: &mut impl Read) {
+    pub(crate) fn read(&self, output: &mut impl Read) {
         let mut buffer = [0; 4096];
         loop {
             match output.read(&mut buffer) {
@@ -599,7 +599,7 @@ impl Said {
     }
 
     /// The last lines.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&said.1);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -610,7 +610,7 @@ impl Said {
 
 /// Runs `work` where no other process sees its mounts. One that is started at that moment would keep a file
 /// system mounted in a namespace of its own, and what it has not written would be missing on the disk.
-pub(super) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(crate) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let own = std::thread::Builder::new().name("grow".into());
         let own = own.spawn_scoped(scope, || {

@@ -56,11 +56,11 @@ pub(crate) use disks::{Disks, Finish};
 pub(crate) use ending::Ending;
 pub(crate) use failure::Failure;
 use failure::Touched;
-pub(crate) use grow::Tools;
+pub(crate) use grow::{Said, Tools, alone};
 use prepare::prepare;
 pub(crate) use receive::options as receive_options;
 use target::Chosen;
-pub(crate) use target::TargetChoice;
+pub(crate) use target::{TargetChoice, Wanted, choose};
 use transfer::{Task, Transfer};
 pub(crate) use volumes::heads;
 

@@ -12,8 +12,12 @@ pub(crate) fn done(state: &State) -> String {
     state.transfer.as_ref().map_or_else(
         || "done".to_owned(),
         |transfer| {
+            let what = match state.is_capture {
+                true => "read, verified and published",
+                false => "written and verified",
+            };
             format!(
-                "done: {} written and verified in {}",
+                "done: {} {what} in {}",
                 Size(transfer.total),
                 Time(transfer.elapsed)
             )
@@ -108,8 +112,12 @@ pub(super) fn figures(state: &State, transfer: &Transfer) -> String {
     if transfer.is_done {
         return format!("{} in {}", Size(transfer.total), Time(transfer.elapsed));
     }
+    let (disk, network) = match state.is_capture {
+        true => ("from disk", "to network"),
+        false => ("to disk", "from network"),
+    };
     let mut text = format!(
-        "{} of {}, {} to disk, {} from network",
+        "{} of {}, {} {disk}, {} {network}",
         Size(transfer.copied),
         Size(transfer.total),
         Rate(transfer.rate),

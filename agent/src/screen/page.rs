@@ -178,7 +178,7 @@ impl View<'_> {
             Some(Outcome::Done | Outcome::DoneUnreported(_))
         );
         let mut row = indented(Row::new(Style::Faint, &format!("{:LABEL$}", "steps")));
-        for (index, stage) in Stage::ALL.into_iter().enumerate() {
+        for (index, stage) in Stage::all(self.state.is_capture).enumerate() {
             if index > 0 {
                 row = row.with(Style::Faint, " > ");
             }
@@ -189,7 +189,7 @@ impl View<'_> {
                 std::cmp::Ordering::Equal => Style::Solid,
                 std::cmp::Ordering::Greater => Style::Faint,
             };
-            row = row.with(style, stage.name());
+            row = row.with(style, stage.name(self.state.is_capture));
         }
         // A narrow terminal shows the stage by what is done in it.
         (row.len() <= self.columns).then_some(row)

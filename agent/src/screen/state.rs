@@ -14,8 +14,10 @@ pub(crate) struct State {
     pub(crate) server: String,
     /// The image, once known.
     pub(crate) image: String,
-    /// The disk that is written, once chosen.
+    /// The disk that is written, or captured, once chosen.
     pub(crate) disk: String,
+    /// The disk is read and its image sent, and not the other way.
+    pub(crate) is_capture: bool,
     /// The part of the job that runs now, one word for programs.
     pub(crate) phase: &'static str,
     /// The same for people.
@@ -107,7 +109,13 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 6] = [
+    /// Those that there are, of a capture or of a deploy.
+    pub(super) fn all(is_capture: bool) -> impl Iterator<Item = Self> {
+        let has = move |stage: &Self| !is_capture || *stage != Self::Table;
+        Self::ALL.into_iter().filter(has)
+    }
+
+    const ALL: [Self; 6] = [
         Self::Network,
         Self::Checkin,
         Self::Prepare,
@@ -129,12 +137,13 @@ impl Stage {
         }
     }
 
-    /// For people.
-    pub(super) fn name(self) -> &'static str {
+    /// For people; of a capture, or of a deploy.
+    pub(super) fn name(self, is_capture: bool) -> &'static str {
         match self {
             Self::Network => "network",
             Self::Checkin => "check-in",
             Self::Prepare => "checks",
+            Self::Receive if is_capture => "capture",
             Self::Receive => "receive",
             Self::Table => "table",
             Self::Report => "report",

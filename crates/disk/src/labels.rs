@@ -113,6 +113,20 @@ pub(crate) fn of_disk(
     found
 }
 
+/// What a partition, or anything else of `size` bytes, holds. `read` gives `len` bytes at an offset, or fails; what
+/// cannot be read holds no label that anybody could use.
+#[must_use]
+pub fn labels_in(size: u64, read: &mut dyn FnMut(u64, usize) -> Option<Vec<u8>>) -> Vec<DiskLabel> {
+    let labels = labels_of(size, read).into_iter();
+    labels
+        .map(|(kind, uuid)| DiskLabel {
+            kind,
+            partition: None,
+            uuid,
+        })
+        .collect()
+}
+
 /// The disk has no table that could be read.
 struct NoTable;
 

@@ -20,6 +20,7 @@ mod ntfs;
 mod probe;
 mod shape;
 mod signatures;
+mod source;
 mod swap;
 mod sys;
 mod table;
@@ -31,20 +32,21 @@ pub use choose::{
 };
 pub use fat::{ReadAt, fat_has_file};
 pub use health::{HEALTH_PAGE_LEN, ata_smart_data, ata_smart_status, nvme_health, scsi_log_page};
-pub use labels::{DiskLabel, LabelKind};
+pub use labels::{DiskLabel, LabelKind, labels_in};
 pub use lvm::{
-    BackupVolume, GroupBackup, GroupError, GroupPlan, LvmTextError, Sizing, VolumeDemand,
-    VolumePlace,
+    BackupVolume, GroupBackup, GroupError, GroupPlan, LvmTextError, PhysicalVolume, Sizing,
+    VolumeDemand, VolumePlace,
 };
-pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, boot_copies, has_old_marks};
+pub use ntfs::{BootCopies, NTFS_BOOT_LEN_MAX, NtfsMarks, boot_copies, has_old_marks, ntfs_marks};
 pub use probe::{Disk, InUse, ProbeError, Roots, Transport, probe, probe_in, uses_of};
 pub use shape::shape_of;
 pub use signatures::{BACK_LEN, FRONT_LEN, label_ranges};
+pub use source::SourceDisk;
 pub use swap::{SWAP_LEN_MIN, SWAP_PAGE, SwapError, swap_header, swap_uuids};
 pub use table::{
-    Dump, DumpError, DumpLabel, DumpPartition, FillError, FillPartition, GptError, Kind, Label,
-    Layout, MbrError, PlanError, PlannedPartition, Shape, Table, TableFiles, TablePlan,
-    TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
+    CapturedTable, Dump, DumpError, DumpLabel, DumpPartition, FillError, FillPartition, GptError,
+    Kind, Label, Layout, MbrError, Placed, PlanError, PlannedPartition, Shape, Table, TableFiles,
+    TablePlan, TableWarning, TableWrite, fill, plan_table, read_table, source_shape,
 };
 pub use target::{
     BootReport, Fault, OldTable, OpenError, Operation, RegionDevice, RegionWriter, TableError,

@@ -61,8 +61,28 @@ pub fn boot_copies(first: &[u8], len: Option<u64>) -> Option<BootCopies> {
 /// # Errors
 /// Of `read`.
 pub fn has_old_marks(
-    mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
 ) -> io::Result<Option<bool>> {
+    let marks = ntfs_marks(read)?;
+    Ok(marks.map(|marks| marks.is_dirty || marks.has_bad_clusters))
+}
+
+/// What an NTFS says of its own state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NtfsMarks {
+    /// It is in use, or was not left in order: Windows wants to check it.
+    pub is_dirty: bool,
+    /// It has a list of places that cannot be read.
+    pub has_bad_clusters: bool,
+}
+
+/// Reads the marks of an NTFS; `None` if what is there is none. `read` fills a buffer from a place in bytes.
+///
+/// # Errors
+/// Of `read`.
+pub fn ntfs_marks(
+    mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<Option<NtfsMarks>> {
     let mut boot = [0; 512];
     read(0, &mut boot)?;
     let Some((table, len)) = file_table(&boot) else {
@@ -78,8 +98,10 @@ pub fn has_old_marks(
     };
     let (volume, bad) = (record(VOLUME)?, record(BAD_CLUSTERS)?);
     Ok(volume.zip(bad).and_then(|(volume, bad)| {
-        let is_dirty = is_dirty(&volume)?;
-        Some(is_dirty || has_bad_clusters(&bad)?)
+        Some(NtfsMarks {
+            is_dirty: is_dirty(&volume)?,
+            has_bad_clusters: has_bad_clusters(&bad)?,
+        })
     }))
 }
 

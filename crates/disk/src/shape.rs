@@ -19,7 +19,11 @@ pub fn shape_of(path: &Path) -> io::Result<Shape> {
     // Without waiting, should it be a FIFO.
     let mut options = File::options();
     options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let file = options.open(path)?;
+    shape_of_file(&options.open(path)?)
+}
+
+/// The same of one that is open.
+pub(crate) fn shape_of_file(file: &File) -> io::Result<Shape> {
     let metadata = file.metadata()?;
     if metadata.is_file() {
         return Ok(Shape {
@@ -31,8 +35,8 @@ pub fn shape_of(path: &Path) -> io::Result<Shape> {
         return Err(io::Error::other("neither a disk nor a regular file"));
     }
     Ok(Shape {
-        size: sys::device_size(&file)?,
-        logical_sector: sys::logical_sector(&file)?,
+        size: sys::device_size(file)?,
+        logical_sector: sys::logical_sector(file)?,
     })
 }
 

@@ -133,6 +133,12 @@ impl KernelArgs {
         self.value("type") == Some("down")
     }
 
+    /// Whether this machine's disk is to be captured (`type=up`).
+    #[must_use]
+    pub fn is_capture(&self) -> bool {
+        self.value("type") == Some("up")
+    }
+
     /// Whether the arguments are of a machine that has to ask the server for its job: it booted from USB.
     #[must_use]
     pub fn must_ask_for_job(&self) -> bool {

@@ -21,6 +21,8 @@ pub struct Content {
     pub has_debug_tools: bool,
     /// Those of scripts of an image share.
     pub has_script_tools: bool,
+    /// Those that capture a disk.
+    pub has_capture_tools: bool,
     /// Kernel modules beside those of the manifest.
     pub modules: Vec<String>,
     /// Certificates of authorities.
@@ -102,6 +104,13 @@ pub struct Manifest {
     pub debug: Debug,
     /// Only with `--scripts`.
     pub scripts: Part,
+    /// Only with `--capture`.
+    pub capture: Part,
+}
+
+fn missing(programs: &[String]) -> Vec<&str> {
+    let names = programs.iter().map(String::as_str);
+    names.filter(|name| find_program(name).is_none()).collect()
 }
 
 /// What `--debug-tools` packs.
@@ -183,8 +192,13 @@ impl Manifest {
     /// Programs that grow file systems and are not on this machine.
     #[must_use]
     pub fn missing_resize_programs(&self) -> Vec<&str> {
-        let names = self.resize.programs.iter().map(String::as_str);
-        names.filter(|name| find_program(name).is_none()).collect()
+        missing(&self.resize.programs)
+    }
+
+    /// Programs that capture a disk and are not on this machine.
+    #[must_use]
+    pub fn missing_capture_programs(&self) -> Vec<&str> {
+        missing(&self.capture.programs)
     }
 
     /// What every initramfs has, without the programs themselves.
@@ -249,6 +263,9 @@ pub fn pack(
     if content.has_script_tools {
         programs.add_all(&manifest.scripts.programs)?;
     }
+    if content.has_capture_tools {
+        programs.add_all(&manifest.capture.programs)?;
+    }
     let programs_len = programs.total_len();
     let all_programs = programs.files.values().flatten().copied().collect();
     for (path, bytes) in programs.files {
@@ -263,6 +280,7 @@ pub fn pack(
     let parts = [
         (content.has_resize_tools, &manifest.resize),
         (content.has_script_tools, &manifest.scripts),
+        (content.has_capture_tools, &manifest.capture),
     ];
     let mut links = BTreeMap::new();
     for (_, part) in parts.into_iter().filter(|(is_wanted, _)| *is_wanted) {

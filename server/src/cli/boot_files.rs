@@ -31,6 +31,9 @@ pub(super) struct BootFiles {
     /// Pack bash and programs for the post-init and post-download scripts of FOG's image shares, too
     #[arg(long)]
     scripts: bool,
+    /// Pack partclone's programs and those that make file systems smaller, too, so that clients can capture disks
+    #[arg(long)]
+    capture: bool,
     /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -89,9 +92,18 @@ impl BootFiles {
                 missing.join(", ")
             );
         }
+        let missing = manifest.missing_capture_programs();
+        if self.capture && !missing.is_empty() {
+            bail!(
+                "programs that capture disks are missing: {}; install partclone, e2fsprogs and ntfs-3g, or leave out \
+                 --capture",
+                missing.join(", ")
+            );
+        }
         let content = Content {
             has_resize_tools: !self.no_resize_tools,
             has_script_tools: self.scripts,
+            has_capture_tools: self.capture,
             modules: self.modules.clone(),
             authorities: self.ca.as_deref().map(initramfs::authorities).transpose()?,
             has_shell: self.shell,

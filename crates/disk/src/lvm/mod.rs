@@ -6,8 +6,10 @@
 
 use readable::{Count, Size};
 
+mod label;
 mod text;
 
+pub use label::PhysicalVolume;
 pub use text::LvmTextError;
 use text::{Node, Section, Value, is_of_name};
 
@@ -121,6 +123,8 @@ pub struct BackupVolume {
     /// First extent.
     first: u64,
     is_in_one_piece: bool,
+    /// First extent and number of each piece, in their order in the volume.
+    pieces: Vec<(u64, u64)>,
 }
 
 /// What a volume needs.
@@ -324,7 +328,27 @@ impl GroupBackup {
             len,
             first,
             is_in_one_piece: segments.len() == 1,
+            pieces: segments
+                .iter()
+                .map(|(_, count, place)| (*place, *count))
+                .collect(),
         })
+    }
+
+    /// Where a volume of this group is: offset and length of its pieces in bytes, counted from the start of the
+    /// partition, in their order in the volume.
+    #[must_use]
+    pub fn runs(&self, volume: &BackupVolume) -> Vec<(u64, u64)> {
+        let pieces = volume.pieces.iter();
+        pieces
+            .map(|(first, count)| {
+                let offset = first.saturating_mul(self.extent_len);
+                (
+                    self.head_len.saturating_add(offset),
+                    count.saturating_mul(self.extent_len),
+                )
+            })
+            .collect()
     }
 
     /// Lays the group out on a partition of `len` bytes of a disk with such sectors. `demands` are those of

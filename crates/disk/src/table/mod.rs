@@ -12,6 +12,7 @@ use readable::Size;
 use thiserror::Error;
 use uuid::Uuid;
 
+mod capture;
 mod check;
 mod dump;
 mod fill;
@@ -22,6 +23,7 @@ mod read;
 mod source;
 mod warning;
 
+pub use capture::{CapturedTable, Placed};
 pub use dump::{Dump, DumpError, DumpLabel, DumpPartition};
 pub use fill::{FillError, FillPartition, fill};
 pub use gpt::GptError;

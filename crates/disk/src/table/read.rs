@@ -27,17 +27,7 @@ pub fn read_table<E: From<PlanError>>(
         Err(error) => return Err(PlanError::Mbr(error).into()),
     };
     if slots.iter().any(|slot| slot.kind == PROTECTIVE) {
-        let copy = match read_gpt(shape, read, 1) {
-            Ok(Some(copy)) => copy,
-            primary => {
-                let backup = shape.sectors().saturating_sub(1);
-                match (read_gpt(shape, read, backup)?, primary) {
-                    (Some(copy), _) => copy,
-                    (None, Err(error)) => return Err(error),
-                    (None, Ok(_)) => return Err(PlanError::Mbr(MbrError::ProtectiveOnly).into()),
-                }
-            }
-        };
+        let copy = find_gpt(shape, read)?;
         return Ok(Some(gpt_table(&copy.gpt, shape)));
     }
     let mut partitions: Vec<_> = slots
@@ -71,6 +61,24 @@ pub fn read_table<E: From<PlanError>>(
         },
         partitions,
     }))
+}
+
+/// The copy of a GPT that counts: the primary, or the backup if that is damaged.
+pub(super) fn find_gpt<E: From<PlanError>>(
+    shape: &Shape,
+    read: &mut dyn FnMut(u64, usize) -> Result<Vec<u8>, E>,
+) -> Result<GptCopy, E> {
+    match read_gpt(shape, read, 1) {
+        Ok(Some(copy)) => Ok(copy),
+        primary => {
+            let backup = shape.sectors().saturating_sub(1);
+            match (read_gpt(shape, read, backup)?, primary) {
+                (Some(copy), _) => Ok(copy),
+                (None, Err(error)) => Err(error),
+                (None, Ok(_)) => Err(PlanError::Mbr(MbrError::ProtectiveOnly).into()),
+            }
+        }
+    }
 }
 
 /// One copy of a GPT, the errors of which are not the reader's.

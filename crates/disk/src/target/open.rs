@@ -367,7 +367,7 @@ fn is_read_only(path: &Path) -> bool {
 }
 
 /// Names the users of a device that could not be had exclusively, as far as they can be found.
-fn busy(path: &Path) -> OpenError {
+pub(crate) fn busy(path: &Path) -> OpenError {
     match uses_of(path) {
         Ok(uses) if !uses.is_empty() => in_use(path, &uses),
         _ => OpenError::InUse {
@@ -377,7 +377,8 @@ fn busy(path: &Path) -> OpenError {
     }
 }
 
-fn in_use(path: &Path, uses: &[InUse]) -> OpenError {
+/// Names these users.
+pub(crate) fn in_use(path: &Path, uses: &[InUse]) -> OpenError {
     let uses: Vec<String> = uses.iter().map(ToString::to_string).collect();
     OpenError::InUse {
         path: path.to_owned(),

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 mod script;
 
+pub(super) use script::line;
+
 /// Most partitions of a dump. A GPT has 128 as a rule; what is made of a dump takes time in proportion to
 /// the square of their number.
 pub(super) const MAX_PARTITIONS: usize = 8192;

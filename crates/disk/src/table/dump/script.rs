@@ -96,7 +96,8 @@ impl TablePlan {
     }
 }
 
-fn line(partition: &PlannedPartition, sector: u64) -> DumpPartition {
+/// A partition as a line of a dump of a disk with such sectors.
+pub(in crate::table) fn line(partition: &PlannedPartition, sector: u64) -> DumpPartition {
     let attributes = attributes(partition.attributes);
     DumpPartition {
         number: partition.number,

@@ -4,7 +4,7 @@ use super::{Gpt, GptError, Header, SIGNATURE};
 
 /// gdisk writes its backups in sectors of this size whatever the disk has: protective MBR, primary
 /// header, backup header, entries.
-const BACKUP_SECTOR: usize = 512;
+pub(super) const BACKUP_SECTOR: usize = 512;
 
 /// A GPT backup as gdisk and sgdisk write it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::Shape;
 
 mod backup;
 
+use backup::BACKUP_SECTOR;
 pub(super) use backup::{GptBackup, is_backup};
 
 /// First octets of a header.
@@ -364,6 +365,23 @@ impl Gpt {
         ]
     }
 
+    /// The table as gdisk saves it: protective MBR, primary header, backup header, entries; the first three have 512
+    /// octets each, whatever the disk's sectors are.
+    pub(super) fn backup_file(&self, mbr: &[u8], at: &Placement) -> Vec<u8> {
+        let mut bytes = mbr.to_vec();
+        bytes.resize(BACKUP_SECTOR, 0);
+        for (own, other, entries) in [
+            (1, at.last_lba, at.entries_lba),
+            (at.last_lba, 1, at.backup_entries_lba),
+        ] {
+            let end = bytes.len() + BACKUP_SECTOR;
+            bytes.extend(self.header(at, own, other, entries));
+            bytes.resize(end, 0);
+        }
+        bytes.extend_from_slice(&self.entries);
+        bytes
+    }
+
     fn header(&self, at: &Placement, my_lba: u64, alternate_lba: u64, entries_lba: u64) -> Vec<u8> {
         let count = self.entries.len() / self.entry_len;
         let small = |n: usize| u32::try_from(n).expect("bounded by MAX_ENTRIES_LEN").into();
@@ -389,6 +407,15 @@ impl Gpt {
 }
 
 impl Placement {
+    /// The same with other bounds for partitions: those that the disk has.
+    pub(super) fn with_usable(self, first_usable: u64, last_usable: u64) -> Self {
+        Self {
+            first_usable,
+            last_usable,
+            ..self
+        }
+    }
+
     /// First sector that the table itself does not need.
     pub(super) fn table_end(&self) -> u64 {
         self.entries_lba + self.entries_sectors
