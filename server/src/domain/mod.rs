@@ -6,6 +6,7 @@
 pub mod account;
 mod address;
 pub mod boot;
+pub mod certificate;
 mod code;
 pub mod doctor;
 pub mod groups;

@@ -10,7 +10,7 @@ use crate::domain::SessionId;
 use crate::domain::account::{NewPassword, Role};
 use crate::http::api::authority::COOKIE;
 use crate::ops::Cookie;
-use crate::testing::{Bench, bench, ip, text};
+use crate::testing::{Bench, bench, bench_with, ip, text};
 
 async fn send(bench: &Bench, request: Request<Body>) -> Response<Body> {
     let router = crate::http::router(Arc::clone(&bench.ops));
@@ -325,6 +325,67 @@ async fn hosts_and_accounts_are_kept_by_forms() {
     }
     let (status, page) = post(&bench, &cookie, "/images/lab%20image/check", "").await;
     assert_eq!(status, StatusCode::OK, "{page}");
+}
+
+/// As the server was told: people are led away from HTTP, and nothing of theirs is taken there.
+#[tokio::test]
+async fn people_are_led_to_https_and_clients_are_not() {
+    let bench = bench_with(|config| {
+        let source = crate::https::Source::Own {
+            directory: config.data.join("https"),
+        };
+        config.https = Some(crate::https::Https {
+            listen: "0.0.0.0:8443".parse().unwrap(),
+            is_for_clients: false,
+            is_for_people: true,
+            identity: Arc::new(crate::https::Identity::new(source, Vec::new())),
+        });
+    })
+    .await;
+    let cookie = log_in(&bench, Role::Admin).await;
+    for (host, place) in [
+        (
+            Some("deploy.example"),
+            "https://deploy.example:8443/hosts?a=b",
+        ),
+        (
+            Some("deploy.example:8080"),
+            "https://deploy.example:8443/hosts?a=b",
+        ),
+        (
+            Some("[2001:db8::1]:80"),
+            "https://[2001:db8::1]:8443/hosts?a=b",
+        ),
+        (None, "https://127.0.0.1:8443/hosts?a=b"),
+    ] {
+        let mut request = get_of(Some(&cookie), "/hosts?a=b");
+        if let Some(host) = host {
+            let headers = request.headers_mut();
+            headers.insert(header::HOST, host.parse().unwrap());
+        }
+        let response = send(&bench, request).await;
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(response.headers()[header::LOCATION], place, "{host:?}");
+    }
+    let (status, _) = post(&bench, &cookie, "/cancel-all", "").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let response = send(&bench, get_of(None, "/api/v1/me")).await;
+    assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+    // What came over TLS is served.
+    let request = crate::http::encrypted(get_of(Some(&cookie), "/hosts"));
+    assert_eq!(send(&bench, request).await.status(), StatusCode::OK);
+    let body = "name=u-admin&password=correct+horse";
+    let request = crate::http::encrypted(post_of(None, "/login", body));
+    let response = send(&bench, request).await;
+    let set = response.headers()[header::SET_COOKIE].to_str().unwrap();
+    assert!(set.starts_with("__Host-fos_login="), "{set}");
+    assert!(
+        set.contains("; Secure") && set.contains("; Path=/;"),
+        "{set}"
+    );
+    // Clients and boot loaders are as before.
+    let (status, _) = bench.get(ip(1), "/fog/service/getversion.php").await;
+    assert_eq!(status, StatusCode::OK);
 }
 
 #[tokio::test]
