@@ -154,6 +154,8 @@ fn a_person_deploys_by_the_keyboard_and_sees_what_happens() {
         ("/hosts", "hosts"),
         ("/hosts/LAB-01", "host"),
         ("/images", "images"),
+        ("/images/lab", "image"),
+        ("/nodes", "nodes"),
         ("/log", "log"),
         ("/accounts", "accounts"),
         ("/sessions/99", "problem"),
@@ -212,8 +214,14 @@ fn a_browser_that_comes_by_http_is_led_to_https_and_logs_in_there() {
     assert_eq!(cookie["name"], "__Host-fos_login", "{cookies}");
     let is_kept = (&cookie["secure"], &cookie["httpOnly"], &cookie["sameSite"]);
     assert_eq!(is_kept, (&json!(true), &json!(true), &json!("Strict")));
+    // While a form is on its way the page is not loaded again, which would take the form back.
+    browser.value(
+        "document.addEventListener('submit', e => e.preventDefault()); window.mark = 1; \
+         document.querySelector('.logout button').click()",
+    );
     server.good(&["deploy", "lab", &name(1)]);
     browser.wait_for("document.getElementById('session-1') !== null");
+    assert_eq!(browser.value("window.mark"), 1);
     running.end();
 }
 

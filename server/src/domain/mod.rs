@@ -22,6 +22,7 @@ pub mod reason;
 pub mod refusal;
 pub mod schedule;
 pub mod session;
+pub mod site;
 pub mod task;
 pub mod time;
 pub mod unicast;

@@ -10,6 +10,7 @@ mod note;
 mod reason;
 mod refusal;
 mod session;
+mod site;
 #[cfg(test)]
 mod tests;
 mod unicast;
@@ -22,9 +23,10 @@ pub use note::{event, note};
 pub use reason::{broken_row, reason};
 pub use refusal::{not_here, refusal, refusal_code};
 pub use session::{
-    boot_given, held_up_by, holds_up, member, member_end, phase, starting_session,
+    asks_again, boot_given, held_up_by, holds_up, member, member_end, phase, starting_session,
     stored_member, stored_session,
 };
+pub use site::{node_kind, server_alive};
 pub use unicast::{unicast_fact, unicast_task};
 pub use wait::{waits_for_database, waits_for_image_store, waits_for_network};
 

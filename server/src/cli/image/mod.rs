@@ -1,6 +1,7 @@
 //! `image`.
 
 mod archive;
+mod show;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ pub(super) enum ImageCommand {
         allow_missing: bool,
     },
     /// Read, hash and decode an image again, and compare with what is known of it
+    #[command(visible_alias = "check")]
     Verify {
         /// Name or number
         #[arg(value_parser = super::image)]
@@ -69,8 +71,15 @@ pub(super) enum ImageCommand {
     /// Take an image from such a file, or from a tar of an image directory: its files are written, verified, and
     /// registered
     Import(archive::Import),
+    /// Show an image: partitions, file systems, sizes, used space, the least disk that it fits on, hashes, and what is
+    /// wrong with it
+    Show(show::Show),
     /// List the images
-    List,
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget an image; its files stay
     Remove {
         /// Name or number
@@ -107,7 +116,8 @@ impl ImageCommand {
             } => update(places, &image, !no_verify, missing(allow_missing)).await,
             Self::Export(export) => export.run(places).await,
             Self::Import(import) => import.run(places).await,
-            Self::List => list(places).await,
+            Self::Show(show) => show.run(places).await,
+            Self::List { json } => list(places, json).await,
             Self::Remove { image } => {
                 let client = Client::connect(places).await?;
                 let removed = client.api().image_remove(&image).await;
@@ -284,13 +294,20 @@ async fn update(
     Ok(true)
 }
 
-async fn list(places: &Places) -> anyhow::Result<bool> {
+async fn list(places: &Places, json: bool) -> anyhow::Result<bool> {
     let client = Client::connect(places).await?;
     let images = client.api().image_list().await;
-    client.explain_if_idle();
+    if !json {
+        client.explain_if_idle();
+    }
     client.close().await;
+    let images = images?;
+    if json {
+        output::result(&serde_json::to_string_pretty(&images)?);
+        return Ok(true);
+    }
     let mut rows = Vec::new();
-    for image in images? {
+    for image in images {
         let (streams, checked) = match &image.facts {
             Some(facts) if facts.is_verified => (facts.streams.len(), "verified"),
             Some(facts) => (facts.streams.len(), "headers only"),

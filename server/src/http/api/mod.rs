@@ -9,6 +9,7 @@ mod groups;
 mod hosts;
 mod images;
 mod log;
+mod nodes;
 mod schedules;
 mod sessions;
 mod tasks;
@@ -61,6 +62,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(sessions::events))
         .routes(routes!(tasks::list, tasks::deploy))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(nodes::list))
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::edit, hosts::remove))
         .routes(routes!(hosts::forget))
@@ -77,6 +79,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(images::root))
         .routes(routes!(images::list, images::add))
         .routes(routes!(images::show, images::update, images::remove))
+        .routes(routes!(images::inspect))
         .routes(routes!(images::check))
         .routes(routes!(images::verification, images::verify))
         .routes(routes!(log::show))

@@ -51,7 +51,7 @@ pub(super) fn view(ops: &Ops, images: &[ImageShown]) -> Live {
     Live::new(parts, &ids.join(" "))
 }
 
-fn verification(found: &ImageVerification) -> Markup {
+pub(super) fn verification(found: &ImageVerification) -> Markup {
     let class = match found.state {
         VerificationState::Reading => "active",
         VerificationState::Good => "complete",
@@ -72,7 +72,7 @@ fn verification(found: &ImageVerification) -> Markup {
 fn shown(visitor: &Visitor, image: &ImageShown, live: &Live) -> Markup {
     html! {
         section {
-            h2 { (image.name) }
+            h2 { a href={ "/images/" (part(&image.name)) } { (image.name) } }
             dl.numbers {
                 div { dt { "Directory" } dd { (image.path) } }
                 div { dt { "Type" } dd { (image.image_type) } }
@@ -87,17 +87,22 @@ fn shown(visitor: &Visitor, image: &ImageShown, live: &Live) -> Markup {
             }
             (live.slot(&format!("v{}", image.id)))
             @if let Some(facts) = &image.facts { (partitions(image, facts)) }
-            @if visitor.may(Role::Operator) {
-                div.steer {
-                    form method="post" action={ "/images/" (part(&image.name)) "/check" } {
-                        (key(visitor))
-                        button type="submit" { "Look at the files of " (image.name) }
-                    }
-                    form method="post" action={ "/images/" (part(&image.name)) "/verify" } {
-                        (key(visitor))
-                        button type="submit" { "Read and verify all of " (image.name) }
-                    }
-                }
+            @if visitor.may(Role::Operator) { (steering(visitor, &image.name)) }
+        }
+    }
+}
+
+/// What may be done with an image.
+pub(super) fn steering(visitor: &Visitor, image: &str) -> Markup {
+    html! {
+        div.steer {
+            form method="post" action={ "/images/" (part(image)) "/check" } {
+                (key(visitor))
+                button type="submit" { "Look at the files of " (image) }
+            }
+            form method="post" action={ "/images/" (part(image)) "/verify" } {
+                (key(visitor))
+                button type="submit" { "Read and verify all of " (image) }
             }
         }
     }
