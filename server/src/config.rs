@@ -10,6 +10,7 @@ use cast_net::Interface;
 use cast_net::udpcast::sender::SlowPolicy;
 
 use crate::domain::ports::PortPool;
+use crate::https::Https;
 use crate::sender::Sender;
 
 /// Settings of `fos-server serve`.
@@ -25,6 +26,8 @@ pub struct Config {
     pub log: Option<PathBuf>,
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Where and how HTTPS is served, if it is.
+    pub https: Option<Https>,
     /// Own address as clients know it; found by the route to the client if not set.
     pub address: Option<Ipv4Addr>,
     /// Interface for multicast; found by address or route if not set.
@@ -211,6 +214,7 @@ impl Config {
             boot: data.join("boot"),
             log: None,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
+            https: None,
             address: None,
             interface: None,
             stream_records: StreamRecords::default(),
@@ -278,7 +282,17 @@ impl Config {
         Ok(Some(Interface::choose(&list, Some(&wanted))?.clone()))
     }
 
-    /// Base URL for a client, ending with `/`.
+    /// Base URL that a client is told to work with, ending with `/`.
+    #[must_use]
+    pub fn client_url(&self, address: Ipv4Addr) -> String {
+        let https = self.https.as_ref().filter(|https| https.is_for_clients);
+        match https {
+            Some(https) => https.web_url(address),
+            None => self.web_url(address),
+        }
+    }
+
+    /// Base URL for a boot loader, ending with `/`: those speak HTTP.
     #[must_use]
     pub fn web_url(&self, address: Ipv4Addr) -> String {
         match self.listen.port() {

@@ -16,10 +16,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Config;
 use crate::domain::doctor::{
-    Access, BootLook, Card, DataLook, Held, ImagesLook, Look, Multicast, NameLook, Offer, Sender,
-    Wanted,
+    Access, BootLook, Card, DataLook, Held, HttpsLook, ImagesLook, Look, Multicast, NameLook,
+    Offer, Sender, Wanted,
 };
 use crate::domain::ports::PortPool;
+use crate::https::{Https, Source};
+use crate::machine;
 use crate::processes;
 
 /// All addresses.
@@ -47,6 +49,32 @@ pub(crate) fn wanted(config: &Config) -> Wanted {
 /// Who listens there.
 pub(crate) fn http(port: u16) -> Option<Held> {
     ports::tcp_listener(port).map(|holder| held(port, holder))
+}
+
+/// HTTPS, with the eyes of the service.
+pub(crate) fn https(https: &Https, owner: Owner) -> HttpsLook {
+    let source = https.identity.source();
+    let files = source.files().map(|path| {
+        let access = file(&path, owner);
+        (path, access)
+    });
+    let is_to_be_made = matches!(source, Source::Own { .. })
+        && files.iter().any(|(_, access)| *access == Access::Absent);
+    let refused = files.iter().find_map(|(path, access)| match access {
+        Access::Refused(why) => Some(format!("{}: {why}", path.display())),
+        Access::Good | Access::Absent => None,
+    });
+    HttpsLook {
+        held: http(https.listen.port()),
+        certificate: match (is_to_be_made, refused) {
+            (true, _) => Ok(None),
+            (false, Some(why)) => Err(why),
+            (false, None) => {
+                let found = https.identity.look();
+                found.map(Some).map_err(|error| readable::chain(&error))
+            }
+        },
+    }
 }
 
 fn held(port: u16, holder: ports::Holder) -> Held {
@@ -234,8 +262,7 @@ pub(crate) fn clock() -> i64 {
 
 /// The name of this machine. It asks name servers, so it may take long.
 pub(crate) fn name() -> NameLook {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim().to_owned();
+    let name = machine::host_name();
     let addresses = (name.as_str(), 0).to_socket_addrs();
     let addresses = addresses.map_err(|error| error.to_string()).map(|found| {
         found

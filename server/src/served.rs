@@ -4,12 +4,14 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Origin};
 use crate::domain::ports::PortPool;
+use crate::https::{Https, Identity, Source};
 use crate::runfile::write_whole;
 
 /// What of the server's settings matters for a session that is made without it.
@@ -26,6 +28,42 @@ pub struct Served {
     /// Absent where it is the file in the data directory.
     #[serde(default)]
     stored_in: Option<StoredIn>,
+    /// Absent without HTTPS.
+    #[serde(default)]
+    https: Option<Encrypted>,
+}
+
+/// Where HTTPS was served, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Encrypted {
+    listen: SocketAddr,
+    source: Source,
+    names: Vec<String>,
+    is_for_clients: bool,
+    is_for_people: bool,
+}
+
+impl From<&Https> for Encrypted {
+    fn from(https: &Https) -> Self {
+        Self {
+            listen: https.listen,
+            source: https.identity.source().clone(),
+            names: https.identity.names().to_vec(),
+            is_for_clients: https.is_for_clients,
+            is_for_people: https.is_for_people,
+        }
+    }
+}
+
+impl From<Encrypted> for Https {
+    fn from(https: Encrypted) -> Self {
+        Self {
+            listen: https.listen,
+            is_for_clients: https.is_for_clients,
+            is_for_people: https.is_for_people,
+            identity: Arc::new(Identity::new(https.source, https.names)),
+        }
+    }
 }
 
 /// Where a database is that is no file in the data directory; its password is not here.
@@ -51,6 +89,7 @@ impl Served {
             ports: config.ports,
             log: config.log.as_deref().map(std::path::absolute).transpose()?,
             stored_in,
+            https: config.https.as_ref().map(Encrypted::from),
         };
         write_whole(&config.data.join(NAME), &serde_json::to_vec(&served)?)
     }
@@ -99,6 +138,7 @@ impl Served {
             interface: self.interface,
             ports: self.ports,
             log: self.log,
+            https: self.https.map(Https::from),
             origin: Origin::Remembered,
             ..config
         }

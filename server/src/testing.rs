@@ -30,7 +30,9 @@ use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Event, Member, Session};
 use crate::logs::MulticastLog;
 use crate::ops::{DeployRequest, Deployed, Ops};
-use crate::sender::{Events, Sender, SenderEvent, SharedCounters, StreamJob, Transmission};
+use crate::sender::{
+    Counters, Events, Received, Sender, SenderEvent, SharedCounters, StreamJob, Transmission,
+};
 use crate::session::{Live, Sessions, Surroundings};
 use crate::store::sqlite::Sqlite;
 use crate::store::testing::Faulty;
@@ -74,6 +76,7 @@ struct Inner {
     orders: Vec<Order>,
     admitted: Vec<Ipv4Addr>,
     open: Option<(StreamJob, Events)>,
+    counters: SharedCounters,
     routes: BTreeMap<IpAddr, Interface>,
     is_unplugged: bool,
     held: BTreeMap<u16, String>,
@@ -111,13 +114,14 @@ impl Sender for FakeSender {
         &self,
         job: StreamJob,
         events: Events,
-        _counters: SharedCounters,
+        counters: SharedCounters,
     ) -> anyhow::Result<Box<dyn Transmission>> {
         assert!(!self.1.load(Ordering::SeqCst), "of purpose");
         let mut inner = self.0.lock().unwrap();
         inner.orders.push(Order::Open(job.index));
         inner.admitted.clone_from(&job.admitted);
         inner.open = Some((job, events));
+        inner.counters = counters;
         Ok(Box::new(self.clone()))
     }
 }
@@ -192,6 +196,19 @@ impl FakeSender {
         let inner = self.0.lock().unwrap();
         let (job, events) = inner.open.as_ref().expect("a stream is open");
         events.try_tell(job.index, event);
+    }
+
+    /// Counts as the sender of the present stream; of the receivers, what each asked for again.
+    pub(crate) fn count(&self, counters: Counters, again: &[(Ipv4Addr, u64)]) {
+        let received = again.iter().map(|(address, blocks)| {
+            let received = Received {
+                bytes_acked: counters.bytes_acked,
+                blocks_again: *blocks,
+            };
+            (*address, received)
+        });
+        let inner = self.0.lock().unwrap();
+        inner.counters.set(counters, received.collect());
     }
 
     /// The bytes that would be sent; call it after the start.

@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use harness::{Server, boot_area, mac, name, send_signal, text, wait_until};
+use serde_json::{Value, json};
 
 #[test]
 fn hosts_are_added_listed_and_removed() {
@@ -540,8 +541,7 @@ fn a_machine_that_asked_is_accepted_or_forgotten() {
     let _running = server.serve();
     server.post("ipxe/boot.php", &format!("mac0={}&register=1", mac(8)));
     server.post("ipxe/boot.php", &format!("mac0={}", mac(9)));
-    let list: serde_json::Value =
-        serde_json::from_str(&server.good(&["host", "pending", "--json"])).unwrap();
+    let list: Value = serde_json::from_str(&server.good(&["host", "pending", "--json"])).unwrap();
     assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
     assert_eq!(list[0]["is_wish"], true, "{list}");
     let done = server.good(&["host", "accept", &mac(8), "LAB-08"]);
@@ -569,8 +569,7 @@ fn a_room_is_kept_and_a_deploy_of_it_begins_later() {
     let expected = format!("{}\n{}\n{}\n", name(3), name(1), name(2));
     assert_eq!(server.good(&["group", "show", "room101"]), expected);
     server.good(&["group", "remove", "room101", &name(1)]);
-    let list: serde_json::Value =
-        serde_json::from_str(&server.good(&["group", "list", "--json"])).unwrap();
+    let list: Value = serde_json::from_str(&server.good(&["group", "list", "--json"])).unwrap();
     assert_eq!(list[0]["hosts"].as_array().unwrap().len(), 2, "{list}");
     assert!(
         server
@@ -889,8 +888,7 @@ fn a_token_opens_the_api_until_it_is_removed() {
     }
     let (_, hosts) = ask(&server, &early, "/api/v1/hosts");
     assert!(hosts.contains("LAB-01"), "{hosts}");
-    let list: serde_json::Value =
-        serde_json::from_str(&server.good(&["token", "list", "--json"])).unwrap();
+    let list: Value = serde_json::from_str(&server.good(&["token", "list", "--json"])).unwrap();
     assert_eq!(list[0]["name"], "early");
     assert!(!list.to_string().contains(&early));
     server.good(&["token", "remove", "early"]);
@@ -918,7 +916,7 @@ fn an_image_is_verified_on_the_server() {
                 .unwrap()
                 .success()
         );
-        let mut found = serde_json::Value::Null;
+        let mut found = Value::Null;
         wait_until("the end of the verification", || {
             found = serde_json::from_str(&ask(&server, token, path).1).unwrap();
             found["state"] != "reading"
@@ -1065,4 +1063,42 @@ fn completions_and_manual_pages_are_made_from_the_command_line() {
     let pages = server.dir.path().join("man");
     server.good(&["man", pages.to_str().unwrap()]);
     assert!(pages.join("fos-server-deploy.1").exists());
+}
+
+/// What an image is on a disk, and what is wrong with it; who serves whom. With a server and without.
+#[test]
+fn images_and_nodes_are_shown() {
+    let server = Server::with_hosts(1);
+    let shown = server.good(&["image", "show", "lab"]);
+    for part in ["MBR", "needs a disk of", "d1p1.img", "BLAKE3", "verified "] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("problem:"), "{shown}");
+    let nodes = server.good(&["nodes"]);
+    assert!(nodes.contains("0 of 10"), "{nodes}");
+    assert!(!nodes.contains("SERVER"), "{nodes}");
+
+    let running = server.serve();
+    let shown = server.good(&["image", "show", "1", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let disk = &shown["disks"][0];
+    assert_eq!(disk["partitions"][0]["stream"], "d1p1.img", "{shown}");
+    assert_eq!(disk["partitions"][0]["offset"], 2048 * 512, "{shown}");
+    let least = disk["least_size"].as_u64().unwrap();
+    assert!(least >= 4096 * 512, "{shown}");
+    assert_eq!(shown["problems"], json!([]), "{shown}");
+    std::fs::write(server.data().join("images/lab/d1p1.img"), "x").unwrap();
+    let shown = server.good(&["image", "show", "lab"]);
+    assert!(
+        shown.contains("problem:") && shown.contains("d1p1.img"),
+        "{shown}"
+    );
+    let said = server.bad(&["image", "show", "none"]);
+    assert!(said.contains("there is no image none"), "{said}");
+    let nodes = server.good(&["nodes"]);
+    assert!(nodes.contains("(this one)"), "{nodes}");
+    assert!(nodes.contains("since "), "{nodes}");
+    let nodes: Value = serde_json::from_str(&server.good(&["nodes", "--json"])).unwrap();
+    assert_eq!(nodes["servers"][0]["is_this"], true, "{nodes}");
+    running.end();
 }

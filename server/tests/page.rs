@@ -154,6 +154,8 @@ fn a_person_deploys_by_the_keyboard_and_sees_what_happens() {
         ("/hosts", "hosts"),
         ("/hosts/LAB-01", "host"),
         ("/images", "images"),
+        ("/images/lab", "image"),
+        ("/nodes", "nodes"),
         ("/log", "log"),
         ("/accounts", "accounts"),
         ("/sessions/99", "problem"),
@@ -171,6 +173,55 @@ fn a_person_deploys_by_the_keyboard_and_sees_what_happens() {
     let complaints = &mut looker.browser.complaints;
     complaints.retain(|complaint| !complaint.contains("404") && !complaint.contains("favicon"));
     assert_eq!(*complaints, [""; 0]);
+    running.end();
+}
+
+/// Whoever types the address as before comes to HTTPS, and everything works there, what is followed, too.
+#[test]
+fn a_browser_that_comes_by_http_is_led_to_https_and_logs_in_there() {
+    let Some(mut browser) = Browser::start() else {
+        return skip("chromium-headless-shell is not installed (cargo xtask setup)");
+    };
+    let server = Server::with_hosts(1);
+    let password = server.dir.path().join("password");
+    std::fs::write(&password, "correct horse\n").unwrap();
+    let password = password.to_str().unwrap();
+    server.good(&[
+        "user",
+        "add",
+        "ann",
+        "--role",
+        "operator",
+        "--password-file",
+        password,
+    ]);
+    let running = server.serve_with(&["--https-listen", "127.0.0.1:0", "--https-only"]);
+    // Its certificate is its own.
+    let ignore = json!({ "ignore": true });
+    browser.call("Security.setIgnoreCertificateErrors", ignore);
+    let url = format!("http://{}/", server.address());
+    browser.call("Page.navigate", json!({ "url": url }));
+    browser.wait_for("location.protocol === 'https:' && location.pathname === '/login'");
+    browser.tab_to("e.id === 'name'");
+    browser.type_text("ann");
+    browser.tab_to("e.id === 'password'");
+    browser.type_text("correct horse");
+    browser.press("Enter");
+    browser.wait_for("location.pathname === '/' && document.title.startsWith('Sessions')");
+    assert_eq!(browser.value("location.protocol"), "https:");
+    let cookies = browser.call("Network.getCookies", json!({}));
+    let cookie = &cookies["cookies"][0];
+    assert_eq!(cookie["name"], "__Host-fos_login", "{cookies}");
+    let is_kept = (&cookie["secure"], &cookie["httpOnly"], &cookie["sameSite"]);
+    assert_eq!(is_kept, (&json!(true), &json!(true), &json!("Strict")));
+    // While a form is on its way the page is not loaded again, which would take the form back.
+    browser.value(
+        "document.addEventListener('submit', e => e.preventDefault()); window.mark = 1; \
+         document.querySelector('.logout button').click()",
+    );
+    server.good(&["deploy", "lab", &name(1)]);
+    browser.wait_for("document.getElementById('session-1') !== null");
+    assert_eq!(browser.value("window.mark"), 1);
     running.end();
 }
 

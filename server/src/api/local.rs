@@ -9,10 +9,10 @@ use fog::Mac;
 use super::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Capture, Deploy, DeployAlone,
     Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow,
-    ImageAdd, ImageDescribe, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT, MAX_EVENTS,
-    MAX_SESSIONS, MAX_TASKS, Named, NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow,
-    ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, VersionRow,
-    session_status, task_status,
+    ImageAdd, ImageDescribe, ImageInspection, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT,
+    MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named, NodeList, NodeStatus, PendingHost, RootQuery,
+    ScheduleAdd, ScheduleRow, ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd,
+    UserChange, VersionRow, image_inspection, node_list, session_status, task_status,
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
@@ -204,6 +204,14 @@ impl Api for Ops {
         Ok(shown_image(image, facts))
     }
 
+    async fn image_inspect(&self, image: &str) -> ApiResult<ImageInspection> {
+        let found = self.inspect_image(image).await?;
+        found
+            .as_ref()
+            .map(image_inspection)
+            .ok_or_else(|| no_image(image))
+    }
+
     async fn image_list(&self) -> ApiResult<Vec<ImageShown>> {
         let images = self.images().await?.into_iter();
         Ok(images
@@ -367,6 +375,10 @@ impl Api for Ops {
         })
     }
 
+    async fn node_list(&self) -> ApiResult<NodeList> {
+        Ok(node_list(&self.site().await?))
+    }
+
     async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow> {
         let deploy = request.deploy;
         check_wait(deploy.max_wait_seconds)?;
@@ -445,23 +457,36 @@ impl Api for Ops {
     }
 
     async fn cancel_all(&self) -> ApiResult<Done> {
-        let (cancelled, failed) = Self::cancel_all(self).await?;
+        let (sessions, failed) = Self::cancel_all(self).await?;
+        let (tasks, tasks_failed) = self.cancel_all_tasks().await?;
+        let failed = failed.into_iter().map(ApiError::from);
+        let failed: Vec<ApiError> = failed
+            .chain(tasks_failed.into_iter().map(ApiError::from))
+            .collect();
         let count = failed.len();
-        if let Some(error) = failed.into_iter().next() {
-            let mut error = ApiError::from(error);
-            error.text = match count {
-                1 => error.text,
-                more => format!(
-                    "{more} sessions are not cancelled; of the first: {}",
+        if let Some(mut error) = failed.into_iter().next() {
+            if count > 1 {
+                error.text = format!(
+                    "{count} sessions and tasks are not cancelled; of the first: {}",
                     error.text
-                ),
-            };
+                );
+            }
             return Err(error);
         }
-        let text = match cancelled.as_slice() {
-            [] => "no session is active".to_owned(),
-            [one] => format!("session {one} is cancelled"),
-            many => format!("{} sessions are cancelled", many.len()),
+        let sessions = match sessions.as_slice() {
+            [] => None,
+            [one] => Some(format!("session {one}")),
+            many => Some(format!("{} sessions", many.len())),
+        };
+        let tasks = match tasks.as_slice() {
+            [] => None,
+            [one] => Some(format!("task {one}")),
+            many => Some(format!("{} tasks", many.len())),
+        };
+        let text = match (sessions, tasks) {
+            (None, None) => "no session and no task is active".to_owned(),
+            (Some(what), None) | (None, Some(what)) => format!("cancelled: {what}"),
+            (Some(sessions), Some(tasks)) => format!("cancelled: {sessions} and {tasks}"),
         };
         Ok(Done { text })
     }
@@ -566,12 +591,8 @@ impl Ops {
             .collect())
     }
     async fn image(&self, wanted: &str) -> ApiResult<(Image, Option<Facts>)> {
-        self.find_image(wanted).await?.ok_or_else(|| {
-            not_found(format!(
-                "there is no image {}; fos-server image list shows them",
-                shown(wanted)
-            ))
-        })
+        let found = self.find_image(wanted).await?;
+        found.ok_or_else(|| no_image(wanted))
     }
 }
 
@@ -662,6 +683,13 @@ fn named(name: &str) -> Named {
     Named {
         name: name.to_owned(),
     }
+}
+
+fn no_image(name: &str) -> ApiError {
+    let name = shown(name);
+    not_found(format!(
+        "there is no image {name}; fos-server image list shows them"
+    ))
 }
 
 fn no_host(name: &str) -> ApiError {

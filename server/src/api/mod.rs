@@ -1,7 +1,9 @@
 //! What people ask of the server: by the command line over the server's own socket, or within its
 //! process if no server runs.
 
+mod inspection;
 mod local;
+mod site;
 mod view;
 
 use std::net::IpAddr;
@@ -15,6 +17,11 @@ use fos_api::{Stage, StreamNow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+pub use inspection::{
+    DiskInspection, FileInspection, ImageInspection, PartitionInspection, StreamInspection,
+    image_inspection,
+};
+pub use site::{FailureRow, NodeList, NodeRow, ServerRow, SlotRow, node_list};
 pub use view::{agent_view, image_verification, session_status, task_status};
 
 use crate::domain::account::{AccountName, NewPassword, Role};
@@ -58,6 +65,8 @@ pub trait Api: Send + Sync {
     async fn image_update(&self, image: &str, request: ImageUpdate) -> ApiResult<Named>;
     /// An image and what is known of its files.
     async fn image_show(&self, image: &str) -> ApiResult<ImageShown>;
+    /// An image looked at: its disks, streams, files, and what is wrong with it.
+    async fn image_inspect(&self, image: &str) -> ApiResult<ImageInspection>;
     /// The images.
     async fn image_list(&self) -> ApiResult<Vec<ImageShown>>;
     /// Whether the files of an image are those that were verified, by size and date.
@@ -82,6 +91,8 @@ pub trait Api: Send + Sync {
     async fn cancel_task(&self, task: i64) -> ApiResult<Done>;
     /// The tasks of hosts that are deployed alone, and how the storage nodes are used.
     async fn tasks(&self) -> ApiResult<TaskList>;
+    /// Servers and storage nodes: who serves whom.
+    async fn node_list(&self) -> ApiResult<NodeList>;
     /// Keeps a deploy that begins later.
     async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow>;
     /// Deploys that begin later, or did.
@@ -94,7 +105,7 @@ pub trait Api: Send + Sync {
     async fn start(&self, session: i64) -> ApiResult<Done>;
     /// Cancels a session, or one host of it.
     async fn cancel(&self, session: i64, host: Option<&str>) -> ApiResult<Done>;
-    /// Cancels every active session.
+    /// Cancels every active session, and every task of a host that is deployed alone.
     async fn cancel_all(&self) -> ApiResult<Done>;
     /// What the sessions do, or one of them; nothing if there is none of this number.
     async fn status(&self, session: Option<i64>) -> ApiResult<ServerStatus>;
@@ -893,6 +904,9 @@ pub struct SessionStatus {
     pub course: RateCourse,
     /// Share of blocks sent again, in percent.
     pub repeated_percent: f64,
+    /// The host that slows the others down most, while a stream is sent.
+    #[serde(default)]
+    pub slowest: Option<SlowestHost>,
     /// Whether streams begin with a record; `None` until decided.
     pub records: Option<bool>,
     /// Seconds since the stage began.
@@ -909,6 +923,17 @@ pub struct SessionStatus {
     pub ended_at: Option<String>,
     /// The hosts by name.
     pub hosts: Vec<HostStatus>,
+}
+
+/// A host that slows others down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlowestHost {
+    /// Number.
+    pub host: i64,
+    /// Name.
+    pub name: String,
+    /// A sentence: how.
+    pub text: String,
 }
 
 /// A rate over time, in at most 120 points.
@@ -959,6 +984,10 @@ pub struct HostStatus {
     pub boot: Option<BootStatus>,
     /// Streams acknowledged to the end.
     pub streams_done: u32,
+    /// Blocks of the present stream that it asked for again, in percent of those that the stream has had so far; `None` if
+    /// it does not receive. Between 0 and 100, or more if it lost blocks again and again.
+    #[serde(default)]
+    pub again_percent: Option<f64>,
     /// What the client says of itself.
     #[schema(value_type = Object)]
     pub client: ClientReport,

@@ -6,7 +6,7 @@ use fog::task::State;
 use fos_api::{SessionView, Stage, StreamNow};
 
 use super::{
-    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, TaskStatus,
+    BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, SlowestHost, TaskStatus,
     VerificationState,
 };
 use crate::domain::session::core::Phase;
@@ -46,6 +46,7 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
             rate: 0,
             course: RateCourse::default(),
             repeated_percent: 0.0,
+            slowest: None,
             records: None,
             stage_seconds: 0,
             starts_in_seconds: None,
@@ -244,6 +245,7 @@ fn of_live(live: &Live) -> SessionStatus {
             bytes_per_second: live.course.per_second().collect(),
         },
         repeated_percent: live.counters.repeated_percent(),
+        slowest: slowest(live),
         records: snapshot.has_records,
         stage_seconds: (age(live) + snapshot.age).as_secs(),
         starts_in_seconds: snapshot.starts_in.map(|left| left.as_secs()),
@@ -291,9 +293,45 @@ fn host_status(live: &Live, member: &MemberSnapshot, more: &LiveMember) -> HostS
             _ => None,
         },
         streams_done: number(member.streams_done),
+        again_percent: more
+            .received
+            .filter(|_| is_sending(live))
+            .and_then(|received| live.counters.share_of_new(received.blocks_again)),
         client: more.report.clone(),
         silent_seconds: member.silent.map(|silent| (age(live) + silent).as_secs()),
     }
+}
+
+fn is_sending(live: &Live) -> bool {
+    matches!(live.snapshot.phase, Phase::Sending { .. })
+}
+
+/// The host for which the others wait just now, else the one that asked for the most blocks again.
+fn slowest(live: &Live) -> Option<SlowestHost> {
+    if !is_sending(live) {
+        return None;
+    }
+    let members = live.snapshot.members.iter().zip(&live.members);
+    let members = members.filter(|(member, _)| member.state().is_active());
+    let waited = members
+        .clone()
+        .filter_map(|found| Some((found.1.holds_up?, found.0)));
+    if let Some((silent, member)) = waited.max_by_key(|(silent, _)| *silent) {
+        let is_alone = live.snapshot.expected == 1;
+        return Some(SlowestHost {
+            host: member.host.0,
+            name: member.name.clone(),
+            text: text::holds_up(silent, live.snapshot.stands_still, is_alone),
+        });
+    }
+    let asked = members.filter_map(|(member, more)| Some((more.received?.blocks_again, member)));
+    let (again, member) = asked.max_by_key(|(again, _)| *again)?;
+    let percent = live.counters.share_of_new(again)?;
+    (again > 0).then(|| SlowestHost {
+        host: member.host.0,
+        name: member.name.clone(),
+        text: text::asks_again(again, percent),
+    })
 }
 
 /// How old the state is: nobody made a new one, as nothing happened.
@@ -377,6 +415,7 @@ fn of_stored(session: &Session) -> SessionStatus {
         rate: 0,
         course: RateCourse::default(),
         repeated_percent: 0.0,
+        slowest: None,
         records: session.has_records,
         stage_seconds: 0,
         starts_in_seconds: None,
@@ -403,6 +442,7 @@ fn stored_host(member: &Member, has_started: bool) -> HostStatus {
         seconds: None,
         boot: None,
         streams_done: member.streams_done,
+        again_percent: None,
         client: Default::default(),
         silent_seconds: None,
     }

@@ -13,7 +13,7 @@ pub(super) struct Cancel {
     /// Only this host; the others go on
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// Every active session, and whatever is sent
+    /// Every active session, every task of a host that is deployed alone, and whatever is sent
     #[arg(long, conflicts_with_all = ["session", "host", "task"])]
     all: bool,
     /// The task with this number, of a host that is deployed alone

@@ -20,9 +20,10 @@ use super::Places;
 use crate::api::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Capture, Deploy, DeployAlone,
     Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow,
-    ImageAdd, ImageDescribe, ImageRevert, ImageRoot, ImageShown, ImageUpdate, Named, PendingHost,
-    Problem, RootQuery, ScheduleAdd, ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList,
-    TasksCreated, Token, TokenAdd, UserAdd, UserChange, VersionRow,
+    ImageAdd, ImageDescribe, ImageInspection, ImageRevert, ImageRoot, ImageShown, ImageUpdate,
+    Named, NodeList, PendingHost, Problem, RootQuery, ScheduleAdd, ScheduleRow, ServerLook,
+    ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange,
+    VersionRow,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -554,6 +555,11 @@ impl Api for Remote {
         self.get(format!("/images/{}", part(image))).await
     }
 
+    async fn image_inspect(&self, image: &str) -> ApiResult<ImageInspection> {
+        self.get(format!("/images/{}/inspection", part(image)))
+            .await
+    }
+
     async fn image_list(&self) -> ApiResult<Vec<ImageShown>> {
         self.get("/images".into()).await
     }
@@ -606,6 +612,10 @@ impl Api for Remote {
 
     async fn tasks(&self) -> ApiResult<TaskList> {
         self.get("/tasks".into()).await
+    }
+
+    async fn node_list(&self) -> ApiResult<NodeList> {
+        self.get("/nodes".into()).await
     }
 
     async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow> {

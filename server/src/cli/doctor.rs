@@ -85,6 +85,10 @@ impl Doctor {
                 wanted: doctor::wanted(&config),
                 // A server that was asked has its port; whoever else has it is in the way.
                 http: doctor::http(config.listen.port()),
+                https: config
+                    .https
+                    .as_ref()
+                    .map(|https| doctor::https(https, owner)),
                 server,
                 sessions: doctor::session_ports(config.ports.unwrap_or(PortPool::DEFAULT)),
                 senders: doctor::senders(),

@@ -14,6 +14,7 @@ mod group;
 mod host;
 mod image;
 mod import;
+mod nodes;
 mod rival;
 mod schedule;
 mod selftest;
@@ -103,6 +104,8 @@ enum Command {
     Schedule(schedule::ScheduleCommand),
     /// Show sessions and what every host does or waits for
     Status(status::Status),
+    /// Show servers and storage nodes: who serves which host, and since when
+    Nodes(nodes::Nodes),
     /// Start a session with the hosts that are connected, without those that are missing
     Start(start::Start),
     /// Switch machines on (Wake-on-LAN)
@@ -192,6 +195,7 @@ impl Cli {
             Command::Deploy(deploy) => return deploy.run(&places).await,
             Command::Capture(capture) => capture.run(&places).await,
             Command::Status(status) => status.run(&places).await,
+            Command::Nodes(nodes) => nodes.run(&places).await,
             Command::Schedule(schedule) => schedule.run(&places).await,
             Command::Wake(wake) => wake.run(&places).await,
             Command::Start(start) => start.run(&places).await,

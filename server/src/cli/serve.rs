@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cast_net::Interface;
+use rustls::ServerConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{AbortHandle, JoinSet};
@@ -26,8 +29,10 @@ use crate::config::{
 use crate::domain::node::NodeName;
 use crate::domain::ports::PortPool;
 use crate::http;
-use crate::http::listener::{self, Limits, LocalSocket};
+use crate::http::listener::{self, Connections, Limits, LocalSocket};
+use crate::https::{self, Https, Identity, Source};
 use crate::logs::{self, MulticastLog, Subject};
+use crate::machine;
 use crate::notify::{self, Notifier};
 use crate::ops::Ops;
 use crate::proxy_dhcp::ProxyDhcp;
@@ -42,6 +47,28 @@ pub(super) struct Serve {
     /// Address and port of the HTTP server
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:80")]
     listen: SocketAddr,
+    /// Address and port of HTTPS, usually 0.0.0.0:443; HTTP stays, as boot loaders and FOG's clients need it
+    /// [default: no HTTPS]
+    #[arg(long, value_name = "IP:PORT")]
+    https_listen: Option<SocketAddr>,
+    /// Certificate for HTTPS in PEM, with those between it and its authority; taken again when it was renewed
+    /// [default: one that the server makes for itself, in DATA/https]
+    #[arg(long, value_name = "FILE")]
+    https_certificate: Option<PathBuf>,
+    /// Its key in PEM, without a password; the server's user has to be able to read it
+    #[arg(long, value_name = "FILE")]
+    https_key: Option<PathBuf>,
+    /// Names and addresses by which people open the page, separated by commas: in the server's own certificate, and
+    /// looked for in one that is given
+    #[arg(long, value_name = "NAMES")]
+    https_names: Option<Names>,
+    /// Lead clients to HTTPS: boot scripts name it, with the hash of the server's key, which fos-agent compares. FOG's
+    /// clients speak HTTPS, too, and check nothing
+    #[arg(long)]
+    https_clients: bool,
+    /// Lead people and programs that open the page or the API by HTTP to HTTPS, and take nothing from them by HTTP
+    #[arg(long)]
+    https_only: bool,
     /// Own address as clients know it [default: that of --listen, else the one from which packets
     /// reach each client]
     #[arg(long, value_name = "IP")]
@@ -136,7 +163,7 @@ impl Serve {
     pub(super) async fn run(mut self, places: &Places) -> anyhow::Result<bool> {
         let _stderr = logs::init_stderr().context("starting the log")?;
         let _lock = lock(places).await?;
-        let node = self.node.clone().unwrap_or_else(machine_name);
+        let node = self.node.clone().unwrap_or_else(machine::node_name);
         let store = places.store_of(None, &node).await?;
         if store.is_shared_with_fog() {
             rival::check()?;
@@ -146,11 +173,15 @@ impl Serve {
         let mut config = self.config(places, places.root_of(&*store).await?);
         let password = self.debug_menu.as_deref().map(DebugPassword::read);
         config.debug_password = password.transpose()?;
+        config.https = self.https(&places.data)?;
         let log = MulticastLog::of(&config).with_context(|| {
             format!("creating the log directory {}", config.log_dir().display())
         })?;
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener.map_err(|error| not_bound(config.listen, error))?;
+        let listener = bind(config.listen, "--listen").await?;
+        let door = match &mut config.https {
+            Some(https) => Some(Door::open(https).await?),
+            None => None,
+        };
         // Where there are several servers the address may be another one's now.
         let network = match (check_network(&config), places.stored_in()?) {
             (Err(error), Some(_)) => Some(readable::chain(error.as_ref())),
@@ -194,6 +225,12 @@ impl Serve {
             now,
             &format!("at most {} connections", self.limits.connections),
         );
+        if let Some(https) = &config.https {
+            let key = https.identity.hash();
+            let key = key.map_or_else(String::new, |hash| hash.to_string());
+            let text = format!("HTTPS on {}; the SHA-256 of its key is {key}", https.listen);
+            log.service(now, &text);
+        }
         if files.connections_less > 0 {
             let text = format!(
                 "{} connections less than wanted, as only {} files may be open (ulimit -n)",
@@ -237,7 +274,8 @@ impl Serve {
         });
         let proxy = proxy.map(|proxy| tokio::spawn(async move { proxy.run().await }));
         notifier.ready(&format!("the page is at {}", page_url(&config)));
-        let served = serve(listener, socket, &ops, limits, signals, &notifier).await;
+        let doors = (listener, door, socket);
+        let served = serve(doors, &ops, limits, signals, &notifier).await;
         for beside in [watch, proxy].into_iter().flatten() {
             beside.abort();
             drop(beside.await);
@@ -278,6 +316,8 @@ impl Serve {
             boot: boot.unwrap_or_else(|| places.data.join("boot")),
             log: self.log.clone(),
             listen: self.listen,
+            // What does not go together is refused when the server starts.
+            https: self.https(&places.data).unwrap_or_default(),
             address: self.address,
             interface: self.interface.clone(),
             stream_records: self.stream_records,
@@ -296,10 +336,94 @@ impl Serve {
     }
 }
 
-/// The name of this machine.
-fn machine_name() -> NodeName {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().parse().unwrap_or_default()
+impl Serve {
+    fn https(&self, data: &Path) -> anyhow::Result<Option<Https>> {
+        let given = (&self.https_certificate, &self.https_key);
+        let Some(listen) = self.https_listen else {
+            let is_told = given != (&None, &None) || self.https_clients || self.https_only;
+            if is_told || self.https_names.is_some() {
+                bail!("HTTPS is served with --https-listen alone, for example 0.0.0.0:443");
+            }
+            return Ok(None);
+        };
+        let source = match given {
+            (Some(certificate), Some(key)) => Source::Given {
+                certificate: std::path::absolute(certificate)?,
+                key: std::path::absolute(key)?,
+            },
+            (None, None) => Source::Own {
+                directory: std::path::absolute(data)?.join("https"),
+            },
+            (Some(_), None) => {
+                bail!("--https-certificate needs --https-key, the key of that certificate")
+            }
+            (None, Some(_)) => {
+                bail!("--https-key needs --https-certificate, the certificate of that key")
+            }
+        };
+        let mut names = self.https_names.clone().unwrap_or_default().0;
+        if let Source::Own { .. } = source {
+            names.extend(self.address.map(|address| address.to_string()));
+            let heard = [listen.ip(), self.listen.ip()];
+            let heard = heard.iter().filter(|ip| !ip.is_unspecified());
+            names.extend(heard.map(ToString::to_string));
+        }
+        Ok(Some(Https {
+            listen,
+            is_for_clients: self.https_clients,
+            is_for_people: self.https_only,
+            identity: Arc::new(Identity::new(source, names)),
+        }))
+    }
+}
+
+/// Names and addresses of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Names(Vec<String>);
+
+impl FromStr for Names {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim);
+        let names = names.map(|name| match ServerName::try_from(name) {
+            Ok(_) => Ok(name.to_owned()),
+            Err(_) => Err(format!(
+                "expected names and addresses separated by commas; {:?} is none of them",
+                fog::encoding::printable(name, 100)
+            )),
+        });
+        names.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Where HTTPS comes in.
+struct Door {
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    identity: Arc<Identity>,
+}
+
+impl Door {
+    async fn open(https: &mut Https) -> anyhow::Result<Self> {
+        let identity = Arc::clone(&https.identity);
+        let loaded = tokio::task::spawn_blocking(move || identity.load());
+        loaded.await??;
+        let listener = bind(https.listen, "--https-listen").await?;
+        // Port 0 asks for any free one.
+        https.listen = listener.local_addr()?;
+        let identity = Arc::clone(&https.identity);
+        Ok(Self {
+            listener,
+            tls: https::server_config(&identity)?,
+            identity,
+        })
+    }
+}
+
+async fn bind(listen: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(listen).await;
+    listener.map_err(|error| not_bound(listen, option, error))
 }
 
 fn keep_hours(text: &str) -> Result<u64, String> {
@@ -320,8 +444,8 @@ fn stall_limit(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "expected seconds, at least 120".to_owned())
 }
 
-/// Why HTTP cannot be served there, and what to do.
-fn not_bound(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
+/// Why nothing can be served there, and what to do.
+fn not_bound(listen: SocketAddr, option: &str, error: std::io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         ErrorKind::AddrInUse => {
             let holder = match cast_net::ports::tcp_listener(listen.port()) {
@@ -343,7 +467,7 @@ fn not_bound(listen: SocketAddr, error: std::io::Error) -> anyhow::Error {
         }
         _ => "choose another address or port".to_owned(),
     };
-    let text = format!("cannot listen on {listen} (--listen): {hint}");
+    let text = format!("cannot listen on {listen} ({option}): {hint}");
     anyhow::Error::new(error).context(text)
 }
 
@@ -474,9 +598,12 @@ fn page_url(config: &Config) -> String {
             card.map_or(Ipv4Addr::LOCALHOST, |card| card.addr).into()
         }
     };
-    match config.listen.port() {
-        80 => format!("http://{}/", host_of(ip)),
-        port => format!("http://{}/", SocketAddr::new(ip, port)),
+    let https = config.https.as_ref().filter(|https| https.is_for_people);
+    match (https.map(|https| https.listen.port()), config.listen.port()) {
+        (Some(443), _) => format!("https://{}/", host_of(ip)),
+        (Some(port), _) => format!("https://{}/", SocketAddr::new(ip, port)),
+        (None, 80) => format!("http://{}/", host_of(ip)),
+        (None, port) => format!("http://{}/", SocketAddr::new(ip, port)),
     }
 }
 
@@ -550,8 +677,7 @@ impl Signals {
 /// Serves until a signal. Then clients are answered and sessions stored for a moment; whatever hangs
 /// is left behind, at once with a second signal.
 async fn serve(
-    listener: TcpListener,
-    socket: LocalSocket,
+    (listener, door, socket): (TcpListener, Option<Door>, LocalSocket),
     ops: &Arc<Ops>,
     limits: Limits,
     mut signals: Signals,
@@ -559,12 +685,24 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let sessions = Arc::clone(ops.sessions());
+    let mut followers = Vec::new();
     let service = MapRequestLayer::new(http::normalise).layer(http::router(Arc::clone(ops)));
+    let connections = Connections::new(limits);
     let mut parts = Parts::default();
-    parts.spawn(
-        "the HTTP server",
-        listener::serve(listener, service, limits, stop.clone()),
-    );
+    if let Some(door) = door {
+        let service = MapRequestLayer::new(http::encrypted).layer(service.clone());
+        let (connections, stop) = (connections.clone(), stop.clone());
+        parts.spawn("the HTTPS server", async move {
+            listener::serve_tls(door.listener, door.tls, service, &connections, stop).await
+        });
+        let log = ops.log().clone();
+        let follower = https::follow(door.identity, log);
+        followers.push(parts.spawn("the follower of the certificate", follower));
+    }
+    parts.spawn("the HTTP server", {
+        let stop = stop.clone();
+        async move { listener::serve_among(listener, service, &connections, stop).await }
+    });
     let people = http::local_router(Arc::clone(ops));
     parts.spawn(
         "the server for commands",
@@ -574,22 +712,22 @@ async fn serve(
         let sessions = Arc::clone(&sessions);
         async move { sessions.supervise().await }
     });
-    let follower = parts.spawn("the follower of the hosts", {
+    followers.push(parts.spawn("the follower of the hosts", {
         let ops = Arc::clone(ops);
         async move { ops.follow_changes().await }
-    });
-    let queue = parts.spawn("the follower of the queue", {
+    }));
+    followers.push(parts.spawn("the follower of the queue", {
         let ops = Arc::clone(ops);
         async move { ops.follow_unicasts().await }
-    });
-    let scheduler = parts.spawn("the scheduler", {
+    }));
+    followers.push(parts.spawn("the scheduler", {
         let ops = Arc::clone(ops);
         async move { ops.follow_schedules().await }
-    });
-    let captures = parts.spawn("the follower of the captures", {
+    }));
+    followers.push(parts.spawn("the follower of the captures", {
         let ops = Arc::clone(ops);
         async move { ops.follow_captures().await }
-    });
+    }));
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -604,10 +742,9 @@ async fn serve(
     };
     notifier.stopping();
     stop.cancel();
-    follower.abort();
-    queue.abort();
-    scheduler.abort();
-    captures.abort();
+    for follower in &followers {
+        follower.abort();
+    }
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

@@ -4,6 +4,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use super::Timestamp;
+use super::certificate::{Certificate, Worry};
+
 /// What a probe found, or why it did not look.
 pub type Look<T> = Result<T, String>;
 
@@ -18,6 +21,8 @@ pub struct Evidence {
     pub server: Look<Option<u32>>,
     /// Who has the port of HTTP.
     pub http: Option<Held>,
+    /// HTTPS, if it is to be served.
+    pub https: Option<HttpsLook>,
     /// Who has ports of sessions.
     pub sessions: Vec<Held>,
     /// Programs `udp-sender`.
@@ -75,6 +80,15 @@ pub struct Held {
     pub pid: u32,
     /// The name of its program.
     pub program: String,
+}
+
+/// HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsLook {
+    /// Who has its port.
+    pub held: Option<Held>,
+    /// What its certificate says; nothing if there is none yet, as the server makes it at its first start.
+    pub certificate: Look<Option<Certificate>>,
 }
 
 /// A program `udp-sender`.
@@ -200,6 +214,13 @@ pub enum Cause {
     },
     /// Another program has the port of HTTP.
     HttpTaken(Held),
+    /// Certificate or key of HTTPS cannot be used.
+    Https {
+        /// Why.
+        why: String,
+    },
+    /// The certificate of HTTPS is not right.
+    Certificate(Worry),
     /// No server runs.
     NotRunning {
         /// Of which directory.
@@ -379,6 +400,21 @@ fn programs(evidence: &Evidence, causes: &mut Vec<Cause>) {
     if let Some(held) = http {
         causes.push(Cause::HttpTaken(held.clone()));
     }
+    if let Some(https) = &evidence.https {
+        if let Some(held) = https.held.as_ref().filter(is_other) {
+            causes.push(Cause::HttpTaken(held.clone()));
+        }
+        match &https.certificate {
+            Err(why) => causes.push(Cause::Https { why: why.clone() }),
+            // A wrong clock is named by itself, and says nothing of a certificate.
+            Ok(_) if evidence.clock < MADE => {}
+            Ok(certificate) => {
+                let now = Timestamp(evidence.clock);
+                let worry = certificate.as_ref().and_then(|found| found.worry(now));
+                causes.extend(worry.map(Cause::Certificate));
+            }
+        }
+    }
     match &evidence.server {
         Ok(Some(_)) => {}
         // The port that is taken explains it.
@@ -515,7 +551,10 @@ impl Cause {
     /// Whether everything works all the same.
     #[must_use]
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::NotUndone)
+        matches!(
+            self,
+            Self::NotUndone | Self::Certificate(Worry::EndsSoon { .. })
+        )
     }
 
     /// For programs.
@@ -528,6 +567,11 @@ impl Cause {
             Self::AddressForeign { .. } => "address-foreign",
             Self::OnlyLoopback { .. } => "only-loopback",
             Self::HttpTaken(_) => "http-port-taken",
+            Self::Https { .. } => "https-unusable",
+            Self::Certificate(Worry::Early { .. }) => "certificate-early",
+            Self::Certificate(Worry::Expired { .. }) => "certificate-expired",
+            Self::Certificate(Worry::EndsSoon { .. }) => "certificate-ends-soon",
+            Self::Certificate(Worry::Names { .. }) => "certificate-names",
             Self::NotRunning { .. } => "server-not-running",
             Self::Unanswered { .. } => "server-does-not-answer",
             Self::SessionPorts(_) => "session-ports-taken",
@@ -577,6 +621,16 @@ mod tests {
         }
     }
 
+    /// Valid for 100 days.
+    fn certificate() -> Certificate {
+        Certificate {
+            not_before: Timestamp(MADE),
+            not_after: Timestamp(MADE + 100 * 86_400),
+            names: vec!["server".to_owned()],
+            missing: Vec::new(),
+        }
+    }
+
     /// Server 7 on eth0.
     fn healthy() -> Evidence {
         let loopback = Card {
@@ -594,6 +648,10 @@ mod tests {
             },
             server: Ok(Some(7)),
             http: Some(held(80, 7)),
+            https: Some(HttpsLook {
+                held: Some(held(443, 7)),
+                certificate: Ok(Some(certificate())),
+            }),
             sessions: vec![held(63100, 7)],
             senders: Vec::new(),
             fog_manager: None,
@@ -673,12 +731,14 @@ mod tests {
         let taken = codes(|seen| {
             seen.server = Ok(None);
             seen.http = Some(held(80, 99));
+            seen.https = None;
             seen.sessions.clear();
         });
         assert_eq!(taken, ["http-port-taken"]);
         let stopped = codes(|seen| {
             seen.server = Ok(None);
             seen.http = None;
+            seen.https = None;
             seen.sessions.clear();
         });
         assert_eq!(stopped, ["server-not-running"]);
@@ -697,6 +757,32 @@ mod tests {
         let hangs = codes(|seen| seen.server = Err("nothing within 5 s".to_owned()));
         assert_eq!(hangs[..1], ["http-port-taken"]);
         assert!(hangs.contains(&"server-does-not-answer"));
+    }
+
+    #[test]
+    fn https_and_its_certificate() {
+        let of = |change: fn(&mut HttpsLook)| codes(|seen| change(seen.https.as_mut().unwrap()));
+        assert!(codes(|seen| seen.https = None).is_empty());
+        assert!(of(|https| https.certificate = Ok(None)).is_empty());
+        let taken = of(|https| https.held = Some(held(443, 99)));
+        assert_eq!(taken, ["http-port-taken"]);
+        let broken = of(|https| https.certificate = Err("no key".to_owned()));
+        assert_eq!(broken, ["https-unusable"]);
+        let with = |change: fn(&mut Certificate)| {
+            codes(|seen| {
+                let mut found = certificate();
+                change(&mut found);
+                seen.https.as_mut().unwrap().certificate = Ok(Some(found));
+            })
+        };
+        let early = with(|found| found.not_before = Timestamp(MADE + 1));
+        assert_eq!(early, ["certificate-early"]);
+        let over = with(|found| found.not_after = Timestamp(MADE - 1));
+        assert_eq!(over, ["certificate-expired"]);
+        let soon = with(|found| found.not_after = Timestamp(MADE + 86_400));
+        assert_eq!(soon, ["certificate-ends-soon"]);
+        let other = with(|found| found.missing = vec!["10.0.0.5".to_owned()]);
+        assert_eq!(other, ["certificate-names"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod checkin;
 mod completion;
 mod data;
 mod debug_menu;
+mod encrypted;
 mod error;
 mod index;
 mod inventory;
@@ -36,6 +37,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 pub use api::document;
+pub use encrypted::encrypted;
 pub use local::local_router;
 
 use self::answer::Answers;
@@ -107,6 +109,10 @@ pub fn router(ops: Arc<Ops>) -> Router {
     let figures = metrics::Metrics::new();
     let people = api::router(Way::Network)
         .merge(page::router())
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&ops),
+            encrypted::only,
+        ))
         .layer(middleware::from_fn(answer::bounded))
         .layer(middleware::from_fn_with_state(Arc::clone(&ops), audit::log));
     Router::new()

@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod dir;
 mod examine;
+mod layout;
 mod plan;
 mod scan;
 mod source;
@@ -21,6 +22,7 @@ pub use check::{ChangedError, check_unchanged, open_listed, read_small};
 pub use compare::{Difference, compare};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use examine::{ExamineError, Examined, Judged, Verdict, Wanted, examine, judge};
+pub use layout::{DiskLayout, Layout, LayoutError, PlaceLayout, layout};
 pub use plan::{
     MissingPartition, MissingStreams, PlanRefused, Warning, check_plan, missing_partitions,
 };

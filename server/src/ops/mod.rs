@@ -12,11 +12,13 @@ mod groups;
 mod hosts;
 mod image_root;
 mod images;
+mod inspection;
 mod jobs;
 mod log_tail;
 mod memory;
 mod reports;
 mod schedules;
+mod site;
 mod start;
 mod status;
 mod unicast;
@@ -44,8 +46,10 @@ pub use groups::{ChangeGroupError, Membership, NameError};
 pub use hosts::{AcceptError, Accepted};
 pub use image_root::image_root;
 pub use images::TaskImage;
+pub use inspection::ImageState;
 pub use log_tail::LogError;
 pub use schedules::ScheduleError;
+pub use site::{NodeState, ServerState, SiteState};
 pub use start::StartError;
 pub use status::SessionState;
 pub use unicast::{
@@ -57,6 +61,7 @@ pub use wake::{WakeError, Woken};
 use crate::api::ServerLook;
 use crate::clock;
 use crate::config::{Config, Origin};
+use crate::domain::Timestamp;
 use crate::domain::doctor::DatabaseLook;
 use crate::domain::host::About;
 use crate::domain::session::core::Plan;
@@ -79,6 +84,8 @@ pub struct Ops {
     /// each time.
     is_name_changed_early: AtomicBool,
     log: MulticastLog,
+    /// When this process began to serve, or to ask.
+    began_at: Timestamp,
     /// Reports that come after the end of their session change its result: one after the other.
     late: tokio::sync::Mutex<()>,
     unicasts: unicast::Unicasts,
@@ -118,6 +125,7 @@ impl Ops {
         let ops = Self {
             config: Arc::clone(&around.config),
             log: around.log.clone(),
+            began_at: clock::now(),
             store,
             sessions,
             directory: Directory::default(),

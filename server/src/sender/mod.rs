@@ -4,6 +4,7 @@ mod rejecting;
 pub mod udpcast;
 mod wake;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,20 +104,50 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// A number of blocks in percent of those that were sent for the first time; `None` before the first one.
+    #[must_use]
+    pub fn share_of_new(&self, blocks: u64) -> Option<f64> {
+        let new = self.blocks_sent.saturating_sub(self.blocks_repeated);
+        #[expect(clippy::cast_precision_loss, reason = "for display only")]
+        let share = blocks as f64 * 100.0 / new.max(1) as f64;
+        (new > 0).then_some(share)
+    }
+}
+
+/// What a receiver of the present stream got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Stream bytes that it has acknowledged.
+    pub bytes_acked: u64,
+    /// Data blocks that it asked for again.
+    pub blocks_again: u64,
+}
+
+/// By address; as many as the protocol can have at most.
+pub type Receivers = HashMap<Ipv4Addr, Received>;
+
 /// Counters shared with the sender's thread.
 #[derive(Debug, Clone, Default)]
-pub struct SharedCounters(Arc<Mutex<Counters>>);
+pub struct SharedCounters(Arc<Mutex<(Counters, Receivers)>>);
 
 impl SharedCounters {
     /// The counters now.
     #[must_use]
     pub fn get(&self) -> Counters {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Replaces the counters.
-    pub fn set(&self, counters: Counters) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    /// The receivers now.
+    #[must_use]
+    pub fn receivers(&self) -> Receivers {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.1.clone()
+    }
+
+    /// Replaces them.
+    pub fn set(&self, counters: Counters, receivers: Receivers) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (counters, receivers);
     }
 }
 

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use cast_net::udpcast::sender::{self, DropPolicy, Outcome, RefuseReason, StartRule};
+use cast_net::udpcast::sender::{
+    self, DropPolicy, Outcome, RefuseReason, SenderStatistics, StartRule,
+};
 use cast_net::{
     Interface, SendControl, SendError, SendEvent, SendOptions, SendReport, SocketError,
 };
@@ -18,7 +20,8 @@ use readable::{Size, Time, chain};
 use super::rejecting::Rejecting;
 use super::wake;
 use super::{
-    Counters, Events, Sender, SenderEvent, SharedCounters, SlowReceiver, StreamJob, Transmission,
+    Counters, Events, Received, Sender, SenderEvent, SharedCounters, SlowReceiver, StreamJob,
+    Transmission,
 };
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Departure, DropCause};
@@ -191,11 +194,19 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
             }
         }
         SendEvent::Protocol(event) => protocol_event(event, &tell),
-        SendEvent::Progress { statistics, .. } => counters.set(Counters {
-            bytes_acked: statistics.bytes_acked,
-            blocks_sent: statistics.blocks_sent,
-            blocks_repeated: statistics.blocks_repeated,
-        }),
+        SendEvent::Progress {
+            statistics,
+            participants,
+        } => {
+            let receivers = participants.iter().map(|participant| {
+                let received = Received {
+                    bytes_acked: participant.evidence.bytes_acked,
+                    blocks_again: participant.repeats_asked,
+                };
+                (participant.addr, received)
+            });
+            counters.set(counted(statistics), receivers.collect());
+        }
         SendEvent::Network(notice) => tell(SenderEvent::Note(notice.to_string())),
     };
     let source = Shared(Arc::new(Mutex::new(job.source)));
@@ -399,12 +410,16 @@ fn drop_cause(cause: sender::DropCause, evidence: &sender::Evidence) -> DropCaus
     }
 }
 
+fn counted(statistics: &SenderStatistics) -> Counters {
+    Counters {
+        bytes_acked: statistics.bytes_acked,
+        blocks_sent: statistics.blocks_sent,
+        blocks_repeated: statistics.blocks_repeated,
+    }
+}
+
 fn ended(report: &SendReport, counters: &SharedCounters, tell: &dyn Fn(SenderEvent)) {
-    counters.set(Counters {
-        bytes_acked: report.statistics.bytes_acked,
-        blocks_sent: report.statistics.blocks_sent,
-        blocks_repeated: report.statistics.blocks_repeated,
-    });
+    counters.set(counted(&report.statistics), counters.receivers());
     tell(SenderEvent::Note(format!(
         "{} bytes in {:.1}, {} blocks sent, {} repeated",
         report.bytes,

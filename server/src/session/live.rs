@@ -8,7 +8,7 @@ use super::rate::Course;
 use crate::domain::handout::Arguments;
 use crate::domain::session::{MemberSnapshot, Snapshot};
 use crate::domain::{BootGiven, HostId, ImageId, SessionId, Timestamp};
-use crate::sender::Counters;
+use crate::sender::{Counters, Received};
 
 /// A session at one moment.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub struct LiveMember {
     pub boot: Option<Boot>,
     /// How long the sender has waited for it, if it does.
     pub holds_up: Option<Duration>,
+    /// What it got of the present stream, if it receives.
+    pub received: Option<Received>,
 }
 
 /// A host that asked what to boot.

@@ -22,6 +22,7 @@ pub(super) mod operations;
 mod pending;
 mod random;
 mod schedules;
+mod site;
 
 /// A time.
 pub(crate) const NOW: Timestamp = Timestamp(1_790_000_000);
@@ -647,6 +648,7 @@ where
     pending::what_waits_can_be_forgotten(factory().await).await;
     groups::a_group_keeps_its_order(factory().await).await;
     groups::groups_are_bounded(factory().await).await;
+    site::a_storage_node_is_there(factory().await).await;
     schedules::a_start_is_claimed_once(factory().await).await;
     progress_is_no_state(factory().await).await;
     many_at_once(factory().await).await;

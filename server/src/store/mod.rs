@@ -43,6 +43,7 @@ use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::site::Site;
 use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, ScheduleId, SessionId, TaskId, Timestamp};
 
@@ -672,6 +673,9 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Broken`] for a setting that is no number.
     async fn queue_rules(&self) -> Result<Rules>;
+    /// Storage nodes, servers, and what failed of them; at most [`MAX_SHOWN`](crate::domain::site::MAX_SHOWN) of each.
+    /// One that makes no sense is left out.
+    async fn site(&self) -> Result<Site>;
 
     // What machines were told.
 

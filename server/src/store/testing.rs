@@ -27,6 +27,7 @@ use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::site::Site;
 use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, ScheduleId, SessionId, TaskId, Timestamp};
 
@@ -401,6 +402,10 @@ impl Store for Faulty {
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()> {
         self.gate("store_unicast_progress").await?;
         self.inner.store_unicast_progress(task, status).await
+    }
+
+    async fn site(&self) -> Result<Site> {
+        self.inner.site().await
     }
 
     async fn queue_rules(&self) -> Result<Rules> {

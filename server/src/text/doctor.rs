@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::foreign;
+use super::{certificate_advice, certificate_fault, foreign};
+use crate::domain::certificate::Worry;
 use crate::domain::doctor::{Access, Card, Cause, Held, Offer, Sender};
 
 /// What is wrong, in a sentence.
@@ -25,6 +26,8 @@ pub fn sentence(cause: &Cause) -> String {
             format!("{} reaches no other machine", foreign(&card.name))
         }
         Cause::HttpTaken(held) => format!("another program has port {} of HTTP", held.port),
+        Cause::Https { .. } => "HTTPS cannot be served".to_owned(),
+        Cause::Certificate(worry) => certificate_fault(worry),
         Cause::NotRunning { data } => format!("no server runs on {}", shown(data)),
         Cause::Unanswered { .. } => "the server runs and does not answer".to_owned(),
         Cause::SessionPorts(_) => "other programs have ports of the sessions".to_owned(),
@@ -100,9 +103,22 @@ pub fn seen(cause: &Cause) -> Vec<String> {
         Cause::ForeignFiles { files, .. } => {
             files.iter().take(SHOWN).map(|path| shown(path)).collect()
         }
-        Cause::Unanswered { why } | Cause::Database { why } | Cause::NameUnknown { why, .. } => {
+        Cause::Unanswered { why }
+        | Cause::Https { why }
+        | Cause::Database { why }
+        | Cause::NameUnknown { why, .. } => {
             vec![foreign(why)]
         }
+        Cause::Certificate(worry) => vec![match worry {
+            Worry::Early { not_before } => format!("it is valid from {not_before} UTC on"),
+            Worry::Expired { not_after } | Worry::EndsSoon { not_after } => {
+                format!("it is valid until {not_after} UTC")
+            }
+            Worry::Names { names, .. } => {
+                let names: Vec<String> = names.iter().take(SHOWN).map(foreign).collect();
+                format!("it names {}", names.join(", "))
+            }
+        }],
         Cause::NotUndone => vec!["a table of FOG's has an engine without transactions".to_owned()],
         Cause::Clock { now } => vec![format!("it is {now} s after the beginning of 1970")],
         Cause::NameElsewhere { addresses, .. } => {
@@ -147,6 +163,10 @@ pub fn advice(cause: &Cause) -> String {
         Cause::SessionPorts(_) => {
             "stop these programs, or choose other ports with --ports FIRST-LAST".to_owned()
         }
+        Cause::Https { .. } => {
+            "correct --https-certificate and --https-key; user fos has to be able to read both files".to_owned()
+        }
+        Cause::Certificate(worry) => certificate_advice(worry),
         Cause::Senders(_) => "fos-server senders --end ends them".to_owned(),
         Cause::FogManager { .. } => {
             "both would send FOG's sessions: fos-server setup --take-over-fog takes its place"
@@ -251,6 +271,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::domain::Timestamp;
 
     fn all() -> Vec<Cause> {
         let card = Card {
@@ -288,6 +309,20 @@ mod tests {
             },
             Cause::OnlyLoopback { card },
             Cause::HttpTaken(held.clone()),
+            Cause::Https { why: why.clone() },
+            Cause::Certificate(Worry::Early {
+                not_before: Timestamp(1),
+            }),
+            Cause::Certificate(Worry::Expired {
+                not_after: Timestamp(1),
+            }),
+            Cause::Certificate(Worry::EndsSoon {
+                not_after: Timestamp(1),
+            }),
+            Cause::Certificate(Worry::Names {
+                names: vec!["a\u{1b}b".to_owned()],
+                missing: vec!["10.0.0.5".to_owned()],
+            }),
             Cause::NotRunning { data: path.clone() },
             Cause::Unanswered { why: why.clone() },
             Cause::SessionPorts(vec![held]),

@@ -1,6 +1,7 @@
 //! All words that people read of hosts and sessions. Decisions are made on types; here they become
 //! English, and nowhere else. Whatever came from outside is made printable on the way.
 
+mod certificate;
 pub mod dhcp;
 pub mod doctor;
 mod duration;
@@ -10,11 +11,13 @@ mod origin;
 mod reason;
 mod refusal;
 mod session;
+mod site;
 #[cfg(test)]
 mod tests;
 mod unicast;
 mod wait;
 
+pub use certificate::{certificate_advice, certificate_fault, certificate_worry};
 pub use duration::{duration, seconds};
 pub use image::verdict;
 pub use note::{event, note};
@@ -22,9 +25,10 @@ pub use origin::origin;
 pub use reason::{broken_row, reason};
 pub use refusal::{not_here, refusal, refusal_code};
 pub use session::{
-    boot_given, held_up_by, holds_up, member, member_end, phase, starting_session, stored_member,
-    stored_session,
+    asks_again, boot_given, held_up_by, holds_up, member, member_end, phase, starting_session,
+    stored_member, stored_session,
 };
+pub use site::{node_kind, server_alive};
 pub use unicast::{unicast_fact, unicast_task};
 pub use wait::{waits_for_database, waits_for_image_store, waits_for_network};
 

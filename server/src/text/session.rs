@@ -184,6 +184,12 @@ pub fn held_up_by(hosts: &[(&str, Duration)]) -> String {
     format!("held up by {}", names(&hosts))
 }
 
+/// What is said of a host that slows the others down, as it loses what is sent.
+#[must_use]
+pub fn asks_again(blocks: u64, percent: f64) -> String {
+    format!("it asked for {blocks} blocks again, {percent:.1} % of the stream so far")
+}
+
 /// What is said of such a host: how long it has been silent, and for how long the stream has stood
 /// still. Alone it holds up nobody else.
 #[must_use]

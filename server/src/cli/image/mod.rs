@@ -2,6 +2,7 @@
 
 mod archive;
 mod life;
+mod show;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -47,6 +48,7 @@ pub(super) enum ImageCommand {
         allow_missing: bool,
     },
     /// Read, hash and decode an image again, and compare with what is known of it
+    #[command(visible_alias = "check")]
     Verify {
         /// Name or number
         #[arg(value_parser = super::image)]
@@ -70,8 +72,9 @@ pub(super) enum ImageCommand {
     /// Take an image from such a file, or from a tar of an image directory: its files are written, verified, and
     /// registered
     Import(archive::Import),
-    /// List the images
-    List,
+    /// Show an image: partitions, file systems, sizes, used space, the least disk that it fits on, hashes, and what is
+    /// wrong with it
+    Show(show::Show),
     /// List the versions of an image: the present one, and those that captures have replaced
     Versions(life::Versions),
     /// Bring a former version of an image back; the present one becomes a version
@@ -82,6 +85,12 @@ pub(super) enum ImageCommand {
     Note(life::Note),
     /// Forget an image, and remove its files and its versions for good
     Delete(life::Delete),
+    /// List the images
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget an image; its files stay
     Remove {
         /// Name or number
@@ -118,12 +127,13 @@ impl ImageCommand {
             } => update(places, &image, !no_verify, missing(allow_missing)).await,
             Self::Export(export) => export.run(places).await,
             Self::Import(import) => import.run(places).await,
-            Self::List => list(places).await,
             Self::Versions(versions) => versions.run(places).await,
             Self::Revert(revert) => revert.run(places).await,
             Self::Rename(rename) => rename.run(places).await,
             Self::Note(note) => note.run(places).await,
             Self::Delete(delete) => delete.run(places).await,
+            Self::Show(show) => show.run(places).await,
+            Self::List { json } => list(places, json).await,
             Self::Remove { image } => {
                 let client = Client::connect(places).await?;
                 let removed = client.api().image_remove(&image).await;
@@ -300,13 +310,20 @@ async fn update(
     Ok(true)
 }
 
-async fn list(places: &Places) -> anyhow::Result<bool> {
+async fn list(places: &Places, json: bool) -> anyhow::Result<bool> {
     let client = Client::connect(places).await?;
     let images = client.api().image_list().await;
-    client.explain_if_idle();
+    if !json {
+        client.explain_if_idle();
+    }
     client.close().await;
+    let images = images?;
+    if json {
+        output::result(&serde_json::to_string_pretty(&images)?);
+        return Ok(true);
+    }
     let mut rows = Vec::new();
-    for image in images? {
+    for image in images {
         let (streams, checked) = match &image.facts {
             Some(facts) if facts.is_verified => (facts.streams.len(), "verified"),
             Some(facts) => (facts.streams.len(), "headers only"),

@@ -133,18 +133,25 @@ fn is_safe(method: &Method) -> bool {
 
 /// The login that a browser shows.
 pub(in crate::http) fn cookie_of(headers: &HeaderMap) -> Option<Cookie> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    let pairs = lines.filter_map(|line| line.to_str().ok());
-    let mut pairs = pairs.flat_map(|line| line.split(';'));
-    pairs.find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        let is_cookie = name == COOKIE && value.len() == COOKIE_LEN;
-        is_cookie.then(|| Cookie(value.to_owned()))
-    })
+    let of = |wanted: &str| {
+        let lines = headers.get_all(header::COOKIE).iter();
+        let pairs = lines.filter_map(|line| line.to_str().ok());
+        let mut pairs = pairs.flat_map(|line| line.split(';'));
+        pairs.find_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            let is_cookie = name == wanted && value.len() == COOKIE_LEN;
+            is_cookie.then(|| Cookie(value.to_owned()))
+        })
+    };
+    // Whoever comes over HTTPS shows both.
+    of(SECURE_COOKIE).or_else(|| of(COOKIE))
 }
 
 /// Name of the cookie.
 pub(in crate::http) const COOKIE: &str = "fos_login";
+
+/// Its name over HTTPS: browsers let no page over HTTP, and no other host, set a cookie of such a name.
+pub(in crate::http) const SECURE_COOKIE: &str = "__Host-fos_login";
 
 const COOKIE_LEN: usize = 64;
 
@@ -180,6 +187,11 @@ mod tests {
             &[format!("a=b; {ours}; c=d")],
             &["a=b".into(), ours.clone()],
             &[format!("{COOKIE}=short; {ours}")],
+            &[format!("{SECURE_COOKIE}={long}")],
+            &[format!(
+                "{COOKIE}={}; {SECURE_COOKIE}={long}",
+                "b".repeat(COOKIE_LEN)
+            )],
         ] {
             assert_eq!(of(lines).as_ref(), Some(&long), "{lines:?}");
         }

@@ -8,8 +8,9 @@ use super::authority::{Admin, Operator, Viewer};
 use super::body::{Body, Fields, Place};
 use super::{Answer, SharedOps};
 use crate::api::{
-    Added, Api as _, ApiError, ApiErrorKind, Done, ImageAdd, ImageDescribe, ImageRevert, ImageRoot,
-    ImageShown, ImageUpdate, ImageVerification, Named, RootQuery, VersionRow, image_verification,
+    Added, Api as _, ApiError, ApiErrorKind, Done, ImageAdd, ImageDescribe, ImageInspection,
+    ImageRevert, ImageRoot, ImageShown, ImageUpdate, ImageVerification, Named, RootQuery,
+    VersionRow, image_verification,
 };
 use crate::domain::ImageId;
 
@@ -47,6 +48,21 @@ pub(super) async fn show(
     Place(image): Place<String>,
 ) -> Answer<ImageShown> {
     ops.image_show(&image).await.map(Json)
+}
+
+/// An image looked at: its disks with their partitions and the least disk that it fits on, its streams and files with
+/// their hashes, and what is wrong with it. Its large files are not read.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/images/{image}/inspection", tag = "images", operation_id = "inspectImage",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "What there is to say of it", body = ImageInspection)))]
+pub(super) async fn inspect(
+    _: Viewer,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<ImageInspection> {
+    ops.image_inspect(&image).await.map(Json)
 }
 
 /// Registers an image whose files were read and verified (`fos-server image add` does that).

@@ -9,6 +9,7 @@ mod groups;
 mod hosts;
 mod images;
 mod log;
+mod nodes;
 mod schedules;
 mod sessions;
 mod tasks;
@@ -62,6 +63,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(tasks::list, tasks::deploy))
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::capture))
+        .routes(routes!(nodes::list))
         .routes(routes!(hosts::list, hosts::add))
         .routes(routes!(hosts::edit, hosts::remove))
         .routes(routes!(hosts::forget))
@@ -86,6 +88,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(images::versions))
         .routes(routes!(images::revert))
         .routes(routes!(images::delete))
+        .routes(routes!(images::inspect))
         .routes(routes!(images::check))
         .routes(routes!(images::verification, images::verify))
         .routes(routes!(log::show))

@@ -83,7 +83,7 @@ pub(super) async fn cancel(
     cancelled.map(Json)
 }
 
-/// Cancels every active session.
+/// Cancels every active session, and every task of a host that is deployed alone.
 ///
 /// Those that can be are cancelled, also if one cannot. Role: operator.
 #[utoipa::path(post, path = "/sessions/cancel-all", tag = "sessions", operation_id = "cancelAllSessions",

@@ -7,7 +7,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::domain::account::{NewPassword, Role};
-use crate::testing::{Bench, bench, ip, text};
+use crate::testing::{Bench, bench, bench_with, ip, mac, text};
 
 /// A program with a token of this role.
 async fn token(bench: &Bench, role: Role) -> String {
@@ -298,6 +298,32 @@ async fn hosts_are_added_edited_and_removed() {
 }
 
 #[tokio::test]
+async fn who_serves_whom_is_shown_by_node() {
+    let bench = bench_with(|config| config.slots = Some(1)).await;
+    let token = token(&bench, Role::Operator).await;
+    let ask = |method, path: &'static str, body| call(&bench, &token, method, path, body);
+    let deploy = json!({ "image": "lab image", "hosts": ["LAB-01", "LAB-02"] });
+    let made = ask(Method::POST, "/tasks", Some(deploy)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    for host in [2, 1] {
+        let form = format!("sysuuid=&mac={}&type=down", mac(host));
+        bench.post(ip(host), "Pre_Stage1.php", form).await;
+    }
+    let list = ask(Method::GET, "/nodes", None).await;
+    assert_eq!(list.status, StatusCode::OK, "{}", list.body);
+    let node = &list.body["nodes"][0];
+    assert_eq!((&node["node"], &node["slots"]), (&json!(1), &json!(1)));
+    assert_eq!(node["served"][0]["host"], "LAB-02", "{node}");
+    assert!(node["served"][0]["since"].is_string(), "{node}");
+    assert_eq!(node["waiting"][0]["host"], "LAB-01", "{node}");
+    assert!(node["waiting"][0]["since"].is_string(), "{node}");
+    let server = &list.body["servers"][0];
+    assert_eq!(server["is_this"], true, "{server}");
+    assert!(server["alive_since"].is_string(), "{server}");
+    assert_eq!(list.body["failures"], json!([]));
+}
+
+#[tokio::test]
 async fn images_are_shown_and_checked() {
     let bench = bench().await;
     let token = token(&bench, Role::Operator).await;
@@ -308,6 +334,18 @@ async fn images_are_shown_and_checked() {
     assert!(shown.body["facts"]["streams"].is_array(), "{}", shown.body);
     let good = ask(Method::POST, "/images/lab%20image/check").await;
     assert_eq!(good.status, StatusCode::OK, "{}", good.body);
+    let looked = ask(Method::GET, "/images/lab%20image/inspection").await;
+    assert_eq!(looked.status, StatusCode::OK, "{}", looked.body);
+    let stream = &looked.body["streams"][0];
+    assert_eq!(stream["name"], "d1p1.img", "{stream}");
+    assert_eq!(stream["blake3"].as_str().map(str::len), Some(64));
+    assert!(stream["used_size"].as_u64().unwrap() > 0, "{stream}");
+    assert_eq!(looked.body["problems"].as_array().unwrap().len(), 1);
+    assert_problem(
+        &ask(Method::GET, "/images/x/inspection").await,
+        404,
+        "not-found",
+    );
     assert_problem(
         &ask(Method::GET, "/images/lab%20image/verification").await,
         404,

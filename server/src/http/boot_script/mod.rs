@@ -319,12 +319,17 @@ pub(super) fn client(
     host: Option<&Host>,
 ) -> ArgsWriter {
     let primary = host.and_then(|host| host.macs.first());
+    // What an administrator has added comes behind it, and counts.
+    let https = config.https.as_ref().filter(|https| https.is_for_clients);
+    let pin = https.and_then(|https| https.identity.hash());
+    let pin = pin.map_or_else(String::new, |hash| hash.to_string());
     ArgsWriter::default()
         .set("loglevel", 4)
         .set("initrd", loader.initrd(files))
         .raw("root=/dev/ram0 rw ramdisk_size=275000")
-        .set("web", config.web_url(server))
+        .set("web", config.client_url(server))
         .raw("consoleblank=0 rootfstype=ext4")
+        .set("fospin", pin)
         .raw(&safe(&config.kernel_args))
         .raw(&host.map_or_else(String::new, |host| safe(&host.kernel_args)))
         .raw("nvme_core.default_ps_max_latency_us=0")

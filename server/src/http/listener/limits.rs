@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Limits of a listener. Each costs memory or time, and none can be switched off.
+/// Limits of the listeners for HTTP and HTTPS together. Each costs memory or time, and none can be switched off.
 ///
 /// A connection costs up to two [`write_buffer`](Self::write_buffer), two
 /// [`request_head`](Self::request_head), one piece of the response body (64 KiB of a file), and some
 /// 10 KiB for task and state: 240 KiB with the defaults if its peer does not read, 20 KiB if it waits, and
-/// what has come of a body (64 KiB at most) if that is not whole.
+/// what has come of a body (64 KiB at most) if that is not whole. Over TLS it costs up to 150 KiB more (64 KiB to be sent,
+/// a message of the handshake of 64 KiB at most, a record of 16 KiB), and 20 KiB if it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Limits of the HTTP server")]
 pub struct Limits {
@@ -26,7 +27,7 @@ pub struct Limits {
         default_value_t = Self::CONNECTIONS_PER_ADDRESS, value_parser = positive)]
     pub connections_per_address: usize,
     /// Seconds that the head of a request may take, from the connection or its first byte on; as long
-    /// may a client hold a connection that asks nothing
+    /// may a client hold a connection that asks nothing. With HTTPS the handshake is a part of it
     #[arg(long = "http-header-timeout", value_name = "SECONDS", default_value = "10",
         value_parser = seconds)]
     pub header_timeout: Duration,

@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::complaints::About;
-use super::{HttpService, Limits, Listen, Stream, run};
+use super::{Connections, HttpService, Limits, Listen, Stream, run};
 use crate::brief::briefly;
 
 /// Who asks over the local socket; handlers find it as `ConnectInfo<LocalPeer>`.
@@ -123,7 +123,7 @@ pub async fn serve_local<S: HttpService>(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    run(socket, service, limits, shutdown).await;
+    run(socket, service, &Connections::new(limits), shutdown).await;
     Ok(())
 }
 

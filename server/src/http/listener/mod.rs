@@ -11,6 +11,7 @@ mod local;
 mod room;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::convert::Infallible;
 use std::io;
@@ -34,6 +35,7 @@ use self::room::{Admission, Cut, Guest, Room};
 pub(crate) use self::connection::Patience;
 pub use self::limits::{FileLimit, Limits, raise_file_limit};
 pub use self::local::{LocalPeer, LocalSocket, serve_local};
+pub use self::tls::serve_tls;
 
 /// What answers requests: a [`Router`](axum::Router), or one in a layer.
 pub trait HttpService:
@@ -72,8 +74,33 @@ pub async fn serve<S: HttpService>(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    run(listener, service, limits, shutdown).await;
+    serve_among(listener, service, &Connections::new(limits), shutdown).await
+}
+
+/// The same, of several listeners whose connections are counted together.
+///
+/// # Errors
+/// None at present.
+pub async fn serve_among<S: HttpService>(
+    listener: TcpListener,
+    service: S,
+    connections: &Connections,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    run(listener, service, connections, shutdown).await;
     Ok(())
+}
+
+/// The connections of one or several listeners, and how many there may be.
+#[derive(Debug, Clone)]
+pub struct Connections(Arc<Room>);
+
+impl Connections {
+    /// None yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Room::new(limits)))
+    }
 }
 
 /// A listening socket.
@@ -140,15 +167,16 @@ fn note(set: io::Result<()>) {
 async fn run<L: Listen, S: HttpService>(
     listener: L,
     service: S,
-    limits: Limits,
+    connections: &Connections,
     shutdown: CancellationToken,
 ) {
+    let room = Arc::clone(&connections.0);
+    let limits = room.limits;
     let complaints = Arc::new(Complaints::new(limits));
     let teller = tokio::spawn({
         let complaints = Arc::clone(&complaints);
         async move { complaints.tell().await }
     });
-    let room = Arc::new(Room::new(limits));
     let ending = Ending {
         stop: shutdown.clone(),
         abort: CancellationToken::new(),
@@ -262,7 +290,9 @@ impl<L: Listen, S: HttpService> Acceptor<L, S> {
                 Admission::Leaving => self.complaints.about(About::Evicted),
                 Admission::Full => self.complaints.about(About::Full),
             }
-            self.room.changed.notified().await;
+            // Another listener of this room may have been told in place of this one.
+            let changed = self.room.changed.notified();
+            drop(tokio::time::timeout(LONGEST_PAUSE, changed).await);
         }
     }
 

@@ -258,6 +258,22 @@ impl Connection {
         }
     }
 
+    /// What a stream keeps before the socket was taken, or the peer takes nothing.
+    pub(super) fn on_flush(&self, is_done: bool) {
+        let mut state = self.lock();
+        match is_done {
+            // That nothing was left to be taken is no sign of the peer.
+            true if state.blocked.is_none() => {}
+            true => {
+                state.blocked = None;
+                state.written = Instant::now();
+            }
+            false => {
+                state.blocked.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
     /// The head of a request is there; nothing is done for it before its body is.
     pub(super) fn receive(&self) {
         self.lock().phase = Step::Body;

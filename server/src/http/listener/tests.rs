@@ -528,7 +528,10 @@ async fn a_lack_of_files_closes_what_waits_and_is_waited_out() {
     let shutdown = CancellationToken::new();
     let router = Router::new().route("/", get(|| async { "hello" }));
     let before = Instant::now();
-    let server = tokio::spawn(run(listener, router, limits(), shutdown.clone()));
+    let server = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { run(listener, router, &Connections::new(limits()), shutdown).await }
+    });
     client
         .write_all(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
         .await

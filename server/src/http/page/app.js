@@ -1,6 +1,11 @@
 // Keeps the page up to date. Without it, everything works after loading the page again.
 'use strict';
 
+// A form is on its way: to load the page again would take it back.
+let isLeaving = false;
+addEventListener('submit', () => { isLeaving = true; });
+addEventListener('pageshow', () => { isLeaving = false; });
+
 const follow = (place) => {
   const events = new EventSource(place.dataset.live);
   events.addEventListener('parts', (event) => {
@@ -24,6 +29,7 @@ const follow = (place) => {
   });
   // Other buttons than before. What is typed is not lost.
   events.addEventListener('reload', () => {
+    if (isLeaving) return;
     const typing = document.activeElement?.matches('input, textarea, select, details[open] *');
     if (typing) {
       const note = document.createElement('p');

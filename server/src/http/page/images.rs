@@ -70,7 +70,7 @@ pub(super) fn view(ops: &Ops, images: &[ImageShown]) -> Live {
     Live::new(parts, &ids.join(" "))
 }
 
-fn verification(found: &ImageVerification) -> Markup {
+pub(super) fn verification(found: &ImageVerification) -> Markup {
     let class = match found.state {
         VerificationState::Reading => "active",
         VerificationState::Good => "complete",
@@ -174,7 +174,7 @@ fn describe_form(visitor: &Visitor, image: &ImageShown) -> Markup {
 fn shown(visitor: &Visitor, image: &ImageShown, versions: &[VersionRow], live: &Live) -> Markup {
     html! {
         section {
-            h2 { (image.name) }
+            h2 { a href={ "/images/" (part(&image.name)) } { (image.name) } }
             @if !image.note.is_empty() { p { (image.note) } }
             dl.numbers {
                 div { dt { "Directory" } dd { (image.path) } }
@@ -192,17 +192,22 @@ fn shown(visitor: &Visitor, image: &ImageShown, versions: &[VersionRow], live: &
             @if let Some(facts) = &image.facts { (partitions(image, facts)) }
             (history(visitor, image, versions))
             @if visitor.may(Role::Admin) { (describe_form(visitor, image)) }
-            @if visitor.may(Role::Operator) {
-                div.steer {
-                    form method="post" action={ "/images/" (part(&image.name)) "/check" } {
-                        (key(visitor))
-                        button type="submit" { "Look at the files of " (image.name) }
-                    }
-                    form method="post" action={ "/images/" (part(&image.name)) "/verify" } {
-                        (key(visitor))
-                        button type="submit" { "Read and verify all of " (image.name) }
-                    }
-                }
+            @if visitor.may(Role::Operator) { (steering(visitor, &image.name)) }
+        }
+    }
+}
+
+/// What may be done with an image.
+pub(super) fn steering(visitor: &Visitor, image: &str) -> Markup {
+    html! {
+        div.steer {
+            form method="post" action={ "/images/" (part(image)) "/check" } {
+                (key(visitor))
+                button type="submit" { "Look at the files of " (image) }
+            }
+            form method="post" action={ "/images/" (part(image)) "/verify" } {
+                (key(visitor))
+                button type="submit" { "Read and verify all of " (image) }
             }
         }
     }

@@ -15,6 +15,7 @@ pub(super) enum Place {
     Sessions,
     Hosts,
     Images,
+    Nodes,
     Log,
     Accounts,
 }
@@ -31,6 +32,7 @@ pub(super) fn page(title: &str, visitor: &Visitor, place: Place, body: &Markup) 
                 (link(Place::Sessions, "/", "Sessions"))
                 (link(Place::Hosts, "/hosts", "Hosts"))
                 (link(Place::Images, "/images", "Images"))
+                (link(Place::Nodes, "/nodes", "Nodes"))
                 @if visitor.may(Role::Operator) { (link(Place::Log, "/log", "Log")) }
                 @if visitor.may(Role::Admin) { (link(Place::Accounts, "/accounts", "Accounts")) }
             }

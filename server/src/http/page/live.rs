@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::{PLACES, Place};
 use super::visitor::{PageError, Visitor};
-use super::{images, log, overview, session};
+use super::{images, log, nodes, overview, session};
 use crate::api::{Api, ApiError, ApiErrorKind, EventsQuery};
 use crate::domain::account::Role;
 use crate::http::listener::Patience;
@@ -66,13 +66,14 @@ pub(super) enum Source {
     Overview,
     Session(i64),
     Images,
+    Nodes,
     Log,
 }
 
 impl Source {
     fn needs(self) -> Role {
         match self {
-            Self::Overview | Self::Session(_) | Self::Images => Role::Viewer,
+            Self::Overview | Self::Session(_) | Self::Images | Self::Nodes => Role::Viewer,
             Self::Log => Role::Operator,
         }
     }
@@ -218,6 +219,7 @@ impl Follower {
                 let images = self.ops.image_list().await?;
                 Ok(Some(images::view(&self.ops, &images)))
             }
+            Source::Nodes => Ok(Some(nodes::view(&self.ops.node_list().await?))),
             Source::Log => {
                 let after = u64::try_from(self.watcher.seen.after).ok();
                 let tail = self.ops.log_tail(after).await?;

@@ -14,7 +14,8 @@ use super::layout::open_page;
 use super::visitor::{OpenForm, PageError, Posted};
 use crate::api::ApiError;
 use crate::domain::account::{NewPassword, Role};
-use crate::http::api::authority::{Address, COOKIE, cookie_of};
+use crate::http::api::authority::{Address, COOKIE, SECURE_COOKIE, cookie_of};
+use crate::http::encrypted::Encrypted;
 use crate::ops::{Cookie, LoginError, Ops};
 
 /// The form.
@@ -86,7 +87,7 @@ fn entered(cookie: &Cookie, way: Way) -> Response {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Http,
-    /// To a proxy, which says so. Whoever lies about it changes a cookie of its own.
+    /// To this server, or to a proxy, which says so. Whoever lies about it changes a cookie of its own.
     Https,
 }
 
@@ -94,22 +95,24 @@ impl<S: Sync> FromRequestParts<S> for Way {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let is_https = parts
+        let is_forwarded = parts
             .headers
             .get("x-forwarded-proto")
             .is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+        let is_https = is_forwarded || parts.extensions.get::<Encrypted>().is_some();
         Ok(if is_https { Self::Https } else { Self::Http })
     }
 }
 
 /// No script can read it, and no other page's request has it. What came over HTTPS never goes over HTTP.
 fn with_cookie(mut response: Response, value: &str, seconds: u64, way: Way) -> Response {
-    let secure = match way {
-        Way::Https => "; Secure",
-        Way::Http => "",
+    // Cookies do not know ports: with one name, whoever logged in over HTTPS could not do so over HTTP.
+    let (name, secure) = match way {
+        Way::Https => (SECURE_COOKIE, "; Secure"),
+        Way::Http => (COOKIE, ""),
     };
     let cookie =
-        format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     // Hexadecimal digits and what stands here.
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);

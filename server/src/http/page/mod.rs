@@ -4,10 +4,12 @@
 mod accounts;
 mod hosts;
 mod images;
+mod inspection;
 mod layout;
 mod live;
 mod log;
 mod login;
+mod nodes;
 mod overview;
 mod places;
 mod plot;
@@ -50,11 +52,14 @@ pub(super) fn router() -> Router<Arc<Ops>> {
         .route("/hosts/{host}/forget", post(hosts::forget))
         .route("/images", get(images::list))
         .route("/images/live", get(images::live))
+        .route("/images/{image}", get(inspection::show))
         .route("/images/{image}/check", post(images::check))
         .route("/images/{image}/verify", post(images::verify))
         .route("/images/{image}/revert", post(images::revert))
         .route("/images/{image}/describe", post(images::describe))
         .route("/capture", post(images::capture))
+        .route("/nodes", get(nodes::show))
+        .route("/nodes/live", get(nodes::live))
         .route("/log", get(log::show))
         .route("/log/live", get(log::live))
         .route("/accounts", get(accounts::list))

@@ -41,8 +41,8 @@ pub(super) async fn show(
     let body = html! {
         div data-live=(shown.address("/live")) {}
         (shown.slot("sessions"))
-        @if visitor.may(Role::Operator) && has_active(&status) { (end_form(&visitor)) }
         (shown.slot("tasks"))
+        @if visitor.may(Role::Operator) && has_active(&status, &tasks) { (end_form(&visitor)) }
         @if !schedules.is_empty() { (schedule_table(&visitor, &schedules)) }
         (deploy)
     };
@@ -60,22 +60,24 @@ pub(super) fn view(status: &ServerStatus, tasks: &TaskList) -> Live {
     parts.add("sessions", &table(&status.sessions));
     parts.add("tasks", &tasks::table(tasks));
     // Whether there is anything to be ended.
-    Live::new(parts, if has_active(status) { "active" } else { "" })
+    let is_active = has_active(status, tasks);
+    Live::new(parts, if is_active { "active" } else { "" })
 }
 
-fn has_active(status: &ServerStatus) -> bool {
-    let mut sessions = status.sessions.iter();
-    sessions.any(|session| session.state.is_active())
+fn has_active(status: &ServerStatus, tasks: &TaskList) -> bool {
+    let mut sessions = status.sessions.iter().map(|session| session.state);
+    let mut tasks = tasks.tasks.iter().map(|task| task.state);
+    sessions.any(fog::task::State::is_active) || tasks.any(fog::task::State::is_active)
 }
 
 fn end_form(visitor: &Visitor) -> Markup {
     html! {
         details {
-            summary { "Cancel every session …" }
+            summary { "Cancel everything …" }
             form method="post" action="/cancel-all" {
                 (key(visitor))
-                p { "Whatever is sent ends. Hosts whose disk is partly written will not boot until they are deployed again." }
-                button.danger type="submit" { "Cancel every session" }
+                p { "Every session and every task of a host deployed alone: whatever is sent ends. Hosts whose disk is partly written will not boot until they are deployed again." }
+                button.danger type="submit" { "Cancel everything" }
             }
         }
     }

@@ -87,6 +87,9 @@ pub(super) fn view(session: &SessionStatus) -> Live {
     for host in &session.hosts {
         parts.add(&format!("t{}", host.host), &tile(session, host));
         parts.add(&format!("s{}", host.host), &html! { (host.state) });
+        parts.add(&format!("p{}", host.host), &progress(session, host));
+        parts.add(&format!("r{}", host.host), &rate(host));
+        parts.add(&format!("a{}", host.host), &again(host));
         parts.add(&format!("w{}", host.host), &what(host));
     }
     // Which buttons there are, and for whom.
@@ -115,6 +118,9 @@ fn numbers(session: &SessionStatus) -> Markup {
             @if session.state.is_active() {
                 div { dt { "Rate" } dd { (Size(session.rate)) "/s, "
                     (format!("{:.1}", session.repeated_percent)) " % sent again" } }
+                @if let Some(slowest) = &session.slowest {
+                    div { dt { "Slowest" } dd { strong { (slowest.name) } ": " (slowest.text) } }
+                }
                 @if let Some(seconds) = session.starts_in_seconds {
                     div { dt { "Starts in" } dd { (crate::text::seconds(seconds)) " at the latest" } }
                 }
@@ -143,6 +149,8 @@ const MAX_NAMES: usize = 20;
 
 /// A host of the room: filled by as much as it has.
 fn tile(session: &SessionStatus, host: &HostStatus) -> Markup {
+    let slowest = session.slowest.as_ref();
+    let is_slowest = slowest.is_some_and(|slowest| slowest.host == host.host);
     let share = share(session, host);
     let class = match host.state {
         TaskState::Complete => "complete",
@@ -156,6 +164,7 @@ fn tile(session: &SessionStatus, host: &HostStatus) -> Markup {
             progress max="100" value=(share) aria-label=(host.name) {}
             strong { (host.name) }
             span { (host.state) @if host.state.is_active() { ", " (share) " %" } }
+            @if is_slowest { span.slow { "slowest" } }
         }
     }
 }
@@ -177,6 +186,30 @@ fn share(session: &SessionStatus, host: &HostStatus) -> u64 {
     (done / u64::from(count)).min(100)
 }
 
+fn progress(session: &SessionStatus, host: &HostStatus) -> Markup {
+    let share = share(session, host);
+    html! {
+        @if host.state.is_active() {
+            progress max="100" value=(share) aria-label={ "Progress of " (host.name) } {}
+            " " (share) " %"
+        } @else if host.state == TaskState::Complete { "100 %" } @else { "-" }
+    }
+}
+
+/// As the client says it.
+fn rate(host: &HostStatus) -> Markup {
+    let rate = match host.state.is_active() {
+        true => host.client.rate.as_str(),
+        false => "",
+    };
+    html! { @if rate.is_empty() { "-" } @else { (rate) } }
+}
+
+/// Blocks that it has lost on the way.
+fn again(host: &HostStatus) -> Markup {
+    html! { @match host.again_percent { Some(percent) => (format!("{percent:.1} %")), None => "-" } }
+}
+
 fn what(host: &HostStatus) -> Markup {
     html! {
         (host.text)
@@ -186,9 +219,6 @@ fn what(host: &HostStatus) -> Markup {
         }
         @if host.state.is_active() && !host.client.phase.is_empty() {
             "; " (host.client.phase) " " (host.client.stream) " " (host.client.detail)
-        }
-        @if host.state.is_active() && !host.client.rate.is_empty() {
-            "; " (host.client.percent) " %, " (host.client.rate)
         }
     }
 }
@@ -200,6 +230,9 @@ fn hosts(visitor: &Visitor, session: &SessionStatus, shown: &Live) -> Markup {
             thead { tr {
                 th scope="col" { "Host" }
                 th scope="col" { "State" }
+                th scope="col" { "Progress" }
+                th scope="col" { "Rate" }
+                th scope="col" { "Asked again" }
                 th scope="col" { "What" }
                 th scope="col" { "Address" }
                 @if steers { th scope="col" { "Steer" } }
@@ -207,6 +240,9 @@ fn hosts(visitor: &Visitor, session: &SessionStatus, shown: &Live) -> Markup {
             tbody { @for host in &session.hosts { tr {
                 th scope="row" { (host.name) }
                 td { (shown.slot(&format!("s{}", host.host))) }
+                td { (shown.slot(&format!("p{}", host.host))) }
+                td { (shown.slot(&format!("r{}", host.host))) }
+                td { (shown.slot(&format!("a{}", host.host))) }
                 td { (shown.slot(&format!("w{}", host.host))) }
                 td { @match host.ip { Some(ip) => (ip.to_string()), None => "-" } }
                 @if steers { td { @if host.state.is_active() {

@@ -19,6 +19,7 @@ pub(super) fn table(list: &TaskList) -> Markup {
     }
     html! {
         h2 { "Hosts deployed alone, or captured" }
+        p.note { a href="/nodes" { "Storage nodes" } " shows who has a slot and who waits for one." }
         @for node in &list.nodes { p {
             "Storage node " (node.node) ": " (node.used) " of " (node.slots) " slots in use, " (node.waiting) " waiting."
         } }
@@ -28,6 +29,7 @@ pub(super) fn table(list: &TaskList) -> Markup {
                 th scope="col" { "Host" }
                 th scope="col" { "Image" }
                 th scope="col" { "State" }
+                th scope="col" { "Since (UTC)" }
                 th scope="col" { "Progress" }
                 th scope="col" { "What" }
             } }
@@ -49,6 +51,7 @@ fn row(task: &TaskStatus) -> Markup {
             td { (task.host) }
             td { (task.image) @if task.is_capture { " (capture)" } }
             td { (task.state) }
+            td { (since(task).unwrap_or("-")) }
             td {
                 @if task.state == fog::task::State::InProgress {
                     progress max="100" value=(task.percent) aria-label={ "Task " (task.task) } {}
@@ -59,6 +62,15 @@ fn row(task: &TaskStatus) -> Markup {
                 @if task.state.is_active() && !task.client.detail.is_empty() { "; " (task.client.detail) }
             }
         }
+    }
+}
+
+/// Since when it has its slot, or waits in line.
+fn since(task: &TaskStatus) -> Option<&str> {
+    match task.state {
+        fog::task::State::InProgress => task.slot_since.as_deref(),
+        fog::task::State::CheckedIn => task.in_line_since.as_deref(),
+        _ => None,
     }
 }
 

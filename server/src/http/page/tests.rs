@@ -10,7 +10,7 @@ use crate::domain::SessionId;
 use crate::domain::account::{NewPassword, Role};
 use crate::http::api::authority::COOKIE;
 use crate::ops::Cookie;
-use crate::testing::{Bench, bench, ip, text};
+use crate::testing::{Bench, bench, bench_with, ip, text};
 
 async fn send(bench: &Bench, request: Request<Body>) -> Response<Body> {
     let router = crate::http::router(Arc::clone(&bench.ops));
@@ -67,12 +67,14 @@ async fn post(bench: &Bench, cookie: &Cookie, path: &str, body: &str) -> (Status
     }
 }
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 9] = [
     "/",
     "/sessions/1",
     "/hosts",
     "/hosts/LAB-01",
     "/images",
+    "/images/lab%20image",
+    "/nodes",
     "/log",
     "/accounts",
 ];
@@ -109,7 +111,13 @@ async fn without_a_login_there_is_nothing_but_the_login() {
     bench.deploy(&[1]).await;
     let other = Cookie("0".repeat(64));
     for cookie in [None, Some(&other)] {
-        let live = ["/live", "/sessions/1/live", "/images/live", "/log/live"];
+        let live = [
+            "/live",
+            "/sessions/1/live",
+            "/images/live",
+            "/nodes/live",
+            "/log/live",
+        ];
         for path in PAGES.into_iter().chain(live) {
             let response = send(&bench, get_of(cookie, path)).await;
             assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
@@ -379,24 +387,179 @@ async fn hosts_and_accounts_are_kept_by_forms() {
     assert_eq!(status, StatusCode::OK, "{page}");
 }
 
+/// Who serves whom, and since when; and what an image is.
+#[tokio::test]
+async fn nodes_and_images_are_looked_at_by_a_viewer() {
+    let bench = bench_with(|config| config.slots = Some(1)).await;
+    let cookie = log_in(&bench, Role::Viewer).await;
+    let (status, page) = get(&bench, &cookie, "/nodes").await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    assert!(
+        page.contains("alive since") || page.contains("since "),
+        "{page}"
+    );
+    assert!(page.contains("0 of 1 in use"), "{page}");
+    assert!(!page.contains("has a slot"), "{page}");
+    let session = bench.deploy(&[1]).await;
+    let operator = log_in(&bench, Role::Operator).await;
+    let body = "image=lab+image&hosts=LAB-02&alone=1";
+    let (status, _) = post(&bench, &operator, "/deploy", body).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let form = format!("sysuuid=&mac={}&type=down", crate::testing::mac(2));
+    assert_eq!(bench.post(ip(2), "Pre_Stage1.php", form).await, "##@GO");
+    crate::testing::wait_for("the session to run", async || {
+        bench.ops.sessions().running(session).map(drop)
+    })
+    .await;
+    let (_, page) = get(&bench, &cookie, "/nodes").await;
+    for part in ["1 of 1 in use", "LAB-02", "has a slot", "/sessions/1"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+
+    let (status, page) = get(&bench, &cookie, "/images/lab%20image").await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    // Its table is none, which is said; what was verified is shown all the same.
+    for part in ["clients would refuse it", "d1p1.img", "d1.mbr", "BLAKE3"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("Read and verify"), "{page}");
+    let (status, _) = get(&bench, &cookie, "/images/x%1b").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+/// As the server was told: people are led away from HTTP, and nothing of theirs is taken there.
+#[tokio::test]
+async fn people_are_led_to_https_and_clients_are_not() {
+    let bench = bench_with(|config| {
+        let source = crate::https::Source::Own {
+            directory: config.data.join("https"),
+        };
+        config.https = Some(crate::https::Https {
+            listen: "0.0.0.0:8443".parse().unwrap(),
+            is_for_clients: false,
+            is_for_people: true,
+            identity: Arc::new(crate::https::Identity::new(source, Vec::new())),
+        });
+    })
+    .await;
+    let cookie = log_in(&bench, Role::Admin).await;
+    for (host, place) in [
+        (
+            Some("deploy.example"),
+            "https://deploy.example:8443/hosts?a=b",
+        ),
+        (
+            Some("deploy.example:8080"),
+            "https://deploy.example:8443/hosts?a=b",
+        ),
+        (
+            Some("[2001:db8::1]:80"),
+            "https://[2001:db8::1]:8443/hosts?a=b",
+        ),
+        (None, "https://127.0.0.1:8443/hosts?a=b"),
+    ] {
+        let mut request = get_of(Some(&cookie), "/hosts?a=b");
+        if let Some(host) = host {
+            let headers = request.headers_mut();
+            headers.insert(header::HOST, host.parse().unwrap());
+        }
+        let response = send(&bench, request).await;
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(response.headers()[header::LOCATION], place, "{host:?}");
+    }
+    let (status, _) = post(&bench, &cookie, "/cancel-all", "").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let response = send(&bench, get_of(None, "/api/v1/me")).await;
+    assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+    // What came over TLS is served.
+    let request = crate::http::encrypted(get_of(Some(&cookie), "/hosts"));
+    assert_eq!(send(&bench, request).await.status(), StatusCode::OK);
+    let body = "name=u-admin&password=correct+horse";
+    let request = crate::http::encrypted(post_of(None, "/login", body));
+    let response = send(&bench, request).await;
+    let set = response.headers()[header::SET_COOKIE].to_str().unwrap();
+    assert!(set.starts_with("__Host-fos_login="), "{set}");
+    assert!(
+        set.contains("; Secure") && set.contains("; Path=/;"),
+        "{set}"
+    );
+    // Clients and boot loaders are as before.
+    let (status, _) = bench.get(ip(1), "/fog/service/getversion.php").await;
+    assert_eq!(status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn every_session_is_ended_with_one_button() {
     let bench = bench().await;
+    bench.add_host(3).await;
     let cookie = log_in(&bench, Role::Operator).await;
     let (_, page) = get(&bench, &cookie, "/").await;
-    assert!(!page.contains("Cancel every session"), "{page}");
+    assert!(!page.contains("Cancel everything"), "{page}");
     for host in [1, 2] {
         bench.deploy(&[host]).await;
     }
+    let body = "image=lab+image&hosts=LAB-03&alone=1";
+    let (status, _) = post(&bench, &cookie, "/deploy", body).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
     let (_, page) = get(&bench, &cookie, "/").await;
-    assert!(page.contains("Cancel every session"), "{page}");
+    assert!(page.contains("Cancel everything"), "{page}");
     for _ in 0..2 {
         let (status, _) = post(&bench, &cookie, "/cancel-all", "").await;
         assert_eq!(status, StatusCode::SEE_OTHER);
         let status = bench.status(None).await;
         assert_eq!(status.sessions.len(), 2);
         assert!(status.sessions.iter().all(|one| !one.state.is_active()));
+        let tasks = crate::api::Api::tasks(&*bench.ops).await.unwrap().tasks;
+        assert!(tasks.iter().all(|task| !task.state.is_active()));
+        assert_eq!(tasks.len(), 1);
     }
+}
+
+/// Who loses what is sent is named, with how much; who holds all others up is named before that.
+#[tokio::test]
+async fn the_slowest_host_is_named_with_what_it_lost() {
+    let bench = bench().await;
+    let cookie = log_in(&bench, Role::Viewer).await;
+    bench.deploy(&[1, 2]).await;
+    for host in [1, 2] {
+        bench.check_in(host).await;
+    }
+    bench.start_stream(0, &[1, 2]).await;
+    let counters = crate::sender::Counters {
+        bytes_acked: 10,
+        blocks_sent: 1050,
+        blocks_repeated: 50,
+    };
+    bench.sender.count(counters, &[(ip(1), 0), (ip(2), 123)]);
+    // What happens is published at once or half a second later.
+    crate::testing::wait_for("the losses to be seen", async || {
+        bench
+            .sender
+            .tell(crate::sender::SenderEvent::Note("x".into()));
+        let status = bench.status(Some(SessionId(1))).await;
+        status.sessions[0].slowest.clone()
+    })
+    .await;
+    let (_, page) = get(&bench, &cookie, "/sessions/1").await;
+    let told =
+        "<strong>LAB-02</strong>: it asked for 123 blocks again, 12.3 % of the stream so far";
+    assert!(page.contains(told), "{page}");
+    assert!(page.contains("12.3 %") && page.contains("0.0 %"), "{page}");
+    assert_eq!(page.matches(">slowest<").count(), 1, "{page}");
+    let slow = crate::sender::SlowReceiver {
+        address: ip(1),
+        silent: std::time::Duration::from_secs(5),
+        has_acknowledged: true,
+    };
+    bench
+        .sender
+        .tell(crate::sender::SenderEvent::Slow(vec![slow]));
+    crate::testing::wait_for("who holds the others up", async || {
+        let status = bench.status(Some(SessionId(1))).await;
+        let slowest = status.sessions[0].slowest.clone();
+        slowest.filter(|slowest| slowest.name == "LAB-01")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -161,7 +161,7 @@ impl Ops {
         Ok(())
     }
 
-    async fn queue_rules(&self) -> Result<Rules, StoreError> {
+    pub(super) async fn queue_rules(&self) -> Result<Rules, StoreError> {
         let mut rules = match self.store.queue_rules().await {
             Ok(rules) => rules,
             // One odd setting must not keep all machines waiting.

@@ -142,6 +142,25 @@ impl Ops {
         }
     }
 
+    /// Cancels every active task; answers those that were, and why others were not.
+    ///
+    /// # Errors
+    /// If the database does not say which there are.
+    pub async fn cancel_all_tasks(
+        &self,
+    ) -> Result<(Vec<TaskId>, Vec<CancelTaskError>), StoreError> {
+        let (mut cancelled, mut failed) = (Vec::new(), Vec::new());
+        for task in self.store.unicast(UnicastQuery::Active).await? {
+            match self.cancel_task(task.id).await {
+                Ok(()) => cancelled.push(task.id),
+                // It has ended by itself meanwhile.
+                Err(CancelTaskError::Over(..) | CancelTaskError::NoTask(_)) => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        Ok((cancelled, failed))
+    }
+
     /// The active tasks and the newest, and how the nodes are used.
     ///
     /// # Errors

@@ -22,7 +22,11 @@ impl Driver {
         let snapshot = self.core.snapshot(now);
         let counters = self.counters.get();
         let stream = self.facts.streams.get(snapshot.stream);
+        let receivers = self.counters.receivers();
         let members = snapshot.members.iter().map(|member| LiveMember {
+            received: member
+                .address
+                .and_then(|address| receivers.get(&address).copied()),
             report: self.reports.get(&member.host).cloned().unwrap_or_default(),
             boot: self.boots.get(&member.host).cloned(),
             holds_up: member

@@ -165,7 +165,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 /// The clock of the database, which is the same for all servers.
-const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
+pub(super) const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
 
 /// Milliseconds after which a server that is not seen is forgotten: 90 days.
 const GONE_KEPT: i64 = 90 * 24 * 3600 * 1000;

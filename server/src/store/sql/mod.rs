@@ -15,6 +15,7 @@ pub(super) mod row;
 mod schedules;
 pub(super) mod sessions;
 pub(super) mod settings;
+mod site;
 pub(super) mod tx;
 mod unicast;
 
@@ -46,6 +47,7 @@ use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
+use crate::domain::site::Site;
 use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, ImageId, Reason, ScheduleId, SessionId, TaskId, Timestamp};
 
@@ -558,6 +560,13 @@ impl<E: Engine> Store for SqlStore<E> {
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()> {
         self.engine
             .write(move |tx| Box::pin(unicast::store_progress(tx, task, status)))
+            .await
+    }
+
+    async fn site(&self) -> Result<Site> {
+        let own = self.engine.node().map(|node| node.holder().to_owned());
+        self.engine
+            .read(move |tx| Box::pin(site::look(tx, own)))
             .await
     }
 

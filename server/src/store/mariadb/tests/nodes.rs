@@ -268,3 +268,41 @@ async fn servers_have_numbers_of_their_own() {
     assert_ne!(numbers[0], numbers[1]);
     assert_eq!(number(&first).await, numbers[0]);
 }
+
+#[tokio::test]
+async fn servers_are_seen_with_what_they_have_claimed_and_nodes_with_their_failures() {
+    let Some(server) = server() else { return };
+    for location in both(&server).await {
+        let (first, second) = (node(&location, "a").await, node(&location, "b").await);
+        let (id, ..) = session_of(&first, 1).await;
+        claim(&second, id).await;
+        let site = first.site().await.unwrap();
+        let seen: Vec<_> = site
+            .servers
+            .iter()
+            .map(|seen| (&*seen.name, seen.is_this, seen.is_alive(), &*seen.sessions))
+            .collect();
+        assert_eq!(
+            seen,
+            [("a", true, true, &[][..]), ("b", false, true, &[id])]
+        );
+        assert_eq!(site.servers[1].url, "http://b/fog/");
+        let sql = "UPDATE fos_nodes SET seenAt = seenAt - 60000 WHERE name = 'b'";
+        first.raw(sql).await;
+        time_passes(&first).await;
+        let site = first.site().await.unwrap();
+        let late = &site.servers[1];
+        assert!(!late.is_alive() && late.sessions.is_empty(), "{late:?}");
+        let task = "SELECT MIN(taskID) FROM tasks";
+        let task = first.number(task).await;
+        let sql = format!(
+            "INSERT INTO nfsFailures (nfNodeID, nfTaskID, nfHostID, nfGroupID, nfDateTime) VALUES \
+             (1, {task}, (SELECT MIN(hostID) FROM hosts), 1, '2026-07-01 12:00:00'), \
+             (1, {task}, 4711, 1, '2026-07-01 12:00:00')"
+        );
+        first.raw(&sql).await;
+        let failures = second.site().await.unwrap().failures;
+        let hosts: Vec<_> = failures.iter().map(|failure| &*failure.host).collect();
+        assert_eq!(hosts, ["", "pc001"]);
+    }
+}
