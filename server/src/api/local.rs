@@ -15,6 +15,7 @@ use super::{
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
+use crate::domain::follow_up::MAX_FOLLOW_UPS;
 use crate::domain::groups::GroupName;
 use crate::domain::host::{Host, HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
@@ -27,7 +28,7 @@ use crate::ops::{
 };
 use crate::store::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, ChangeError, CreateError,
-    EditHostError, GroupError, StoreError,
+    EditHostError, GroupError, MAX_JOINED, StoreError,
 };
 use crate::text;
 
@@ -225,8 +226,15 @@ impl Api for Ops {
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed> {
         let max_wait = request.max_wait_seconds;
         check_wait(max_wait)?;
-        if request.hosts.is_empty() {
-            return Err(invalid("hosts is empty: name at least one host"));
+        check_follow_ups(request.follow_ups)?;
+        if request.hosts.is_empty() && request.expected == 0 {
+            return Err(invalid(
+                "hosts is empty: name at least one host, or say in expected how many join by name",
+            ));
+        }
+        if request.expected > MAX_JOINED {
+            let text = format!("expected has to be {MAX_JOINED} at most");
+            return Err(invalid(text));
         }
         let wanted = DeployRequest {
             image: request.image,
@@ -236,6 +244,8 @@ impl Api for Ops {
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
             is_woken: request.is_woken,
+            expected: request.expected,
+            follow_ups: request.follow_ups,
         };
         let done = Self::deploy(self, &wanted).await?;
         Ok(Deployed {
@@ -259,7 +269,9 @@ impl Api for Ops {
             max_wait: None,
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
-            is_woken: false,
+            is_woken: request.is_woken,
+            expected: 0,
+            follow_ups: None,
         };
         let wanted = UnicastRequest {
             deploy,
@@ -297,6 +309,12 @@ impl Api for Ops {
     async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow> {
         let deploy = request.deploy;
         check_wait(deploy.max_wait_seconds)?;
+        check_follow_ups(deploy.follow_ups)?;
+        if deploy.expected > 0 {
+            return Err(invalid(
+                "a session that hosts join by its name cannot begin later: expected has to be 0",
+            ));
+        }
         if deploy.hosts.is_empty() {
             return Err(invalid("hosts is empty: name at least one host"));
         }
@@ -317,6 +335,7 @@ impl Api for Ops {
             max_wait_seconds: deploy.max_wait_seconds,
             is_shutdown: deploy.is_shutdown,
             is_debug: deploy.is_debug,
+            follow_ups: deploy.follow_ups,
         };
         let when = when.map_err(invalid)?;
         Ok(schedule_row(self.add_schedule(when, planned).await?))
@@ -511,6 +530,15 @@ fn check_wait(seconds: Option<u64>) -> ApiResult<()> {
     }
 }
 
+fn check_follow_ups(wanted: Option<u32>) -> ApiResult<()> {
+    match wanted {
+        Some(wanted) if wanted > MAX_FOLLOW_UPS => Err(invalid(format!(
+            "follow_ups has to be 0 to {MAX_FOLLOW_UPS}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn schedule_row(schedule: Schedule) -> ScheduleRow {
     // A clock that was put back does not bring starts back.
     let next = schedule.when.next(schedule.done_until);
@@ -628,6 +656,7 @@ fn warning(warning: &DeployWarning) -> String {
         ),
         DeployWarning::NotWoken(cause) => cause.clone(),
         DeployWarning::PortHeld(held) => format!("{held}; the session has other ports"),
+        DeployWarning::Setting(text) => text.clone(),
         DeployWarning::Script(name) => format!(
             "hosts that boot fos-agent do not run the script {name} of the image store; do by hand what it does, \
              or boot FOG's client on them"
@@ -847,9 +876,10 @@ impl From<DeployError> for ApiError {
             DeployError::NeverVerified(_)
             | DeployError::OtherSettings { .. }
             | DeployError::Changed(_)
-            | DeployError::Ports(_) => ApiErrorKind::Invalid,
+            | DeployError::NoName
+            | DeployError::OddName(_) => ApiErrorKind::Invalid,
             DeployError::StoreHangs(_) | DeployError::BootHangs(_) => ApiErrorKind::Unavailable,
-            DeployError::NoPort { .. } => ApiErrorKind::Conflict,
+            DeployError::NoPort { .. } | DeployError::NameTaken(..) => ApiErrorKind::Conflict,
             DeployError::Internal(_) | DeployError::Store(_) | DeployError::Name(_) => {
                 ApiErrorKind::Internal
             }

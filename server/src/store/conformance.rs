@@ -15,6 +15,7 @@ use crate::domain::host::StationMac;
 use crate::domain::image::tests::sample_facts;
 
 mod alone;
+mod follow_ups;
 mod groups;
 mod model;
 pub(super) mod operations;
@@ -65,6 +66,9 @@ pub(crate) fn new_session(image: ImageId, hosts: &[HostId], port: u16) -> NewSes
         max_wait: Duration::from_secs(600),
         is_shutdown: false,
         is_debug: false,
+        expected: 0,
+        follows: None,
+        follow_ups: None,
     }
 }
 
@@ -430,7 +434,8 @@ pub(crate) async fn what_is_absent_is_absent(store: SharedStore) {
     };
     assert_eq!(store.apply(NOW, session, facts).await.unwrap(), [conflict]);
     let defaults = store.settings().await.unwrap();
-    assert_eq!((defaults.starting_port, defaults.max_sessions), (63100, 64));
+    assert_eq!(defaults.multicast, Multicast::default());
+    assert_eq!(defaults.odd, []);
 }
 
 /// An end that is none is a mistake of the caller, and nothing of its call is stored.
@@ -635,6 +640,9 @@ where
     groups::a_group_keeps_its_order(factory().await).await;
     groups::groups_are_bounded(factory().await).await;
     schedules::a_start_is_claimed_once(factory().await).await;
+    follow_ups::a_follow_up_is_made_once(factory().await).await;
+    follow_ups::a_cancelled_session_is_not_followed(factory().await).await;
+    follow_ups::hosts_join_a_session(factory().await).await;
     progress_is_no_state(factory().await).await;
     many_at_once(factory().await).await;
     what_is_absent_is_absent(factory().await).await;
@@ -644,5 +652,6 @@ where
     alone::machines_alone_go_their_way(factory().await).await;
     alone::what_is_over_stays_over(factory().await).await;
     alone::a_task_alone_keeps_its_host(factory().await).await;
+    alone::a_failure_of_a_node_is_kept(factory().await).await;
     a_closed_store_is_unavailable(factory().await).await;
 }
