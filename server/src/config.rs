@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use cast_net::Interface;
 use cast_net::udpcast::sender::SlowPolicy;
 
+use crate::domain::multicast::{Duplex, Multicast};
 use crate::domain::ports::PortPool;
 use crate::https::Https;
 use crate::sender::Sender;
@@ -40,12 +41,24 @@ pub struct Config {
     pub slow: Slow,
     /// Ports of the sessions; FOG's settings count if not set.
     pub ports: Option<PortPool>,
+    /// Base ports in place of [`ports`](Self::ports); empty if there are none.
+    pub port_override: Vec<u16>,
+    /// Sessions that may be active, 0 for any number; FOG's setting counts if not set.
+    pub max_sessions: Option<u32>,
+    /// Wait for missing hosts of sessions that say nothing else; FOG's setting counts if not set.
+    pub max_wait: Option<Duration>,
+    /// The groups of the sessions are behind this one; FOG's setting counts if not set.
+    pub multicast_address: Option<Ipv4Addr>,
+    /// Whether a slice is sent while the one before is acknowledged; FOG's setting counts if not set.
+    pub duplex: Option<Duplex>,
     /// Machines that a storage node serves alone at a time; what the database says (`ngmMaxClients`) if not set.
     pub slots: Option<u32>,
     /// Former versions of each image that are kept when another one takes its place.
     pub image_versions: usize,
     /// How long what has arrived of an image is kept after its client was heard last.
     pub capture_keep: Duration,
+    /// Follow-up sessions of a multicast session that says nothing else.
+    pub follow_ups: u32,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
     /// Opens the debug menu of machines without a task; there is none without it.
@@ -220,9 +233,15 @@ impl Config {
             stream_records: StreamRecords::default(),
             max_bitrate: None,
             slow: Slow::default(),
+            port_override: Vec::new(),
+            max_sessions: None,
+            max_wait: None,
+            multicast_address: None,
+            duplex: None,
             slots: None,
             image_versions: Self::IMAGE_VERSIONS,
             capture_keep: Self::CAPTURE_KEEP,
+            follow_ups: 0,
             kernel_args: String::new(),
             debug_password: None,
             registration: Registration::default(),
@@ -293,6 +312,25 @@ impl Config {
     }
 
     /// Base URL for a boot loader, ending with `/`: those speak HTTP.
+    /// The settings of sessions: the database's, except for what this server was told.
+    #[must_use]
+    pub fn multicast(&self, stored: Multicast) -> Multicast {
+        Multicast {
+            port_override: match (&self.port_override[..], self.ports) {
+                ([], None) => stored.port_override,
+                ([], Some(pool)) => pool.bases().collect(),
+                (wanted, _) => wanted.to_vec(),
+            },
+            max_sessions: self.max_sessions.unwrap_or(stored.max_sessions),
+            max_wait: self.max_wait.unwrap_or(stored.max_wait),
+            address: self.multicast_address.or(stored.address),
+            duplex: self.duplex.unwrap_or(stored.duplex),
+            starting_port: stored.starting_port,
+            interface: stored.interface,
+        }
+    }
+
+    /// Base URL for a client, ending with `/`.
     #[must_use]
     pub fn web_url(&self, address: Ipv4Addr) -> String {
         match self.listen.port() {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,15 @@ pub struct Served {
     address: Option<Ipv4Addr>,
     interface: Option<String>,
     ports: Option<PortPool>,
+    /// Absent where an older version wrote it; these four.
+    #[serde(default)]
+    port_override: Vec<u16>,
+    #[serde(default)]
+    max_sessions: Option<u32>,
+    #[serde(default)]
+    max_wait: Option<Duration>,
+    #[serde(default)]
+    follow_ups: u32,
     /// Absent where it is in the data directory.
     #[serde(default)]
     log: Option<PathBuf>,
@@ -87,6 +97,10 @@ impl Served {
             address: config.address,
             interface: config.interface.clone(),
             ports: config.ports,
+            port_override: config.port_override.clone(),
+            max_sessions: config.max_sessions,
+            max_wait: config.max_wait,
+            follow_ups: config.follow_ups,
             log: config.log.as_deref().map(std::path::absolute).transpose()?,
             stored_in,
             https: config.https.as_ref().map(Encrypted::from),
@@ -137,6 +151,10 @@ impl Served {
             address: self.address,
             interface: self.interface,
             ports: self.ports,
+            port_override: self.port_override,
+            max_sessions: self.max_sessions,
+            max_wait: self.max_wait,
+            follow_ups: self.follow_ups,
             log: self.log,
             https: self.https.map(Https::from),
             origin: Origin::Remembered,

@@ -26,6 +26,7 @@ use crate::config::{Config, Origin};
 use crate::domain::SessionId;
 use crate::domain::host::{NewHost, StationMac};
 use crate::domain::image::{Facts, ImageSettings, NewImage};
+use crate::domain::multicast::Duplex;
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Event, Member, Session};
 use crate::logs::MulticastLog;
@@ -189,6 +190,13 @@ impl FakeSender {
         let inner = self.0.lock().unwrap();
         let (job, _) = inner.open.as_ref()?;
         Some(job.interface.clone())
+    }
+
+    /// The group of the present stream, and how it is sent.
+    pub(crate) fn network(&self) -> Option<(Option<Ipv4Addr>, Duplex)> {
+        let inner = self.0.lock().unwrap();
+        let (job, _) = inner.open.as_ref()?;
+        Some((job.group, job.duplex))
     }
 
     /// Tells the session something as the sender of its present stream.
@@ -501,6 +509,8 @@ impl Bench {
             is_shutdown: false,
             is_debug: false,
             is_woken: false,
+            expected: 0,
+            follow_ups: None,
         };
         self.ops.deploy(&wanted).await.unwrap()
     }

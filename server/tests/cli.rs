@@ -249,6 +249,38 @@ fn a_session_is_created_shown_and_cancelled_with_and_without_a_server() {
 }
 
 #[test]
+fn a_session_is_made_for_hosts_that_join_it_by_its_name() {
+    for is_served in [false, true] {
+        let server = Server::new();
+        let running = is_served.then(|| server.serve());
+        server.good(&["image", "add", "lab", "--type", "n"]);
+        let line = ["deploy", "lab", "--join", "2", "--name", "room 101"];
+        assert_eq!(server.good(&line), "1\n");
+        let status = server.status();
+        let session = &status["sessions"][0];
+        assert_eq!(
+            (&session["state"], &session["expected"]),
+            (&"new".into(), &2.into())
+        );
+        let text = session["text"].as_str().unwrap();
+        assert!(text.contains("room 101"), "{text}");
+        let error = server.bad(&line);
+        assert!(error.contains("choose another one"), "{error}");
+        for wrong in [
+            &["deploy", "lab"][..],
+            &["deploy", "lab", "--join", "2"],
+            &["deploy", "lab", "--join", "0", "--name", "x"],
+            &["deploy", "lab", "LAB-01", "--follow-ups", "10"],
+        ] {
+            assert_eq!(server.run(wrong).status.code(), Some(2), "{wrong:?}");
+        }
+        server.good(&["cancel", "1"]);
+        assert_eq!(server.status()["sessions"][0]["state"], "cancelled");
+        drop(running);
+    }
+}
+
+#[test]
 fn what_clients_would_refuse_is_not_added() {
     let server = Server::new();
     let dir = server.dir.path().join("data/images/lab");

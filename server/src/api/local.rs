@@ -16,6 +16,7 @@ use super::{
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
+use crate::domain::follow_up::MAX_FOLLOW_UPS;
 use crate::domain::groups::GroupName;
 use crate::domain::host::{Host, HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
@@ -29,7 +30,7 @@ use crate::ops::{
 };
 use crate::store::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, ChangeError, CreateError,
-    DescribeError, EditHostError, GroupError, StoreError,
+    DescribeError, EditHostError, GroupError, MAX_JOINED, StoreError,
 };
 use crate::text;
 
@@ -282,8 +283,15 @@ impl Api for Ops {
     async fn deploy(&self, request: Deploy) -> ApiResult<Deployed> {
         let max_wait = request.max_wait_seconds;
         check_wait(max_wait)?;
-        if request.hosts.is_empty() {
-            return Err(invalid("hosts is empty: name at least one host"));
+        check_follow_ups(request.follow_ups)?;
+        if request.hosts.is_empty() && request.expected == 0 {
+            return Err(invalid(
+                "hosts is empty: name at least one host, or say in expected how many join by name",
+            ));
+        }
+        if request.expected > MAX_JOINED {
+            let text = format!("expected has to be {MAX_JOINED} at most");
+            return Err(invalid(text));
         }
         let wanted = DeployRequest {
             image: request.image,
@@ -293,6 +301,8 @@ impl Api for Ops {
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
             is_woken: request.is_woken,
+            expected: request.expected,
+            follow_ups: request.follow_ups,
         };
         let done = Self::deploy(self, &wanted).await?;
         Ok(Deployed {
@@ -316,7 +326,9 @@ impl Api for Ops {
             max_wait: None,
             is_shutdown: request.is_shutdown,
             is_debug: request.is_debug,
-            is_woken: false,
+            is_woken: request.is_woken,
+            expected: 0,
+            follow_ups: None,
         };
         let wanted = UnicastRequest {
             deploy,
@@ -382,6 +394,12 @@ impl Api for Ops {
     async fn schedule_add(&self, request: ScheduleAdd) -> ApiResult<ScheduleRow> {
         let deploy = request.deploy;
         check_wait(deploy.max_wait_seconds)?;
+        check_follow_ups(deploy.follow_ups)?;
+        if deploy.expected > 0 {
+            return Err(invalid(
+                "a session that hosts join by its name cannot begin later: expected has to be 0",
+            ));
+        }
         if deploy.hosts.is_empty() {
             return Err(invalid("hosts is empty: name at least one host"));
         }
@@ -402,6 +420,7 @@ impl Api for Ops {
             max_wait_seconds: deploy.max_wait_seconds,
             is_shutdown: deploy.is_shutdown,
             is_debug: deploy.is_debug,
+            follow_ups: deploy.follow_ups,
         };
         let when = when.map_err(invalid)?;
         Ok(schedule_row(self.add_schedule(when, planned).await?))
@@ -642,6 +661,15 @@ fn reverted(name: &str, cause: RevertError) -> ApiError {
     error(kind, cause)
 }
 
+fn check_follow_ups(wanted: Option<u32>) -> ApiResult<()> {
+    match wanted {
+        Some(wanted) if wanted > MAX_FOLLOW_UPS => Err(invalid(format!(
+            "follow_ups has to be 0 to {MAX_FOLLOW_UPS}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn schedule_row(schedule: Schedule) -> ScheduleRow {
     // A clock that was put back does not bring starts back.
     let next = schedule.when.next(schedule.done_until);
@@ -767,6 +795,7 @@ fn warning(warning: &DeployWarning) -> String {
         ),
         DeployWarning::NotWoken(cause) => cause.clone(),
         DeployWarning::PortHeld(held) => format!("{held}; the session has other ports"),
+        DeployWarning::Setting(text) => text.clone(),
         DeployWarning::Script(name) => format!(
             "hosts that boot fos-agent do not run the script {name} of the image store; do by hand what it does, \
              or boot FOG's client on them"
@@ -1006,9 +1035,10 @@ impl From<DeployError> for ApiError {
             DeployError::NeverVerified(_)
             | DeployError::OtherSettings { .. }
             | DeployError::Changed(_)
-            | DeployError::Ports(_) => ApiErrorKind::Invalid,
+            | DeployError::NoName
+            | DeployError::OddName(_) => ApiErrorKind::Invalid,
             DeployError::StoreHangs(_) | DeployError::BootHangs(_) => ApiErrorKind::Unavailable,
-            DeployError::NoPort { .. } => ApiErrorKind::Conflict,
+            DeployError::NoPort { .. } | DeployError::NameTaken(..) => ApiErrorKind::Conflict,
             DeployError::Internal(_) | DeployError::Store(_) | DeployError::Name(_) => {
                 ApiErrorKind::Internal
             }

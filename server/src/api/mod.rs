@@ -28,6 +28,7 @@ use crate::domain::account::{AccountName, NewPassword, Role};
 use crate::domain::doctor::DatabaseLook;
 use crate::domain::host::{HostName, TargetDisk};
 use crate::domain::image::{Facts, ImageName, NewImage};
+use crate::domain::multicast::OddSetting;
 use crate::session::ClientReport;
 
 /// Everything that people can ask.
@@ -619,9 +620,10 @@ pub enum VerificationState {
 pub struct Deploy {
     /// Image, by name or number.
     pub image: String,
-    /// Hosts, by name; `@NAME` stands for all hosts of a group.
+    /// Hosts, by name; `@NAME` stands for all hosts of a group. They may be left out if `expected` is given.
+    #[serde(default)]
     pub hosts: Vec<String>,
-    /// Name; the image's if not given.
+    /// Name; the image's if not given. A session that hosts join needs one.
     #[serde(default)]
     pub name: Option<String>,
     /// Wait for missing hosts; FOG's setting if not given.
@@ -637,6 +639,16 @@ pub struct Deploy {
     /// Whether the machines are switched on by Wake-on-LAN.
     #[serde(default)]
     pub is_woken: bool,
+    /// Hosts that the session waits for, which join it by its name from the boot menu; those that are named are among
+    /// them. 0: the hosts that are named, and no others.
+    #[serde(default)]
+    #[schema(maximum = 2000)]
+    pub expected: u32,
+    /// Follow-up sessions that may come of it, for hosts that come late, are left behind or dropped; what the server is
+    /// set to if not given.
+    #[serde(default)]
+    #[schema(maximum = 9)]
+    pub follow_ups: Option<u32>,
 }
 
 /// A deploy that begins later. Its machines are switched on by Wake-on-LAN then.
@@ -713,6 +725,9 @@ pub struct DeployAlone {
     /// Whether the machines need not wait for a slot of their storage node.
     #[serde(default)]
     pub is_forced: bool,
+    /// Whether the machines are switched on by Wake-on-LAN.
+    #[serde(default)]
+    pub is_woken: bool,
 }
 
 /// Tasks that were created.
@@ -921,6 +936,15 @@ pub struct SessionStatus {
     pub created_at: String,
     /// End, UTC; `None` while active.
     pub ended_at: Option<String>,
+    /// The session that this one follows: it is for hosts that missed that one.
+    #[serde(default)]
+    pub follows: Option<i64>,
+    /// The session that follows this one.
+    #[serde(default)]
+    pub followed_by: Option<i64>,
+    /// Whether a session is still to be made that follows this one.
+    #[serde(default)]
+    pub is_follow_up_due: bool,
     /// The hosts by name.
     pub hosts: Vec<HostStatus>,
 }
@@ -1002,6 +1026,12 @@ pub struct ServerLook {
     pub database: DatabaseLook,
     /// Where its images are.
     pub images: PathBuf,
+    /// Settings that make no sense.
+    #[serde(default)]
+    pub odd_settings: Vec<OddSetting>,
+    /// The card that FOG's page names; empty if it names none.
+    #[serde(default)]
+    pub interface_setting: String,
 }
 
 /// The link for the first account, told over the socket alone.

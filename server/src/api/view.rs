@@ -9,9 +9,10 @@ use super::{
     BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, SlowestHost, TaskStatus,
     VerificationState,
 };
+use crate::domain::follow_up::FollowUp;
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session};
-use crate::domain::{BootGiven, HostId, Reason, Refusal};
+use crate::domain::{BootGiven, HostId, Reason, Refusal, follow_up};
 use crate::imagestore::Verdict;
 use crate::ops::{SessionState, TaskState, Verification, VerifyStage};
 use crate::session::{Live, LiveMember, Wait};
@@ -54,6 +55,9 @@ pub fn session_status(state: &SessionState) -> SessionStatus {
             text: text::reason(&Reason::BrokenRow(row.clone())),
             created_at: String::new(),
             ended_at: None,
+            follows: None,
+            followed_by: None,
+            is_follow_up_due: false,
             hosts: Vec::new(),
         },
     }
@@ -169,11 +173,33 @@ pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>)
             }
         }
     };
+    if is_followed(state, host) {
+        view.text.push_str(
+            "; another session follows for the hosts that missed it: leave this machine on",
+        );
+    }
     view.refusal = refusal.map(|refusal| fos_api::Refusal {
         code: text::refusal_code(refusal).into(),
         text: text::refusal(refusal),
     });
     view
+}
+
+/// Whether a session is still to be made for a host that missed this one.
+fn is_followed(state: &SessionState, host: HostId) -> bool {
+    match state {
+        SessionState::Live(live) => {
+            let own = live.member(host).map(|(own, _)| &own.status);
+            live.is_followed
+                && matches!(own, Some(SeatStatus::Ended(state, reason)) if follow_up::is_due(*state, reason))
+        }
+        SessionState::Starting(session)
+        | SessionState::NotHere(session, _)
+        | SessionState::Stored(session) => {
+            session.follow_up == FollowUp::Due && follow_up::hosts(session).contains(&host)
+        }
+        SessionState::Broken(..) => false,
+    }
 }
 
 fn live_view(live: &Live, host: HostId) -> SessionView {
@@ -253,6 +279,9 @@ fn of_live(live: &Live) -> SessionStatus {
         text: sentence(live),
         created_at: live.created_at.to_string(),
         ended_at: live.ended_at.map(|at| at.to_string()),
+        follows: live.follows.map(|former| former.0),
+        followed_by: None,
+        is_follow_up_due: false,
         hosts: members
             .map(|(member, more)| host_status(live, member, more))
             .collect(),
@@ -407,7 +436,10 @@ fn of_stored(session: &Session) -> SessionStatus {
             false => Stage::Gathering,
         },
         port: session.port,
-        expected: count(|member| member.state.is_active()),
+        expected: match session.state.is_active() && session.started_at.is_none() {
+            true => count(|member| member.state.is_active()).max(session.expected),
+            false => count(|member| member.state.is_active()),
+        },
         checked_in: count(|member| member.state.is_active() && member.checked_in_at.is_some()),
         connected: 0,
         missing: Vec::new(),
@@ -423,6 +455,12 @@ fn of_stored(session: &Session) -> SessionStatus {
         text: text::stored_session(session),
         created_at: session.created_at.to_string(),
         ended_at: session.ended_at.map(|at| at.to_string()),
+        follows: session.follows.map(|former| former.0),
+        followed_by: match session.follow_up {
+            FollowUp::Made(next) => Some(next.0),
+            FollowUp::Due | FollowUp::None => None,
+        },
+        is_follow_up_due: session.follow_up == FollowUp::Due,
         hosts: members
             .iter()
             .map(|member| stored_host(member, session.started_at.is_some()))

@@ -16,6 +16,7 @@ use crate::api::{
     ServerStatus, SessionStatus,
 };
 use crate::output;
+use crate::store::MAX_JOINED;
 
 /// A multicast session.
 #[derive(Debug, clap::Args)]
@@ -24,8 +25,17 @@ pub(super) struct Deploy {
     #[arg(value_parser = super::image)]
     image: String,
     /// Hosts, by name; @NAME stands for all hosts of a group
-    #[arg(required = true)]
+    #[arg(required_unless_present = "join")]
     hosts: Vec<String>,
+    /// Machines join the session by its name (--name), from the boot menu: it waits for so many hosts, those that are
+    /// named among them
+    #[arg(long, value_name = "N", requires = "name", conflicts_with_all = ["unicast", "at", "cron"],
+        value_parser = joiners)]
+    join: Option<u32>,
+    /// Hosts that come late, are left behind or dropped are deployed once more when the session has ended, all of them
+    /// together, so many times at most [default: that of fos-server serve --follow-ups]
+    #[arg(long, value_name = "N", conflicts_with = "unicast", value_parser = super::follow_ups)]
+    follow_ups: Option<u32>,
     /// Send the image to each host on its own, without a session: a host waits for a slot of its storage node, and
     /// those that boot first go first
     #[arg(long, conflicts_with_all = ["max_wait", "wait"])]
@@ -38,7 +48,7 @@ pub(super) struct Deploy {
     name: Option<String>,
     /// How long to wait for missing hosts after the first has connected; seconds, as of udp-sender, or
     /// minutes with an m [default: the setting FOG_UDPCAST_MAXWAIT, 10 minutes]
-    #[arg(long, value_name = "SECONDS", value_parser = wait_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = super::wait_seconds)]
     max_wait: Option<u64>,
     /// Switch the machines off at the end instead of restarting them
     #[arg(long)]
@@ -83,6 +93,8 @@ impl Deploy {
             is_shutdown: self.shutdown,
             is_debug: self.debug,
             is_woken: self.wake,
+            expected: self.join.unwrap_or(0),
+            follow_ups: self.follow_ups,
         };
         if self.at.is_some() || self.cron.is_some() {
             let request = ScheduleAdd {
@@ -128,6 +140,7 @@ impl Deploy {
             is_shutdown: self.shutdown,
             is_debug: self.debug,
             is_forced: self.force,
+            is_woken: self.wake,
         };
         let created = client.api().deploy_alone(request).await;
         let is_running = client.is_remote();
@@ -154,10 +167,27 @@ impl Deploy {
         for warning in &deployed.warnings {
             output::explain(&format!("warning: {warning}"));
         }
-        let hosts = match deployed.hosts {
+        let count = |hosts: usize| match hosts {
             1 => "1 host".to_owned(),
             more => format!("{more} hosts"),
         };
+        if let Some(expected) = self.join {
+            let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+            output::explain(&format!(
+                "session {} \"{}\" for {} that join it by this name, UDP ports {} and {}. Boot the hosts from the \
+                 network, press m there, and type the name. It starts when all are connected, or {} after the first \
+                 has connected.",
+                deployed.session,
+                deployed.name,
+                count(expected.max(deployed.hosts)),
+                deployed.port,
+                deployed.port + 1,
+                crate::text::seconds(deployed.max_wait_seconds)
+            ));
+            self.explain_where_to_look(deployed, is_running);
+            return;
+        }
+        let hosts = count(deployed.hosts);
         output::explain(&format!(
             "session {} \"{}\" for {hosts}, UDP ports {} and {}. Boot the hosts from the network. It \
              starts when all are connected, or {} after the first has connected.",
@@ -167,6 +197,10 @@ impl Deploy {
             deployed.port + 1,
             crate::text::seconds(deployed.max_wait_seconds)
         ));
+        self.explain_where_to_look(deployed, is_running);
+    }
+
+    fn explain_where_to_look(&self, deployed: &Deployed, is_running: bool) {
         if !is_running {
             output::explain("No server is running; start it with fos-server serve.");
         } else if !self.wait {
@@ -176,6 +210,12 @@ impl Deploy {
             ));
         }
     }
+}
+
+fn joiners(text: &str) -> Result<u32, String> {
+    let hosts = super::number::<u32>(text).ok();
+    let hosts = hosts.filter(|hosts| (1..=MAX_JOINED).contains(hosts));
+    hosts.ok_or_else(|| format!("expected a number of hosts, 1 to {MAX_JOINED}"))
 }
 
 /// What happens next with a deploy that begins later.
@@ -393,19 +433,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often progress in the same stream is shown.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 
-/// Seconds, or minutes with an `m`.
-fn wait_seconds(text: &str) -> Result<u64, String> {
-    let seconds = match text.strip_suffix('m') {
-        Some(minutes) => minutes.parse::<u64>().ok().and_then(|m| m.checked_mul(60)),
-        None => text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok(),
-    };
-    seconds
-        .filter(|seconds| (1..=86400).contains(seconds))
-        .ok_or_else(|| {
-            "expected seconds such as 90, or minutes such as 10m, up to a day".to_owned()
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,10 +526,10 @@ mod tests {
     #[test]
     fn waits_are_seconds_or_minutes() {
         for (text, seconds) in [("10", 10), ("1m", 60), ("90s", 90)] {
-            assert_eq!(wait_seconds(text), Ok(seconds));
+            assert_eq!(super::super::wait_seconds(text), Ok(seconds));
         }
         for text in ["", "0", "s", "-1", "1h", "99999999999"] {
-            assert!(wait_seconds(text).is_err(), "{text}");
+            assert!(super::super::wait_seconds(text).is_err(), "{text}");
         }
     }
 }

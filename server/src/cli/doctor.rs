@@ -67,6 +67,10 @@ impl Doctor {
         if let Ok(look) = &database {
             config.images.clone_from(&look.images);
         }
+        let (odd_settings, interface_setting) = match &database {
+            Ok(look) => (look.odd_settings.clone(), look.interface_setting.clone()),
+            Err(_) => Default::default(),
+        };
         let database = database.map(|look| look.database);
         let owner = doctor::Owner::of(&config.data);
         let name = tokio::task::spawn_blocking(doctor::name);
@@ -98,6 +102,8 @@ impl Doctor {
                 data: doctor::data(&doctor::absolute(&config.data), owner),
                 // FOG's programs are no rivals of a database of our own.
                 database,
+                odd_settings,
+                interface_setting,
                 clock: doctor::clock(),
                 name,
                 offers: Err("not asked for".to_owned()),
@@ -156,6 +162,8 @@ async fn stopped(places: &Places) -> Look<ServerLook> {
                 undoes: true,
             },
             images: given.unwrap_or_else(|| places.data.join("images")),
+            odd_settings: Vec::new(),
+            interface_setting: String::new(),
         });
     }
     let lock = client::lock(&places.data).map_err(told)?;
@@ -174,8 +182,12 @@ async fn stopped(places: &Places) -> Look<ServerLook> {
         is_fogs: store.is_shared_with_fog(),
         undoes: store.undoes_everything(),
     };
+    let settings = store.settings().await;
     store.close().await;
+    let settings = settings.map_err(|error| readable::chain(&error))?;
     Ok(ServerLook {
+        odd_settings: settings.odd,
+        interface_setting: settings.multicast.interface,
         database: look,
         images: images.map_err(|error| readable::chain(&error))?,
     })

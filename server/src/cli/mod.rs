@@ -32,6 +32,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::domain::follow_up::MAX_FOLLOW_UPS;
 use crate::ops;
 use crate::store::Store;
 
@@ -257,6 +258,26 @@ fn task_number(text: &str) -> Result<i64, String> {
 /// An image as it is typed: a shell that completes the name of its directory adds a slash.
 fn image(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Seconds, or minutes with an `m`.
+fn wait_seconds(text: &str) -> Result<u64, String> {
+    let seconds = match text.strip_suffix('m') {
+        Some(minutes) => minutes.parse::<u64>().ok().and_then(|m| m.checked_mul(60)),
+        None => text.strip_suffix('s').unwrap_or(text).parse::<u64>().ok(),
+    };
+    seconds
+        .filter(|seconds| (1..=86400).contains(seconds))
+        .ok_or_else(|| {
+            "expected seconds such as 90, or minutes such as 10m, up to a day".to_owned()
+        })
+}
+
+/// How often hosts of one deploy are deployed once more.
+fn follow_ups(text: &str) -> Result<u32, String> {
+    let times = number::<u32>(text).ok();
+    let times = times.filter(|times| *times <= MAX_FOLLOW_UPS);
+    times.ok_or_else(|| format!("expected a number, 0 to {MAX_FOLLOW_UPS}"))
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {

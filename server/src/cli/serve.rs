@@ -26,8 +26,9 @@ use crate::clock;
 use crate::config::{
     Bitrate, Config, DebugPassword, Origin, Registration, Slow, StreamRecords, Timing,
 };
+use crate::domain::multicast::{BASE_EXPECTED, Duplex, MOST_SESSIONS, is_base};
 use crate::domain::node::NodeName;
-use crate::domain::ports::PortPool;
+use crate::domain::ports::{PortList, PortPool};
 use crate::http;
 use crate::http::listener::{self, Connections, Limits, LocalSocket};
 use crate::https::{self, Https, Identity, Source};
@@ -137,6 +138,26 @@ pub(super) struct Serve {
     /// pairs from 63100 on]
     #[arg(long, value_name = "FIRST-LAST")]
     ports: Option<PortPool>,
+    /// Base ports of the sessions in their place, even ones with commas between them, for example 50000,50010
+    /// [default: FOG's setting FOG_MULTICAST_PORT_OVERRIDE]
+    #[arg(long, value_name = "PORTS", conflicts_with = "ports")]
+    port_override: Option<PortList>,
+    /// Sessions that may be active at a time, 0 for any number [default: FOG's setting FOG_MULTICAST_MAX_SESSIONS, 64]
+    #[arg(long, value_name = "N", value_parser = max_sessions)]
+    max_sessions: Option<u32>,
+    /// Seconds, or minutes with an m, that a session waits for missing hosts after the first has connected, unless
+    /// deploy --max-wait says otherwise [default: FOG's setting FOG_UDPCAST_MAXWAIT, 10 minutes]
+    #[arg(long, value_name = "SECONDS", value_parser = super::wait_seconds)]
+    max_wait: Option<u64>,
+    /// The multicast groups of the sessions are behind this one, for example 239.1.1.0: that of a session is as many
+    /// further as its port is in their pool [default: FOG's setting FOG_MULTICAST_ADDRESS, else one that follows from
+    /// the address of the card]
+    #[arg(long, value_name = "IP", value_parser = group)]
+    multicast_address: Option<Ipv4Addr>,
+    /// full: a part of the stream is sent while the one before is acknowledged; half: one after the other, for hubs and
+    /// cards that cannot send while they receive [default: FOG's setting FOG_MULTICAST_DUPLEX, full]
+    #[arg(long, value_enum)]
+    duplex: Option<Duplex>,
     /// A terminal of this machine that shows the sessions, for example /dev/tty10
     #[arg(long, value_name = "DEVICE")]
     tty: Option<PathBuf>,
@@ -155,6 +176,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOURS", default_value_t = Config::CAPTURE_KEEP.as_secs() / 3600,
         value_parser = keep_hours)]
     capture_keep: u64,
+    /// Hosts that come late to a multicast session, are left behind or dropped, are deployed once more when it has
+    /// ended, all of them together: at most so many times for one deploy (deploy --follow-ups says otherwise). 0: a
+    /// person deploys them again
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::follow_ups)]
+    follow_ups: u32,
     #[command(flatten)]
     limits: Limits,
 }
@@ -325,9 +351,18 @@ impl Serve {
             slow: self.slow,
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
+            port_override: self
+                .port_override
+                .clone()
+                .map_or_else(Vec::new, |list| list.0),
+            max_sessions: self.max_sessions,
+            max_wait: self.max_wait.map(Duration::from_secs),
+            multicast_address: self.multicast_address,
+            duplex: self.duplex,
             slots: self.slots,
             image_versions: self.image_versions,
             capture_keep: Duration::from_secs(self.capture_keep * 3600),
+            follow_ups: self.follow_ups,
             registration: self.registration,
             timing,
             origin: Origin::Running,
@@ -436,6 +471,17 @@ fn slots(text: &str) -> Result<u32, String> {
     let slots = super::number::<u32>(text).ok();
     let slots = slots.filter(|slots| *slots > 0);
     slots.ok_or_else(|| "expected a number of hosts, at least 1".to_owned())
+}
+
+fn max_sessions(text: &str) -> Result<u32, String> {
+    let sessions = super::number::<u32>(text).ok();
+    let sessions = sessions.filter(|sessions| *sessions <= MOST_SESSIONS);
+    sessions.ok_or_else(|| format!("expected a number of sessions, 0 to {MOST_SESSIONS}"))
+}
+
+fn group(text: &str) -> Result<Ipv4Addr, String> {
+    let address = text.parse().ok().filter(|address| is_base(*address));
+    address.ok_or_else(|| format!("expected {BASE_EXPECTED}"))
 }
 
 fn stall_limit(text: &str) -> Result<u64, String> {
@@ -727,6 +773,10 @@ async fn serve(
     followers.push(parts.spawn("the follower of the captures", {
         let ops = Arc::clone(ops);
         async move { ops.follow_captures().await }
+    }));
+    followers.push(parts.spawn("the maker of follow-up sessions", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_up().await }
     }));
     let served = tokio::select! {
         () = signals.next() => {

@@ -181,6 +181,11 @@ fn describe(session: &SessionStatus, is_running: bool) -> String {
         session.port.saturating_add(1),
         session.created_at
     ));
+    if let Some(former) = session.follows {
+        lines.push(format!(
+            "  follows session {former}, for hosts that missed it"
+        ));
+    }
     if session.state.is_active() {
         // Without a server nothing is timed.
         let age = match is_running {

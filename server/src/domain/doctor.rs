@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use super::Timestamp;
 use super::certificate::{Certificate, Worry};
 
+use super::multicast::OddSetting;
+
 /// What a probe found, or why it did not look.
 pub type Look<T> = Result<T, String>;
 
@@ -37,6 +39,10 @@ pub struct Evidence {
     pub data: DataLook,
     /// The database.
     pub database: Look<DatabaseLook>,
+    /// Settings in it that make no sense.
+    pub odd_settings: Vec<OddSetting>,
+    /// The card that FOG's page names; empty if it names none.
+    pub interface_setting: String,
     /// Seconds since 1970.
     pub clock: i64,
     /// Name of this machine, and where it leads.
@@ -282,6 +288,15 @@ pub enum Cause {
     },
     /// What fails in the middle is not undone.
     NotUndone,
+    /// Settings make no sense, so their defaults count.
+    OddSettings(Vec<OddSetting>),
+    /// FOG's page names a card that is not the one of the sessions.
+    OtherCardSet {
+        /// What it names.
+        setting: String,
+        /// The card that counts, if it is known.
+        card: Option<String>,
+    },
     /// The clock is before this program was made.
     Clock {
         /// Seconds since 1970.
@@ -480,6 +495,17 @@ fn places(evidence: &Evidence, causes: &mut Vec<Cause>) {
         Err(why) if *access == Access::Good => causes.push(Cause::Database { why: why.clone() }),
         Err(_) => {}
     }
+    if !evidence.odd_settings.is_empty() {
+        causes.push(Cause::OddSettings(evidence.odd_settings.clone()));
+    }
+    let setting = &evidence.interface_setting;
+    let card = card(evidence).map(|card| card.name.clone());
+    if !setting.is_empty() && card.as_ref() != Some(setting) {
+        causes.push(Cause::OtherCardSet {
+            setting: setting.clone(),
+            card,
+        });
+    }
     let images = &evidence.images;
     let is_fogs = evidence.database.as_ref().is_ok_and(|look| look.is_fogs);
     match images.access {
@@ -553,7 +579,10 @@ impl Cause {
     pub fn is_warning(&self) -> bool {
         matches!(
             self,
-            Self::NotUndone | Self::Certificate(Worry::EndsSoon { .. })
+            Self::NotUndone
+                | Self::OddSettings(_)
+                | Self::OtherCardSet { .. }
+                | Self::Certificate(Worry::EndsSoon { .. })
         )
     }
 
@@ -585,6 +614,8 @@ impl Cause {
             Self::ForeignFiles { .. } => "foreign-files",
             Self::Database { .. } => "database",
             Self::NotUndone => "database-not-undone",
+            Self::OddSettings(_) => "odd-settings",
+            Self::OtherCardSet { .. } => "other-card-set",
             Self::Clock { .. } => "clock",
             Self::NameElsewhere { .. } => "name-elsewhere",
             Self::NameUnknown { .. } => "name-unknown",
@@ -673,6 +704,8 @@ mod tests {
                 is_fogs: false,
                 undoes: true,
             }),
+            odd_settings: Vec::new(),
+            interface_setting: String::new(),
             clock: MADE,
             name: NameLook {
                 name: "server".to_owned(),
@@ -691,6 +724,22 @@ mod tests {
         let mut evidence = healthy();
         change(&mut evidence);
         diagnose(&evidence).iter().map(Cause::code).collect()
+    }
+
+    #[test]
+    fn settings_without_effect_are_named_and_are_no_trouble() {
+        let odd = OddSetting {
+            key: "FOG_MULTICAST_DUPLEX".into(),
+            value: "x".into(),
+            expected: "y".into(),
+            used: "z".into(),
+        };
+        assert_eq!(codes(|seen| seen.odd_settings.push(odd)), ["odd-settings"]);
+        let set = |name: &str| codes(|seen| seen.interface_setting = name.into());
+        assert_eq!(set("nosuch0"), ["other-card-set"]);
+        let card = card(&healthy()).unwrap().name.clone();
+        assert_eq!(set(&card), [""; 0]);
+        assert!(Cause::OddSettings(Vec::new()).is_warning());
     }
 
     #[test]

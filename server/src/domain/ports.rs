@@ -62,6 +62,30 @@ impl PortPool {
     }
 }
 
+/// Base ports, each once, in the order in which they are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortList(pub Vec<u16>);
+
+impl std::str::FromStr for PortList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut ports = Vec::new();
+        for word in text.split(',') {
+            let word = word.trim();
+            let port = word.parse::<u16>().ok();
+            let port = port.filter(|port| *port >= 1024 && port % 2 == 0);
+            let port = port.ok_or_else(|| {
+                format!("{word:?} is no base port: expected even ports from 1024 to 65534, with commas between them")
+            })?;
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        Ok(Self(ports))
+    }
+}
+
 impl std::str::FromStr for PortPool {
     type Err = String;
 
@@ -80,6 +104,17 @@ impl std::str::FromStr for PortPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_has_base_ports() {
+        assert_eq!(
+            "50002, 50000,50002".parse(),
+            Ok(PortList(vec![50002, 50000]))
+        );
+        for text in ["", "50001", "80", "65536", "50000,", "x"] {
+            assert!(text.parse::<PortList>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_pool_has_whole_pairs() {

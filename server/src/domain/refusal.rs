@@ -53,6 +53,13 @@ pub enum Refusal {
     NotCaptured,
     /// The host's part in the session is over.
     Over(Reason),
+    /// The host's part in the session is over, and another session is made for it.
+    FollowUp {
+        /// The session.
+        session: SessionId,
+        /// Why its part is over.
+        over: Reason,
+    },
     /// Another machine with this MAC address takes part.
     AnotherMachine {
         /// Where that one is.
@@ -105,6 +112,13 @@ pub enum Refusal {
     },
     /// A machine that is deployed alone waits for a slot.
     InLine(Line),
+    /// The host could not use the share of its storage node, which is not asked again for a while.
+    NodeFailed {
+        /// The node.
+        node: NodeId,
+        /// Until when.
+        until: Timestamp,
+    },
     /// The files of its image are not those that were verified, or nothing is known of them.
     ImageUnusable {
         /// What is wrong, and what to do.

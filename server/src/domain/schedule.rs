@@ -43,6 +43,9 @@ pub struct Planned {
     pub is_shutdown: bool,
     /// Whether the machines boot to a shell.
     pub is_debug: bool,
+    /// Follow-up sessions that may come of it.
+    #[serde(default)]
+    pub follow_ups: Option<u32>,
 }
 
 /// What became of a start.
@@ -316,6 +319,7 @@ mod tests {
                 max_wait_seconds: None,
                 is_shutdown: false,
                 is_debug: false,
+                follow_ups: None,
             },
             created_at: time(done_until),
             done_until: time(done_until),

@@ -10,6 +10,7 @@ use futures_util::stream;
 
 use super::answer::{Fault, ask_again};
 use super::boot_script::BOOT_FILES;
+use super::boot_script::menu::MEMORY_TESTS;
 use super::plain;
 use crate::logs::{Level, Subject};
 use crate::ops::{BootFile, BootFileError, Ops};
@@ -18,7 +19,8 @@ use crate::ops::{BootFile, BootFileError, Ops};
 pub(super) async fn file(State(ops): State<Arc<Ops>>, Path(name): Path<String>) -> Response {
     let is_known = BOOT_FILES
         .iter()
-        .any(|files| files.kernel == name || files.init == name);
+        .any(|files| files.kernel == name || files.init == name)
+        || MEMORY_TESTS.contains(&name.as_str());
     if !is_known {
         return (StatusCode::NOT_FOUND, plain("no such boot file")).into_response();
     }

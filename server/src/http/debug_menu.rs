@@ -163,12 +163,25 @@ pub(super) fn offered(script: Script, mac: Mac, form: &Form, envelope: &Envelope
 pub(super) fn entry(mac: Mac, arch: &str, host: &str) -> String {
     format!(
         "prompt --key 0x64 --timeout 3000 Press d for a shell, which takes a password || goto local\n\
-         clear password ||\n\
-         login || goto local\n\
-         chain --replace http://fos:${{password:uristring}}@{host}/fog/service/ipxe/boot.php?mac0={mac}&arch={arch}&{FIELD}=1 ||\n\
-         clear password ||\n\
-         :local\n"
+         {}\
+         :local\n",
+        login(mac, arch, host, "local")
     )
+}
+
+/// Asks for the password, and for a shell with it; goes to the label `back` if nothing is typed.
+pub(super) fn login(mac: Mac, arch: &str, host: &str, back: &str) -> String {
+    format!(
+        "clear password ||\n\
+         login || goto {back}\n\
+         chain --replace http://fos:${{password:uristring}}@{host}/fog/service/ipxe/boot.php?mac0={mac}&arch={arch}&{FIELD}=1 ||\n\
+         clear password ||\n"
+    )
+}
+
+/// How the machine reaches this server, if that is known.
+pub(super) fn reached(envelope: &Envelope) -> Option<String> {
+    envelope.host.clone()
 }
 
 /// The script for somebody who has the password.

@@ -35,5 +35,5 @@ async fn setup_link(State(ops): State<Arc<Ops>>) -> Result<Json<SetupLink>, (Sta
 
 /// For the doctor.
 async fn look(State(ops): State<Arc<Ops>>) -> Json<ServerLook> {
-    Json(ops.look())
+    Json(ops.look().await)
 }

@@ -21,7 +21,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::api::authority::Viewer;
 use crate::api::{Api as _, ApiError, ApiErrorKind, SessionStatus};
-use crate::ops::Ops;
+use crate::clock;
+use crate::domain::Timestamp;
+use crate::ops::{Ops, UnicastStatus};
 
 /// What is counted as it happens; the rest is looked up when it is asked for.
 #[derive(Debug)]
@@ -51,6 +53,11 @@ struct OfStage {
 struct OfSession {
     session: i64,
     image: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfNode {
+    node: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -127,14 +134,16 @@ pub(super) async fn metrics(
     let mut now = Registry::with_prefix("fos");
     let begin = Instant::now();
     let status = ops.status(None).await;
+    let queue = ops.unicast_status(0).await;
     let took = begin.elapsed().as_secs_f64();
-    let (up, sessions) = match status {
-        Ok(status) => (1, status.sessions),
+    let (up, sessions, queue) = match (status, queue) {
+        (Ok(status), Ok(queue)) => (1, status.sessions, queue),
         // A database that fails is a figure, too.
-        Err(_) => (0, Vec::new()),
+        _ => (0, Vec::new(), UnicastStatus::default()),
     };
     add_store(&mut now, up, took);
     add_sessions(&mut now, &sessions);
+    add_queue(&mut now, &queue, clock::now());
     let mut body = String::new();
     let encoded = text::encode_registry(&mut body, &metrics.registry)
         .and_then(|()| text::encode_registry(&mut body, &now))
@@ -213,6 +222,36 @@ fn add_sessions(registry: &mut Registry, sessions: &[SessionStatus]) {
     registry.register("session_stream", help, streams);
 }
 
+/// The machines that are deployed alone, by storage node; nothing while there are none.
+fn add_queue(registry: &mut Registry, queue: &UnicastStatus, now: Timestamp) {
+    let slots = Family::<OfNode, Gauge>::default();
+    let used = Family::<OfNode, Gauge>::default();
+    let waiting = Family::<OfNode, Gauge>::default();
+    let longest = Family::<OfNode, Gauge>::default();
+    for (node, of_node) in &queue.nodes {
+        let of = OfNode { node: node.0 };
+        slots.get_or_create(&of).set(of_node.slots.into());
+        used.get_or_create(&of).set(of_node.used.into());
+        waiting.get_or_create(&of).set(of_node.waiting.into());
+        let line = queue
+            .tasks
+            .iter()
+            .filter(|state| state.task.node == *node && state.in_front.is_some());
+        let since = line.filter_map(|state| state.task.entered_at).min();
+        let wait = since.map_or(0, |since| now.seconds_since(since));
+        let wait = i64::try_from(wait).unwrap_or(i64::MAX);
+        longest.get_or_create(&of).set(wait);
+    }
+    let help = "Machines that a storage node serves alone at a time";
+    registry.register("queue_slots", help, slots);
+    let help = "Machines that it serves alone now; more than slots where some were forced";
+    registry.register("queue_slots_used", help, used);
+    let help = "Machines that wait for a slot";
+    registry.register("queue_waiting", help, waiting);
+    let help = "How long the machine has waited that has waited longest";
+    registry.register_with_unit("queue_longest_wait", help, Unit::Seconds, longest);
+}
+
 fn name(stage: Stage) -> &'static str {
     match stage {
         Stage::Gathering => "gathering",
@@ -229,8 +268,9 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::api::{Api, DeployAlone};
     use crate::domain::account::Role;
-    use crate::testing::{bench, text};
+    use crate::testing::{Bench, bench_with, ip, mac, name as name_of, text};
 
     #[test]
     fn areas_are_few_whatever_is_asked_for() {
@@ -246,15 +286,40 @@ mod tests {
         }
     }
 
+    /// One machine has the only slot, another one waits.
+    async fn queue(bench: &Bench) {
+        for host in [3, 4] {
+            bench.add_host(host).await;
+        }
+        let wanted = DeployAlone {
+            image: "lab image".into(),
+            hosts: vec![name_of(3), name_of(4)],
+            name: None,
+            is_shutdown: false,
+            is_debug: false,
+            is_forced: false,
+            is_woken: false,
+        };
+        Api::deploy_alone(&*bench.ops, wanted).await.unwrap();
+        for host in [3, 4] {
+            let body = format!("mac={}&type=down&agent=fos-agent/0.1.0", mac(host));
+            bench.post(ip(host), "Pre_Stage1.php", body).await;
+        }
+        let an_hour_ago = Timestamp(clock::now().0 - 3600);
+        let sql = format!("UPDATE fos_tasks SET enteredAt = '{an_hour_ago}'");
+        bench.sql(&sql).await;
+    }
+
     #[tokio::test]
     async fn sessions_requests_and_the_store_are_figures() {
-        let bench = bench().await;
+        let bench = bench_with(|config| config.slots = Some(1)).await;
         let token = bench
             .ops
             .add_token("prometheus".parse().unwrap(), Role::Viewer);
         let token = token.await.unwrap();
         bench.deploy(&[1, 2]).await;
         bench.check_in(1).await;
+        queue(&bench).await;
         let router = crate::http::router(Arc::clone(&bench.ops));
         let ask = async |path: &str, token: &str| {
             let request = Request::get(path)
@@ -282,6 +347,9 @@ mod tests {
             "fos_http_requests_total{area=\"metrics\",status=\"401\"} 1",
             "fos_http_answer_seconds_count{area=\"metrics\"} 1",
             "fos_store_up 1",
+            "fos_queue_slots{node=\"1\"} 1",
+            "fos_queue_slots_used{node=\"1\"} 1",
+            "fos_queue_waiting{node=\"1\"} 1",
             "# EOF",
         ] {
             assert!(
@@ -289,6 +357,12 @@ mod tests {
                 "{line}\n{figures}"
             );
         }
+        // It got in line an hour ago, and perhaps some seconds.
+        let wait = figures
+            .lines()
+            .find_map(|line| line.strip_prefix("fos_queue_longest_wait_seconds{node=\"1\"} "));
+        let wait: i64 = wait.expect("a wait").parse().unwrap();
+        assert!((3600..4000).contains(&wait), "{wait}");
         // What the dashboard asks for is there.
         let dashboard = include_str!("../../../docs/grafana.json");
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fog::Mac;
@@ -16,10 +15,9 @@ use crate::domain::handouts::News;
 use crate::domain::host::{Host, TargetDisk};
 use crate::domain::image::Image;
 use crate::domain::reason::BrokenRow;
-use crate::domain::session::Session;
+use crate::domain::session::{SeatStatus, Session};
 use crate::domain::unicast::{TaskKind, UnicastTask};
-use crate::domain::{BootGiven, Refusal};
-use crate::logs::{Level, Subject};
+use crate::domain::{BootGiven, Reason, Refusal, follow_up};
 use crate::store::StoreError;
 
 /// The answer to a boot loader.
@@ -135,6 +133,15 @@ impl Ops {
             && !member.state().is_active()
         {
             // Its part is over, the session is not.
+            if let SeatStatus::Ended(_, over) = &member.status
+                && handle.is_followed
+                && (follow_up::has_missed(over) || *over == Reason::Missing)
+            {
+                return Ok(BootAnswer::Nothing(Refusal::FollowUp {
+                    session: handle.job.session,
+                    over: over.clone(),
+                }));
+            }
             let refusal = self.no_task(known).await?;
             return Ok(BootAnswer::Nothing(refusal));
         }
@@ -269,21 +276,14 @@ impl Ops {
         Some(ticket)
     }
 
-    /// A setting; its default if one cannot be read: one odd row must not keep all machines from booting.
+    /// A setting.
     pub(super) async fn is_name_changed_early(&self) -> Result<bool, StoreError> {
-        match self.settings().await {
-            Ok(settings) => Ok(settings.is_name_changed_early),
-            Err(StoreError::Broken(row)) => {
-                let line = format!("{row}; machines boot with FOG_CHANGE_HOSTNAME_EARLY=1");
-                let what = "boots without settings";
-                let now = clock::now();
-                self.log
-                    .repeated(now, Level::Warn, &Subject::Server, what, &line);
-                self.is_name_changed_early.store(true, Ordering::Relaxed);
-                Ok(true)
-            }
-            Err(error) => Err(error),
-        }
+        Ok(self.settings().await?.is_name_changed_early)
+    }
+
+    /// Whether there is a boot file of this name.
+    pub(crate) async fn has_boot_file(&self, name: &str) -> bool {
+        matches!(self.missing_file([name, name]).await, BootFiles::Complete)
     }
 
     /// Looks for boot files.

@@ -21,7 +21,7 @@ use crate::domain::host::{About, Host, StationMac, Wish};
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Client;
 use crate::domain::session::core::Peer;
-use crate::domain::{HostId, Refusal, SessionId};
+use crate::domain::{HostId, Refusal, SessionId, follow_up};
 use crate::logs::Subject;
 use crate::session::{ClientReport, Handle};
 use crate::store::{InventoryFields, StoreError};
@@ -248,10 +248,20 @@ impl Ops {
     /// Why a host has nothing to do.
     pub(super) async fn no_task(&self, known: &Known) -> Result<Refusal, StoreError> {
         let id = known.host.id;
+        let last = self.store.last_end(id).await?;
+        if let Some((session, over)) = &last
+            && follow_up::has_missed(over)
+            && self.store.awaited_follow_up(id).await? == Some(*session)
+        {
+            return Ok(Refusal::FollowUp {
+                session: *session,
+                over: over.clone(),
+            });
+        }
         Ok(Refusal::NoTask {
             host: known.host.name.clone(),
             mac: known.mac,
-            last: self.store.last_end(id).await?,
+            last,
         })
     }
 
@@ -446,7 +456,8 @@ impl Ops {
         let agent = Client::from(fog::encoding::printable(&asked.agent, 80).as_str());
         // Who cannot be remembered is not let in.
         self.to_remember(known, peer, job)?;
-        handle.check_in(host, peer, agent, interface).await?;
+        let checked_in = handle.check_in(host, peer, agent, interface).await;
+        checked_in.map_err(|refusal| followed(&handle, refusal))?;
         self.remember_check_in(known, peer, job).await
     }
 
@@ -557,5 +568,18 @@ impl Ops {
     pub(super) fn is_own(address: Option<Ipv4Addr>, ticket: Option<Ticket>, known: &Known) -> bool {
         address.is_some_and(|own| IpAddr::V4(own) == known.request.address)
             && (ticket.is_none() || ticket == known.request.ticket)
+    }
+}
+
+/// A refusal of a session, as a host hears it for which another session is made.
+fn followed(handle: &Handle, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Over(over) if handle.is_followed && follow_up::has_missed(&over) => {
+            Refusal::FollowUp {
+                session: handle.job.session,
+                over,
+            }
+        }
+        refusal => refusal,
     }
 }

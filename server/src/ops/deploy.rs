@@ -14,7 +14,6 @@ use crate::clock;
 use crate::config::Origin;
 use crate::domain::host::Host;
 use crate::domain::image::{Facts, Image, SettingChanged};
-use crate::domain::ports::{BadPortPool, PortPool};
 use crate::domain::reason::BrokenRow;
 use crate::domain::refusal::AskAgain;
 use crate::domain::session::Note;
@@ -41,6 +40,23 @@ pub struct DeployRequest {
     pub is_debug: bool,
     /// Whether the machines are switched on by Wake-on-LAN.
     pub is_woken: bool,
+    /// Hosts that join it by its name, from the boot menu; 0 for a session of the hosts that are named.
+    pub expected: u32,
+    /// Follow-up sessions that may come of it; what the server is told if not given.
+    pub follow_ups: Option<u32>,
+}
+
+/// What a session is, besides its image and hosts.
+pub(super) struct Wanted {
+    pub(super) name: Option<String>,
+    pub(super) max_wait: Option<Duration>,
+    pub(super) is_shutdown: bool,
+    pub(super) is_debug: bool,
+    pub(super) expected: u32,
+    pub(super) follows: Option<SessionId>,
+    pub(super) follow_ups: Option<u32>,
+    /// The base port that it has if it can.
+    pub(super) port: Option<u16>,
 }
 
 /// What is known before something is created.
@@ -81,6 +97,8 @@ pub enum DeployWarning {
     PortHeld(String),
     /// The machines are not switched on: why.
     NotWoken(String),
+    /// A setting of the database makes no sense.
+    Setting(String),
     /// A script of the image store, which `fos-agent` does not run.
     Script(String),
 }
@@ -122,9 +140,21 @@ pub enum DeployError {
     /// A name is none of a host or a group.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The port settings make no sense.
-    #[error("FOG_UDPCAST_STARTINGPORT and FOG_MULTICAST_MAX_SESSIONS: {0}")]
-    Ports(#[from] BadPortPool),
+    /// A session that is joined by name was given none.
+    #[error("hosts join the session by its name: give it one")]
+    NoName,
+    /// It cannot be typed at every machine.
+    #[error(
+        "{0:?} cannot be the name of a session that hosts join by it: use letters of ASCII, digits, blanks, dots, \
+         hyphens and underscores, {MAX_NAME} at most"
+    )]
+    OddName(String),
+    /// The name is taken.
+    #[error("{0} is the name of {taken}; choose another one", taken = match .1 {
+        Some(session) => format!("session {session}, which is active"),
+        None => "a host".to_owned(),
+    })]
+    NameTaken(String, Option<SessionId>),
     /// Sessions and other programs hold all ports.
     #[error(
         "no pair of ports from {first} on is free ({pairs} pairs were tried){}; cancel a session, end \
@@ -135,7 +165,7 @@ pub enum DeployError {
         /// First port.
         first: u16,
         /// Pairs.
-        pairs: u16,
+        pairs: usize,
         /// Holders, as far as they are known; at most 5.
         held: Vec<String>,
     },
@@ -200,27 +230,76 @@ impl Ops {
     /// # Errors
     /// The first thing that is wrong; nothing is created then.
     pub async fn deploy(&self, wanted: &DeployRequest) -> Result<Deployed, DeployError> {
+        let prepared = self.prepare(wanted).await?;
+        if wanted.expected > 0 {
+            self.check_name(wanted.name.as_deref()).await?;
+        }
+        let hosts = prepared.hosts.clone();
+        let what = Wanted {
+            name: wanted.name.clone(),
+            max_wait: wanted.max_wait,
+            is_shutdown: wanted.is_shutdown,
+            is_debug: wanted.is_debug,
+            expected: wanted.expected,
+            follows: None,
+            follow_ups: wanted.follow_ups,
+            port: None,
+        };
+        let mut deployed = self.create(prepared, what).await?;
+        if wanted.is_woken
+            && let Err(error) = self.wake_hosts(&hosts).await
+        {
+            let warning = DeployWarning::NotWoken(error.to_string());
+            deployed.warnings.push(warning);
+        }
+        Ok(deployed)
+    }
+
+    /// A session that people join by its name needs one that is its own, also beside FOG, where hosts and sessions have
+    /// no name in common.
+    async fn check_name(&self, name: Option<&str>) -> Result<(), DeployError> {
+        let name = name.map(str::trim).filter(|name| !name.is_empty());
+        let name = name.ok_or(DeployError::NoName)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_. ".contains(c);
+        if name.len() > MAX_NAME || !name.chars().all(is_plain) {
+            let name = fog::encoding::printable(name, 60);
+            return Err(DeployError::OddName(name));
+        }
+        let mut open = self.store.open_sessions().await?.into_iter();
+        if let Some(open) = open.find(|open| open.name.eq_ignore_ascii_case(name)) {
+            return Err(DeployError::NameTaken(open.name, Some(open.session)));
+        }
+        match self.directory.by_name(name) {
+            Some(host) => Err(DeployError::NameTaken(host.name.clone(), None)),
+            None => Ok(()),
+        }
+    }
+
+    /// Creates a session of what was looked up and checked.
+    pub(super) async fn create(
+        &self,
+        prepared: Prepared,
+        wanted: Wanted,
+    ) -> Result<Deployed, DeployError> {
         let Prepared {
             image,
             checked_at,
             hosts,
             mut warnings,
-        } = self.prepare(wanted).await?;
+        } = prepared;
         let settings = self.settings().await?;
-        let max_wait = match (wanted.max_wait, settings.max_wait_minutes) {
-            (Some(wanted), _) => wanted,
-            (None, 0) => Duration::from_secs(600),
-            (None, minutes) => Duration::from_secs(u64::from(minutes) * 60),
-        };
-        let pool = match self.config.ports {
-            Some(pool) => pool,
-            None => pool_of(settings.starting_port, settings.max_sessions)?,
-        };
-        let name = wanted.name.clone().unwrap_or_else(|| image.name.clone());
+        let odd = settings.odd.iter().map(ToString::to_string);
+        warnings.extend(odd.map(DeployWarning::Setting));
+        let settings = self.config.multicast(settings.multicast);
+        let max_wait = wanted.max_wait.unwrap_or(settings.max_wait);
+        let pool = settings.ports();
+        let name = wanted.name.unwrap_or_else(|| image.name.clone());
         let mut passed_over = Vec::new();
         let mut held = Vec::new();
         loop {
-            let port = self.free_port(pool, &mut passed_over, &mut held).await?;
+            let port = self
+                .free_port(&pool, wanted.port, &mut passed_over, &mut held)
+                .await?;
             let session = NewSession {
                 name: fog::encoding::printable(&name, 250),
                 image: image.id,
@@ -231,17 +310,15 @@ impl Ops {
                 max_wait,
                 is_shutdown: wanted.is_shutdown,
                 is_debug: wanted.is_debug,
+                expected: wanted.expected,
+                follows: wanted.follows,
+                follow_ups: wanted.follow_ups,
             };
             match self.store.create_session(clock::now(), session).await {
                 Ok(session) => {
                     self.note_held_ports(session, &held).await;
                     let held = held.into_iter().map(DeployWarning::PortHeld);
                     warnings.extend(held);
-                    if wanted.is_woken
-                        && let Err(error) = self.wake_hosts(&hosts).await
-                    {
-                        warnings.push(DeployWarning::NotWoken(error.to_string()));
-                    }
                     return Ok(Deployed {
                         session,
                         name,
@@ -261,14 +338,29 @@ impl Ops {
     pub(super) async fn prepare(&self, wanted: &DeployRequest) -> Result<Prepared, DeployError> {
         let image = self.store.find_image(&wanted.image).await?;
         let image = image.ok_or_else(|| no_image(&wanted.image))?;
-        let facts = self.usable_facts(&image).await?;
         let hosts = self.named_hosts(&wanted.hosts).await?;
+        let (checked_at, warnings) = self.check_deployable(&image).await?;
+        Ok(Prepared {
+            image,
+            checked_at,
+            hosts,
+            warnings,
+        })
+    }
+
+    /// What of an image and of the boot files is checked before a deploy; when the files were verified, and what people
+    /// should know.
+    pub(super) async fn check_deployable(
+        &self,
+        image: &Image,
+    ) -> Result<(Timestamp, Vec<DeployWarning>), DeployError> {
+        let facts = self.usable_facts(image).await?;
         let mut warnings = Vec::new();
         if !facts.is_verified {
             warnings.push(DeployWarning::NotVerified);
         }
         let checked_at = facts.checked_at;
-        self.check_files(&image, facts).await?;
+        self.check_files(image, facts).await?;
         // Whether the store hangs was just seen; what it says now is only a warning.
         let scripts = self.scripts().await.unwrap_or_default();
         warnings.extend(scripts.into_iter().map(DeployWarning::Script));
@@ -280,12 +372,7 @@ impl Ops {
                 BootFiles::Hang(dir) => return Err(DeployError::BootHangs(dir)),
             }
         }
-        Ok(Prepared {
-            image,
-            checked_at,
-            hosts,
-            warnings,
-        })
+        Ok((checked_at, warnings))
     }
 
     /// Whether the files of an image are those that were verified, by size and date; answers its name.
@@ -346,7 +433,8 @@ impl Ops {
     /// The lowest base port that neither a session nor another program holds.
     async fn free_port(
         &self,
-        pool: PortPool,
+        pool: &[u16],
+        preferred: Option<u16>,
         passed_over: &mut Vec<u16>,
         held: &mut Vec<String>,
     ) -> Result<u16, DeployError> {
@@ -355,7 +443,8 @@ impl Ops {
         // Of the card that the session will send on, if that is known already.
         let card = self.config.known_interface().ok().flatten();
         let address = card.map_or(Ipv4Addr::UNSPECIFIED, |card| card.addr);
-        for port in pool.bases() {
+        let preferred = preferred.filter(|port| pool.contains(port));
+        for port in preferred.into_iter().chain(pool.iter().copied()) {
             if of_sessions.contains(&i64::from(port)) || passed_over.contains(&port) {
                 continue;
             }
@@ -373,8 +462,8 @@ impl Ops {
             }
         }
         Err(DeployError::NoPort {
-            first: pool.first(),
-            pairs: pool.pairs(),
+            first: pool.first().copied().unwrap_or_default(),
+            pairs: pool.len(),
             held: held.clone(),
         })
     }
@@ -523,16 +612,8 @@ fn not_cancelled(id: SessionId, unanswered: &AskAgain) -> CancelError {
     }
 }
 
-fn pool_of(first: u32, max_sessions: u32) -> Result<PortPool, BadPortPool> {
-    // Without a limit: as many as there are ports.
-    let last = match max_sessions {
-        0 => 65535,
-        sessions => first
-            .saturating_add(sessions.saturating_mul(2))
-            .saturating_sub(1),
-    };
-    PortPool::new(first, last.min(65535))
-}
+/// Characters of a name that is typed at a machine.
+const MAX_NAME: usize = 60;
 
 /// How long the image store may take to show its files.
 const STORE_LIMIT: Duration = Duration::from_secs(20);

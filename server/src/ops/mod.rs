@@ -8,12 +8,14 @@ mod capture;
 mod clients;
 mod deploy;
 mod directory;
+mod follow_ups;
 mod groups;
 mod hosts;
 mod image_root;
 mod images;
 mod inspection;
 mod jobs;
+mod joining;
 mod log_tail;
 mod memory;
 mod reports;
@@ -47,6 +49,7 @@ pub use hosts::{AcceptError, Accepted};
 pub use image_root::image_root;
 pub use images::TaskImage;
 pub use inspection::ImageState;
+pub use joining::Joined;
 pub use log_tail::LogError;
 pub use schedules::ScheduleError;
 pub use site::{NodeState, ServerState, SiteState};
@@ -65,7 +68,7 @@ use crate::domain::Timestamp;
 use crate::domain::doctor::DatabaseLook;
 use crate::domain::host::About;
 use crate::domain::session::core::Plan;
-use crate::logs::{MulticastLog, Subject};
+use crate::logs::{Level, MulticastLog, Subject};
 use crate::session::Sessions;
 use crate::store::{Change, Settings, SharedStore, StoreError};
 
@@ -171,8 +174,14 @@ impl Ops {
 
     /// What kind of database there is, and where the images are.
     #[must_use]
-    pub fn look(&self) -> ServerLook {
+    pub async fn look(&self) -> ServerLook {
+        // A database that does not answer is seen otherwise.
+        let settings = self.store.settings().await;
+        let (odd, multicast) =
+            settings.map_or_else(|_| Default::default(), |found| (found.odd, found.multicast));
         ServerLook {
+            odd_settings: odd,
+            interface_setting: multicast.interface,
             database: DatabaseLook {
                 is_fogs: self.store.is_shared_with_fog(),
                 undoes: self.store.undoes_everything(),
@@ -205,6 +214,12 @@ impl Ops {
     /// The settings of the database.
     async fn settings(&self) -> Result<Settings, StoreError> {
         let settings = self.store.settings().await?;
+        for odd in &settings.odd {
+            let what = "looks at settings of which one makes no sense";
+            let now = clock::now();
+            self.log
+                .repeated(now, Level::Warn, &Subject::Server, what, &odd.to_string());
+        }
         self.is_name_changed_early
             .store(settings.is_name_changed_early, Ordering::Relaxed);
         Ok(settings)
@@ -279,6 +294,8 @@ fn idle_plan(session: &crate::domain::session::Session) -> Plan {
         hosts: members
             .map(|member| (member.host, member.name.clone()))
             .collect(),
+        expected: 0,
+        is_followed: false,
         records: crate::domain::session::core::Records::Auto,
         max_wait: std::time::Duration::MAX,
         connect_wait: std::time::Duration::MAX,

@@ -335,7 +335,11 @@ impl Ops {
         }
         let handle = self.session_of(known).await?;
         let peer = self.peer(known, self.job_of(&known.host, &handle))?;
+        let task = self.store.active_task(known.host.id).await?;
         handle.blamed(known.host.id, peer).await?;
+        if let Some((task, _)) = task {
+            self.note_node_failure(task).await?;
+        }
         Ok(())
     }
 }

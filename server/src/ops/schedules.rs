@@ -163,6 +163,8 @@ fn request(planned: &Planned) -> DeployRequest {
         is_debug: planned.is_debug,
         // Nobody stands before them.
         is_woken: true,
+        expected: 0,
+        follow_ups: planned.follow_ups,
     }
 }
 

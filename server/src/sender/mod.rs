@@ -15,6 +15,7 @@ use cast_net::udpcast::sender::SlowPolicy;
 use fog::Mac;
 use tokio::sync::mpsc;
 
+use crate::domain::multicast::Duplex;
 use crate::domain::session::Departure;
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::imagestore::Source;
@@ -44,6 +45,10 @@ pub struct StreamJob {
     pub tells_its_length: bool,
     /// Limit in bit/s.
     pub max_bitrate: Option<u64>,
+    /// The group of the data; `None` for udpcast's choice.
+    pub group: Option<Ipv4Addr>,
+    /// Whether a slice is sent while the one before is acknowledged.
+    pub duplex: Duplex,
     /// What becomes of a receiver that is much slower than the others.
     pub slow: SlowPolicy,
 }

@@ -23,6 +23,7 @@ use super::{
     Counters, Events, Received, Sender, SenderEvent, SharedCounters, SlowReceiver, StreamJob,
     Transmission,
 };
+use crate::domain::multicast::Duplex;
 use crate::domain::session::core::{StopKind, StreamOutcome};
 use crate::domain::session::{Departure, DropCause};
 use crate::imagestore::Source;
@@ -177,6 +178,11 @@ fn transmit(job: StreamJob, control: &SendControl, events: &Events, counters: &S
     // Agents are watched over HTTP too, and dropped by the session's own rule. Only a program that has
     // ended, as its host says, is not waited for.
     options.transfer.drop_attentive = options.transfer.drop;
+    options.data_group = job.group;
+    options.transfer.duplex = match job.duplex {
+        Duplex::Full => sender::Duplex::Full,
+        Duplex::Half => sender::Duplex::Half,
+    };
     options.transfer.max_bitrate = job.max_bitrate;
     options.transfer.slow = job.slow;
     options.abort_on_input_error = job.tells_its_length;
@@ -617,6 +623,8 @@ mod tests {
             disk_limit: Duration::ZERO,
             tells_its_length: true,
             max_bitrate: None,
+            group: None,
+            duplex: Duplex::Full,
             slow: sender::SlowPolicy::default(),
         };
         let transmission = Udpcast::default()

@@ -325,6 +325,7 @@ fn host_of(fact: &Fact) -> Option<HostId> {
         Fact::StreamStarting { .. }
         | Fact::StartRevoked { .. }
         | Fact::StreamsDone { .. }
+        | Fact::FollowUpDue
         | Fact::Ended { .. }
         | Fact::Noted { .. } => None,
     }

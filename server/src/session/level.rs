@@ -12,6 +12,7 @@ pub(super) fn level_of(note: &Note) -> Level {
         | Note::Warning { .. }
         | Note::ForeignReport { .. }
         | Note::Refused { .. }
+        | Note::NotFollowed { .. }
         | Note::PortHeld { .. } => Level::Warn,
         Note::Created { .. }
         | Note::CheckedIn { .. }
@@ -21,6 +22,9 @@ pub(super) fn level_of(note: &Note) -> Level {
         | Note::Ended { .. }
         | Note::LeftRendezvous { .. }
         | Note::Resumed { .. }
+        | Note::Follows { .. }
+        | Note::FollowedBy { .. }
+        | Note::Joined { .. }
         | Note::Words { .. }
         | Note::Unknown { .. } => Level::Info,
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::rate::Course;
 use crate::domain::handout::Arguments;
+use crate::domain::multicast::Duplex;
 use crate::domain::session::{MemberSnapshot, Snapshot};
 use crate::domain::{BootGiven, HostId, ImageId, SessionId, Timestamp};
 use crate::sender::{Counters, Received};
@@ -25,6 +26,10 @@ pub struct Live {
     pub port: u16,
     /// Creation.
     pub created_at: Timestamp,
+    /// The session that it follows.
+    pub follows: Option<SessionId>,
+    /// Whether another session follows it, for hosts that miss it.
+    pub is_followed: bool,
     /// The state machine.
     pub snapshot: Snapshot,
     /// Stored bytes of the present stream.
@@ -131,6 +136,8 @@ impl Live {
             image_name: head.image_name.clone(),
             port: head.port,
             created_at: head.created_at,
+            follows: head.follows,
+            is_followed: head.is_followed,
             snapshot,
             stream_len,
             counters,
@@ -182,4 +189,9 @@ pub(super) struct Head {
     /// What kernel arguments tell besides.
     pub(super) arguments: Arguments,
     pub(super) created_at: Timestamp,
+    pub(super) follows: Option<SessionId>,
+    pub(super) is_followed: bool,
+    /// The group of its data; `None` for udpcast's choice.
+    pub(super) group: Option<Ipv4Addr>,
+    pub(super) duplex: Duplex,
 }

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::StreamRecords;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::image::{Facts, ImageSettings};
+use crate::domain::multicast::Multicast;
 use crate::domain::node::Fence;
 use crate::domain::reason::Defect;
 use crate::domain::refusal::AskAgain;
@@ -67,6 +68,8 @@ pub struct Handle {
     pub(crate) settings: Option<Arc<ImageSettings>>,
     /// Its claim; `None` where there can be no other server.
     pub(crate) fence: Option<Fence>,
+    /// Whether hosts that miss it get another session.
+    pub(crate) is_followed: bool,
     commands: mpsc::Sender<Command>,
     live: watch::Receiver<Arc<Live>>,
 }
@@ -512,9 +515,42 @@ impl Sessions {
     /// Compares a session that runs with what is stored.
     async fn compare(&self, id: SessionId, handle: &Handle) {
         match self.around.store.session(id).await {
-            Ok(stored) => handle.tell(Command::Compare(stored.map(Box::new))).await,
+            Ok(stored) => {
+                if let Some(session) = &stored {
+                    self.note_hosts(id, session);
+                }
+                handle.tell(Command::Compare(stored.map(Box::new))).await;
+            }
             Err(error) => tracing::warn!(session = id.0, "comparing the session: {error}"),
         }
+    }
+
+    /// Hosts that were put into a running session since it was started are found by it from now on.
+    fn note_hosts(&self, id: SessionId, session: &Session) {
+        let mut running = self.lock();
+        let Drivers { sessions, of_host } = &mut *running;
+        let Some(entry) = sessions.get_mut(&id) else {
+            return;
+        };
+        let members = session.members.iter();
+        let active = members.filter(|member| member.state.is_active());
+        for member in active {
+            if of_host.entry(member.host).or_default().insert(id) {
+                entry.hosts.push(member.host);
+            }
+        }
+    }
+
+    /// A host was put into a session: it is started if it does not run, else it takes the host in before this returns.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(crate) async fn joined(self: &Arc<Self>, id: SessionId) -> Result<(), StoreError> {
+        match self.running(id) {
+            Some(handle) => self.compare(id, &handle).await,
+            None => drop(self.handle(id).await?),
+        }
+        Ok(())
     }
 
     /// Starts the driver of a session that is to run, or fails the session if it cannot be run.
@@ -526,6 +562,7 @@ impl Sessions {
         }
         let found = self.around.store.session(id).await;
         match &found {
+            Ok(Some(session)) if session.is_unjoined() => return Ok(None),
             Ok(Some(session)) if session.state.is_active() => {}
             Ok(_) => return Ok(None),
             Err(StoreError::Broken(_)) => {}
@@ -592,16 +629,19 @@ impl Sessions {
             self.fail(id, Reason::Unusable(defect)).await?;
             return Ok(None);
         }
+        let network = store.settings().await?.multicast;
+        let network = self.around.config.multicast(network);
         // With these it was deployed.
         let verified = facts.settings.clone();
         let settings = verified.or_else(|| image.map(|image| image.settings()));
-        Ok(self.run(&session, port, settings, facts, claimed.clone()))
+        let run = self.run(&session, (port, &network), settings, facts, claimed.clone());
+        Ok(run)
     }
 
     fn run(
         self: &Arc<Self>,
         session: &Session,
-        port: u16,
+        (port, network): (u16, &Multicast),
         settings: Option<ImageSettings>,
         facts: Facts,
         claimed: Claimed,
@@ -621,6 +661,10 @@ impl Sessions {
             port,
             arguments: arguments.unwrap_or_default(),
             created_at: session.created_at,
+            follows: session.follows,
+            is_followed: self.follow_ups(session) > 0,
+            group: network.group(port, &network.ports()),
+            duplex: network.duplex,
         };
         let tasks: BTreeMap<_, _> = session.members.iter().map(|m| (m.host, m.task)).collect();
         let hosts: Vec<HostId> = tasks.keys().copied().collect();
@@ -643,6 +687,7 @@ impl Sessions {
             job: driver.job(),
             settings: settings.map(Arc::new),
             fence: claimed.fence(),
+            is_followed: self.follow_ups(session) > 0,
             commands,
             live,
         };
@@ -696,6 +741,12 @@ impl Sessions {
         self.askers.changed(entry.hosts);
     }
 
+    /// Follow-up sessions that may still come of a session.
+    fn follow_ups(&self, session: &Session) -> u32 {
+        let said = session.follow_ups;
+        said.unwrap_or(self.around.config.follow_ups)
+    }
+
     fn plan(&self, session: &Session, facts: &Facts) -> Plan {
         let timing = self.around.config.timing;
         let members = session.members.iter();
@@ -708,6 +759,8 @@ impl Sessions {
             hosts: members
                 .map(|member| (member.host, member.name.clone()))
                 .collect(),
+            expected: session.expected,
+            is_followed: self.follow_ups(session) > 0,
             records: match self.around.config.stream_records {
                 StreamRecords::Auto => Records::Auto,
                 StreamRecords::Always => Records::Fixed(true),

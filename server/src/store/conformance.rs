@@ -16,6 +16,7 @@ use crate::domain::image::tests::sample_facts;
 
 mod alone;
 mod captures;
+mod follow_ups;
 mod groups;
 mod model;
 pub(super) mod operations;
@@ -67,6 +68,9 @@ pub(crate) fn new_session(image: ImageId, hosts: &[HostId], port: u16) -> NewSes
         max_wait: Duration::from_secs(600),
         is_shutdown: false,
         is_debug: false,
+        expected: 0,
+        follows: None,
+        follow_ups: None,
     }
 }
 
@@ -444,7 +448,8 @@ pub(crate) async fn what_is_absent_is_absent(store: SharedStore) {
     };
     assert_eq!(store.apply(NOW, session, facts).await.unwrap(), [conflict]);
     let defaults = store.settings().await.unwrap();
-    assert_eq!((defaults.starting_port, defaults.max_sessions), (63100, 64));
+    assert_eq!(defaults.multicast, Multicast::default());
+    assert_eq!(defaults.odd, []);
 }
 
 /// An end that is none is a mistake of the caller, and nothing of its call is stored.
@@ -650,6 +655,9 @@ where
     groups::groups_are_bounded(factory().await).await;
     site::a_storage_node_is_there(factory().await).await;
     schedules::a_start_is_claimed_once(factory().await).await;
+    follow_ups::a_follow_up_is_made_once(factory().await).await;
+    follow_ups::a_cancelled_session_is_not_followed(factory().await).await;
+    follow_ups::hosts_join_a_session(factory().await).await;
     progress_is_no_state(factory().await).await;
     many_at_once(factory().await).await;
     what_is_absent_is_absent(factory().await).await;
@@ -660,5 +668,6 @@ where
     captures::a_capture_makes_its_image_and_takes_its_place(factory().await).await;
     alone::what_is_over_stays_over(factory().await).await;
     alone::a_task_alone_keeps_its_host(factory().await).await;
+    alone::a_failure_of_a_node_is_kept(factory().await).await;
     a_closed_store_is_unavailable(factory().await).await;
 }

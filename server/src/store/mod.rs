@@ -38,8 +38,9 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
+use crate::domain::multicast::{Multicast, OddSetting};
 use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
-use crate::domain::queue::Rules;
+use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -272,9 +273,63 @@ pub enum CreateError {
         /// The setting.
         limit: u32,
     },
+    /// The session that it is to follow has its follow-up already, or is not to have one any more.
+    #[error("session {0} is not to be followed up any more")]
+    Followed(SessionId),
     /// It was not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a host has not joined a session.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// It is over, or was never there, or its hosts are known.
+    #[error("session {0} cannot be joined")]
+    NotOpen(SessionId),
+    /// Data have flowed.
+    #[error("session {0} has started already")]
+    Started(SessionId),
+    /// The host's part in it is over.
+    #[error("this host was in session {0}, and its part in it is over")]
+    Over(SessionId),
+    /// The host has another active task.
+    #[error("this host has a task already, {}", match session {
+        Some(id) => format!("in session {id}"),
+        None => format!("task {task}"),
+    })]
+    Busy {
+        /// Its task.
+        task: TaskId,
+        /// Its session, if it is in one.
+        session: Option<SessionId>,
+    },
+    /// It has as many hosts as a session can have.
+    #[error("session {0} has {MAX_JOINED} hosts, which is the limit")]
+    Full(SessionId),
+    /// The host is not registered any more.
+    #[error("this host is not registered any more")]
+    NoHost,
+    /// It was not stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session that hosts join by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Number.
+    pub session: SessionId,
+    /// Name.
+    pub name: String,
+    /// Display name of the image.
+    pub image_name: String,
+    /// Hosts that its first stream waits for.
+    pub expected: u32,
+    /// Hosts that have joined.
+    pub joined: u32,
+    /// Whether it is too late.
+    pub has_started: bool,
 }
 
 /// What a new session is.
@@ -298,6 +353,12 @@ pub struct NewSession {
     pub is_shutdown: bool,
     /// See [`Session::is_debug`].
     pub is_debug: bool,
+    /// See [`Session::expected`]; with hosts 0.
+    pub expected: u32,
+    /// See [`Session::follows`].
+    pub follows: Option<SessionId>,
+    /// See [`Session::follow_ups`].
+    pub follow_ups: Option<u32>,
 }
 
 /// What new tasks of machines that are deployed alone are.
@@ -361,17 +422,16 @@ pub enum UnicastQuery {
     },
 }
 
-/// `globalSettings`, as far as they are used. An absent or empty row means the default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// `globalSettings`, as far as they are used. An absent or empty row means the default, and so does one that makes no
+/// sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `FOG_UDPCAST_STARTINGPORT` (63100).
-    pub starting_port: u32,
-    /// `FOG_MULTICAST_MAX_SESSIONS` (64); 0 for any number.
-    pub max_sessions: u32,
-    /// `FOG_UDPCAST_MAXWAIT` in minutes (10); 0 means the default.
-    pub max_wait_minutes: u32,
+    /// Those of FOG's page "multicast".
+    pub multicast: Multicast,
     /// `FOG_CHANGE_HOSTNAME_EARLY` (yes).
     pub is_name_changed_early: bool,
+    /// Those that make no sense.
+    pub odd: Vec<OddSetting>,
 }
 
 /// A fact that was not stored, because its row is not in a state that allows it.
@@ -599,6 +659,28 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         at: Timestamp,
         session: NewSession,
     ) -> std::result::Result<SessionId, CreateError>;
+    /// Sessions that can be joined by their names, the oldest first, at most [`MAX_OPEN_SESSIONS`].
+    async fn open_sessions(&self) -> Result<Vec<OpenSession>>;
+    /// Puts a host into a session; nothing if it is in it.
+    async fn join_session(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        host: HostId,
+        address: IpAddr,
+    ) -> std::result::Result<(), JoinError>;
+    /// Sessions that are to be followed by another one when they have ended, the oldest first.
+    async fn due_follow_ups(&self) -> Result<Vec<SessionId>>;
+    /// The session that a host was in last, if another one is to be made that follows it.
+    async fn awaited_follow_up(&self, host: HostId) -> Result<Option<SessionId>>;
+    /// No session is to follow this one, for a reason that people should know, if there is one; whether it was still to
+    /// be made.
+    async fn give_up_follow_up(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        why: Option<String>,
+    ) -> Result<bool>;
     /// Numbers of the sessions in states 0 to 3, whatever else is in their rows.
     async fn active_sessions(&self) -> Result<Vec<SessionId>>;
     /// Numbers of the newest sessions, newest first.
@@ -668,6 +750,15 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<TaskId>>;
     /// Stores what a client says of its progress, if its task is active. Loss of it does no harm.
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()>;
+    /// Keeps that the host of a task could not use the share of its storage node, which is not asked again until then;
+    /// `None` if the task is gone.
+    async fn note_node_failure(
+        &self,
+        task: TaskId,
+        until: Timestamp,
+    ) -> Result<Option<NodeFailure>>;
+    /// The newest of these; most of them are over.
+    async fn node_failures(&self) -> Result<Vec<NodeFailure>>;
     /// What the queue of these machines goes by.
     ///
     /// # Errors
@@ -733,15 +824,18 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     // Settings.
 
     /// FOG's settings.
-    ///
-    /// # Errors
-    /// [`StoreError::Broken`] for a value that is no number.
     async fn settings(&self) -> Result<Settings>;
     /// Where the images are; `None` if that was never said.
     async fn image_root(&self) -> Result<Option<String>>;
     /// Stores where the images are.
     async fn set_image_root(&self, path: String) -> Result<()>;
 }
+
+/// Sessions to be joined by name that a person at a machine is shown, some 200 bytes each.
+pub const MAX_OPEN_SESSIONS: u32 = 64;
+
+/// Hosts that can join a session.
+pub const MAX_JOINED: u32 = 2000;
 
 /// Machines that asked without being registered: some 200 bytes each.
 pub const MAX_STRANGERS: u32 = 1000;

@@ -11,8 +11,9 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, NewCapture, NewSession,
-    NewUnicast, Result, Settings, SharedStore, Store, StoreError, UnicastQuery,
+    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, NewCapture,
+    NewSession, NewUnicast, OpenSession, Result, Settings, SharedStore, Store, StoreError,
+    UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
@@ -23,7 +24,7 @@ use crate::domain::host::{
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
-use crate::domain::queue::Rules;
+use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -143,7 +144,7 @@ impl Faulty {
 }
 
 /// The operations that store.
-pub(crate) const WRITES: [&str; 31] = [
+pub(crate) const WRITES: [&str; 33] = [
     "add_host",
     "edit_host",
     "remove_host",
@@ -163,6 +164,7 @@ pub(crate) const WRITES: [&str; 31] = [
     "create_capture",
     "remove_image",
     "create_session",
+    "give_up_follow_up",
     "apply",
     "fail_broken",
     "store_progress",
@@ -175,6 +177,7 @@ pub(crate) const WRITES: [&str; 31] = [
     "create_unicast",
     "apply_unicast",
     "store_unicast_progress",
+    "note_node_failure",
 ];
 
 #[async_trait]
@@ -540,6 +543,56 @@ impl Store for Faulty {
     async fn held_ports(&self) -> Result<Vec<i64>> {
         self.count("held_ports");
         self.inner.held_ports().await
+    }
+
+    async fn note_node_failure(
+        &self,
+        task: TaskId,
+        until: Timestamp,
+    ) -> Result<Option<NodeFailure>> {
+        self.gate("note_node_failure").await?;
+        self.inner.note_node_failure(task, until).await
+    }
+
+    async fn node_failures(&self) -> Result<Vec<NodeFailure>> {
+        self.count("node_failures");
+        self.inner.node_failures().await
+    }
+
+    async fn open_sessions(&self) -> Result<Vec<OpenSession>> {
+        self.count("open_sessions");
+        self.inner.open_sessions().await
+    }
+
+    async fn join_session(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        host: HostId,
+        address: IpAddr,
+    ) -> std::result::Result<(), JoinError> {
+        self.gate("join_session").await?;
+        self.inner.join_session(at, session, host, address).await
+    }
+
+    async fn due_follow_ups(&self) -> Result<Vec<SessionId>> {
+        self.count("due_follow_ups");
+        self.inner.due_follow_ups().await
+    }
+
+    async fn awaited_follow_up(&self, host: HostId) -> Result<Option<SessionId>> {
+        self.count("awaited_follow_up");
+        self.inner.awaited_follow_up(host).await
+    }
+
+    async fn give_up_follow_up(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        why: Option<String>,
+    ) -> Result<bool> {
+        self.gate("give_up_follow_up").await?;
+        self.inner.give_up_follow_up(at, session, why).await
     }
 
     async fn active_sessions(&self) -> Result<Vec<SessionId>> {

@@ -49,6 +49,10 @@ pub fn sentence(cause: &Cause) -> String {
         }
         Cause::Database { .. } => "the database cannot be opened".to_owned(),
         Cause::NotUndone => "FOG's tables are MyISAM".to_owned(),
+        Cause::OddSettings(_) => "settings in the database make no sense".to_owned(),
+        Cause::OtherCardSet { .. } => {
+            "FOG's page names another network card than the sessions have".to_owned()
+        }
         Cause::Clock { .. } => "the clock is wrong".to_owned(),
         Cause::NameElsewhere { name, .. } => {
             format!(
@@ -120,6 +124,13 @@ pub fn seen(cause: &Cause) -> Vec<String> {
             }
         }],
         Cause::NotUndone => vec!["a table of FOG's has an engine without transactions".to_owned()],
+        Cause::OddSettings(odd) => odd.iter().map(|odd| foreign(odd.to_string())).collect(),
+        Cause::OtherCardSet { setting, card } => vec![format!(
+            "FOG_UDPCAST_INTERFACE is {}, sessions are sent by {}",
+            foreign(setting),
+            card.as_ref()
+                .map_or_else(|| "the card that leads to each client".to_owned(), foreign)
+        )],
         Cause::Clock { now } => vec![format!("it is {now} s after the beginning of 1970")],
         Cause::NameElsewhere { addresses, .. } => {
             let addresses: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
@@ -193,6 +204,12 @@ pub fn advice(cause: &Cause) -> String {
         }
         Cause::NotUndone => "it works; what fails in the middle is not undone, and Galera does not copy these tables. \
              Nothing has to be done"
+            .to_owned(),
+        Cause::OddSettings(_) => {
+            "correct them on FOG's page, or empty them for the defaults; until then the defaults count".to_owned()
+        }
+        Cause::OtherCardSet { .. } => "it has no effect, neither here nor in FOG's own manager; name the card of the PCs \
+             with --interface if it is the wrong one that counts"
             .to_owned(),
         Cause::Clock { .. } => {
             "set it: timedatectl set-ntp true; logs and sessions go by it".to_owned()
@@ -351,6 +368,16 @@ mod tests {
             },
             Cause::Database { why: why.clone() },
             Cause::NotUndone,
+            Cause::OddSettings(vec![crate::domain::multicast::OddSetting {
+                key: "FOG_MULTICAST_DUPLEX".into(),
+                value: "\u{1b}[2J".into(),
+                expected: "y".into(),
+                used: "z".into(),
+            }]),
+            Cause::OtherCardSet {
+                setting: "eth7".into(),
+                card: None,
+            },
             Cause::Clock { now: 1 },
             Cause::NameElsewhere {
                 name: "server".to_owned(),

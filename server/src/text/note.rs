@@ -57,6 +57,19 @@ pub fn note(note: &Note) -> String {
         Note::Refused { address, why } => {
             format!("its check-in from {address} is refused: {}", refusal(why))
         }
+        Note::Follows { session } => {
+            format!("follows session {session}, for hosts that missed that one")
+        }
+        Note::FollowedBy { session } => {
+            format!("session {session} follows, for hosts that missed this one")
+        }
+        Note::NotFollowed { text } => format!(
+            "no session follows for the hosts that missed this one: {}; deploy them again by hand",
+            foreign(text)
+        ),
+        Note::Joined { address } => {
+            format!("joined the session by its name, at the machine ({address})")
+        }
         Note::PortHeld { text } => format!("{}; the session has other ports", foreign(text)),
         Note::Words { text } => foreign(text),
         Note::Unknown { code, details } => unknown(code, details),

@@ -55,6 +55,11 @@ pub fn refusal(refusal: &Refusal) -> String {
              The report is ignored; restart the machine to capture it again."
             .into(),
         Refusal::Over(over) => over_text(over),
+        Refusal::FollowUp { session, over } => format!(
+            "The part of this host in session {session} is over: {}. Another session follows for the hosts that missed \
+             it, when session {session} has ended: leave this machine on.",
+            of_client(over)
+        ),
         Refusal::AnotherMachine { address } => format!(
             "A machine at {address} already takes part, as this host or as another one with this \
              address. If two machines have one MAC address, switch one of them off. If it is this \
@@ -127,6 +132,11 @@ pub fn refusal(refusal: &Refusal) -> String {
             )
         }
         Refusal::InLine(line) => in_line(line),
+        Refusal::NodeFailed { node, until } => format!(
+            "This machine could not use the image share of storage node {node}: it is asked again at {until} (UTC). Look \
+             whether that node exports its images over NFS, with the file .mntcheck in them. After a restart another \
+             node may be picked."
+        ),
         Refusal::ImageUnusable { text } => format!("The image of this host cannot be deployed: {text}."),
         Refusal::AskAgain(cause) => ask_again(cause),
     }
@@ -176,6 +186,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::NoCaptures { .. } => "no-captures",
         Refusal::NotCaptured => "not-captured",
         Refusal::Over(_) => "over",
+        Refusal::FollowUp { .. } => "follow-up",
         Refusal::AnotherMachine { .. } => "another-machine",
         Refusal::TooManyMachines => "too-many-machines",
         Refusal::NotCheckedIn => "not-checked-in",
@@ -189,6 +200,7 @@ pub fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::NothingSent => "nothing-sent",
         Refusal::OtherTask { .. } => "other-task",
         Refusal::InLine(_) => "in-line",
+        Refusal::NodeFailed { .. } => "node-failed",
         Refusal::ImageUnusable { .. } => "image-unusable",
         Refusal::AskAgain(_) => "ask-again",
     }

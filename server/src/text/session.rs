@@ -7,6 +7,7 @@ use readable::NAMED_AFTER;
 
 use super::reason::{Disk, disk, with_disk};
 use super::{count, duration, foreign, names, reason, refusal};
+use crate::domain::follow_up::FollowUp;
 use crate::domain::session::core::Phase;
 use crate::domain::session::{Member, MemberSnapshot, SeatStatus, Session, Snapshot};
 use crate::domain::{BootGiven, Reason};
@@ -27,7 +28,7 @@ pub fn phase(session: &Snapshot) -> String {
             "waiting for the first of {} to check in, for {age}: {}; boot them from the network. This \
              wait has no limit",
             count_u32(session.expected, "host", "hosts"),
-            names(&session.missing)
+            lacking(session)
         ),
         Phase::Gathering { .. } => gathering(session, &stream, &age),
         Phase::Starting { .. } => {
@@ -52,14 +53,15 @@ pub fn phase(session: &Snapshot) -> String {
 }
 
 fn gathering(session: &Snapshot, stream: &str, age: &str) -> String {
-    if session.missing.is_empty() {
+    if session.missing.is_empty() && session.joiners == 0 {
         return format!("about to start {stream}");
     }
+    let count = u32::try_from(session.missing.len()).unwrap_or(u32::MAX);
     let mut text = format!(
         "waiting for {} of {} before {stream} for {age}: {}",
-        session.missing.len(),
+        count.saturating_add(session.joiners),
         count_u32(session.expected, "host", "hosts"),
-        names(&session.missing)
+        lacking(session)
     );
     if let Some(left) = session.starts_in {
         let left = duration(left);
@@ -71,6 +73,20 @@ fn gathering(session: &Snapshot, stream: &str, age: &str) -> String {
         });
     }
     text
+}
+
+/// Hosts that are not at the rendezvous, and how many are still to join.
+fn lacking(session: &Snapshot) -> String {
+    let names = names(&session.missing);
+    let joiners = match session.joiners {
+        0 => return names,
+        1 => "1 host that is to join by name, from the boot menu".to_owned(),
+        more => format!("{more} hosts that are to join by name, from the boot menu"),
+    };
+    match session.missing.is_empty() {
+        true => joiners,
+        false => format!("{names}; {joiners}"),
+    }
 }
 
 fn finishing(session: &Snapshot, age: &str) -> String {
@@ -210,10 +226,23 @@ pub fn holds_up(silent: Duration, stands_still: Duration, is_alone: bool) -> Str
 #[must_use]
 pub fn stored_session(session: &Session) -> String {
     if !session.state.is_active() {
-        return match &session.reason {
+        let mut text = match &session.reason {
             Some(why) => format!("{}: {}", session.state, reason(why)),
             None => session.state.to_string(),
         };
+        match session.follow_up {
+            FollowUp::None => {}
+            FollowUp::Due => {
+                text.push_str("; another session follows for the hosts that missed it")
+            }
+            FollowUp::Made(next) => text.push_str(&format!(
+                "; session {next} follows for the hosts that missed it"
+            )),
+        }
+        return text;
+    }
+    if session.is_unjoined() {
+        return unjoined(session);
     }
     match session.started_at {
         None => {
@@ -230,11 +259,23 @@ pub fn stored_session(session: &Session) -> String {
 /// A session that this server begins to run, or takes up again, at this moment.
 #[must_use]
 pub fn starting_session(session: &Session) -> String {
+    if session.is_unjoined() {
+        return unjoined(session);
+    }
     let here = checked_in(session);
     match session.started_at {
         None => format!("being prepared ({here})"),
         Some(at) => format!("started at {at} (UTC); the server is about to go on with it ({here})"),
     }
+}
+
+/// Nobody has joined it yet.
+fn unjoined(session: &Session) -> String {
+    format!(
+        "waiting for the first of {} to join by the name {}, from the boot menu. This wait has no limit",
+        count_u32(session.expected, "host", "hosts"),
+        foreign(&session.name)
+    )
 }
 
 fn checked_in(session: &Session) -> String {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{NodeId, TaskId};
+use super::{HostId, NodeId, TaskId, Timestamp};
 
 /// Who is served, and who waits.
 #[derive(Debug, Clone)]
@@ -44,6 +44,22 @@ impl Default for Rules {
             slots: BTreeMap::new(),
         }
     }
+}
+
+/// A storage node whose share a host could not use, which is not asked again for a while (`nfsFailures`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeFailure {
+    /// The node.
+    pub node: NodeId,
+    /// The host.
+    pub host: HostId,
+    /// Until when it is not asked.
+    pub until: Timestamp,
+}
+
+impl NodeFailure {
+    /// How long a node is not asked, in seconds, as FOG has it.
+    pub const SECONDS: i64 = 300;
 }
 
 /// How far a machine is.

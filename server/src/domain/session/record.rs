@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use crate::domain::code;
+use crate::domain::follow_up::FollowUp;
 use crate::domain::handout::Ticket;
 use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
 
@@ -49,11 +50,25 @@ pub struct Session {
     pub runs: u32,
     /// Why it ended as it did.
     pub reason: Option<Reason>,
+    /// Hosts that join it by name: its first stream waits for so many. 0 for a session whose hosts are known.
+    pub expected: u32,
+    /// The session whose hosts it is for, that missed that one.
+    pub follows: Option<SessionId>,
+    /// Follow-up sessions that may still come of it; `None` if nobody said.
+    pub follow_ups: Option<u32>,
+    /// The session for hosts that missed this one.
+    pub follow_up: FollowUp,
     /// Its hosts by name.
     pub members: Vec<Member>,
 }
 
 impl Session {
+    /// Whether nobody has joined it yet by its name: there is nothing to run.
+    #[must_use]
+    pub fn is_unjoined(&self) -> bool {
+        self.expected > 0 && self.members.is_empty()
+    }
+
     /// Where a client of FOG may still come from after the end, if one may: it was told to go, and waits for
     /// ever where nobody answers. Whether it was connected at the end is not stored.
     #[must_use]
@@ -145,6 +160,8 @@ pub enum Fact {
         /// Why.
         reason: Reason,
     },
+    /// When the session has ended, its hosts that missed it get another one.
+    FollowUpDue,
     /// The session is over, or its end is seen in another light.
     Ended {
         /// Its state.
@@ -254,6 +271,26 @@ pub enum Note {
         /// Why.
         why: Box<Refusal>,
     },
+    /// The session is for hosts that missed this one.
+    Follows {
+        /// That one.
+        session: SessionId,
+    },
+    /// Hosts that missed the session are deployed once more.
+    FollowedBy {
+        /// The session that they are in.
+        session: SessionId,
+    },
+    /// Hosts that missed the session are not deployed once more.
+    NotFollowed {
+        /// Why.
+        text: String,
+    },
+    /// A host has joined the session by its name.
+    Joined {
+        /// From.
+        address: IpAddr,
+    },
     /// Ports that the session did not get, as another program holds them.
     PortHeld {
         /// Which and by whom, as the system says.
@@ -325,6 +362,10 @@ mod tests {
     fn notes_come_back() {
         for note in [
             Note::ShareUnusable,
+            Note::Follows {
+                session: SessionId(12),
+            },
+            Note::NotFollowed { text: "x".into() },
             Note::StartRevoked { stream: 1, run: 2 },
             Note::Created {
                 image: "a".into(),

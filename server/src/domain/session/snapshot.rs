@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub connected: u32,
     /// Names of hosts that the present stream waits for.
     pub missing: Vec<String>,
+    /// Hosts that are still to join the session by its name; they are among those that are expected.
+    pub joiners: u32,
     /// Whether any host has checked in.
     pub has_check_in: bool,
     /// Age of the phase.
@@ -105,7 +107,8 @@ impl Core {
             streams: self.plan.streams.len(),
             stream_name: self.stream_name(),
             run: self.run,
-            expected: count(live().count()),
+            expected: count(live().count()).saturating_add(self.joiners()),
+            joiners: self.joiners(),
             checked_in: self.checked_in_count(),
             connected: count(self.connected_count()),
             missing: self.missing(),

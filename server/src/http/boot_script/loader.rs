@@ -6,7 +6,7 @@ use std::time::Duration;
 use fog::Mac;
 
 use super::super::debug_menu;
-use super::{BootFiles, registration};
+use super::{BootFiles, menu, registration};
 use crate::domain::image::is_safe_in_boot_script;
 
 /// Who reads the script.
@@ -56,6 +56,20 @@ pub(in super::super) enum Script {
     /// middle of a script.
     Registrable {
         script: Box<Self>,
+        mac: Mac,
+        arch: String,
+    },
+    /// A key stroke that opens the boot menu (see `menu`), and this. GRUB has none.
+    Menu {
+        script: Box<Self>,
+        mac: Mac,
+        arch: String,
+        title: String,
+        entries: Vec<menu::Entry>,
+    },
+    /// Lines, and the question for the name of a session. GRUB cannot ask.
+    AskName {
+        lines: Vec<String>,
         mac: Mac,
         arch: String,
     },
@@ -131,6 +145,28 @@ impl Script {
                     text.push_str(&registration::entry(*mac, &word(arch)));
                 }
                 text.push_str(&script.commands(loader));
+            }
+            Self::Menu {
+                script,
+                mac,
+                arch,
+                title,
+                entries,
+            } => {
+                if loader == Loader::Ipxe {
+                    text.push_str(&menu::commands(*mac, &word(arch), title, entries));
+                }
+                text.push_str(&script.commands(loader));
+            }
+            Self::AskName { lines, mac, arch } => {
+                text.push_str("echo\n");
+                for line in lines {
+                    text.push_str(&loader.echo(line));
+                }
+                if loader == Loader::Ipxe {
+                    text.push_str(&menu::ask_name(*mac, &word(arch)));
+                }
+                text.push_str(&loader.local_disk());
             }
             // A server that ends refuses the next question: so the script has all that are left, and each answer
             // takes the place of it. The number in the question keeps the sum bounded.

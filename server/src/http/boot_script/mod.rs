@@ -2,6 +2,7 @@
 //! from the network.
 
 pub(super) mod loader;
+pub(super) mod menu;
 mod registration;
 
 use std::net::Ipv4Addr;
@@ -146,15 +147,25 @@ async fn build(
                 return registration::answer(ops, &form.request(), mac).await;
             }
             let script = registration::offered(ops.config(), unknown_host(&macs), mac, form);
-            return Ok(match password {
+            let script = match password {
                 Some(_) => debug_menu::offered(script, mac, form, envelope),
                 None => script,
-            });
+            };
+            return menu::offered(ops, script, None, form, envelope).await;
         }
         Err(error) => return Err(error),
     };
     let name = &known.host.name;
-    let answer = match ops.boot(&known, [files.kernel, files.init]).await {
+    let mut booted = ops.boot(&known, [files.kernel, files.init]).await;
+    if let Ok(BootAnswer::Nothing(Refusal::NoTask { .. })) = &booted
+        && let Some(session) = menu::asked(form)
+    {
+        if let Some(script) = menu::join(ops, &known, session, form).await? {
+            return Ok(script);
+        }
+        booted = ops.boot(&known, [files.kernel, files.init]).await;
+    }
+    let answer = match booted {
         Ok(BootAnswer::Nothing(refusal @ Refusal::AskAgain(_)))
         | Err(ClientError::Refused(refusal @ Refusal::AskAgain(_))) => {
             let script = later(known.mac, form, &text::refusal(&refusal));
@@ -187,6 +198,19 @@ async fn build(
             files,
             arguments: arguments(&job, files, ops.config(), loader),
         },
+        BootAnswer::Nothing(refusal @ Refusal::FollowUp { .. }) => {
+            let script = later(known.mac, form, &text::refusal(&refusal));
+            match (loader, script) {
+                // It waits for as long as the server says so. GRUB's scripts are not replaced: there is an end to them.
+                (Loader::Ipxe, Script::Later { why, mac, arch, .. }) => Script::Later {
+                    why,
+                    mac,
+                    arch,
+                    asked: 0,
+                },
+                (_, script) => script,
+            }
+        }
         BootAnswer::Nothing(Refusal::NoTask { last, .. }) => {
             if asked == Asked::Yes {
                 return debug_menu::shell(ops, form, known.mac, Some(&known.host), (files, loader))
@@ -195,10 +219,11 @@ async fn build(
             let last = last.map(|(session, reason)| last_session(session, &text::reason(&reason)));
             let host = name.clone();
             let script = Script::NoTask { host, last };
-            match password {
+            let script = match password {
                 Some(_) => debug_menu::offered(script, known.mac, form, envelope),
                 None => script,
-            }
+            };
+            menu::offered(ops, script, Some(&known.host), form, envelope).await?
         }
         BootAnswer::Nothing(refusal) => message(
             &format!("{name} has nothing to boot:"),

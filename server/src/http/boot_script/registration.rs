@@ -31,9 +31,17 @@ pub(super) fn offered(config: &Config, script: Script, mac: Mac, form: &Form) ->
 pub(super) fn entry(mac: Mac, arch: &str) -> String {
     format!(
         "prompt --key 0x72 --timeout 3000 Press r to register this machine || goto unregistered\n\
-         chain --replace boot.php?mac0={mac}&arch={arch}&{FIELD}=1&manufacturer=${{manufacturer:uristring}}\
-         &product=${{product:uristring}} ||\n\
-         :unregistered\n"
+         {}\
+         :unregistered\n",
+        wish(mac, arch)
+    )
+}
+
+/// Says that this is the wish.
+pub(super) fn wish(mac: Mac, arch: &str) -> String {
+    format!(
+        "chain --replace boot.php?mac0={mac}&arch={arch}&{FIELD}=1&manufacturer=${{manufacturer:uristring}}\
+         &product=${{product:uristring}} ||\n"
     )
 }
 

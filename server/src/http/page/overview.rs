@@ -16,7 +16,9 @@ use crate::api::{
     ServerStatus, SessionStatus, TaskList,
 };
 use crate::domain::account::Role;
+use crate::domain::follow_up::MAX_FOLLOW_UPS;
 use crate::ops::Ops;
+use crate::store::MAX_JOINED;
 
 /// The page.
 pub(super) async fn show(
@@ -242,6 +244,14 @@ fn deploy_form(
                 }
                 label for="minutes" { "Wait for missing hosts, in minutes; empty for the setting" }
                 input id="minutes" name="minutes" type="number" min="1" max="1440" inputmode="numeric";
+                label for="expected" {
+                    "Hosts that join by the name of the session, from the boot menu; empty if it is for those above alone"
+                }
+                input id="expected" name="expected" type="number" min="1" max="2000" inputmode="numeric";
+                label for="follow-ups" {
+                    "How often hosts that come late or are dropped are deployed once more; empty for the setting"
+                }
+                input id="follow-ups" name="follow-ups" type="number" min="0" max="9" inputmode="numeric";
                 label for="session-name" { "Name of the session; empty for that of the image" }
                 input id="session-name" name="name" maxlength="100";
                 p.check {
@@ -274,7 +284,16 @@ pub(super) async fn deploy(
 ) -> Result<Response, PageError> {
     let (visitor, fields) = form.by(Role::Operator)?;
     let hosts = fields.all("hosts");
-    if hosts.is_empty() {
+    let number = |name: &str, most: u32| match fields.get(name) {
+        "" => Ok(None),
+        text => match text.parse::<u32>() {
+            Ok(number) if number <= most => Ok(Some(number)),
+            _ => Err(PageError::invalid("a number is too large, or none")),
+        },
+    };
+    let expected = number("expected", MAX_JOINED)?.unwrap_or(0);
+    let follow_ups = number("follow-ups", MAX_FOLLOW_UPS)?;
+    if hosts.is_empty() && expected == 0 {
         return Err(PageError::invalid(
             "no host was chosen; go back and choose one at least",
         ));
@@ -287,6 +306,7 @@ pub(super) async fn deploy(
             is_shutdown: fields.get("shutdown") == "1",
             is_debug: false,
             is_forced: false,
+            is_woken: fields.get("wake") == "1",
         };
         let created = Api::deploy_alone(&*ops, request).await?;
         if created.warnings.is_empty() {
@@ -312,6 +332,8 @@ pub(super) async fn deploy(
         is_shutdown: fields.get("shutdown") == "1",
         is_debug: false,
         is_woken: fields.get("wake") == "1",
+        expected,
+        follow_ups,
     };
     let (at, cron) = (fields.optional("at"), fields.optional("cron"));
     if at.is_some() || cron.is_some() {

@@ -105,6 +105,12 @@ fn numbers(session: &SessionStatus) -> Markup {
     html! {
         dl.numbers {
             div { dt { "Image" } dd { (session.image) } }
+            @if let Some(former) = session.follows {
+                div { dt { "Follows" } dd { a href={ "/sessions/" (former) } { "session " (former) } } }
+            }
+            @if let Some(next) = session.followed_by {
+                div { dt { "Followed by" } dd { a href={ "/sessions/" (next) } { "session " (next) } } }
+            }
             div { dt { "Hosts" } dd { (session.expected) " expected, " (session.checked_in) " checked in, "
                 (session.connected) " connected" } }
             @if !session.missing.is_empty() {

@@ -701,6 +701,8 @@ async fn a_machine_of_a_removed_host_keeps_what_it_was_told() {
             is_shutdown: false,
             is_debug: false,
             is_woken: false,
+            expected: 0,
+            follow_ups: None,
         };
         let second = bench.ops.deploy(&wanted).await.unwrap().session;
         let refusal = Refusal::OtherJob {
@@ -948,6 +950,8 @@ async fn the_same_image_in_another_form_needs_a_restart() {
             is_shutdown: !is_updated,
             is_debug: false,
             is_woken: false,
+            expected: 0,
+            follow_ups: None,
         };
         let second = bench.ops.deploy(&wanted).await.unwrap().session;
         assert_eq!(bench.session(second).await.port, before.port);

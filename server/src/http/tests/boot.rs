@@ -74,6 +74,8 @@ async fn a_session_in_debug_mode_boots_to_a_shell() {
             is_shutdown: false,
             is_debug,
             is_woken: false,
+            expected: 0,
+            follow_ups: None,
         };
         let session = bench.ops.deploy(&wanted).await.unwrap().session;
         assert_eq!(bench.session(session).await.is_debug, is_debug);

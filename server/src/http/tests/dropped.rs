@@ -172,6 +172,8 @@ async fn a_cancel_and_a_deploy_that_are_dropped_are_done_or_not_begun() {
             is_shutdown: false,
             is_debug: false,
             is_woken: false,
+            expected: 0,
+            follow_ups: None,
         };
         let deploy = async {
             let done = bench.ops.deploy(&wanted).await;

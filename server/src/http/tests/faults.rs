@@ -480,6 +480,8 @@ async fn a_deploy_that_cannot_be_stored_creates_nothing() {
         is_shutdown: false,
         is_debug: false,
         is_woken: false,
+        expected: 0,
+        follow_ups: None,
     };
     let refused = bench.ops.deploy(&wanted).await.unwrap_err();
     let is_store = matches!(
@@ -710,6 +712,8 @@ async fn an_image_whose_row_was_changed_since_it_was_verified_is_not_deployed() 
                 is_shutdown: false,
                 is_debug: false,
                 is_woken: false,
+                expected: 0,
+                follow_ups: None,
             })
             .await;
         assert!(

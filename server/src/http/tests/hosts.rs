@@ -113,6 +113,8 @@ fn deploy(hosts: &[&str]) -> Deploy {
         is_shutdown: false,
         is_debug: false,
         is_woken: false,
+        expected: 0,
+        follow_ups: None,
     }
 }
 
@@ -171,6 +173,7 @@ fn planned(hosts: &[&str]) -> Planned {
         max_wait_seconds: None,
         is_shutdown: true,
         is_debug: false,
+        follow_ups: None,
     }
 }
 

@@ -9,13 +9,16 @@ mod checkin;
 mod completion;
 mod dropped;
 mod faults;
+mod follow_ups;
 mod hosts;
+mod joining;
 mod local;
 mod native;
 mod networks;
 mod nodes;
 mod reports;
 mod resume;
+mod settings;
 mod unicast;
 mod waiting;
 

@@ -162,6 +162,8 @@ async fn the_ports_of_the_command_line_count_before_fogs() {
         is_shutdown: false,
         is_debug: false,
         is_woken: false,
+        expected: 0,
+        follow_ups: None,
     };
     let refused = bench.ops.deploy(&wanted).await.unwrap_err();
     let DeployError::NoPort { first, pairs, held } = &refused else {

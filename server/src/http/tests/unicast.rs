@@ -39,6 +39,8 @@ fn request(hosts: &[u8]) -> UnicastRequest {
             is_shutdown: false,
             is_debug: false,
             is_woken: false,
+            expected: 0,
+            follow_ups: None,
         },
         is_forced: false,
     }
@@ -255,6 +257,76 @@ async fn a_machine_that_cannot_use_the_share_gets_in_line_again() {
     assert_eq!(bench.post(ip(1), "blame.php", form).await, "##");
     assert_ne!(bench.ask(1).await, "##@GO");
     assert_eq!(bench.ask(2).await, "##@GO");
+}
+
+/// As FOG has it: five minutes, for this host and this node, and not where a person says that it shall go.
+#[tokio::test]
+async fn a_node_that_a_host_could_not_use_is_not_asked_again_for_five_minutes() {
+    let bench = bench(2).await;
+    let tasks = bench.deploy_alone(&[1]).await;
+    assert_eq!(bench.ask(1).await, "##@GO");
+    let form = format!("mac={}&type=down", mac(1));
+    let before = crate::clock::now().0;
+    assert_eq!(bench.post(ip(1), "blame.php", form.clone()).await, "##");
+    assert_eq!(bench.task(tasks[0]).await.state, State::Queued);
+    let failures = bench.store.node_failures().await.unwrap();
+    let [failure] = failures[..] else {
+        panic!("{failures:?}");
+    };
+    assert_eq!(failure.node, NodeId(1));
+    assert!((before + 300..before + 400).contains(&failure.until.0));
+    let refusal = Refusal::NodeFailed {
+        node: NodeId(1),
+        until: failure.until,
+    };
+    assert_refused(&bench.ask(1).await, &refusal);
+    // Nor after a restart of the server.
+    let bench = bench.restart().await;
+    assert_refused(&bench.ask(1).await, &refusal);
+    bench
+        .sql("UPDATE nfsFailures SET nfDateTime = '2026-01-01 00:00:00'")
+        .await;
+    let bench = bench.restart().await;
+    assert_eq!(bench.ask(1).await, "##@GO");
+
+    // Forced, it goes at once.
+    bench.ops.cancel_task(tasks[0]).await.unwrap();
+    let mut forced = request(&[2]);
+    forced.is_forced = true;
+    bench.ops.deploy_alone(&forced).await.unwrap();
+    assert_eq!(bench.ask(2).await, "##@GO");
+    let form = format!("mac={}&type=down", mac(2));
+    assert_eq!(bench.post(ip(2), "blame.php", form).await, "##");
+    assert_eq!(bench.ask(2).await, "##@GO");
+}
+
+#[tokio::test]
+async fn a_session_keeps_which_node_failed_as_well() {
+    let bench = bench(1).await;
+    bench.deploy(&[1]).await;
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+    let form = format!("mac={}&type=down", mac(1));
+    assert_eq!(bench.post(ip(1), "blame.php", form).await, "##");
+    assert_eq!(bench.store.node_failures().await.unwrap().len(), 1);
+    // It has no slot to wait for.
+    assert_eq!(bench.check_in_stock(1).await, "##@GO");
+}
+
+/// Whoever stands before the machines need not be there.
+#[tokio::test]
+async fn machines_that_are_deployed_alone_are_switched_on() {
+    let bench = bench(1).await;
+    let mut wanted = request(&[1, 2]);
+    wanted.deploy.is_woken = true;
+    let done = bench.ops.deploy_alone(&wanted).await.unwrap();
+    assert!(done.warnings.is_empty(), "{:?}", done.warnings);
+    let woken: [fog::Mac; 2] = [1, 2].map(|host| mac(host).parse().unwrap());
+    assert_eq!(bench.sender.woken(), woken);
+    bench.sender.unplug(true);
+    let mut wanted = request(&[3]);
+    wanted.deploy.is_woken = true;
+    let done = bench.ops.deploy_alone(&wanted).await.unwrap();
+    assert_eq!((done.tasks.len(), done.warnings.len()), (1, 1));
 }
 
 #[tokio::test]

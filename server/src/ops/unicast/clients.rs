@@ -15,17 +15,17 @@ use crate::clock;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::host::Host;
 use crate::domain::image::{Facts, Image};
-use crate::domain::queue::{Answer, Decision, Step};
+use crate::domain::queue::{Answer, Decision, NodeFailure, Step};
 use crate::domain::refusal::{AskAgain, Line};
 use crate::domain::session::core::Peer;
 use crate::domain::session::{Client, Note};
 use crate::domain::unicast::{Machine, TaskKind, UnicastFact, UnicastTask};
-use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId};
+use crate::domain::{HostId, ImageId, Reason, Refusal, SessionId, TaskId, Timestamp};
 use crate::imagestore;
 use crate::ops::clients::{CheckInRequest, ClientError, ClientResult, Known};
 use crate::ops::{Ops, TaskImage, blocking};
 use crate::session::ClientReport;
-use crate::store::UnicastQuery;
+use crate::store::{StoreError, UnicastQuery};
 use crate::text;
 
 /// A file of an image that is sent to one machine.
@@ -197,6 +197,14 @@ impl Ops {
                 let address = machine.address;
                 return Err(Refusal::AnotherMachine { address }.into());
             }
+        }
+        let key = (own.is.node, known.host.id);
+        if !own.is.is_forced
+            && let Some(until) = held.failures.get(&key).copied()
+            && until > clock::now()
+        {
+            let node = own.is.node;
+            return Err(Refusal::NodeFailed { node, until }.into());
         }
         held.queue.check_in(now, task.id).ok_or_else(gone)
     }
@@ -437,14 +445,27 @@ impl Ops {
         if task.state != State::Queued {
             self.store_unicast(&mut held, facts, &[step]).await?;
         }
+        if let Some(failure) = self.note_node_failure(task.id).await? {
+            let key = (failure.node, failure.host);
+            held.failures.insert(key, failure.until);
+        }
         drop(held);
         let note = Note::Warning {
-            text: "it could not use the image share; it gets in line again after its restart"
+            text: "it could not use the image share; its storage node is not asked again for 5 min"
                 .to_owned(),
         };
         let host = Some(known.host.id);
         self.store.add_event(clock::now(), None, host, note).await?;
         Ok(true)
+    }
+
+    /// As FOG keeps it, for whoever picks a node.
+    pub(in crate::ops) async fn note_node_failure(
+        &self,
+        task: TaskId,
+    ) -> Result<Option<NodeFailure>, StoreError> {
+        let until = Timestamp(clock::now().0.saturating_add(NodeFailure::SECONDS));
+        self.store.note_node_failure(task, until).await
     }
 
     /// A sign of life; `false` if the host has no task of its own.

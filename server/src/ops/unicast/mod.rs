@@ -22,7 +22,7 @@ use crate::domain::handout::Job;
 use crate::domain::queue::{Queue, Rules, Step, Stored};
 use crate::domain::refusal::AskAgain;
 use crate::domain::unicast::{UnicastFact, UnicastTask};
-use crate::domain::{HostId, NodeId, Reason, TaskId};
+use crate::domain::{HostId, NodeId, Reason, TaskId, Timestamp};
 use crate::logs::{Level, Subject};
 use crate::session::ClientReport;
 use crate::store::{StoreError, UnicastQuery};
@@ -44,6 +44,8 @@ struct Held {
     queue: Queue,
     /// The active ones, some 500 bytes each.
     tasks: BTreeMap<TaskId, Task>,
+    /// Nodes that hosts could not use, until when; at most as many as are read, 40 bytes each.
+    failures: HashMap<(NodeId, HostId), Timestamp>,
     /// Whether all is to be read again first.
     is_stale: bool,
 }
@@ -66,6 +68,7 @@ impl Default for Unicasts {
             held: tokio::sync::Mutex::new(Held {
                 queue: Queue::new(Instant::now(), Rules::default(), &[]),
                 tasks: BTreeMap::new(),
+                failures: HashMap::new(),
                 is_stale: true,
             }),
             of_host: Mutex::default(),
@@ -137,6 +140,13 @@ impl Ops {
     async fn read_unicasts(&self, held: &mut Held) -> Result<(), StoreError> {
         let tasks = self.store.unicast(UnicastQuery::Active).await?;
         let rules = self.queue_rules().await?;
+        let failures = self.store.node_failures().await?;
+        held.failures.clear();
+        for failure in failures {
+            let known = held.failures.entry((failure.node, failure.host));
+            let until = known.or_insert(failure.until);
+            *until = failure.until.max(*until);
+        }
         let stored: Vec<Stored> = tasks.iter().map(UnicastTask::stored).collect();
         held.queue.replace(Instant::now(), rules, &stored);
         let mut former = std::mem::take(&mut held.tasks);

@@ -85,7 +85,7 @@ impl Ops {
             image,
             checked_at,
             hosts,
-            warnings,
+            mut warnings,
         } = self.prepare(&wanted.deploy).await?;
         let name = wanted.deploy.name.as_ref().unwrap_or(&image.name);
         let new = NewUnicast {
@@ -101,6 +101,11 @@ impl Ops {
         self.read_unicasts_soon().await;
         let ids = hosts.iter().map(|host| host.id);
         self.sessions.askers().changed(ids);
+        if wanted.deploy.is_woken
+            && let Err(error) = self.wake_hosts(&hosts).await
+        {
+            warnings.push(DeployWarning::NotWoken(error.to_string()));
+        }
         Ok(TasksCreated { tasks, warnings })
     }
 

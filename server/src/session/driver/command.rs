@@ -145,6 +145,7 @@ impl Driver {
                             count,
                         },
                     );
+                    self.core.came_late(now, host);
                 }
             }
             Command::Contact { host, peer } => {

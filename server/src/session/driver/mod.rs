@@ -427,7 +427,7 @@ impl Driver {
                 };
                 self.log_at(level_of(note), &line);
             }
-            Fact::StreamStarting { .. } | Fact::StreamsDone { .. } => {}
+            Fact::StreamStarting { .. } | Fact::StreamsDone { .. } | Fact::FollowUpDue => {}
         }
         self.journal.store(fact);
     }
@@ -512,6 +512,10 @@ impl Driver {
 
     /// Compares with what is stored: rows of other programs may have changed.
     fn compare(&mut self, stored: Option<&Session>) {
+        let members = stored.into_iter().flat_map(|session| &session.members);
+        for member in members.filter(|member| member.state.is_active()) {
+            self.tasks.insert(member.host, member.task);
+        }
         self.core.compare(Instant::now(), stored);
     }
 

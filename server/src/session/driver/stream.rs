@@ -154,6 +154,8 @@ impl Driver {
             disk_limit: config.timing.disk_limit,
             tells_its_length: self.tells_its_length(index),
             max_bitrate: config.max_bitrate,
+            group: self.head.group,
+            duplex: self.head.duplex,
             slow: config.slow.into(),
         };
         self.counters = SharedCounters::default();

@@ -222,3 +222,23 @@ pub(super) async fn a_task_alone_keeps_its_host(store: SharedStore) {
     let rules = store.queue_rules().await.unwrap();
     assert!(rules.slots.values().all(|slots| *slots > 0), "{rules:?}");
 }
+
+/// A host that could not use a node's share: one row for each task, as FOG has it.
+pub(crate) async fn a_failure_of_a_node_is_kept(store: SharedStore) {
+    let facts = sample_facts(&["d1p1.img"]);
+    let image = store.add_image(new_image("win"), facts).await.unwrap();
+    let host = store.add_host(NOW, new_host(1)).await.unwrap();
+    let new = new_unicast(image, &[host]);
+    let task = store.create_unicast(NOW, new).await.unwrap()[0];
+    assert_eq!(store.node_failures().await.unwrap(), []);
+    let node = store.unicast(UnicastQuery::One(task)).await.unwrap()[0].node;
+    for seconds in [300, 600] {
+        let until = at(seconds);
+        let failure = NodeFailure { node, host, until };
+        let noted = store.note_node_failure(task, until).await.unwrap();
+        assert_eq!(noted, Some(failure));
+        assert_eq!(store.node_failures().await.unwrap(), [failure]);
+    }
+    let gone = store.note_node_failure(TaskId(99), at(1)).await.unwrap();
+    assert_eq!(gone, None);
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::domain::follow_up::FollowUp;
 use crate::domain::host::{About, Stranger};
 use crate::domain::session::{Client, Member};
 use crate::domain::task::{may_become, session_may_become};
@@ -254,6 +255,10 @@ impl Model {
             has_records: None,
             runs: 0,
             reason: None,
+            expected: new.expected,
+            follows: new.follows,
+            follow_ups: new.follow_ups,
+            follow_up: FollowUp::None,
             members,
         };
         self.sessions.insert(stored.id, session);
@@ -404,6 +409,14 @@ impl Model {
                 member.state = state;
                 member.reason = Some(reason.clone());
                 Ok(Some((Some(host), Note::MemberEnded { state, reason })))
+            }
+            Fact::FollowUpDue if session.follow_up != FollowUp::None => Ok(None),
+            Fact::FollowUpDue if !session.state.is_active() => {
+                Err(Found::Session(Some(session.state)))
+            }
+            Fact::FollowUpDue => {
+                session.follow_up = FollowUp::Due;
+                Ok(None)
             }
             Fact::Ended { state, reason } => {
                 if session.state == state && session.reason.as_ref() == Some(&reason) {

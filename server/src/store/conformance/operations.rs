@@ -46,6 +46,7 @@ impl World {
         stranger.await.unwrap();
         let schedule = store.add_schedule(NOW, When::Once(at(9)), planned("pc001"));
         let schedule = schedule.await.unwrap();
+        stored(store, session, vec![Fact::FollowUpDue]).await;
         let members = store.session(session).await.unwrap().unwrap().members;
         Self {
             session,
@@ -69,6 +70,7 @@ fn planned(host: &str) -> Planned {
         max_wait_seconds: None,
         is_shutdown: false,
         is_debug: false,
+        follow_ups: None,
     }
 }
 
@@ -247,6 +249,11 @@ pub(in crate::store) async fn run(
             });
             told(store.apply(at(1), world.session, facts).await)
         }
+        "give_up_follow_up" => told(
+            store
+                .give_up_follow_up(NOW, world.session, Some(long))
+                .await,
+        ),
         "fail_broken" => {
             let reason = Reason::Words { text: long };
             told(store.fail_broken(NOW, world.session, reason).await)
@@ -295,6 +302,10 @@ pub(in crate::store) async fn run(
                 percent: number,
             };
             told(store.store_unicast_progress(world.alone, status).await)
+        }
+        "note_node_failure" => {
+            let until = at(i64::from(number));
+            told(store.note_node_failure(world.alone, until).await)
         }
         "add_event" => {
             let host = Some(world.hosts[0]);

@@ -11,6 +11,7 @@ fn planned(image: &str) -> Planned {
         max_wait_seconds: Some(60),
         is_shutdown: true,
         is_debug: false,
+        follow_ups: None,
     }
 }
 

@@ -6,9 +6,11 @@ use fog::task::State;
 
 use super::claims;
 use super::events::{self, TaskLog};
+use super::follow_ups;
 use super::row::{ACTIVE, args, fit, in_states};
 use super::sessions;
 use super::tx::{Columns, Tx};
+use crate::domain::follow_up::FollowUp;
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, Fact, Note};
 use crate::domain::task::{may_become, session_may_become, session_sources};
@@ -137,6 +139,14 @@ impl Subject {
                 state,
                 reason,
             } => self.end_member(tx, host, state, reason).await,
+            Fact::FollowUpDue => Ok(match follow_ups::of(tx, self.id).await? {
+                FollowUp::None if self.state.is_active() => {
+                    follow_ups::set_due(tx, self.id).await?;
+                    Outcome::Stored
+                }
+                FollowUp::None => Outcome::Conflict(Found::Session(Some(self.state))),
+                FollowUp::Due | FollowUp::Made(_) => Outcome::Known,
+            }),
             Fact::Ended { state, reason } => self.end(tx, state, reason).await,
             Fact::Noted { host, note } => {
                 let is_kept = events::add(tx, self.at, Some(self.id), host, &note).await?;
@@ -365,6 +375,9 @@ impl Subject {
             if !has_ended {
                 let found = sessions::stored_state(tx, self.id).await?;
                 return Ok(Outcome::Conflict(Found::Session(found)));
+            }
+            if state == State::Cancelled {
+                follow_ups::unset(tx, self.id).await?;
             }
         }
         let sql = "UPDATE fos_sessions SET reasonCode = ?, reasonDetails = ?, failed = ? \

@@ -6,10 +6,13 @@ mod accounts;
 mod apply;
 mod claims;
 mod events;
+mod failures;
+mod follow_ups;
 mod groups;
 mod handouts;
 mod hosts;
 mod images;
+mod joining;
 mod pending;
 pub(super) mod row;
 mod schedules;
@@ -31,8 +34,8 @@ use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, NewCapture, NewSession,
-    NewUnicast, Result, Settings, Store, StoreError, UnicastQuery,
+    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, NewCapture,
+    NewSession, NewUnicast, OpenSession, Result, Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
@@ -43,7 +46,7 @@ use crate::domain::host::{
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal};
-use crate::domain::queue::Rules;
+use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -457,6 +460,43 @@ impl<E: Engine> Store for SqlStore<E> {
             .await
     }
 
+    async fn open_sessions(&self) -> Result<Vec<OpenSession>> {
+        self.engine.look(|tx| Box::pin(joining::open(tx))).await
+    }
+
+    async fn join_session(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        host: HostId,
+        address: IpAddr,
+    ) -> std::result::Result<(), JoinError> {
+        self.engine
+            .write(move |tx| Box::pin(joining::join(tx, at, session, host, address)))
+            .await
+    }
+
+    async fn due_follow_ups(&self) -> Result<Vec<SessionId>> {
+        self.engine.look(|tx| Box::pin(follow_ups::due(tx))).await
+    }
+
+    async fn awaited_follow_up(&self, host: HostId) -> Result<Option<SessionId>> {
+        self.engine
+            .look(move |tx| Box::pin(follow_ups::awaited_by(tx, host)))
+            .await
+    }
+
+    async fn give_up_follow_up(
+        &self,
+        at: Timestamp,
+        session: SessionId,
+        why: Option<String>,
+    ) -> Result<bool> {
+        self.engine
+            .write(move |tx| Box::pin(follow_ups::give_up(tx, at, session, why)))
+            .await
+    }
+
     async fn active_sessions(&self) -> Result<Vec<SessionId>> {
         self.engine.read(|tx| Box::pin(sessions::active(tx))).await
     }
@@ -568,6 +608,20 @@ impl<E: Engine> Store for SqlStore<E> {
         self.engine
             .read(move |tx| Box::pin(site::look(tx, own)))
             .await
+    }
+
+    async fn note_node_failure(
+        &self,
+        task: TaskId,
+        until: Timestamp,
+    ) -> Result<Option<NodeFailure>> {
+        self.engine
+            .write(move |tx| Box::pin(failures::note(tx, task, until)))
+            .await
+    }
+
+    async fn node_failures(&self) -> Result<Vec<NodeFailure>> {
+        self.engine.look(|tx| Box::pin(failures::newest(tx))).await
     }
 
     async fn queue_rules(&self) -> Result<Rules> {

@@ -8,7 +8,8 @@ use fog::task::{State, TASK_TYPE_MULTICAST};
 
 use super::row::{ACTIVE, Arg, Cells, Row, args, unless_broken};
 use super::tx::{Columns, Tx};
-use super::{claims, events, hosts, settings};
+use super::{claims, events, follow_ups, hosts, settings};
+use crate::domain::follow_up::FollowUp;
 use crate::domain::handout::Ticket;
 use crate::domain::session::{Client, ClientKind, Member, Note, Session};
 use crate::domain::{HostId, ImageId, Reason, SessionId, TaskId, Timestamp};
@@ -41,6 +42,11 @@ pub(super) async fn create(
         return Err(CreateError::NoImage(new.image));
     }
     let name = fog::encoding::printable(&new.name, 250);
+    if let Some(former) = new.follows
+        && let Some(id) = follow_ups::begin(tx, at, former).await?
+    {
+        return Ok(id);
+    }
     if tx.has_left_something()
         && let Some(id) = first_try(tx, at, &new, &name).await?
     {
@@ -56,17 +62,21 @@ pub(super) async fn create(
     let wait = u32::try_from(new.max_wait.as_secs()).unwrap_or(u32::MAX);
     let (group, node) = settings::group_and_node(tx, new.image).await?;
     // What cannot be undone must do nothing until it is whole.
-    let (of_session, of_task) = match tx.is_undone() {
-        true => (State::New, State::Queued),
-        false => (State::Cancelled, State::Cancelled),
+    let of_session = match tx.is_undone() {
+        true => State::New,
+        false => State::Cancelled,
     };
     let row = vec![
         ("msName", name.as_str().into()),
         ("msBasePort", new.port.into()),
         ("msLogPath", image.text("imagePath")?.into()),
         ("msImage", new.image.to_string().into()),
-        ("msClients", 0_i64.into()),
-        ("msSessClients", 0_i64.into()),
+        // As FOG marks a session whose hosts join it by its name.
+        (
+            "msClients",
+            if new.expected > 0 { -2_i64 } else { 0 }.into(),
+        ),
+        ("msSessClients", i64::from(new.expected).into()),
         ("msStartDateTime", at.into()),
         ("msState", of_session.into()),
         ("msIsDD", image.int("imageTypeID")?.into()),
@@ -79,29 +89,23 @@ pub(super) async fn create(
         forget(tx, id).await?;
     }
     adopt(tx, id).await?;
-    let sql = "UPDATE fos_sessions SET maxWait = ? WHERE msID = ?";
-    tx.run(sql, args![wait, id]).await?;
+    let sql = "UPDATE fos_sessions SET maxWait = ?, follows = ?, followUps = ?, shutdown = ?, debug = ? \
+        WHERE msID = ?";
+    let follows = new.follows.map_or(0, |former| former.0);
+    let of_tasks = (new.is_shutdown, new.is_debug);
+    let values = args![wait, follows, new.follow_ups, of_tasks.0, of_tasks.1, id];
+    tx.run(sql, values).await?;
+    let of = TaskOf {
+        session: id,
+        name: &name,
+        image: new.image,
+        group,
+        node,
+        is_shutdown: new.is_shutdown,
+        is_debug: new.is_debug,
+    };
     for (host, host_name) in &hosts {
-        let row = vec![
-            ("taskName", name.as_str().into()),
-            ("taskCreateTime", at.into()),
-            ("taskHostID", (*host).into()),
-            ("taskImageID", new.image.into()),
-            ("taskStateID", of_task.into()),
-            ("taskTypeID", TASK_TYPE_MULTICAST.into()),
-            ("taskIsDebug", i64::from(new.is_debug).into()),
-            ("taskCreateBy", "fos-server".into()),
-            ("taskNFSGroupID", group.into()),
-            ("taskNFSMemberID", node.into()),
-            ("taskShutdown", shutdown.into()),
-        ];
-        let task = TaskId(tx.add("tasks", row).await?);
-        let row = vec![("msID", id.into()), ("tID", task.into())];
-        tx.add("multicastSessionsAssoc", row).await?;
-        let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
-            VALUES (?, ?, ?, ?, ?)";
-        let values = args![id, *host, task, host_name.as_str(), State::Queued];
-        tx.run(sql, values).await?;
+        add_member(tx, at, &of, *host, host_name).await?;
     }
     let note = Note::Created {
         image: image.text("imageName")?,
@@ -112,8 +116,70 @@ pub(super) async fn create(
     if !tx.is_undone() {
         begin_whole(tx, id).await?;
     }
+    if let Some(former) = new.follows {
+        follow_ups::end(tx, at, former, id).await?;
+    }
     tx.changed(Change::Session(id));
     Ok(id)
+}
+
+/// What the tasks of a session have in common.
+pub(super) struct TaskOf<'a> {
+    pub(super) session: SessionId,
+    pub(super) name: &'a str,
+    pub(super) image: ImageId,
+    pub(super) group: i64,
+    pub(super) node: i64,
+    pub(super) is_shutdown: bool,
+    pub(super) is_debug: bool,
+}
+
+/// Puts a host into a session: a task, which is queued at once or born cancelled where nothing is undone, an
+/// association, and a row of ours.
+pub(super) async fn add_member(
+    tx: &mut Tx,
+    at: Timestamp,
+    of: &TaskOf<'_>,
+    host: HostId,
+    host_name: &str,
+) -> Result<TaskId> {
+    let state = match tx.is_undone() {
+        true => State::Queued,
+        false => State::Cancelled,
+    };
+    let row = vec![
+        ("taskName", of.name.into()),
+        ("taskCreateTime", at.into()),
+        ("taskHostID", host.into()),
+        ("taskImageID", of.image.into()),
+        ("taskStateID", state.into()),
+        ("taskTypeID", TASK_TYPE_MULTICAST.into()),
+        ("taskIsDebug", i64::from(of.is_debug).into()),
+        ("taskCreateBy", "fos-server".into()),
+        ("taskNFSGroupID", of.group.into()),
+        ("taskNFSMemberID", of.node.into()),
+        (
+            "taskShutdown",
+            if of.is_shutdown { "1" } else { "0" }.into(),
+        ),
+    ];
+    let task = TaskId(tx.add("tasks", row).await?);
+    let row = vec![("msID", of.session.into()), ("tID", task.into())];
+    tx.add("multicastSessionsAssoc", row).await?;
+    let sql = "INSERT INTO fos_sessionHosts (msID, hostID, taskID, hostName, state) \
+        VALUES (?, ?, ?, ?, ?)";
+    let values = args![of.session, host, task, host_name, State::Queued];
+    tx.run(sql, values).await?;
+    Ok(task)
+}
+
+/// Makes a task what it is to be, once all its rows are there.
+pub(super) async fn begin_task(tx: &mut Tx, task: TaskId) -> Result<()> {
+    let state = vec![("taskStateID", State::Queued.into())];
+    let born = args![task, State::Cancelled];
+    tx.set("tasks", state, "taskID = ? AND taskStateID = ?", born)
+        .await?;
+    Ok(())
 }
 
 /// The session that this very operation created before its connection broke, if all of its rows are there: ours
@@ -140,7 +206,7 @@ async fn first_try(
 
 /// Makes a session and its tasks what they are to be, once all their rows are there. A session whose tasks
 /// are still cancelled ends by itself; tasks without a session would keep their hosts.
-async fn begin_whole(tx: &mut Tx, id: SessionId) -> Result<()> {
+pub(super) async fn begin_whole(tx: &mut Tx, id: SessionId) -> Result<()> {
     tx.checkpoint().await?;
     // In another state it was begun before.
     let born = State::Cancelled;
@@ -294,6 +360,7 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
         "msImage",
         "msState",
         "msMaxwait",
+        "msSessClients",
         "msShutdown",
         "msStartDateTime",
         "msCompleteDateTime",
@@ -327,6 +394,13 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
         has_records: None,
         runs: 0,
         reason: None,
+        expected: match fog.int("msSessClients")? {
+            clients if clients > 0 => u32::try_from(clients).unwrap_or(u32::MAX),
+            _ => 0,
+        },
+        follows: None,
+        follow_ups: None,
+        follow_up: FollowUp::None,
         members: Vec::new(),
     };
     // FOG's own sessions have no such row.
@@ -341,6 +415,15 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
         session.has_records = session.started_at.map(|_| has_records);
         session.runs = cells.number("runs", "a number from 0 to 4294967295")?;
         session.reason = cells.reason()?;
+        let follows = cells.int("follows")?;
+        session.follows = (follows > 0).then_some(SessionId(follows));
+        session.follow_ups = cells.optional("followUps", "a number from 0 on", |text| {
+            text.trim().parse().ok()
+        })?;
+        session.follow_up = follow_ups::parse(cells.int("followUp")?);
+        // A session that nobody has joined has no tasks that would say it.
+        session.is_shutdown |= cells.flag("shutdown")?;
+        session.is_debug |= cells.flag("debug")?;
     }
     session.members = members(tx, id, ours.is_some()).await?;
     Ok(Some(session))
@@ -349,7 +432,8 @@ pub(super) async fn by_id(tx: &mut Tx, id: SessionId) -> Result<Option<Session>>
 /// Our row beside a session: not that of a former session, whose number this one was given.
 async fn own_row(tx: &mut Tx, id: SessionId) -> Result<Option<Row>> {
     let sql = "SELECT ours.msID AS msID, ours.name AS name, startedAt, records, runs, reasonCode, \
-        reasonDetails, maxWait, failed FROM fos_sessions AS ours \
+        reasonDetails, maxWait, failed, follows, followUps, followUp, shutdown, debug \
+        FROM fos_sessions AS ours \
         JOIN multicastSessions AS fogs ON fogs.msID = ours.msID WHERE ours.msID = ? \
         AND (fogStart IS NULL OR fogStart = msStartDateTime)";
     tx.row(sql, args![id]).await
@@ -389,12 +473,7 @@ async fn max_wait(tx: &mut Tx, fogs: &Row, ours: Option<&Row>) -> Result<Duratio
         (true, None) => 0,
     };
     match seconds {
-        0 => {
-            // A setting that makes no sense must not break every session.
-            let minutes = unless_broken(settings::max_wait_minutes(tx).await)?;
-            let minutes = minutes.unwrap_or(settings::DEFAULT_WAIT_MINUTES);
-            Ok(Duration::from_secs(60 * u64::from(minutes)))
-        }
+        0 => settings::max_wait(tx).await,
         seconds => Ok(Duration::from_secs(u32::into(seconds))),
     }
 }

@@ -1,34 +1,64 @@
 //! `globalSettings`, read by key, and `nfsGroupMembers`: the one storage node that this server is.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use super::row::{Arg, args};
 use super::tx::Tx;
 use crate::domain::ImageId;
-use crate::store::{Result, Settings};
+use crate::domain::multicast::{self, OddSetting};
+use crate::store::{Result, Settings, StoreError};
 
 /// FOG's settings.
 pub(in crate::store) async fn all(tx: &mut Tx) -> Result<Settings> {
+    let marks = vec!["?"; multicast::KEYS.len()].join(", ");
+    let sql = format!(
+        "SELECT settingKey, settingValue FROM globalSettings WHERE settingKey IN ({marks})"
+    );
+    let keys = multicast::KEYS.iter().map(|key| Arg::from(*key)).collect();
+    let mut values = HashMap::new();
+    for row in tx.rows(&sql, keys).await? {
+        let cells = row.of("globalSettings", &["settingKey"]);
+        let value = cells.optional_text("settingValue");
+        values.insert(
+            cells.text("settingKey")?,
+            value.unwrap_or_else(|_| "?".into()),
+        );
+    }
+    let mut odd = Vec::new();
+    let get = |key: &str| values.get(key).cloned().unwrap_or_default();
+    let multicast = multicast::read(get, &mut odd);
+    let is_name_changed_early = match number(tx, CHANGE_EARLY, 1).await {
+        Ok(number) => number != 0,
+        Err(StoreError::Broken(row)) => {
+            odd.push(OddSetting {
+                key: CHANGE_EARLY.into(),
+                value: row.value,
+                expected: "0 or 1".into(),
+                used: "1 counts".into(),
+            });
+            true
+        }
+        Err(error) => return Err(error),
+    };
     Ok(Settings {
-        starting_port: number(tx, "FOG_UDPCAST_STARTINGPORT", 63100).await?,
-        max_sessions: number(tx, "FOG_MULTICAST_MAX_SESSIONS", 64).await?,
-        max_wait_minutes: max_wait_minutes(tx).await?,
-        is_name_changed_early: number(tx, "FOG_CHANGE_HOSTNAME_EARLY", 1).await? != 0,
+        multicast,
+        is_name_changed_early,
+        odd,
     })
 }
 
+const CHANGE_EARLY: &str = "FOG_CHANGE_HOSTNAME_EARLY";
+
 /// How long sessions wait that say nothing else.
-pub(super) async fn max_wait_minutes(tx: &mut Tx) -> Result<u32> {
-    match number(tx, "FOG_UDPCAST_MAXWAIT", DEFAULT_WAIT_MINUTES).await? {
-        0 => Ok(DEFAULT_WAIT_MINUTES),
-        minutes => Ok(minutes),
-    }
+pub(super) async fn max_wait(tx: &mut Tx) -> Result<Duration> {
+    Ok(all(tx).await?.multicast.max_wait)
 }
 
 /// Seconds after which a machine that is silent loses its place in line.
 pub(super) async fn checkin_timeout(tx: &mut Tx) -> Result<u32> {
     number(tx, "FOG_CHECKIN_TIMEOUT", 600).await
 }
-
-pub(super) const DEFAULT_WAIT_MINUTES: u32 = 10;
 
 /// A number; `default` where the row is absent or empty.
 async fn number(tx: &mut Tx, key: &'static str, default: u32) -> Result<u32> {

@@ -32,7 +32,7 @@ pub(super) fn migrations() -> Vec<Migration> {
 }
 
 /// What each is for, and its statements: what a database has taken never changes.
-const STEPS: [(&str, &str); 15] = [
+const STEPS: [(&str, &str); 16] = [
     ("fog", include_str!("../../../migrations/0001_fog.sql")),
     ("fos", include_str!("../../../migrations/0002_fos.sql")),
     (
@@ -86,6 +86,10 @@ const STEPS: [(&str, &str); 15] = [
     (
         "schedules",
         include_str!("../../../migrations/0015_schedules.sql"),
+    ),
+    (
+        "follow ups",
+        include_str!("../../../migrations/0016_follow_ups.sql"),
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Sessions and their hosts, at work and stored.
 
 use super::*;
+use crate::domain::follow_up::FollowUp;
 
 pub(super) fn snapshot(phase: Phase) -> Snapshot {
     Snapshot {
@@ -13,6 +14,7 @@ pub(super) fn snapshot(phase: Phase) -> Snapshot {
         checked_in: 2,
         connected: 1,
         missing: Vec::new(),
+        joiners: 0,
         has_check_in: true,
         age: Duration::from_secs(130),
         starts_in: None,
@@ -383,6 +385,10 @@ fn stored() -> Session {
         has_records: None,
         runs: 0,
         reason: None,
+        expected: 0,
+        follows: None,
+        follow_ups: None,
+        follow_up: FollowUp::None,
         members: vec![stored_host()],
     }
 }

@@ -31,7 +31,7 @@ use fog::task::State;
 use super::record::{Fact, Note};
 use super::seat::{Seat, SeatStatus};
 use super::summary;
-use crate::domain::{HostId, Reason, Refusal};
+use crate::domain::{HostId, Reason, Refusal, follow_up};
 
 /// The state machine.
 #[derive(Debug)]
@@ -261,7 +261,7 @@ impl Core {
             if self.seats.values().any(Seat::is_live) {
                 self.advance(now);
             }
-        } else if self.is_sender_open && due.all(Seat::is_connected) {
+        } else if self.is_sender_open && due.all(Seat::is_connected) && self.joiners() == 0 {
             self.start(now, stream);
         }
     }
@@ -408,11 +408,56 @@ impl Core {
                 StopKind::Plain
             });
         }
+        // In the same commit: whoever finds the session at its end finds what is still to be done for it.
+        if state != State::Cancelled && self.plan.is_followed && self.has_missed() {
+            self.store(Fact::FollowUpDue);
+        }
         self.store(Fact::Ended {
             state,
             reason: reason.clone(),
         });
         self.enter(now, Phase::Ended { state, reason });
+    }
+
+    /// Whether a host missed the session, or fell out of it.
+    fn has_missed(&self) -> bool {
+        self.seats.values().any(|seat| match &seat.status {
+            SeatStatus::Ended(state, reason) => follow_up::is_due(*state, reason),
+            _ => false,
+        })
+    }
+
+    /// Hosts that the first stream waits for and that have not joined yet.
+    #[must_use]
+    pub fn joiners(&self) -> u32 {
+        match self.awaits_check_ins() {
+            true => {
+                let joined = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
+                self.plan.expected.saturating_sub(joined)
+            }
+            false => 0,
+        }
+    }
+
+    /// The machine of a host asks what to boot whose part is over, because it was not there at the start: it is not
+    /// missing any more, it is late.
+    pub fn came_late(&mut self, now: Instant, id: HostId) {
+        if self.is_ended() || !self.plan.is_followed {
+            return;
+        }
+        let stream = self.stream_name();
+        if let Some(seat) = self.seats.get_mut(&id)
+            && let SeatStatus::Ended(state, Reason::Missing) = seat.status
+        {
+            // What is over stays what it is; only the reason is another one.
+            let reason = Reason::Late { stream };
+            seat.set_status(now, SeatStatus::Ended(state, reason.clone()));
+            self.store(Fact::MemberEnded {
+                host: id,
+                state,
+                reason,
+            });
+        }
     }
 
     /// A host's end is seen in another light: so is the session's, if it ended with its hosts.

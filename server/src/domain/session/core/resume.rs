@@ -187,10 +187,30 @@ impl Core {
         for (id, state, reason) in over {
             self.end_seat(now, id, state, reason);
         }
+        self.join_those_who_are_new(now, stored);
         if stored.state.is_active() {
             self.settle(now);
         } else {
             self.ended_elsewhere(now, stored.state, stored.reason.as_ref());
+        }
+    }
+
+    /// Hosts that were put into the session since it began to run: by name from the boot menu, or by FOG's page.
+    fn join_those_who_are_new(&mut self, now: Instant, stored: &Session) {
+        let members = stored.members.iter();
+        let new = members
+            .filter(|member| member.state.is_active() && !self.seats.contains_key(&member.host));
+        let new: Vec<_> = new
+            .map(|member| (member.host, member.name.clone()))
+            .collect();
+        let is_open = self.awaits_check_ins();
+        let stream = self.stream_name();
+        for (id, name) in new {
+            self.seats.insert(id, Seat::new(name, now));
+            if !is_open {
+                let stream = stream.clone();
+                self.end_seat(now, id, State::Failed, Reason::Late { stream });
+            }
         }
     }
 

@@ -18,6 +18,10 @@ pub struct Plan {
     pub streams: Vec<StreamName>,
     /// Expected hosts with their names.
     pub hosts: Vec<(HostId, String)>,
+    /// The first stream waits for so many hosts at least: those that are not in `hosts` may still join.
+    pub expected: u32,
+    /// Whether hosts that miss the session get another one.
+    pub is_followed: bool,
     /// When streams begin with a record.
     pub records: Records,
     /// From the first connection until the first stream starts without the missing hosts.

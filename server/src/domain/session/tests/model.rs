@@ -1,6 +1,7 @@
 //! What a store does with the facts of a session, in memory.
 
 use super::*;
+use crate::domain::follow_up::FollowUp;
 use crate::domain::session::{Client, Member, Session};
 use crate::domain::task::{may_become, session_may_become};
 use crate::domain::{ImageId, SessionId, TaskId, Timestamp};
@@ -45,6 +46,10 @@ impl Stored {
                 has_records: None,
                 runs: 0,
                 reason: None,
+                expected: 0,
+                follows: None,
+                follow_ups: None,
+                follow_up: FollowUp::None,
                 members: plan.hosts.iter().map(member).collect(),
             },
             plan: plan.clone(),
@@ -138,6 +143,7 @@ impl Stored {
                 session.reason = Some(reason);
                 session.ended_at = Some(now);
             }
+            Fact::FollowUpDue => self.session.follow_up = FollowUp::Due,
             Fact::Noted { .. } => {}
         }
     }

@@ -83,7 +83,11 @@ async fn fogs_tables_are_never_altered() {
 async fn fogs_rows_say_what_fog_expects() {
     let Some(server) = server() else { return };
     let store = in_fogs(&server, INSTALLED).await;
-    assert_eq!(store.settings().await.unwrap().starting_port, 61866);
+    let settings = store.settings().await.unwrap().multicast;
+    assert_eq!(
+        (settings.starting_port, settings.max_wait.as_secs()),
+        (61866, 420)
+    );
     let (id, image, hosts) = session_of(&store, 2).await;
     // Berlin is two hours ahead in September.
     let local = |seconds: i64| at(seconds + 7200).to_string();

@@ -70,6 +70,63 @@ async fn a_session_is_whole_or_does_nothing() {
     assert!(wholes > 0);
 }
 
+#[tokio::test]
+async fn a_follow_up_is_made_once_wherever_it_was_cut_off() {
+    let Some(server) = server() else { return };
+    let store = in_fogs(&server, "").await;
+    let (image, hosts) = world(&store).await;
+    let late = || Reason::Late {
+        stream: fog::store::StreamName::of_file("d1p1.img"),
+    };
+    let (mut news, mut finished) = (0, 0);
+    for statements in 0_u32.. {
+        let new = new_session(image, &hosts[..2], 63100);
+        let id = store.create_session(NOW, new).await.unwrap();
+        let facts = vec![
+            checked_in(hosts[0], 1, 1),
+            member_ended(hosts[0], State::Complete, Reason::Written),
+            member_ended(hosts[1], State::Failed, late()),
+            Fact::FollowUpDue,
+            Fact::Ended {
+                state: State::Failed,
+                reason: Reason::AllCancelled,
+            },
+        ];
+        assert_eq!(store.apply(at(1), id, facts).await.unwrap(), []);
+        let mut new = new_session(image, &hosts[1..2], 63104);
+        new.follows = Some(id);
+        store.engine.fuse().set(Some(statements));
+        let first = store.create_session(at(2), new.clone()).await;
+        store.engine.fuse().set(None);
+        // The next server looks what is still to be done.
+        let before = store.newest_sessions(1).await.unwrap()[0];
+        if !store.due_follow_ups().await.unwrap().is_empty() {
+            let made = store.create_session(at(3), new).await.unwrap();
+            match made == before {
+                true => finished += 1,
+                false => news += 1,
+            }
+        }
+        let active = store.active_sessions().await.unwrap();
+        let [next] = active[..] else {
+            panic!("{statements}: {active:?}");
+        };
+        let session = store.session(next).await.unwrap().unwrap();
+        assert_eq!(session.follows, Some(id), "{statements}");
+        let states: Vec<State> = session.members.iter().map(|m| m.state).collect();
+        assert_eq!(states, [State::Queued], "{statements}");
+        let task = store.active_task(hosts[1]).await.unwrap();
+        assert_eq!(task.and_then(|(_, session)| session), Some(next));
+        assert!(store.due_follow_ups().await.unwrap().is_empty());
+        end(&store, next).await;
+        if first.is_ok() {
+            assert!(statements > 20, "{statements}");
+            break;
+        }
+    }
+    assert!(news > 0 && finished > 0, "{news} {finished}");
+}
+
 /// What matters of a session, but its numbers and the time of its facts.
 fn outcome(mut session: Session, now: Timestamp) -> Session {
     let at_that_time = |time: &mut Option<Timestamp>| {

@@ -1,10 +1,13 @@
 //! Values that make no sense.
 
+use std::time::Duration;
+
 use fog::task::State;
 
 use super::conformance::{NOW, at};
 use super::*;
 use crate::domain::host::About;
+use crate::domain::multicast::{self, Multicast};
 use crate::store::StoreError;
 use crate::store::conformance::operations::{World, run};
 
@@ -356,55 +359,54 @@ async fn what_machines_were_told_is_not_left_out() {
     }
 }
 
+/// Each is read by its key; what makes no sense has no effect, and is named.
 #[tokio::test]
-async fn settings_are_numbers_or_nothing() {
+async fn settings_that_make_no_sense_are_named_and_their_defaults_count() {
     let store = Sqlite::in_memory().await.unwrap();
     let default = Settings {
-        starting_port: 63100,
-        max_sessions: 64,
-        max_wait_minutes: 10,
+        multicast: Multicast::default(),
         is_name_changed_early: true,
+        odd: Vec::new(),
     };
     assert_eq!(store.settings().await.unwrap(), default);
-    const KEYS: [&str; 4] = [
-        "FOG_UDPCAST_STARTINGPORT",
-        "FOG_MULTICAST_MAX_SESSIONS",
-        "FOG_UDPCAST_MAXWAIT",
-        "FOG_CHANGE_HOSTNAME_EARLY",
-    ];
-    for key in KEYS {
+    let keys = multicast::KEYS.into_iter().skip(1);
+    for key in keys.chain(["FOG_CHANGE_HOSTNAME_EARLY"]) {
         store
             .raw(&format!(
                 "INSERT INTO globalSettings (settingKey, settingValue) VALUES ('{key}', '')"
             ))
             .await;
-        assert_eq!(store.settings().await.unwrap(), default);
-        for odd in ["abc", "-1", "1.5", "4294967296"] {
+        assert_eq!(store.settings().await.unwrap(), default, "{key}");
+        for odd in ["'abc'", "'-1'", "'1.5'", "'4294967296'", "x'ff'"] {
             store
                 .raw(&format!(
-                    "UPDATE globalSettings SET settingValue = '{odd}' WHERE settingKey = '{key}'"
+                    "UPDATE globalSettings SET settingValue = {odd} WHERE settingKey = '{key}'"
                 ))
                 .await;
-            let found = broken(store.settings().await, "globalSettings", "settingValue");
-            assert_eq!(
-                (found.row, found.value.as_str()),
-                (format!("settingKey {key}"), odd)
-            );
+            let found = store.settings().await.unwrap();
+            let keys: Vec<&str> = found.odd.iter().map(|odd| odd.key.as_str()).collect();
+            assert_eq!(keys, [key], "{odd}");
+            assert_eq!(found.multicast, default.multicast);
+            assert!(found.is_name_changed_early);
         }
         store.raw("DELETE FROM globalSettings").await;
     }
-    for key in KEYS {
+    for (key, value) in [
+        ("FOG_MULTICAST_MAX_SESSIONS", "' 0 '"),
+        ("FOG_CHANGE_HOSTNAME_EARLY", "'0'"),
+        ("FOG_UDPCAST_MAXWAIT", "7"),
+    ] {
         store
             .raw(&format!(
-                "INSERT INTO globalSettings (settingKey, settingValue) VALUES ('{key}', ' 0 ')"
+                "INSERT INTO globalSettings (settingKey, settingValue) VALUES ('{key}', {value})"
             ))
             .await;
     }
-    let zero = Settings {
-        starting_port: 0,
-        max_sessions: 0,
-        max_wait_minutes: 10,
-        is_name_changed_early: false,
-    };
-    assert_eq!(store.settings().await.unwrap(), zero);
+    let found = store.settings().await.unwrap();
+    assert_eq!(
+        (found.multicast.max_sessions, found.is_name_changed_early),
+        (0, false)
+    );
+    assert_eq!(found.multicast.max_wait, Duration::from_secs(420));
+    assert_eq!(found.odd, []);
 }
