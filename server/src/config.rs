@@ -311,7 +311,6 @@ impl Config {
         }
     }
 
-    /// Base URL for a boot loader, ending with `/`: those speak HTTP.
     /// The settings of sessions: the database's, except for what this server was told.
     #[must_use]
     pub fn multicast(&self, stored: Multicast) -> Multicast {
@@ -330,7 +329,7 @@ impl Config {
         }
     }
 
-    /// Base URL for a client, ending with `/`.
+    /// Base URL for a boot loader, ending with `/`: those speak HTTP.
     #[must_use]
     pub fn web_url(&self, address: Ipv4Addr) -> String {
         match self.listen.port() {
