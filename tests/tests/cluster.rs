@@ -62,7 +62,7 @@ impl World {
             }
         };
         let cluster = mariadb::Cluster::new((1..=SERVERS).map(place).collect());
-        let made = cluster.nodes[0].sql(
+        let made = cluster.sql(
             "CREATE DATABASE fos; CREATE USER fos IDENTIFIED BY 'geheim'; GRANT ALL ON fos.* TO fos",
         );
         made.unwrap();

@@ -98,7 +98,7 @@ impl Copying {
         let made = DirBuilder::new().mode(0o755).create(&copying.partial);
         match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(copying.fault(&copying.partial, error));
+                return Err(fault(&copying.partial, error));
             }
             _ => {}
         }
@@ -120,7 +120,7 @@ impl Copying {
         match path.symlink_metadata() {
             Ok(metadata) => Ok(metadata.len().min(file.size)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(self.fault(&path, error)),
+            Err(error) => Err(fault(&path, error)),
         }
     }
 
@@ -134,7 +134,7 @@ impl Copying {
         let options = options.create(true).append(true).mode(0o644);
         // The name is of the database: no link leads elsewhere.
         let opened = options.custom_flags(nix::libc::O_NOFOLLOW).open(&path);
-        opened.map_err(|error| self.fault(&path, error))
+        opened.map_err(|error| fault(&path, error))
     }
 
     /// Compares every byte with what was verified, and gives the image its name. Blocks.
@@ -169,7 +169,7 @@ impl Copying {
                 opened.set_modified(time_of(file.mtime))?;
                 opened.sync_all()
             });
-            finished.map_err(|error| self.fault(&path, error))?;
+            finished.map_err(|error| fault(&path, error))?;
         }
         self.sync(&self.partial)?;
         self.publish(replace)
@@ -186,21 +186,21 @@ impl Copying {
         let mut is_whole = true;
         for file in group {
             let path = self.partial.join(&file.name);
-            let mut opened = File::open(&path).map_err(|error| self.fault(&path, error))?;
+            let mut opened = File::open(&path).map_err(|error| fault(&path, error))?;
             let mut counted = Counted {
                 hasher: &mut hasher,
                 done,
                 progress,
             };
             let len = io::copy(&mut opened, &mut counted);
-            is_whole &= len.map_err(|error| self.fault(&path, error))? == file.size;
+            is_whole &= len.map_err(|error| fault(&path, error))? == file.size;
         }
         if is_whole && known.is_none_or(|known| known == hasher.finalize()) {
             return Ok(());
         }
         for file in group {
             let path = self.partial.join(&file.name);
-            std::fs::remove_file(&path).map_err(|error| self.fault(&path, error))?;
+            std::fs::remove_file(&path).map_err(|error| fault(&path, error))?;
         }
         let name = group.first().map_or("", |file| file.name.as_str());
         Err(CopyError::Bytes(fog::encoding::printable(name, 80)))
@@ -208,9 +208,8 @@ impl Copying {
 
     fn publish(&self, replace: Replace) -> Result<(), CopyError> {
         let former = self.partial.with_extension("former");
-        let rename = |from: &Path, to: &Path| {
-            std::fs::rename(from, to).map_err(|error| self.fault(to, error))
-        };
+        let rename =
+            |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| fault(to, error));
         let has_other = self.dir.symlink_metadata().is_ok();
         if has_other && replace == Replace::Never {
             return Err(CopyError::Exists(self.dir.clone()));
@@ -229,13 +228,13 @@ impl Copying {
     /// Removes what is no file of the image, or too long for it.
     fn remove_others(&self, facts: &Facts) -> Result<(), CopyError> {
         let entries = std::fs::read_dir(&self.partial);
-        for entry in entries.map_err(|error| self.fault(&self.partial, error))? {
-            let entry = entry.map_err(|error| self.fault(&self.partial, error))?;
+        for entry in entries.map_err(|error| fault(&self.partial, error))? {
+            let entry = entry.map_err(|error| fault(&self.partial, error))?;
             let path = entry.path();
             let name = entry.file_name();
             let file = facts.files.iter().find(|file| *file.name == *name);
             let metadata = path.symlink_metadata();
-            let metadata = metadata.map_err(|error| self.fault(&path, error))?;
+            let metadata = metadata.map_err(|error| fault(&path, error))?;
             let is_good =
                 metadata.is_file() && file.is_some_and(|file| metadata.len() <= file.size);
             if is_good {
@@ -245,7 +244,7 @@ impl Copying {
                 true => std::fs::remove_dir_all(&path),
                 false => std::fs::remove_file(&path),
             };
-            removed.map_err(|error| self.fault(&path, error))?;
+            removed.map_err(|error| fault(&path, error))?;
         }
         Ok(())
     }
@@ -268,14 +267,13 @@ impl Copying {
 
     fn sync(&self, dir: &Path) -> Result<(), CopyError> {
         let synced = File::open(dir).and_then(|opened| opened.sync_all());
-        synced.map_err(|error| self.fault(dir, error))
+        synced.map_err(|error| fault(dir, error))
     }
+}
 
-    #[expect(clippy::unused_self, reason = "reads as the others")]
-    fn fault(&self, path: &Path, cause: io::Error) -> CopyError {
-        let path = path.to_owned();
-        CopyError::Io { path, cause }
-    }
+fn fault(path: &Path, cause: io::Error) -> CopyError {
+    let path = path.to_owned();
+    CopyError::Io { path, cause }
 }
 
 /// What is known of the bytes of a file: of a stream with all of its parts.

@@ -228,6 +228,15 @@ impl Cluster {
         cluster
     }
 
+    /// Runs statements at the first node; returns when every node has what they did.
+    pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
+        let said = self.nodes[0].sql(sql)?;
+        for node in &self.nodes {
+            node.sql("SET SESSION wsrep_sync_wait = 7; SELECT COUNT(*) FROM mysql.db")?;
+        }
+        Ok(said)
+    }
+
     fn start(&mut self, at: usize, is_first: bool) {
         let addresses: Vec<&str> = self
             .places

@@ -133,7 +133,6 @@ struct Pace {
 impl Pace {
     /// `rate` in bits per second; none without it.
     fn new(rate: Option<u64>) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let rate = rate.map(|rate| (rate.max(8) as f64) / 8.0);
         Self {
             rate,
@@ -144,7 +143,6 @@ impl Pace {
     /// Waits for as long as so many bytes take.
     async fn sent(&mut self, len: u64) {
         let Some(rate) = self.rate else { return };
-        #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
         let takes = Duration::from_secs_f64(len as f64 / rate);
         // What was not used is not saved up.
         self.next = self.next.max(tokio::time::Instant::now()) + takes;

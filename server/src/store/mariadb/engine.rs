@@ -165,18 +165,19 @@ impl Access {
             wait = self.limits.lock.as_secs().max(1)
         );
         connection.script(place, &sql).await?;
-        if self.nodes.is_cluster() {
-            // Whatever is asked sees what was stored before by way of any node: reading, changing, adding.
-            connection
-                .script(place, "SET SESSION wsrep_sync_wait = 7")
-                .await?;
-        }
         let sql = "SELECT CONNECTION_ID() AS id";
         let rows = fetch(connection, place, sql, Vec::new()).await?;
         let id = rows
             .first()
             .map(|row| row.of("connection", &[]).number("id", "a number"));
         connection.id = id.transpose()?.unwrap_or(0);
+        if self.nodes.is_cluster() {
+            // Whatever is asked sees what was stored before by way of any node: reading, changing, adding. The last step: while
+            // a cluster looks for a node that is gone, every question after it waits.
+            connection
+                .script(place, "SET SESSION wsrep_sync_wait = 7")
+                .await?;
+        }
         Ok(())
     }
 

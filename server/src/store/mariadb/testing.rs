@@ -110,7 +110,7 @@ impl Cluster {
     pub(crate) fn database(&self, sql: &str) -> Vec<Location> {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let sql = format!("CREATE DATABASE {name}; USE {name}; {sql}");
-        self.processes.nodes[0].sql(&sql).unwrap();
+        self.processes.sql(&sql).unwrap();
         let location = |node: &process::Process| {
             let socket = node.socket();
             let text = format!("mysql://root@localhost/{name}?socket={}", socket.display());

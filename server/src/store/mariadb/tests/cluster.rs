@@ -163,7 +163,7 @@ async fn addresses_that_are_of_no_cluster_or_of_two_are_refused() {
     store.engine.leave_node();
     store.set_image_root("/a".into()).await.unwrap();
     let root = cluster.processes.nodes[1].sql(&format!(
-        "SELECT content FROM {}.fos_settings",
+        "SELECT ngmRootPath FROM {}.nfsGroupMembers",
         mixed.database()
     ));
     assert!(root.unwrap().contains("/a"));
