@@ -59,6 +59,12 @@ pub struct Config {
     pub capture_keep: Duration,
     /// Follow-up sessions of a multicast session that says nothing else.
     pub follow_ups: u32,
+    /// Where other servers with the same database reach this one; where HTTP listens if not set.
+    pub peer_address: Option<SocketAddr>,
+    /// Whether images that are missing here are copied from other servers by themselves.
+    pub replicate: bool,
+    /// Limit of such a copy in bit/s.
+    pub replicate_rate: Option<u64>,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
     /// Opens the debug menu of machines without a task; there is none without it.
@@ -242,6 +248,9 @@ impl Config {
             image_versions: Self::IMAGE_VERSIONS,
             capture_keep: Self::CAPTURE_KEEP,
             follow_ups: 0,
+            peer_address: None,
+            replicate: false,
+            replicate_rate: None,
             kernel_args: String::new(),
             debug_password: None,
             registration: Registration::default(),
@@ -336,6 +345,14 @@ impl Config {
             80 => format!("http://{address}/fog/"),
             port => format!("http://{address}:{port}/fog/"),
         }
+    }
+
+    /// Where other servers reach this one; `None` if that is not known.
+    #[must_use]
+    pub fn peer_url(&self) -> Option<String> {
+        let listen = Some(self.listen).filter(|listen| !listen.ip().is_unspecified());
+        let address = self.peer_address.or(listen)?;
+        Some(format!("http://{address}"))
     }
 
     /// Where the logs are.

@@ -25,6 +25,7 @@ mod machine;
 pub mod notify;
 pub mod ops;
 pub mod output;
+mod peer_client;
 mod private;
 mod processes;
 pub mod proxy_dhcp;

@@ -10,9 +10,10 @@ use super::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Capture, Deploy, DeployAlone,
     Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow,
     ImageAdd, ImageDescribe, ImageInspection, ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT,
-    MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named, NodeList, NodeStatus, PendingHost, RootQuery,
-    ScheduleAdd, ScheduleRow, ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd,
-    UserChange, VersionRow, image_inspection, node_list, session_status, task_status,
+    MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named, NodeList, NodeStatus, PendingHost, ReplicaStatus,
+    Replicate, RootQuery, ScheduleAdd, ScheduleRow, ServerStatus, TaskList, TasksCreated, Token,
+    TokenAdd, UserAdd, UserChange, VersionRow, image_inspection, node_list, session_status,
+    task_status,
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
@@ -22,11 +23,12 @@ use crate::domain::host::{Host, HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
 use crate::domain::schedule::{Cron, Outcome, Planned, Schedule, When};
 use crate::domain::{ScheduleId, SessionId, TaskId};
+use crate::imagestore::Replace;
 use crate::ops::{
     AcceptError, Accepted, CancelError, CancelTaskError, CaptureRequest, CaptureTaskError,
     ChangeGroupError, DeployError, DeployRequest, DeployWarning, ImageVersion, LogError,
-    LoginError, Membership, NameError, Ops, RevertError, ScheduleError, StartError, UnicastRequest,
-    VerifyRefused, WakeError,
+    LoginError, Membership, NameError, Ops, ReplicateError, RevertError, ScheduleError, StartError,
+    UnicastRequest, VerifyRefused, WakeError,
 };
 use crate::store::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, ChangeError, CreateError,
@@ -271,6 +273,19 @@ impl Api for Ops {
             .await
             .map_err(|error| reverted(&image.name, error))?;
         Ok(named(&image.name))
+    }
+
+    async fn image_replicate(&self, image: &str, request: Replicate) -> ApiResult<Named> {
+        let replace = match request.replace {
+            true => Replace::Other,
+            false => Replace::Never,
+        };
+        let name = self.replicate(image, request.to.as_deref(), replace);
+        Ok(Named { name: name.await? })
+    }
+
+    async fn image_replicas(&self, image: &str) -> ApiResult<Vec<ReplicaStatus>> {
+        Ok(self.replicas(image).await?)
     }
 
     async fn image_remove(&self, image: &str) -> ApiResult<Named> {
@@ -999,6 +1014,19 @@ impl From<LogError> for ApiError {
             LogError::Internal(_) => ApiErrorKind::Internal,
         };
         error(kind, cause)
+    }
+}
+
+impl From<ReplicateError> for ApiError {
+    fn from(error: ReplicateError) -> Self {
+        let kind = match error {
+            ReplicateError::Store(error) => return error.into(),
+            ReplicateError::NoImage(_) | ReplicateError::NoServer { .. } => ApiErrorKind::NotFound,
+            ReplicateError::NotVerified(_)
+            | ReplicateError::Alone
+            | ReplicateError::Refused { .. } => ApiErrorKind::Conflict,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

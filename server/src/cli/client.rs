@@ -21,9 +21,9 @@ use crate::api::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Capture, Deploy, DeployAlone,
     Deployed, Done, EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow,
     ImageAdd, ImageDescribe, ImageInspection, ImageRevert, ImageRoot, ImageShown, ImageUpdate,
-    Named, NodeList, PendingHost, Problem, RootQuery, ScheduleAdd, ScheduleRow, ServerLook,
-    ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange,
-    VersionRow,
+    Named, NodeList, PendingHost, Problem, ReplicaStatus, Replicate, RootQuery, ScheduleAdd,
+    ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd,
+    UserAdd, UserChange, VersionRow,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -585,6 +585,16 @@ impl Api for Remote {
 
     async fn image_delete(&self, image: &str) -> ApiResult<Named> {
         self.delete(format!("/images/{}/files", part(image))).await
+    }
+
+    async fn image_replicate(&self, image: &str, request: Replicate) -> ApiResult<Named> {
+        let path = format!("/images/{}/replication", part(image));
+        self.call(Method::POST, path, Some(request)).await
+    }
+
+    async fn image_replicas(&self, image: &str) -> ApiResult<Vec<ReplicaStatus>> {
+        self.get(format!("/images/{}/replication", part(image)))
+            .await
     }
 
     async fn image_remove(&self, image: &str) -> ApiResult<Named> {

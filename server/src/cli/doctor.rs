@@ -160,6 +160,7 @@ async fn stopped(places: &Places) -> Look<ServerLook> {
             database: DatabaseLook {
                 is_fogs: false,
                 undoes: true,
+                cluster: None,
             },
             images: given.unwrap_or_else(|| places.data.join("images")),
             odd_settings: Vec::new(),
@@ -181,6 +182,7 @@ async fn stopped(places: &Places) -> Look<ServerLook> {
     let look = DatabaseLook {
         is_fogs: store.is_shared_with_fog(),
         undoes: store.undoes_everything(),
+        cluster: store.cluster(),
     };
     let settings = store.settings().await;
     store.close().await;

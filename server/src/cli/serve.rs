@@ -181,6 +181,16 @@ pub(super) struct Serve {
     /// person deploys them again
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = super::follow_ups)]
     follow_ups: u32,
+    /// Where other servers with the same MariaDB reach this one, to copy images [default: that of --listen, if it names
+    /// an address]. Not an address that moves from one server to another
+    #[arg(long, value_name = "IP:PORT")]
+    peer_address: Option<SocketAddr>,
+    /// Copy images that are missing here from other servers with the same MariaDB, by itself
+    #[arg(long)]
+    replicate: bool,
+    /// Limit of such a copy in bits per second, for example 200m
+    #[arg(long, value_name = "RATE")]
+    replicate_rate: Option<Bitrate>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -363,6 +373,9 @@ impl Serve {
             image_versions: self.image_versions,
             capture_keep: Duration::from_secs(self.capture_keep * 3600),
             follow_ups: self.follow_ups,
+            peer_address: self.peer_address,
+            replicate: self.replicate,
+            replicate_rate: self.replicate_rate.map(|rate| rate.0),
             registration: self.registration,
             timing,
             origin: Origin::Running,
@@ -777,6 +790,10 @@ async fn serve(
     followers.push(parts.spawn("the maker of follow-up sessions", {
         let ops = Arc::clone(ops);
         async move { ops.follow_up().await }
+    }));
+    followers.push(parts.spawn("the copier of images", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_replications().await }
     }));
     let served = tokio::select! {
         () = signals.next() => {

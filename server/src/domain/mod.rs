@@ -19,6 +19,7 @@ pub mod ids;
 pub mod image;
 pub mod multicast;
 pub mod node;
+pub mod peer;
 pub mod ports;
 pub mod queue;
 pub mod reason;

@@ -20,6 +20,7 @@ mod local;
 mod metrics;
 mod native;
 mod page;
+mod peer;
 mod progress;
 mod request;
 mod taskerror;
@@ -120,6 +121,7 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/fog/", get(index::index))
         .nest("/fog", fog)
         .merge(people)
+        .merge(peer::router(&ops))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Extension(Arc::new(Answers::new())))

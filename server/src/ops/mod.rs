@@ -18,6 +18,7 @@ mod jobs;
 mod joining;
 mod log_tail;
 mod memory;
+mod replication;
 mod reports;
 mod schedules;
 mod site;
@@ -51,6 +52,7 @@ pub use images::TaskImage;
 pub use inspection::ImageState;
 pub use joining::Joined;
 pub use log_tail::LogError;
+pub use replication::{PeerError, PeerState, ReplicaStage, ReplicateError, Replication};
 pub use schedules::ScheduleError;
 pub use site::{NodeState, ServerState, SiteState};
 pub use start::StartError;
@@ -95,6 +97,7 @@ pub struct Ops {
     accounts: accounts::Accounts,
     verifications: verification::Verifications,
     captures: capture::Captures,
+    replications: replication::Replications,
     /// The status of all sessions is read for one at a time.
     status: tokio::sync::Mutex<()>,
     /// Places for those who read the log.
@@ -103,6 +106,8 @@ pub struct Ops {
     wakers: Arc<Semaphore>,
     /// Places for those who look at images.
     readers: Arc<Semaphore>,
+    /// Places for other servers that read an image's files.
+    peer_readers: Arc<Semaphore>,
     /// Places for those who look at the boot directory.
     boot_readers: Arc<Semaphore>,
 }
@@ -120,9 +125,16 @@ impl Ops {
             Origin::Running => {
                 let address = around.config.known_address();
                 let url = address.map(|address| around.config.web_url(address));
-                store.register(url.unwrap_or_default()).await?
+                let peer = around.config.peer_url();
+                store
+                    .register(url.unwrap_or_default(), peer.unwrap_or_default())
+                    .await?
             }
             _ => None,
+        };
+        let secret = match number {
+            Some(_) => store.site_secret().await?,
+            None => None,
         };
         let memory = memory::Memory::load(&store, number).await?;
         let ops = Self {
@@ -142,12 +154,17 @@ impl Ops {
             accounts: accounts::Accounts::default(),
             verifications: verification::Verifications::default(),
             captures: capture::Captures::default(),
+            replications: replication::Replications::default(),
             status: tokio::sync::Mutex::default(),
             log_readers: Arc::new(Semaphore::new(log_tail::LOG_READERS)),
             wakers: Arc::new(Semaphore::new(wake::WAKERS)),
             readers: Arc::new(Semaphore::new(images::READERS)),
+            peer_readers: Arc::new(Semaphore::new(replication::PEER_READERS)),
             boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
         };
+        if let Some(secret) = secret {
+            ops.replications.know(secret);
+        }
         ops.refresh_directory().await?;
         ops.is_name_changed_early().await?;
         ops.begin_unicasts().await?;
@@ -185,6 +202,7 @@ impl Ops {
             database: DatabaseLook {
                 is_fogs: self.store.is_shared_with_fog(),
                 undoes: self.store.undoes_everything(),
+                cluster: self.store.cluster(),
             },
             images: self.config.images.clone(),
         }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod life;
+mod replicate;
 mod show;
 
 use std::path::PathBuf;
@@ -85,6 +86,8 @@ pub(super) enum ImageCommand {
     Note(life::Note),
     /// Forget an image, and remove its files and its versions for good
     Delete(life::Delete),
+    /// Copy an image from a server that has it to those with the same MariaDB that lack it
+    Replicate(replicate::Replicate),
     /// List the images
     List {
         /// Print them as JSON
@@ -134,6 +137,7 @@ impl ImageCommand {
             Self::Delete(delete) => delete.run(places).await,
             Self::Show(show) => show.run(places).await,
             Self::List { json } => list(places, json).await,
+            Self::Replicate(replicate) => replicate.run(places).await,
             Self::Remove { image } => {
                 let client = Client::connect(places).await?;
                 let removed = client.api().image_remove(&image).await;

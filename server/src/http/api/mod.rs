@@ -91,6 +91,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(images::inspect))
         .routes(routes!(images::check))
         .routes(routes!(images::verification, images::verify))
+        .routes(routes!(images::replicas, images::replicate))
         .routes(routes!(log::show))
         .routes(routes!(accounts::users, accounts::add_user))
         .routes(routes!(accounts::change_user, accounts::remove_user))

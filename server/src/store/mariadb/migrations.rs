@@ -29,6 +29,7 @@ const FOS: (&str, Steps) = (
         include_str!("../../../migrations/mariadb/fos-0005-groups.sql"),
         include_str!("../../../migrations/mariadb/fos-0006-schedules.sql"),
         include_str!("../../../migrations/mariadb/fos-0007-follow-ups.sql"),
+        include_str!("../../../migrations/mariadb/fos-0008-peers.sql"),
     ],
 );
 
