@@ -31,6 +31,8 @@ pub fn has_missed(reason: &Reason) -> bool {
         Reason::ClientFailed { before, .. } => before.as_deref().is_some_and(has_missed),
         // It was never switched on, or a person, its disk, or the server was in its way: that would be so again.
         Reason::Written
+        | Reason::Captured
+        | Reason::CaptureFailed { .. }
         | Reason::WrittenLate
         | Reason::Missing
         | Reason::ShareUnusable

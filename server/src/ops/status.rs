@@ -81,7 +81,7 @@ impl Ops {
 
     /// The other servers of the site, for a client that would not find them by itself: they have other addresses.
     #[must_use]
-    pub fn site(&self, state: &SessionState) -> Option<Site> {
+    pub fn servers_of(&self, state: &SessionState) -> Option<Site> {
         let own = self.config.known_address();
         let own = own.map(|address| self.config.web_url(address));
         let is_other = |url: &String| !url.is_empty() && Some(url) != own.as_ref();

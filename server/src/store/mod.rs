@@ -40,7 +40,6 @@ use crate::domain::host::{
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::multicast::{Multicast, OddSetting};
-use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
 use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server};
 use crate::domain::peer::{Peer, SiteSecret};
 use crate::domain::queue::{NodeFailure, Rules};
