@@ -910,11 +910,6 @@ impl Engine {
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
-
-    /// From now on the next node is used.
-    pub(super) fn leave_node(&self) {
-        self.access.nodes.leave(self.access.nodes.used());
-    }
 }
 
 impl std::fmt::Debug for Engine {

@@ -5,7 +5,7 @@ use super::nodes::{are_given_once, node};
 use super::*;
 use crate::domain::SessionId;
 use crate::domain::node::{Claim, Fence, LEASE_CLUSTER};
-use crate::store::mariadb::testing::{Cluster, cluster, has_clusters};
+use crate::store::mariadb::testing::cluster;
 
 #[tokio::test]
 async fn every_table_of_ours_is_one_that_a_cluster_has_at_each_node() {
@@ -113,60 +113,12 @@ async fn a_claim_is_not_over_because_a_node_has_another_clock() {
 }
 
 #[tokio::test]
-async fn an_operation_goes_on_at_the_next_node_when_one_is_killed() {
-    if !has_clusters() {
-        return;
-    }
-    let mut cluster = Cluster::new();
-    let nodes = cluster.database("");
-    let all = Location::joined(&[&nodes[0], &nodes[1], &nodes[2]]);
-    let store = open(&all, None).await.unwrap();
-    store.add_host(NOW, new_host(1)).await.unwrap();
-    cluster.processes.nodes[0].stop();
-    assert_eq!(store.hosts().await.unwrap().0.len(), 1);
-    store.add_host(NOW, new_host(2)).await.unwrap();
-    assert_eq!(store.hosts().await.unwrap().0.len(), 2);
-    store.renew().await.unwrap().unwrap();
-    store.close().await;
-    // A server that starts now passes over the one that is gone.
-    let store = open(&all, None).await.unwrap();
-    assert_eq!(store.hosts().await.unwrap().0.len(), 2);
-    // One of three has no majority.
-    cluster.processes.nodes[1].stop();
-    let error = loop {
-        match store.set_image_root("/a".into()).await {
-            // Until it has noticed.
-            Ok(()) => tokio::task::yield_now().await,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-    let error = open(&nodes[2], None).await.unwrap_err();
-    let text = format!("{error:#}");
-    assert!(text.contains("takes nothing: non-Primary"), "{text}");
-    store.engine.look_at_cluster().await;
-    assert!(!store.cluster().unwrap().is_primary);
-}
-
-#[tokio::test]
-async fn addresses_that_are_of_no_cluster_or_of_two_are_refused() {
+async fn addresses_that_are_of_no_cluster_are_refused() {
     let Some(server) = server() else { return };
     let alone = server.empty().await;
     let two = Location::joined(&[&alone, &alone]);
     let text = format!("{:#}", open(&two, None).await.unwrap_err());
     assert!(text.contains("it is of no cluster"), "{text}");
-    let Some(cluster) = cluster() else { return };
-    let nodes = cluster.database("");
-    // The second one is tried when the first one is left.
-    let mixed = Location::joined(&[&nodes[0], &alone]);
-    let store = open(&mixed, None).await.unwrap();
-    store.engine.leave_node();
-    store.set_image_root("/a".into()).await.unwrap();
-    let root = cluster.processes.nodes[1].sql(&format!(
-        "SELECT ngmRootPath FROM {}.nfsGroupMembers",
-        mixed.database()
-    ));
-    assert!(root.unwrap().contains("/a"));
 }
 
 #[tokio::test]

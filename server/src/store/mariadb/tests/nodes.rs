@@ -331,7 +331,7 @@ async fn servers_know_one_secret_and_where_the_others_are() {
             url: "http://b:81".to_owned(),
             is_there: true,
         };
-        assert_eq!(found, [expected.clone()]);
+        assert_eq!(found, std::slice::from_ref(&expected));
         first.raw("UPDATE fos_nodes SET seenAt = 1").await;
         let gone = crate::domain::peer::Peer {
             is_there: false,
