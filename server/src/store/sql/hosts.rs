@@ -23,6 +23,11 @@ pub(super) async fn add(
 ) -> std::result::Result<HostId, AddHostError> {
     if tx.has_left_something() {
         remove_first_try(tx, at, host.name.as_str()).await?;
+        if let Some(id) = accepted_by_first_try(tx, &host).await? {
+            handouts::clean(tx, at).await?;
+            tx.changed(Change::Hosts);
+            return Ok(id);
+        }
     }
     let waiting = pending::owners(tx, &host.macs).await?;
     check(tx, &host, &waiting).await?;
@@ -64,6 +69,26 @@ async fn remove_first_try(tx: &mut Tx, at: Timestamp, name: &str) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// The host that this very operation made of a machine that waited, before its connection broke. It has the date of the
+/// machine's wish, so it is known by being all that it is to be.
+async fn accepted_by_first_try(tx: &mut Tx, host: &NewHost) -> Result<Option<HostId>> {
+    let sql = format!(
+        "SELECT hostID, hostImage, hostDevice FROM hosts WHERE LOWER(hostName) = LOWER(?) AND {REGISTERED}"
+    );
+    for row in tx.rows(&sql, args![host.name.as_str()]).await? {
+        let cells = row.of("hosts", &["hostID"]);
+        let id = HostId(cells.int("hostID")?);
+        let image = cells.reference("hostImage")?.map(ImageId);
+        let is_same = image == host.image && cells.optional_text("hostDevice")? == host.device;
+        let own = own_macs(tx, id).await?;
+        let mut wanted = host.macs.iter();
+        if is_same && wanted.all(|mac| own.iter().any(|(_, known)| *known == Some(mac.mac()))) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// A machine that waits becomes a host; its own rows are as they are to be before it is one.

@@ -4,8 +4,9 @@ use fog::task::State;
 
 use super::conformance::{NOW, new_host, new_image, new_session};
 use super::*;
+use crate::domain::host::{About, Wish};
 use crate::domain::image::tests::sample_facts;
-use crate::domain::{HostId, ImageId, Reason};
+use crate::domain::{HostId, ImageId, Reason, Timestamp};
 use crate::store::mariadb::connection::Burns;
 
 const BOTH: [Burns; 2] = [Burns::Loses, Burns::LosesAnswer];
@@ -67,6 +68,39 @@ async fn a_host_is_added_once() {
                     i64::try_from(new_host(1).macs.len()).unwrap(),
                     "{what}"
                 );
+                store.remove_host(id).await.unwrap();
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_waits_is_accepted_once_and_who_accepts_it_is_told() {
+    let Some(server) = server() else { return };
+    for of in in_both(&server).await {
+        let waits = std::sync::Mutex::new(HostId(0));
+        at_each_statement(
+            &of,
+            async |store: &MariaDb| {
+                let paused = store.engine.fuse().pause();
+                let about = About::default();
+                let wish = store.wish(NOW, new_host(1).macs[0], [10, 0, 0, 1].into(), about);
+                assert_eq!(wish.await.unwrap(), Wish::Kept);
+                let pending = store.number("SELECT MAX(hostID) FROM hosts").await;
+                *waits.lock().unwrap() = HostId(pending);
+                store.engine.fuse().go_on(paused);
+                // Later than it asked to be registered.
+                store.add_host(Timestamp(NOW.0 + 60), new_host(1)).await
+            },
+            async |store: &MariaDb, id, what: &str| {
+                assert_eq!(id, *waits.lock().unwrap(), "{what}");
+                let (hosts, _) = store.hosts().await.unwrap();
+                let found: Vec<_> = hosts
+                    .iter()
+                    .map(|host| (host.id, host.macs.len()))
+                    .collect();
+                assert_eq!(found, [(id, new_host(1).macs.len())], "{what}");
                 store.remove_host(id).await.unwrap();
             },
         )
