@@ -39,6 +39,12 @@ pub struct Config {
     pub ports: Option<PortPool>,
     /// Machines that a storage node serves alone at a time; what the database says (`ngmMaxClients`) if not set.
     pub slots: Option<u32>,
+    /// Where other servers with the same database reach this one; where HTTP listens if not set.
+    pub peer_address: Option<SocketAddr>,
+    /// Whether images that are missing here are copied from other servers by themselves.
+    pub replicate: bool,
+    /// Limit of such a copy in bit/s.
+    pub replicate_rate: Option<u64>,
     /// Further kernel arguments for every client.
     pub kernel_args: String,
     /// Opens the debug menu of machines without a task; there is none without it.
@@ -205,6 +211,9 @@ impl Config {
             max_bitrate: None,
             slow: Slow::default(),
             slots: None,
+            peer_address: None,
+            replicate: false,
+            replicate_rate: None,
             kernel_args: String::new(),
             debug_password: None,
             registration: Registration::default(),
@@ -271,6 +280,14 @@ impl Config {
             80 => format!("http://{address}/fog/"),
             port => format!("http://{address}:{port}/fog/"),
         }
+    }
+
+    /// Where other servers reach this one; `None` if that is not known.
+    #[must_use]
+    pub fn peer_url(&self) -> Option<String> {
+        let listen = Some(self.listen).filter(|listen| !listen.ip().is_unspecified());
+        let address = self.peer_address.or(listen)?;
+        Some(format!("http://{address}"))
     }
 
     /// Where the logs are.

@@ -23,6 +23,7 @@ pub mod logs;
 pub mod notify;
 pub mod ops;
 pub mod output;
+mod peer_client;
 mod private;
 mod processes;
 pub mod proxy_dhcp;

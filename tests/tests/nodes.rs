@@ -19,13 +19,9 @@ mod mariadb;
 /// Runs statements as MariaDB's own client does; answers their rows.
 #[track_caller]
 fn sql(process: &mariadb::Process, sql: &str) -> String {
-    let mut client = Command::new("mariadb");
-    client.args(["--no-defaults", "-u", "root", "-N", "-B", "-S"]);
-    client.arg(process.socket()).args(["-e", sql]);
-    let output = client.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{sql}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    process
+        .sql(sql)
+        .unwrap_or_else(|said| panic!("{sql}: {said}"))
 }
 
 /// A server on host 2 or above, with images of its own at the same path.
@@ -37,6 +33,19 @@ struct Second {
 impl Second {
     #[track_caller]
     fn start(site: &Site, host: usize, name: &str, database: &str) -> Self {
+        Self::start_at(site, host, name, database, "10.99.0.1", &[])
+    }
+
+    /// The same with another address for clients, and further options.
+    #[track_caller]
+    fn start_at(
+        site: &Site,
+        host: usize,
+        name: &str,
+        database: &str,
+        address: &str,
+        options: &[&str],
+    ) -> Self {
         let path = |name: &str| site.path(name).display().to_string();
         let own = path(&format!("images-of-{name}"));
         if !Path::new(&own).exists() {
@@ -56,7 +65,7 @@ impl Second {
             .args([&own, &path("images")])
             .arg(program("fos-server"))
             .args(["--data", &data, "--database", database, "serve"])
-            .args(["--listen", "0.0.0.0:80", "--address", "10.99.0.1"])
+            .args(["--listen", "0.0.0.0:80", "--address", address])
             .args([
                 "--interface",
                 "eth0",
@@ -65,7 +74,8 @@ impl Second {
                 "--max-bitrate",
                 "20m",
             ])
-            .args(["--boot", &path("boot"), "--images", &path("images")]);
+            .args(["--boot", &path("boot"), "--images", &path("images")])
+            .args(options);
         let output = site.path(&format!("{name}.out"));
         let running = Running::start(name, &mut command, &output);
         let second = Self { running, data };
@@ -197,4 +207,133 @@ fn a_session_goes_on_at_the_third_server_when_two_are_killed_while_they_send() {
 fn a_session_goes_on_in_fogs_database_when_its_server_is_killed_while_it_sends() {
     let Some(process) = databases() else { return };
     goes_on(&process, "fog", 2);
+}
+
+/// Where clients know no common address, one that runs already finds the server that goes on with its session.
+#[test]
+fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
+    let Some(process) = databases() else { return };
+    let socket = process.socket();
+    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
+    // Host 1 and 2 are servers, host 3 and 4 the clients.
+    let Some(mut site) = Site::without_image(3) else {
+        return;
+    };
+    let options = [
+        "--database",
+        &url,
+        "--node",
+        "server1",
+        "--max-bitrate",
+        "20m",
+    ];
+    site.start_server_with(&options);
+    for client in [2, 3] {
+        let name = format!("pc{client}");
+        site.cli(&["host", "add", &name, &mac(client)]).succeed();
+    }
+    site.cli(&["image", "add", "small"]).succeed();
+    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &[]);
+    let session = site.deploy(&["pc2", "pc3"], &[]);
+    let disks = ["a.raw", "b.raw"].map(|name| site.empty_disk(name, DISK_LEN));
+    let mut agents: Vec<Running> = [2, 3]
+        .into_iter()
+        .zip(&disks)
+        .map(|(client, disk)| site.start_agent(client, disk))
+        .collect();
+    site.wait_for_data(&session, 2, 1 << 20);
+    wait_for("the other server to know who sends", || {
+        let text = second.session(&session)["text"].to_string();
+        text.contains("another server, server1")
+    });
+    site.server().kill();
+    for (agent, disk) in agents.iter_mut().zip(&disks) {
+        agent.succeed();
+        assert_deployed(disk);
+    }
+    wait_for("the end of the session", || {
+        second.session(&session)["state"] == "complete"
+    });
+}
+
+/// An image that only one server has is copied to the other one, cut off in the middle and gone on with.
+#[test]
+fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
+    let Some(process) = databases() else { return };
+    let socket = process.socket();
+    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
+    let Some(mut site) = Site::without_image(3) else {
+        return;
+    };
+    let options = [
+        "--database",
+        &url,
+        "--node",
+        "server1",
+        "--max-bitrate",
+        "20m",
+    ];
+    site.start_server_with(&options);
+    for client in [2, 3] {
+        let name = format!("pc{client}");
+        site.cli(&["host", "add", &name, &mac(client)]).succeed();
+    }
+    site.cli(&["image", "add", "small"]).succeed();
+    // It has no images yet.
+    let own = site.path("images-of-server2");
+    fs::create_dir(&own).unwrap();
+    let peer = ["--peer-address", "10.99.0.2:80", "--replicate-rate", "20m"];
+    let mut second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &peer);
+    let replicas = |site: &Site| {
+        let shown = site.cli(&["image", "replicate", "small", "--show", "--json"]);
+        serde_json::from_str::<Value>(&shown.succeed()).unwrap()
+    };
+    assert_eq!(replicas(&site)[0]["state"], "held");
+    wait_for("the other server to be known", || {
+        replicas(&site)[1]["state"] == "absent"
+    });
+    // Killed in the middle of the copy.
+    let mut copy = site.lab().host(1).command(program("fos-server"));
+    copy.args(["--data".as_ref(), site.path("data").as_os_str()]);
+    copy.args(["image", "replicate", "small", "--to", "server2"]);
+    let mut copy = Running::start("image replicate", &mut copy, &site.path("copy.out"));
+    let partial = own.join("small.replicating");
+    let has_some = |least: u64| {
+        let files = fs::read_dir(&partial).into_iter().flatten().flatten();
+        let sizes = files.map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
+        sizes.sum::<u64>() >= least
+    };
+    wait_for("some of the image", || has_some(1 << 20));
+    second.running.kill();
+    copy.wait();
+    assert!(!own.join("small").exists());
+    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &peer);
+    assert!(has_some(1 << 20));
+    let said = site.cli(&["image", "replicate", "small", "--to", "server2"]);
+    assert!(said.succeed().contains("held"));
+    assert!(!partial.exists());
+    for file in fs::read_dir(site.path("images/small")).unwrap() {
+        let file = file.unwrap();
+        let copied = fs::read(own.join("small").join(file.file_name())).unwrap();
+        assert_eq!(copied, fs::read(file.path()).unwrap());
+    }
+    // Nobody else is answered.
+    let other = site.get_at("10.99.0.2", 3, "../peer/file?image=1&name=d1.mbr");
+    assert_eq!(other, None);
+    let session = site.deploy(&["pc2", "pc3"], &[]);
+    let disks = ["a.raw", "b.raw"].map(|name| site.empty_disk(name, DISK_LEN));
+    let mut agents: Vec<Running> = [2, 3]
+        .into_iter()
+        .zip(&disks)
+        .map(|(client, disk)| site.start_agent(client, disk))
+        .collect();
+    site.wait_for_data(&session, 2, 1 << 20);
+    site.server().kill();
+    for (agent, disk) in agents.iter_mut().zip(&disks) {
+        agent.succeed();
+        assert_deployed(disk);
+    }
+    wait_for("the end of the session", || {
+        second.session(&session)["state"] == "complete"
+    });
 }

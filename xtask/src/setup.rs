@@ -211,6 +211,7 @@ const NEEDS: &[Need] = &[
     Need(Tests, Program("cpio"), "cpio"),
     Need(Tests, Program("kill"), "procps"),
     Need(Tests, Program("mariadbd"), "mariadb-server-core"),
+    Need(Tests, File("/usr/lib/galera/libgalera_smm.so"), "galera-4"),
     // It prints what the installer of a data directory asks for.
     Need(Tests, Program("my_print_defaults"), "mariadb-client-core"),
     Need(Tests, Program("losetup"), "mount"),

@@ -118,6 +118,7 @@ const LONG: &[&str] = &[
     "tests/tests/corpus.rs",
     "tests/tests/stock.rs",
     "crates/cast-proto/tests/simulation.rs",
+    "tests/tests/cluster.rs",
     "tests/tests/nodes.rs",
     "tests/tests/faults_server.rs",
     "tests/tests/faults_network.rs",

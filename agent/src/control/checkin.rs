@@ -363,6 +363,7 @@ mod tests {
             stage_seconds: 0,
             starts_in_seconds: None,
             ask_again_seconds: None,
+            site: None,
             your_task: State::Queued,
             text: String::new(),
             refusal: Some(Refusal {

@@ -10,11 +10,12 @@ use cast_net::Interface;
 use fog::KernelArgs;
 use fog::encoding::printable;
 use fos_api::{DATA_PATH, FIELD_PART, FIELD_STREAM, FIELD_TICKET};
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, Url};
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::places::Places;
 use super::trust::{self, Distrust, Trust};
 
 /// The server, and who we are to it.
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     peer: Arc<Mutex<Option<IpAddr>>>,
     /// Once it has said so; clones share it.
     kind: Arc<OnceLock<Kind>>,
+    /// Where it is now; clones share it.
+    places: Arc<Places>,
 }
 
 /// Which program the server is.
@@ -126,10 +129,12 @@ impl Server {
         let nameless = Self::builder(tls).build();
         let nameless =
             nameless.map_err(|error| anyhow::anyhow!("setting up HTTP: {}", causes(&error)))?;
+        let places = Arc::new(Places::new(&web));
         Ok(Self {
             client,
             nameless,
             web,
+            places,
             identity,
             is_blind: trust.is_blind(),
             peer: Arc::default(),
@@ -164,6 +169,11 @@ impl Server {
     /// Whether it is FOG's own.
     pub(crate) fn is_stock(&self) -> bool {
         self.kind() == Some(Kind::Stock)
+    }
+
+    /// Where it is now.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Base URL, ending with `/`.
@@ -388,6 +398,19 @@ impl Server {
         body(&url, answer, limit).await
     }
 
+    /// Sends a request to another server of the site; answers what it is called there.
+    fn moved(&self, url: &str, base: &Url, request: &mut reqwest::Request) -> String {
+        let path = url.strip_prefix(&self.web).unwrap_or_default();
+        let path = path.trim_start_matches('/');
+        let Ok(mut to) = base.join(path) else {
+            return url.to_owned();
+        };
+        let shown = to.to_string();
+        to.set_query(request.url().query());
+        *request.url_mut() = to;
+        shown
+    }
+
     /// Every request goes through here.
     async fn call(
         &self,
@@ -395,8 +418,13 @@ impl Server {
         request: RequestBuilder,
         expect: Expect,
     ) -> Result<Response, CallError> {
-        let answer = request
-            .send()
+        let (client, request) = request.build_split();
+        let mut request = request.map_err(|error| unreachable(url, &error))?;
+        let elsewhere = self.places.elsewhere();
+        let moved = elsewhere.map(|base| self.moved(url, &base, &mut request));
+        let url = moved.as_deref().unwrap_or(url);
+        let answer = client
+            .execute(request)
             .await
             .map_err(|error| unreachable(url, &error))?;
         if let Some(peer) = answer.remote_addr() {

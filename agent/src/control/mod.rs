@@ -11,6 +11,7 @@ pub(crate) mod features;
 pub(crate) mod http;
 pub(crate) mod image;
 pub(crate) mod inventory;
+pub(crate) mod places;
 pub(crate) mod progress;
 pub(crate) mod session;
 pub(crate) mod trouble;

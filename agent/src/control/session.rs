@@ -178,6 +178,7 @@ pub(crate) async fn watch(server: &Server, news: &News, pause: Duration) -> Over
     loop {
         let asked = Instant::now();
         let answer = view(server).await;
+        server.places().note(&answer);
         let reason = answer.as_ref().ok().and_then(over);
         let pause = answer.as_ref().map_or(pause, |view| rhythm(view, pause));
         news.with(|latest| latest.note(asked, answer));
@@ -357,6 +358,7 @@ mod tests {
             stage_seconds: 12,
             starts_in_seconds: None,
             ask_again_seconds: None,
+            site: None,
             your_task: State::InProgress,
             text: "waiting for receivers".into(),
             refusal: None,

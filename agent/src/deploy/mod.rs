@@ -31,6 +31,9 @@ mod unicast;
 mod volumes;
 
 #[cfg(test)]
+pub(crate) use self::resume::tests::any_view as tests_view;
+
+#[cfg(test)]
 mod run_tests;
 #[cfg(test)]
 mod samples;

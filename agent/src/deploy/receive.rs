@@ -17,6 +17,7 @@ use super::evidence::{Evidence, at_the_end, evidence};
 use super::failure::Touched;
 use super::resume::{Attempt, Cause, Next, Progress, Run, what_next};
 use super::streams::{DeploySources, Source, Sources, StreamError};
+use crate::control::Server;
 use crate::control::session::{self, Latest, News};
 use crate::screen::Board;
 
@@ -51,6 +52,8 @@ pub(crate) struct Receiving {
     pub(crate) under: Option<Run>,
     /// Since when the server has said that it sends this stream, this machine being connected.
     pub(crate) due_since: Option<Instant>,
+    /// The rendezvous that it was opened for.
+    pub(crate) rendezvous: Option<Ipv4Addr>,
     stop: Stop,
 }
 
@@ -61,8 +64,15 @@ impl Receiving {
             status,
             under: None,
             due_since: None,
+            rendezvous: None,
             stop,
         }
+    }
+
+    /// The same at this rendezvous.
+    fn at(mut self, rendezvous: Option<Ipv4Addr>) -> Self {
+        self.rendezvous = rendezvous;
+        self
     }
 
     /// Ends this receiver alone.
@@ -191,6 +201,7 @@ pub(crate) struct NetworkSources {
     pub(crate) options: ReceiveOptions,
     pub(crate) current: Current,
     pub(crate) news: News,
+    pub(crate) server: Server,
     pub(crate) board: Board,
     /// `getversion.php?caps=1` lists the stream record.
     pub(crate) has_record_capability: bool,
@@ -286,10 +297,19 @@ impl Sources for NetworkSources {
         self.last = self.current.get();
         // One of its own: it may have to end alone.
         let stop = Stop::new()?;
-        let stream = cast_net::receive::open(self.options.clone(), stop.clone())
+        let mut options = self.options.clone();
+        if let Some(address) = self.server.places().address() {
+            // Another server goes on with the session, and sends from its own address.
+            options.rendezvous = Some(address);
+            if let Ok(interface) = Interface::towards(address) {
+                options.interface = interface;
+            }
+        }
+        let rendezvous = options.rendezvous;
+        let stream = cast_net::receive::open(options, stop.clone())
             .map_err(|error| io::Error::other(chain(&error)))?;
-        self.current
-            .set(Receiving::new(index, stream.status(), stop));
+        let receiving = Receiving::new(index, stream.status(), stop);
+        self.current.set(receiving.at(rendezvous));
         Ok(Box::new(NetworkSource(stream)))
     }
 
@@ -532,6 +552,7 @@ mod tests {
             options: options(&args, None).unwrap(),
             current: Current::default(),
             news: News::new(),
+            server: crate::control::test_server::TestServer::dead_client(),
             board: Board::default(),
             has_record_capability: false,
             is_stock: false,

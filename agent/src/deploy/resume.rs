@@ -153,11 +153,17 @@ pub(super) mod tests {
             stage_seconds: 0,
             starts_in_seconds: None,
             ask_again_seconds: None,
+            site: None,
             your_task: State::InProgress,
             text: String::new(),
             your_stream,
             refusal: None,
         }
+    }
+
+    /// Any session that goes on.
+    pub(crate) fn any_view() -> SessionView {
+        view(Stage::Gathering, 1, 0, Some(1))
     }
 
     fn run(number: u32, run: u32) -> Run {

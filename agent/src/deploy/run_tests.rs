@@ -52,6 +52,7 @@ fn session(state: task::State, text: &str) -> SessionView {
         stage_seconds: 0,
         starts_in_seconds: None,
         ask_again_seconds: None,
+        site: None,
         your_task: state,
         text: text.into(),
         refusal: None,

@@ -17,7 +17,7 @@ mod trial;
 pub use format::{Compression, ImageFormat};
 pub use hash::{Blake3, NotBlake3};
 pub use manifest::{ImageFacts, MANIFEST_VERSION, Manifest, NewerManifest, SmallFile, StreamFacts};
-pub use session::{Refusal, RefusalCode, SessionView, Stage, StreamNow};
+pub use session::{Refusal, RefusalCode, SessionView, Site, Stage, StreamNow};
 pub use trial::{Mismatch, TestCheck, TestStream};
 
 /// Token of `getversion.php?caps=1`: the paths below exist.

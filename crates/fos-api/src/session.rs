@@ -43,6 +43,9 @@ pub struct SessionView {
     /// do by themselves: the room is large and nothing happens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_again_seconds: Option<u32>,
+    /// Where the session goes on if this server ends; `None` where clients know all servers by one address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Site>,
     /// State of the asking host's task.
     pub your_task: State,
     /// A sentence for people: what is going on or why it ended.
@@ -50,6 +53,16 @@ pub struct SessionView {
     /// Why the asking machine must stop; `None` as long as it may go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+}
+
+/// Several servers with one database, each with an address of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Base URLs of the other servers, as in the kernel argument `web`; at most 8.
+    pub servers: Vec<String>,
+    /// Base URL of the server that runs the session, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_by: Option<String>,
 }
 
 /// Why a machine must stop.

@@ -10,8 +10,9 @@ use super::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
     EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd,
     ImageRoot, ImageShown, ImageUpdate, MAX_EVENT_WAIT, MAX_EVENTS, MAX_SESSIONS, MAX_TASKS, Named,
-    NodeStatus, PendingHost, RootQuery, ScheduleAdd, ScheduleRow, ServerStatus, TaskList,
-    TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status, task_status,
+    NodeStatus, PendingHost, ReplicaStatus, Replicate, RootQuery, ScheduleAdd, ScheduleRow,
+    ServerStatus, TaskList, TasksCreated, Token, TokenAdd, UserAdd, UserChange, session_status,
+    task_status,
 };
 use crate::clock;
 use crate::domain::account::{AccountKind, AccountName};
@@ -20,10 +21,11 @@ use crate::domain::host::{Host, HostActivity, NewHost, StationMac};
 use crate::domain::image::{Facts, Image};
 use crate::domain::schedule::{Cron, Outcome, Planned, Schedule, When};
 use crate::domain::{ScheduleId, SessionId, TaskId};
+use crate::imagestore::Replace;
 use crate::ops::{
     AcceptError, Accepted, CancelError, CancelTaskError, ChangeGroupError, DeployError,
-    DeployRequest, DeployWarning, LogError, LoginError, Membership, NameError, Ops, ScheduleError,
-    StartError, UnicastRequest, VerifyRefused, WakeError,
+    DeployRequest, DeployWarning, LogError, LoginError, Membership, NameError, Ops, ReplicateError,
+    ScheduleError, StartError, UnicastRequest, VerifyRefused, WakeError,
 };
 use crate::store::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, ChangeError, CreateError,
@@ -213,6 +215,19 @@ impl Api for Ops {
         let name = Self::check_image(self, image).await?;
         let text = format!("the files of image {name} are those that were verified");
         Ok(Done { text })
+    }
+
+    async fn image_replicate(&self, image: &str, request: Replicate) -> ApiResult<Named> {
+        let replace = match request.replace {
+            true => Replace::Other,
+            false => Replace::Never,
+        };
+        let name = self.replicate(image, request.to.as_deref(), replace);
+        Ok(Named { name: name.await? })
+    }
+
+    async fn image_replicas(&self, image: &str) -> ApiResult<Vec<ReplicaStatus>> {
+        Ok(self.replicas(image).await?)
     }
 
     async fn image_remove(&self, image: &str) -> ApiResult<Named> {
@@ -811,6 +826,19 @@ impl From<LogError> for ApiError {
             LogError::Internal(_) => ApiErrorKind::Internal,
         };
         error(kind, cause)
+    }
+}
+
+impl From<ReplicateError> for ApiError {
+    fn from(error: ReplicateError) -> Self {
+        let kind = match error {
+            ReplicateError::Store(error) => return error.into(),
+            ReplicateError::NoImage(_) | ReplicateError::NoServer { .. } => ApiErrorKind::NotFound,
+            ReplicateError::NotVerified(_)
+            | ReplicateError::Alone
+            | ReplicateError::Refused { .. } => ApiErrorKind::Conflict,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -62,6 +62,10 @@ pub trait Api: Send + Sync {
     async fn image_list(&self) -> ApiResult<Vec<ImageShown>>;
     /// Whether the files of an image are those that were verified, by size and date.
     async fn image_check(&self, image: &str) -> ApiResult<Done>;
+    /// Has an image copied to a server, or to all that lack it.
+    async fn image_replicate(&self, image: &str, request: Replicate) -> ApiResult<Named>;
+    /// An image at each of the servers.
+    async fn image_replicas(&self, image: &str) -> ApiResult<Vec<ReplicaStatus>>;
     /// Forgets an image.
     async fn image_remove(&self, image: &str) -> ApiResult<Named>;
     /// Creates a session.
@@ -496,6 +500,61 @@ pub struct ImageShown {
     /// What is known of its files; `None` if it was added by another program.
     #[schema(value_type = Option<Object>)]
     pub facts: Option<Facts>,
+}
+
+/// To which servers an image is to be copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replicate {
+    /// Name of the server; without it all that lack the image.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Replace files that are there and are not what was verified.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// An image at one of the servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplicaStatus {
+    /// Name of the server; empty where there can be no others.
+    pub node: String,
+    /// Whether the image is there.
+    pub state: ReplicaState,
+    /// How much of the present work is done, in percent.
+    pub percent: u64,
+    /// A sentence.
+    pub text: String,
+}
+
+/// Whether an image is at a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplicaState {
+    /// It is what was verified, by size and date.
+    Held,
+    /// It is not there.
+    Absent,
+    /// Something else is there.
+    Other,
+    /// It waits until another image is copied.
+    Waiting,
+    /// Its files come from another server.
+    Copying,
+    /// What has come is compared with what was verified.
+    Comparing,
+    /// The last copy was not made.
+    Failed,
+    /// The server cannot be asked.
+    Unreachable,
+}
+
+impl ReplicaState {
+    /// Whether it will be another one soon.
+    #[must_use]
+    pub fn is_at_work(self) -> bool {
+        matches!(self, Self::Waiting | Self::Copying | Self::Comparing)
+    }
 }
 
 /// How the verification of an image goes, or went.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use fog::task::State;
-use fos_api::{SessionView, Stage, StreamNow};
+use fos_api::{SessionView, Site, Stage, StreamNow};
 
 use super::{
     BootStatus, HostStatus, ImageVerification, RateCourse, SessionStatus, TaskStatus,
@@ -138,7 +138,12 @@ pub fn image_verification(image: &str, found: &Verification) -> ImageVerificatio
 
 /// A session for one of its hosts: where its own part is over, that is what it is told.
 #[must_use]
-pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>) -> SessionView {
+pub fn agent_view(
+    state: &SessionState,
+    host: HostId,
+    refusal: Option<&Refusal>,
+    site: Option<Site>,
+) -> SessionView {
     let mut view = match state {
         SessionState::Live(live) => live_view(live, host),
         SessionState::Starting(_)
@@ -161,6 +166,7 @@ pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>)
                 stage_seconds: status.stage_seconds,
                 starts_in_seconds: None,
                 ask_again_seconds: None,
+                site: None,
                 your_task: own.map_or(State::Cancelled, |own| own.state),
                 text: own.map_or(status.text, |own| own.text.clone()),
                 refusal: None,
@@ -171,6 +177,7 @@ pub fn agent_view(state: &SessionState, host: HostId, refusal: Option<&Refusal>)
         code: text::refusal_code(refusal).into(),
         text: text::refusal(refusal),
     });
+    view.site = site;
     view
 }
 
@@ -201,6 +208,7 @@ fn live_view(live: &Live, host: HostId) -> SessionView {
         stage_seconds: age(live).as_secs() + snapshot.age.as_secs(),
         starts_in_seconds: snapshot.starts_in.map(|left| left.as_secs()),
         ask_again_seconds: ask_again(stage(&snapshot.phase), snapshot.expected),
+        site: None,
         your_task,
         text,
         refusal: None,

@@ -20,9 +20,9 @@ use super::Places;
 use crate::api::{
     AccountRow, Added, Api, ApiError, ApiErrorKind, ApiResult, Deploy, DeployAlone, Deployed, Done,
     EventLine, EventsQuery, GroupHosts, GroupRow, HostAccept, HostAdd, HostRow, ImageAdd,
-    ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, RootQuery, ScheduleAdd,
-    ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList, TasksCreated, Token, TokenAdd,
-    UserAdd, UserChange,
+    ImageRoot, ImageShown, ImageUpdate, Named, PendingHost, Problem, ReplicaStatus, Replicate,
+    RootQuery, ScheduleAdd, ScheduleRow, ServerLook, ServerStatus, SetupLink, TaskList,
+    TasksCreated, Token, TokenAdd, UserAdd, UserChange,
 };
 use crate::config::Config;
 use crate::logs::MulticastLog;
@@ -560,6 +560,16 @@ impl Api for Remote {
 
     async fn image_check(&self, image: &str) -> ApiResult<Done> {
         self.post(format!("/images/{}/check", part(image))).await
+    }
+
+    async fn image_replicate(&self, image: &str, request: Replicate) -> ApiResult<Named> {
+        let path = format!("/images/{}/replication", part(image));
+        self.call(Method::POST, path, Some(request)).await
+    }
+
+    async fn image_replicas(&self, image: &str) -> ApiResult<Vec<ReplicaStatus>> {
+        self.get(format!("/images/{}/replication", part(image)))
+            .await
     }
 
     async fn image_remove(&self, image: &str) -> ApiResult<Named> {

@@ -150,6 +150,7 @@ async fn stopped(places: &Places) -> Look<ServerLook> {
             database: DatabaseLook {
                 is_fogs: false,
                 undoes: true,
+                cluster: None,
             },
             images: given.unwrap_or_else(|| places.data.join("images")),
         });
@@ -169,6 +170,7 @@ async fn stopped(places: &Places) -> Look<ServerLook> {
     let look = DatabaseLook {
         is_fogs: store.is_shared_with_fog(),
         undoes: store.undoes_everything(),
+        cluster: store.cluster(),
     };
     store.close().await;
     Ok(ServerLook {

@@ -120,6 +120,16 @@ pub(super) struct Serve {
     /// [default: the node's setting "max clients" in the database, else 10]
     #[arg(long, value_name = "N", value_parser = slots)]
     slots: Option<u32>,
+    /// Where other servers with the same MariaDB reach this one, to copy images [default: that of --listen, if it names
+    /// an address]. Not an address that moves from one server to another
+    #[arg(long, value_name = "IP:PORT")]
+    peer_address: Option<SocketAddr>,
+    /// Copy images that are missing here from other servers with the same MariaDB, by itself
+    #[arg(long)]
+    replicate: bool,
+    /// Limit of such a copy in bits per second, for example 200m
+    #[arg(long, value_name = "RATE")]
+    replicate_rate: Option<Bitrate>,
     #[command(flatten)]
     limits: Limits,
 }
@@ -278,6 +288,9 @@ impl Serve {
             kernel_args: self.kernel_args.clone(),
             ports: self.ports,
             slots: self.slots,
+            peer_address: self.peer_address,
+            replicate: self.replicate,
+            replicate_rate: self.replicate_rate.map(|rate| rate.0),
             registration: self.registration,
             timing,
             origin: Origin::Running,
@@ -570,6 +583,10 @@ async fn serve(
         let ops = Arc::clone(ops);
         async move { ops.follow_schedules().await }
     });
+    let copier = parts.spawn("the copier of images", {
+        let ops = Arc::clone(ops);
+        async move { ops.follow_replications().await }
+    });
     let served = tokio::select! {
         () = signals.next() => {
             tracing::info!("server: shutting down; a second signal ends at once");
@@ -587,6 +604,7 @@ async fn serve(
     follower.abort();
     queue.abort();
     scheduler.abort();
+    copier.abort();
     let orderly = async {
         sessions.shut_down().await;
         while parts.next().await.is_some() {}

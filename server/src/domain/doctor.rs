@@ -129,12 +129,28 @@ pub struct DataLook {
 }
 
 /// A database that was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DatabaseLook {
     /// It is FOG's.
     pub is_fogs: bool,
     /// What fails in the middle is undone.
     pub undoes: bool,
+    /// The cluster that has it, if one does.
+    #[serde(default)]
+    pub cluster: Option<ClusterLook>,
+}
+
+/// A cluster of databases, as the node sees it that is used.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClusterLook {
+    /// What the node is called.
+    pub node: String,
+    /// Whether it is with most of the others, and takes something.
+    pub is_primary: bool,
+    /// What it says of itself.
+    pub state: String,
+    /// Nodes that it sees, itself among them.
+    pub size: u32,
 }
 
 /// The name of this machine.
@@ -261,6 +277,10 @@ pub enum Cause {
     },
     /// What fails in the middle is not undone.
     NotUndone,
+    /// The node of the cluster takes nothing.
+    NodeCutOff(ClusterLook),
+    /// One more node that is gone, and the database takes nothing.
+    FewNodes(ClusterLook),
     /// The clock is before this program was made.
     Clock {
         /// Seconds since 1970.
@@ -444,6 +464,13 @@ fn places(evidence: &Evidence, causes: &mut Vec<Cause>) {
         Err(why) if *access == Access::Good => causes.push(Cause::Database { why: why.clone() }),
         Err(_) => {}
     }
+    let look = evidence.database.as_ref().ok();
+    match look.and_then(|look| look.cluster.as_ref()) {
+        Some(cluster) if !cluster.is_primary => causes.push(Cause::NodeCutOff(cluster.clone())),
+        // Of two that are left, neither has a majority without the other.
+        Some(cluster) if cluster.size < 3 => causes.push(Cause::FewNodes(cluster.clone())),
+        _ => {}
+    }
     let images = &evidence.images;
     let is_fogs = evidence.database.as_ref().is_ok_and(|look| look.is_fogs);
     match images.access {
@@ -515,7 +542,7 @@ impl Cause {
     /// Whether everything works all the same.
     #[must_use]
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::NotUndone)
+        matches!(self, Self::NotUndone | Self::FewNodes(_))
     }
 
     /// For programs.
@@ -541,6 +568,8 @@ impl Cause {
             Self::ForeignFiles { .. } => "foreign-files",
             Self::Database { .. } => "database",
             Self::NotUndone => "database-not-undone",
+            Self::NodeCutOff(_) => "database-node-cut-off",
+            Self::FewNodes(_) => "database-few-nodes",
             Self::Clock { .. } => "clock",
             Self::NameElsewhere { .. } => "name-elsewhere",
             Self::NameUnknown { .. } => "name-unknown",
@@ -614,6 +643,7 @@ mod tests {
             database: Ok(DatabaseLook {
                 is_fogs: false,
                 undoes: true,
+                cluster: None,
             }),
             clock: MADE,
             name: NameLook {
@@ -720,9 +750,27 @@ mod tests {
             seen.database = Ok(DatabaseLook {
                 is_fogs: true,
                 undoes: false,
+                cluster: None,
             });
         });
         assert_eq!(fogs, ["database-not-undone", "no-mntcheck"]);
+        let cluster = |is_primary, size| {
+            codes(|seen| {
+                seen.database = Ok(DatabaseLook {
+                    is_fogs: false,
+                    undoes: true,
+                    cluster: Some(ClusterLook {
+                        node: "a".to_owned(),
+                        is_primary,
+                        state: String::new(),
+                        size,
+                    }),
+                });
+            })
+        };
+        assert!(cluster(true, 3).is_empty());
+        assert_eq!(cluster(true, 2), ["database-few-nodes"]);
+        assert_eq!(cluster(false, 1), ["database-node-cut-off"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod host;
 pub mod ids;
 pub mod image;
 pub mod node;
+pub mod peer;
 pub mod ports;
 pub mod queue;
 pub mod reason;

@@ -106,6 +106,10 @@ pub const LEASE: Duration = Duration::from_secs(15);
 /// The same while there are none: nobody waits for it, and a restart of the database interrupts nothing.
 pub const LEASE_ALONE: Duration = Duration::from_secs(120);
 
+/// The same where the database is a cluster: it stores nothing until it has found out that one of its nodes is gone,
+/// which takes 5 to 15 s, and that shall interrupt nothing.
+pub const LEASE_CLUSTER: Duration = Duration::from_secs(30);
+
 /// Between two renewals.
 pub const RENEW: Duration = Duration::from_secs(3);
 
@@ -177,6 +181,41 @@ impl Leases {
     }
 }
 
+/// A claim as it was seen: each renewal is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number.
+    pub fence: Fence,
+    /// The end of its lease by some clock; 0 if it was given back.
+    pub lease_end: i64,
+}
+
+/// Since when the claims of active sessions were seen as they are, by the clock of this server. Where no clock is the
+/// same for all servers, a lease is over that was not renewed for as long as it lasts: whoever holds it counts from when it
+/// asked, which was earlier.
+#[derive(Debug, Default)]
+pub struct Sightings(BTreeMap<SessionId, (Seen, Instant)>);
+
+impl Sightings {
+    /// These are all claims of active sessions, as they are now; answers those that are over.
+    pub fn see(&mut self, now: Instant, claims: &[(SessionId, Seen)]) -> Vec<(SessionId, Seen)> {
+        let former = std::mem::take(&mut self.0);
+        let since = |session: &SessionId, seen: &Seen| match former.get(session) {
+            Some((same, since)) if same == seen => *since,
+            _ => now,
+        };
+        self.0 = claims
+            .iter()
+            .map(|(session, seen)| (*session, (*seen, since(session, seen))))
+            .collect();
+        let is_over = |(seen, since): &(Seen, Instant)| {
+            seen.lease_end == 0 || now.saturating_duration_since(*since) >= LEASE_CLUSTER
+        };
+        let over = self.0.iter().filter(|(_, sighting)| is_over(sighting));
+        over.map(|(session, (seen, _))| (*session, *seen)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +275,29 @@ mod tests {
         leases.claimed(at(5), SESSION, Fence(3));
         leases.renewed(at(4), &renewal(&[], LEASE));
         assert!(leases.has(at(6), SESSION, Fence(3)));
+    }
+
+    #[test]
+    fn a_claim_is_over_that_was_not_renewed_for_as_long_as_a_lease_lasts_whatever_clocks_say() {
+        let begin = begin();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut sightings = Sightings::default();
+        let seen = |fence, lease_end| {
+            let fence = Fence(fence);
+            (SESSION, Seen { fence, lease_end })
+        };
+        assert_eq!(sightings.see(at(0), &[seen(1, 5)]), []);
+        assert_eq!(sightings.see(at(29), &[seen(1, 5)]), []);
+        // Renewed, by a clock that was put back.
+        assert_eq!(sightings.see(at(30), &[seen(1, 4)]), []);
+        assert_eq!(sightings.see(at(59), &[seen(1, 4)]), []);
+        assert_eq!(sightings.see(at(60), &[seen(1, 4)]), [seen(1, 4)]);
+        // Another server was faster.
+        assert_eq!(sightings.see(at(61), &[seen(2, 4)]), []);
+        assert_eq!(sightings.see(at(62), &[seen(2, 0)]), [seen(2, 0)]);
+        // What was forgotten begins anew.
+        assert_eq!(sightings.see(at(63), &[]), []);
+        assert_eq!(sightings.see(at(99), &[seen(2, 7)]), []);
     }
 
     #[test]

@@ -42,16 +42,21 @@ pub(super) async fn data(
         let text = "the image of this machine's task has no such part of a stream";
         return Ok((StatusCode::NOT_FOUND, plain(text)).into_response());
     };
+    let found = DataFile { file, len, place };
+    Ok(send(found, headers.typed_get::<Range>()))
+}
+
+/// Answers a file, or a part of it.
+pub(super) fn send(found: DataFile, range: Option<Range>) -> Response {
     let source = Source {
-        file: File::from_std(file),
-        _place: place,
+        file: File::from_std(found.file),
+        _place: found.place,
     };
-    let range = headers.typed_get::<Range>();
-    let ranged = Ranged::new(range, KnownSize::sized(source, len));
+    let ranged = Ranged::new(range, KnownSize::sized(source, found.len));
     let mut response = ranged.into_response();
     let kind = header::HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    response
 }
 
 /// A file that is being sent, and the place that it takes.

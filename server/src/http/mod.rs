@@ -18,6 +18,7 @@ mod local;
 mod metrics;
 mod native;
 mod page;
+mod peer;
 mod progress;
 mod request;
 mod taskerror;
@@ -107,6 +108,7 @@ pub fn router(ops: Arc<Ops>) -> Router {
         .route("/fog/", get(index::index))
         .nest("/fog", fog)
         .merge(people)
+        .merge(peer::router(&ops))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Extension(Arc::new(Answers::new())))

@@ -92,5 +92,6 @@ pub(super) async fn session(
         let text = format!("host {} was never in a session", known.host.name);
         return Err(HttpError::NotFound(text));
     };
-    Ok(Json(agent_view(&state, known.host.id, refusal.as_ref())).into_response())
+    let site = ops.site(&state);
+    Ok(Json(agent_view(&state, known.host.id, refusal.as_ref(), site)).into_response())
 }

@@ -6,6 +6,7 @@
 mod archive;
 mod check;
 mod compare;
+mod copy;
 mod dir;
 mod examine;
 mod plan;
@@ -18,6 +19,7 @@ pub use archive::{
 };
 pub use check::{ChangedError, check_unchanged, open_listed, read_small};
 pub use compare::{Difference, compare};
+pub use copy::{CopyError, Copying, Replace};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
 pub use examine::{ExamineError, Examined, Judged, Verdict, Wanted, examine, judge};
 pub use plan::{

@@ -277,7 +277,9 @@ impl Ops {
     /// What the boot script tells besides session, image and port.
     pub(super) fn arguments(&self, of: &jobs::Of<'_>) -> Arguments {
         let (config, host) = (&self.config, of.host);
+        // Where a session may go on at another server, whatever its address is, that does not make it another job.
         let address = config.known_address();
+        let address = address.filter(|_| self.store.node_name().is_none());
         let address = address.map(|address| address.to_string());
         let address = address.unwrap_or_default();
         let line = ArgsWriter::default()

@@ -14,6 +14,7 @@ mod images;
 mod jobs;
 mod log_tail;
 mod memory;
+mod replication;
 mod reports;
 mod schedules;
 mod start;
@@ -40,6 +41,7 @@ pub use hosts::{AcceptError, Accepted};
 pub use image_root::image_root;
 pub use images::TaskImage;
 pub use log_tail::LogError;
+pub use replication::{PeerError, PeerState, ReplicaStage, ReplicateError, Replication};
 pub use schedules::ScheduleError;
 pub use start::StartError;
 pub use status::SessionState;
@@ -79,6 +81,7 @@ pub struct Ops {
     unicasts: unicast::Unicasts,
     accounts: accounts::Accounts,
     verifications: verification::Verifications,
+    replications: replication::Replications,
     /// The status of all sessions is read for one at a time.
     status: tokio::sync::Mutex<()>,
     /// Places for those who read the log.
@@ -87,6 +90,8 @@ pub struct Ops {
     wakers: Arc<Semaphore>,
     /// Places for those who look at images.
     readers: Arc<Semaphore>,
+    /// Places for other servers that read an image's files.
+    peer_readers: Arc<Semaphore>,
     /// Places for those who look at the boot directory.
     boot_readers: Arc<Semaphore>,
 }
@@ -104,9 +109,16 @@ impl Ops {
             Origin::Running => {
                 let address = around.config.known_address();
                 let url = address.map(|address| around.config.web_url(address));
-                store.register(url.unwrap_or_default()).await?
+                let peer = around.config.peer_url();
+                store
+                    .register(url.unwrap_or_default(), peer.unwrap_or_default())
+                    .await?
             }
             _ => None,
+        };
+        let secret = match number {
+            Some(_) => store.site_secret().await?,
+            None => None,
         };
         let memory = memory::Memory::load(&store, number).await?;
         let ops = Self {
@@ -124,12 +136,17 @@ impl Ops {
             unicasts: unicast::Unicasts::default(),
             accounts: accounts::Accounts::default(),
             verifications: verification::Verifications::default(),
+            replications: replication::Replications::default(),
             status: tokio::sync::Mutex::default(),
             log_readers: Arc::new(Semaphore::new(log_tail::LOG_READERS)),
             wakers: Arc::new(Semaphore::new(wake::WAKERS)),
             readers: Arc::new(Semaphore::new(images::READERS)),
+            peer_readers: Arc::new(Semaphore::new(replication::PEER_READERS)),
             boot_readers: Arc::new(Semaphore::new(boot::BOOT_READERS)),
         };
+        if let Some(secret) = secret {
+            ops.replications.know(secret);
+        }
         ops.refresh_directory().await?;
         ops.is_name_changed_early().await?;
         ops.begin_unicasts().await?;
@@ -161,6 +178,7 @@ impl Ops {
             database: DatabaseLook {
                 is_fogs: self.store.is_shared_with_fog(),
                 undoes: self.store.undoes_everything(),
+                cluster: self.store.cluster(),
             },
             images: self.config.images.clone(),
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fos_api::Site;
+
 use super::Ops;
 use crate::config::Origin;
 use crate::domain::node::NotHere;
@@ -77,6 +79,24 @@ impl Ops {
         Ok(last.map(|found| self.without_driver(found)))
     }
 
+    /// The other servers of the site, for a client that would not find them by itself: they have other addresses.
+    #[must_use]
+    pub fn site(&self, state: &SessionState) -> Option<Site> {
+        let own = self.config.known_address();
+        let own = own.map(|address| self.config.web_url(address));
+        let is_other = |url: &String| !url.is_empty() && Some(url) != own.as_ref();
+        let others = self.sessions.others().into_iter();
+        let mut servers: Vec<String> = others.map(|server| server.url).filter(is_other).collect();
+        servers.truncate(MAX_OTHERS);
+        let run_by = match state {
+            SessionState::NotHere(_, NotHere::OtherServer(server)) => Some(server.url.clone()),
+            _ => None,
+        };
+        let run_by = run_by.filter(is_other);
+        let is_alone = servers.is_empty() && run_by.is_none();
+        (!is_alone).then_some(Site { servers, run_by })
+    }
+
     /// A session that has no driver: one that was stored a moment ago gets it from the supervisor.
     fn without_driver(&self, found: Session) -> SessionState {
         let is_server = self.config.origin == Origin::Running && !self.sessions.is_ending();
@@ -126,3 +146,6 @@ impl Ops {
         }
     }
 }
+
+/// Servers that a client is told.
+const MAX_OTHERS: usize = 8;

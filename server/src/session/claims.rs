@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Sessions;
 use crate::clock;
 use crate::domain::SessionId;
-use crate::domain::node::{Claim, Fence, Leases, NotHere, RENEW};
+use crate::domain::node::{Claim, Fence, Leases, NotHere, RENEW, Server};
 use crate::imagestore;
 use crate::logs::{Level, Subject};
 use crate::store::StoreError;
@@ -23,6 +23,8 @@ pub(super) struct Claims {
     not_here: Mutex<BTreeMap<SessionId, (Instant, NotHere)>>,
     /// Why no session is claimed.
     held: Mutex<Option<String>>,
+    /// The other servers that were seen a moment ago.
+    others: Mutex<Vec<Server>>,
     /// Whether other servers were seen.
     has_others: std::sync::atomic::AtomicBool,
 }
@@ -61,6 +63,20 @@ impl Sessions {
     pub fn not_here(&self, session: SessionId) -> Option<NotHere> {
         let not_here = lock(&self.claims.not_here);
         not_here.get(&session).map(|(_, why)| why.clone())
+    }
+
+    /// The other servers that were seen a moment ago.
+    #[must_use]
+    pub fn others(&self) -> Vec<Server> {
+        lock(&self.claims.others).clone()
+    }
+
+    async fn look_for_others(&self) {
+        match self.around().store.servers().await {
+            Ok(others) => *lock(&self.claims.others) = others,
+            // Those that were known are as good.
+            Err(error) => tracing::debug!("looking for other servers: {error}"),
+        }
     }
 
     /// Claims a session, if this server may run it; `None` if not.
@@ -201,6 +217,7 @@ impl Sessions {
             }
             lock(&self.claims.leases).renewed(asked, &renewal);
             self.claims.set_others(renewal.others > 0);
+            self.look_for_others().await;
             // The address by which clients know the servers has moved to another one.
             if renewal.others > 0 && self.around().config.known_interface().is_err() {
                 lock(&self.claims.leases).lose_all();

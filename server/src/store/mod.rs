@@ -31,6 +31,7 @@ pub use self::mariadb::{BadLocation, Database, Location};
 use self::node::Node;
 use self::sqlite::Sqlite;
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
+use crate::domain::doctor::ClusterLook;
 use crate::domain::groups::{Group, GroupChange, GroupName};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{self, StoredRow};
@@ -38,7 +39,8 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, NewImage};
-use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal};
+use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server};
+use crate::domain::peer::{Peer, SiteSecret};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
@@ -381,12 +383,33 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// The cluster of databases that it is, as the node sees it that is used; `None` for any other database.
+    fn cluster(&self) -> Option<ClusterLook> {
+        None
+    }
+
     // Servers.
 
-    /// Shows this server to others with the same database, with where clients reach it. Its number among them,
+    /// Shows this server to others with the same database, with where clients and where servers reach it. Its number among them,
     /// below [`node::MAX_NODES`](crate::domain::node::MAX_NODES); `None` where there can be no others.
-    async fn register(&self, url: String) -> Result<Option<i64>> {
-        drop(url);
+    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
+        drop((url, peer));
+        Ok(None)
+    }
+    /// What this server is called among others; `None` where there can be no others.
+    fn node_name(&self) -> Option<String> {
+        None
+    }
+    /// The other servers that were seen a moment ago, the last one first.
+    async fn servers(&self) -> Result<Vec<Server>> {
+        Ok(Vec::new())
+    }
+    /// The other servers that say where they are reached by servers.
+    async fn peers(&self) -> Result<Vec<Peer>> {
+        Ok(Vec::new())
+    }
+    /// What all servers with this database know; made by the first one that asks. `None` where there can be no others.
+    async fn site_secret(&self) -> Result<Option<SiteSecret>> {
         Ok(None)
     }
     /// Claims a session for this server. From then on what is stored of the session is stored only if no other

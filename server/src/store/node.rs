@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context as _;
 
 use crate::domain::SessionId;
-use crate::domain::node::{Fence, NodeName};
+use crate::domain::node::{Fence, NodeName, Seen, Sightings};
 use crate::private;
 
 /// This server.
@@ -18,7 +19,9 @@ pub(crate) struct Node {
     holder: String,
     run: String,
     url: Mutex<Option<String>>,
+    peer: Mutex<Option<String>>,
     claims: Mutex<BTreeMap<SessionId, Fence>>,
+    sightings: Mutex<Sightings>,
 }
 
 /// A claim of this server's that must still be in the database when something is stored by it.
@@ -61,7 +64,9 @@ impl Node {
             holder,
             run: number()?,
             url: Mutex::default(),
+            peer: Mutex::default(),
             claims: Mutex::default(),
+            sightings: Mutex::default(),
         })
     }
 
@@ -84,8 +89,14 @@ impl Node {
         lock(&self.url).clone()
     }
 
-    pub(in crate::store) fn set_url(&self, url: String) {
+    /// Where other servers reach it.
+    pub(in crate::store) fn peer(&self) -> Option<String> {
+        lock(&self.peer).clone()
+    }
+
+    pub(in crate::store) fn set_urls(&self, url: String, peer: String) {
         lock(&self.url).replace(url);
+        lock(&self.peer).replace(peer);
     }
 
     /// From now on what is stored of a session has to be stored by this claim.
@@ -107,6 +118,15 @@ impl Node {
             holder: self.holder.clone(),
             fence,
         })
+    }
+
+    /// The claims of active sessions were seen like this; answers those that are over.
+    pub(in crate::store) fn see(
+        &self,
+        now: Instant,
+        claims: &[(SessionId, Seen)],
+    ) -> Vec<(SessionId, Seen)> {
+        lock(&self.sightings).see(now, claims)
     }
 
     /// The sessions that it runs.

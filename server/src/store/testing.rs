@@ -184,9 +184,9 @@ impl Store for Faulty {
         self.inner.close().await;
     }
 
-    async fn register(&self, url: String) -> Result<Option<i64>> {
+    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
         self.count("register");
-        self.inner.register(url).await
+        self.inner.register(url, peer).await
     }
 
     async fn claim(&self, session: SessionId) -> Result<Claim> {

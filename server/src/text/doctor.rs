@@ -46,6 +46,10 @@ pub fn sentence(cause: &Cause) -> String {
         }
         Cause::Database { .. } => "the database cannot be opened".to_owned(),
         Cause::NotUndone => "FOG's tables are MyISAM".to_owned(),
+        Cause::NodeCutOff(_) => "the node of the database's cluster takes nothing".to_owned(),
+        Cause::FewNodes(_) => {
+            "the database's cluster stops when one more of its nodes is gone".to_owned()
+        }
         Cause::Clock { .. } => "the clock is wrong".to_owned(),
         Cause::NameElsewhere { name, .. } => {
             format!(
@@ -103,6 +107,12 @@ pub fn seen(cause: &Cause) -> Vec<String> {
         Cause::Unanswered { why } | Cause::Database { why } | Cause::NameUnknown { why, .. } => {
             vec![foreign(why)]
         }
+        Cause::NodeCutOff(look) | Cause::FewNodes(look) => vec![format!(
+            "{}: {}; {}",
+            foreign(&look.node),
+            foreign(&look.state),
+            readable::Count(u64::from(look.size), "node")
+        )],
         Cause::NotUndone => vec!["a table of FOG's has an engine without transactions".to_owned()],
         Cause::Clock { now } => vec![format!("it is {now} s after the beginning of 1970")],
         Cause::NameElsewhere { addresses, .. } => {
@@ -170,6 +180,13 @@ pub fn advice(cause: &Cause) -> String {
         ),
         Cause::Database { .. } => {
             "look at the database, and at --database and its password in the configuration".to_owned()
+        }
+        Cause::NodeCutOff(_) => "look whether this node reaches the others (TCP 4567). If most of them are gone for good, \
+             make this one the cluster (SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'), and never two of them. Name \
+             all nodes in --database, and another one is used"
+            .to_owned(),
+        Cause::FewNodes(_) => {
+            "start the nodes that are missing; a cluster needs three, so that two are a majority".to_owned()
         }
         Cause::NotUndone => "it works; what fails in the middle is not undone, and Galera does not copy these tables. \
              Nothing has to be done"
@@ -251,6 +268,16 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::domain::doctor::ClusterLook;
+
+    fn cluster() -> ClusterLook {
+        ClusterLook {
+            node: "MariaDB at a\u{1b}[31m:3306".to_owned(),
+            is_primary: false,
+            state: "non-Primary, Init".to_owned(),
+            size: 1,
+        }
+    }
 
     fn all() -> Vec<Cause> {
         let card = Card {
@@ -316,6 +343,8 @@ mod tests {
             },
             Cause::Database { why: why.clone() },
             Cause::NotUndone,
+            Cause::NodeCutOff(cluster()),
+            Cause::FewNodes(cluster()),
             Cause::Clock { now: 1 },
             Cause::NameElsewhere {
                 name: "server".to_owned(),

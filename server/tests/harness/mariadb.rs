@@ -38,6 +38,13 @@ pub(crate) struct Process {
 impl Process {
     /// A new and empty one, started.
     pub(crate) fn new() -> Self {
+        let mut process = Self::installed();
+        process.start();
+        process
+    }
+
+    /// A new and empty one that was not started yet.
+    pub(crate) fn installed() -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Several take each other's files from a directory that they share.
         std::fs::create_dir(dir.path().join("tmp")).unwrap();
@@ -50,17 +57,32 @@ impl Process {
         let output = as_root(&mut install).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "mariadb-install-db: {text}");
-        let mut process = Self { dir, running: None };
-        process.start();
-        process
+        Self { dir, running: None }
+    }
+
+    /// One with the same files as this one, which does not run.
+    fn copy(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(self.dir.path().join("data"));
+        let copied = copy.arg(dir.path().join("data")).status().unwrap();
+        assert!(copied.success());
+        Self { dir, running: None }
     }
 
     /// Starts it, and waits until it takes connections.
     pub(crate) fn start(&mut self) {
+        self.start_with(&[], &["--skip-networking".to_owned()]);
+    }
+
+    /// The same by another program, `before` (with arguments), and with further options.
+    pub(crate) fn start_with(&mut self, before: &[String], options: &[String]) {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let log = std::fs::File::create(self.log()).unwrap();
         let mut shell = Command::new("sh");
-        shell.args(["-c", UNTIL_LEFT, "sh", "mariadbd", "--no-defaults"]);
+        shell.args(["-c", UNTIL_LEFT, "sh"]).args(before);
+        shell.args(["mariadbd", "--no-defaults"]);
         shell.args([
             format!("--datadir={}", path("data")),
             format!("--socket={}", self.socket().display()),
@@ -70,12 +92,12 @@ impl Process {
             "--innodb-flush-log-at-trx-commit=2".to_owned(),
             "--innodb-buffer-pool-size=16M".to_owned(),
             "--innodb-log-file-size=8M".to_owned(),
-            "--skip-networking".to_owned(),
             "--skip-log-bin".to_owned(),
             // Nothing may depend on these.
             "--default-time-zone=+05:00".to_owned(),
             "--sql-mode=".to_owned(),
         ]);
+        shell.args(options);
         let child = as_root(&mut shell)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -95,6 +117,35 @@ impl Process {
         if let Some(mut child) = self.running.take() {
             drop(child.stdin.take());
             child.wait().unwrap();
+        }
+    }
+
+    /// Ends it in order, so that its files are whole.
+    fn end(&mut self) {
+        let Some(mut child) = self.running.take() else {
+            return;
+        };
+        let mut kill = Command::new("kill");
+        assert!(kill.arg(self.number()).status().unwrap().success());
+        let end = Instant::now() + START_LIMIT;
+        while self.dir.path().join("pid").exists() {
+            assert!(Instant::now() < end, "mariadbd does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    /// Runs statements as MariaDB's own client does; answers their rows, or what it complains of.
+    pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
+        let mut client = Command::new("mariadb");
+        client.args(["--no-defaults", "-u", "root", "-N", "-B", "-S"]);
+        client.arg(self.socket()).args(["-e", sql]);
+        let output = client.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&output.stderr)),
         }
     }
 
@@ -124,6 +175,136 @@ impl Drop for Process {
         self.stop();
     }
 }
+
+/// Galera, as Debian has it.
+const GALERA: &str = "/usr/lib/galera/libgalera_smm.so";
+
+/// Whether MariaDB is installed with what makes a cluster of it.
+pub(crate) fn has_galera() -> bool {
+    is_installed() && Path::new(GALERA).exists()
+}
+
+/// Where a node of a cluster runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// What starts its program, for example in a namespace.
+    pub(crate) before: Vec<String>,
+    /// The address by which the nodes know each other, with a port; the next port is used, too.
+    pub(crate) address: String,
+    /// Further options.
+    pub(crate) options: Vec<String>,
+}
+
+/// A Galera cluster of processes, all of which begin with the same files. A node that was killed does not come again.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Process>,
+    programs: tempfile::TempDir,
+    places: Vec<Place>,
+}
+
+impl Cluster {
+    /// A new one, with a node at each of these places, all of which take something.
+    pub(crate) fn new(places: Vec<Place>) -> Self {
+        let programs = tempfile::tempdir().unwrap();
+        let joins = programs.path().join("wsrep_sst_given");
+        std::fs::write(&joins, JOINS).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&joins, mode).unwrap();
+        let mut cluster = Self {
+            nodes: vec![Process::installed()],
+            programs,
+            places,
+        };
+        // The first one makes the cluster; then all have the files that know it.
+        cluster.start(0, true);
+        cluster.nodes[0].end();
+        for _ in 1..cluster.places.len() {
+            let copy = cluster.nodes[0].copy();
+            cluster.nodes.push(copy);
+        }
+        for at in 0..cluster.places.len() {
+            cluster.start(at, at == 0);
+        }
+        cluster
+    }
+
+    /// Runs statements at the first node; returns when every node has what they did.
+    pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
+        let said = self.nodes[0].sql(sql)?;
+        for node in &self.nodes {
+            node.sql("SET SESSION wsrep_sync_wait = 7; SELECT COUNT(*) FROM mysql.db")?;
+        }
+        Ok(said)
+    }
+
+    fn start(&mut self, at: usize, is_first: bool) {
+        let addresses: Vec<&str> = self
+            .places
+            .iter()
+            .map(|place| place.address.as_str())
+            .collect();
+        let place = &self.places[at];
+        let (host, port) = place.address.rsplit_once(':').unwrap();
+        let next = port.parse::<u16>().unwrap() + 1;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("PATH={}:{path}", self.programs.path().display());
+        let before = [place.before.as_slice(), &["env".to_owned(), path]].concat();
+        let mut options = vec![
+            "--binlog-format=ROW".to_owned(),
+            "--innodb-autoinc-lock-mode=2".to_owned(),
+            "--wsrep-on=ON".to_owned(),
+            format!("--wsrep-provider={GALERA}"),
+            format!("--wsrep-cluster-address=gcomm://{}", addresses.join(",")),
+            format!("--wsrep-node-address={}", place.address),
+            format!("--wsrep-node-name=node{at}"),
+            format!(
+                "--wsrep-provider-options=gmcast.listen_addr=tcp://{};ist.recv_addr={host}:{next};gcache.size=16M",
+                place.address
+            ),
+            "--wsrep-sst-method=given".to_owned(),
+        ];
+        options.extend(place.options.iter().cloned());
+        if is_first {
+            options.push("--wsrep-new-cluster".to_owned());
+        }
+        let node = &mut self.nodes[at];
+        node.start_with(&before, &options);
+        let end = Instant::now() + START_LIMIT;
+        while !node
+            .sql("SHOW STATUS LIKE 'wsrep_ready'")
+            .is_ok_and(|said| said.contains("ON"))
+        {
+            assert!(Instant::now() < end, "node {at} does not join the cluster");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// How a node joins others that have had the same files from the beginning: it gets what came since. What is asked for
+/// and answered is the interface of MariaDB for such programs.
+const JOINS: &str = r#"#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in
+        --role) role=$2; shift ;;
+        --address) address=$2; shift ;;
+        --gtid) gtid=$2; shift ;;
+        --bypass) bypass=yes ;;
+    esac
+    shift
+done
+case $role in
+    joiner)
+        dir=$(mktemp -d) && mkfifo "$dir/position" || exit 1
+        echo "ready $dir/position"
+        read -r position <"$dir/position"
+        rm -r "$dir"
+        echo "$position" ;;
+    donor)
+        [ -n "$bypass" ] || exit 22
+        echo "$gtid" >"$address"
+        echo "done $gtid" ;;
+esac
+"#;
 
 /// How long it may take to start, on a machine that has much else to do.
 const START_LIMIT: Duration = Duration::from_secs(120);

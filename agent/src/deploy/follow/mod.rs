@@ -11,9 +11,10 @@ use udpcast_cli::Link;
 
 use super::evidence::{Evidence, evidence};
 use super::grow::AtWork;
-use super::receive::Current;
-use super::resume::{Attempt, Next, Progress, Run, what_next};
+use super::receive::{Current, Receiving};
+use super::resume::{Attempt, Next, Progress, Run, wanted, what_next};
 use super::unicast::SHARE_LIMIT;
+use crate::control::Server;
 use crate::control::session::{self, Latest, News};
 use crate::screen::{Board, Part, State, Transfer};
 use imaging::tap::meter::{DiskStep, Flow, Meter};
@@ -24,6 +25,7 @@ pub(crate) struct Follower {
     pub(crate) flow: Arc<Flow>,
     pub(crate) current: Current,
     pub(crate) news: News,
+    pub(crate) server: Server,
     /// The server says nothing of the session.
     pub(crate) is_stock: bool,
     /// The card that the streams come by.
@@ -121,6 +123,25 @@ impl Follower {
         }
     }
 
+    /// Whether a receiver without data waits at a server that the session has left: the one that goes on with it sends
+    /// from another address.
+    fn is_elsewhere(
+        &self,
+        receiving: &Receiving,
+        snapshot: &ReceiveSnapshot,
+        latest: &Latest,
+    ) -> bool {
+        let Some(address) = self.server.places().address() else {
+            return false;
+        };
+        let is_waiting = matches!(
+            snapshot.phase,
+            ReceivePhase::Asking { .. } | ReceivePhase::Connected { .. }
+        );
+        let goes_on = latest.error.is_none() && latest.view.as_ref().and_then(wanted).is_some();
+        is_waiting && goes_on && receiving.rendezvous != Some(address)
+    }
+
     /// Updates the board until dropped; returns only to say why the deploy must be given up.
     pub(crate) async fn follow(&self) -> String {
         let mut meter = Meter::default();
@@ -155,7 +176,8 @@ impl Follower {
             }
             if let (Some(receiving), Some(snapshot)) = (&receiving, &snapshot) {
                 let (index, under) = (receiving.index, receiving.under);
-                if steering.is_outdated(index, under, snapshot, &latest, now) {
+                let is_elsewhere = self.is_elsewhere(receiving, snapshot, &latest);
+                if is_elsewhere || steering.is_outdated(index, under, snapshot, &latest, now) {
                     receiving.abandon();
                 } else if let Some(reason) =
                     self.hopeless(receiving.index + 1, snapshot, &latest, now)

@@ -66,6 +66,7 @@ fn latest(answered: Instant, stage: Stage, number: u32) -> Latest {
             stage_seconds: 0,
             starts_in_seconds: None,
             ask_again_seconds: None,
+            site: None,
             your_task: task::State::InProgress,
             text: String::new(),
             refusal: None,

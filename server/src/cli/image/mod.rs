@@ -1,6 +1,7 @@
 //! `image`.
 
 mod archive;
+mod replicate;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -69,6 +70,8 @@ pub(super) enum ImageCommand {
     /// Take an image from such a file, or from a tar of an image directory: its files are written, verified, and
     /// registered
     Import(archive::Import),
+    /// Copy an image from a server that has it to those with the same MariaDB that lack it
+    Replicate(replicate::Replicate),
     /// List the images
     List,
     /// Forget an image; its files stay
@@ -107,6 +110,7 @@ impl ImageCommand {
             } => update(places, &image, !no_verify, missing(allow_missing)).await,
             Self::Export(export) => export.run(places).await,
             Self::Import(import) => import.run(places).await,
+            Self::Replicate(replicate) => replicate.run(places).await,
             Self::List => list(places).await,
             Self::Remove { image } => {
                 let client = Client::connect(places).await?;

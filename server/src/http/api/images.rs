@@ -9,7 +9,7 @@ use super::body::{Body, Fields, Place};
 use super::{Answer, SharedOps};
 use crate::api::{
     Added, Api as _, ApiError, ApiErrorKind, Done, ImageAdd, ImageRoot, ImageShown, ImageUpdate,
-    ImageVerification, Named, RootQuery, image_verification,
+    ImageVerification, Named, ReplicaStatus, Replicate, RootQuery, image_verification,
 };
 use crate::domain::ImageId;
 
@@ -144,4 +144,35 @@ pub(super) async fn verification(
             Err(ApiError::new(ApiErrorKind::NotFound, text))
         }
     }
+}
+
+/// Has an image copied to a server that lacks it, or to all of them, from one that has it.
+///
+/// Every byte is compared with what was verified; what is cut off goes on where it was. Role: admin.
+#[utoipa::path(post, path = "/images/{image}/replication", tag = "images", operation_id = "replicateImage",
+    request_body = Replicate,
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 202, description = "It is begun", body = Named)))]
+pub(super) async fn replicate(
+    _: Admin,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+    Body(request): Body<Replicate>,
+) -> Result<(StatusCode, Json<Named>), ApiError> {
+    let named = ops.image_replicate(&image, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(named)))
+}
+
+/// At which servers an image is, and how copies of it go.
+///
+/// Role: viewer.
+#[utoipa::path(get, path = "/images/{image}/replication", tag = "images", operation_id = "showReplication",
+    params(("image" = String, Path, description = "Its name or number")),
+    responses((status = 200, description = "The asked server first", body = Vec<ReplicaStatus>)))]
+pub(super) async fn replicas(
+    _: Viewer,
+    State(ops): State<SharedOps>,
+    Place(image): Place<String>,
+) -> Answer<Vec<ReplicaStatus>> {
+    ops.image_replicas(&image).await.map(Json)
 }

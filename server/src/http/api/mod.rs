@@ -79,6 +79,7 @@ fn described() -> OpenApiRouter<SharedOps> {
         .routes(routes!(images::show, images::update, images::remove))
         .routes(routes!(images::check))
         .routes(routes!(images::verification, images::verify))
+        .routes(routes!(images::replicas, images::replicate))
         .routes(routes!(log::show))
         .routes(routes!(accounts::users, accounts::add_user))
         .routes(routes!(accounts::change_user, accounts::remove_user))

@@ -609,6 +609,7 @@ fn view(task: &UnicastTask, in_front: Option<u32>) -> SessionView {
         stage_seconds: seconds,
         starts_in_seconds: None,
         ask_again_seconds: None,
+        site: None,
         your_task: task.state,
         text: text::unicast_task(task, in_front),
         refusal: None,

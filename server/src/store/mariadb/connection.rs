@@ -21,6 +21,8 @@ pub(in crate::store) struct Connection {
     layout: Arc<Layout>,
     /// Its number at the server.
     pub(super) id: u64,
+    /// The position of its node among those of the database.
+    pub(super) at: usize,
     /// When it was last used.
     pub(super) used_at: Instant,
     /// Why the last statement that failed did so.
@@ -97,6 +99,8 @@ pub(super) enum Trouble {
     Conflict,
     /// The connection is gone.
     Lost,
+    /// The node of a cluster is cut off from the others, or joins them.
+    NotReady,
     /// The database does not let the user in.
     Refused,
     /// The user may not do that.
@@ -118,11 +122,12 @@ pub(super) enum Trouble {
 }
 
 impl Connection {
-    pub(super) fn new(inner: MySqlConnection, layout: Arc<Layout>, id: u64) -> Self {
+    pub(super) fn new(inner: MySqlConnection, layout: Arc<Layout>, at: usize) -> Self {
         Self {
             inner,
             layout,
-            id,
+            id: 0,
+            at,
             used_at: Instant::now(),
             trouble: None,
             #[cfg(test)]
@@ -227,6 +232,27 @@ pub(in crate::store) async fn fetch(
     }
     let zone = connection.layout.zone();
     Ok(rows.iter().map(|found| row(found, zone)).collect())
+}
+
+/// Runs a statement that answers names with values, as texts.
+pub(super) async fn show(
+    connection: &mut Connection,
+    place: &str,
+    sql: &str,
+) -> Result<Vec<(String, String)>> {
+    let rows = connection.inner.fetch_all(sqlx::raw_sql(sql)).await;
+    let rows = rows.map_err(|error| connection.fault(place, &error))?;
+    let text = |row: &MySqlRow, index: usize| {
+        let raw = row.try_get_raw(index);
+        raw.map_or_else(
+            |_| String::new(),
+            |raw| String::from_utf8_lossy(bytes(raw)).into_owned(),
+        )
+    };
+    Ok(rows
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect())
 }
 
 fn bound(sql: &str, args: Vec<Arg>) -> sqlx::query::Query<'_, MySql, MySqlArguments> {
@@ -335,6 +361,7 @@ impl Trouble {
             146 | 149 | 1020 | 1205 | 1213 | 1412 | 1615 => Self::Conflict,
             // Shutdown, killed, the network, too long idle in a transaction.
             1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1927 | 4031 => Self::Lost,
+            1047 => Self::NotReady,
             1044 | 1045 | 1049 | 1130 | 1251 | 1524 | 1698 | 1820 | 4151 => Self::Refused,
             1142 | 1143 | 1227 | 1370 | 1410 => Self::Forbidden,
             // --read-only, read only transaction, read only table.
@@ -364,8 +391,8 @@ impl Trouble {
             | 1712 | 1877 => Self::Damaged,
             1054 | 1146 | 1932 => Self::Altered,
             121 | 1022 | 1062 | 1586 => Self::Duplicate,
-            // Too many connections, interrupted, a cluster that is not ready, too slow, out of memory.
-            1037 | 1038 | 1040 | 1041 | 1047 | 1203 | 1226 | 1317 | 1969 => Self::Unavailable,
+            // Too many connections, interrupted, too slow, out of memory.
+            1037 | 1038 | 1040 | 1041 | 1203 | 1226 | 1317 | 1969 => Self::Unavailable,
             _ => Self::Mistake,
         }
     }
@@ -381,6 +408,10 @@ impl Trouble {
             Self::Mistake => return StoreError::Internal(format!("{place}: {text}")),
             Self::Conflict => "another program has locked what is to be stored",
             Self::Lost => "look whether it runs, and whether this machine reaches it",
+            Self::NotReady => {
+                "this node of the cluster is cut off from most of the others, or joins them just now; look whether it \
+                 reaches them"
+            }
             Self::Refused => {
                 "check user, name of the database and password (FOS_DATABASE_PASSWORD or \
                  --database-password-file)"

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions as _, Error};
 use tokio::sync::{Mutex, RwLock, Semaphore, broadcast};
 
+use super::cluster::Nodes;
 use super::connection::{Connection, Trouble, fetch};
 use super::layout::Layout;
+use crate::domain::doctor::ClusterLook;
 use crate::store::node::Node;
 use crate::store::sql::row::args;
 use crate::store::sql::tx::{Boxed, Link, Tx};
@@ -66,7 +67,7 @@ pub(crate) struct Engine {
 pub(super) struct Access {
     /// What the database is called in errors.
     pub(super) place: Arc<str>,
-    pub(super) options: MySqlConnectOptions,
+    pub(super) nodes: Nodes,
     /// Its name.
     pub(super) database: String,
     pub(super) limits: Limits,
@@ -81,14 +82,14 @@ pub(super) struct Access {
 impl Access {
     pub(super) fn new(
         place: &str,
-        options: MySqlConnectOptions,
+        nodes: Nodes,
         database: &str,
         limits: Limits,
         node: Node,
     ) -> Self {
         Self {
             place: place.into(),
-            options,
+            nodes,
             database: database.to_owned(),
             limits,
             node: Arc::new(node),
@@ -98,26 +99,61 @@ impl Access {
         }
     }
 
-    /// A new connection.
+    /// A new connection: to the node that is used, else to the next one that takes it.
     pub(super) async fn open(&self, layout: Arc<Layout>) -> Result<Connection> {
-        let connected = tokio::time::timeout(self.limits.connect, self.options.connect()).await;
+        let mut failures: Vec<String> = Vec::new();
+        for _ in 0..self.nodes.count() {
+            let at = self.nodes.used();
+            let trial = self.nodes.on_trial(at);
+            match self.open_at(at, Arc::clone(&layout)).await {
+                Ok(connection) => {
+                    trial.succeed();
+                    return Ok(connection);
+                }
+                Err(error) if self.nodes.count() == 1 => return Err(error),
+                Err(StoreError::Unavailable(text)) => failures.push(text),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        Err(StoreError::Unavailable(failures.join("; ")))
+    }
+
+    async fn open_at(&self, at: usize, layout: Arc<Layout>) -> Result<Connection> {
+        let place = self.nodes.place(at);
+        // One that answers is found before what waits for it gives up.
+        let limit = match self.nodes.count() {
+            1 => self.limits.connect,
+            _ => self.limits.connect.min(CONNECT_LIMIT),
+        };
+        let connected = tokio::time::timeout(limit, self.nodes.options(at).connect()).await;
         let inner = match connected {
             Ok(Ok(inner)) => inner,
-            Ok(Err(error)) => return Err(Trouble::of(&error).fault(&self.place, &error)),
+            Ok(Err(error)) => return Err(Trouble::of(&error).fault(place, &error)),
             Err(_) => {
-                let seconds = self.limits.connect.as_secs();
+                let seconds = limit.as_secs();
                 let late = format!("no connection within {seconds} s");
                 let late = Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late));
-                return Err(Trouble::Lost.fault(&self.place, &late));
+                return Err(Trouble::Lost.fault(place, &late));
             }
         };
-        let mut connection = Connection::new(inner, layout, 0);
-        let prepared = self.bounded(self.prepare(&mut connection), "").await?;
+        let mut connection = Connection::new(inner, layout, at);
+        let prepared = async {
+            self.nodes.examine(&mut connection, at).await?;
+            self.prepare(&mut connection, place).await
+        };
+        let limit = match self.nodes.count() {
+            1 => self.limits.hang,
+            _ => self.limits.hang.min(PREPARE_LIMIT),
+        };
+        let prepared = tokio::time::timeout(limit, prepared).await;
+        let prepared = prepared.map_err(|_| {
+            let seconds = limit.as_secs();
+            StoreError::Unavailable(format!("{place}: it did not answer for {seconds} s"))
+        })?;
         prepared.map(|()| connection)
     }
 
-    async fn prepare(&self, connection: &mut Connection) -> Result<()> {
-        let place = &*self.place;
+    async fn prepare(&self, connection: &mut Connection, place: &str) -> Result<()> {
         // Values that do not fit are errors, but the zero date is FOG's "never".
         // A machine that loses its power says no good-bye: what it has locked is free again soon.
         let sql = format!(
@@ -135,6 +171,13 @@ impl Access {
             .first()
             .map(|row| row.of("connection", &[]).number("id", "a number"));
         connection.id = id.transpose()?.unwrap_or(0);
+        if self.nodes.is_cluster() {
+            // Whatever is asked sees what was stored before by way of any node: reading, changing, adding. The last step: while
+            // a cluster looks for a node that is gone, every question after it waits.
+            connection
+                .script(place, "SET SESSION wsrep_sync_wait = 7")
+                .await?;
+        }
         Ok(())
     }
 
@@ -263,6 +306,20 @@ impl Access {
         StoreError::Unavailable(format!("{}: {text}", self.place))
     }
 
+    /// What was being done at a node that is not used any more.
+    fn left(&self, at: usize, note: &str) -> StoreError {
+        let place = self.nodes.place(at);
+        StoreError::Unavailable(format!(
+            "{place}: this node does not answer, and another one is used{note}"
+        ))
+    }
+
+    /// Times that an operation is begun again because its connection was lost: any node may be the one that answers.
+    fn max_losses(&self) -> u32 {
+        let others = u32::try_from(self.nodes.count() - 1).unwrap_or(u32::MAX);
+        MAX_LOSSES.saturating_add(others)
+    }
+
     fn lock_abandoned(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
         // Whole at any time.
         self.abandoned
@@ -270,6 +327,12 @@ impl Access {
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Until a node among several takes a connection, and until it has told what it is.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// See [`CONNECT_LIMIT`].
+const PREPARE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Connections that read.
 const MAX_READERS: u32 = 4;
@@ -290,6 +353,15 @@ const MAX_CHANGES: usize = 1024;
 /// Times that an operation is begun again, because its connection was lost.
 const MAX_LOSSES: u32 = 2;
 
+/// Before an operation is begun again for another one's sake: twice as long each time, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// Times that something done aside is tried.
+const ASIDE_TRIES: u32 = 4;
+
 /// Times that an operation is begun again, because a table was not closed.
 const MAX_REPAIRS: u32 = 1;
 
@@ -298,7 +370,7 @@ enum Attempt<T, X> {
     Done(std::result::Result<T, X>),
     /// The database has undone it for the sake of another transaction.
     Conflict(X),
-    /// The connection broke before anything was promised.
+    /// The connection broke before anything was promised, or its node is not used any more.
     Lost(X),
     /// A table was not closed when the database crashed.
     Damaged(X),
@@ -349,14 +421,19 @@ impl Engine {
         let mut writer = queued.map_err(|_| self.queue_stands(limit))?;
         let (mut losses, mut repairs) = (0, 0);
         let mut is_again = false;
+        let mut pause = FIRST_PAUSE;
         loop {
             self.check_open()?;
             let attempt = self.attempt(&mut writer, is_again, work.clone());
             is_again = true;
             match attempt.await {
                 Attempt::Done(outcome) => return outcome,
-                Attempt::Conflict(_) if since.elapsed() < self.access.limits.lock => {}
-                Attempt::Lost(_) if losses < MAX_LOSSES => losses += 1,
+                Attempt::Conflict(_) if since.elapsed() < self.access.limits.lock => {
+                    // In a cluster the first one to commit wins, and whoever comes again at once meets the next one.
+                    tokio::time::sleep(part_of(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Attempt::Lost(_) if losses < self.access.max_losses() => losses += 1,
                 Attempt::Damaged(_) if repairs < MAX_REPAIRS => {
                     repairs += 1;
                     self.touch().await?;
@@ -385,9 +462,10 @@ impl Engine {
                 Err(error) => return Attempt::Done(Err(error.into())),
             },
         };
-        let id = connection.id;
+        let (id, at) = (connection.id, connection.at);
         connection.trouble = None;
-        let tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+        let place = Arc::clone(self.access.nodes.place(at));
+        let tx = Tx::new(Link::MariaDb(connection), place);
         let mut tx = tx.again(is_again);
         // From here on a connection that is not put back is closed, which undoes what can be undone.
         self.access.lock_abandoned().replace(id);
@@ -399,7 +477,11 @@ impl Engine {
             self.access.take_turn(&mut tx, &self.layout).await?;
             work(&mut tx).await
         };
-        let worked = match self.access.bounded(worked, "").await {
+        let worked = tokio::select! {
+            worked = self.access.bounded(worked, "") => worked,
+            () = self.access.nodes.left(at) => return Attempt::Lost(self.access.left(at, "").into()),
+        };
+        let worked = match worked {
             Ok(worked) => worked,
             Err(error) => return Attempt::Done(Err(error.into())),
         };
@@ -407,6 +489,10 @@ impl Engine {
             Ok(value) => value,
             Err(error) => {
                 let trouble = trouble(&tx);
+                if trouble == Some(Trouble::NotReady) {
+                    self.access.nodes.leave(at);
+                    return Attempt::Lost(error);
+                }
                 self.put_back(writer, self.undone_turn(tx).await);
                 return match trouble {
                     Some(Trouble::Conflict) => Attempt::Conflict(error),
@@ -417,7 +503,11 @@ impl Engine {
             }
         };
         let commit = tx.run("COMMIT", Vec::new());
-        match self.access.bounded(commit, COMMIT_HANGS).await {
+        let committed = tokio::select! {
+            committed = self.access.bounded(commit, COMMIT_HANGS) => committed,
+            () = self.access.nodes.left(at) => Err(self.access.left(at, COMMIT_HANGS)),
+        };
+        match committed {
             Ok(Ok(_)) => {
                 let given = self.access.give_turn(&mut tx, &self.layout);
                 // A connection that is closed gives its turn, too.
@@ -434,7 +524,11 @@ impl Engine {
                     self.put_back(writer, self.undone_turn(tx).await);
                     Attempt::Conflict(error.into())
                 }
-                Some(Trouble::Lost) => {
+                // A node that is cut off in the middle does not know what the others have made of it.
+                other if other == Some(Trouble::Lost) || self.access.nodes.is_cluster() => {
+                    if other != Some(Trouble::Lost) {
+                        self.access.nodes.leave(at);
+                    }
                     let text = format!("{error}{COMMIT_HANGS}");
                     Attempt::Done(Err(StoreError::Unavailable(text).into()))
                 }
@@ -494,7 +588,9 @@ impl Engine {
         let queued = tokio::time::timeout(limit, self.readers.acquire()).await;
         let permit = queued.map_err(|_| self.queue_stands(limit))?;
         let _permit = permit.map_err(|_| self.access.unavailable("it is closed"))?;
+        let since = Instant::now();
         let (mut losses, mut repairs) = (0, 0);
+        let mut pause = FIRST_PAUSE;
         loop {
             self.check_open()?;
             let idle = self.lock_idle().pop();
@@ -503,7 +599,9 @@ impl Engine {
                 None => self.access.open(Arc::clone(&self.layout)).await?,
             };
             connection.trouble = None;
-            let mut tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
+            let at = connection.at;
+            let place = Arc::clone(self.access.nodes.place(at));
+            let mut tx = Tx::new(Link::MariaDb(connection), place);
             let _whole = match self.layout.is_transactional() {
                 true => None,
                 false => Some(self.whole.read().await),
@@ -515,15 +613,36 @@ impl Engine {
                 }
                 work(&mut tx).await
             };
-            let worked = self.access.bounded(worked, "").await?;
+            let worked = tokio::select! {
+                worked = self.access.bounded(worked, "") => Some(worked?),
+                () = self.access.nodes.left(at) => None,
+            };
+            let Some(worked) = worked else {
+                losses += 1;
+                if losses <= self.access.max_losses() {
+                    continue;
+                }
+                return Err(self.access.left(at, ""));
+            };
             let trouble = worked.as_ref().err().and_then(|_| trouble(&tx));
+            if trouble == Some(Trouble::NotReady) {
+                self.access.nodes.leave(at);
+            }
+            // In a cluster: what it waits for to see has not come yet, or tables were changed.
+            if trouble == Some(Trouble::Conflict) && since.elapsed() < self.access.limits.lock {
+                drop(tx);
+                tokio::time::sleep(part_of(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
             if trouble == Some(Trouble::Damaged) && repairs < MAX_REPAIRS {
                 repairs += 1;
                 drop(tx);
                 self.touch().await?;
                 continue;
             }
-            if trouble == Some(Trouble::Lost) && losses < MAX_LOSSES {
+            let is_lost = matches!(trouble, Some(Trouble::Lost | Trouble::NotReady));
+            if is_lost && losses < self.access.max_losses() {
                 // It was idle, and the database was started again meanwhile: so were the others.
                 losses += 1;
                 self.lock_idle().clear();
@@ -565,9 +684,12 @@ impl Engine {
         }
     }
 
-    /// A connection that waited to be used again, unless it has waited for too long.
+    /// A connection that waited to be used again, unless it has waited for too long, or for another node.
     async fn fresh(&self, connection: Option<Connection>) -> Option<Connection> {
         let connection = connection?;
+        if connection.at != self.access.nodes.used() {
+            return None;
+        }
         if connection.used_at.elapsed() < MAX_IDLE {
             return Some(connection);
         }
@@ -578,19 +700,49 @@ impl Engine {
 
     async fn alone<T, F>(&self, work: F) -> Result<T>
     where
-        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>>,
+        F: for<'t> FnOnce(&'t mut Tx) -> Boxed<'t, Result<T>> + Clone,
     {
         let mut aside = self.aside.lock().await;
         self.check_open()?;
         let former = aside.take();
         let worked = async {
-            let connection = match self.fresh(former).await {
-                Some(connection) => connection,
-                None => self.access.open(Arc::clone(&self.layout)).await?,
-            };
-            let mut tx = Tx::new(Link::MariaDb(connection), Arc::clone(&self.access.place));
-            let value = work(&mut tx).await?;
-            Ok::<_, StoreError>((value, connection_of(tx.into_parts().0)))
+            let (mut former, work) = (former, work);
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let connection = match self.fresh(former.take()).await {
+                    Some(connection) => connection,
+                    None => self.access.open(Arc::clone(&self.layout)).await?,
+                };
+                let at = connection.at;
+                // Without an answer within the limit the next node is asked from then on.
+                let trial = self.access.nodes.on_trial(at);
+                let place = Arc::clone(self.access.nodes.place(at));
+                let mut tx = Tx::new(Link::MariaDb(connection), place);
+                let error = match work.clone()(&mut tx).await {
+                    Ok(value) => {
+                        trial.succeed();
+                        return Ok::<_, StoreError>((value, connection_of(tx.into_parts().0)));
+                    }
+                    Err(error) => error,
+                };
+                match trouble(&tx) {
+                    Some(Trouble::Lost | Trouble::NotReady) => drop(trial),
+                    // So says a node that is cut off in the middle.
+                    Some(Trouble::Unavailable) if self.access.nodes.is_cluster() => drop(trial),
+                    Some(Trouble::Conflict) => {
+                        trial.succeed();
+                        tokio::time::sleep(part_of(LONGEST_PAUSE)).await;
+                    }
+                    _ => {
+                        trial.succeed();
+                        return Err(error);
+                    }
+                }
+                if tries >= ASIDE_TRIES {
+                    return Err(error);
+                }
+            }
         };
         match tokio::time::timeout(ASIDE_LIMIT, worked).await {
             Ok(Ok((value, connection))) => {
@@ -604,6 +756,32 @@ impl Engine {
                     .access
                     .unavailable(&format!("it did not answer for {seconds} s")))
             }
+        }
+    }
+
+    /// Asks the node that is used how the cluster is; nothing where there is none.
+    pub(super) async fn look_at_cluster(&self) {
+        let nodes = &self.access.nodes;
+        if !nodes.is_cluster() {
+            return;
+        }
+        let mut aside = self.aside.lock().await;
+        let former = aside.take();
+        let looked = async {
+            let mut connection = match self.fresh(former).await {
+                Some(connection) => connection,
+                // What it says is noted.
+                None => self.access.open(Arc::clone(&self.layout)).await?,
+            };
+            let at = connection.at;
+            nodes.look_again(&mut connection, at).await?;
+            Ok::<_, StoreError>(connection)
+        };
+        match tokio::time::timeout(ASIDE_LIMIT, looked).await {
+            Ok(Ok(connection)) => *aside = Some(connection.used()),
+            // Whoever needs the database says so.
+            Ok(Err(error)) => tracing::debug!("looking at the cluster: {error}"),
+            Err(_) => tracing::debug!("looking at the cluster takes long"),
         }
     }
 
@@ -648,6 +826,10 @@ impl sql::Engine for Engine {
 
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
+    }
+
+    fn cluster(&self) -> Option<ClusterLook> {
+        self.access.nodes.look()
     }
 
     async fn close(self: &Arc<Self>) {
@@ -733,6 +915,16 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Engine").field(&self.access.place).finish()
+    }
+}
+
+/// At least half of a pause, by chance: several servers do not come again at the same time.
+fn part_of(pause: Duration) -> Duration {
+    let mut chance = [0];
+    // Without chance it is all of it.
+    match getrandom::fill(&mut chance) {
+        Ok(()) => pause / 2 + pause * u32::from(chance[0]) / 512,
+        Err(_) => pause,
     }
 }
 

@@ -11,10 +11,11 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 use super::fog_config::FogConfig;
 
-/// A database that a server answers for. Its password comes by another way.
+/// A database that a server answers for, or the nodes of a cluster that has it. Its password comes by another way.
 #[derive(Debug, Clone)]
 pub struct Location {
-    options: MySqlConnectOptions,
+    /// In the order in which they are tried; never empty.
+    nodes: Vec<MySqlConnectOptions>,
     database: String,
 }
 
@@ -89,8 +90,14 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLocation {
     /// It is something else.
-    #[error("expected mysql://USER@HOST:PORT/NAME, for example mysql://fogmaster@localhost/fog")]
+    #[error(
+        "expected mysql://USER@HOST:PORT/NAME, for example mysql://fogmaster@localhost/fog; the nodes of a cluster \
+         are separated by commas (mysql://USER@HOST,HOST,HOST/NAME)"
+    )]
     Form,
+    /// More than a cluster has.
+    #[error("there are more than {MAX_NODES} addresses; name those of the nodes that are nearest")]
+    Many,
     /// Others on this machine see command lines.
     #[error(
         "a password does not belong there: other users of this machine see it. Put it into the environment \
@@ -111,7 +118,7 @@ impl FromStr for Location {
             .find_map(|scheme| text.strip_prefix(scheme))
             .ok_or(BadLocation::Form)?;
         let (authority, place) = rest.split_once('/').ok_or(BadLocation::Form)?;
-        let (user, _) = authority.rsplit_once('@').ok_or(BadLocation::Form)?;
+        let (user, hosts) = authority.rsplit_once('@').ok_or(BadLocation::Form)?;
         if user.contains(':') {
             return Err(BadLocation::Password);
         }
@@ -122,21 +129,35 @@ impl FromStr for Location {
                 return Err(BadLocation::Option(fog::encoding::printable(odd, 40)));
             }
         }
-        let url = format!("mysql://{rest}");
-        let options: MySqlConnectOptions = url.parse().map_err(|_| BadLocation::Form)?;
-        let database = options.get_database().unwrap_or_default().to_owned();
+        let mut nodes: Vec<MySqlConnectOptions> = Vec::new();
+        for host in hosts.split(',') {
+            if nodes.len() >= MAX_NODES {
+                return Err(BadLocation::Many);
+            }
+            // Without a name it is this machine, which nobody means in a list.
+            if host.is_empty() && hosts.contains(',') {
+                return Err(BadLocation::Form);
+            }
+            let url = format!("mysql://{user}@{host}/{place}");
+            nodes.push(url.parse().map_err(|_| BadLocation::Form)?);
+        }
+        let first = nodes.first().ok_or(BadLocation::Form)?;
+        let database = first.get_database().unwrap_or_default().to_owned();
         if user.is_empty() || database.is_empty() || database.contains('/') {
             return Err(BadLocation::Form);
         }
-        Ok(Self::new(options, database))
+        Ok(Self::new(nodes, database))
     }
 }
 
 impl Location {
-    fn new(options: MySqlConnectOptions, database: String) -> Self {
+    fn new(nodes: Vec<MySqlConnectOptions>, database: String) -> Self {
         // Not compiled in.
-        let options = options.ssl_mode(MySqlSslMode::Disabled);
-        Self { options, database }
+        let plain = |options: MySqlConnectOptions| options.ssl_mode(MySqlSslMode::Disabled);
+        Self {
+            nodes: nodes.into_iter().map(plain).collect(),
+            database,
+        }
     }
 
     /// Of these parts.
@@ -148,7 +169,7 @@ impl Location {
         };
         let options = MySqlConnectOptions::new().host(host).username(user);
         let options = options.port(port.unwrap_or(PORT)).database(database);
-        Self::new(options, database.to_owned())
+        Self::new(vec![options], database.to_owned())
     }
 
     /// Its name at the server.
@@ -157,42 +178,68 @@ impl Location {
         &self.database
     }
 
+    /// The nodes of these, one after the other; the name of the first.
+    #[cfg(test)]
+    pub(super) fn joined(locations: &[&Self]) -> Self {
+        let nodes = locations.iter().flat_map(|location| location.nodes.clone());
+        Self::new(nodes.collect(), locations[0].database.clone())
+    }
+
     /// What it is called in messages.
     pub(super) fn shown(&self) -> String {
+        let nodes: Vec<String> = self.nodes.iter().map(shown_node).collect();
         let database = fog::encoding::printable(&self.database, 64);
-        match self.socket() {
-            Some(socket) => format!("MariaDB at {}, database {database}", socket.display()),
-            None => {
-                let host = fog::encoding::printable(self.options.get_host(), 100);
-                let port = self.options.get_port();
-                format!("MariaDB at {host}:{port}, database {database}")
-            }
-        }
+        format!("MariaDB at {}, database {database}", nodes.join(" or "))
     }
 
-    /// The options of a connection.
-    pub(super) fn options(&self, password: Option<&str>) -> MySqlConnectOptions {
-        let mut options = self.options.clone().timezone(Some("+00:00".to_owned()));
-        if let Some(socket) = self.socket() {
-            options = options.socket(socket);
-        }
-        if let Some(password) = password {
-            options = options.password(password);
-        }
-        options.pipes_as_concat(false).no_engine_substitution(false)
-    }
-
-    /// The socket, where "localhost" means one as it does for every other program.
-    fn socket(&self) -> Option<PathBuf> {
-        if let Some(socket) = self.options.get_socket() {
-            return Some(socket.clone());
-        }
-        let is_local = self.options.get_host() == "localhost" && self.options.get_port() == PORT;
-        let mut known = SOCKETS.iter().map(Path::new);
-        let found = known.find(|path| is_local && path.exists());
-        found.map(Path::to_owned)
+    /// Its nodes, in the order in which they are tried, each with what it is called in messages; never empty.
+    pub(super) fn nodes(&self, password: Option<&str>) -> Vec<(String, MySqlConnectOptions)> {
+        let database = fog::encoding::printable(&self.database, 64);
+        let node = |options: &MySqlConnectOptions| {
+            let shown = format!("MariaDB at {}, database {database}", shown_node(options));
+            (shown, with_password(options, password))
+        };
+        self.nodes.iter().map(node).collect()
     }
 }
+
+/// Address or socket of a node.
+fn shown_node(options: &MySqlConnectOptions) -> String {
+    match socket(options) {
+        Some(socket) => socket.display().to_string(),
+        None => {
+            let host = fog::encoding::printable(options.get_host(), 100);
+            format!("{host}:{}", options.get_port())
+        }
+    }
+}
+
+/// The options of a connection.
+fn with_password(options: &MySqlConnectOptions, password: Option<&str>) -> MySqlConnectOptions {
+    let socket = socket(options);
+    let mut options = options.clone().timezone(Some("+00:00".to_owned()));
+    if let Some(socket) = socket {
+        options = options.socket(socket);
+    }
+    if let Some(password) = password {
+        options = options.password(password);
+    }
+    options.pipes_as_concat(false).no_engine_substitution(false)
+}
+
+/// The socket, where "localhost" means one as it does for every other program.
+fn socket(options: &MySqlConnectOptions) -> Option<PathBuf> {
+    if let Some(socket) = options.get_socket() {
+        return Some(socket.clone());
+    }
+    let is_local = options.get_host() == "localhost" && options.get_port() == PORT;
+    let mut known = SOCKETS.iter().map(Path::new);
+    let found = known.find(|path| is_local && path.exists());
+    found.map(Path::to_owned)
+}
+
+/// Addresses of one database; some 500 bytes each.
+const MAX_NODES: usize = 16;
 
 /// MariaDB's.
 const PORT: u16 = 3306;
@@ -217,7 +264,7 @@ mod tests {
     #[test]
     fn a_location_names_user_server_and_database() {
         let location: Location = "mysql://fog%40master@10.0.0.5:3307/fog".parse().unwrap();
-        assert_eq!(location.options.get_username(), "fog@master");
+        assert_eq!(location.nodes[0].get_username(), "fog@master");
         assert_eq!(
             location.to_string(),
             "MariaDB at 10.0.0.5:3307, database fog"
@@ -226,6 +273,30 @@ mod tests {
         assert_eq!(location.to_string(), "MariaDB at /a/b.sock, database fog");
         let location = Location::of_parts("db:3308", "u", "fog");
         assert_eq!(location.to_string(), "MariaDB at db:3308, database fog");
+    }
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_separated_by_commas() {
+        let location: Location = "mysql://u@a,10.0.0.2:3307,[::1]/fos".parse().unwrap();
+        let nodes = location.nodes(None);
+        let hosts: Vec<_> = nodes
+            .iter()
+            .map(|(_, node)| (node.get_host(), node.get_port(), node.get_database()))
+            .collect();
+        let database = Some("fos");
+        assert_eq!(
+            hosts[..2],
+            [("a", 3306, database), ("10.0.0.2", 3307, database)]
+        );
+        assert_eq!(nodes.len(), 3);
+        assert!(nodes[1].0.contains("10.0.0.2:3307"), "{}", nodes[1].0);
+        for text in ["mysql://u@a,,b/fos", "mysql://u@,a/fos", "mysql://u@a,/fos"] {
+            assert_eq!(text.parse::<Location>().unwrap_err(), BadLocation::Form);
+        }
+        let many = format!("mysql://u@{}/fos", ["h"; 17].join(","));
+        assert_eq!(many.parse::<Location>().unwrap_err(), BadLocation::Many);
+        let secret = "mysql://u:geheim@a,b/fos".parse::<Location>().unwrap_err();
+        assert_eq!(secret, BadLocation::Password);
     }
 
     #[test]
@@ -254,7 +325,7 @@ mod tests {
         assert_eq!(found(fogs, Some(&file), environment()), text("of the file"));
         assert_eq!(found("mysql://u@h/fog", None, None), None);
         let location = Database::find(fogs, None, None).unwrap().location;
-        assert_eq!(location.options.get_username(), "fogmaster");
+        assert_eq!(location.nodes[0].get_username(), "fogmaster");
 
         let error = Database::find("mysql://u:geheim@h/fog", None, None).unwrap_err();
         assert!(!format!("{error:#}").contains("geheim"), "{error:#}");

@@ -28,6 +28,7 @@ const FOS: (&str, Steps) = (
         include_str!("../../../migrations/mariadb/fos-0004-pending.sql"),
         include_str!("../../../migrations/mariadb/fos-0005-groups.sql"),
         include_str!("../../../migrations/mariadb/fos-0006-schedules.sql"),
+        include_str!("../../../migrations/mariadb/fos-0007-peers.sql"),
     ],
 );
 

@@ -3,6 +3,7 @@
 //! FOG's tables are used as they are found ([`layout`]), and never altered. What they have no room for is in
 //! tables of ours beside them, whose names begin with `fos_`.
 
+mod cluster;
 mod connection;
 mod engine;
 mod fog_config;

@@ -1,10 +1,13 @@
 //! Opening: what is there, what is missing, what is refused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use super::MariaDb;
+use super::cluster::Nodes;
+use super::connection::Trouble;
 use super::engine::{Access, Engine, Limits};
 use super::layout::{Layout, Owner};
 use super::location::{Database, Location};
@@ -35,7 +38,7 @@ impl MariaDb {
         let place = location.shown();
         let access = Access::new(
             &place,
-            location.options(password),
+            Nodes::new(location.nodes(password)),
             location.database(),
             limits,
             node,
@@ -45,14 +48,32 @@ impl MariaDb {
         access.lock_tables(&mut writer).await?;
         let found = Layout::read(&mut writer, &place).await;
         let found = found.with_context(|| format!("the tables of {place}"))?;
-        migrations::run(&mut writer, &place, &found)
-            .await
-            .with_context(|| format!("preparing the tables of {place}"))?;
+        let mut tries = 0;
+        loop {
+            writer.trouble = None;
+            let prepared = migrations::run(&mut writer, &place, &found).await;
+            tries += 1;
+            match prepared {
+                // The lock is that of one node: by way of another node of a cluster another server does the same.
+                Err(_) if writer.trouble == Some(Trouble::Conflict) && tries < MAX_TRIES => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                other => {
+                    other.with_context(|| format!("preparing the tables of {place}"))?;
+                    break;
+                }
+            }
+        }
         access.unlock_tables(&mut writer).await?;
         // Those of ours are there now.
         let layout = Layout::read(&mut writer, &place).await;
         let layout = Arc::new(layout.with_context(|| format!("the tables of {place}"))?);
         writer.set_layout(Arc::clone(&layout));
+        ensure!(
+            layout.is_transactional() || !access.nodes.is_cluster(),
+            "{place} is FOG's, and its tables are not InnoDB: the nodes of a Galera cluster do not have the same in them. \
+             Change them all to InnoDB (ALTER TABLE ... ENGINE=InnoDB), or use a server that is of no cluster"
+        );
         match layout.owner() {
             Owner::Ours => tracing::debug!("server: {place}"),
             Owner::Fog(step) => {
@@ -69,3 +90,9 @@ impl MariaDb {
         })
     }
 }
+
+/// Times that the tables are prepared, if other servers do so at the same time.
+const MAX_TRIES: u32 = 20;
+
+/// Between two of them.
+const AGAIN: Duration = Duration::from_millis(250);

@@ -48,6 +48,84 @@ pub(crate) fn is_there() -> bool {
     is_there
 }
 
+/// A cluster of three nodes on this machine.
+pub(crate) struct Cluster {
+    pub(crate) processes: process::Cluster,
+    databases: AtomicU32,
+}
+
+/// The cluster that tests share which run at the same time; `None` where there is none.
+#[track_caller]
+pub(crate) fn cluster() -> Option<Arc<Cluster>> {
+    static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+    if !has_clusters() {
+        return None;
+    }
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Cluster::new()));
+    *shared = Arc::downgrade(&cluster);
+    Some(cluster)
+}
+
+/// Whether there can be clusters; says so if not.
+#[track_caller]
+pub(crate) fn has_clusters() -> bool {
+    let is_there = process::has_galera();
+    let is_strict = std::env::var_os("FOS_TEST_REQUIRE_ALL").is_some_and(|value| value != "0");
+    assert!(is_there || !is_strict, "galera-4 is not installed");
+    if !is_there {
+        println!("skipped: galera-4 is not installed");
+    }
+    is_there
+}
+
+impl Cluster {
+    /// One of its own, for tests that stop nodes.
+    pub(crate) fn new() -> Self {
+        let mut places = Vec::new();
+        // Each needs two ports that follow each other; all are looked for before one is given back.
+        let mut held = Vec::new();
+        while places.len() < 3 {
+            let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port));
+            let first = bind(0).unwrap();
+            let port = first.local_addr().unwrap().port();
+            let second = port.checked_add(1).and_then(|next| bind(next).ok());
+            if second.is_some() {
+                places.push(process::Place {
+                    before: Vec::new(),
+                    address: format!("127.0.0.1:{port}"),
+                    options: vec!["--skip-networking".to_owned()],
+                });
+            }
+            held.push((first, second));
+        }
+        drop(held);
+        Self {
+            processes: process::Cluster::new(places),
+            databases: AtomicU32::new(0),
+        }
+    }
+
+    /// A new database after these statements in it, as each of the nodes has it.
+    pub(crate) fn database(&self, sql: &str) -> Vec<Location> {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let sql = format!("CREATE DATABASE {name}; USE {name}; {sql}");
+        self.processes.sql(&sql).unwrap();
+        let location = |node: &process::Process| {
+            let socket = node.socket();
+            let text = format!("mysql://root@localhost/{name}?socket={}", socket.display());
+            text.parse().unwrap()
+        };
+        self.processes.nodes.iter().map(location).collect()
+    }
+
+    /// A new database of FOG's at step 268, with these further statements.
+    pub(crate) fn fogs(&self, sql: &str) -> Vec<Location> {
+        let own = [process::FOG_268, process::FOG_268_ROWS, sql];
+        self.database(&own.join(";"))
+    }
+}
+
 impl Server {
     /// A server of its own, for tests that stop it.
     pub(crate) fn new() -> Self {

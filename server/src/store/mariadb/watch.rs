@@ -37,6 +37,7 @@ pub(super) async fn start(engine: &Arc<Engine>) -> Result<()> {
             let Some(engine) = engine.upgrade().filter(|engine| !engine.is_closed()) else {
                 return;
             };
+            engine.look_at_cluster().await;
             match look(&engine).await {
                 Ok(now) => {
                     for change in seen.changes(&now) {

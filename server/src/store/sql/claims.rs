@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::row::{ACTIVE, Row, args};
 use super::tx::Tx;
 use crate::domain::SessionId;
-use crate::domain::node::{Claim, Fence, LEASE, LEASE_ALONE, OtherClaim, Renewal, Server};
+use crate::domain::node::{
+    Claim, Fence, LEASE, LEASE_ALONE, LEASE_CLUSTER, OtherClaim, Renewal, Seen, Server,
+};
+use crate::domain::peer::Peer;
 use crate::store::node::Held;
 use crate::store::{Result, StoreError};
 
@@ -16,6 +19,25 @@ pub(super) struct Sign {
     pub(super) holder: String,
     pub(super) run: String,
     pub(super) url: String,
+    pub(super) peer: String,
+}
+
+/// By which clock leases are over.
+#[derive(Debug, Clone)]
+pub(super) enum Clock {
+    /// That of the database, which is the same for all servers.
+    Database,
+    /// That of this server: these claims of active sessions are over by it, if they still are as they were seen.
+    Own(Vec<(SessionId, Seen)>),
+}
+
+impl Clock {
+    /// The claim of a session that is over, if it is the server that says so.
+    fn over(&self, session: SessionId) -> Option<Seen> {
+        let Self::Own(over) = self else { return None };
+        let found = over.iter().find(|(id, _)| *id == session);
+        found.map(|(_, seen)| *seen)
+    }
 }
 
 /// Shows a server to the others, for the first time since its start; its number.
@@ -23,11 +45,12 @@ pub(super) async fn register(tx: &mut Tx, sign: Sign) -> Result<i64> {
     let sql = format!("DELETE FROM fos_nodes WHERE seenAt < {NOW} - ? AND holder <> ?");
     tx.run(&sql, args![GONE_KEPT, sign.holder.as_str()]).await?;
     let sql = format!(
-        "INSERT INTO fos_nodes (name, holder, run, url, seenAt) VALUES (?, ?, ?, ?, {NOW}) \
+        "INSERT INTO fos_nodes (name, holder, run, url, peer, seenAt) VALUES (?, ?, ?, ?, ?, {NOW}) \
          ON DUPLICATE KEY UPDATE name = VALUES(name), run = VALUES(run), url = VALUES(url), \
-         seenAt = VALUES(seenAt)"
+         peer = VALUES(peer), seenAt = VALUES(seenAt)"
     );
-    let values = args![sign.name, sign.holder.as_str(), sign.run, sign.url];
+    let holder = sign.holder.as_str();
+    let values = args![sign.name, holder, sign.run, sign.url, sign.peer];
     tx.run(&sql, values).await?;
     let sql = "SELECT number FROM fos_nodes WHERE holder = ?";
     let number = tx.number(sql, args![sign.holder]).await?;
@@ -36,15 +59,78 @@ pub(super) async fn register(tx: &mut Tx, sign: Sign) -> Result<i64> {
     })
 }
 
+/// The other servers that were seen a moment ago, the last one first.
+pub(super) async fn servers(tx: &mut Tx, holder: String, is_cluster: bool) -> Result<Vec<Server>> {
+    let sql = format!(
+        "SELECT number, name, url FROM fos_nodes WHERE holder <> ? AND seenAt > {NOW} - ? \
+         ORDER BY seenAt DESC LIMIT {MAX_PEERS}"
+    );
+    let rows = tx
+        .rows(&sql, args![holder, millis(silence(is_cluster))])
+        .await?;
+    let server = |row: &Row| {
+        let cells = row.of("fos_nodes", &["number"]);
+        Ok(Server {
+            name: cells.text("name")?,
+            url: cells.optional_text("url")?,
+        })
+    };
+    rows.iter().map(server).collect()
+}
+
+/// The other servers that say where servers reach them.
+pub(super) async fn peers(tx: &mut Tx, holder: String, is_cluster: bool) -> Result<Vec<Peer>> {
+    let sql = format!(
+        "SELECT number, name, peer, seenAt > {NOW} - ? AS isThere FROM fos_nodes \
+         WHERE holder <> ? AND peer <> '' ORDER BY number LIMIT {MAX_PEERS}"
+    );
+    let rows = tx
+        .rows(&sql, args![millis(silence(is_cluster)), holder])
+        .await?;
+    let peer = |row: &Row| {
+        let cells = row.of("fos_nodes", &["number"]);
+        Ok(Peer {
+            name: cells.text("name")?,
+            url: cells.text("peer")?,
+            is_there: cells.int("isThere")? != 0,
+        })
+    };
+    rows.iter().map(peer).collect()
+}
+
+/// After how long a server is not there any more. Where each node of the database has a clock, others may seem to be
+/// silent that are not.
+fn silence(is_cluster: bool) -> Duration {
+    match is_cluster {
+        true => CLUSTER_SILENCE,
+        false => LEASE_ALONE,
+    }
+}
+
 /// Claims a session, unless another server has it.
-pub(super) async fn claim(tx: &mut Tx, session: SessionId, holder: String) -> Result<Claim> {
+pub(super) async fn claim(
+    tx: &mut Tx,
+    session: SessionId,
+    holder: String,
+    clock: Clock,
+) -> Result<Claim> {
     let sql = "INSERT IGNORE INTO fos_claims (msID, holder, fence, leaseEnd) VALUES (?, '', 0, 0)";
     tx.run(sql, args![session]).await?;
+    let mut values = args![holder.as_str(), millis(LEASE), session, holder.as_str()];
+    let is_over = match &clock {
+        Clock::Database => format!("leaseEnd <= {NOW}"),
+        Clock::Own(_) => match clock.over(session) {
+            Some(seen) => {
+                values.extend(args![seen.fence.0, seen.lease_end]);
+                "leaseEnd = 0 OR (fence = ? AND leaseEnd = ?)".to_owned()
+            }
+            None => "leaseEnd = 0".to_owned(),
+        },
+    };
     let sql = format!(
         "UPDATE fos_claims SET holder = ?, fence = fence + 1, leaseEnd = {NOW} + ? \
-         WHERE msID = ? AND (holder = ? OR leaseEnd <= {NOW})"
+         WHERE msID = ? AND (holder = ? OR {is_over})"
     );
-    let values = args![holder.as_str(), millis(LEASE), session, holder.as_str()];
     if tx.run(&sql, values).await? > 0 {
         let sql = "SELECT fence FROM fos_claims WHERE msID = ?";
         let fence = tx.number(sql, args![session]).await?.unwrap_or(0);
@@ -54,7 +140,7 @@ pub(super) async fn claim(tx: &mut Tx, session: SessionId, holder: String) -> Re
         name: String::new(),
         url: String::new(),
     };
-    let other = by_another(tx, session, holder).await?;
+    let other = by_another(tx, session, holder, clock).await?;
     Ok(Claim::Theirs(other.map_or(unknown, |other| other.server)))
 }
 
@@ -63,9 +149,10 @@ pub(super) async fn by_another(
     tx: &mut Tx,
     session: SessionId,
     holder: String,
+    clock: Clock,
 ) -> Result<Option<OtherClaim>> {
     let sql = format!(
-        "SELECT name, url, leaseEnd > {NOW} AS lasts FROM fos_claims \
+        "SELECT name, url, fence, leaseEnd, leaseEnd > {NOW} AS lasts FROM fos_claims \
          LEFT JOIN fos_nodes ON fos_nodes.holder = fos_claims.holder \
          WHERE msID = ? AND fos_claims.holder <> ?"
     );
@@ -77,7 +164,16 @@ pub(super) async fn by_another(
                 name: cells.optional_text("name")?,
                 url: cells.optional_text("url")?,
             },
-            lasts: cells.int("lasts")? != 0,
+            lasts: match &clock {
+                Clock::Database => cells.int("lasts")? != 0,
+                Clock::Own(_) => {
+                    let seen = Seen {
+                        fence: Fence(cells.int("fence")?),
+                        lease_end: cells.int("leaseEnd")?,
+                    };
+                    seen.lease_end != 0 && clock.over(session) != Some(seen)
+                }
+            },
         })
     });
     other.transpose()
@@ -104,7 +200,12 @@ pub(super) async fn may_store(
 }
 
 /// Renews the claims of these sessions, each statement by itself.
-pub(super) async fn renew(tx: &mut Tx, sign: Sign, sessions: Vec<SessionId>) -> Result<Renewal> {
+pub(super) async fn renew(
+    tx: &mut Tx,
+    sign: Sign,
+    sessions: Vec<SessionId>,
+    is_cluster: bool,
+) -> Result<Renewal> {
     let sql = format!("UPDATE fos_nodes SET seenAt = {NOW}, url = ? WHERE holder = ? AND run = ?");
     let values = args![sign.url.as_str(), sign.holder.as_str(), sign.run.as_str()];
     if tx.run(&sql, values).await? == 0 {
@@ -119,9 +220,10 @@ pub(super) async fn renew(tx: &mut Tx, sign: Sign, sessions: Vec<SessionId>) -> 
         register(tx, sign.clone()).await?;
     }
     let sql = format!("SELECT COUNT(*) FROM fos_nodes WHERE holder <> ? AND seenAt > {NOW} - ?");
-    let values = args![sign.holder.as_str(), millis(LEASE_ALONE)];
+    let values = args![sign.holder.as_str(), millis(silence(is_cluster))];
     let others = tx.number(&sql, values).await?.unwrap_or(0);
     let lease = match others {
+        _ if is_cluster => LEASE_CLUSTER,
         0 => LEASE_ALONE,
         _ => LEASE,
     };
@@ -149,8 +251,26 @@ pub(super) async fn renew(tx: &mut Tx, sign: Sign, sessions: Vec<SessionId>) -> 
     })
 }
 
+/// The claims of active sessions as they are.
+pub(super) async fn seen(tx: &mut Tx) -> Result<Vec<(SessionId, Seen)>> {
+    let sql = format!(
+        "SELECT fos_claims.msID AS msID, fence, leaseEnd FROM fos_claims JOIN multicastSessions \
+         ON multicastSessions.msID = fos_claims.msID WHERE msState IN {ACTIVE}"
+    );
+    let mut seen = Vec::new();
+    for row in tx.rows(&sql, Vec::new()).await? {
+        let cells = row.of("fos_claims", &["msID"]);
+        let (fence, lease_end) = (Fence(cells.int("fence")?), cells.int("leaseEnd")?);
+        seen.push((SessionId(cells.int("msID")?), Seen { fence, lease_end }));
+    }
+    Ok(seen)
+}
+
 /// Active sessions whose lease is over.
-pub(super) async fn left(tx: &mut Tx) -> Result<Vec<SessionId>> {
+pub(super) async fn left(tx: &mut Tx, clock: Clock) -> Result<Vec<SessionId>> {
+    if let Clock::Own(over) = clock {
+        return Ok(over.into_iter().map(|(session, _)| session).collect());
+    }
     let sql = format!(
         "SELECT fos_claims.msID AS msID FROM fos_claims JOIN multicastSessions \
          ON multicastSessions.msID = fos_claims.msID WHERE leaseEnd <= {NOW} AND msState IN {ACTIVE}"
@@ -164,8 +284,14 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The clock of the database, which is the same for all servers.
+/// The clock of the database, or of its node: in a cluster nothing is decided by it.
 const NOW: &str = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)";
+
+/// Where each node of the database has a clock of its own, a server is there that was seen within this time.
+const CLUSTER_SILENCE: Duration = Duration::from_secs(3600);
+
+/// Other servers that are asked for something.
+const MAX_PEERS: u32 = 64;
 
 /// Milliseconds after which a server that is not seen is forgotten: 90 days.
 const GONE_KEPT: i64 = 90 * 24 * 3600 * 1000;

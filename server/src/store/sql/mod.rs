@@ -34,6 +34,7 @@ use super::{
     Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
+use crate::domain::doctor::ClusterLook;
 use crate::domain::groups::{Group, GroupChange, GroupName};
 use crate::domain::handout::Ticket;
 use crate::domain::handouts::{Change as HandoutChange, StoredRow};
@@ -41,7 +42,8 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, NewImage};
-use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal};
+use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal, Server};
+use crate::domain::peer::{Peer, SiteSecret};
 use crate::domain::queue::Rules;
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
@@ -60,6 +62,11 @@ pub(crate) trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// Whether what fails in the middle is undone in every table.
     fn undoes_everything(&self) -> bool {
         true
+    }
+
+    /// The cluster of databases that it is, as the node sees it that is used.
+    fn cluster(&self) -> Option<ClusterLook> {
+        None
     }
 
     /// This server among those with the same database; `None` where there can be no others.
@@ -126,6 +133,17 @@ impl<E: Engine> SqlStore<E> {
         self.engine.node()?.held(session)
     }
 
+    /// By which clock leases are over. The nodes of a cluster have one each: there it is this server's own.
+    async fn clock(&self, node: &Node) -> Result<claims::Clock> {
+        if self.engine.cluster().is_none() {
+            return Ok(claims::Clock::Database);
+        }
+        let claims = self.engine.look(|tx| Box::pin(claims::seen(tx))).await?;
+        Ok(claims::Clock::Own(
+            node.see(std::time::Instant::now(), &claims),
+        ))
+    }
+
     /// This server, as it shows itself to others.
     fn sign(node: &Node) -> claims::Sign {
         claims::Sign {
@@ -133,6 +151,7 @@ impl<E: Engine> SqlStore<E> {
             holder: node.holder().to_owned(),
             run: node.run().to_owned(),
             url: node.url().unwrap_or_default(),
+            peer: node.peer().unwrap_or_default(),
         }
     }
 }
@@ -169,11 +188,56 @@ impl<E: Engine> Store for SqlStore<E> {
         self.engine.undoes_everything()
     }
 
-    async fn register(&self, url: String) -> Result<Option<i64>> {
+    fn cluster(&self) -> Option<ClusterLook> {
+        self.engine.cluster()
+    }
+
+    fn node_name(&self) -> Option<String> {
+        self.engine.node().map(|node| node.name().to_owned())
+    }
+
+    async fn servers(&self) -> Result<Vec<Server>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(Vec::new());
+        };
+        let holder = node.holder().to_owned();
+        let is_cluster = self.engine.cluster().is_some();
+        self.engine
+            .look(move |tx| Box::pin(claims::servers(tx, holder, is_cluster)))
+            .await
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(Vec::new());
+        };
+        let holder = node.holder().to_owned();
+        let is_cluster = self.engine.cluster().is_some();
+        self.engine
+            .look(move |tx| Box::pin(claims::peers(tx, holder, is_cluster)))
+            .await
+    }
+
+    async fn site_secret(&self) -> Result<Option<SiteSecret>> {
+        if self.engine.node().is_none() {
+            return Ok(None);
+        }
+        let mut new = [0; 32];
+        getrandom::fill(&mut new)
+            .map_err(|error| StoreError::Internal(format!("drawing a secret: {error}")))?;
+        let new = blake3::Hash::from(new).to_hex().to_string();
+        let secret = self
+            .engine
+            .write::<_, StoreError, _>(move |tx| Box::pin(settings::site_secret(tx, new)))
+            .await?;
+        Ok(Some(secret))
+    }
+
+    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
         let Some(node) = self.engine.node() else {
             return Ok(None);
         };
-        node.set_url(url);
+        node.set_urls(url, peer);
         let sign = Self::sign(node);
         let number = self
             .engine
@@ -187,9 +251,12 @@ impl<E: Engine> Store for SqlStore<E> {
             return Ok(Claim::Ours(None));
         };
         let holder = node.holder().to_owned();
+        let clock = self.clock(node).await?;
         let claim = self
             .engine
-            .write::<_, StoreError, _>(move |tx| Box::pin(claims::claim(tx, session, holder)))
+            .write::<_, StoreError, _>(move |tx| {
+                Box::pin(claims::claim(tx, session, holder, clock))
+            })
             .await?;
         if let Claim::Ours(Some(fence)) = &claim {
             node.claimed(session, *fence);
@@ -199,7 +266,12 @@ impl<E: Engine> Store for SqlStore<E> {
 
     async fn left_sessions(&self) -> Result<Vec<SessionId>> {
         match self.engine.node() {
-            Some(_) => self.engine.look(|tx| Box::pin(claims::left(tx))).await,
+            Some(node) => {
+                let clock = self.clock(node).await?;
+                self.engine
+                    .look(move |tx| Box::pin(claims::left(tx, clock)))
+                    .await
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -209,8 +281,9 @@ impl<E: Engine> Store for SqlStore<E> {
             return Ok(None);
         };
         let holder = node.holder().to_owned();
+        let clock = self.clock(node).await?;
         self.engine
-            .look(move |tx| Box::pin(claims::by_another(tx, session, holder)))
+            .look(move |tx| Box::pin(claims::by_another(tx, session, holder, clock)))
             .await
     }
 
@@ -231,9 +304,10 @@ impl<E: Engine> Store for SqlStore<E> {
             return Ok(None);
         };
         let (sign, sessions) = (Self::sign(node), node.sessions());
+        let is_cluster = self.engine.cluster().is_some();
         let renewed = self
             .engine
-            .aside(move |tx| Box::pin(claims::renew(tx, sign, sessions)))
+            .aside(move |tx| Box::pin(claims::renew(tx, sign, sessions, is_cluster)))
             .await;
         renewed.map(Some)
     }

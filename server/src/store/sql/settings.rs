@@ -3,7 +3,8 @@
 use super::row::{Arg, args};
 use super::tx::Tx;
 use crate::domain::ImageId;
-use crate::store::{Result, Settings};
+use crate::domain::peer::SiteSecret;
+use crate::store::{Result, Settings, StoreError};
 
 /// FOG's settings.
 pub(in crate::store) async fn all(tx: &mut Tx) -> Result<Settings> {
@@ -59,6 +60,26 @@ pub(super) async fn group_and_node(tx: &mut Tx, image: ImageId) -> Result<(i64, 
     Ok((group, node))
 }
 
+/// What all servers with this database know: what is stored, else the new one.
+pub(in crate::store) async fn site_secret(tx: &mut Tx, new: String) -> Result<SiteSecret> {
+    let sql = "SELECT name, content FROM fos_settings WHERE name = ?";
+    let row = tx.row(sql, args![SITE_SECRET]).await?;
+    let stored = match row {
+        Some(row) => {
+            let text = row.of("fos_settings", &["name"]).text("content")?;
+            SiteSecret::parse(&text)
+        }
+        None => None,
+    };
+    if let Some(secret) = stored {
+        return Ok(secret);
+    }
+    let sql = "REPLACE INTO fos_settings (name, content) VALUES (?, ?)";
+    tx.run(sql, args![SITE_SECRET, new.as_str()]).await?;
+    SiteSecret::parse(&new)
+        .ok_or_else(|| StoreError::Internal("a secret that is none was drawn".into()))
+}
+
 /// Where the images are: as this server was told, else as the storage node has it.
 pub(in crate::store) async fn image_root(tx: &mut Tx) -> Result<Option<String>> {
     if tx.is_fogs() {
@@ -99,6 +120,9 @@ pub(in crate::store) async fn set_image_root(tx: &mut Tx, path: String) -> Resul
 }
 
 const NODES: &str = "nfsGroupMembers";
+
+/// The row of `fos_settings` with the secret of the site, in hexadecimal digits.
+const SITE_SECRET: &str = "siteSecret";
 
 /// The row of `fos_settings`.
 const IMAGE_ROOT: &str = "imageRoot";

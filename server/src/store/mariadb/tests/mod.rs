@@ -1,5 +1,6 @@
 //! Against a real MariaDB that the test starts.
 
+mod cluster;
 mod faults;
 mod fogs;
 mod leftovers;

@@ -20,11 +20,13 @@ async fn both(server: &Server) -> [Location; 2] {
 }
 
 /// A server of this name.
-async fn node(location: &Location, name: &str) -> MariaDb {
+pub(super) async fn node(location: &Location, name: &str) -> MariaDb {
     let node = Node::passing(&name.parse().unwrap()).unwrap();
     let store = MariaDb::open_with(location, None, Limits::DEFAULT, node);
     let store = store.await.unwrap();
-    store.register(format!("http://{name}/fog/")).await.unwrap();
+    let url = format!("http://{name}/fog/");
+    let peer = format!("http://{name}:81");
+    store.register(url, peer).await.unwrap();
     store
 }
 
@@ -45,38 +47,42 @@ async fn a_port_and_a_host_are_given_once_by_servers_that_ask_at_the_same_time()
     let Some(server) = server() else { return };
     for location in both(&server).await {
         let (first, second) = (node(&location, "a").await, node(&location, "b").await);
-        let facts = sample_facts(&["d1p1.img"]);
-        let image = first.add_image(new_image("win"), facts).await.unwrap();
-        for round in 0..8 {
-            let mut hosts: Vec<HostId> = Vec::new();
-            for number in 0..2 {
-                let host = new_host(1 + round * 2 + number);
-                hosts.push(first.add_host(NOW, host).await.unwrap());
-            }
-            let (one, other) = (hosts[0], hosts[1]);
-            let new = |host| new_session(image, &[host], 63100);
-            let (one, other) = tokio::join!(
-                first.create_session(NOW, new(one)),
-                second.create_session(NOW, new(other)),
-            );
-            let id = match (one, other) {
-                (Ok(id), Err(CreateError::PortTaken(63100)))
-                | (Err(CreateError::PortTaken(63100)), Ok(id)) => id,
-                found => panic!("{found:?}"),
-            };
-            assert!(
-                first
-                    .fail_broken(NOW, id, Reason::AllCancelled)
-                    .await
-                    .unwrap()
-            );
-            let twice = new_host(100 + round);
-            let (one, other) = tokio::join!(
-                first.add_host(NOW, twice.clone()),
-                second.add_host(NOW, twice),
-            );
-            assert!(one.is_ok() != other.is_ok(), "{one:?}, {other:?}");
+        are_given_once(&first, &second).await;
+    }
+}
+
+pub(super) async fn are_given_once(first: &MariaDb, second: &MariaDb) {
+    let facts = sample_facts(&["d1p1.img"]);
+    let image = first.add_image(new_image("win"), facts).await.unwrap();
+    for round in 0..8 {
+        let mut hosts: Vec<HostId> = Vec::new();
+        for number in 0..2 {
+            let host = new_host(1 + round * 2 + number);
+            hosts.push(first.add_host(NOW, host).await.unwrap());
         }
+        let (one, other) = (hosts[0], hosts[1]);
+        let new = |host| new_session(image, &[host], 63100);
+        let (one, other) = tokio::join!(
+            first.create_session(NOW, new(one)),
+            second.create_session(NOW, new(other)),
+        );
+        let id = match (one, other) {
+            (Ok(id), Err(CreateError::PortTaken(63100)))
+            | (Err(CreateError::PortTaken(63100)), Ok(id)) => id,
+            found => panic!("{found:?}"),
+        };
+        assert!(
+            first
+                .fail_broken(NOW, id, Reason::AllCancelled)
+                .await
+                .unwrap()
+        );
+        let twice = new_host(100 + round);
+        let (one, other) = tokio::join!(
+            first.add_host(NOW, twice.clone()),
+            second.add_host(NOW, twice),
+        );
+        assert!(one.is_ok() != other.is_ok(), "{one:?}, {other:?}");
     }
 }
 
@@ -165,7 +171,7 @@ async fn a_server_that_is_started_again_has_its_claims_at_once_and_a_copy_of_it_
         let node = Node::load(data.path(), &NodeName::default()).unwrap();
         let store = MariaDb::open_with(&location, None, Limits::DEFAULT, node);
         let store = store.await.unwrap();
-        store.register(String::new()).await.unwrap();
+        store.register(String::new(), String::new()).await.unwrap();
         store
     };
     let first = open().await;
@@ -263,8 +269,38 @@ async fn servers_have_numbers_of_their_own() {
     let Some(server) = server() else { return };
     let location = server.empty().await;
     let (first, second) = (node(&location, "a").await, node(&location, "b").await);
-    let number = async |store: &MariaDb| store.register(String::new()).await.unwrap().unwrap();
+    let number = async |store: &MariaDb| {
+        let registered = store.register(String::new(), String::new());
+        registered.await.unwrap().unwrap()
+    };
     let numbers = [number(&first).await, number(&second).await];
     assert_ne!(numbers[0], numbers[1]);
     assert_eq!(number(&first).await, numbers[0]);
+}
+
+#[tokio::test]
+async fn servers_know_one_secret_and_where_the_others_are() {
+    let Some(server) = server() else { return };
+    for location in both(&server).await {
+        let (first, second) = (node(&location, "a").await, node(&location, "b").await);
+        let (one, other) = tokio::join!(first.site_secret(), second.site_secret());
+        let secret = one.unwrap().unwrap();
+        assert_eq!(other.unwrap(), Some(secret.clone()));
+        assert_eq!(first.site_secret().await.unwrap(), Some(secret));
+        let found = first.peers().await.unwrap();
+        let expected = crate::domain::peer::Peer {
+            name: "b".to_owned(),
+            url: "http://b:81".to_owned(),
+            is_there: true,
+        };
+        assert_eq!(found, std::slice::from_ref(&expected));
+        first.raw("UPDATE fos_nodes SET seenAt = 1").await;
+        let gone = crate::domain::peer::Peer {
+            is_there: false,
+            ..expected
+        };
+        assert_eq!(first.peers().await.unwrap(), [gone]);
+        second.register(String::new(), String::new()).await.unwrap();
+        assert_eq!(first.peers().await.unwrap(), []);
+    }
 }

@@ -1,0 +1,331 @@
+//! Images of other servers of the site: those that are missing here are copied from a server that has them, one at a time.
+
+mod fetch;
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use self::fetch::Source;
+pub use self::peers::{PeerError, PeerState, ReplicateError};
+use super::Ops;
+use crate::clock;
+use crate::domain::image::{Facts, Image};
+use crate::domain::peer::SiteSecret;
+use crate::domain::{ImageId, Timestamp};
+use crate::imagestore::{self, CopyError, Copying, Replace};
+use crate::logs::{Level, Subject};
+
+/// How the copy of an image goes, or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replication {
+    /// When it was asked for.
+    pub began_at: Timestamp,
+    /// How far it is.
+    pub stage: ReplicaStage,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplicaStage {
+    /// Another one is copied.
+    Waiting,
+    /// Its files come.
+    Copying {
+        /// The server that they come from.
+        from: String,
+        /// The present file.
+        file: String,
+        /// Bytes that are here.
+        done: u64,
+        /// Bytes of all files.
+        total: u64,
+    },
+    /// What has come is compared with what was verified.
+    Comparing {
+        /// Bytes that were compared.
+        done: u64,
+        /// Bytes of all files.
+        total: u64,
+    },
+    /// It is over.
+    Ended {
+        /// Why the image is not here.
+        outcome: Result<(), String>,
+    },
+}
+
+/// The last copy of each image, some 200 bytes each, and which are to be made.
+#[derive(Debug, Default)]
+pub(super) struct Replications {
+    all: Mutex<BTreeMap<ImageId, Replication>>,
+    wanted: Mutex<BTreeMap<ImageId, Replace>>,
+    news: Notify,
+    /// What all servers of the site know; not there where there can be no others.
+    secret: std::sync::OnceLock<SiteSecret>,
+}
+
+impl Replications {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<ImageId, Replication>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<ImageId, Replace>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn know(&self, secret: SiteSecret) {
+        // It is the same for good.
+        self.secret.set(secret).ok();
+    }
+
+    fn note(&self, image: ImageId, stage: ReplicaStage) {
+        if let Some(found) = self.all().get_mut(&image) {
+            found.stage = stage;
+        }
+    }
+
+    /// Whether an image is waited for, or copied.
+    fn is_at_work(&self, image: ImageId) -> bool {
+        let all = self.all();
+        let found = all.get(&image);
+        found.is_some_and(|found| !matches!(found.stage, ReplicaStage::Ended { .. }))
+    }
+}
+
+impl Ops {
+    /// Copies an image to this server as soon as those before it are copied. One that is waited for already is copied
+    /// once.
+    pub(crate) fn want_copy(&self, image: ImageId, replace: Replace) {
+        let replications = &self.replications;
+        if replications.is_at_work(image) {
+            return;
+        }
+        let waiting = Replication {
+            began_at: clock::now(),
+            stage: ReplicaStage::Waiting,
+        };
+        replications.all().insert(image, waiting);
+        replications.wanted().insert(image, replace);
+        replications.news.notify_one();
+    }
+
+    /// How the copy of an image goes, or went; `None` if there was none since the server was started.
+    #[must_use]
+    pub fn replication(&self, image: ImageId) -> Option<Replication> {
+        self.replications.all().get(&image).cloned()
+    }
+
+    /// Copies what is wanted, and by itself what is missing here if the server was told to; ends with the server.
+    pub async fn follow_replications(self: &Arc<Self>) {
+        let mut tick = tokio::time::interval(LOOK_PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refused = BTreeSet::new();
+        loop {
+            tokio::select! {
+                () = self.replications.news.notified() => {}
+                _ = tick.tick(), if self.config.replicate => self.want_missing(&mut refused).await,
+            }
+            while let Some((image, replace)) = self.next_wanted() {
+                self.copy(image, replace).await;
+            }
+        }
+    }
+
+    fn next_wanted(&self) -> Option<(ImageId, Replace)> {
+        self.replications.wanted().pop_first()
+    }
+
+    /// Wants what no directory is there for. What is there and is something else is a person's matter, and is told once.
+    async fn want_missing(&self, refused: &mut BTreeSet<(ImageId, Timestamp)>) {
+        let images = match self.images().await {
+            Ok(images) => images,
+            Err(error) => {
+                tracing::debug!("looking for images that are missing here: {error}");
+                return;
+            }
+        };
+        for (image, facts) in images {
+            let Some(facts) = facts else { continue };
+            let dir = self.config.images.join(&image.path);
+            let look = super::blocking(&self.readers, {
+                let facts = facts.clone();
+                move || {
+                    let is_there = dir.symlink_metadata().is_ok();
+                    is_there.then(|| imagestore::check_unchanged(&dir, &facts))
+                }
+            });
+            match tokio::time::timeout(DISK_LIMIT, look).await {
+                Ok(Ok(None)) => self.want_copy(image.id, Replace::Never),
+                Ok(Ok(Some(Err(changed)))) if refused.insert((image.id, facts.checked_at)) => {
+                    let line = format!(
+                        "image {} is not copied from another server by itself: {}",
+                        fog::encoding::printable(&image.name, 60),
+                        readable::chain(&changed)
+                    );
+                    self.log
+                        .line(clock::now(), Level::Warn, &Subject::Server, &line);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Copies an image, and notes what became of it.
+    async fn copy(self: &Arc<Self>, id: ImageId, replace: Replace) {
+        let copied = self.try_copy(id, replace).await;
+        let (level, line) = match &copied {
+            Ok(Some(name)) => (Level::Info, format!("image {name} is here now")),
+            Ok(None) => (Level::Info, String::new()),
+            Err(text) => (
+                Level::Warn,
+                format!("image {id} was not copied to this server: {text}"),
+            ),
+        };
+        if !line.is_empty() {
+            self.log.line(clock::now(), level, &Subject::Server, &line);
+        }
+        let outcome = copied.map(drop);
+        self.replications.note(id, ReplicaStage::Ended { outcome });
+    }
+
+    /// The name of the image if it was copied; `None` if it was here.
+    async fn try_copy(
+        self: &Arc<Self>,
+        id: ImageId,
+        replace: Replace,
+    ) -> Result<Option<String>, String> {
+        let told = |error: &(dyn std::error::Error + 'static)| readable::chain(error);
+        let image = self.store.image(id).await.map_err(|error| told(&error))?;
+        let image = image.ok_or("it does not exist any more")?;
+        let facts = self.store.facts(id).await.map_err(|error| told(&error))?;
+        let facts = facts.ok_or("it was never verified (fos-server image update)")?;
+        let settings = facts.settings.as_ref();
+        if let Some(changed) = settings.and_then(|then| then.difference(&image.settings())) {
+            return Err(format!(
+                "{changed}; verify it where its files are (fos-server image update)"
+            ));
+        }
+        let dir = self.config.images.join(&image.path);
+        let check = {
+            let (dir, facts) = (dir.clone(), facts.clone());
+            move || imagestore::check_unchanged(&dir, &facts).is_ok()
+        };
+        if self.on_disk(check).await? {
+            return Ok(None);
+        }
+        let begin = {
+            let (root, path, facts) = (
+                self.config.images.clone(),
+                image.path.clone(),
+                facts.clone(),
+            );
+            move || Copying::begin(&root, &path, &facts, replace)
+        };
+        let copying = Arc::new(self.on_disk(begin).await?.map_err(|error| told(&error))?);
+        self.fetch(&image, &facts, &copying).await?;
+        let copying = Arc::into_inner(copying).ok_or("its files are still being written")?;
+        self.finish(&image, facts, copying, replace).await?;
+        Ok(Some(fog::encoding::printable(&image.name, 60)))
+    }
+
+    async fn fetch(
+        self: &Arc<Self>,
+        image: &Image,
+        facts: &Facts,
+        copying: &Arc<Copying>,
+    ) -> Result<(), String> {
+        let secret = self.replications.secret.get();
+        let secret = secret.ok_or("there are no other servers: the database is a file here")?;
+        let total = facts.files.iter().map(|file| file.size).sum();
+        let mut failures = 0;
+        let mut why = String::new();
+        while failures < TRIES {
+            let peers = self.store.peers().await;
+            let peers = peers.map_err(|error| readable::chain(&error))?;
+            if peers.is_empty() {
+                return Err(
+                    "no other server has said where it is reached (--peer-address)".to_owned(),
+                );
+            }
+            for peer in peers.into_iter().filter(|peer| peer.is_there) {
+                let mut source = Source {
+                    ops: self,
+                    secret,
+                    peer: &peer,
+                    image: image.id,
+                    total,
+                };
+                match source.files(facts, copying).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => why = format!("{}: {error}", peer.name),
+                }
+            }
+            failures += 1;
+            tokio::time::sleep(AGAIN).await;
+        }
+        match why.is_empty() {
+            true => Err("no other server was seen in the last minutes".to_owned()),
+            false => Err(why),
+        }
+    }
+
+    async fn finish(
+        self: &Arc<Self>,
+        image: &Image,
+        facts: Facts,
+        copying: Copying,
+        replace: Replace,
+    ) -> Result<(), String> {
+        let total: u64 = facts.files.iter().map(|file| file.size).sum();
+        let (ops, id) = (Arc::clone(self), image.id);
+        let finished = tokio::task::spawn_blocking(move || {
+            let mut progress = |done| {
+                let stage = ReplicaStage::Comparing { done, total };
+                ops.replications.note(id, stage);
+            };
+            copying.finish(&facts, replace, &mut progress)
+        });
+        let finished: Result<Result<(), CopyError>, _> = finished.await;
+        match finished {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(readable::chain(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Work with the disk, which may hang.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let done = tokio::time::timeout(DISK_LIMIT, super::blocking(&self.readers, work)).await;
+        match done {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!(
+                "the image directory {} does not answer for {} s",
+                self.config.images.display(),
+                DISK_LIMIT.as_secs()
+            )),
+        }
+    }
+}
+
+/// Between two looks for images that are missing here.
+const LOOK_PERIOD: Duration = Duration::from_secs(60);
+
+/// How long the disk may take for a look.
+const DISK_LIMIT: Duration = Duration::from_secs(30);
+
+/// Times that all servers are asked for what is missing of an image; what has come is kept.
+const TRIES: u32 = 3;
+
+/// Between two of them.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Files that other servers read at a time: a thread and 128 KiB each while it is read.
+pub(super) const PEER_READERS: usize = 16;
