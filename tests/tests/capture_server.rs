@@ -1,0 +1,401 @@
+//! Captures: the real server, a real image (made by the original partclone, zstd and sfdisk) that a double of a client
+//! sends with curl, and real agents that deploy it afterwards.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fos_tests::netns::wait_for;
+use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac, source};
+use serde_json::{Value, json};
+
+/// Files of the image that every site has: what a capture of its source disk sends.
+fn files() -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(source().join("store")).unwrap();
+    let read = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read(entry.path()).unwrap())
+    };
+    entries.map(read).collect()
+}
+
+/// A client of the contract on the host of machine 1.
+struct Client<'a> {
+    site: &'a Site,
+    identity: String,
+}
+
+impl<'a> Client<'a> {
+    /// Boots and is told to go.
+    fn boot(site: &'a Site) -> Self {
+        let arguments = site.kernel_arguments(1);
+        assert!(arguments.contains(" type=up "), "{arguments}");
+        let ticket = arguments.split("fosticket=").nth(1).unwrap();
+        let ticket = ticket.split_whitespace().next().unwrap();
+        let identity = format!("mac={}&ticket={ticket}", mac(1));
+        let client = Self { site, identity };
+        client.check_in();
+        client
+    }
+
+    fn check_in(&self) {
+        let form = format!("{}&type=up&agent=fos-agent/0.1.0", self.identity);
+        assert_eq!(self.site.post(1, "service/Pre_Stage1.php", &form), "##@GO");
+    }
+
+    /// Status and body; nothing while no server runs.
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: Option<&Path>,
+    ) -> Option<(u16, String)> {
+        let url = format!(
+            "http://10.99.0.1/fog/service/fos/{path}?{}&{query}",
+            self.identity
+        );
+        let mut command = self.site.lab().host(2).command("curl");
+        command.args([
+            "-s",
+            "--max-time",
+            "30",
+            "-w",
+            "\n%{http_code}",
+            "-X",
+            method,
+        ]);
+        if let Some(body) = body {
+            command.arg("-H").arg("expect:");
+            command
+                .arg("--data-binary")
+                .arg(format!("@{}", body.display()));
+        }
+        let output = command.arg(url).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n')?;
+        match status.parse().unwrap() {
+            0 => None,
+            status => Some((status, body.to_owned())),
+        }
+    }
+
+    fn json(&self, method: &str, path: &str, query: &str, body: Option<&Value>) -> Option<Value> {
+        let file = self.site.path("body.json");
+        if let Some(body) = body {
+            fs::write(&file, body.to_string()).unwrap();
+        }
+        let (status, text) = self.ask(method, path, query, body.map(|_| file.as_path()))?;
+        assert_eq!(status, 200, "{text}");
+        Some(serde_json::from_str(&text).unwrap())
+    }
+
+    fn begin(&self, files: &BTreeMap<String, Vec<u8>>) -> String {
+        let sizes: usize = files.values().map(Vec::len).sum();
+        let offered: Vec<Value> = files
+            .iter()
+            .map(|(name, bytes)| json!({"name": name, "at_most": bytes.len()}))
+            .collect();
+        let offer = json!({
+            "image_type": "single-disk",
+            "disks": [{"size": DISK_LEN, "sector_size": 512, "model": "A disk"}],
+            "files": offered,
+            "at_most": sizes,
+        });
+        let terms = self.json("POST", "capture", "", Some(&offer)).unwrap();
+        terms["upload"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends a piece; how many bytes of the file are on the server's disk. Nothing while no server runs.
+    fn put(&self, upload: &str, name: &str, at: usize, piece: &[u8]) -> Option<u64> {
+        let file = self.site.path("piece");
+        fs::write(&file, piece).unwrap();
+        let hash = blake3::hash(piece);
+        let query = format!("upload={upload}&name={name}&offset={at}&blake3={hash}");
+        let (status, text) = self.ask("PUT", "capture/data", &query, Some(&file))?;
+        let stored: Value =
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}"));
+        assert!(status == 200 || status == 409, "{text}");
+        Some(stored["stored"].as_u64().unwrap())
+    }
+
+    fn end(&self, upload: &str, files: &BTreeMap<String, Vec<u8>>) -> Option<Value> {
+        let sent: Vec<Value> = files
+            .iter()
+            .map(|(name, bytes)| {
+                json!({"name": name, "len": bytes.len(), "blake3": blake3::hash(bytes).to_string()})
+            })
+            .collect();
+        let query = format!("upload={upload}");
+        self.json(
+            "POST",
+            "capture/end",
+            &query,
+            Some(&json!({ "files": sent })),
+        )
+    }
+
+    fn look(&self, upload: &str) -> Option<Value> {
+        self.json("GET", "capture", &format!("upload={upload}"), None)
+    }
+}
+
+fn assert_same(dir: &Path, files: &BTreeMap<String, Vec<u8>>) {
+    for (name, bytes) in files {
+        assert!(fs::read(dir.join(name)).unwrap() == *bytes, "{name}");
+    }
+}
+
+/// Deploys an image to machine 2, by its agent.
+fn assert_can_be_deployed(site: &Site, image: &str) {
+    site.cli(&["deploy", image, "pc2", "--unicast"]).succeed();
+    let disk = site.empty_disk("deployed.raw", DISK_LEN);
+    let mut agent = site.start_agent(2, &disk);
+    agent.succeed();
+    assert_deployed(&disk);
+}
+
+#[test]
+fn what_was_captured_is_deployed_though_the_server_is_killed_at_every_piece() {
+    let Some(mut site) = Site::new(2) else { return };
+    site.cli(&["capture", "pc1", "fresh"]).succeed();
+    let files = files();
+    let upload = {
+        let client = Client::boot(&site);
+        client.begin(&files)
+    };
+    let identity = Client::boot(&site).identity;
+    // Each file in three pieces; the server is killed while each is on its way, or just after.
+    let mut kills = 0;
+    for (name, bytes) in &files {
+        let step = bytes.len().div_ceil(3).max(1);
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = (at + step).min(bytes.len());
+            if kills < 8 {
+                kills += 1;
+                // In the middle of the piece: half of it is sent by a client that nobody answers.
+                let pid = site.server().id();
+                let client = Client {
+                    site: &site,
+                    identity: identity.clone(),
+                };
+                std::thread::scope(|scope| {
+                    scope.spawn(|| client.put(&upload, name, at, &bytes[at..end]));
+                    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                    assert!(killed.unwrap().success());
+                });
+                site.start_server();
+            }
+            let client = Client {
+                site: &site,
+                identity: identity.clone(),
+            };
+            let stored = client.put(&upload, name, at, &bytes[at..end]).unwrap();
+            let stored = usize::try_from(stored).unwrap();
+            assert!(stored >= end || stored <= at, "{name}: {stored}");
+            at = stored;
+        }
+    }
+    let client = Client {
+        site: &site,
+        identity: identity.clone(),
+    };
+    let view = client.end(&upload, &files).unwrap();
+    assert_ne!(view["stage"], "receiving");
+    // Killed while it verifies and publishes, again and again.
+    for _ in 0..6 {
+        site.server().kill();
+        let place = site.path("images/fresh");
+        if place.exists() {
+            assert_same(&place, &files);
+        }
+        site.start_server();
+    }
+    let client = Client {
+        site: &site,
+        identity,
+    };
+    wait_for("the image to be published", || {
+        let view = client.look(&upload).unwrap();
+        assert_ne!(view["stage"], "failed", "{view}");
+        view["stage"] == "published"
+    });
+    assert_same(&site.path("images/fresh"), &files);
+    let done = format!("{}&type=up", client.identity);
+    wait_for("the end of the task", || {
+        site.post(1, "service/Post_Stage2.php", &done) == "##"
+    });
+    assert_can_be_deployed(&site, "fresh");
+    assert_left(&site.path("images"));
+}
+
+/// Of uploads only their records are left.
+fn assert_left(images: &Path) {
+    let arriving = images.join(".fos/arriving");
+    for entry in fs::read_dir(arriving).unwrap() {
+        let dir: PathBuf = entry.unwrap().path();
+        let names: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["record.json"], "{}", dir.display());
+    }
+}
+
+#[test]
+fn a_capture_replaces_an_image_and_the_former_one_comes_back() {
+    let Some(site) = Site::new(2) else { return };
+    let former = files();
+    site.cli(&["capture", "pc1", "small", "--zstd", "9"])
+        .succeed();
+    let busy = site.cli(&["capture", "pc2", "small"]);
+    assert!(busy.fail().contains("is being captured already"));
+    let client = Client::boot(&site);
+    // The same file systems, packed otherwise.
+    let mut files = former.clone();
+    for (name, bytes) in &mut files {
+        if name.ends_with(".img") {
+            *bytes = packed_again(&site.path("stream"), bytes);
+        }
+    }
+    let upload = client.begin(&files);
+    for (name, bytes) in &files {
+        for (number, piece) in bytes.chunks(1 << 20).enumerate() {
+            let at = number << 20;
+            let stored = client.put(&upload, name, at, piece).unwrap();
+            assert_eq!(stored, (at + piece.len()) as u64);
+        }
+    }
+    assert_same(&site.path("images/small"), &former);
+    client.end(&upload, &files).unwrap();
+    wait_for("the image to be published", || {
+        client.look(&upload).unwrap()["stage"] == "published"
+    });
+    assert_same(&site.path("images/small"), &files);
+    assert_can_be_deployed(&site, "small");
+    let versions = site.cli(&["image", "versions", "small"]).succeed();
+    assert!(versions.contains("captured from pc1"), "{versions}");
+    site.cli(&["image", "revert", "small", "1"]).succeed();
+    assert_same(&site.path("images/small"), &former);
+    site.cli(&["image", "verify", "small"]).succeed();
+    let unasked = site.cli(&["image", "delete", "small"]).fail();
+    assert!(unasked.contains("--yes"), "{unasked}");
+    site.cli(&["image", "rename", "small", "tiny"]).succeed();
+    site.cli(&["image", "note", "tiny", "of the tests"])
+        .succeed();
+    site.cli(&["image", "delete", "tiny", "--yes"]).succeed();
+    assert!(!site.path("images/small").exists());
+}
+
+/// The same stream, compressed with another level by the original program.
+fn packed_again(file: &Path, bytes: &[u8]) -> Vec<u8> {
+    fs::write(file, bytes).unwrap();
+    let script = "zstd -dc \"$0\" | zstd -c -9";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn a_full_disk_stops_a_capture_and_harms_no_image() {
+    let Some(mut site) = Site::without_image(1) else {
+        return;
+    };
+    let images = site.path("images");
+    let _small = SmallDisk::over(&images);
+    site.start_server();
+    site.cli(&["image", "add", "small"]).succeed();
+    site.cli(&["capture", "pc1", "small"]).succeed();
+    let former = files();
+    let client = Client::boot(&site);
+    // Too little room from the beginning.
+    let offer = json!({
+        "image_type": "single-disk",
+        "disks": [{"size": DISK_LEN, "sector_size": 512}],
+        "files": [{"name": "d1p1.img", "at_most": 1_u64 << 40}],
+        "at_most": 1_u64 << 40,
+    });
+    let file = site.path("offer.json");
+    fs::write(&file, offer.to_string()).unwrap();
+    let (status, text) = client.ask("POST", "capture", "", Some(&file)).unwrap();
+    assert_eq!(status, 507, "{text}");
+    assert!(text.contains("\"room\""), "{text}");
+    // The room is taken by somebody else in the middle.
+    let upload = client.begin(&former);
+    let filler = images.join("filler");
+    fill(&filler);
+    let piece = site.path("piece");
+    fs::write(&piece, &former["d1p1.img"]).unwrap();
+    let hash = blake3::hash(&former["d1p1.img"]);
+    let query = format!("upload={upload}&name=d1p1.img&offset=0&blake3={hash}");
+    let (status, text) = client
+        .ask("PUT", "capture/data", &query, Some(&piece))
+        .unwrap();
+    assert_eq!(status, 507, "{text}");
+    assert_same(&images.join("small"), &former);
+    site.cli(&["image", "verify", "small"]).succeed();
+    // There is room again, and it goes on.
+    fs::remove_file(&filler).unwrap();
+    for (name, bytes) in &former {
+        assert_eq!(
+            client.put(&upload, name, 0, bytes),
+            Some(bytes.len() as u64)
+        );
+    }
+    client.end(&upload, &former).unwrap();
+    wait_for("the image to be published", || {
+        let view = client.look(&upload).unwrap();
+        assert_ne!(view["stage"], "failed", "{view}");
+        view["stage"] == "published"
+    });
+}
+
+/// Takes all the room that there is.
+fn fill(path: &Path) {
+    use std::io::Write as _;
+
+    let mut file = fs::File::create(path).unwrap();
+    for len in [1 << 20, 1 << 12, 1] {
+        while file.write_all(&vec![1; len]).is_ok() {}
+    }
+}
+
+/// A file system of 160 MiB, in memory, with what was in a directory.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn over(path: &Path) -> Self {
+        let kept = path.with_extension("kept");
+        fs::rename(path, &kept).unwrap();
+        fs::create_dir(path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=160m", "tmpfs"])
+            .arg(path)
+            .status();
+        assert!(mounted.unwrap().success());
+        let disk = Self(path.to_owned());
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(kept.join("."))
+            .arg(path)
+            .status();
+        assert!(copied.unwrap().success());
+        disk
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The server may use it until the site is gone, a moment later.
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
