@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fos_tests::netns::wait_for;
-use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac, source};
+use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac, program, search_path, source};
 use serde_json::{Value, json};
 
 /// Files of the image that every site has: what a capture of its source disk sends.
@@ -398,4 +398,40 @@ impl Drop for SmallDisk {
         // The server may use it until the site is gone, a moment later.
         drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
+}
+
+/// The whole way with our own two programs: a disk is captured by a task, and by hand with a token; what arrived is
+/// deployed to another machine, and the disk was only read.
+#[test]
+fn our_agent_captures_by_a_task_and_by_hand() {
+    let Some(site) = Site::new(2) else { return };
+    let disk = site.path("master.raw");
+    fs::copy(source().join("disk.raw"), &disk).unwrap();
+    let before = fs::read(&disk).unwrap();
+    site.cli(&["capture", "pc1", "master"]).succeed();
+    let mut agent = site.start_agent(1, &disk);
+    agent.succeed();
+    assert_can_be_deployed(&site, "master");
+    let shown = site.cli(&["image", "versions", "master"]).succeed();
+    assert!(shown.contains("captured from pc1"), "{shown}");
+
+    let token = site
+        .cli(&["token", "add", "shell", "--role", "admin"])
+        .succeed();
+    let token_file = site.path("token");
+    fs::write(&token_file, token.trim()).unwrap();
+    let mut command = site.lab().host(2).command(program("fos-agent"));
+    command
+        .arg("capture")
+        .arg(&disk)
+        .args(["--to", "http://10.99.0.1/fog/", "--image", "by-hand"])
+        .args(["--type", "mps", "--token-file"])
+        .arg(&token_file)
+        .env("PATH", search_path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_can_be_deployed(&site, "by-hand");
+    assert!(fs::read(&disk).unwrap() == before, "the disk was changed");
+    assert_left(&site.path("images"));
 }
