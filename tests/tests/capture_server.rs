@@ -120,7 +120,8 @@ impl<'a> Client<'a> {
         let stored: Value =
             serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}"));
         assert!(status == 200 || status == 409, "{text}");
-        Some(stored["stored"].as_u64().unwrap())
+        let stored = stored["stored"].as_u64();
+        Some(stored.unwrap_or_else(|| panic!("{status}: {text}")))
     }
 
     fn end(&self, upload: &str, files: &BTreeMap<String, Vec<u8>>) -> Option<Value> {
@@ -346,10 +347,11 @@ fn a_full_disk_stops_a_capture_and_harms_no_image() {
     // There is room again, and it goes on.
     fs::remove_file(&filler).unwrap();
     for (name, bytes) in &former {
-        assert_eq!(
-            client.put(&upload, name, 0, bytes),
-            Some(bytes.len() as u64)
-        );
+        for (number, piece) in bytes.chunks(1 << 20).enumerate() {
+            let end = (number << 20) + piece.len();
+            let stored = client.put(&upload, name, number << 20, piece);
+            assert_eq!(stored, Some(end as u64));
+        }
     }
     client.end(&upload, &former).unwrap();
     wait_for("the image to be published", || {

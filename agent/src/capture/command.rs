@@ -199,6 +199,11 @@ fn server(web: &str, token_file: Option<&Path>) -> anyhow::Result<Server> {
     };
     let trust = Trust::of_boot(&fog::KernelArgs::default())?;
     let server = Server::new(format!("{web}{slash}"), identity, &trust)?;
+    ensure!(
+        !server.is_believed_unseen(),
+        "nothing here says which certificate {web} has, and a token is only for that server: put the certificate of its \
+         authority into /etc/fos-agent/ca.pem"
+    );
     Ok(server.with_token(token.trim().to_owned()))
 }
 

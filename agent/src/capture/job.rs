@@ -297,6 +297,11 @@ impl Prepared {
                 check_same(stream, &source.facts, &carried.facts)?;
                 image_len = image_len.saturating_add(carried.image_len);
                 let lost = source.view.unreadable();
+                ensure!(
+                    source.view.manner() == Manner::Rescue || lost.is_empty(),
+                    "{} has places that cannot be read: {lost}",
+                    stream.name
+                );
                 add_lost(&mut end.unreadable, stream, &lost)?;
                 if !lost.is_empty() {
                     audience.warns(&format!(
@@ -396,7 +401,7 @@ fn add_lost(
     lost: &Unreadables,
 ) -> anyhow::Result<()> {
     for place in lost.places() {
-        if all.len() >= LOST_MAX {
+        if all.len() >= LOST_MAX || lost.is_cut() {
             bail!(
                 "the disk has more than {LOST_MAX} places that cannot be read: it is not worth an image"
             );

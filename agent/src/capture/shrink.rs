@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use capture::{Overlay, Shrinkable, shrunken_len};
 use disk::SourceDisk;
 
@@ -63,9 +63,23 @@ pub(super) fn shrink(
         let overlay = Overlay::new(len, limits.memory);
         let view = Shown::new(disk, place, manner, Some(overlay));
         let done = shown(&view, |path| resize(kind, path, len, limits, share, tools))?;
+        // A program may go on over a write or a read that failed, and say that all is well.
+        let is_full = view.is_full();
+        let unreadable = view.unreadable();
+        ensure!(
+            manner == Manner::Rescue || unreadable.is_empty(),
+            "the disk has places that cannot be read: {unreadable}"
+        );
         match done {
-            Ok(new) if new >= len => return Ok(whole("it is full already".to_owned())),
-            Ok(new) => {
+            _ if is_full => {}
+            Ok(Done::Repaired) => {
+                let cause = "it has faults that e2fsck would mend: run e2fsck -f on it, or start the system that it belongs to";
+                return Ok(whole(cause.to_owned()));
+            }
+            Ok(Done::Resized(new)) if new >= len => {
+                return Ok(whole("it is full already".to_owned()));
+            }
+            Ok(Done::Resized(new)) => {
                 let memory = view.changed();
                 return Ok(Resized {
                     view: view.shorter(new),
@@ -73,8 +87,6 @@ pub(super) fn shrink(
                     kept: None,
                 });
             }
-            // The program met a write that failed, whatever it says of that.
-            Err(_) if view.is_full() => {}
             Err(error) => {
                 return Err(error.context(format!("making a smaller copy of the {kind} in memory")));
             }
@@ -96,7 +108,14 @@ fn programs(kind: Shrinkable) -> &'static [&'static str] {
     }
 }
 
-/// Answers the new length in bytes, which is `len` if nothing was done.
+/// What became of a file system.
+enum Done {
+    /// Its new length in bytes, which is the former one if nothing was done.
+    Resized(u64),
+    /// It was not in order, though it says so: what the programs would make of it is not what the disk holds.
+    Repaired,
+}
+
 fn resize(
     kind: Shrinkable,
     path: &Path,
@@ -104,7 +123,7 @@ fn resize(
     limits: Limits,
     share: u64,
     tools: &Tools,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Done> {
     let minimum = match kind {
         Shrinkable::Ntfs => {
             let said = run(
@@ -118,11 +137,15 @@ fn resize(
             match ntfs_minimum(&said) {
                 Some(minimum) => minimum,
                 // It has said what it thinks, and is content.
-                None => return Ok(len),
+                None => return Ok(Done::Resized(len)),
             }
         }
         Shrinkable::Ext => {
-            run(tools, "e2fsck", &["-f", "-y"], path, None, &[0, 1])?;
+            let is_good = |how| run(tools, "e2fsck", &["-f", how], path, None, &[0]).is_ok();
+            // Only the second one leaves the date that resize2fs wants.
+            if !is_good("-n") || !is_good("-y") {
+                return Ok(Done::Repaired);
+            }
             let said = run(tools, "resize2fs", &["-P"], path, None, &[0])?;
             let blocks = ext_minimum(&said);
             let blocks = blocks.with_context(|| format!("resize2fs -P said: {said}"))?;
@@ -136,7 +159,7 @@ fn resize(
         .checked_next_multiple_of(UNIT)
         .unwrap_or(len);
     if new >= len {
-        return Ok(len);
+        return Ok(Done::Resized(len));
     }
     match kind {
         Shrinkable::Ntfs => {
@@ -152,7 +175,7 @@ fn resize(
             run(tools, "e2fsck", &["-f", "-n"], path, None, &[0])?;
         }
     }
-    Ok(new)
+    Ok(Done::Resized(new))
 }
 
 /// `You might resize at 6336512 bytes or 7 MB (freeing 262 MB).`

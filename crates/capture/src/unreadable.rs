@@ -44,6 +44,12 @@ impl Unreadables {
         &self.places
     }
 
+    /// Whether there were more than are kept.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Whether there is no such place.
     #[must_use]
     pub fn is_empty(&self) -> bool {

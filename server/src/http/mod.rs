@@ -176,3 +176,15 @@ fn plain(text: impl Into<String>) -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     (headers, text.into()).into_response()
 }
+
+/// Work in steps of which the last must follow the first: it goes on when its request is given up.
+async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The server ends, and with it whoever waits here.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -76,6 +76,10 @@ impl Shown {
         }
     }
 
+    pub(crate) fn manner(&self) -> Manner {
+        self.manner
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -200,8 +204,8 @@ impl Shown {
             }
             Operation::SetAttributes { .. } => refused(Errno::EPERM),
             Operation::Open => {
-                // What the kernel reads ahead would be listed as lost, and perhaps nobody needs it.
-                Answer::Short(wire::opened(unique, self.manner == Manner::Rescue))
+                // What the kernel reads ahead would count as unreadable, and perhaps nobody needs it.
+                Answer::Short(wire::opened(unique, true))
             }
             Operation::OpenDirectory => Answer::Short(wire::opened(unique, false)),
             Operation::Read { offset, len } => {

@@ -13,6 +13,7 @@ use crate::api::{
     Replicate, RootQuery, VersionRow, image_verification,
 };
 use crate::domain::ImageId;
+use crate::http::to_the_end;
 
 /// Where the images are; a conflict if they are said to be elsewhere.
 ///
@@ -156,7 +157,8 @@ pub(super) async fn revert(
     Place(image): Place<String>,
     Body(request): Body<ImageRevert>,
 ) -> Answer<Named> {
-    ops.image_revert(&image, request.version).await.map(Json)
+    let work = async move { ops.image_revert(&image, request.version).await };
+    to_the_end(work).await.map(Json)
 }
 
 /// Forgets an image, and removes its files and its versions for good.
@@ -170,7 +172,9 @@ pub(super) async fn delete(
     State(ops): State<SharedOps>,
     Place(image): Place<String>,
 ) -> Answer<Named> {
-    ops.image_delete(&image).await.map(Json)
+    to_the_end(async move { ops.image_delete(&image).await })
+        .await
+        .map(Json)
 }
 
 /// Looks whether the files of an image are those that were verified, by size and date, as before each deploy.

@@ -19,6 +19,7 @@ use crate::api::{
 use crate::domain::ImageId;
 use crate::domain::account::Role;
 use crate::domain::image::{Facts, ImageName};
+use crate::http::to_the_end;
 use crate::ops::Ops;
 
 /// The page.
@@ -277,7 +278,7 @@ pub(super) async fn revert(
             "no version was chosen; go back and choose one",
         ));
     };
-    ops.image_revert(&image, version).await?;
+    to_the_end(async move { ops.image_revert(&image, version).await }).await?;
     Ok(Redirect::to("/images").into_response())
 }
 

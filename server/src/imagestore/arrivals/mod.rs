@@ -20,11 +20,12 @@ mod versions;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -221,7 +222,10 @@ pub fn check_place(root: &Path, path: &str) -> Result<Place, String> {
     match full.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Place::Free),
         Err(error) => Err(format!("{}: {error}", shown(&full))),
-        Ok(found) if found.is_dir() => Ok(Place::Directory),
+        Ok(found) if found.is_dir() => match movable(root, &full, found.dev()) {
+            Ok(()) => Ok(Place::Directory),
+            Err(error) => Err(format!("{}: {error}", shown(&full))),
+        },
         Ok(found) if found.is_symlink() => Err(format!(
             "{} is a link to a directory elsewhere, which a capture cannot replace; put the directory itself \
              there, or capture into another image",
@@ -230,6 +234,25 @@ pub fn check_place(root: &Path, path: &str) -> Result<Place, String> {
         Ok(_) => Err(format!(
             "{} is not a directory; move it away, or capture into another image",
             shown(&full)
+        )),
+    }
+}
+
+/// Whether a directory could be moved elsewhere below the root; that it can be is known only when it is done.
+fn movable(root: &Path, full: &Path, device: u64) -> Result<(), String> {
+    let of_root = root.metadata().map_err(|error| error.to_string())?;
+    if of_root.dev() != device {
+        return Err(
+            "it is a file system or a subvolume of its own, which cannot be put elsewhere; move what is in it into \
+             a plain directory, or capture into another image"
+                .to_owned(),
+        );
+    }
+    // A directory is changed when it gets another parent.
+    match access(full, AccessFlags::W_OK) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(format!(
+            "{error}: the server may not write there; give the directory to the server's user"
         )),
     }
 }

@@ -352,7 +352,11 @@ impl Ops {
                 let owner = record.owner.clone();
                 (record.stage.clone(), owner, record.origin.clone())
             };
-            let is_own = owner == target.owner;
+            // Whoever asks has proved to be the task's machine, perhaps with another ticket than before.
+            let is_own = match (&owner, &target.owner) {
+                (Owner::Task { task, .. }, Owner::Task { task: asking, .. }) => task == asking,
+                (owner, target) => owner == target,
+            };
             let is_given_up = match owner {
                 // The machine was restarted, or it never heard the answer.
                 Owner::Task { .. } => is_own,

@@ -57,6 +57,13 @@ struct Held {
     uploads: HashMap<String, Arc<Upload>>,
 }
 
+impl Captures {
+    /// While it is had, nobody else changes which directory is at the place of an image.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+}
+
 /// An image that arrives.
 #[derive(Debug)]
 struct Upload {
@@ -395,8 +402,10 @@ impl Ops {
         self.log.service(clock::now(), &line);
         let dir = upload.dir.clone();
         let stored = blocking(&self.readers, move || {
+            // A disk may be full just of these files: they go first, and whatever becomes of the note.
+            let removed = arrivals::remove(&arrivals::files(&dir));
             arrivals::note(&dir, &record)?;
-            arrivals::remove(&arrivals::files(&dir))
+            removed
         });
         Ok(stored.await??)
     }

@@ -250,7 +250,11 @@ impl Ops {
         let dir = coming.dir.clone();
         let noted = blocking(&self.captures.writers, move || arrivals::noted(&dir)).await??;
         let image = match coming.image {
-            NEW => self.store.find_image(&coming.name).await?,
+            // A name may be the number of another one.
+            NEW => {
+                let found = self.store.find_image(&coming.name).await?;
+                found.filter(|found| found.name == coming.name)
+            }
             image => self.store.image(image).await?,
         };
         let known = match &image {

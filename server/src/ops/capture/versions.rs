@@ -204,15 +204,18 @@ impl Ops {
         let path =
             image_path(&image.path).map_err(|error| RevertError::NotHere(error.to_string()))?;
         let others = self.store.images().await?;
-        if let Some(other) = others
-            .iter()
-            .find(|other| other.id != image.id && other.path == image.path)
-        {
+        if let Some(other) = others.iter().find(|other| {
+            other.id != image.id && image_path(&other.path).is_ok_and(|other| other == path)
+        }) {
             let other = fog::encoding::printable(&other.name, 60);
             return Err(RevertError::NotHere(format!(
                 "image {other} has the same directory; fos-server image remove forgets this one"
             )));
         }
+        let (root, place) = (self.config.images.clone(), path.clone());
+        let look = move || arrivals::check_place(&root, &place);
+        let looked = blocking(&self.captures.writers, look).await?;
+        looked.map_err(RevertError::NotHere)?;
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(|error| RevertError::NotHere(error.to_string()))?;
         self.store.remove_image(image.id).await?;

@@ -280,6 +280,15 @@ impl Ops {
         copying: Copying,
         replace: Replace,
     ) -> Result<(), String> {
+        // Captures replace directories, too.
+        let _turn = self.captures.turn().await;
+        let now = self.store.facts(image.id).await;
+        let now = now.map_err(|error| readable::chain(&error))?;
+        if !now.is_some_and(|now| now.is_same(&facts)) {
+            return Err(
+                "the image was captured or verified anew meanwhile; copy it again".to_owned(),
+            );
+        }
         let total: u64 = facts.files.iter().map(|file| file.size).sum();
         let (ops, id) = (Arc::clone(self), image.id);
         let finished = tokio::task::spawn_blocking(move || {

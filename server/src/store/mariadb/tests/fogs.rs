@@ -186,7 +186,7 @@ const BY_FOGS_PAGE: &str = "
         VALUES ('Room', 61866, 'win-dir', '1', 0, 0, 'eth0', '2026-07-01 14:00:00', 0, 0,
         '0000-00-00 00:00:00', 1, 1, '', '', '')";
 
-/// Those of FOG's types 1, 15 and 17 are served as ours are; of others nothing is known here.
+/// Those of FOG's types 1, 2, 15 and 17 are served as ours are; of others nothing is known here.
 #[tokio::test]
 async fn tasks_that_fogs_page_makes_for_one_host_are_served() {
     let Some(server) = server() else { return };
@@ -200,7 +200,7 @@ async fn tasks_that_fogs_page_makes_for_one_host_are_served() {
     }
     let found = store.unicast(UnicastQuery::Active).await.unwrap();
     let debug: Vec<bool> = found.iter().map(|task| task.is_debug).collect();
-    assert_eq!(debug, [false, true, false]);
+    assert_eq!(debug, [false, false, true, false]);
     let task = &found[0];
     assert_eq!(
         (task.host, task.node, task.state),
