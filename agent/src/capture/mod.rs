@@ -1,6 +1,6 @@
 //! `capture`: an image of a disk, in FOG's layout, into a directory or to `fos-server`.
 //!
-//! What is read how is decided by the crate [`capture`](::capture). partclone's programs read file systems, out of views
+//! What is read how is decided by the crate `capture`. partclone's programs read file systems, out of views
 //! that this process shows them ([`view`]); everything else is done here. The disk is opened for reading alone.
 
 mod command;

@@ -745,6 +745,7 @@ async fn serve(
     let stop = CancellationToken::new();
     let sessions = Arc::clone(ops.sessions());
     let mut followers = Vec::new();
+    ops.expect_captures();
     let service = MapRequestLayer::new(http::normalise).layer(http::router(Arc::clone(ops)));
     let connections = Connections::new(limits);
     let mut parts = Parts::default();

@@ -266,6 +266,7 @@ impl Ops {
         offer: CaptureOffer,
     ) -> CaptureResult<CaptureTerms> {
         plain_path(&target.path).map_err(CaptureError::unsupported)?;
+        self.captures.are_known()?;
         let turn = tokio::time::timeout(TURN_LIMIT, self.captures.turn.lock()).await;
         let _turn = turn.map_err(|_| CaptureError::Busy)?;
         if let Err(error) = self.captures_are_ours().await {
@@ -429,7 +430,13 @@ impl Ops {
 
     /// An upload of this sender.
     fn upload_of(&self, sender: &Sender, id: &str) -> CaptureResult<Arc<Upload>> {
-        let upload = self.captures.find(id).ok_or_else(CaptureError::gone)?;
+        let upload = match self.captures.find(id) {
+            Some(upload) => upload,
+            None => {
+                self.captures.are_known()?;
+                return Err(CaptureError::gone());
+            }
+        };
         let is_own = match (&upload.record().owner, sender) {
             (Owner::Task { ticket, .. }, Sender::Machine(known)) => {
                 let shown = known.request.ticket.map(|ticket| ticket.to_string());

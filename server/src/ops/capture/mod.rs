@@ -20,10 +20,11 @@ use tokio::sync::{Notify, Semaphore};
 pub use self::arriving::{Arrival, CaptureError, Sender};
 pub use self::people::{CaptureRequest, CaptureTaskError};
 pub use self::versions::{ImageVersion, RevertError};
-use super::{Ops, blocking};
+use super::{ClientError, Ops, blocking};
 use crate::clock;
 use crate::config::Origin;
 use crate::domain::TaskId;
+use crate::domain::refusal::AskAgain;
 use crate::imagestore::arrivals::{self, FileFailed, Lock, Record, Stage};
 use crate::imagestore::image_path;
 use crate::logs::Subject;
@@ -45,6 +46,8 @@ pub(super) struct Captures {
     verifying: Semaphore,
     /// A version may be half on its way to its place.
     is_stuck: AtomicBool,
+    /// What arrived before the server was started is not known yet.
+    is_reading: AtomicBool,
     /// Nothing is done any more.
     is_over: AtomicBool,
 }
@@ -58,6 +61,15 @@ struct Held {
 }
 
 impl Captures {
+    /// # Errors
+    /// If what arrived before the server was started is not known yet.
+    fn are_known(&self) -> Result<(), ClientError> {
+        match self.is_reading.load(Ordering::SeqCst) {
+            true => Err(AskAgain::ImageStore.into()),
+            false => Ok(()),
+        }
+    }
+
     /// While it is had, nobody else changes which directory is at the place of an image.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
@@ -108,6 +120,7 @@ impl Default for Captures {
             lists: Arc::new(Semaphore::new(LISTS)),
             verifying: Semaphore::new(1),
             is_stuck: AtomicBool::new(false),
+            is_reading: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         }
     }
@@ -255,6 +268,11 @@ impl Ops {
 }
 
 impl Ops {
+    /// Whoever sends is asked to wait until [`Ops::follow_captures`] knows what arrived before.
+    pub fn expect_captures(&self) {
+        self.captures.is_reading.store(true, Ordering::SeqCst);
+    }
+
     /// Goes on with what arrived before the server was started, and looks after it until the server ends: what was
     /// cancelled and what nobody sends any more is removed.
     pub async fn follow_captures(self: &Arc<Self>) {
@@ -266,6 +284,7 @@ impl Ops {
             let looked = async {
                 if !is_begun {
                     self.begin_captures().await?;
+                    self.captures.is_reading.store(false, Ordering::SeqCst);
                     is_begun = true;
                 }
                 self.sweep_captures().await
