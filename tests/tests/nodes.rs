@@ -235,6 +235,12 @@ fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
     site.cli(&["image", "add", "small"]).succeed();
     let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &[]);
     let session = site.deploy(&["pc2", "pc3"], &[]);
+    // Clients are told of servers that are known; the first one looks for others every few seconds.
+    let view = format!("service/fos/session?mac={}", mac(2));
+    wait_for("the first server to know of the other one", || {
+        site.get(3, &view)
+            .is_some_and(|view| view.contains("10.99.0.2"))
+    });
     let disks = ["a.raw", "b.raw"].map(|name| site.empty_disk(name, DISK_LEN));
     let mut agents: Vec<Running> = [2, 3]
         .into_iter()
