@@ -462,6 +462,10 @@ impl Ops {
 
     /// Whether more may arrive.
     async fn receiving(&self, sender: &Sender, upload: &Arc<Upload>) -> CaptureResult<()> {
+        // Its task ends with it, and an answer may have been lost.
+        if matches!(upload.record().stage, Stage::Published { .. }) {
+            return Ok(());
+        }
         if let (Some(task), Sender::Machine(known)) = (upload.task(), sender) {
             let own = self.alone(known.host.id).await?;
             if own.is_none_or(|own| own.id != task) {
