@@ -430,12 +430,9 @@ impl Ops {
 
     /// An upload of this sender.
     fn upload_of(&self, sender: &Sender, id: &str) -> CaptureResult<Arc<Upload>> {
-        let upload = match self.captures.find(id) {
-            Some(upload) => upload,
-            None => {
-                self.captures.are_known()?;
-                return Err(CaptureError::gone());
-            }
+        let Some(upload) = self.captures.find(id) else {
+            self.captures.are_known()?;
+            return Err(CaptureError::gone());
         };
         let is_own = match (&upload.record().owner, sender) {
             (Owner::Task { ticket, .. }, Sender::Machine(known)) => {
