@@ -2,16 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::probe::{Roots, of_target};
 use crate::shape::shape_of_file;
 use crate::table::Shape;
-use crate::target::{OpenError, busy, in_use};
+use crate::target::{OpenError, busy, fault, look, same, unused};
 
 /// A disk, or a regular file in its place, opened for reading alone.
 ///
@@ -31,18 +30,8 @@ impl SourceDisk {
     /// # Errors
     /// [`OpenError`]
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let io = |what, source| OpenError::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        };
-        let named = path.metadata().map_err(|error| io("looking at", error))?;
-        let is_block = named.file_type().is_block_device();
-        if !is_block && !named.is_file() {
-            return Err(OpenError::Kind {
-                path: path.to_owned(),
-            });
-        }
+        let io = |what, source| fault(path, what, source);
+        let (named, is_block) = look(path)?;
         // O_EXCL without O_CREAT is defined for block devices only (open(2)).
         let exclusive = if is_block {
             OFlag::O_EXCL
@@ -65,12 +54,7 @@ impl SourceDisk {
                 reason: "another program has locked the file".to_owned(),
             });
         }
-        let opened = file.metadata().map_err(|error| io("looking at", error))?;
-        let uses = of_target(&Roots::default(), &opened)
-            .map_err(|error| io("looking for users of", io::Error::other(error)))?;
-        if !uses.is_empty() {
-            return Err(in_use(path, &uses));
-        }
+        unused(path, &same(path, &file, &named)?)?;
         let shape = shape_of_file(&file).map_err(|error| io("asking the size of", error))?;
         let sector = u64::from(shape.logical_sector);
         if shape.size == 0 || shape.size % sector != 0 {

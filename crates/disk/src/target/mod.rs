@@ -20,7 +20,7 @@ mod writer;
 
 pub use fault::Fault;
 pub use open::Target;
-pub(crate) use open::{busy, in_use};
+pub(crate) use open::{busy, fault, look, same, unused};
 pub use part::RegionDevice;
 pub use writer::{RegionWriter, WriteReport, WriterOptions};
 

@@ -29,6 +29,59 @@ pub struct Target {
     pub(super) device: Arc<Device>,
 }
 
+/// What a path names, and whether that is a block device.
+///
+/// # Errors
+/// It is neither that nor a regular file, or cannot be looked at.
+pub(crate) fn look(path: &Path) -> Result<(Metadata, bool), OpenError> {
+    let named = path
+        .metadata()
+        .map_err(|error| fault(path, "looking at", error))?;
+    let is_block = named.file_type().is_block_device();
+    match is_block || named.is_file() {
+        true => Ok((named, is_block)),
+        false => Err(OpenError::Kind {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// What was opened, if it still is what was looked at.
+///
+/// # Errors
+/// The path names something else by now.
+pub(crate) fn same(path: &Path, file: &File, named: &Metadata) -> Result<Metadata, OpenError> {
+    let opened = file
+        .metadata()
+        .map_err(|error| fault(path, "looking at", error))?;
+    match identity(named) == identity(&opened) {
+        true => Ok(opened),
+        false => Err(changed(path, "identity", "the same", "replaced meanwhile")),
+    }
+}
+
+/// Refuses what something on this machine uses.
+///
+/// # Errors
+/// It is in use, or that cannot be found out.
+pub(crate) fn unused(path: &Path, opened: &Metadata) -> Result<(), OpenError> {
+    let uses = of_target(&Roots::default(), opened)
+        .map_err(|error| fault(path, "looking for users of", io::Error::other(error)))?;
+    match uses.is_empty() {
+        true => Ok(()),
+        false => Err(in_use(path, &uses)),
+    }
+}
+
+/// A call that failed.
+pub(crate) fn fault(path: &Path, what: &'static str, source: io::Error) -> OpenError {
+    OpenError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
+}
+
 impl Target {
     /// Opens a block device or a regular file of exactly the expected shape. A regular file has no
     /// sectors of its own; its length must be a multiple of the expected ones.
@@ -47,33 +100,16 @@ impl Target {
         expect: &Shape,
         caching: Caching,
     ) -> Result<Self, OpenError> {
-        let io = |what, source| OpenError::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        };
-        let named = path.metadata().map_err(|error| io("looking at", error))?;
-        let is_block = named.file_type().is_block_device();
-        if !is_block && !named.is_file() {
-            return Err(OpenError::Kind {
-                path: path.to_owned(),
-            });
-        }
+        let io = |what, source| fault(path, what, source);
+        let (named, is_block) = look(path)?;
         let (file, is_direct) = open_best(path, is_block, expect.logical_sector, caching)?;
-        let opened = file.metadata().map_err(|error| io("looking at", error))?;
-        if identity(&named) != identity(&opened) {
-            return Err(changed(path, "identity", "the same", "replaced meanwhile"));
-        }
+        let opened = same(path, &file, &named)?;
         if is_block && sys::is_read_only(&file).map_err(|error| io("asking about", error))? {
             return Err(OpenError::ReadOnly {
                 path: path.to_owned(),
             });
         }
-        let uses = of_target(&Roots::default(), &opened)
-            .map_err(|error| io("looking for users of", io::Error::other(error)))?;
-        if !uses.is_empty() {
-            return Err(in_use(path, &uses));
-        }
+        unused(path, &opened)?;
         let found = if is_block {
             Shape {
                 size: sys::device_size(&file).map_err(|error| io("asking the size of", error))?,
@@ -378,7 +414,7 @@ pub(crate) fn busy(path: &Path) -> OpenError {
 }
 
 /// Names these users.
-pub(crate) fn in_use(path: &Path, uses: &[InUse]) -> OpenError {
+fn in_use(path: &Path, uses: &[InUse]) -> OpenError {
     let uses: Vec<String> = uses.iter().map(ToString::to_string).collect();
     OpenError::InUse {
         path: path.to_owned(),
