@@ -109,6 +109,7 @@ async fn exchange(asking: Asking<'_>) -> anyhow::Result<Answer> {
     let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
     let range = asking.from.map(|from| format!("bytes={from}-"));
     let asked = Asked {
+        server: asking.url,
         method: asking.method.as_str(),
         path: asking.path,
         range: range.as_deref().unwrap_or_default(),

@@ -10,6 +10,8 @@ pub struct SiteSecret([u8; 32]);
 /// A request as it is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked<'a> {
+    /// Where the server that is asked says that others reach it: `http://ADDRESS:PORT`.
+    pub server: &'a str,
     /// `GET` or `POST`.
     pub method: &'a str,
     /// Path with what is behind the question mark.
@@ -90,12 +92,13 @@ impl SiteSecret {
 
     fn mac(&self, asked: Asked<'_>, made: u64, number: u64) -> blake3::Hash {
         let Asked {
+            server,
             method,
             path,
             range,
         } = asked;
         // None of these has a line feed in it: HTTP allows none there.
-        let text = format!("{CONTEXT}\n{method}\n{path}\n{range}\n{made}\n{number}");
+        let text = format!("{CONTEXT}\n{server}\n{method}\n{path}\n{range}\n{made}\n{number}");
         blake3::keyed_hash(&self.0, text.as_bytes())
     }
 }
@@ -111,6 +114,7 @@ mod tests {
     use super::*;
 
     const ASKED: Asked<'_> = Asked {
+        server: "http://10.0.0.2:80",
         method: "GET",
         path: "/peer/file?image=1&name=d1.mbr",
         range: "bytes=5-",
@@ -132,6 +136,10 @@ mod tests {
         }
         assert_eq!(check(secret("b"), ASKED, 1000), Err(TokenError::Wrong));
         let others = [
+            Asked {
+                server: "http://10.0.0.3:80",
+                ..ASKED
+            },
             Asked {
                 method: "POST",
                 ..ASKED

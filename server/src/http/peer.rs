@@ -48,7 +48,9 @@ fn check(ops: &Ops, request: &Request) -> Result<(), TokenError> {
         value.and_then(|value| value.to_str().ok()).unwrap_or("")
     };
     let path = request.uri().path_and_query();
+    let server = ops.peer_url().unwrap_or_default();
     let asked = Asked {
+        server: &server,
         method: request.method().as_str(),
         path: path.map_or("", |path| path.as_str()),
         range: text(header::RANGE.as_str()),

@@ -78,6 +78,12 @@ pub enum ReplicateError {
 pub type PeerState = ReplicaStatus;
 
 impl Ops {
+    /// Where other servers reach this one, as it has told them.
+    #[must_use]
+    pub fn peer_url(&self) -> Option<String> {
+        self.config.peer_url()
+    }
+
     /// Whether a request is from another server of the site.
     ///
     /// # Errors
