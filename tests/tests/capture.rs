@@ -634,3 +634,36 @@ fill 1845248 2048000"
         );
     }
 }
+
+/// It calls itself clean. What `e2fsck` would make of it is not what the disk holds.
+#[test]
+fn a_file_system_that_is_not_in_order_keeps_its_size() {
+    let script = "
+truncate -s 300M disk.raw
+sfdisk -q disk.raw <<'END'
+label: gpt
+2048,409600,L
+END
+mkdir tree; echo text > tree/a
+truncate -s 200M p; mkfs.ext4 -q -F -d tree p
+debugfs -w -R 'set_inode_field /a links_count 5' p 2> log
+! e2fsck -f -n p > log 2>&1
+dd if=p of=disk.raw bs=512 seek=2048 conv=notrunc,sparse status=none";
+    let Some(directory) = made(&["resize2fs", "debugfs"], script) else {
+        return;
+    };
+    let directory = directory.path();
+    let before = sh(directory, "sha256sum disk.raw");
+    let said = report(&agent(directory, "capture", &["disk.raw", "img", "--json"]));
+    let warnings = said["warnings"].to_string();
+    assert!(
+        warnings.contains("is not made smaller") && warnings.contains("e2fsck -f"),
+        "{said}"
+    );
+    assert_eq!(sh(directory, "sha256sum disk.raw"), before);
+    sh(directory, "truncate -s 300M to.raw");
+    good(&agent(directory, "restore", &["img", "to.raw", "-q"]));
+    // What restored it has mended and grown it.
+    let script = "dd if=to.raw of=q bs=512 skip=2048 status=none; debugfs -R 'cat /a' q 2> log";
+    assert_eq!(sh(directory, script), "text\n");
+}

@@ -106,6 +106,7 @@ mod tests {
             many.add(at * 10..at * 10 + 5);
         }
         assert_eq!(many.places().len(), PLACES_MAX);
+        assert!(many.is_cut() && !found.is_cut());
         assert!(many.to_string().starts_with("at least 4096 places"));
         // What belongs to a place that is known is not lost.
         many.add(5..10);

@@ -1236,3 +1236,44 @@ async fn a_row_that_leads_elsewhere_is_not_followed() {
         assert!(outside.exists(), "{path}");
     }
 }
+
+/// FOG's page takes a directory with a slash behind it, and the image is deployed from there.
+#[tokio::test]
+async fn a_directory_that_another_image_has_is_not_deleted_however_it_is_written() {
+    for path in ["img/", "./img", "img"] {
+        let bench = bench().await;
+        bench
+            .sql(&format!(
+                "UPDATE images SET imagePath = '{path}' WHERE imageName = 'other image'"
+            ))
+            .await;
+        let image = bench.store.find_image("lab image").await.unwrap().unwrap();
+        let refused = bench.ops.delete_image(&image).await;
+        assert!(
+            matches!(&refused, Err(RevertError::NotHere(text)) if text.contains("other image")),
+            "{path}: {refused:?}"
+        );
+        bench.assert_former().await;
+    }
+}
+
+#[tokio::test]
+async fn an_image_may_be_called_as_another_one_is_numbered() {
+    let bench = bench().await;
+    let other = bench.store.find_image("lab image").await.unwrap().unwrap();
+    let token = bench
+        .ops
+        .add_token("desk".parse().unwrap(), Role::Admin)
+        .await
+        .unwrap();
+    let name: &'static str = other.id.0.to_string().leak();
+    let who = Who::Token(token, name);
+    let files = image(82);
+    let upload = bench.send_image(&who, &files).await;
+    let view = bench.outcome(&who, &upload).await;
+    assert_eq!(view.stage, CaptureStage::Published, "{}", view.text);
+    let found = bench.store.images().await.unwrap();
+    let found = found.iter().find(|image| image.name == name).unwrap();
+    assert_eq!(files_in(&bench.config.images.join(&found.path)), files);
+    bench.assert_former().await;
+}

@@ -208,3 +208,13 @@ fn one_server_at_a_time_takes_captures() {
     drop(first);
     assert!(Lock::take(root.path()).unwrap().is_some());
 }
+
+/// It could not be exchanged with what arrives, and then the database would have said so already.
+#[test]
+fn a_file_system_of_its_own_is_no_place() {
+    let refused = check_place(Path::new("/"), "proc").unwrap_err();
+    assert!(
+        refused.starts_with("/proc: it is a file system"),
+        "{refused}"
+    );
+}
