@@ -209,19 +209,12 @@ fn a_session_goes_on_in_fogs_database_when_its_server_is_killed_while_it_sends()
     goes_on(&process, "fog", 2);
 }
 
-/// Where clients know no common address, one that runs already finds the server that goes on with its session.
-#[test]
-fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
-    let Some(process) = databases() else { return };
-    let socket = process.socket();
-    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
-    // Host 1 and 2 are servers, host 3 and 4 the clients.
-    let Some(mut site) = Site::without_image(3) else {
-        return;
-    };
+/// Host 1 has the first server, with an image; host 2 is for the second one, host 3 and 4 are clients.
+fn two_clients(url: &str) -> Option<Site> {
+    let mut site = Site::without_image(3)?;
     let options = [
         "--database",
-        &url,
+        url,
         "--node",
         "server1",
         "--max-bitrate",
@@ -233,6 +226,18 @@ fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
         site.cli(&["host", "add", &name, &mac(client)]).succeed();
     }
     site.cli(&["image", "add", "small"]).succeed();
+    Some(site)
+}
+
+/// Where clients know no common address, one that runs already finds the server that goes on with its session.
+#[test]
+fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
+    let Some(process) = databases() else { return };
+    let socket = process.socket();
+    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
+    let Some(mut site) = two_clients(&url) else {
+        return;
+    };
     let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &[]);
     let session = site.deploy(&["pc2", "pc3"], &[]);
     // Clients are told of servers that are known; the first one looks for others every few seconds.
@@ -268,23 +273,9 @@ fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
     let Some(process) = databases() else { return };
     let socket = process.socket();
     let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
-    let Some(mut site) = Site::without_image(3) else {
+    let Some(mut site) = two_clients(&url) else {
         return;
     };
-    let options = [
-        "--database",
-        &url,
-        "--node",
-        "server1",
-        "--max-bitrate",
-        "20m",
-    ];
-    site.start_server_with(&options);
-    for client in [2, 3] {
-        let name = format!("pc{client}");
-        site.cli(&["host", "add", &name, &mac(client)]).succeed();
-    }
-    site.cli(&["image", "add", "small"]).succeed();
     // It has no images yet.
     let own = site.path("images-of-server2");
     fs::create_dir(&own).unwrap();
