@@ -47,8 +47,23 @@ impl<'a> Client<'a> {
         assert_eq!(self.site.post(1, "service/Pre_Stage1.php", &form), "##@GO");
     }
 
-    /// Status and body; nothing while no server runs.
+    /// Status and body; nothing while no server runs. Asks again, as an agent does, when it is told to.
     fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: Option<&Path>,
+    ) -> Option<(u16, String)> {
+        let mut answer = None;
+        wait_for("an answer to the client", || {
+            answer = self.ask_once(method, path, query, body);
+            !matches!(answer, Some((503, _)))
+        });
+        answer
+    }
+
+    fn ask_once(
         &self,
         method: &str,
         path: &str,

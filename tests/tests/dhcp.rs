@@ -265,8 +265,6 @@ fn the_card_that_leads_to_the_server_is_found() {
     };
     let dir = tempfile::tempdir().unwrap();
     let _web = web(lab.host(1), dir.path());
-    let right = "dhcp-range=10.99.0.100,10.99.0.110,1h";
-    let _right = dnsmasq(lab.host(1), dir.path(), "right", right);
     // Another network, whose router knows no way to the server.
     lab.add_cable(2, "eth1", "br1");
     lab.add_cable(3, "eth1", "br1");
@@ -276,7 +274,14 @@ fn the_card_that_leads_to_the_server_is_found() {
     let _wrong = dnsmasq_on("eth1", lab.host(3), dir.path(), "wrong", wrong);
     let client = lab.host(2);
     rename_cards(client);
-    let said = reached(&mut bring_up(client, dir.path(), "lan1 lan9", WEB));
+    let mut running = bring_up(client, dir.path(), "lan1 lan9", WEB);
+    // The right one answers only when the wrong one has its turn.
+    wait_for("an address of the wrong network", || {
+        running.output().contains("lan1: address 10.77.0.1")
+    });
+    let right = "dhcp-range=10.99.0.100,10.99.0.110,1h";
+    let _right = dnsmasq(lab.host(1), dir.path(), "right", right);
+    let said = reached(&mut running);
     assert!(
         said.contains("lan1: with its address the server was not reached"),
         "{said}"
