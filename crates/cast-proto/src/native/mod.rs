@@ -1,0 +1,8 @@
+//! The native multicast protocol. Numbers of sections are those of its specification.
+//!
+//! An image is sent as chunks, each of which is a frame of bytes that is cut into symbols ([`geometry`]). [`wire`] is
+//! what datagrams say, [`keys`] how they are sealed.
+
+pub mod geometry;
+pub mod keys;
+pub mod wire;
