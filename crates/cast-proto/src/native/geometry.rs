@@ -223,11 +223,11 @@ impl Table {
         .unwrap_or_else(|| panic!("slot {} of a table of {}", slot.0, self.len()))
     }
 
-    /// Source symbols of all chunks, without the parts.
+    /// Source symbols of all parts and chunks.
     #[must_use]
     pub fn source_symbols(&self) -> u64 {
         let count = |len: &FrameLen| u64::from(len.source_count());
-        self.chunks.iter().map(count).sum()
+        self.parts.iter().chain(&self.chunks).map(count).sum()
     }
 }
 
@@ -276,7 +276,7 @@ mod tests {
         }
         assert_eq!(table.slot(ChunkId::chunk(2)), None);
         assert_eq!(table.slot(ChunkId::part(2)), None);
-        assert_eq!(table.source_symbols(), 4);
+        assert_eq!(table.source_symbols(), 6);
         let slots = |first, end| table.slots_of(first, end).map(|s| s.0).collect::<Vec<_>>();
         assert_eq!(slots(0, 1 << 32), [2, 3, 0, 1]);
         assert_eq!(slots(1, 1 << 31), [3]);

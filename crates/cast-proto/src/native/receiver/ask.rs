@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Receiver;
 use super::chunk::Progress;
-use super::{Feedback, Receiver};
 use crate::native::chance::suppression;
 use crate::native::geometry::Slot;
 use crate::native::wire::{Announced, NEEDS_MAX, Need, NeedBody};
@@ -90,10 +90,10 @@ impl Receiver {
         }
         if is_any_due {
             self.counts.needs += 1;
-            self.outbox.push_back(Feedback::Need(NeedBody {
+            self.say(NeedBody {
                 needs,
                 ..NeedBody::default()
-            }));
+            });
         }
     }
 

@@ -97,6 +97,7 @@ impl Receiver {
         }
         let is_whole = part.symbols.count() >= source_count;
         self.counts.taken += 1;
+        self.in_vain = 0;
         if is_whole {
             self.on_whole(now, slot);
         } else if header.left == 0 {

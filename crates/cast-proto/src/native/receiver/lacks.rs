@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::chunk::Progress;
-use super::{Ending, Feedback, Priority, Receiver, Timer};
+use super::{Ending, Priority, Receiver, Timer};
 use crate::native::chance::suppression;
 use crate::native::units::frame_rate;
 use crate::native::wire::{Lacks, NeedBody, Runs};
@@ -67,11 +67,12 @@ impl Receiver {
             return;
         }
         self.counts.lacks += 1;
-        self.outbox.push_back(Feedback::Need(NeedBody {
+        let polluted = std::mem::take(&mut self.polluted);
+        self.say(NeedBody {
             needs: Vec::new(),
             lacks,
-            polluted: std::mem::take(&mut self.polluted),
-        }));
+            polluted,
+        });
     }
 
     /// Chunks of which nothing is there and that are not planned soon enough, as far as is known.

@@ -67,6 +67,9 @@ pub enum Event {
     MulticastBroken,
     /// No beacon for 10 min.
     SenderGone,
+    /// The sender has nothing more to send, and what was said three times brought nothing: what is
+    /// [missing](Receiver::missing) has to come by unicast (11.2, 12.4).
+    NothingComes,
     /// The sender says something that this version must understand and does not: go on by unicast (5.4).
     BeyondUs,
     /// The sender ended the session.
@@ -144,6 +147,8 @@ pub struct Receiver {
     polluted: Vec<ChunkId>,
     counts: Counts,
     ending: Ending,
+    /// Times that something was asked for in vain while the sender had nothing to send.
+    in_vain: u8,
     silence: Silence,
     chance: Chance,
     timers: TimerTable<Timer, 3>,
@@ -215,6 +220,7 @@ impl Receiver {
             polluted: Vec::new(),
             counts: Counts::default(),
             ending: Ending::Receiving,
+            in_vain: 0,
             silence: Silence::Short,
             chance: Chance::new(config.seed),
             timers,
@@ -395,6 +401,14 @@ impl Receiver {
         self.ending != Ending::Receiving
     }
 
+    /// Chunks and parts of which nothing or not enough is there.
+    pub fn missing(&self) -> impl Iterator<Item = ChunkId> {
+        let slots = self.entries.iter().zip(self.config.table.slots());
+        let missing =
+            slots.filter(|(entry, _)| matches!(entry.progress, Progress::Lack | Progress::Part(_)));
+        missing.map(|(_, slot)| self.config.table.id(slot))
+    }
+
     /// What was counted.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -507,6 +521,19 @@ impl Receiver {
         self.timers.set(Timer::Silence, next);
     }
 
+    /// Something is asked for.
+    fn say(&mut self, body: NeedBody) {
+        let heard = self.heard.as_ref();
+        if heard.is_some_and(|heard| !matches!(heard.state, SenderState::Sending)) {
+            self.in_vain += 1;
+            if self.in_vain >= IN_VAIN_MAX {
+                self.in_vain = 0;
+                self.events.push_back(Event::NothingComes);
+            }
+        }
+        self.outbox.push_back(Feedback::Need(body));
+    }
+
     fn is_session_ended(&self) -> bool {
         let heard = self.heard.as_ref();
         heard.is_some_and(|heard| heard.state == SenderState::Ended)
@@ -553,6 +580,9 @@ impl Receiver {
         millis(now.saturating_duration_since(self.start))
     }
 }
+
+/// What was said so often brought nothing.
+const IN_VAIN_MAX: u8 = 3;
 
 /// All classes (8.4).
 const LEVEL_MAX: u8 = 64;

@@ -531,3 +531,20 @@ fn chunks_are_not_taken_before_the_manifest_and_those_that_are_there_never() {
     bench.receiver.unwritten(bench.now, ChunkId::chunk(1));
     assert!(bench.data(1, 0, 0, K - 1));
 }
+
+#[test]
+fn what_is_asked_for_three_times_in_vain_has_to_come_by_unicast() {
+    // 11.2, 12.4
+    let mut bench = Bench::new(3, 4);
+    bench.instance(0, |symbol| symbol % 10 == 3);
+    bench.events();
+    let mut asked = 0;
+    while bench.events() != [Event::NothingComes] {
+        bench.beacon(|beacon| beacon.state = SenderState::Draining);
+        asked += needs(&bench.run(Duration::from_millis(50))).len();
+        assert!(asked <= 3);
+    }
+    assert_eq!(asked, 3);
+    let missing: Vec<u32> = bench.receiver.missing().map(ChunkId::number).collect();
+    assert_eq!(missing, [0, 1, 2]);
+}
