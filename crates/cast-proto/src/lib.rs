@@ -5,12 +5,13 @@
 //! run by the thread driver, by the simulator in the tests and by whatever comes later.
 //!
 //! [`core`] is what every driver needs of a protocol. [`udpcast`] holds both ends of the udpcast
-//! protocol; [`bitmap`], [`pacing`] and [`timers`] are parts that know nothing of it.
+//! protocol, [`native`] the parts of our own; [`bitmap`], [`pacing`] and [`timers`] are parts that know nothing of it.
 
 #![warn(missing_docs)]
 
 pub mod bitmap;
 pub mod core;
+pub mod native;
 pub mod pacing;
 pub mod timers;
 pub mod udpcast;

@@ -2,9 +2,10 @@
 //!
 //! [`Host`] runs any [`Core`](cast_proto::core::Core), [`Wire`] carries datagrams between hosts: with
 //! delay, loss, duplicates, damage, rates and queues. [`udpcast`] puts a sender and receivers of that
-//! protocol together. Nothing here reads a clock, and all chance comes from one seed.
+//! protocol together, [`native`] those of our own. Nothing here reads a clock, and all chance comes from one seed.
 
 mod host;
+pub mod native;
 mod rng;
 pub mod udpcast;
 mod wire;

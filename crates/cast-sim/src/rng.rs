@@ -28,6 +28,12 @@ impl Rng {
         self.below(1000) < u64::from(per_mille)
     }
 
+    /// From 0 up to, and without, 1.
+    pub fn unit(&mut self) -> f64 {
+        let bits = u32::try_from(self.next_u64() >> 32).unwrap_or(0);
+        f64::from(bits) / 4_294_967_296.0
+    }
+
     /// One of them.
     ///
     /// # Panics

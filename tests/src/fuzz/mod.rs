@@ -14,6 +14,7 @@ mod feed;
 mod firmware;
 mod images;
 mod mend;
+mod native;
 mod packets;
 mod pair;
 mod plans;
@@ -26,6 +27,7 @@ pub use dhcp::dhcp;
 pub use fec::udpcast_fec;
 pub use firmware::firmware;
 pub use images::{image, image_recipe, peek, wrapper};
+pub use native::native_wire;
 pub use packets::packets;
 pub use pair::udpcast_pair;
 pub use plans::deploy_plan;
@@ -37,7 +39,7 @@ pub use volumes::volume_group;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 21] = [
+pub const TARGETS: [(&str, Body); 22] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("dhcp", dhcp),
@@ -47,6 +49,7 @@ pub const TARGETS: [(&str, Body); 21] = [
     ("image", image),
     ("image_recipe", image_recipe),
     ("native_json", native_json),
+    ("native_wire", native_wire),
     ("packets", packets),
     ("partition_dump", partition_dump),
     ("partition_plan", partition_plan),
