@@ -250,7 +250,7 @@ fn any_room(seed: u64) -> Room {
             station.hole = millis(10);
         }
         if rng.chance(300) {
-            station.disk = Some(u32::try_from(500 + rng.below(50_000)).unwrap());
+            station.disk = Some(below(&mut rng, 50_000) + 499);
         }
         // Room for a few frames only, at times.
         station.pool_len = rng.pick(&[1 << 20, 4 << 20]);
@@ -260,10 +260,7 @@ fn any_room(seed: u64) -> Room {
     let mut room = Room::new(1, 1, stations);
     let longest = rng.pick(&[1_500, 30_000, 300_000]);
     let chunks = 1 + rng.below(30);
-    let len = |rng: &mut Rng| u32::try_from(1 + rng.below(longest)).unwrap();
-    room.frames = (0..chunks)
-        .map(|_| FrameLen::new(len(&mut rng)).unwrap())
-        .collect();
+    room.frames = (0..chunks).map(|_| frame_len(&mut rng, longest)).collect();
     room.seed = seed;
     room.rate = rng.pick(&[2_000, 12_500, GIGABIT]);
     room.delay = Duration::from_micros(100 + rng.below(10_000));
@@ -292,8 +289,7 @@ fn any_bytes(seed: u64) -> Bytes {
     let mut rng = Rng(!seed);
     let frames = |most: u64, rng: &mut Rng| -> Vec<FrameLen> {
         let count = 1 + rng.below(most);
-        let len = |rng: &mut Rng| FrameLen::new(u32::try_from(1 + rng.below(40_000)).unwrap());
-        (0..count).map(|_| len(rng).unwrap()).collect()
+        (0..count).map(|_| frame_len(rng, 40_000)).collect()
     };
     let link = Link {
         delay: Duration::from_micros(100 + rng.below(2000)),
@@ -303,7 +299,7 @@ fn any_bytes(seed: u64) -> Bytes {
         damage_per_mille: rng.pick(&[0, 50]),
         ..Link::default()
     };
-    let receivers = usize::try_from(1 + rng.below(4)).unwrap();
+    let receivers = rng.pick(&[1, 2, 3, 4]);
     let mut scenario = Bytes::new(seed, frames(8, &mut rng), receivers, link);
     if rng.chance(500) {
         scenario.parts = frames(2, &mut rng);
@@ -328,10 +324,19 @@ fn any_bytes(seed: u64) -> Bytes {
     scenario
 }
 
+/// From 1 to `most`.
+fn below(rng: &mut Rng, most: u64) -> u32 {
+    u32::try_from(1 + rng.below(most)).expect("a small number")
+}
+
+fn frame_len(rng: &mut Rng, longest: u64) -> FrameLen {
+    FrameLen::new(below(rng, longest)).expect("a short frame")
+}
+
 fn compare(table: &str, name: &str) {
     let path = format!("{}/tests/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("FOS_UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(&path, table).unwrap();
+        std::fs::write(&path, table).expect("a file that can be written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(

@@ -18,6 +18,7 @@ mod native;
 mod packets;
 mod pair;
 mod plans;
+mod rooms;
 mod tables;
 mod udpcast;
 mod volumes;
@@ -31,6 +32,7 @@ pub use native::native_wire;
 pub use packets::packets;
 pub use pair::udpcast_pair;
 pub use plans::deploy_plan;
+pub use rooms::{native_receiver, native_sender};
 pub use tables::{partition_dump, partition_plan, partition_table};
 pub use udpcast::{udpcast_receiver, udpcast_sender, udpcast_wire};
 pub use volumes::volume_group;
@@ -39,7 +41,7 @@ pub use volumes::volume_group;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 22] = [
+pub const TARGETS: [(&str, Body); 24] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("dhcp", dhcp),
@@ -49,6 +51,8 @@ pub const TARGETS: [(&str, Body); 22] = [
     ("image", image),
     ("image_recipe", image_recipe),
     ("native_json", native_json),
+    ("native_receiver", native_receiver),
+    ("native_sender", native_sender),
     ("native_wire", native_wire),
     ("packets", packets),
     ("partition_dump", partition_dump),

@@ -54,6 +54,9 @@ impl Encoder {
     ///
     /// # Errors
     /// If the frame is not `len` long.
+    ///
+    /// # Panics
+    /// Never: the library has K and R of every frame.
     pub fn encode(&mut self, len: FrameLen, frame: &[u8]) -> Result<Vec<u8>, CodeError> {
         if usize::try_from(len.get()) != Ok(frame.len()) {
             return Err(CodeError::FrameLen {

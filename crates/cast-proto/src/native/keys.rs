@@ -227,6 +227,9 @@ pub struct VerifyingKey(pub [u8; 32]);
 
 impl SigningKey {
     /// The pair that a seed of 32 random bytes gives.
+    ///
+    /// # Panics
+    /// Never: any 32 bytes are a seed.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed of 32 bytes"))

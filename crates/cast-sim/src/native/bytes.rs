@@ -105,7 +105,7 @@ struct Run<'a> {
     rng: Rng,
     start: Instant,
     now: Instant,
-    contents: BTreeMap<ChunkId, (Arc<[u8]>, Arc<[u8]>)>,
+    contents: BTreeMap<ChunkId, Symbols>,
     sender: Option<Host<SenderEndpoint>>,
     lives: u8,
     restart: Option<(Instant, Instant)>,
@@ -133,7 +133,11 @@ impl<'a> Run<'a> {
                 .map(|_| rng.next_u64().to_le_bytes()[0])
                 .collect();
             let repair = encoder.encode(len, &frame).expect("a frame of its length");
-            contents.insert(table.id(slot), (frame.into(), repair.into()));
+            let symbols = Symbols {
+                frame: frame.into(),
+                repair: repair.into(),
+            };
+            contents.insert(table.id(slot), symbols);
         }
         let receivers = scenario.receivers.iter();
         let receivers = receivers
@@ -365,7 +369,7 @@ impl<'a> Run<'a> {
                     ReceiverEvent::Frame(frame) => {
                         let (chunk, is_damaged) = (frame.chunk(), frame.is_damaged());
                         let bytes = frame.decode(&mut self.decoder).expect("K symbols");
-                        let (sent, _) = &self.contents[&chunk];
+                        let sent = &self.contents[&chunk].frame;
                         // In place of the hash.
                         if blake3::hash(&bytes) == blake3::hash(sent) {
                             host.core.frame_right(chunk, is_damaged);
@@ -387,7 +391,7 @@ impl<'a> Run<'a> {
                     ReceiverEvent::Other(Event::NothingComes) => {
                         let missing: Vec<ChunkId> = host.core.core().missing().collect();
                         for chunk in missing {
-                            let (sent, _) = &self.contents[&chunk];
+                            let sent = &self.contents[&chunk].frame;
                             disk.insert(chunk, Arc::clone(sent));
                             host.core.written(self.now, chunk);
                         }
@@ -408,11 +412,7 @@ impl<'a> Run<'a> {
                 let mut is_any_frame = false;
                 while let Some(request) = host.core.poll_frame() {
                     is_any_frame = true;
-                    let (frame, repair) = &self.contents[&request.chunk];
-                    let symbols = Symbols {
-                        frame: Arc::clone(frame),
-                        repair: Arc::clone(repair),
-                    };
+                    let symbols = self.contents[&request.chunk].clone();
                     host.core.handle_frame(request, symbols);
                 }
                 match datagram {
@@ -458,7 +458,7 @@ impl<'a> Run<'a> {
         let receivers = self.receivers.iter().map(|seat| match seat {
             Seat::Running(host, disk) => {
                 let is_whole = disk.len() == count
-                    && (disk.iter()).all(|(chunk, bytes)| *bytes == self.contents[chunk].0);
+                    && (disk.iter()).all(|(chunk, bytes)| *bytes == self.contents[chunk].frame);
                 (is_whole, host.core.core().counts(), host.core.dropped())
             }
             Seat::Waiting(_) | Seat::Dead => Default::default(),

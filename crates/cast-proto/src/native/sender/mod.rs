@@ -169,6 +169,7 @@ pub struct Sender {
     cap: u16,
     /// When so much had been sent that reports of peaks count.
     learnt_at: Option<Instant>,
+    is_cap_learnt: bool,
     rate: RateControl,
     pacer: Pacer,
     /// Something is to be sent, but not before then.
@@ -244,6 +245,7 @@ impl Sender {
             common: Purse::common(source_count, 0),
             cap: source_count / 6,
             learnt_at: None,
+            is_cap_learnt: false,
             pacer: Pacer::new(now, rate.rate(None)),
             rate,
             blocked_until: None,
@@ -366,16 +368,17 @@ impl Sender {
         if self.is_closed() {
             return None;
         }
-        if self.timers.get(Timer::Beacon).is_some_and(|at| at <= now) {
-            return Some(Outgoing::Beacon(Box::new(self.beacon(now))));
+        if let Some(beacon) = self.due_beacon(now) {
+            return Some(beacon);
         }
         if self.state != SenderState::Sending {
             return None;
         }
         self.fill_turns(now);
         if self.turns.is_empty() || self.next_seq == SEQ_END {
+            // If that was the end, it is said at once.
             self.check_drained(now);
-            return None;
+            return self.due_beacon(now);
         }
         if let Some(at) = self.pacer.wait_until(now) {
             self.blocked_until = Some(at);
@@ -637,11 +640,19 @@ impl Sender {
         Some(header)
     }
 
+    fn due_beacon(&mut self, now: Instant) -> Option<Outgoing> {
+        let is_due = self.timers.get(Timer::Beacon).is_some_and(|at| at <= now);
+        is_due.then(|| Outgoing::Beacon(Box::new(self.beacon(now))))
+    }
+
     fn beacon(&mut self, now: Instant) -> Beacon {
         self.last_beacon = Some(now);
         self.beacon_counter += 1;
         self.counts.beacons += 1;
         self.schedule_beacon(now);
+        if !self.is_cap_learnt {
+            self.learn_cap(now);
+        }
         let table = &self.config.table;
         let announced = self.repairs.announced(now, table);
         let ended = self.repairs.ended(now, table);
@@ -715,14 +726,19 @@ impl Sender {
         }
         let rate = self.current_rate(now);
         self.pacer.set_rate(now, rate);
+        self.learn_cap(now);
         let source_count = greatest_source_count(&self.config.table);
-        let peak = self
-            .learnt_at
-            .and_then(|since| self.clients.usual_peak(now, since));
-        self.cap = peak.map_or(source_count / 6, |peak| {
-            round_u16(1.25 * f64::from(peak)).saturating_add(8)
-        });
         self.adapt_interleave(now, source_count, loss.unwrap_or(0.0));
+    }
+
+    /// Repair that all pay for: 1.25 times what is usually lost, and 8, once that is known (8.5).
+    fn learn_cap(&mut self, now: Instant) {
+        let since = self.learnt_at;
+        let peak = since.and_then(|since| self.clients.usual_peak(now, since));
+        if let Some(peak) = peak {
+            self.cap = round_u16(1.25 * f64::from(peak)).saturating_add(8);
+            self.is_cap_learnt = true;
+        }
     }
 
     /// Sends more chunks in turn while losses come in holes (8.6).

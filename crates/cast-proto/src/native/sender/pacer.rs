@@ -64,7 +64,7 @@ impl Pacer {
 
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.since).as_nanos();
-        let elapsed = i128::try_from(elapsed).unwrap_or(i128::MAX / i128::from(u32::MAX));
+        let elapsed = i128::try_from(elapsed).unwrap_or(i128::MAX);
         let more = elapsed.saturating_mul(i128::from(self.rate));
         self.tokens = self.tokens.saturating_add(more).min(self.capacity());
         self.since = self.since.max(now);

@@ -163,7 +163,8 @@ impl Plan {
                 last.run.count += 1;
                 continue;
             }
-            let at = runs.last().map_or(u64::from(from), |last| last.run.end());
+            let start = u64::from(from);
+            let at = runs.last().map_or(start, |last| last.run.end());
             piece.clear();
             write_leb128(u64::from(number).saturating_sub(at), &mut piece);
             // Room for a run that grows to any length.
