@@ -218,3 +218,62 @@ fn a_file_system_of_its_own_is_no_place() {
         "{refused}"
     );
 }
+
+/// The former files are where the new ones were, once both have changed places.
+#[test]
+fn what_is_removed_with_a_capture_is_what_arrived_and_not_the_former_image() {
+    let world = World::new(true);
+    let root = world.root.path();
+    let mut record = Record {
+        image: ImageId(1),
+        image_name: "lab".into(),
+        path: "img".into(),
+        image_type: fog::task::ImageType::SingleDisk,
+        os_id: 50,
+        owner: Owner::Token {
+            name: "desk".into(),
+        },
+        offer: fos_api::capture::CaptureOffer {
+            image_type: fog::task::ImageType::SingleDisk,
+            disks: Vec::new(),
+            files: Vec::new(),
+            at_most: 0,
+            system: String::new(),
+        },
+        origin: Origin::default(),
+        stage: Stage::Receiving,
+        inode: None,
+    };
+    let dir = begin(root, "other", &mut record).unwrap();
+    remove_files(root, &dir, &record, Timestamp(9)).unwrap();
+    assert!(!files(&dir).exists());
+    remove_files(root, &dir, &record, Timestamp(9)).unwrap();
+
+    record.inode = inode(&files(&world.dir)).unwrap();
+    let swap = world.prepare();
+    assert!(!is_begun(root, &world.dir, &swap).unwrap());
+    exchange(root, &world.dir, &swap, Way::AtOnce).unwrap();
+    assert!(is_begun(root, &world.dir, &swap).unwrap());
+    remove_files(root, &world.dir, &record, Timestamp(9)).unwrap();
+    assert_eq!(world.public().unwrap(), b"new");
+    let kept = versions(root, "img").unwrap();
+    let [version] = kept.as_slice() else {
+        panic!("{kept:?}");
+    };
+    assert_eq!(
+        std::fs::read(files(&version.dir).join("x")).unwrap(),
+        b"former"
+    );
+}
+
+#[test]
+fn a_note_that_cannot_be_read_does_not_hide_the_others() {
+    let world = World::new(true);
+    let swap = world.prepare();
+    let torn = world.root.path().join(HIDDEN).join("versions/other/1");
+    std::fs::create_dir_all(&torn).unwrap();
+    std::fs::write(torn.join("swap.json"), b"{").unwrap();
+    let found = interrupted(world.root.path()).unwrap();
+    assert_eq!(found, [(world.dir.clone(), swap)]);
+    assert!(torn.join("swap.json").exists());
+}
