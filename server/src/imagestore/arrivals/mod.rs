@@ -34,7 +34,7 @@ pub use record::{Owner, Record, Stage};
 pub use swap::{
     Prepared, Swap, SwapError, Way, exchange, finish, forget, interrupted, is_begun, noted, prepare,
 };
-pub use versions::{Version, VersionAbout, keep_only, remove_all, versions};
+pub use versions::{Most, Version, VersionAbout, keep_only, remove_all, versions};
 
 use super::dir::shown;
 use super::examine::examine_at;

@@ -389,7 +389,11 @@ impl Ops {
 
     /// Exchanges the directories, after the database has said so.
     pub(super) async fn swap(&self, dir: PathBuf, swap: Swap) -> Result<(), PlaceError> {
-        let (root, most) = (self.config.images.clone(), self.config.image_versions);
+        let root = self.config.images.clone();
+        let most = arrivals::Most {
+            count: self.config.image_versions,
+            size: self.config.image_versions_size,
+        };
         if self.captures.is_over() {
             return Err(PlaceError::Never("the server ends".to_owned()));
         }
