@@ -55,6 +55,8 @@ pub struct Config {
     pub slots: Option<u32>,
     /// Former versions of each image that are kept when another one takes its place.
     pub image_versions: usize,
+    /// Bytes that these have together, of each image; any number if not set.
+    pub image_versions_size: Option<u64>,
     /// How long what has arrived of an image is kept after its client was heard last.
     pub capture_keep: Duration,
     /// Follow-up sessions of a multicast session that says nothing else.
@@ -246,6 +248,7 @@ impl Config {
             duplex: None,
             slots: None,
             image_versions: Self::IMAGE_VERSIONS,
+            image_versions_size: None,
             capture_keep: Self::CAPTURE_KEEP,
             follow_ups: 0,
             peer_address: None,

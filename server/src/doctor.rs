@@ -207,8 +207,30 @@ pub(crate) fn images(path: &Path, owner: Owner) -> ImagesLook {
     ImagesLook {
         path: path.to_owned(),
         access: directory(path, owner),
+        unwritable: unwritable(path, owner).unwrap_or_default(),
         has_mark: path.join(".mntcheck").exists(),
     }
+}
+
+/// Why the owner cannot store anything below an image directory.
+fn unwritable(path: &Path, owner: Owner) -> Option<String> {
+    // Where captures arrive, once there was one.
+    let hidden = path.join(crate::imagestore::arrivals::HIDDEN);
+    let dirs = [path.to_owned(), hidden];
+    for dir in dirs {
+        let Ok(meta) = fs::metadata(&dir) else {
+            continue;
+        };
+        if !owner.may(0o7, &meta) {
+            let dir = dir.display();
+            return Some(format!("user {} must not write in {dir}", owner.uid));
+        }
+        let flags = nix::sys::statvfs::statvfs(&dir).map(|stat| stat.flags());
+        if flags.is_ok_and(|flags| flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY)) {
+            return Some(format!("{} is mounted read-only", dir.display()));
+        }
+    }
+    None
 }
 
 /// Kernel and initramfs.
@@ -406,6 +428,12 @@ mod tests {
         let own = Owner::of(dir.path());
         assert_eq!(directory(dir.path(), own), Access::Good);
         assert_eq!(directory(&dir.path().join("x"), own), Access::Absent);
+        // Who only reads cannot take captures.
+        set(0o755);
+        assert_eq!(images(dir.path(), own).unwritable, "");
+        let look = images(dir.path(), OWNER);
+        assert_eq!(look.access, Access::Good);
+        assert!(look.unwritable.contains("user 990"), "{look:?}");
         fs::write(dir.path().join("empty"), "").unwrap();
         assert!(matches!(
             file(&dir.path().join("empty"), own),

@@ -8,19 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fos_tests::netns::wait_for;
+use fos_tests::netns::{Running, wait_for};
 use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac, program, search_path, source};
 use serde_json::{Value, json};
 
 /// Files of the image that every site has: what a capture of its source disk sends.
 fn files() -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(source().join("store")).unwrap();
-    let read = |entry: std::io::Result<fs::DirEntry>| {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        (name, fs::read(entry.path()).unwrap())
-    };
-    entries.map(read).collect()
+    in_dir(&source().join("store"))
 }
 
 /// A client of the contract on the host of machine 1.
@@ -444,4 +438,221 @@ fn our_agent_captures_by_hand() {
     assert_can_be_deployed(&site, "by-hand");
     assert!(fs::read(&disk).unwrap() == before, "the disk was changed");
     assert_left(&site.path("images"));
+}
+
+/// Where an agent is killed.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It looks at the disk; the server knows nothing yet.
+    Looking,
+    /// The server has agreed to take the image.
+    Offered,
+    /// A stream is half on the server's disk.
+    Half,
+    /// Everything is read, and not all is sent.
+    Read,
+    /// The server has all of it, and has taken the end.
+    Sent,
+}
+
+/// An agent that captures a disk by hand, and can be held at one of its programs.
+struct ByHand<'a> {
+    site: &'a Site,
+    disk: PathBuf,
+    /// The number of a program that waits for ever.
+    held: PathBuf,
+}
+
+impl<'a> ByHand<'a> {
+    fn new(site: &'a Site) -> Self {
+        let disk = site.path("master.raw");
+        fs::copy(source().join("disk.raw"), &disk).unwrap();
+        let token = site
+            .cli(&["token", "add", "shell", "--role", "admin"])
+            .succeed();
+        fs::write(site.path("token"), token.trim()).unwrap();
+        let bin = site.path("held-programs");
+        fs::create_dir(&bin).unwrap();
+        let real = Command::new("sh")
+            .args(["-c", "command -v partclone.extfs"])
+            .env("PATH", search_path())
+            .output()
+            .unwrap();
+        let real = String::from_utf8(real.stdout).unwrap();
+        let held = site.path("held.pid");
+        let program_text = format!(
+            "#!/bin/sh\n\
+             {} \"$@\" | head -c \"$FOS_TEST_HOLD\"\n\
+             echo $$ > {held}.new; mv {held}.new {held}\n\
+             exec sleep infinity\n",
+            real.trim(),
+            held = held.display()
+        );
+        let stand_in = bin.join("partclone.extfs");
+        fs::write(&stand_in, program_text).unwrap();
+        let made = Command::new("chmod").arg("+x").arg(&stand_in).status();
+        assert!(made.unwrap().success());
+        Self::known(site)
+    }
+
+    /// The same, made before.
+    fn known(site: &'a Site) -> Self {
+        Self {
+            site,
+            disk: site.path("master.raw"),
+            held: site.path("held.pid"),
+        }
+    }
+
+    /// With `hold`, partclone goes on for so many bytes, and no further.
+    fn start(&self, hold: Option<u64>) -> Running {
+        let mut command = self.site.lab().host(2).command(program("fos-agent"));
+        command
+            .arg("capture")
+            .arg(&self.disk)
+            .args(["--to", "http://10.99.0.1/fog/", "--image", "by-hand"])
+            .args(["--type", "mps", "--token-file"])
+            .arg(self.site.path("token"));
+        let bin = self.site.path("held-programs");
+        match hold {
+            Some(bytes) => command
+                .env("FOS_TEST_HOLD", bytes.to_string())
+                .env("PATH", format!("{}:{}", bin.display(), search_path())),
+            None => command.env("PATH", search_path()),
+        };
+        Running::start("agent", &mut command, &self.site.path("agent.out"))
+    }
+
+    /// Directories of what arrives, or has arrived.
+    fn arrivals(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.site.path("images/.fos/arriving"));
+        let entries = entries.into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// How far one of them is; nothing if that is gone.
+    fn record(&self, dir: &Path) -> Value {
+        // It is replaced by a rename, and may be gone with its directory.
+        let text = fs::read(dir.join("record.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn has_reached(&self, stage: Stage) -> bool {
+        let arrivals = self.arrivals();
+        let is_held = self.held.exists();
+        match stage {
+            Stage::Looking => is_held && arrivals.is_empty(),
+            Stage::Offered => arrivals.iter().any(|dir| dir.join("record.json").exists()),
+            Stage::Half => {
+                let half = |dir: &PathBuf| {
+                    let found = fs::metadata(dir.join("files/d1p2.img"));
+                    found.is_ok_and(|found| found.len() > 0)
+                };
+                is_held && arrivals.iter().any(half)
+            }
+            Stage::Read => is_held && !arrivals.is_empty(),
+            Stage::Sent => arrivals.iter().any(|dir| {
+                let stage = &self.record(dir)["stage"];
+                stage != "receiving" && !stage.is_null()
+            }),
+        }
+    }
+
+    /// What was held goes.
+    fn let_go(&self) {
+        if let Ok(pid) = fs::read_to_string(&self.held) {
+            let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+            assert!(killed.unwrap().success());
+            fs::remove_file(&self.held).unwrap();
+        }
+    }
+
+    /// Whoever has killed an agent comes back ten minutes later: what arrived is as old.
+    fn ten_minutes_pass(&self) {
+        for dir in self.arrivals() {
+            let files = fs::read_dir(dir.join("files")).into_iter().flatten();
+            for file in files {
+                let touched = Command::new("touch")
+                    .args(["-d", "10 minutes ago"])
+                    .arg(file.unwrap().path())
+                    .status();
+                assert!(touched.unwrap().success());
+            }
+        }
+    }
+}
+
+/// The server sees an agent no more; what was there before is whole, and nothing is left of it after the next one.
+#[test]
+fn a_killed_agent_harms_no_image_and_no_disk_and_the_next_capture_leaves_nothing_of_it() {
+    for (stage, hold) in [
+        (Stage::Looking, Some(0)),
+        (Stage::Offered, None),
+        (Stage::Half, Some(7_000_000)),
+        (Stage::Read, Some(1 << 40)),
+        (Stage::Sent, None),
+    ] {
+        let Some(mut site) = Site::new(2) else { return };
+        let images = site.path("images");
+        let place = images.join("by-hand");
+        let (before, former) = {
+            let by_hand = ByHand::new(&site);
+            by_hand.start(None).succeed();
+            let before = fs::read(&by_hand.disk).unwrap();
+            (before, in_dir(&place))
+        };
+        for dir in fs::read_dir(images.join(".fos/arriving")).unwrap() {
+            fs::remove_dir_all(dir.unwrap().path()).unwrap();
+        }
+        site.server().kill();
+        site.start_server();
+        {
+            let by_hand = ByHand::known(&site);
+            let mut agent = by_hand.start(hold);
+            wait_for(&format!("{stage:?}"), || {
+                let has_ended = agent.has_ended();
+                let has_reached = by_hand.has_reached(stage);
+                assert!(
+                    has_reached || !has_ended,
+                    "it ended before {stage:?}: {}",
+                    agent.messages()
+                );
+                has_reached
+            });
+            agent.kill();
+            by_hand.let_go();
+            assert!(fs::read(&by_hand.disk).unwrap() == before, "{stage:?}");
+            assert_same(&place, &former);
+            site.cli(&["image", "check", "by-hand"]).succeed();
+            if matches!(stage, Stage::Sent) {
+                // The server needs nobody for what is left to do.
+                wait_for("the image to be published", || {
+                    let arrivals = by_hand.arrivals();
+                    arrivals
+                        .iter()
+                        .all(|dir| by_hand.record(dir)["stage"]["published"].is_object())
+                });
+            }
+            by_hand.ten_minutes_pass();
+        }
+        site.server().kill();
+        site.start_server();
+        let by_hand = ByHand::known(&site);
+        by_hand.start(None).succeed();
+        assert!(fs::read(&by_hand.disk).unwrap() == before, "{stage:?}");
+        assert_left(&images);
+        site.cli(&["image", "verify", "by-hand"]).succeed();
+        if matches!(stage, Stage::Sent) {
+            assert_can_be_deployed(&site, "by-hand");
+        }
+    }
+}
+
+fn in_dir(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let read = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        (name, fs::read(entry.path()).unwrap())
+    };
+    fs::read_dir(dir).unwrap().map(read).collect()
 }

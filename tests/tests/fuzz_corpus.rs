@@ -36,7 +36,8 @@ fn every_target_has_a_program() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     programs.sort_unstable();
-    assert_eq!(programs, TARGETS.map(|(name, _)| name));
+    let targets: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(programs, targets);
     for name in programs {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
     }

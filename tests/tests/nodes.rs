@@ -334,3 +334,54 @@ fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
         second.session(&session)["state"] == "complete"
     });
 }
+
+/// The disk of a server has changed a byte of an image. Its date and size say nothing of it.
+#[test]
+fn an_image_is_copied_from_the_server_whose_copy_is_good() {
+    use std::os::unix::fs::FileExt as _;
+
+    let Some(process) = databases() else { return };
+    let socket = process.socket();
+    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
+    let Some(site) = two_clients(&url) else {
+        return;
+    };
+    let third = ["--peer-address", "10.99.0.3:80"];
+    let _third = Second::start_at(&site, 3, "server3", &url, "10.99.0.3", &third);
+    let own = site.path("images-of-server2");
+    fs::create_dir(&own).unwrap();
+    let second = ["--peer-address", "10.99.0.2:80"];
+    let _second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &second);
+    let good = site.path("images-of-server3/small");
+    // The first one that is asked.
+    let rotten = site.path("images/small/d1p2.img");
+    let file = fs::File::options().write(true).open(&rotten).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(&[0; 8], 100_000).unwrap();
+    file.set_modified(modified).unwrap();
+    drop(file);
+    let replicate = ["image", "replicate", "small", "--to", "server2"];
+    wait_for("the servers to know each other", || {
+        let shown = site.cli(&["image", "replicate", "small", "--show", "--json"]);
+        let shown = serde_json::from_str::<Value>(&shown.succeed()).unwrap();
+        let states: Vec<&str> = shown
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|server| server["state"].as_str().unwrap())
+            .collect();
+        states.contains(&"absent") && states.iter().filter(|state| **state == "held").count() == 2
+    });
+    let said = site.cli(&replicate);
+    assert!(said.succeed().contains("held"));
+    for file in fs::read_dir(good).unwrap() {
+        let file = file.unwrap();
+        let copied = fs::read(own.join("small").join(file.file_name())).unwrap();
+        assert_eq!(copied, fs::read(file.path()).unwrap());
+    }
+    let log = fs::read_to_string(site.path("data-of-server2/log/multicast.log")).unwrap();
+    assert!(
+        log.contains("what came from server server1 of d1p2.img"),
+        "{log}"
+    );
+}

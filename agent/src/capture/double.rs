@@ -92,6 +92,7 @@ impl Double {
             (CAPTURE_PATH, "GET") => {
                 arrived.looks += 1;
                 match arrived.looks {
+                    _ if arrived.end.is_none() => view(&CaptureStage::Receiving),
                     ..3 => view(&CaptureStage::Verifying),
                     _ => view(&CaptureStage::Published),
                 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use capture::{
     Condition, Content, FileSystem, Group, GroupVolume, RawCause, SurveyedDisk, SurveyedPartition,
 };
@@ -15,9 +17,10 @@ use disk::{
 };
 use fog::encoding::printable;
 use fog::task::ImageType;
+use readable::Time;
 
 use super::view::{Manner, Shown, shown};
-use crate::deploy::Tools;
+use crate::deploy::{HANGS_AFTER, Tools, attend_working};
 
 /// Looks at a disk: its table, and what its partitions hold. `known` is what the machine says of it.
 ///
@@ -112,8 +115,10 @@ fn look_at(
             let marks = disk::ntfs_marks(|offset, buffer| view.read(offset, buffer));
             // One that this does not understand is judged by the program that reads it.
             let marks = marks.context("reading its state")?;
+            let is_hibernated = is_hibernated(&view, tools, HANGS_AFTER)?;
             Condition {
-                is_hibernated: is_hibernated(&view, tools)?,
+                is_hibernated: is_hibernated == Some(true),
+                is_hibernation_unknown: is_hibernated.is_none(),
                 ..marks.map(Condition::from).unwrap_or_default()
             }
         }
@@ -188,33 +193,34 @@ fn group(
     }))
 }
 
-/// Whether a Windows sleeps on an NTFS, as far as there is the program that finds its file.
-fn is_hibernated(view: &Shown, tools: &Tools) -> anyhow::Result<bool> {
+/// Whether a Windows sleeps on an NTFS; `None` without the program that finds its file.
+fn is_hibernated(view: &Shown, tools: &Tools, limit: Duration) -> anyhow::Result<Option<bool>> {
     let Some(program) = tools.find("ntfscat") else {
-        return Ok(false);
+        return Ok(None);
     };
-    let first = shown(view, |path| -> io::Result<Vec<u8>> {
+    let first = shown(view, |path| -> anyhow::Result<Vec<u8>> {
         let mut child = Command::new(program)
             .arg("--force")
             .arg(path)
             .arg("hiberfil.sys")
             .env("LC_ALL", "C")
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
+        let output = child.stdout.take().context("it has no pipe")?;
         let mut first = Vec::new();
-        let read = match child.stdout.take() {
-            Some(output) => output.take(FIRST_LEN).read_to_end(&mut first).map(drop),
-            None => Ok(()),
-        };
-        // It may have gigabytes more to say, or no such file.
-        child.kill()?;
-        child.wait()?;
-        read.map(|()| first)
+        // It may have gigabytes more to say, or no such file: it ends when nobody reads on.
+        let (read, _) = attend_working(limit, child, || {
+            output.take(FIRST_LEN).read_to_end(&mut first)
+        })?
+        .map_err(|silent| anyhow!("ntfscat has shown no sign of work for {}", Time(silent)))?;
+        read?;
+        Ok(first)
     })?;
     let first = first.context("looking for a Windows that hibernates")?;
-    Ok(capture::is_hibernation(&first))
+    Ok(Some(capture::is_hibernation(&first)))
 }
 
 /// Bytes of a file that say what it is.

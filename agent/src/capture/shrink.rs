@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use capture::{Overlay, Shrinkable, shrunken_len};
 use disk::SourceDisk;
+use readable::Time;
 
 use super::view::{Manner, Shown, shown};
-use crate::deploy::{Said, Tools};
+use crate::deploy::{HANGS_AFTER, Said, Tools, attend_working};
 
 /// How a partition may be shrunk.
 #[derive(Debug, Clone, Copy)]
@@ -202,7 +203,7 @@ fn ext_block(path: &Path) -> anyhow::Result<u64> {
     let log = u32::from_le_bytes(log);
     1024_u64
         .checked_shl(log)
-        .filter(|size| *size <= 1 << 16)
+        .filter(|size| (1024..=1 << 16).contains(size))
         .with_context(|| format!("the superblock says blocks of 2^{log} KiB"))
 }
 
@@ -229,14 +230,17 @@ fn run(
         .stdout(input.try_clone().context("making a pipe")?)
         .stderr(input);
     let child = command.spawn();
-    let mut child = child.with_context(|| format!("starting {program}"))?;
+    let child = child.with_context(|| format!("starting {program}"))?;
     // Its copies of the pipe's end are closed with it.
     drop(command);
     let said = Said::default();
-    said.read(&mut output);
-    let status = child.wait();
-    let status = status.with_context(|| format!("waiting for {program}"))?;
+    let attended = attend_working(HANGS_AFTER, child, || said.read(&mut output));
+    let attended = attended.with_context(|| format!("waiting for {program}"))?;
     let words = said.words();
+    let ((), status) = attended.map_err(|silent| {
+        let silent = Time(silent);
+        anyhow!("{program} has shown no sign of work for {silent}, and was ended: {words}")
+    })?;
     if status.code().is_some_and(|code| good.contains(&code)) {
         return Ok(words);
     }

@@ -13,7 +13,7 @@ use imaging::tap::meter::Bottleneck;
 
 use super::job::{Audience, Captured, Job, Prepared};
 use super::progress::Look;
-use super::store::{Patience as Waiting, Remote, Store, Told as Says};
+use super::store::{Patience as Waiting, Remote, Store, Told as Says, Unsure};
 use super::stream::Compression;
 use super::view::Manner;
 use crate::control::completion::{self, Completion, Patience};
@@ -122,7 +122,7 @@ async fn capture(job: Job, server: &Server, board: &Board) -> Result<(), Failure
     };
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.unwrap_or_else(|_| Err(anyhow!("the capturing thread has panicked")));
-    let captured = done.map_err(|error| Failure::new("capture", error))?;
+    let captured = done.map_err(failed)?;
     board.update(|state| {
         if let Some(transfer) = &mut state.transfer {
             transfer.finish(Instant::now());
@@ -132,6 +132,17 @@ async fn capture(job: Job, server: &Server, board: &Board) -> Result<(), Failure
         board.warn("the image lacks places that could not be read");
     }
     Ok(())
+}
+
+fn failed(error: anyhow::Error) -> Failure {
+    let is_unsure = error.is::<Unsure>();
+    let mut failure = Failure::new("capture", error);
+    if is_unsure {
+        let text = failure.text.trim_end_matches('.');
+        failure.text = format!("{text}; the disk was not changed");
+        failure.tells_of_disk = true;
+    }
+    failure
 }
 
 fn told(completion: Completion) -> Told {

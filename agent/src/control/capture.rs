@@ -5,8 +5,8 @@ use std::time::Duration;
 use fog::encoding::printable;
 use fos_api::capture::{
     CAPTURE_ABANDON_PATH, CAPTURE_DATA_PATH, CAPTURE_END_PATH, CAPTURE_PATH, CaptureEnd,
-    CaptureOffer, CaptureRefusal, CaptureRefusalCode, CaptureTerms, CaptureView, FIELD_BLAKE3,
-    FIELD_IMAGE, FIELD_NAME, FIELD_OFFSET, FIELD_UPLOAD, MAX_CAPTURE_JSON, PieceStored,
+    CaptureOffer, CaptureRefusal, CaptureTerms, CaptureView, FIELD_BLAKE3, FIELD_IMAGE, FIELD_NAME,
+    FIELD_OFFSET, FIELD_UPLOAD, MAX_CAPTURE_JSON, PieceStored,
 };
 use fos_api::{Blake3, FIELD_DETAIL};
 use serde::Serialize;
@@ -30,8 +30,7 @@ impl NotTaken {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Call(error) => error.is_temporary(),
-            // A session that sends the image ends by itself.
-            Self::Refused(refusal) => refusal.code == CaptureRefusalCode::InUse,
+            Self::Refused(_) => false,
         }
     }
 }

@@ -208,7 +208,7 @@ impl Tools {
 
     /// Those of a directory, before those of this machine.
     #[cfg(test)]
-    pub(super) fn with(dir: &Path) -> Self {
+    pub(crate) fn with(dir: &Path) -> Self {
         let mut tools = Self::installed();
         tools.places.insert(0, dir.into());
         tools

@@ -61,6 +61,7 @@ pub(crate) use failure::Failure;
 use failure::Touched;
 pub(crate) use grow::{Said, Tools, alone};
 use prepare::prepare;
+pub(crate) use pulse::{HANGS_AFTER, Waiting, attend_reading, attend_working};
 pub(crate) use receive::options as receive_options;
 use target::Chosen;
 pub(crate) use target::{TargetChoice, Wanted, choose};

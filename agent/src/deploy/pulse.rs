@@ -3,11 +3,16 @@
 //! Any sign of work counts: output, time on a processor, reading and writing, and what its device has finished, as some
 //! let the kernel do the work. A program that has none of them for [`HANGS_AFTER`] hangs. One that works is never ended.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use readable::NAMED_AFTER;
+
+use super::ending::{Ending, Next};
 
 /// What grows while a program works. What cannot be read is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,6 +133,77 @@ impl Default for Place {
     }
 }
 
+/// Runs `work` and waits for the end of `child`, which is the first of a group of its own, with its status. One that
+/// shows no sign of work for `limit` is killed with its group: how long that was is in the inner error.
+///
+/// # Errors
+/// It cannot be waited for.
+pub(crate) fn attend_working<T>(
+    limit: Duration,
+    child: Child,
+    work: impl FnOnce() -> T,
+) -> io::Result<Result<(T, ExitStatus), Duration>> {
+    attend_reading(limit, &Ending::default(), &Waiting::always(), child, work)
+}
+
+/// Whether somebody waits for what a program writes: it may rest as long as nobody does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting(Arc<AtomicU64>);
+
+impl Waiting {
+    /// From the beginning to the end.
+    pub(crate) fn always() -> Self {
+        let waiting = Self::default();
+        waiting.begin();
+        waiting
+    }
+
+    pub(crate) fn begin(&self) {
+        self.0.fetch_or(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Grows with each end, and is odd while somebody waits.
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The same, while somebody reads from the program, and giving up kills it, too.
+///
+/// # Errors
+/// It cannot be waited for.
+pub(crate) fn attend_reading<T>(
+    limit: Duration,
+    ending: &Ending,
+    waiting: &Waiting,
+    child: Child,
+    work: impl FnOnce() -> T,
+) -> io::Result<Result<(T, ExitStatus), Duration>> {
+    let group = child.id().cast_signed();
+    let hung = Mutex::new(None);
+    let mut pulse = Pulse::new(Instant::now(), limit);
+    let look = || {
+        let (now, count) = (Instant::now(), waiting.count());
+        if count % 2 == 0 {
+            pulse = Pulse::new(now, limit);
+            return Next::GoesOn;
+        }
+        let signs = Place::default().signs(group, count);
+        let Verdict::Hangs(silent) = pulse.feel(signs, now) else {
+            return Next::GoesOn;
+        };
+        *hung.lock().unwrap_or_else(PoisonError::into_inner) = Some(silent);
+        Next::End
+    };
+    let attended = ending.attend_while(PERIOD.min(limit), look, child, work)?;
+    let hung = hung.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(hung.map_or(Ok(attended), Err))
+}
+
 /// Time on a processor, of a process of this group and of its children that have ended (`/proc/PID/stat`).
 fn ticks_in_group(stat: &str, group: i32) -> Option<u64> {
     // The name of the program, in brackets, may have blanks and brackets in it.
@@ -180,7 +256,7 @@ pub(super) fn percent(output: &[u8]) -> Option<f64> {
 }
 
 /// Far more than a program waits for anything: a disk that answers so late is given up by the kernel before.
-pub(super) const HANGS_AFTER: Duration = Duration::from_secs(600);
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(600);
 /// Between two looks.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
@@ -234,6 +310,49 @@ mod tests {
         let late = Duration::from_secs(3600);
         pulse.feel(unseen, start);
         assert_eq!(pulse.feel(unseen, start + late), Verdict::Silent(late));
+    }
+
+    /// The first of a group, with nothing to do for ever.
+    fn sleeper() -> Child {
+        use std::os::unix::process::CommandExt as _;
+
+        let mut command = std::process::Command::new("sh");
+        command
+            .args(["-c", "sleep infinity & wait"])
+            .process_group(0);
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn a_program_that_does_nothing_is_ended_while_somebody_waits_for_it() {
+        let limit = Duration::from_millis(20);
+        let hung = attend_working(limit, sleeper(), || ()).unwrap();
+        assert!(hung.unwrap_err() >= limit);
+        // One that ends by itself has its own status.
+        let done = std::process::Command::new("sh")
+            .args(["-c", "exit 3"])
+            .spawn();
+        let done = attend_working(HANGS_AFTER, done.unwrap(), || 7).unwrap();
+        let (seven, status) = done.unwrap();
+        assert_eq!((seven, status.code()), (7, Some(3)));
+    }
+
+    #[test]
+    fn a_program_that_nobody_reads_from_may_rest() {
+        let limit = Duration::from_millis(1);
+        let (ending, waiting) = (Ending::default(), Waiting::default());
+        let (sleeper, looks) = (sleeper(), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            let attended = scope.spawn(|| {
+                attend_reading(limit, &ending, &waiting, sleeper, || looks.wait()).unwrap()
+            });
+            looks.wait();
+            assert!(!attended.is_finished());
+            waiting.begin();
+            waiting.end();
+            waiting.begin();
+            assert!(attended.join().unwrap().is_err());
+        });
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub struct Condition {
     pub has_bad_clusters: bool,
     /// A Windows that sleeps on the disk, or was shut down with Fast Startup, has it half open.
     pub is_hibernated: bool,
+    /// Whether that is so was not asked: the program that would find its file is missing.
+    pub is_hibernation_unknown: bool,
 }
 
 impl From<NtfsMarks> for Condition {
@@ -18,7 +20,7 @@ impl From<NtfsMarks> for Condition {
         Self {
             is_dirty: marks.is_dirty,
             has_bad_clusters: marks.has_bad_clusters,
-            is_hibernated: false,
+            ..Self::default()
         }
     }
 }

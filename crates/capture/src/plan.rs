@@ -296,6 +296,10 @@ impl CapturePlan {
                 program,
             });
         }
+        if condition.is_hibernation_unknown {
+            let which = which.clone();
+            self.warnings.push(Warning::HibernationUnknown { which });
+        }
         if condition.has_bad_clusters {
             self.warnings.push(Warning::BadClusters { which });
         }

@@ -24,6 +24,11 @@ pub enum Warning {
         /// Which partition or volume.
         which: WhichPlace,
     },
+    /// An NTFS in which a Windows may sleep.
+    HibernationUnknown {
+        /// Which partition or volume.
+        which: WhichPlace,
+    },
     /// A swap space without a UUID.
     SwapWithoutUuid {
         /// Which partition or volume.
@@ -59,6 +64,11 @@ impl fmt::Display for Warning {
             Self::BadClusters { which } => write!(
                 f,
                 "the NTFS of {which} has a list of bad places: the disk may be defective"
+            ),
+            Self::HibernationUnknown { which } => write!(
+                f,
+                "whether a Windows of {which} hibernates, or was shut down with Fast Startup, is not known, as this \
+                 machine has no program ntfscat (ntfs-3g): such an image does not start well; switch Fast Startup off"
             ),
             Self::SwapWithoutUuid { which } => write!(
                 f,

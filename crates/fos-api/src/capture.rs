@@ -111,8 +111,6 @@ open_names! {
         Room = "room",
         /// Another capture into this image runs.
         Busy = "busy",
-        /// A session sends the image at this moment: ask again later.
-        InUse = "in-use",
         /// What is offered cannot be deployed later, or not in this image.
         Unsupported = "unsupported",
         /// The upload is not known any more: begin again.

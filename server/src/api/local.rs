@@ -669,6 +669,7 @@ fn reverted(name: &str, cause: RevertError) -> ApiError {
         RevertError::NotVerified { .. }
         | RevertError::Changed(_)
         | RevertError::Captured(_)
+        | RevertError::Shared(_)
         | RevertError::NotHere(_) => ApiErrorKind::Conflict,
         RevertError::File(_) => ApiErrorKind::Unavailable,
         RevertError::Internal(_) => ApiErrorKind::Internal,

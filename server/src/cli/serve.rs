@@ -172,6 +172,10 @@ pub(super) struct Serve {
     /// oldest go first (image versions, image revert)
     #[arg(long, value_name = "N", default_value_t = Config::IMAGE_VERSIONS, value_parser = super::number::<usize>)]
     image_versions: usize,
+    /// Most that former versions of one image may have together, in GB [default: any size]. The oldest go first, also the
+    /// last one if it is larger
+    #[arg(long, value_name = "GB", value_parser = super::number::<u64>)]
+    image_versions_size: Option<u64>,
     /// Hours that what has arrived of a captured image is kept after its client was heard last
     #[arg(long, value_name = "HOURS", default_value_t = Config::CAPTURE_KEEP.as_secs() / 3600,
         value_parser = keep_hours)]
@@ -371,6 +375,9 @@ impl Serve {
             duplex: self.duplex,
             slots: self.slots,
             image_versions: self.image_versions,
+            image_versions_size: self
+                .image_versions_size
+                .map(|size| size.saturating_mul(1_000_000_000)),
             capture_keep: Duration::from_secs(self.capture_keep * 3600),
             follow_ups: self.follow_ups,
             peer_address: self.peer_address,

@@ -124,6 +124,8 @@ pub struct ImagesLook {
     pub path: PathBuf,
     /// Whether it can be read.
     pub access: Access,
+    /// Why nothing can be stored in it; empty if something can.
+    pub unwritable: String,
     /// Whether `.mntcheck` is in it, which FOG's clients look for.
     pub has_mark: bool,
 }
@@ -268,6 +270,13 @@ pub enum Cause {
         path: PathBuf,
         /// How.
         access: Access,
+    },
+    /// Images can be sent, and not captured.
+    ImagesReadOnly {
+        /// Where.
+        path: PathBuf,
+        /// What keeps the server from it.
+        why: String,
     },
     /// FOG's clients refuse a share without this mark.
     NoMark {
@@ -535,6 +544,12 @@ fn places(evidence: &Evidence, causes: &mut Vec<Cause>) {
     }
     let images = &evidence.images;
     let is_fogs = evidence.database.as_ref().is_ok_and(|look| look.is_fogs);
+    if images.access == Access::Good && !images.unwritable.is_empty() {
+        causes.push(Cause::ImagesReadOnly {
+            path: images.path.clone(),
+            why: images.unwritable.clone(),
+        });
+    }
     match images.access {
         Access::Good if is_fogs && !images.has_mark => causes.push(Cause::NoMark {
             path: images.path.join(".mntcheck"),
@@ -611,6 +626,7 @@ impl Cause {
                 | Self::OtherCardSet { .. }
                 | Self::Certificate(Worry::EndsSoon { .. })
                 | Self::FewNodes(_)
+                | Self::ImagesReadOnly { .. }
         )
     }
 
@@ -635,6 +651,7 @@ impl Cause {
             Self::Senders(_) => "leftover-senders",
             Self::FogManager { .. } => "fog-manager",
             Self::Images { .. } => "images-unusable",
+            Self::ImagesReadOnly { .. } => "images-read-only",
             Self::NoMark { .. } => "no-mntcheck",
             Self::Boot(_) => "boot-files",
             Self::Data { .. } => "data-unusable",
@@ -719,6 +736,7 @@ mod tests {
             images: ImagesLook {
                 path: "/images".into(),
                 access: Access::Good,
+                unwritable: String::new(),
                 has_mark: false,
             },
             boot: BootLook {
@@ -869,6 +887,14 @@ mod tests {
     fn directories_and_the_database() {
         let absent = codes(|seen| seen.images.access = Access::Absent);
         assert_eq!(absent, ["images-unusable"]);
+        let read_only = codes(|seen| seen.images.unwritable = "it is mounted read-only".into());
+        assert_eq!(read_only, ["images-read-only"]);
+        // It is not there at all, which explains it.
+        let neither = codes(|seen| {
+            seen.images.access = Access::Absent;
+            seen.images.unwritable = "it is absent".into();
+        });
+        assert_eq!(neither, ["images-unusable"]);
         let boot = codes(|seen| seen.boot.files[0].1 = Access::Absent);
         assert_eq!(boot, ["boot-files"]);
         assert_eq!(codes(|seen| seen.data.free = Some(7)), ["little-space"]);

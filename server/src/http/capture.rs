@@ -135,7 +135,7 @@ async fn offer(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Failed> {
-    let _place = ops.list_place().await?;
+    let _place = ops.expect_offer(&asked.sender).await?;
     let offer: CaptureOffer = json(request).await?;
     let image = asked.get(FIELD_IMAGE);
     let terms = ops.offer_capture(&asked.sender, image, offer).await?;
@@ -178,9 +178,9 @@ async fn end(
     asked: Asked,
     request: Request,
 ) -> Result<Response, Failed> {
-    let _place = ops.list_place().await?;
-    let end: CaptureEnd = json(request).await?;
     let upload = asked.get(FIELD_UPLOAD);
+    let _place = ops.expect_end(&asked.sender, upload).await?;
+    let end: CaptureEnd = json(request).await?;
     let view = ops.end_capture(&asked.sender, upload, end).await?;
     Ok(Json(view).into_response())
 }

@@ -48,9 +48,9 @@ pub enum CopyError {
         /// Why.
         cause: io::Error,
     },
-    /// Other bytes have come than were verified.
-    #[error("{0} has not the bytes that were verified; it is copied again")]
-    Bytes(String),
+    /// Other bytes have come than were verified. These files, which are one stream or a small file, are removed.
+    #[error("{} has not the bytes that were verified", fog::encoding::printable(.0.first().map_or("", String::as_str), 80))]
+    Bytes(Vec<String>),
 }
 
 /// Whether what is here and is not the image may go.
@@ -202,8 +202,8 @@ impl Copying {
             let path = self.partial.join(&file.name);
             std::fs::remove_file(&path).map_err(|error| fault(&path, error))?;
         }
-        let name = group.first().map_or("", |file| file.name.as_str());
-        Err(CopyError::Bytes(fog::encoding::printable(name, 80)))
+        let names = group.iter().map(|file| file.name.clone());
+        Err(CopyError::Bytes(names.collect()))
     }
 
     fn publish(&self, replace: Replace) -> Result<(), CopyError> {

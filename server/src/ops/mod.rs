@@ -40,7 +40,7 @@ pub use boot::{BootAnswer, BootJob, DebugBoot};
 pub(crate) use boot_file::{BootFile, BootFileError};
 pub use capture::{
     Arrival, CaptureError, CaptureRequest, CaptureTaskError, ImageVersion, RevertError,
-    Sender as CaptureSender,
+    Sender as CaptureSender, Sharer,
 };
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};

@@ -40,6 +40,12 @@ pub fn sentence(cause: &Cause) -> String {
             Access::Absent => format!("the image directory {} does not exist", shown(path)),
             _ => format!("the image directory {} cannot be read", shown(path)),
         },
+        Cause::ImagesReadOnly { path, .. } => {
+            format!(
+                "captures cannot arrive in the image directory {}",
+                shown(path)
+            )
+        }
         Cause::NoMark { .. } => "the image directory lacks .mntcheck".to_owned(),
         Cause::Boot(_) => "PCs cannot boot from here".to_owned(),
         Cause::Data { path, .. } => format!("the data directory {} cannot be used", shown(path)),
@@ -112,6 +118,7 @@ pub fn seen(cause: &Cause) -> Vec<String> {
             files.iter().take(SHOWN).map(|path| shown(path)).collect()
         }
         Cause::Unanswered { why }
+        | Cause::ImagesReadOnly { why, .. }
         | Cause::Https { why }
         | Cause::Database { why }
         | Cause::NameUnknown { why, .. } => {
@@ -196,6 +203,11 @@ pub fn advice(cause: &Cause) -> String {
         Cause::Images { .. } => {
             "mount it, name another with --images, or give user fos the right to read it".to_owned()
         }
+        Cause::ImagesReadOnly { path, .. } => format!(
+            "to capture, let user fos write there (chown fos {0}, and, with systemd, ReadWritePaths={0}); who only \
+             deploys needs nothing",
+            shown(path)
+        ),
         Cause::NoMark { path } => format!(
             "FOG's clients refuse a share without it: is it mounted? If so: touch {}",
             shown(path)
@@ -378,6 +390,10 @@ mod tests {
             Cause::Images {
                 path: path.clone(),
                 access: access.clone(),
+            },
+            Cause::ImagesReadOnly {
+                path: path.clone(),
+                why: "no".into(),
             },
             Cause::NoMark { path: path.clone() },
             Cause::Boot(vec![(path.clone(), Access::Absent)]),

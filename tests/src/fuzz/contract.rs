@@ -7,6 +7,9 @@ use fog::record::{self, Found, RECORD_LEN};
 use fog::store::{Sidecars, StreamName, natural_cmp, streams};
 use fog::task::ImageType;
 use fog::{KernelArgs, encoding, mac, status};
+use fos_api::capture::{
+    CaptureEnd, CaptureOffer, CaptureRefusal, CaptureTerms, CaptureView, PieceStored,
+};
 use fos_api::{Manifest, SessionView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -140,7 +143,7 @@ pub fn http_form(data: &[u8]) {
     assert_eq!(again.get("x"), query);
 }
 
-/// Any bytes as an answer of the server in JSON.
+/// Any bytes as what either end says in JSON.
 pub fn native_json(data: &[u8]) {
     fn read<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
         let Ok(value) = serde_json::from_slice::<T>(bytes) else {
@@ -151,6 +154,12 @@ pub fn native_json(data: &[u8]) {
     }
     read::<Manifest>(data);
     read::<SessionView>(data);
+    read::<CaptureOffer>(data);
+    read::<CaptureTerms>(data);
+    read::<CaptureRefusal>(data);
+    read::<PieceStored>(data);
+    read::<CaptureEnd>(data);
+    read::<CaptureView>(data);
 }
 
 fn status_line(text: &str) {

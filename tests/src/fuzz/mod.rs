@@ -7,6 +7,7 @@
     reason = "panicking is how these report what they find"
 )]
 
+mod captures;
 mod contract;
 mod dhcp;
 mod fec;
@@ -23,6 +24,7 @@ mod tables;
 mod udpcast;
 mod volumes;
 
+pub use captures::captured_disk;
 pub use contract::{contract, hostinfo, http_form, native_json};
 pub use dhcp::dhcp;
 pub use fec::udpcast_fec;
@@ -41,7 +43,8 @@ pub use volumes::volume_group;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 24] = [
+pub const TARGETS: &[(&str, Body)] = &[
+    ("captured_disk", captured_disk),
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("dhcp", dhcp),

@@ -11,7 +11,7 @@ use std::io::Write as _;
 use fos_api::capture::{CaptureEnd, SentFile};
 
 pub(super) use directory::Directory;
-pub(super) use upload::{Patience, Remote, Told};
+pub(super) use upload::{Patience, Remote, Told, Unsure};
 
 use super::stream::Sinking;
 

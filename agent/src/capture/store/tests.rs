@@ -160,22 +160,6 @@ fn refusals_are_shown_with_their_text() {
         assert!(text.contains("there is room for 3 MB"), "{text}");
         assert_eq!(waits, [""; 0]);
     }
-    // One that ends by itself is waited for.
-    let mut count = 0;
-    let busy = CaptureRefusal {
-        code: CaptureRefusalCode::InUse,
-        text: "a session sends it".into(),
-    };
-    let double = Double::with(
-        8192,
-        Box::new(move |_, _| {
-            count += 1;
-            (count < 3).then(|| Reply::status(409, &serde_json::to_string(&busy).unwrap()))
-        }),
-    );
-    let (done, waits) = send(&double, b"x");
-    done.unwrap();
-    assert_eq!(waits[0], "the server's terms");
 }
 
 #[test]
@@ -189,6 +173,57 @@ fn an_image_that_the_server_finds_bad_is_a_failure() {
     let (done, _) = send(&double, &data());
     let text = format!("{:#}", done.unwrap_err());
     assert!(text.contains("as a test"), "{text}");
+}
+
+/// The end was taken, and what comes back is something else: a proxy's page, or an answer of which half is missing.
+#[test]
+fn what_became_of_an_image_is_asked_before_it_is_called_not_published() {
+    let double = Double::with(
+        8192,
+        Box::new(|request, arrived| {
+            let is_end = request.path.ends_with("end");
+            is_end.then(|| {
+                arrived.end = Some(serde_json::from_slice(&request.body).unwrap());
+                Reply::status(404, "no such page")
+            })
+        }),
+    );
+    let (done, _) = send(&double, &data());
+    done.unwrap();
+    assert_eq!(double.arrived.lock().unwrap().abandoned, None);
+
+    // It was not taken: it never will be.
+    let double = Double::with(
+        8192,
+        Box::new(|request, _| {
+            let is_end = request.path.ends_with("end");
+            is_end.then(|| Reply::status(404, "no such page"))
+        }),
+    );
+    let (done, _) = send(&double, &data());
+    let error = done.unwrap_err();
+    assert!(!error.is::<Unsure>(), "{error:#}");
+    let abandoned = double.arrived.lock().unwrap().abandoned.clone();
+    assert!(abandoned.unwrap().contains("no such page"));
+}
+
+#[test]
+fn what_is_not_known_is_not_said() {
+    // The looks, and the retreat, that get no answer of the server's.
+    for unanswered in [&["end", "capture"][..], &["end", "abandon"], &["capture"]] {
+        let double = Double::with(
+            8192,
+            Box::new(move |request, _| {
+                let is_offer = request.method == "POST" && request.path.ends_with("capture");
+                let is_it = unanswered.iter().any(|end| request.path.ends_with(end));
+                (is_it && !is_offer).then(|| Reply::status(404, "no such page"))
+            }),
+        );
+        let (done, _) = send(&double, &data());
+        let error = done.unwrap_err();
+        assert!(error.is::<Unsure>(), "{unanswered:?}: {error:#}");
+        assert!(format!("{error:#}").contains("not known"), "{error:#}");
+    }
 }
 
 #[test]

@@ -80,7 +80,9 @@ impl Remote {
         let terms = calls.until_answered("the server's terms", || {
             capture::offer(&server, image.as_deref(), offer)
         });
-        let terms = terms.context("offering the image to the server")?;
+        let terms = terms
+            .map_err(anyhow::Error::from)
+            .context("offering the image to the server")?;
         Ok(Self(Arc::new(Shared {
             server,
             runtime,
@@ -120,15 +122,20 @@ impl Remote {
     }
 
     /// All files are sent: waits until the server has verified and published them.
+    ///
+    /// # Errors
+    /// They are not published; or that is not known, which [`Unsure`] in the error says.
     pub(super) fn publish(self, end: &CaptureEnd) -> anyhow::Result<()> {
         let shared = &*self.0;
         let calls = shared.calls();
         let id = shared.id();
-        let mut view = calls
-            .until_answered("the server to take the end of the image", || {
-                capture::end(&shared.server, id, end)
-            })
-            .context("ending the upload")?;
+        let ended = calls.until_answered("the server to take the end of the image", || {
+            capture::end(&shared.server, id, end)
+        });
+        let mut view = match ended {
+            Ok(view) => view,
+            Err(error) => self.what_became_of_it(error)?,
+        };
         loop {
             match view.stage {
                 CaptureStage::Published => {
@@ -146,7 +153,39 @@ impl Remote {
                 .until_answered("the server to verify the image", || {
                     capture::look(&shared.server, id)
                 })
-                .context("asking what became of the image")?;
+                .map_err(anyhow::Error::from)
+                .context("asking what became of the image")
+                .context(Unsure)?;
+        }
+    }
+
+    /// The end of the image may have been taken, though its answer never came: the server's word for what it is now.
+    ///
+    /// # Errors
+    /// It was not taken; or that is not known.
+    fn what_became_of_it(&self, error: Unanswered) -> anyhow::Result<CaptureView> {
+        let shared = &*self.0;
+        let mut calls = shared.calls();
+        if matches!(error, Unanswered::InVain { .. }) {
+            // It was waited for long enough.
+            calls.patience.limit = Duration::ZERO;
+        }
+        let view = calls.until_answered("the server to say what became of the image", || {
+            capture::look(&shared.server, shared.id())
+        });
+        let error = anyhow::Error::from(error).context("ending the upload");
+        match view {
+            Ok(view) if view.stage == CaptureStage::Receiving => {
+                // It comes to no other end from here on.
+                let reason = readable::chain(&*error);
+                let told = capture::abandon(&shared.server, shared.id(), &reason);
+                match shared.runtime.block_on(told) {
+                    Ok(()) => Err(error),
+                    Err(_) => Err(error.context(Unsure)),
+                }
+            }
+            Ok(view) => Ok(view),
+            Err(_) => Err(error.context(Unsure)),
         }
     }
 
@@ -183,6 +222,25 @@ impl Shared {
     }
 }
 
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    /// Asking again does not help.
+    #[error(transparent)]
+    Denied(NotTaken),
+    /// Nobody answers any more.
+    #[error("the server was waited for in vain for {}: {error}", Time(*.waited))]
+    InVain { waited: Duration, error: NotTaken },
+}
+
+/// Part of the error of a capture whose end the server may have taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "all of the image was sent, and whether the server has published it is not known; look there (fos-server image \
+     versions) before you capture again"
+)]
+pub(crate) struct Unsure;
+
 /// Makes calls that are repeated until somebody answers.
 struct Calls<'a> {
     runtime: &'a Handle,
@@ -191,7 +249,7 @@ struct Calls<'a> {
 }
 
 impl Calls<'_> {
-    fn until_answered<T, F>(&self, what: &str, call: impl Fn() -> F) -> anyhow::Result<T>
+    fn until_answered<T, F>(&self, what: &str, call: impl Fn() -> F) -> Result<T, Unanswered>
     where
         F: Future<Output = Result<T, NotTaken>>,
     {
@@ -209,13 +267,11 @@ impl Calls<'_> {
                 Err(error) => error,
             };
             if !error.is_temporary() {
-                return Err(error.into());
+                return Err(Unanswered::Denied(error));
             }
-            if start.elapsed() >= self.patience.limit {
-                return Err(anyhow!(
-                    "the server was waited for in vain for {}: {error}",
-                    Time(start.elapsed())
-                ));
+            let waited = start.elapsed();
+            if waited >= self.patience.limit {
+                return Err(Unanswered::InVain { waited, error });
             }
             has_waited = true;
             (self.told)(Some((what, error.to_string())));

@@ -127,3 +127,16 @@ async fn a_disk_that_cannot_be_captured_is_not_offered() {
     );
     assert!(server.requests().is_empty());
 }
+
+#[test]
+fn an_image_of_which_nobody_knows_is_not_called_unpublished() {
+    let sure = failed(anyhow!("the disk broke"));
+    assert!(!sure.tells_of_disk, "the text is completed later");
+    let unsure = failed(anyhow!("no answer").context(Unsure));
+    assert!(unsure.tells_of_disk);
+    assert!(
+        unsure.text.contains("not known") && unsure.text.ends_with("the disk was not changed"),
+        "{}",
+        unsure.text
+    );
+}

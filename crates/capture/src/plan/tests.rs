@@ -361,3 +361,20 @@ fn volumes_are_read_one_by_one_and_listed_for_the_deploy() {
     assert_eq!(sidecar.images().collect::<Vec<_>>(), ["d1p4.root.img"]);
     assert_eq!(sidecar.volumes[1].swap_uuid, Some(swap.to_string()));
 }
+
+#[test]
+fn a_windows_of_which_nobody_knows_whether_it_sleeps_is_named() {
+    let mut disk = surveyed();
+    let condition = Condition {
+        is_hibernation_unknown: true,
+        ..Condition::default()
+    };
+    let content = Content::FileSystem(FileSystem::Ntfs);
+    disk.contents
+        .insert(3, SurveyedPartition { content, condition });
+    let plan = plan(vec![disk], &request(ImageType::SingleDisk)).unwrap();
+    let which = WhichPlace::from(WhichDisk::ONLY.partition(3));
+    let expected = Warning::HibernationUnknown { which };
+    assert!(plan.warnings.contains(&expected), "{:?}", plan.warnings);
+    assert!(expected.to_string().contains("ntfscat"), "{expected}");
+}

@@ -32,9 +32,9 @@ use serde::de::DeserializeOwned;
 pub use pieces::{Piece, PieceError, lengths, make_empty, store_piece};
 pub use record::{Owner, Record, Stage};
 pub use swap::{
-    Prepared, Swap, SwapError, Way, exchange, finish, forget, interrupted, noted, prepare,
+    Prepared, Swap, SwapError, Way, exchange, finish, forget, interrupted, is_begun, noted, prepare,
 };
-pub use versions::{Version, VersionAbout, keep_only, remove_all, versions};
+pub use versions::{Most, Version, VersionAbout, keep_only, remove_all, versions};
 
 use super::dir::shown;
 use super::examine::examine_at;
@@ -57,6 +57,12 @@ pub struct FileFailed {
 }
 
 impl FileFailed {
+    /// Whether it is not there.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.cause.kind() == io::ErrorKind::NotFound
+    }
+
     /// Whether there is no room.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -117,11 +123,11 @@ impl Lock {
     }
 }
 
-/// Begins an arriving image: its directory, with its record. Blocks.
+/// Begins an arriving image: its directory, with its record, which then says which directory that is. Blocks.
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn begin(root: &Path, id: &str, record: &Record) -> Result<PathBuf, FileFailed> {
+pub fn begin(root: &Path, id: &str, record: &mut Record) -> Result<PathBuf, FileFailed> {
     let parent = root.join(HIDDEN).join("arriving");
     make_dir(&root.join(HIDDEN))?;
     make_dir(&parent)?;
@@ -131,6 +137,7 @@ pub fn begin(root: &Path, id: &str, record: &Record) -> Result<PathBuf, FileFail
     let files = files(&dir);
     let made = DirBuilder::new().mode(0o755).create(&files);
     at(&files, made)?;
+    record.inode = inode(&files)?;
     write(&dir, RECORD, record)?;
     sync_dir(&parent)?;
     Ok(dir)
@@ -163,7 +170,11 @@ pub fn list(root: &Path) -> Result<Vec<(String, Record)>, FileFailed> {
         match (name, read::<Record>(&dir, RECORD)) {
             (Ok(id), Ok(Some(record))) => found.push((id, record)),
             // It was cut off while it was made.
-            (_, Ok(None)) => remove(&dir)?,
+            (_, Ok(None)) => {
+                if let Err(error) = remove(&dir) {
+                    tracing::error!("captures: what is left of one is not removed: {error}");
+                }
+            }
             (name, Err(error)) => {
                 let name = name.unwrap_or_default();
                 tracing::error!(
@@ -174,6 +185,44 @@ pub fn list(root: &Path) -> Result<Vec<(String, Record)>, FileFailed> {
         }
     }
     Ok(found)
+}
+
+/// Removes the files of an arriving image of which nothing becomes. If the former image is there, whose place they took,
+/// that becomes a version of unknown content, from this time on. Blocks.
+///
+/// # Errors
+/// If something stays.
+pub fn remove_files(
+    root: &Path,
+    dir: &Path,
+    record: &Record,
+    now: Timestamp,
+) -> Result<(), FileFailed> {
+    let left = files(dir);
+    let found = inode(&left)?;
+    if found.is_none() || record.inode.is_none() || found == record.inode {
+        return remove(&left);
+    }
+    tracing::warn!(
+        "captures: {} has a former image {}, which becomes a version",
+        shown(&left),
+        shown(Path::new(&record.path))
+    );
+    let about = VersionAbout {
+        facts: None,
+        origin: None,
+        replaced_at: now,
+    };
+    versions::keep(root, &record.path, &left, &about)
+}
+
+/// Which file or directory it is, whatever it is called; `None` if there is nothing.
+fn inode(path: &Path) -> Result<Option<u64>, FileFailed> {
+    match path.symlink_metadata() {
+        Ok(found) => Ok(Some(found.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => at(path, Err(error)),
+    }
 }
 
 /// Takes the files of an image out of its place and removes them, and its versions. Blocks.

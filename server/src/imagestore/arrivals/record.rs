@@ -29,6 +29,9 @@ pub struct Record {
     pub origin: Origin,
     /// How far it is.
     pub stage: Stage,
+    /// Inode of the directory of its files; `None` in records of earlier versions.
+    #[serde(default)]
+    pub inode: Option<u64>,
 }
 
 /// Who sends an image.
@@ -87,6 +90,9 @@ pub enum Stage {
         at: Timestamp,
         /// Why, for people.
         text: String,
+        /// Whether its task fails with it; not if its client, or a person, has ended it.
+        #[serde(default)]
+        fails_task: bool,
     },
 }
 

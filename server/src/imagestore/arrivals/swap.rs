@@ -5,7 +5,6 @@
 //! which directory is which is known by the number of its inode, which a rename does not change.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -13,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::versions::{VersionAbout, keep};
 use super::{
-    FileFailed, HIDDEN, RECORD, at, files, make_dir, note_origin, read, remove, shown, sync_dir,
-    write,
+    FileFailed, HIDDEN, RECORD, at, files, inode, make_dir, note_origin, read, remove, shown,
+    sync_dir, write,
 };
 use crate::domain::capture::Origin;
 use crate::domain::image::Facts;
@@ -72,13 +71,17 @@ pub enum SwapError {
 
 pub(super) const SWAP: &str = "swap.json";
 
+/// Where the former files are while two directories change places in turn.
+const BESIDE: &str = "former";
+
 /// Notes that the files in `dir` are to be brought to their place. Blocks.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn prepare(dir: &Path, prepared: Prepared) -> Result<Swap, FileFailed> {
     let new = files(dir);
-    let inode = at(&new, new.symlink_metadata())?.ino();
+    let inode = inode(&new)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+    let inode = at(&new, inode)?;
     let Prepared {
         image,
         path,
@@ -112,10 +115,20 @@ pub fn forget(dir: &Path) -> Result<(), FileFailed> {
     }
 }
 
-/// The directories of images that were on their way to their places. Blocks.
+/// Whether directories have changed places already, so that there is no way back. Blocks.
 ///
 /// # Errors
-/// If they cannot be read.
+/// If that cannot be seen.
+pub fn is_begun(root: &Path, dir: &Path, swap: &Swap) -> Result<bool, FileFailed> {
+    let is_at_place = inode(&root.join(&swap.path))? == Some(swap.inode);
+    Ok(is_at_place || inode(&dir.join(BESIDE))?.is_some())
+}
+
+/// The directories of images that were on their way to their places. A note that cannot be read is reported, and
+/// stays. Blocks.
+///
+/// # Errors
+/// If the directories cannot be read.
 pub fn interrupted(root: &Path) -> Result<Vec<(PathBuf, Swap)>, FileFailed> {
     let hidden = root.join(HIDDEN);
     let mut found = Vec::new();
@@ -124,8 +137,12 @@ pub fn interrupted(root: &Path) -> Result<Vec<(PathBuf, Swap)>, FileFailed> {
     parents.extend(versions);
     for parent in parents {
         for dir in entries(&parent)? {
-            if let Some(swap) = read::<Swap>(&dir, SWAP)? {
-                found.push((dir, swap));
+            match read::<Swap>(&dir, SWAP) {
+                Ok(Some(swap)) => found.push((dir, swap)),
+                Ok(None) => {}
+                Err(error) => tracing::error!(
+                    "captures: what is to be brought to its place is not known, and stays: {error}"
+                ),
             }
         }
     }
@@ -163,12 +180,7 @@ pub enum Way {
 /// # Errors
 /// If it is not possible. The former files are at their place, or beside it: it may be tried again.
 pub fn exchange(root: &Path, dir: &Path, swap: &Swap, way: Way) -> Result<(), SwapError> {
-    let (new, place, beside) = (files(dir), root.join(&swap.path), dir.join("former"));
-    let inode = |path: &Path| match path.symlink_metadata() {
-        Ok(found) => Ok(Some(found.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => at(path, Err(error)),
-    };
+    let (new, place, beside) = (files(dir), root.join(&swap.path), dir.join(BESIDE));
     if inode(&place)? != Some(swap.inode) {
         if inode(&new)? != Some(swap.inode) {
             return Err(SwapError::Gone(new));

@@ -127,7 +127,7 @@ fn what_was_cut_off_is_finished() {
             assert_eq!(found, &swap);
             exchange(world.root.path(), dir, found, way).unwrap();
             finish(world.root.path(), dir, found).unwrap();
-            keep_only(world.root.path(), "img", 5).unwrap();
+            keep_only(world.root.path(), "img", at_most(5)).unwrap();
             world.assert_done(true);
         }
     }
@@ -148,27 +148,66 @@ fn what_nobody_knew_is_not_replaced() {
     assert!(matches!(found, Err(SwapError::Gone(_))), "{found:?}");
 }
 
-#[test]
-fn the_oldest_versions_go() {
+fn at_most(count: usize) -> Most {
+    Most { count, size: None }
+}
+
+/// An image root with four versions of so many bytes each, the oldest first.
+fn with_versions(sizes: [usize; 4]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     make_dir(&root.path().join(HIDDEN)).unwrap();
-    for number in 0..4_u8 {
+    for (number, size) in (0..).zip(sizes) {
         let former = root.path().join("former");
         std::fs::create_dir(&former).unwrap();
-        std::fs::write(former.join("x"), [number]).unwrap();
+        std::fs::write(former.join("x"), vec![1; size / 2]).unwrap();
+        std::fs::write(former.join("y"), vec![1; size - size / 2]).unwrap();
         let about = VersionAbout {
             facts: None,
             origin: None,
-            replaced_at: Timestamp(number.into()),
+            replaced_at: Timestamp(number),
         };
         versions::keep(root.path(), "img", &former, &about).unwrap();
     }
-    assert_eq!(keep_only(root.path(), "img", 2).unwrap(), 2);
-    let left = versions(root.path(), "img").unwrap();
-    let numbers: Vec<_> = left.iter().map(|version| version.number).collect();
-    assert_eq!(numbers, [3, 4]);
-    assert_eq!(keep_only(root.path(), "img", 0).unwrap(), 2);
-    assert!(versions(root.path(), "img").unwrap().is_empty());
+    root
+}
+
+fn numbers(root: &Path) -> Vec<u32> {
+    let left = versions(root, "img").unwrap();
+    left.iter().map(|version| version.number).collect()
+}
+
+#[test]
+fn the_oldest_versions_go() {
+    let root = with_versions([1; 4]);
+    assert_eq!(keep_only(root.path(), "img", at_most(2)).unwrap(), 2);
+    assert_eq!(numbers(root.path()), [3, 4]);
+    assert_eq!(keep_only(root.path(), "img", at_most(0)).unwrap(), 2);
+    assert!(numbers(root.path()).is_empty());
+}
+
+#[test]
+fn the_oldest_versions_go_that_are_too_large_together() {
+    for (count, size, left) in [
+        (9, 1000, vec![1, 2, 3, 4]),
+        (9, 100, vec![1, 2, 3, 4]),
+        (9, 99, vec![2, 3, 4]),
+        (9, 30, vec![4]),
+        (9, 29, vec![]),
+        (2, 99, vec![3, 4]),
+        (0, 99, vec![]),
+        // One that would fit does not stay when a newer one has gone.
+        (9, 69, vec![4]),
+    ] {
+        let root = with_versions([20, 10, 40, 30]);
+        let most = Most {
+            count,
+            size: Some(size),
+        };
+        let removed = keep_only(root.path(), "img", most).unwrap();
+        assert_eq!(numbers(root.path()), left, "{most:?}");
+        assert_eq!(removed, 4 - left.len(), "{most:?}");
+        assert_eq!(keep_only(root.path(), "img", most).unwrap(), 0);
+    }
 }
 
 #[test]
@@ -217,4 +256,63 @@ fn a_file_system_of_its_own_is_no_place() {
         refused.starts_with("/proc: it is a file system"),
         "{refused}"
     );
+}
+
+/// The former files are where the new ones were, once both have changed places.
+#[test]
+fn what_is_removed_with_a_capture_is_what_arrived_and_not_the_former_image() {
+    let world = World::new(true);
+    let root = world.root.path();
+    let mut record = Record {
+        image: ImageId(1),
+        image_name: "lab".into(),
+        path: "img".into(),
+        image_type: fog::task::ImageType::SingleDisk,
+        os_id: 50,
+        owner: Owner::Token {
+            name: "desk".into(),
+        },
+        offer: fos_api::capture::CaptureOffer {
+            image_type: fog::task::ImageType::SingleDisk,
+            disks: Vec::new(),
+            files: Vec::new(),
+            at_most: 0,
+            system: String::new(),
+        },
+        origin: Origin::default(),
+        stage: Stage::Receiving,
+        inode: None,
+    };
+    let dir = begin(root, "other", &mut record).unwrap();
+    remove_files(root, &dir, &record, Timestamp(9)).unwrap();
+    assert!(!files(&dir).exists());
+    remove_files(root, &dir, &record, Timestamp(9)).unwrap();
+
+    record.inode = inode(&files(&world.dir)).unwrap();
+    let swap = world.prepare();
+    assert!(!is_begun(root, &world.dir, &swap).unwrap());
+    exchange(root, &world.dir, &swap, Way::AtOnce).unwrap();
+    assert!(is_begun(root, &world.dir, &swap).unwrap());
+    remove_files(root, &world.dir, &record, Timestamp(9)).unwrap();
+    assert_eq!(world.public().unwrap(), b"new");
+    let kept = versions(root, "img").unwrap();
+    let [version] = kept.as_slice() else {
+        panic!("{kept:?}");
+    };
+    assert_eq!(
+        std::fs::read(files(&version.dir).join("x")).unwrap(),
+        b"former"
+    );
+}
+
+#[test]
+fn a_note_that_cannot_be_read_does_not_hide_the_others() {
+    let world = World::new(true);
+    let swap = world.prepare();
+    let torn = world.root.path().join(HIDDEN).join("versions/other/1");
+    std::fs::create_dir_all(&torn).unwrap();
+    std::fs::write(torn.join("swap.json"), b"{").unwrap();
+    let found = interrupted(world.root.path()).unwrap();
+    assert_eq!(found, [(world.dir.clone(), swap)]);
+    assert!(torn.join("swap.json").exists());
 }

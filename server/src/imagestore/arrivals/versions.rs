@@ -118,14 +118,45 @@ pub fn remove_all(root: &Path, path: &str) -> Result<(), FileFailed> {
     remove(&of_image(root, path))
 }
 
-/// Removes the oldest versions of an image, and what is left of some that were cut off, until at most `most` are left;
+/// What former versions of one image may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Number of them.
+    pub count: usize,
+    /// Bytes of all together; any number if not set.
+    pub size: Option<u64>,
+}
+
+/// Bytes of a version's files.
+fn size(version: &Version) -> Result<u64, FileFailed> {
+    let lengths = super::lengths(&version.dir)?;
+    Ok(lengths.into_values().fold(0, u64::saturating_add))
+}
+
+/// How many of them go, the oldest first.
+fn surplus(found: &[Version], most: Most) -> Result<usize, FileFailed> {
+    let by_count = found.len().saturating_sub(most.count);
+    let Some(limit) = most.size else {
+        return Ok(by_count);
+    };
+    let mut kept = 0_u64;
+    for (index, version) in found.iter().enumerate().skip(by_count).rev() {
+        kept = kept.saturating_add(size(version)?);
+        if kept > limit {
+            return Ok(index + 1);
+        }
+    }
+    Ok(by_count)
+}
+
+/// Removes the oldest versions of an image, and what is left of some that were cut off, until there is at most `most`;
 /// answers how many were removed. Blocks.
 ///
 /// # Errors
 /// If one stays.
-pub fn keep_only(root: &Path, path: &str, most: usize) -> Result<usize, FileFailed> {
+pub fn keep_only(root: &Path, path: &str, most: Most) -> Result<usize, FileFailed> {
     let found = versions(root, path)?;
-    let surplus = found.len().saturating_sub(most);
+    let surplus = surplus(&found, most)?;
     for version in found.iter().take(surplus) {
         remove_version(version)?;
     }

@@ -14,11 +14,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{ArrivingFile, Upload, lock, plain_path};
 use crate::clock;
 use crate::domain::capture::{self, Origin};
+use crate::domain::handout::Ticket;
 use crate::domain::image::ImageName;
 use crate::domain::refusal::AskAgain;
-use crate::domain::unicast::TaskKind;
+use crate::domain::unicast::{TaskKind, UnicastTask};
 use crate::domain::{ImageId, Refusal, TaskId};
-use crate::imagestore::arrivals::{self, Owner, Piece, PieceError, Place, Record, Stage};
+use crate::imagestore::arrivals::{
+    self, FileFailed, Owner, Piece, PieceError, Place, Record, Stage,
+};
 use crate::imagestore::image_path;
 use crate::ops::clients::{ClientError, Known};
 use crate::ops::{Caller, Ops, blocking};
@@ -186,15 +189,21 @@ impl Ops {
         begun.await.map_err(CaptureError::internal)?
     }
 
+    /// The capture that a machine was told to make, and the ticket that it alone has.
+    async fn task_of_machine(&self, known: &Known) -> CaptureResult<(Arc<UnicastTask>, Ticket)> {
+        let task = self.own_alone(known).await?;
+        let task = task.filter(|task| task.kind == TaskKind::Capture && task.has_gone());
+        let task = task.ok_or(Refusal::NotCheckedIn)?;
+        let ticket = known.request.ticket.ok_or(Refusal::NotCheckedIn)?;
+        Ok((task, ticket))
+    }
+
     async fn target_of_machine(
         &self,
         known: &Known,
         offer: &CaptureOffer,
     ) -> CaptureResult<Target> {
-        let task = self.own_alone(known).await?;
-        let task = task.filter(|task| task.kind == TaskKind::Capture && task.has_gone());
-        let task = task.ok_or(Refusal::NotCheckedIn)?;
-        let ticket = known.request.ticket.ok_or(Refusal::NotCheckedIn)?;
+        let (task, ticket) = self.task_of_machine(known).await?;
         let image = self.store.image(task.image).await?;
         let image = image.ok_or(Refusal::NoImage(task.image))?;
         capture::check(offer, &image.name, image.image_type).map_err(CaptureError::unsupported)?;
@@ -274,6 +283,11 @@ impl Ops {
             return Err(Refusal::NoCaptures { text }.into());
         }
         self.make_way(&target).await?;
+        if target.is_known
+            && let Some(other) = self.sharer_of(target.image, &target.path).await?
+        {
+            return Err(CaptureError::unsupported(other));
+        }
         let root = self.config.images.clone();
         let path = target.path.clone();
         let looked = blocking(&self.readers, move || {
@@ -296,7 +310,7 @@ impl Ops {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(CaptureError::internal)?;
         let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let record = Record {
+        let mut record = Record {
             image: target.image,
             image_name: target.name,
             path: target.path,
@@ -311,13 +325,15 @@ impl Ops {
             },
             offer,
             stage: Stage::Receiving,
+            inode: None,
         };
-        let (root, stored, name) = (self.config.images.clone(), record.clone(), id.clone());
+        let (root, name) = (self.config.images.clone(), id.clone());
         let made = blocking(&self.readers, move || {
-            arrivals::begin(&root, &name, &stored)
+            let dir = arrivals::begin(&root, &name, &mut record)?;
+            Ok::<_, FileFailed>((dir, record))
         });
-        let dir = made.await.map_err(CaptureError::internal)?;
-        let dir = dir.map_err(|failed| match failed.is_full() {
+        let made = made.await.map_err(CaptureError::internal)?;
+        let (dir, record) = made.map_err(|failed| match failed.is_full() {
             true => room(failed.to_string()),
             false => CaptureError::internal(failed),
         })?;
@@ -555,6 +571,8 @@ impl Ops {
             places,
         } = arrival;
         let turn = coming.turn().await;
+        // From here on its stage does not change until the piece is stored.
+        let gate = Arc::clone(&upload.gate).read_owned().await;
         let (file, offset) = (Arc::clone(&coming.file), coming.offset);
         let stored = file.stored.load(Ordering::SeqCst);
         let end = offset.saturating_add(bytes.len() as u64);
@@ -565,9 +583,11 @@ impl Ops {
             let record = upload.record();
             match record.stage {
                 Stage::Receiving => {}
-                // Its answer was lost.
-                _ if end <= stored => return Ok(PieceStored { stored }),
-                _ => return Err(CaptureError::gone()),
+                // It comes late, or once more. What was verified is not changed.
+                Stage::Sent { .. } | Stage::Good { .. } | Stage::Published { .. } => {
+                    return Ok(PieceStored { stored });
+                }
+                Stage::Failed { .. } => return Err(CaptureError::gone()),
             }
             let most = capture::most_of(&record.offer, &name);
             if end > most {
@@ -595,7 +615,7 @@ impl Ops {
         let dir = upload.dir.clone();
         let is_over = self.captures.is_over();
         let work = move || {
-            let (_places, _turn, _coming) = (places, turn, coming);
+            let (_places, _turn, _coming, _gate) = (places, turn, coming, gate);
             if is_over {
                 return Err(PieceError::Gap);
             }
@@ -641,6 +661,8 @@ impl Ops {
         end: CaptureEnd,
     ) -> CaptureResult<CaptureView> {
         let _turn = self.captures.turn.lock().await;
+        // No piece is written any more from here on.
+        let _gate = upload.gate.write().await;
         // Only one of several that end it.
         if !matches!(upload.record().stage, Stage::Receiving) {
             return Ok(upload.view());
@@ -697,15 +719,7 @@ impl Ops {
             true => room(failed.to_string()),
             false => CaptureError::internal(failed),
         })?;
-        {
-            let mut now = upload.record();
-            // Cancelled at this very moment.
-            if !matches!(now.stage, Stage::Receiving) {
-                drop(now);
-                return Ok(upload.view());
-            }
-            *now = record;
-        }
+        *upload.record() = record;
         self.carry_on(upload);
         Ok(upload.view())
     }
@@ -750,11 +764,32 @@ impl Ops {
         Ok(upload.view())
     }
 
-    /// A place for a list of a client in memory.
+    /// A place for an offer in memory; its bytes are to be read after this.
     ///
     /// # Errors
-    /// If there is none for a while.
-    pub async fn list_place(&self) -> CaptureResult<OwnedSemaphorePermit> {
+    /// If the sender may not make one, or there is no place for a while.
+    pub async fn expect_offer(&self, sender: &Sender) -> CaptureResult<OwnedSemaphorePermit> {
+        if let Sender::Machine(known) = sender {
+            self.task_of_machine(known).await?;
+        }
+        self.list_place().await
+    }
+
+    /// A place for the end of an upload in memory; its bytes are to be read after this.
+    ///
+    /// # Errors
+    /// If the sender has no such upload, or there is no place for a while.
+    pub async fn expect_end(
+        &self,
+        sender: &Sender,
+        id: &str,
+    ) -> CaptureResult<OwnedSemaphorePermit> {
+        self.upload_of(sender, id)?;
+        self.list_place().await
+    }
+
+    /// A place for a list of a client in memory. Only for who may send one: others would take all of them.
+    async fn list_place(&self) -> CaptureResult<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.captures.lists).acquire_owned();
         let place = tokio::time::timeout(PLACE_LIMIT, place).await;
         let place = place.map_err(|_| CaptureError::Busy)?;

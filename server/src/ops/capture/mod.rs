@@ -9,7 +9,7 @@ mod publish;
 mod versions;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use self::arriving::{Arrival, CaptureError, Sender};
 pub use self::people::{CaptureRequest, CaptureTaskError};
-pub use self::versions::{ImageVersion, RevertError};
+pub use self::versions::{ImageVersion, RevertError, Sharer};
 use super::{ClientError, Ops, blocking};
 use crate::clock;
 use crate::config::Origin;
@@ -27,7 +27,7 @@ use crate::domain::TaskId;
 use crate::domain::refusal::AskAgain;
 use crate::imagestore::arrivals::{self, FileFailed, Lock, Record, Stage};
 use crate::imagestore::image_path;
-use crate::logs::Subject;
+use crate::logs::{Level, Subject};
 use crate::store::UnicastQuery;
 
 /// The captures of this server.
@@ -44,7 +44,7 @@ pub(super) struct Captures {
     lists: Arc<Semaphore>,
     /// Whoever decodes an image needs all of the disk.
     verifying: Semaphore,
-    /// A version may be half on its way to its place.
+    /// A version may be half on its way to its place. Written in a turn alone.
     is_stuck: AtomicBool,
     /// What arrived before the server was started is not known yet.
     is_reading: AtomicBool,
@@ -87,6 +87,9 @@ struct Upload {
     /// How far its verification is, and what it waits for.
     progress: Mutex<Progress>,
     heard: Mutex<Instant>,
+    /// Had by all who write its files, together, or by one who changes its stage. Taken after the turn of the captures
+    /// and that of a file.
+    gate: Arc<tokio::sync::RwLock<()>>,
     /// Pieces of it that are in memory.
     pieces: Arc<Semaphore>,
 }
@@ -116,7 +119,7 @@ impl Default for Captures {
             held: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             pieces: Arc::new(Semaphore::new(PIECES)),
-            writers: Arc::new(Semaphore::new(PIECES)),
+            writers: Arc::new(Semaphore::new(WRITERS as usize)),
             lists: Arc::new(Semaphore::new(LISTS)),
             verifying: Semaphore::new(1),
             is_stuck: AtomicBool::new(false),
@@ -137,6 +140,21 @@ impl Captures {
 
     fn all(&self) -> Vec<Arc<Upload>> {
         self.held().uploads.values().cloned().collect()
+    }
+
+    /// Whether another upload of the same task counts in place of this one.
+    fn has_successor(&self, upload: &Upload) -> bool {
+        let (task, began_at) = {
+            let record = upload.record();
+            (record.owner.task(), record.origin.began_at)
+        };
+        self.all().into_iter().any(|other| {
+            let record = other.record();
+            other.id != upload.id
+                && task.is_some()
+                && record.owner.task() == task
+                && (!record.stage.is_over() || record.origin.began_at > began_at)
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -177,6 +195,7 @@ impl Upload {
             files: Mutex::new(files.collect()),
             progress: Mutex::default(),
             heard: Mutex::new(now.checked_sub(silence).unwrap_or(now)),
+            gate: Arc::default(),
             pieces: Arc::new(Semaphore::new(PIECES_OF_ONE)),
         }
     }
@@ -265,6 +284,14 @@ impl Ops {
     pub(crate) fn end_captures(&self) {
         self.captures.die();
     }
+
+    /// Places for those who write what arrives: whoever has all of them holds it up.
+    pub(crate) fn capture_writers(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.captures.writers)
+    }
+
+    /// Number of [`Self::capture_writers`].
+    pub(crate) const CAPTURE_WRITERS: u32 = WRITERS;
 }
 
 impl Ops {
@@ -294,7 +321,7 @@ impl Ops {
                 let line = format!("looking after the captures: {error:#}; trying again");
                 let now = clock::now();
                 self.log
-                    .repeated(now, crate::logs::Level::Warn, &Subject::Server, what, &line);
+                    .repeated(now, Level::Warn, &Subject::Server, what, &line);
             }
         }
     }
@@ -313,26 +340,35 @@ impl Ops {
         self.captures_are_ours().await?;
         self.finish_reverts().await?;
         let found = blocking(&self.readers, move || -> Result<Vec<_>, FileFailed> {
-            let mut found = Vec::new();
-            for (id, record) in arrivals::list(&root)? {
-                let dir = arrivals::arriving(&root, &id);
-                let lengths = match record.stage {
-                    Stage::Receiving | Stage::Sent { .. } => arrivals::lengths(&dir)?,
-                    _ => BTreeMap::new(),
-                };
-                let silence = age(&dir);
-                found.push(Upload::new(id, dir, record, lengths, silence));
-            }
-            Ok(found)
+            let listed = arrivals::list(&root)?.into_iter();
+            Ok(listed
+                .map(|(id, record)| arrived(&root, id, record))
+                .collect())
         });
-        for upload in found.await?? {
-            let upload = Arc::new(upload);
+        let mut begun = Vec::new();
+        for found in found.await?? {
+            match found {
+                Ok(upload) => {
+                    let upload = Arc::new(upload);
+                    let id = upload.id.clone();
+                    let mut held = self.captures.held();
+                    held.uploads.insert(id, Arc::clone(&upload));
+                    begun.push(upload);
+                }
+                Err((name, failed)) => {
+                    let name = fog::encoding::printable(&name, 60);
+                    let line = format!(
+                        "capture of image {name}: what has arrived cannot be read, and stays as it is: {failed}; \
+                         when the disk is well, restart the server, or remove it by hand"
+                    );
+                    self.log
+                        .line(clock::now(), Level::Error, &Subject::Server, &line);
+                }
+            }
+        }
+        // Each sees all the others.
+        for upload in begun {
             let is_receiving = matches!(upload.record().stage, Stage::Receiving);
-            let mut held = self.captures.held();
-            held.uploads
-                .entry(upload.id.clone())
-                .or_insert_with(|| Arc::clone(&upload));
-            drop(held);
             if !is_receiving {
                 self.carry_on(&upload);
             }
@@ -364,7 +400,6 @@ impl Ops {
     pub(crate) async fn sweep_captures(&self) -> anyhow::Result<()> {
         if self.captures.is_stuck.load(Ordering::SeqCst) {
             self.finish_reverts().await?;
-            self.captures.is_stuck.store(false, Ordering::SeqCst);
         }
         for upload in self.captures.all() {
             let (stage, task) = {
@@ -405,6 +440,8 @@ impl Ops {
 
     /// Nothing more becomes of an upload that is not good yet; its files go.
     async fn fail_upload(&self, upload: &Arc<Upload>, text: &str) -> anyhow::Result<()> {
+        // What is written is written before its directory goes.
+        let gate = Arc::clone(&upload.gate).write_owned().await;
         let record = {
             let mut record = upload.record();
             if !matches!(record.stage, Stage::Receiving | Stage::Sent { .. }) {
@@ -413,16 +450,18 @@ impl Ops {
             record.stage = Stage::Failed {
                 at: clock::now(),
                 text: fog::encoding::printable(text, MAX_TEXT),
+                fails_task: false,
             };
             record.clone()
         };
         let name = fog::encoding::printable(&record.image_name, 60);
         let line = format!("capture of image {name}: {text}; what has arrived is removed");
         self.log.service(clock::now(), &line);
-        let dir = upload.dir.clone();
+        let (dir, root) = (upload.dir.clone(), self.config.images.clone());
         let stored = blocking(&self.readers, move || {
+            let _gate = gate;
             // A disk may be full just of these files: they go first, and whatever becomes of the note.
-            let removed = arrivals::remove(&arrivals::files(&dir));
+            let removed = arrivals::remove_files(&root, &dir, &record, clock::now());
             arrivals::note(&dir, &record)?;
             removed
         });
@@ -431,8 +470,15 @@ impl Ops {
 
     /// Removes an upload with all that is left of it.
     async fn forget_upload(&self, upload: &Arc<Upload>) -> anyhow::Result<()> {
-        let dir = upload.dir.clone();
-        blocking(&self.readers, move || arrivals::remove(&dir)).await??;
+        let gate = Arc::clone(&upload.gate).write_owned().await;
+        let record = upload.record().clone();
+        let (dir, root) = (upload.dir.clone(), self.config.images.clone());
+        let removed = blocking(&self.readers, move || {
+            let _gate = gate;
+            arrivals::remove_files(&root, &dir, &record, clock::now())?;
+            arrivals::remove(&dir)
+        });
+        removed.await??;
         self.captures.held().uploads.remove(&upload.id);
         Ok(())
     }
@@ -449,8 +495,35 @@ fn plain_path(path: &str) -> Result<&str, String> {
     }
 }
 
+/// An upload that was there before the server was started; else the name of its image, and why it cannot be read.
+fn arrived(root: &Path, id: String, record: Record) -> Result<Upload, (String, FileFailed)> {
+    let dir = arrivals::arriving(root, &id);
+    let lengths = match record.stage {
+        Stage::Receiving | Stage::Sent { .. } => arrivals::lengths(&dir),
+        _ => Ok(BTreeMap::new()),
+    };
+    let silence = age(&dir);
+    match lengths {
+        Ok(lengths) => Ok(Upload::new(id, dir, record, lengths, silence)),
+        // The server ended while they were removed.
+        Err(failed) if failed.is_absent() => {
+            let stage = Stage::Failed {
+                at: clock::now(),
+                text: "the server was ended while the capture was given up".to_owned(),
+                fails_task: false,
+            };
+            let record = Record { stage, ..record };
+            match arrivals::note(&dir, &record) {
+                Ok(()) => Ok(Upload::new(id, dir, record, BTreeMap::new(), silence)),
+                Err(failed) => Err((record.image_name, failed)),
+            }
+        }
+        Err(failed) => Err((record.image_name, failed)),
+    }
+}
+
 /// When the files of an arriving image were written last.
-fn age(dir: &std::path::Path) -> Duration {
+fn age(dir: &Path) -> Duration {
     let newest = std::fs::read_dir(arrivals::files(dir)).ok();
     let newest = newest.and_then(|entries| {
         let times = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
@@ -465,6 +538,9 @@ fn age(dir: &std::path::Path) -> Duration {
 /// Pieces in memory at a time, of all uploads and of one: at most 8 MiB each.
 const PIECES: usize = 16;
 const PIECES_OF_ONE: usize = 8;
+
+/// Threads that write what arrives.
+const WRITERS: u32 = 16;
 
 /// Offers and lists of files in memory at a time: at most 1 MiB each.
 const LISTS: usize = 8;

@@ -101,7 +101,8 @@ impl Ops {
             return Err(CaptureTaskError::Level(level));
         }
         let found = self.store.find_image(&wanted.image).await?;
-        let is_new = found.is_none();
+        let known = found.as_ref().map(|image| image.id);
+        let is_new = known.is_none();
         let image = match found {
             Some(image) => {
                 let name = fog::encoding::printable(&image.name, 60);
@@ -138,6 +139,11 @@ impl Ops {
             }
         };
         self.check_place_of(&image, is_new).await?;
+        if let Some(known) = known
+            && let Some(other) = self.sharer_of(known, &image.path).await?
+        {
+            return Err(CaptureTaskError::Place(other.to_string()));
+        }
         let new = NewCapture {
             host: host.id,
             image: CapturedImage {

@@ -107,13 +107,20 @@ impl Ops {
                 self.conclude(upload, &record).await?;
                 Ok(false)
             }
-            Stage::Failed { text, .. } => {
-                let dir = upload.dir.clone();
-                let removed = move || arrivals::remove(&arrivals::files(&dir));
+            Stage::Failed {
+                text, fails_task, ..
+            } => {
+                let (dir, root) = (upload.dir.clone(), self.config.images.clone());
+                let noted = record.clone();
+                let removed = move || arrivals::remove_files(&root, &dir, &noted, clock::now());
                 blocking(&self.captures.writers, removed).await??;
-                let reason = Reason::CaptureFailed { text };
-                self.end_task(record.owner.task(), State::Failed, reason)
-                    .await?;
+                // Nobody begins another one meanwhile.
+                let _turn = self.captures.turn.lock().await;
+                if fails_task && !self.captures.has_successor(upload) {
+                    let reason = Reason::CaptureFailed { text };
+                    self.end_task(record.owner.task(), State::Failed, reason)
+                        .await?;
+                }
                 Ok(false)
             }
         }
@@ -169,11 +176,13 @@ impl Ops {
             Ok(Err(text)) => Stage::Failed {
                 at: clock::now(),
                 text: fog::encoding::printable(&text, MAX_TEXT),
+                fails_task: true,
             },
             Err(_) => Stage::Failed {
                 at: clock::now(),
                 text: "the server met an internal error while it verified the image; its log has the cause"
                     .to_owned(),
+                fails_task: true,
             },
         };
         let outcome = match &stage {
@@ -188,6 +197,7 @@ impl Ops {
 
     /// Stores the next stage, unless the upload was ended meanwhile.
     async fn becomes(&self, upload: &Arc<Upload>, stage: Stage) -> anyhow::Result<()> {
+        let _gate = upload.gate.write().await;
         let (dir, record) = {
             let now = upload.record();
             if now.stage.is_over() {
@@ -204,10 +214,7 @@ impl Ops {
         }
         let noted = record.clone();
         blocking(&self.captures.writers, move || arrivals::note(&dir, &noted)).await??;
-        let mut now = upload.record();
-        if !now.stage.is_over() {
-            *now = record;
-        }
+        *upload.record() = record;
         Ok(())
     }
 
@@ -230,11 +237,13 @@ impl Ops {
             task: record.owner.task(),
         };
         let _turn = self.captures.turn.lock().await;
+        self.finish_noted(Some(&record.path)).await?;
         let stage = match self.bring(coming).await {
             Ok(()) => Stage::Published { at: clock::now() },
             Err(PlaceError::Never(text)) => Stage::Failed {
                 at: clock::now(),
                 text,
+                fails_task: true,
             },
             Err(error) => return Err(error.into()),
         };
@@ -269,6 +278,23 @@ impl Ops {
             // All was done, and the server ended before it could say so.
             if !blocking(&self.captures.writers, move || files.exists()).await? {
                 return Ok(());
+            }
+        }
+        // There is no way back then, whatever was verified since: what was there becomes a version.
+        let is_begun = match &noted {
+            Some(swap) => {
+                let (root, dir, swap) = (root.clone(), coming.dir.clone(), swap.clone());
+                let look = move || arrivals::is_begun(&root, &dir, &swap);
+                blocking(&self.captures.writers, look).await??
+            }
+            None => false,
+        };
+        if !is_stored && !is_begun {
+            let own = image.as_ref().map_or(coming.image, |image| image.id);
+            if let Some(other) = self.sharer_of(own, &settings.path).await? {
+                let dir = coming.dir.clone();
+                blocking(&self.captures.writers, move || arrivals::forget(&dir)).await??;
+                return Err(PlaceError::Never(other.to_string()));
             }
         }
         let swap = match noted {
@@ -312,7 +338,7 @@ impl Ops {
                 .await??
             }
         };
-        if !is_stored {
+        if !is_stored && !is_begun {
             let stored = match (coming.image, image) {
                 (NEW, None) => {
                     let new = NewImage {
@@ -363,7 +389,11 @@ impl Ops {
 
     /// Exchanges the directories, after the database has said so.
     pub(super) async fn swap(&self, dir: PathBuf, swap: Swap) -> Result<(), PlaceError> {
-        let (root, most) = (self.config.images.clone(), self.config.image_versions);
+        let root = self.config.images.clone();
+        let most = arrivals::Most {
+            count: self.config.image_versions,
+            size: self.config.image_versions_size,
+        };
         if self.captures.is_over() {
             return Err(PlaceError::Never("the server ends".to_owned()));
         }

@@ -1,15 +1,16 @@
 //! Former versions of images, and the end of an image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::publish::{Coming, PlaceError};
 use crate::clock;
-use crate::domain::Timestamp;
 use crate::domain::capture::Origin;
 use crate::domain::image::{Facts, Image, ImageName};
-use crate::imagestore::arrivals::{self, FileFailed, Version};
+use crate::domain::{ImageId, Timestamp};
+use crate::imagestore::arrivals::{self, FileFailed, Record, Swap, Version};
 use crate::imagestore::{ChangedError, check_unchanged, image_path};
+use crate::logs::{Level, Subject};
 use crate::ops::{Ops, blocking};
 use crate::store::{ChangeError, DescribeError, StoreError};
 
@@ -54,6 +55,9 @@ pub enum RevertError {
     /// An upload into the image runs.
     #[error("image {0} is being captured; cancel that, or wait for its end")]
     Captured(String),
+    /// Its files are another image's, too.
+    #[error("{0}")]
+    Shared(Sharer),
     /// It is in use, or gone.
     #[error("{0}")]
     Change(#[from] ChangeError),
@@ -69,6 +73,19 @@ pub enum RevertError {
     /// A programming error.
     #[error("internal error: {0}")]
     Internal(#[from] tokio::task::JoinError),
+}
+
+/// An image that has the directory of another one.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "image {name} has the same directory {path}, and would be changed with it; give each a directory of its own, or \
+     forget one of them (fos-server image remove)"
+)]
+pub struct Sharer {
+    /// Its name.
+    pub name: String,
+    /// The directory, below the image root.
+    pub path: String,
 }
 
 impl From<PlaceError> for RevertError {
@@ -131,7 +148,11 @@ impl Ops {
             return Err(RevertError::NotHere(readable::chain(error.as_ref())));
         }
         super::plain_path(&image.path).map_err(RevertError::NotHere)?;
-        self.check_no_upload(image)?;
+        self.finish_noted(Some(&image.path)).await?;
+        self.check_no_upload(&image.name, &image.path).await?;
+        if let Some(other) = self.sharer_of(image.id, &image.path).await? {
+            return Err(RevertError::Shared(other));
+        }
         let (root, path) = (self.config.images.clone(), image.path.clone());
         let read = blocking(&self.readers, move || arrivals::versions(&root, &path));
         let mut versions = read.await??.into_iter();
@@ -160,35 +181,89 @@ impl Ops {
             origin: about.origin,
             task: None,
         };
-        if let Err(error) = self.bring(coming).await {
-            // It may be half done: it is finished, or given up, as soon as that is possible.
-            self.captures.is_stuck.store(true, Ordering::SeqCst);
-            return Err(error.into());
-        }
+        // It may be half done, also if this is dropped: it is finished, or given up, as soon as that is possible.
+        let was_stuck = self.captures.is_stuck.swap(true, Ordering::SeqCst);
+        self.bring(coming).await?;
+        self.captures.is_stuck.store(was_stuck, Ordering::SeqCst);
         let line = format!("image {name} is version {number} again");
         self.log.service(clock::now(), &line);
         Ok(())
     }
 
-    /// Goes on with what a server began that was killed: if the database has the version, its files are brought to
-    /// their place.
-    pub(super) async fn finish_reverts(&self) -> anyhow::Result<()> {
-        let root = self.config.images.clone();
+    /// Goes on with what a server, or a command, began that was killed. What cannot be finished is tried again later.
+    pub(super) async fn finish_reverts(&self) -> Result<(), PlaceError> {
         let _turn = self.captures.turn.lock().await;
+        self.finish_noted(None).await
+    }
+
+    /// Finishes what was noted of versions, and not done: if the database has the version, its files are brought to
+    /// their place. Call it in a turn, before the directory of an image is changed otherwise.
+    ///
+    /// # Errors
+    /// If it is not known what was noted, or not finished for the image in the directory `needed`. What is not
+    /// finished of others is reported, and tried again later.
+    pub(super) async fn finish_noted(&self, needed: Option<&str>) -> Result<(), PlaceError> {
+        let root = self.config.images.clone();
+        let is_stuck = &self.captures.is_stuck;
+        // Until all is done, and also if this is dropped before.
+        is_stuck.store(true, Ordering::SeqCst);
         let found = blocking(&self.readers, move || arrivals::interrupted(&root)).await??;
+        let mut first = Ok(());
+        let mut is_done = true;
         for (dir, swap) in found {
             // Those of uploads are part of their steps.
             if is_upload(&dir) {
                 continue;
             }
-            let known = self.store.facts(swap.image).await?;
-            if known.is_some_and(|known| known.is_same(&swap.facts)) {
-                self.swap(dir, swap).await?;
-            } else {
-                blocking(&self.readers, move || arrivals::forget(&dir)).await??;
+            let path = swap.path.clone();
+            let Err(error) = self.finish_one(dir, swap).await else {
+                continue;
+            };
+            is_done = false;
+            if needed == Some(path.as_str()) {
+                first = first.and(Err(error));
+                continue;
             }
+            let path = fog::encoding::printable(&path, 60);
+            let line = format!(
+                "a version of the image in {path} is half on its way to its place: {error}; trying again"
+            );
+            let what = "versions on their way";
+            let (now, subject) = (clock::now(), Subject::Server);
+            self.log.repeated(now, Level::Warn, &subject, what, &line);
         }
-        Ok(())
+        is_stuck.store(!is_done, Ordering::SeqCst);
+        first
+    }
+
+    async fn finish_one(&self, dir: PathBuf, swap: Swap) -> Result<(), PlaceError> {
+        let known = self.store.facts(swap.image).await?;
+        let is_stored = known.is_some_and(|known| known.is_same(&swap.facts));
+        let look = {
+            let (root, dir, swap) = (self.config.images.clone(), dir.clone(), swap.clone());
+            move || arrivals::is_begun(&root, &dir, &swap)
+        };
+        // What was verified since is at its place already.
+        if is_stored || blocking(&self.readers, look).await?? {
+            return self.swap(dir, swap).await;
+        }
+        Ok(blocking(&self.readers, move || arrivals::forget(&dir)).await??)
+    }
+
+    /// Another image whose directory is this one, as rows of other programs may have it: what is done to the files of
+    /// one would be done to the other's.
+    pub(in crate::ops) async fn sharer_of(
+        &self,
+        image: ImageId,
+        path: &str,
+    ) -> Result<Option<Sharer>, StoreError> {
+        let others = self.store.images().await?.into_iter();
+        let mut others = others.filter(|other| other.id != image);
+        let other = others.find(|other| image_path(&other.path).is_ok_and(|other| other == path));
+        Ok(other.map(|other| Sharer {
+            name: fog::encoding::printable(&other.name, 60),
+            path: path.to_owned(),
+        }))
     }
 
     /// Forgets an image, and removes its files and its versions.
@@ -200,17 +275,12 @@ impl Ops {
         if let Err(error) = self.captures_are_ours().await {
             return Err(RevertError::NotHere(readable::chain(error.as_ref())));
         }
-        self.check_no_upload(image)?;
         let path =
             image_path(&image.path).map_err(|error| RevertError::NotHere(error.to_string()))?;
-        let others = self.store.images().await?;
-        if let Some(other) = others.iter().find(|other| {
-            other.id != image.id && image_path(&other.path).is_ok_and(|other| other == path)
-        }) {
-            let other = fog::encoding::printable(&other.name, 60);
-            return Err(RevertError::NotHere(format!(
-                "image {other} has the same directory; fos-server image remove forgets this one"
-            )));
+        self.finish_noted(Some(&path)).await?;
+        self.check_no_upload(&image.name, &path).await?;
+        if let Some(other) = self.sharer_of(image.id, &path).await? {
+            return Err(RevertError::Shared(other));
         }
         let (root, place) = (self.config.images.clone(), path.clone());
         let look = move || arrivals::check_place(&root, &place);
@@ -244,18 +314,19 @@ impl Ops {
         self.store.describe_image(image.id, name, note).await
     }
 
-    /// Whether an upload into an image is under way.
-    fn check_no_upload(&self, image: &Image) -> Result<(), RevertError> {
-        let mut uploads = self.captures.all().into_iter();
-        let is_of = |upload: &std::sync::Arc<super::Upload>| {
-            let record = upload.record();
-            record.path == image.path && !record.stage.is_over()
+    /// Whether an upload into a directory is under way, as the disk has it: this process may be a command beside a
+    /// server that is off. Call it in a turn.
+    async fn check_no_upload(&self, image: &str, path: &str) -> Result<(), RevertError> {
+        let root = self.config.images.clone();
+        let listed = blocking(&self.readers, move || arrivals::list(&root)).await??;
+        let is_arriving = |(id, record): &(String, Record)| {
+            // A note that could not be stored is in memory alone.
+            let known = self.captures.find(id);
+            let is_over = known.is_some_and(|upload| upload.record().stage.is_over());
+            record.path == path && !record.stage.is_over() && !is_over
         };
-        match uploads.any(|upload| is_of(&upload)) {
-            true => Err(RevertError::Captured(fog::encoding::printable(
-                &image.name,
-                60,
-            ))),
+        match listed.iter().any(is_arriving) {
+            true => Err(RevertError::Captured(fog::encoding::printable(image, 60))),
             false => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! The files of an image over HTTP, from another server: each from the byte on that is not here yet.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,12 @@ pub(super) struct Source<'a> {
     pub(super) image: ImageId,
     /// Bytes of all files.
     pub(super) total: u64,
+    /// Which servers have sent bytes of which file.
+    pub(super) senders: &'a mut Senders,
 }
+
+/// The servers that have sent bytes of a file, by its name.
+pub(super) type Senders = BTreeMap<String, BTreeSet<String>>;
 
 impl Source<'_> {
     /// All files that are not whole yet.
@@ -40,7 +46,7 @@ impl Source<'_> {
     }
 
     async fn file(
-        &self,
+        &mut self,
         file: &StoredFile,
         copying: &Arc<Copying>,
         done: &mut u64,
@@ -91,6 +97,8 @@ impl Source<'_> {
                 None => return Err(format!("{} ended early", shown(&file.name))),
             };
             let len = piece.len() as u64;
+            let senders = self.senders.entry(file.name.clone()).or_default();
+            senders.insert(self.peer.name.clone());
             if len > file_left {
                 return Err(format!("{} is longer there", shown(&file.name)));
             }

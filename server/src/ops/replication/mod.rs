@@ -2,15 +2,17 @@
 
 mod fetch;
 mod peers;
+mod rotten;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use self::fetch::Source;
+use self::fetch::{Senders, Source};
 pub use self::peers::{PeerError, PeerState, ReplicateError};
+use self::rotten::Rotten;
 use super::Ops;
 use crate::clock;
 use crate::domain::image::{Facts, Image};
@@ -64,6 +66,7 @@ pub(super) struct Replications {
     all: Mutex<BTreeMap<ImageId, Replication>>,
     wanted: Mutex<BTreeMap<ImageId, Replace>>,
     news: Notify,
+    rotten: Mutex<Rotten>,
     /// What all servers of the site know; not there where there can be no others.
     secret: std::sync::OnceLock<SiteSecret>,
 }
@@ -75,6 +78,10 @@ impl Replications {
 
     fn wanted(&self) -> MutexGuard<'_, BTreeMap<ImageId, Replace>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rotten(&self) -> MutexGuard<'_, Rotten> {
+        self.rotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn know(&self, secret: SiteSecret) {
@@ -97,9 +104,15 @@ impl Replications {
 }
 
 impl Ops {
-    /// Copies an image to this server as soon as those before it are copied. One that is waited for already is copied
-    /// once.
+    /// Copies an image to this server as soon as those before it are copied, because somebody has asked for it. One that
+    /// is waited for already is copied once.
     pub(crate) fn want_copy(&self, image: ImageId, replace: Replace) {
+        // A copy that was not good may have been mended.
+        self.replications.rotten().forget(image);
+        self.queue_copy(image, replace);
+    }
+
+    fn queue_copy(&self, image: ImageId, replace: Replace) {
         let replications = &self.replications;
         if replications.is_at_work(image) {
             return;
@@ -159,7 +172,9 @@ impl Ops {
                 }
             });
             match tokio::time::timeout(DISK_LIMIT, look).await {
-                Ok(Ok(None)) => self.want_copy(image.id, Replace::Never),
+                Ok(Ok(None)) if self.has_good_source(image.id, &facts).await => {
+                    self.queue_copy(image.id, Replace::Never);
+                }
                 Ok(Ok(Some(Err(changed)))) if refused.insert((image.id, facts.checked_at)) => {
                     let line = format!(
                         "image {} is not copied from another server by itself: {}",
@@ -172,6 +187,18 @@ impl Ops {
                 _ => {}
             }
         }
+    }
+
+    /// Whether it makes sense to ask for an image: not while every server that could have it is known for wrong bytes,
+    /// which was told then.
+    async fn has_good_source(&self, image: ImageId, facts: &Facts) -> bool {
+        let Ok(peers) = self.store.peers().await else {
+            return true;
+        };
+        let (now, rotten) = (Instant::now(), self.replications.rotten());
+        let is_bad = |name: &str| rotten.has(now, image, facts.checked_at, name);
+        let mut there = peers.iter().filter(|peer| peer.is_there);
+        !there.clone().any(|peer| is_bad(&peer.name)) || there.any(|peer| !is_bad(&peer.name))
     }
 
     /// Copies an image, and notes what became of it.
@@ -217,19 +244,64 @@ impl Ops {
         if self.on_disk(check).await? {
             return Ok(None);
         }
-        let begin = {
-            let (root, path, facts) = (
-                self.config.images.clone(),
-                image.path.clone(),
-                facts.clone(),
+        if replace == Replace::Other
+            && let Some(other) = self
+                .sharer_of(id, &image.path)
+                .await
+                .map_err(|error| told(&error))?
+        {
+            return Err(other.to_string());
+        }
+        let mut senders = Senders::new();
+        loop {
+            let begin = {
+                let (root, path, facts) = (
+                    self.config.images.clone(),
+                    image.path.clone(),
+                    facts.clone(),
+                );
+                move || Copying::begin(&root, &path, &facts, replace)
+            };
+            let copying = Arc::new(self.on_disk(begin).await?.map_err(|error| told(&error))?);
+            self.fetch(&image, &facts, &copying, &mut senders).await?;
+            let copying = Arc::into_inner(copying).ok_or("its files are still being written")?;
+            match self.finish(&image, &facts, copying, replace).await? {
+                Ok(()) => return Ok(Some(fog::encoding::printable(&image.name, 60))),
+                // Each time there are fewer servers to ask.
+                Err(CopyError::Bytes(files))
+                    if self.distrust(&image, &facts, &files, &mut senders) => {}
+                Err(error) => return Err(told(&error)),
+            }
+        }
+    }
+
+    /// Files had wrong bytes: whoever sent them is left alone for a while. Answers whether that is known.
+    fn distrust(
+        &self,
+        image: &Image,
+        facts: &Facts,
+        files: &[String],
+        senders: &mut Senders,
+    ) -> bool {
+        let shown = |name: &str| fog::encoding::printable(name, 60);
+        let sent = files.iter().filter_map(|file| senders.remove(file));
+        let servers: BTreeSet<String> = sent.flatten().collect();
+        for server in &servers {
+            let mut rotten = self.replications.rotten();
+            let rest = rotten.note(Instant::now(), image.id, facts.checked_at, server);
+            drop(rotten);
+            let line = format!(
+                "image {}: what came from server {} of {} is not what was verified; for {} it is not asked for this image \
+                 again. Verify the image there (fos-server image verify)",
+                shown(&image.name),
+                shown(server),
+                shown(files.first().map_or("", String::as_str)),
+                readable::Time(rest)
             );
-            move || Copying::begin(&root, &path, &facts, replace)
-        };
-        let copying = Arc::new(self.on_disk(begin).await?.map_err(|error| told(&error))?);
-        self.fetch(&image, &facts, &copying).await?;
-        let copying = Arc::into_inner(copying).ok_or("its files are still being written")?;
-        self.finish(&image, facts, copying, replace).await?;
-        Ok(Some(fog::encoding::printable(&image.name, 60)))
+            self.log
+                .line(clock::now(), Level::Warn, &Subject::Server, &line);
+        }
+        !servers.is_empty()
     }
 
     async fn fetch(
@@ -237,6 +309,7 @@ impl Ops {
         image: &Image,
         facts: &Facts,
         copying: &Arc<Copying>,
+        senders: &mut Senders,
     ) -> Result<(), String> {
         let secret = self.replications.secret.get();
         let secret = secret.ok_or("there are no other servers: the database is a file here")?;
@@ -251,13 +324,27 @@ impl Ops {
                     "no other server has said where it is reached (--peer-address)".to_owned(),
                 );
             }
-            for peer in peers.into_iter().filter(|peer| peer.is_there) {
+            let there: Vec<_> = peers.into_iter().filter(|peer| peer.is_there).collect();
+            let is_good = |name: &str| {
+                let rotten = self.replications.rotten();
+                !rotten.has(Instant::now(), image.id, facts.checked_at, name)
+            };
+            if !there.is_empty() && !there.iter().any(|peer| is_good(&peer.name)) {
+                let names: Vec<&str> = there.iter().map(|peer| peer.name.as_str()).collect();
+                return Err(format!(
+                    "what came from {} was not what was verified; verify the image there (fos-server image verify), \
+                     and copy it again",
+                    names.join(", ")
+                ));
+            }
+            for peer in there.into_iter().filter(|peer| is_good(&peer.name)) {
                 let mut source = Source {
                     ops: self,
                     secret,
                     peer: &peer,
                     image: image.id,
                     total,
+                    senders: &mut *senders,
                 };
                 match source.files(facts, copying).await {
                     Ok(()) => return Ok(()),
@@ -276,21 +363,21 @@ impl Ops {
     async fn finish(
         self: &Arc<Self>,
         image: &Image,
-        facts: Facts,
+        facts: &Facts,
         copying: Copying,
         replace: Replace,
-    ) -> Result<(), String> {
+    ) -> Result<Result<(), CopyError>, String> {
         // Captures replace directories, too.
         let _turn = self.captures.turn().await;
         let now = self.store.facts(image.id).await;
         let now = now.map_err(|error| readable::chain(&error))?;
-        if !now.is_some_and(|now| now.is_same(&facts)) {
+        if !now.is_some_and(|now| now.is_same(facts)) {
             return Err(
                 "the image was captured or verified anew meanwhile; copy it again".to_owned(),
             );
         }
         let total: u64 = facts.files.iter().map(|file| file.size).sum();
-        let (ops, id) = (Arc::clone(self), image.id);
+        let (ops, id, facts) = (Arc::clone(self), image.id, facts.clone());
         let finished = tokio::task::spawn_blocking(move || {
             let mut progress = |done| {
                 let stage = ReplicaStage::Comparing { done, total };
@@ -298,12 +385,7 @@ impl Ops {
             };
             copying.finish(&facts, replace, &mut progress)
         });
-        let finished: Result<Result<(), CopyError>, _> = finished.await;
-        match finished {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(readable::chain(&error)),
-            Err(error) => Err(error.to_string()),
-        }
+        finished.await.map_err(|error| error.to_string())
     }
 
     /// Work with the disk, which may hang.

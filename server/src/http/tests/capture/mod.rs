@@ -27,6 +27,9 @@ use crate::testing::{
     Bench, bench, bench_with, ip, mac, name, text as body_of, wait_for, write_image_of,
 };
 
+mod races;
+mod remains;
+
 /// Files of an image.
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -1250,10 +1253,64 @@ async fn a_directory_that_another_image_has_is_not_deleted_however_it_is_written
         let image = bench.store.find_image("lab image").await.unwrap().unwrap();
         let refused = bench.ops.delete_image(&image).await;
         assert!(
-            matches!(&refused, Err(RevertError::NotHere(text)) if text.contains("other image")),
+            matches!(&refused, Err(RevertError::Shared(other)) if other.name == "other image"),
             "{path}: {refused:?}"
         );
         bench.assert_former().await;
+    }
+}
+
+/// What is done to the files of one would be done to the other's, of which its row says nothing.
+#[tokio::test]
+async fn a_directory_that_another_image_has_is_not_changed() {
+    for path in ["img/", "img"] {
+        let bench = bench().await;
+        let share = async |path: &str| {
+            let row = "WHERE imageName = 'other image'";
+            bench
+                .sql(&format!("UPDATE images SET imagePath = '{path}' {row}"))
+                .await;
+        };
+        let (task, who) = bench.machine(1, "lab image").await;
+        let upload = bench.send_image(&who, &image(171)).await;
+        bench.outcome(&who, &upload).await;
+        bench.task_ended(task).await;
+        let published = files_in(&bench.config.images.join("img"));
+        // It comes to be shared while another capture is under way.
+        let (task, who) = bench.machine(1, "lab image").await;
+        let files = image(172);
+        let terms: CaptureTerms = bench.begin(&who, &offer(&files)).await.ok();
+        bench.put_all(&who, &terms.upload, &files).await;
+        share(path).await;
+        let _: CaptureView = bench.end(&who, &terms.upload, &end(&files)).await.ok();
+        let view = bench.outcome(&who, &terms.upload).await;
+        assert_eq!(view.stage, CaptureStage::Failed, "{path}");
+        assert!(view.text.contains("other image"), "{}", view.text);
+        assert_eq!(bench.task_ended(task).await.state, State::Failed);
+
+        let found = bench.store.find_image("lab image").await.unwrap().unwrap();
+        let refused = bench.ops.revert_image(&found, 1).await;
+        assert!(
+            matches!(&refused, Err(RevertError::Shared(other)) if other.name == "other image"),
+            "{path}: {refused:?}"
+        );
+        let refused = bench.wish_capture(1, "lab image").await;
+        assert!(
+            matches!(&refused, Err(CaptureTaskError::Place(text)) if text.contains("other image")),
+            "{path}: {refused:?}"
+        );
+        let token = bench.ops.add_token("desk".parse().unwrap(), Role::Admin);
+        let by_hand = Who::Token(token.await.unwrap(), "lab image");
+        let answer = bench.begin(&by_hand, &offer(&files)).await;
+        assert_eq!(
+            answer.refused(StatusCode::CONFLICT),
+            CaptureRefusalCode::Unsupported
+        );
+        assert_eq!(files_in(&bench.config.images.join("img")), published);
+        // Each has its own again.
+        share("other").await;
+        bench.ops.revert_image(&found, 1).await.unwrap();
+        assert_eq!(files_in(&bench.config.images.join("img")), image(1));
     }
 }
 
