@@ -15,6 +15,7 @@ mod firmware;
 mod images;
 mod mend;
 mod packets;
+mod packs;
 mod pair;
 mod plans;
 mod tables;
@@ -27,6 +28,7 @@ pub use fec::udpcast_fec;
 pub use firmware::firmware;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use packets::packets;
+pub use packs::{pack_keys, pack_manifest};
 pub use pair::udpcast_pair;
 pub use plans::deploy_plan;
 pub use tables::{partition_dump, partition_plan, partition_table};
@@ -37,7 +39,7 @@ pub use volumes::volume_group;
 pub type Body = fn(&[u8]);
 
 /// Every target: its name, which is that of its corpus, and its body.
-pub const TARGETS: [(&str, Body); 21] = [
+pub const TARGETS: [(&str, Body); 23] = [
     ("contract", contract),
     ("deploy_plan", deploy_plan),
     ("dhcp", dhcp),
@@ -47,6 +49,8 @@ pub const TARGETS: [(&str, Body); 21] = [
     ("image", image),
     ("image_recipe", image_recipe),
     ("native_json", native_json),
+    ("pack_keys", pack_keys),
+    ("pack_manifest", pack_manifest),
     ("packets", packets),
     ("partition_dump", partition_dump),
     ("partition_plan", partition_plan),
