@@ -24,6 +24,7 @@ mod screen;
 mod selftest;
 mod share;
 mod stay;
+mod trust;
 mod usage;
 mod worker;
 

@@ -20,6 +20,7 @@ pub mod domain;
 pub mod http;
 pub mod https;
 pub mod imagestore;
+mod keys;
 pub mod logs;
 mod machine;
 pub mod notify;

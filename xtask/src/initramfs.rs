@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// A public key that clients trust, DATA/keys/server.pub of the server (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    trust: Vec<PathBuf>,
     /// How to compress
     #[arg(long, value_enum, default_value_t = Compression::Xz)]
     compression: Compression,
@@ -91,6 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         has_capture_tools: options.capture,
         modules: options.modules.clone(),
         authorities: options.ca.as_deref().map(authorities).transpose()?,
+        trusted: initramfs::trusted(&options.trust)?,
         has_shell: options.shell,
     };
     let has_programs = content.has_resize_tools

@@ -1,5 +1,5 @@
-//! `restore` of the directory of an image: partition tables, partitions, swap spaces, all that a deploy does, from local
-//! files.
+//! `restore` of a whole image, from its directory or a pack of it: partition tables, partitions, swap spaces, all that a
+//! deploy does, from local files.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,33 +7,49 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use deploy_plan::{DeployPlan, Destination, PlannedStream, Warning};
+use deploy_plan::{DeployPlan, Destination, PlannedStream, SmallFiles, Warning};
 use disk::Target;
-use fos_api::ImageFormat;
+use fos_api::{ImageFormat, Manifest};
 use image::{Content, Geometry, SinkError, Verify};
 use imaging::target::Nowhere;
 use imaging::{Source, Trace};
+use pack::Authenticity;
 use readable::{Size, Time};
 use serde_json::{Value, json};
 
 use super::display::Display;
-use super::engine::{Report, run_to};
+use super::engine::{Report, View, run_packed_to, run_to};
+use super::packed::Packed;
 use super::report::{Outcome, image_facts, milliseconds};
 use super::{CommonArgs, OnSignal, SHOW_PERIOD, conclude, tell};
 use crate::deploy::{Disks, Ending, Finish, Tools, heads};
-use crate::image_dir::{self, Depth, ImageDirectory, Stop};
+use crate::image_dir::{self, Depth, Stop};
+use crate::trust;
 
-/// Runs `restore` with a directory. The same ends as of an image.
-pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]) -> ExitCode {
+/// What a whole image is stored as.
+pub(super) enum Stored<'a> {
+    /// The directory of an image, in FOG's layout or Clonezilla's.
+    Directory(&'a Path),
+    /// The manifest of a pack, and the keys that count; without any, those of this machine.
+    Pack(&'a Path, &'a [PathBuf]),
+}
+
+/// Runs `restore` with a directory or a pack. The same ends as of an image.
+pub(super) fn restore(common: &CommonArgs, stored: &Stored<'_>, targets: &[PathBuf]) -> ExitCode {
     if common.raw || common.create || common.discard {
         return crate::usage::complain(
-            "the directory of an image says itself what it holds, and its disks have to exist: leave out --raw, \
-             --create and --discard",
+            "a whole image says itself what it holds, and its disks have to exist: leave out --raw, --create and \
+             --discard",
         );
     }
     if common.check != targets.is_empty() {
         return crate::usage::complain(
-            "the directory of an image and its disk are needed, or --check and the directory",
+            "the directory of an image, or a pack, and its disk are needed, or --check and the directory or pack",
+        );
+    }
+    if common.ignore_crc && matches!(stored, Stored::Pack(..)) {
+        return crate::usage::complain(
+            "each chunk of a pack has to be right before it is written: leave out --ignore-crc",
         );
     }
     let names: Vec<String> = targets
@@ -43,22 +59,22 @@ pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]
     let target = (!names.is_empty()).then(|| names.join(", "));
     conclude(common, target, OnSignal::EndNow, |trace, _| {
         let begin = Instant::now();
-        let image =
-            image_dir::read(directory, None, None, Depth::All).map_err(|stop| match stop {
-                Stop::Refused(reason) => anyhow!("{}", reason.text),
-                Stop::Failed(error) => error,
-            })?;
-        ensure!(
-            image.has_data(),
-            "{} has no files with data (d1p1.img, ...)",
-            directory.display()
-        );
+        let image = stored.read()?;
+        if let Some(authenticity) = image.authenticity()
+            && !common.quiet
+        {
+            tell(
+                &mut std::io::stderr(),
+                &format!("{}: {authenticity}", image.name),
+            );
+        }
         let (reports, warnings) = match targets {
             [] => (check(common, &image)?, Vec::new()),
             _ => write(common, &image, targets, trace)?,
         };
         Ok(Restored {
-            source: directory.display().to_string(),
+            source: image.name.clone(),
+            authenticity: image.authenticity(),
             targets: names.clone(),
             reports,
             warnings,
@@ -67,19 +83,96 @@ pub(super) fn restore(common: &CommonArgs, directory: &Path, targets: &[PathBuf]
     })
 }
 
+/// A whole image that can be written.
+struct Image {
+    name: String,
+    manifest: Manifest,
+    files: SmallFiles,
+    data: Data,
+}
+
+/// The data of its streams.
+enum Data {
+    /// The files of each stream, in the order of the manifest's.
+    Files(Vec<Vec<PathBuf>>),
+    Pack(Box<Packed>),
+}
+
+impl Stored<'_> {
+    fn read(&self) -> anyhow::Result<Image> {
+        match self {
+            Self::Directory(path) => {
+                let image = image_dir::read(path, None, None, Depth::All);
+                let image = image.map_err(|stop| match stop {
+                    Stop::Refused(reason) => anyhow!("{}", reason.text),
+                    Stop::Failed(error) => error,
+                })?;
+                let name = path.display().to_string();
+                ensure!(
+                    image.has_data(),
+                    "{name} has no files with data (d1p1.img, ...)"
+                );
+                Ok(Image {
+                    name,
+                    manifest: image.manifest,
+                    files: image.files,
+                    data: Data::Files(image.sources),
+                })
+            }
+            Self::Pack(path, keys) => {
+                let packed = Packed::open(path, &trust::load(keys)?)?;
+                let manifest = packed.manifest.head().to_manifest();
+                deploy_plan::check_manifest(&manifest)?;
+                Ok(Image {
+                    name: path.display().to_string(),
+                    manifest,
+                    files: packed.manifest.files().clone(),
+                    data: Data::Pack(Box::new(packed)),
+                })
+            }
+        }
+    }
+}
+
+impl Image {
+    fn authenticity(&self) -> Option<Authenticity> {
+        match &self.data {
+            Data::Files(_) => None,
+            Data::Pack(packed) => Some(packed.authenticity),
+        }
+    }
+
+    /// Brings one stream to its place.
+    fn run_to<T: imaging::Target>(
+        &self,
+        number: usize,
+        options: image::Options,
+        target: T,
+        show: &mut (dyn FnMut(&View) + Send),
+    ) -> anyhow::Result<Report> {
+        match &self.data {
+            Data::Files(sources) => {
+                let files = sources.get(number).map_or(&[][..], Vec::as_slice);
+                run_to(Source::open(files)?, options, target, SHOW_PERIOD, show)
+            }
+            Data::Pack(packed) => {
+                let size = options.target_size;
+                run_packed_to(packed, number, size, target, SHOW_PERIOD, show)
+            }
+        }
+    }
+}
+
 /// What became of each stream, by its name.
 type Reports = Vec<(String, Report)>;
 
 /// Reads all streams to their ends.
-fn check(common: &CommonArgs, image: &ImageDirectory) -> anyhow::Result<Reports> {
-    let streams = image.manifest.streams.iter().zip(&image.sources);
+fn check(common: &CommonArgs, image: &Image) -> anyhow::Result<Reports> {
+    let streams = image.manifest.streams.iter().enumerate();
     streams
-        .map(|(stream, files)| {
+        .map(|(number, stream)| {
             let options = options(common, &stream.image.format, stream.image.device_size, None);
-            let source = Source::open(files)?;
-            let report = shown(common, |show| {
-                run_to(source, options, Nowhere, SHOW_PERIOD, show)
-            })?;
+            let report = shown(common, |show| image.run_to(number, options, Nowhere, show))?;
             Ok((stream.name.to_string(), report))
         })
         .collect()
@@ -88,7 +181,7 @@ fn check(common: &CommonArgs, image: &ImageDirectory) -> anyhow::Result<Reports>
 /// Goes through the steps of a deploy.
 fn write(
     common: &CommonArgs,
-    image: &ImageDirectory,
+    image: &Image,
     paths: &[PathBuf],
     trace: &Trace,
 ) -> anyhow::Result<(Reports, Vec<String>)> {
@@ -178,12 +271,11 @@ fn streams(
     common: &CommonArgs,
     plan: &DeployPlan,
     disks: &Disks<'_>,
-    image: &ImageDirectory,
+    image: &Image,
 ) -> anyhow::Result<Reports> {
     let mut reports = Vec::new();
-    for (stream, files) in plan.streams.iter().zip(&image.sources) {
-        let source = Source::open(files)?;
-        note(common, &format!("{}: {}", source.name(), place(stream)));
+    for (number, stream) in plan.streams.iter().enumerate() {
+        note(common, &format!("{}: {}", stream.name, place(stream)));
         let len = match stream.destination {
             Destination::Partition { len, .. }
             | Destination::Volume { len, .. }
@@ -201,8 +293,8 @@ fn streams(
         };
         let part = disks.part(stream.destination, Box::new(gate));
         let report = shown(common, |show| match part {
-            Some(part) => run_to(source, options, part, SHOW_PERIOD, show),
-            None => run_to(source, options, Nowhere, SHOW_PERIOD, show),
+            Some(part) => image.run_to(number, options, part, show),
+            None => image.run_to(number, options, Nowhere, show),
         })?;
         reports.push((stream.name.to_string(), report));
     }
@@ -247,7 +339,7 @@ fn options(
 /// Runs a job and shows how far it is.
 fn shown<T>(
     common: &CommonArgs,
-    work: impl FnOnce(&mut (dyn FnMut(&super::engine::View) + Send)) -> anyhow::Result<T>,
+    work: impl FnOnce(&mut (dyn FnMut(&View) + Send)) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let mut display = Display::new(common.quiet);
     work(&mut |view| display.show(view))
@@ -267,6 +359,8 @@ fn warn(text: &str) {
 /// A directory that was restored, or checked.
 struct Restored {
     source: String,
+    /// Of a pack.
+    authenticity: Option<Authenticity>,
     /// The disks; none if it was only checked.
     targets: Vec<String>,
     reports: Reports,
@@ -277,6 +371,12 @@ struct Restored {
 impl Outcome for Restored {
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        if let Some(Authenticity::NotAuthenticated(_)) = self.authenticity {
+            lines.push(format!(
+                "warning: {}: not authenticated: no key was given that could say who made it",
+                self.source
+            ));
+        }
         let mut written = 0_u64;
         for (name, report) in &self.reports {
             let summary = &report.summary;
@@ -313,13 +413,22 @@ impl Outcome for Restored {
                 "warnings": report.warnings,
             })
         });
-        json!({
+        let mut report = json!({
             "ok": true,
             "source": self.source,
             "target": (!self.targets.is_empty()).then(|| self.targets.join(", ")),
             "streams": streams.collect::<Vec<_>>(),
             "warnings": self.warnings,
             "elapsed_ms": milliseconds(self.elapsed),
-        })
+        });
+        if let Some(authenticity) = self.authenticity {
+            let by = match authenticity {
+                Authenticity::Signed(key) => Some(key.to_string()),
+                Authenticity::NotAuthenticated(_) => None,
+            };
+            report["authenticated"] = by.is_some().into();
+            report["signed_by"] = by.into();
+        }
+        report
     }
 }

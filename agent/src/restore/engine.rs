@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use image::{Compression, Content, Decoder, Geometry, Progress, Summary, Verify};
 use imaging::tap::meter::{DiskStep, Flow, Meter, Reading};
-use imaging::{Demands, Failure, Output, Place, Source, Target, Trace, Watch};
+use imaging::{Demands, Done, Failure, Output, Place, Source, Target, Trace, Watch};
 
+use super::packed::Packed;
 use super::silence::{Silence, Watched};
 
 /// What is to be done.
@@ -89,38 +89,105 @@ pub(super) fn run_to<T: Target>(
     let (name, record) = (source.name().to_owned(), source.record().map(str::to_owned));
     let watched = Watched::new(&source);
     let flow = Arc::new(Flow::default());
-    let shared = Shared::default();
     let job = imaging::Job {
         source,
         image,
         target,
         flow: Arc::clone(&flow),
     };
-    let done = thread::scope(|scope| {
+    let done = looked_at(&flow, &watched, begin, period, show, |shared| {
+        imaging::run(job, &mut Look { shared })
+    });
+    let done = done.map_err(|failure| named(failure, &name))?;
+    Ok(report(done, name, record, begin))
+}
+
+/// The same of a stream of a pack.
+///
+/// # Errors
+/// The first thing that went wrong, with its causes.
+pub(super) fn run_packed_to<T: Target>(
+    pack: &Packed,
+    stream: usize,
+    target_size: Option<u64>,
+    target: T,
+    period: Duration,
+    show: impl FnMut(&View) + Send,
+) -> anyhow::Result<Report> {
+    let begin = Instant::now();
+    let name = pack.name.clone();
+    let watched = Watched {
+        name: name.clone(),
+        len: Some(pack.stored_len(stream)),
+        network: None,
+    };
+    let flow = Arc::new(Flow::default());
+    let job = imaging::PackedJob {
+        manifest: &pack.manifest,
+        frames: &pack.frames,
+        stream,
+        threads: pack.threads,
+        target_size,
+        target,
+        flow: Arc::clone(&flow),
+    };
+    let done = looked_at(&flow, &watched, begin, period, show, |shared| {
+        imaging::run_packed(job, &mut |progress, geometry| {
+            let mut look = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+            look.0 = *progress;
+            if look.1.is_none() {
+                look.1 = Some(geometry.clone());
+            }
+        })
+    });
+    let done = done.map_err(|failure| named(failure, &name))?;
+    Ok(report(done, name, None, begin))
+}
+
+/// Does the work while another thread looks on.
+fn looked_at(
+    flow: &Flow,
+    watched: &Watched,
+    begin: Instant,
+    period: Duration,
+    show: impl FnMut(&View) + Send,
+    work: impl FnOnce(&Shared) -> Result<Done, Failure>,
+) -> Result<Done, Failure> {
+    let shared = Shared::default();
+    thread::scope(|scope| {
         // Dropped at the end, so that nothing is shown any more.
         let (_done, is_done) = channel::<()>();
-        let (shared, flow) = (&shared, &flow);
-        let watch = move || watch(&is_done, period, shared, flow, &watched, begin, show);
+        let shared = &shared;
+        let watch = move || watch(&is_done, period, shared, flow, watched, begin, show);
         thread::Builder::new()
             .name("progress".into())
             .spawn_scoped(scope, watch)
-            .context("starting a thread")?;
-        imaging::run(job, &mut Look { shared }).map_err(|failure| match failure {
-            Failure::Confirm(error) => error.context(format!("reading {name}")),
-            Failure::Read(_) | Failure::Image(_) => failure.into_error().context(name.clone()),
-            other => other.into_error(),
-        })
-    })?;
+            .map_err(Failure::Thread)?;
+        work(shared)
+    })
+}
+
+fn named(failure: Failure, name: &str) -> anyhow::Error {
+    match failure {
+        Failure::Confirm(error) => error.context(format!("reading {name}")),
+        Failure::Read(_) | Failure::Image(_) | Failure::Chunk(_) | Failure::Format(_) => {
+            failure.into_error().context(name.to_owned())
+        }
+        other => other.into_error(),
+    }
+}
+
+fn report(done: Done, source: String, record: Option<String>, begin: Instant) -> Report {
     let summary = done.summary;
     let mut warnings: Vec<String> = summary.warnings.iter().map(ToString::to_string).collect();
     warnings.extend(done.warnings);
-    Ok(Report {
+    Report {
         summary,
-        source: name,
+        source,
         record,
         warnings,
         elapsed: begin.elapsed(),
-    })
+    }
 }
 
 fn options(

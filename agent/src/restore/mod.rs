@@ -4,6 +4,7 @@ mod directory;
 mod display;
 mod engine;
 mod notices;
+mod packed;
 mod report;
 mod silence;
 mod waits;
@@ -28,6 +29,7 @@ use imaging::{Creation, Demands, Manner, Output, Place, Source, Trace};
 use nix::sys::signal::Signal;
 use udpcast_cli::{Reaction, Signals};
 
+use self::directory::Stored;
 use self::display::Display;
 pub(crate) use self::engine::{Job, run};
 use self::report::Outcome;
@@ -88,9 +90,14 @@ pub(crate) struct RestoreArgs {
     common: CommonArgs,
     /// The image, or all pieces of a split one in any order (- is standard input), and then the target:
     /// a block device that is not in use, or a file. Or the directory of an image in FOG's or Clonezilla's layout,
-    /// and then the disk, or the disks in their order, that get its partition tables and partitions
+    /// and then the disk, or the disks in their order, that get its partition tables and partitions. Or the manifest
+    /// of a pack (ROOT.manifest, with ROOT.frames beside it), or a directory with one, and then the disk or disks
     #[arg(required = true, value_name = "IMAGE... TARGET")]
     paths: Vec<PathBuf>,
+    /// Of a pack: take it only if this key has signed it, a file as the server's DATA/keys/server.pub (may be given
+    /// several times; default: the keys in /etc/fos/trust.d; without any key the pack is not authenticated)
+    #[arg(long, value_name = "FILE")]
+    trust: Vec<PathBuf>,
 }
 
 /// `fos-agent receive`.
@@ -135,8 +142,22 @@ pub(crate) struct ReceiveArgs {
 /// when anything failed, 2 on wrong usage.
 pub(crate) fn restore(args: RestoreArgs) -> ExitCode {
     let (common, mut paths) = (args.common, args.paths);
+    let found = match paths.first().map(|path| packed::find(path)) {
+        Some(Err(error)) => return crate::usage::complain(&error.to_string()),
+        found => found.and_then(Result::ok).flatten(),
+    };
+    if let Some(manifest) = found {
+        let stored = Stored::Pack(&manifest, &args.trust);
+        return directory::restore(&common, &stored, &paths[1..]);
+    }
+    if !args.trust.is_empty() {
+        return crate::usage::complain(
+            "--trust is for packs; this is an image without a signature",
+        );
+    }
     if paths.first().is_some_and(|path| path.is_dir()) {
-        return directory::restore(&common, &paths[0], &paths[1..]);
+        let stored = Stored::Directory(&paths[0]);
+        return directory::restore(&common, &stored, &paths[1..]);
     }
     let target = if common.check { None } else { paths.pop() };
     if paths.is_empty() {

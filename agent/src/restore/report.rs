@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use image::{ErrorKind, Geometry, ImageError};
+use image::{Geometry, ImageError};
 use imaging::Trace;
+use pack::{ChunkError, ManifestError, TrustError};
 use readable::{Count, Size, Time};
 use serde_json::{Value, json};
 
@@ -103,7 +104,7 @@ pub(super) fn json<T: Outcome>(result: &anyhow::Result<T>, trace: &Trace) -> Val
         Err(error) => json!({
             "ok": false,
             "error": readable::chain(error.as_ref()),
-            "kind": kind(error).map_or_else(|| "other".to_owned(), |kind| kind.to_string()),
+            "kind": kind(error).unwrap_or_else(|| "other".to_owned()),
             "target_touched": trace.is_touched(),
             "target_complete": trace.is_complete(),
         }),
@@ -129,9 +130,17 @@ pub(super) fn image_facts(geometry: &Geometry) -> Value {
 }
 
 /// The kind of an error that the image is to blame for.
-fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<ImageError>())
-        .map(ImageError::kind)
+fn kind(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<ImageError>() {
+            return Some(error.kind().to_string());
+        }
+        if let Some(ChunkError::Damaged { .. }) = cause.downcast_ref() {
+            return Some("chunk-hash".into());
+        }
+        if cause.is::<ManifestError>() {
+            return Some("manifest".into());
+        }
+        cause.is::<TrustError>().then(|| "untrusted".into())
+    })
 }

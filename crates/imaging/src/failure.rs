@@ -16,6 +16,12 @@ pub enum Failure {
     /// The image is bad, or the target refused its data.
     #[error("{0}")]
     Image(#[source] ImageError),
+    /// A chunk of a pack is not to be had.
+    #[error(transparent)]
+    Chunk(pack::ChunkError),
+    /// A pack holds an image of a later format.
+    #[error(transparent)]
+    Format(pack::UnknownFormat),
     /// [`Watch::goes_on`](crate::Watch::goes_on) said no.
     #[error("it was given up")]
     GivenUp,
@@ -37,6 +43,7 @@ impl Failure {
         match self {
             Self::Image(error) => error.into(),
             Self::Commit(error) | Self::Confirm(error) => error,
+            Self::Chunk(error) => error.into(),
             other => other.into(),
         }
     }

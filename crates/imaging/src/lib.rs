@@ -11,6 +11,7 @@
 mod commit;
 mod facts;
 mod failure;
+mod packed;
 mod piece;
 mod run;
 mod scripts;
@@ -22,6 +23,7 @@ pub mod target;
 pub use commit::{HEAD_LEN, HeldHead};
 pub use facts::facts;
 pub use failure::Failure;
+pub use packed::{PackedJob, run_packed};
 pub use piece::{PIECE_LEN, Piece, Pieces};
 pub use run::{Done, Job, Watch, decode, pass, run};
 pub use scripts::scripts;

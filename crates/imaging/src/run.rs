@@ -138,9 +138,9 @@ impl<S: Pieces> Pieces for Metered<S> {
 }
 
 /// A sink, and how much goes there.
-struct MeteredSink<'a> {
-    sink: &'a mut dyn Sink,
-    flow: &'a Flow,
+pub(crate) struct MeteredSink<'a> {
+    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) flow: &'a Flow,
 }
 
 impl Sink for MeteredSink<'_> {

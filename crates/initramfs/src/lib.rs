@@ -23,7 +23,7 @@ pub use self::archive::{Compression, Tree, compress};
 pub use self::modules::{Kernel, Module, ModuleSet, newest};
 pub use self::pack::{
     Busybox, Content, Debug, Manifest, ModuleGroup, Packed, Part, add_modules, authorities, pack,
-    size,
+    size, trusted,
 };
 pub use self::programs::Programs;
 

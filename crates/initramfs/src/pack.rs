@@ -1,6 +1,10 @@
 //! What is in an initramfs, and how it is put together.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -27,6 +31,8 @@ pub struct Content {
     pub modules: Vec<String>,
     /// Certificates of authorities.
     pub authorities: Option<Vec<u8>>,
+    /// Public keys that the client trusts, by the names of their files.
+    pub trusted: BTreeMap<String, Vec<u8>>,
     /// A shell for whoever stands before the client.
     pub has_shell: bool,
 }
@@ -48,6 +54,37 @@ pub fn authorities(file: &Path) -> Result<Vec<u8>> {
         bail!("{} has no certificate in PEM", file.display());
     }
     Ok(bytes)
+}
+
+/// The public keys in these files, as the server's `keys/server.pub`, by their names in an initramfs.
+///
+/// # Errors
+/// One has no public key, something secret, or the name of another.
+pub fn trusted(files: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut keys = BTreeMap::new();
+    for file in files {
+        let bytes = read(file)?;
+        let text = String::from_utf8_lossy(&bytes);
+        if text.contains("PRIVATE KEY-----") {
+            bail!(
+                "{} has a private key: whoever boots from the network could read it; give the public half, \
+                 keys/server.pub of the server's data directory",
+                file.display()
+            );
+        }
+        if !text.lines().any(|line| line.starts_with("fos-key-v1 ")) {
+            bail!(
+                "{} has no public key; give a file as keys/server.pub of the server's data directory",
+                file.display()
+            );
+        }
+        let name = file.file_stem().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{} has no plain name", file.display()))?;
+        if keys.insert(format!("{name}.pub"), bytes).is_some() {
+            bail!("two keys are called {name}; rename the file of one");
+        }
+    }
+    Ok(keys)
 }
 
 /// A finished archive, compressed.
@@ -245,6 +282,9 @@ pub fn pack(
     if let Some(bytes) = &content.authorities {
         tree.file("etc/fos-agent/ca.pem", 0o644, bytes.clone())?;
     }
+    for (name, bytes) in &content.trusted {
+        tree.file(&format!("etc/fos/trust.d/{name}"), 0o644, bytes.clone())?;
+    }
     let busybox_bytes = read(busybox)?;
     tree.file("bin/busybox", 0o755, busybox_bytes.clone())?;
     let agent_bytes = read(agent)?;
@@ -404,6 +444,27 @@ mod tests {
     }
 
     /// Somebody who stands before a machine can type, and switch it off.
+    #[test]
+    fn trusted_keys_are_public_and_have_names_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let good = file("server.pub", "# a\nfos-key-v1 00 image\n");
+        let found = trusted(std::slice::from_ref(&good)).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["server.pub"]);
+        let twin = file("b/server.pub", "fos-key-v1 00 image\n");
+        assert!(trusted(&[good, twin]).is_err());
+        let secret = file("server.key", "-----BEGIN PRIVATE KEY-----\nfos-key-v1 x\n");
+        let error = trusted(&[secret]).unwrap_err().to_string();
+        assert!(error.contains("private key"), "{error}");
+        let other = file("x", "something");
+        assert!(trusted(&[other]).is_err());
+    }
+
     #[test]
     fn keyboards_and_the_power_button_have_their_drivers() {
         let manifest = manifest();

@@ -37,6 +37,9 @@ pub(super) struct BootFiles {
     /// Certificates (PEM) of the authorities that a server must have its own from, where it is asked over HTTPS
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// A public key that clients trust, DATA/keys/server.pub of the server (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    trust: Vec<PathBuf>,
     /// Whoever stands before a client may open a root shell with s and Enter, unless it boots with fosshell=no
     #[arg(long)]
     shell: bool,
@@ -106,6 +109,7 @@ impl BootFiles {
             has_capture_tools: self.capture,
             modules: self.modules.clone(),
             authorities: self.ca.as_deref().map(initramfs::authorities).transpose()?,
+            trusted: initramfs::trusted(&self.trust)?,
             has_shell: self.shell,
             ..Content::default()
         };

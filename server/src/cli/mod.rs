@@ -15,6 +15,7 @@ mod host;
 mod image;
 mod import;
 mod nodes;
+mod packs;
 mod rival;
 mod schedule;
 mod selftest;
@@ -81,6 +82,8 @@ struct Places {
     images: Option<PathBuf>,
     #[command(flatten)]
     database: database::DatabaseArgs,
+    #[command(flatten)]
+    pack: packs::PackArgs,
 }
 
 #[derive(Debug, Subcommand)]

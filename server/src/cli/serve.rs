@@ -32,6 +32,7 @@ use crate::domain::ports::{PortList, PortPool};
 use crate::http;
 use crate::http::listener::{self, Connections, Limits, LocalSocket};
 use crate::https::{self, Https, Identity, Source};
+use crate::keys;
 use crate::logs::{self, MulticastLog, Subject};
 use crate::machine;
 use crate::notify::{self, Notifier};
@@ -214,6 +215,13 @@ impl Serve {
         let password = self.debug_menu.as_deref().map(DebugPassword::read);
         config.debug_password = password.transpose()?;
         config.https = self.https(&places.data)?;
+        // Here at first start, so that boot images can have its public half.
+        if let Err(error) = keys::server_key(&places.data) {
+            tracing::warn!(
+                "server: packs cannot be signed: {}",
+                readable::chain(error.as_ref())
+            );
+        }
         let log = MulticastLog::of(&config).with_context(|| {
             format!("creating the log directory {}", config.log_dir().display())
         })?;

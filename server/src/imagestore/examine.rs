@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use deploy_plan::SmallFiles;
 use fog::task::ImageType;
 
+use super::packs::Packing;
 use super::scan::scan_at;
+use super::verify::inspect_and_pack;
 use super::{
     ChangedError, Difference, Listing, MissingStreams, PlanRefused, ScanError, VerifyError,
-    Warning, check_plan, check_unchanged, compare, image_path, inspect, missing_partitions, scan,
+    Warning, check_plan, check_unchanged, compare, image_path, missing_partitions, scan,
 };
 use crate::domain::Timestamp;
 use crate::domain::image::{Facts, ImageSettings};
@@ -38,6 +41,8 @@ pub struct Examined {
     pub path: String,
     /// What people should know.
     pub warnings: Vec<Warning>,
+    /// The bytes of its small files.
+    pub small: SmallFiles,
 }
 
 /// Why an image is not good.
@@ -68,10 +73,35 @@ pub fn examine(
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Examined, ExamineError> {
     let listing = scan(root, &wanted.path, wanted.image_type, wanted.os_id)?;
-    examine_listed(&listing, wanted, now, progress)
+    examine_listed(&listing, wanted, now, None, progress)
 }
 
-/// The same of an image that is not yet where it is to be, in the directory `at`.
+/// The same, and the image's data goes into a pack, too. That the pack is made is said by [`Packing::keep`].
+///
+/// # Errors
+/// At the first thing that is not good.
+pub fn examine_and_pack(
+    root: &Path,
+    wanted: &Wanted,
+    now: Timestamp,
+    packing: &mut Packing,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Examined, ExamineError> {
+    let listing = scan(root, &wanted.path, wanted.image_type, wanted.os_id)?;
+    examine_listed(&listing, wanted, now, Some(packing), progress)
+}
+
+/// Bytes of the streams of an image. Blocks.
+///
+/// # Errors
+/// Its directory cannot be read.
+pub fn stored_len(root: &Path, wanted: &Wanted) -> Result<u64, ScanError> {
+    let listing = scan(root, &wanted.path, wanted.image_type, wanted.os_id)?;
+    let sent = listing.files.iter().filter(|file| file.place.is_some());
+    Ok(sent.map(|file| file.size).sum())
+}
+
+/// [`examine`] of an image that is not yet where it is to be, in the directory `at`.
 ///
 /// # Errors
 /// At the first thing that is not good.
@@ -83,16 +113,17 @@ pub(super) fn examine_at(
 ) -> Result<Examined, ExamineError> {
     let path = image_path(&wanted.path)?;
     let listing = scan_at(at.to_owned(), path, wanted.image_type, wanted.os_id)?;
-    examine_listed(&listing, wanted, now, progress)
+    examine_listed(&listing, wanted, now, None, progress)
 }
 
 fn examine_listed(
     listing: &Listing,
     wanted: &Wanted,
     now: Timestamp,
+    packing: Option<&mut Packing>,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Examined, ExamineError> {
-    let inspection = inspect(listing, wanted.is_full, progress)?;
+    let inspection = inspect_and_pack(listing, wanted.is_full, packing, progress)?;
     let warnings = check_plan(listing, &inspection, wanted.missing)?;
     let facts = Facts {
         checked_at: now,
@@ -113,6 +144,7 @@ fn examine_listed(
         format: inspection.format,
         path: listing.path.clone(),
         warnings,
+        small: inspection.small,
     })
 }
 

@@ -11,6 +11,7 @@ mod copy;
 mod dir;
 mod examine;
 mod layout;
+mod packs;
 mod plan;
 mod scan;
 mod source;
@@ -23,8 +24,14 @@ pub use check::{ChangedError, check_unchanged, open_listed, read_small};
 pub use compare::{Difference, compare};
 pub use copy::{CopyError, Copying, Replace};
 pub use dir::{FileError, FileKind, ImageDir, mtime_nanos};
-pub use examine::{ExamineError, Examined, Judged, Verdict, Wanted, examine, judge};
+pub use examine::{
+    ExamineError, Examined, Judged, Verdict, Wanted, examine, examine_and_pack, judge, stored_len,
+};
 pub use layout::{DiskLayout, Layout, LayoutError, PlaceLayout, layout};
+pub use packs::{
+    FoundPacks, PackDamaged, Packing, PackingError, Purpose, find_packs, packs_dir, remove_packs,
+    verify_pack,
+};
 pub use plan::{
     MissingPartition, MissingStreams, PlanRefused, Warning, check_plan, missing_partitions,
 };

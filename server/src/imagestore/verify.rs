@@ -7,17 +7,19 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ::pack::SourceFile;
 use deploy_plan::SmallFiles;
 use fog::store::Stream;
 use fog::task::ImageType;
 use fos_api::{ImageFacts, ImageFormat, StreamFacts};
-use image::{Content, Decoder, ErrorKind, ImageError, Options, PEEK_LEN};
+use image::{Content, Decoder, ErrorKind, Geometry, ImageError, Options, PEEK_LEN};
 use imaging::tap::{Hash, Tap};
 use imaging::target::Nowhere;
-use imaging::{Failure, Job, PIECE_LEN, Piece, Pieces, Tapped, Watch};
+use imaging::{Failure, Job, PIECE_LEN, Piece, Pieces, Tapped, Target, Watch};
 
 use super::check::{ChangedError, read_listed};
-use super::dir::{FileError, ImageDir, shown};
+use super::dir::{FileError, ImageDir, mtime_nanos, shown};
+use super::packs::Packing;
 use super::scan::Listing;
 use crate::domain::image::StoredFile;
 
@@ -105,6 +107,19 @@ pub fn inspect(
     is_full: bool,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Inspection, VerifyError> {
+    inspect_and_pack(listing, is_full, None, progress)
+}
+
+/// The same, and what the streams hold goes into a pack, too, if every one is decoded.
+///
+/// # Errors
+/// At the first stream that is not good. What keeps a pack from being made is no error here.
+pub(super) fn inspect_and_pack(
+    listing: &Listing,
+    is_full: bool,
+    mut packing: Option<&mut Packing>,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Inspection, VerifyError> {
     let total: u64 = listing
         .files
         .iter()
@@ -120,7 +135,14 @@ pub fn inspect(
             done += bytes;
             progress(name, done, total);
         };
-        streams.push(inspect_stream(listing, stream, is_full, &mut report)?);
+        let packing = packing.as_deref_mut();
+        streams.push(inspect_stream(
+            listing,
+            stream,
+            is_full,
+            packing,
+            &mut report,
+        )?);
     }
     let format = common_format(&listing.streams, &streams)?;
     let mut files = listing.files.clone();
@@ -142,6 +164,7 @@ fn inspect_stream(
     listing: &Listing,
     stream: &Stream,
     is_full: bool,
+    packing: Option<&mut Packing>,
     report: &mut dyn FnMut(u64),
 ) -> Result<StreamFacts, VerifyError> {
     let first = listing
@@ -154,10 +177,12 @@ fn inspect_stream(
     };
     let hash = Hash::default();
     let prefix = Prefix::default();
+    let read = packing.is_some().then(ReadFiles::default);
     let source = Stored {
         dir: Arc::clone(&listing.dir),
         files: stream.files.clone().into(),
         current: None,
+        read: read.clone(),
     };
     let source = Tapped::new(Tapped::new(source, hash.clone()), prefix.clone());
     let failed = |failure| match failure {
@@ -168,31 +193,28 @@ fn inspect_stream(
     let mut used_blocks = None;
     let content = content(listing, stream)?;
     // How long raw data is can only be counted.
-    if is_full || content != Content::Image {
-        let job = Job {
-            source,
-            image: Options {
-                content,
-                ..Options::default()
-            },
-            target: Nowhere,
-            flow: Arc::default(),
-        };
-        let mut progress = Reporting { report, done: 0 };
-        let done = imaging::run(job, &mut progress).map_err(failed)?;
-        let geometry = done.summary.geometry;
-        used_blocks = Some(geometry.used_blocks);
-        if content != Content::Image {
-            let (stored_len, blake3) = hash.found();
-            return Ok(StreamFacts {
-                name: stream.name.clone(),
-                stored_len,
-                blake3: blake3.into(),
-                image: imaging::facts(&geometry, used_blocks),
-            });
+    let is_decoded = is_full || content != Content::Image;
+    let mut raw = None;
+    match packing {
+        Some(packing) if is_full => {
+            let sink = packing.stream();
+            let geometry = decode(source, content, sink, report).map_err(failed)?;
+            used_blocks = Some(geometry.used_blocks);
+            let facts = found_facts(stream, &geometry, used_blocks, &hash);
+            packing.add(&facts, read.unwrap_or_default().found());
+            raw = Some(facts);
         }
-    } else {
-        imaging::pass(source, report).map_err(failed)?;
+        _ if is_decoded => {
+            let geometry = decode(source, content, Nowhere, report).map_err(failed)?;
+            used_blocks = Some(geometry.used_blocks);
+            raw = Some(found_facts(stream, &geometry, used_blocks, &hash));
+        }
+        _ => imaging::pass(source, report).map_err(failed)?,
+    }
+    if content != Content::Image
+        && let Some(facts) = raw
+    {
+        return Ok(facts);
     }
     let (stored_len, blake3) = hash.found();
     let prefix = prefix.found();
@@ -205,6 +227,43 @@ fn inspect_stream(
         blake3: blake3.into(),
         image: imaging::facts(&header, used_blocks),
     })
+}
+
+/// Decodes a stream to its end.
+fn decode<S: Pieces, T: Target>(
+    source: S,
+    content: Content,
+    target: T,
+    report: &mut dyn FnMut(u64),
+) -> Result<Geometry, Failure> {
+    let job = Job {
+        source,
+        image: Options {
+            content,
+            ..Options::default()
+        },
+        target,
+        flow: Arc::default(),
+    };
+    let mut progress = Reporting { report, done: 0 };
+    let done = imaging::run(job, &mut progress)?;
+    Ok(done.summary.geometry)
+}
+
+/// Of a stream that was read to its end.
+fn found_facts(
+    stream: &Stream,
+    geometry: &Geometry,
+    used_blocks: Option<u64>,
+    hash: &Hash,
+) -> StreamFacts {
+    let (stored_len, blake3) = hash.found();
+    StreamFacts {
+        name: stream.name.clone(),
+        stored_len,
+        blake3: blake3.into(),
+        image: imaging::facts(geometry, used_blocks),
+    }
 }
 
 /// What a stream holds. An image of a whole disk may be the disk as it is; one that has the format of an image is that.
@@ -235,14 +294,46 @@ fn content(listing: &Listing, stream: &Stream) -> Result<Content, VerifyError> {
 struct Stored {
     dir: Arc<ImageDir>,
     files: VecDeque<String>,
-    current: Option<(String, io::Take<File>)>,
+    current: Option<Current>,
+    /// Where it is noted what was read.
+    read: Option<ReadFiles>,
+}
+
+/// A file that is being read.
+struct Current {
+    name: String,
+    file: io::Take<File>,
+    size: u64,
+    mtime: i64,
+    hasher: blake3::Hasher,
+}
+
+/// The files that were read to their ends, with their hashes.
+#[derive(Debug, Clone, Default)]
+struct ReadFiles(Arc<Mutex<Vec<SourceFile>>>);
+
+impl ReadFiles {
+    fn found(&self) -> Vec<SourceFile> {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut files)
+    }
+
+    fn note(&self, read: &Current) {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.push(SourceFile {
+            name: read.name.clone(),
+            size: read.size,
+            mtime: read.mtime,
+            blake3: read.hasher.finalize().into(),
+        });
+    }
 }
 
 impl Pieces for Stored {
     /// A failure holds a [`VerifyError`].
     fn next(&mut self, mut spare: Vec<u8>) -> io::Result<Piece> {
         loop {
-            let Some((name, file)) = &mut self.current else {
+            let Some(current) = &mut self.current else {
                 let Some(name) = self.files.pop_front() else {
                     return Ok(Piece::end());
                 };
@@ -250,17 +341,29 @@ impl Pieces for Stored {
                 let (file, metadata) =
                     opened.map_err(|error| io::Error::other(VerifyError::from(error)))?;
                 // No further than its present end, should it grow for ever; that it grew shows later.
-                self.current = Some((name, file.take(metadata.len())));
+                self.current = Some(Current {
+                    name,
+                    file: file.take(metadata.len()),
+                    size: metadata.len(),
+                    mtime: mtime_nanos(&metadata),
+                    hasher: blake3::Hasher::new(),
+                });
                 continue;
             };
-            let piece = Piece::read(file, spare, PIECE_LEN).map_err(|cause| {
-                let path = self.dir.path().join(name);
+            let piece = Piece::read(&mut current.file, spare, PIECE_LEN).map_err(|cause| {
+                let path = self.dir.path().join(&current.name);
                 io::Error::other(VerifyError::Read { path, cause })
             })?;
             if !piece.is_empty() {
+                if self.read.is_some() {
+                    current.hasher.update(&piece);
+                }
                 return Ok(piece);
             }
             spare = piece.into_buffer();
+            if let Some(read) = &self.read {
+                read.note(current);
+            }
             self.current = None;
         }
     }

@@ -1,7 +1,23 @@
 //! What an image is.
 
+use std::path::Path;
+
+use readable::Size;
+
 use super::foreign;
 use crate::imagestore::Verdict;
+
+/// Why an image has no pack (native protocol, 14, E10).
+#[must_use]
+pub fn no_room_for_pack(name: &str, needed: u64, free: u64, dir: &Path) -> String {
+    format!(
+        "no room for the pack of {}: {} needed, {} free in {}; sending by udpcast",
+        foreign(name),
+        Size(needed),
+        Size(free),
+        dir.display()
+    )
+}
 
 /// What an image is, and what to do.
 #[must_use]

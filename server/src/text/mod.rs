@@ -19,7 +19,7 @@ mod wait;
 
 pub use certificate::{certificate_advice, certificate_fault, certificate_worry};
 pub use duration::{duration, seconds};
-pub use image::verdict;
+pub use image::{no_room_for_pack, verdict};
 pub use note::{event, note};
 pub use origin::origin;
 pub use reason::{broken_row, reason};

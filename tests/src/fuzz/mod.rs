@@ -17,6 +17,7 @@ mod images;
 mod mend;
 mod native;
 mod packets;
+mod packs;
 mod pair;
 mod plans;
 mod rooms;
@@ -32,6 +33,7 @@ pub use firmware::firmware;
 pub use images::{image, image_recipe, peek, wrapper};
 pub use native::native_wire;
 pub use packets::packets;
+pub use packs::{pack_keys, pack_manifest};
 pub use pair::udpcast_pair;
 pub use plans::deploy_plan;
 pub use rooms::{native_receiver, native_sender};
@@ -57,6 +59,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("native_receiver", native_receiver),
     ("native_sender", native_sender),
     ("native_wire", native_wire),
+    ("pack_keys", pack_keys),
+    ("pack_manifest", pack_manifest),
     ("packets", packets),
     ("partition_dump", partition_dump),
     ("partition_plan", partition_plan),

@@ -39,7 +39,8 @@ pub(super) fn measure(
         checked: None,
     };
     bench.compare("gzip", "pigz -dc", plan.rounds, &goals, report)?;
-    bench.large_window(report)
+    bench.large_window(report)?;
+    bench.pack(plan.rounds, report)
 }
 
 /// Factors by which ours is to be faster than the original with and without its check.
@@ -183,6 +184,60 @@ impl Bench<'_> {
                 memory(&[run]) - megabytes(1 << 27),
             )
             .limit_at_most(MEMORY_GOAL),
+        );
+        Ok(())
+    }
+
+    /// A pack of the zstd image, which all processors decode, against its one frame. Both are an image of a whole disk.
+    fn pack(&self, rounds: u8, report: &mut Report) -> Result<()> {
+        let server = self.agent.with_file_name("fos-server");
+        if !server.exists() {
+            println!("==> no {}: packs are not measured", server.display());
+            return Ok(());
+        }
+        let [data, images] = ["data", "images"].map(|name| self.directory.join(name));
+        let image = images.join("bench");
+        fs::create_dir_all(&image).context("making a directory")?;
+        fs::rename(self.image.compressed("zstd"), image.join("whole.000"))
+            .context("moving the image")?;
+        Cmd::new(&server)
+            .arg("--data")
+            .arg(&data)
+            .arg("--images")
+            .arg(&images)
+            .args(["image", "add", "bench", "--type", "dd", "--packs"])
+            .quiet()?;
+        let [agent, target] = [self.agent, &self.image.target].map(quoted);
+        let [image, packs] = [image, data.join("packs")].map(quoted);
+        let restore = |from: &str| format!("exec {agent} restore -q {from} {target}");
+        let scripts = [
+            ("one zstd frame", restore(&image)),
+            ("a pack", restore(&packs)),
+        ];
+        let mut runs: [Vec<Run>; 2] = Default::default();
+        for round in 0..rounds {
+            for turn in 0..scripts.len() {
+                let turn = (turn + usize::from(round)) % scripts.len();
+                let (who, script) = &scripts[turn];
+                runs[turn].push(self.restore(who, script)?);
+                self.image.keep_or_compare(who)?;
+            }
+        }
+        let used = megabytes(self.image.used);
+        let [frame, pack] = &runs;
+        let rate =
+            |runs: &[Run]| median(runs.iter().map(|run| used / run.usage.wall.as_secs_f64()));
+        let title =
+            "restore of a pack on all processors (ours), and of the zstd image that it was made of";
+        report.add(Row::higher(
+            title,
+            "MB/s",
+            rate(frame),
+            rate(pack),
+            Some(1.7),
+        ));
+        report.add(
+            Row::ours("restore of a pack", "MB of memory", memory(pack)).limit_at_most(MEMORY_GOAL),
         );
         Ok(())
     }

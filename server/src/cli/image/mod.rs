@@ -2,10 +2,11 @@
 
 mod archive;
 mod life;
+mod pack;
 mod replicate;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -17,7 +18,8 @@ use super::client::Client;
 use crate::api::{ImageAdd, ImageShown, ImageUpdate, RootQuery};
 use crate::clock;
 use crate::domain::image::{ImageName, NewImage};
-use crate::imagestore::{self, Examined, MissingStreams, Verdict, Wanted};
+use crate::imagestore::{self, Examined, MissingStreams, Packing, Purpose, Verdict, Wanted};
+use crate::keys;
 use crate::output;
 use crate::text;
 
@@ -48,7 +50,7 @@ pub(super) enum ImageCommand {
         #[arg(long)]
         allow_missing: bool,
     },
-    /// Read, hash and decode an image again, and compare with what is known of it
+    /// Read, hash and decode an image again, and compare with what is known of it; the same of its pack, if it has one
     #[command(visible_alias = "check")]
     Verify {
         /// Name or number
@@ -67,6 +69,13 @@ pub(super) enum ImageCommand {
         #[arg(long)]
         allow_missing: bool,
     },
+    /// Make a pack of an image: its data in chunks that are compressed, hashed and listed one by one, with a signed
+    /// manifest; fos-agent restore writes it with all processors
+    Pack(pack::MakePack),
+    /// Make the pack of an image anew, for example with a higher level
+    Repack(pack::MakePack),
+    /// Sign the pack of an image
+    Sign(pack::Sign),
     /// Write an image to one file, a tar, with its name and what is known of it; every byte is compared with what was
     /// verified
     Export(archive::Export),
@@ -128,6 +137,9 @@ impl ImageCommand {
                 no_verify,
                 allow_missing,
             } => update(places, &image, !no_verify, missing(allow_missing)).await,
+            Self::Pack(make) => make.run(places, pack::Again::IfNeeded).await,
+            Self::Repack(make) => make.run(places, pack::Again::Always).await,
+            Self::Sign(sign) => sign.run(places).await,
             Self::Export(export) => export.run(places).await,
             Self::Import(import) => import.run(places).await,
             Self::Versions(versions) => versions.run(places).await,
@@ -174,7 +186,7 @@ async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool
             name.as_str()
         );
     }
-    let found = read(&root, &wanted)
+    let (found, packing) = read_and_pack(places, name.as_str(), &root, &wanted)
         .await
         .context("the image was not added")?;
     let image = NewImage {
@@ -188,8 +200,10 @@ async fn add(places: &Places, name: &str, wanted: Wanted) -> anyhow::Result<bool
     let client = Client::connect(places).await?;
     let added = client.api().image_add(ImageAdd { image, facts }).await;
     client.close().await;
-    output::result(&format!("image {}: {}", added?.id, name.as_str()));
+    let added = added?;
+    output::result(&format!("image {}: {}", added.id, name.as_str()));
     describe(&wanted, &found);
+    keep(places, &root, added.id, name.as_str(), &found, packing).await?;
     Ok(true)
 }
 
@@ -201,13 +215,78 @@ async fn root(places: &Places, client: &Client) -> anyhow::Result<PathBuf> {
 }
 
 /// Reads all files of an image. No server and no database is needed meanwhile.
-async fn read(root: &std::path::Path, wanted: &Wanted) -> anyhow::Result<Examined> {
+async fn read(root: &Path, wanted: &Wanted) -> anyhow::Result<Examined> {
     let (root, wanted) = (root.to_owned(), wanted.clone());
     let work = move || {
         let mut progress = Progress::new().reporter();
         imagestore::examine(&root, &wanted, clock::now(), &mut progress)
     };
     Ok(tokio::task::spawn_blocking(work).await??)
+}
+
+/// The same, and a pack is begun of what is read, if the settings say so.
+async fn read_and_pack(
+    places: &Places,
+    name: &str,
+    root: &Path,
+    wanted: &Wanted,
+) -> anyhow::Result<(Examined, Option<Packing>)> {
+    if !places.pack.packs || !wanted.is_full {
+        return Ok((read(root, wanted).await?, None));
+    }
+    let (places, name) = (places.clone(), name.to_owned());
+    let (root, wanted) = (root.to_owned(), wanted.clone());
+    let work = move || -> anyhow::Result<(Examined, Option<Packing>)> {
+        let mut progress = Progress::new().reporter();
+        let needed = imagestore::stored_len(&root, &wanted)?;
+        let (quota, level) = (places.pack.pack_quota, places.pack.pack_level);
+        let started = Packing::start(&places.packs()?, needed, quota, level, Purpose::Verify);
+        let mut packing = match started {
+            Ok(packing) => packing,
+            Err(error) => {
+                warn_of_pack(pack::explained(&name, error));
+                let found = imagestore::examine(&root, &wanted, clock::now(), &mut progress)?;
+                return Ok((found, None));
+            }
+        };
+        let now = clock::now();
+        let found = imagestore::examine_and_pack(&root, &wanted, now, &mut packing, &mut progress)?;
+        Ok((found, Some(packing)))
+    };
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// Gives a pack its place. That there is none is no failure of what the image was read for.
+async fn keep(
+    places: &Places,
+    root: &Path,
+    id: i64,
+    name: &str,
+    found: &Examined,
+    packing: Option<Packing>,
+) -> anyhow::Result<()> {
+    let Some(packing) = packing else {
+        return Ok(());
+    };
+    let head = pack::head(root, id, name, found);
+    let (small, data, name) = (found.small.clone(), places.data.clone(), name.to_owned());
+    let work = move || -> anyhow::Result<u64> {
+        let key = keys::server_key(&data)?;
+        let kept = packing.keep(head, &small, Some(&key));
+        Ok(kept.map_err(|error| pack::explained(&name, error))?.len)
+    };
+    match tokio::task::spawn_blocking(work).await? {
+        Ok(len) => output::explain(&format!("  its pack has {}", Size(len))),
+        Err(error) => warn_of_pack(error),
+    }
+    Ok(())
+}
+
+fn warn_of_pack(error: anyhow::Error) {
+    output::explain(&format!(
+        "  warning: no pack: {}",
+        readable::chain(error.as_ref())
+    ));
 }
 
 fn describe(wanted: &Wanted, found: &Examined) {
@@ -274,7 +353,11 @@ async fn verify(places: &Places, image: &str) -> anyhow::Result<bool> {
         output::explain(&format!("  warning: {warning}"));
     }
     output::result(&text::verdict(&shown.name, &verdict));
-    Ok(verdict != Verdict::OtherContent)
+    if verdict == Verdict::OtherContent {
+        return Ok(false);
+    }
+    let places = places.clone();
+    tokio::task::spawn_blocking(move || pack::verify(&places, &shown)).await?
 }
 
 async fn update(
@@ -291,10 +374,10 @@ async fn update(
         is_full,
         missing,
     };
-    let found = read(&root, &wanted)
+    let (found, packing) = read_and_pack(places, &shown.name, &root, &wanted)
         .await
-        .with_context(|| format!("image {} was not updated", shown.name))?
-        .known_as(&shown.path);
+        .with_context(|| format!("image {} was not updated", shown.name))?;
+    let found = found.known_as(&shown.path);
     let request = ImageUpdate {
         format: found.format,
         facts: found.facts.clone(),
@@ -311,6 +394,7 @@ async fn update(
         output::explain(&format!("  {difference}"));
     }
     describe(&wanted, &found);
+    keep(places, &root, shown.id, &shown.name, &found, packing).await?;
     Ok(true)
 }
 

@@ -9,7 +9,7 @@ use crate::domain::capture::Origin;
 use crate::domain::image::{Facts, Image, ImageName};
 use crate::domain::{ImageId, Timestamp};
 use crate::imagestore::arrivals::{self, FileFailed, Record, Swap, Version};
-use crate::imagestore::{ChangedError, check_unchanged, image_path};
+use crate::imagestore::{ChangedError, check_unchanged, image_path, remove_packs};
 use crate::logs::{Level, Subject};
 use crate::ops::{Ops, blocking};
 use crate::store::{ChangeError, DescribeError, StoreError};
@@ -295,6 +295,11 @@ impl Ops {
             arrivals::discard(&root, &path, &id)
         })
         .await??;
+        let (data, place) = (self.config.data.clone(), image.path.clone());
+        let removed = blocking(&self.captures.writers, move || remove_packs(&data, &place));
+        if let Err(error) = removed.await? {
+            tracing::warn!("packs: {}", readable::chain(&error));
+        }
         let name = fog::encoding::printable(&image.name, 60);
         let line = format!("image {name} is deleted with its files and versions");
         self.log.service(clock::now(), &line);
