@@ -279,8 +279,9 @@ fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
     // It has no images yet.
     let own = site.path("images-of-server2");
     fs::create_dir(&own).unwrap();
-    let peer = ["--peer-address", "10.99.0.2:80", "--replicate-rate", "20m"];
-    let mut second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &peer);
+    let rate = |rate| ["--peer-address", "10.99.0.2:80", "--replicate-rate", rate];
+    let slow = rate("4m");
+    let mut second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &slow);
     let replicas = |site: &Site| {
         let shown = site.cli(&["image", "replicate", "small", "--show", "--json"]);
         serde_json::from_str::<Value>(&shown.succeed()).unwrap()
@@ -300,11 +301,24 @@ fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
         let sizes = files.map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
         sizes.sum::<u64>() >= least
     };
-    wait_for("some of the image", || has_some(1 << 20));
+    // Whoever asks the server that copies sees how far it is.
+    let mut shown = Value::Null;
+    wait_for("some of the image", || {
+        shown = second.status("").unwrap()["copies"]["small"].clone();
+        shown["state"] == "copying" && shown["done"].as_u64() >= Some(1 << 20)
+    });
+    assert_eq!(shown["from"], "server1", "{shown}");
+    assert!(shown["total"].as_u64() > shown["done"].as_u64(), "{shown}");
+    let mut list = Command::new(program("fos-server"));
+    let list = list.args(["--data", &second.data, "image", "list"]);
+    let list = String::from_utf8(list.output().unwrap().stdout).unwrap();
+    assert!(list.contains("\nimage small is copied, "), "{list}");
+    assert!(list.contains(" comes from server1; since 20"), "{list}");
     second.running.kill();
     copy.wait();
     assert!(!own.join("small").exists());
-    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &peer);
+    let quick = rate("20m");
+    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &quick);
     assert!(has_some(1 << 20));
     let said = site.cli(&["image", "replicate", "small", "--to", "server2"]);
     assert!(said.succeed().contains("held"));
