@@ -15,7 +15,7 @@ pub mod sqlite;
 pub(crate) mod testing;
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -424,6 +424,23 @@ pub enum UnicastQuery {
     },
 }
 
+/// The log of FOG's own multicast manager, as FOG's settings have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerLog {
+    /// The file.
+    pub path: PathBuf,
+    /// Between two of its lines while it has nothing to do.
+    pub period: Duration,
+}
+
+impl ManagerLog {
+    /// After which silence it is not written to any more.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.period * 2 + Duration::from_secs(5)
+    }
+}
+
 /// `globalSettings`, as far as they are used. An absent or empty row means the default, and so does one that makes no
 /// sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -496,6 +513,11 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// The cluster of databases that it is, as the node sees it that is used; `None` for any other database.
     fn cluster(&self) -> Option<ClusterLook> {
         None
+    }
+
+    /// What FOG's own multicast manager writes to on its machine; `None` where the database is not FOG's.
+    async fn manager_log(&self) -> Result<Option<ManagerLog>> {
+        Ok(None)
     }
 
     // Servers.

@@ -11,7 +11,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, NewCapture,
+    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, ManagerLog,
+    NewCapture,
     NewSession, NewUnicast, OpenSession, Result, Settings, SharedStore, Store, StoreError,
     UnicastQuery,
 };
@@ -189,6 +190,10 @@ impl Store for Faulty {
     async fn close(&self) {
         self.count("close");
         self.inner.close().await;
+    }
+
+    async fn manager_log(&self) -> Result<Option<ManagerLog>> {
+        self.inner.manager_log().await
     }
 
     async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {

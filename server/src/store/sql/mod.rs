@@ -34,7 +34,8 @@ use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, NewCapture,
+    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, ManagerLog,
+    NewCapture,
     NewSession, NewUnicast, OpenSession, Result, Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
@@ -195,6 +196,14 @@ impl<E: Engine> Store for SqlStore<E> {
 
     fn cluster(&self) -> Option<ClusterLook> {
         self.engine.cluster()
+    }
+
+    async fn manager_log(&self) -> Result<Option<ManagerLog>> {
+        if !self.engine.is_fogs() {
+            return Ok(None);
+        }
+        let log = self.engine.read(|tx| Box::pin(settings::manager_log(tx)));
+        log.await.map(Some)
     }
 
     fn node_name(&self) -> Option<String> {
