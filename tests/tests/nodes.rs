@@ -138,6 +138,7 @@ fn goes_on(process: &mariadb::Process, database: &str, servers: u8) -> Option<()
     let url = format!("mysql://root@localhost/{database}?socket={socket}");
     // Servers are on the first hosts, two clients on those behind. Host 1 is no client.
     let clients = [servers, servers + 1];
+    let settings = settings(process, database);
     let mut site = Site::without_image(servers + 1)?;
     let options = [
         "--database",
@@ -194,7 +195,27 @@ fn goes_on(process: &mariadb::Process, database: &str, servers: u8) -> Option<()
     assert!(!last.running.has_ended());
     let log = fs::read_to_string(Path::new(&last.data).join("log/multicast.log")).unwrap();
     assert!(log.contains("is run by another server, server1"), "{log}");
+    assert_eq!(self::settings(process, database), settings);
     Some(())
+}
+
+/// What a person has set in FOG, or FOG's installer, which is not ours to change; nothing where there is no FOG.
+fn settings(process: &mariadb::Process, database: &str) -> Option<String> {
+    let tables = [
+        "globalSettings",
+        "nfsGroups",
+        "nfsGroupMembers",
+        "imageTypes",
+        "imagePartitionTypes",
+        "os",
+        "taskStates",
+        "taskTypes",
+        "schemaVersion",
+    ];
+    let rows = |table| sql(process, &format!("SELECT * FROM fog.{table} ORDER BY 1"));
+    let all = (database == "fog").then(|| tables.map(rows).concat());
+    assert!(all.as_ref().is_none_or(|all| all.contains("FOG_TZ_INFO")));
+    all
 }
 
 #[test]
@@ -207,6 +228,75 @@ fn a_session_goes_on_at_the_third_server_when_two_are_killed_while_they_send() {
 fn a_session_goes_on_in_fogs_database_when_its_server_is_killed_while_it_sends() {
     let Some(process) = databases() else { return };
     goes_on(&process, "fog", 2);
+}
+
+/// Two servers serve one storage node that has one slot: those who wait have one line, whichever server they ask.
+fn have_one_line(process: &mariadb::Process, database: &str) -> Option<()> {
+    let socket = process.socket();
+    let socket = socket.display();
+    let url = format!("mysql://root@localhost/{database}?socket={socket}");
+    let settings = settings(process, database);
+    let mut site = Site::without_image(5)?;
+    let slots = ["--slots", "1"];
+    let options = ["--database", &url, "--node", "server1"];
+    site.start_server_with(&[&options[..], &slots].concat());
+    for client in 2..=5 {
+        let name = format!("pc{client}");
+        site.cli(&["host", "add", &name, &mac(client)]).succeed();
+    }
+    site.cli(&["image", "add", "small"]).succeed();
+    let (one, two) = ("10.99.0.1", "10.99.0.2");
+    let mut second = Second::start_at(&site, 2, "server2", &url, two, &slots);
+    let deploy = ["deploy", "small", "--unicast", "pc2", "pc3", "pc4", "pc5"];
+    site.cli(&deploy).succeed();
+    let say = |server, client, what: &str| {
+        let form = format!("mac={}&type=down", mac(client));
+        site.post_at(server, client, &format!("service/{what}.php"), &form)
+    };
+    let ask = |server, client| say(server, client, "Pre_Stage1");
+    let wait = |server, client, answer: &str| {
+        wait_for(&format!("pc{client} to be told {answer}"), || {
+            ask(server, client).starts_with(answer)
+        });
+    };
+    let behind = |before: u8| format!("No open slots, There are {before} before me");
+    let is_behind = |server, client, before| {
+        let said = ask(server, client);
+        assert!(said.starts_with(&behind(before)), "pc{client}: {said}");
+    };
+    assert_eq!(ask(one, 2), "##@GO");
+    is_behind(two, 3, 0);
+    is_behind(one, 4, 1);
+    is_behind(two, 5, 2);
+    // Its end is good at any server, and does not let one pass who came later.
+    assert_eq!(say(two, 2, "Post_Stage3"), "##");
+    wait(one, 4, "There are open slots, but 1 before me");
+    assert_eq!(ask(two, 3), "##@GO");
+    wait(one, 4, &behind(0));
+    is_behind(two, 5, 1);
+    // What a server sends that is killed takes no slot, and those who waited there keep their places.
+    second.running.kill();
+    wait(one, 4, "##@GO");
+    wait(one, 5, &behind(0));
+    // That machine had read all of it, and comes to the other server.
+    assert_eq!(say(one, 3, "Post_Stage3"), "##");
+    is_behind(one, 5, 0);
+    assert_eq!(say(one, 4, "Post_Stage3"), "##");
+    assert_eq!(ask(one, 5), "##@GO");
+    assert_eq!(self::settings(process, database), settings);
+    Some(())
+}
+
+#[test]
+fn machines_that_ask_two_servers_wait_in_one_line_for_one_slot() {
+    let Some(process) = databases() else { return };
+    have_one_line(&process, "fos");
+}
+
+#[test]
+fn machines_that_ask_two_servers_wait_in_one_line_in_fogs_database() {
+    let Some(process) = databases() else { return };
+    have_one_line(&process, "fog");
 }
 
 /// Host 1 has the first server, with an image; host 2 is for the second one, host 3 and 4 are clients.

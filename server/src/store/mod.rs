@@ -14,6 +14,7 @@ pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::multicast::{Multicast, OddSetting};
 use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server};
 use crate::domain::peer::{Peer, SiteSecret};
-use crate::domain::queue::{NodeFailure, Rules};
+use crate::domain::queue::{NodeFailure, Rules, Turn};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -441,6 +442,53 @@ impl ManagerLog {
     }
 }
 
+/// The queue of machines that are deployed alone, as it is stored.
+#[derive(Debug, Clone)]
+pub struct QueueLook {
+    /// How often it was changed until then.
+    pub turn: Turn,
+    /// The active tasks, the oldest first.
+    pub tasks: Vec<UnicastTask>,
+}
+
+/// By what it was decided what becomes of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// By the tasks themselves, whatever becomes of others.
+    ByTask,
+    /// By the queue as it was then.
+    In(Turn),
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueApplied {
+    /// It is stored.
+    Stored {
+        /// But for these tasks, of which the state does not allow it.
+        conflicts: Vec<TaskId>,
+        /// The turn that it was before.
+        before: Turn,
+        /// The turn that it is now.
+        after: Turn,
+    },
+    /// Another server has changed the queue since it was decided. Nothing of it is stored.
+    Behind,
+}
+
+/// What the servers with one database see of each other.
+#[derive(Debug, Clone)]
+pub struct QueueSigns {
+    /// How often the queue was changed until then.
+    pub turn: Turn,
+    /// What names this server.
+    pub own: String,
+    /// A number for each server, which it changes every few seconds.
+    pub shown: BTreeMap<String, i64>,
+    /// The server that hears the machine of a task, for active tasks whose machines were heard.
+    pub hearers: BTreeMap<TaskId, String>,
+}
+
 /// `globalSettings`, as far as they are used. An absent or empty row means the default, and so does one that makes no
 /// sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -793,6 +841,25 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         at: Timestamp,
         facts: Vec<(TaskId, UnicastFact)>,
     ) -> Result<Vec<TaskId>>;
+    /// The active tasks, as all servers with this database have them.
+    async fn queue(&self) -> Result<QueueLook>;
+    /// Stores what becomes of tasks, as [`Self::apply_unicast`] does. What was decided by the queue as it was is stored only
+    /// if it still is.
+    async fn apply_queue(
+        &self,
+        at: Timestamp,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<QueueApplied>;
+    /// Who hears the machines of active tasks. `None` where there can be no other server.
+    async fn queue_signs(&self) -> Result<Option<QueueSigns>> {
+        Ok(None)
+    }
+    /// This server hears the machines of these tasks from now on.
+    async fn hear_machines(&self, tasks: Vec<TaskId>) -> Result<()> {
+        let _ = tasks;
+        Ok(())
+    }
     /// Stores what a client says of its progress, if its task is active. Loss of it does no harm.
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()>;
     /// Keeps that the host of a task could not use the share of its storage node, which is not asked again until then;

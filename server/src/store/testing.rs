@@ -11,10 +11,9 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, ManagerLog,
-    NewCapture,
-    NewSession, NewUnicast, OpenSession, Result, Settings, SharedStore, Store, StoreError,
-    UnicastQuery,
+    CreateError, Decided, DescribeError, EditHostError, GroupError, InventoryFields, JoinError,
+    ManagerLog, NewCapture, NewSession, NewUnicast, OpenSession, QueueApplied, QueueLook,
+    QueueSigns, Result, Settings, SharedStore, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
@@ -405,6 +404,29 @@ impl Store for Faulty {
     ) -> Result<Vec<TaskId>> {
         self.gate("apply_unicast").await?;
         self.inner.apply_unicast(at, facts).await
+    }
+
+    async fn queue(&self) -> Result<QueueLook> {
+        self.count("unicast");
+        self.inner.queue().await
+    }
+
+    async fn apply_queue(
+        &self,
+        at: Timestamp,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<QueueApplied> {
+        self.gate("apply_unicast").await?;
+        self.inner.apply_queue(at, decided, facts).await
+    }
+
+    async fn queue_signs(&self) -> Result<Option<QueueSigns>> {
+        self.inner.queue_signs().await
+    }
+
+    async fn hear_machines(&self, tasks: Vec<TaskId>) -> Result<()> {
+        self.inner.hear_machines(tasks).await
     }
 
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()> {

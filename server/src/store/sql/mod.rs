@@ -14,6 +14,7 @@ mod hosts;
 mod images;
 mod joining;
 mod pending;
+mod queue;
 pub(super) mod row;
 mod schedules;
 pub(super) mod sessions;
@@ -34,9 +35,9 @@ use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, ManagerLog,
-    NewCapture,
-    NewSession, NewUnicast, OpenSession, Result, Settings, Store, StoreError, UnicastQuery,
+    CreateError, Decided, DescribeError, EditHostError, GroupError, InventoryFields, JoinError,
+    ManagerLog, NewCapture, NewSession, NewUnicast, OpenSession, QueueApplied, QueueLook,
+    QueueSigns, Result, Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::doctor::ClusterLook;
@@ -677,6 +678,41 @@ impl<E: Engine> Store for SqlStore<E> {
     ) -> Result<Vec<TaskId>> {
         self.engine
             .write(move |tx| Box::pin(unicast::apply(tx, at, facts)))
+            .await
+    }
+
+    async fn queue(&self) -> Result<QueueLook> {
+        self.engine.read(|tx| Box::pin(queue::look(tx))).await
+    }
+
+    async fn apply_queue(
+        &self,
+        at: Timestamp,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<QueueApplied> {
+        let holder = self.engine.node().map(|node| node.holder().to_owned());
+        self.engine
+            .write(move |tx| Box::pin(queue::apply(tx, at, decided, holder, facts)))
+            .await
+    }
+
+    async fn queue_signs(&self) -> Result<Option<QueueSigns>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(None);
+        };
+        let own = node.holder().to_owned();
+        let signs = self.engine.read(move |tx| Box::pin(queue::signs(tx, own)));
+        signs.await.map(Some)
+    }
+
+    async fn hear_machines(&self, tasks: Vec<TaskId>) -> Result<()> {
+        let Some(node) = self.engine.node() else {
+            return Ok(());
+        };
+        let holder = node.holder().to_owned();
+        self.engine
+            .write(move |tx| Box::pin(queue::hear(tx, holder, tasks)))
             .await
     }
 
