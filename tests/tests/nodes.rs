@@ -301,6 +301,11 @@ fn machines_that_ask_two_servers_wait_in_one_line_in_fogs_database() {
 
 /// Host 1 has the first server, with an image; host 2 is for the second one, host 3 and 4 are clients.
 fn two_clients(url: &str) -> Option<Site> {
+    two_clients_with(url, &[])
+}
+
+/// The same with further options of the first server.
+fn two_clients_with(url: &str, more: &[&str]) -> Option<Site> {
     let mut site = Site::without_image(3)?;
     let options = [
         "--database",
@@ -310,7 +315,7 @@ fn two_clients(url: &str) -> Option<Site> {
         "--max-bitrate",
         "20m",
     ];
-    site.start_server_with(&options);
+    site.start_server_with(&[&options[..], more].concat());
     for client in [2, 3] {
         let name = format!("pc{client}");
         site.cli(&["host", "add", &name, &mac(client)]).succeed();
@@ -341,6 +346,66 @@ fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
         .into_iter()
         .zip(&disks)
         .map(|(client, disk)| site.start_agent(client, disk))
+        .collect();
+    site.wait_for_data(&session, 2, 1 << 20);
+    wait_for("the other server to know who sends", || {
+        let text = second.session(&session)["text"].to_string();
+        text.contains("another server, server1")
+    });
+    site.server().kill();
+    for (agent, disk) in agents.iter_mut().zip(&disks) {
+        agent.succeed();
+        assert_deployed(disk);
+    }
+    wait_for("the end of the session", || {
+        second.session(&session)["state"] == "complete"
+    });
+}
+
+/// The same where clients are led to HTTPS: they know the keys of all servers from their boot script.
+#[test]
+fn a_running_agent_finds_the_next_server_by_https() {
+    let Some(process) = databases() else { return };
+    let socket = process.socket();
+    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
+    let https = |address| ["--https-listen", address, "--https-clients"];
+    let Some(mut site) = two_clients_with(&url, &https("10.99.0.1:443")) else {
+        return;
+    };
+    let more = https("10.99.0.2:443");
+    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &more);
+    let session = site.deploy(&["pc2", "pc3"], &[]);
+    let view = format!("service/fos/session?mac={}", mac(2));
+    wait_for("the first server to know of the other one", || {
+        site.get(3, &view)
+            .is_some_and(|view| view.contains("https://10.99.0.2/fog/"))
+    });
+    let arguments = [2, 3].map(|client| site.kernel_arguments(client));
+    for arguments in &arguments {
+        let pins = arguments
+            .split(' ')
+            .find_map(|word| word.strip_prefix("fospin="));
+        assert_eq!(
+            pins.map(|pins| pins.split(',').count()),
+            Some(2),
+            "{arguments}"
+        );
+    }
+    // What they ask from here on they ask by HTTPS.
+    for host in [3, 4] {
+        let mut filter = site.lab().host(host).command("nft");
+        filter.arg(
+            "add table inet web; add chain inet web out { type filter hook output priority 0; }; \
+             add rule inet web out tcp dport 80 drop",
+        );
+        assert!(filter.status().unwrap().success());
+    }
+    let disks = ["a.raw", "b.raw"].map(|name| site.empty_disk(name, DISK_LEN));
+    let mut agents: Vec<Running> = [2, 3]
+        .into_iter()
+        .zip(&arguments)
+        .zip(&disks)
+        .map(|((client, arguments), disk)| site.start_agent_with(client, disk, arguments))
         .collect();
     site.wait_for_data(&session, 2, 1 << 20);
     wait_for("the other server to know who sends", || {

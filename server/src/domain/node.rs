@@ -50,12 +50,31 @@ const MAX_NAME: usize = 64;
 pub struct Fence(pub i64);
 
 /// Another server with the same database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// Name.
     pub name: String,
-    /// Where clients reach it, ending with `/`; empty where that is not known.
+    /// Where boot loaders reach it, ending with `/`; empty where that is not known.
     pub url: String,
+    /// Where clients that run reach it, by HTTPS if they are led there.
+    #[serde(default)]
+    pub client_url: String,
+    /// SHA-256 of the key by which they know it, in hexadecimal digits; empty without HTTPS for clients.
+    #[serde(default)]
+    pub key: String,
+}
+
+/// How a server shows itself to the others. What is not known is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// See [`Server::url`].
+    pub url: String,
+    /// See [`Server::client_url`].
+    pub client_url: String,
+    /// See [`Server::key`].
+    pub key: String,
+    /// Where other servers reach it.
+    pub peer: String,
 }
 
 /// What became of a claim.

@@ -41,7 +41,7 @@ use crate::domain::host::{
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::multicast::{Multicast, OddSetting};
-use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server};
+use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server, Shown};
 use crate::domain::peer::{Peer, SiteSecret};
 use crate::domain::queue::{NodeFailure, Rules, Turn};
 use crate::domain::reason::BrokenRow;
@@ -570,11 +570,15 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     // Servers.
 
-    /// Shows this server to others with the same database, with where clients and where servers reach it. Its number among them,
-    /// below [`node::MAX_NODES`](crate::domain::node::MAX_NODES); `None` where there can be no others.
-    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
-        drop((url, peer));
+    /// Shows this server to others with the same database. Its number among them, below
+    /// [`node::MAX_NODES`](crate::domain::node::MAX_NODES); `None` where there can be no others.
+    async fn register(&self, shown: Shown) -> Result<Option<i64>> {
+        drop(shown);
         Ok(None)
+    }
+    /// It shows itself so from the next renewal of its claims on.
+    fn show(&self, shown: Shown) {
+        drop(shown);
     }
     /// What this server is called among others; `None` where there can be no others.
     fn node_name(&self) -> Option<String> {

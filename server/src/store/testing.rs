@@ -23,7 +23,7 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
-use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
+use crate::domain::node::{Claim, Fence, OtherClaim, Renewal, Shown};
 use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
@@ -195,9 +195,13 @@ impl Store for Faulty {
         self.inner.manager_log().await
     }
 
-    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
+    fn show(&self, shown: Shown) {
+        self.inner.show(shown);
+    }
+
+    async fn register(&self, shown: Shown) -> Result<Option<i64>> {
         self.count("register");
-        self.inner.register(url, peer).await
+        self.inner.register(shown).await
     }
 
     async fn claim(&self, session: SessionId) -> Result<Claim> {

@@ -48,7 +48,7 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
-use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal, Server};
+use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal, Server, Shown};
 use crate::domain::peer::{Peer, SiteSecret};
 use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
@@ -157,8 +157,7 @@ impl<E: Engine> SqlStore<E> {
             name: node.name().to_owned(),
             holder: node.holder().to_owned(),
             run: node.run().to_owned(),
-            url: node.url().unwrap_or_default(),
-            peer: node.peer().unwrap_or_default(),
+            shown: node.shown(),
         }
     }
 }
@@ -248,11 +247,17 @@ impl<E: Engine> Store for SqlStore<E> {
         Ok(Some(secret))
     }
 
-    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
+    fn show(&self, shown: Shown) {
+        if let Some(node) = self.engine.node() {
+            node.show(shown);
+        }
+    }
+
+    async fn register(&self, shown: Shown) -> Result<Option<i64>> {
         let Some(node) = self.engine.node() else {
             return Ok(None);
         };
-        node.set_urls(url, peer);
+        node.show(shown);
         let sign = Self::sign(node);
         let number = self
             .engine

@@ -12,7 +12,7 @@ use super::conformance::{
 };
 use super::*;
 use crate::domain::image::tests::sample_facts;
-use crate::domain::node::{Claim, Fence, LEASE, LEASE_ALONE};
+use crate::domain::node::{Claim, Fence, LEASE, LEASE_ALONE, Shown};
 use crate::domain::session::Client;
 use crate::domain::unicast::{Machine, UnicastFact, UnicastTask};
 use crate::domain::{HostId, Reason, SessionId};
@@ -28,10 +28,17 @@ pub(super) async fn node(location: &Location, name: &str) -> MariaDb {
     let node = Node::passing(&name.parse().unwrap()).unwrap();
     let store = MariaDb::open_with(location, None, Limits::DEFAULT, node);
     let store = store.await.unwrap();
-    let url = format!("http://{name}/fog/");
-    let peer = format!("http://{name}:81");
-    store.register(url, peer).await.unwrap();
+    store.register(shown(name)).await.unwrap();
     store
+}
+
+fn shown(name: &str) -> Shown {
+    Shown {
+        url: format!("http://{name}/fog/"),
+        client_url: format!("https://{name}/fog/"),
+        key: format!("key of {name}"),
+        peer: format!("http://{name}:81"),
+    }
 }
 
 async fn claim(store: &MariaDb, session: SessionId) -> Fence {
@@ -102,7 +109,21 @@ async fn a_session_is_claimed_by_one_server_until_its_lease_is_over() {
             (Claim::Theirs(server), Claim::Ours(Some(Fence(1)))) => (&second, &first, server),
             found => panic!("{found:?}"),
         };
-        assert_eq!(name.url, format!("http://{}/fog/", name.name));
+        let theirs = shown(&name.name);
+        assert_eq!(
+            (&name.url, &name.client_url, &name.key),
+            (&theirs.url, &theirs.client_url, &theirs.key)
+        );
+        // One that shows another key from now on.
+        loser.show(Shown {
+            key: "new".to_owned(),
+            ..theirs
+        });
+        loser.renew().await.unwrap();
+        assert_eq!(loser.servers().await.unwrap().len(), 1);
+        let seen = winner.servers().await.unwrap();
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].key, "new");
         // It may ask again.
         assert_eq!(claim(winner, id).await, Fence(2));
         let renewal = winner.renew().await.unwrap().unwrap();
@@ -293,7 +314,7 @@ async fn a_server_that_is_started_again_has_its_claims_at_once_and_a_copy_of_it_
         let node = Node::load(data.path(), &NodeName::default()).unwrap();
         let store = MariaDb::open_with(&location, None, Limits::DEFAULT, node);
         let store = store.await.unwrap();
-        store.register(String::new(), String::new()).await.unwrap();
+        store.register(Shown::default()).await.unwrap();
         store
     };
     let first = open().await;
@@ -392,7 +413,7 @@ async fn servers_have_numbers_of_their_own() {
     let location = server.empty().await;
     let (first, second) = (node(&location, "a").await, node(&location, "b").await);
     let number = async |store: &MariaDb| {
-        let registered = store.register(String::new(), String::new());
+        let registered = store.register(Shown::default());
         registered.await.unwrap().unwrap()
     };
     let numbers = [number(&first).await, number(&second).await];
@@ -460,7 +481,7 @@ async fn servers_know_one_secret_and_where_the_others_are() {
             ..expected
         };
         assert_eq!(first.peers().await.unwrap(), [gone]);
-        second.register(String::new(), String::new()).await.unwrap();
+        second.register(Shown::default()).await.unwrap();
         assert_eq!(first.peers().await.unwrap(), []);
     }
 }
