@@ -10,8 +10,9 @@ use cast_net::Interface;
 use cast_net::udpcast::sender::SlowPolicy;
 
 use crate::domain::multicast::{Duplex, Multicast};
+use crate::domain::node::Shown;
 use crate::domain::ports::PortPool;
-use crate::https::Https;
+use crate::https::{Https, KeyHash};
 use crate::sender::Sender;
 
 /// Settings of `fos-server serve`.
@@ -347,6 +348,26 @@ impl Config {
         match self.listen.port() {
             80 => format!("http://{address}/fog/"),
             port => format!("http://{address}:{port}/fog/"),
+        }
+    }
+
+    /// SHA-256 of the key by which clients are to know this server, if they are led to HTTPS.
+    #[must_use]
+    pub fn client_key(&self) -> Option<KeyHash> {
+        let https = self.https.as_ref().filter(|https| https.is_for_clients);
+        https.and_then(|https| https.identity.hash())
+    }
+
+    /// How this server shows itself to the others.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        let address = self.known_address();
+        let key = self.client_key();
+        Shown {
+            url: address.map_or_else(String::new, |address| self.web_url(address)),
+            client_url: address.map_or_else(String::new, |address| self.client_url(address)),
+            key: key.map_or_else(String::new, |key| key.to_string()),
+            peer: self.peer_url().unwrap_or_default(),
         }
     }
 

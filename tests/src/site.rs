@@ -256,7 +256,16 @@ impl Site {
     /// `curl` cannot be started.
     #[must_use]
     pub fn post(&self, client: u8, path: &str, form: &str) -> String {
-        let url = format!("http://{}/fog/{path}", self.address);
+        self.post_at(self.address, client, path, form)
+    }
+
+    /// The same to another address of the server.
+    ///
+    /// # Panics
+    /// `curl` cannot be started.
+    #[must_use]
+    pub fn post_at(&self, address: &str, client: u8, path: &str, form: &str) -> String {
+        let url = format!("http://{address}/fog/{path}");
         let output = self
             .lab
             .host(usize::from(client) + 1)

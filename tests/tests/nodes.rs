@@ -138,6 +138,7 @@ fn goes_on(process: &mariadb::Process, database: &str, servers: u8) -> Option<()
     let url = format!("mysql://root@localhost/{database}?socket={socket}");
     // Servers are on the first hosts, two clients on those behind. Host 1 is no client.
     let clients = [servers, servers + 1];
+    let settings = settings(process, database);
     let mut site = Site::without_image(servers + 1)?;
     let options = [
         "--database",
@@ -194,7 +195,27 @@ fn goes_on(process: &mariadb::Process, database: &str, servers: u8) -> Option<()
     assert!(!last.running.has_ended());
     let log = fs::read_to_string(Path::new(&last.data).join("log/multicast.log")).unwrap();
     assert!(log.contains("is run by another server, server1"), "{log}");
+    assert_eq!(self::settings(process, database), settings);
     Some(())
+}
+
+/// What a person has set in FOG, or FOG's installer, which is not ours to change; nothing where there is no FOG.
+fn settings(process: &mariadb::Process, database: &str) -> Option<String> {
+    let tables = [
+        "globalSettings",
+        "nfsGroups",
+        "nfsGroupMembers",
+        "imageTypes",
+        "imagePartitionTypes",
+        "os",
+        "taskStates",
+        "taskTypes",
+        "schemaVersion",
+    ];
+    let rows = |table| sql(process, &format!("SELECT * FROM fog.{table} ORDER BY 1"));
+    let all = (database == "fog").then(|| tables.map(rows).concat());
+    assert!(all.as_ref().is_none_or(|all| all.contains("FOG_TZ_INFO")));
+    all
 }
 
 #[test]
@@ -209,8 +230,82 @@ fn a_session_goes_on_in_fogs_database_when_its_server_is_killed_while_it_sends()
     goes_on(&process, "fog", 2);
 }
 
+/// Two servers serve one storage node that has one slot: those who wait have one line, whichever server they ask.
+fn have_one_line(process: &mariadb::Process, database: &str) -> Option<()> {
+    let socket = process.socket();
+    let socket = socket.display();
+    let url = format!("mysql://root@localhost/{database}?socket={socket}");
+    let settings = settings(process, database);
+    let mut site = Site::without_image(5)?;
+    let slots = ["--slots", "1"];
+    let options = ["--database", &url, "--node", "server1"];
+    site.start_server_with(&[&options[..], &slots].concat());
+    for client in 2..=5 {
+        let name = format!("pc{client}");
+        site.cli(&["host", "add", &name, &mac(client)]).succeed();
+    }
+    site.cli(&["image", "add", "small"]).succeed();
+    let (one, two) = ("10.99.0.1", "10.99.0.2");
+    let mut second = Second::start_at(&site, 2, "server2", &url, two, &slots);
+    let deploy = ["deploy", "small", "--unicast", "pc2", "pc3", "pc4", "pc5"];
+    site.cli(&deploy).succeed();
+    let say = |server, client, what: &str| {
+        let form = format!("mac={}&type=down", mac(client));
+        site.post_at(server, client, &format!("service/{what}.php"), &form)
+    };
+    let ask = |server, client| say(server, client, "Pre_Stage1");
+    let wait = |server, client, answer: &str| {
+        wait_for(&format!("pc{client} to be told {answer}"), || {
+            ask(server, client).starts_with(answer)
+        });
+    };
+    let behind = |before: u8| format!("No open slots, There are {before} before me");
+    let is_behind = |server, client, before| {
+        let said = ask(server, client);
+        assert!(said.starts_with(&behind(before)), "pc{client}: {said}");
+    };
+    assert_eq!(ask(one, 2), "##@GO");
+    is_behind(two, 3, 0);
+    is_behind(one, 4, 1);
+    is_behind(two, 5, 2);
+    // Its end is good at any server, and does not let one pass who came later.
+    assert_eq!(say(two, 2, "Post_Stage3"), "##");
+    wait(one, 4, "There are open slots, but 1 before me");
+    assert_eq!(ask(two, 3), "##@GO");
+    wait(one, 4, &behind(0));
+    is_behind(two, 5, 1);
+    // What a server sends that is killed takes no slot, and those who waited there keep their places.
+    second.running.kill();
+    wait(one, 4, "##@GO");
+    wait(one, 5, &behind(0));
+    // That machine had read all of it, and comes to the other server.
+    assert_eq!(say(one, 3, "Post_Stage3"), "##");
+    is_behind(one, 5, 0);
+    assert_eq!(say(one, 4, "Post_Stage3"), "##");
+    assert_eq!(ask(one, 5), "##@GO");
+    assert_eq!(self::settings(process, database), settings);
+    Some(())
+}
+
+#[test]
+fn machines_that_ask_two_servers_wait_in_one_line_for_one_slot() {
+    let Some(process) = databases() else { return };
+    have_one_line(&process, "fos");
+}
+
+#[test]
+fn machines_that_ask_two_servers_wait_in_one_line_in_fogs_database() {
+    let Some(process) = databases() else { return };
+    have_one_line(&process, "fog");
+}
+
 /// Host 1 has the first server, with an image; host 2 is for the second one, host 3 and 4 are clients.
 fn two_clients(url: &str) -> Option<Site> {
+    two_clients_with(url, &[])
+}
+
+/// The same with further options of the first server.
+fn two_clients_with(url: &str, more: &[&str]) -> Option<Site> {
     let mut site = Site::without_image(3)?;
     let options = [
         "--database",
@@ -220,7 +315,7 @@ fn two_clients(url: &str) -> Option<Site> {
         "--max-bitrate",
         "20m",
     ];
-    site.start_server_with(&options);
+    site.start_server_with(&[&options[..], more].concat());
     for client in [2, 3] {
         let name = format!("pc{client}");
         site.cli(&["host", "add", &name, &mac(client)]).succeed();
@@ -267,6 +362,66 @@ fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
     });
 }
 
+/// The same where clients are led to HTTPS: they know the keys of all servers from their boot script.
+#[test]
+fn a_running_agent_finds_the_next_server_by_https() {
+    let Some(process) = databases() else { return };
+    let socket = process.socket();
+    let url = format!("mysql://root@localhost/fos?socket={}", socket.display());
+    let https = |address| ["--https-listen", address, "--https-clients"];
+    let Some(mut site) = two_clients_with(&url, &https("10.99.0.1:443")) else {
+        return;
+    };
+    let more = https("10.99.0.2:443");
+    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &more);
+    let session = site.deploy(&["pc2", "pc3"], &[]);
+    let view = format!("service/fos/session?mac={}", mac(2));
+    wait_for("the first server to know of the other one", || {
+        site.get(3, &view)
+            .is_some_and(|view| view.contains("https://10.99.0.2/fog/"))
+    });
+    let arguments = [2, 3].map(|client| site.kernel_arguments(client));
+    for arguments in &arguments {
+        let pins = arguments
+            .split(' ')
+            .find_map(|word| word.strip_prefix("fospin="));
+        assert_eq!(
+            pins.map(|pins| pins.split(',').count()),
+            Some(2),
+            "{arguments}"
+        );
+    }
+    // What they ask from here on they ask by HTTPS.
+    for host in [3, 4] {
+        let mut filter = site.lab().host(host).command("nft");
+        filter.arg(
+            "add table inet web; add chain inet web out { type filter hook output priority 0; }; \
+             add rule inet web out tcp dport 80 drop",
+        );
+        assert!(filter.status().unwrap().success());
+    }
+    let disks = ["a.raw", "b.raw"].map(|name| site.empty_disk(name, DISK_LEN));
+    let mut agents: Vec<Running> = [2, 3]
+        .into_iter()
+        .zip(&arguments)
+        .zip(&disks)
+        .map(|((client, arguments), disk)| site.start_agent_with(client, disk, arguments))
+        .collect();
+    site.wait_for_data(&session, 2, 1 << 20);
+    wait_for("the other server to know who sends", || {
+        let text = second.session(&session)["text"].to_string();
+        text.contains("another server, server1")
+    });
+    site.server().kill();
+    for (agent, disk) in agents.iter_mut().zip(&disks) {
+        agent.succeed();
+        assert_deployed(disk);
+    }
+    wait_for("the end of the session", || {
+        second.session(&session)["state"] == "complete"
+    });
+}
+
 /// An image that only one server has is copied to the other one, cut off in the middle and gone on with.
 #[test]
 fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
@@ -279,8 +434,9 @@ fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
     // It has no images yet.
     let own = site.path("images-of-server2");
     fs::create_dir(&own).unwrap();
-    let peer = ["--peer-address", "10.99.0.2:80", "--replicate-rate", "20m"];
-    let mut second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &peer);
+    let rate = |rate| ["--peer-address", "10.99.0.2:80", "--replicate-rate", rate];
+    let slow = rate("4m");
+    let mut second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &slow);
     let replicas = |site: &Site| {
         let shown = site.cli(&["image", "replicate", "small", "--show", "--json"]);
         serde_json::from_str::<Value>(&shown.succeed()).unwrap()
@@ -300,11 +456,24 @@ fn an_image_is_copied_to_another_server_which_then_goes_on_with_its_session() {
         let sizes = files.map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
         sizes.sum::<u64>() >= least
     };
-    wait_for("some of the image", || has_some(1 << 20));
+    // Whoever asks the server that copies sees how far it is.
+    let mut shown = Value::Null;
+    wait_for("some of the image", || {
+        shown = second.status("").unwrap()["copies"]["small"].clone();
+        shown["state"] == "copying" && shown["done"].as_u64() >= Some(1 << 20)
+    });
+    assert_eq!(shown["from"], "server1", "{shown}");
+    assert!(shown["total"].as_u64() > shown["done"].as_u64(), "{shown}");
+    let mut list = Command::new(program("fos-server"));
+    let list = list.args(["--data", &second.data, "image", "list"]);
+    let list = String::from_utf8(list.output().unwrap().stdout).unwrap();
+    assert!(list.contains("\nimage small is copied, "), "{list}");
+    assert!(list.contains(" comes from server1; since 20"), "{list}");
     second.running.kill();
     copy.wait();
     assert!(!own.join("small").exists());
-    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &peer);
+    let quick = rate("20m");
+    let second = Second::start_at(&site, 2, "server2", &url, "10.99.0.2", &quick);
     assert!(has_some(1 << 20));
     let said = site.cli(&["image", "replicate", "small", "--to", "server2"]);
     assert!(said.succeed().contains("held"));

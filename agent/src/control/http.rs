@@ -455,6 +455,18 @@ impl Server {
         body(&url, answer, limit).await
     }
 
+    /// Why nobody answered who is believed. Where the site has other servers, one of those is asked next, so that somebody
+    /// else at an address of the site ends nothing.
+    fn failed(&self, url: &str, error: &reqwest::Error) -> CallError {
+        match unreachable(url, error) {
+            CallError::Untrusted { url, why } if self.places.has_others() => {
+                let cause = format!("a server answers there that is not trusted: {why}");
+                CallError::Unreachable { url, cause }
+            }
+            error => error,
+        }
+    }
+
     /// Sends a request to another server of the site; answers what it is called there.
     fn moved(&self, url: &str, base: &Url, request: &mut reqwest::Request) -> String {
         let path = url.strip_prefix(&self.web).unwrap_or_default();
@@ -480,10 +492,8 @@ impl Server {
         let elsewhere = self.places.elsewhere();
         let moved = elsewhere.map(|base| self.moved(url, &base, &mut request));
         let url = moved.as_deref().unwrap_or(url);
-        let answer = client
-            .execute(request)
-            .await
-            .map_err(|error| unreachable(url, &error))?;
+        let answer = client.execute(request).await;
+        let answer = answer.map_err(|error| self.failed(url, &error))?;
         if let Some(peer) = answer.remote_addr() {
             *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer.ip());
         }

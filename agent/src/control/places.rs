@@ -45,6 +45,11 @@ impl Places {
         self.elsewhere()?.host_str()?.parse().ok()
     }
 
+    /// Whether the site is known to have more than one server.
+    pub(crate) fn has_others(&self) -> bool {
+        self.lock().bases.len() > 1
+    }
+
     /// Goes by an answer to the question for the session, or by the lack of one. Answers where the server is asked from
     /// now on, if that is another one.
     pub(crate) fn note(&self, answer: &Result<SessionView, CallError>) -> Option<Url> {

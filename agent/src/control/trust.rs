@@ -409,6 +409,38 @@ mod tests {
         }
     }
 
+    /// Somebody else has the address of a server of the site: the next server is asked, as if it were silent.
+    #[tokio::test]
+    async fn where_the_site_has_other_servers_one_that_is_not_believed_is_passed_over() {
+        let trust = trust_of(&format!("fospin={HASH}"), None).unwrap();
+        let start = |key| {
+            let tls = tls_with(SERVER, key, rustls::ALL_VERSIONS);
+            TestServer::start_tls(tls, |_| Reply::text("1.6.0"))
+        };
+        let (own, stranger) = (start(KEY), start(OTHER_KEY));
+        let identity = Identity {
+            mac: String::new(),
+            sysuuid: None,
+            ticket: None,
+        };
+        let client = Server::new(own.web().to_owned(), identity, &trust).unwrap();
+        let view = fos_api::SessionView {
+            site: Some(fos_api::Site {
+                servers: vec![stranger.web().to_owned()],
+                run_by: Some(stranger.web().to_owned()),
+            }),
+            ..crate::deploy::tests_view()
+        };
+        assert!(client.places().note(&Ok(view)).is_some());
+        while client.places().elsewhere().is_some() {
+            let error = client.capabilities().await.unwrap_err();
+            assert!(error.is_temporary(), "{error}");
+            assert!(error.to_string().contains("is not trusted"), "{error}");
+            client.places().note(&Err(error));
+        }
+        assert_eq!(client.capabilities().await.unwrap(), "1.6.0");
+    }
+
     #[tokio::test]
     async fn without_both_anybody_is_believed() {
         let trust = trust_of("quiet fospin=", None).unwrap();

@@ -204,7 +204,7 @@ impl Api for Ops {
 
     async fn image_show(&self, image: &str) -> ApiResult<ImageShown> {
         let (image, facts) = self.image(image).await?;
-        Ok(shown_image(image, facts))
+        Ok(shown_image(self, image, facts))
     }
 
     async fn image_inspect(&self, image: &str) -> ApiResult<ImageInspection> {
@@ -218,7 +218,7 @@ impl Api for Ops {
     async fn image_list(&self) -> ApiResult<Vec<ImageShown>> {
         let images = self.images().await?.into_iter();
         Ok(images
-            .map(|(image, facts)| shown_image(image, facts))
+            .map(|(image, facts)| shown_image(self, image, facts))
             .collect())
     }
 
@@ -769,8 +769,9 @@ fn found(is_there: bool, kind: AccountKind, name: &str) -> ApiResult<Named> {
     }
 }
 
-fn shown_image(image: Image, facts: Option<Facts>) -> ImageShown {
+fn shown_image(ops: &Ops, image: Image, facts: Option<Facts>) -> ImageShown {
     ImageShown {
+        copy: ops.image_copy(image.id, facts.as_ref()),
         id: image.id.0,
         name: image.name,
         path: image.path,

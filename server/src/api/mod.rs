@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use fog::Mac;
 use fog::task::{ImageType, State};
 use fos_api::{Stage, StreamNow};
+use readable::Size;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -525,6 +526,47 @@ pub struct ImageShown {
     /// What is known of its files; `None` if it was added by another program.
     #[schema(value_type = Option<Object>)]
     pub facts: Option<Facts>,
+    /// How its last copy from another server to the one that answers goes, or went; `None` if there was none since that
+    /// was started.
+    #[serde(default)]
+    pub copy: Option<ImageCopy>,
+}
+
+/// The copy of an image from another server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ImageCopy {
+    /// How far it is: waiting, copying, comparing, held or failed.
+    pub state: ReplicaState,
+    /// Name of the server that the files come from, while they do.
+    pub from: Option<String>,
+    /// Bytes that are here, or were compared.
+    pub done: u64,
+    /// Bytes of all files.
+    pub total: u64,
+    /// When it was asked for, UTC.
+    pub began_at: String,
+    /// Since when it is in this state, UTC.
+    pub since: String,
+    /// A sentence: what is going on, why it waits, or why it was not made.
+    pub text: String,
+}
+
+impl ImageCopy {
+    /// One line for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let of = format!("{} of {}", Size(self.done), Size(self.total));
+        let Self { text, since, .. } = self;
+        match self.state {
+            ReplicaState::Copying => format!("is copied, {of}: {text}; since {since} UTC"),
+            ReplicaState::Comparing => {
+                format!("is copied, {of} compared: {text}; since {since} UTC")
+            }
+            ReplicaState::Waiting => format!("is to be copied: {text}; since {since} UTC"),
+            ReplicaState::Failed => format!("was not copied: {text}; since {since} UTC"),
+            _ => format!("{text}, at {since} UTC"),
+        }
+    }
 }
 
 /// What changes of an image.
@@ -609,6 +651,9 @@ pub struct ReplicaStatus {
     pub percent: u64,
     /// A sentence.
     pub text: String,
+    /// How its last copy there goes, or went; `None` if there was none since that server was started.
+    #[serde(default)]
+    pub copy: Option<ImageCopy>,
 }
 
 /// Whether an image is at a server.

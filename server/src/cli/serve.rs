@@ -206,12 +206,18 @@ impl Serve {
         let _lock = lock(places).await?;
         let node = self.node.clone().unwrap_or_else(machine::node_name);
         let store = places.store_of(None, &node).await?;
-        if store.is_shared_with_fog() {
-            rival::check()?;
-        }
         let files =
             listener::raise_file_limit(&mut self.limits).context("raising the file limit")?;
         let mut config = self.config(places, places.root_of(&*store).await?);
+        let rivals = match store.is_shared_with_fog() {
+            true => {
+                let log = store.manager_log().await?;
+                let rivals = rival::Places::new(log, &config.log_dir());
+                rival::check(&rivals).await?;
+                Some(rivals)
+            }
+            false => None,
+        };
         let password = self.debug_menu.as_deref().map(DebugPassword::read);
         config.debug_password = password.transpose()?;
         config.https = self.https(&places.data)?;
@@ -289,7 +295,7 @@ impl Serve {
         if let Some(text) = network {
             log.warn(now, &Subject::Server, &text);
         }
-        let rival = store.is_shared_with_fog().then(|| {
+        let rival = rivals.map(|rivals| {
             let (sessions, log) = (Arc::clone(&sessions), log.clone());
             let tell = move |found: Option<String>| {
                 let line = found.clone().unwrap_or_else(|| {
@@ -298,7 +304,7 @@ impl Serve {
                 log.warn(clock::now(), &Subject::Server, &line);
                 sessions.hold(found);
             };
-            let watch = rival::watch(PathBuf::from(rival::PROCESSES), rival::PERIOD, tell);
+            let watch = rival::watch(rivals, rival::PERIOD, tell);
             tokio::spawn(watch).abort_handle()
         });
         offer_setup(&ops).await;

@@ -6,7 +6,11 @@ use readable::Size;
 
 use super::Places;
 use super::client::Client;
-use crate::api::{EventsQuery, HostStatus, SessionStatus, TaskList, TaskStatus};
+use super::image::copies;
+use crate::api::{
+    EventLine, EventsQuery, HostStatus, ImageShown, ServerStatus, SessionStatus, TaskList,
+    TaskStatus,
+};
 use crate::output;
 use crate::session::ClientReport;
 
@@ -30,7 +34,12 @@ impl Status {
             client.explain_if_idle();
         }
         client.close().await;
-        let (mut status, tasks, events) = found?;
+        let Found {
+            mut status,
+            tasks,
+            events,
+            images,
+        } = found?;
         if let Some(id) = self.session
             && status.sessions.is_empty()
         {
@@ -44,6 +53,12 @@ impl Status {
             if let Some(fields) = whole.as_object_mut() {
                 fields.insert("tasks".to_owned(), serde_json::to_value(&tasks.tasks)?);
                 fields.insert("nodes".to_owned(), serde_json::to_value(&tasks.nodes)?);
+                let copies = images.iter().filter_map(|image| {
+                    let copy = serde_json::to_value(image.copy.as_ref()?).ok()?;
+                    Some((image.name.clone(), copy))
+                });
+                let copies: serde_json::Map<_, _> = copies.collect();
+                fields.insert("copies".to_owned(), copies.into());
             }
             output::result(&serde_json::to_string_pretty(&whole)?);
             return Ok(true);
@@ -59,6 +74,9 @@ impl Status {
             if let Some(text) = describe_tasks(&tasks) {
                 output::result(&text);
             }
+            for line in copies(&images) {
+                output::result(&line);
+            }
         }
         for session in &status.sessions {
             output::result(&describe(session, is_running));
@@ -69,14 +87,7 @@ impl Status {
         Ok(true)
     }
 
-    async fn ask(
-        &self,
-        client: &Client,
-    ) -> anyhow::Result<(
-        crate::api::ServerStatus,
-        TaskList,
-        Vec<crate::api::EventLine>,
-    )> {
+    async fn ask(&self, client: &Client) -> anyhow::Result<Found> {
         let session = self.session;
         let status = client.api().status(session).await?;
         let tasks = match session {
@@ -94,8 +105,26 @@ impl Status {
             }
             None => Vec::new(),
         };
-        Ok((status, tasks, events))
+        // Only a server copies images. The sessions are worth more.
+        let images = match session {
+            None if client.is_remote() => client.api().image_list().await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Ok(Found {
+            status,
+            tasks,
+            events,
+            images,
+        })
     }
+}
+
+/// What is shown.
+struct Found {
+    status: ServerStatus,
+    tasks: TaskList,
+    events: Vec<EventLine>,
+    images: Vec<ImageShown>,
 }
 
 /// The hosts that are deployed alone: those at work and in line, and the newest of the others.

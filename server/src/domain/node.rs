@@ -50,12 +50,31 @@ const MAX_NAME: usize = 64;
 pub struct Fence(pub i64);
 
 /// Another server with the same database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// Name.
     pub name: String,
-    /// Where clients reach it, ending with `/`; empty where that is not known.
+    /// Where boot loaders reach it, ending with `/`; empty where that is not known.
     pub url: String,
+    /// Where clients that run reach it, by HTTPS if they are led there.
+    #[serde(default)]
+    pub client_url: String,
+    /// SHA-256 of the key by which they know it, in hexadecimal digits; empty without HTTPS for clients.
+    #[serde(default)]
+    pub key: String,
+}
+
+/// How a server shows itself to the others. What is not known is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// See [`Server::url`].
+    pub url: String,
+    /// See [`Server::client_url`].
+    pub client_url: String,
+    /// See [`Server::key`].
+    pub key: String,
+    /// Where other servers reach it.
+    pub peer: String,
 }
 
 /// What became of a claim.
@@ -216,6 +235,37 @@ impl Sightings {
     }
 }
 
+/// Which servers are gone. Each shows itself by changing a number, and only looks at the numbers count: no clock is the
+/// same everywhere, and while nothing can be stored nobody can show itself.
+#[derive(Debug, Default)]
+pub struct Presence(BTreeMap<String, (i64, u32)>);
+
+impl Presence {
+    /// These are the numbers of all servers, by what names them, as they are now.
+    pub fn look(&mut self, shown: &BTreeMap<String, i64>) {
+        let former = std::mem::take(&mut self.0);
+        let looks = |holder: &String, number: i64| match former.get(holder) {
+            Some((same, looks)) if *same == number => looks.saturating_add(1),
+            _ => 0,
+        };
+        self.0 = shown
+            .iter()
+            .map(|(holder, number)| (holder.clone(), (*number, looks(holder, *number))))
+            .collect();
+    }
+
+    /// Whether a server has not shown itself for so many looks, or is not known any more.
+    #[must_use]
+    pub fn is_gone(&self, holder: &str) -> bool {
+        let found = self.0.get(holder);
+        found.is_none_or(|(_, looks)| *looks >= GONE_LOOKS)
+    }
+}
+
+/// Looks without a sign of a server after which it is gone. With those of the queue, 5 s apart, 30 s, as long as the longest
+/// lease while there are several servers.
+const GONE_LOOKS: u32 = 6;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +348,23 @@ mod tests {
         // What was forgotten begins anew.
         assert_eq!(sightings.see(at(63), &[]), []);
         assert_eq!(sightings.see(at(99), &[seen(2, 7)]), []);
+    }
+
+    #[test]
+    fn a_server_is_gone_that_shows_itself_in_none_of_several_looks() {
+        let shown = |number| BTreeMap::from([("a".to_owned(), number), ("b".to_owned(), 1)]);
+        let mut presence = Presence::default();
+        for number in 0..=i64::from(GONE_LOOKS) {
+            assert!(!presence.is_gone("b") || number == 0);
+            presence.look(&shown(number));
+        }
+        assert!(!presence.is_gone("a"));
+        assert!(presence.is_gone("b"));
+        assert!(presence.is_gone("c"));
+        // By a clock that was put back.
+        presence.look(&BTreeMap::from([("b".to_owned(), 0)]));
+        assert!(!presence.is_gone("b"));
+        assert!(presence.is_gone("a"));
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn script(
     address: Ipv4Addr,
 ) -> Script {
     let name = host.map_or_else(String::new, |host| safe(&host.name));
-    let arguments = client(ops.config(), boot, address, mac, host)
+    let arguments = client(ops, boot, address, mac, host)
         .set("storageip", address)
         .set("hostname", name)
         .raw("isdebug=yes")

@@ -13,6 +13,7 @@ use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -169,6 +170,24 @@ pub struct KeyHash([u8; 32]);
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// A text that is no such hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected 64 hexadecimal digits")]
+pub struct BadKeyHash;
+
+impl FromStr for KeyHash {
+    type Err = BadKeyHash;
+
+    fn from_str(text: &str) -> Result<Self, BadKeyHash> {
+        // Other parsers take a sign before digits.
+        if !text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+            return Err(BadKeyHash);
+        }
+        let hash = blake3::Hash::from_hex(text).map_err(|_| BadKeyHash)?;
+        Ok(Self(*hash.as_bytes()))
     }
 }
 

@@ -36,5 +36,7 @@ pub use plan::{
     MissingPartition, MissingStreams, PlanRefused, Warning, check_plan, missing_partitions,
 };
 pub use scan::{Listing, MAX_ENTRIES, MAX_IGNORED, MAX_SMALL_FILES, ScanError, image_path, scan};
+#[cfg(test)]
+pub(crate) use source::tests::prepared;
 pub use source::{Gate, Source, SourceError};
 pub use verify::{Inspection, VerifyError, inspect};

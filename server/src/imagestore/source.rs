@@ -260,13 +260,13 @@ pub(super) fn stream_files(facts: &Facts, index: usize) -> Vec<&StoredFile> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use fog::store::StreamName;
 
     use super::*;
     use crate::domain::image::{Place, tests::sample_facts};
 
-    fn prepared(dir: &Path, parts: &[(&str, &[u8])]) -> Facts {
+    pub(crate) fn prepared(dir: &Path, parts: &[(&str, &[u8])]) -> Facts {
         let mut facts = sample_facts(&["d1p1.img"]);
         facts.files.clear();
         let mut hasher = blake3::Hasher::new();

@@ -516,6 +516,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_whose_name_fits_no_record_is_refused() {
+        for (len, fits) in [(120, true), (121, false)] {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("img");
+            std::fs::create_dir(&dir).unwrap();
+            std::fs::write(dir.join("x".repeat(len)), [7; 4096]).unwrap();
+            let listing = scan(root.path(), "img", ImageType::Raw, 50).unwrap();
+            let found = inspect(&listing, false, &mut |_, _, _| {});
+            let is_refused = matches!(found, Err(VerifyError::Name(_)));
+            assert_eq!(is_refused, !fits, "{len}");
+        }
+    }
+
+    #[test]
     fn every_format_has_its_name_on_the_wire() {
         for format in [
             image::ImageFormat::Partclone0001,

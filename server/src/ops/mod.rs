@@ -122,14 +122,7 @@ impl Ops {
         let store = Arc::clone(&around.store);
         // Commands run no sessions.
         let number = match around.config.origin {
-            Origin::Running => {
-                let address = around.config.known_address();
-                let url = address.map(|address| around.config.web_url(address));
-                let peer = around.config.peer_url();
-                store
-                    .register(url.unwrap_or_default(), peer.unwrap_or_default())
-                    .await?
-            }
+            Origin::Running => store.register(around.config.shown()).await?,
             _ => None,
         };
         let secret = match number {

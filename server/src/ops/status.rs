@@ -12,6 +12,7 @@ use crate::domain::node::NotHere;
 use crate::domain::reason::BrokenRow;
 use crate::domain::session::{Event, Session};
 use crate::domain::{HostId, SessionId};
+use crate::https::KeyHash;
 use crate::session::Live;
 use crate::store::{Change, StoreError};
 
@@ -83,18 +84,39 @@ impl Ops {
     #[must_use]
     pub fn servers_of(&self, state: &SessionState) -> Option<Site> {
         let own = self.config.known_address();
-        let own = own.map(|address| self.config.web_url(address));
+        let own = own.map(|address| self.config.client_url(address));
         let is_other = |url: &String| !url.is_empty() && Some(url) != own.as_ref();
         let others = self.sessions.others().into_iter();
-        let mut servers: Vec<String> = others.map(|server| server.url).filter(is_other).collect();
-        servers.truncate(MAX_OTHERS);
+        let urls = others.map(|server| server.client_url).filter(is_other);
+        let servers: Vec<String> = urls.take(MAX_OTHERS).collect();
         let run_by = match state {
-            SessionState::NotHere(_, NotHere::OtherServer(server)) => Some(server.url.clone()),
+            SessionState::NotHere(_, NotHere::OtherServer(server)) => {
+                Some(server.client_url.clone())
+            }
             _ => None,
         };
         let run_by = run_by.filter(is_other);
         let is_alone = servers.is_empty() && run_by.is_none();
         (!is_alone).then_some(Site { servers, run_by })
+    }
+
+    /// The keys by which clients are to know the servers of the site, this one's first; nothing where they are not led to
+    /// HTTPS.
+    #[must_use]
+    pub fn client_keys(&self) -> Vec<KeyHash> {
+        let Some(own) = self.config.client_key() else {
+            return Vec::new();
+        };
+        let mut keys = vec![own];
+        for other in self.sessions.others() {
+            if let Ok(key) = other.key.parse()
+                && !keys.contains(&key)
+                && keys.len() <= MAX_OTHERS
+            {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     /// A session that has no driver: one that was stored a moment ago gets it from the supervisor.

@@ -449,6 +449,7 @@ fn ended(report: &SendReport, counters: &SharedCounters, tell: &dyn Fn(SenderEve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imagestore::prepared;
     use crate::sender::{QUEUE, SenderEvent as Told};
 
     #[test]
@@ -608,12 +609,21 @@ mod tests {
     );
 
     fn opened(interface: Interface, base: u16) -> Opened {
+        opened_with(interface, base, b"", |_| ())
+    }
+
+    /// The same with these bytes, and a job that is otherwise.
+    fn opened_with(
+        interface: Interface,
+        base: u16,
+        bytes: &[u8],
+        change: impl FnOnce(&mut StreamJob),
+    ) -> Opened {
         let dir = tempfile::tempdir().unwrap();
-        let mut facts = crate::domain::image::tests::sample_facts(&["d1p1.img"]);
-        facts.files.clear();
+        let facts = prepared(dir.path(), &[("d1p1.img", bytes)]);
         let gate = crate::imagestore::Gate::default();
         let (events, told) = Events::channel();
-        let job = StreamJob {
+        let mut job = StreamJob {
             index: 0,
             port: base,
             interface,
@@ -627,6 +637,7 @@ mod tests {
             duplex: Duplex::Full,
             slow: sender::SlowPolicy::default(),
         };
+        change(&mut job);
         let transmission = Udpcast::default()
             .open(job, events, SharedCounters::default())
             .unwrap();
@@ -661,6 +672,75 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    const GROUP: Ipv4Addr = Ipv4Addr::new(239, 77, 1, 5);
+
+    /// The group that a receiver is told, and the blocks of the first slice that it hears there: in half duplex 130, in full
+    /// duplex 112 or as many more as fit its buffer.
+    fn heard(duplex: Duplex) -> (Ipv4Addr, u32) {
+        use cast_net::udpcast::wire::{Capabilities, ConnectReq, Message};
+        use std::net::UdpSocket;
+
+        let list = Interface::list().unwrap();
+        let lo = list.into_iter().find(|found| found.is_loopback).unwrap();
+        let socket = std::iter::repeat_with(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        let base = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+        // The sender uses the port behind it.
+        let socket = socket
+            .take(100)
+            .find(|socket| UdpSocket::bind((lo.addr, base(socket) + 1)).is_ok())
+            .unwrap();
+        socket.join_multicast_v4(&GROUP, &lo.addr).unwrap();
+        let patience = Duration::from_millis(100);
+        socket.set_read_timeout(Some(patience)).unwrap();
+        let (base, to) = (base(&socket), lo.addr);
+        let bytes = vec![7; 1 << 20];
+        let (mut told, transmission, gate, _dir) = opened_with(lo, base, &bytes, |job| {
+            job.group = Some(GROUP);
+            job.duplex = duplex;
+        });
+        let mut request = Vec::new();
+        let connect = ConnectReq {
+            capabilities: Capabilities::CURRENT,
+            rcvbuf: 1 << 20,
+        };
+        Message::ConnectReq(connect).emit(&mut request);
+        let mut group = None;
+        let mut buffer = [0; 2048];
+        let began = Instant::now();
+        let blocks = loop {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            if group.is_none() {
+                socket.send_to(&request, (to, base + 1)).unwrap();
+            }
+            let Ok(len) = socket.recv(&mut buffer) else {
+                continue;
+            };
+            match Message::parse(&buffer[..len]) {
+                Ok(Message::ConnectReply(reply)) if group.is_none() => {
+                    group = Some(reply.data_address);
+                    transmission.start();
+                    gate.open(false);
+                }
+                Ok(Message::Data(data)) => {
+                    let block = u32::try_from(data.payload.len()).unwrap();
+                    break data.slice_len / block;
+                }
+                _ => {}
+            }
+        };
+        transmission.stop(StopKind::Plain);
+        while told.blocking_recv().is_some() {}
+        (group.unwrap(), blocks)
+    }
+
+    #[test]
+    fn data_go_to_the_group_and_in_the_duplex_that_were_set() {
+        assert_eq!(heard(Duplex::Half), (GROUP, 130));
+        let (group, blocks) = heard(Duplex::Full);
+        assert_eq!(group, GROUP);
+        assert!((112..130).contains(&blocks), "{blocks}");
     }
 
     #[test]

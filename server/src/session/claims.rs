@@ -201,6 +201,8 @@ impl Sessions {
         loop {
             ticks.tick().await;
             let asked = Instant::now();
+            // A certificate may have been renewed with another key.
+            self.around().store.show(self.around().config.shown());
             let renewal = match self.around().store.renew().await {
                 Ok(Some(renewal)) => renewal,
                 Ok(None) => return std::future::pending().await,

@@ -14,8 +14,9 @@ pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,9 +41,9 @@ use crate::domain::host::{
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
 use crate::domain::multicast::{Multicast, OddSetting};
-use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server};
+use crate::domain::node::{Claim, Fence, NodeName, OtherClaim, Renewal, Server, Shown};
 use crate::domain::peer::{Peer, SiteSecret};
-use crate::domain::queue::{NodeFailure, Rules};
+use crate::domain::queue::{NodeFailure, Rules, Turn};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
 use crate::domain::session::{Event, Fact, Note, Session};
@@ -424,6 +425,70 @@ pub enum UnicastQuery {
     },
 }
 
+/// The log of FOG's own multicast manager, as FOG's settings have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerLog {
+    /// The file.
+    pub path: PathBuf,
+    /// Between two of its lines while it has nothing to do.
+    pub period: Duration,
+}
+
+impl ManagerLog {
+    /// After which silence it is not written to any more.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.period * 2 + Duration::from_secs(5)
+    }
+}
+
+/// The queue of machines that are deployed alone, as it is stored.
+#[derive(Debug, Clone)]
+pub struct QueueLook {
+    /// How often it was changed until then.
+    pub turn: Turn,
+    /// The active tasks, the oldest first.
+    pub tasks: Vec<UnicastTask>,
+}
+
+/// By what it was decided what becomes of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// By the tasks themselves, whatever becomes of others.
+    ByTask,
+    /// By the queue as it was then.
+    In(Turn),
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueApplied {
+    /// It is stored.
+    Stored {
+        /// But for these tasks, of which the state does not allow it.
+        conflicts: Vec<TaskId>,
+        /// The turn that it was before.
+        before: Turn,
+        /// The turn that it is now.
+        after: Turn,
+    },
+    /// Another server has changed the queue since it was decided. Nothing of it is stored.
+    Behind,
+}
+
+/// What the servers with one database see of each other.
+#[derive(Debug, Clone)]
+pub struct QueueSigns {
+    /// How often the queue was changed until then.
+    pub turn: Turn,
+    /// What names this server.
+    pub own: String,
+    /// A number for each server, which it changes every few seconds.
+    pub shown: BTreeMap<String, i64>,
+    /// The server that hears the machine of a task, for active tasks whose machines were heard.
+    pub hearers: BTreeMap<TaskId, String>,
+}
+
 /// `globalSettings`, as far as they are used. An absent or empty row means the default, and so does one that makes no
 /// sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -498,13 +563,22 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// What FOG's own multicast manager writes to on its machine; `None` where the database is not FOG's.
+    async fn manager_log(&self) -> Result<Option<ManagerLog>> {
+        Ok(None)
+    }
+
     // Servers.
 
-    /// Shows this server to others with the same database, with where clients and where servers reach it. Its number among them,
-    /// below [`node::MAX_NODES`](crate::domain::node::MAX_NODES); `None` where there can be no others.
-    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
-        drop((url, peer));
+    /// Shows this server to others with the same database. Its number among them, below
+    /// [`node::MAX_NODES`](crate::domain::node::MAX_NODES); `None` where there can be no others.
+    async fn register(&self, shown: Shown) -> Result<Option<i64>> {
+        drop(shown);
         Ok(None)
+    }
+    /// It shows itself so from the next renewal of its claims on.
+    fn show(&self, shown: Shown) {
+        drop(shown);
     }
     /// What this server is called among others; `None` where there can be no others.
     fn node_name(&self) -> Option<String> {
@@ -771,6 +845,25 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         at: Timestamp,
         facts: Vec<(TaskId, UnicastFact)>,
     ) -> Result<Vec<TaskId>>;
+    /// The active tasks, as all servers with this database have them.
+    async fn queue(&self) -> Result<QueueLook>;
+    /// Stores what becomes of tasks, as [`Self::apply_unicast`] does. What was decided by the queue as it was is stored only
+    /// if it still is.
+    async fn apply_queue(
+        &self,
+        at: Timestamp,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<QueueApplied>;
+    /// Who hears the machines of active tasks. `None` where there can be no other server.
+    async fn queue_signs(&self) -> Result<Option<QueueSigns>> {
+        Ok(None)
+    }
+    /// This server hears the machines of these tasks from now on.
+    async fn hear_machines(&self, tasks: Vec<TaskId>) -> Result<()> {
+        let _ = tasks;
+        Ok(())
+    }
     /// Stores what a client says of its progress, if its task is active. Loss of it does no harm.
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()>;
     /// Keeps that the host of a task could not use the share of its storage node, which is not asked again until then;

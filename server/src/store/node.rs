@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::domain::SessionId;
-use crate::domain::node::{Fence, NodeName, Seen, Sightings};
+use crate::domain::node::{Fence, NodeName, Seen, Shown, Sightings};
 use crate::private;
 
 /// This server.
@@ -18,8 +18,7 @@ pub(crate) struct Node {
     name: String,
     holder: String,
     run: String,
-    url: Mutex<Option<String>>,
-    peer: Mutex<Option<String>>,
+    shown: Mutex<Shown>,
     claims: Mutex<BTreeMap<SessionId, Fence>>,
     sightings: Mutex<Sightings>,
 }
@@ -63,8 +62,7 @@ impl Node {
             name: name.to_string(),
             holder,
             run: number()?,
-            url: Mutex::default(),
-            peer: Mutex::default(),
+            shown: Mutex::default(),
             claims: Mutex::default(),
             sightings: Mutex::default(),
         })
@@ -84,19 +82,13 @@ impl Node {
         &self.run
     }
 
-    /// Where clients reach it; `None` as long as it runs no sessions.
-    pub(in crate::store) fn url(&self) -> Option<String> {
-        lock(&self.url).clone()
+    /// How it shows itself; empty as long as it runs no sessions.
+    pub(in crate::store) fn shown(&self) -> Shown {
+        lock(&self.shown).clone()
     }
 
-    /// Where other servers reach it.
-    pub(in crate::store) fn peer(&self) -> Option<String> {
-        lock(&self.peer).clone()
-    }
-
-    pub(in crate::store) fn set_urls(&self, url: String, peer: String) {
-        lock(&self.url).replace(url);
-        lock(&self.peer).replace(peer);
+    pub(in crate::store) fn show(&self, shown: Shown) {
+        *lock(&self.shown) = shown;
     }
 
     /// From now on what is stored of a session has to be stored by this claim.

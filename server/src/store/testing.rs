@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, NewCapture,
-    NewSession, NewUnicast, OpenSession, Result, Settings, SharedStore, Store, StoreError,
-    UnicastQuery,
+    CreateError, Decided, DescribeError, EditHostError, GroupError, InventoryFields, JoinError,
+    ManagerLog, NewCapture, NewSession, NewUnicast, OpenSession, QueueApplied, QueueLook,
+    QueueSigns, Result, Settings, SharedStore, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::groups::{Group, GroupChange, GroupName};
@@ -23,7 +23,7 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
-use crate::domain::node::{Claim, Fence, OtherClaim, Renewal};
+use crate::domain::node::{Claim, Fence, OtherClaim, Renewal, Shown};
 use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
 use crate::domain::schedule::{Outcome, Planned, Schedule, When};
@@ -191,9 +191,17 @@ impl Store for Faulty {
         self.inner.close().await;
     }
 
-    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
+    async fn manager_log(&self) -> Result<Option<ManagerLog>> {
+        self.inner.manager_log().await
+    }
+
+    fn show(&self, shown: Shown) {
+        self.inner.show(shown);
+    }
+
+    async fn register(&self, shown: Shown) -> Result<Option<i64>> {
         self.count("register");
-        self.inner.register(url, peer).await
+        self.inner.register(shown).await
     }
 
     async fn claim(&self, session: SessionId) -> Result<Claim> {
@@ -400,6 +408,29 @@ impl Store for Faulty {
     ) -> Result<Vec<TaskId>> {
         self.gate("apply_unicast").await?;
         self.inner.apply_unicast(at, facts).await
+    }
+
+    async fn queue(&self) -> Result<QueueLook> {
+        self.count("unicast");
+        self.inner.queue().await
+    }
+
+    async fn apply_queue(
+        &self,
+        at: Timestamp,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<QueueApplied> {
+        self.gate("apply_unicast").await?;
+        self.inner.apply_queue(at, decided, facts).await
+    }
+
+    async fn queue_signs(&self) -> Result<Option<QueueSigns>> {
+        self.inner.queue_signs().await
+    }
+
+    async fn hear_machines(&self, tasks: Vec<TaskId>) -> Result<()> {
+        self.inner.hear_machines(tasks).await
     }
 
     async fn store_unicast_progress(&self, task: TaskId, status: ReceivedStatus) -> Result<()> {

@@ -15,7 +15,7 @@ use readable::Size;
 
 use super::Places;
 use super::client::Client;
-use crate::api::{ImageAdd, ImageShown, ImageUpdate, RootQuery};
+use crate::api::{ImageAdd, ImageShown, ImageUpdate, ReplicaState, RootQuery};
 use crate::clock;
 use crate::domain::image::{ImageName, NewImage};
 use crate::imagestore::{self, Examined, MissingStreams, Packing, Purpose, Verdict, Wanted};
@@ -410,6 +410,7 @@ async fn list(places: &Places, json: bool) -> anyhow::Result<bool> {
         output::result(&serde_json::to_string_pretty(&images)?);
         return Ok(true);
     }
+    let copies = copies(&images);
     let mut rows = Vec::new();
     for image in images {
         let (streams, checked) = match &image.facts {
@@ -439,7 +440,18 @@ async fn list(places: &Places, json: bool) -> anyhow::Result<bool> {
         "CHECKED",
     ];
     output::result(&output::table(&head, &rows));
+    copies.iter().for_each(|line| output::result(line));
     Ok(true)
+}
+
+/// Images that are copied from another server, or were to be and are not there, a line each.
+pub(super) fn copies(images: &[ImageShown]) -> Vec<String> {
+    let copies = images.iter().filter_map(|image| {
+        let copy = image.copy.as_ref()?;
+        let is_told = copy.state.is_at_work() || copy.state == ReplicaState::Failed;
+        is_told.then(|| format!("image {} {}", image.name, copy.line()))
+    });
+    copies.collect()
 }
 
 /// Tells how far reading is, if it takes long.

@@ -87,7 +87,10 @@ impl Replicate {
             vec![
                 status.node.clone(),
                 state.as_str().unwrap_or_default().to_owned(),
-                status.text.clone(),
+                match &status.copy {
+                    Some(copy) if status.state.is_at_work() => copy.line(),
+                    _ => status.text.clone(),
+                },
             ]
         };
         let rows: Vec<_> = found.iter().map(row).collect();

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use cast_net::Interface;
+use clap::ValueEnum as _;
 use initramfs::Manifest;
 
 use self::takeover::Units;
@@ -30,6 +31,9 @@ pub(super) struct Setup {
     /// Address and port of the HTTP server [default: 0.0.0.0:80]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+    /// What goes by HTTPS, with a certificate that the server makes for itself [default: it is asked for; with --yes no]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    https: Option<HttpsFor>,
     /// Ask nothing: take what is found and the defaults, and replace a configuration that is there (it is kept as .old)
     #[arg(long)]
     yes: bool,
@@ -54,6 +58,43 @@ pub(super) struct Setup {
     no_start: bool,
 }
 
+/// What goes by HTTPS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum HttpsFor {
+    /// There is no HTTPS
+    No,
+    /// The page and the API
+    Page,
+    /// Clients, too: fos-agent knows the server by its key
+    All,
+}
+
+impl HttpsFor {
+    /// What differs from the defaults of a server that listens there for HTTP.
+    fn settings(self, listen: SocketAddr) -> Vec<(&'static str, String)> {
+        let Some(https) = self.listen(listen) else {
+            return Vec::new();
+        };
+        let mut settings = vec![
+            ("https-listen", https.to_string()),
+            ("https-only", "true".to_owned()),
+        ];
+        if self == Self::All {
+            settings.push(("https-clients", "true".to_owned()));
+        }
+        settings
+    }
+
+    /// Where it listens. Another program that has port 80 has the usual one of HTTPS, too.
+    fn listen(self, listen: SocketAddr) -> Option<SocketAddr> {
+        let port = match listen.port() {
+            80 => 443,
+            _ => 8443,
+        };
+        (self != Self::No).then(|| SocketAddr::new(listen.ip(), port))
+    }
+}
+
 /// Where FOG's Log Viewer reads.
 const FOG_LOGS: &str = "/opt/fog/log";
 /// Where the images of a FOG are.
@@ -73,7 +114,9 @@ impl Setup {
         let file = file.unwrap_or_else(|| configuration::USUAL.into());
         let interface = self.card()?;
         let images = self.images(places)?;
-        let chosen = self.chosen(places, &interface, &images);
+        let https = self.https()?;
+        let mut chosen = self.chosen(places, &interface, &images);
+        chosen.extend(https.settings(self.listen_or_default()));
         if !self.may_write(&file)? {
             output::explain("nothing was changed");
             return Ok(false);
@@ -101,7 +144,10 @@ impl Setup {
         let listen = self.listen_or_default();
         self.say_dhcp(&interface, listen);
         let is_running = !self.no_start && systemd.start();
-        let page = page(interface.addr, listen);
+        let page = match https.listen(listen) {
+            Some(https) => page("https", 443, interface.addr, https),
+            None => page("http", 80, interface.addr, listen),
+        };
         output::result(&format!("\nThe page is at {page}"));
         match is_running {
             true => output::result(&first_account(places, &page).await),
@@ -157,6 +203,25 @@ impl Setup {
             true => Ok(usual),
             false => Ok(std::path::absolute(given)?),
         }
+    }
+
+    /// What goes by HTTPS: as given, or as a person says.
+    fn https(&self) -> anyhow::Result<HttpsFor> {
+        if let Some(given) = self.https {
+            return Ok(given);
+        }
+        if self.yes || !io::stdin().is_terminal() {
+            return Ok(HttpsFor::No);
+        }
+        let answer = self.ask(
+            "--https",
+            "Is there HTTPS: no, for the page (page), or for clients, too (all)? [no] ",
+        )?;
+        if answer.is_empty() {
+            return Ok(HttpsFor::No);
+        }
+        let known = HttpsFor::from_str(&answer, true);
+        known.map_err(|_| anyhow::anyhow!("expected no, page or all, not {answer:?}"))
     }
 
     /// What differs from the defaults.
@@ -286,17 +351,17 @@ fn indented(text: &str) -> String {
 }
 
 fn web_url(address: Ipv4Addr, listen: SocketAddr) -> String {
-    format!("{}fog/", page(address, listen))
+    format!("{}fog/", page("http", 80, address, listen))
 }
 
-fn page(address: Ipv4Addr, listen: SocketAddr) -> String {
+fn page(scheme: &str, usual: u16, address: Ipv4Addr, listen: SocketAddr) -> String {
     let address = match listen.ip() {
         std::net::IpAddr::V4(ip) if !ip.is_unspecified() => ip,
         _ => address,
     };
     match listen.port() {
-        80 => format!("http://{address}/"),
-        port => format!("http://{address}:{port}/"),
+        port if port == usual => format!("{scheme}://{address}/"),
+        port => format!("{scheme}://{address}:{port}/"),
     }
 }
 
@@ -430,7 +495,43 @@ mod tests {
             ("0.0.0.0:8080", "http://10.0.0.5:8080/"),
             ("10.0.0.6:80", "http://10.0.0.6/"),
         ] {
-            assert_eq!(page(own, listen.parse().unwrap()), expected);
+            assert_eq!(page("http", 80, own, listen.parse().unwrap()), expected);
+        }
+        let listen = "0.0.0.0:443".parse().unwrap();
+        assert_eq!(page("https", 443, own, listen), "https://10.0.0.5/");
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        setup: Setup,
+    }
+
+    #[test]
+    fn https_is_for_what_it_was_wanted_for() {
+        use clap::Parser as _;
+
+        let settings = |options: &[&str]| {
+            let line = Line::parse_from([&["setup", "--yes"][..], options].concat());
+            let chosen = line.setup.https().unwrap();
+            let chosen = chosen.settings(line.setup.listen_or_default());
+            let text = configuration::commented(&chosen.into_iter().collect());
+            let set = text.lines().filter(|line| line.starts_with("https"));
+            set.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(settings(&[]), [""; 0]);
+        assert_eq!(settings(&["--https", "no"]), [""; 0]);
+        let page = ["https-listen = \"0.0.0.0:443\"", "https-only = true"];
+        let mut found = settings(&["--https", "page"]);
+        found.sort_unstable();
+        assert_eq!(found, page);
+        let beside = settings(&["--https", "all", "--listen", "10.0.0.5:8080"]);
+        for line in [
+            "https-listen = \"10.0.0.5:8443\"",
+            "https-only = true",
+            "https-clients = true",
+        ] {
+            assert!(beside.iter().any(|found| found == line), "{beside:?}");
         }
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! Decisions are steps, which change nothing by themselves: the caller stores them, and then has them
 //! [applied](Queue::apply). So what a machine was told is never more than what is stored.
+//!
+//! Several servers may have the same queue. Each knows only the machines that ask it: of those that ask another one
+//! it judges no silence.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -91,14 +94,35 @@ pub struct Stored {
     pub stage: Stage,
 }
 
+/// How often the queue was changed, on whichever server. What is decided counts only for the turn that it was decided in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turn(pub i64);
+
+/// Which server hears the machine of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearer {
+    /// It has asked no server that said so.
+    Unknown,
+    /// This one.
+    Here,
+    /// Another one.
+    Elsewhere,
+    /// Another one that is gone: what it sent has ended.
+    Gone,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     node: NodeId,
     is_forced: bool,
     takes_slot: bool,
     stage: Stage,
-    /// When its machine was heard last; when this server began, if it was not heard since.
+    /// When its machine was heard last; when this server began, or when that which heard it was gone, if it was not
+    /// heard since.
     heard: Instant,
+    hearer: Hearer,
+    /// Whether other servers are to learn that it is heard here.
+    has_moved: bool,
 }
 
 /// Something that changes.
@@ -208,6 +232,8 @@ impl Queue {
         for (task, entry) in &mut next.entries {
             if let Some(old) = self.entries.get(task) {
                 entry.heard = old.heard;
+                entry.hearer = old.hearer;
+                entry.has_moved = old.has_moved;
             }
         }
         *self = next;
@@ -277,6 +303,34 @@ impl Queue {
     pub fn heard(&mut self, now: Instant, task: TaskId) {
         if let Some(entry) = self.entries.get_mut(&task) {
             entry.heard = now;
+            entry.has_moved |= entry.hearer != Hearer::Here;
+            entry.hearer = Hearer::Here;
+        }
+    }
+
+    /// The tasks whose machines are heard here, while other servers do not know that. They are answered once.
+    pub fn take_moved(&mut self) -> Vec<TaskId> {
+        let moved = self.entries.iter_mut().filter(|(_, entry)| entry.has_moved);
+        moved
+            .map(|(task, entry)| {
+                entry.has_moved = false;
+                *task
+            })
+            .collect()
+    }
+
+    /// Which servers hear the machines, as they have stored it.
+    pub fn hear_of(&mut self, now: Instant, hearer: impl Fn(TaskId) -> Hearer) {
+        for (task, entry) in &mut self.entries {
+            // It has spoken to this one since.
+            if entry.has_moved {
+                continue;
+            }
+            let former = std::mem::replace(&mut entry.hearer, hearer(*task));
+            // One whose server is gone has its whole time to ask another one.
+            if entry.hearer != former && entry.hearer != Hearer::Here {
+                entry.heard = now;
+            }
         }
     }
 
@@ -291,11 +345,13 @@ impl Queue {
     pub fn lost(&self, now: Instant) -> Vec<Step> {
         let lost = self.entries.iter().filter_map(|(task, entry)| {
             let silence = now.saturating_duration_since(entry.heard);
-            match entry.stage {
+            match (entry.stage, entry.hearer) {
+                (Stage::Absent, _) | (_, Hearer::Elsewhere) => None,
+                // It goes on at another server, or not at all: until then nothing is sent to it.
+                (Stage::Going, Hearer::Gone) => Some(Step::Freed { task: *task }),
                 _ if silence < self.timeout => None,
-                Stage::Absent => None,
-                Stage::Waiting { .. } => Some(Step::Left { task: *task }),
-                Stage::Going => Some(Step::Freed { task: *task }),
+                (Stage::Waiting { .. }, _) => Some(Step::Left { task: *task }),
+                (Stage::Going, _) => Some(Step::Freed { task: *task }),
             }
         });
         lost.collect()
@@ -381,6 +437,8 @@ impl Entry {
             takes_slot: stored.takes_slot,
             stage: stored.stage,
             heard,
+            hearer: Hearer::Unknown,
+            has_moved: false,
         }
     }
 }

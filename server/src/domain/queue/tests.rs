@@ -122,6 +122,67 @@ fn a_slot_of_a_silent_machine_goes_to_the_next_and_comes_back_while_it_works() {
 }
 
 #[test]
+fn a_machine_that_another_server_hears_is_not_silent() {
+    let going = [A, B].map(|task| stored(task, Stage::Going));
+    let mut play = Play::new(2, &going);
+    let elsewhere = |task| match task {
+        TaskId(A) => Hearer::Elsewhere,
+        _ => Hearer::Here,
+    };
+    play.queue.hear_of(play.at(0), elsewhere);
+    assert_eq!(play.queue.lost(play.at(599)), []);
+    assert_eq!(
+        play.queue.lost(play.at(10_000)),
+        [Step::Freed { task: TaskId(B) }]
+    );
+    // It comes here, which others learn once, and what they had stored before does not count.
+    play.hear(10_000, &[A, B]);
+    play.queue.hear_of(play.at(10_000), elsewhere);
+    assert_eq!(play.queue.take_moved(), [TaskId(A)]);
+    assert_eq!(play.queue.take_moved(), []);
+    play.queue.hear_of(play.at(10_001), |_| Hearer::Here);
+    let freed = [A, B].map(|task| Step::Freed { task: TaskId(task) });
+    assert_eq!(play.queue.lost(play.at(10_599)), []);
+    assert_eq!(play.queue.lost(play.at(10_600)), freed);
+}
+
+#[test]
+fn a_server_that_is_gone_uses_no_slot_and_those_who_wait_keep_their_places() {
+    let absent = [A, B, C].map(|task| stored(task, Stage::Absent));
+    let mut play = Play::new(1, &absent);
+    assert_eq!(play.check_in(0, A), Answer::Go);
+    assert_eq!(play.check_in(1, B), Answer::NoSlot { in_front: 0 });
+    play.queue.take_moved();
+    play.queue.hear_of(play.at(2), |_| Hearer::Elsewhere);
+    assert_eq!(play.check_in(1000, C), Answer::NoSlot { in_front: 1 });
+    let gone = |task| match task {
+        TaskId(A | B) => Hearer::Gone,
+        _ => Hearer::Here,
+    };
+    play.queue.hear_of(play.at(1001), gone);
+    let freed = [Step::Freed { task: TaskId(A) }];
+    assert_eq!(play.queue.lost(play.at(1001)), freed);
+    let behind = Answer::Behind {
+        in_front: 1,
+        open: 1,
+    };
+    assert_eq!(play.check_in(1002, C), behind);
+    assert_eq!(play.check_in(1003, B), Answer::Go);
+    // It was at work, and goes on here.
+    assert!(play.queue.at_work(TaskId(A)).is_some());
+    // Who waited there and does not come has lost its place after its whole time.
+    let mut play = Play::new(1, &[stored(B, Stage::Waiting { place: 1 })]);
+    play.queue.hear_of(play.at(0), |_| Hearer::Elsewhere);
+    play.queue.hear_of(play.at(1000), |_| Hearer::Gone);
+    play.queue.hear_of(play.at(1300), |_| Hearer::Gone);
+    assert_eq!(play.queue.lost(play.at(1599)), []);
+    assert_eq!(
+        play.queue.lost(play.at(1600)),
+        [Step::Left { task: TaskId(B) }]
+    );
+}
+
+#[test]
 fn a_lost_answer_costs_neither_place_nor_slot() {
     let absent = [A, B, C].map(|task| stored(task, Stage::Absent));
     let mut play = Play::new(1, &absent);

@@ -18,7 +18,6 @@ use fog::args::ArgsWriter;
 use self::loader::{FIELD_TRIES, Loader, Script, safe};
 use super::debug_menu::{self, Asked, Envelope};
 use super::request::Form;
-use crate::config::Config;
 use crate::domain::host::{Host, StationMac};
 use crate::domain::node::NotHere;
 use crate::domain::refusal::AskAgain;
@@ -196,7 +195,7 @@ async fn build(
     Ok(match answer {
         BootAnswer::Job(job) => Script::Task {
             files,
-            arguments: arguments(&job, files, ops.config(), loader),
+            arguments: arguments(ops, &job, files, loader),
         },
         BootAnswer::Nothing(refusal @ Refusal::FollowUp { .. }) => {
             let script = later(known.mac, form, &text::refusal(&refusal));
@@ -276,7 +275,7 @@ fn last_session(session: SessionId, reason: &str) -> String {
 }
 
 /// The arguments in FOG's order, and ours at the end.
-fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -> String {
+fn arguments(ops: &Ops, job: &BootJob, files: BootFiles, loader: Loader) -> String {
     let BootJob {
         host,
         mac,
@@ -290,7 +289,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         is_name_changed_early,
     } = job;
     let flag = |is_set: bool| if is_set { "1" } else { "" };
-    let images = config.images.display();
+    let images = ops.config().images.display();
     let storage = match is_capture {
         true => format!("{address}:{images}/dev/"),
         false => format!("{address}:{images}/"),
@@ -299,7 +298,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
         (true, Some(level)) => -i16::from(level),
         _ => -6,
     };
-    let line = client(config, (files, loader), *address, *mac, Some(host))
+    let line = client(ops, (files, loader), *address, *mac, Some(host))
         .set("ftp", address)
         .set("storage", storage)
         .set("storageip", address)
@@ -337,7 +336,7 @@ fn arguments(job: &BootJob, files: BootFiles, config: &Config, loader: Loader) -
 
 /// What every boot of the client begins with: of a machine that asked with this address, `host` if it is registered.
 pub(super) fn client(
-    config: &Config,
+    ops: &Ops,
     (files, loader): (BootFiles, Loader),
     server: Ipv4Addr,
     mac: Mac,
@@ -345,16 +344,16 @@ pub(super) fn client(
 ) -> ArgsWriter {
     let primary = host.and_then(|host| host.macs.first());
     // What an administrator has added comes behind it, and counts.
-    let https = config.https.as_ref().filter(|https| https.is_for_clients);
-    let pin = https.and_then(|https| https.identity.hash());
-    let pin = pin.map_or_else(String::new, |hash| hash.to_string());
+    let config = ops.config();
+    let keys = ops.client_keys();
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     ArgsWriter::default()
         .set("loglevel", 4)
         .set("initrd", loader.initrd(files))
         .raw("root=/dev/ram0 rw ramdisk_size=275000")
         .set("web", config.client_url(server))
         .raw("consoleblank=0 rootfstype=ext4")
-        .set("fospin", pin)
+        .set("fospin", keys.join(","))
         .raw(&safe(&config.kernel_args))
         .raw(&host.map_or_else(String::new, |host| safe(&host.kernel_args)))
         .raw("nvme_core.default_ps_max_latency_us=0")

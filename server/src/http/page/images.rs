@@ -13,8 +13,8 @@ use super::live::{self, Live, Parts, Source};
 use super::part;
 use super::visitor::{At, PageError, Posted, Visitor};
 use crate::api::{
-    Api, Capture, HostRow, ImageDescribe, ImageShown, ImageVerification, VerificationState,
-    VersionRow, image_verification,
+    Api, Capture, HostRow, ImageCopy, ImageDescribe, ImageShown, ImageVerification, ReplicaState,
+    VerificationState, VersionRow, image_verification,
 };
 use crate::domain::ImageId;
 use crate::domain::account::Role;
@@ -58,7 +58,7 @@ pub(super) async fn live(State(ops): State<Arc<Ops>>, watcher: live::Watcher) ->
     watcher.follow(ops, Source::Images)
 }
 
-/// What of the page changes: how images are verified.
+/// What of the page changes: how images are verified, and copied from other servers.
 pub(super) fn view(ops: &Ops, images: &[ImageShown]) -> Live {
     let mut parts = Parts::default();
     for image in images {
@@ -66,6 +66,11 @@ pub(super) fn view(ops: &Ops, images: &[ImageShown]) -> Live {
         let found = found.map(|found| image_verification(&image.name, &found));
         let part = found.map_or_else(|| html! {}, |found| verification(&found));
         parts.add(&format!("v{}", image.id), &part);
+        let copied = image
+            .copy
+            .as_ref()
+            .map_or_else(|| html! {}, |found| copy(&image.name, found));
+        parts.add(&format!("c{}", image.id), &copied);
     }
     let ids: Vec<String> = images.iter().map(|image| image.id.to_string()).collect();
     Live::new(parts, &ids.join(" "))
@@ -85,6 +90,23 @@ pub(super) fn verification(found: &ImageVerification) -> Markup {
                     " " (found.percent) " %" }
             }
             @if !found.details.is_empty() { ul { @for line in &found.details { li { (line) } } } }
+        }
+    }
+}
+
+/// How an image is copied from another server; nothing once it was.
+fn copy(name: &str, found: &ImageCopy) -> Markup {
+    let class = match found.state {
+        ReplicaState::Failed => "failed",
+        state if state.is_at_work() => "active",
+        _ => return html! {},
+    };
+    html! {
+        div class={ "headline " (class) } {
+            p { "This image " (found.line()) }
+            @if matches!(found.state, ReplicaState::Copying | ReplicaState::Comparing) {
+                p { progress.whole max=(found.total) value=(found.done) aria-label={ "Copy of image " (name) } {} }
+            }
         }
     }
 }
@@ -190,6 +212,7 @@ fn shown(visitor: &Visitor, image: &ImageShown, versions: &[VersionRow], live: &
                 } @else { div { dt { "Verified" } dd { "never" } } }
             }
             (live.slot(&format!("v{}", image.id)))
+            (live.slot(&format!("c{}", image.id)))
             @if let Some(facts) = &image.facts { (partitions(image, facts)) }
             (history(visitor, image, versions))
             @if visitor.may(Role::Admin) { (describe_form(visitor, image)) }

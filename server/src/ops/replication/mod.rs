@@ -24,8 +24,12 @@ use crate::logs::{Level, Subject};
 /// How the copy of an image goes, or went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replication {
+    /// The image's name; empty before it was looked at.
+    pub name: String,
     /// When it was asked for.
     pub began_at: Timestamp,
+    /// Since when it is there.
+    pub since: Timestamp,
     /// How far it is.
     pub stage: ReplicaStage,
 }
@@ -35,6 +39,11 @@ pub struct Replication {
 pub enum ReplicaStage {
     /// Another one is copied.
     Waiting,
+    /// No server that was asked has given all of it; they are asked again.
+    Asking {
+        /// What the last one said, or why there is no other one.
+        why: String,
+    },
     /// Its files come.
     Copying {
         /// The server that they come from.
@@ -91,8 +100,23 @@ impl Replications {
 
     fn note(&self, image: ImageId, stage: ReplicaStage) {
         if let Some(found) = self.all().get_mut(&image) {
+            if !found.stage.is_same(&stage) {
+                found.since = clock::now();
+            }
             found.stage = stage;
         }
+    }
+
+    /// The image that is copied at present.
+    fn present(&self) -> Option<String> {
+        let all = self.all();
+        let mut present = all.values().filter(|found| match found.stage {
+            ReplicaStage::Waiting | ReplicaStage::Ended { .. } => false,
+            ReplicaStage::Asking { .. }
+            | ReplicaStage::Copying { .. }
+            | ReplicaStage::Comparing { .. } => true,
+        });
+        present.next().map(|found| found.name.clone())
     }
 
     /// Whether an image is waited for, or copied.
@@ -100,6 +124,16 @@ impl Replications {
         let all = self.all();
         let found = all.get(&image);
         found.is_some_and(|found| !matches!(found.stage, ReplicaStage::Ended { .. }))
+    }
+}
+
+impl ReplicaStage {
+    /// Whether it is this one, however far it is.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Copying { from: one, .. }, Self::Copying { from: other, .. }) => one == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
     }
 }
 
@@ -117,8 +151,11 @@ impl Ops {
         if replications.is_at_work(image) {
             return;
         }
+        let now = clock::now();
         let waiting = Replication {
-            began_at: clock::now(),
+            name: String::new(),
+            began_at: now,
+            since: now,
             stage: ReplicaStage::Waiting,
         };
         replications.all().insert(image, waiting);
@@ -228,6 +265,9 @@ impl Ops {
         let told = |error: &(dyn std::error::Error + 'static)| readable::chain(error);
         let image = self.store.image(id).await.map_err(|error| told(&error))?;
         let image = image.ok_or("it does not exist any more")?;
+        if let Some(found) = self.replications.all().get_mut(&id) {
+            found.name = fog::encoding::printable(&image.name, 60);
+        }
         let facts = self.store.facts(id).await.map_err(|error| told(&error))?;
         let facts = facts.ok_or("it was never verified (fos-server image update)")?;
         let settings = facts.settings.as_ref();
@@ -352,10 +392,17 @@ impl Ops {
                 }
             }
             failures += 1;
+            let asking = ReplicaStage::Asking {
+                why: match why.is_empty() {
+                    true => NOBODY_SEEN.to_owned(),
+                    false => why.clone(),
+                },
+            };
+            self.replications.note(image.id, asking);
             tokio::time::sleep(AGAIN).await;
         }
         match why.is_empty() {
-            true => Err("no other server was seen in the last minutes".to_owned()),
+            true => Err(NOBODY_SEEN.to_owned()),
             false => Err(why),
         }
     }
@@ -406,6 +453,8 @@ impl Ops {
     }
 }
 
+const NOBODY_SEEN: &str = "no other server was seen in the last minutes";
+
 /// Between two looks for images that are missing here.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
 
@@ -420,3 +469,68 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Files that other servers read at a time: a thread and 128 KiB each while it is read.
 pub(super) const PEER_READERS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Api as _, ReplicaState};
+    use crate::testing::bench;
+
+    #[tokio::test]
+    async fn a_copy_says_what_it_waits_for_and_since_when_it_is_where_it_is() {
+        let bench = bench().await;
+        let ops = &bench.ops;
+        let image = ops.image_list().await.unwrap().remove(0);
+        assert_eq!(image.copy, None);
+        let (id, other) = (ImageId(image.id), ImageId(4711));
+        let copy = || ops.image_copy(id, image.facts.as_ref()).unwrap();
+        ops.want_copy(other, Replace::Never);
+        ops.want_copy(id, Replace::Never);
+        let total = copy().total;
+        assert!(total > 0);
+        assert_eq!((copy().state, copy().done), (ReplicaState::Waiting, 0));
+        let copying = |from: &str, done| ReplicaStage::Copying {
+            from: from.to_owned(),
+            file: "d1p1.img".to_owned(),
+            done,
+            total,
+        };
+        ops.replications.note(other, copying("b", 1));
+        ops.replications.all().get_mut(&other).unwrap().name = "big".to_owned();
+        assert_eq!(copy().text, "it waits until image big is copied");
+        let why = || "b: it was silent".to_owned();
+        ops.replications
+            .note(id, ReplicaStage::Asking { why: why() });
+        let asking = copy();
+        assert_eq!(asking.state, ReplicaState::Waiting);
+        assert!(
+            asking.text.ends_with("soon: b: it was silent"),
+            "{asking:?}"
+        );
+        // The time is that of the server, not of the last byte.
+        let long_ago = Timestamp(7);
+        let backdate = || {
+            let mut all = ops.replications.all();
+            all.get_mut(&id).unwrap().since = long_ago;
+        };
+        ops.replications.note(id, copying("b", 1));
+        backdate();
+        ops.replications.note(id, copying("b", 2));
+        let shown = ops.image_show(&image.name).await.unwrap().copy.unwrap();
+        assert_eq!(shown.since, long_ago.to_string());
+        assert_eq!((shown.state, shown.done), (ReplicaState::Copying, 2));
+        assert_eq!(shown.from.as_deref(), Some("b"));
+        ops.replications.note(id, copying("c", 2));
+        assert_ne!(copy().since, long_ago.to_string());
+        backdate();
+        let outcome = Err(why());
+        ops.replications.note(id, ReplicaStage::Ended { outcome });
+        let failed = copy();
+        assert_eq!((failed.state, failed.done), (ReplicaState::Failed, 0));
+        assert_ne!(failed.since, long_ago.to_string());
+        assert!(
+            failed.line().starts_with("was not copied: b:"),
+            "{failed:?}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::Method;
 
 use super::{DISK_LIMIT, Ops, ReplicaStage};
-use crate::api::{ReplicaState, ReplicaStatus};
+use crate::api::{ImageCopy, ReplicaState, ReplicaStatus};
 use crate::clock;
 use crate::domain::ImageId;
 use crate::domain::image::{Facts, Image};
@@ -129,45 +129,81 @@ impl Ops {
         let facts = self.store.facts(id).await?;
         let image = image.ok_or(PeerError::NoImage(id))?;
         let node = self.store.node_name().unwrap_or_default();
-        let (state, percent, text) = self.replica_state(&image, facts).await;
+        let copy = self.image_copy(image.id, facts.as_ref());
+        let (state, percent, text) = match &copy {
+            Some(copy) if copy.state.is_at_work() => {
+                let percent = u128::from(copy.done) * 100 / u128::from(copy.total.max(1));
+                let percent = u64::try_from(percent.min(100)).unwrap_or(100);
+                (copy.state, percent, copy.text.clone())
+            }
+            _ => self.replica_state(&image, facts).await,
+        };
         Ok(ReplicaStatus {
             node,
             state,
             percent,
             text,
+            copy,
         })
     }
 
+    /// How the copy of an image to this server goes, or went; `None` if there was none since the server was started.
+    #[must_use]
+    pub fn image_copy(&self, id: ImageId, facts: Option<&Facts>) -> Option<ImageCopy> {
+        let found = self.replication(id)?;
+        let files = facts.into_iter().flat_map(|facts| &facts.files);
+        let all: u64 = files.map(|file| file.size).sum();
+        let (state, from, done, total, text) = match found.stage {
+            ReplicaStage::Waiting => {
+                let text = match self.replications.present() {
+                    Some(name) if !name.is_empty() => {
+                        format!("it waits until image {name} is copied")
+                    }
+                    _ => "it waits until another image is copied".to_owned(),
+                };
+                (ReplicaState::Waiting, None, 0, all, text)
+            }
+            ReplicaStage::Asking { why } => {
+                let text = format!("the other servers are asked again soon: {why}");
+                (ReplicaState::Waiting, None, 0, all, text)
+            }
+            ReplicaStage::Copying {
+                from,
+                file,
+                done,
+                total,
+            } => {
+                let text = format!("{file} comes from {from}");
+                (ReplicaState::Copying, Some(from), done, total, text)
+            }
+            ReplicaStage::Comparing { done, total } => {
+                let text = "what has come is compared with what was verified".to_owned();
+                (ReplicaState::Comparing, None, done, total, text)
+            }
+            ReplicaStage::Ended { outcome: Ok(()) } => {
+                let text = "it was copied".to_owned();
+                (ReplicaState::Held, None, all, all, text)
+            }
+            ReplicaStage::Ended { outcome: Err(why) } => (ReplicaState::Failed, None, 0, all, why),
+        };
+        Some(ImageCopy {
+            state,
+            from,
+            done,
+            total,
+            began_at: found.began_at.to_string(),
+            since: found.since.to_string(),
+            text,
+        })
+    }
+
+    /// What is at an image's place, while nothing is copied there.
     async fn replica_state(
         &self,
         image: &Image,
         facts: Option<Facts>,
     ) -> (ReplicaState, u64, String) {
         let last = self.replication(image.id).map(|found| found.stage);
-        let percent = |done: u64, total: u64| {
-            let percent = u128::from(done) * 100 / u128::from(total.max(1));
-            u64::try_from(percent.min(100)).unwrap_or(100)
-        };
-        match &last {
-            Some(ReplicaStage::Waiting) => {
-                let text = "it waits until another image is copied".to_owned();
-                return (ReplicaState::Waiting, 0, text);
-            }
-            Some(ReplicaStage::Copying {
-                from,
-                file,
-                done,
-                total,
-            }) => {
-                let text = format!("{file} comes from {from}");
-                return (ReplicaState::Copying, percent(*done, *total), text);
-            }
-            Some(ReplicaStage::Comparing { done, total }) => {
-                let text = "what has come is compared with what was verified".to_owned();
-                return (ReplicaState::Comparing, percent(*done, *total), text);
-            }
-            Some(ReplicaStage::Ended { .. }) | None => {}
-        }
         let dir = self.config.images.join(&image.path);
         let look = move || {
             let is_there = dir.symlink_metadata().is_ok();
@@ -280,6 +316,7 @@ impl Ops {
             state: ReplicaState::Unreachable,
             percent: 0,
             text,
+            copy: None,
         };
         if !peer.is_there {
             return unknown("it was not seen for some minutes".to_owned());

@@ -10,7 +10,7 @@ use fog::task::State;
 use fos_api::{SessionView, Stage};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Held;
+use super::{Behind, Held};
 use crate::clock;
 use crate::domain::handout::{Arguments, Job};
 use crate::domain::host::Host;
@@ -25,7 +25,7 @@ use crate::imagestore;
 use crate::ops::clients::{CheckInRequest, ClientError, ClientResult, Known};
 use crate::ops::{Ops, TaskImage, blocking};
 use crate::session::ClientReport;
-use crate::store::{StoreError, UnicastQuery};
+use crate::store::{Decided, StoreError, UnicastQuery};
 use crate::text;
 
 /// A file of an image that is sent to one machine.
@@ -133,6 +133,7 @@ impl Ops {
         };
         // What is captured replaces them.
         let mut are_files_good = task.kind == TaskKind::Capture;
+        let mut tries = 0..DECIDED_AGAIN;
         let answer = loop {
             let mut held = self.unicasts().await?;
             let now = Instant::now();
@@ -151,8 +152,15 @@ impl Ops {
             held.queue.heard(now, task.id);
             let own = held.tasks.get(&task.id).map(|task| Arc::clone(&task.is));
             let facts = facts_of(&decision, own.as_deref(), &machine, task);
-            self.store_unicast(&mut held, facts, &decision.steps)
-                .await?;
+            let decided = match decision.steps.is_empty() {
+                true => Decided::ByTask,
+                false => Decided::In(held.turn),
+            };
+            let stored = self.store_decided(&mut held, decided, facts, &decision.steps);
+            if let Err(Behind) = stored.await? {
+                tries.next().ok_or(AskAgain::NotStored)?;
+                continue;
+            }
             break match decision.answer {
                 Answer::Go => None,
                 Answer::NoSlot { in_front } => Some(line(&held, task, in_front, 0)),
@@ -696,6 +704,9 @@ fn view(task: &UnicastTask, in_front: Option<u32>) -> SessionView {
 
 /// Seconds after the end of a task in which its machine is told how it ended: a day, as FOG 1.6.
 const ANSWERED_AGAIN: u64 = 24 * 3600;
+
+/// How often it is decided again what a machine is told, because another server was faster.
+const DECIDED_AGAIN: u32 = 4;
 
 /// How long a client waits for a look at files.
 const READ_LIMIT: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
 //! Machines that are deployed alone: their tasks, the queue that they wait in, what they ask and report.
 //!
 //! Tasks and queue are in memory as they are stored: one change after the other, each stored before it counts.
-//! After a change of which it is not known whether it is stored, all is read again.
+//! After a change of which it is not known whether it is stored, all is read again; also after one that another server
+//! stored, as the queue is the same for all servers with one database.
 
 mod clients;
 mod people;
@@ -19,13 +20,14 @@ use super::Ops;
 use super::clients::ClientResult;
 use crate::clock;
 use crate::domain::handout::Job;
-use crate::domain::queue::{Queue, Rules, Step, Stored};
+use crate::domain::node::Presence;
+use crate::domain::queue::{Hearer, Queue, Rules, Step, Stored, Turn};
 use crate::domain::refusal::AskAgain;
 use crate::domain::unicast::{UnicastFact, UnicastTask};
 use crate::domain::{HostId, NodeId, Reason, TaskId, Timestamp};
 use crate::logs::{Level, Subject};
 use crate::session::ClientReport;
-use crate::store::{StoreError, UnicastQuery};
+use crate::store::{Decided, QueueApplied, QueueSigns, StoreError};
 use crate::text;
 
 /// The tasks of these machines.
@@ -42,6 +44,10 @@ pub(super) struct Unicasts {
 #[derive(Debug)]
 struct Held {
     queue: Queue,
+    /// What the queue is as it was read or stored.
+    turn: Turn,
+    /// The servers that have the same queue.
+    presence: Presence,
     /// The active ones, some 500 bytes each.
     tasks: BTreeMap<TaskId, Task>,
     /// Nodes that hosts could not use, until when; at most as many as are read, 40 bytes each.
@@ -67,6 +73,8 @@ impl Default for Unicasts {
         Self {
             held: tokio::sync::Mutex::new(Held {
                 queue: Queue::new(Instant::now(), Rules::default(), &[]),
+                turn: Turn::default(),
+                presence: Presence::default(),
                 tasks: BTreeMap::new(),
                 failures: HashMap::new(),
                 is_stale: true,
@@ -106,10 +114,11 @@ impl Ops {
             return Ok(None);
         }
         let known = self.unicasts.of_host().get(&host).cloned();
-        if known.is_some() || running.is_some() || !self.store.is_shared_with_fog() {
+        let has_others = self.store.node_name().is_some();
+        if known.is_some() || running.is_some() || !has_others {
             return Ok(known);
         }
-        // FOG's page may just have made one.
+        // FOG's page, or another server, may just have made one.
         if let Some((task, None)) = self.store.active_task(host).await? {
             let mut held = self.unicasts().await?;
             if !held.tasks.contains_key(&task) {
@@ -138,7 +147,7 @@ impl Ops {
 
     /// Reads tasks and queue as they are stored.
     async fn read_unicasts(&self, held: &mut Held) -> Result<(), StoreError> {
-        let tasks = self.store.unicast(UnicastQuery::Active).await?;
+        let look = self.store.queue().await?;
         let rules = self.queue_rules().await?;
         let failures = self.store.node_failures().await?;
         held.failures.clear();
@@ -147,10 +156,11 @@ impl Ops {
             let until = known.or_insert(failure.until);
             *until = failure.until.max(*until);
         }
-        let stored: Vec<Stored> = tasks.iter().map(UnicastTask::stored).collect();
+        let stored: Vec<Stored> = look.tasks.iter().map(UnicastTask::stored).collect();
         held.queue.replace(Instant::now(), rules, &stored);
+        held.turn = look.turn;
         let mut former = std::mem::take(&mut held.tasks);
-        for task in tasks {
+        for task in look.tasks {
             let old = former.remove(&task.id);
             let (report, stored) = old.map(|old| (old.report, old.stored)).unwrap_or_default();
             let task = Task {
@@ -194,24 +204,48 @@ impl Ops {
         Ok(rules)
     }
 
-    /// Stores facts, and carries them out. `steps` are what the queue makes of them.
+    /// Stores facts that hold whatever becomes of other tasks, and carries them out. `steps` are what the queue makes of
+    /// them.
     async fn store_unicast(
         &self,
         held: &mut Held,
         facts: Vec<(TaskId, UnicastFact)>,
         steps: &[Step],
     ) -> ClientResult<()> {
+        let decided = Decided::ByTask;
+        let stored = self.store_decided(held, decided, facts, steps).await?;
+        stored.map_err(|Behind| AskAgain::NotStored.into())
+    }
+
+    /// Stores facts, and carries them out; not if they were decided by a queue that another server has changed since.
+    async fn store_decided(
+        &self,
+        held: &mut Held,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+        steps: &[Step],
+    ) -> ClientResult<Result<(), Behind>> {
         if facts.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let at = clock::now();
         // Until it is known what became of it: whoever asked may go away meanwhile.
         held.is_stale = true;
-        let conflicts = self.store.apply_unicast(at, facts.clone()).await?;
+        let applied = self.store.apply_queue(at, decided, facts.clone()).await?;
+        let QueueApplied::Stored {
+            conflicts,
+            before,
+            after,
+        } = applied
+        else {
+            return Ok(Err(Behind));
+        };
         if !conflicts.is_empty() {
             // Another program was faster.
             return Err(AskAgain::NotStored.into());
         }
+        let is_known = before == held.turn;
+        held.turn = after;
         held.queue.apply(steps);
         for (id, fact) in &facts {
             let Some(task) = held.tasks.get_mut(id) else {
@@ -233,10 +267,10 @@ impl Ops {
                 held.queue.remove(*id);
             }
         }
-        held.is_stale = false;
+        held.is_stale = !is_known;
         self.unicasts.publish(held);
         self.sessions.askers().all_changed();
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Takes places and slots from those that are silent, and looks what other programs have changed, until the server
@@ -254,14 +288,48 @@ impl Ops {
 
     async fn sweep_unicasts(&self) -> ClientResult<()> {
         let mut held = self.unicasts().await?;
-        if self.store.is_shared_with_fog() {
+        let moved = held.queue.take_moved();
+        if !moved.is_empty() {
+            self.store.hear_machines(moved).await?;
+        }
+        let signs = self.store.queue_signs().await?;
+        let is_behind = signs.as_ref().is_some_and(|signs| signs.turn != held.turn);
+        if is_behind || self.store.is_shared_with_fog() {
             self.read_unicasts(&mut held).await?;
+        }
+        if let Some(signs) = signs {
+            hear_of(&mut held, &signs);
+            if is_behind {
+                // There may be a slot for one that waits here.
+                self.sessions.askers().all_changed();
+            }
         }
         let steps = held.queue.lost(Instant::now());
         let facts = steps.iter().map(|step| (step.task(), UnicastFact::Left));
-        let facts = facts.collect();
-        self.store_unicast(&mut held, facts, &steps).await
+        let (decided, facts) = (Decided::In(held.turn), facts.collect());
+        let stored = self.store_decided(&mut held, decided, facts, &steps);
+        if let Err(Behind) = stored.await? {
+            tracing::debug!("server: another server was faster; the next look finds what is left");
+        }
+        Ok(())
     }
+}
+
+/// Another server has changed the queue.
+#[derive(Debug)]
+struct Behind;
+
+/// Takes in which servers hear the machines.
+fn hear_of(held: &mut Held, signs: &QueueSigns) {
+    held.presence.look(&signs.shown);
+    let presence = &held.presence;
+    let hearer = |task: TaskId| match signs.hearers.get(&task) {
+        None => Hearer::Unknown,
+        Some(holder) if *holder == signs.own => Hearer::Here,
+        Some(holder) if presence.is_gone(holder) => Hearer::Gone,
+        Some(_) => Hearer::Elsewhere,
+    };
+    held.queue.hear_of(Instant::now(), hearer);
 }
 
 /// How long somebody waits for their turn.

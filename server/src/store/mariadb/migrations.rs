@@ -30,6 +30,8 @@ const FOS: (&str, Steps) = (
         include_str!("../../../migrations/mariadb/fos-0006-schedules.sql"),
         include_str!("../../../migrations/mariadb/fos-0007-follow-ups.sql"),
         include_str!("../../../migrations/mariadb/fos-0008-peers.sql"),
+        include_str!("../../../migrations/mariadb/fos-0009-queue.sql"),
+        include_str!("../../../migrations/mariadb/fos-0010-https.sql"),
     ],
 );
 

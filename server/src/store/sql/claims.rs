@@ -6,7 +6,7 @@ use super::row::{ACTIVE, Row, args};
 use super::tx::Tx;
 use crate::domain::SessionId;
 use crate::domain::node::{
-    Claim, Fence, LEASE, LEASE_ALONE, LEASE_CLUSTER, OtherClaim, Renewal, Seen, Server,
+    Claim, Fence, LEASE, LEASE_ALONE, LEASE_CLUSTER, OtherClaim, Renewal, Seen, Server, Shown,
 };
 use crate::domain::peer::Peer;
 use crate::store::node::Held;
@@ -18,8 +18,7 @@ pub(super) struct Sign {
     pub(super) name: String,
     pub(super) holder: String,
     pub(super) run: String,
-    pub(super) url: String,
-    pub(super) peer: String,
+    pub(super) shown: Shown,
 }
 
 /// By which clock leases are over.
@@ -45,12 +44,15 @@ pub(super) async fn register(tx: &mut Tx, sign: Sign) -> Result<i64> {
     let sql = format!("DELETE FROM fos_nodes WHERE seenAt < {NOW} - ? AND holder <> ?");
     tx.run(&sql, args![GONE_KEPT, sign.holder.as_str()]).await?;
     let sql = format!(
-        "INSERT INTO fos_nodes (name, holder, run, url, peer, seenAt) VALUES (?, ?, ?, ?, ?, {NOW}) \
+        "INSERT INTO fos_nodes (name, holder, run, url, peer, clientUrl, keyHash, seenAt) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, {NOW}) \
          ON DUPLICATE KEY UPDATE name = VALUES(name), run = VALUES(run), url = VALUES(url), \
-         peer = VALUES(peer), seenAt = VALUES(seenAt)"
+         peer = VALUES(peer), clientUrl = VALUES(clientUrl), keyHash = VALUES(keyHash), \
+         seenAt = VALUES(seenAt)"
     );
-    let holder = sign.holder.as_str();
-    let values = args![sign.name, holder, sign.run, sign.url, sign.peer];
+    let (holder, shown) = (sign.holder.as_str(), sign.shown);
+    let mut values = args![sign.name, holder, sign.run];
+    values.extend(args![shown.url, shown.peer, shown.client_url, shown.key]);
     tx.run(&sql, values).await?;
     let sql = "SELECT number FROM fos_nodes WHERE holder = ?";
     let number = tx.number(sql, args![sign.holder]).await?;
@@ -62,7 +64,7 @@ pub(super) async fn register(tx: &mut Tx, sign: Sign) -> Result<i64> {
 /// The other servers that were seen a moment ago, the last one first.
 pub(super) async fn servers(tx: &mut Tx, holder: String, is_cluster: bool) -> Result<Vec<Server>> {
     let sql = format!(
-        "SELECT number, name, url FROM fos_nodes WHERE holder <> ? AND seenAt > {NOW} - ? \
+        "SELECT number, name, url, clientUrl, keyHash FROM fos_nodes WHERE holder <> ? AND seenAt > {NOW} - ? \
          ORDER BY seenAt DESC LIMIT {MAX_PEERS}"
     );
     let rows = tx
@@ -73,6 +75,8 @@ pub(super) async fn servers(tx: &mut Tx, holder: String, is_cluster: bool) -> Re
         Ok(Server {
             name: cells.text("name")?,
             url: cells.optional_text("url")?,
+            client_url: cells.optional_text("clientUrl")?,
+            key: cells.optional_text("keyHash")?,
         })
     };
     rows.iter().map(server).collect()
@@ -136,12 +140,9 @@ pub(super) async fn claim(
         let fence = tx.number(sql, args![session]).await?.unwrap_or(0);
         return Ok(Claim::Ours(Some(Fence(fence))));
     }
-    let unknown = Server {
-        name: String::new(),
-        url: String::new(),
-    };
     let other = by_another(tx, session, holder, clock).await?;
-    Ok(Claim::Theirs(other.map_or(unknown, |other| other.server)))
+    let server = other.map(|other| other.server);
+    Ok(Claim::Theirs(server.unwrap_or_default()))
 }
 
 /// The last claim of a session, if it is another server's.
@@ -152,7 +153,7 @@ pub(super) async fn by_another(
     clock: Clock,
 ) -> Result<Option<OtherClaim>> {
     let sql = format!(
-        "SELECT name, url, fence, leaseEnd, leaseEnd > {NOW} AS lasts FROM fos_claims \
+        "SELECT name, url, clientUrl, keyHash, fence, leaseEnd, leaseEnd > {NOW} AS lasts FROM fos_claims \
          LEFT JOIN fos_nodes ON fos_nodes.holder = fos_claims.holder \
          WHERE msID = ? AND fos_claims.holder <> ?"
     );
@@ -163,6 +164,8 @@ pub(super) async fn by_another(
             server: Server {
                 name: cells.optional_text("name")?,
                 url: cells.optional_text("url")?,
+                client_url: cells.optional_text("clientUrl")?,
+                key: cells.optional_text("keyHash")?,
             },
             lasts: match &clock {
                 Clock::Database => cells.int("lasts")? != 0,
@@ -206,8 +209,17 @@ pub(super) async fn renew(
     sessions: Vec<SessionId>,
     is_cluster: bool,
 ) -> Result<Renewal> {
-    let sql = format!("UPDATE fos_nodes SET seenAt = {NOW}, url = ? WHERE holder = ? AND run = ?");
-    let values = args![sign.url.as_str(), sign.holder.as_str(), sign.run.as_str()];
+    let sql = format!(
+        "UPDATE fos_nodes SET seenAt = {NOW}, url = ?, clientUrl = ?, keyHash = ? WHERE holder = ? AND run = ?"
+    );
+    let shown = &sign.shown;
+    let values = args![
+        shown.url.as_str(),
+        shown.client_url.as_str(),
+        shown.key.as_str(),
+        sign.holder.as_str(),
+        sign.run.as_str()
+    ];
     if tx.run(&sql, values).await? == 0 {
         let sql = "SELECT COUNT(*) FROM fos_nodes WHERE holder = ?";
         if tx.number(sql, args![sign.holder.as_str()]).await? != Some(0) {

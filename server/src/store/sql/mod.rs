@@ -14,6 +14,7 @@ mod hosts;
 mod images;
 mod joining;
 mod pending;
+mod queue;
 pub(super) mod row;
 mod schedules;
 pub(super) mod sessions;
@@ -34,8 +35,9 @@ use self::tx::{Boxed, Tx};
 use super::node::{Held, Node};
 use super::{
     AddAccountError, AddHostError, AddImageError, AddScheduleError, Change, ChangeError, Conflict,
-    CreateError, DescribeError, EditHostError, GroupError, InventoryFields, JoinError, NewCapture,
-    NewSession, NewUnicast, OpenSession, Result, Settings, Store, StoreError, UnicastQuery,
+    CreateError, Decided, DescribeError, EditHostError, GroupError, InventoryFields, JoinError,
+    ManagerLog, NewCapture, NewSession, NewUnicast, OpenSession, QueueApplied, QueueLook,
+    QueueSigns, Result, Settings, Store, StoreError, UnicastQuery,
 };
 use crate::domain::account::{Account, AccountKind, AccountName, Role, StoredSecret};
 use crate::domain::doctor::ClusterLook;
@@ -46,7 +48,7 @@ use crate::domain::host::{
     About, Host, HostActivity, NewHost, PendingHost, StationMac, Stranger, Wish,
 };
 use crate::domain::image::{Facts, Image, ImageName, NewImage};
-use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal, Server};
+use crate::domain::node::{Claim, Fence, MAX_NODES, OtherClaim, Renewal, Server, Shown};
 use crate::domain::peer::{Peer, SiteSecret};
 use crate::domain::queue::{NodeFailure, Rules};
 use crate::domain::reason::BrokenRow;
@@ -155,8 +157,7 @@ impl<E: Engine> SqlStore<E> {
             name: node.name().to_owned(),
             holder: node.holder().to_owned(),
             run: node.run().to_owned(),
-            url: node.url().unwrap_or_default(),
-            peer: node.peer().unwrap_or_default(),
+            shown: node.shown(),
         }
     }
 }
@@ -195,6 +196,14 @@ impl<E: Engine> Store for SqlStore<E> {
 
     fn cluster(&self) -> Option<ClusterLook> {
         self.engine.cluster()
+    }
+
+    async fn manager_log(&self) -> Result<Option<ManagerLog>> {
+        if !self.engine.is_fogs() {
+            return Ok(None);
+        }
+        let log = self.engine.read(|tx| Box::pin(settings::manager_log(tx)));
+        log.await.map(Some)
     }
 
     fn node_name(&self) -> Option<String> {
@@ -238,11 +247,17 @@ impl<E: Engine> Store for SqlStore<E> {
         Ok(Some(secret))
     }
 
-    async fn register(&self, url: String, peer: String) -> Result<Option<i64>> {
+    fn show(&self, shown: Shown) {
+        if let Some(node) = self.engine.node() {
+            node.show(shown);
+        }
+    }
+
+    async fn register(&self, shown: Shown) -> Result<Option<i64>> {
         let Some(node) = self.engine.node() else {
             return Ok(None);
         };
-        node.set_urls(url, peer);
+        node.show(shown);
         let sign = Self::sign(node);
         let number = self
             .engine
@@ -668,6 +683,41 @@ impl<E: Engine> Store for SqlStore<E> {
     ) -> Result<Vec<TaskId>> {
         self.engine
             .write(move |tx| Box::pin(unicast::apply(tx, at, facts)))
+            .await
+    }
+
+    async fn queue(&self) -> Result<QueueLook> {
+        self.engine.read(|tx| Box::pin(queue::look(tx))).await
+    }
+
+    async fn apply_queue(
+        &self,
+        at: Timestamp,
+        decided: Decided,
+        facts: Vec<(TaskId, UnicastFact)>,
+    ) -> Result<QueueApplied> {
+        let holder = self.engine.node().map(|node| node.holder().to_owned());
+        self.engine
+            .write(move |tx| Box::pin(queue::apply(tx, at, decided, holder, facts)))
+            .await
+    }
+
+    async fn queue_signs(&self) -> Result<Option<QueueSigns>> {
+        let Some(node) = self.engine.node() else {
+            return Ok(None);
+        };
+        let own = node.holder().to_owned();
+        let signs = self.engine.read(move |tx| Box::pin(queue::signs(tx, own)));
+        signs.await.map(Some)
+    }
+
+    async fn hear_machines(&self, tasks: Vec<TaskId>) -> Result<()> {
+        let Some(node) = self.engine.node() else {
+            return Ok(());
+        };
+        let holder = node.holder().to_owned();
+        self.engine
+            .write(move |tx| Box::pin(queue::hear(tx, holder, tasks)))
             .await
     }
 

@@ -1,14 +1,15 @@
 //! `globalSettings`, read by key, and `nfsGroupMembers`: the one storage node that this server is.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::row::{Arg, args};
+use super::row::{Arg, args, unless_broken};
 use super::tx::Tx;
 use crate::domain::ImageId;
 use crate::domain::multicast::{self, OddSetting};
 use crate::domain::peer::SiteSecret;
-use crate::store::{Result, Settings, StoreError};
+use crate::store::{ManagerLog, Result, Settings, StoreError};
 
 /// FOG's settings.
 pub(in crate::store) async fn all(tx: &mut Tx) -> Result<Settings> {
@@ -59,6 +60,31 @@ pub(super) async fn max_wait(tx: &mut Tx) -> Result<Duration> {
 /// Seconds after which a machine that is silent loses its place in line.
 pub(super) async fn checkin_timeout(tx: &mut Tx) -> Result<u32> {
     number(tx, "FOG_CHECKIN_TIMEOUT", 600).await
+}
+
+/// What FOG's own multicast manager writes to. What makes no sense counts as the default.
+pub(super) async fn manager_log(tx: &mut Tx) -> Result<ManagerLog> {
+    let directory = text(tx, "SERVICE_LOG_PATH", "/opt/fog/log/").await?;
+    let name = text(tx, "MULTICASTLOGFILENAME", "multicast.log").await?;
+    let period = unless_broken(number(tx, "MULTICASTSLEEPTIME", 10).await)?;
+    let period = period.unwrap_or(10).clamp(1, 60);
+    Ok(ManagerLog {
+        path: PathBuf::from(directory).join(name),
+        period: Duration::from_secs(period.into()),
+    })
+}
+
+/// A text; `default` where the row is absent or empty.
+async fn text(tx: &mut Tx, key: &'static str, default: &str) -> Result<String> {
+    let sql = "SELECT settingKey, settingValue FROM globalSettings WHERE settingKey = ?";
+    let row = tx.row(sql, args![key]).await?;
+    let found = row.map(|row| {
+        let cells = row.of("globalSettings", &["settingKey"]);
+        unless_broken(cells.optional_text("settingValue"))
+    });
+    let found = found.transpose()?.flatten().unwrap_or_default();
+    let found = found.trim();
+    Ok(if found.is_empty() { default } else { found }.to_owned())
 }
 
 /// A number; `default` where the row is absent or empty.

@@ -9,6 +9,7 @@ use fog::task::State;
 use super::apply::{parts, set_deployed};
 use super::events::{self, TaskLog};
 use super::images;
+use super::queue;
 use super::row::{ACTIVE, Arg, Row, args, unless_broken};
 use super::sessions::{self, check_hosts, client_kind, client_number};
 use super::settings;
@@ -121,6 +122,7 @@ async fn add_tasks(
         (TaskKind::Capture, true) => CAPTURE_DEBUG,
     };
     let mut tasks = Vec::with_capacity(hosts.len());
+    queue::begin(tx).await?;
     for (host, host_name) in &hosts {
         let name = fog::encoding::printable(&format!("{} - {host_name}", new.name), 250);
         let row = vec![
@@ -154,6 +156,7 @@ async fn add_tasks(
             tx.set(TABLE, columns, "taskID = ?", args![*task]).await?;
         }
     }
+    queue::end(tx).await?;
     tx.changed(Change::Tasks);
     Ok(tasks)
 }
@@ -274,6 +277,7 @@ pub(super) async fn apply(
     // A mistake of the caller's must not be found when half of it is stored.
     facts.iter().try_for_each(|(_, fact)| ends_in(fact))?;
     let mut conflicts = Vec::new();
+    queue::begin(tx).await?;
     for (task, fact) in facts {
         if apply_one(tx, at, task, &fact).await? {
             tx.changed(Change::Tasks);
@@ -283,6 +287,7 @@ pub(super) async fn apply(
             conflicts.push(task);
         }
     }
+    queue::end(tx).await?;
     Ok(conflicts)
 }
 

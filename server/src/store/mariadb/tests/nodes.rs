@@ -1,18 +1,22 @@
 //! Several servers with one database.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use fog::task::State;
 use sqlx::Executor as _;
 
 use super::conformance::{
-    NOW, checked_in, member_ended, new_host, new_image, new_session, session_of,
+    NOW, checked_in, member_ended, new_host, new_image, new_session, new_unicast, session_of,
 };
 use super::*;
 use crate::domain::image::tests::sample_facts;
-use crate::domain::node::{Claim, Fence, LEASE, LEASE_ALONE};
+use crate::domain::node::{Claim, Fence, LEASE, LEASE_ALONE, Shown};
+use crate::domain::session::Client;
+use crate::domain::unicast::{Machine, UnicastFact, UnicastTask};
 use crate::domain::{HostId, Reason, SessionId};
-use crate::store::{Conflict, CreateError, Found};
+use crate::store::{Conflict, CreateError, Decided, Found, QueueApplied};
 
 /// Databases of both kinds.
 async fn both(server: &Server) -> [Location; 2] {
@@ -24,10 +28,17 @@ pub(super) async fn node(location: &Location, name: &str) -> MariaDb {
     let node = Node::passing(&name.parse().unwrap()).unwrap();
     let store = MariaDb::open_with(location, None, Limits::DEFAULT, node);
     let store = store.await.unwrap();
-    let url = format!("http://{name}/fog/");
-    let peer = format!("http://{name}:81");
-    store.register(url, peer).await.unwrap();
+    store.register(shown(name)).await.unwrap();
     store
+}
+
+fn shown(name: &str) -> Shown {
+    Shown {
+        url: format!("http://{name}/fog/"),
+        client_url: format!("https://{name}/fog/"),
+        key: format!("key of {name}"),
+        peer: format!("http://{name}:81"),
+    }
 }
 
 async fn claim(store: &MariaDb, session: SessionId) -> Fence {
@@ -98,7 +109,21 @@ async fn a_session_is_claimed_by_one_server_until_its_lease_is_over() {
             (Claim::Theirs(server), Claim::Ours(Some(Fence(1)))) => (&second, &first, server),
             found => panic!("{found:?}"),
         };
-        assert_eq!(name.url, format!("http://{}/fog/", name.name));
+        let theirs = shown(&name.name);
+        assert_eq!(
+            (&name.url, &name.client_url, &name.key),
+            (&theirs.url, &theirs.client_url, &theirs.key)
+        );
+        // One that shows another key from now on.
+        loser.show(Shown {
+            key: "new".to_owned(),
+            ..theirs
+        });
+        loser.renew().await.unwrap();
+        assert_eq!(loser.servers().await.unwrap().len(), 1);
+        let seen = winner.servers().await.unwrap();
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].key, "new");
         // It may ask again.
         assert_eq!(claim(winner, id).await, Fence(2));
         let renewal = winner.renew().await.unwrap().unwrap();
@@ -117,6 +142,124 @@ async fn a_session_is_claimed_by_one_server_until_its_lease_is_over() {
         assert!(winner.renew().await.unwrap().unwrap().held.is_empty());
         loser.release(id, Fence(3)).await.unwrap();
         assert_eq!(claim(winner, id).await, Fence(4));
+    }
+}
+
+fn entered(place: u64) -> UnicastFact {
+    UnicastFact::Entered {
+        place,
+        machine: Machine {
+            address: Ipv4Addr::new(10, 0, 0, 7),
+            ticket: None,
+            client: Client::default(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn what_is_decided_by_a_queue_that_another_server_has_changed_is_not_stored() {
+    let Some(server) = server() else { return };
+    for location in both(&server).await {
+        let (first, second) = (node(&location, "a").await, node(&location, "b").await);
+        let facts = sample_facts(&["d1p1.img"]);
+        let image = first.add_image(new_image("win"), facts).await.unwrap();
+        let mut hosts = Vec::new();
+        for number in 1..=3 {
+            hosts.push(first.add_host(NOW, new_host(number)).await.unwrap());
+        }
+        let before = second.queue().await.unwrap().turn;
+        let new = new_unicast(image, &hosts);
+        let tasks = first.create_unicast(NOW, new).await.unwrap();
+        let look = second.queue().await.unwrap();
+        assert_eq!(look.tasks.len(), 3);
+        // A new task changes the queue, too.
+        assert_ne!(look.turn, before);
+        let decided = Decided::In(look.turn);
+        let apply = |store: MariaDb, decided, task, fact| async move {
+            store.apply_queue(NOW, decided, vec![(task, fact)]).await
+        };
+        let (one, other) = tokio::join!(
+            apply(first.clone(), decided, tasks[0], entered(1)),
+            apply(second.clone(), decided, tasks[1], entered(1)),
+        );
+        let (is_first, after) = match (one.unwrap(), other.unwrap()) {
+            (QueueApplied::Stored { before, after, .. }, QueueApplied::Behind) => {
+                assert_eq!(before, look.turn);
+                (true, after)
+            }
+            (QueueApplied::Behind, QueueApplied::Stored { before, after, .. }) => {
+                assert_eq!(before, look.turn);
+                (false, after)
+            }
+            found => panic!("{found:?}"),
+        };
+        let states = |tasks: Vec<UnicastTask>| tasks.iter().map(|task| task.state).collect();
+        let mut expected = [State::CheckedIn, State::Queued, State::Queued];
+        if !is_first {
+            expected.swap(0, 1);
+        }
+        let look = second.queue().await.unwrap();
+        assert_eq!(look.turn, after);
+        let found: Vec<State> = states(look.tasks);
+        assert_eq!(found, expected);
+        // The one that stored it hears the machine, until it comes to the other server.
+        let (task, winner, loser) = match is_first {
+            true => (tasks[0], &first, &second),
+            false => (tasks[1], &second, &first),
+        };
+        let signs = |store: MariaDb| async move { store.queue_signs().await.unwrap().unwrap() };
+        let (mine, theirs) = (signs(winner.clone()).await, signs(loser.clone()).await);
+        assert_eq!(mine.hearers, BTreeMap::from([(task, mine.own.clone())]));
+        assert_eq!(mine.hearers, theirs.hearers);
+        assert_eq!(mine.shown.len(), 2);
+        loser.hear_machines(vec![task]).await.unwrap();
+        let now = signs(winner.clone()).await;
+        assert_eq!(now.hearers, BTreeMap::from([(task, theirs.own)]));
+        assert_eq!(now.turn, after);
+        // What holds whatever others do is stored by whoever knows it.
+        let end = UnicastFact::Ended {
+            state: State::Cancelled,
+            reason: Reason::TaskCancelled,
+        };
+        let stored = apply(loser.clone(), Decided::ByTask, tasks[2], end.clone());
+        let QueueApplied::Stored { before, after, .. } = stored.await.unwrap() else {
+            panic!("it was not stored");
+        };
+        assert!(before == look.turn && after != before);
+        let again = apply(loser.clone(), Decided::ByTask, tasks[2], end);
+        let QueueApplied::Stored { conflicts, .. } = again.await.unwrap() else {
+            panic!("it was not tried");
+        };
+        assert_eq!(conflicts, [tasks[2]]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_cut_off_while_it_changed_the_queue_lets_others_go_on() {
+    let Some(server) = server() else { return };
+    for location in both(&server).await {
+        let store = node(&location, "a").await;
+        let facts = sample_facts(&["d1p1.img"]);
+        let image = store.add_image(new_image("win"), facts).await.unwrap();
+        let host = store.add_host(NOW, new_host(1)).await.unwrap();
+        let new = new_unicast(image, &[host]);
+        let tasks = store.create_unicast(NOW, new).await.unwrap();
+        // As it was left where FOG's tables undo nothing.
+        store.raw("UPDATE fos_queue SET turn = turn + 1").await;
+        for is_whole in [false, true] {
+            let look = store.queue().await.unwrap();
+            let facts = vec![(tasks[0], entered(1))];
+            let applied = store.apply_queue(NOW, Decided::In(look.turn), facts).await;
+            let is_stored = matches!(applied.unwrap(), QueueApplied::Stored { .. });
+            assert_eq!(is_stored, is_whole);
+        }
+        // Somebody has emptied it.
+        store.raw("DELETE FROM fos_queue").await;
+        let look = store.queue().await.unwrap();
+        let facts = vec![(tasks[0], UnicastFact::Left)];
+        let applied = store.apply_queue(NOW, Decided::In(look.turn), facts).await;
+        assert!(matches!(applied.unwrap(), QueueApplied::Stored { .. }));
+        assert_ne!(store.queue().await.unwrap().turn, look.turn);
     }
 }
 
@@ -171,7 +314,7 @@ async fn a_server_that_is_started_again_has_its_claims_at_once_and_a_copy_of_it_
         let node = Node::load(data.path(), &NodeName::default()).unwrap();
         let store = MariaDb::open_with(&location, None, Limits::DEFAULT, node);
         let store = store.await.unwrap();
-        store.register(String::new(), String::new()).await.unwrap();
+        store.register(Shown::default()).await.unwrap();
         store
     };
     let first = open().await;
@@ -270,7 +413,7 @@ async fn servers_have_numbers_of_their_own() {
     let location = server.empty().await;
     let (first, second) = (node(&location, "a").await, node(&location, "b").await);
     let number = async |store: &MariaDb| {
-        let registered = store.register(String::new(), String::new());
+        let registered = store.register(Shown::default());
         registered.await.unwrap().unwrap()
     };
     let numbers = [number(&first).await, number(&second).await];
@@ -338,7 +481,7 @@ async fn servers_know_one_secret_and_where_the_others_are() {
             ..expected
         };
         assert_eq!(first.peers().await.unwrap(), [gone]);
-        second.register(String::new(), String::new()).await.unwrap();
+        second.register(Shown::default()).await.unwrap();
         assert_eq!(first.peers().await.unwrap(), []);
     }
 }
