@@ -5,6 +5,8 @@
 //! to files. Afterwards every byte of every partition is compared. With the fault switches the run is a
 //! success when the deployment *fails* as it should.
 
+mod cache;
+mod capture;
 mod client;
 mod compare;
 mod door;
@@ -15,6 +17,7 @@ mod phases;
 mod report;
 mod run_dir;
 pub(crate) mod screens;
+mod scripted;
 mod services;
 pub(crate) mod shell;
 mod terminal;
@@ -29,7 +32,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::client::Firmware;
+pub(crate) use self::{capture::System, client::Firmware};
 use self::{
     client::Client,
     door::Door,
@@ -39,7 +42,7 @@ use self::{
     report::Column,
     run_dir::RunDir,
     services::{Dnsmasq, Server, ServerOptions},
-    watch::{Machine, Outcome},
+    watch::{Machine, Outcome, Watched},
 };
 use crate::{
     initramfs, paths,
@@ -85,6 +88,15 @@ pub(crate) struct Options {
     /// Deploy a volume group, too, and let a virtual machine activate it on the disks of the clients
     #[arg(long, conflicts_with_all = ["corrupt", "kill_client", "bad_disk", "no_vm"])]
     pub(crate) volumes: bool,
+    /// Capture the disk of a virtual machine first, and deploy that, to a smaller and to larger disks
+    #[arg(long, conflicts_with_all = [
+        "corrupt", "kill_client", "bad_disk", "no_vm", "volumes", "unsigned_kernel", "vlan", "hardware"
+    ])]
+    pub(crate) capture: bool,
+    /// Capture a Debian that boots by itself, and start it from the disks of the clients; without it a disk with ext4,
+    /// swap and NTFS
+    #[arg(long, value_enum, requires = "capture", conflicts_with = "firmware")]
+    pub(crate) system: Option<System>,
     /// Limit of the server's sending rate, for example 80M
     #[arg(long, value_name = "RATE")]
     pub(crate) max_bitrate: Option<String>,
@@ -113,6 +125,8 @@ impl Options {
             bad_disk: None,
             unsigned_kernel: false,
             volumes: false,
+            capture: false,
+            system: None,
             max_bitrate: None,
             server: None,
             build,
@@ -174,6 +188,9 @@ impl Expectation {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.capture {
+        return capture::run(options);
+    }
     let expectation = Expectation::of(options)?;
     let mut options = options.clone();
     // Without LVM's program a client refuses volumes.
@@ -188,6 +205,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Installs what is missing, builds what is not given, and makes the image.
 fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
+    let building = begin(options)?;
+    let source = image::prepare(if options.volumes {
+        image::Recipe::Volumes
+    } else {
+        image::Recipe::Plain
+    })?;
+    let programs = Programs::finish(options, building)?;
+    println!(
+        "==> the source disk: {} MB, {}, {} MB in the store",
+        source.disk_len / 1_000_000,
+        match source.volumes {
+            Some(_) => "three partitions and a volume group",
+            None => "three partitions",
+        },
+        source.streams_len / 1_000_000
+    );
+    Ok((programs, source))
+}
+
+/// Begins to build what is not given, and installs what is missing.
+fn begin(options: &Options) -> Result<Option<Building>> {
     let is_foreign = options.build.arch != Arch::X86_64;
     if is_foreign && options.no_vm {
         bail!("--no-vm runs the agent on this machine: leave out --arch");
@@ -220,23 +258,11 @@ fn prepare(options: &Options) -> Result<(Programs, SourceImage)> {
     if options.content.has_resize_tools {
         purposes.push(Purpose::ResizeTools);
     }
+    if options.content.has_capture_tools {
+        purposes.push(Purpose::CaptureTools);
+    }
     setup::install(&purposes)?;
-    let source = image::prepare(if options.volumes {
-        image::Recipe::Volumes
-    } else {
-        image::Recipe::Plain
-    })?;
-    let programs = Programs::finish(options, building)?;
-    println!(
-        "==> the source disk: {} MB, {}, {} MB in the store",
-        source.disk_len / 1_000_000,
-        match source.volumes {
-            Some(_) => "three partitions and a volume group",
-            None => "three partitions",
-        },
-        source.streams_len / 1_000_000
-    );
-    Ok((programs, source))
+    Ok(building)
 }
 
 /// What is started.
@@ -428,7 +454,13 @@ fn deploy(
         };
         machines.push(Machine::new(client, process));
     }
-    let watched = watch::until_the_end(&mut machines, &mut server, dnsmasq.as_mut(), expectation);
+    let watched = watch::until_the_end(
+        &mut machines,
+        &mut server,
+        dnsmasq.as_mut(),
+        expectation,
+        Watched::Session,
+    );
     let result = watched.and_then(|()| {
         if expectation == Expectation::KernelRefused {
             return machines.iter().try_for_each(must_not_have_started);

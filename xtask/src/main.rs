@@ -14,6 +14,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod deb;
+mod debian;
 mod demo;
 mod foreign;
 mod fuzz;

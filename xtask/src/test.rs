@@ -104,6 +104,7 @@ const LONG: &[&str] = &[
     SHIPPED,
     "server/src/lib.rs",
     "what FOG's wiki says to type in a shell",
+    "capture of a disk, and deployment of what was captured",
     "deployment of two PXE booted machines",
     "deployment of three PCs with a volume group",
     "deployment with a disk that fails",
@@ -182,6 +183,11 @@ fn deployments(built: &Built, xtask: &Cmd, shipped: &Path) -> Vec<Job> {
             "deployment of three PCs with a volume group",
             machine,
             &["demo", "--hardware", "pc", "--volumes", "--clients", "3"],
+        ),
+        job(
+            "capture of a disk, and deployment of what was captured",
+            machine,
+            &["demo", "--capture"],
         ),
         job(
             "deployment with Secure Boot",

@@ -26,14 +26,25 @@ impl Programs {
             self.add(&format!("usr/sbin/{name}"), &path)?;
             let listed = command::output(Command::new("ldd").arg(&path))?;
             for library in libraries(&listed) {
-                let inside = library.to_string_lossy();
-                let inside = inside.trim_start_matches('/').to_owned();
-                if !self.files.contains_key(&inside) {
-                    self.add(&inside, library)?;
+                self.add_library(library)?;
+                if library.file_name().is_some_and(|name| name == LIBC) {
+                    let beside = library.with_file_name(UNWINDER);
+                    if beside.exists() {
+                        self.add_library(&beside)?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn add_library(&mut self, library: &Path) -> Result<()> {
+        let inside = library.to_string_lossy();
+        let inside = inside.trim_start_matches('/').to_owned();
+        match self.files.contains_key(&inside) {
+            true => Ok(()),
+            false => self.add(&inside, library),
+        }
     }
 
     fn add(&mut self, inside: &str, path: &Path) -> Result<()> {
@@ -48,6 +59,12 @@ impl Programs {
         self.files.values().map(Vec::len).sum()
     }
 }
+
+/// The C library of GNU.
+const LIBC: &str = "libc.so.6";
+/// The C library loads it by itself where a thread is cancelled or ends before its function does (`pthread_cancel`,
+/// `pthread_exit`), and aborts without it. So `ldd` does not name it; partclone's programs need it at their ends.
+const UNWINDER: &str = "libgcc_s.so.1";
 
 /// The files in the output of `ldd`: `NAME => /PATH (ADDRESS)`, and `/PATH (ADDRESS)` of the loader. What
 /// the kernel provides has no path.
@@ -84,6 +101,9 @@ mod tests {
         programs.add_all(&["sh"]).unwrap();
         assert!(programs.files.contains_key("usr/sbin/sh"));
         assert!(programs.files.keys().any(|name| name.contains("ld-linux")));
+        // Nothing that ldd names.
+        let unwinder = |name: &&String| name.ends_with("/libgcc_s.so.1");
+        assert!(programs.files.keys().any(|name| unwinder(&name)));
         let missing = programs.add_all(&["no-such-program"]).unwrap_err();
         assert!(missing.to_string().contains("no-such-program"), "{missing}");
     }

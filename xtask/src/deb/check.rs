@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{paths, process::Cmd};
+use crate::{debian::Root, paths, process::Cmd};
 
 /// Debian 12 with what the package depends on, and what the script needs.
 const PACKAGES: &str = "adduser,busybox-static,curl,iproute2,kmod,libc-bin,procps,xz-utils";
@@ -74,35 +74,11 @@ exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=
 
 /// An archive of a small Debian; it is made once.
 pub(super) fn debian() -> Result<PathBuf> {
-    let archive = paths::target().join("debian/root.tar");
-    if archive.exists() {
-        return Ok(archive);
+    Root {
+        name: "root",
+        packages: PACKAGES,
+        options: &[],
+        script: "",
     }
-    let directory = paths::target().join("debian");
-    fs::create_dir_all(&directory)?;
-    println!("==> fetching a small Debian, once");
-    let new = directory.join("root.new.tar");
-    Cmd::new("mmdebstrap")
-        .args(["--variant=minbase", "--quiet"])
-        .arg(format!("--include={PACKAGES}"))
-        // The clock of a machine for tests may be anything.
-        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
-        .arg("--aptopt=Acquire::Check-Date \"false\"")
-        .arg("bookworm")
-        .arg(&new)
-        .args(
-            fs::read_dir("/etc/apt/sources.list.d")
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path())
-                .filter(|path| {
-                    path.extension()
-                        .is_some_and(|end| end == "list" || end == "sources")
-                }),
-        )
-        .run()
-        .context("making a small Debian")?;
-    fs::rename(&new, &archive)?;
-    Ok(archive)
+    .archive()
 }

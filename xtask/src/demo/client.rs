@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     hardware::{Hardware, Kind},
@@ -61,9 +61,14 @@ impl Client {
     /// Describes client `number` and makes its empty disk: each larger than the one before.
     pub(crate) fn new(number: usize, source_len: u64, run_dir: &Path) -> Result<Self> {
         const STEP: u64 = 160 << 20;
+        let disk_len = source_len + STEP * u64::try_from(number - 1)?;
+        Self::of(number, disk_len, run_dir)
+    }
+
+    /// Describes client `number` and makes its empty disk.
+    pub(crate) fn of(number: usize, disk_len: u64, run_dir: &Path) -> Result<Self> {
         let name = format!("pc{number}");
         let disk = run_dir.join(format!("{name}.raw"));
-        let disk_len = source_len + STEP * u64::try_from(number - 1)?;
         File::create(&disk)
             .and_then(|file| file.set_len(disk_len))
             .with_context(|| format!("making {}", disk.display()))?;
@@ -151,12 +156,7 @@ impl Client {
             }
             // graphics=off: SeaBIOS and iPXE talk to the serial port.
             Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
-            Firmware::Uefi => self.flash(
-                qemu.args(["-machine", "q35"]),
-                "/usr/share/OVMF/OVMF_CODE_4M.fd",
-                "/usr/share/OVMF/OVMF_VARS_4M.fd",
-                run_dir,
-            )?,
+            Firmware::Uefi => self.uefi(qemu, run_dir)?,
             // The keys of Microsoft are in the variables, which only system management mode can write.
             Firmware::SecureBoot => self
                 .flash(
@@ -172,6 +172,42 @@ impl Client {
         // QEMU's own messages apart from the guest's.
         qemu.in_namespace(lab.name())
             .spawn(&self.name, &run_dir.join(format!("{}.qemu.log", self.name)))
+    }
+
+    /// Switches on a virtual machine that has its disk and no card, and boots from it. `log` is its serial console.
+    pub(crate) fn boot_from_disk(
+        &self,
+        firmware: Firmware,
+        log: &Path,
+        run_dir: &Path,
+    ) -> Result<Running> {
+        let qemu = Cmd::new("qemu-system-x86_64")
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-no-reboot", "-m", "512", "-name", &self.name])
+            .arg("-serial")
+            .arg(format!("file:{}", log.display()))
+            .arg("-drive")
+            .arg(self.drive());
+        let qemu = match firmware {
+            Firmware::Bios => qemu.args(["-machine", "pc,graphics=off"]),
+            Firmware::Uefi => self.uefi(qemu, run_dir)?,
+            Firmware::SecureBoot => bail!("no system of a demonstration is signed"),
+        };
+        let qemu = self.hardware.add_boot_disk(qemu, &self.disk_serial());
+        qemu.spawn(
+            &self.name,
+            &run_dir.join(format!("{}.boot.qemu.log", self.name)),
+        )
+    }
+
+    /// A machine with UEFI firmware that has no entries of its own.
+    fn uefi(&self, qemu: Cmd, run_dir: &Path) -> Result<Cmd> {
+        self.flash(
+            qemu.args(["-machine", "q35"]),
+            "/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "/usr/share/OVMF/OVMF_VARS_4M.fd",
+            run_dir,
+        )
     }
 
     /// Switches on a virtual machine that boots the kernel at once, with the arguments that the server has for it: where

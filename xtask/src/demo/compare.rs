@@ -113,6 +113,21 @@ fn first_difference(one: &File, two: &File, offset: u64, len: u64) -> Result<Opt
     Ok(None)
 }
 
+/// Fails at the first byte in which two disks differ.
+pub(crate) fn must_be_equal(one: &Path, two: &Path) -> Result<()> {
+    let open =
+        |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
+    let (one, two) = (open(one)?, open(two)?);
+    let (len, other) = (one.metadata()?.len(), two.metadata()?.len());
+    if len != other {
+        bail!("the disk has {other} bytes, not {len}");
+    }
+    match first_difference(&one, &two, 0, len)? {
+        None => Ok(()),
+        Some(at) => bail!("the disks differ at byte {at} of {len}"),
+    }
+}
+
 /// Whether the disk has no partition table at all: it plainly does not boot.
 pub(crate) fn has_no_table(disk: &Path) -> Result<bool> {
     let file = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;

@@ -91,7 +91,7 @@ impl Hardware {
     pub(crate) fn add(self, qemu: Cmd, mac: &str, serial: &str, options: &str) -> Cmd {
         let mut devices = Vec::new();
         if self.is_on_usb() || self.bus == Bus::Usb {
-            devices.push("qemu-xhci,id=usb".to_owned());
+            devices.push(USB.to_owned());
         }
         let card = self.card;
         devices.push(if self.is_on_usb() {
@@ -99,27 +99,46 @@ impl Hardware {
         } else {
             format!("{card},netdev=net,mac={mac},bootindex=1{options}")
         });
-        match self.bus {
-            Bus::VirtioBlk => devices.push(format!(
-                "virtio-blk-pci,drive=disk,serial={serial},werror=report"
-            )),
-            Bus::Scsi(controller) => devices.extend([
-                format!("{controller},id=controller"),
-                format!("scsi-hd,bus=controller.0,drive=disk,serial={serial},werror=report"),
-            ]),
-            Bus::Nvme => devices.push(format!("nvme,drive=disk,serial={serial}")),
-            Bus::Ahci => devices.extend([
-                "ich9-ahci,id=controller".to_owned(),
-                format!("ide-hd,bus=controller.0,drive=disk,serial={serial},werror=report"),
-            ]),
-            Bus::Usb => devices.push(format!(
-                "usb-storage,bus=usb.0,drive=disk,serial={serial},werror=report"
-            )),
-        }
-        devices.into_iter().fold(qemu, |qemu, device| {
-            qemu.args(["-device".to_owned(), device])
-        })
+        devices.extend(self.disk_devices(serial, ""));
+        with_devices(qemu, devices)
     }
+
+    /// Adds the disk of QEMU's drive `disk` alone, to boot from.
+    pub(crate) fn add_boot_disk(self, qemu: Cmd, serial: &str) -> Cmd {
+        let mut devices = Vec::new();
+        if self.bus == Bus::Usb {
+            devices.push(USB.to_owned());
+        }
+        devices.extend(self.disk_devices(serial, ",bootindex=1"));
+        with_devices(qemu, devices)
+    }
+
+    /// The disk, and its own controller. `options` are more of the disk's.
+    fn disk_devices(self, serial: &str, options: &str) -> Vec<String> {
+        let disk = format!("drive=disk,serial={serial}{options}");
+        match self.bus {
+            Bus::VirtioBlk => vec![format!("virtio-blk-pci,{disk},werror=report")],
+            Bus::Scsi(controller) => vec![
+                format!("{controller},id=controller"),
+                format!("scsi-hd,bus=controller.0,{disk},werror=report"),
+            ],
+            Bus::Nvme => vec![format!("nvme,{disk}")],
+            Bus::Ahci => vec![
+                "ich9-ahci,id=controller".to_owned(),
+                format!("ide-hd,bus=controller.0,{disk},werror=report"),
+            ],
+            Bus::Usb => vec![format!("usb-storage,bus=usb.0,{disk},werror=report")],
+        }
+    }
+}
+
+/// What all on USB hangs on.
+const USB: &str = "qemu-xhci,id=usb";
+
+fn with_devices(qemu: Cmd, devices: Vec<String>) -> Cmd {
+    devices.into_iter().fold(qemu, |qemu, device| {
+        qemu.args(["-device".to_owned(), device])
+    })
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::volumes;
-use crate::{paths, process::Cmd};
+use super::{cache, volumes};
+use crate::process::Cmd;
 
 /// A captured disk.
 #[derive(Clone, Debug)]
@@ -98,27 +98,14 @@ pub(crate) fn prepare(recipe: Recipe) -> Result<SourceImage> {
     include_str!("image.rs").hash(&mut hasher);
     include_str!("volumes.rs").hash(&mut hasher);
     let version = format!("image-{:016x}", hasher.finish());
-    let cache = paths::target().join("demo");
-    let dir = cache.join(match recipe {
+    let name = match recipe {
         Recipe::Plain => version.clone(),
         Recipe::Volumes => format!("{version}-volumes"),
-    });
-    if !dir.exists() {
+    };
+    let dir = cache::find_or_make(("image-", &version, &name), |work, made| {
         println!("==> making a disk image with mkfs, sgdisk and partclone");
-        fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-        remove_older(&cache, &version)?;
-        let work = tempfile::Builder::new()
-            .prefix("making-image-")
-            .tempdir_in(&cache)
-            .context("making a directory to work in")?;
-        let made = work.path().join("image");
-        make(recipe, work.path(), &made)?;
-        if let Err(error) = fs::rename(&made, &dir)
-            && !dir.exists()
-        {
-            return Err(error).with_context(|| format!("moving the image to {}", dir.display()));
-        }
-    }
+        make(recipe, work, made)
+    })?;
     let store = dir.join("store");
     let mut streams_len = 0;
     for file in children(&store)? {
@@ -149,17 +136,6 @@ fn disk_mib(recipe: Recipe) -> u64 {
     }
 }
 
-/// Removes images that older versions of these recipes made. Those of `present` may just have been made.
-fn remove_older(cache: &Path, present: &str) -> Result<()> {
-    for path in children(cache)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("image-") && !name.starts_with(present) {
-            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
 fn make(recipe: Recipe, work: &Path, made: &Path) -> Result<()> {
     let store = made.join("store");
     fs::create_dir_all(&store)?;
@@ -172,7 +148,7 @@ fn make(recipe: Recipe, work: &Path, made: &Path) -> Result<()> {
         let tree = work.join(format!("tree{}", part.number));
         fill(&tree, part.content_mib * MIB, u64::from(part.number))?;
         File::create(&raw)?.set_len(part.mib * MIB)?;
-        make_file_system(part, &raw, &tree)
+        make_file_system(part.partclone, part.guid, &raw, &tree)
             .with_context(|| format!("making the file system of partition {}", part.number))?;
         let image = store.join(format!("d1p{}.img", part.number));
         capture(part, &raw, &image)
@@ -242,8 +218,9 @@ fn partition(recipe: Recipe, disk: &Path) -> Result<()> {
     sgdisk.arg(disk).quiet().context("partitioning the disk")
 }
 
-fn make_file_system(part: &Part, raw: &Path, tree: &Path) -> Result<()> {
-    match part.partclone {
+/// Makes a file system of a kind that `partclone` has a program for, with the files of a tree. `id` is that of ext4.
+pub(super) fn make_file_system(kind: &str, id: &str, raw: &Path, tree: &Path) -> Result<()> {
+    match kind {
         "vfat" => {
             Cmd::new("mkfs.vfat")
                 .args([
@@ -268,10 +245,8 @@ fn make_file_system(part: &Part, raw: &Path, tree: &Path) -> Result<()> {
         }
         "extfs" => Cmd::new("mkfs.ext4")
             .env("E2FSPROGS_FAKE_TIME", "1700000000")
-            .args([
-                "-q", "-F", "-b", "4096", "-L", "root", "-U", part.guid, "-E",
-            ])
-            .arg(format!("hash_seed={}", part.guid))
+            .args(["-q", "-F", "-b", "4096", "-L", "root", "-U", id, "-E"])
+            .arg(format!("hash_seed={id}"))
             .arg("-d")
             .arg(tree)
             .arg(raw)
@@ -343,7 +318,7 @@ fn save_table(disk: &Path, store: &Path) -> Result<()> {
 }
 
 /// Copies `from` to `offset` in `to`, leaving holes where there is nothing but zeroes.
-fn copy_into(from: &Path, to: &Path, offset: u64) -> Result<()> {
+pub(super) fn copy_into(from: &Path, to: &Path, offset: u64) -> Result<()> {
     Cmd::new("dd")
         .arg(format!("if={}", from.display()))
         .arg(format!("of={}", to.display()))
@@ -354,7 +329,7 @@ fn copy_into(from: &Path, to: &Path, offset: u64) -> Result<()> {
 
 /// Makes a directory with `len` bytes in files of many sizes: half of them compress well, half not
 /// at all. Names, contents and times follow from `seed`.
-fn fill(dir: &Path, len: u64, seed: u64) -> Result<()> {
+pub(super) fn fill(dir: &Path, len: u64, seed: u64) -> Result<()> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let sizes = [0, 1, 511, 4096, 70_001, 300_007, 1_500_000, 9_000_000];
     let mut rest = len;

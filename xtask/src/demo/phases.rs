@@ -99,7 +99,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// The line without the escape sequences of a terminal.
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars();
     while let Some(c) = chars.next() {

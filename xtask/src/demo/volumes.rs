@@ -3,11 +3,12 @@
 //! LVM's own programs make it without the device mapper, which the kernel of this machine may not have. A virtual machine
 //! activates what was deployed, mounts the volumes, and says what is in them.
 
-use std::{fs, path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{initramfs, process::Cmd, signals::wait_for};
+use super::scripted::{Drive, Scripted};
+use crate::process::Cmd;
 
 /// Length of the partition.
 pub(super) const MIB: u64 = 112;
@@ -110,35 +111,16 @@ done
 /// A machine that has these disks, which are only read, activates the volume group of each by itself and compares what is
 /// in it with `list`.
 pub(super) fn look(disks: &[&Path], list: &str, run_dir: &Path) -> Result<()> {
-    let files = initramfs::of_script(&script(), &MODULES, &["lvm", "blkid"])?;
-    let archive = run_dir.join("volumes.cpio");
-    files.initramfs.write(&archive)?;
-    let log = run_dir.join("volumes.log");
-    let mut qemu = Cmd::new("qemu-system-x86_64")
-        .args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-no-reboot", "-m", "256", "-serial"])
-        .arg(format!("file:{}", log.display()))
-        .arg("-kernel")
-        .arg(&files.kernel)
-        .arg("-initrd")
-        .arg(&archive)
-        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]);
-    for disk in disks {
-        // Its writes are forgotten: a file system that is mounted may have to be put in order.
-        qemu = qemu.arg("-drive").arg(format!(
-            "if=virtio,format=raw,snapshot=on,file={}",
-            disk.display()
-        ));
+    let drives: Vec<Drive<'_>> = disks.iter().map(|disk| Drive::Kept(disk)).collect();
+    let said = Scripted {
+        name: "volumes",
+        script: &script(),
+        modules: &["dm_mod", "ext4", "crc32c_generic"],
+        programs: &["lvm", "blkid"],
+        disks: &drives,
+        memory_mib: 256,
     }
-    let mut machine = qemu.spawn(
-        "the machine that looks at volumes",
-        &run_dir.join("volumes.qemu.log"),
-    )?;
-    wait_for("the volume groups to be looked at", LIMIT, || {
-        machine.ended()
-    })
-    .with_context(|| crate::process::tail(&log))?;
-    let said = String::from_utf8_lossy(&fs::read(&log)?).replace('\r', "");
+    .run(run_dir)?;
     let mut found = said.split(BEGIN);
     // What the kernel says.
     found.next();
@@ -163,17 +145,11 @@ pub(super) fn look(disks: &[&Path], list: &str, run_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Its first process.
+/// What it does.
 fn script() -> String {
     let volumes: Vec<&str> = WITH_FILES.iter().map(|(volume, ..)| *volume).collect();
     format!(
-        "#!/bin/busybox sh\n\
-         export PATH=/bin:/usr/sbin LVM_SUPPRESS_FD_WARNINGS=1 LVM_SYSTEM_DIR=\n\
-         mount -t devtmpfs dev /dev\n\
-         mount -t proc proc /proc\n\
-         mount -t sysfs sys /sys\n\
-         for module in $(cat /lib/modules/list); do busybox insmod $module; done\n\
-         for disk in /dev/vd?; do\n\
+        "for disk in /dev/vd?; do\n\
          config=\"devices {{ filter=[\\\"a|^$disk[0-9]|\\\",\\\"r|.*|\\\"] use_devicesfile=0 hints=\\\"none\\\" }}\n\
          backup {{ backup=0 archive=0 }} activation {{ udev_sync=0 udev_rules=0 verify_udev_operations=1 }}\"\n\
          lvm vgchange -ay --nolocking --config \"$config\" lab\n\
@@ -185,19 +161,10 @@ fn script() -> String {
          echo swap $(blkid -p -s UUID -o value -u other /dev/mapper/lab-swap)\n\
          echo {END}\n\
          lvm vgchange -an --nolocking --config \"$config\" lab\n\
-         done\n\
-         poweroff -f\n",
+         done",
         volumes.join(" ")
     )
 }
 
-const MODULES: [&str; 5] = [
-    "virtio_pci",
-    "virtio_blk",
-    "dm_mod",
-    "ext4",
-    "crc32c_generic",
-];
 const BEGIN: &str = "volumes-begin";
 const END: &str = "volumes-end";
-const LIMIT: Duration = Duration::from_secs(300);

@@ -201,6 +201,7 @@ pub(crate) fn until_the_end(
     server: &mut Server,
     mut dnsmasq: Option<&mut Dnsmasq>,
     expectation: Expectation,
+    what: Watched,
 ) -> Result<()> {
     let begin = Instant::now();
     let mut shown = begin;
@@ -226,12 +227,12 @@ pub(crate) fn until_the_end(
             machine.look(expectation.is_failure(machine.client.number))?;
         }
         if machines.iter().all(|machine| machine.ended.is_some()) {
-            print_progress(begin, machines, server);
+            print_progress(begin, machines, server, what);
             return Ok(());
         }
         if shown.elapsed() >= SHOW {
             shown = Instant::now();
-            print_progress(begin, machines, server);
+            print_progress(begin, machines, server, what);
         }
         if begin.elapsed() > LIMIT {
             bail!(
@@ -243,17 +244,73 @@ pub(crate) fn until_the_end(
     }
 }
 
-fn print_progress(begin: Instant, machines: &[Machine], server: &Server) {
+fn print_progress(begin: Instant, machines: &[Machine], server: &Server, what: Watched) {
     let clients: Vec<String> = machines.iter().map(Machine::describe).collect();
-    let session = match session(server) {
-        Ok(session) => session.text,
-        Err(error) => format!("no status: {error:#}"),
+    let text = match what {
+        Watched::Session => session(server).map(|session| session.text),
+        Watched::Capture => task(server).map(|task| {
+            let detail = task.client.detail;
+            let percent = task.percent;
+            format!(
+                "{} ({percent} %{}{detail})",
+                task.text,
+                match detail.is_empty() {
+                    true => "",
+                    false => "; client: ",
+                }
+            )
+        }),
     };
+    let session = text.unwrap_or_else(|error| format!("no status: {error:#}"));
     println!(
         "[{:4} s] {} | server: {session}",
         begin.elapsed().as_secs(),
         clients.join(" | ")
     );
+}
+
+/// What the server says of it meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// A multicast session.
+    Session,
+    /// The capture of a disk.
+    Capture,
+}
+
+/// The one task of the run, as the server tells it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) state: String,
+    pub(crate) text: String,
+    percent: u8,
+    client: TaskClient,
+}
+
+#[derive(Debug, Deserialize)]
+struct TaskClient {
+    #[serde(default)]
+    detail: String,
+}
+
+fn task(server: &Server) -> Result<Task> {
+    #[derive(Deserialize)]
+    struct Status {
+        tasks: Vec<Task>,
+    }
+    let status: Status = serde_json::from_value(server.status()?)
+        .context("reading the answer of `fos-server status --json`")?;
+    let task = status.tasks.into_iter().next();
+    task.context("the server knows no task")
+}
+
+/// Waits until the server has come to its own end of the task.
+pub(crate) fn final_task(server: &Server) -> Result<Task> {
+    signals::wait_for("the server to end the task", SESSION_END, || {
+        let task = task(server)?;
+        let is_over = matches!(task.state.as_str(), "complete" | "cancelled" | "failed");
+        Ok(is_over.then_some(task))
+    })
 }
 
 /// The one session of the run, as the server tells it.
