@@ -199,6 +199,13 @@ impl Receiver {
         u8::try_from(level.clamp(1, u64::from(LEVEL_MAX))).unwrap_or(LEVEL_MAX)
     }
 
+    /// What this machine can take, if that is less than what comes (7.7).
+    pub(super) fn capacity(&self, now: Instant) -> Option<u32> {
+        let heard = self.heard.as_ref();
+        let rate = heard.map_or(u32::MAX, |heard| frame_rate(heard.rate));
+        self.drain.capacity(now, rate)
+    }
+
     fn is_symbol(&self, slot: Slot, header: &DataHeader) -> bool {
         let len = self.config.table.frame_len(slot);
         header.symbol < len.source_count() + len.repair_count()

@@ -18,7 +18,12 @@ pub(super) struct Drain {
     busy_since: Option<Instant>,
     /// When frames were finished, and their bytes, since then; the first one only marks the time.
     finished: VecDeque<(Instant, u32)>,
+    /// What was measured last while the machine was the limit, and when.
+    known: Option<(Instant, u32)>,
 }
+
+/// A measurement counts for so long after the machine was the limit: it may only wait for what it lacks.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
 
 impl Drain {
     /// A whole frame waits.
@@ -41,6 +46,9 @@ impl Drain {
         {
             self.finished.pop_front();
         }
+        if let Some(rate) = self.limit(now) {
+            self.known = Some((now, rate));
+        }
         if self.waiting == 0 {
             self.busy_since = None;
         }
@@ -54,7 +62,15 @@ impl Drain {
         }
     }
 
-    /// Frame bytes in kB/s; `None`: the machine is not the limit.
+    /// What the machine can take, in kB/s of frame bytes, as far as that is known to be less than `rate`, which comes. A
+    /// slow machine whose queue is empty for a moment is still slow, and must not be served as a fast one.
+    pub(super) fn capacity(&self, now: Instant, rate: u32) -> Option<u32> {
+        let known = self.known.filter(|(at, _)| now < *at + KNOWN_FOR);
+        let known = known.map(|(_, known)| known).filter(|known| *known < rate);
+        self.limit(now).or(known)
+    }
+
+    /// Frame bytes in kB/s; `None`: the machine is not the limit now.
     pub(super) fn limit(&self, now: Instant) -> Option<u32> {
         let since = self.busy_since?;
         if now < since + SPAN {
@@ -109,6 +125,14 @@ mod tests {
             drain.finish(now, 4_000_000);
         }
         assert_eq!(drain.limit(now), None);
+        // It is still known for a while what the disk can take.
+        assert!(
+            drain
+                .capacity(now, 100_000)
+                .is_some_and(|known| known >= 10_000)
+        );
+        assert_eq!(drain.capacity(now, 5_000), None);
+        assert_eq!(drain.capacity(now + KNOWN_FOR, 100_000), None);
         drain.push(now);
         now += Duration::from_secs(4);
         assert_eq!(drain.limit(now), Some(1));

@@ -53,7 +53,7 @@ impl Receiver {
         else {
             return;
         };
-        let own = self.drain.limit(now);
+        let own = self.capacity(now);
         let deferred = frame_rate(rate) / 2;
         let deferred = own.map_or(deferred, |own| own.min(deferred));
         let mut lacks = Vec::new();

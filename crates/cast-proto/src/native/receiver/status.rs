@@ -49,12 +49,13 @@ impl Receiver {
         let parts = self.config.table.part_count();
         let chunks = self.entries.iter().skip(parts);
         let done = chunks.filter(|entry| matches!(entry.progress, Progress::Written));
-        let drain = self.drain.limit(now);
+        let is_bound_by_disk = self.drain.limit(now).is_some();
+        let drain = self.capacity(now);
         let percent = self.pool_used * 100 / self.config.pool_len.max(1);
         Status {
             flags: StatusFlags {
                 is_done: matches!(self.ending, Ending::Finished(_)),
-                is_bound_by_disk: drain.is_some(),
+                is_bound_by_disk,
                 ..StatusFlags::default()
             },
             pool_used: u8::try_from(percent).unwrap_or(100),
