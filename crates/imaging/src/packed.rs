@@ -209,7 +209,7 @@ mod tests {
             (written, written)
         );
         assert_eq!(last.input_len, manifest.frames_len());
-        let expected = recipe().restored(block, 0);
+        let expected = recipe().restored(block, 6000 * BLOCK, 0);
         assert!(std::fs::read(&path).unwrap() == expected);
     }
 

@@ -1,6 +1,6 @@
 //! Images of every format through a pack and back: what is restored is what the image's own decoder restores (3.4).
 
-#![allow(missing_docs, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use fog::store::StreamName;
 use fog::task::ImageType;

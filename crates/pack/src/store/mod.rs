@@ -330,17 +330,19 @@ impl Store {
             used: SystemTime::UNIX_EPOCH,
         };
         for ending in ENDINGS {
+            let is_manifest = ending == MANIFEST;
             let path = self.file(&root, ending);
             match fs::symlink_metadata(&path) {
                 // Another program may remove it just now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => match ending {
-                    MANIFEST => return Ok(None),
-                    _ => {}
-                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if is_manifest {
+                        return Ok(None);
+                    }
+                }
                 found => {
                     let found = found.map_err(failed("looking at", &path))?;
                     pack.len = pack.len.saturating_add(found.len());
-                    if ending == MANIFEST {
+                    if is_manifest {
                         let changed = found.modified();
                         pack.used = changed.map_err(failed("looking at", &path))?;
                     }
