@@ -356,6 +356,16 @@ impl Site {
     /// There is no job for it.
     #[track_caller]
     pub fn start_stock_client(&self, client: u8) -> Running {
+        self.start_stock_client_onto(client, &[16 << 20, 24 << 20])
+    }
+
+    /// The same onto empty partitions of these lengths in bytes, one for each stream.
+    ///
+    /// # Panics
+    /// There is no job for it.
+    #[track_caller]
+    pub fn start_stock_client_onto(&self, client: u8, lens: &[u64]) -> Running {
+        let lens: Vec<String> = lens.iter().map(u64::to_string).collect();
         let script = format!(
             r###"
 set -euo pipefail
@@ -367,8 +377,9 @@ until [ "$(post mc_checkin.php)" = "##@GO" ]; do
     tries=$((tries + 1)); [ $tries -lt 20 ]; sleep 0.5
 done
 port=$(sed 's/.*port=\([0-9]*\).*/\1/' <<< "{arguments}")
-for n in 1 2; do
-    case $n in 1) size=16M;; 2) size=24M;; esac
+n=0
+for size in {lens}; do
+    n=$((n + 1))
     truncate -s $size pc{client}-stock$n.raw
     udp-receiver --nokbd --portbase $port --ttl 32 --mcast-rdv-address 10.99.0.1 |
         zstd -dc | partclone.restore --ignore_crc -O pc{client}-stock$n.raw -L pc{client}-stock.log -f 1
@@ -379,6 +390,7 @@ until [ "$(post Post_Stage3.php)" = "##" ]; do
 done
 "###,
             mac = mac(client),
+            lens = lens.join(" "),
             arguments = self.kernel_arguments(client),
         );
         let mut command = self.lab.host(usize::from(client) + 1).command("bash");

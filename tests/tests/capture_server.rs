@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fos_tests::need::root_and_tools;
 use fos_tests::netns::{Running, wait_for};
+use fos_tests::shell::sh;
 use fos_tests::site::{DISK_LEN, Site, assert_deployed, mac, program, search_path, source};
 use serde_json::{Value, json};
 
@@ -419,6 +421,15 @@ fn our_agent_captures_by_hand() {
     let disk = site.path("master.raw");
     fs::copy(source().join("disk.raw"), &disk).unwrap();
     let before = fs::read(&disk).unwrap();
+    capture_by_hand(&site, &disk, "by-hand", "mps");
+    assert_can_be_deployed(&site, "by-hand");
+    assert!(fs::read(&disk).unwrap() == before, "the disk was changed");
+    assert_left(&site.path("images"));
+}
+
+/// With a token, on machine 1.
+#[track_caller]
+fn capture_by_hand(site: &Site, disk: &Path, image: &str, image_type: &str) {
     let token = site
         .cli(&["token", "add", "shell", "--role", "admin"])
         .succeed();
@@ -427,17 +438,98 @@ fn our_agent_captures_by_hand() {
     let mut command = site.lab().host(2).command(program("fos-agent"));
     command
         .arg("capture")
-        .arg(&disk)
-        .args(["--to", "http://10.99.0.1/fog/", "--image", "by-hand"])
-        .args(["--type", "mps", "--token-file"])
+        .arg(disk)
+        .args(["--to", "http://10.99.0.1/fog/", "--image", image])
+        .args(["--type", image_type, "--token-file"])
         .arg(&token_file)
         .env("PATH", search_path());
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert_can_be_deployed(&site, "by-hand");
-    assert!(fs::read(&disk).unwrap() == before, "the disk was changed");
-    assert_left(&site.path("images"));
+}
+
+/// NTFS, swap, and an ext4 at the end.
+const RESIZABLE: &str = "
+truncate -s 340M master.raw
+sfdisk -q master.raw <<'END'
+label: gpt
+2048,204800,EBD0A0A2-B9E5-4433-87C0-68B6B72699C7
+206848,32768,S
+239616,409600,L
+END
+seq 1 300000 > text
+mkdir tree
+cp text tree/
+head -c 5000000 /dev/urandom > tree/noise
+truncate -s 100M p1; mkfs.ntfs -q -F -f p1 > log 2>&1; ntfscp -q p1 text text
+truncate -s 16M p2; mkswap -q -U 0c0ffee0-0000-4000-8000-00000000abcd p2 > log
+truncate -s 200M p3; mkfs.ext4 -q -F -d tree p3
+part() { dd if=$1 of=master.raw bs=512 seek=$2 conv=notrunc,sparse status=none; rm $1; }
+part p1 2048; part p2 206848; part p3 239616";
+
+/// As FOG's own client does it, on a smaller disk: the table by `sfdisk` from the smallest one of the image, with its last
+/// partition up to the end; each stream by `udp-receiver | zstd -dc | partclone.restore`; and then the file systems are grown.
+#[test]
+fn a_resizable_capture_is_deployed_by_the_original_programs() {
+    let tools = [
+        "mkfs.ntfs",
+        "ntfscp",
+        "ntfscat",
+        "ntfsresize",
+        "resize2fs",
+        "debugfs",
+        "mkswap",
+        "sfdisk",
+    ];
+    if !root_and_tools(&tools) {
+        return;
+    }
+    let Some(site) = Site::new(2) else { return };
+    let here = site.path("");
+    sh(&here, RESIZABLE);
+    // The image is to have an operating system, which a task says.
+    let task = site.cli(&["capture", "pc1", "original", "--type", "n", "--os", "50"]);
+    let task = task.succeed();
+    site.cli(&["cancel", "--task", task.trim()]).succeed();
+    capture_by_hand(&site, &site.path("master.raw"), "original", "n");
+    let sizes = sh(
+        &here,
+        "truncate -s 240M to.raw
+         sed '/^first-lba/d; /^last-lba/d; $s/ size= *[0-9]*,//' images/original/d1.minimum.partitions |
+             sfdisk -q to.raw
+         sfdisk -d to.raw | sed -n 's/.*[13] : start=.*size= *\\([0-9]*\\),.*/\\1/p'",
+    );
+    let lens: Vec<u64> = sizes
+        .lines()
+        .map(|sectors| sectors.parse::<u64>().unwrap() * 512)
+        .collect();
+    assert_eq!(lens.len(), 2, "{sizes}");
+    // So small an NTFS keeps its size; the second has what is left of the disk.
+    assert_eq!(lens[0], 100 << 20, "{sizes}");
+    assert!((100 << 20..200 << 20).contains(&lens[1]), "{sizes}");
+    let session = site.deploy_image("original", &["pc2"], &[]);
+    site.start_stock_client_onto(2, &lens).succeed();
+    site.wait_for_state(&session, "complete");
+    sh(
+        &here,
+        "ntfsresize -f -i -P pc2-stock1.raw > log
+         ntfscat pc2-stock1.raw text | cmp - text
+         e2fsck -f -n pc2-stock2.raw > log
+         resize2fs pc2-stock2.raw > log 2>&1
+         e2fsck -f -n pc2-stock2.raw > log
+         mkdir out
+         debugfs -R 'rdump / out' pc2-stock2.raw 2> log
+         rmdir out/lost+found
+         diff -r tree out
+         grep -qx '2 0c0ffee0-0000-4000-8000-00000000abcd' images/original/d1.original.swapuuids",
+    );
+    // It has grown to what there is of its partition.
+    let blocks = sh(
+        &here,
+        "dumpe2fs -h pc2-stock2.raw 2> log | sed -n 's/^Block count: *//p; s/^Block size: *//p'",
+    );
+    let len: u64 = blocks.lines().map(|n| n.parse::<u64>().unwrap()).product();
+    assert!(len > lens[1] - (1 << 20), "{len} of {}", lens[1]);
 }
 
 /// Where an agent is killed.
