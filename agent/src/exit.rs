@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
+use crate::panics::PANICKED;
+
 /// How a worker ended, and so what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -81,7 +83,7 @@ impl Verdict {
         match (said, code) {
             (Some(ending), _) => Self::Said(ending),
             (None, OUT_OF_MEMORY) => Self::Died(NO_MEMORY.into()),
-            (None, 101) => Self::Died("the imaging program stopped by a programming error".into()),
+            (None, PANICKED) => Self::Died(PROGRAMMING_ERROR.into()),
             (None, code) => Self::Died(format!(
                 "the imaging program ended unexpectedly with exit code {code}"
             )),
@@ -106,6 +108,9 @@ pub(crate) const OUT_OF_MEMORY: i32 = 23;
 /// The same for people.
 pub(crate) const NO_MEMORY: &str = "the imaging program ran out of memory; FOG's minimum is 512 MB: give the machine more, or look \
      at the messages of the kernel for what has taken it";
+
+/// After a panic, for people.
+pub(crate) const PROGRAMMING_ERROR: &str = "the imaging program stopped by a programming error";
 
 /// Where the reason of a failure, or of a report that was not taken, is left for PID 1.
 #[derive(Debug, Clone)]
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn a_panic_or_a_signal_is_never_taken_for_success() {
         for status in [
-            WaitStatus::Exited(Pid::from_raw(7), 101),
+            WaitStatus::Exited(Pid::from_raw(7), PANICKED),
             WaitStatus::Exited(Pid::from_raw(7), OUT_OF_MEMORY),
             WaitStatus::Exited(Pid::from_raw(7), 2),
             WaitStatus::Exited(Pid::from_raw(7), 1),

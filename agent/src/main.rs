@@ -18,6 +18,7 @@ mod init;
 mod memmove;
 mod memory;
 mod net;
+mod panics;
 mod plan;
 mod restore;
 mod screen;
@@ -38,6 +39,7 @@ static ALLOCATOR: memory::Watched<mimalloc::MiMalloc> = memory::Watched(mimalloc
 
 fn main() -> ExitCode {
     memory::watch();
+    panics::end_process();
     let args: Vec<OsString> = std::env::args_os().collect();
     if std::process::id() == 1 {
         init::main();

@@ -1,8 +1,9 @@
 //! The worker: one task from the kernel arguments to the report, with its own console.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,9 +15,10 @@ use crate::control::{Identity, Server, Trust};
 use crate::control::{trouble, usb};
 use crate::deploy::{self, Failure, Job, Told};
 use crate::doctor::Attendant;
-use crate::exit::{Ending, FailureNote, NO_MEMORY};
+use crate::exit::{Ending, FailureNote, NO_MEMORY, PROGRAMMING_ERROR};
 use crate::memory;
 use crate::net;
+use crate::panics;
 use crate::screen::{self, Board, Console, Keys, Outcome, Screen, done, one_line};
 use crate::stay::{self, Rhythm, Why};
 
@@ -45,7 +47,8 @@ pub(crate) fn booted_cmdline() -> String {
 pub(crate) fn run(cmdline: &str, goal: Goal, pace: Pace) -> Ending {
     let note = FailureNote::of_boot();
     note.clear();
-    note_panics(note.clone());
+    let of_panic = note.clone();
+    panics::before_end(move |text| of_panic.leave(text));
     let mut args = KernelArgs::parse(cmdline);
     let console = Stage::new();
     let board = &console.board;
@@ -122,6 +125,7 @@ pub(crate) struct Given {
 pub(crate) fn deploy(cmdline: &str, given: Given) -> ExitCode {
     let mut args = KernelArgs::parse(cmdline);
     report_lack_of_memory(cmdline);
+    report_panics(cmdline);
     let console = Stage::new();
     let board = &console.board;
     let _attendant = Attendant::start(board, &args, given.interface.as_deref());
@@ -168,17 +172,35 @@ pub(crate) fn deploy(cmdline: &str, given: Given) -> ExitCode {
 /// ends with 1 as this one would have.
 fn report_lack_of_memory(cmdline: &str) {
     let text = format!("{NO_MEMORY}; the disk may be partly written");
-    let words = [
+    let words = successor(cmdline, &text);
+    memory::succeed_by(OWN_PROGRAM.as_ref(), &words.map(OsStr::new));
+}
+
+/// The same for a programming error.
+fn report_panics(cmdline: &str) {
+    let cmdline = cmdline.to_owned();
+    panics::before_end(move |text| {
+        let text = format!("{PROGRAMMING_ERROR}: {text}; the disk may be partly written");
+        let [name, arguments @ ..] = successor(&cmdline, &text);
+        // Where that fails, the text that was printed and the exit code are all there is.
+        drop(Command::new(OWN_PROGRAM).arg0(name).args(arguments).exec());
+    });
+}
+
+/// The name and the arguments of the process that reports a failure instead of this one.
+fn successor<'a>(cmdline: &'a str, text: &'a str) -> [&'a str; 7] {
+    [
         "fos-agent",
         "report-failure",
         "--failed",
         "--cmdline",
         cmdline,
         "--text",
-        &text,
-    ];
-    memory::succeed_by("/proc/self/exe".as_ref(), &words.map(OsStr::new));
+        text,
+    ]
 }
+
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// After a worker that died without a word: reports its failure, and shows it as the worker would have.
 pub(crate) fn stay(cmdline: &str, text: &str) -> Ending {
@@ -379,15 +401,6 @@ async fn tell(server: &Server, failure: &Failure, board: &Board) -> bool {
             false
         }
     }
-}
-
-/// Leaves the text of a panic where PID 1 finds it.
-fn note_panics(note: FailureNote) {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        note.leave(&info.to_string().replace('\n', " "));
-        usual(info);
-    }));
 }
 
 /// A console and a runtime for one command.

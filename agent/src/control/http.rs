@@ -124,7 +124,7 @@ impl Server {
     /// If the TLS library cannot be set up.
     pub(crate) fn new(web: String, identity: Identity, trust: &Trust) -> anyhow::Result<Self> {
         // Fails only if a provider is installed already, which is as good.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        drop(trust::provider().install_default());
         let tls = trust.tls().context("setting up TLS")?;
         let named = Self::builder(tls.clone()).user_agent(AGENT).build();
         let client =

@@ -13,11 +13,13 @@ use fog::KernelArgs;
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, KeyProvider, WebPkiSupportedAlgorithms, verify_tls12_signature,
+    verify_tls13_signature,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::SigningKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
     SignatureScheme,
@@ -118,7 +120,7 @@ impl Trust {
     /// # Errors
     /// The TLS library refuses them.
     pub(super) fn tls(&self) -> Result<Option<ClientConfig>, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(provider());
         let builder = || {
             let provider = Arc::clone(&provider);
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
@@ -137,6 +139,27 @@ impl Trust {
                 Some(builder.with_no_client_auth())
             }
         })
+    }
+}
+
+/// The cryptography of TLS. What signs with a key of its own is left out, and is in no shipped program: no server asks
+/// for a certificate of ours.
+pub(super) fn provider() -> CryptoProvider {
+    CryptoProvider {
+        key_provider: &NoKeys,
+        ..rustls::crypto::ring::default_provider()
+    }
+}
+
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("there are no own keys here".into()))
     }
 }
 

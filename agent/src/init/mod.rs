@@ -17,6 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::exit::{Ending, FailureNote, Verdict};
+use crate::panics;
 use crate::screen::{Board, Console, Keys, Outcome, Screen};
 use children::Children;
 use fog::KernelArgs;
@@ -24,12 +25,12 @@ use power::Power;
 
 /// Runs the machine until it reboots or is switched off.
 pub(crate) fn main() -> ! {
-    let power = std::panic::catch_unwind(live).unwrap_or_else(|_| {
-        // The panic hook has printed the text.
+    panics::before_end(|_| {
+        // To read the text, which was printed.
         pause(Duration::from_secs(30));
-        Power::Reboot
+        power::go(Power::Reboot)
     });
-    power::go(power)
+    power::go(live())
 }
 
 fn live() -> Power {

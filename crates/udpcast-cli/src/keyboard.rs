@@ -70,7 +70,7 @@ impl Keyboard {
         let released = keyboard.released.clone();
         let work = move || {
             if let Some(key) = wait_for_key(input, &released) {
-                restore();
+                restore_terminal();
                 pressed(key);
             }
         };
@@ -84,7 +84,7 @@ impl Keyboard {
 impl Drop for Keyboard {
     fn drop(&mut self) {
         self.released.stop();
-        restore();
+        restore_terminal();
     }
 }
 
@@ -117,8 +117,9 @@ fn wait_for_key(input: OwnedFd, released: &Stop) -> Option<Key> {
 /// The terminal and how it was, while it is not so.
 static TERMINAL: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
-/// Makes the terminal what it was before, if it was changed.
-pub(crate) fn restore() {
+/// Makes the terminal what it was before, if a program of this crate has changed it to read single keys. For whoever
+/// ends the process in another way than by returning from that program.
+pub fn restore_terminal() {
     if let Some((terminal, before)) = lock().take()
         && let Err(errno) = tcsetattr(&terminal, SetArg::TCSANOW, &before)
     {

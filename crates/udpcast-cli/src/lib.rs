@@ -31,6 +31,7 @@ use cast_net::udpcast::Ignored;
 use messages::say;
 
 pub use host::{rendezvous, sender_choice};
+pub use keyboard::restore_terminal;
 pub use messages::notice_text;
 pub use receiver::udp_receiver;
 pub use sender::udp_sender;

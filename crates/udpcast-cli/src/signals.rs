@@ -116,7 +116,7 @@ fn next(queue: &SignalFd) -> Option<Signal> {
 
 /// Leaves terminal, pipe program and pid file in order and ends as the signal would have done it.
 pub(crate) fn die_by(signal: Signal) -> ! {
-    crate::keyboard::restore();
+    crate::keyboard::restore_terminal();
     crate::pipe::terminate_running();
     crate::daemon::remove_pid_file();
     let mut own = SigSet::empty();
