@@ -539,7 +539,7 @@ enum Stage {
     Looking,
     /// The server has agreed to take the image.
     Offered,
-    /// A stream is half on the server's disk.
+    /// One stream is on the server's disk, and the next one is half read.
     Half,
     /// Everything is read, and not all is sent.
     Read,
@@ -637,7 +637,7 @@ impl<'a> ByHand<'a> {
             Stage::Offered => arrivals.iter().any(|dir| dir.join("record.json").exists()),
             Stage::Half => {
                 let half = |dir: &PathBuf| {
-                    let found = fs::metadata(dir.join("files/d1p2.img"));
+                    let found = fs::metadata(dir.join("files/d1p1.img"));
                     found.is_ok_and(|found| found.len() > 0)
                 };
                 is_held && arrivals.iter().any(half)
