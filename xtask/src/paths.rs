@@ -19,6 +19,14 @@ pub(crate) fn target() -> PathBuf {
     }
 }
 
+/// Where cargo keeps the source of other crates: `CARGO_HOME`, else `.cargo` in the home directory.
+pub(crate) fn cargo_home() -> PathBuf {
+    match env::var_os("CARGO_HOME") {
+        Some(dir) => dir.into(),
+        None => env::home_dir().unwrap_or_default().join(".cargo"),
+    }
+}
+
 /// `path` relative to the workspace if it is inside, for messages.
 pub(crate) fn short(path: &Path) -> String {
     path.strip_prefix(root())

@@ -53,11 +53,18 @@ impl Arch {
 
     /// The C compiler and musl. What is not installed on this machine is unpacked beside it.
     fn c_parts(self) -> Result<CParts> {
-        let (gcc, ar, name, root) = match self {
-            Self::X86_64 => ("gcc", "ar", "x86_64-linux-musl", PathBuf::from("/")),
+        let ([gcc, ar, objcopy], name, root) = match self {
+            Self::X86_64 => (
+                ["gcc", "ar", "objcopy"],
+                "x86_64-linux-musl",
+                PathBuf::from("/"),
+            ),
             Self::Arm64 => (
-                "aarch64-linux-gnu-gcc",
-                "aarch64-linux-gnu-ar",
+                [
+                    "aarch64-linux-gnu-gcc",
+                    "aarch64-linux-gnu-ar",
+                    "aarch64-linux-gnu-objcopy",
+                ],
                 "aarch64-linux-musl",
                 foreign::unpacked(self, "musl-dev")?,
             ),
@@ -66,6 +73,7 @@ impl Arch {
             triple: self.musl_triple(),
             gcc,
             ar,
+            objcopy,
             lib: root.join("usr/lib").join(name),
             include: root.join("usr/include").join(name),
         })
@@ -145,8 +153,12 @@ struct Toolchain {
     name: String,
     triple: &'static str,
     env: Vec<(&'static str, OsString)>,
+    /// For the last step alone: with other ones nothing else is compiled again.
+    link_args: Vec<String>,
     target_dir: PathBuf,
     strip: &'static str,
+    /// Whether the standard library was made for this program ([`musl`]).
+    has_own_std: bool,
 }
 
 /// Builds the static `fos-agent` and answers where it is.
@@ -166,7 +178,8 @@ pub(crate) fn build_agent(options: &BuildOptions, purpose: Use) -> Result<PathBu
         toolchain.name
     );
     let mut cargo = Cmd::cargo()
-        .args(["build", "--package", "fos-agent", "--profile", profile])
+        .args(["rustc", "--package", "fos-agent", "--bin", "fos-agent"])
+        .args(["--profile", profile])
         .args(["--target", toolchain.triple])
         .arg("--target-dir")
         .arg(&toolchain.target_dir)
@@ -176,6 +189,7 @@ pub(crate) fn build_agent(options: &BuildOptions, purpose: Use) -> Result<PathBu
     for (name, value) in &toolchain.env {
         cargo = cargo.env(name, value);
     }
+    cargo = cargo.arg("--").args(&toolchain.link_args);
     cargo.run().context("building the agent")?;
     let agent = toolchain
         .target_dir
@@ -183,10 +197,35 @@ pub(crate) fn build_agent(options: &BuildOptions, purpose: Use) -> Result<PathBu
         .join(directory)
         .join("fos-agent");
     check_static(&agent)?;
-    if options.profile(purpose) == Profile::Dev {
-        return strip(toolchain.strip, &agent);
+    match options.profile(purpose) {
+        Profile::Dev => return strip(toolchain.strip, &agent),
+        Profile::Release => {}
+        Profile::Dist => check_size(&agent, toolchain.has_own_std)?,
     }
     Ok(agent)
+}
+
+/// The shipped agent, in bytes: each client fetches it before anything else can happen.
+const LIMIT: u64 = 4_900_000;
+
+/// Fails where the agent is larger than it may be. Another standard library than ours is not made to be small: with it
+/// there is a warning.
+fn check_size(agent: &Path, has_own_std: bool) -> Result<()> {
+    let len = fs::metadata(agent)
+        .with_context(|| format!("examining {}", agent.display()))?
+        .len();
+    if len <= LIMIT {
+        return Ok(());
+    }
+    let text = format!(
+        "{} has {len} bytes, and {LIMIT} are the limit: docs/agent-size.md says what it is made of",
+        agent.display()
+    );
+    if has_own_std {
+        bail!(text);
+    }
+    eprintln!("WARNING: {text}");
+    Ok(())
 }
 
 /// A copy of `program` without symbols, beside it: with them it is several times as large.
@@ -244,8 +283,10 @@ fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
             name: format!("musl, {}", libdir.display()),
             triple: arch.musl_triple(),
             env: Vec::new(),
+            link_args: Vec::new(),
             target_dir: paths::target(),
             strip: "strip",
+            has_own_std: false,
         });
     }
     if !options.wants_musl_std(purpose) {
@@ -255,19 +296,29 @@ fn choose(options: &BuildOptions, purpose: Use) -> Result<Toolchain> {
         );
         return Ok(glibc());
     }
-    match arch.c_parts().and_then(|parts| musl::prepare(&parts)) {
-        Ok(std) => Ok(Toolchain {
+    let prepared = || {
+        let std = musl::prepare(&arch.c_parts()?)?;
+        anyhow::Ok((std, musl::link_args()?))
+    };
+    match prepared() {
+        Ok((std, link_args)) => Ok(Toolchain {
             name: format!("musl, {}", std.version),
             triple: arch.musl_triple(),
             env: vec![
                 ("RUSTC", std.rustc.into()),
                 (
                     "CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS",
-                    format!("--sysroot={}", std.prefix.display()).into(),
+                    std.flags().into(),
+                ),
+                (
+                    "CFLAGS_x86_64_unknown_linux_musl",
+                    musl::NO_UNWIND_TABLES.join(" ").into(),
                 ),
             ],
+            link_args,
             target_dir: paths::target().join("musl"),
             strip: "strip",
+            has_own_std: true,
         }),
         Err(error) if options.target == Some(Libc::Musl) => Err(error),
         Err(error) => {
@@ -305,14 +356,22 @@ fn cross(arch: Arch) -> Result<Toolchain> {
         ("CC_aarch64_unknown_linux_musl", compiler.into()),
         ("AR_aarch64_unknown_linux_musl", parts.ar.into()),
     ];
-    let name = match rustup_musl(arch)? {
+    let rustup = rustup_musl(arch)?;
+    let has_own_std = rustup.is_none();
+    let mut link_args = Vec::new();
+    let name = match rustup {
         Some(libdir) => format!("musl, {}", libdir.display()),
         None => {
             let std = musl::prepare(&parts)?;
+            link_args = musl::link_args()?;
             env.push(("RUSTC", std.rustc.into()));
             env.push((
                 "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS",
-                format!("--sysroot={}", std.prefix.display()).into(),
+                std.flags().into(),
+            ));
+            env.push((
+                "CFLAGS_aarch64_unknown_linux_musl",
+                musl::NO_UNWIND_TABLES.join(" ").into(),
             ));
             format!("musl for {}, {}", arch.debian(), std.version)
         }
@@ -321,8 +380,10 @@ fn cross(arch: Arch) -> Result<Toolchain> {
         name,
         triple: arch.musl_triple(),
         env,
+        link_args,
         target_dir: work,
         strip: "aarch64-linux-gnu-strip",
+        has_own_std,
     })
 }
 
@@ -350,9 +411,11 @@ fn glibc() -> Toolchain {
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-Ctarget-feature=+crt-static".into(),
         )],
+        link_args: Vec::new(),
         // Build scripts and macros are those of the other builds.
         target_dir: paths::target(),
         strip: "strip",
+        has_own_std: false,
     }
 }
 

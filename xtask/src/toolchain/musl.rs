@@ -3,9 +3,9 @@
 //! so that afterwards only `--sysroot` is needed.
 //!
 //! Rust links musl programs "self-contained": it wants the C start files, `libc.a` and `libunwind.a`
-//! beside its own libraries. The first come from musl and gcc. There is no libunwind for musl; gcc's
-//! `libgcc_eh.a` with the small `unwind_shim.c` does its work, and `libgcc.a` has what C code compiled
-//! by gcc may ask for (`__popcountdi2`).
+//! beside its own libraries. The first come from musl and gcc; `start.c` is put before musl's own start, so that the
+//! relocations can be packed. Panics abort, so nothing is unwound, and there are no tables for it: `no_unwinder.c` is
+//! all there is of libunwind. `libgcc.a` has what C code compiled by gcc may ask for (`__popcountdi2`).
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{paths, process::Cmd};
 
 /// Part of the cache's name: a new number when what is built here changes.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 const RUSTC: &str = "/usr/bin/rustc";
 const LIBRARY_SOURCE: &str = "/usr/lib/rustlib/src/rust/library";
 
@@ -25,9 +25,10 @@ const LIBRARY_SOURCE: &str = "/usr/lib/rustlib/src/rust/library";
 #[derive(Debug)]
 pub(super) struct CParts {
     pub(super) triple: &'static str,
-    /// gcc and its `ar`.
+    /// gcc and its tools.
     pub(super) gcc: &'static str,
     pub(super) ar: &'static str,
+    pub(super) objcopy: &'static str,
     /// musl's libraries and headers.
     pub(super) lib: PathBuf,
     pub(super) include: PathBuf,
@@ -42,6 +43,84 @@ pub(super) struct MuslStd {
     /// For `--sysroot`.
     pub(super) prefix: PathBuf,
 }
+
+impl MuslStd {
+    /// For rustc, to compile for this library. The shipped program does not name directories of this machine.
+    pub(super) fn flags(&self) -> String {
+        format!(
+            "--sysroot={} -Cpanic=abort -Cforce-unwind-tables=no --remap-path-prefix={}/registry/src/=",
+            self.prefix.display(),
+            paths::cargo_home().display(),
+        )
+    }
+}
+
+/// For rustc, to link the agent small. The linker is the one that rustup's compiler brings: gcc's cannot pack
+/// relocations for each processor, nor fold equal functions.
+///
+/// # Errors
+///
+/// It is not there.
+pub(super) fn link_args() -> Result<Vec<String>> {
+    let library = Cmd::new("rustc")
+        .args(["--print", "target-libdir"])
+        .output()?;
+    let linker = Path::new(library.trim()).with_file_name("bin/gcc-ld");
+    if !linker.join("ld.lld").exists() {
+        bail!(
+            "there is no ld.lld in {}, where the compiler of rust-toolchain.toml has it",
+            linker.display()
+        );
+    }
+    let of_gcc = ["-fuse-ld=lld".to_owned(), format!("-B{}", linker.display())];
+    let of_linker = LINK_ARGS.iter().map(|&arg| arg.to_owned());
+    let left_out = WITH_DICTIONARIES.iter().flat_map(|name| {
+        let name = format!("ZSTD_compressBlock_{name}");
+        [
+            format!("--wrap={name}"),
+            format!("--defsym=__wrap_{name}=abort"),
+        ]
+    });
+    let of_linker = of_linker.chain(left_out).map(|arg| format!("-Wl,{arg}"));
+    Ok(of_gcc
+        .into_iter()
+        .chain(of_linker)
+        .map(|arg| format!("-Clink-arg={arg}"))
+        .collect())
+}
+
+/// Packed relocations; equal functions once, as Rust promises no function an address of its own, and the C in the
+/// agent compares none; equal ends of texts once.
+const LINK_ARGS: [&str; 5] = [
+    "--pack-dyn-relocs=relr",
+    "--icf=all",
+    "--build-id=none",
+    "--no-eh-frame-hdr",
+    "-O2",
+];
+
+/// How zstd compresses where a dictionary is attached: a table of functions leads to it, and the agent has no
+/// dictionary. In the table is `abort` instead. Names that zstd no longer has make the agent larger, and
+/// nothing else.
+const WITH_DICTIONARIES: [&str; 17] = [
+    "btlazy2_dictMatchState",
+    "btopt_dictMatchState",
+    "btultra_dictMatchState",
+    "doubleFast_dictMatchState",
+    "fast_dictMatchState",
+    "greedy_dedicatedDictSearch",
+    "greedy_dedicatedDictSearch_row",
+    "greedy_dictMatchState",
+    "greedy_dictMatchState_row",
+    "lazy2_dedicatedDictSearch",
+    "lazy2_dedicatedDictSearch_row",
+    "lazy2_dictMatchState",
+    "lazy2_dictMatchState_row",
+    "lazy_dedicatedDictSearch",
+    "lazy_dedicatedDictSearch_row",
+    "lazy_dictMatchState",
+    "lazy_dictMatchState_row",
+];
 
 /// Finds the library, or builds it (about a minute and a half).
 pub(super) fn prepare(parts: &CParts) -> Result<MuslStd> {
@@ -128,45 +207,76 @@ fn build(parts: &CParts, work: &Path, made: &Path) -> Result<()> {
 }
 
 fn c_parts(parts: &CParts, work: &Path, own: &Path) -> Result<()> {
-    for name in ["rcrt1.o", "crt1.o", "Scrt1.o", "crti.o", "crtn.o", "libc.a"] {
+    for name in ["crt1.o", "Scrt1.o", "crti.o", "crtn.o", "libc.a"] {
         copy(&parts.lib.join(name), &own.join(name))?;
     }
     for name in ["crtbegin.o", "crtbeginS.o", "crtend.o", "crtendS.o"] {
         copy(&parts.of_gcc(name)?, &own.join(name))?;
     }
-    let shim = work.join("unwind_shim.o");
+    start(parts, work, own)?;
+    let shim = compile(parts, work, "no_unwinder")?;
+    // One archive out of two; `ar -M` reads its orders from standard input, which ours is not.
+    let objects_dir = work.join("libgcc");
+    fs::create_dir_all(&objects_dir)?;
+    let libgcc = parts.of_gcc("libgcc.a")?;
+    Cmd::new(parts.ar)
+        .arg("x")
+        .arg(&libgcc)
+        .dir(&objects_dir)
+        .quiet()?;
+    let mut members: Vec<PathBuf> = fs::read_dir(&objects_dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    members.sort();
+    members.insert(0, shim);
+    Cmd::new(parts.ar)
+        .arg("qcsD")
+        .arg(own.join("libunwind.a"))
+        .args(&members)
+        .quiet()
+}
+
+/// `rcrt1.o`, which a position independent static program begins with: ours, and then musl's.
+fn start(parts: &CParts, work: &Path, own: &Path) -> Result<()> {
+    let ours = compile(parts, work, "start")?;
+    let theirs = work.join("musl_start.o");
+    Cmd::new(parts.objcopy)
+        .arg("--redefine-sym=_start=musl_start")
+        .arg(parts.lib.join("rcrt1.o"))
+        .arg(&theirs)
+        .quiet()?;
     Cmd::new(parts.gcc)
-        .args(["-O2", "-Wall", "-fPIC", "-nostdinc", "-isystem"])
+        .args(["-r", "-nostdlib", "-o"])
+        .arg(own.join("rcrt1.o"))
+        .args([&ours, &theirs])
+        .quiet()
+}
+
+/// The object of one of the C files beside this crate.
+fn compile(parts: &CParts, work: &Path, name: &str) -> Result<PathBuf> {
+    let object = work.join(name).with_extension("o");
+    Cmd::new(parts.gcc)
+        .args(["-O2", "-Wall", "-fPIC", "-fno-stack-protector"])
+        .args([
+            "-ffunction-sections",
+            NO_UNWIND_TABLES[0],
+            NO_UNWIND_TABLES[1],
+        ])
+        .args(["-nostdinc", "-isystem"])
         .arg(&parts.include)
         .arg("-isystem")
         .arg(parts.of_gcc("include")?)
         .arg("-c")
-        .arg(recipe_file("unwind_shim.c"))
+        .arg(recipe_file(&format!("{name}.c")))
         .arg("-o")
-        .arg(&shim)
+        .arg(&object)
         .quiet()?;
-    // One archive out of three; `ar -M` reads its orders from standard input, which ours is not.
-    let unwind = work.join("unwind");
-    fs::create_dir_all(&unwind)?;
-    let archive = own.join("libunwind.a");
-    let mut members: Vec<PathBuf> = vec![shim];
-    for name in ["libgcc_eh.a", "libgcc.a"] {
-        let source = parts.of_gcc(name)?;
-        let dir = unwind.join(name);
-        fs::create_dir_all(&dir)?;
-        Cmd::new(parts.ar).arg("x").arg(&source).dir(&dir).quiet()?;
-        let mut objects: Vec<PathBuf> = fs::read_dir(&dir)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        objects.sort();
-        members.append(&mut objects);
-    }
-    Cmd::new(parts.ar)
-        .arg("qcsD")
-        .arg(&archive)
-        .args(&members)
-        .quiet()
+    Ok(object)
 }
+
+/// Options of gcc.
+pub(super) const NO_UNWIND_TABLES: [&str; 2] =
+    ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"];
 
 fn rust_parts(parts: &CParts, work: &Path, lib: &Path) -> Result<()> {
     let stub = work.join("stub");
@@ -180,14 +290,13 @@ fn rust_parts(parts: &CParts, work: &Path, lib: &Path) -> Result<()> {
     Cmd::cargo()
         .dir(&stub)
         .env("RUSTC", RUSTC)
-        .env("RUSTC_WRAPPER", recipe_file("rustc-wrapper.sh"))
         // The library uses unstable features; so does building it.
         .env("RUSTC_BOOTSTRAP", "1")
         // Bitcode: fat LTO over the standard library stays possible.
         .env(
             "RUSTFLAGS",
             format!(
-                "-Cembed-bitcode=yes --remap-path-prefix={}=.",
+                "-Cembed-bitcode=yes -Cforce-unwind-tables=no --remap-path-prefix={}=.",
                 work.display()
             ),
         )
@@ -195,6 +304,7 @@ fn rust_parts(parts: &CParts, work: &Path, lib: &Path) -> Result<()> {
         // Nothing that the data passes through spends its time in here. What names the places of a backtrace is
         // left out: programs that are shipped have no symbols.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
         .args([
             "build",
             "--release",
@@ -203,8 +313,8 @@ fn rust_parts(parts: &CParts, work: &Path, lib: &Path) -> Result<()> {
             "--target-dir",
         ])
         .arg(&build_dir)
-        .arg("-Zbuild-std=std,panic_abort,panic_unwind,proc_macro,test")
-        .arg("-Zbuild-std-features=panic-unwind,optimize_for_size")
+        .arg("-Zbuild-std=std,panic_abort")
+        .arg("-Zbuild-std-features=optimize_for_size")
         // The library's own dependencies lie beside it; no registry is asked.
         .args(["--config", "source.crates-io.replace-with='library'"])
         .arg("--config")
