@@ -1,6 +1,9 @@
 //! What people ask of the server: by the command line over the server's own socket, or within its
 //! process if no server runs.
 
+mod accounts;
+mod error;
+mod images;
 mod inspection;
 mod local;
 mod site;
@@ -12,12 +15,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fog::Mac;
-use fog::task::{ImageType, State};
+use fog::task::State;
 use fos_api::{Stage, StreamNow};
-use readable::Size;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+pub use accounts::{AccountRow, Me, Token, TokenAdd, UserAdd, UserChange};
+pub use error::{ApiError, ApiErrorKind, ApiResult, Problem};
+pub use images::{
+    Capture, ImageAdd, ImageCopy, ImageDescribe, ImageRevert, ImageRoot, ImageShown, ImageUpdate,
+    ImageVerification, ReplicaState, ReplicaStatus, Replicate, RootQuery, VerificationState,
+    VersionRow,
+};
 pub use inspection::{
     DiskInspection, FileInspection, ImageInspection, PartitionInspection, StreamInspection,
     image_inspection,
@@ -25,10 +34,8 @@ pub use inspection::{
 pub use site::{FailureRow, NodeList, NodeRow, ServerRow, SlotRow, node_list};
 pub use view::{agent_view, image_verification, session_status, task_status};
 
-use crate::domain::account::{AccountName, NewPassword, Role};
 use crate::domain::doctor::DatabaseLook;
 use crate::domain::host::{HostName, TargetDisk};
-use crate::domain::image::{Facts, ImageName, NewImage};
 use crate::domain::multicast::OddSetting;
 use crate::session::ClientReport;
 
@@ -133,146 +140,6 @@ pub trait Api: Send + Sync {
     async fn token_remove(&self, token: &str) -> ApiResult<Named>;
 }
 
-/// Answer to a person.
-pub type ApiResult<T> = Result<T, ApiError>;
-
-/// Why something was not done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct ApiError {
-    /// What kind of trouble it is.
-    pub kind: ApiErrorKind,
-    /// For people: what is wrong, and what to do.
-    pub text: String,
-    /// Seconds after which it may be asked again, where that is known.
-    pub retry_after: Option<u64>,
-}
-
-/// Kinds of trouble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ApiErrorKind {
-    /// Nobody is logged in, and there is no token that is known.
-    Unauthenticated,
-    /// The role does not allow it, or the request comes from another page.
-    Forbidden,
-    /// Something named does not exist.
-    NotFound,
-    /// There is such a place, but not for this method.
-    MethodNotAllowed,
-    /// It does not go together with what there is.
-    Conflict,
-    /// The request is larger than is read.
-    TooLarge,
-    /// The body is no JSON, or does not say that it is.
-    UnsupportedMediaType,
-    /// It makes no sense.
-    Invalid,
-    /// Too many of this kind were asked.
-    TooMany,
-    /// The database or the image store cannot do it now.
-    Unavailable,
-    /// A programming error.
-    Internal,
-}
-
-impl ApiErrorKind {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::Conflict,
-        Self::TooLarge,
-        Self::UnsupportedMediaType,
-        Self::Invalid,
-        Self::TooMany,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
-    /// Its status in HTTP.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Unauthenticated => 401,
-            Self::Forbidden => 403,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::Conflict => 409,
-            Self::TooLarge => 413,
-            Self::UnsupportedMediaType => 415,
-            Self::Invalid => 422,
-            Self::TooMany => 429,
-            Self::Internal => 500,
-            Self::Unavailable => 503,
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "Not logged in",
-            Self::Forbidden => "Not allowed",
-            Self::NotFound => "Not found",
-            Self::MethodNotAllowed => "Wrong method",
-            Self::Conflict => "Conflict",
-            Self::TooLarge => "Too large",
-            Self::UnsupportedMediaType => "No JSON",
-            Self::Invalid => "Invalid",
-            Self::TooMany => "Too many requests",
-            Self::Internal => "Internal error",
-            Self::Unavailable => "Unavailable at present",
-        }
-    }
-}
-
-/// Why something was not done (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
-    /// Always `about:blank`: `code` says what kind of trouble it is.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The code in words.
-    pub title: String,
-    /// Status of the answer.
-    pub status: u16,
-    /// What to decide by.
-    pub code: ApiErrorKind,
-    /// For people: what is wrong, and what to do.
-    pub detail: String,
-}
-
-impl From<&ApiError> for Problem {
-    fn from(error: &ApiError) -> Self {
-        Self {
-            kind: "about:blank".to_owned(),
-            title: error.kind.title().to_owned(),
-            status: error.kind.status(),
-            code: error.kind,
-            detail: error.text.clone(),
-        }
-    }
-}
-
-impl From<Problem> for ApiError {
-    fn from(problem: Problem) -> Self {
-        Self::new(problem.code, problem.detail)
-    }
-}
-
-impl ApiError {
-    /// Without a time after which it may be asked again.
-    #[must_use]
-    pub fn new(kind: ApiErrorKind, text: impl ToString) -> Self {
-        Self {
-            kind,
-            text: text.to_string(),
-            retry_after: None,
-        }
-    }
-}
-
 /// The number of what was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Added {
@@ -315,84 +182,6 @@ pub struct PendingHost {
     pub last_at: String,
     /// How often it asked.
     pub requests: u64,
-}
-
-/// An account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct AccountRow {
-    /// Name.
-    pub name: String,
-    /// What it may do.
-    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
-    pub role: Role,
-    /// When it was made, UTC.
-    pub created_at: String,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Me {
-    /// Kind and name of the account.
-    pub who: String,
-    /// What it may do.
-    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
-    pub role: Role,
-}
-
-/// An account for a person.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct UserAdd {
-    /// Name.
-    #[schema(value_type = String, example = "ann", pattern = "^[a-z0-9][a-z0-9._@-]{0,39}$")]
-    pub name: AccountName,
-    /// What it may do: viewer, operator or admin.
-    #[schema(value_type = String, example = "operator", pattern = "^(viewer|operator|admin)$")]
-    pub role: Role,
-    /// Password, 10 to 200 characters.
-    #[schema(value_type = String, min_length = 10, max_length = 200)]
-    pub password: NewPassword,
-}
-
-/// What changes of an account.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct UserChange {
-    /// Another role.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub role: Option<Role>,
-    /// Another password: every login of the account is over.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, min_length = 10, max_length = 200)]
-    pub password: Option<NewPassword>,
-}
-
-/// An account for a program.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct TokenAdd {
-    /// Name.
-    #[schema(value_type = String, example = "grafana", pattern = "^[a-z0-9][a-z0-9._@-]{0,39}$")]
-    pub name: AccountName,
-    /// What it may do: viewer, operator or admin.
-    #[schema(value_type = String, example = "viewer", pattern = "^(viewer|operator|admin)$")]
-    pub role: Role,
-}
-
-/// What a program shows in `Authorization: Bearer`.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-pub struct Token {
-    /// Name of the account.
-    pub name: String,
-    /// The token. It is not kept, so nobody can find it out later.
-    pub token: String,
-}
-
-/// The token is not shown.
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A new host.
@@ -465,258 +254,6 @@ pub struct GroupRow {
 pub struct GroupHosts {
     /// Their names; `@NAME` stands for all hosts of another group.
     pub hosts: Vec<String>,
-}
-
-/// Where somebody thinks that the images are.
-#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct RootQuery {
-    /// An absolute path; the answer is a conflict if they are elsewhere.
-    #[serde(default)]
-    pub given: Option<String>,
-}
-
-/// Where the images are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ImageRoot {
-    /// An absolute path on the server.
-    pub path: String,
-}
-
-/// A new image.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ImageAdd {
-    /// The image.
-    #[schema(value_type = Object)]
-    pub image: NewImage,
-    /// What was found out.
-    #[schema(value_type = Object)]
-    pub facts: Facts,
-}
-
-/// An image that was verified again.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ImageUpdate {
-    /// `imgFormat`.
-    pub format: u8,
-    /// What was found out.
-    #[schema(value_type = Object)]
-    pub facts: Facts,
-}
-
-/// An image.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ImageShown {
-    /// Number.
-    pub id: i64,
-    /// Name.
-    pub name: String,
-    /// Directory below the image root.
-    pub path: String,
-    /// What it holds.
-    #[schema(value_type = String)]
-    pub image_type: ImageType,
-    /// Operating system.
-    pub os_id: i64,
-    /// Bytes in the store.
-    pub stored_size: u64,
-    /// What people say of it.
-    #[serde(default)]
-    pub note: String,
-    /// What is known of its files; `None` if it was added by another program.
-    #[schema(value_type = Option<Object>)]
-    pub facts: Option<Facts>,
-    /// How its last copy from another server to the one that answers goes, or went; `None` if there was none since that
-    /// was started.
-    #[serde(default)]
-    pub copy: Option<ImageCopy>,
-}
-
-/// The copy of an image from another server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ImageCopy {
-    /// How far it is: waiting, copying, comparing, held or failed.
-    pub state: ReplicaState,
-    /// Name of the server that the files come from, while they do.
-    pub from: Option<String>,
-    /// Bytes that are here, or were compared.
-    pub done: u64,
-    /// Bytes of all files.
-    pub total: u64,
-    /// When it was asked for, UTC.
-    pub began_at: String,
-    /// Since when it is in this state, UTC.
-    pub since: String,
-    /// A sentence: what is going on, why it waits, or why it was not made.
-    pub text: String,
-}
-
-impl ImageCopy {
-    /// One line for people.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let of = format!("{} of {}", Size(self.done), Size(self.total));
-        let Self { text, since, .. } = self;
-        match self.state {
-            ReplicaState::Copying => format!("is copied, {of}: {text}; since {since} UTC"),
-            ReplicaState::Comparing => {
-                format!("is copied, {of} compared: {text}; since {since} UTC")
-            }
-            ReplicaState::Waiting => format!("is to be copied: {text}; since {since} UTC"),
-            ReplicaState::Failed => format!("was not copied: {text}; since {since} UTC"),
-            _ => format!("{text}, at {since} UTC"),
-        }
-    }
-}
-
-/// What changes of an image.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-pub struct ImageDescribe {
-    /// Its new name, 1 to 40 characters.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub name: Option<ImageName>,
-    /// What people say of it, at most 1000 characters.
-    #[serde(default)]
-    pub note: Option<String>,
-}
-
-/// Which version of an image is wanted.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-pub struct ImageRevert {
-    /// Its number.
-    pub version: u32,
-}
-
-/// A version of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VersionRow {
-    /// Number; `None` for the present one.
-    pub version: Option<u32>,
-    /// When its files were verified, UTC; `None` if they never were.
-    pub verified_at: Option<String>,
-    /// Bytes of its files, if they were looked at.
-    pub stored_size: u64,
-    /// A sentence: what it was captured from, and when; empty if that is not known.
-    pub origin: String,
-    /// When another one took its place, UTC.
-    pub replaced_at: Option<String>,
-}
-
-/// A capture of the disk of a host.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Capture {
-    /// Host, by name.
-    pub host: String,
-    /// Image, by name or number; one of a new name is made.
-    pub image: String,
-    /// What it is to hold: n, mps, mpa or dd; that of the image, or mps for a new one, if not given.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, example = "mps", pattern = "^(n|mps|mpa|dd)$")]
-    pub image_type: Option<ImageType>,
-    /// Operating system, FOG's number; that of the image, or 99 for a new one, if not given.
-    #[serde(default)]
-    pub os_id: Option<i64>,
-    /// Level of zstd, 1 to 19, kept for later captures; that of the image, or 3, if not given.
-    #[serde(default)]
-    pub zstd_level: Option<u8>,
-    /// Whether the machine is switched off afterwards.
-    #[serde(default)]
-    pub is_shutdown: bool,
-    /// Whether the machine boots to a shell, in which a person starts the task.
-    #[serde(default)]
-    pub is_debug: bool,
-}
-
-/// To which servers an image is to be copied.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Replicate {
-    /// Name of the server; without it all that lack the image.
-    #[serde(default)]
-    pub to: Option<String>,
-    /// Replace files that are there and are not what was verified.
-    #[serde(default)]
-    pub replace: bool,
-}
-
-/// An image at one of the servers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ReplicaStatus {
-    /// Name of the server; empty where there can be no others.
-    pub node: String,
-    /// Whether the image is there.
-    pub state: ReplicaState,
-    /// How much of the present work is done, in percent.
-    pub percent: u64,
-    /// A sentence.
-    pub text: String,
-    /// How its last copy there goes, or went; `None` if there was none since that server was started.
-    #[serde(default)]
-    pub copy: Option<ImageCopy>,
-}
-
-/// Whether an image is at a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReplicaState {
-    /// It is what was verified, by size and date.
-    Held,
-    /// It is not there.
-    Absent,
-    /// Something else is there.
-    Other,
-    /// It waits until another image is copied.
-    Waiting,
-    /// Its files come from another server.
-    Copying,
-    /// What has come is compared with what was verified.
-    Comparing,
-    /// The last copy was not made.
-    Failed,
-    /// The server cannot be asked.
-    Unreachable,
-}
-
-impl ReplicaState {
-    /// Whether it will be another one soon.
-    #[must_use]
-    pub fn is_at_work(self) -> bool {
-        matches!(self, Self::Waiting | Self::Copying | Self::Comparing)
-    }
-}
-
-/// How the verification of an image goes, or went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ImageVerification {
-    /// Name of the image.
-    pub image: String,
-    /// How far it is, or what the image is.
-    pub state: VerificationState,
-    /// How much of all streams was read, in percent.
-    pub percent: u64,
-    /// When it was begun, UTC.
-    pub began_at: String,
-    /// When it ended, UTC.
-    pub ended_at: Option<String>,
-    /// A sentence: what is going on, or what the image is and what to do.
-    pub text: String,
-    /// What is not as it was, and what people should know.
-    pub details: Vec<String>,
-}
-
-/// How far a verification is, or what the image is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum VerificationState {
-    /// Its files are read.
-    Reading,
-    /// It is good, and has the bytes that were added.
-    Good,
-    /// It can be read completely, and is not what was added, or nothing was known of it.
-    Other,
-    /// It is damaged, or cannot be read.
-    Damaged,
 }
 
 /// A new session.
