@@ -20,28 +20,18 @@ use crate::process::Cmd;
 pub(crate) enum System {
     /// MBR and GRUB for a BIOS; ext4, and swap in a logical partition
     Bios,
-    /// GPT and GRUB for UEFI; EFI system partition, ext4, swap
-    Uefi,
-    /// As for a BIOS, with btrfs in place of ext4
-    Btrfs,
-    /// MBR and GRUB for a BIOS; /boot, and a volume group with root and swap
-    Lvm,
 }
 
 impl System {
     pub(super) const fn firmware(self) -> Firmware {
         match self {
-            Self::Bios | Self::Btrfs | Self::Lvm => Firmware::Bios,
-            Self::Uefi => Firmware::Uefi,
+            Self::Bios => Firmware::Bios,
         }
     }
 
     const fn name(self) -> &'static str {
         match self {
             Self::Bios => "bios",
-            Self::Uefi => "uefi",
-            Self::Btrfs => "btrfs",
-            Self::Lvm => "lvm",
         }
     }
 }
@@ -75,7 +65,7 @@ pub(super) fn prepare(system: Option<System>) -> Result<Source> {
         let disk = made.join(DISK);
         match system {
             None => make_files(work, &disk),
-            Some(system) => debian::make(system, work, &disk),
+            Some(System::Bios) => debian::make(work, &disk),
         }
     })?;
     let disk = dir.join(DISK);
@@ -87,14 +77,11 @@ pub(super) fn prepare(system: Option<System>) -> Result<Source> {
         len,
         smaller_len: match system {
             None => SMALLER_MIB * MIB,
-            Some(system) => debian::smaller_len(system),
+            Some(System::Bios) => debian::SMALLER_LEN,
         },
         words: match system {
             None => "ext4, swap and NTFS",
             Some(System::Bios) => "a Debian for BIOS on ext4, with swap",
-            Some(System::Uefi) => "a Debian for UEFI on ext4, with swap",
-            Some(System::Btrfs) => "a Debian for BIOS on btrfs, with swap",
-            Some(System::Lvm) => "a Debian for BIOS on logical volumes",
         },
     })
 }
