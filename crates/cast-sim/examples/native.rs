@@ -16,7 +16,7 @@ fn main() {
     let table = arguments.next();
     let counts: Vec<usize> = arguments.filter_map(|count| count.parse().ok()).collect();
     let counts = if counts.is_empty() {
-        vec![1, 8, 100]
+        vec![1, 8]
     } else {
         counts
     };

@@ -13,6 +13,8 @@ pub(super) struct Entry {
     pub(super) lack_since: u32,
     /// When PLAN last showed it, in ms, and with which priority it was planned.
     pub(super) planned: Option<(u32, Option<Priority>)>,
+    /// The burst that was passed by: what comes of it later would only be a great need.
+    pub(super) passed: Option<u8>,
     /// The sender serves it later, with half of its rate as priority (7.5).
     pub(super) is_deferred: bool,
 }

@@ -49,7 +49,8 @@ impl Receiver {
                     let since = self.millis(now);
                     self.entry_mut(slot).lack_since = since;
                 }
-                begins
+                // That a burst is passed by is noted only when its header is certain.
+                begins || (self.can_come(slot, header) && !self.is_passed(slot, header))
             }
         }
     }
@@ -68,6 +69,7 @@ impl Receiver {
         if matches!(self.entry(slot).progress, Progress::Lack)
             && (!self.may_begin(slot, header) || !self.begin(now, slot))
         {
+            self.entry_mut(slot).passed = Some(header.burst);
             return Taken::Dropped;
         }
         let source_count = self.config.table.frame_len(slot).source_count();
@@ -212,11 +214,19 @@ impl Receiver {
     }
 
     fn may_begin(&self, slot: Slot, header: &DataHeader) -> bool {
-        let len = self.config.table.frame_len(slot);
-        let half = len.source_count() / 2;
-        let can_come = header.left >= half || header.symbol < half;
         let fits = self.fits(slot) || self.to_evict().is_some();
-        header.class < self.level && can_come && fits
+        let is_taken = header.class < self.level && fits;
+        is_taken && self.can_come(slot, header) && !self.is_passed(slot, header)
+    }
+
+    /// At least half of the source symbols can still come.
+    fn can_come(&self, slot: Slot, header: &DataHeader) -> bool {
+        let half = self.config.table.frame_len(slot).source_count() / 2;
+        header.left >= half || header.symbol < half
+    }
+
+    fn is_passed(&self, slot: Slot, header: &DataHeader) -> bool {
+        self.entry(slot).passed == Some(header.burst)
     }
 
     fn fits(&self, slot: Slot) -> bool {

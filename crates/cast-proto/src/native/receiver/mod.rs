@@ -467,6 +467,7 @@ impl Receiver {
         self.loss.new_epoch();
         for entry in &mut self.entries {
             entry.planned = None;
+            entry.passed = None;
         }
         let slots = self.in_part.clone();
         for slot in slots {

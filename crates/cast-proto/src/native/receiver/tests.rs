@@ -483,21 +483,27 @@ fn a_slow_disk_lowers_the_level_and_classes_above_it_are_passed_by() {
     }
     bench.beacon(|_| ());
     assert_eq!(bench.receiver.level, 1);
-    let mut class = |class| {
+    let mut class = |class, is_first| {
         let header = DataHeader {
             epoch: 1,
             class,
             is_sealed: false,
-            burst: 0,
+            burst: class,
             tag: Tag([0; 4]),
             seq: bench.seq,
             chunk: ChunkId::chunk(40),
             symbol: 0,
             left: K - 1,
         };
-        bench.receiver.wants(bench.now, &header)
+        let is_wanted = bench.receiver.wants(bench.now, &header);
+        if is_wanted && is_first {
+            let taken = bench.receiver.handle_data(bench.now, &header);
+            assert_eq!(taken == Taken::Kept, class == 0);
+        }
+        is_wanted
     };
-    assert!(class(0) && !class(1));
+    // The first one is opened, so that it is certain that the burst is to be passed by.
+    assert!(class(1, true) && !class(1, false) && class(0, true));
     let said = bench.run(Duration::from_secs(2));
     let drains = said.iter().filter_map(|feedback| match feedback {
         Feedback::Status(status) => status.drain,
@@ -547,4 +553,16 @@ fn what_is_asked_for_three_times_in_vain_has_to_come_by_unicast() {
     assert_eq!(asked, 3);
     let missing: Vec<u32> = bench.receiver.missing().map(ChunkId::number).collect();
     assert_eq!(missing, [0, 1, 2]);
+}
+
+#[test]
+fn a_burst_that_is_passed_by_is_not_begun_in_its_middle() {
+    // 7.2
+    let mut bench = Bench::new(2, 1);
+    bench.instance(0, |_| false);
+    assert!(!bench.data(1, 0, 0, K - 1));
+    bench.receiver.written(bench.now, ChunkId::chunk(0));
+    assert!(!bench.data(1, 0, 10, K - 11));
+    assert_eq!(bench.receiver.pool_used(), 0);
+    assert!(bench.data(1, 1, 10, K - 11));
 }
