@@ -748,3 +748,45 @@ fn in_dir(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     };
     fs::read_dir(dir).unwrap().map(read).collect()
 }
+
+/// Before anybody goes to the machine: the boot files, and what no deploy would take.
+#[test]
+fn who_begins_a_capture_hears_what_would_fail() {
+    if !root_and_tools(&["cpio", "xz", "zstd"]) {
+        return;
+    }
+    let Some(site) = Site::new(2) else { return };
+    let programs = "mkdir -p root/usr/sbin; cd root
+        for name in apfs btrfs exfat extfs f2fs fat hfsp ntfs xfs; do echo > usr/sbin/partclone.$name; done
+        cd ..; pack() { (cd root; find . | cpio --quiet -o -H newc) | $1 > boot/init.xz; }";
+    let mut number = 0;
+    let mut said = |packing: &str| {
+        sh(&site.path(""), &format!("{programs}; {packing}"));
+        number += 1;
+        let image = format!("image{number}");
+        let (task, said) = site.cli(&["capture", "pc1", &image]).both();
+        site.cli(&["cancel", "--task", task.trim()]).succeed();
+        said
+    };
+    for packer in ["xz --check=crc32", "zstd", "cat"] {
+        let all = said(&format!("pack '{packer}'"));
+        assert!(!all.contains("warning"), "{packer}: {all}");
+        let lacking = said(&format!("rm root/usr/sbin/partclone.ntfs; pack '{packer}'"));
+        assert!(
+            lacking.contains("(partclone.ntfs)") && lacking.contains("boot-files --capture"),
+            "{packer}: {lacking}"
+        );
+    }
+    // What cannot be looked into is no reason to warn.
+    let unknown = said("echo something else > boot/init.xz");
+    assert!(!unknown.contains("warning"), "{unknown}");
+    let missing = said("rm boot/init.xz");
+    assert!(missing.contains("is missing"), "{missing}");
+
+    let refused = site.cli(&["capture", "pc2", "fitted", "--type", "n"]);
+    assert!(refused.fail().contains("--os"));
+    let list = site.cli(&["image", "list"]).succeed();
+    assert!(!list.contains("fitted"), "{list}");
+    site.cli(&["capture", "pc2", "fitted", "--type", "n", "--os", "50"])
+        .succeed();
+}

@@ -78,7 +78,8 @@ pub(super) fn shrink(
                 return Ok(whole(cause.to_owned()));
             }
             Ok(Done::Resized(new)) if new >= len => {
-                return Ok(whole("it is full already".to_owned()));
+                let cause = "with the room that is left in it, it would not become smaller";
+                return Ok(whole(cause.to_owned()));
             }
             Ok(Done::Resized(new)) => {
                 let memory = view.changed();

@@ -24,7 +24,7 @@ mod which;
 
 pub use arguments::{ComputerName, check_arguments, check_same_image, computer_name};
 pub use growth::Growable;
-pub use manifest::{MAX_DISKS, check_manifest, image_disks, recorded_sizes};
+pub use manifest::{MAX_DISKS, check_manifest, check_system, image_disks, recorded_sizes};
 pub use plan::{
     DeployPlan, Destination, DiskPlan, Place, PlannedStream, plan, plan_for_source, source_shapes,
 };

@@ -19,11 +19,7 @@ pub const MAX_DISKS: usize = 32;
 /// # Errors
 /// What no disk could make possible.
 pub fn check_manifest(manifest: &Manifest) -> Result<(), Refusal> {
-    if manifest.image_type == ImageType::Resizable && !RESIZABLE_SYSTEMS.contains(&manifest.os_id) {
-        return Err(Refusal::OsId {
-            os_id: manifest.os_id,
-        });
-    }
+    check_system(manifest.image_type, manifest.os_id)?;
     check_amounts(manifest)?;
     if manifest.streams.is_empty() {
         return Err(Refusal::NoStreams);
@@ -178,6 +174,17 @@ fn disk_number(name: &str, ending: &str) -> Option<u32> {
     let digits = name.strip_prefix('d')?.strip_suffix(ending)?;
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     digits.parse().ok().filter(|_| is_plain)
+}
+
+/// Whether an image of this type may have this operating system, FOG's number.
+///
+/// # Errors
+/// It may not.
+pub fn check_system(image_type: ImageType, os_id: i64) -> Result<(), Refusal> {
+    match image_type == ImageType::Resizable && !RESIZABLE_SYSTEMS.contains(&os_id) {
+        true => Err(Refusal::OsId { os_id }),
+        false => Ok(()),
+    }
 }
 
 /// FOG's operating systems whose images may be of type `n`.

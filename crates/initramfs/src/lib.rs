@@ -12,6 +12,7 @@ mod command;
 mod modules;
 mod pack;
 mod programs;
+mod seek;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use self::pack::{
     size, trusted,
 };
 pub use self::programs::Programs;
+pub use self::seek::{NoArchive, Seeker};
 
 /// A program in the search path, or where those of root are.
 #[must_use]

@@ -238,6 +238,12 @@ impl Manifest {
         missing(&self.capture.programs)
     }
 
+    /// The programs that read file systems, without which nothing is captured.
+    pub fn partclone_programs(&self) -> impl Iterator<Item = &str> {
+        let names = self.capture.programs.iter().map(String::as_str);
+        names.filter(|name| name.starts_with("partclone."))
+    }
+
     /// What every initramfs has, without the programs themselves.
     ///
     /// # Errors

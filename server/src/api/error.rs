@@ -185,6 +185,7 @@ impl From<CaptureTaskError> for ApiError {
             CaptureTaskError::NotOne(_)
             | CaptureTaskError::Image(_)
             | CaptureTaskError::Path(_)
+            | CaptureTaskError::Undeployable { .. }
             | CaptureTaskError::Level(_) => ApiErrorKind::Invalid,
             CaptureTaskError::Type { .. }
             | CaptureTaskError::System { .. }

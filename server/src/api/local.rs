@@ -1,5 +1,6 @@
 //! The operations within the server's process.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ use crate::domain::schedule::{Cron, Outcome, Planned, Schedule, When};
 use crate::domain::{ScheduleId, SessionId, TaskId};
 use crate::imagestore::Replace;
 use crate::ops::{
-    AcceptError, Accepted, CaptureRequest, DeployRequest, DeployWarning, ImageVersion, Membership,
-    Ops, RevertError, UnicastRequest,
+    AcceptError, Accepted, CaptureRequest, CaptureWarning, DeployRequest, DeployWarning,
+    ImageVersion, Membership, Ops, RevertError, UnicastRequest,
 };
 use crate::store::{DescribeError, EditHostError, MAX_JOINED};
 use crate::text;
@@ -370,9 +371,10 @@ impl Api for Ops {
             is_debug: request.is_debug,
         };
         let task = Self::capture(self, &wanted).await?;
+        let warnings = self.capture_warnings().await;
         Ok(TasksCreated {
             tasks: vec![task.0],
-            warnings: Vec::new(),
+            warnings: warnings.iter().map(capture_warning).collect(),
         })
     }
 
@@ -802,10 +804,7 @@ fn warning(warning: &DeployWarning) -> String {
         DeployWarning::NotVerified => {
             "the image was added without verifying it; fos-server image verify does that".to_owned()
         }
-        DeployWarning::NoBootFile(path) => format!(
-            "{} is missing, so no machine can boot from this server; put kernel and initramfs there",
-            path.display()
-        ),
+        DeployWarning::NoBootFile(path) => no_boot_file(path),
         DeployWarning::NotWoken(cause) => cause.clone(),
         DeployWarning::PortHeld(held) => format!("{held}; the session has other ports"),
         DeployWarning::Setting(text) => text.clone(),
@@ -814,6 +813,25 @@ fn warning(warning: &DeployWarning) -> String {
              or boot FOG's client on them"
         ),
     }
+}
+
+fn capture_warning(warning: &CaptureWarning) -> String {
+    match warning {
+        CaptureWarning::NoBootFile(path) => no_boot_file(path),
+        CaptureWarning::NoPrograms { path, lacking } => format!(
+            "{} lacks the programs that read file systems ({}), so a machine that boots it cannot capture; make the \
+             boot files with fos-server boot-files --capture",
+            path.display(),
+            lacking.join(", ")
+        ),
+    }
+}
+
+fn no_boot_file(path: &Path) -> String {
+    format!(
+        "{} is missing, so no machine can boot from this server; put kernel and initramfs there",
+        path.display()
+    )
 }
 
 fn shown(text: &str) -> String {

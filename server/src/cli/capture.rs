@@ -19,8 +19,8 @@ pub(super) struct Capture {
     /// a whole disk as one stream [default: that of the image; mps for a new one]
     #[arg(long = "type", value_name = "TYPE")]
     image_type: Option<ImageType>,
-    /// Operating system, FOG's number: 9 Windows 10, 10 Windows 11, 50 Linux, 99 other [default: that of the image; 99
-    /// for a new one]
+    /// Operating system, FOG's number: 9 Windows 10, 10 Windows 11, 50 Linux, 99 other; type n needs one that is not
+    /// 99 [default: that of the image; 99 for a new one]
     #[arg(long, value_name = "N", value_parser = super::number::<i64>)]
     os: Option<i64>,
     /// Level of zstd, 1 to 19, kept for later captures of the image [default: that of the image, else 3]
@@ -50,8 +50,12 @@ impl Capture {
         let created = client.api().capture(request).await;
         let is_running = client.is_remote();
         client.close().await;
-        for task in &created?.tasks {
+        let created = created?;
+        for task in &created.tasks {
             output::result(&task.to_string());
+        }
+        for warning in &created.warnings {
+            output::explain(&format!("warning: {warning}"));
         }
         output::explain(&format!(
             "Boot {} from the network: its disk is captured into image {}, whose present files stay until the new ones \

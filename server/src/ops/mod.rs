@@ -39,8 +39,8 @@ pub use accounts::{Caller, Cookie, LoginError, Who};
 pub use boot::{BootAnswer, BootJob, DebugBoot};
 pub(crate) use boot_file::{BootFile, BootFileError};
 pub use capture::{
-    Arrival, CaptureError, CaptureRequest, CaptureTaskError, ImageVersion, RevertError,
-    Sender as CaptureSender, Sharer,
+    Arrival, CaptureError, CaptureRequest, CaptureTaskError, CaptureWarning, ImageVersion,
+    RevertError, Sender as CaptureSender, Sharer,
 };
 pub use clients::{CheckInRequest, ClientError, ClientRequest, ClientResult, Known};
 pub use deploy::{CancelError, DeployError, DeployRequest, DeployWarning, Deployed};

@@ -10,6 +10,7 @@ use readable::Size;
 
 use super::layout::{Place, key, page};
 use super::live::{self, Live, Parts, Source};
+use super::overview::warned;
 use super::part;
 use super::visitor::{At, PageError, Posted, Visitor};
 use crate::api::{
@@ -134,6 +135,11 @@ fn capture_form(visitor: &Visitor, hosts: &[HostRow], images: &[ImageShown]) -> 
                     option value="mpa" { "mpa: several disks as they are" }
                     option value="dd" { "dd: a whole disk as one stream" }
                 }
+                label for="capture-os" { "Operating system of a new image; type n needs it" }
+                select id="capture-os" name="os" {
+                    option value="" { "As the image; another one for a new one" }
+                    @for (number, name) in SYSTEMS { option value=(number) { (name) } }
+                }
                 p.check {
                     input id="capture-shutdown" type="checkbox" name="shutdown" value="1";
                     label for="capture-shutdown" { "Switch the machine off at the end" }
@@ -143,6 +149,15 @@ fn capture_form(visitor: &Visitor, hosts: &[HostRow], images: &[ImageShown]) -> 
         }
     }
 }
+
+/// FOG's numbers of operating systems.
+const SYSTEMS: [(i64, &str); 5] = [
+    (5, "Windows 7"),
+    (6, "Windows 8"),
+    (9, "Windows 10"),
+    (10, "Windows 11"),
+    (50, "Linux"),
+];
 
 fn history(visitor: &Visitor, image: &ImageShown, versions: &[VersionRow]) -> Markup {
     let former: Vec<_> = versions
@@ -327,7 +342,7 @@ pub(super) async fn capture(
     State(ops): State<Arc<Ops>>,
     form: Posted,
 ) -> Result<Response, PageError> {
-    let (_, fields) = form.by(Role::Admin)?;
+    let (visitor, fields) = form.by(Role::Admin)?;
     let image_type = match fields.get("type") {
         "" => None,
         text => match text.parse() {
@@ -335,15 +350,27 @@ pub(super) async fn capture(
             Err(_) => return Err(PageError::invalid("there is no such type of an image")),
         },
     };
+    let os_id = match fields.get("os") {
+        "" => None,
+        text => match text.parse() {
+            Ok(found) => Some(found),
+            Err(_) => return Err(PageError::invalid("an operating system has a number")),
+        },
+    };
     let request = Capture {
         host: fields.get("host").to_owned(),
         image: fields.get("image").to_owned(),
         image_type,
-        os_id: None,
+        os_id,
         zstd_level: None,
         is_shutdown: fields.get("shutdown") == "1",
         is_debug: false,
     };
-    Api::capture(&*ops, request).await?;
-    Ok(Redirect::to("/").into_response())
+    let created = Api::capture(&*ops, request).await?;
+    if created.warnings.is_empty() {
+        return Ok(Redirect::to("/").into_response());
+    }
+    let (made, title) = ("The task is made.", "A capture, with warnings");
+    let on = ("/", "To the task");
+    Ok(warned(&visitor, (title, made), &created.warnings, on).into_response())
 }

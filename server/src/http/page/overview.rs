@@ -313,9 +313,13 @@ pub(super) async fn deploy(
             return Ok(Redirect::to("/").into_response());
         }
         let made = "The tasks are made.";
-        return Ok(
-            warned(&visitor, made, &created.warnings, ("/", "To the tasks")).into_response(),
-        );
+        return Ok(warned(
+            &visitor,
+            (WARNED, made),
+            &created.warnings,
+            ("/", "To the tasks"),
+        )
+        .into_response());
     }
     let minutes = match fields.get("minutes") {
         "" => None,
@@ -354,7 +358,7 @@ pub(super) async fn deploy(
     let made = format!("Session {} is made.", deployed.session);
     let to = format!("To session {}", deployed.session);
     let on = (place.as_str(), to.as_str());
-    Ok(warned(&visitor, &made, &deployed.warnings, on).into_response())
+    Ok(warned(&visitor, (WARNED, &made), &deployed.warnings, on).into_response())
 }
 
 /// Removes a deploy that begins later.
@@ -369,9 +373,13 @@ pub(super) async fn remove_schedule(
     Ok(Redirect::to("/").into_response())
 }
 
-fn warned(
+/// Title of a deploy's warnings.
+const WARNED: &str = "Deployed, with warnings";
+
+/// What was made, and what people should know of it.
+pub(super) fn warned(
     visitor: &Visitor,
-    made: &str,
+    (title, made): (&str, &str),
     warnings: &[String],
     (place, to): (&str, &str),
 ) -> Html<String> {
@@ -380,5 +388,5 @@ fn warned(
         ul { @for warning in warnings { li { (warning) "." } } }
         p { a href=(place) { (to) } }
     };
-    page("Deployed, with warnings", visitor, Place::Sessions, &body)
+    page(title, visitor, Place::Sessions, &body)
 }

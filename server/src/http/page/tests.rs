@@ -230,6 +230,16 @@ async fn a_disk_is_captured_and_an_image_described_without_script() {
             StatusCode::UNPROCESSABLE_ENTITY,
         ),
         ("host=nobody&image=new", StatusCode::NOT_FOUND),
+        // A fitted image has an operating system.
+        (
+            "host=LAB-02&image=new&type=n&os=",
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            "host=LAB-02&image=new&type=n&os=x",
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        ("host=LAB-02&image=new&type=n&os=50", StatusCode::SEE_OTHER),
     ] {
         let (status, page) = post(&bench, &cookie, "/capture", body).await;
         assert_eq!(status, expected, "{body}: {page}");

@@ -4,6 +4,7 @@
 //! is only what runs.
 
 mod arriving;
+mod boot_programs;
 mod people;
 mod publish;
 mod versions;
@@ -18,6 +19,7 @@ use fos_api::capture::{CaptureStage, CaptureView};
 use tokio::sync::{Notify, Semaphore};
 
 pub use self::arriving::{Arrival, CaptureError, Sender};
+pub use self::boot_programs::CaptureWarning;
 pub use self::people::{CaptureRequest, CaptureTaskError};
 pub use self::versions::{ImageVersion, RevertError, Sharer};
 use super::{ClientError, Ops, blocking};

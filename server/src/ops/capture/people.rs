@@ -67,6 +67,16 @@ pub enum CaptureTaskError {
         /// Its number.
         is: i64,
     },
+    /// No image of this type can have this operating system.
+    #[error(
+        "image {image}: {cause} with --os (9 Windows 10, 10 Windows 11, 50 Linux), or capture as another type"
+    )]
+    Undeployable {
+        /// Name.
+        image: String,
+        /// What a deploy would say.
+        cause: deploy_plan::Refusal,
+    },
     /// The level.
     #[error("a level of zstd is 1 to 19, not {0}")]
     Level(u8),
@@ -138,6 +148,13 @@ impl Ops {
                 }
             }
         };
+        // Else the machine would find it out when it has read its disk.
+        deploy_plan::check_system(image.image_type, image.os_id).map_err(|cause| {
+            CaptureTaskError::Undeployable {
+                image: fog::encoding::printable(image.name.as_str(), 60),
+                cause,
+            }
+        })?;
         self.check_place_of(&image, is_new).await?;
         if let Some(known) = known
             && let Some(other) = self.sharer_of(known, &image.path).await?
