@@ -23,11 +23,11 @@ use cast_net::{
     ReceiveStatus, SendControl, SendError, SendEvent, SendOptions, SendReport, Stop, receive, send,
 };
 
-/// A port base whose two ports are free on loopback.
+/// A port base whose two ports are free on loopback: below those that Linux gives to sockets without a port.
 fn port_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = NEXT.fetch_add(2, Ordering::Relaxed);
-    let start = 20_000 + u16::try_from(std::process::id() % 400).unwrap() * 50;
+    let start = 10_000 + u16::try_from(std::process::id() % 240).unwrap() * 50;
     let is_free = |port: &u16| {
         UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()
             && UdpSocket::bind((Ipv4Addr::LOCALHOST, *port + 1)).is_ok()

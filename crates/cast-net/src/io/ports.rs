@@ -245,7 +245,7 @@ mod tests {
     /// A base whose two ports are free on all addresses.
     fn base() -> u16 {
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        let start = 41_000 + u16::try_from(std::process::id() % 200).unwrap() * 20;
+        let start = 27_000 + u16::try_from(std::process::id() % 200).unwrap() * 20;
         let start = start + 2 * NEXT.fetch_add(1, Ordering::Relaxed);
         (start..start + 2000)
             .step_by(20)

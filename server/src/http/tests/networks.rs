@@ -147,13 +147,13 @@ async fn a_held_port_pair_is_passed_over_and_its_holder_named() {
 
 #[tokio::test]
 async fn the_ports_of_the_command_line_count_before_fogs() {
-    let bench = bench_with(|config| config.ports = Some("50000-50003".parse().unwrap())).await;
+    let bench = bench_with(|config| config.ports = Some("15000-15003".parse().unwrap())).await;
     bench.add_host(3).await;
     assert_eq!(
         bench.deploy_image("lab image", &[1], None).await.port,
-        50000
+        15000
     );
-    bench.sender.hold(50002, "UDP port 50002 is held by sleep");
+    bench.sender.hold(15002, "UDP port 15002 is held by sleep");
     let wanted = DeployRequest {
         image: "lab image".into(),
         hosts: vec![name(2)],
@@ -169,8 +169,8 @@ async fn the_ports_of_the_command_line_count_before_fogs() {
     let DeployError::NoPort { first, pairs, held } = &refused else {
         panic!("{refused:?}");
     };
-    assert_eq!((*first, *pairs), (50000, 2));
-    assert_eq!(held[..], ["UDP port 50002 is held by sleep"]);
+    assert_eq!((*first, *pairs), (15000, 2));
+    assert_eq!(held[..], ["UDP port 15002 is held by sleep"]);
 }
 
 /// As udpcast counts: a host that is slow to boot does not shorten the others' time to connect.
