@@ -85,7 +85,8 @@ fn a_person_deploys_by_the_keyboard_and_sees_what_happens() {
     let server = Server::with_hosts(12);
     let said = server.dir.path().join("said");
     let mut command = server.command();
-    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    // Other tests on this machine have the usual ports.
+    command.args(["serve", "--listen", "127.0.0.1:0", "--ports", "16100-16163"]);
     let stderr = Stdio::from(File::create(&said).unwrap());
     let running = server.start_saying(command, stderr);
     let mut link = String::new();

@@ -161,7 +161,9 @@ fn cards_and_files_of_others_are_named() {
     let data = site.path("data");
     std::os::unix::fs::chown(&data, Some(990), Some(990)).unwrap();
     let (_, findings) = examine(&site, &["--no-dhcp"]);
-    assert_eq!(codes(&findings), ["server-not-running", "foreign-files"]);
+    // Nor can the service write where the images are.
+    let found = ["server-not-running", "foreign-files", "images-read-only"];
+    assert_eq!(codes(&findings), found);
     std::os::unix::fs::chown(&data, Some(0), Some(0)).unwrap();
 
     // The server was told to use this card and this address.
