@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use fos_tests::need::root_and_tools;
-use fos_tests::shell::sh;
+use fos_tests::shell::{sh, sh_with_mounts};
 use fos_tests::site::{program, search_path};
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn made(tools: &[&str], script: &str) -> Option<tempfile::TempDir> {
         return None;
     }
     let directory = tempfile::tempdir().unwrap();
-    sh(directory.path(), script);
+    sh_with_mounts(directory.path(), script);
     Some(directory)
 }
 
@@ -66,7 +66,7 @@ fn tree(directory: &Path, disk: &str, partition: u32, kind: &str) -> String {
          find . -xdev -type f -print0 | sort -z | xargs -0r sha256sum
          cd .."
     );
-    sh(directory, &script)
+    sh_with_mounts(directory, &script)
 }
 
 /// Puts files into a partition: `fill OFFSET SIZE`, in sectors.

@@ -715,7 +715,6 @@ fn a_killed_agent_harms_no_image_and_no_disk_and_the_next_capture_leaves_nothing
             by_hand.let_go();
             assert!(fs::read(&by_hand.disk).unwrap() == before, "{stage:?}");
             assert_same(&place, &former);
-            site.cli(&["image", "check", "by-hand"]).succeed();
             if matches!(stage, Stage::Sent) {
                 // The server needs nobody for what is left to do.
                 wait_for("the image to be published", || {
@@ -725,6 +724,7 @@ fn a_killed_agent_harms_no_image_and_no_disk_and_the_next_capture_leaves_nothing
                         .all(|dir| by_hand.record(dir)["stage"]["published"].is_object())
                 });
             }
+            site.cli(&["image", "check", "by-hand"]).succeed();
             by_hand.ten_minutes_pass();
         }
         site.server().kill();
