@@ -1,8 +1,6 @@
 //! The field GF(2^8) of the polynomial x^8 + x^4 + x^3 + x^2 + 1: its products, and sums of them over
 //! whole blocks.
 
-use std::sync::LazyLock;
-
 #[cfg(target_arch = "x86_64")]
 use super::shuffle;
 
@@ -65,8 +63,7 @@ pub(super) fn inverse(a: u8) -> u8 {
     INVERSES.get(usize::from(a)).copied().unwrap_or(0)
 }
 
-/// Computed when the first product is asked for: in the program itself it would be a part of what each client fetches.
-static PRODUCTS: LazyLock<Box<[[u8; 256]; 256]>> = LazyLock::new(|| Box::new(products()));
+static PRODUCTS: [[u8; 256]; 256] = products();
 
 static INVERSES: [u8; 256] = inverses();
 
@@ -128,14 +125,13 @@ const fn halves() -> [Halves; 256] {
         low: [0; 16],
         high: [0; 16],
     };
-    let products = products();
     let mut table = [none; 256];
     let mut factor = 0;
     while factor < 256 {
         let mut n = 0;
         while n < 16 {
-            table[factor].low[n] = products[factor][n];
-            table[factor].high[n] = products[factor][n << 4];
+            table[factor].low[n] = PRODUCTS[factor][n];
+            table[factor].high[n] = PRODUCTS[factor][n << 4];
             n += 1;
         }
         factor += 1;
