@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fos_tests::need;
@@ -324,6 +324,30 @@ fn two_clients_with(url: &str, more: &[&str]) -> Option<Site> {
     Some(site)
 }
 
+/// The first server is killed in mid-stream: all the same both machines are deployed, by the second one.
+#[track_caller]
+fn the_second_ends_it(
+    site: &mut Site,
+    second: &Second,
+    session: &str,
+    agents: &mut [Running],
+    disks: &[PathBuf],
+) {
+    site.wait_for_data(session, 2, 1 << 20);
+    wait_for("the other server to know who sends", || {
+        let text = second.session(session)["text"].to_string();
+        text.contains("another server, server1")
+    });
+    site.server().kill();
+    for (agent, disk) in agents.iter_mut().zip(disks) {
+        agent.succeed();
+        assert_deployed(disk);
+    }
+    wait_for("the end of the session", || {
+        second.session(session)["state"] == "complete"
+    });
+}
+
 /// Where clients know no common address, one that runs already finds the server that goes on with its session.
 #[test]
 fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
@@ -347,19 +371,7 @@ fn a_running_agent_finds_the_server_that_goes_on_at_another_address() {
         .zip(&disks)
         .map(|(client, disk)| site.start_agent(client, disk))
         .collect();
-    site.wait_for_data(&session, 2, 1 << 20);
-    wait_for("the other server to know who sends", || {
-        let text = second.session(&session)["text"].to_string();
-        text.contains("another server, server1")
-    });
-    site.server().kill();
-    for (agent, disk) in agents.iter_mut().zip(&disks) {
-        agent.succeed();
-        assert_deployed(disk);
-    }
-    wait_for("the end of the session", || {
-        second.session(&session)["state"] == "complete"
-    });
+    the_second_ends_it(&mut site, &second, &session, &mut agents, &disks);
 }
 
 /// The same where clients are led to HTTPS: they know the keys of all servers from their boot script.
@@ -407,19 +419,7 @@ fn a_running_agent_finds_the_next_server_by_https() {
         .zip(&disks)
         .map(|((client, arguments), disk)| site.start_agent_with(client, disk, arguments))
         .collect();
-    site.wait_for_data(&session, 2, 1 << 20);
-    wait_for("the other server to know who sends", || {
-        let text = second.session(&session)["text"].to_string();
-        text.contains("another server, server1")
-    });
-    site.server().kill();
-    for (agent, disk) in agents.iter_mut().zip(&disks) {
-        agent.succeed();
-        assert_deployed(disk);
-    }
-    wait_for("the end of the session", || {
-        second.session(&session)["state"] == "complete"
-    });
+    the_second_ends_it(&mut site, &second, &session, &mut agents, &disks);
 }
 
 /// An image that only one server has is copied to the other one, cut off in the middle and gone on with.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cast_proto::native::geometry::FrameLen;
 use cast_proto::native::keys::Cipher;
 use cast_sim::native::{Bytes, End, GIGABIT, Report, Room, Station};
-use cast_sim::{Link, Rng};
+use cast_sim::{Link, Rng, seeds};
 
 /// Symbols of a chunk. The longest ones are what makes loss cheap.
 const K: u16 = 2980;
@@ -195,21 +195,6 @@ fn the_order_of_datagrams_and_copies_of_them_cost_nothing() {
     assert_all_ended(&report);
     let slowest = report.slowest(|_| true);
     assert!(slowest <= 1.03, "{slowest}");
-}
-
-/// So many seeds; the one that FOS_SIM_SEED names, or as many as FOS_SIM_SEEDS says.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let number = |name: &str| {
-        let value = std::env::var(name).ok()?;
-        let number: u64 = value
-            .parse()
-            .expect("a number in FOS_SIM_SEED or FOS_SIM_SEEDS");
-        Some(number)
-    };
-    match number("FOS_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("FOS_SIM_SEEDS").unwrap_or(count),
-    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use cast_sim::udpcast::any::{any_network, forged};
 use cast_sim::udpcast::{
     Action, Confirm, GROUP, Goal, PORT, Reader, Report, SENDER, Scenario, receiver_addr,
 };
-use cast_sim::{Link, Rng};
+use cast_sim::{Link, Rng, seeds};
 
 const BLOCK: usize = 100;
 const SLICE: usize = 112 * BLOCK;
@@ -30,21 +30,6 @@ fn assert_all_completed(report: &Report) {
     assert_eq!(report.gave_up, None, "seed {seed}");
     for (addr, outcome) in &report.outcomes {
         assert_eq!(*outcome, Outcome::Completed, "{addr}, seed {seed}");
-    }
-}
-
-/// So many seeds; the one that FOS_SIM_SEED names, or as many as FOS_SIM_SEEDS says.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let number = |name: &str| {
-        let value = std::env::var(name).ok()?;
-        let number: u64 = value
-            .parse()
-            .expect("a number in FOS_SIM_SEED or FOS_SIM_SEEDS");
-        Some(number)
-    };
-    match number("FOS_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("FOS_SIM_SEEDS").unwrap_or(count),
     }
 }
 

@@ -13,7 +13,7 @@ mod wire;
 use std::time::Instant;
 
 pub use host::Host;
-pub use rng::Rng;
+pub use rng::{Rng, seeds};
 pub use wire::{Delivery, Link, Wire};
 
 /// The stream that the captures of the original programs carry, and that the tests send.

@@ -1,5 +1,24 @@
 //! Chance that can be repeated.
 
+/// So many seeds from 0 on; the one alone that FOS_SIM_SEED names, or as many as FOS_SIM_SEEDS says.
+///
+/// # Panics
+/// If one of them is no number.
+#[must_use]
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        let number: u64 = value
+            .parse()
+            .expect("a number in FOS_SIM_SEED or FOS_SIM_SEEDS");
+        Some(number)
+    };
+    match number("FOS_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FOS_SIM_SEEDS").unwrap_or(count),
+    }
+}
+
 /// Numbers that look random (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Rng(pub u64);
